@@ -1,0 +1,19 @@
+"""Units: lengths in mm, energies and momenta in GeV, angles in rad, magnetic field in T.
+
+A quantity is multiplied by its unit on the way in and divided by the unit wanted on the way out.
+"""
+
+from typing import Final
+
+__all__ = ["GeV", "MeV", "T", "cm", "m", "mm", "ms", "mrad", "rad", "um"]
+
+mm: Final = 1.0
+um: Final = 1e-3
+cm: Final = 10.0
+m: Final = 1e3
+GeV: Final = 1.0
+MeV: Final = 1e-3
+rad: Final = 1.0
+mrad: Final = 1e-3
+T: Final = 1.0
+ms: Final = 1e-3  # of a second
