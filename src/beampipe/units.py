@@ -5,7 +5,7 @@ A quantity is multiplied by its unit on the way in and divided by the unit wante
 
 from typing import Final
 
-__all__ = ["GeV", "MeV", "T", "cm", "m", "mm", "ms", "mrad", "rad", "um"]
+__all__ = ["GeV", "MeV", "T", "cm", "m", "mm", "mrad", "ms", "rad", "um"]
 
 mm: Final = 1.0
 um: Final = 1e-3

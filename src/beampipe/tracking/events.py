@@ -191,6 +191,8 @@ def _expect(name: str, array: ndarray, dtype: type, shape: tuple[int | None, ...
     """Refuse an array that is not of the stated type and shape (None matches any length)."""
     if array.dtype != dtype:
         raise DtypeError(f"{name}: got dtype {array.dtype}, expected {np.dtype(dtype)}; convert it first")
-    if array.ndim != len(shape) or any(want is not None and got != want for got, want in zip(array.shape, shape, strict=True)):
+    if array.ndim != len(shape) or any(
+        want is not None and got != want for got, want in zip(array.shape, shape, strict=True)
+    ):
         wanted = ", ".join("n" if length is None else str(length) for length in shape)
         raise ShapeError(f"{name}: got shape {array.shape}, expected ({wanted})")

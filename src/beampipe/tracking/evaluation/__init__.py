@@ -1,0 +1,1 @@
+"""Scoring of tracks and graphs against truth, tables and pictures of it."""

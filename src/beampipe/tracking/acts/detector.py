@@ -1,0 +1,126 @@
+"""pyacts, imported once and kept quiet; the detector and the field that every run shares."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from beampipe.errors import ConfigError, InputError, MissingExtraError
+from beampipe.tracking.events import Hits
+
+__all__ = ["Detector", "detector", "pyacts", "require_measurements", "run_sequence"]
+
+_run_lock = threading.Lock()
+
+
+def pyacts() -> tuple[ModuleType, ModuleType]:
+    """``acts`` and ``acts.examples``.
+
+    Raises:
+        MissingExtraError: pyacts is not installed.
+    """
+    try:
+        import acts
+        import acts.examples
+    except ModuleNotFoundError as missing:
+        raise MissingExtraError("pyacts", "simulation", "track finding and fitting by ACTS") from missing
+    return acts, acts.examples
+
+
+class Detector:
+    """The Generic detector of ACTS with a constant field along z.
+
+    Args:
+        field_z: magnetic field [T].
+
+    Attributes:
+        geometry: ``acts.TrackingGeometry``.
+        field: ``acts.MagneticFieldProvider``.
+        modules: identifiers of the sensitive surfaces.
+    """
+
+    def __init__(self, field_z: float) -> None:
+        acts, examples = pyacts()
+        # The detector owns the modules that the geometry points to: it has to stay alive.
+        self._owner: Any = examples.GenericDetector(logLevel=acts.logging.ERROR)
+        self.geometry: Any = self._owner.trackingGeometry()
+        self.field: Any = acts.ConstantBField(acts.Vector3(0.0, 0.0, field_z * acts.UnitConstants.T))
+        self.field_z = field_z
+        # The sensitive number fills bits 8 to 27 of an identifier; it is 0 on passive surfaces.
+        self.modules = frozenset(
+            identifier.value for identifier in self.geometry.geoIdSurfaceMap() if identifier.value >> 8 & 0xFFFFF
+        )
+
+
+@cache
+def detector(field_z: float) -> Detector:
+    """The detector in a field of `field_z` tesla, built once per process (half a second)."""
+    return Detector(field_z)
+
+
+def require_measurements(hits: Hits, where: Detector, purpose: str) -> None:
+    """Refuse hits that ACTS cannot place on its modules.
+
+    Args:
+        hits: the hits.
+        where: the detector they should lie in.
+        purpose: who asks, for the message.
+
+    Raises:
+        InputError: `geometry_id`, `local` or `variance` is missing, a variance is not positive, or a module unknown.
+    """
+    missing = [name for name in ("geometry_id", "local", "variance") if getattr(hits, name) is None]
+    if missing:
+        raise InputError(
+            f"{purpose}: got hits without {', '.join(missing)}, expected geometry_id, local and variance;"
+            " read events that were simulated with them, or use a pipeline that needs positions only"
+        )
+    assert hits.geometry_id is not None
+    assert hits.variance is not None
+    if not (hits.variance > 0).all():
+        row = int((hits.variance <= 0).any(axis=1).argmax())
+        raise InputError(
+            f"{purpose}: got variance {hits.variance[row].tolist()} at row {row}, expected positive numbers [mm^2]"
+        )
+    unknown = set(hits.geometry_id.tolist()) - where.modules
+    if unknown:
+        raise InputError(
+            f"{purpose}: got geometry_id {min(unknown)} (and {len(unknown) - 1} more) that is no module of the"
+            " Generic detector of ACTS, expected identifiers of that detector"
+        )
+
+
+def run_sequence(algorithms: Sequence[Any], n_events: int, threads: int) -> None:
+    """Run `algorithms` in order on events 0 .. n_events - 1, without output.
+
+    Args:
+        algorithms: sequence elements of ``acts.examples``.
+        n_events: number of events.
+        threads: events in flight.
+
+    Raises:
+        ConfigError: `threads` is not positive.
+    """
+    if threads < 1:
+        raise ConfigError(f"ACTS: got threads = {threads}, expected 1 or more")
+    if n_events == 0:
+        return
+    acts, examples = pyacts()
+    sequencer = examples.Sequencer(
+        events=n_events,
+        numThreads=threads,
+        logLevel=acts.logging.ERROR,
+        # The floating-point traps of the sequencer abort whole runs for one division in a propagation.
+        trackFpes=False,
+        failOnUnmaskedFpe=False,
+        outputDir="",
+        outputTimingFile="",
+    )
+    for algorithm in algorithms:
+        sequencer.addAlgorithm(algorithm)
+    # One at a time: the sequencer is parallel inside, and sets the number of threads of the whole process.
+    with _run_lock:
+        sequencer.run()

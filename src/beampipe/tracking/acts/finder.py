@@ -1,0 +1,164 @@
+"""`ActsTrackFinder`: hits to tracks by triplet seeding and the combinatorial Kalman filter of ACTS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from beampipe.tracking.acts.algorithms import SEEDS, SPACE_POINTS, TRACKS, finding_algorithms
+from beampipe.tracking.acts.detector import detector, pyacts, require_measurements, run_sequence
+from beampipe.tracking.acts.fitted import FittedTracks, read_fitted
+from beampipe.tracking.acts.settings import ACTS_EFFICIENT, ActsSettings
+from beampipe.tracking.acts.whiteboard import Clock, Failures, Laps, feed, python_algorithm, read_hit_lists, reader
+from beampipe.tracking.events import NO_TRACK, Hits, Tracks
+
+__all__ = ["ActsTrackFinder", "ActsTracks", "label_hits"]
+
+
+@dataclass(frozen=True, eq=False)
+class ActsTracks:
+    """What ACTS found in one event.
+
+    Attributes:
+        hit_lists: per track its rows in the hits, inside out; tracks may share hits.
+        fitted: per track its parameters (the CKF fits while it finds).
+        seconds: wall time of ``spacepoints``, ``seeding``, ``parameters``, ``ckf`` [s].
+        cpu_seconds: processor time of the same [s].
+        counts: ``hits``, ``spacepoints``, ``seeds``, ``tracks``.
+    """
+
+    hit_lists: tuple[Int64[ndarray, " n_hits_of_track"], ...]
+    fitted: FittedTracks
+    seconds: dict[str, float]
+    cpu_seconds: dict[str, float]
+    counts: dict[str, int]
+
+    def tracks(self, min_hits: int) -> Tracks:
+        """One label per hit, shared hits resolved by `label_hits`."""
+        chi2_per_ndf = self.fitted.chi2 / np.maximum(self.fitted.ndf, 1)
+        labels = label_hits(self.counts["hits"], self.hit_lists, chi2_per_ndf, min_hits)
+        return Tracks(labels, dict(self.seconds), dict(self.counts))
+
+
+class ActsTrackFinder:
+    """Finds tracks with ACTS; needs the module, local position and variance of each hit.
+
+    The hits are handed over as arrays in memory; that hand-over, which a program that lives in ACTS does not
+    have, is in none of the times.
+
+    Args:
+        settings: what ACTS is told.
+        threads: events in flight in `find_batch`; ACTS does not split one event.
+    """
+
+    def __init__(self, settings: ActsSettings = ACTS_EFFICIENT, threads: int = 1) -> None:
+        self.settings = settings
+        self.threads = threads
+        self._detector = detector(settings.field_z)
+
+    def find(self, hits: Hits) -> Tracks:
+        """One label per hit.
+
+        Raises:
+            InputError: a hit lacks its module, local position or variance.
+        """
+        return self.find_batch([hits])[0].tracks(self.settings.measurements_min)
+
+    def find_batch(self, hits: Sequence[Hits]) -> list[ActsTracks]:
+        """All tracks of many events, hit lists kept as ACTS made them.
+
+        Args:
+            hits: one `Hits` per event.
+
+        Raises:
+            InputError: a hit lacks its module, local position or variance.
+        """
+        for event in hits:
+            require_measurements(event, self._detector, "ActsTrackFinder")
+        failures, clock, collected = Failures(), Clock(), _Collected()
+        algorithms, rows = feed(hits, failures)
+        algorithms.append(clock.tick("start"))
+        for stage, algorithm in finding_algorithms(self.settings, self._detector).items():
+            algorithms += [algorithm, clock.tick(stage)]
+        algorithms.append(_collector(collected, rows, clock, failures))
+        try:
+            run_sequence(algorithms, len(hits), self.threads)
+        finally:
+            failures.reraise()
+        return [collected[number] for number in range(len(hits))]
+
+
+class _Collected(dict[int, ActsTracks]):
+    """Results by event number: with several threads they come in any order."""
+
+
+def _collector(
+    collected: _Collected, rows: Sequence[Int64[ndarray, " n_hits"]], clock: Clock, failures: Failures
+) -> Any:
+    acts, examples = pyacts()
+
+    def setup(algorithm: Any) -> Callable[[int, Any], None]:
+        space_points = reader(algorithm, acts.SpacePointContainer, SPACE_POINTS)
+        seeds = reader(algorithm, acts.SeedContainer, SEEDS)
+        tracks = reader(algorithm, examples.ConstTrackContainer, TRACKS)
+
+        def run(number: int, context: Any) -> None:
+            container = tracks(context)
+            laps: Laps = clock.laps(number)
+            every = np.arange(len(container), dtype=np.int64)
+            collected[number] = ActsTracks(
+                read_hit_lists(container, rows[number]),
+                read_fitted(container, every, every, laps.wall, laps.cpu),
+                laps.wall,
+                laps.cpu,
+                {
+                    "hits": len(rows[number]),
+                    "spacepoints": len(space_points(context)),
+                    "seeds": len(seeds(context)),
+                    "tracks": len(container),
+                },
+            )
+
+        return run
+
+    return python_algorithm("Collect", setup, failures)
+
+
+def label_hits(
+    n_hits: int,
+    hit_lists: Sequence[Int64[ndarray, " n_hits_of_track"]],
+    chi2_per_ndf: ndarray,
+    min_hits: int,
+) -> Int64[ndarray, " n_hits"]:
+    """One label per hit from tracks that share hits.
+
+    Tracks take their hits in turn: the longest first, among equals the one with the smaller chi2 per degree of
+    freedom, then the lower number. A hit goes to the first that takes it. A track left with fewer than `min_hits`
+    hits of its own is a duplicate: it is dropped, and takes none.
+
+    Args:
+        n_hits: number of hits of the event.
+        hit_lists: per track its rows.
+        chi2_per_ndf: (n_tracks,) chi2 per degree of freedom.
+        min_hits: fewest hits of its own for a track to stay.
+
+    Returns:
+        (n_hits,) labels 0 .. n - 1 numbered by first hit, `NO_TRACK` elsewhere.
+    """
+    labels = np.full(n_hits, NO_TRACK, np.int64)
+    order = np.lexsort((chi2_per_ndf, [-len(rows) for rows in hit_lists])) if len(hit_lists) else ()
+    for track in order:
+        free = hit_lists[track][labels[hit_lists[track]] == NO_TRACK]
+        if len(free) >= min_hits:
+            labels[free] = track
+    used, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(used), np.int64)
+    on_track = used != NO_TRACK
+    rank[~on_track] = NO_TRACK
+    rank[on_track] = np.argsort(np.argsort(first[on_track]))
+    return rank[inverse]

@@ -1,0 +1,216 @@
+"""Kalman fit by ACTS of tracks that anyone found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from beampipe.errors import InputError, ShapeError
+from beampipe.tracking.acts.algorithms import SPACE_POINTS, space_point_maker
+from beampipe.tracking.acts.detector import Detector, detector, pyacts, require_measurements, run_sequence
+from beampipe.tracking.acts.fitted import FittedTracks, read_fitted
+from beampipe.tracking.acts.whiteboard import (
+    MEASUREMENTS,
+    Clock,
+    Failures,
+    Laps,
+    feed,
+    proto_tracks,
+    python_algorithm,
+    read_hit_lists,
+    reader,
+)
+from beampipe.tracking.events import Hits
+
+__all__ = ["fit_batch", "fit_tracks", "hit_lists_of"]
+
+ALL_VOLUMES = (7, 8, 9, 12, 13, 14, 16, 17, 18)
+"""Sensitive volumes of the Generic detector. Its strips measure two coordinates, so they give space points too."""
+
+MIN_HITS = 3
+"""A helix needs three points."""
+
+FITTED = "kf_tracks"
+KEPT = "kept_prototracks"
+
+
+def fit_tracks(
+    hits: Hits, candidates: Int64[ndarray, " n_hits"] | Sequence[Int64[ndarray, " n_hits_of_track"]], field_z: float = 2.0
+) -> FittedTracks:
+    """Fit the tracks of one event; see `fit_batch`.
+
+    Args:
+        hits: hits with geometry_id, local and variance.
+        candidates: one label per hit (negative for none), or one array of rows per track.
+        field_z: magnetic field along z [T].
+    """
+    return fit_batch([hits], [candidates], field_z)[0]
+
+
+def fit_batch(
+    hits: Sequence[Hits],
+    candidates: Sequence[Int64[ndarray, " n_hits"] | Sequence[Int64[ndarray, " n_hits_of_track"]]],
+    field_z: float = 2.0,
+    threads: int = 1,
+) -> list[FittedTracks]:
+    """Kalman filter and smoother through the hits of each candidate, sorted by their distance from the origin.
+
+    Start values come from a helix through three hits of the candidate, pixels or strips, that lie apart. All hits
+    are used whatever their chi2. A candidate with fewer than three hits, or whose start values or fit fail, has no
+    row in the result: see `FittedTracks.candidate`.
+
+    Args:
+        hits: one `Hits` per event with geometry_id, local and variance.
+        candidates: per event one label per hit (negative for none), or one array of rows per track.
+        field_z: magnetic field along z [T].
+        threads: events in flight.
+
+    Returns:
+        per event the fitted tracks; `seconds` has ``spacepoints``, ``parameters`` and ``fit``.
+
+    Raises:
+        InputError: hits without module, local position or variance; rows outside the event.
+        ShapeError: another number of events or labels.
+    """
+    if len(hits) != len(candidates):
+        raise ShapeError(f"fit: got {len(hits)} events and {len(candidates)} sets of candidates, expected one for each")
+    where = detector(field_z)
+    for event in hits:
+        require_measurements(event, where, "fit_tracks")
+    lists = [hit_lists_of(event, sets) for event, sets in zip(hits, candidates, strict=True)]
+    wanted = [np.array([i for i, rows in enumerate(event) if len(rows) >= MIN_HITS], np.int64) for event in lists]
+
+    failures, clock = Failures(), Clock()
+    fitted: dict[int, FittedTracks] = {}
+    algorithms, rows = feed(hits, failures)
+    given = [[event[i] for i in chosen] for event, chosen in zip(lists, wanted, strict=True)]
+    algorithms += [proto_tracks(given, rows, "prototracks", failures), clock.tick("start")]
+    for stage, algorithm in _stages(where).items():
+        algorithms += [algorithm, clock.tick(stage)]
+    algorithms.append(_collector(fitted, given, wanted, rows, clock, failures))
+    try:
+        run_sequence(algorithms, len(hits), threads)
+    finally:
+        failures.reraise()
+    return [fitted[number] for number in range(len(hits))]
+
+
+def hit_lists_of(
+    hits: Hits, candidates: Int64[ndarray, " n_hits"] | Sequence[Int64[ndarray, " n_hits_of_track"]]
+) -> list[Int64[ndarray, " n_hits_of_track"]]:
+    """Rows of each candidate, inside out.
+
+    Args:
+        hits: the hits.
+        candidates: one label per hit (negative for none), or one array of rows per track.
+
+    Returns:
+        one array per candidate (empty for a label that no hit has), by distance from the origin.
+
+    Raises:
+        InputError: a row outside the event.
+        ShapeError: labels for another number of hits.
+    """
+    n = len(hits)
+    if isinstance(candidates, ndarray):
+        if candidates.shape != (n,):
+            raise ShapeError(f"track_id: got shape {candidates.shape}, expected ({n},), one label per hit")
+        order = np.argsort(candidates, kind="stable")
+        edges = np.searchsorted(candidates[order], np.arange(int(candidates.max(initial=-1)) + 2))
+        lists = [order[start:stop] for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    else:
+        lists = [np.unique(np.asarray(rows, np.int64)) for rows in candidates]
+        for number, rows in enumerate(lists):
+            if len(rows) and (rows[0] < 0 or rows[-1] >= n):
+                raise InputError(f"candidate {number}: got row {rows[-1]}, expected rows 0 .. {n - 1} of the event")
+    distance = np.hypot(hits.position[:, 0], hits.position[:, 2])
+    return [rows[np.argsort(distance[rows], kind="stable")] for rows in lists]
+
+
+def _stages(where: Detector) -> dict[str, Any]:
+    acts, examples = pyacts()
+    quiet = acts.logging.FATAL
+    estimate = examples.ProtoTracksToParameters(
+        level=quiet,
+        geometry=where.geometry,
+        magneticField=where.field,
+        inputProtoTracks="prototracks",
+        inputSpacePoints=SPACE_POINTS,
+        outputSeeds="fit_seeds",
+        outputParameters="fit_parameters",
+        outputProtoTracks=KEPT,
+    )
+    fitter = examples.makeKalmanFitterFunction(
+        where.geometry,
+        where.field,
+        multipleScattering=True,
+        energyLoss=True,
+        # Smooth backwards through the stored Jacobians, at any momentum.
+        reverseFilteringMomThreshold=0.0,
+        reverseFilteringCovarianceScaling=1.0,
+        freeToBoundCorrection=examples.FreeToBoundCorrection(False),
+        chi2Cut=float("inf"),
+        useJosephFormulation=False,
+        level=quiet,
+    )
+    fit = examples.TrackFittingAlgorithm(
+        level=quiet,
+        inputMeasurements=MEASUREMENTS,
+        inputProtoTracks=KEPT,
+        inputInitialTrackParameters="fit_parameters",
+        inputClusters="",
+        outputTracks=FITTED,
+        pickTrack=-1,
+        fit=fitter,
+        calibrator=examples.makePassThroughCalibrator(),
+        referenceSurface=acts.Surface.createPerigee(acts.Vector3(0.0, 0.0, 0.0)),
+    )
+    return {"spacepoints": space_point_maker(ALL_VOLUMES, where), "parameters": estimate, "fit": fit}
+
+
+def _collector(
+    fitted: dict[int, FittedTracks],
+    given: Sequence[Sequence[Int64[ndarray, " n_hits_of_track"]]],
+    wanted: Sequence[Int64[ndarray, " n_candidates"]],
+    rows: Sequence[Int64[ndarray, " n_hits"]],
+    clock: Clock,
+    failures: Failures,
+) -> Any:
+    _, examples = pyacts()
+
+    def setup(algorithm: Any) -> Callable[[int, Any], None]:
+        read = reader(algorithm, examples.ConstTrackContainer, FITTED)
+
+        def run(number: int, context: Any) -> None:
+            tracks = read(context)
+            laps: Laps = clock.laps(number)
+            candidate = _candidate_of(read_hit_lists(tracks, rows[number]), given[number])
+            good = np.flatnonzero(candidate >= 0)
+            fitted[number] = read_fitted(tracks, good, wanted[number][candidate[good]], laps.wall, laps.cpu)
+
+        return run
+
+    return python_algorithm("CollectFits", setup, failures)
+
+
+def _candidate_of(
+    tracks: Sequence[Int64[ndarray, " n_hits_of_track"]], given: Sequence[Int64[ndarray, " n_hits_of_track"]]
+) -> Int64[ndarray, " n_tracks"]:
+    """Which candidate each fitted track came from, -1 for the remains of a failed fit.
+
+    The fitter does not say; but it goes through the candidates in order, and a track has only hits of its candidate.
+    """
+    sets = [frozenset(rows.tolist()) for rows in given]
+    candidate, position = np.full(len(tracks), -1, np.int64), 0
+    for number, track in enumerate(tracks):
+        if len(track) < MIN_HITS:
+            continue
+        hits = frozenset(track.tolist())
+        match = next((i for i in range(position, len(sets)) if hits <= sets[i]), None)
+        if match is not None:
+            candidate[number], position = match, match + 1
+    return candidate

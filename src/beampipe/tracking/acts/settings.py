@@ -1,0 +1,113 @@
+"""What ACTS is told: seeding, combinatorial Kalman filter (CKF) and selection, with the named settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from beampipe.errors import ConfigError
+
+__all__ = ["ACTS_EFFICIENT", "ACTS_FAST", "ACTS_SETTINGS", "ACTS_SOFT", "ActsSettings"]
+
+PIXEL_VOLUMES = (7, 8, 9)
+"""Volumes of the pixels of the ACTS Generic detector: negative end cap, barrel, positive end cap."""
+
+
+@dataclass(frozen=True)
+class ActsSettings:
+    """Grid triplet seeding, then the CKF, then a track selection. Lengths in mm, momenta in GeV.
+
+    The names follow the configuration of ``GridTripletSeedingAlgorithm``, ``TrackFindingAlgorithm`` and
+    ``TrackSelector`` of ACTS (https://acts.readthedocs.io), whose defaults hold for whatever is not listed.
+
+    Attributes:
+        seed_min_pt: lowest transverse momentum for which seeds are built [GeV].
+        seeds_per_middle: a middle space point keeps its best this + 1 seeds (``maxSeedsPerSpM``).
+        delta_r_min: shortest radial distance between two space points of a seed [mm].
+        delta_r_max: longest one [mm]; above 100 mm a pixel layer can be skipped.
+        impact_max: largest transverse impact parameter of a seed [mm].
+        sigma_scattering: how many sigmas of multiple scattering a seed may bend.
+        rad_length_per_seed: material that a seed crosses, in radiation lengths.
+        collision_z: seeds point to |z| below this on the beam line [mm].
+        seed_r_max: outermost radius of a space point [mm].
+        seed_z_max: largest |z| of a space point [mm].
+        middle_r_min: innermost radius of a middle space point [mm].
+        middle_r_max: outermost radius of a middle space point [mm].
+        seed_volumes: volumes whose hits are space points.
+        chi2_measurement: largest chi2 with which a hit joins a track.
+        chi2_outlier: largest chi2 with which it is noted as an outlier.
+        branches: hits followed per surface (``numMeasurementsCutOff``).
+        two_way: search outwards from the seed, then inwards.
+        seed_deduplication: skip a seed whose hits are all on a track already.
+        stay_on_seed: the track must take the hits of its seed.
+        record_material: keep a track state for each passive surface; costs time, changes no hit list.
+        track_min_pt: lowest transverse momentum of a track [GeV].
+        track_d0_max: largest |d0| to the beam line [mm].
+        measurements_min: fewest hits of a track.
+        holes_max: most holes of a track.
+        outliers_max: most outliers of a track.
+        field_z: magnetic field along z [T].
+
+    Raises:
+        ConfigError: a value that cannot be meant.
+    """
+
+    seed_min_pt: float = 0.9
+    seeds_per_middle: int = 2
+    delta_r_min: float = 1.0
+    delta_r_max: float = 110.0
+    impact_max: float = 1.5
+    sigma_scattering: float = 4.0
+    rad_length_per_seed: float = 0.05
+    collision_z: float = 200.0
+    seed_r_max: float = 200.0
+    seed_z_max: float = 2000.0
+    middle_r_min: float = 60.0
+    middle_r_max: float = 120.0
+    seed_volumes: tuple[int, ...] = PIXEL_VOLUMES
+    chi2_measurement: float = 15.0
+    chi2_outlier: float = 25.0
+    branches: int = 1
+    two_way: bool = True
+    seed_deduplication: bool = True
+    stay_on_seed: bool = True
+    record_material: bool = True
+    track_min_pt: float = 0.5
+    track_d0_max: float = 4.0
+    measurements_min: int = 7
+    holes_max: int = 2
+    outliers_max: int = 2
+    field_z: float = 2.0
+
+    def __post_init__(self) -> None:
+        may_be_zero = {"middle_r_min", "holes_max", "outliers_max", "track_min_pt", "field_z"}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool | tuple):
+                continue
+            if value < 0 or (value == 0 and field.name not in may_be_zero):
+                raise ConfigError(f"ActsSettings: got {field.name} = {value}, expected a positive number")
+        if not self.seed_volumes:
+            raise ConfigError("ActsSettings: got no seed_volumes, expected volumes of the detector, e.g. (7, 8, 9)")
+        if self.delta_r_min >= self.delta_r_max:
+            raise ConfigError(
+                f"ActsSettings: got delta_r_min = {self.delta_r_min}, delta_r_max = {self.delta_r_max},"
+                " expected the first to be smaller"
+            )
+
+
+ACTS_EFFICIENT = ActsSettings()
+"""Tuned for efficiency at mu = 200: the opponent when tracks are counted."""
+
+ACTS_FAST = ActsSettings(seeds_per_middle=1)
+"""Half the seeds: the opponent when time is counted."""
+
+ACTS_SOFT = ActsSettings(
+    seed_min_pt=0.25,
+    track_min_pt=0.2,
+    impact_max=3.0,
+    collision_z=250.0,
+)
+"""For small events (mu = 0) down to pT of about 0.3 GeV."""
+
+ACTS_SETTINGS = {"efficient": ACTS_EFFICIENT, "fast": ACTS_FAST, "soft": ACTS_SOFT}
+"""The named settings."""

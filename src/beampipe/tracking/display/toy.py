@@ -1,0 +1,113 @@
+"""A toy event, to try the displays without a simulation: helices through a barrel and two stacks of disks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool
+from numpy import ndarray
+
+from beampipe.tracking.display.momentum import GEV_PER_TESLA_MM
+from beampipe.tracking.events import NO_TRACK, NOISE, Event, Hits, Particles, Tracks, Truth
+
+__all__ = ["toy_event"]
+
+BARREL: Final = np.array([34, 70, 116, 172, 260, 360, 500, 660, 820, 1020], np.float64)
+"""Radii of the cylinders [mm]."""
+HALF_LENGTH: Final = 1100.0
+DISKS: Final = np.array([1300, 1500, 1750, 2050, 2400, 2800], np.float64)
+"""|z| of the disks [mm]."""
+DISK_RADII: Final = (50.0, 1000.0)
+
+
+def toy_event(
+    n_particles: int, n_noise: int = 0, *, seed: int = 0, field: float = 2.0
+) -> tuple[Event, Tracks, Bool[ndarray, " n_tracks"]]:
+    """Helices from the beam line, noise, and imperfect tracks.
+
+    Particles above 0.5 GeV with at least 4 hits are found; one further track in forty mixes the hits of two
+    softer ones.
+
+    Args:
+        n_particles: number of particles; each leaves about nine hits at most.
+        n_noise: number of hits that belong to no particle.
+        seed: of the random numbers.
+        field: solenoidal field [T].
+
+    Returns:
+        The event, the tracks, and which of them are fake.
+    """
+    random = np.random.default_rng(seed)
+    pt = 0.25 + 0.8 * random.pareto(3.6, n_particles)
+    phi, charge = random.uniform(-np.pi, np.pi, n_particles), random.choice([-1.0, 1.0], n_particles)
+    z0, cot = random.normal(0, 45, n_particles), np.sinh(random.uniform(-2.9, 2.9, n_particles))
+    diameter = 2 * pt / (GEV_PER_TESLA_MM * field)
+
+    # A circle through the origin is at radius r after the path diameter * asin(r / diameter), turned by half that angle.
+    disk_z = np.concatenate([DISKS, -DISKS])
+    with np.errstate(invalid="ignore"):
+        barrel_path = diameter[:, None] * np.arcsin(BARREL / diameter[:, None])
+    disk_path = (disk_z - z0[:, None]) / cot[:, None]
+    path = np.concatenate([barrel_path, disk_path], axis=1)
+    with np.errstate(invalid="ignore"):
+        turn = path / diameter[:, None]
+        r, z = diameter[:, None] * np.sin(turn), z0[:, None] + path * cot[:, None]
+        forwards = (path > 0) & (turn < np.pi / 2)
+        barrel = np.arange(path.shape[1]) < len(BARREL)
+        crossed = forwards & np.where(barrel, np.abs(z) < HALF_LENGTH, (r > DISK_RADII[0]) & (r < DISK_RADII[1]))
+    crossed &= random.random(crossed.shape) < 0.98
+    particle, surface = np.nonzero(crossed)
+    angle = (phi[:, None] - charge[:, None] * turn)[particle, surface]
+    found = np.stack([r[particle, surface], angle, z[particle, surface]], axis=1)
+    noise = np.stack(
+        [
+            random.choice(BARREL, n_noise),
+            random.uniform(-np.pi, np.pi, n_noise),
+            random.uniform(-HALF_LENGTH, HALF_LENGTH, n_noise),
+        ],
+        axis=1,
+    )
+    position = np.concatenate([found, noise])
+    position[:, 1] = (position[:, 1] + np.pi) % (2 * np.pi) - np.pi
+    particle_id = np.concatenate([particle + 1, np.full(n_noise, NOISE)])
+    shuffle = random.permutation(len(position))
+    position, particle_id = position[shuffle].astype(np.float32), particle_id[shuffle]
+
+    momentum = np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * cot], axis=1)
+    vertex = np.stack([np.zeros(n_particles), np.zeros(n_particles), z0], axis=1)
+    particles = Particles(
+        np.arange(1, n_particles + 1),
+        np.where(charge > 0, 211, -211).astype(np.int32),
+        charge.astype(np.float32),
+        momentum.astype(np.float32),
+        vertex.astype(np.float32),
+        np.ones(n_particles, np.bool_),
+    )
+    event = Event(seed, Hits(position), Truth(particle_id, particles))
+    n_hits = np.bincount(particle_id, minlength=n_particles + 1)[1:]
+    return event, *_tracks(particle_id, (pt > 0.5) & (n_hits >= 4), position, random)
+
+
+def _tracks(
+    particle_id: ndarray, findable: ndarray, position: ndarray, random: np.random.Generator
+) -> tuple[Tracks, Bool[ndarray, " n_tracks"]]:
+    """One track per findable particle, and one in forty more that mix two particles."""
+    label = np.where(np.concatenate([[False], findable])[particle_id], particle_id, NO_TRACK)
+    # Left-over particles that neighbour in phi: the inner half of one and the outer half of the next are a fake.
+    spare = np.flatnonzero((label == NO_TRACK) & (particle_id != NOISE))
+    rows = [spare[particle_id[spare] == particle] for particle in random.permutation(np.unique(particle_id[spare]))[:400]]
+    rows = sorted((row for row in rows if len(row) >= 6), key=lambda row: float(position[row, 1].mean()))
+    for fake, (inner, outer) in enumerate(zip(rows[::2], rows[1::2], strict=False)):
+        if fake >= findable.sum() / 40:
+            break
+        halves = [row[np.argsort(np.hypot(position[row, 0], position[row, 2]))] for row in (inner, outer)]
+        label[np.concatenate([halves[0][:3], halves[1][3:]])] = len(findable) + 1 + fake
+    names, first, inverse = np.unique(label[label != NO_TRACK], return_index=True, return_inverse=True)
+    rank = np.empty(len(names), np.int64)
+    rank[np.argsort(first)] = np.arange(len(names))
+    track_id = np.full(len(label), NO_TRACK, np.int64)
+    track_id[label != NO_TRACK] = rank[inverse]
+    is_fake = np.zeros(len(names), np.bool_)
+    is_fake[rank] = names > len(findable)
+    return Tracks(track_id), is_fake

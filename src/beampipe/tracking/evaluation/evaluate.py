@@ -1,0 +1,265 @@
+"""Run finders over the same events and collect what they did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Final, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from beampipe.errors import BeampipeError, InputError
+from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, Matches, match
+from beampipe.tracking.evaluation.results import Curve, Evaluation, EventRecord, FinderResult, Quality
+from beampipe.tracking.evaluation.statistics import Proportion, StageTime, stage_time
+from beampipe.tracking.events import NO_TRACK, Event, Hits, Tracks
+from beampipe.tracking.truth import HEADLINE, Contributions, Selection, contributions, select_particles
+
+__all__ = ["TOTAL", "CandidateTracks", "Finder", "candidates_of", "evaluate", "pt_edges"]
+
+TOTAL: Final = "total"
+"""Name of the sum over stages in tables of times."""
+
+_ETA_BINS: Final = 12
+_NOTHING: Final = Quality(Proportion(), Proportion(), Proportion(), Proportion())
+_ORIGIN_EDGES: Final = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 75.0, 100.0, 150.0, 200.0)
+
+
+@runtime_checkable
+class CandidateTracks(Protocol):
+    """What a finder may return instead of `Tracks` when its tracks share hits."""
+
+    @property
+    def tracks(self) -> Tracks:
+        """Labels (each hit on one track), times and counts."""
+
+    @property
+    def candidates(self) -> Sequence[Int64[ndarray, " _"]] | None:
+        """Hit indices of each track, or None: then the labels are scored."""
+
+
+class Finder(Protocol):
+    """Anything that turns hits into tracks."""
+
+    def find(self, hits: Hits, /) -> Tracks | CandidateTracks:
+        """Find the tracks of one event."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Reference:
+    """The particles of one selection in one event: their rows in `Contributions`, and their kinematics."""
+
+    row: Int64[ndarray, " n"]
+    pt: ndarray
+    eta: ndarray
+    origin: ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """What scoring needs of one event, worked out once for all finders."""
+
+    event: Event
+    known: Contributions
+    headline: _Reference
+    displaced: _Reference
+    anywhere: _Reference
+
+
+@dataclass
+class _Tally:
+    """Sums over events of one finder."""
+
+    single: Quality = _NOTHING
+    double: Quality = _NOTHING
+    curves: dict[str, ndarray] = field(default_factory=dict)  # variable -> (3, n_bins): total, single, double
+    events: list[EventRecord] = field(default_factory=list)
+
+
+def pt_edges(min_pt: float) -> tuple[float, ...]:
+    """Bin edges of pT [GeV] that begin where the selection does; the last bin takes all above 20 GeV."""
+    above = [edge for edge in (0.3, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0) if edge > min_pt * 1.001]
+    return (min_pt, *above, float(max(50.0, 2 * min_pt)))
+
+
+def candidates_of(found: Tracks | CandidateTracks, n_hits: int) -> tuple[Tracks, Candidates]:
+    """Labels and scored candidates of what a finder returned.
+
+    Raises:
+        InputError: labels or lists do not belong to `n_hits` hits.
+    """
+    if isinstance(found, Tracks):
+        tracks, lists = found, None
+    else:
+        tracks, lists = found.tracks, found.candidates
+    if len(tracks.track_id) != n_hits:
+        raise InputError(f"track_id: got {len(tracks.track_id)} labels, expected {n_hits}, one per hit")
+    if lists is None:
+        return tracks, Candidates.from_labels(tracks.track_id)
+    return tracks, Candidates.from_lists(lists, n_hits)
+
+
+def evaluate(
+    finders: Mapping[str, Finder],
+    events: Iterable[Event],
+    *,
+    sample: str,
+    selection: Selection = HEADLINE,
+    displaced: Selection | None = None,
+    min_track_hits: int = MIN_TRACK_HITS,
+    threads: int = 1,
+    warm_up: int = 1,
+    progress: Callable[[], None] | None = None,
+) -> Evaluation:
+    """Score finders on the same events, event by event, so that all of them see the same state of the machine.
+
+    Args:
+        finders: name -> finder.
+        events: events with truth; read once, one at a time.
+        sample: what the events are, in words.
+        selection: particles of the headline.
+        displaced: particles of the displaced class; by default the same cuts with origin from
+            `selection.max_origin` to 100 mm.
+        min_track_hits: hits from which a track is a candidate.
+        threads: threads that each finder has, to be noted.
+        warm_up: extra calls on the first event whose times are not used.
+        progress: called after each event.
+
+    Raises:
+        InputError: an event has no truth, or there is no event.
+    """
+    displaced = selection.displaced() if displaced is None else displaced
+    anywhere = replace(selection, min_origin=0.0, max_origin=_ORIGIN_EDGES[-1], primary_only=False)
+    edges = {
+        "pt": pt_edges(selection.min_pt),
+        "eta": tuple(np.linspace(-selection.max_abs_eta, selection.max_abs_eta, _ETA_BINS + 1).tolist()),
+        "origin": _ORIGIN_EDGES,
+    }
+    tallies = {name: _Tally() for name in finders}
+    n_events = 0
+    for event in events:
+        scene = _scene(event, selection, displaced, anywhere)
+        for name, finder in finders.items():
+            for _ in range(warm_up if n_events == 0 else 0):
+                _run(finder, event)
+            _add(tallies[name], scene, *_run(finder, event), min_track_hits, edges)
+        n_events += 1
+        if progress is not None:
+            progress()
+    if n_events == 0:
+        raise InputError(f"evaluation of {sample}: got no event, expected at least one")
+    selections = {"pt": selection, "eta": selection, "origin": anywhere}
+    results = tuple(_result(name, tally, edges, selections) for name, tally in tallies.items())
+    return Evaluation(sample, selection, displaced, min_track_hits, threads, results)
+
+
+def _scene(event: Event, selection: Selection, displaced: Selection, anywhere: Selection) -> _Scene:
+    if event.truth is None:
+        raise InputError(f"event {event.event_id}: got no truth, expected a simulated event; data cannot be scored")
+    known = contributions(event.truth)
+    particles = event.truth.particles
+
+    def reference(which: Selection) -> _Reference:
+        keep = select_particles(event, which, known)
+        return _Reference(
+            known.row(particles.particle_id[keep]),
+            particles.pt[keep],
+            particles.eta[keep],
+            particles.origin_radius[keep],
+        )
+
+    return _Scene(event, known, reference(selection), reference(displaced), reference(anywhere))
+
+
+def _run(finder: Finder, event: Event) -> tuple[Tracks, Candidates, float, str | None]:
+    """Call the finder; an event that it refuses gives no tracks and says why."""
+    n_hits = len(event.hits)
+    start = perf_counter()
+    try:
+        found = finder.find(event.hits)
+        wall = perf_counter() - start
+        return *candidates_of(found, n_hits), wall, None
+    except BeampipeError as error:
+        nothing = Tracks(np.full(n_hits, NO_TRACK, np.int64))
+        return nothing, Candidates.from_labels(nothing.track_id), perf_counter() - start, f"{error}"
+
+
+def _add(
+    tally: _Tally,
+    scene: _Scene,
+    tracks: Tracks,
+    candidates: Candidates,
+    wall: float,
+    error: str | None,
+    min_track_hits: int,
+    edges: Mapping[str, tuple[float, ...]],
+) -> None:
+    """Add one event to the sums."""
+    matches = match(candidates, scene.known, min_track_hits)
+    tally.single = _add_quality(tally.single, scene, matches, double=False)
+    tally.double = _add_quality(tally.double, scene, matches, double=True)
+    for variable, reference in (("pt", scene.headline), ("eta", scene.headline), ("origin", scene.anywhere)):
+        counts = _binned(getattr(reference, variable), reference.row, matches, edges[variable])
+        tally.curves[variable] = tally.curves.get(variable, 0) + counts
+    tally.events.append(
+        EventRecord(
+            event_id=scene.event.event_id,
+            n_hits=len(scene.event.hits),
+            n_candidates=len(matches),
+            n_reference=len(scene.headline.row),
+            n_found=int(np.count_nonzero(matches.found_double[scene.headline.row])),
+            seconds={stage: float(value) for stage, value in tracks.seconds.items()},
+            wall=wall,
+            counts={what: int(value) for what, value in tracks.counts.items()},
+            error=error,
+        )
+    )
+
+
+def _add_quality(before: Quality, scene: _Scene, matches: Matches, double: bool) -> Quality:
+    found = matches.found_double if double else matches.found_single
+
+    def efficiency(reference: _Reference) -> Proportion:
+        return Proportion(int(np.count_nonzero(found[reference.row])), len(reference.row))
+
+    return Quality(
+        before.efficiency + efficiency(scene.headline),
+        before.displaced + efficiency(scene.displaced),
+        before.fakes + Proportion(matches.n_fakes(double), len(matches)),
+        before.duplicates + Proportion(matches.n_duplicates(double), len(matches)),
+    )
+
+
+def _binned(value: ndarray, row: Int64[ndarray, " n"], matches: Matches, edges: tuple[float, ...]) -> ndarray:
+    """(3, n_bins) counts: all, found by single, found by double majority. Values beyond an end go to the last bin."""
+    which = np.clip(np.searchsorted(edges, value, side="right") - 1, 0, len(edges) - 2)
+    n_bins = len(edges) - 1
+    return np.stack(
+        [
+            np.bincount(which[mask], minlength=n_bins)
+            for mask in (np.ones(len(row), np.bool_), matches.found_single[row], matches.found_double[row])
+        ]
+    )
+
+
+def _result(
+    name: str, tally: _Tally, edges: Mapping[str, tuple[float, ...]], selections: Mapping[str, Selection]
+) -> FinderResult:
+    curves = tuple(
+        Curve(variable, selections[variable], edges[variable], *(tuple(row.tolist()) for row in counts))
+        for variable, counts in tally.curves.items()
+    )
+    return FinderResult(name, tally.single, tally.double, curves, _stages(tally.events), tuple(tally.events))
+
+
+def _stages(events: Sequence[EventRecord]) -> tuple[StageTime, ...]:
+    """Times per stage in the order of the pipeline, then their sum; refused events are not timed."""
+    timed = [event for event in events if event.error is None]
+    names = list(dict.fromkeys(stage for event in timed for stage in event.seconds if stage != TOTAL))
+    stages = [stage_time(name, [event.seconds[name] for event in timed if name in event.seconds]) for name in names]
+    if timed:
+        stages.append(stage_time(TOTAL, [event.total for event in timed]))
+    return tuple(stages)

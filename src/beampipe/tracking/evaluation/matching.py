@@ -1,0 +1,179 @@
+"""Which track found which particle.
+
+Single majority: more than half of the track's hits are the particle's. Double majority: also, more than half of the
+particle's hits are on the track. The particle of a track is the one with most hits on it (ties: lowest id); a merged
+hit counts for each of its particles. Only tracks with at least `min_track_hits` hits are candidates.
+
+A *fake* is a candidate that matches no particle at all. A candidate that matches a particle outside the selection
+is neither fake nor counted as a find. A *duplicate* is a candidate whose particle another candidate matches too:
+there are (matched candidates) - (particles matched) of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Int64
+from numpy import ndarray
+
+from beampipe.errors import InputError
+from beampipe.tracking.events import NO_TRACK
+from beampipe.tracking.truth import Contributions
+
+__all__ = ["MIN_TRACK_HITS", "Candidates", "Matches", "match"]
+
+MIN_TRACK_HITS: Final = 7
+_NO_PARTICLE: Final = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Track candidates of one event as pairs (track, hit), each pair once. Tracks may share hits.
+
+    Attributes:
+        track: (n_pairs,) int64, 0 .. n_tracks - 1.
+        hit: (n_pairs,) int64, 0 .. n_hits - 1.
+        n_tracks: number of tracks.
+        n_hits: hits of the event.
+    """
+
+    track: Int64[ndarray, " n_pairs"]
+    hit: Int64[ndarray, " n_pairs"]
+    n_tracks: int
+    n_hits: int
+
+    @classmethod
+    def from_labels(cls, track_id: Int64[ndarray, " n_hits"]) -> Candidates:
+        """Candidates of one label per hit; any negative label is no track.
+
+        Raises:
+            InputError: a label is not below the number of hits.
+        """
+        largest = int(track_id.max(initial=NO_TRACK))
+        if largest >= len(track_id):
+            raise InputError(
+                f"track_id: got {largest} for {len(track_id)} hits, expected 0 .. n_tracks - 1; number tracks densely"
+            )
+        hit = np.flatnonzero(track_id >= 0)
+        return cls(track_id[hit], hit, largest + 1, len(track_id))
+
+    @classmethod
+    def from_lists(cls, lists: Sequence[Int64[ndarray, " _"]], n_hits: int) -> Candidates:
+        """Candidates of one array of hit indices per track; a hit listed twice on a track counts once.
+
+        Raises:
+            InputError: an index is not a hit of the event.
+        """
+        track = np.repeat(np.arange(len(lists), dtype=np.int64), [len(one) for one in lists])
+        hit = np.concatenate([np.empty(0, np.int64), *lists]).astype(np.int64)
+        if len(hit) and (hit.min() < 0 or hit.max() >= n_hits):
+            bad = int(hit.min()) if hit.min() < 0 else int(hit.max())
+            raise InputError(f"candidates: got hit {bad}, expected 0 .. {n_hits - 1}; lists and hits of other events?")
+        track, hit = np.divmod(np.unique(track * np.int64(n_hits) + hit), np.int64(max(n_hits, 1)))
+        return cls(track, hit, len(lists), n_hits)
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """What each candidate is. Particles are rows of `Contributions.particle_id`.
+
+    Attributes:
+        track: (n_candidates,) int64, index of the track among those given.
+        n_hits: (n_candidates,) int64, hits on it.
+        particle: (n_candidates,) int64, the particle with most hits on it, -1 if it is all noise.
+        n_shared: (n_candidates,) int64, hits of that particle on it.
+        single: (n_candidates,) bool, matched by single majority.
+        double: (n_candidates,) bool, matched by double majority.
+        found_single: (n_particles,) bool, some candidate matches the particle by single majority.
+        found_double: (n_particles,) bool, the same by double majority.
+    """
+
+    track: Int64[ndarray, " n_candidates"]
+    n_hits: Int64[ndarray, " n_candidates"]
+    particle: Int64[ndarray, " n_candidates"]
+    n_shared: Int64[ndarray, " n_candidates"]
+    single: Bool[ndarray, " n_candidates"]
+    double: Bool[ndarray, " n_candidates"]
+    found_single: Bool[ndarray, " n_particles"]
+    found_double: Bool[ndarray, " n_particles"]
+
+    def __len__(self) -> int:
+        return len(self.track)
+
+    def n_fakes(self, double: bool) -> int:
+        """Candidates that match no particle."""
+        return int(np.count_nonzero(~(self.double if double else self.single)))
+
+    def n_duplicates(self, double: bool) -> int:
+        """Matched candidates beyond the first of their particle."""
+        matched, found = (self.double, self.found_double) if double else (self.single, self.found_single)
+        return int(np.count_nonzero(matched) - np.count_nonzero(found))
+
+
+def match(candidates: Candidates, known: Contributions, min_track_hits: int = MIN_TRACK_HITS) -> Matches:
+    """Match candidates to particles.
+
+    Args:
+        candidates: the tracks.
+        known: who made which hit.
+        min_track_hits: shorter tracks are no candidates.
+
+    Raises:
+        InputError: tracks and truth are of events with different numbers of hits.
+    """
+    if candidates.n_hits != len(known.leading):
+        raise InputError(
+            f"matching: got tracks on {candidates.n_hits} hits, expected {len(known.leading)}, one label per hit"
+        )
+    n_hits = np.bincount(candidates.track, minlength=candidates.n_tracks).astype(np.int64)
+    particle, n_shared = _most_hits(candidates, known)
+    counted = np.flatnonzero(n_hits >= min_track_hits)
+    n_hits, particle, n_shared = n_hits[counted], particle[counted], n_shared[counted]
+    of_particle = np.append(known.n_hits, 0)[particle]  # row -1 reads the appended 0
+    single = 2 * n_shared > n_hits
+    double = single & (2 * n_shared > of_particle)
+    found = np.zeros((2, len(known.particle_id)), np.bool_)
+    found[0, particle[single]] = True
+    found[1, particle[double]] = True
+    return Matches(counted, n_hits, particle, n_shared, single, double, found[0], found[1])
+
+
+def _most_hits(
+    candidates: Candidates, known: Contributions
+) -> tuple[Int64[ndarray, " n_tracks"], Int64[ndarray, " n_tracks"]]:
+    """Particle with most hits on each track (-1 for none, ties to the lowest id) and that number of hits."""
+    leading = known.leading[candidates.hit]
+    made = leading != _NO_PARTICLE
+    track, particle = candidates.track[made], leading[made]
+    if len(known.extra_hit):
+        begin = np.searchsorted(known.extra_hit, candidates.hit, side="left")
+        n_extra = np.searchsorted(known.extra_hit, candidates.hit, side="right") - begin
+        entry = np.repeat(np.arange(len(begin)), n_extra)
+        which = begin[entry] + np.arange(len(entry)) - np.repeat(np.cumsum(n_extra) - n_extra, n_extra)
+        track = np.concatenate([track, candidates.track[entry]])
+        particle = np.concatenate([particle, known.extra_particle[which]])
+
+    best = np.full(candidates.n_tracks, _NO_PARTICLE, np.int64)
+    most = np.zeros(candidates.n_tracks, np.int64)
+    if len(track) == 0:
+        return best, most
+    n_particles = np.int64(len(known.particle_id))
+    pair, count = _sorted_counts(track * n_particles + particle)
+    track, particle = np.divmod(pair, n_particles)
+    # One number orders first by hits, then by low id: rows of `particle_id` ascend with it.
+    rank = count * n_particles + (n_particles - 1 - particle)
+    start = np.flatnonzero(np.append(True, track[1:] != track[:-1]))
+    most_of, low_of = np.divmod(np.maximum.reduceat(rank, start), n_particles)
+    most[track[start]] = most_of
+    best[track[start]] = n_particles - 1 - low_of
+    return best, most
+
+
+def _sorted_counts(key: Int64[ndarray, " n"]) -> tuple[Int64[ndarray, " m"], Int64[ndarray, " m"]]:
+    """Distinct numbers in ascending order, and how often each occurs; `key` is not empty."""
+    key = np.sort(key)
+    start = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
+    return key[start], np.diff(np.append(start, len(key))).astype(np.int64)

@@ -1,0 +1,220 @@
+"""What an evaluation found, as frozen numbers that go to JSON and come back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.errors import FileError
+from beampipe.tracking.evaluation.statistics import Proportion, StageTime
+from beampipe.tracking.truth import Selection
+
+__all__ = ["Curve", "Evaluation", "EventRecord", "FinderResult", "Quality", "read_evaluation", "write_evaluation"]
+
+_FORMAT: Final = "beampipe.evaluation/1"
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The rates of one majority rule, pooled over events.
+
+    Attributes:
+        efficiency: selected particles found / selected particles.
+        displaced: the same for the displaced class.
+        fakes: candidates that match nothing / candidates.
+        duplicates: matched candidates beyond the first of their particle / candidates.
+    """
+
+    efficiency: Proportion
+    displaced: Proportion
+    fakes: Proportion
+    duplicates: Proportion
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Efficiency in bins of one variable.
+
+    Attributes:
+        variable: ``"pt"`` [GeV], ``"eta"`` or ``"origin"`` [mm].
+        selection: particles in it.
+        edges: n + 1 bin edges.
+        total: selected particles per bin.
+        single: found by single majority.
+        double: found by double majority.
+    """
+
+    variable: str
+    selection: Selection
+    edges: tuple[float, ...]
+    total: tuple[int, ...]
+    single: tuple[int, ...]
+    double: tuple[int, ...]
+
+    def proportions(self, majority: str = "double") -> tuple[Proportion, ...]:
+        """Efficiency of each bin by ``"single"`` or ``"double"`` majority."""
+        passed = self.single if majority == "single" else self.double
+        return tuple(Proportion(k, n) for k, n in zip(passed, self.total, strict=True))
+
+
+@dataclass(frozen=True)
+class EventRecord:
+    """One event of one finder.
+
+    Attributes:
+        event_id: number of the event.
+        n_hits: hits in it.
+        n_candidates: tracks long enough to be candidates.
+        n_reference: selected particles.
+        n_found: of these found by double majority.
+        seconds: [s] per stage, as the finder says.
+        wall: [s] around the call.
+        counts: sizes along the way, as the finder says.
+        error: why the finder refused the event, or None. Its particles then count as not found.
+    """
+
+    event_id: int
+    n_hits: int
+    n_candidates: int
+    n_reference: int
+    n_found: int
+    seconds: dict[str, float]
+    wall: float
+    counts: dict[str, int]
+    error: str | None = None
+
+    @property
+    def total(self) -> float:
+        """Time [s] of the event: the sum of the stages, or the wall time where the finder names none."""
+        stages = [value for stage, value in self.seconds.items() if stage != "total"]
+        return sum(stages) if stages else self.wall
+
+
+@dataclass(frozen=True)
+class FinderResult:
+    """One finder on one sample.
+
+    Attributes:
+        name: of the finder.
+        single: rates by single majority.
+        double: rates by double majority.
+        curves: efficiency by pT, eta and radius of origin.
+        stages: times per stage and ``"total"``, warm events only.
+        events: one record per event.
+    """
+
+    name: str
+    single: Quality
+    double: Quality
+    curves: tuple[Curve, ...]
+    stages: tuple[StageTime, ...]
+    events: tuple[EventRecord, ...] = field(repr=False)
+
+    @property
+    def failed(self) -> tuple[EventRecord, ...]:
+        """Events that the finder refused."""
+        return tuple(event for event in self.events if event.error is not None)
+
+    def curve(self, variable: str) -> Curve:
+        """The curve of that variable."""
+        return next(curve for curve in self.curves if curve.variable == variable)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Several finders on the same events.
+
+    Attributes:
+        sample: what the events are, in words (file, degradation, seed).
+        selection: particles of the headline.
+        displaced: particles of the displaced class.
+        min_track_hits: hits from which a track is a candidate.
+        threads: threads each finder had.
+        finders: results, in the order given.
+    """
+
+    sample: str
+    selection: Selection
+    displaced: Selection
+    min_track_hits: int
+    threads: int
+    finders: tuple[FinderResult, ...]
+
+    @property
+    def n_events(self) -> int:
+        """Events scored."""
+        return len(self.finders[0].events) if self.finders else 0
+
+    @property
+    def definition(self) -> str:
+        """The definitions that belong beside every number of this evaluation."""
+        return (
+            f"particles: {self.selection}; displaced: {self.displaced.min_origin:g} <= r <"
+            f" {self.displaced.max_origin:g} mm, {'primary' if self.displaced.primary_only else 'any'};"
+            f" tracks: >= {self.min_track_hits} hits; single: > 50 % of the track's hits from the particle; double:"
+            " also > 50 % of the particle's hits on the track; errors: Clopper-Pearson, 68 %"
+        )
+
+
+def write_evaluation(path: Path, evaluation: Evaluation) -> None:
+    """Write JSON. Proportions carry their value and interval along, for readers that only look."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    body = {"format": _FORMAT, "definition": evaluation.definition, **asdict(evaluation)}
+    for finder, result in zip(body["finders"], evaluation.finders, strict=True):
+        for rule in ("single", "double"):
+            for name, entry in finder[rule].items():
+                proportion: Proportion = getattr(getattr(result, rule), name)
+                # NaN is no JSON: where nothing was tried there is no value.
+                entry["value"] = proportion.value if proportion.total else None
+                entry["low"], entry["high"] = proportion.interval
+    path.write_text(json.dumps(body, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read what `write_evaluation` wrote.
+
+    Raises:
+        FileError: the file is missing or is something else.
+    """
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        if body["format"] != _FORMAT:
+            raise FileError(f"{path}: got format {body['format']!r}, expected {_FORMAT!r}")
+        return Evaluation(
+            sample=body["sample"],
+            selection=Selection(**body["selection"]),
+            displaced=Selection(**body["displaced"]),
+            min_track_hits=body["min_track_hits"],
+            threads=body["threads"],
+            finders=tuple(_finder(finder) for finder in body["finders"]),
+        )
+    except FileNotFoundError:
+        raise FileError(f"{path}: no such file, expected the JSON that an evaluation wrote") from None
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(
+            f"{path}: got something else ({error!r}), expected the JSON that an evaluation wrote"
+        ) from error
+
+
+def _finder(body: dict[str, Any]) -> FinderResult:
+    return FinderResult(
+        name=body["name"],
+        single=_quality(body["single"]),
+        double=_quality(body["double"]),
+        curves=tuple(_curve(curve) for curve in body["curves"]),
+        stages=tuple(StageTime(**stage) for stage in body["stages"]),
+        events=tuple(EventRecord(**event) for event in body["events"]),
+    )
+
+
+def _quality(body: dict[str, Any]) -> Quality:
+    return Quality(**{name: Proportion(entry["passed"], entry["total"]) for name, entry in body.items()})
+
+
+def _curve(body: dict[str, Any]) -> Curve:
+    numbers = {name: tuple(body[name]) for name in ("edges", "total", "single", "double")}
+    return Curve(variable=body["variable"], selection=Selection(**body["selection"]), **numbers)

@@ -1,0 +1,132 @@
+"""Numbers with their uncertainty: proportions, times, power laws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan, nan
+
+import numpy as np
+from scipy.special import betaincinv
+
+from beampipe.errors import InputError
+
+__all__ = ["PowerLaw", "Proportion", "StageTime", "clopper_pearson", "fit_power_law", "stage_time"]
+
+_ONE_SIGMA = 0.682689492137086
+
+
+def clopper_pearson(passed: int, total: int, level: float = _ONE_SIGMA) -> tuple[float, float]:
+    """Central interval of a binomial proportion that covers at least `level`.
+
+    low = B(alpha/2; k, n-k+1), high = B(1-alpha/2; k+1, n-k), with B the quantile of the beta distribution and
+    alpha = 1 - level; low = 0 at k = 0 and high = 1 at k = n. Nothing tried says nothing: (0, 1) at n = 0.
+
+    Source: C. Clopper, E. Pearson, Biometrika 26 (1934) 404; PDG review of statistics, section 40.4.2.5.
+
+    Args:
+        passed: k, successes.
+        total: n, trials.
+        level: wanted coverage.
+
+    Raises:
+        InputError: not 0 <= k <= n, or the level is not in (0, 1).
+    """
+    if not (0 <= passed <= total and 0 < level < 1):
+        raise InputError(f"interval: got {passed} of {total} at {level}, expected 0 <= k <= n and 0 < level < 1")
+    tail = (1 - level) / 2
+    low = float(betaincinv(passed, total - passed + 1, tail)) if passed > 0 else 0.0
+    high = float(betaincinv(passed + 1, total - passed, 1 - tail)) if passed < total else 1.0
+    return low, high
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """`passed` of `total`, pooled over events. Add two of them to pool further."""
+
+    passed: int = 0
+    total: int = 0
+
+    @property
+    def value(self) -> float:
+        """passed / total; NaN where nothing was tried."""
+        return self.passed / self.total if self.total else nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Clopper-Pearson interval at one sigma (68.3 %)."""
+        return clopper_pearson(self.passed, self.total)
+
+    def __add__(self, other: Proportion) -> Proportion:
+        return Proportion(self.passed + other.passed, self.total + other.total)
+
+    def __str__(self) -> str:
+        if isnan(self.value):
+            return "-"
+        low, high = self.interval
+        return f"{self.value:.4f} +{high - self.value:.4f} -{self.value - low:.4f}"
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """Wall time of one stage over events.
+
+    Attributes:
+        stage: name.
+        median: [s].
+        p95: 95th percentile [s].
+        mean: [s].
+        n_events: events timed.
+    """
+
+    stage: str
+    median: float
+    p95: float
+    mean: float
+    n_events: int
+
+
+def stage_time(stage: str, seconds: Sequence[float]) -> StageTime:
+    """Median, 95th percentile and mean of times [s]; NaN where there are none."""
+    if not seconds:
+        return StageTime(stage, nan, nan, nan, 0)
+    median, p95 = np.percentile(seconds, [50, 95])
+    return StageTime(stage, float(median), float(p95), float(np.mean(seconds)), len(seconds))
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """y = scale * x**exponent.
+
+    Attributes:
+        exponent: fitted.
+        error: standard error of the exponent from the scatter of the points; NaN for two points.
+        scale: y at x = 1.
+    """
+
+    exponent: float
+    error: float
+    scale: float
+
+    def __call__(self, x: float) -> float:
+        """y at x."""
+        return float(self.scale * x**self.exponent)
+
+
+def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw:
+    """Straight line through (log x, log y) by least squares, all points alike.
+
+    Raises:
+        InputError: fewer than two distinct x, or a number that is not positive.
+    """
+    if len(x) != len(y) or len(set(x)) < 2 or min(x) <= 0 or min(y) <= 0:
+        raise InputError(
+            f"power law: got {len(x)} x with {len(set(x))} distinct and {len(y)} y,"
+            " expected pairs of positive numbers with at least two distinct x"
+        )
+    log_x, log_y = np.log(np.asarray(x, np.float64)), np.log(np.asarray(y, np.float64))
+    dx = log_x - log_x.mean()
+    exponent = float(dx @ log_y / (dx @ dx))
+    residual = log_y - log_y.mean() - exponent * dx
+    error = float(np.sqrt(residual @ residual / (len(x) - 2) / (dx @ dx))) if len(x) > 2 else nan
+    return PowerLaw(exponent, error, float(np.exp(log_y.mean() - exponent * log_x.mean())))

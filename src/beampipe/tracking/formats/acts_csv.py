@@ -1,0 +1,123 @@
+"""Events as ACTS writes them: `eventNNN-measurements.csv` and, for the truth, `-measurement-simhit-map`, `-hits`,
+`-particles_simulated` (or `-particles`).
+
+Source: `CsvMeasurementWriter`, `CsvSimHitWriter` and `CsvParticleWriter` of ACTS 48 (https://github.com/acts-project/acts,
+Examples/Io/Csv); checked on files that ACTS wrote.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from beampipe.errors import FileError
+from beampipe.tracking.events import NOISE, Event, Hits, Particles, Truth
+from beampipe.tracking.formats.families import Family, cylindrical, rows_of
+from beampipe.tracking.formats.table import first_line, read_columns
+
+__all__ = ["read_acts"]
+
+_MAP: Final = "measurement-simhit-map"
+
+
+def read_acts(family: Family) -> Event:
+    """The event of one family of files.
+
+    ACTS names a particle by up to five numbers; here `particle_id` is the row in the file of particles, from 1.
+    A measurement with several simulated hits keeps the first as its particle, the others as `shared_particle`.
+    A particle is primary if no process made it (`process` = 0).
+
+    Args:
+        family: the common path of the files and how they end.
+
+    Returns:
+        The event; with truth if the map, the hits and the particles are there.
+
+    Raises:
+        FileError: a file is missing or cut short, or names a measurement, hit or particle that is not there.
+        ColumnError: a column is missing, for instance the global position, which old versions of ACTS do not write.
+    """
+    path = family.path("measurements")
+    pairs = ("local0", "local1", "var_local0", "var_local1")
+    table = read_columns(
+        path,
+        {
+            "measurement_id": np.int64,
+            "geometry_id": np.uint64,
+            **dict.fromkeys(pairs, np.float32),
+            **dict.fromkeys(("global_x", "global_y", "global_z"), np.float64),
+        },
+    )
+    hits = Hits(
+        cylindrical(table["global_x"], table["global_y"], table["global_z"]),
+        table["geometry_id"],
+        np.stack([table["local0"], table["local1"]], axis=1),
+        np.stack([table["var_local0"], table["var_local1"]], axis=1),
+    )
+    if not family.path(_MAP).is_file():
+        return Event(family.event_id, hits)
+    return Event(family.event_id, hits, _truth(family, table["measurement_id"]))
+
+
+def _truth(family: Family, measurement_id: ndarray) -> Truth:
+    particles_path = next(
+        (path for kind in ("particles_simulated", "particles") if (path := family.path(kind)).is_file()),
+        family.path("particles_simulated"),
+    )
+    particles, barcode = _particles(particles_path)
+    hit_particle = _particle_of_hit(family.path("hits"), barcode, particles_path)
+    path = family.path(_MAP)
+    links = read_columns(path, {"measurement_id": np.int64, "hit_id": np.int64})
+    row = rows_of(links["measurement_id"], measurement_id, path, "measurement_id", family.path("measurements"))
+    outside = np.flatnonzero((links["hit_id"] < 0) | (links["hit_id"] >= len(hit_particle)))
+    if len(outside):
+        raise FileError(
+            f"{path}: got hit_id {links['hit_id'][outside[0]]} at row {outside[0]},"
+            f" expected a row of {family.path('hits')}, which has {len(hit_particle)}"
+        )
+    made_by = hit_particle[links["hit_id"]]
+    particle_id = np.full(len(measurement_id), NOISE, np.int64)
+    _, first = np.unique(row, return_index=True)
+    particle_id[row[first]] = made_by[first]
+    # The same particle may give several simulated hits to one measurement: that is no sharing.
+    further = np.unique(np.stack([row, made_by])[:, made_by != particle_id[row]], axis=1)
+    return Truth(particle_id, particles, further[0], further[1])
+
+
+def _particles(path: Path) -> tuple[Particles, ndarray]:
+    """The particles, numbered from 1 by row, and the numbers ACTS gave each."""
+    floats = ("vx", "vy", "vz", "px", "py", "pz", "q")
+    table = read_columns(path, {"particle_type": np.int32, "process": np.int64, **dict.fromkeys(floats, np.float32)})
+    particles = Particles(
+        particle_id=np.arange(1, len(table["q"]) + 1, dtype=np.int64),
+        pdg=table["particle_type"],
+        charge=table["q"],
+        momentum=np.stack([table[name] for name in ("px", "py", "pz")], axis=1),
+        vertex=np.stack([table[name] for name in ("vx", "vy", "vz")], axis=1),
+        primary=table["process"] == 0,
+    )
+    return particles, _barcode(path)
+
+
+def _particle_of_hit(path: Path, barcode: ndarray, particles_path: Path) -> Int64[ndarray, " n_simhits"]:
+    """The `particle_id` of each simulated hit."""
+    made_by = _barcode(path)
+    if made_by.shape[1] != barcode.shape[1]:
+        raise FileError(
+            f"{path}: got {made_by.shape[1]} columns particle_id*, expected {barcode.shape[1]} as in {particles_path};"
+            " write both with one version of ACTS"
+        )
+    # One number per distinct barcode makes a lookup by five columns one by one column.
+    _, number = np.unique(np.concatenate([barcode, made_by]), axis=0, return_inverse=True)
+    number = number.reshape(-1)
+    return rows_of(number[len(barcode) :], number[: len(barcode)], path, "particle_id (as ranked)", particles_path) + 1
+
+
+def _barcode(path: Path) -> ndarray:
+    names = [name for name in first_line(path).split(",") if name.startswith("particle_id")] or ["particle_id"]
+    columns = read_columns(path, dict.fromkeys(names, np.uint64))
+    return np.stack([columns[name] for name in names], axis=1)

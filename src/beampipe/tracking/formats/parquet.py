@@ -1,0 +1,228 @@
+"""Events in Parquet: one row and one row group per event, list columns; an event is read without its neighbours.
+
+Columns: `event_id`; `hit_r`, `hit_phi`, `hit_z` [mm, rad, mm]; where known `hit_geometry_id`, `hit_local0/1` [mm],
+`hit_variance0/1` [mm^2]; for simulated events `hit_particle_id`, `shared_hit`, `shared_particle`, `particle_id`,
+`particle_pdg`, `particle_charge` [e], `particle_px/py/pz` [GeV], `particle_vx/vy/vz` [mm], `particle_primary`.
+A null list means "not known", an empty one "none".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.errors import BeampipeError, ColumnError, FileError, MissingExtraError, nearest
+from beampipe.tracking.events import Event, Hits, Particles, Truth
+from beampipe.tracking.formats.replace import replacing
+
+__all__ = ["COLUMNS", "count_events", "read_events", "write_events"]
+
+COLUMNS: Final[dict[str, type[np.generic]]] = {
+    "hit_r": np.float32,
+    "hit_phi": np.float32,
+    "hit_z": np.float32,
+    "hit_geometry_id": np.uint64,
+    "hit_local0": np.float32,
+    "hit_local1": np.float32,
+    "hit_variance0": np.float32,
+    "hit_variance1": np.float32,
+    "hit_particle_id": np.int64,
+    "shared_hit": np.int64,
+    "shared_particle": np.int64,
+    "particle_id": np.int64,
+    "particle_pdg": np.int32,
+    "particle_charge": np.float32,
+    "particle_px": np.float32,
+    "particle_py": np.float32,
+    "particle_pz": np.float32,
+    "particle_vx": np.float32,
+    "particle_vy": np.float32,
+    "particle_vz": np.float32,
+    "particle_primary": np.bool_,
+}
+"""List columns and their element types; `event_id` (int64) stands before them."""
+
+_NEEDED: Final = ("event_id", "hit_r", "hit_phi", "hit_z")
+
+
+def write_events(path: str | Path, events: Iterable[Event], *, compression_level: int = 6) -> int:
+    """Write `events` to `path`; the file appears only when it is complete.
+
+    Args:
+        path: the file to write; an older one of that name is replaced.
+        events: taken one at a time, so a generator of any length needs the memory of one event.
+        compression_level: of zstd.
+
+    Returns:
+        The number of events written.
+    """
+    pa, pq = _arrow()
+    schema = pa.schema([("event_id", pa.int64()), *((n, pa.list_(pa.from_numpy_dtype(t))) for n, t in COLUMNS.items())])
+    floats = [f"{name}.list.element" for name, dtype in COLUMNS.items() if dtype is np.float32]
+    written = 0
+    with (
+        replacing(path) as temporary,
+        pq.ParquetWriter(
+            temporary,
+            schema,
+            compression="zstd",
+            compression_level=compression_level,
+            # A dictionary would win over the byte split, and coordinates hardly ever repeat.
+            use_dictionary=[f"{n}.list.element" for n, t in COLUMNS.items() if t not in (np.float32, np.bool_)],
+            use_byte_stream_split=floats,
+        ) as writer,
+    ):
+        for event in events:
+            columns = _columns(event)
+            arrays = [pa.array([event.event_id], pa.int64())]
+            arrays += [pa.array([columns[name]], type=schema.field(name).type) for name in COLUMNS]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
+            written += 1
+    return written
+
+
+def read_events(path: str | Path) -> Iterator[Event]:
+    """The events of `path`, read one row group at a time.
+
+    Raises:
+        FileError: there is no such file, it is no Parquet file, or it is cut short.
+        ColumnError: a column is missing.
+        InputError: a row is unusable (NaN, lengths that differ); names file and event.
+    """
+    file = _open(path)
+    _check_columns(path, file.schema_arrow.names)
+    # The check above runs at the call, not at the first event: a bad path should fail where it is given.
+    return _rows(path, file)
+
+
+def count_events(path: str | Path) -> int:
+    """The number of events in `path`, from its footer."""
+    with _open(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def _columns(event: Event) -> dict[str, ndarray | None]:
+    """Each column of `COLUMNS` for one event, None where not known."""
+    hits, truth = event.hits, event.truth
+    out: dict[str, ndarray | None] = dict.fromkeys(COLUMNS)
+    out |= _split("hit", "r phi z", hits.position)
+    out["hit_geometry_id"] = hits.geometry_id
+    if hits.local is not None:
+        out |= _split("hit", "local0 local1", hits.local)
+    if hits.variance is not None:
+        out |= _split("hit", "variance0 variance1", hits.variance)
+    if truth is not None:
+        out |= {
+            "hit_particle_id": truth.particle_id,
+            "shared_hit": truth.shared_hit,
+            "shared_particle": truth.shared_particle,
+            "particle_id": truth.particles.particle_id,
+            "particle_pdg": truth.particles.pdg,
+            "particle_charge": truth.particles.charge,
+            "particle_primary": truth.particles.primary,
+        }
+        out |= _split("particle", "px py pz", truth.particles.momentum)
+        out |= _split("particle", "vx vy vz", truth.particles.vertex)
+    return out
+
+
+def _split(prefix: str, names: str, table: ndarray) -> dict[str, ndarray]:
+    return {f"{prefix}_{name}": table[:, i] for i, name in enumerate(names.split())}
+
+
+def _rows(path: str | Path, file: Any) -> Iterator[Event]:
+    pa, _ = _arrow()
+    with file:
+        for group in range(file.metadata.num_row_groups):
+            try:
+                table = file.read_row_group(group)
+            except (pa.ArrowException, OSError) as error:
+                raise FileError(
+                    f"{path}: row group {group} of {file.metadata.num_row_groups} cannot be read ({error});"
+                    " expected a whole Parquet file, copy or write it again"
+                ) from error
+            for row in range(table.num_rows):
+                yield _event(path, table, row)
+
+
+def _event(path: str | Path, table: Any, row: int) -> Event:
+    event_id = table.column("event_id")[row].as_py()
+
+    def column(name: str) -> ndarray | None:
+        cell = table.column(name)[row] if name in table.column_names else None
+        if cell is None or not cell.is_valid:
+            return None
+        return np.asarray(cell.values.to_numpy(zero_copy_only=False)).astype(COLUMNS[name], copy=False)
+
+    def needed(name: str) -> ndarray:
+        found = column(name)
+        if found is None:
+            raise ColumnError(f"{path}: event {event_id}: got no {name}, expected a list; write the file again")
+        return found
+
+    def joined(*names: str) -> ndarray | None:
+        parts = [column(name) for name in names]
+        return None if any(part is None for part in parts) else np.stack([needed(n) for n in names], axis=1)
+
+    def stacked(*names: str) -> ndarray:
+        return np.stack([needed(name) for name in names], axis=1)
+
+    try:
+        hits = Hits(
+            stacked("hit_r", "hit_phi", "hit_z"),
+            column("hit_geometry_id"),
+            joined("hit_local0", "hit_local1"),
+            joined("hit_variance0", "hit_variance1"),
+        )
+        if column("hit_particle_id") is None:
+            return Event(event_id, hits)
+        particles = Particles(
+            needed("particle_id"),
+            needed("particle_pdg"),
+            needed("particle_charge"),
+            stacked("particle_px", "particle_py", "particle_pz"),
+            stacked("particle_vx", "particle_vy", "particle_vz"),
+            needed("particle_primary"),
+        )
+        truth = Truth(needed("hit_particle_id"), particles, needed("shared_hit"), needed("shared_particle"))
+        return Event(event_id, hits, truth)
+    except FileError:
+        raise
+    except BeampipeError as error:
+        raise type(error)(f"{path}: event {event_id}: {error}") from error
+    except ValueError as error:  # columns of one table that differ in length
+        raise FileError(
+            f"{path}: event {event_id}: columns differ in length ({error}); write the file again"
+        ) from error
+
+
+def _check_columns(path: str | Path, found: list[str]) -> None:
+    for name in _NEEDED:
+        if name not in found:
+            raise ColumnError(
+                f"{path}: no column {name!r}{nearest(name, found)};"
+                f" got {', '.join(found)}; expected an event file as written by write_events"
+            )
+
+
+def _open(path: str | Path) -> Any:
+    pa, pq = _arrow()
+    if not Path(path).is_file():
+        raise FileError(f"{path}: no such file; expected a Parquet file of events")
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise FileError(f"{path}: not a whole Parquet file ({error}); copy or write it again") from error
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "tracking", "Parquet") from error
+    return pa, pq

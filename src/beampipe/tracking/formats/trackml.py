@@ -1,0 +1,86 @@
+"""Events of the TrackML challenge: `eventNNN-hits.csv`, `-truth.csv`, `-particles.csv`, plain or gzipped.
+
+Source: the data description of https://www.kaggle.com/c/trackml-particle-identification/data.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.errors import FileError
+from beampipe.tracking.events import NOISE, Event, Hits, Particles, Truth
+from beampipe.tracking.formats.families import Family, cylindrical, rows_of
+from beampipe.tracking.formats.table import read_columns
+
+__all__ = ["read_trackml"]
+
+_PROMPT: Final = 2.0  # mm
+
+
+def read_trackml(family: Family) -> Event:
+    """The event of one family of files.
+
+    The module is told by `geometry_id` as ACTS numbers it: volume << 56 | layer << 36 | module << 8.
+    The files do not say which particles are primary; those that start within 2 mm of the beam line count as such.
+    They do not say the species either: `pdg` is 0.
+
+    Args:
+        family: the common path of the files and how they end.
+
+    Returns:
+        The event; with truth if both truth and particles are there.
+
+    Raises:
+        FileError: a file is missing or cut short, or a truth row names a hit or particle that is not there.
+        ColumnError: a column is missing.
+    """
+    hits_path = family.path("hits")
+    table = read_columns(
+        hits_path,
+        {
+            "hit_id": np.int64,
+            **dict.fromkeys(("x", "y", "z"), np.float64),
+            **dict.fromkeys(("volume_id", "layer_id", "module_id"), np.uint64),
+        },
+    )
+    geometry_id = table["volume_id"] << 56 | table["layer_id"] << 36 | table["module_id"] << 8
+    hits = Hits(cylindrical(table["x"], table["y"], table["z"]), geometry_id.astype(np.uint64))
+    have = [kind for kind in ("truth", "particles") if family.path(kind).is_file()]
+    if not have:
+        return Event(family.event_id, hits)
+    if len(have) == 1:
+        missing = {"truth", "particles"}.difference(have).pop()
+        raise FileError(
+            f"{family.path(missing)}: no such file beside {family.path(have[0]).name}; add it, or remove the other"
+            " to read hits alone"
+        )
+    particles = _particles(family.path("particles"))
+    return Event(family.event_id, hits, _truth(family.path("truth"), hits_path, table["hit_id"], particles))
+
+
+def _particles(path: Path) -> Particles:
+    floats = ("vx", "vy", "vz", "px", "py", "pz", "q")
+    table = read_columns(path, {"particle_id": np.int64, **dict.fromkeys(floats, np.float32)})
+    vertex = np.stack([table[name] for name in ("vx", "vy", "vz")], axis=1)
+    return Particles(
+        particle_id=table["particle_id"],
+        pdg=np.zeros(len(vertex), np.int32),
+        charge=table["q"],
+        momentum=np.stack([table[name] for name in ("px", "py", "pz")], axis=1),
+        vertex=vertex,
+        primary=np.hypot(vertex[:, 0], vertex[:, 1]) < _PROMPT,
+    )
+
+
+def _truth(path: Path, hits_path: Path, hit_id: ndarray, particles: Particles) -> Truth:
+    table = read_columns(path, {"hit_id": np.int64, "particle_id": np.int64})
+    row = rows_of(table["hit_id"], hit_id, path, "hit_id", hits_path)
+    made = table["particle_id"] != NOISE
+    rows_of(table["particle_id"][made], particles.particle_id, path, "particle_id", path.parent)
+    particle_id = np.full(len(hit_id), NOISE, np.int64)
+    particle_id[row] = table["particle_id"]
+    return Truth(particle_id, particles)

@@ -1,0 +1,53 @@
+// An owning array of plain numbers: what a kernel returns. Its memory goes to numpy without a copy.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <utility>
+
+namespace beampipe {
+
+template <typename T>
+class Array {
+public:
+    Array() = default;
+
+    /// `size` elements, not initialised, on a cache line.
+    explicit Array(std::size_t size) : size_(size) {
+        const std::size_t bytes = (size * sizeof(T) + 127) / 64 * 64;  // never empty; may be read one vector past its end
+        data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
+        if (data_ == nullptr) throw std::bad_alloc();
+    }
+    Array(std::size_t size, T value) : Array(size) {
+        for (std::size_t i = 0; i < size; ++i) data_[i] = value;
+    }
+    Array(Array&& other) noexcept
+        : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    Array& operator=(Array&& other) noexcept {
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+        return *this;
+    }
+    ~Array() { std::free(data_); }
+
+    T* data() { return data_; }
+    const T* data() const { return data_; }
+    std::size_t size() const { return size_; }
+    T& operator[](std::size_t i) { return data_[i]; }
+    const T& operator[](std::size_t i) const { return data_[i]; }
+    T* begin() { return data_; }
+    T* end() { return data_ + size_; }
+
+    /// Forget the elements past `size`.
+    void truncate(std::size_t size) { size_ = size; }
+    /// Give up the memory; the caller frees it with std::free.
+    T* release() { return std::exchange(data_, nullptr); }
+
+private:
+    T* data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+}  // namespace beampipe

@@ -1,0 +1,40 @@
+// What the binding files share: argument types, results as numpy arrays, and the table of kernels in use.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstdlib>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using beampipe::Array;
+
+template <typename T, int... Shape>
+using In = nb::ndarray<const T, nb::shape<Shape...>, nb::c_contig, nb::device::cpu>;
+using EdgeIndex = In<std::int64_t, 2, -1>;
+
+/// The array as numpy, which now owns the memory.
+template <typename T>
+nb::ndarray<nb::numpy, T> numpy(Array<T>&& array, std::vector<std::size_t> shape = {}) {
+    if (shape.empty()) shape = {array.size()};
+    T* data = array.release();
+    nb::capsule owner(data, [](void* p) noexcept { std::free(p); });
+    return {data, shape.size(), shape.data(), owner};
+}
+
+inline void require(bool holds, const char* message) {
+    if (!holds) throw std::invalid_argument(message);
+}
+
+/// The kernels of the instruction set in use.
+const beampipe::Table& kernels();
+
+/// Adds the kernels of the networks to the module (bindings_networks.cpp).
+void bind_networks(nb::module_& m);

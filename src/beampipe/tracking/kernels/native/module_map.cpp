@@ -1,0 +1,380 @@
+// Doublets inside learned windows that take part in at least one triplet inside learned windows.
+//
+// The loop runs over middle hits: the hits that may lie before and after it are collected from a (row, phi) grid of
+// their layers, tested against each other while in L1, and only survivors are written. Nothing grows with the
+// number of doublets, which is some fifty times the number of edges that are kept.
+#include "kernels.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <vector>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+namespace beampipe {
+namespace {
+
+constexpr int kWidth = 16;         // hits tested at a time
+constexpr int kPhiBins = 256;
+constexpr int kChunk = 256;        // middle hits per task
+constexpr float kPi = 3.14159265358979f;
+constexpr float kMinDr = 0.5f;     // mm: an edge goes outwards by at least this
+constexpr float kMaxDphi = 1.2f;   // rad: and turns by at most this
+
+// A layer cut into rows (of z for a barrel, of r for a disc), each row sorted by phi.
+struct LayerGrid {
+  bool barrel;
+  float r_min, r_max, z_min, z_max;
+  float low, inverse_pitch;  // of the rows
+  int n_rows;
+  int cell;                  // number of its first cell
+};
+
+// Hits of known layer, sorted by (layer, row, phi bin, phi): an order that does not depend on the input's.
+struct Grid {
+  std::vector<LayerGrid> layers;
+  std::vector<std::int32_t> begin;   // first hit of each cell, one more at the end
+  std::vector<float> r, phi, z;      // padded by kWidth
+  std::vector<std::int32_t> hit;     // input row
+  std::vector<std::int16_t> layer;
+};
+
+int phi_bin(float phi) {
+  const int bin = static_cast<int>(std::floor((phi + kPi) * (kPhiBins / (2 * kPi))));
+  return std::clamp(bin, 0, kPhiBins - 1);
+}
+
+int row_of(const LayerGrid& layer, float coordinate) {
+  const float row = (coordinate - layer.low) * layer.inverse_pitch;
+  return std::clamp(static_cast<int>(row), 0, layer.n_rows - 1);
+}
+
+Grid make_grid(const float* position, const Array<std::int16_t>& layer_of, std::int64_t n, const Windows& w) {
+  Grid grid;
+  std::vector<std::int32_t> population(w.n_layers, 0);
+  for (std::int64_t i = 0; i < n; ++i)
+    if (layer_of[i] >= 0) ++population[layer_of[i]];
+  int cell = 0;
+  for (int l = 0; l < w.n_layers; ++l) {
+    const float* box = w.layers + 4 * l;
+    LayerGrid g{(box[1] - box[0]) < (box[3] - box[2]), box[0], box[1], box[2], box[3], 0, 0, 0, cell};
+    const float extent = g.barrel ? box[3] - box[2] : box[1] - box[0];
+    g.low = g.barrel ? box[2] : box[0];
+    g.n_rows = std::clamp(population[l] / (2 * kPhiBins), 1, 24);
+    g.inverse_pitch = g.n_rows / extent;
+    cell += g.n_rows * kPhiBins;
+    grid.layers.push_back(g);
+  }
+  std::vector<std::int32_t> key(n);
+  grid.begin.assign(cell + 1, 0);
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (layer_of[i] < 0) continue;
+    const LayerGrid& g = grid.layers[layer_of[i]];
+    const float* p = position + 3 * i;
+    key[i] = g.cell + row_of(g, g.barrel ? p[2] : p[0]) * kPhiBins + phi_bin(p[1]);
+    ++grid.begin[key[i] + 1];
+  }
+  std::partial_sum(grid.begin.begin(), grid.begin.end(), grid.begin.begin());
+  const std::int32_t total = grid.begin.back();
+  std::vector<std::int32_t> next(grid.begin.begin(), grid.begin.end() - 1);
+  grid.hit.resize(total);
+  for (std::int64_t i = 0; i < n; ++i)
+    if (layer_of[i] >= 0) grid.hit[next[key[i]]++] = static_cast<std::int32_t>(i);
+  const auto before = [position](std::int32_t a, std::int32_t b) {
+    const float *p = position + 3 * a, *q = position + 3 * b;
+    if (p[1] != q[1]) return p[1] < q[1];
+    if (p[2] != q[2]) return p[2] < q[2];
+    if (p[0] != q[0]) return p[0] < q[0];
+    return a < b;
+  };
+  for (int c = 0; c < cell; ++c)
+    if (grid.begin[c + 1] - grid.begin[c] > 1)
+      std::sort(grid.hit.begin() + grid.begin[c], grid.hit.begin() + grid.begin[c + 1], before);
+  for (auto* column : {&grid.r, &grid.phi, &grid.z}) column->assign(total + kWidth, 0.0f);
+  grid.layer.resize(total);
+  for (std::int32_t s = 0; s < total; ++s) {
+    const float* p = position + 3 * grid.hit[s];
+    grid.r[s] = p[0];
+    grid.phi[s] = p[1];
+    grid.z[s] = p[2];
+    grid.layer[s] = layer_of[grid.hit[s]];
+  }
+  return grid;
+}
+
+// Doublets of one middle hit with one neighbouring layer.
+struct Side {
+  std::vector<float> kappa, cot, weight;  // weight: 1 / d^2 [1/mm^2]
+  std::vector<std::int32_t> hit;          // row in the grid
+  std::vector<std::uint8_t> kept;
+  int size = 0;
+
+  void reserve(int more) {
+    const std::size_t need = size + more + kWidth;
+    if (hit.size() >= need) return;
+    for (auto* column : {&kappa, &cot, &weight}) column->resize(2 * need);
+    hit.resize(2 * need);
+    kept.resize(2 * need);
+  }
+  void clear() { size = 0; }
+  void close() {  // lanes past the end must fail every test
+    reserve(0);
+    for (int i = size; i < size + kWidth; ++i) kappa[i] = 1e9f, cot[i] = 0, weight[i] = 0;
+    std::memset(kept.data(), 0, size + kWidth);
+  }
+};
+
+struct Query {
+  float r, phi, z;          // the middle hit
+  float kappa_max, z0_min, z0_max;
+  bool outward;             // the other hit lies outside
+};
+
+// Test the hits [first, last) of one row and append those inside the windows.
+void scan(const Grid& grid, const Query& q, std::int32_t first, std::int32_t last, Side& side) {
+  side.reserve(last - first);
+  for (std::int32_t j = first; j < last; j += kWidth) {
+    float kappa[kWidth], cot[kWidth], weight[kWidth];
+    std::int32_t inside[kWidth];
+    const int lanes = std::min<std::int32_t>(kWidth, last - j);
+    const float sign = q.outward ? 1.0f : -1.0f;
+    const float* other_r = grid.r.data() + j;
+    const float* other_phi = grid.phi.data() + j;
+    const float* other_z = grid.z.data() + j;
+#pragma omp simd
+    for (int i = 0; i < kWidth; ++i) {
+      const float dr = sign * (other_r[i] - q.r);
+      const float dz = sign * (other_z[i] - q.z);
+      float dphi = sign * (other_phi[i] - q.phi);
+      dphi = dphi > kPi ? dphi - 2 * kPi : (dphi < -kPi ? dphi + 2 * kPi : dphi);
+      const float p2 = dphi * dphi;
+      const float sine = dphi * (1 - p2 * (1.0f / 6 - p2 * (1.0f / 120 - p2 * (1.0f / 5040))));
+      const float versine = p2 * (1 - p2 * (1.0f / 12 - p2 * (1.0f / 360 - p2 * (1.0f / 20160))));  // 2 (1 - cos)
+      const float d2 = dr * dr + q.r * other_r[i] * versine;
+      const float w = 1.0f / d2;
+      const float k = 2 * sine * std::sqrt(w);
+      const float k2 = k * k * (1.0f / 24);
+      const float r_in = q.outward ? q.r : other_r[i];
+      const float z_in = q.outward ? q.z : other_z[i];
+      // arc length from the beam line to first order in (kappa r)^2
+      const float ds = dr * (1 + k2 * (q.r * q.r + q.r * other_r[i] + other_r[i] * other_r[i]));
+      const float c = dz / ds;
+      const float z0 = z_in - r_in * (1 + k2 * r_in * r_in) * c;
+      kappa[i] = k;
+      cot[i] = c;
+      weight[i] = w;
+      inside[i] = (i < lanes) & (dr > kMinDr) & (std::fabs(dphi) < kMaxDphi) & (std::fabs(k) < q.kappa_max) & (z0 > q.z0_min) & (z0 < q.z0_max);
+    }
+#ifdef __AVX512F__
+    const __mmask16 mask = _mm512_test_epi32_mask(_mm512_loadu_si512(inside), _mm512_loadu_si512(inside));
+    const auto put = [mask](float* to, const float* from) {
+      _mm512_storeu_ps(to, _mm512_maskz_compress_ps(mask, _mm512_loadu_ps(from)));
+    };
+    put(side.kappa.data() + side.size, kappa);
+    put(side.cot.data() + side.size, cot);
+    put(side.weight.data() + side.size, weight);
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    _mm512_storeu_si512(side.hit.data() + side.size,
+                        _mm512_maskz_compress_epi32(mask, _mm512_add_epi32(_mm512_set1_epi32(j), lane)));
+    side.size += __builtin_popcount(mask);
+#else
+    for (int i = 0; i < kWidth; ++i) {
+      side.kappa[side.size] = kappa[i];
+      side.cot[side.size] = cot[i];
+      side.weight[side.size] = weight[i];
+      side.hit[side.size] = j + i;
+      side.size += inside[i];
+    }
+#endif
+  }
+}
+
+// Collect the hits of one layer that form a doublet with the middle hit.
+void collect(const Grid& grid, const LayerGrid& layer, const Query& q, Side& side) {
+  // The row window: where a line through the middle hit and z0 in [z0_min, z0_max] crosses the layer.
+  float low, high;
+  const float slope_low = (q.z - q.z0_max) / q.r, slope_high = (q.z - q.z0_min) / q.r;
+  if (layer.barrel) {
+    const float r_a = layer.r_min, r_b = layer.r_max;
+    const auto [lo, hi] = std::minmax({q.z0_max + slope_low * r_a, q.z0_max + slope_low * r_b,
+                                       q.z0_min + slope_high * r_a, q.z0_min + slope_high * r_b});
+    low = lo, high = hi;
+    if (high < layer.z_min || low > layer.z_max) return;
+  } else {
+    low = layer.r_min, high = layer.r_max;
+    const float z = 0.5f * (layer.z_min + layer.z_max);
+    if (slope_low * slope_high > 0) {
+      // both extreme lines point to the same end: r = (z_layer - z0) / slope at each
+      float r_1 = (z - q.z0_max) / slope_low, r_2 = (z - q.z0_min) / slope_high;
+      if (r_1 < 0 && r_2 < 0) return;
+      if (r_1 < 0) r_1 = high;
+      if (r_2 < 0) r_2 = high;
+      const float thick = 0.5f * (layer.z_max - layer.z_min) / std::min(std::fabs(slope_low), std::fabs(slope_high));
+      low = std::max(low, std::min(r_1, r_2) - thick);
+      high = std::min(high, std::max(r_1, r_2) + thick);
+      if (high < low) return;
+    }
+    if (q.outward) low = std::max(low, q.r);
+    else high = std::min(high, q.r);
+    if (high < low) return;
+  }
+  // The phi window: |sin dphi| < kappa_max d / 2 with d^2 = dr^2 + r r' dphi^2.
+  float widest = 0;
+  const float r_from = layer.barrel ? layer.r_min : low, r_to = layer.barrel ? layer.r_max : high;
+  for (const float r : {r_from, r_to}) {
+    const float dr = std::fabs(r - q.r);
+    const float shrink = 1 - 0.25f * q.kappa_max * q.kappa_max * r * q.r;
+    widest = std::max(widest, shrink > 0 ? 0.5f * q.kappa_max * dr / std::sqrt(shrink) : 1.0f);
+  }
+  if (widest > 0.9f) widest = kMaxDphi;
+  else widest *= 1 + 0.25f * widest * widest;  // asin, bounded from above
+  widest += 1e-5f;
+  const float scale = kPhiBins / (2 * kPi);
+  const int bin_low = static_cast<int>(std::floor((q.phi - widest + kPi) * scale));
+  const int bin_high = static_cast<int>(std::floor((q.phi + widest + kPi) * scale));
+  const int row_low = row_of(layer, low - 1.0f), row_high = row_of(layer, high + 1.0f);
+  for (int row = row_low; row <= row_high; ++row) {
+    const std::int32_t* begin = grid.begin.data() + layer.cell + row * kPhiBins;
+    if (bin_low < 0) scan(grid, q, begin[kPhiBins + bin_low], begin[kPhiBins], side);
+    scan(grid, q, begin[std::max(bin_low, 0)], begin[std::min(bin_high, kPhiBins - 1) + 1], side);
+    if (bin_high >= kPhiBins) scan(grid, q, begin[0], begin[bin_high - kPhiBins + 1], side);
+  }
+}
+
+// Mark the doublets of both sides that agree with one of the other side.
+void match(Side& in, Side& out, const float* window) {
+  const float a = window[0], b = window[1], c = window[2], d = window[3];
+  for (int i = 0; i < in.size; ++i) {
+    const float k = in.kappa[i], cot = in.cot[i], w = in.weight[i];
+    const float bk2 = b * k * k, e = c + d * k * k;
+    bool any = false;
+    for (int j = 0; j < out.size; j += kWidth) {
+      std::int32_t pass[kWidth];
+      std::int32_t some = 0;
+#pragma omp simd reduction(| : some)
+      for (int l = 0; l < kWidth; ++l) {
+        const float dk = out.kappa[j + l] - k;
+        const float turn = 1 + cot * out.cot[j + l];
+        const float dc = out.cot[j + l] - cot;
+        const float s = a * (w + out.weight[j + l]) + bk2;
+        const float t = turn * turn * e;
+        pass[l] = dk * dk * t + dc * dc * s < s * t;
+        some |= pass[l];
+      }
+      if (!some) continue;
+      any = true;
+      for (int l = 0; l < kWidth; ++l) out.kept[j + l] |= static_cast<std::uint8_t>(pass[l]);
+    }
+    in.kept[i] |= any;
+  }
+}
+
+}  // namespace
+
+Array<std::int16_t> assign_layers(const float* position, std::int64_t n, const Windows& w, int threads) {
+  Array<std::int16_t> layer(n);
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (std::int64_t block = 0; block < n; block += kWidth) {
+    float r[kWidth], z[kWidth];
+    std::int32_t found[kWidth];
+    const int lanes = static_cast<int>(std::min<std::int64_t>(kWidth, n - block));
+    for (int i = 0; i < kWidth; ++i) {
+      r[i] = i < lanes ? position[3 * (block + i)] : -1.0f;
+      z[i] = i < lanes ? position[3 * (block + i) + 2] : 0.0f;
+      found[i] = -1;
+    }
+    for (int l = 0; l < w.n_layers; ++l) {
+      const float *box = w.layers + 4 * l;
+      const float r_min = box[0], r_max = box[1], z_min = box[2], z_max = box[3];
+#pragma omp simd
+      for (int i = 0; i < kWidth; ++i)
+        found[i] = (r[i] >= r_min) & (r[i] <= r_max) & (z[i] >= z_min) & (z[i] <= z_max) ? l : found[i];
+    }
+    for (int i = 0; i < lanes; ++i) layer[block + i] = static_cast<std::int16_t>(found[i]);
+  }
+  return layer;
+}
+
+Array<std::int64_t> module_map_edges(const float* position, std::int64_t n, const Windows& w, int threads) {
+  const Array<std::int16_t> layer_of = assign_layers(position, n, w, threads);
+  const Grid grid = make_grid(position, layer_of, n, w);
+  const std::int32_t total = grid.begin.back();
+  std::vector<std::vector<int>> in_pairs(w.n_layers);
+  for (int p = 0; p < w.n_pairs; ++p) in_pairs[w.pairs[2 * p + 1]].push_back(p);
+
+  const int n_chunks = (total + kChunk - 1) / kChunk;
+  struct Found {
+    std::vector<std::int32_t> inner, outer;
+  };
+  std::vector<Found> found(n_chunks);
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<Side> in(kMaxOut), out(kMaxOut);
+#pragma omp for schedule(dynamic, 4)
+    for (int chunk = 0; chunk < n_chunks; ++chunk) {
+      Found& mine = found[chunk];
+      const std::int32_t last = std::min(total, (chunk + 1) * kChunk);
+      for (std::int32_t s = chunk * kChunk; s < last; ++s) {
+        const int layer = grid.layer[s];
+        const auto& before = in_pairs[layer];
+        const int first_out = w.out_begin[layer], n_out = w.out_begin[layer + 1] - first_out;
+        if (before.empty() || n_out == 0) continue;
+        if (in.size() < before.size()) in.resize(before.size());
+        const auto query = [&](int pair, bool outward) {
+          const float* window = w.pair_windows + 3 * pair;
+          return Query{grid.r[s], grid.phi[s], grid.z[s], window[0], window[1], window[2], outward};
+        };
+        int n_in_doublets = 0;
+        for (std::size_t i = 0; i < before.size(); ++i) {
+          in[i].clear();
+          collect(grid, grid.layers[w.pairs[2 * before[i]]], query(before[i], false), in[i]);
+          in[i].close();
+          n_in_doublets += in[i].size;
+        }
+        if (n_in_doublets == 0) continue;
+        for (int o = 0; o < n_out; ++o) {
+          out[o].clear();
+          collect(grid, grid.layers[w.pairs[2 * (first_out + o) + 1]], query(first_out + o, true), out[o]);
+          out[o].close();
+          if (out[o].size == 0) continue;
+          for (std::size_t i = 0; i < before.size(); ++i) {
+            const float* window = w.triplet_windows + 4 * (before[i] * kMaxOut + o);
+            if (window[0] > 0 && in[i].size > 0) match(in[i], out[o], window);
+          }
+        }
+        for (std::size_t i = 0; i < before.size(); ++i)
+          for (int d = 0; d < in[i].size; ++d)
+            if (in[i].kept[d]) mine.inner.push_back(grid.hit[in[i].hit[d]]), mine.outer.push_back(grid.hit[s]);
+        for (int o = 0; o < n_out; ++o)
+          for (int d = 0; d < out[o].size; ++d)
+            if (out[o].kept[d]) mine.inner.push_back(grid.hit[s]), mine.outer.push_back(grid.hit[out[o].hit[d]]);
+      }
+    }
+  }
+  // An edge may have been kept at both of its ends: bring the lists together, sorted, each edge once.
+  std::vector<std::int32_t> begin(n + 1, 0);
+  for (const Found& f : found)
+    for (const std::int32_t i : f.inner) ++begin[i + 1];
+  std::partial_sum(begin.begin(), begin.end(), begin.begin());
+  std::vector<std::int32_t> outer(begin.back()), next(begin.begin(), begin.end() - 1), size(n);
+  for (const Found& f : found)
+    for (std::size_t e = 0; e < f.inner.size(); ++e) outer[next[f.inner[e]]++] = f.outer[e];
+  std::int64_t n_edges = 0;
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : n_edges)
+  for (std::int64_t i = 0; i < n; ++i) {
+    const auto first = outer.begin() + begin[i], last = outer.begin() + begin[i + 1];
+    std::sort(first, last);
+    size[i] = static_cast<std::int32_t>(std::unique(first, last) - first);
+    n_edges += size[i];
+  }
+  Array<std::int64_t> edge_index(2 * n_edges);
+  std::int64_t* to = edge_index.data();
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int32_t e = begin[i]; e < begin[i] + size[i]; ++e, ++to) to[0] = i, to[n_edges] = outer[e];
+  return edge_index;
+}
+
+}  // namespace beampipe

@@ -1,0 +1,11 @@
+// The one symbol that each instruction set's library shows.
+#include "kernels.hpp"
+
+extern "C" __attribute__((visibility("default"))) const beampipe::Table* beampipe_table() {
+    static const beampipe::Table table = {
+#define BEAMPIPE_ENTRY(name, result, arguments) &beampipe::name,
+        BEAMPIPE_KERNELS(BEAMPIPE_ENTRY)
+#undef BEAMPIPE_ENTRY
+    };
+    return &table;
+}

@@ -1,0 +1,27 @@
+// The learned windows, as plain arrays that Python owns. See beampipe.tracking.windows for their meaning.
+#pragma once
+#include <cstdint>
+
+#include "array.hpp"
+
+namespace beampipe {
+
+constexpr int kMaxOut = 16;  // most outgoing layer pairs of one layer
+
+struct Windows {
+  int n_layers;
+  int n_pairs;
+  const float* layers;             // (n_layers, 4): r_min, r_max, z_min, z_max [mm]
+  const std::int32_t* pairs;       // (n_pairs, 2): inner layer, outer layer; sorted
+  const float* pair_windows;       // (n_pairs, 3): kappa_max [1/mm], z0_min, z0_max [mm]
+  const std::int32_t* out_begin;   // (n_layers + 1,): first pair of each inner layer
+  const float* triplet_windows;    // (n_pairs, kMaxOut, 4): a, b, c, d of chi2 < 1; a <= 0 where the triplet is never seen
+};
+
+// Pairs of edges that share a hit and agree in curvature and slope, grouped by that hit from the beam outwards.
+struct Triplets {
+  Array<std::int64_t> edges;  // (2, n): the edge into the hit, the edge out of it
+  Array<float> chi2;          // (n,), in units of the window: < 1
+};
+
+}  // namespace beampipe

@@ -1,0 +1,166 @@
+"""Slow truth for the kernels of the learned windows: plain numpy, every pair tried."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float32, Int16, Int64
+from numpy import ndarray
+
+from beampipe.tracking.windows import Windows
+
+__all__ = ["assign_layers", "curved_doublet", "module_map_edges", "pair_features", "triplets", "walk"]
+
+MIN_DR = np.float32(0.5)
+"""An edge goes outwards by at least this [mm]."""
+
+MAX_DPHI = np.float32(1.2)
+"""And turns by at most this [rad]."""
+
+NO_PARTNER = np.float32(2.0)
+"""Stands for the chi2 of an edge with no partner; one that passes has chi2 < 1."""
+
+
+def assign_layers(position: Float32[ndarray, "n 3"], windows: Windows) -> Int16[ndarray, " n"]:
+    """Layer of each hit, -1 for a hit outside every box."""
+    r, z = position[:, 0], position[:, 2]
+    layer = np.full(len(position), -1, np.int16)
+    for number, (r_min, r_max, z_min, z_max) in enumerate(windows.layers):
+        layer[(r >= r_min) & (r <= r_max) & (z >= z_min) & (z <= z_max)] = number
+    return layer
+
+
+def curved_doublet(
+    position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"]
+) -> tuple[Float32[ndarray, " n_edges"], ...]:
+    """kappa [1/mm], cot, z0 [mm] and 1 / d^2 [1/mm^2] of each edge, cot and z0 along the arc.
+
+    The arc length from the beam line to radius r is r (1 + (kappa r)^2 / 24) to this order.
+    """
+    f32 = np.float32
+    r, phi, z = np.ascontiguousarray(position.T)
+    a, b = edge_index
+    dr = r[b] - r[a]
+    dphi = phi[b] - phi[a]
+    dphi = np.where(dphi > np.pi, dphi - f32(2 * np.pi), np.where(dphi < -np.pi, dphi + f32(2 * np.pi), dphi))
+    half = np.sin(f32(0.5) * dphi)
+    weight = f32(1) / np.maximum(dr * dr + f32(4) * r[a] * r[b] * half * half, f32(1e-6))
+    kappa = f32(2) * np.sin(dphi) * np.sqrt(weight)
+    bend = kappa * kappa * f32(1 / 24)
+    ds = dr * (f32(1) + bend * (r[a] * r[a] + r[a] * r[b] + r[b] * r[b]))
+    cot = (z[b] - z[a]) / np.where(np.abs(ds) < f32(1e-3), f32(1e-3), ds)
+    z0 = z[a] - r[a] * (f32(1) + bend * r[a] * r[a]) * cot
+    return kappa, cot, z0, weight
+
+
+def _chi2(
+    inner: tuple[ndarray, ...], outer: tuple[ndarray, ...], window: Float32[ndarray, "n 4"]
+) -> Float32[ndarray, " n"]:
+    """chi2 of pairs of doublets (kappa, cot, _, weight), infinite where the window knows no such triplet."""
+    (k, cot, _, w), (k_out, cot_out, _, w_out) = inner, outer
+    a, b, c, d = window.T
+    turn = np.float32(1) + cot * cot_out
+    s = a * (w + w_out) + b * k * k
+    t = turn * turn * (c + d * k * k)
+    top = (k_out - k) ** 2 * t + (cot_out - cot) ** 2 * s
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((a > 0) & (top < s * t), top / (s * t), np.float32(np.inf))
+
+
+def module_map_edges(position: Float32[ndarray, "n 3"], windows: Windows) -> Int64[ndarray, "2 n_edges"]:
+    """Doublets inside their windows that take part in a triplet inside its window, sorted."""
+    layer = assign_layers(position, windows)
+    doublets = []
+    for (inner_layer, outer_layer), (kappa_max, z0_min, z0_max) in zip(
+        windows.pairs, windows.pair_windows, strict=True
+    ):
+        inner, outer = np.flatnonzero(layer == inner_layer), np.flatnonzero(layer == outer_layer)
+        edge_index = np.stack([np.repeat(inner, len(outer)), np.tile(outer, len(inner))])
+        kappa, _, z0, _ = curved_doublet(position, edge_index)
+        dr = position[edge_index[1], 0] - position[edge_index[0], 0]
+        dphi = position[edge_index[1], 1] - position[edge_index[0], 1]
+        turn = np.abs(dphi - np.float32(2 * np.pi) * np.rint(dphi / np.float32(2 * np.pi)))
+        inside = (dr > MIN_DR) & (turn < MAX_DPHI) & (np.abs(kappa) < kappa_max) & (z0 > z0_min) & (z0 < z0_max)
+        doublets.append(edge_index[:, inside])
+    edge_index = np.concatenate([np.empty((2, 0), np.int64), *doublets], axis=1)
+    edge_index = edge_index[:, np.lexsort((edge_index[1], edge_index[0]))]
+    pairs_of_edges, _ = triplets(position, edge_index, windows)
+    return edge_index[:, np.unique(pairs_of_edges)]
+
+
+def triplets(
+    position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"], windows: Windows
+) -> tuple[Int64[ndarray, "2 n_triplets"], Float32[ndarray, " n_triplets"]]:
+    """Pairs of edges (in, out) that share a hit and pass, from the beam outwards, and their chi2."""
+    layer = assign_layers(position, windows)
+    n_layers = len(windows.layers)
+    pair_of = np.full((n_layers + 1, n_layers + 1), -1)  # the last row and column serve layer -1
+    pair_of[windows.pairs[:, 0], windows.pairs[:, 1]] = np.arange(len(windows.pairs))
+    pair = pair_of[layer[edge_index[0]], layer[edge_index[1]]]
+    rho2 = position[:, 0] * position[:, 0] + position[:, 2] * position[:, 2]
+    ins, outs = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for middle in np.argsort(rho2, kind="stable"):
+        into = np.flatnonzero((edge_index[1] == middle) & (pair >= 0))
+        out = np.flatnonzero((edge_index[0] == middle) & (pair >= 0))
+        ins.append(np.repeat(into, len(out)))
+        outs.append(np.tile(out, len(into)))
+    e, f = np.concatenate(ins), np.concatenate(outs)
+    doublets = curved_doublet(position, edge_index)
+    window = windows.triplet_windows[pair[e], pair[f] - windows.out_begin[windows.pairs[pair[e], 1]]]
+    chi2 = _chi2(tuple(x[e] for x in doublets), tuple(x[f] for x in doublets), window)
+    good = np.isfinite(chi2)
+    return np.stack([e[good], f[good]]), chi2[good].astype(np.float32)
+
+
+def pair_features(
+    triplets: Int64[ndarray, "2 n_triplets"], chi2: Float32[ndarray, " n_triplets"], n_edges: int
+) -> Float32[ndarray, "n_edges 6"]:
+    """`beampipe.tracking.features.PAIR_FEATURES` of each edge."""
+    into, out = triplets
+    best = np.full((2, n_edges), NO_PARTNER, np.float32)
+    level = np.zeros((2, n_edges), np.int64)
+    np.minimum.at(best[0], out, chi2)
+    np.minimum.at(best[1], into, chi2)
+    for i, o in zip(into, out, strict=True):
+        level[0, o] = max(level[0, o], level[0, i] + 1)
+    for i, o in zip(into[::-1], out[::-1], strict=True):
+        level[1, i] = max(level[1, i], level[1, o] + 1)
+    count = np.stack([np.bincount(out, minlength=n_edges), np.bincount(into, minlength=n_edges)])
+    log_count = np.float32(0.5) * np.log1p(count.astype(np.float32))
+    return np.concatenate([best, log_count, np.float32(0.125) * level.astype(np.float32)]).T.copy()
+
+
+def walk(
+    n_hits: int,
+    edge_index: Int64[ndarray, "2 n_edges"],
+    triplets: Int64[ndarray, "2 n_triplets"],
+    chi2: Float32[ndarray, " n_triplets"],
+    weight: Float32[ndarray, " n_edges"],
+    penalty: float,
+    min_hits: int,
+) -> Int64[ndarray, " n_hits"]:
+    """Best paths, best first, each hit on one at most; see `beampipe.tracking.kernels.walk`."""
+    unit = 1 << 20
+    own = np.rint(weight.astype(np.float64) * unit).astype(np.int64)
+    score, previous = own.copy(), np.full(len(own), -1)
+    cost = np.rint((chi2 * np.float32(penalty)).astype(np.float64) * unit).astype(np.int64)
+    for i, o, loss in zip(*triplets, cost, strict=True):
+        through = score[i] + own[o] - loss
+        if through > score[o]:
+            score[o], previous[o] = through, i
+    continued = np.isin(np.arange(len(own)), previous)
+    ends = np.flatnonzero(~continued & (previous >= 0))
+    track_id, n_tracks = np.full(n_hits, -1), 0
+    for end in ends[np.lexsort((ends, -score[ends]))]:
+        chain = [int(end)]
+        while previous[chain[-1]] >= 0:
+            chain.append(int(previous[chain[-1]]))
+        hits = [int(edge_index[1, e]) for e in chain] + [int(edge_index[0, chain[-1]])]
+        free = [track_id[hit] < 0 for hit in hits]
+        if True not in free[:-1]:
+            continue
+        first = free.index(True)
+        last = free.index(False, first) if False in free[first:] else len(hits)
+        if last - first >= min_hits:
+            track_id[hits[first:last]] = n_tracks
+            n_tracks += 1
+    return track_id

@@ -1,0 +1,176 @@
+"""The sensitive modules of the GenericDetector as arrays: where each is, how it is turned, how large it is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64, UInt64
+from numpy import ndarray
+
+from beampipe.errors import InputError, MissingExtraError
+from beampipe.tracking.simulation.parameters import PITCH
+from beampipe.tracking.simulation.pythia import cache_directory
+
+__all__ = ["Modules", "acts_examples", "build_detector", "modules", "volume_of"]
+
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Modules:
+    """Planar modules, sorted by geometry identifier.
+
+    A module is a trapezoid: at local 1 = -half_y it reaches to +-half_x_low along local 0, at +half_y to
+    +-half_x_high. A rectangle has both equal.
+
+    Attributes:
+        geometry_id: (n,) uint64.
+        centre: (n, 3) float64 global x, y, z [mm].
+        axes: (n, 3, 3) float64; column k is the global direction of local axis k, column 2 the normal.
+        half_x_low: (n,) float64 [mm].
+        half_x_high: (n,) float64 [mm].
+        half_y: (n,) float64 [mm].
+    """
+
+    geometry_id: UInt64[ndarray, " n"]
+    centre: Float64[ndarray, "n 3"]
+    axes: Float64[ndarray, "n 3 3"]
+    half_x_low: Float64[ndarray, " n"]
+    half_x_high: Float64[ndarray, " n"]
+    half_y: Float64[ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.geometry_id)
+
+    @property
+    def area(self) -> Float64[ndarray, " n"]:
+        """Area [mm^2]."""
+        return 2 * (self.half_x_low + self.half_x_high) * self.half_y
+
+    @property
+    def variance(self) -> Float64[ndarray, "n 2"]:
+        """Variance [mm^2] of a measurement along both local axes, pitch^2 / 12."""
+        volume = volume_of(self.geometry_id)
+        out = np.zeros((len(self), 2))
+        for number, pitch in PITCH.items():
+            out[volume == number] = np.square(pitch) / 12
+        return out
+
+    def rows(self, geometry_id: UInt64[ndarray, " m"]) -> Int64[ndarray, " m"]:
+        """Row of each identifier.
+
+        Raises:
+            InputError: there is no such module.
+        """
+        row = np.minimum(np.searchsorted(self.geometry_id, geometry_id), len(self) - 1)
+        wrong = self.geometry_id[row] != geometry_id
+        if wrong.any():
+            raise InputError(
+                f"geometry_id: got {int(geometry_id[wrong][0])}, expected one of the {len(self)} modules of the"
+                " GenericDetector; events of another detector cannot be degraded with noise here"
+            )
+        return row
+
+    def to_global(self, row: Int64[ndarray, " m"], local: Float64[ndarray, "m 2"]) -> Float64[ndarray, "m 3"]:
+        """Global x, y, z [mm] of local positions [mm]."""
+        return self.centre[row] + np.einsum("nik,nk->ni", self.axes[row][:, :, :2], local)
+
+    def to_local(self, row: Int64[ndarray, " m"], xyz: Float64[ndarray, "m 3"]) -> Float64[ndarray, "m 3"]:
+        """Local positions [mm] of global ones; the third number is the distance from the module's plane."""
+        return np.einsum("nik,ni->nk", self.axes[row], xyz - self.centre[row])
+
+    def inside(
+        self, row: Int64[ndarray, " m"], local: Float64[ndarray, "m 2"], margin: Float64[ndarray, "m 2"] | float = 0.0
+    ) -> ndarray:
+        """Whether local positions are on the module, or off by no more than `margin` [mm] per axis."""
+        margin = np.broadcast_to(margin, local.shape)
+        low, high, half = self.half_x_low[row], self.half_x_high[row], self.half_y[row]
+        width = low + (high - low) * (np.clip(local[:, 1] / half, -1, 1) + 1) / 2
+        # A step along local 1 moves the slanted edge of a trapezoid too.
+        slope = np.abs(high - low) / (2 * half)
+        in_x = np.abs(local[:, 0]) <= width + margin[:, 0] + slope * margin[:, 1]
+        return np.asarray(in_x & (np.abs(local[:, 1]) <= half + margin[:, 1]))
+
+    def uniform(self, row: Int64[ndarray, " m"], rng: np.random.Generator) -> Float32[ndarray, "m 2"]:
+        """Local positions drawn uniformly over the area of the modules."""
+        low, high, half = self.half_x_low[row], self.half_x_high[row], self.half_y[row]
+        # The width grows linearly along local 1: invert its cumulative distribution
+        # F(t) = (low t + (high - low) t^2 / 2) / ((low + high) / 2) for t in [0, 1].
+        u, rise = rng.random(len(row)), high - low
+        t = u * (low + high) / (low + np.sqrt(low**2 + u * rise * (low + high)))
+        width = low + rise * t
+        x = rng.uniform(-1, 1, len(row)) * width
+        return np.column_stack([x, (2 * t - 1) * half]).astype(np.float32)
+
+
+def volume_of(geometry_id: UInt64[ndarray, " n"]) -> Int64[ndarray, " n"]:
+    """Volume number of ACTS geometry identifiers: their upper eight bits."""
+    return (geometry_id >> np.uint64(56)).astype(np.int64)
+
+
+def acts_examples() -> Any:
+    """The module `acts.examples`.
+
+    Raises:
+        MissingExtraError: pyacts is not installed.
+    """
+    try:
+        import acts.examples
+    except ImportError:
+        raise MissingExtraError("pyacts", "simulation", "simulating a detector") from None
+    return acts.examples
+
+
+def build_detector() -> Any:
+    """The ACTS GenericDetector."""
+    examples = acts_examples()
+    import acts
+
+    quiet = acts.logging.WARNING
+    return examples.GenericDetector(logLevel=quiet, layerLogLevel=quiet, surfaceLogLevel=quiet, volumeLogLevel=quiet)
+
+
+@lru_cache(maxsize=1)
+def modules() -> Modules:
+    """The modules of the GenericDetector, from the cache or, once, from ACTS.
+
+    Raises:
+        MissingExtraError: they are not in the cache and pyacts is not installed.
+    """
+    path = cache_directory() / f"generic-modules-v{_VERSION}.npz"
+    if path.exists():
+        with np.load(path, allow_pickle=False) as arrays:
+            return Modules(**{f.name: arrays[f.name] for f in fields(Modules)})
+    table = _read(build_detector())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with part.open("wb") as file:
+        np.savez_compressed(file, **{f.name: getattr(table, f.name) for f in fields(Modules)})
+    part.replace(Path(path))
+    return table
+
+
+def _read(detector: Any) -> Modules:
+    import acts
+
+    context = acts.GeometryContext.dangerouslyDefaultConstruct()
+    rows = []
+    for identifier, surface in detector.trackingGeometry().geoIdSurfaceMap().items():
+        if identifier.sensitive == 0:
+            continue
+        place, bounds = surface.localToGlobalTransform(context), surface.bounds.values()
+        if len(bounds) == 4 and surface.bounds.type == acts.SurfaceBoundsType.Rectangle:
+            low = high = bounds[2]
+            half_y = bounds[3]
+        else:
+            low, high, half_y = bounds[:3]
+        axes = [[place.rotation[i, k] for k in range(3)] for i in range(3)]
+        rows.append((identifier.value, [place.translation[i] for i in range(3)], axes, low, high, half_y))
+    rows.sort(key=lambda row: row[0])
+    columns = list(zip(*rows, strict=True))
+    return Modules(np.array(columns[0], np.uint64), *(np.array(c, np.float64) for c in columns[1:]))

@@ -1,0 +1,133 @@
+"""What to simulate: the collisions, the detector, and how much of what it saw is lost or added afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from beampipe.errors import ConfigError
+from beampipe.units import GeV, T, mm, um
+
+__all__ = ["DEFAULT", "NONE", "PITCH", "STRESS", "THICKNESS", "Degradation", "Detector", "Generator", "Gun"]
+
+_PIXEL, _SHORT_STRIP, _LONG_STRIP = (7, 8, 9), (12, 13, 14), (16, 17, 18)
+
+PITCH: Final[dict[int, tuple[float, float]]] = {
+    **dict.fromkeys(_PIXEL, (50 * um, 50 * um)),
+    **dict.fromkeys(_SHORT_STRIP, (80 * um, 1.2 * mm)),
+    **dict.fromkeys(_LONG_STRIP, (120 * um, 10.8 * mm)),
+}
+"""Pitch [mm] along local 0 and local 1 for each volume of the GenericDetector; the resolution is pitch / sqrt(12)."""
+
+THICKNESS: Final[dict[int, float]] = {
+    7: 1.65 * mm,
+    8: 1.65 * mm,
+    9: 1.65 * mm,
+    12: 2.75 * mm,
+    13: 2.25 * mm,
+    14: 2.75 * mm,
+    16: 3.85 * mm,
+    17: 2.85 * mm,
+    18: 3.85 * mm,
+}
+"""Silicon equivalent [mm] of one layer (module and support) for each volume: what a hadron can interact in."""
+
+
+@dataclass(frozen=True)
+class Gun:
+    """Charged particles from the beam line, flat in log(pT), flat in eta and phi.
+
+    Attributes:
+        n_particles: number of particles per event.
+        pdg: PDG code; each particle gets this code or its antiparticle with equal chance.
+        pt: lowest and highest transverse momentum [GeV].
+        eta_max: largest absolute pseudorapidity.
+    """
+
+    n_particles: int = 10
+    pdg: int = 13
+    pt: tuple[float, float] = (1 * GeV, 10 * GeV)
+    eta_max: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.n_particles < 1 or not 0 < self.pt[0] <= self.pt[1] or not 0 < self.eta_max <= 4:
+            raise ConfigError(f"gun: got {self}, expected n_particles >= 1, 0 < pt[0] <= pt[1] and 0 < eta_max <= 4")
+        if abs(self.pdg) not in (11, 13, 211, 321, 2212):
+            raise ConfigError(f"gun: got pdg {self.pdg}, expected +-11, 13, 211, 321 or 2212")
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Proton-proton collisions at 14 TeV by Pythia 8.
+
+    Attributes:
+        pileup: mean number mu of soft inelastic collisions, Poisson distributed.
+        hard: ``"ttbar"`` adds one top pair. ``"none"`` adds nothing; with mu = 0 the event is then exactly one soft
+            inelastic collision. ``"gun"`` adds particles of the gun instead of a collision.
+        gun: the particles of ``"gun"``.
+        pool_size: soft collisions generated once and drawn from, each time with a new vertex and rotation in phi.
+        vertex_xy: spread of the vertices across the beam [mm].
+        vertex_z: spread of the vertices along the beam [mm].
+    """
+
+    pileup: float = 200.0
+    hard: str = "ttbar"
+    gun: Gun = Gun()
+    pool_size: int = 20_000
+    vertex_xy: float = 12.5 * um
+    vertex_z: float = 50 * mm
+
+    def __post_init__(self) -> None:
+        if self.hard not in ("ttbar", "none", "gun"):
+            raise ConfigError(f"generator: got hard={self.hard!r}, expected 'ttbar', 'none' or 'gun'")
+        if not 0 <= self.pileup <= 1000:
+            raise ConfigError(f"generator: got pileup={self.pileup}, expected a mean between 0 and 1000")
+        if self.pool_size < 1:
+            raise ConfigError(f"generator: got pool_size={self.pool_size}, expected at least 1")
+
+
+@dataclass(frozen=True)
+class Detector:
+    """The ACTS GenericDetector in a constant solenoid field.
+
+    Attributes:
+        field: magnetic field along z [T] that reconstruction is told of.
+        field_scale: factor on the field that the particles feel, to simulate a field known wrongly.
+        hadronic: let charged hadrons interact with the nuclei of the detector.
+    """
+
+    field: float = 2 * T
+    field_scale: float = 1.0
+    hadronic: bool = True
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """How the measured hits differ from those of a perfect detector.
+
+    Attributes:
+        hit_loss: fraction of hits lost at random.
+        dead_modules: fraction of modules that give no hits during a whole run.
+        noise: hits made by no particle, as a fraction of the hits that are left.
+    """
+
+    hit_loss: float = 0.02
+    dead_modules: float = 0.01
+    noise: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("hit_loss", "dead_modules"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"degradation: got {name}={getattr(self, name)}, expected 0 <= {name} < 1")
+        if not 0 <= self.noise <= 10:
+            raise ConfigError(f"degradation: got noise={self.noise}, expected 0 <= noise <= 10")
+
+
+DEFAULT: Final = Degradation()
+"""2 % of the hits lost, 1 % of the modules dead, 5 % noise."""
+
+STRESS: Final = Degradation(hit_loss=0.03, dead_modules=0.02, noise=0.20)
+"""3 % of the hits lost, 2 % of the modules dead, 20 % noise."""
+
+NONE: Final = Degradation(hit_loss=0.0, dead_modules=0.0, noise=0.0)
+"""The events as simulated."""

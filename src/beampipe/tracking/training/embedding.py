@@ -1,0 +1,242 @@
+"""Train the embedding: true edges inside the radius, false edges that the windows would let through outside.
+
+Metric learning with hard negatives as in the Exa.TrkX chain (Ju et al. 2021, arXiv:2103.06995), but two-headed
+(an edge goes from a source vector to a target vector, hence outward) and blind to what the kinematic windows remove
+anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from numpy import ndarray
+from torch import Tensor
+
+from beampipe.tracking.features import hit_features
+from beampipe.tracking.training.networks import Embedding
+from beampipe.tracking.training.samples import Labelled, Sample, Windows, degraded, label, wedge
+from beampipe.tracking.training.schedule import Log, Optimiser
+
+__all__ = ["EmbeddingConfig", "neighbourhood", "train_embedding"]
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    """How the embedding is trained.
+
+    Attributes:
+        hidden: length of the hidden layers.
+        steps: updates.
+        rate: highest learning rate.
+        windows: the kinematic windows of the pipeline.
+        pt_min: true edges of particles above [GeV] are pulled together.
+        eta_max: hits beyond this |eta| ask no queries.
+        sector: width of the wedge of queries [rad].
+        border: margin of candidates on both sides [rad]; true edges inside the windows span less.
+        margin: negatives are pushed up to this distance; the working radius is about 1.
+        positive_weight: of true edges against false ones.
+        killed_share: share of the negatives removed by the windows that is used: they cost search time only.
+        max_pairs: at most so many close pairs per step, thinned at random and weighted up.
+        other_queries: hits on no true edge that ask too, per hit that does.
+        hit_loss, dead_modules, noise: highest fractions of the degradation, drawn per visit.
+        visits: consecutive steps on one degraded event.
+        seed: of everything random.
+    """
+
+    hidden: int = 64
+    steps: int = 24000
+    rate: float = 2e-3
+    windows: Windows = Windows()
+    pt_min: float = 0.85
+    eta_max: float = 3.2
+    sector: float = 0.35
+    border: float = 0.14
+    margin: float = 1.25
+    positive_weight: float = 8.0
+    killed_share: float = 0.1
+    max_pairs: int = 80_000
+    other_queries: float = 0.4
+    hit_loss: float = 0.05
+    dead_modules: float = 0.02
+    noise: float = 0.10
+    visits: int = 8
+    seed: int = 1
+
+
+def train_embedding(
+    config: EmbeddingConfig,
+    events: Sequence[Sample],
+    validation: Sequence[Labelled],
+    log: Log,
+    *,
+    start: Embedding | None = None,
+    report_every: int = 1000,
+    checkpoint: object = None,
+) -> Embedding:
+    """Train and return the averaged network.
+
+    Args:
+        config: how.
+        events: clean training events.
+        validation: degraded, labelled events for the log.
+        log: receives `neighbourhood` every `report_every` steps.
+        start: network to continue from; new random weights without.
+        report_every: steps between reports.
+        checkpoint: called with the averaged network at each report, if given.
+    """
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    network = Embedding(config.hidden) if start is None else start
+    optimiser = Optimiser(network, config.steps, config.rate)
+    losses: list[float] = []
+    event: Labelled | None = None
+    deck: list[int] = []
+    while optimiser.step_number < config.steps:
+        if optimiser.step_number % config.visits == 0 or event is None:
+            if not deck:
+                deck = list(rng.permutation(len(events)))
+            event = _visit(config, events[deck.pop()], rng)
+            phase = rng.uniform(-np.pi, np.pi)
+        phase += 2 * np.pi / config.visits
+        loss = _loss(config, network, event, phase, rng)
+        if loss is None:
+            optimiser.step_number += 1
+            continue
+        losses.append(optimiser.step(loss))
+        if optimiser.step_number % report_every == 0:
+            metrics = neighbourhood(optimiser.average, validation, config.windows, config.pt_min)
+            log("embedding", optimiser.step_number, loss=float(np.mean(losses)), **metrics)
+            losses.clear()
+            if callable(checkpoint):
+                checkpoint(optimiser.average)
+    return optimiser.average  # type: ignore[return-value]
+
+
+def _visit(config: EmbeddingConfig, sample: Sample, rng: np.random.Generator) -> Labelled:
+    fresh = degraded(
+        sample,
+        rng,
+        hit_loss=rng.uniform(0, config.hit_loss),
+        dead_modules=rng.uniform(0, config.dead_modules),
+        noise=rng.uniform(0, config.noise),
+    )
+    return label(fresh, config.pt_min, config.eta_max)
+
+
+def _loss(
+    config: EmbeddingConfig, network: Embedding, event: Labelled, phase: float, rng: np.random.Generator
+) -> Tensor | None:
+    rows = wedge(event, phase - config.border, config.sector + 2 * config.border)
+    position = event.position[rows]
+    local = np.full(len(event), -1, np.int64)
+    local[rows] = np.arange(len(rows))
+    along = (position[:, 1] - position[:1, 1]) % np.float32(2 * np.pi)
+    inside = np.abs((position[:, 1] - phase - config.sector / 2 + np.pi) % (2 * np.pi) - np.pi) < config.sector / 2
+    true = local[event.edge_index]
+    true = true[:, (true >= 0).all(axis=0)]
+    true = true[:, inside[true[0]] & config.windows.keep(position, true)]
+    if true.shape[1] == 0:
+        return None
+    asking = np.unique(true[0])
+    others = np.setdiff1d(np.flatnonzero(inside), asking)
+    n_others = min(len(others), int(config.other_queries * len(asking)))
+    query = np.sort(np.concatenate([asking, rng.choice(others, n_others, replace=False)]))
+
+    source, target = network.split(torch.from_numpy(hit_features(position)))
+    pairs = _near(source.detach(), target.detach(), query, along, config.margin, config.border)
+    thinning = max(1.0, pairs.shape[1] / config.max_pairs)
+    if thinning > 1:
+        pairs = pairs[:, rng.integers(0, pairs.shape[1], config.max_pairs)]
+    d2 = position[:, 0] ** 2 + position[:, 2] ** 2
+    particle = event.particle[rows]
+    same = (particle[pairs[0]] == particle[pairs[1]]) & (particle[pairs[0]] >= 0)
+    pairs = pairs[:, (d2[pairs[0]] < d2[pairs[1]]) & ~same]
+    alive = config.windows.keep(position, pairs)
+    # A random tenth at full weight teaches what a tenth of the weight would, for less work.
+    chosen = alive | (rng.random(len(alive)) < config.killed_share)
+    pairs, weight = pairs[:, chosen], thinning
+
+    positive = _distance(source, target, true)
+    negative = _distance(source, target, pairs)
+    pull = torch.relu(positive - 0.5).square().mean() + 4 * torch.relu(positive - 0.9).mean()
+    push = weight * torch.relu(config.margin - negative).square().sum() / len(query)
+    return config.positive_weight * pull + push
+
+
+def _near(
+    source: Float32[Tensor, "n 8"],
+    target: Float32[Tensor, "n 8"],
+    query: Int64[ndarray, " n_queries"],
+    along: Float32[ndarray, " n"],
+    radius: float,
+    border: float,
+) -> Int64[ndarray, "2 n_pairs"]:
+    """All (query, target) rows within `radius` and within `border` of `along`, by blocks that stay in the cache.
+
+    `query` and `along` (an unwrapped phi) ascend.
+    """
+    half_norm = target.square().sum(1) * 0.5
+    limit = (radius * radius - source.square().sum(1, keepdim=True)) * 0.5
+    found = [np.empty((2, 0), np.int64)]
+    for begin in range(0, len(query), 128):
+        rows = query[begin : begin + 128]
+        lo, hi = np.searchsorted(along, [along[rows[0]] - border, along[rows[-1]] + border])
+        if lo == hi:
+            continue
+        # |s - t|^2 < R^2 as s.t - |t|^2 / 2 > (|s|^2 - R^2) / 2
+        reached = torch.addmm(half_norm[lo:hi], source[rows], target[lo:hi].T, beta=-1) + limit[rows] > 0
+        flat = np.flatnonzero(reached.numpy())
+        block, column = np.divmod(flat, hi - lo)
+        found.append(np.stack([rows[block], column + lo]))
+    return np.concatenate(found, axis=1)
+
+
+def _distance(source: Tensor, target: Tensor, pairs: Int64[ndarray, "2 n"]) -> Float32[Tensor, " n"]:
+    inner, outer = torch.from_numpy(np.ascontiguousarray(pairs))
+    return (source[inner] - target[outer]).square().sum(1).add(1e-8).sqrt()
+
+
+@torch.no_grad()
+def neighbourhood(
+    network: torch.nn.Module,
+    events: Sequence[Labelled],
+    windows: Windows,
+    pt_min: float,
+    efficiencies: Sequence[float] = (0.98, 0.99, 0.995),
+    n_queries: int = 2000,
+) -> dict[str, float]:
+    """Radius and neighbours per hit, before and after the windows, at given efficiencies of true edges.
+
+    Efficiency is over the true edges inside the windows; neighbours are outward and counted for a sample of all hits.
+    """
+    assert isinstance(network, Embedding)
+    distances, counts = [], []
+    rng = np.random.default_rng(0)
+    for event in events:
+        source, target = network.split(torch.from_numpy(hit_features(event.position)))
+        true = event.edge_index[:, event.pt[event.edge_index[0]] > pt_min]
+        true = true[:, windows.keep(event.position, true)]
+        distances.append(_distance(source, target, true).numpy())
+        query = np.sort(rng.choice(len(event), min(n_queries, len(event)), replace=False))
+        counts.append((event, source, target, query))
+    radii = np.quantile(np.concatenate(distances), efficiencies)
+    before, after = np.zeros(len(radii)), np.zeros(len(radii))
+    asked = 0
+    for event, source, target, query in counts:
+        pairs = _near(source, target, query, event.position[:, 1], float(radii[-1]), 4.0)
+        r2 = event.position[:, 0] ** 2 + event.position[:, 2] ** 2
+        pairs = pairs[:, r2[pairs[0]] < r2[pairs[1]]]
+        distance = _distance(source, target, pairs).numpy()
+        alive = distance[windows.keep(event.position, pairs)]
+        before += [(distance < radius).sum() for radius in radii]
+        after += [(alive < radius).sum() for radius in radii]
+        asked += len(query)
+    out = {}
+    for k, efficiency in enumerate(efficiencies):
+        name = f"{100 * efficiency:g}"
+        out |= {f"radius_{name}": radii[k], f"all_{name}": before[k] / asked, f"kept_{name}": after[k] / asked}
+    return out

@@ -1,0 +1,179 @@
+"""The four networks as torch modules, named so that their state is the weight file.
+
+All are Linear -> SiLU -> ... -> Linear in float32. A module list stores the linear layers only, hence the keys
+`embedding.{k}.weight`, `gnn.edge.{s}.{k}.bias` and so on, k and s counting from 0.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor, nn
+
+from beampipe.tracking.features import EDGE_FEATURES, HIT_FEATURES, NODE_FEATURES, PAIR_FEATURES
+
+__all__ = ["EMBEDDING_SIZE", "Embedding", "Filter", "InteractionNetwork", "Perceptron", "logit_margin"]
+
+EMBEDDING_SIZE = 8
+"""Length of the source and of the target vector of a hit."""
+
+
+class Perceptron(nn.ModuleList):
+    """Linear layers with SiLU between them and nothing after the last one.
+
+    Args:
+        sizes: input, hidden and output lengths.
+    """
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+
+    def forward(self, x: Float32[Tensor, "n in"]) -> Float32[Tensor, "n out"]:
+        """Apply the layers in order."""
+        for k, layer in enumerate(self):
+            x = layer(x if k == 0 else nn.functional.silu(x, inplace=False))
+        return x
+
+
+class Embedding(Perceptron):
+    """Hit features -> source and target vector; an edge goes from i to j where source_i is close to target_j.
+
+    Args:
+        hidden: length of the three hidden layers.
+        head_scale: factor on the initial last layer. With 1 all hits start within one radius of each other and the
+            loss can collapse them to a point.
+    """
+
+    def __init__(self, hidden: int = 64, head_scale: float = 12.0) -> None:
+        super().__init__(len(HIT_FEATURES), hidden, hidden, hidden, 2 * EMBEDDING_SIZE)
+        head = cast(nn.Linear, self[-1])
+        with torch.no_grad():
+            head.weight.mul_(head_scale)
+            # Source and target of a hit start equal: close hits are neighbours before the first step.
+            head.weight[EMBEDDING_SIZE:] = head.weight[:EMBEDDING_SIZE]
+            head.bias[EMBEDDING_SIZE:] = head.bias[:EMBEDDING_SIZE]
+
+    def split(
+        self, features: Float32[Tensor, "n 5"]
+    ) -> tuple[Float32[Tensor, "n 8"], Float32[Tensor, "n 8"]]:
+        """Source and target vectors of the hits."""
+        both = self(features)
+        return both[:, :EMBEDDING_SIZE], both[:, EMBEDDING_SIZE:]
+
+
+class Filter(Perceptron):
+    """Edge -> logit, from the edge features, the node features of both hits and the squared embedding distance."""
+
+    def __init__(self, hidden: int = 64) -> None:
+        super().__init__(len(EDGE_FEATURES) + 2 * len(NODE_FEATURES) + 1, hidden, 1)
+
+
+class InteractionNetwork(nn.Module):
+    """Message passing over edges and hits (Battaglia et al. 2016, arXiv:1612.00222), residual at every step.
+
+    Args:
+        hidden: length of all latent vectors.
+        steps: number of message-passing steps; 0 leaves a classifier of single edges.
+        pair_features: whether the edges carry the pair features.
+    """
+
+    def __init__(self, hidden: int = 32, steps: int = 3, *, pair_features: bool = True) -> None:
+        super().__init__()
+        n_edge = len(EDGE_FEATURES) + (len(PAIR_FEATURES) if pair_features else 0)
+        self.node_encoder = Perceptron(len(NODE_FEATURES), hidden, hidden)
+        self.edge_encoder = Perceptron(n_edge, hidden, hidden)
+        self.edge = nn.ModuleList(Perceptron(3 * hidden, hidden, hidden) for _ in range(steps))
+        self.node = nn.ModuleList(Perceptron(3 * hidden, hidden, hidden) for _ in range(steps))
+        self.classifier = Perceptron(3 * hidden, hidden, 1)
+
+    def forward(
+        self,
+        nodes: Float32[Tensor, "n_hits 3"],
+        edges: Float32[Tensor, "n_edges n_edge_features"],
+        edge_index: Int64[Tensor, "2 n_edges"],
+    ) -> Float32[Tensor, " n_edges"]:
+        """Logit of each edge."""
+        inner, outer = edge_index
+        to_inner = _Incidence.make(inner, len(nodes))
+        to_outer = _Incidence.make(outer, len(nodes))
+        x, e = self.node_encoder(nodes), self.edge_encoder(edges)
+        for edge_step, node_step in zip(self.edge, self.node, strict=True):
+            e = e + _on_edges(edge_step, x, e, to_inner, to_outer)
+            x = x + node_step(torch.cat([x, to_outer.total(e), to_inner.total(e)], dim=1))
+        return _on_edges(self.classifier, x, e, to_inner, to_outer).squeeze(1)
+
+
+class _Incidence:
+    """One end of every edge: read hits at that end, or sum edges over it, by sparse products instead of scatters."""
+
+    def __init__(self, index: Tensor, matrix: Tensor, transposed: Tensor) -> None:
+        self.index, self.matrix, self.transposed = index, matrix, transposed
+
+    @classmethod
+    def make(cls, index: Int64[Tensor, " n_edges"], n_hits: int) -> _Incidence:
+        n_edges = len(index)
+        order = torch.argsort(index, stable=True)
+        starts = torch.zeros(n_hits + 1, dtype=torch.int64)
+        starts[1:] = torch.cumsum(torch.bincount(index, minlength=n_hits), 0)
+        ones = torch.ones(n_edges)
+        matrix = torch.sparse_csr_tensor(starts, order, ones, (n_hits, n_edges), check_invariants=False)
+        rows = torch.arange(n_edges + 1)
+        transposed = torch.sparse_csr_tensor(rows, index, ones, (n_edges, n_hits), check_invariants=False)
+        return cls(index, matrix, transposed)
+
+    def total(self, e: Tensor) -> Tensor:
+        """Sum of edge vectors over each hit."""
+        return cast(Tensor, _Total.apply(e, self))
+
+    def read(self, x: Tensor) -> Tensor:
+        """Hit vector at this end of each edge."""
+        return cast(Tensor, _Read.apply(x, self))
+
+
+class _Total(torch.autograd.Function):
+    """Segment sum; its gradient is a read."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, e: Tensor, incidence: _Incidence) -> Tensor:
+        ctx.incidence = incidence  # type: ignore[attr-defined]
+        return incidence.matrix @ e
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grad: Tensor) -> tuple[Tensor, None]:
+        return grad[0].index_select(0, ctx.incidence.index), None  # type: ignore[attr-defined]
+
+
+class _Read(torch.autograd.Function):
+    """Gather; its gradient is a segment sum, which torch would do by a slow scatter."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, incidence: _Incidence) -> Tensor:
+        ctx.incidence = incidence  # type: ignore[attr-defined]
+        return x.index_select(0, incidence.index)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grad: Tensor) -> tuple[Tensor, None]:
+        return ctx.incidence.matrix @ grad[0].contiguous(), None  # type: ignore[attr-defined]
+
+
+def _on_edges(mlp: nn.Module, x: Tensor, e: Tensor, to_inner: _Incidence, to_outer: _Incidence) -> Tensor:
+    """`mlp` of [x_inner, x_outer, e], its first layer split so that the hit part is computed once per hit.
+
+    W [x_i, x_o, e] = W_1 x_i + W_2 x_o + W_3 e: the same weights, a third of the work where hits have many edges.
+    """
+    layers = cast(Perceptron, mlp)
+    first = cast(nn.Linear, layers[0])
+    h = x.shape[1]
+    at_inner = nn.functional.linear(x, first.weight[:, :h])
+    at_outer = nn.functional.linear(x, first.weight[:, h : 2 * h], first.bias)
+    out = to_inner.read(at_inner) + to_outer.read(at_outer) + nn.functional.linear(e, first.weight[:, 2 * h :])
+    for layer in list(layers)[1:]:
+        out = layer(nn.functional.silu(out))
+    return out
+
+
+def logit_margin(logit: Float32[Tensor, " n"]) -> Float32[Tensor, " n"]:
+    """Score in [0, 1] of a logit, through float64: float32 sigmoids saturate and tie."""
+    return torch.sigmoid(logit.double()).float()

@@ -1,0 +1,197 @@
+"""Events as the compact arrays that the trainer loops over: degraded afresh, labelled, cut into phi wedges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64, UInt64
+from numpy import ndarray
+
+from beampipe.tracking.events import NOISE, Event
+from beampipe.tracking.features import doublet
+
+__all__ = ["Labelled", "Sample", "Windows", "degraded", "label", "outward", "samples", "wedge"]
+
+_LAYER_SHIFT = np.uint64(36)
+_NO_PT = np.float32(0)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Kinematic windows on an edge: |kappa| < kappa_max [1/mm], |z0| < z0_max [mm]."""
+
+    kappa_max: float = 8.0e-4
+    z0_max: float = 220.0
+
+    def keep(
+        self, position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"]
+    ) -> Bool[ndarray, " n_edges"]:
+        """Mask of the edges inside."""
+        kappa, _, z0, *_ = doublet(position, edge_index)
+        kept: Bool[ndarray, " n_edges"] = (np.abs(kappa) < self.kappa_max) & (np.abs(z0) < self.z0_max)
+        return kept
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A clean event, hits sorted by phi.
+
+    Attributes:
+        position: (n, 3) float32 r [mm], phi [rad], z [mm].
+        geometry_id: (n,) uint64 module.
+        particle: (n,) int64 row of the particle, -1 for noise.
+        pt: (n,) float32 transverse momentum [GeV] of that particle, 0 for noise and neutral or unknown ones.
+    """
+
+    position: Float32[ndarray, "n 3"]
+    geometry_id: UInt64[ndarray, " n"]
+    particle: Int64[ndarray, " n"]
+    pt: Float32[ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A degraded event and its true edges.
+
+    Attributes:
+        position: (n, 3) float32, sorted by phi.
+        layer: (n,) int64 volume and layer, the geometry identifier without module and below.
+        particle: (n,) int64 row of the particle, -1 for noise.
+        pt: (n,) float32 [GeV].
+        edge_index: (2, n_true) int64 true edges with pt above the lowest that was asked for, inner then outer.
+    """
+
+    position: Float32[ndarray, "n 3"]
+    layer: Int64[ndarray, " n"]
+    particle: Int64[ndarray, " n"]
+    pt: Float32[ndarray, " n"]
+    edge_index: Int64[ndarray, "2 n_true"]
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+
+def samples(events: Iterable[Event]) -> list[Sample]:
+    """The clean events as arrays; an event without truth or modules cannot teach and is refused by an assertion."""
+    return [_sample(event) for event in events]
+
+
+def degraded(
+    sample: Sample, rng: np.random.Generator, *, hit_loss: float = 0.0, dead_modules: float = 0.0, noise: float = 0.0
+) -> Sample:
+    """Lose hits at random and with whole modules, and add noise hits at the (r, z) of real ones, phi uniform.
+
+    The trainer's own quick copy of the measured effects: it runs once per event and visit.
+    """
+    keep = rng.random(len(sample)) >= hit_loss
+    if dead_modules > 0:
+        modules, row = np.unique(sample.geometry_id, return_inverse=True)
+        keep &= (rng.random(len(modules)) >= dead_modules)[row]
+    n_noise = rng.poisson(noise * len(sample)) if len(sample) else 0
+    origin = rng.integers(0, max(len(sample), 1), n_noise)
+    at = sample.position[origin]
+    at[:, 1] = rng.uniform(-np.pi, np.pi, n_noise)
+    kept = np.flatnonzero(keep)
+    position = np.concatenate([sample.position[kept], at])
+    order = np.argsort(position[:, 1], kind="stable")
+    row = np.concatenate([kept, origin])[order]
+    is_noise = order >= len(kept)
+    return Sample(
+        position[order],
+        sample.geometry_id[row],
+        np.where(is_noise, -1, sample.particle[row]),
+        np.where(is_noise, _NO_PT, sample.pt[row]),
+    )
+
+
+def label(sample: Sample, pt_min: float, eta_max: float = 3.3) -> Labelled:
+    """True edges: between consecutive layers among those that a particle still has hits on, twins in all combinations.
+
+    Layers of a particle are ordered by the smallest distance of their hits from the detector's centre.
+
+    Args:
+        sample: the event.
+        pt_min: particles below [GeV] get no true edges.
+        eta_max: nor do hits beyond this |eta|.
+    """
+    layer = (sample.geometry_id >> _LAYER_SHIFT).astype(np.int64)
+    eta = np.abs(np.arcsinh(sample.position[:, 2] / np.maximum(sample.position[:, 0], 0.5)))
+    hit = np.flatnonzero((sample.particle >= 0) & (sample.pt > pt_min) & (eta < eta_max))
+    distance = _distance(sample.position)
+    _, group = np.unique(
+        np.stack([sample.particle[hit], layer[hit]], axis=1), axis=0, return_inverse=True
+    ) if len(hit) else (None, np.empty(0, np.int64))
+    group = group.reshape(-1)
+    n_groups = int(group.max(initial=-1)) + 1
+    nearest = np.full(n_groups, np.inf)
+    np.minimum.at(nearest, group, distance[hit])
+    owner = np.empty(n_groups, np.int64)
+    owner[group] = sample.particle[hit]
+    by_path = np.lexsort((nearest, owner))
+    rank = np.empty(n_groups, np.int64)
+    rank[by_path] = np.arange(n_groups)
+    order = np.argsort(rank[group], kind="stable")
+    hit, place = hit[order], rank[group][order]
+    first = np.searchsorted(place, np.arange(n_groups + 1))
+    follows = np.zeros(n_groups, bool)
+    follows[:-1] = owner[by_path][1:] == owner[by_path][:-1]
+    # Every hit of a layer with every hit of the particle's next layer.
+    has_next = follows[place]
+    inner = np.flatnonzero(has_next)
+    start, stop = first[place[inner] + 1], first[place[inner] + 2]
+    count = stop - start
+    inner_rows = np.repeat(inner, count)
+    within = np.arange(len(inner_rows)) - np.repeat(np.cumsum(count) - count, count)
+    outer_rows = np.repeat(start, count) + within
+    edges = outward(sample.position, np.stack([hit[inner_rows], hit[outer_rows]]))
+    return Labelled(sample.position, layer, sample.particle, sample.pt, edges)
+
+
+def outward(
+    position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"]
+) -> Int64[ndarray, "2 n_edges"]:
+    """The same edges with the end nearer to the detector's centre first (ties: the lower index)."""
+    d2 = _distance(position)
+    a, b = edge_index
+    swap = (d2[a] > d2[b]) | ((d2[a] == d2[b]) & (a > b))
+    return np.stack([np.where(swap, b, a), np.where(swap, a, b)])
+
+
+def wedge(event: Labelled, start: float, width: float) -> Int64[ndarray, " m"]:
+    """Rows of the hits with phi in [start, start + width), across the seam at pi where need be."""
+    phi = event.position[:, 1]
+    start = (start + np.pi) % (2 * np.pi) - np.pi
+    lo, hi = np.searchsorted(phi, [start, start + width])
+    rows = np.arange(lo, hi)
+    if start + width > np.pi:
+        rows = np.concatenate([rows, np.arange(np.searchsorted(phi, start + width - 2 * np.pi))])
+    return rows
+
+
+def _sample(event: Event) -> Sample:
+    truth, hits = event.truth, event.hits
+    assert truth is not None, f"event {event.event_id}: training needs truth"
+    assert hits.geometry_id is not None, f"event {event.event_id}: training needs the modules of the hits"
+    order = np.argsort(hits.position[:, 1], kind="stable")
+    ids = truth.particles.particle_id
+    if len(ids) == 0:
+        particle = np.full(len(hits), -1, np.int64)
+        return Sample(hits.position[order], hits.geometry_id[order], particle, np.zeros(len(hits), np.float32))
+    by_id = np.argsort(ids)
+    hit_id = truth.particle_id[order]
+    row = by_id[np.minimum(np.searchsorted(ids, hit_id, sorter=by_id), len(ids) - 1)]
+    known = (ids[row] == hit_id) & (hit_id != NOISE)
+    pt = np.where(known, truth.particles.pt[row], _NO_PT).astype(np.float32)
+    return Sample(hits.position[order], hits.geometry_id[order], np.where(known, row, -1), pt)
+
+
+def _distance(position: Float32[ndarray, "n 3"]) -> Float32[ndarray, " n"]:
+    """Squared distance from the detector's centre [mm^2], in float32 as the kernels compute it."""
+    r, z = position[:, 0], position[:, 2]
+    squared: Float32[ndarray, " n"] = r * r + z * z
+    return squared

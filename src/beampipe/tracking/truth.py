@@ -1,0 +1,304 @@
+"""What there is to find: which particles made which hits, which of them count, and which edges are true.
+
+Scoring and training share these definitions, so that a network learns what it is judged by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+from numpy import ndarray
+
+from beampipe.errors import ConfigError, InputError, ShapeError
+from beampipe.tracking.events import NOISE, Event, Hits, Truth
+
+__all__ = [
+    "DISPLACED",
+    "HEADLINE",
+    "Contributions",
+    "Selection",
+    "contributions",
+    "distance_squared",
+    "edge_labels",
+    "layer_code",
+    "select_particles",
+    "true_edges",
+]
+
+_LAYER_BITS: Final = 20
+_NO_ROW: Final = -1
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which particles a finder is asked to find. Every number printed states its selection (`str` says it).
+
+    Lower limits of pT are exclusive, as is |eta|; the origin is half open, so that classes that meet do not overlap.
+
+    Attributes:
+        min_pt: pT > min_pt [GeV].
+        max_abs_eta: |eta| < max_abs_eta.
+        min_layers: hits on at least that many distinct layers (hits, where no `geometry_id` is known).
+        min_origin: production at r >= min_origin [mm].
+        max_origin: production at r < max_origin [mm].
+        primary_only: only particles of the generator, none made in the detector material.
+
+    Raises:
+        ConfigError: the limits exclude everything.
+    """
+
+    min_pt: float = 1.0
+    max_abs_eta: float = 3.0
+    min_layers: int = 7
+    min_origin: float = 0.0
+    max_origin: float = 2.0
+    primary_only: bool = True
+
+    def __post_init__(self) -> None:
+        if not (self.min_pt >= 0 and self.max_abs_eta > 0 and self.min_layers >= 1):
+            raise ConfigError(f"selection: got {self}, expected min_pt >= 0, max_abs_eta > 0, min_layers >= 1")
+        if not 0 <= self.min_origin < self.max_origin:
+            raise ConfigError(
+                f"selection: got origin from {self.min_origin} to {self.max_origin} mm, expected 0 <= min < max"
+            )
+
+    def __str__(self) -> str:
+        kind = "primary" if self.primary_only else "any"
+        return (
+            f"charged, {kind}, pT > {self.min_pt:g} GeV, |eta| < {self.max_abs_eta:g}, >= {self.min_layers} layers,"
+            f" origin {self.min_origin:g} <= r < {self.max_origin:g} mm"
+        )
+
+    def displaced(self, max_origin: float = 100.0) -> Selection:
+        """The same cuts for the class next to this one: made between `self.max_origin` and `max_origin` [mm]."""
+        return replace(self, min_origin=self.max_origin, max_origin=max_origin, primary_only=False)
+
+
+HEADLINE: Final = Selection()
+"""The reconstructable particles behind every headline number."""
+
+DISPLACED: Final = HEADLINE.displaced()
+"""Decays in flight and conversions, reported apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class Contributions:
+    """Every pair (hit, particle that contributes to it), noise left out, each pair once.
+
+    Particles are rows of `particle_id`, the ids that made at least one hit, in ascending order.
+
+    Attributes:
+        particle_id: (n_particles,) int64, ascending.
+        leading: (n_hits,) int64 row of the leading particle of each hit, -1 for noise.
+        extra_hit: (n_extra,) int64, ascending: merged hits, once per further particle.
+        extra_particle: (n_extra,) int64 row of that further particle.
+    """
+
+    particle_id: Int64[ndarray, " n_particles"]
+    leading: Int64[ndarray, " n_hits"]
+    extra_hit: Int64[ndarray, " n_extra"]
+    extra_particle: Int64[ndarray, " n_extra"]
+
+    @cached_property
+    def hit(self) -> Int64[ndarray, " n_pairs"]:
+        """Hit of each pair."""
+        return np.concatenate([np.flatnonzero(self.leading != _NO_ROW), self.extra_hit])
+
+    @cached_property
+    def particle(self) -> Int64[ndarray, " n_pairs"]:
+        """Particle row of each pair."""
+        return np.concatenate([self.leading[self.leading != _NO_ROW], self.extra_particle])
+
+    @cached_property
+    def n_hits(self) -> Int64[ndarray, " n_particles"]:
+        """Hits of each particle, merged ones included."""
+        return np.bincount(self.particle, minlength=len(self.particle_id)).astype(np.int64)
+
+    def n_layers(self, hits: Hits) -> Int64[ndarray, " n_particles"]:
+        """Distinct layers that each particle hit; its number of hits where no `geometry_id` is known."""
+        code = layer_code(hits)
+        if code is None:
+            return self.n_hits
+        key = np.sort((self.particle << _LAYER_BITS) | code[self.hit])
+        first = np.ones(len(key), np.bool_)
+        first[1:] = key[1:] != key[:-1]
+        return np.bincount(key[first] >> _LAYER_BITS, minlength=len(self.particle_id)).astype(np.int64)
+
+    def row(self, particle_id: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
+        """Row of each given id, -1 for a particle without hits."""
+        if len(self.particle_id) == 0:
+            return np.full(len(particle_id), _NO_ROW, np.int64)
+        row = np.minimum(np.searchsorted(self.particle_id, particle_id), len(self.particle_id) - 1)
+        return np.where(self.particle_id[row] == particle_id, row, _NO_ROW).astype(np.int64)
+
+
+def contributions(truth: Truth) -> Contributions:
+    """List who contributes to which hit.
+
+    A further particle that repeats the leading one, or itself, is counted once.
+    """
+    n_leading = len(truth.particle_id)
+    ids, row = np.unique(np.concatenate([truth.particle_id, truth.shared_particle]), return_inverse=True)
+    # Noise gets no row: rows behind it move down by one.
+    noise = int(np.searchsorted(ids, NOISE))
+    has_noise = noise < len(ids) and ids[noise] == NOISE
+    if has_noise:
+        row = np.where(row == noise, _NO_ROW, row - (row > noise))
+        ids = np.delete(ids, noise)
+    leading, further = row[:n_leading].astype(np.int64), row[n_leading:].astype(np.int64)
+    pairs = np.stack([truth.shared_hit, further])[:, (further != _NO_ROW) & (further != leading[truth.shared_hit])]
+    pairs = np.unique(pairs, axis=1)
+    return Contributions(ids.astype(np.int64), leading, pairs[0], pairs[1])
+
+
+def layer_code(hits: Hits) -> Int64[ndarray, " n_hits"] | None:
+    """Number of the layer of each hit: volume (bits 56-63) and layer (bits 36-47) of its ACTS identifier.
+
+    Source: https://acts.readthedocs.io, `Acts::GeometryIdentifier`.
+
+    Returns:
+        The code, below 2**20, or None where no `geometry_id` is known.
+    """
+    if hits.geometry_id is None:
+        return None
+    volume = hits.geometry_id >> np.uint64(56)
+    layer = (hits.geometry_id >> np.uint64(36)) & np.uint64(0xFFF)
+    return ((volume << np.uint64(12)) | layer).astype(np.int64)
+
+
+def distance_squared(hits: Hits) -> Float32[ndarray, " n_hits"]:
+    """r^2 + z^2 [mm^2] of each hit: an edge runs from the smaller to the larger one (ties: to the higher index)."""
+    r, z = hits.position[:, 0], hits.position[:, 2]
+    out: Float32[ndarray, " n_hits"] = r * r + z * z
+    return out
+
+
+def select_particles(
+    event: Event, selection: Selection, known: Contributions | None = None
+) -> Bool[ndarray, " n_particles"]:
+    """Which rows of `event.truth.particles` pass the selection; layers are counted on the hits that are there.
+
+    Args:
+        event: an event with truth.
+        selection: the cuts.
+        known: `contributions(event.truth)`, if at hand.
+
+    Raises:
+        InputError: the event has no truth.
+    """
+    truth = _truth_of(event)
+    known = contributions(truth) if known is None else known
+    particles = truth.particles
+    row = known.row(particles.particle_id)
+    n_layers = np.append(known.n_layers(event.hits), 0)[row]  # row -1 reads the appended 0
+    origin = particles.origin_radius
+    keep: Bool[ndarray, " n_particles"] = (
+        (particles.charge != 0)
+        & (particles.pt > selection.min_pt)
+        & (np.abs(particles.eta) < selection.max_abs_eta)
+        & (n_layers >= selection.min_layers)
+        & (origin >= selection.min_origin)
+        & (origin < selection.max_origin)
+    )
+    return keep & particles.primary if selection.primary_only else keep
+
+
+def true_edges(event: Event, selection: Selection, skip: int = 0) -> Int64[ndarray, "2 n_edges"]:
+    """Edges between hits of one particle on consecutive layers.
+
+    A particle's layers are put in the order of their innermost hit of it (by r^2 + z^2). Every hit on a layer is
+    joined to every hit on the next one, so that overlap twins (two hits on one layer) give all combinations; twins
+    themselves are not joined. A layer on which the particle left no hit does not count: its neighbours are then
+    consecutive. Where no `geometry_id` is known each hit is a layer of its own. A particle that crosses a layer
+    again on its way back has both crossings taken as twins: choose `min_pt` so that selected particles do not curl.
+
+    Args:
+        event: an event with truth.
+        selection: particles whose edges are wanted.
+        skip: also join layers with up to `skip` hit layers between them.
+
+    Returns:
+        (2, n_edges) int64, inner hit then outer hit (r^2 + z^2, ties by index), each edge once, sorted.
+
+    Raises:
+        InputError: the event has no truth.
+    """
+    known = contributions(_truth_of(event))
+    wanted = np.zeros(len(known.particle_id), np.bool_)
+    assert event.truth is not None
+    rows = known.row(event.truth.particles.particle_id[select_particles(event, selection, known)])
+    wanted[rows] = True
+    kept = wanted[known.particle]
+    hit, particle = known.hit[kept], known.particle[kept]
+    distance = distance_squared(event.hits)
+    code = layer_code(event.hits)
+    layer = np.arange(len(event.hits), dtype=np.int64) if code is None else code
+
+    # Crossings: the hits of one particle on one layer. `order` brings them together, innermost hit first.
+    order = np.lexsort((distance[hit], layer[hit], particle))
+    hit, particle = hit[order], particle[order]
+    starts = np.ones(len(hit), np.bool_)
+    starts[1:] = (particle[1:] != particle[:-1]) | (layer[hit[1:]] != layer[hit[:-1]])
+    start = np.flatnonzero(starts)
+    size = np.diff(np.append(start, len(hit)))
+    along = np.lexsort((distance[hit[start]], particle[start]))
+    start, size, owner = start[along], size[along], particle[start][along]
+
+    found = [np.empty((2, 0), np.int64)]
+    for step in range(1, skip + 2):
+        near = np.flatnonzero(owner[:-step] == owner[step:])
+        found.append(hit[_combinations(start, size, near, near + step)])
+    inner, outer = np.concatenate(found, axis=1)
+    wrong = (distance[inner] > distance[outer]) | ((distance[inner] == distance[outer]) & (inner > outer))
+    inner, outer = np.where(wrong, outer, inner), np.where(wrong, inner, outer)
+    key = np.unique(inner * np.int64(len(event.hits)) + outer)
+    return np.stack(np.divmod(key, np.int64(max(len(event.hits), 1))))
+
+
+def edge_labels(
+    edge_index: Int64[ndarray, "2 n_edges"], true_edge_index: Int64[ndarray, "2 n_true"], n_hits: int
+) -> Bool[ndarray, " n_edges"]:
+    """Which edges are among the true ones, whichever way round they are given."""
+    if edge_index.shape[1] and (edge_index.min() < 0 or edge_index.max() >= n_hits):
+        raise ShapeError(
+            f"edge_index: got hits {edge_index.min()} to {edge_index.max()}, expected 0 to {n_hits - 1};"
+            " edges and hits are of different events"
+        )
+    true = np.sort(_pair_key(true_edge_index, n_hits))
+    if len(true) == 0:
+        return np.zeros(edge_index.shape[1], np.bool_)
+    key = _pair_key(edge_index, n_hits)
+    found = np.minimum(np.searchsorted(true, key), len(true) - 1)
+    label: Bool[ndarray, " n_edges"] = true[found] == key
+    return label
+
+
+def _pair_key(edge_index: Int64[ndarray, "2 n"], n_hits: int) -> Int64[ndarray, " n"]:
+    """One number per unordered pair of hits."""
+    low, high = np.minimum(*edge_index), np.maximum(*edge_index)
+    key: Int64[ndarray, " n"] = low * np.int64(n_hits) + high
+    return key
+
+
+def _combinations(
+    start: Int64[ndarray, " n_groups"],
+    size: Int64[ndarray, " n_groups"],
+    first: Int64[ndarray, " n"],
+    second: Int64[ndarray, " n"],
+) -> Int64[ndarray, "2 n_pairs"]:
+    """All pairs of one member of group `first[i]` and one of `second[i]`; a group is a range of `size` from `start`."""
+    n_pairs = size[first] * size[second]
+    which = np.repeat(np.arange(len(first), dtype=np.int64), n_pairs)
+    position = np.arange(len(which), dtype=np.int64) - np.repeat(np.cumsum(n_pairs) - n_pairs, n_pairs)
+    a, b = np.divmod(position, size[second][which])
+    return np.stack([start[first][which] + a, start[second][which] + b])
+
+
+def _truth_of(event: Event) -> Truth:
+    if event.truth is None:
+        raise InputError(f"event {event.event_id}: got no truth, expected a simulated event; data cannot be scored")
+    return event.truth

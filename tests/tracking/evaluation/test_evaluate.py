@@ -1,0 +1,231 @@
+"""Finders of known quality, from events to results, tables, pictures and back from JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jaxtyping import Int64
+from numpy import ndarray
+from rich.console import Console
+
+from beampipe.errors import FileError, InputError
+from beampipe.tracking.evaluation import checks, plots, report
+from beampipe.tracking.evaluation.edges import score_stages
+from beampipe.tracking.evaluation.evaluate import evaluate, pt_edges
+from beampipe.tracking.evaluation.results import Evaluation, read_evaluation, write_evaluation
+from beampipe.tracking.evaluation.statistics import Proportion
+from beampipe.tracking.events import Event, Hits, Tracks
+from beampipe.tracking.truth import HEADLINE, select_particles, true_edges
+
+from .toy import labels_by_particle, toy_event
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Tracks that share hits, as ACTS gives them."""
+
+    tracks: Tracks
+    candidates: list[Int64[ndarray, " _"]]
+
+
+class Doubling:
+    """Gives every true track twice."""
+
+    def __init__(self, truth: checks.TruthFinder) -> None:
+        self.truth = truth
+
+    def find(self, hits: Hits, /) -> Shared:
+        tracks = self.truth.find(hits)
+        lists = [np.flatnonzero(tracks.track_id == track) for track in range(tracks.n_tracks)]
+        return Shared(Tracks(tracks.track_id, {"seeding": 0.25, "ckf": 0.5}, {"seeds": 7}), lists + lists)
+
+
+class Refusing:
+    """Refuses every event but those of an even number of hits."""
+
+    def find(self, hits: Hits, /) -> Tracks:
+        raise InputError("refusing: got an event, expected none")
+
+
+class ByPhi:
+    """Cuts the event into slices of phi: an order-free finder that is always wrong."""
+
+    def find(self, hits: Hits, /) -> Tracks:
+        label = np.floor((hits.position[:, 1].astype(np.float64) + np.pi) * 3).astype(np.int64)
+        return Tracks(checks.canonical_labels(label))
+
+
+class ByOrder:
+    """Cheats: takes ten hits after each other for a track."""
+
+    def find(self, hits: Hits, /) -> Tracks:
+        return Tracks(np.arange(len(hits), dtype=np.int64) // 10)
+
+
+def events() -> Iterator[Event]:
+    for seed in range(4):
+        yield toy_event(60, seed=seed, event_id=seed, merged=0)
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    truth = checks.TruthFinder()
+    finders = {"truth": truth, "doubling": Doubling(truth), "refusing": Refusing(), "slices": ByPhi()}
+    return evaluate(finders, truth.watching(events()), sample="toy")
+
+
+def test_perfect_labels_score_perfectly(evaluation: Evaluation) -> None:
+    result = evaluation.finders[0]
+    n_reference = sum(int(select_particles(event, HEADLINE).sum()) for event in events())
+    assert n_reference > 100
+    for quality in (result.single, result.double):
+        assert quality.efficiency == Proportion(n_reference, n_reference)
+        assert quality.displaced.total > 10
+        assert quality.displaced.passed == quality.displaced.total
+        assert (quality.fakes.passed, quality.duplicates.passed) == (0, 0)
+        assert quality.fakes.total > n_reference  # soft particles make candidates, and no fakes
+    for variable in ("pt", "eta"):
+        assert sum(result.curve(variable).total) == n_reference
+        assert result.curve(variable).double == result.curve(variable).total
+    by_origin = result.curve("origin").total
+    assert by_origin[0] == n_reference
+    assert by_origin[4] == result.double.displaced.total  # made at r = 20 mm
+    assert result.stages[-1].stage == "total"
+    assert result.stages[-1].n_events == evaluation.n_events == 4
+
+
+def test_shared_hits_are_scored_from_lists(evaluation: Evaluation) -> None:
+    truth, doubling = evaluation.finders[:2]
+    assert doubling.double.efficiency == truth.double.efficiency
+    assert doubling.double.duplicates == Proportion(truth.double.fakes.total, 2 * truth.double.fakes.total)
+    assert [(time.stage, time.median) for time in doubling.stages] == [("seeding", 0.25), ("ckf", 0.5), ("total", 0.75)]
+
+
+def test_refused_events_count_against_the_finder_and_stop_nobody(evaluation: Evaluation) -> None:
+    refusing = evaluation.finders[2]
+    assert len(refusing.failed) == 4
+    assert refusing.failed[0].error == "refusing: got an event, expected none"
+    assert refusing.double.efficiency == Proportion(0, evaluation.finders[0].double.efficiency.total)
+    assert refusing.stages == ()
+
+
+def test_slices_are_all_fake(evaluation: Evaluation) -> None:
+    slices = evaluation.finders[3]
+    assert slices.double.efficiency.passed == 0
+    assert slices.double.fakes.passed == slices.double.fakes.total > 0
+
+
+def test_results_survive_json(evaluation: Evaluation, tmp_path: Path) -> None:
+    path = tmp_path / "deeper" / "toy.json"
+    write_evaluation(path, evaluation)
+    assert read_evaluation(path) == evaluation
+    path.write_text('{"format": "something"}', encoding="utf-8")
+    with pytest.raises(FileError, match="something"):
+        read_evaluation(path)
+    with pytest.raises(FileError, match="no such file"):
+        read_evaluation(tmp_path / "none.json")
+    path.write_text("no json", encoding="utf-8")
+    with pytest.raises(FileError, match="while reading"):
+        read_evaluation(path)
+
+
+def test_tables_show_the_numbers(evaluation: Evaluation) -> None:
+    console = Console(record=True, width=240, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
+    with console.file:
+        report.print_evaluation(evaluation, console)
+        console.print(report.times_table(evaluation.finders[1]))
+        console.print(report.curve_table(evaluation, "pt"))
+        event = next(events())
+        true = true_edges(event, HEADLINE)
+        console.print(report.edge_table(score_stages(event, {"building": true})))
+        text = console.export_text()
+    assert "refusing (4 refused)" in text
+    assert "750.00 (750.00)" in text  # seeding + ckf of `Doubling`, in the column of the total
+    assert "pT > 1 GeV, |eta| < 3, >= 7 layers" in text
+    assert "66.7%" in text  # share of ckf
+    assert f"{true.shape[1]}" in text
+
+
+def test_pictures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
+    point = [(0.0, Proportion(99, 100)), (0.05, Proportion(90, 100))]
+    figures = {
+        "efficiency": plots.plot_efficiency(evaluation),
+        "stages": plots.plot_stages(evaluation),
+        "robustness": plots.plot_robustness({"hit loss": {"a": point}, "noise": {"a": point, "b": point}}),
+        "scaling": plots.plot_scaling({"a": ([300, 3000, 30000], [1e-3, 1e-2, 1e-1])}),
+    }
+    assert [len(figure.axes) for figure in figures.values()] == [3, 1, 2, 1]
+    for name, figure in figures.items():
+        plots.save_figure(figure, tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").stat().st_size > 5000
+    legend = figures["scaling"].axes[0].get_legend()
+    assert legend is not None
+    assert "n^{1.00}" in legend.get_texts()[0].get_text()
+
+
+def test_bins_of_pt_begin_at_the_cut() -> None:
+    for cut in (0.3, 1.0, 30.0):
+        edges = pt_edges(cut)
+        assert edges[0] == cut
+        assert np.all(np.diff(edges) > 0)
+
+
+def test_scrambled_truth_scores_nothing() -> None:
+    event = toy_event(300, seed=5)
+    scrambled = checks.scrambled_truth(event)
+    label = labels_by_particle(event)
+
+    class Knowing:
+        def find(self, hits: Hits, /) -> Tracks:
+            return Tracks(label)
+
+    honest = evaluate({"a": Knowing()}, [event], sample="truth").finders[0].double
+    blind = evaluate({"a": Knowing()}, [scrambled], sample="scrambled").finders[0].double
+    assert honest.efficiency.value > 0.99
+    assert blind.efficiency.total > 50  # the premise: there is something to miss
+    assert (blind.efficiency.passed, blind.fakes.value) == (0, 1.0)
+
+
+def test_permutation_check_tells_order_from_geometry() -> None:
+    hits = toy_event(40, seed=2).hits
+    honest = checks.permuted_hits_check(ByPhi(), hits)
+    assert honest.same
+    assert honest.n_tracks == honest.n_tracks_permuted > 10
+    cheat = checks.permuted_hits_check(ByOrder(), hits)
+    assert not cheat.same
+    assert cheat.n_changed > 0.9 * len(hits)
+
+
+def test_one_changed_track_is_one_changed_track() -> None:
+    class Dropping(ByPhi):
+        """Drops the track of the first hit when the hits come in another order."""
+
+        def __init__(self, first: float) -> None:
+            self.first = first
+
+        def find(self, hits: Hits, /) -> Tracks:
+            label = super().find(hits).track_id
+            if hits.position[0, 2] != self.first:
+                label = np.where(label == label[np.argmax(hits.position[:, 2] == self.first)], -1, label)
+            return Tracks(checks.canonical_labels(label))
+
+    hits = toy_event(40, seed=2).hits
+    first = ByPhi().find(hits).track_id == 0
+    check = checks.permuted_hits_check(Dropping(float(hits.position[0, 2])), hits)
+    assert check.n_changed == int(first.sum())
+
+
+def test_refusals() -> None:
+    bare = Event(1, Hits(np.zeros((2, 3), np.float32)))
+    with pytest.raises(InputError, match="no truth"):
+        evaluate({"slices": ByPhi()}, [bare], sample="data")
+    with pytest.raises(InputError, match="no event"):
+        evaluate({"slices": ByPhi()}, [], sample="nothing")
+    with pytest.raises(InputError, match="none to scramble"):
+        checks.scrambled_truth(bare)
+    with pytest.raises(InputError, match="watching"):
+        checks.TruthFinder().find(bare.hits)

@@ -1,0 +1,185 @@
+"""Selection, contributions and true edges, against brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beampipe.errors import ConfigError, InputError, ShapeError
+from beampipe.tracking.events import Event, Hits, Particles, Truth
+from beampipe.tracking.truth import (
+    DISPLACED,
+    HEADLINE,
+    Selection,
+    contributions,
+    distance_squared,
+    edge_labels,
+    layer_code,
+    select_particles,
+    true_edges,
+)
+
+from .toy import toy_event
+
+
+def one_particle(radii: list[float], layers: list[int], *, pt: float = 2.0, origin: float = 0.0) -> Event:
+    position = np.array([[r, 0.1, 0.5 * r] for r in radii], np.float32).reshape(-1, 3)
+    geometry_id = np.array([(8 << 56) | (layer << 36) | (5 << 8) for layer in layers], np.uint64)
+    particles = Particles(
+        np.array([9], np.int64),
+        np.array([13], np.int32),
+        np.array([-1], np.float32),
+        np.array([[pt, 0, 0]], np.float32),
+        np.array([[origin, 0, 0]], np.float32),
+        np.array([True]),
+    )
+    return Event(0, Hits(position, geometry_id), Truth(np.full(len(radii), 9, np.int64), particles))
+
+
+def brute_pairs(event: Event) -> set[tuple[int, int]]:
+    assert event.truth is not None
+    pairs = {(hit, int(p)) for hit, p in enumerate(event.truth.particle_id) if p != 0}
+    return pairs | {
+        (int(h), int(p)) for h, p in zip(event.truth.shared_hit, event.truth.shared_particle, strict=True) if p != 0
+    }
+
+
+def brute_selected(event: Event, cut: Selection) -> list[int]:
+    assert event.truth is not None
+    code = layer_code(event.hits)
+    assert code is not None
+    pairs, particles, out = brute_pairs(event), event.truth.particles, []
+    for row, particle in enumerate(particles.particle_id.tolist()):
+        layers = {int(code[hit]) for hit, owner in pairs if owner == particle}
+        if (
+            particles.charge[row] != 0
+            and particles.pt[row] > cut.min_pt
+            and abs(particles.eta[row]) < cut.max_abs_eta
+            and len(layers) >= cut.min_layers
+            and cut.min_origin <= particles.origin_radius[row] < cut.max_origin
+            and (particles.primary[row] or not cut.primary_only)
+        ):
+            out.append(particle)
+    return out
+
+
+def brute_edges(event: Event, cut: Selection, skip: int) -> set[tuple[int, int]]:
+    code, distance = layer_code(event.hits), distance_squared(event.hits)
+    assert code is not None
+    edges = set()
+    for particle in brute_selected(event, cut):
+        crossings: dict[int, list[int]] = {}
+        for hit, owner in sorted(brute_pairs(event)):
+            if owner == particle:
+                crossings.setdefault(int(code[hit]), []).append(hit)
+        along = sorted(crossings.values(), key=lambda group: min(distance[hit] for hit in group))
+        for i in range(len(along)):
+            for later in along[i + 1 : i + 2 + skip]:
+                for a in along[i]:
+                    for b in later:
+                        edges.add((a, b) if (distance[a], a) < (distance[b], b) else (b, a))
+    return edges
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(0, 30), skip=st.integers(0, 2))
+def test_contributions_selection_and_edges_equal_brute_force(seed: int, n: int, skip: int) -> None:
+    event = toy_event(n, seed=seed, merged=5 if n else 0)
+    assert event.truth is not None
+    known = contributions(event.truth)
+    pairs = [(h, int(known.particle_id[p])) for h, p in zip(known.hit.tolist(), known.particle.tolist(), strict=True)]
+    assert len(pairs) == len(set(pairs))
+    assert set(pairs) == brute_pairs(event)
+    assert np.all(np.diff(known.extra_hit) >= 0)
+    for cut in (HEADLINE, DISPLACED, Selection(min_pt=0.3, min_layers=9, max_origin=500)):
+        chosen = event.truth.particles.particle_id[select_particles(event, cut)]
+        assert chosen.tolist() == brute_selected(event, cut)
+    edges = true_edges(event, HEADLINE, skip)
+    assert edges.dtype == np.int64
+    assert len(set(map(tuple, edges.T.tolist()))) == edges.shape[1]
+    assert set(map(tuple, edges.T.tolist())) == brute_edges(event, HEADLINE, skip)
+    distance = distance_squared(event.hits)
+    assert np.all(distance[edges[0]] <= distance[edges[1]])
+
+
+def test_the_toy_has_what_the_comparison_needs() -> None:
+    event = toy_event(60, seed=1)
+    assert event.truth is not None
+    assert len(contributions(event.truth).extra_hit) > 2
+    assert 20 < select_particles(event, HEADLINE).sum() < 50
+    assert select_particles(event, DISPLACED).sum() > 3
+    assert true_edges(event, HEADLINE).shape[1] > 8 * select_particles(event, HEADLINE).sum()
+
+
+def test_twins_give_all_combinations_and_are_not_joined() -> None:
+    event = one_particle([30, 70, 71, 110, 170, 260, 360, 500], [1, 2, 2, 3, 4, 5, 6, 7])
+    edges = set(map(tuple, true_edges(event, HEADLINE).T.tolist()))
+    assert edges == {(0, 1), (0, 2), (1, 3), (2, 3), (3, 4), (4, 5), (5, 6), (6, 7)}
+
+
+def test_interleaved_twins_still_run_outwards() -> None:
+    # Layer 2 has hits at 70 and 75, layer 3 one at 72: the edge of the outer twin runs from 72 to 75.
+    event = one_particle([30, 70, 75, 72, 170, 260, 360, 500], [1, 2, 2, 3, 4, 5, 6, 7])
+    edges = set(map(tuple, true_edges(event, HEADLINE).T.tolist()))
+    assert {(1, 3), (3, 2), (3, 4)} <= edges
+    assert (2, 3) not in edges
+
+
+def test_skip_adds_edges_past_one_layer() -> None:
+    event = one_particle([30, 70, 110, 170, 260, 360, 500], [1, 2, 3, 4, 5, 6, 7])
+    one, two = true_edges(event, HEADLINE), true_edges(event, HEADLINE, skip=1)
+    assert one.T.tolist() == [[i, i + 1] for i in range(6)]
+    assert sorted(two.T.tolist()) == sorted([[i, i + 1] for i in range(6)] + [[i, i + 2] for i in range(5)])
+
+
+@pytest.mark.parametrize(
+    ("radii", "layers", "pt", "origin", "expected"),
+    [
+        ([30, 70, 110, 170, 260, 360, 500], [1, 2, 3, 4, 5, 6, 7], 1.001, 1.99, True),
+        ([30, 70, 110, 170, 260, 360, 361], [1, 2, 3, 4, 5, 6, 6], 1.001, 1.99, False),  # seven hits on six layers
+        ([30, 70, 110, 170, 260, 360, 500], [1, 2, 3, 4, 5, 6, 7], 1.0, 1.99, False),
+        ([30, 70, 110, 170, 260, 360, 500], [1, 2, 3, 4, 5, 6, 7], 1.001, 2.0, False),
+    ],
+)
+def test_limits_of_the_headline(
+    radii: list[float], layers: list[int], pt: float, origin: float, expected: bool
+) -> None:
+    event = one_particle(radii, layers, pt=pt, origin=origin)
+    assert select_particles(event, HEADLINE).tolist() == [expected]
+    assert select_particles(event, DISPLACED).tolist() == [origin == 2.0]
+
+
+def test_volume_counts_as_part_of_the_layer() -> None:
+    hits = Hits(np.zeros((3, 3), np.float32), np.array([(8 << 56) | (2 << 36), (9 << 56) | (2 << 36), 7], np.uint64))
+    code = layer_code(hits)
+    assert code is not None
+    assert code.tolist() == [(8 << 12) | 2, (9 << 12) | 2, 0]
+
+
+def test_without_geometry_each_hit_is_a_layer() -> None:
+    event = one_particle([30, 70, 110, 170, 260, 360, 361], [1, 2, 3, 4, 5, 6, 6])
+    bare = Event(0, Hits(event.hits.position), event.truth)
+    assert select_particles(bare, HEADLINE).tolist() == [True]
+    assert true_edges(bare, HEADLINE).T.tolist() == [[i, i + 1] for i in range(6)]
+
+
+def test_edge_labels_ignore_direction_and_cope_with_nothing() -> None:
+    true = np.array([[0, 2], [1, 3]], np.int64)
+    graph = np.array([[1, 0, 2, 0], [0, 2, 3, 3]], np.int64)
+    assert edge_labels(graph, true, 4).tolist() == [True, False, True, False]
+    nothing = np.empty((2, 0), np.int64)
+    assert edge_labels(graph, nothing, 4).tolist() == [False] * 4
+    assert edge_labels(nothing, true, 4).shape == (0,)
+    with pytest.raises(ShapeError, match="different events"):
+        edge_labels(graph, true, 3)
+
+
+def test_refusals() -> None:
+    with pytest.raises(InputError, match="no truth"):
+        true_edges(Event(3, Hits(np.zeros((1, 3), np.float32))), HEADLINE)
+    with pytest.raises(ConfigError, match="min_layers"):
+        Selection(min_layers=0)
+    with pytest.raises(ConfigError, match="origin"):
+        Selection(min_origin=3)
