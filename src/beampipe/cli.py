@@ -40,7 +40,7 @@ def _options(
 
 @app.command()
 def track(
-    files: Annotated[list[Path], typer.Argument(help="Parquet, ACTS or TrackML CSV (or a folder of them), or r,phi,z.")],
+    files: Annotated[list[Path], typer.Argument(help="Parquet, ACTS or TrackML CSV or a folder of them, or r,phi,z.")],
     output: Annotated[Path, typer.Option("--output", "-o", help=".parquet or .csv; for several FILES a folder.")],
     pipeline: Pipeline = "exatrkx",
     device: Device = "cpu",

@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.tracking.events import Event, Hits, Tracks
 from beampipe.tracking.formats import open_events, write_tracks
 
-__all__ = ["FileResult", "output_paths", "track_files"]
+__all__ = ["FileResult", "Finder", "output_paths", "track_files"]
 
 
+@runtime_checkable
 class Finder(Protocol):
     """Anything that labels hits."""
 

@@ -71,9 +71,7 @@ def shoot(
     return [events[number] for number in range(n_events)]
 
 
-def _particles(
-    random: np.random.Generator, n: int, pt: tuple[float, float], eta: float, sigma_z: float
-) -> Particles:
+def _particles(random: np.random.Generator, n: int, pt: tuple[float, float], eta: float, sigma_z: float) -> Particles:
     transverse, phi = random.uniform(*pt, n), random.uniform(-np.pi, np.pi, n)
     momentum = np.stack(
         [transverse * np.cos(phi), transverse * np.sin(phi), transverse * np.sinh(random.uniform(-eta, eta, n))], axis=1

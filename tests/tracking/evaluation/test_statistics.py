@@ -45,7 +45,7 @@ def test_power_law_is_recovered() -> None:
     assert law.error == pytest.approx(0, abs=1e-9)
     assert law(1e4) == pytest.approx(2e-6 * 1e4**1.2)
     with pytest.raises(InputError, match="distinct x"):
-        fit_power_law([5, 5], [1, 2])
+        fit_power_law([5.0, 5.0], [1.0, 2.0])
 
 
 def test_stage_time_interpolates_percentiles() -> None:

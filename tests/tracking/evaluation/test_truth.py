@@ -93,7 +93,7 @@ def test_contributions_selection_and_edges_equal_brute_force(seed: int, n: int, 
     assert len(pairs) == len(set(pairs))
     assert set(pairs) == brute_pairs(event)
     assert np.all(np.diff(known.extra_hit) >= 0)
-    for cut in (HEADLINE, DISPLACED, Selection(min_pt=0.3, min_layers=9, max_origin=500)):
+    for cut in (HEADLINE, DISPLACED, Selection(min_pt=0.3, min_layers=9, max_origin=500.0)):
         chosen = event.truth.particles.particle_id[select_particles(event, cut)]
         assert chosen.tolist() == brute_selected(event, cut)
     edges = true_edges(event, HEADLINE, skip)
@@ -182,4 +182,4 @@ def test_refusals() -> None:
     with pytest.raises(ConfigError, match="min_layers"):
         Selection(min_layers=0)
     with pytest.raises(ConfigError, match="origin"):
-        Selection(min_origin=3)
+        Selection(min_origin=3.0)

@@ -93,13 +93,14 @@ def require_measurements(hits: Hits, where: Detector, purpose: str) -> None:
         )
 
 
-def run_sequence(algorithms: Sequence[Any], n_events: int, threads: int) -> None:
+def run_sequence(algorithms: Sequence[Any], n_events: int, threads: int, writers: Sequence[Any] = ()) -> None:
     """Run `algorithms` in order on events 0 .. n_events - 1, without output.
 
     Args:
         algorithms: sequence elements of ``acts.examples``.
         n_events: number of events.
         threads: events in flight.
+        writers: writers of ``acts.examples``, run after the algorithms.
 
     Raises:
         ConfigError: `threads` is not positive.
@@ -121,6 +122,8 @@ def run_sequence(algorithms: Sequence[Any], n_events: int, threads: int) -> None
     )
     for algorithm in algorithms:
         sequencer.addAlgorithm(algorithm)
+    for writer in writers:
+        sequencer.addWriter(writer)
     # One at a time: the sequencer is parallel inside, and sets the number of threads of the whole process.
     with _run_lock:
         sequencer.run()

@@ -17,7 +17,7 @@ from beampipe.tracking.acts.settings import ACTS_EFFICIENT, ActsSettings
 from beampipe.tracking.acts.whiteboard import Clock, Failures, Laps, feed, python_algorithm, read_hit_lists, reader
 from beampipe.tracking.events import NO_TRACK, Hits, Tracks
 
-__all__ = ["ActsTrackFinder", "ActsTracks", "label_hits"]
+__all__ = ["ActsCandidateFinder", "ActsTrackFinder", "ActsTracks", "label_hits"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,23 +25,26 @@ class ActsTracks:
     """What ACTS found in one event.
 
     Attributes:
-        hit_lists: per track its rows in the hits, inside out; tracks may share hits.
+        candidates: per track its rows in the hits, inside out; tracks may share hits.
         fitted: per track its parameters (the CKF fits while it finds).
         seconds: wall time of ``spacepoints``, ``seeding``, ``parameters``, ``ckf`` [s].
         cpu_seconds: processor time of the same [s].
         counts: ``hits``, ``spacepoints``, ``seeds``, ``tracks``.
+        min_hits: fewest hits of a track, for the labels.
     """
 
-    hit_lists: tuple[Int64[ndarray, " n_hits_of_track"], ...]
+    candidates: tuple[Int64[ndarray, " n_hits_of_track"], ...]
     fitted: FittedTracks
     seconds: dict[str, float]
     cpu_seconds: dict[str, float]
     counts: dict[str, int]
+    min_hits: int
 
-    def tracks(self, min_hits: int) -> Tracks:
+    @property
+    def tracks(self) -> Tracks:
         """One label per hit, shared hits resolved by `label_hits`."""
         chi2_per_ndf = self.fitted.chi2 / np.maximum(self.fitted.ndf, 1)
-        labels = label_hits(self.counts["hits"], self.hit_lists, chi2_per_ndf, min_hits)
+        labels = label_hits(self.counts["hits"], self.candidates, chi2_per_ndf, self.min_hits)
         return Tracks(labels, dict(self.seconds), dict(self.counts))
 
 
@@ -67,7 +70,7 @@ class ActsTrackFinder:
         Raises:
             InputError: a hit lacks its module, local position or variance.
         """
-        return self.find_batch([hits])[0].tracks(self.settings.measurements_min)
+        return self.find_batch([hits])[0].tracks
 
     def find_batch(self, hits: Sequence[Hits]) -> list[ActsTracks]:
         """All tracks of many events, hit lists kept as ACTS made them.
@@ -85,7 +88,7 @@ class ActsTrackFinder:
         algorithms.append(clock.tick("start"))
         for stage, algorithm in finding_algorithms(self.settings, self._detector).items():
             algorithms += [algorithm, clock.tick(stage)]
-        algorithms.append(_collector(collected, rows, clock, failures))
+        algorithms.append(_collector(collected, rows, clock, self.settings.measurements_min, failures))
         try:
             run_sequence(algorithms, len(hits), self.threads)
         finally:
@@ -93,12 +96,27 @@ class ActsTrackFinder:
         return [collected[number] for number in range(len(hits))]
 
 
+@dataclass(frozen=True)
+class ActsCandidateFinder:
+    """The same finder for scoring: returns the tracks of ACTS with the hits they share, instead of labels.
+
+    Attributes:
+        finder: the finder.
+    """
+
+    finder: ActsTrackFinder
+
+    def find(self, hits: Hits) -> ActsTracks:
+        """Tracks of one event; raises what `ActsTrackFinder.find` raises."""
+        return self.finder.find_batch([hits])[0]
+
+
 class _Collected(dict[int, ActsTracks]):
     """Results by event number: with several threads they come in any order."""
 
 
 def _collector(
-    collected: _Collected, rows: Sequence[Int64[ndarray, " n_hits"]], clock: Clock, failures: Failures
+    collected: _Collected, rows: Sequence[Int64[ndarray, " n_hits"]], clock: Clock, min_hits: int, failures: Failures
 ) -> Any:
     acts, examples = pyacts()
 
@@ -122,6 +140,7 @@ def _collector(
                     "seeds": len(seeds(context)),
                     "tracks": len(container),
                 },
+                min_hits,
             )
 
         return run

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,7 +41,9 @@ KEPT = "kept_prototracks"
 
 
 def fit_tracks(
-    hits: Hits, candidates: Int64[ndarray, " n_hits"] | Sequence[Int64[ndarray, " n_hits_of_track"]], field_z: float = 2.0
+    hits: Hits,
+    candidates: Int64[ndarray, " n_hits"] | Sequence[Int64[ndarray, " n_hits_of_track"]],
+    field_z: float = 2.0,
 ) -> FittedTracks:
     """Fit the tracks of one event; see `fit_batch`.
 
@@ -121,7 +125,7 @@ def hit_lists_of(
             raise ShapeError(f"track_id: got shape {candidates.shape}, expected ({n},), one label per hit")
         order = np.argsort(candidates, kind="stable")
         edges = np.searchsorted(candidates[order], np.arange(int(candidates.max(initial=-1)) + 2))
-        lists = [order[start:stop] for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+        lists = [order[start:stop] for start, stop in pairwise(edges)]
     else:
         lists = [np.unique(np.asarray(rows, np.int64)) for rows in candidates]
         for number, rows in enumerate(lists):
@@ -134,6 +138,7 @@ def hit_lists_of(
 def _stages(where: Detector) -> dict[str, Any]:
     acts, examples = pyacts()
     quiet = acts.logging.FATAL
+    perigee = acts.Surface.createPerigee(acts.Vector3(0.0, 0.0, 0.0))
     estimate = examples.ProtoTracksToParameters(
         level=quiet,
         geometry=where.geometry,
@@ -149,9 +154,11 @@ def _stages(where: Detector) -> dict[str, Any]:
         where.field,
         multipleScattering=True,
         energyLoss=True,
-        # Smooth backwards through the stored Jacobians, at any momentum.
-        reverseFilteringMomThreshold=0.0,
-        reverseFilteringCovarianceScaling=1.0,
+        # Filter back inwards at any momentum, from a covariance wide enough to forget the way out. The cheaper
+        # smoothing by stored Jacobians (threshold 0) leaves the scattering in the innermost layer and the beam
+        # pipe out of the perigee: pulls of 2 in d0 and phi.
+        reverseFilteringMomThreshold=math.inf,
+        reverseFilteringCovarianceScaling=100.0,
         freeToBoundCorrection=examples.FreeToBoundCorrection(False),
         chi2Cut=float("inf"),
         useJosephFormulation=False,
@@ -167,7 +174,7 @@ def _stages(where: Detector) -> dict[str, Any]:
         pickTrack=-1,
         fit=fitter,
         calibrator=examples.makePassThroughCalibrator(),
-        referenceSurface=acts.Surface.createPerigee(acts.Vector3(0.0, 0.0, 0.0)),
+        referenceSurface=perigee,
     )
     return {"spacepoints": space_point_maker(ALL_VOLUMES, where), "parameters": estimate, "fit": fit}
 
@@ -189,7 +196,9 @@ def _collector(
             tracks = read(context)
             laps: Laps = clock.laps(number)
             candidate = _candidate_of(read_hit_lists(tracks, rows[number]), given[number])
-            good = np.flatnonzero(candidate >= 0)
+            # A filter that never reached the perigee leaves zeros there.
+            variance = np.diagonal(np.array(tracks.covariance).reshape(len(tracks), 6, 6), axis1=1, axis2=2)
+            good = np.flatnonzero((candidate >= 0) & (variance[:, :5] > 0).all(axis=1))
             fitted[number] = read_fitted(tracks, good, wanted[number][candidate[good]], laps.wall, laps.cpu)
 
         return run

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -245,7 +246,7 @@ class Clock:
     def laps(self, number: int) -> Laps:
         """Laps of event `number`, in order."""
         ticks = self._ticks[number]
-        pairs = list(zip(ticks, ticks[1:], strict=False))
+        pairs = list(pairwise(ticks))
         return Laps(
             {end[0]: end[1] - start[1] for start, end in pairs},
             {end[0]: end[2] - start[2] for start, end in pairs},

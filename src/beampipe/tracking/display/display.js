@@ -78,7 +78,7 @@ function home() {
   const aspect = (innerWidth - panel()) / innerHeight;
   const reach = Math.hypot(maxRadius, maxZ);
   camera = {
-    "3d": { yaw: 0.62, pitch: 0.30, size: 0.56 * reach * Math.max(1, 1.3 / aspect), at: [0, 0, 0] },
+    "3d": { yaw: 0.62, pitch: 0.30, size: 0.82 * reach * Math.max(1, 1.3 / aspect), at: [0, 0, 0] },
     xy: { size: 1.06 * maxRadius * Math.max(1, 1 / aspect), at: [0, 0] },
     rz: { size: 1.04 * Math.max(maxRadius / 2, maxZ / aspect), at: [0, maxRadius / 2] },
   };
@@ -254,7 +254,17 @@ function attribute(location, source, size, type, offset, divisor) {
   gl.vertexAttribDivisor(location, divisor);
 }
 
-function drawLines(layer, style, first = 0, nPoints = layer.nPoints) {
+// Lines come in order of pT: the first point worth handing to the shader, which does the cut.
+function firstAbove(layer) {
+  let [low, high] = [0, layer.pt.length];
+  while (low < high) {
+    const mid = (low + high) >> 1;
+    if (layer.pt[mid] < state.cut) low = mid + 1; else high = mid;
+  }
+  return low < layer.pt.length ? layer.start[low] : layer.nPoints;
+}
+
+function drawLines(layer, style, first = firstAbove(layer), nPoints = layer.nPoints - first) {
   if (nPoints < 2) return;
   use(lineProgram, style);
   attribute(0, layer.gl.xyz, 3, gl.SHORT, 6 * first, 1);
@@ -266,7 +276,7 @@ function drawLines(layer, style, first = 0, nPoints = layer.nPoints) {
   gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, nPoints - 1);
 }
 
-function drawPoints(layer, style, first = 0, nPoints = layer.nPoints) {
+function drawPoints(layer, style, first = firstAbove(layer), nPoints = layer.nPoints - first) {
   use(pointProgram, style);
   for (const location of [1, 4, 5]) gl.disableVertexAttribArray(location);
   attribute(0, layer.gl.xyz, 3, gl.SHORT, 0, 0);

@@ -41,7 +41,8 @@ class Polylines:
     @property
     def start(self) -> Int64[ndarray, " n_lines"]:
         """Position in `hit` of each line's first point."""
-        return np.cumsum(self.length) - self.length
+        start: Int64[ndarray, " n_lines"] = np.cumsum(self.length) - self.length
+        return start
 
     def take(self, keep: Bool[ndarray, " n_lines"]) -> Polylines:
         """The lines where `keep` is True."""
@@ -85,7 +86,7 @@ def track_lines(
         )
     hit = np.flatnonzero(tracks.track_id != NO_TRACK)
     order = _outwards(event.hits, hit, tracks.track_id[hit])
-    pt = np.nan_to_num(estimate_pt(event.hits, tracks.track_id, field), nan=0.0, posinf=np.finfo(np.float32).max)
+    pt = np.nan_to_num(estimate_pt(event.hits, tracks.track_id, field), nan=0.0, posinf=float(np.finfo(np.float32).max))
     length = np.bincount(tracks.track_id[hit], minlength=tracks.n_tracks)
     return Polylines(hit[order], length, pt, track_is_fake)
 

@@ -63,7 +63,8 @@ def _radii(
     n_tracks = len(n_hits)
 
     def mean(value: Float64[ndarray, " n"]) -> Float64[ndarray, " n_tracks"]:
-        return np.bincount(label, value, n_tracks) / np.maximum(n_hits, 1)
+        average: Float64[ndarray, " n_tracks"] = np.bincount(label, value, n_tracks) / np.maximum(n_hits, 1)
+        return average
 
     x = position[:, 0] * np.cos(position[:, 1])
     y = position[:, 0] * np.sin(position[:, 1])

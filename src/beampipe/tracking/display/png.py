@@ -22,7 +22,7 @@ from beampipe.tracking.events import Event, Tracks
 __all__ = ["draw_png"]
 
 PT_COLOURS: Final = LinearSegmentedColormap.from_list(
-    "beampipe.pt", ["#a9c4ea", "#4f8fd8", "#1f6fb4", "#138a8c", "#4c9a2a", "#e09600"]
+    "beampipe.pt", ["#9fb6dd", "#3f78cf", "#0f92a8", "#2a9a4e", "#b59a00", "#e87b00"]
 )
 PT_RANGE: Final = (0.5, 20.0)
 """Ends of the colour scale [GeV]."""
@@ -32,7 +32,7 @@ HIT: Final = "#5b6b82"
 FAKE: Final = "#e01f45"
 TRUTH: Final = "#c8cfda"
 INK: Final = "#222a36"
-STYLE: Final[dict[str, Any]] = {
+STYLE: Final[Any] = {
     "font.family": "sans-serif",
     "font.size": 10.5,
     "mathtext.fontset": "dejavusans",
@@ -85,7 +85,7 @@ def draw_png(
     with rc_context(STYLE):
         # Figure and canvas by hand: pyplot would keep the figure, and pick a backend for the whole process.
         figure = Figure(figsize=(14, 5.8), dpi=dpi, layout="constrained")
-        canvas = FigureCanvasAgg(figure)
+        FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.5))
         rz = np.stack([xyz[:, 2], event.hits.position[:, 0]], axis=1)
         for axes, points in ((left, xyz[:, :2]), (right, rz)):
@@ -98,7 +98,7 @@ def draw_png(
         bar.set_ticks(PT_TICKS, labels=[f"{pt:g}" for pt in PT_TICKS])
         bar.ax.tick_params(which="minor", length=0)
         _annotate(figure, event, lines, shown, track_is_fake is not None, truth is not None, min_pt)
-        canvas.print_png(str(path))
+        figure.savefig(path, format="png")
 
 
 def _norm() -> LogNorm:
@@ -115,12 +115,18 @@ def _draw(axes: Axes, points: Float32[ndarray, "n_hits 2"], lines: Polylines) ->
     order = np.argsort(good.pt, kind="stable")
     rows = good.split()
     collection = LineCollection(
-        [points[rows[i]] for i in order], cmap=PT_COLOURS, norm=_norm(), linewidth=1.0 - 0.55 * fine, alpha=0.9, zorder=2
+        [points[rows[i]] for i in order],
+        cmap=PT_COLOURS,
+        norm=_norm(),
+        linewidth=1.0 - 0.55 * fine,
+        alpha=0.9,
+        zorder=2,
     )
+    collection.set_zorder(2)
     collection.set_array(good.pt[order])
     axes.add_collection(collection)
     colour = PT_COLOURS(_norm()(np.repeat(good.pt, good.length)))
-    axes.scatter(*points[good.hit].T, s=2.4 - 1.4 * fine, c=colour, linewidth=0, zorder=3)
+    axes.scatter(points[good.hit, 0], points[good.hit, 1], s=2.4 - 1.4 * fine, c=colour, linewidth=0, zorder=3)
     _add_lines(axes, points, fake, color=FAKE, linewidth=1.2 - 0.4 * fine, linestyle=(0, (4, 2)), zorder=4)
 
 
@@ -163,6 +169,12 @@ def _annotate(
         entries.append((Line2D([], [], color=TRUTH, linewidth=4), "simulated particles"))
     handles, labels = zip(*entries, strict=True)
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(entries), frameon=False, handlelength=2.2, columnspacing=3
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=len(entries),
+        frameon=False,
+        handlelength=2.2,
+        columnspacing=3,
     )
     figure.suptitle(f"Event {event.event_id}", x=0.012, ha="left", fontsize=14, fontweight="bold")

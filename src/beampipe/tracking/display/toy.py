@@ -26,8 +26,7 @@ def toy_event(
 ) -> tuple[Event, Tracks, Bool[ndarray, " n_tracks"]]:
     """Helices from the beam line, noise, and imperfect tracks.
 
-    Particles above 0.5 GeV with at least 4 hits are found; one further track in forty mixes the hits of two
-    softer ones.
+    19 of 20 particles above 0.5 GeV with at least 4 hits are found; the missed ones are mixed in pairs into fakes.
 
     Args:
         n_particles: number of particles; each leaves about nine hits at most.
@@ -44,7 +43,7 @@ def toy_event(
     z0, cot = random.normal(0, 45, n_particles), np.sinh(random.uniform(-2.9, 2.9, n_particles))
     diameter = 2 * pt / (GEV_PER_TESLA_MM * field)
 
-    # A circle through the origin is at radius r after the path diameter * asin(r / diameter), turned by half that angle.
+    # A circle through the origin reaches radius r after the path diameter * asin(r / diameter).
     disk_z = np.concatenate([DISKS, -DISKS])
     with np.errstate(invalid="ignore"):
         barrel_path = diameter[:, None] * np.arcsin(BARREL / diameter[:, None])
@@ -59,7 +58,7 @@ def toy_event(
     crossed &= random.random(crossed.shape) < 0.98
     particle, surface = np.nonzero(crossed)
     angle = (phi[:, None] - charge[:, None] * turn)[particle, surface]
-    found = np.stack([r[particle, surface], angle, z[particle, surface]], axis=1)
+    signal = np.stack([r[particle, surface], angle, z[particle, surface]], axis=1)
     noise = np.stack(
         [
             random.choice(BARREL, n_noise),
@@ -68,7 +67,7 @@ def toy_event(
         ],
         axis=1,
     )
-    position = np.concatenate([found, noise])
+    position = np.concatenate([signal, noise])
     position[:, 1] = (position[:, 1] + np.pi) % (2 * np.pi) - np.pi
     particle_id = np.concatenate([particle + 1, np.full(n_noise, NOISE)])
     shuffle = random.permutation(len(position))
@@ -86,28 +85,26 @@ def toy_event(
     )
     event = Event(seed, Hits(position), Truth(particle_id, particles))
     n_hits = np.bincount(particle_id, minlength=n_particles + 1)[1:]
-    return event, *_tracks(particle_id, (pt > 0.5) & (n_hits >= 4), position, random)
+    found = (pt > 0.5) & (n_hits >= 4) & (random.random(n_particles) < 0.95)
+    return event, *_tracks(particle_id, found, pt, position, random)
 
 
 def _tracks(
-    particle_id: ndarray, findable: ndarray, position: ndarray, random: np.random.Generator
+    particle_id: ndarray, found: ndarray, pt: ndarray, position: ndarray, random: np.random.Generator
 ) -> tuple[Tracks, Bool[ndarray, " n_tracks"]]:
-    """One track per findable particle, and one in forty more that mix two particles."""
-    label = np.where(np.concatenate([[False], findable])[particle_id], particle_id, NO_TRACK)
-    # Left-over particles that neighbour in phi: the inner half of one and the outer half of the next are a fake.
-    spare = np.flatnonzero((label == NO_TRACK) & (particle_id != NOISE))
-    rows = [spare[particle_id[spare] == particle] for particle in random.permutation(np.unique(particle_id[spare]))[:400]]
-    rows = sorted((row for row in rows if len(row) >= 6), key=lambda row: float(position[row, 1].mean()))
-    for fake, (inner, outer) in enumerate(zip(rows[::2], rows[1::2], strict=False)):
-        if fake >= findable.sum() / 40:
-            break
-        halves = [row[np.argsort(np.hypot(position[row, 0], position[row, 2]))] for row in (inner, outer)]
-        label[np.concatenate([halves[0][:3], halves[1][3:]])] = len(findable) + 1 + fake
+    """One track per found particle, and fakes of one missed particle's inner and the next one's outer hits."""
+    label = np.where(np.concatenate([[False], found])[particle_id], particle_id, NO_TRACK)
+    missed = random.permutation(np.flatnonzero(~found & (pt > 0.5)) + 1)[:400]
+    rows = [row for row in (np.flatnonzero(particle_id == particle) for particle in missed) if len(row) >= 6]
+    rows.sort(key=lambda row: float(position[row, 1].mean()))  # neighbours in phi, so that a fake looks like a track
+    for fake, pair in enumerate(zip(rows[::2], rows[1::2], strict=False)):
+        inner, outer = (row[np.argsort(np.hypot(position[row, 0], position[row, 2]))] for row in pair)
+        label[np.concatenate([inner[:3], outer[3:]])] = len(found) + 1 + fake
     names, first, inverse = np.unique(label[label != NO_TRACK], return_index=True, return_inverse=True)
     rank = np.empty(len(names), np.int64)
     rank[np.argsort(first)] = np.arange(len(names))
     track_id = np.full(len(label), NO_TRACK, np.int64)
     track_id[label != NO_TRACK] = rank[inverse]
     is_fake = np.zeros(len(names), np.bool_)
-    is_fake[rank] = names > len(findable)
+    is_fake[rank] = names > len(found)
     return Tracks(track_id), is_fake

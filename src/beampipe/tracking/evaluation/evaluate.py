@@ -41,6 +41,7 @@ class CandidateTracks(Protocol):
         """Hit indices of each track, or None: then the labels are scored."""
 
 
+@runtime_checkable
 class Finder(Protocol):
     """Anything that turns hits into tracks."""
 

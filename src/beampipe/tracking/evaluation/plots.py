@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import matplotlib
 import mplhep
 import numpy as np
+from matplotlib import colormaps, style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -28,7 +28,7 @@ def plot_efficiency(
     evaluation: Evaluation, variables: Sequence[str] = ("pt", "eta", "origin"), majority: str = "double"
 ) -> Figure:
     """Efficiency of all finders side by side, one panel per variable, with one-sigma Clopper-Pearson bars."""
-    with matplotlib.style.context(mplhep.style.ATLAS):
+    with style.context(mplhep.style.ATLAS):
         figure, panels = _figure(len(variables))
         for axes, variable in zip(panels, variables, strict=True):
             for i, finder in enumerate(evaluation.finders):
@@ -40,6 +40,7 @@ def plot_efficiency(
             axes.set_xlabel(_AXIS[variable])
             axes.set_ylabel(f"efficiency ({majority} majority)")
             axes.axhline(1, color="grey", linewidth=0.8)
+            axes.set_ylim(top=min(axes.get_ylim()[1], 1.02))
         panels[0].legend(loc="best")
         panels[0].set_title(f"{evaluation.sample}, {evaluation.n_events} events", loc="left", fontsize="small")
     return figure
@@ -47,12 +48,12 @@ def plot_efficiency(
 
 def plot_stages(evaluation: Evaluation) -> Figure:
     """Median time of each stage, stacked, one bar per finder; the tick is the 95th percentile of the total."""
-    with matplotlib.style.context(mplhep.style.ATLAS):
+    with style.context(mplhep.style.ATLAS):
         figure, (axes,) = _figure(1)
         names = list(
             dict.fromkeys(time.stage for finder in evaluation.finders for time in finder.stages if time.stage != TOTAL)
         )
-        colour = dict(zip(names, matplotlib.colormaps["tab20"](np.linspace(0, 1, max(len(names), 2))), strict=False))
+        colour = dict(zip(names, colormaps["tab20"](np.linspace(0, 1, max(len(names), 2))), strict=False))
         drawn: set[str] = set()
         for row, finder in enumerate(evaluation.finders):
             left = 0.0
@@ -79,7 +80,7 @@ def plot_robustness(scans: Mapping[str, Mapping[str, Sequence[tuple[float, Propo
     Args:
         scans: axis label (``"hit loss"``) -> finder -> points (level, efficiency), one panel per label.
     """
-    with matplotlib.style.context(mplhep.style.ATLAS):
+    with style.context(mplhep.style.ATLAS):
         figure, panels = _figure(len(scans))
         for axes, (label, finders) in zip(panels, scans.items(), strict=True):
             for i, (name, points) in enumerate(finders.items()):
@@ -98,7 +99,7 @@ def plot_scaling(series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) 
     Args:
         series: finder -> (hits, seconds).
     """
-    with matplotlib.style.context(mplhep.style.ATLAS):
+    with style.context(mplhep.style.ATLAS):
         figure, (axes,) = _figure(1)
         for i, (name, (hits, seconds)) in enumerate(series.items()):
             law = fit_power_law(hits, seconds)
@@ -121,7 +122,8 @@ def plot_scaling(series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write the figure; the ending of `path` (png, pdf, svg) chooses the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with style.context(mplhep.style.ATLAS):  # formulas are set when drawn, with the fonts of that moment
+        figure.savefig(path, dpi=150)
 
 
 def _figure(n_panels: int) -> tuple[Figure, list[Axes]]:

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from beampipe.tracking.evaluation.edges import EdgeScore
@@ -37,7 +38,7 @@ _NONE: Final = "-"
 def quality_table(evaluation: Evaluation) -> Table:
     """Efficiency, fakes and duplicates of each finder, by both majorities, with one-sigma intervals."""
     table = Table(
-        title=f"{evaluation.sample}: {evaluation.n_events} events, {evaluation.threads} thread(s)",
+        title=f"{escape(evaluation.sample)}: {evaluation.n_events} events, {evaluation.threads} thread(s)",
         caption=evaluation.definition,
     )
     table.add_column("finder")
@@ -65,7 +66,7 @@ def stage_table(evaluation: Evaluation) -> Table:
 
     A median of "other" is the sum of the medians of those stages; of 95th percentiles there is no such sum.
     """
-    table = Table(title="time per event, median (p95) [ms]")
+    table = Table(title="time per event, median (p95) \\[ms]")
     table.add_column("finder")
     for stage in (*PIPELINE_STAGES, _OTHER, TOTAL):
         table.add_column(stage, justify="right")
@@ -80,7 +81,7 @@ def stage_table(evaluation: Evaluation) -> Table:
 
 def times_table(finder: FinderResult) -> Table:
     """All stages of one finder, in the order of its pipeline."""
-    table = Table(title=f"{finder.name}: time per event [ms]")
+    table = Table(title=f"{finder.name}: time per event \\[ms]")
     table.add_column("stage")
     for name in ("median", "p95", "mean", "share"):
         table.add_column(name, justify="right")

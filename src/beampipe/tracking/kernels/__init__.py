@@ -1,0 +1,136 @@
+"""The kernels: one function each, compiled if that was possible, else the numpy truth, with one warning.
+
+`threads` is the number of threads of that call; the result does not depend on it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float32, Int64
+from numpy import ndarray
+
+from beampipe.tracking.kernels import reference
+from beampipe.tracking.kernels.loading import native
+from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
+
+__all__ = [
+    "GnnWeights",
+    "Layer",
+    "Mlp",
+    "connected_components",
+    "embed",
+    "filter_edges",
+    "gnn_scores",
+    "native",
+    "radius_edges",
+]
+
+
+def embed(position: Float32[ndarray, "n 3"], weights: Mlp, threads: int = 1) -> Float32[ndarray, "n d"]:
+    """Embedding of each hit: source vector, then target vector.
+
+    Args:
+        position: r [mm], phi [rad], z [mm].
+        weights: 5 hit features -> hidden layers -> d, all multiples of 16.
+    """
+    if (kernels := native()) is None:
+        return reference.embed(position, weights)
+    result: Float32[ndarray, "n d"] = kernels.embed(_c(position), weights.packed, weights.widths, threads)
+    return result
+
+
+def radius_edges(
+    source: Float32[ndarray, "n 8"],
+    target: Float32[ndarray, "n 8"],
+    position: Float32[ndarray, "n 3"],
+    radius: float,
+    max_neighbours: int,
+    kappa_max: float,
+    z0_max: float,
+    threads: int = 1,
+) -> tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]]:
+    """Edges i -> j with |source_i - target_j| < radius, j outward of i, inside the kinematic windows. Exact.
+
+    Outward: r^2 + z^2 is larger, or equal with the higher index. Of the neighbours inside the windows the
+    `max_neighbours` nearest stay, ties to the lower index.
+
+    Args:
+        source, target: embeddings; columns of one wider array are fine.
+        position: r [mm], phi [rad], z [mm].
+        kappa_max: largest |curvature| of the circle through both hits and the beam line [1/mm].
+        z0_max: largest |z| of the edge's line at the beam line [mm].
+
+    Returns:
+        edge_index, sorted by inner then outer hit, and the squared distance of each edge.
+    """
+    if (kernels := native()) is None:
+        return reference.radius_edges(source, target, position, radius, max_neighbours, kappa_max, z0_max)
+    edges: tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]] = kernels.radius_edges(
+        source, target, _c(position), radius, max_neighbours, kappa_max, z0_max, threads
+    )
+    return edges
+
+
+def filter_edges(
+    position: Float32[ndarray, "n 3"],
+    edge_index: Int64[ndarray, "2 n_edges"],
+    dist2: Float32[ndarray, " n_edges"],
+    weights: Mlp,
+    threads: int = 1,
+) -> Float32[ndarray, " n_edges"]:
+    """Score in [0, 1] of each edge from its own geometry, its hits and its squared embedding distance.
+
+    Args:
+        weights: 13 -> hidden (a multiple of 16) -> 1.
+    """
+    if (kernels := native()) is None:
+        return reference.sigmoid(reference.filter_logits(position, edge_index, dist2, weights))
+    logit = kernels.filter_logits(
+        _c(position), _c(edge_index), _c(dist2), weights.packed_by_output, weights.widths[1], threads
+    )
+    return reference.sigmoid(logit)
+
+
+def gnn_scores(
+    position: Float32[ndarray, "n 3"],
+    edge_index: Int64[ndarray, "2 n_edges"],
+    pair_features: Float32[ndarray, "n_edges p"],
+    weights: GnnWeights,
+    threads: int = 1,
+) -> tuple[Float32[ndarray, " n_edges"], Float32[ndarray, " n_edges"]]:
+    """Score in [0, 1] of each edge, and its logit, which still tells scores apart that round to 1.
+
+    Args:
+        edge_index: sorted by inner hit.
+        pair_features: what the triplets say about each edge.
+    """
+    if (kernels := native()) is None:
+        logit = reference.gnn_logits(position, edge_index, pair_features, weights)
+    else:
+        logit = kernels.gnn_logits(
+            _c(position),
+            _c(edge_index),
+            _c(pair_features),
+            weights.packed,
+            weights.hidden,
+            len(weights.edge),
+            threads,
+        )
+    return reference.sigmoid(logit), logit
+
+
+def connected_components(n: int, edge_index: Int64[ndarray, "2 n_edges"], min_hits: int = 2) -> Int64[ndarray, " n"]:
+    """Component of each hit, numbered by first hit in input order; -1 where it has fewer than `min_hits` (>= 2) hits.
+
+    Args:
+        n: number of hits.
+    """
+    if (kernels := native()) is None:
+        return reference.connected_components(n, edge_index, min_hits)
+    label: Int64[ndarray, " n"] = kernels.connected_components(n, _c(edge_index), min_hits)
+    return label
+
+
+def _c(array: ndarray) -> ndarray:
+    """The array with rows contiguous in memory, as the native kernels read it."""
+    return np.ascontiguousarray(array)

@@ -4,7 +4,8 @@ Fatras as bound to Python has no nuclear interactions. Here a hadron that crosse
 ``thickness / cos(incidence) * n * sigma(species, momentum)``, where n is the number density of silicon nuclei and
 sigma the inelastic hadron-silicon cross section of PythiaCascade (Sjostrand and Utheim, arXiv:2108.03481). Final
 states are drawn from a table of collisions on a grid of momenta, so that an event needs no Pythia and depends on
-nothing but its seed. Products do not interact again, and neutral hadrons are dropped.
+nothing but its seed. Limits: products do not interact again, neutral hadrons are
+dropped, and beam pipe and support tube (0.8 and 1.8 mm of beryllium) have no nuclei.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64
 from numpy import ndarray
 
 from beampipe.errors import FileError
-from beampipe.tracking.simulation.pythia import DECAYS, Pool, cache_directory, pythia8
+from beampipe.tracking.simulation.pythia import DECAYS, Pool, Row, cache_directory, pythia8
 
 __all__ = ["HADRONS", "SILICON_DENSITY", "Interactions", "Products", "interaction_table"]
 
@@ -140,7 +141,7 @@ def _generate() -> Interactions:
         decayer.readString(line)
     decayer.init()
     sigma = np.zeros((len(HADRONS), len(_MOMENTA)))
-    out: list[list[tuple[float, ...]]] = []
+    out: list[list[Row]] = []
     for i, pdg in enumerate(HADRONS):
         mass = _MASSES[abs(pdg)]
         for j, p in enumerate(_MOMENTA):
@@ -153,15 +154,15 @@ def _generate() -> Interactions:
     return Interactions(sigma, Pool.of(out))
 
 
-def _decayed(event: object, decayer: object) -> list[tuple[float, ...]]:
+def _decayed(event: Any, decayer: Any) -> list[Row]:
     """Final particles that can leave hits, after the decays of pi0, K0S, Lambda and so on."""
-    decayer.event.reset()  # type: ignore[attr-defined]
-    for p in event:  # type: ignore[attr-defined]
+    decayer.event.reset()
+    for p in event:
         if p.isFinal():
-            decayer.event.append(p.id(), 1, 0, 0, p.p(), p.m())  # type: ignore[attr-defined]
-    decayer.moreDecays()  # type: ignore[attr-defined]
+            decayer.event.append(p.id(), 1, 0, 0, p.p(), p.m())
+    decayer.moreDecays()
     return [
         (p.id(), p.charge(), p.m(), p.px(), p.py(), p.pz(), p.xProd(), p.yProd(), p.zProd(), p.tProd())
-        for p in decayer.event  # type: ignore[attr-defined]
+        for p in decayer.event
         if p.isFinal() and (p.charge() != 0 or p.id() == 22) and p.pAbs() > 0.1
     ]

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Final
+from importlib.resources import as_file, files
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64, UInt64
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt64
 from numpy import ndarray
 
 from beampipe.errors import InputError, MissingExtraError
 from beampipe.tracking.simulation.parameters import PITCH
-from beampipe.tracking.simulation.pythia import cache_directory
 
-__all__ = ["Modules", "acts_examples", "build_detector", "modules", "volume_of"]
-
-_VERSION: Final = 1
+__all__ = ["Modules", "acts_examples", "build_detector", "modules", "read_modules", "volume_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +46,8 @@ class Modules:
     @property
     def area(self) -> Float64[ndarray, " n"]:
         """Area [mm^2]."""
-        return 2 * (self.half_x_low + self.half_x_high) * self.half_y
+        area: Float64[ndarray, " n"] = 2 * (self.half_x_low + self.half_x_high) * self.half_y
+        return area
 
     @property
     def variance(self) -> Float64[ndarray, "n 2"]:
@@ -78,15 +75,17 @@ class Modules:
 
     def to_global(self, row: Int64[ndarray, " m"], local: Float64[ndarray, "m 2"]) -> Float64[ndarray, "m 3"]:
         """Global x, y, z [mm] of local positions [mm]."""
-        return self.centre[row] + np.einsum("nik,nk->ni", self.axes[row][:, :, :2], local)
+        xyz: Float64[ndarray, "m 3"] = self.centre[row] + np.einsum("nik,nk->ni", self.axes[row][:, :, :2], local)
+        return xyz
 
     def to_local(self, row: Int64[ndarray, " m"], xyz: Float64[ndarray, "m 3"]) -> Float64[ndarray, "m 3"]:
         """Local positions [mm] of global ones; the third number is the distance from the module's plane."""
-        return np.einsum("nik,ni->nk", self.axes[row], xyz - self.centre[row])
+        local: Float64[ndarray, "m 3"] = np.einsum("nik,ni->nk", self.axes[row], xyz - self.centre[row])
+        return local
 
     def inside(
-        self, row: Int64[ndarray, " m"], local: Float64[ndarray, "m 2"], margin: Float64[ndarray, "m 2"] | float = 0.0
-    ) -> ndarray:
+        self, row: Int64[ndarray, " m"], local: Float[ndarray, "m 2"], margin: Float[ndarray, "m 2"] | float = 0.0
+    ) -> Bool[ndarray, " m"]:
         """Whether local positions are on the module, or off by no more than `margin` [mm] per axis."""
         margin = np.broadcast_to(margin, local.shape)
         low, high, half = self.half_x_low[row], self.half_x_high[row], self.half_y[row]
@@ -137,25 +136,13 @@ def build_detector() -> Any:
 
 @lru_cache(maxsize=1)
 def modules() -> Modules:
-    """The modules of the GenericDetector, from the cache or, once, from ACTS.
-
-    Raises:
-        MissingExtraError: they are not in the cache and pyacts is not installed.
-    """
-    path = cache_directory() / f"generic-modules-v{_VERSION}.npz"
-    if path.exists():
-        with np.load(path, allow_pickle=False) as arrays:
-            return Modules(**{f.name: arrays[f.name] for f in fields(Modules)})
-    table = _read(build_detector())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        np.savez_compressed(file, **{f.name: getattr(table, f.name) for f in fields(Modules)})
-    part.replace(Path(path))
-    return table
+    """The modules of the GenericDetector, from a table that comes with the package; it needs no pyacts."""
+    with as_file(files("beampipe.tracking.simulation") / "generic_modules.npz") as path, np.load(path) as arrays:
+        return Modules(**{f.name: arrays[f.name] for f in fields(Modules)})
 
 
-def _read(detector: Any) -> Modules:
+def read_modules(detector: Any) -> Modules:
+    """The modules of an ACTS detector; the table of the package is made of this by `np.savez_compressed`."""
     import acts
 
     context = acts.GeometryContext.dangerouslyDefaultConstruct()

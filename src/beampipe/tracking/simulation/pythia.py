@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from beampipe.errors import MissingExtraError
 
-__all__ = ["ETA_MAX", "PT_MIN", "Pool", "cache_directory", "collisions", "pool", "pythia8", "seed_of"]
+__all__ = ["ETA_MAX", "PT_MIN", "Pool", "Row", "cache_directory", "collisions", "pool", "pythia8", "seed_of"]
 
 PT_MIN: Final = 0.1
 """Particles below this transverse momentum [GeV] are not tracked."""
@@ -26,6 +26,9 @@ TRACKER_R: Final = 1100.0
 
 TRACKER_Z: Final = 3000.0
 """Particles that start beyond this |z| [mm] are not tracked."""
+
+Row = tuple[int | float, ...]
+"""One particle: pdg, charge, mass, px, py, pz, x, y, z, t."""
 
 DECAYS: Final = (
     "ParticleDecays:limitCylinder = on",
@@ -70,8 +73,8 @@ class Pool:
         return slice(int(self.offset[index]), int(self.offset[index + 1]))
 
     @classmethod
-    def of(cls, collisions: list[list[tuple[float, ...]]]) -> Pool:
-        """From one list of rows (pdg, charge, mass, px, py, pz, x, y, z, t) per collision."""
+    def of(cls, collisions: list[list[Row]]) -> Pool:
+        """From one list of rows per collision."""
         rows = np.array([row for rows in collisions for row in rows], dtype=np.float64).reshape(-1, 10)
         offset = np.concatenate([[0], np.cumsum([len(rows) for rows in collisions])]).astype(np.int64)
         real = rows.astype(np.float32)
@@ -172,16 +175,16 @@ def collisions(process: str, n_collisions: int, seed: int) -> Pool:
         if not pythia.readString(line):
             raise RuntimeError(f"Pythia refuses the setting {line!r}")
     pythia.init()
-    out: list[list[tuple[float, ...]]] = []
+    out: list[list[Row]] = []
     while len(out) < n_collisions:
         if pythia.next():
             out.append(visible(pythia.event))
     return Pool.of(out)
 
 
-def visible(event: Any) -> list[tuple[float, ...]]:
+def visible(event: Any) -> list[Row]:
     """The rows of `Pool.of` for the final particles of a Pythia event that can leave hits."""
-    rows = []
+    rows: list[Row] = []
     for p in event:
         if not p.isFinal():
             continue

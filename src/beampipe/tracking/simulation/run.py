@@ -14,7 +14,7 @@ from beampipe.tracking.events import Event
 from beampipe.tracking.formats import write_events
 from beampipe.tracking.simulation.fatras import Chain
 from beampipe.tracking.simulation.hadronic import interaction_table
-from beampipe.tracking.simulation.modules import acts_examples, modules
+from beampipe.tracking.simulation.modules import acts_examples
 from beampipe.tracking.simulation.parameters import Detector, Generator
 from beampipe.tracking.simulation.pythia import pool
 
@@ -51,7 +51,8 @@ def simulate(
         cache: folder for generated collisions, default the user's cache.
 
     Yields:
-        each event and its counts: ``hadrons`` with hits, ``interactions`` of these, ``merged`` hits.
+        each event and its counts: ``hadrons`` with hits, ``interactions`` of these, ``merged`` and
+        ``unmeasured`` hits.
 
     Raises:
         MissingExtraError: pyacts or pythia8mc is not installed.
@@ -66,7 +67,6 @@ def simulate(
     arguments = (generator, detector, seed, first_event, n_events, cache)
     # Made here once, so that the workers find everything in the cache.
     _prepare(*arguments)
-    modules()
     size = max(1, min(25, int(_CHUNK_COLLISIONS / (generator.pileup + 1)), -(-n_events // workers)))
     chunks = [(at, min(size, n_events - at)) for at in range(0, n_events, size)]
     done = 0
@@ -124,7 +124,7 @@ def _prepare(
     elif generator.hard == "none" and generator.pileup == 0:
         hard = pool("soft", last, seed, cache)
     interactions = interaction_table(cache) if detector.hadronic else None
-    return Chain(generator, detector, seed, soft, hard, 0, interactions)
+    return Chain(generator, detector, seed, soft, hard, interactions)
 
 
 def _results(

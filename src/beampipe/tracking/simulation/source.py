@@ -86,12 +86,11 @@ def primaries(
 def _vertex(generator: Generator, rng: np.random.Generator) -> Float64[ndarray, " 4"]:
     """x, y, z, t of a collision [mm]."""
     spread = (generator.vertex_xy, generator.vertex_xy, generator.vertex_z, 0.0)
-    return rng.normal(size=4) * np.array(spread)
+    vertex: Float64[ndarray, " 4"] = rng.normal(size=4) * np.array(spread)
+    return vertex
 
 
-def _placed(
-    pool: Pool, rows: slice, number: int, generator: Generator, rng: np.random.Generator
-) -> PrimaryParticles:
+def _placed(pool: Pool, rows: slice, number: int, generator: Generator, rng: np.random.Generator) -> PrimaryParticles:
     """One collision of a pool, turned around the beam by a random angle, at a random vertex."""
     angle = rng.uniform(-np.pi, np.pi)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -115,7 +114,7 @@ def _shot(generator: Generator, gun: Gun, number: int, rng: np.random.Generator)
     """The particles of a gun, all from one vertex."""
     n = gun.n_particles
     sign = rng.choice([-1, 1], size=n)
-    pt = np.exp(rng.uniform(*np.log(gun.pt), size=n))
+    pt = np.exp(rng.uniform(np.log(gun.pt[0]), np.log(gun.pt[1]), size=n))
     phi, eta = rng.uniform(-np.pi, np.pi, n), rng.uniform(-gun.eta_max, gun.eta_max, n)
     # Positive PDG codes of leptons are negative particles.
     charge = sign * np.sign(gun.pdg) * (-1 if abs(gun.pdg) in (11, 13) else 1)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from beampipe.tracking.features import hit_features
 from beampipe.tracking.training.networks import Embedding
-from beampipe.tracking.training.samples import Labelled, Sample, Windows, degraded, label, wedge
+from beampipe.tracking.training.samples import Degrading, Labelled, Sample, Windows, visit, wedge
 from beampipe.tracking.training.schedule import Log, Optimiser
 
 __all__ = ["EmbeddingConfig", "neighbourhood", "train_embedding"]
@@ -34,15 +34,16 @@ class EmbeddingConfig:
         rate: highest learning rate.
         windows: the kinematic windows of the pipeline.
         pt_min: true edges of particles above [GeV] are pulled together.
-        eta_max: hits beyond this |eta| ask no queries.
         sector: width of the wedge of queries [rad].
         border: margin of candidates on both sides [rad]; true edges inside the windows span less.
         margin: negatives are pushed up to this distance; the working radius is about 1.
         positive_weight: of true edges against false ones.
+        displaced_weight: of true edges of particles that were made in the detector or by decays in flight.
         killed_share: share of the negatives removed by the windows that is used: they cost search time only.
         max_pairs: at most so many close pairs per step, thinned at random and weighted up.
         other_queries: hits on no true edge that ask too, per hit that does.
-        hit_loss, dead_modules, noise: highest fractions of the degradation, drawn per visit.
+        far_hits: hits from all over the event that are candidates as well.
+        degrading: of the events, drawn afresh per visit.
         visits: consecutive steps on one degraded event.
         seed: of everything random.
     """
@@ -52,17 +53,16 @@ class EmbeddingConfig:
     rate: float = 2e-3
     windows: Windows = Windows()
     pt_min: float = 0.85
-    eta_max: float = 3.2
     sector: float = 0.35
     border: float = 0.14
     margin: float = 1.25
-    positive_weight: float = 8.0
-    killed_share: float = 0.1
+    positive_weight: float = 16.0
+    displaced_weight: float = 0.2
+    killed_share: float = 0.3
     max_pairs: int = 80_000
     other_queries: float = 0.4
-    hit_loss: float = 0.05
-    dead_modules: float = 0.02
-    noise: float = 0.10
+    far_hits: int = 2000
+    degrading: Degrading = Degrading()
     visits: int = 8
     seed: int = 1
 
@@ -99,7 +99,7 @@ def train_embedding(
         if optimiser.step_number % config.visits == 0 or event is None:
             if not deck:
                 deck = list(rng.permutation(len(events)))
-            event = _visit(config, events[deck.pop()], rng)
+            event = visit(events[deck.pop()], rng, config.degrading, config.pt_min)
             phase = rng.uniform(-np.pi, np.pi)
         phase += 2 * np.pi / config.visits
         loss = _loss(config, network, event, phase, rng)
@@ -114,17 +114,6 @@ def train_embedding(
             if callable(checkpoint):
                 checkpoint(optimiser.average)
     return optimiser.average  # type: ignore[return-value]
-
-
-def _visit(config: EmbeddingConfig, sample: Sample, rng: np.random.Generator) -> Labelled:
-    fresh = degraded(
-        sample,
-        rng,
-        hit_loss=rng.uniform(0, config.hit_loss),
-        dead_modules=rng.uniform(0, config.dead_modules),
-        noise=rng.uniform(0, config.noise),
-    )
-    return label(fresh, config.pt_min, config.eta_max)
 
 
 def _loss(
@@ -146,8 +135,16 @@ def _loss(
     n_others = min(len(others), int(config.other_queries * len(asking)))
     query = np.sort(np.concatenate([asking, rng.choice(others, n_others, replace=False)]))
 
+    # A sample of the whole event keeps far hits far, which the candidates at the border of the wedge cannot.
+    n_near = len(rows)
+    far = rng.integers(0, len(event), min(config.far_hits, len(event)))
+    rows, position = np.concatenate([rows, far]), np.concatenate([position, event.position[far]])
     source, target = network.split(torch.from_numpy(hit_features(position)))
-    pairs = _near(source.detach(), target.detach(), query, along, config.margin, config.border)
+    pairs = _near(source.detach(), target[:n_near].detach(), query, along, config.margin, config.border)
+    asked = rng.choice(query, min(len(query), 256), replace=False)
+    distant = torch.cdist(source.detach()[asked], target[n_near:].detach(), compute_mode="use_mm_for_euclid_dist")
+    a, b = np.nonzero(distant.numpy() < config.margin)
+    pairs = np.concatenate([pairs, np.stack([asked[a], b + n_near])], axis=1)
     thinning = max(1.0, pairs.shape[1] / config.max_pairs)
     if thinning > 1:
         pairs = pairs[:, rng.integers(0, pairs.shape[1], config.max_pairs)]
@@ -157,12 +154,14 @@ def _loss(
     pairs = pairs[:, (d2[pairs[0]] < d2[pairs[1]]) & ~same]
     alive = config.windows.keep(position, pairs)
     # A random tenth at full weight teaches what a tenth of the weight would, for less work.
-    chosen = alive | (rng.random(len(alive)) < config.killed_share)
+    chosen = alive | (rng.random(len(alive)) < config.killed_share) | (pairs[1] >= n_near)
     pairs, weight = pairs[:, chosen], thinning
 
     positive = _distance(source, target, true)
     negative = _distance(source, target, pairs)
-    pull = torch.relu(positive - 0.5).square().mean() + 4 * torch.relu(positive - 0.9).mean()
+    pull = torch.relu(positive - 0.5).square() + 4 * torch.relu(positive - 0.9)
+    share = np.where(event.prompt[rows][true[0]], np.float32(1), np.float32(config.displaced_weight))
+    pull = (torch.from_numpy(share) * pull).sum() / max(float(share.sum()), 1.0)
     push = weight * torch.relu(config.margin - negative).square().sum() / len(query)
     return config.positive_weight * pull + push
 
@@ -207,18 +206,18 @@ def neighbourhood(
     windows: Windows,
     pt_min: float,
     efficiencies: Sequence[float] = (0.98, 0.99, 0.995),
-    n_queries: int = 2000,
+    n_queries: int = 1000,
 ) -> dict[str, float]:
     """Radius and neighbours per hit, before and after the windows, at given efficiencies of true edges.
 
-    Efficiency is over the true edges inside the windows; neighbours are outward and counted for a sample of all hits.
+    Efficiency is over the prompt true edges inside the windows; neighbours are outward and counted for a sample of all hits.
     """
     assert isinstance(network, Embedding)
     distances, counts = [], []
     rng = np.random.default_rng(0)
     for event in events:
         source, target = network.split(torch.from_numpy(hit_features(event.position)))
-        true = event.edge_index[:, event.pt[event.edge_index[0]] > pt_min]
+        true = event.edge_index[:, (event.pt > pt_min)[event.edge_index[0]] & event.prompt[event.edge_index[0]]]
         true = true[:, windows.keep(event.position, true)]
         distances.append(_distance(source, target, true).numpy())
         query = np.sort(rng.choice(len(event), min(n_queries, len(event)), replace=False))

@@ -44,20 +44,21 @@ class Embedding(Perceptron):
         hidden: length of the three hidden layers.
         head_scale: factor on the initial last layer. With 1 all hits start within one radius of each other and the
             loss can collapse them to a point.
+        first_scale: factor on the initial first layer: neighbouring hits differ by a thousandth of the input range.
     """
 
-    def __init__(self, hidden: int = 64, head_scale: float = 12.0) -> None:
+    def __init__(self, hidden: int = 64, head_scale: float = 12.0, first_scale: float = 4.0) -> None:
         super().__init__(len(HIT_FEATURES), hidden, hidden, hidden, 2 * EMBEDDING_SIZE)
-        head = cast(nn.Linear, self[-1])
+        first, head = cast(nn.Linear, self[0]), cast(nn.Linear, self[-1])
         with torch.no_grad():
+            first.weight.mul_(first_scale)
+            first.bias.mul_(first_scale)
             head.weight.mul_(head_scale)
             # Source and target of a hit start equal: close hits are neighbours before the first step.
             head.weight[EMBEDDING_SIZE:] = head.weight[:EMBEDDING_SIZE]
             head.bias[EMBEDDING_SIZE:] = head.bias[:EMBEDDING_SIZE]
 
-    def split(
-        self, features: Float32[Tensor, "n 5"]
-    ) -> tuple[Float32[Tensor, "n 8"], Float32[Tensor, "n 8"]]:
+    def split(self, features: Float32[Tensor, "n 5"]) -> tuple[Float32[Tensor, "n 8"], Float32[Tensor, "n 8"]]:
         """Source and target vectors of the hits."""
         both = self(features)
         return both[:, :EMBEDDING_SIZE], both[:, EMBEDDING_SIZE:]
@@ -81,6 +82,7 @@ class InteractionNetwork(nn.Module):
 
     def __init__(self, hidden: int = 32, steps: int = 3, *, pair_features: bool = True) -> None:
         super().__init__()
+        self.hidden, self.pair_features = hidden, pair_features
         n_edge = len(EDGE_FEATURES) + (len(PAIR_FEATURES) if pair_features else 0)
         self.node_encoder = Perceptron(len(NODE_FEATURES), hidden, hidden)
         self.edge_encoder = Perceptron(n_edge, hidden, hidden)

@@ -11,8 +11,21 @@ from numpy import ndarray
 
 from beampipe.tracking.events import NOISE, Event
 from beampipe.tracking.features import doublet
+from beampipe.tracking.truth import HEADLINE, Selection
 
-__all__ = ["Labelled", "Sample", "Windows", "degraded", "label", "outward", "samples", "wedge"]
+__all__ = [
+    "Degrading",
+    "Labelled",
+    "Sample",
+    "Windows",
+    "degraded",
+    "label",
+    "outward",
+    "rotated",
+    "samples",
+    "visit",
+    "wedge",
+]
 
 _LAYER_SHIFT = np.uint64(36)
 _NO_PT = np.float32(0)
@@ -34,6 +47,15 @@ class Windows:
         return kept
 
 
+@dataclass(frozen=True)
+class Degrading:
+    """Largest fractions of lost hits, dead modules and noise; each visit draws from 0 to these."""
+
+    hit_loss: float = 0.05
+    dead_modules: float = 0.02
+    noise: float = 0.10
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """A clean event, hits sorted by phi.
@@ -42,13 +64,17 @@ class Sample:
         position: (n, 3) float32 r [mm], phi [rad], z [mm].
         geometry_id: (n,) uint64 module.
         particle: (n,) int64 row of the particle, -1 for noise.
-        pt: (n,) float32 transverse momentum [GeV] of that particle, 0 for noise and neutral or unknown ones.
+        pt: (n,) float32 transverse momentum [GeV] of that particle, 0 for noise and unknown ones.
+        prompt: (n,) bool: of a particle made near the beam line, not in the detector.
+        wanted: (n,) bool: of a particle that counts in headline efficiencies, if it crosses enough layers.
     """
 
     position: Float32[ndarray, "n 3"]
     geometry_id: UInt64[ndarray, " n"]
     particle: Int64[ndarray, " n"]
     pt: Float32[ndarray, " n"]
+    prompt: Bool[ndarray, " n"]
+    wanted: Bool[ndarray, " n"]
 
     def __len__(self) -> int:
         return len(self.position)
@@ -63,6 +89,7 @@ class Labelled:
         layer: (n,) int64 volume and layer, the geometry identifier without module and below.
         particle: (n,) int64 row of the particle, -1 for noise.
         pt: (n,) float32 [GeV].
+        prompt, wanted: (n,) bool, as in `Sample`.
         edge_index: (2, n_true) int64 true edges with pt above the lowest that was asked for, inner then outer.
     """
 
@@ -70,15 +97,29 @@ class Labelled:
     layer: Int64[ndarray, " n"]
     particle: Int64[ndarray, " n"]
     pt: Float32[ndarray, " n"]
+    prompt: Bool[ndarray, " n"]
+    wanted: Bool[ndarray, " n"]
     edge_index: Int64[ndarray, "2 n_true"]
 
     def __len__(self) -> int:
         return len(self.position)
 
 
-def samples(events: Iterable[Event]) -> list[Sample]:
+def samples(events: Iterable[Event], selection: Selection = HEADLINE) -> list[Sample]:
     """The clean events as arrays; an event without truth or modules cannot teach and is refused by an assertion."""
-    return [_sample(event) for event in events]
+    return [_sample(event, selection) for event in events]
+
+
+def visit(sample: Sample, rng: np.random.Generator, degrading: Degrading, pt_min: float) -> Labelled:
+    """The event turned, degraded and labelled afresh."""
+    fresh = degraded(
+        rotated(sample, rng),
+        rng,
+        hit_loss=rng.uniform(0, degrading.hit_loss),
+        dead_modules=rng.uniform(0, degrading.dead_modules),
+        noise=rng.uniform(0, degrading.noise),
+    )
+    return label(fresh, pt_min)
 
 
 def degraded(
@@ -106,7 +147,20 @@ def degraded(
         sample.geometry_id[row],
         np.where(is_noise, -1, sample.particle[row]),
         np.where(is_noise, _NO_PT, sample.pt[row]),
+        sample.prompt[row] & ~is_noise,
+        sample.wanted[row] & ~is_noise,
     )
+
+
+def rotated(sample: Sample, rng: np.random.Generator) -> Sample:
+    """Turn the event about the beam by a random angle and, every other time, swap the two ends of the detector."""
+    position = sample.position.copy()
+    position[:, 1] = (position[:, 1] + np.float32(rng.uniform(0, 2 * np.pi)) + np.pi) % (2 * np.pi) - np.pi
+    if rng.random() < 0.5:
+        position[:, 2] *= -1
+    order = np.argsort(position[:, 1], kind="stable")
+    columns = (sample.geometry_id, sample.particle, sample.pt, sample.prompt, sample.wanted)
+    return Sample(position[order], *(column[order] for column in columns))
 
 
 def label(sample: Sample, pt_min: float, eta_max: float = 3.3) -> Labelled:
@@ -123,9 +177,11 @@ def label(sample: Sample, pt_min: float, eta_max: float = 3.3) -> Labelled:
     eta = np.abs(np.arcsinh(sample.position[:, 2] / np.maximum(sample.position[:, 0], 0.5)))
     hit = np.flatnonzero((sample.particle >= 0) & (sample.pt > pt_min) & (eta < eta_max))
     distance = _distance(sample.position)
-    _, group = np.unique(
-        np.stack([sample.particle[hit], layer[hit]], axis=1), axis=0, return_inverse=True
-    ) if len(hit) else (None, np.empty(0, np.int64))
+    _, group = (
+        np.unique(np.stack([sample.particle[hit], layer[hit]], axis=1), axis=0, return_inverse=True)
+        if len(hit)
+        else (None, np.empty(0, np.int64))
+    )
     group = group.reshape(-1)
     n_groups = int(group.max(initial=-1)) + 1
     nearest = np.full(n_groups, np.inf)
@@ -149,12 +205,10 @@ def label(sample: Sample, pt_min: float, eta_max: float = 3.3) -> Labelled:
     within = np.arange(len(inner_rows)) - np.repeat(np.cumsum(count) - count, count)
     outer_rows = np.repeat(start, count) + within
     edges = outward(sample.position, np.stack([hit[inner_rows], hit[outer_rows]]))
-    return Labelled(sample.position, layer, sample.particle, sample.pt, edges)
+    return Labelled(sample.position, layer, sample.particle, sample.pt, sample.prompt, sample.wanted, edges)
 
 
-def outward(
-    position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"]
-) -> Int64[ndarray, "2 n_edges"]:
+def outward(position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"]) -> Int64[ndarray, "2 n_edges"]:
     """The same edges with the end nearer to the detector's centre first (ties: the lower index)."""
     d2 = _distance(position)
     a, b = edge_index
@@ -173,7 +227,7 @@ def wedge(event: Labelled, start: float, width: float) -> Int64[ndarray, " m"]:
     return rows
 
 
-def _sample(event: Event) -> Sample:
+def _sample(event: Event, selection: Selection) -> Sample:
     truth, hits = event.truth, event.hits
     assert truth is not None, f"event {event.event_id}: training needs truth"
     assert hits.geometry_id is not None, f"event {event.event_id}: training needs the modules of the hits"
@@ -181,13 +235,24 @@ def _sample(event: Event) -> Sample:
     ids = truth.particles.particle_id
     if len(ids) == 0:
         particle = np.full(len(hits), -1, np.int64)
-        return Sample(hits.position[order], hits.geometry_id[order], particle, np.zeros(len(hits), np.float32))
+        nothing = np.zeros(len(hits), np.float32)
+        return Sample(hits.position[order], hits.geometry_id[order], particle, nothing, nothing > 0, nothing > 0)
     by_id = np.argsort(ids)
     hit_id = truth.particle_id[order]
     row = by_id[np.minimum(np.searchsorted(ids, hit_id, sorter=by_id), len(ids) - 1)]
     known = (ids[row] == hit_id) & (hit_id != NOISE)
-    pt = np.where(known, truth.particles.pt[row], _NO_PT).astype(np.float32)
-    return Sample(hits.position[order], hits.geometry_id[order], np.where(known, row, -1), pt)
+    who = truth.particles
+    prompt = (who.origin_radius < selection.max_origin) & (who.primary | (not selection.primary_only))
+    wanted = prompt & (who.pt > selection.min_pt) & (np.abs(who.eta) < selection.max_abs_eta) & (who.charge != 0)
+    row = np.where(known, row, 0)
+    return Sample(
+        hits.position[order],
+        hits.geometry_id[order],
+        np.where(known, row, -1),
+        np.where(known, who.pt[row], _NO_PT),
+        prompt[row] & known,
+        wanted[row] & known,
+    )
 
 
 def _distance(position: Float32[ndarray, "n 3"]) -> Float32[ndarray, " n"]:

@@ -28,9 +28,7 @@ class Optimiser:
         memory: steps over which weights are averaged (fewer at the start).
     """
 
-    def __init__(
-        self, network: nn.Module, steps: int, rate: float, *, decay: float = 1e-4, memory: int = 300
-    ) -> None:
+    def __init__(self, network: nn.Module, steps: int, rate: float, *, decay: float = 1e-4, memory: int = 300) -> None:
         self.network, self.steps, self.rate, self.memory = network, steps, rate, memory
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.step_number = 0

@@ -26,6 +26,8 @@ class WindowConfig:
         eta_max: largest |eta|.
         origin_max: largest radius of production [mm].
         quantile: fraction of true doublets that each side of a doublet window keeps.
+        kappa_max: doublets beyond it are tails (bremsstrahlung, hard scatters), not taught [1/mm].
+        z0_max: likewise for |z0| [mm].
         chi2_quantile: fraction of true triplets inside their window.
         chi2_max: widest window, in units of the fitted variance.
         min_pairs: a layer pair is known if it is seen this often per million true doublets.
@@ -36,7 +38,9 @@ class WindowConfig:
     pt_min: float = 0.95
     eta_max: float = 3.2
     origin_max: float = 2.0
-    quantile: float = 0.999
+    quantile: float = 0.998
+    kappa_max: float = 1.0e-3
+    z0_max: float = 250.0
     chi2_quantile: float = 0.995
     chi2_max: float = 30.0
     min_pairs: float = 100.0
@@ -58,7 +62,7 @@ class _Sample:
     kappa2: Float64[ndarray, " m"]
 
 
-def learn_windows(events: Iterable[Event], config: WindowConfig = WindowConfig()) -> Windows:  # noqa: B008
+def learn_windows(events: Iterable[Event], config: WindowConfig = WindowConfig()) -> Windows:
     """Tables that keep `config.quantile` of the true doublets and `config.chi2_quantile` of the true triplets.
 
     Args:
@@ -158,6 +162,9 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
     outward = position[edge_index[1], 0] > position[edge_index[0], 0] + 0.5
     edge_index, a, b = edge_index[:, outward], a[outward], b[outward]
     kappa, cot, z0, weight = curved_doublet(position, edge_index)
+    core = (np.abs(kappa) < config.kappa_max) & (np.abs(z0) < config.z0_max)
+    edge_index, a, b = edge_index[:, core], a[core], b[core]
+    kappa, cot, z0, weight = kappa[core], cot[core], z0[core], weight[core]
 
     # Pairs of edges that share their middle hit: edges sorted by inner hit are searched by outer hit.
     by_inner = np.argsort(a, kind="stable")
@@ -179,7 +186,7 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
 
 def _doublet_windows(sample: _Sample, config: WindowConfig) -> tuple[ndarray, ndarray]:
     pairs, number, count = np.unique(sample.pair_layers, axis=0, return_inverse=True, return_counts=True)
-    enough = count > max(config.min_pairs * 1e-6 * len(sample.kappa), 20)
+    enough = count > max(config.min_pairs * 1e-6 * len(sample.kappa), 10)
     tail = (1 - config.quantile) / 2
     windows = np.empty((len(pairs), 3), np.float32)
     for pair in np.flatnonzero(enough):
@@ -203,7 +210,11 @@ def _triplet_windows(sample: _Sample, pairs: ndarray, out_begin: ndarray, config
         dip = _variance(sample.turn2[mine], np.ones(len(mine)), sample.kappa2[mine])
         chi2 = sample.dkappa2[mine] / (curve[0] * sample.inverse_d2[mine] + curve[1] * sample.kappa2[mine])
         chi2 += sample.turn2[mine] / (dip[0] + dip[1] * sample.kappa2[mine])
-        cut = np.clip(np.quantile(chi2, config.chi2_quantile), 9.0, config.chi2_max)
+        cut = (
+            config.chi2_max
+            if config.chi2_quantile >= 1
+            else np.clip(np.quantile(chi2, config.chi2_quantile), 9.0, config.chi2_max)
+        )
         windows[pair_of[a, b], pair_of[b, c] - out_begin[b]] = cut * np.array([*curve, *dip])
     return windows
 

@@ -52,19 +52,22 @@ struct Graph {
   }
 };
 
-/// What each step reads and writes, one row per node or edge.
+/// What each step reads and writes, one row per node or edge. `Hidden` is 0 where the length is not known beforehand.
+template <int Hidden>
 struct State {
-  int hidden;
+  int length;
   Array<float> x, at_inner, at_outer, e;
 
+  int hidden() const { return Hidden > 0 ? Hidden : length; }
   State(const Graph& graph, int hidden)
-      : hidden(hidden), x(padded(graph.n_nodes) * hidden), at_inner(padded(graph.n_nodes) * hidden),
+      : length(hidden), x(padded(graph.n_nodes) * hidden), at_inner(padded(graph.n_nodes) * hidden),
         at_outer(padded(graph.n_nodes) * hidden), e(padded(graph.n_edges) * hidden) {}
 };
 
 /// The node parts of an edge network's first layer for one block of nodes; the bias goes with the inner one.
-void project(State& s, std::int64_t row, const Linear& first) {
-  const int h = s.hidden;
+template <int Hidden>
+void project(State<Hidden>& s, std::int64_t row, const Linear& first) {
+  const int h = s.hidden();
   const float* x = s.x.data() + row * h;
   float *inner = s.at_inner.data() + row * h, *outer = s.at_outer.data() + row * h;
   dense(kBlock, x, h, 1, h, first.weight, h, [&](int, int c) { return load(first.bias + c); },
@@ -73,8 +76,9 @@ void project(State& s, std::int64_t row, const Linear& first) {
         [&](int r, int c, Vec v) { store(outer + r * h + c, v); });
 }
 
-void encode_nodes(State& s, std::int64_t row, const Graph& graph, const Node* nodes, const TwoLayers& mlp, float* hidden) {
-  const int h = s.hidden;
+template <int Hidden>
+void encode_nodes(State<Hidden>& s, std::int64_t row, const Graph& graph, const Node* nodes, const TwoLayers& mlp, float* hidden) {
+  const int h = s.hidden();
   alignas(64) float features[3 * kBlock] = {};
   for (int i = 0; i < kBlock && row + i < graph.n_nodes; ++i) {
     const Node& node = nodes[graph.hit[row + i]];
@@ -89,8 +93,9 @@ void encode_nodes(State& s, std::int64_t row, const Graph& graph, const Node* no
         [&](int r, int c, Vec v) { store(x + r * h + c, v); });
 }
 
-void update_nodes(State& s, std::int64_t row, const Graph& graph, const TwoLayers& mlp, float* input, float* hidden) {
-  const int h = s.hidden;
+template <int Hidden>
+void update_nodes(State<Hidden>& s, std::int64_t row, const Graph& graph, const TwoLayers& mlp, float* input, float* hidden) {
+  const int h = s.hidden();
   float* x = s.x.data() + row * h;
   for (int i = 0; i < kBlock; ++i) {
     float* to = input + i * 3 * h;
@@ -113,20 +118,30 @@ void update_nodes(State& s, std::int64_t row, const Graph& graph, const TwoLayer
         [&](int r, int c, Vec v) { store(x + r * h + c, v); });
 }
 
+inline void prefetch(const float* row, int length) {
+  for (int c = 0; c < length; c += 16) __builtin_prefetch(row + c);
+}
+
 /// hidden = SiLU of an edge network's first layer for one block of edges.
-void edge_hidden(const State& s, std::int64_t row, const Graph& graph, const Linear& first, float* hidden) {
-  const int h = s.hidden;
+template <int Hidden>
+void edge_hidden(const State<Hidden>& s, std::int64_t row, const Graph& graph, const Linear& first, float* hidden) {
+  const int h = s.hidden();
   const std::int32_t *inner = graph.inner.data() + row, *outer = graph.outer.data() + row;
+  const float *at_inner = s.at_inner.data(), *at_outer = s.at_outer.data();
+  const bool more = row + 2 * kBlock <= static_cast<std::int64_t>(graph.outer.size());
+  for (int i = 0; i < kBlock; ++i) {
+    const float *a = at_inner + static_cast<std::int64_t>(inner[i]) * h, *b = at_outer + static_cast<std::int64_t>(outer[i]) * h;
+    for (int c = 0; c < h; c += kLanes) store(hidden + i * h + c, load(a + c) + load(b + c));
+    if (more) prefetch(at_outer + static_cast<std::int64_t>(outer[i + kBlock]) * h, h);
+  }
   dense(kBlock, s.e.data() + row * h, h, 1, h, first.weight + 2 * h * h, h,
-        [&](int r, int c) {
-          return load(s.at_inner.data() + static_cast<std::int64_t>(inner[r]) * h + c) +
-                 load(s.at_outer.data() + static_cast<std::int64_t>(outer[r]) * h + c);
-        },
+        [&](int r, int c) { return load(hidden + r * h + c); },
         [&](int r, int c, Vec v) { store(hidden + r * h + c, silu(v)); });
 }
 
-void update_edges(State& s, std::int64_t row, const Graph& graph, const TwoLayers& mlp, float* hidden) {
-  const int h = s.hidden;
+template <int Hidden>
+void update_edges(State<Hidden>& s, std::int64_t row, const Graph& graph, const TwoLayers& mlp, float* hidden) {
+  const int h = s.hidden();
   float* e = s.e.data() + row * h;
   edge_hidden(s, row, graph, mlp.first, hidden);
   dense(kBlock, hidden, h, 1, h, mlp.second.weight, h,
@@ -135,9 +150,10 @@ void update_edges(State& s, std::int64_t row, const Graph& graph, const TwoLayer
 }
 
 /// Edge features, pair features and the edge encoder for one block of edges.
-void encode_edges(State& s, std::int64_t row, const Graph& graph, const Node* nodes, const float* pair_features, int n_pair,
+template <int Hidden>
+void encode_edges(State<Hidden>& s, std::int64_t row, const Graph& graph, const Node* nodes, const float* pair_features, int n_pair,
                   const TwoLayers& mlp, float* features, float* hidden) {
-  const int h = s.hidden;
+  const int h = s.hidden();
   const int size = static_cast<int>(graph.n_edges - row < kBlock ? graph.n_edges - row : kBlock);
   std::int32_t inner[kBlock], outer[kBlock];
   for (int i = 0; i < size; ++i) inner[i] = graph.hit[graph.inner[row + i]], outer[i] = graph.hit[graph.outer[row + i]];
@@ -155,12 +171,11 @@ void encode_edges(State& s, std::int64_t row, const Graph& graph, const Node* no
         [&](int r, int c, Vec v) { store(e + r * h + c, v); });
 }
 
-}  // namespace
-
-Array<float> gnn_logits(const float* position, std::int64_t n, const std::int64_t* inner, const std::int64_t* outer,
-                        const float* pair_features, int n_pair, std::int64_t n_edges, const float* packed, int hidden,
-                        int steps, int threads) {
-  const int h = hidden;
+template <int Hidden>
+Array<float> run(const float* position, std::int64_t n, const std::int64_t* inner, const std::int64_t* outer,
+                 const float* pair_features, int n_pair, std::int64_t n_edges, const float* packed, int hidden, int steps,
+                 int threads) {
+  const int h = Hidden > 0 ? Hidden : hidden;
   const TwoLayers node_encoder(packed, 3, h, h), edge_encoder(packed, kEdgeFeatures + n_pair, h, h);
   const float* step = packed;  // per step: the edge network, then the node network
   const std::int64_t step_size = 2 * ((3 * h + 1) * h + (h + 1) * h);
@@ -173,7 +188,7 @@ Array<float> gnn_logits(const float* position, std::int64_t n, const std::int64_
 
   const Graph graph(n, inner, outer, n_edges);
   const Array<Node> nodes = make_nodes(position, n, threads);
-  State state(graph, h);
+  State<Hidden> state(graph, h);
   Array<float> logit(n_edges);
 #pragma omp parallel num_threads(threads)
   {
@@ -211,6 +226,15 @@ Array<float> gnn_logits(const float* position, std::int64_t n, const std::int64_
     }
   }
   return logit;
+}
+
+}  // namespace
+
+Array<float> gnn_logits(const float* position, std::int64_t n, const std::int64_t* inner, const std::int64_t* outer,
+                        const float* pair_features, int n_pair, std::int64_t n_edges, const float* packed, int hidden,
+                        int steps, int threads) {
+  const auto kernel = hidden == 32 ? &run<32> : &run<0>;
+  return kernel(position, n, inner, outer, pair_features, n_pair, n_edges, packed, hidden, steps, threads);
 }
 
 }  // namespace beampipe

@@ -129,7 +129,7 @@ Grid make_grid(const RadiusQuery& q, int threads) {
   for (std::int64_t i = 0; i < q.n; ++i) cell[i] = g.cell_of(&at[kAxes * i]);
   g.hit = sort_by_cell(cell, g.cells[0] * g.cells[1] * g.cells[2], g.begin);
   for (auto& column : g.column) column = Array<float>(q.n + kLanes);
-  for (auto* column : {&g.r, &g.phi, &g.z, &g.rho2}) *column = Array<float>(q.n);
+  for (auto* column : {&g.r, &g.phi, &g.z, &g.rho2}) *column = Array<float>(q.n + kLanes, 0.0f);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (std::int64_t s = 0; s < q.n; ++s) {
     const float *t = q.target + g.hit[s] * q.target_stride, *p = q.position + 3 * static_cast<std::int64_t>(g.hit[s]);
@@ -197,37 +197,56 @@ inline IntVec lane_numbers() {
   return v;
 }
 
-/// Targets in [first, last) within the radius of `source`.
-inline void scan(const Grid& g, const Vec (&source)[kEmbedding], float radius2, std::int32_t first, std::int32_t last, Found& found) {
+/// Up to kGroup queries from one cell, searched together: each target that is read serves all of them.
+constexpr int kGroup = 4;
+
+struct Group {
+  int size = 0;
+  std::int32_t hit[kGroup];
+  alignas(64) float source[kGroup][kEmbedding];
+  float rho2[kGroup];
+  float low[kAxes], high[kAxes];  // where the queries lie in the grid
+  Found found[kGroup];
+};
+
+/// Targets in [first, last) within the radius of each query and not inward of it.
+template <int Size>
+inline void scan(const Grid& g, Group& group, float radius2, std::int32_t first, std::int32_t last) {
   for (std::int32_t s = first; s < last; s += kLanes) {
-    Vec d = load(g.column[0].data() + s) - source[0];
-    Vec dist2 = d * d;
+    Vec dist2[Size];
+#pragma GCC unroll 4
+    for (int m = 0; m < Size; ++m) dist2[m] = Vec{};
 #pragma GCC unroll 8
-    for (int k = 1; k < kEmbedding; ++k) {
-      d = load(g.column[k].data() + s) - source[k];
-      dist2 += d * d;
+    for (int k = 0; k < kEmbedding; ++k) {
+      const Vec target = load(g.column[k].data() + s);
+#pragma GCC unroll 4
+      for (int m = 0; m < Size; ++m) {
+        const Vec d = target - group.source[m][k];
+        dist2[m] += d * d;
+      }
     }
     const IntVec place = s + lane_numbers();
-    const IntVec mask = (dist2 < radius2) & (place < last);
-    if (any(mask)) keep(mask, place, dist2, found);
+    const IntVec valid = place < last;
+    const Vec rho2 = load(g.rho2.data() + s);
+#pragma GCC unroll 4
+    for (int m = 0; m < Size; ++m) {
+      const IntVec mask = (dist2[m] < radius2) & (rho2 >= group.rho2[m]) & valid;
+      if (any(mask)) keep(mask, place, dist2[m], group.found[m]);
+    }
   }
 }
 
-void search(const Grid& g, const RadiusQuery& q, std::int32_t i, Found& found) {
-  const float* row = q.source + i * q.source_stride;
-  float at[kAxes];
-  g.project(row, at);
-  Vec source[kEmbedding];
-  for (int k = 0; k < kEmbedding; ++k) source[k] = splat(row[k]);
-  const float radius2 = q.radius * q.radius, reach2 = g.reach * g.reach;
-  // Distance from the query to the near side of a cell; 0 inside it. Border cells hold whatever lies beyond them.
+template <int Size>
+__attribute__((noinline)) void search(const Grid& g, float radius, Group& group) {
+  const float radius2 = radius * radius, reach2 = g.reach * g.reach;
+  // Distance from the nearest query to the near side of a cell; 0 inside it.
   const auto gap = [&](int axis, int cell) {
     const float pitch = 1 / g.inverse[axis], left = g.low[axis] + cell * pitch;
-    return std::max({0.0f, left - at[axis], at[axis] - (left + pitch)});
+    return std::max({0.0f, left - group.high[axis], group.low[axis] - (left + pitch)});
   };
-  const int a0 = g.cell(0, at[0] - g.reach), a1 = g.cell(0, at[0] + g.reach);
-  const int b0 = g.cell(1, at[1] - g.reach), b1 = g.cell(1, at[1] + g.reach);
-  found.size = 0;
+  const int a0 = g.cell(0, group.low[0] - g.reach), a1 = g.cell(0, group.high[0] + g.reach);
+  const int b0 = g.cell(1, group.low[1] - g.reach), b1 = g.cell(1, group.high[1] + g.reach);
+  for (int m = 0; m < Size; ++m) group.found[m].size = 0;
   for (int a = a0; a <= a1; ++a) {
     const float gap_a = gap(0, a);
     for (int b = b0; b <= b1; ++b) {
@@ -235,16 +254,40 @@ void search(const Grid& g, const RadiusQuery& q, std::int32_t i, Found& found) {
       if (rest2 < 0) continue;
       const float rest = std::sqrt(rest2) + 1e-4f * g.reach;
       const int line = (a * g.cells[1] + b) * g.cells[2];
-      const std::int32_t first = g.begin[line + g.cell(2, at[2] - rest)], last = g.begin[line + g.cell(2, at[2] + rest) + 1];
+      const std::int32_t first = g.begin[line + g.cell(2, group.low[2] - rest)];
+      const std::int32_t last = g.begin[line + g.cell(2, group.high[2] + rest) + 1];
       if (first == last) continue;
-      found.reserve(found.size + (last - first) + kLanes);
-      scan(g, source, radius2, first, last, found);
+      for (int m = 0; m < Size; ++m) group.found[m].reserve(group.found[m].size + (last - first) + kLanes);
+      scan<Size>(g, group, radius2, first, last);
     }
   }
 }
 
+/// Takes the next kGroup queries if they lie close together, else the next one; returns how many.
+int fill(Group& group, const RadiusQuery& q, const float* at, const std::int32_t* query, std::int64_t left, const Grid& g) {
+  const auto take = [&](int m) {
+    const std::int32_t i = group.hit[m] = query[m];
+    for (int k = 0; k < kEmbedding; ++k) group.source[m][k] = q.source[i * q.source_stride + k];
+    group.rho2[m] = distance_from_origin2(q.position + 3 * static_cast<std::int64_t>(i));
+    for (int a = 0; a < kAxes; ++a) {
+      const float x = at[kAxes * static_cast<std::int64_t>(i) + a];
+      group.low[a] = m == 0 ? x : std::min(group.low[a], x);
+      group.high[a] = m == 0 ? x : std::max(group.high[a], x);
+    }
+  };
+  const float limit[kAxes] = {0.5f * g.reach, 0.5f * g.reach, 0.75f * g.reach};
+  if (left >= kGroup) {
+    for (int m = 0; m < kGroup; ++m) take(m);
+    bool close = true;
+    for (int a = 0; a < kAxes; ++a) close = close && group.high[a] - group.low[a] <= limit[a];
+    if (close) return group.size = kGroup;
+  }
+  take(0);
+  return group.size = 1;
+}
+
 /// Drop the neighbours that are not outward of hit i or outside the kinematic windows.
-void apply_windows(const Grid& g, const RadiusQuery& q, std::int32_t i, Found& found) {
+__attribute__((noinline)) void apply_windows(const Grid& g, const RadiusQuery& q, std::int32_t i, Found& found) {
   const float* p = q.position + 3 * static_cast<std::int64_t>(i);
   const Vec r = splat(p[0]), phi = splat(p[1]), z = splat(p[2]);
   const float rho2 = distance_from_origin2(p);
@@ -269,7 +312,7 @@ void apply_windows(const Grid& g, const RadiusQuery& q, std::int32_t i, Found& f
 }
 
 /// Keep the nearest (ties: the lower hit), then sort by hit. `key` is scratch.
-void order(Found& found, std::int64_t max_neighbours, Array<std::uint64_t>& key) {
+__attribute__((noinline)) void order(Found& found, std::int64_t max_neighbours, Array<std::uint64_t>& key) {
   if (found.size > max_neighbours) {
     if (static_cast<std::int64_t>(key.size()) < found.size) key = Array<std::uint64_t>(2 * found.size);
     for (std::int64_t k = 0; k < found.size; ++k) {
@@ -327,11 +370,11 @@ RadiusEdges radius_edges(const RadiusQuery& q, int threads) {
   if (q.n == 0) return {Array<std::int64_t>(0), Array<float>(0)};
   const Grid g = make_grid(q, threads);
   Array<std::int32_t> cell(q.n), begin;
+  Array<float> at(kAxes * q.n);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (std::int64_t i = 0; i < q.n; ++i) {
-    float at[kAxes];
-    g.project(q.source + i * q.source_stride, at);
-    cell[i] = g.cell_of(at);
+    g.project(q.source + i * q.source_stride, &at[kAxes * i]);
+    cell[i] = g.cell_of(&at[kAxes * i]);
   }
   const Array<std::int32_t> query = sort_by_cell(cell, g.cells[0] * g.cells[1] * g.cells[2], begin);
 
@@ -341,21 +384,27 @@ RadiusEdges radius_edges(const RadiusQuery& q, int threads) {
   std::unique_ptr<Task[]> tasks(new Task[n_tasks]);
 #pragma omp parallel num_threads(threads)
   {
-    Found found;
+    Group group;
+    for (Found& found : group.found) found.reserve(kLanes);
     Array<std::uint64_t> key;
-    found.reserve(kLanes);
 #pragma omp for schedule(dynamic, 1)
-    for (std::int64_t t = 0; t < n_tasks; ++t)
-      for (std::int64_t k = t * kChunk; k < std::min(q.n, (t + 1) * kChunk); ++k) {
-        const std::int32_t i = query[k];
-        search(g, q, i, found);
-        apply_windows(g, q, i, found);
-        order(found, q.max_neighbours, key);
-        task_of[i] = static_cast<std::int32_t>(t);
-        offset[i] = static_cast<std::int32_t>(tasks[t].size);
-        count[i + 1] = found.size;
-        tasks[t].append(found);
+    for (std::int64_t t = 0; t < n_tasks; ++t) {
+      const std::int64_t last = std::min(q.n, (t + 1) * kChunk);
+      for (std::int64_t k = t * kChunk; k < last;) {
+        k += fill(group, q, at.data(), query.data() + k, last - k, g);
+        if (group.size == kGroup) search<kGroup>(g, q.radius, group);
+        else search<1>(g, q.radius, group);
+        for (int m = 0; m < group.size; ++m) {
+          const std::int32_t i = group.hit[m];
+          apply_windows(g, q, i, group.found[m]);
+          order(group.found[m], q.max_neighbours, key);
+          task_of[i] = static_cast<std::int32_t>(t);
+          offset[i] = static_cast<std::int32_t>(tasks[t].size);
+          count[i + 1] = group.found[m].size;
+          tasks[t].append(group.found[m]);
+        }
       }
+    }
   }
   for (std::int64_t i = 0; i < q.n; ++i) count[i + 1] += count[i];
   const std::int64_t n_edges = count[q.n];

@@ -1,0 +1,77 @@
+# Two commands for a fresh machine (Linux x86-64, Python >= 3.11, make): `make demo` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+PYTHON ?= python3
+THREADS ?= 1
+
+bin := $(VENV)/bin
+sources := pyproject.toml CMakeLists.txt $(wildcard src/beampipe/tracking/kernels/native/*)
+# What an environment was made for is told by stamps, so that the demo never waits for torch.
+demo_ready := $(VENV)/.ready-demo
+test_ready := $(VENV)/.ready-test
+docs_ready := $(VENV)/.ready-docs
+
+.PHONY: demo test check bench docs format clean help
+
+help:
+	@echo "make demo   find tracks in simulated events: figures, and pictures under demo/"
+	@echo "make test   every test"
+	@echo "make check  format, lint, types"
+	@echo "make bench  benchmarks: a table and JSON each, under runs/bench/"
+	@echo "make docs   the documentation, under docs/_build/"
+
+demo: $(demo_ready)
+	$(bin)/python -m beampipe tracking demo demo --threads $(THREADS)
+
+test: $(test_ready) programs
+	$(bin)/python -m pytest
+
+check: $(test_ready)
+	$(bin)/ruff format --check .
+	$(bin)/ruff check .
+	$(bin)/mypy
+
+format: $(test_ready)
+	$(bin)/ruff check --fix .
+	$(bin)/ruff format .
+
+bench: $(test_ready)
+	mkdir -p runs/bench
+	for benchmark in benchmarks/*.py; do \
+	  $(bin)/python "$$benchmark" --output "runs/bench/$$(basename "$$benchmark" .py).json"; \
+	done
+
+docs: $(docs_ready)
+	$(bin)/python -m sphinx -W -q -j auto docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+clean:
+	rm -rf build docs/_build demo
+
+# Programs that are no Python packages. Where they cannot be installed, the tests that need one are skipped and counted.
+.PHONY: programs
+programs:
+	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null \
+	    || echo "chromium could not be installed: the tests of pages will be skipped"; \
+	fi
+
+$(bin)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "beampipe needs Python >= 3.11, got $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(demo_ready): $(sources) | $(bin)/python
+	$(bin)/python -m pip install -q -e ".[tracking]"
+	@touch $@
+
+$(test_ready): $(sources) | $(bin)/python
+	$(bin)/python -m pip install -q -e ".[all,test,check]"
+	@touch $@ $(demo_ready)
+
+$(docs_ready): $(sources) | $(bin)/python
+	$(bin)/python -m pip install -q -e ".[tracking,docs]"
+	@touch $@ $(demo_ready)

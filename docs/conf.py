@@ -1,0 +1,26 @@
+"""Sphinx configuration."""
+
+from beampipe import __version__
+
+project = "beampipe"
+author = "the beampipe authors"
+copyright = f"2026, {author}"
+release = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+
+# A page must need nothing from outside when it is viewed.
+html_theme = "pydata_sphinx_theme"
+html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
+html_show_sourcelink = False
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # shapes and units are in the docstrings; jaxtyping's names would hide them
+autodoc_mock_imports = ["acts", "pythia8mc", "torch"]
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+default_role = "code"

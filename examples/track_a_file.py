@@ -1,0 +1,29 @@
+"""Find the tracks of an event that comes as three columns r, phi, z, and print them.
+
+Usage: python examples/track_a_file.py [FILE.csv]
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from beampipe.tracking.pipeline import load_pipeline
+
+from beampipe.tracking.data import shipped_events
+from beampipe.tracking.formats import open_events
+
+
+def main() -> None:
+    """Track the file given, or a shipped event."""
+    events = open_events(sys.argv[1]) if len(sys.argv) > 1 else shipped_events(60)
+    event = next(events)
+    tracks = load_pipeline("exatrkx").find(event.hits)
+    print(f"event {event.event_id}: {len(event.hits)} hits, {tracks.n_tracks} tracks")
+    for label in range(min(3, tracks.n_tracks)):
+        hits = event.hits.position[tracks.track_id == label]
+        print(f"track {label}: r [mm] =", np.round(np.sort(hits[:, 0]), 1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""Truth matching by ACTS itself, of any hit lists: what our own scoring is checked against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int64
+from numpy import ndarray
+
+from beampipe.errors import InputError, ShapeError
+from beampipe.tracking.acts.detector import detector, pyacts, require_measurements, run_sequence
+from beampipe.tracking.acts.whiteboard import SUBSET, Failures, feed, proto_tracks, python_algorithm, writer
+from beampipe.tracking.events import Event, Particles, Truth
+
+__all__ = ["ActsMatching", "acts_truth_matching"]
+
+
+@dataclass(frozen=True)
+class ActsMatching:
+    """Counts of ``TrackTruthMatcher`` and the pattern recognition performance writer of ACTS, over all events.
+
+    Attributes:
+        tracks: tracks given.
+        matched: tracks that match a particle.
+        fakes: tracks that match none.
+        duplicates: further tracks of a particle that has a better one.
+        particles: particles asked for.
+        found: of these, those with at least one matching track.
+    """
+
+    tracks: int
+    matched: int
+    fakes: int
+    duplicates: int
+    particles: int
+    found: int
+
+
+def acts_truth_matching(
+    events: Sequence[Event],
+    hit_lists: Sequence[Sequence[Int64[ndarray, " n_hits_of_track"]]],
+    asked: Sequence[Bool[ndarray, " n_particles"]],
+    double: bool = True,
+    field_z: float = 2.0,
+) -> ActsMatching:
+    """Let ACTS compare hit lists with the truth.
+
+    A track belongs to the particle with most of its hits, if these are more than half of its hits; with `double`,
+    also more than half of the hits of the particle.
+
+    Args:
+        events: events with truth, and hits with geometry_id, local and variance.
+        hit_lists: per event the rows of each track; apply a cut on the number of hits before.
+        asked: per event which particles are to be found.
+        double: double or single majority.
+        field_z: magnetic field along z [T]; has no influence.
+
+    Raises:
+        InputError: an event without truth or without measurements on modules.
+        ShapeError: not one set of hit lists and one mask per event.
+    """
+    if not len(events) == len(hit_lists) == len(asked):
+        raise ShapeError(
+            f"acts_truth_matching: got {len(events)} events, {len(hit_lists)} sets of hit lists and {len(asked)}"
+            " masks, expected one of each per event"
+        )
+    truths = []
+    for event, mask in zip(events, asked, strict=True):
+        require_measurements(event.hits, detector(field_z), "acts_truth_matching")
+        if event.truth is None:
+            raise InputError(f"event {event.event_id}: got no truth, expected simulated events")
+        if mask.shape != (len(event.truth.particles),):
+            raise ShapeError(
+                f"event {event.event_id}: got a mask of shape {mask.shape}, expected ({len(event.truth.particles)},)"
+            )
+        truths.append(event.truth)
+
+    failures = Failures()
+    algorithms, rows = feed([event.hits for event in events], failures)
+    algorithms += [
+        _feed_truth(truths, asked, rows, failures),
+        proto_tracks(hit_lists, rows, "prototracks", failures),
+        *_match(double),
+    ]
+    performance = _performance()
+    try:
+        run_sequence(algorithms, len(events), 1, [performance])
+    finally:
+        failures.reraise()
+    counts = performance.stats()
+    return ActsMatching(
+        tracks=counts["nTotalTracks"],
+        matched=counts["nTotalMatchedTracks"],
+        fakes=counts["nTotalFakeTracks"] + counts["nTotalUnmatchedTracks"],
+        duplicates=counts["nTotalDuplicateTracks"],
+        particles=counts["nTotalParticles"],
+        found=counts["nTotalMatchedParticles"],
+    )
+
+
+def _feed_truth(
+    truths: Sequence[Truth],
+    asked: Sequence[Bool[ndarray, " n_particles"]],
+    rows: Sequence[Int64[ndarray, " n_hits"]],
+    failures: Failures,
+) -> Any:
+    """Particles, those asked for, and who made which measurement, on the whiteboard."""
+    _, examples = pyacts()
+
+    def setup(algorithm: Any) -> Callable[[int, Any], None]:
+        write_all = writer(algorithm, examples.SimParticleContainer, "particles")
+        write_asked = writer(algorithm, examples.SimParticleContainer, "particles_asked")
+        write_map = writer(algorithm, examples.MeasurementParticlesMap, "measurement_particles_map")
+        write_inverse = writer(algorithm, examples.ParticleMeasurementsMap, "particle_measurements_map")
+
+        def run(number: int, context: Any) -> None:
+            truth, mask = truths[number], asked[number]
+            codes = {particle: _code(examples, i) for i, particle in enumerate(truth.particles.particle_id.tolist())}
+            table = _measurement_particles(examples, truth, rows[number], codes)
+            # Written objects are taken away: the inverse has to be made before.
+            write_inverse(context, table.invert())
+            write_map(context, table)
+            write_all(context, _container(examples, truth.particles, codes, np.ones(len(mask), np.bool_)))
+            write_asked(context, _container(examples, truth.particles, codes, mask))
+
+        return run
+
+    return python_algorithm("FeedTruth", setup, failures)
+
+
+def _code(examples: Any, number: int) -> Any:
+    code = examples.SimBarcode()
+    code.vertexPrimary, code.particle = 1, number + 1
+    return code
+
+
+def _measurement_particles(examples: Any, truth: Truth, rows: Int64[ndarray, " n_hits"], codes: dict[int, Any]) -> Any:
+    measurement = np.empty(len(rows), np.int64)
+    measurement[rows] = np.arange(len(rows))
+    leading = [(i, int(particle)) for i, particle in zip(measurement, truth.particle_id, strict=True)]
+    further = list(zip(measurement[truth.shared_hit].tolist(), truth.shared_particle.tolist(), strict=True))
+    table = examples.MeasurementParticlesMap()
+    for index, particle in sorted(leading + further):
+        if particle in codes:  # noise is nobody's
+            table.insert(index, codes[particle])
+    return table
+
+
+def _container(examples: Any, particles: Particles, codes: dict[int, Any], mask: Bool[ndarray, " n_particles"]) -> Any:
+    acts, _ = pyacts()
+    container = examples.SimParticleContainer()
+    chosen = np.flatnonzero(mask)
+    for number, charge, momentum in zip(
+        particles.particle_id[chosen].tolist(),
+        particles.charge[chosen].tolist(),
+        particles.momentum[chosen].tolist(),
+        strict=True,
+    ):
+        # Species and mass play no part in matching.
+        particle = examples.SimParticle(codes[number], acts.PdgParticle.ePionPlus, charge, 0.1396)
+        size = float(np.linalg.norm(momentum))
+        if size > 0:
+            particle.direction = acts.Vector3(*(component / size for component in momentum))
+            particle.absoluteMomentum = size
+        container.insert(particle)
+    return container
+
+
+def _match(double: bool) -> list[Any]:
+    acts, examples = pyacts()
+    return [
+        examples.ProtoTracksToTracks(
+            level=acts.logging.ERROR,
+            inputMeasurements=SUBSET,
+            inputProtoTracks="prototracks",
+            inputTrackParameters="",
+            outputTracks="given_tracks",
+        ),
+        examples.TrackTruthMatcher(
+            level=acts.logging.ERROR,
+            inputTracks="given_tracks",
+            inputParticles="particles",
+            inputMeasurementParticlesMap="measurement_particles_map",
+            outputTrackParticleMatching="track_particle_matching",
+            outputParticleTrackMatching="particle_track_matching",
+            matchingRatio=0.5,
+            doubleMatching=double,
+        ),
+    ]
+
+
+def _performance() -> Any:
+    acts, examples = pyacts()
+    config = examples.PythonPatternRecognitionPerformanceWriter.Config()
+    config.inputTracks = "given_tracks"
+    config.inputParticles = "particles_asked"
+    config.inputTrackParticleMatching = "track_particle_matching"
+    config.inputParticleTrackMatching = "particle_track_matching"
+    config.inputParticleMeasurementsMap = "particle_measurements_map"
+    return examples.PythonPatternRecognitionPerformanceWriter(config, acts.logging.ERROR)

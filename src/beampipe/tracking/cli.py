@@ -1,0 +1,208 @@
+"""`beampipe tracking ...` and the work of `beampipe track`: parse, call, print.
+
+Whatever takes time to import is imported inside the command that needs it, so that `beampipe --help` is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from beampipe.errors import BeampipeError, ConfigError
+from beampipe.tracking.events import Event, Tracks
+
+__all__ = ["app", "track"]
+
+app = typer.Typer(help="Track finding: hits to tracks.", no_args_is_help=True)
+
+Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Threads = Annotated[int, typer.Option(help="Threads of the pipeline.", min=1)]
+Seed = Annotated[int, typer.Option(help="Of every random choice.", min=0)]
+Files = Annotated[list[Path], typer.Argument(help="Parquet files of events, ACTS or TrackML CSV.")]
+
+_PIPELINE = "exatrkx"
+
+
+def track(files: list[Path], output: Path, pipeline: str, device: str, scale: str, threads: int) -> None:
+    """Find the tracks in `files`; the command fails at the end if one of them failed."""
+    from beampipe.tracking.batch import output_paths, track_files
+    from beampipe.tracking.formats import scale_named
+
+    # What a typing error can spoil is checked before anything is loaded.
+    scale_named(scale)
+    output_paths(files, output)
+    from beampipe.tracking.pipeline import load_pipeline
+
+    finder = load_pipeline(pipeline, device=device, threads=threads)
+    failed = 0
+    with _bar("events") as step:
+
+        def progress(path: Path, event: Event, tracks: Tracks) -> None:
+            step()
+
+        for result in track_files(files, finder, output, scale, progress):
+            if result.error is not None:
+                failed += 1
+                typer.secho(f"beampipe: {result.error}", err=True, fg="red")
+            else:
+                typer.echo(
+                    f"{result.path}: {result.n_events} events, {result.n_hits} hits,"
+                    f" {result.n_tracks} tracks -> {result.output}"
+                )
+    if failed:
+        raise BeampipeError(f"{failed} of {len(files)} inputs could not be used, see above; the others are done")
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where the pictures and figures go.")] = Path("demo"),
+    pipeline: Annotated[list[str] | None, typer.Option("--pipeline", "-p", help="May be given several times.")] = None,
+    mu: Annotated[int, typer.Option(help="Which shipped events: 0, 60 or 200.")] = 200,
+    threads: Threads = 1,
+) -> None:
+    """Find tracks in the shipped events; print efficiency and speed, draw one event."""
+    from beampipe.tracking.demo import run_demo
+    from beampipe.tracking.evaluation.report import print_evaluation
+
+    with _bar("events") as step:
+        result = run_demo(folder, pipeline or [_PIPELINE], mu=mu, threads=threads, progress=step)
+    print_evaluation(result)
+    typer.echo(f"pictures and figures: {folder}/event.png, {folder}/event.html, {folder}/evaluation.json")
+
+
+@app.command()
+def simulate(
+    output: Annotated[Path, typer.Argument(help="Parquet file to write.")],
+    events: Annotated[int, typer.Option("--events", "-n", help="How many.", min=0)] = 10,
+    mu: Annotated[float, typer.Option(help="Mean number of pile-up collisions.", min=0)] = 200.0,
+    hard: Annotated[str | None, typer.Option(help="ttbar, gun or none; by default ttbar unless mu is 0.")] = None,
+    seed: Seed = 1,
+    first_event: Annotated[int, typer.Option(help="Number of the first event.", min=0)] = 0,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+) -> None:
+    """Simulate clean events with Pythia 8 and ACTS; `evaluate` degrades them."""
+    from beampipe.tracking.simulation.parameters import Generator
+    from beampipe.tracking.simulation.run import simulate_to
+
+    generator = Generator(pileup=mu, hard=hard or ("ttbar" if mu else "none"))
+    with _bar("events", events) as step:
+        counts = simulate_to(
+            output,
+            events,
+            generator,
+            seed=seed,
+            first_event=first_event,
+            workers=workers,
+            progress=lambda done: step(),
+        )
+    summary = ", ".join(f"{value} {name}" for name, value in counts.items())
+    typer.echo(f"{output}: {events} events{', ' if summary else ''}{summary}")
+
+
+@app.command()
+def ship(
+    clean: Annotated[Path, typer.Argument(help="Clean simulated events.")],
+    output: Annotated[Path, typer.Argument(help="File among the shipped ones.")],
+    events: Annotated[int, typer.Option("--events", "-n", help="How many of them.", min=1)] = 1,
+    seed: Seed = 1,
+) -> None:
+    """Make a shipped sample: the default degradation, coordinates rounded to a micrometre."""
+    from beampipe.tracking.data.shipping import ship as make
+
+    size = make(clean, output, events, seed)
+    typer.echo(f"{output}: {size / 1e6:.2f} MB")
+
+
+@app.command()
+def evaluate(
+    files: Files,
+    pipeline: Annotated[list[str] | None, typer.Option("--pipeline", "-p", help="May be given several times.")] = None,
+    acts: Annotated[list[str] | None, typer.Option(help="Also ACTS: efficient, fast or soft.")] = None,
+    degradation: Annotated[str, typer.Option(help="none, default or stress.")] = "none",
+    events: Annotated[int | None, typer.Option("--events", "-n", help="At most so many.", min=1)] = None,
+    min_pt: Annotated[float, typer.Option(help="Particles above [GeV].", min=0)] = 1.0,
+    device: Device = "cpu",
+    threads: Threads = 1,
+    seed: Seed = 1,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also as JSON.")] = None,
+) -> None:
+    """Score and time finders on simulated events."""
+    from beampipe.tracking.evaluation.evaluate import evaluate as score
+    from beampipe.tracking.evaluation.report import print_evaluation
+    from beampipe.tracking.evaluation.results import write_evaluation
+    from beampipe.tracking.finders import named_finders
+    from beampipe.tracking.truth import Selection
+
+    chosen = _degraded(files, degradation, seed)
+    finders = named_finders(pipeline or ([] if acts else [_PIPELINE]), acts or (), device, threads)
+    names = ", ".join(str(path) for path in files)
+    with _bar("events", events) as step:
+        result = score(
+            finders,
+            islice(chosen, events),
+            sample=f"{names} (degradation: {degradation}, seed {seed})",
+            selection=Selection(min_pt=min_pt),
+            threads=threads,
+            progress=step,
+        )
+    print_evaluation(result)
+    if output is not None:
+        write_evaluation(output, result)
+
+
+@app.command()
+def display(
+    file: Annotated[Path, typer.Argument(help="Events.")],
+    output: Annotated[Path, typer.Argument(help=".png, .html (interactive) or .json (Phoenix).")],
+    event: Annotated[int, typer.Option(help="Which one, counted from 0.", min=0)] = 0,
+    pipeline: Pipeline = _PIPELINE,
+    scale: Annotated[str, typer.Option(help="Units of three-column files: mm, exatrkx or acts.")] = "mm",
+    device: Device = "cpu",
+    threads: Threads = 1,
+    min_pt: Annotated[float, typer.Option(help="Draw tracks above [GeV].", min=0)] = 1.0,
+) -> None:
+    """Draw one event and the tracks found in it."""
+    from beampipe.tracking.formats import open_events
+
+    chosen = next(islice(open_events(file, scale), event, None), None)
+    if chosen is None:
+        raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")
+    from beampipe.tracking.pipeline import load_pipeline
+    from beampipe.tracking.showing import show_event
+
+    finder = load_pipeline(pipeline, device=device, threads=threads)
+    show_event(chosen, finder.find(chosen.hits), output, min_pt)
+    typer.echo(f"{output}: event {chosen.event_id}")
+
+
+def _degraded(files: list[Path], name: str, seed: int) -> Iterator[Event]:
+    from beampipe.errors import UnknownNameError
+    from beampipe.tracking.formats import open_events
+    from beampipe.tracking.simulation.degradation import degrade
+    from beampipe.tracking.simulation.parameters import DEFAULT, NONE, STRESS
+
+    levels = {"none": NONE, "default": DEFAULT, "stress": STRESS}
+    if name not in levels:
+        raise UnknownNameError("degradation", name, levels)
+    clean = chain.from_iterable(map(open_events, files))
+    # Dead modules are a run's: all files here are of one run.
+    return clean if name == "none" else (degrade(event, levels[name], seed, run_seed=seed) for event in clean)
+
+
+@contextmanager
+def _bar(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
+    """A progress bar on a terminal, nothing in a log; gives the function that moves it by one."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)

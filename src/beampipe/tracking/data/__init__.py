@@ -1,0 +1,42 @@
+"""A few simulated events that come with the package: ttbar at mu = 200 and 60, and single soft collisions (mu = 0).
+
+The default degradation (lost hits, dead modules, noise) is applied, and coordinates are rounded to about a
+micrometre. `beampipe tracking ship` makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from beampipe.errors import UnknownNameError
+from beampipe.tracking.events import Event
+
+__all__ = ["SHIPPED", "shipped_events", "shipped_path"]
+
+SHIPPED: Final = (0, 60, 200)
+"""The numbers of pile-up collisions there are events for."""
+
+
+def shipped_path(mu: int) -> Path:
+    """The file of events with `mu` pile-up collisions.
+
+    Raises:
+        UnknownNameError: there are no such events.
+    """
+    if mu not in SHIPPED:
+        raise UnknownNameError("shipped sample", str(mu), map(str, SHIPPED))
+    return Path(__file__).parent / f"mu{mu}.parquet"
+
+
+def shipped_events(mu: int) -> Iterator[Event]:
+    """The shipped events with `mu` pile-up collisions, with truth.
+
+    Raises:
+        UnknownNameError: there are no such events.
+        MissingExtraError: pyarrow is not installed.
+    """
+    from beampipe.tracking.formats import read_events
+
+    return read_events(shipped_path(mu))

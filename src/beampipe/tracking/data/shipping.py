@@ -1,0 +1,72 @@
+"""How the shipped events are made from clean simulated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
+from beampipe.tracking.events import Event, Hits, Particles, Truth
+
+__all__ = ["ship", "slim"]
+
+_LENGTH_STEP: Final = 2.0**-10  # mm: a power of two leaves trailing zero bits, which compress
+_ANGLE_STEP: Final = 2.0**-20  # rad: 1 um at r = 1 m
+
+
+def ship(clean: Path, target: Path, n_events: int, seed: int) -> int:
+    """Degrade the first `n_events` of `clean` by the default, slim them and write them to `target`.
+
+    Returns:
+        The size of `target` [bytes].
+    """
+    from beampipe.tracking.formats import read_events, write_events
+    from beampipe.tracking.simulation.degradation import degrade
+    from beampipe.tracking.simulation.parameters import DEFAULT
+
+    def made() -> Iterator[Event]:
+        for event in islice(read_events(clean), n_events):
+            yield slim(degrade(event, DEFAULT, seed, run_seed=seed))
+
+    write_events(target, made(), compression_level=19)
+    return target.stat().st_size
+
+
+def slim(event: Event) -> Event:
+    """Round to about a micrometre and leave out the particles that made no hit."""
+    hits = event.hits
+    position = np.stack(
+        [
+            _rounded(hits.position[:, 0], _LENGTH_STEP),
+            _rounded(hits.position[:, 1], _ANGLE_STEP),
+            _rounded(hits.position[:, 2], _LENGTH_STEP),
+        ],
+        axis=1,
+    )
+    local = None if hits.local is None else _rounded(hits.local, _LENGTH_STEP)
+    slimmed = Hits(position, hits.geometry_id, local, hits.variance)
+    return replace(event, hits=slimmed, truth=None if event.truth is None else _seen(event.truth))
+
+
+def _rounded(values: Float32[ndarray, ...], step: float) -> Float32[ndarray, ...]:
+    return (np.rint(values / np.float32(step)) * np.float32(step)).astype(np.float32)
+
+
+def _seen(truth: Truth) -> Truth:
+    old = truth.particles
+    keep = np.isin(old.particle_id, np.concatenate([truth.particle_id, truth.shared_particle]))
+    particles = Particles(
+        old.particle_id[keep],
+        old.pdg[keep],
+        old.charge[keep],
+        _rounded(old.momentum[keep], _LENGTH_STEP),
+        _rounded(old.vertex[keep], _LENGTH_STEP),
+        old.primary[keep],
+    )
+    return replace(truth, particles=particles)

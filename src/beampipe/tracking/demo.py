@@ -1,0 +1,52 @@
+"""The main job on the shipped events: find the tracks, score them, time them, draw them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from beampipe.tracking.data import shipped_events
+from beampipe.tracking.evaluation.evaluate import candidates_of, evaluate
+from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
+from beampipe.tracking.finders import named_finders
+from beampipe.tracking.showing import show_event
+
+__all__ = ["run_demo"]
+
+
+def run_demo(
+    folder: Path,
+    pipelines: Sequence[str],
+    *,
+    mu: int = 200,
+    threads: int = 1,
+    progress: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Evaluate `pipelines` on the shipped events and draw the first one with the first pipeline.
+
+    Args:
+        folder: where ``event.png``, ``event.html`` and ``evaluation.json`` go.
+        pipelines: names that `load_pipeline` knows.
+        mu: which shipped events.
+        threads: of each pipeline.
+        progress: called after each event.
+
+    Returns:
+        Efficiency, fakes, duplicates and times.
+    """
+    events = shipped_events(mu)
+    finders = named_finders(pipelines, threads=threads)
+    result = evaluate(
+        finders,
+        events,
+        sample=f"shipped events, ttbar with mu = {mu}" if mu else "shipped events, one soft collision each",
+        threads=threads,
+        progress=progress,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_evaluation(folder / "evaluation.json", result)
+    event = next(shipped_events(mu))
+    tracks, _ = candidates_of(finders[pipelines[0]].find(event.hits), len(event.hits))
+    for ending in ("png", "html"):
+        show_event(event, tracks, folder / f"event.{ending}")
+    return result

@@ -1,0 +1,55 @@
+from jaxtyping import Float32, Int16, Int64
+from numpy import ndarray
+
+class Windows:
+    def __init__(
+        self,
+        layers: ndarray,
+        pairs: ndarray,
+        pair_windows: ndarray,
+        out_begin: ndarray,
+        triplet_windows: ndarray,
+    ) -> None: ...
+
+def isa() -> str: ...
+def supported_isas() -> list[str]: ...
+def use_isa(name: str) -> None: ...
+def assign_layers(position: ndarray, windows: Windows, threads: int) -> Int16[ndarray, " n"]: ...
+def module_map_edges(position: ndarray, windows: Windows, threads: int) -> Int64[ndarray, "2 n_edges"]: ...
+def triplets(
+    position: ndarray, edge_index: ndarray, windows: Windows, threads: int
+) -> tuple[Int64[ndarray, "2 n_triplets"], Float32[ndarray, " n_triplets"]]: ...
+def pair_features(triplets: ndarray, chi2: ndarray, n_edges: int) -> Float32[ndarray, "n_edges 6"]: ...
+def walk(
+    n_hits: int,
+    edge_index: ndarray,
+    triplets: ndarray,
+    chi2: ndarray,
+    weight: ndarray,
+    penalty: float,
+    min_hits: int,
+) -> Int64[ndarray, " n"]: ...
+def embed(position: ndarray, packed: ndarray, widths: list[int], threads: int) -> Float32[ndarray, "n d"]: ...
+def radius_edges(
+    source: ndarray,
+    target: ndarray,
+    position: ndarray,
+    radius: float,
+    max_neighbours: int,
+    kappa_max: float,
+    z0_max: float,
+    threads: int,
+) -> tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]]: ...
+def filter_logits(
+    position: ndarray, edge_index: ndarray, dist2: ndarray, packed: ndarray, hidden: int, threads: int
+) -> Float32[ndarray, " n_edges"]: ...
+def gnn_logits(
+    position: ndarray,
+    edge_index: ndarray,
+    pair_features: ndarray,
+    packed: ndarray,
+    hidden: int,
+    steps: int,
+    threads: int,
+) -> Float32[ndarray, " n_edges"]: ...
+def connected_components(n: int, edge_index: ndarray, min_hits: int) -> Int64[ndarray, " n"]: ...

@@ -1,0 +1,124 @@
+"""Slow truth for the kernels of the networks: plain numpy and scipy, no blocking, no grid."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float32, Int64
+from numpy import ndarray
+
+from beampipe.tracking.features import doublet, edge_features, hit_features, node_features
+from beampipe.tracking.kernels.weights import GnnWeights, Mlp
+
+__all__ = ["apply", "connected_components", "embed", "filter_logits", "gnn_logits", "radius_edges", "sigmoid"]
+
+_CHUNK = 256  # source hits whose distances to all targets are held at a time
+
+
+def sigmoid(logit: Float32[ndarray, " n"]) -> Float32[ndarray, " n"]:
+    """1 / (1 + exp(-logit)), through float64."""
+    with np.errstate(over="ignore"):
+        return (1.0 / (1.0 + np.exp(-logit.astype(np.float64)))).astype(np.float32)
+
+
+def apply(mlp: Mlp, x: Float32[ndarray, "n in"]) -> Float32[ndarray, "n out"]:
+    """Linear layers with x / (1 + exp(-x)) between them."""
+    for k, layer in enumerate(mlp.layers):
+        if k > 0:
+            with np.errstate(over="ignore"):
+                x = x / (np.float32(1) + np.exp(-x))
+        x = x @ layer.weight.T + layer.bias
+    return x
+
+
+def embed(position: Float32[ndarray, "n 3"], mlp: Mlp) -> Float32[ndarray, "n d"]:
+    """Source and target vectors of the hits, side by side."""
+    return apply(mlp, hit_features(position))
+
+
+def radius_edges(
+    source: Float32[ndarray, "n d"],
+    target: Float32[ndarray, "n d"],
+    position: Float32[ndarray, "n 3"],
+    radius: float,
+    max_neighbours: int,
+    kappa_max: float,
+    z0_max: float,
+) -> tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]]:
+    """All edges i -> j with |source_i - target_j| < radius, j outward of i, inside the kinematic windows.
+
+    Outward: r^2 + z^2 is larger, or equal with the higher index. Of more than `max_neighbours` the nearest stay, ties
+    to the lower index. Every pair is tried.
+    """
+    n = len(position)
+    r, z = position[:, 0].astype(np.float64), position[:, 2].astype(np.float64)
+    rho2 = (r * r + z * z).astype(np.float32)
+    hit = np.arange(n)
+    radius2 = np.float32(radius) * np.float32(radius)
+    edges, distances = [np.empty((2, 0), np.int64)], [np.empty(0, np.float32)]
+    for first in range(0, n, _CHUNK):
+        rows = hit[first : first + _CHUNK, None]
+        dist2 = np.zeros((len(rows), n), np.float32)
+        for k in range(source.shape[1]):
+            dist2 += np.square(target[None, :, k] - source[first : first + _CHUNK, None, k])
+        outward = (rho2 > rho2[rows]) | ((rho2 == rho2[rows]) & (hit > rows))
+        at, outer = np.nonzero((dist2 < radius2) & outward)
+        edge_index = np.stack([first + at, outer])
+        near = dist2[at, outer]
+        kappa, _, z0, *_ = doublet(position, edge_index)
+        inside = (np.abs(kappa) < np.float32(kappa_max)) & (np.abs(z0) < np.float32(z0_max))
+        edge_index, near = edge_index[:, inside], near[inside]
+        order = np.lexsort((edge_index[1], near, edge_index[0]))
+        inner = edge_index[0, order]
+        rank = np.arange(len(inner)) - np.searchsorted(inner, inner)
+        chosen = np.sort(order[rank < max_neighbours])  # np.nonzero gave them sorted by inner, then outer
+        edges.append(edge_index[:, chosen])
+        distances.append(near[chosen])
+    return np.concatenate(edges, axis=1), np.concatenate(distances)
+
+
+def filter_logits(
+    position: Float32[ndarray, "n 3"],
+    edge_index: Int64[ndarray, "2 n_edges"],
+    dist2: Float32[ndarray, " n_edges"],
+    mlp: Mlp,
+) -> Float32[ndarray, " n_edges"]:
+    """Logit of each edge from its own features and those of its hits."""
+    nodes = node_features(position)
+    inner, outer = edge_index
+    x = np.concatenate([edge_features(position, edge_index), nodes[inner], nodes[outer], dist2[:, None]], axis=1)
+    return apply(mlp, x)[:, 0]
+
+
+def gnn_logits(
+    position: Float32[ndarray, "n 3"],
+    edge_index: Int64[ndarray, "2 n_edges"],
+    pair_features: Float32[ndarray, "n_edges p"],
+    weights: GnnWeights,
+) -> Float32[ndarray, " n_edges"]:
+    """Logit of each edge: message passing over edges and hits (Battaglia et al. 2016, arXiv:1612.00222)."""
+    inner, outer = edge_index
+    x = apply(weights.node_encoder, node_features(position))
+    e = apply(weights.edge_encoder, np.concatenate([edge_features(position, edge_index), pair_features], axis=1))
+    for edge, node in zip(weights.edge, weights.node, strict=True):
+        e = e + apply(edge, np.concatenate([x[inner], x[outer], e], axis=1))
+        ending, starting = np.zeros_like(x), np.zeros_like(x)
+        np.add.at(ending, outer, e)
+        np.add.at(starting, inner, e)
+        x = x + apply(node, np.concatenate([x, ending, starting], axis=1))
+    return apply(weights.classifier, np.concatenate([x[inner], x[outer], e], axis=1))[:, 0]
+
+
+def connected_components(
+    n: int, edge_index: Int64[ndarray, "2 n_edges"], min_hits: int = 2
+) -> Int64[ndarray, " n"]:
+    """Component of each hit, numbered by first hit in input order; -1 where it has fewer than `min_hits` (>= 2) hits."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components as components
+
+    inner, outer = edge_index
+    _, raw = components(coo_array((np.ones(len(inner), np.int8), (inner, outer)), shape=(n, n)), directed=False)
+    _, first, of_hit, size = np.unique(raw, return_index=True, return_inverse=True, return_counts=True)
+    kept = size >= max(min_hits, 2)
+    number = np.full(len(first), -1, np.int64)
+    number[np.flatnonzero(kept)[np.argsort(first[kept])]] = np.arange(kept.sum())
+    return number[of_hit]

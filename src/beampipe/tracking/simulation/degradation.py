@@ -1,0 +1,106 @@
+"""Take hits away and add noise, on arrays: one clean event serves every level of degradation."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Int64
+from numpy import ndarray
+
+from beampipe.errors import InputError
+from beampipe.tracking.events import NOISE, Event, Hits, Truth
+from beampipe.tracking.simulation.modules import Modules, modules
+from beampipe.tracking.simulation.parameters import DEFAULT, Degradation
+
+__all__ = ["dead_modules", "degrade"]
+
+_DEAD, _EVENT = 21, 22  # what a seed is used for
+
+
+def degrade(event: Event, degradation: Degradation = DEFAULT, seed: int = 0, *, run_seed: int = 0) -> Event:
+    """Lose hits at random and in dead modules, then add noise.
+
+    Noise is uniform over the sensitive area and Poisson distributed in number, with mean `degradation.noise` times
+    the hits that are left. Noise hits come last, so a hit keeps its place among those that are left. Particles that
+    lost all their hits stay.
+
+    Args:
+        event: with geometry identifiers of the GenericDetector, unless only `hit_loss` is asked for.
+        degradation: how much.
+        seed: of the event's losses and noise, combined with its `event_id`.
+        run_seed: of the dead modules: events of one run share them.
+
+    Returns:
+        the degraded event; `event` itself is untouched.
+
+    Raises:
+        InputError: the event lacks what is needed, or is of another detector.
+    """
+    rng = np.random.default_rng([seed, _EVENT, event.event_id])
+    kept = rng.random(len(event.hits)) >= degradation.hit_loss
+    if degradation.dead_modules > 0:
+        kept &= ~_on_dead_modules(event, dead_modules(degradation.dead_modules, run_seed))
+    hits, truth = _select(event, kept)
+    if degradation.noise > 0:
+        table = modules()
+        alive = np.ones(len(table), np.bool_)
+        if degradation.dead_modules > 0:
+            alive = ~dead_modules(degradation.dead_modules, run_seed)
+        noise = _noise(int(rng.poisson(degradation.noise * len(hits))), alive, table, rng)
+        hits = _append(hits, noise)
+        if truth is not None:
+            particle_id = np.concatenate([truth.particle_id, np.full(len(noise), NOISE, np.int64)])
+            truth = Truth(particle_id, truth.particles, truth.shared_hit, truth.shared_particle)
+    return Event(event.event_id, hits, truth)
+
+
+def dead_modules(fraction: float, run_seed: int) -> Bool[ndarray, " n_modules"]:
+    """Which modules of `modules()` are dead in a run; the number is exact, the choice random."""
+    n = len(modules())
+    dead = np.zeros(n, np.bool_)
+    dead[np.random.default_rng([run_seed, _DEAD]).permutation(n)[: round(fraction * n)]] = True
+    return dead
+
+
+def _on_dead_modules(event: Event, dead: Bool[ndarray, " n_modules"]) -> Bool[ndarray, " n_hits"]:
+    if event.hits.geometry_id is None:
+        raise InputError(
+            f"event {event.event_id}: got hits without geometry_id, expected them for dead modules;"
+            " use a Degradation with dead_modules=0"
+        )
+    return np.asarray(dead[modules().rows(event.hits.geometry_id)])
+
+
+def _select(event: Event, kept: Bool[ndarray, " n_hits"]) -> tuple[Hits, Truth | None]:
+    """The hits of a mask, with the rows of shared hits renumbered."""
+    truth = event.truth
+    if truth is not None:
+        new_row = np.cumsum(kept) - 1
+        still = kept[truth.shared_hit]
+        truth = Truth(
+            truth.particle_id[kept], truth.particles, new_row[truth.shared_hit[still]], truth.shared_particle[still]
+        )
+    return event.hits.take(kept), truth
+
+
+_COLUMNS: Final = ("geometry_id", "local", "variance")
+
+
+def _noise(n: int, alive: Bool[ndarray, " n_modules"], table: Modules, rng: np.random.Generator) -> Hits:
+    """Hits uniform over the area of the modules that are alive."""
+    share = np.cumsum(np.where(alive, table.area, 0.0))
+    row: Int64[ndarray, " n"] = np.searchsorted(share, rng.random(n) * share[-1], side="right")
+    local = table.uniform(row, rng)
+    xyz = table.to_global(row, local.astype(np.float64))
+    position = np.column_stack([np.hypot(xyz[:, 0], xyz[:, 1]), np.arctan2(xyz[:, 1], xyz[:, 0]), xyz[:, 2]])
+    return Hits(position.astype(np.float32), table.geometry_id[row], local, table.variance[row].astype(np.float32))
+
+
+def _append(hits: Hits, noise: Hits) -> Hits:
+    """Both sets of hits, with the columns that `hits` has."""
+    columns = []
+    for name in _COLUMNS:
+        have, add = getattr(hits, name), getattr(noise, name)
+        columns.append(None if have is None else np.concatenate([have, add]))
+    return Hits(np.concatenate([hits.position, noise.position]), *columns)

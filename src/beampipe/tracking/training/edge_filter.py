@@ -1,0 +1,109 @@
+"""Train the filter: a small network per edge that removes most of what the embedding and the windows let through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from numpy import ndarray
+
+from beampipe.tracking.training.graphs import Building, filter_features, filter_scores, labels, nearby
+from beampipe.tracking.training.networks import Embedding, Filter
+from beampipe.tracking.training.samples import Degrading, Labelled, Sample, visit
+from beampipe.tracking.training.schedule import Log, Optimiser
+
+__all__ = ["FilterConfig", "filter_cut", "train_filter"]
+
+
+@dataclass(frozen=True)
+class FilterConfig:
+    """How the filter is trained.
+
+    Attributes:
+        hidden: length of the hidden layer.
+        steps, batch, rate: updates, edges per update, highest learning rate.
+        negatives: wrong edges kept per true one when an event is sampled; the rest is weighted in.
+        pt_min: true edges above [GeV] must pass.
+        soft_pt_min, soft_weight: softer true edges down to [GeV] count as right with that weight.
+        same_weight: weight of other edges within a particle.
+        efficiency: share of true edges above the cut.
+        degrading: of the events.
+        seed: of everything random.
+    """
+
+    hidden: int = 64
+    steps: int = 6000
+    batch: int = 8192
+    rate: float = 4e-3
+    negatives: float = 8.0
+    pt_min: float = 0.85
+    soft_pt_min: float = 0.5
+    soft_weight: float = 0.1
+    same_weight: float = 0.05
+    efficiency: float = 0.998
+    degrading: Degrading = Degrading()
+    seed: int = 2
+
+
+def train_filter(
+    config: FilterConfig, events: Sequence[Sample], embedding: Embedding, building: Building, log: Log
+) -> Filter:
+    """Train on the edges of the events within the radius and return the averaged network."""
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    features, target, weight = (
+        torch.from_numpy(np.concatenate(column))
+        for column in zip(*(_edges(config, event, embedding, building, rng) for event in events), strict=True)
+    )
+    network = Filter(config.hidden)
+    optimiser = Optimiser(network, config.steps, config.rate)
+    log("filter", 0, edges=float(len(target)), true=float(target.sum()))
+    losses: list[float] = []
+    while optimiser.step_number < config.steps:
+        rows = torch.from_numpy(rng.integers(0, len(target), config.batch))
+        logit = network(features[rows]).squeeze(1)
+        losses.append(
+            optimiser.step(torch.nn.functional.binary_cross_entropy_with_logits(logit, target[rows], weight[rows]))
+        )
+        if optimiser.step_number % 500 == 0:
+            log("filter", optimiser.step_number, loss=float(np.mean(losses)))
+            losses.clear()
+    return cast(Filter, optimiser.average)
+
+
+def filter_cut(
+    config: FilterConfig, events: Sequence[Labelled], embedding: Embedding, network: Filter, building: Building
+) -> tuple[float, dict[str, float]]:
+    """The cut that keeps the wanted share of true edges, and the edges per hit before and after it."""
+    of_true, everything, hits = [], [], 0
+    for event in events:
+        edge_index, dist2 = nearby(event, embedding, building)
+        score = filter_scores(event.position, edge_index, dist2, network)
+        _, _, wanted = labels(event, edge_index, config.pt_min, config.soft_weight, config.same_weight)
+        of_true.append(score[wanted])
+        everything.append(score)
+        hits += len(event)
+    cut = float(np.quantile(np.concatenate(of_true), 1 - config.efficiency))
+    scores = np.concatenate(everything)
+    return cut, {
+        "edges_per_hit_before": len(scores) / hits,
+        "edges_per_hit_after": float((scores >= cut).sum()) / hits,
+    }
+
+
+def _edges(
+    config: FilterConfig, sample: Sample, embedding: Embedding, building: Building, rng: np.random.Generator
+) -> tuple[Float32[ndarray, "n 13"], Float32[ndarray, " n"], Float32[ndarray, " n"]]:
+    event = visit(sample, rng, config.degrading, config.soft_pt_min)
+    edge_index, dist2 = nearby(event, embedding, building)
+    target, weight, _ = labels(event, edge_index, config.pt_min, config.soft_weight, config.same_weight)
+    wrong = np.flatnonzero(target == 0)
+    n_wrong = min(len(wrong), int(config.negatives * target.sum()))
+    weight[wrong] *= np.float32(len(wrong) / max(n_wrong, 1)) / np.float32(10)
+    rows = np.concatenate([np.flatnonzero(target), rng.choice(wrong, n_wrong, replace=False)])
+    features = filter_features(event.position, edge_index[:, rows], dist2[rows])
+    return features, target[rows], weight[rows]

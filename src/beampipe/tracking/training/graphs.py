@@ -1,0 +1,182 @@
+"""Events as the graphs that filter and interaction network learn from, made by the kernels that inference uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int64
+from numpy import ndarray
+
+from beampipe.errors import MissingExtraError
+from beampipe.tracking.features import edge_features, hit_features, node_features
+from beampipe.tracking.kernels import native, radius_edges
+from beampipe.tracking.training.networks import EMBEDDING_SIZE, Embedding, Filter, logit_margin
+from beampipe.tracking.training.samples import Labelled, Windows
+from beampipe.tracking.windows import Windows as TripletWindows
+
+__all__ = ["Building", "Graph", "PairMaker", "build", "filter_features", "filter_scores", "labels", "nearby", "pair_maker"]
+
+PairMaker = Callable[[Float32[ndarray, "n 3"], Int64[ndarray, "2 n_edges"]], Float32[ndarray, "n_edges 6"]]
+"""Pair features of the edges of an event; columns n_in and n_out (2, 3) are 0 where an edge has no partner."""
+
+_CHUNK = 1 << 16  # edges per pass of the filter: its activations stay in the cache
+_DISPLACED_WEIGHT = 0.5
+_LONELY = (2, 3)  # columns n_in, n_out of the pair features
+
+
+@dataclass(frozen=True)
+class Building:
+    """How edges are made from the embedding; frozen into the card of the weights.
+
+    Attributes:
+        radius: in the embedding.
+        max_neighbours: nearest targets kept per source hit.
+        windows: kinematic windows.
+        filter_cut: lowest filter score kept.
+    """
+
+    radius: float
+    max_neighbours: int
+    windows: Windows
+    filter_cut: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """The filtered edges of one event, sorted by inner hit.
+
+    Attributes:
+        position: (n, 3) float32, sorted by phi.
+        nodes: (n, 3) float32 `NODE_FEATURES`.
+        edge_index: (2, n_edges) int64.
+        edges: (n_edges, 12) float32 `EDGE_FEATURES` and `PAIR_FEATURES`.
+        target: (n_edges,) float32 1 for a true edge.
+        weight: (n_edges,) float32 weight in the loss; 1 for wrong edges and for true ones that are wanted.
+        found: true edges above the wanted pt in the graph over all of them inside the windows.
+    """
+
+    position: Float32[ndarray, "n 3"]
+    nodes: Float32[ndarray, "n 3"]
+    edge_index: Int64[ndarray, "2 n_edges"]
+    edges: Float32[ndarray, "n_edges 12"]
+    target: Float32[ndarray, " n_edges"]
+    weight: Float32[ndarray, " n_edges"]
+    found: float
+
+
+@torch.no_grad()
+def nearby(
+    event: Labelled, embedding: Embedding, building: Building
+) -> tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]]:
+    """Edges within the radius and the windows, and their squared distances."""
+    both = embedding(torch.from_numpy(hit_features(event.position))).numpy()
+    windows = building.windows
+    return radius_edges(
+        np.ascontiguousarray(both[:, :EMBEDDING_SIZE]),
+        np.ascontiguousarray(both[:, EMBEDDING_SIZE:]),
+        event.position,
+        building.radius,
+        building.max_neighbours,
+        windows.kappa_max,
+        windows.z0_max,
+    )
+
+
+def pair_maker(windows: TripletWindows) -> PairMaker:
+    """Pair features from the learned triplet windows, by the kernels that inference uses."""
+
+    compiled = native()
+    if compiled is None:
+        raise MissingExtraError("the native kernels", "train", "training")
+    tables = compiled.Windows(
+        windows.layers, windows.pairs, windows.pair_windows, windows.out_begin, windows.triplet_windows
+    )
+
+    def make(
+        position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"]
+    ) -> Float32[ndarray, "n_edges 6"]:
+        found, chi2 = compiled.triplets(position, np.ascontiguousarray(edge_index), tables, 1)
+        pairs: Float32[ndarray, "n_edges 6"] = compiled.pair_features(found, chi2, edge_index.shape[1])
+        return pairs
+
+    return make
+
+
+def filter_features(
+    position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"], dist2: Float32[ndarray, " n_edges"]
+) -> Float32[ndarray, "n_edges 13"]:
+    """Input of the filter: edge features, node features of the inner and of the outer hit, squared distance."""
+    nodes = node_features(position)
+    inner, outer = edge_index
+    parts = [edge_features(position, edge_index), nodes[inner], nodes[outer], dist2[:, None]]
+    return np.concatenate(parts, axis=1)
+
+
+@torch.no_grad()
+def filter_scores(
+    position: Float32[ndarray, "n 3"],
+    edge_index: Int64[ndarray, "2 n_edges"],
+    dist2: Float32[ndarray, " n_edges"],
+    network: Filter,
+) -> Float32[ndarray, " n_edges"]:
+    """Score of each edge."""
+    scores = [np.empty(0, np.float32)]
+    for begin in range(0, edge_index.shape[1], _CHUNK):
+        part = slice(begin, begin + _CHUNK)
+        features = filter_features(position, edge_index[:, part], dist2[part])
+        scores.append(logit_margin(network(torch.from_numpy(features)).squeeze(1)).numpy())
+    return np.concatenate(scores)
+
+
+def labels(
+    event: Labelled, edge_index: Int64[ndarray, "2 n_edges"], pt_min: float, soft_weight: float, same_weight: float
+) -> tuple[Float32[ndarray, " n_edges"], Float32[ndarray, " n_edges"], Bool[ndarray, " n_edges"]]:
+    """Target and loss weight of each edge, and which edges are true and wanted.
+
+    Wrong edges weigh 1, prompt true edges above `pt_min` 1, displaced ones half, softer ones `soft_weight`; edges between hits of one particle
+    that are no true edges (they skip a layer that has a hit, or join twins) are wrong with `same_weight`.
+    """
+    n = len(event)
+    true = np.isin(edge_index[0] * n + edge_index[1], event.edge_index[0] * n + event.edge_index[1])
+    owner = event.particle[edge_index]
+    same = (owner[0] == owner[1]) & (owner[0] >= 0)
+    hard = (event.pt > pt_min)[edge_index[0]] & event.prompt[edge_index[0]]
+    displaced = ~event.prompt[edge_index[0]] & (event.pt > pt_min)[edge_index[0]]
+    of_true = np.where(hard, 1, np.where(displaced, _DISPLACED_WEIGHT, soft_weight))
+    weight = np.where(true, of_true, np.where(same, same_weight, 1))
+    return true.astype(np.float32), weight.astype(np.float32), true & hard
+
+
+def build(
+    event: Labelled,
+    embedding: Embedding,
+    network: Filter | None,
+    pair_maker: PairMaker,
+    building: Building,
+    *,
+    pt_min: float = 0.85,
+    soft_weight: float = 0.1,
+    same_weight: float = 0.05,
+) -> Graph:
+    """The graph that the interaction network sees: radius, windows, filter, then edges with a partner."""
+    edge_index, dist2 = nearby(event, embedding, building)
+    if network is not None and edge_index.shape[1]:
+        edge_index = edge_index[:, filter_scores(event.position, edge_index, dist2, network) >= building.filter_cut]
+    pairs = pair_maker(event.position, edge_index)
+    partnered = (pairs[:, _LONELY] > 0).any(axis=1)
+    edge_index, pairs = np.ascontiguousarray(edge_index[:, partnered]), pairs[partnered]
+    target, weight, wanted = labels(event, edge_index, pt_min, soft_weight, same_weight)
+    all_true = event.edge_index[:, ((event.pt > pt_min) & event.prompt)[event.edge_index[0]]]
+    n_true = int(building.windows.keep(event.position, all_true).sum())
+    return Graph(
+        event.position,
+        node_features(event.position),
+        edge_index,
+        np.concatenate([edge_features(event.position, edge_index), pairs], axis=1),
+        target,
+        weight,
+        float(wanted.sum()) / max(n_true, 1),
+    )

@@ -1,0 +1,95 @@
+"""Write trained networks: one safetensors file, and beside it a JSON card that says what they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
+from beampipe.tracking.training.graphs import Building
+from beampipe.tracking.training.networks import Embedding, Filter, InteractionNetwork
+
+__all__ = ["tensors", "write_weights"]
+
+
+def tensors(
+    embedding: Embedding | None, network: Filter | None, gnn: InteractionNetwork | None
+) -> dict[str, Float32[ndarray, "..."]]:
+    """All weights by their name in the file."""
+    named = {}
+    for prefix, module in (("embedding", embedding), ("filter", network), ("gnn", gnn)):
+        if module is not None:
+            for key, value in module.state_dict().items():
+                named[f"{prefix}.{key}"] = np.ascontiguousarray(value.detach().cpu().numpy(), np.float32)
+    return named
+
+
+def write_weights(
+    path: Path,
+    embedding: Embedding | None,
+    network: Filter | None,
+    gnn: InteractionNetwork | None,
+    building: Building,
+    score_cut: float,
+    *,
+    training: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> None:
+    """Write `path` (.safetensors) and its card (.json), each replaced in one go.
+
+    Args:
+        path: the safetensors file.
+        embedding, network, gnn: what was trained; None leaves that part out.
+        building: how edges are made.
+        score_cut: lowest score of an edge that joins two hits.
+        training: data, seeds, command and configurations, for the card.
+        metrics: measured on validation events, for the card.
+    """
+    from safetensors.numpy import save
+
+    payload = save(tensors(embedding, network, gnn))
+    config = {
+        "embedding_hidden": None if embedding is None else embedding[0].out_features,
+        "filter_hidden": None if network is None else network[0].out_features,
+        "gnn_hidden": None if gnn is None else gnn.hidden,
+        "gnn_steps": None if gnn is None else len(gnn.edge),
+        "pair_features": None if gnn is None else gnn.pair_features,
+        "radius": building.radius,
+        "max_neighbours": building.max_neighbours,
+        "kappa_max": building.windows.kappa_max,
+        "z0_max": building.windows.z0_max,
+        "filter_cut": building.filter_cut,
+        "score_cut": score_cut,
+    }
+    card = {
+        "name": path.stem,
+        "config": config,
+        "training": training,
+        "metrics": metrics,
+        "sha256": hashlib.sha256(payload).hexdigest(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, payload)
+    _replace(path.with_suffix(".json"), (json.dumps(card, indent=2, default=_plain) + "\n").encode())
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)
+
+
+def _replace(path: Path, payload: bytes) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(payload)
+    os.replace(part, path)

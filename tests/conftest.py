@@ -1,0 +1,56 @@
+"""What holds for every test: shapes and types are checked, random numbers are seeded, what is missing is skipped.
+
+With ``BEAMPIPE_REQUIRE_PROGRAMS=1`` a program or package that is missing fails the test instead.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import shutil
+from functools import cache
+
+import numpy as np
+import pytest
+from jaxtyping import install_import_hook
+
+# Before any test module imports beampipe: shape-typed signatures are then checked at each call.
+install_import_hook("beampipe", "beartype.beartype")
+
+_SEED = 20
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    """Code under test takes its seeds as arguments; these are for whatever forgot to."""
+    random.seed(_SEED)
+    np.random.seed(_SEED)  # noqa: NPY002 - the global generator is exactly what is meant
+
+
+@cache
+def _missing(marker: str) -> str | None:
+    """Why tests with that marker cannot run here, or None."""
+    if marker == "browser" and not (shutil.which("chromium") or shutil.which("chromium-browser")):
+        return "no chromium: apt-get install chromium"
+    if marker == "acts" and importlib.util.find_spec("acts") is None:
+        return "no pyacts: pip install 'beampipe[simulation]'"
+    if marker == "gpu":
+        if importlib.util.find_spec("torch") is None:
+            return "no torch"
+        import torch
+
+        if not torch.cuda.is_available():
+            return "no CUDA device"
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in ("browser", "acts", "gpu"):
+        reason = _missing(marker) if item.get_closest_marker(marker) else None
+        if reason is None:
+            continue
+        # No machine of ours has a GPU by right, so its absence never fails.
+        if os.environ.get("BEAMPIPE_REQUIRE_PROGRAMS") == "1" and marker != "gpu":
+            pytest.fail(f"BEAMPIPE_REQUIRE_PROGRAMS=1, but {reason}")
+        pytest.skip(reason)

@@ -1,0 +1,75 @@
+"""Every module says what is public, and what it says is there."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+import beampipe
+from tests.test_imports import MODULES, SOURCE, name_of
+
+SURFACE = {
+    "beampipe": ["__version__"],
+    "beampipe.tracking.data": ["SHIPPED", "shipped_events", "shipped_path"],
+    "beampipe.tracking.formats": [
+        "SCALES",
+        "TRACK_COLUMNS",
+        "Scale",
+        "count_events",
+        "open_events",
+        "read_events",
+        "scale_named",
+        "write_events",
+        "write_tracks",
+    ],
+    "beampipe.tracking.display": ["draw_png", "estimate_pt", "write_html", "write_phoenix"],
+    "beampipe.tracking.events": ["NOISE", "NO_TRACK", "Event", "Hits", "Particles", "Tracks", "Truth"],
+}
+"""What others build upon: a change here is a change for them, and belongs in CHANGELOG.md."""
+
+
+@pytest.mark.parametrize(("module", "names"), SURFACE.items())
+def test_the_public_surface_is_this(module: str, names: list[str]) -> None:
+    found = importlib.import_module(module)
+    assert sorted(found.__all__) == sorted(names)
+    assert all(hasattr(found, name) for name in names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_module_lists_its_public_names(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if all(isinstance(node, ast.Expr) for node in tree.body):
+        return  # a package of nothing but a docstring
+    names = listed(tree)
+    assert names is not None, f"{path} has no __all__"
+    assert len(names) == len(set(names))
+    bound = {
+        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    bound |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    bound |= {name.id for node in tree.body for name in ast.walk(node) if isinstance(name, ast.Name)}
+    assert set(names) <= bound, f"{path}: {set(names) - bound} are listed but not there"
+
+
+def listed(tree: ast.Module) -> list[str] | None:
+    """The names in `__all__`, None if there is none."""
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            assert isinstance(node, ast.Assign | ast.AnnAssign)
+            assert node.value is not None
+            return list(ast.literal_eval(node.value))
+    return None
+
+
+def test_no_file_is_long() -> None:
+    long = {str(p.relative_to(SOURCE)): n for p in MODULES if (n := len(p.read_text().splitlines())) > 500}
+    assert not long
+
+
+def test_version_is_of_the_installed_package() -> None:
+    assert beampipe.__version__.count(".") >= 2

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from beampipe.errors import ConfigError, InputError, MissingExtraError, ShapeError
+from beampipe.tracking.acts import (
+    ACTS_EFFICIENT,
+    ACTS_FAST,
+    ACTS_SETTINGS,
+    ACTS_SOFT,
+    ActsSettings,
+    ActsTrackFinder,
+    ActsTracks,
+    acts_truth_matching,
+    fit_batch,
+    fit_tracks,
+)
+from beampipe.tracking.acts.finder import label_hits
+from beampipe.tracking.events import NO_TRACK, Event, Hits, Truth
+
+acts = pytest.importorskip("acts")
+pytestmark = pytest.mark.acts
+
+STAGES = ["spacepoints", "seeding", "parameters", "ckf"]
+MUONS = 50
+
+
+@pytest.fixture(scope="module")
+def events() -> list[Event]:
+    from tests.tracking.acts.gun import shoot
+
+    return shoot(3, MUONS)
+
+
+@pytest.fixture(scope="module")
+def found(events: list[Event]) -> list[ActsTracks]:
+    return ActsTrackFinder(ACTS_EFFICIENT).find_batch([event.hits for event in events])
+
+
+def truth_of(event: Event) -> Truth:
+    assert event.truth is not None
+    return event.truth
+
+
+def owners(event: Event, tracks: ActsTracks) -> list[int]:
+    """The particle of each track; fails unless it owns all of its hits."""
+    particle = truth_of(event).particle_id
+    one = [np.unique(particle[rows]) for rows in tracks.candidates]
+    assert all(len(who) == 1 for who in one)
+    return [int(who[0]) for who in one]
+
+
+def test_finds_every_muon(events: list[Event], found: list[ActsTracks]) -> None:
+    for event, tracks in zip(events, found, strict=True):
+        assert set(owners(event, tracks)) == set(range(1, MUONS + 1))
+
+
+def test_hit_lists_hold_measurements_only_and_go_outwards(events: list[Event], found: list[ActsTracks]) -> None:
+    for event, tracks in zip(events, found, strict=True):
+        for rows, n in zip(tracks.candidates, tracks.fitted.n_measurements, strict=True):
+            assert len(np.unique(rows)) == len(rows) == n >= ACTS_EFFICIENT.measurements_min
+            distance = np.hypot(event.hits.position[rows, 0], event.hits.position[rows, 2])
+            assert distance[0] < distance[-1]
+
+
+def test_momentum_of_the_filter_is_that_of_the_muon(events: list[Event], found: list[ActsTracks]) -> None:
+    for event, tracks in zip(events, found, strict=True):
+        particles = truth_of(event).particles
+        muon = np.array(owners(event, tracks)) - 1
+        assert np.median(np.abs(tracks.fitted.pt / particles.pt[muon] - 1)) < 0.02
+        assert (np.sign(tracks.fitted.q_over_p) == particles.charge[muon]).mean() > 0.97
+
+
+def test_labels_and_counts(events: list[Event], found: list[ActsTracks]) -> None:
+    tracks = found[0].tracks
+    assert MUONS <= tracks.n_tracks <= len(found[0].candidates)
+    first = [int(np.flatnonzero(tracks.track_id == i)[0]) for i in range(tracks.n_tracks)]
+    assert first == sorted(first)
+    assert list(tracks.seconds) == STAGES
+    assert all(0 < seconds < 10 for seconds in tracks.seconds.values())
+    assert tracks.counts["hits"] == len(events[0].hits)
+    assert tracks.counts["hits"] > tracks.counts["spacepoints"] > MUONS
+    assert tracks.counts["seeds"] >= tracks.counts["tracks"] == len(found[0].candidates)
+
+
+def test_order_of_the_hits_does_not_matter(events: list[Event], found: list[ActsTracks]) -> None:
+    hits = events[0].hits
+    order = np.random.default_rng(1).permutation(len(hits))
+    again = ActsTrackFinder(ACTS_EFFICIENT).find_batch([hits.take(order)])[0]
+    want = {frozenset(rows.tolist()) for rows in found[0].candidates}
+    got = {frozenset(order[rows].tolist()) for rows in again.candidates}
+    assert len(want & got) > 0.95 * len(want)
+
+
+def test_threads_do_not_matter(events: list[Event], found: list[ActsTracks]) -> None:
+    again = ActsTrackFinder(ACTS_EFFICIENT, threads=2).find_batch([event.hits for event in events])
+    for one, two in zip(found, again, strict=True):
+        assert [rows.tolist() for rows in one.candidates] == [rows.tolist() for rows in two.candidates]
+
+
+def test_fewer_seeds_per_middle_point_make_fewer_seeds(events: list[Event], found: list[ActsTracks]) -> None:
+    fast = ActsTrackFinder(ACTS_FAST).find_batch([events[0].hits])[0]
+    assert fast.counts["seeds"] < found[0].counts["seeds"]
+
+
+def test_soft_settings_find_soft_muons() -> None:
+    from tests.tracking.acts.gun import shoot
+
+    event = shoot(1, 20, pt=(0.4, 0.7), eta=1.0)[0]
+    soft = ActsTrackFinder(ACTS_SOFT).find_batch([event.hits])[0]
+    hard = ActsTrackFinder(ACTS_EFFICIENT).find_batch([event.hits])[0]
+    assert len(set(owners(event, soft))) >= 17
+    assert len(set(owners(event, hard))) < 10
+
+
+def test_no_hits_and_no_events() -> None:
+    empty = Hits(
+        np.empty((0, 3), np.float32),
+        np.empty(0, np.uint64),
+        np.empty((0, 2), np.float32),
+        np.empty((0, 2), np.float32),
+    )
+    tracks = ActsTrackFinder().find(empty)
+    assert tracks.n_tracks == 0
+    assert list(tracks.seconds) == STAGES
+    assert ActsTrackFinder().find_batch([]) == []
+    assert len(fit_tracks(empty, [])) == 0
+
+
+def test_hits_without_modules_are_refused(events: list[Event]) -> None:
+    bare = Hits(events[0].hits.position)
+    with pytest.raises(InputError, match="without geometry_id, local, variance"):
+        ActsTrackFinder().find(bare)
+    with pytest.raises(InputError, match="without geometry_id"):
+        fit_tracks(bare, [])
+    hits = events[0].hits
+    assert hits.geometry_id is not None
+    with pytest.raises(InputError, match="no module of the Generic detector"):
+        ActsTrackFinder().find(replace(hits, geometry_id=hits.geometry_id + np.uint64(1 << 30)))
+    with pytest.raises(InputError, match="expected positive numbers"):
+        ActsTrackFinder().find(replace(hits, variance=np.zeros_like(hits.variance)))
+
+
+def test_settings_that_cannot_be_meant_are_refused() -> None:
+    assert set(ACTS_SETTINGS) == {"efficient", "fast", "soft"}
+    with pytest.raises(ConfigError, match="seed_min_pt"):
+        ActsSettings(seed_min_pt=-1.0)
+    with pytest.raises(ConfigError, match="delta_r_min"):
+        ActsSettings(delta_r_min=200.0)
+    with pytest.raises(ConfigError, match="seed_volumes"):
+        ActsSettings(seed_volumes=())
+    with pytest.raises(ConfigError, match="threads"):
+        ActsTrackFinder(threads=0).find_batch([])
+
+
+def test_missing_pyacts_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    from beampipe.tracking.acts.detector import pyacts
+
+    monkeypatch.setitem(sys.modules, "acts", None)
+    with pytest.raises(MissingExtraError, match=r"beampipe\[simulation\]"):
+        pyacts()
+
+
+def test_nothing_is_printed(events: list[Event], capfd: pytest.CaptureFixture[str]) -> None:
+    ActsTrackFinder().find(events[0].hits)
+    fit_tracks(events[0].hits, truth_of(events[0]).particle_id)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_shared_hits_go_to_the_longest_track() -> None:
+    lists = [np.array([0, 1, 2]), np.array([2, 3, 4, 5]), np.array([4, 5, 6]), np.array([8, 9])]
+    got = label_hits(11, lists, np.ones(4), min_hits=2)
+    # Track 1 is longest and keeps 2, 4, 5; track 0 keeps 0, 1; track 2 is left with one hit and goes.
+    assert got.tolist() == [0, 0, 1, 1, 1, 1, NO_TRACK, NO_TRACK, 2, 2, NO_TRACK]
+    tied = label_hits(3, [np.array([0, 1]), np.array([1, 2])], np.array([2.0, 1.0]), min_hits=1)
+    assert tied.tolist() == [0, 1, 1]
+
+
+def test_fit_recovers_the_muons_with_honest_errors(events: list[Event]) -> None:
+    pulls = []
+    fits = fit_batch([event.hits for event in events], [truth_of(event).particle_id for event in events])
+    for event, fit in zip(events, fits, strict=True):
+        particles = truth_of(event).particles
+        muon = fit.candidate - 1
+        assert len(fit) >= MUONS - 1
+        assert 0.7 < np.median(fit.chi2 / fit.ndf) < 1.3
+        assert list(fit.seconds) == ["spacepoints", "parameters", "fit"]
+        momentum = np.linalg.norm(particles.momentum[muon], axis=1)
+        azimuth = np.arctan2(particles.momentum[muon, 1], particles.momentum[muon, 0])
+        sigma = np.sqrt(np.diagonal(fit.covariance, axis1=1, axis2=2))
+        turn = (fit.phi - azimuth + np.pi) % (2 * np.pi) - np.pi
+        pulls.append(
+            np.stack(
+                [
+                    (fit.q_over_p - particles.charge[muon] / momentum) / sigma[:, 4],
+                    (fit.z0 - particles.vertex[muon, 2]) / sigma[:, 1],
+                    turn / sigma[:, 2],
+                    (fit.theta - np.arctan2(particles.pt[muon], particles.momentum[muon, 2])) / sigma[:, 3],
+                ]
+            )
+        )
+    width = 1.4826 * np.median(np.abs(np.concatenate(pulls, axis=1)), axis=1)
+    assert ((width > 0.75) & (width < 1.25)).all(), width
+
+
+def test_candidates_without_pixels_or_with_too_few_hits(events: list[Event]) -> None:
+    event = events[0]
+    particle = truth_of(event).particle_id
+    outside = event.hits.position[:, 0] > 250
+    first = np.flatnonzero(particle == 1)
+    strips = np.flatnonzero((particle == 2) & outside)
+    assert len(strips) >= 4
+    fit = fit_tracks(event.hits, [first[:2], strips, first, first[:0], first])
+    # Too short ones have no row; the same hits may be fitted twice.
+    assert fit.candidate.tolist() == [1, 2, 4]
+    assert fit.chi2[1] == fit.chi2[2]
+    assert fit.n_measurements.tolist() == [len(strips), len(first), len(first)]
+
+
+def test_fit_refuses_what_does_not_belong(events: list[Event]) -> None:
+    hits = events[0].hits
+    with pytest.raises(ShapeError, match="one label per hit"):
+        fit_tracks(hits, np.zeros(3, np.int64))
+    with pytest.raises(InputError, match="candidate 0"):
+        fit_tracks(hits, [np.array([0, 1, len(hits)])])
+    with pytest.raises(ShapeError, match="one for each"):
+        fit_batch([hits], [])
+
+
+def test_truth_matching_by_acts(events: list[Event], found: list[ActsTracks]) -> None:
+    event, particle = events[0], truth_of(events[0]).particle_id
+    asked = np.arange(MUONS) < 10
+    muon = [np.flatnonzero(particle == i) for i in range(1, 6)]
+    half = muon[2][: len(muon[2]) // 2]
+    fake = np.concatenate([muon[3][:4], muon[4][:4]])
+    # One good track, the same again, one with half of a particle's hits, one of two particles.
+    lists = [muon[0], muon[0], half, fake]
+    double = acts_truth_matching([event], [lists], [asked], double=True)
+    single = acts_truth_matching([event], [lists], [asked], double=False)
+    assert (double.tracks, double.fakes, double.duplicates, double.particles, double.found) == (4, 2, 1, 10, 1)
+    assert (single.tracks, single.fakes, single.duplicates, single.particles, single.found) == (4, 1, 1, 10, 2)
+    every = np.ones(MUONS, np.bool_)
+    all_of_it = acts_truth_matching(events, [tracks.candidates for tracks in found], [every] * len(events))
+    assert all_of_it.found == all_of_it.particles == 3 * MUONS
+    assert all_of_it.fakes == 0

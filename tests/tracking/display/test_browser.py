@@ -1,0 +1,166 @@
+"""The page in a real browser: the system's Chromium, drawing in software."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from beampipe.tracking.display import write_html
+from beampipe.tracking.display.toy import toy_event
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@dataclass
+class Watched:
+    """A page, and everything it said or asked for."""
+
+    page: Page
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def pixels(self) -> np.ndarray:
+        """The picture beside the panel, (h, w, 3) in 0 .. 1, once it stands."""
+        # Two frames: the first runs a redraw that is waiting, the second begins when it is done.
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        image: np.ndarray = imread(BytesIO(self.page.screenshot()))[:, 290:, :3]
+        return image
+
+    def count(self, layer: str) -> int:
+        return int(self.page.locator(f'[data-layer="{layer}"] output').inner_text().replace(",", ""))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        if os.environ.get("BEAMPIPE_REQUIRE_PROGRAMS") == "1":
+            pytest.fail("no chromium on PATH, and BEAMPIPE_REQUIRE_PROGRAMS=1: apt-get install chromium")
+        pytest.skip("no chromium on PATH: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    event, tracks, is_fake = toy_event(600, 300, seed=1)
+    made = tmp_path_factory.mktemp("page") / "event.html"
+    write_html(event, tracks, made, track_is_fake=is_fake, min_pt=0.6)
+    return made
+
+
+@pytest.fixture
+def watched(browser: Browser, path: Path) -> Iterator[Watched]:
+    page = browser.new_page(viewport={"width": 1000, "height": 560}, color_scheme="dark")
+    watched = Watched(page)
+    page.on("console", lambda message: watched.messages.append(message.text))
+    page.on("pageerror", lambda error: watched.messages.append(str(error)))
+    page.on("request", lambda request: watched.requests.append(request.url))
+    page.goto(path.as_uri())
+    page.wait_for_function("window.beampipeReady")
+    yield watched
+    assert watched.messages == []
+    assert watched.requests == [path.as_uri()]
+    page.close()
+
+
+def changed(before: np.ndarray, after: np.ndarray) -> int:
+    """Number of pixels that differ."""
+    return int((np.abs(before - after).max(axis=2) > 0.05).sum())
+
+
+def red(pixels: np.ndarray) -> int:
+    return int(((pixels[:, :, 0] > 0.6) & (pixels[:, :, 1] < 0.4)).sum())
+
+
+def test_page_draws_and_says_when(watched: Watched) -> None:
+    pixels = watched.pixels()
+    background = pixels[2, 2]
+    assert (np.abs(pixels - background).max(axis=2) > 0.1).mean() > 0.02
+    assert watched.page.title() == "Event 1"
+    assert 0 < watched.page.evaluate("window.beampipeReady.firstPictureMs") < 60_000
+
+
+@pytest.mark.parametrize(("layer", "key"), [("hits", "h"), ("tracks", "t"), ("fakes", "f"), ("truth", "r")])
+def test_switch_and_key_change_the_picture(watched: Watched, layer: str, key: str) -> None:
+    first = watched.pixels()
+    watched.page.click(f'[data-layer="{layer}"]')
+    switched = watched.pixels()
+    assert changed(first, switched) > 50
+    watched.page.keyboard.press(key)
+    assert changed(first, watched.pixels()) == 0
+
+
+def test_fakes_are_red_and_only_they(watched: Watched) -> None:
+    assert watched.count("fakes") > 0
+    assert red(watched.pixels()) > 20
+    watched.page.keyboard.press("f")
+    assert red(watched.pixels()) == 0
+
+
+def test_views_differ_and_zero_goes_back(watched: Watched) -> None:
+    home = watched.pixels()
+    for view in ("xy", "rz"):
+        watched.page.click(f'[data-view="{view}"]')
+        assert changed(home, watched.pixels()) > 1000
+    watched.page.keyboard.press("1")
+    assert changed(home, watched.pixels()) == 0
+    watched.page.mouse.move(600, 300)
+    watched.page.mouse.down()
+    watched.page.mouse.move(700, 340)
+    watched.page.mouse.up()
+    turned = watched.pixels()
+    assert changed(home, turned) > 1000
+    watched.page.mouse.wheel(0, -300)
+    assert changed(turned, watched.pixels()) > 1000
+    watched.page.mouse.move(995, 5)
+    watched.page.keyboard.press("0")
+    assert changed(home, watched.pixels()) == 0
+
+
+def test_slider_filters_tracks(watched: Watched) -> None:
+    first, n_first = watched.pixels(), watched.count("tracks")
+    watched.page.locator("#cut").fill("60")
+    n_hard = watched.count("tracks")
+    assert 0 < n_hard < n_first
+    assert changed(first, watched.pixels()) > 100
+    watched.page.locator("#cut").fill("0")
+    assert watched.count("tracks") > n_first
+    watched.page.keyboard.press("]")
+    assert watched.page.locator("#cut").input_value() == "3"
+
+
+def test_pointing_at_a_track_names_it(watched: Watched) -> None:
+    watched.page.keyboard.press("2")
+    for x in range(560, 760, 3):
+        watched.page.mouse.move(x, 230)
+        if watched.page.locator("#tip").is_visible():
+            break
+    tip = watched.page.locator("#tip").inner_text()
+    assert "rack" in tip
+    assert "GeV" in tip
+    watched.page.mouse.move(100, 100)
+    assert watched.page.locator("#tip").is_hidden()
+
+
+def test_light_scheme_has_a_light_paper(watched: Watched) -> None:
+    assert watched.pixels()[2, 2].max() < 0.2
+    watched.page.emulate_media(color_scheme="light")
+    assert watched.pixels()[2, 2].min() > 0.9

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64decode
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from beampipe.errors import ConfigError, ShapeError
+from beampipe.tracking.display import draw_png, estimate_pt, write_html, write_phoenix
+from beampipe.tracking.display.lines import cartesian
+from beampipe.tracking.display.toy import toy_event
+from beampipe.tracking.events import Event, Hits, Tracks
+
+NOTHING = Event(5, Hits(np.empty((0, 3), np.float32))), Tracks(np.empty(0, np.int64))
+
+
+def payload(path: Path) -> dict[str, Any]:
+    text = path.read_text(encoding="utf-8")
+    found = re.search(r'<script id="event" type="application/json">(.*?)</script>', text)
+    assert found
+    parsed: dict[str, Any] = json.loads(found[1])
+    return parsed
+
+
+def decoded(text: str, dtype: str) -> np.ndarray:
+    return np.frombuffer(b64decode(text), dtype)
+
+
+def test_page_holds_the_hits_to_its_step_and_every_track(tmp_path: Path) -> None:
+    event, tracks, is_fake = toy_event(200, 50, seed=1)
+    write_html(event, tracks, tmp_path / "page.html", track_is_fake=is_fake)
+    data = payload(tmp_path / "page.html")
+    xyz = decoded(data["hits"], "<i2").reshape(-1, 3) * data["step"]
+    length, pt = decoded(data["tracks"]["length"], "<u2"), decoded(data["tracks"]["pt"], "<f4")
+    truth_of = cartesian(event.hits)
+    assert data["step"] < 0.1
+    start = 0
+    for label, n in zip(data["tracks"]["label"], length, strict=True):
+        got = xyz[start : start + n]
+        want = truth_of[tracks.track_id == label]
+        order = np.argsort(np.linalg.norm(want, axis=1))
+        np.testing.assert_allclose(got, want[order], atol=0.51 * data["step"])
+        start += n
+    assert len(xyz) == len(event.hits)
+    assert (np.diff(pt) >= 0).all()
+    np.testing.assert_array_equal(decoded(data["tracks"]["fake"], "u1"), is_fake[data["tracks"]["label"]])
+
+
+def test_page_refers_truth_to_its_own_hits(tmp_path: Path) -> None:
+    event, tracks, _ = toy_event(60, 50, seed=2)
+    assert event.truth is not None
+    write_html(event, tracks, tmp_path / "page.html")
+    data = payload(tmp_path / "page.html")
+    assert data["tracks"]["fake"] is None
+    index = decoded(data["truth"]["hit"], "<u2") + 65536 * decoded(data["truth"]["hitHigh"], "u1").astype(np.int64)
+    length = decoded(data["truth"]["length"], "<u2")
+    n_hits = np.bincount(event.truth.particle_id, minlength=1)[1:]
+    assert sorted(length) == sorted(n_hits[n_hits >= 3])
+    radius = np.linalg.norm(decoded(data["hits"], "<i2").reshape(-1, 3)[index] * data["step"], axis=1)
+    for line in np.split(radius, np.cumsum(length)[:-1]):
+        assert (np.diff(line) > -0.5).all()
+
+
+def test_page_of_a_hundred_thousand_hits_is_small_and_asks_for_nothing(tmp_path: Path) -> None:
+    event, tracks, is_fake = toy_event(9450, 6000, seed=1)
+    assert len(event.hits) > 99_000
+    write_html(event, tracks, tmp_path / "page.html", track_is_fake=is_fake)
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert len(text.encode()) <= 1_500_000
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "{{" not in text
+
+
+def test_page_title_is_text_not_markup(tmp_path: Path) -> None:
+    write_html(*NOTHING, tmp_path / "page.html", title="<b>&")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<title>&lt;b&gt;&amp;</title>" in text
+    assert "<b>" not in text
+
+
+def test_page_refuses_a_cut_beyond_its_slider(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="min_pt: got 80"):
+        write_html(*NOTHING, tmp_path / "page.html", min_pt=80.0)
+
+
+def test_png_shows_tracks_and_fakes(tmp_path: Path) -> None:
+    event, tracks, is_fake = toy_event(800, 100, seed=1)
+    # Fakes are red, and nothing else is.
+    draw_png(event, tracks, tmp_path / "with.png", track_is_fake=is_fake, min_pt=0.0, show_truth=True)
+    draw_png(event, tracks, tmp_path / "without.png", track_is_fake=None, min_pt=0.0)
+
+    def red(name: str) -> int:
+        rgb = imread(tmp_path / name)[:, :, :3]
+        assert rgb.shape[:2] == (928, 2240)
+        return int(((rgb[:, :, 0] > 0.8) & (rgb[:, :, 1] < 0.35) & (rgb[:, :, 2] < 0.45)).sum())
+
+    assert red("without.png") == 0
+    assert red("with.png") > 300
+
+
+def test_png_cut_removes_tracks(tmp_path: Path) -> None:
+    event, tracks, _ = toy_event(300, seed=1)
+    ink = []
+    for cut in (0.0, 1e6):
+        draw_png(event, tracks, tmp_path / "event.png", min_pt=cut, dpi=60)
+        ink.append(float((1 - imread(tmp_path / "event.png")[:, :, :3]).sum()))
+    assert ink[0] > 1.2 * ink[1]
+
+
+def test_nothing_to_draw_still_makes_every_file(tmp_path: Path) -> None:
+    draw_png(*NOTHING, tmp_path / "event.png", dpi=40)
+    write_html(*NOTHING, tmp_path / "event.html")
+    write_phoenix([NOTHING[0]], [NOTHING[1]], tmp_path / "event.json")
+    assert imread(tmp_path / "event.png").ndim == 3
+    assert payload(tmp_path / "event.html")["hits"] == ""
+    assert json.loads((tmp_path / "event.json").read_text())["event 5"]["Hits"] == {"Hits": []}
+
+
+def test_phoenix_holds_points_in_mm_and_pt_in_mev(tmp_path: Path) -> None:
+    event, tracks, is_fake = toy_event(60, 20, seed=6)
+    write_phoenix([event], [tracks], tmp_path / "event.json", track_is_fake=[is_fake])
+    document = json.loads((tmp_path / "event.json").read_text())[f"event {event.event_id}"]
+    assert document["event number"] == event.event_id
+    points = np.array([hit["pos"] for hit in document["Hits"]["Hits"]])
+    np.testing.assert_allclose(points, cartesian(event.hits), atol=0.006)
+    assert {hit["type"] for hit in document["Hits"]["Hits"]} == {"Point"}
+    good = np.flatnonzero(~is_fake)
+    found = document["Tracks"]["Found"]
+    assert len(found) == len(good) > 5
+    assert len(document["Tracks"]["Fake"]) == is_fake.sum()
+    np.testing.assert_allclose(
+        [track["pT"] for track in found], 1000 * estimate_pt(event.hits, tracks.track_id)[good], atol=0.06
+    )
+    assert [len(track["pos"]) for track in found] == np.bincount(tracks.track_id[tracks.track_id >= 0])[good].tolist()
+    assert re.fullmatch("0x[0-9a-f]{6}", found[0]["color"])
+
+
+def test_phoenix_wants_tracks_for_each_event(tmp_path: Path) -> None:
+    with pytest.raises(ShapeError, match="got 0 tracks"):
+        write_phoenix([NOTHING[0]], [], tmp_path / "event.json")

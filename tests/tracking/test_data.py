@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from beampipe.errors import UnknownNameError
+from beampipe.tracking.data import SHIPPED, shipped_events, shipped_path
+from beampipe.tracking.data.shipping import slim
+from beampipe.tracking.events import NOISE
+from tests.tracking.formats.events import random_event
+
+
+@pytest.mark.parametrize(
+    ("mu", "n_events", "n_hits"), [(0, 20, (0, 20_000)), (60, 2, (20e3, 80e3)), (200, 1, (80e3, 200e3))]
+)
+def test_shipped_events_are_degraded_and_complete(mu: int, n_events: int, n_hits: tuple[float, float]) -> None:
+    events = list(shipped_events(mu))
+    assert len(events) == n_events
+    for event in events:
+        assert n_hits[0] <= len(event.hits) <= n_hits[1]
+        assert event.hits.geometry_id is not None
+        assert event.hits.local is not None
+        assert event.hits.variance is not None
+        assert event.truth is not None
+        assert np.isin(event.truth.particle_id, [NOISE, *event.truth.particles.particle_id]).all()
+    noise = np.concatenate([event.truth.particle_id == NOISE for event in events if event.truth is not None])
+    assert 0.03 < noise.mean() < 0.06  # 5 % of the hits that are left
+
+
+def test_they_fit_into_the_package() -> None:
+    assert sum(shipped_path(mu).stat().st_size for mu in SHIPPED) < 4e6
+
+
+def test_an_unknown_sample_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="expected one of 0, 200, 60"):
+        shipped_events(140)
+
+
+def test_slimming_keeps_a_micrometre() -> None:
+    event = random_event(1)
+    slimmed = slim(event)
+    radius = np.abs(event.hits.position[:, 0])
+    moved = np.abs(slimmed.hits.position - event.hits.position)
+    assert moved.max() > 0  # it did round
+    assert moved[:, [0, 2]].max() <= 0.0005
+    assert (moved[:, 1] * radius).max() <= 0.001
+    assert event.truth is not None
+    assert slimmed.truth is not None
+    np.testing.assert_array_equal(slimmed.truth.particle_id, event.truth.particle_id)
+
+
+def test_slimming_drops_only_particles_without_hits() -> None:
+    event = random_event(1, n_hits=4, n_particles=50)
+    truth = slim(event).truth
+    assert event.truth is not None
+    assert truth is not None
+    seen = set(event.truth.particle_id) | set(event.truth.shared_particle)
+    assert set(truth.particles.particle_id) == seen - {NOISE}
+    assert len(truth.particles) < 50
