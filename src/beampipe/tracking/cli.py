@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.tracking.events import Event, Tracks
@@ -27,6 +28,7 @@ Seed = Annotated[int, typer.Option(help="Of every random choice.", min=0)]
 Files = Annotated[list[Path], typer.Argument(help="Parquet files of events, ACTS or TrackML CSV.")]
 
 _PIPELINE = "exatrkx"
+_WIDTH = 140
 
 
 def track(files: list[Path], output: Path, pipeline: str, device: str, scale: str, threads: int) -> None:
@@ -72,7 +74,7 @@ def demo(
 
     with _bar("events") as step:
         result = run_demo(folder, pipeline or [_PIPELINE], mu=mu, threads=threads, progress=step)
-    print_evaluation(result)
+    print_evaluation(result, _console())
     typer.echo(f"pictures and figures: {folder}/event.png, {folder}/event.html, {folder}/evaluation.json")
 
 
@@ -151,7 +153,7 @@ def evaluate(
             threads=threads,
             progress=step,
         )
-    print_evaluation(result)
+    print_evaluation(result, _console())
     if output is not None:
         write_evaluation(output, result)
 
@@ -195,10 +197,15 @@ def _degraded(files: list[Path], name: str, seed: int) -> Iterator[Event]:
     return clean if name == "none" else (degrade(event, levels[name], seed, run_seed=seed) for event in clean)
 
 
+def _console() -> Console:
+    """Where tables go: as wide as the terminal, and wide enough for them in a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDTH)
+
+
 @contextmanager
 def _bar(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
     """A progress bar on a terminal, nothing in a log; gives the function that moves it by one."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)

@@ -51,7 +51,7 @@ class Windows:
     pairs: Int32[ndarray, "n_pairs 2"]
     pair_windows: Float32[ndarray, "n_pairs 3"]
     out_begin: Int32[ndarray, " n_layers_and_1"]
-    triplet_windows: Float32[ndarray, "n_pairs {MAX_OUT} 4"]
+    triplet_windows: Float32[ndarray, "n_pairs max_out 4"]
 
     def __post_init__(self) -> None:
         n_layers, n_pairs = len(self.layers), len(self.pairs)
@@ -65,7 +65,7 @@ class Windows:
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ConfigError(f"windows: got {name} of shape {getattr(self, name).shape}, expected {shape}")
-        if n_pairs and not (0 <= self.pairs.min() and self.pairs.max() < n_layers):
+        if n_pairs and not (self.pairs.min() >= 0 and self.pairs.max() < n_layers):
             raise ConfigError(f"windows: got a layer number beyond the {n_layers} layers in pairs")
 
 

@@ -188,7 +188,7 @@ def test_fit_recovers_the_muons_with_honest_errors(events: list[Event]) -> None:
         muon = fit.candidate - 1
         assert len(fit) >= MUONS - 1
         assert 0.7 < np.median(fit.chi2 / fit.ndf) < 1.3
-        assert list(fit.seconds) == ["spacepoints", "parameters", "fit"]
+        assert list(fit.seconds) == ["spacepoints", "parameters", "fit", "extrapolation"]
         momentum = np.linalg.norm(particles.momentum[muon], axis=1)
         azimuth = np.arctan2(particles.momentum[muon, 1], particles.momentum[muon, 0])
         sigma = np.sqrt(np.diagonal(fit.covariance, axis1=1, axis2=2))

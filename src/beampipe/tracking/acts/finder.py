@@ -33,7 +33,7 @@ class ActsTracks:
         min_hits: fewest hits of a track, for the labels.
     """
 
-    candidates: tuple[Int64[ndarray, " n_hits_of_track"], ...]
+    candidates: tuple[Int64[ndarray, " _"], ...]
     fitted: FittedTracks
     seconds: dict[str, float]
     cpu_seconds: dict[str, float]
@@ -116,7 +116,7 @@ class _Collected(dict[int, ActsTracks]):
 
 
 def _collector(
-    collected: _Collected, rows: Sequence[Int64[ndarray, " n_hits"]], clock: Clock, min_hits: int, failures: Failures
+    collected: _Collected, rows: Sequence[Int64[ndarray, " _"]], clock: Clock, min_hits: int, failures: Failures
 ) -> Any:
     acts, examples = pyacts()
 
@@ -150,7 +150,7 @@ def _collector(
 
 def label_hits(
     n_hits: int,
-    hit_lists: Sequence[Int64[ndarray, " n_hits_of_track"]],
+    hit_lists: Sequence[Int64[ndarray, " _"]],
     chi2_per_ndf: ndarray,
     min_hits: int,
 ) -> Int64[ndarray, " n_hits"]:
@@ -170,7 +170,7 @@ def label_hits(
         (n_hits,) labels 0 .. n - 1 numbered by first hit, `NO_TRACK` elsewhere.
     """
     labels = np.full(n_hits, NO_TRACK, np.int64)
-    order = np.lexsort((chi2_per_ndf, [-len(rows) for rows in hit_lists])) if len(hit_lists) else ()
+    order = np.lexsort((chi2_per_ndf, np.array([-len(rows) for rows in hit_lists]))) if len(hit_lists) else ()
     for track in order:
         free = hit_lists[track][labels[hit_lists[track]] == NO_TRACK]
         if len(free) >= min_hits:

@@ -17,6 +17,9 @@ from beampipe.tracking.events import Event, Particles, Truth
 
 __all__ = ["ActsMatching", "acts_truth_matching"]
 
+MORE_THAN_HALF = 0.5 + 1e-6
+"""ACTS asks for at least its ratio; at 0.5 a track with half of its hits from each of two particles would match."""
+
 
 @dataclass(frozen=True)
 class ActsMatching:
@@ -24,7 +27,7 @@ class ActsMatching:
 
     Attributes:
         tracks: tracks given.
-        matched: tracks that match a particle.
+        matched: tracks that ACTS counts as matched; narrower than tracks less fakes, as it looks at `asked`.
         fakes: tracks that match none.
         duplicates: further tracks of a particle that has a better one.
         particles: particles asked for.
@@ -41,8 +44,8 @@ class ActsMatching:
 
 def acts_truth_matching(
     events: Sequence[Event],
-    hit_lists: Sequence[Sequence[Int64[ndarray, " n_hits_of_track"]]],
-    asked: Sequence[Bool[ndarray, " n_particles"]],
+    hit_lists: Sequence[Sequence[Int64[ndarray, " _"]]],
+    asked: Sequence[Bool[ndarray, " _"]],
     double: bool = True,
     field_z: float = 2.0,
 ) -> ActsMatching:
@@ -103,8 +106,8 @@ def acts_truth_matching(
 
 def _feed_truth(
     truths: Sequence[Truth],
-    asked: Sequence[Bool[ndarray, " n_particles"]],
-    rows: Sequence[Int64[ndarray, " n_hits"]],
+    asked: Sequence[Bool[ndarray, " _"]],
+    rows: Sequence[Int64[ndarray, " _"]],
     failures: Failures,
 ) -> Any:
     """Particles, those asked for, and who made which measurement, on the whiteboard."""
@@ -186,7 +189,7 @@ def _match(double: bool) -> list[Any]:
             inputMeasurementParticlesMap="measurement_particles_map",
             outputTrackParticleMatching="track_particle_matching",
             outputParticleTrackMatching="particle_track_matching",
-            matchingRatio=0.5,
+            matchingRatio=MORE_THAN_HALF,
             doubleMatching=double,
         ),
     ]

@@ -64,7 +64,7 @@ def python_algorithm(
     acts, examples = pyacts()
     done, abort = examples.ProcessCode.SUCCESS, examples.ProcessCode.ABORT
 
-    class Algorithm(examples.IAlgorithm):  # type: ignore[misc, name-defined]
+    class Algorithm(examples.IAlgorithm):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__(name, acts.logging.ERROR)
             self.run = setup(self)
@@ -100,7 +100,7 @@ def writer(algorithm: Any, kind: Any, key: str) -> Callable[[Any, Any], None]:
     return write
 
 
-def feed(hits: Sequence[Hits], failures: Failures | None = None) -> tuple[list[Any], list[Int64[ndarray, " n_hits"]]]:
+def feed(hits: Sequence[Hits], failures: Failures | None = None) -> tuple[list[Any], list[Int64[ndarray, " _"]]]:
     """Algorithms that put hits on the whiteboard as measurements.
 
     Args:
@@ -157,8 +157,8 @@ def _array(value: ndarray | None) -> ndarray:
 
 
 def proto_tracks(
-    lists: Sequence[Sequence[Int64[ndarray, " n_hits_of_track"]]],
-    rows: Sequence[Int64[ndarray, " n_hits"]],
+    lists: Sequence[Sequence[Int64[ndarray, " _"]]],
+    rows: Sequence[Int64[ndarray, " _"]],
     key: str,
     failures: Failures | None = None,
 ) -> Any:
@@ -190,7 +190,7 @@ def proto_tracks(
     return python_algorithm("FeedProtoTracks", setup, failures)
 
 
-def read_hit_lists(tracks: Any, rows: Int64[ndarray, " n_hits"]) -> tuple[Int64[ndarray, " n_hits_of_track"], ...]:
+def read_hit_lists(tracks: Any, rows: Int64[ndarray, " n_hits"]) -> tuple[Int64[ndarray, " _"], ...]:
     """The hits of each track, inside out: measurements only, no outliers, no holes.
 
     Args:

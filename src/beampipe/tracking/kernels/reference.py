@@ -108,10 +108,8 @@ def gnn_logits(
     return apply(weights.classifier, np.concatenate([x[inner], x[outer], e], axis=1))[:, 0]
 
 
-def connected_components(
-    n: int, edge_index: Int64[ndarray, "2 n_edges"], min_hits: int = 2
-) -> Int64[ndarray, " n"]:
-    """Component of each hit, numbered by first hit in input order; -1 where it has fewer than `min_hits` (>= 2) hits."""
+def connected_components(n: int, edge_index: Int64[ndarray, "2 n_edges"], min_hits: int = 2) -> Int64[ndarray, " n"]:
+    """Component of each hit, numbered by first hit; -1 where it has fewer than `min_hits` (>= 2) hits."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components as components
 

@@ -135,6 +135,7 @@ def walk(
     triplets: Int64[ndarray, "2 n_triplets"],
     chi2: Float32[ndarray, " n_triplets"],
     weight: Float32[ndarray, " n_edges"],
+    layer: Int16[ndarray, " n_hits"],
     penalty: float,
     min_hits: int,
 ) -> Int64[ndarray, " n_hits"]:
@@ -150,6 +151,7 @@ def walk(
     continued = np.isin(np.arange(len(own)), previous)
     ends = np.flatnonzero(~continued & (previous >= 0))
     track_id, n_tracks = np.full(n_hits, -1), 0
+    paths: list[list[int]] = []
     for end in ends[np.lexsort((ends, -score[ends]))]:
         chain = [int(end)]
         while previous[chain[-1]] >= 0:
@@ -163,4 +165,36 @@ def walk(
         if last - first >= min_hits:
             track_id[hits[first:last]] = n_tracks
             n_tracks += 1
+            paths.append(hits[first:last][::-1])
+    _add_twins(track_id, paths, edge_index, triplets, chi2, layer)
     return track_id
+
+
+def _add_twins(
+    track_id: Int64[ndarray, " n_hits"],
+    paths: list[list[int]],
+    edge_index: Int64[ndarray, "2 n_edges"],
+    triplets: Int64[ndarray, "2 n_triplets"],
+    chi2: Float32[ndarray, " n_triplets"],
+    layer: Int16[ndarray, " n_hits"],
+) -> None:
+    """Give each hit of a path the free hit of its layer that fits best in its place: modules overlap."""
+    replaces: dict[tuple[int, int, int], float] = {}  # three hits of a possible path: chi2
+    for (e, f), x in zip(triplets.T.tolist(), chi2.tolist(), strict=True):
+        replaces[int(edge_index[0, e]), int(edge_index[1, e]), int(edge_index[1, f])] = x
+    twins = []
+    for path in paths:
+        for (a, b, c), x in replaces.items():
+            for k in range(len(path) - 2):
+                if (a, c) == (path[k], path[k + 2]):
+                    twins.append((x, b, path[k + 1]))
+            if (b, c) == (path[1], path[2]):
+                twins.append((x, a, path[0]))
+            if (a, b) == (path[-3], path[-2]):
+                twins.append((x, c, path[-1]))
+    paired = set()
+    free = track_id < 0
+    for _, hit, spot in sorted(t for t in twins if free[t[1]] and layer[t[1]] == layer[t[2]]):
+        if track_id[hit] < 0 and spot not in paired:
+            track_id[hit] = track_id[spot]
+            paired.add(spot)

@@ -29,7 +29,9 @@ class Layer:
 
     def __post_init__(self) -> None:
         if self.weight.dtype != np.float32 or self.bias.dtype != np.float32:
-            raise DtypeError(f"layer: got dtypes {self.weight.dtype}, {self.bias.dtype}, expected float32; convert first")
+            raise DtypeError(
+                f"layer: got dtypes {self.weight.dtype}, {self.bias.dtype}, expected float32; convert first"
+            )
         if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[:1]:
             raise ShapeError(
                 f"layer: got weight {self.weight.shape} and bias {self.bias.shape}, expected (out, in) and (out,)"

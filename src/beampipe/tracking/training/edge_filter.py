@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -45,7 +45,7 @@ class FilterConfig:
     soft_weight: float = 0.1
     same_weight: float = 0.05
     efficiency: float = 0.998
-    degrading: Degrading = Degrading()
+    degrading: Degrading = field(default_factory=Degrading)
     seed: int = 2
 
 

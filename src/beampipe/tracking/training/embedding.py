@@ -8,7 +8,7 @@ anyway.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class EmbeddingConfig:
     hidden: int = 64
     steps: int = 24000
     rate: float = 2e-3
-    windows: Windows = Windows()
+    windows: Windows = field(default_factory=Windows)
     pt_min: float = 0.85
     sector: float = 0.35
     border: float = 0.14
@@ -62,7 +62,7 @@ class EmbeddingConfig:
     max_pairs: int = 80_000
     other_queries: float = 0.4
     far_hits: int = 2000
-    degrading: Degrading = Degrading()
+    degrading: Degrading = field(default_factory=Degrading)
     visits: int = 8
     seed: int = 1
 
@@ -163,11 +163,12 @@ def _loss(
     share = np.where(event.prompt[rows][true[0]], np.float32(1), np.float32(config.displaced_weight))
     pull = (torch.from_numpy(share) * pull).sum() / max(float(share.sum()), 1.0)
     push = weight * torch.relu(config.margin - negative).square().sum() / len(query)
-    return config.positive_weight * pull + push
+    total: Tensor = config.positive_weight * pull + push
+    return total
 
 
 def _near(
-    source: Float32[Tensor, "n 8"],
+    source: Float32[Tensor, "n_source 8"],
     target: Float32[Tensor, "n 8"],
     query: Int64[ndarray, " n_queries"],
     along: Float32[ndarray, " n"],
@@ -210,7 +211,7 @@ def neighbourhood(
 ) -> dict[str, float]:
     """Radius and neighbours per hit, before and after the windows, at given efficiencies of true edges.
 
-    Efficiency is over the prompt true edges inside the windows; neighbours are outward and counted for a sample of all hits.
+    Efficiency is over the prompt true edges inside the windows; neighbours are outward ones of a sample of all hits.
     """
     assert isinstance(network, Embedding)
     distances, counts = [], []
@@ -226,7 +227,7 @@ def neighbourhood(
     before, after = np.zeros(len(radii)), np.zeros(len(radii))
     asked = 0
     for event, source, target, query in counts:
-        pairs = _near(source, target, query, event.position[:, 1], float(radii[-1]), 4.0)
+        pairs = _near(source, target, query, event.position[:, 1], float(radii[-1]), 2 * np.pi)
         r2 = event.position[:, 0] ** 2 + event.position[:, 2] ** 2
         pairs = pairs[:, r2[pairs[0]] < r2[pairs[1]]]
         distance = _distance(source, target, pairs).numpy()
@@ -234,7 +235,7 @@ def neighbourhood(
         before += [(distance < radius).sum() for radius in radii]
         after += [(alive < radius).sum() for radius in radii]
         asked += len(query)
-    out = {}
+    out: dict[str, float] = {}
     for k, efficiency in enumerate(efficiencies):
         name = f"{100 * efficiency:g}"
         out |= {f"radius_{name}": radii[k], f"all_{name}": before[k] / asked, f"kept_{name}": after[k] / asked}

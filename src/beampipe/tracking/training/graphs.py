@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,18 @@ from beampipe.tracking.training.networks import EMBEDDING_SIZE, Embedding, Filte
 from beampipe.tracking.training.samples import Labelled, Windows
 from beampipe.tracking.windows import Windows as TripletWindows
 
-__all__ = ["Building", "Graph", "PairMaker", "build", "filter_features", "filter_scores", "labels", "nearby", "pair_maker"]
+__all__ = [
+    "Building",
+    "Graph",
+    "PairMaker",
+    "build",
+    "filter_features",
+    "filter_scores",
+    "labels",
+    "nearby",
+    "pair_maker",
+    "side_by_side",
+]
 
 PairMaker = Callable[[Float32[ndarray, "n 3"], Int64[ndarray, "2 n_edges"]], Float32[ndarray, "n_edges 6"]]
 """Pair features of the edges of an event; columns n_in and n_out (2, 3) are 0 where an edge has no partner."""
@@ -136,8 +147,9 @@ def labels(
 ) -> tuple[Float32[ndarray, " n_edges"], Float32[ndarray, " n_edges"], Bool[ndarray, " n_edges"]]:
     """Target and loss weight of each edge, and which edges are true and wanted.
 
-    Wrong edges weigh 1, prompt true edges above `pt_min` 1, displaced ones half, softer ones `soft_weight`; edges between hits of one particle
-    that are no true edges (they skip a layer that has a hit, or join twins) are wrong with `same_weight`.
+    Wrong edges weigh 1, prompt true edges above `pt_min` 1, displaced ones half, softer ones `soft_weight`; edges
+    between hits of one particle that are no true edges (they skip a layer that has a hit, or join twins) are wrong
+    with `same_weight`.
     """
     n = len(event)
     true = np.isin(edge_index[0] * n + edge_index[1], event.edge_index[0] * n + event.edge_index[1])
@@ -179,4 +191,20 @@ def build(
         target,
         weight,
         float(wanted.sum()) / max(n_true, 1),
+    )
+
+
+def side_by_side(graphs: Sequence[Graph]) -> Graph:
+    """Several graphs as one of which no edge joins two."""
+    if len(graphs) == 1:
+        return graphs[0]
+    first = np.cumsum([0, *(len(graph.position) for graph in graphs)])
+    return Graph(
+        np.concatenate([graph.position for graph in graphs]),
+        np.concatenate([graph.nodes for graph in graphs]),
+        np.concatenate([graph.edge_index + k for graph, k in zip(graphs, first, strict=False)], axis=1),
+        np.concatenate([graph.edges for graph in graphs]),
+        np.concatenate([graph.target for graph in graphs]),
+        np.concatenate([graph.weight for graph in graphs]),
+        float(np.mean([graph.found for graph in graphs])),
     )

@@ -6,6 +6,8 @@ All are Linear -> SiLU -> ... -> Linear in float32. A module list stores the lin
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from typing import cast
 
 import torch
@@ -28,7 +30,7 @@ class Perceptron(nn.ModuleList):
     """
 
     def __init__(self, *sizes: int) -> None:
-        super().__init__(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        super().__init__(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
 
     def forward(self, x: Float32[Tensor, "n in"]) -> Float32[Tensor, "n out"]:
         """Apply the layers in order."""
@@ -110,8 +112,8 @@ class InteractionNetwork(nn.Module):
 class _Incidence:
     """One end of every edge: read hits at that end, or sum edges over it, by sparse products instead of scatters."""
 
-    def __init__(self, index: Tensor, matrix: Tensor, transposed: Tensor) -> None:
-        self.index, self.matrix, self.transposed = index, matrix, transposed
+    def __init__(self, index: Tensor, matrix: Tensor) -> None:
+        self.index, self.matrix = index, matrix
 
     @classmethod
     def make(cls, index: Int64[Tensor, " n_edges"], n_hits: int) -> _Incidence:
@@ -119,19 +121,19 @@ class _Incidence:
         order = torch.argsort(index, stable=True)
         starts = torch.zeros(n_hits + 1, dtype=torch.int64)
         starts[1:] = torch.cumsum(torch.bincount(index, minlength=n_hits), 0)
-        ones = torch.ones(n_edges)
-        matrix = torch.sparse_csr_tensor(starts, order, ones, (n_hits, n_edges), check_invariants=False)
-        rows = torch.arange(n_edges + 1)
-        transposed = torch.sparse_csr_tensor(rows, index, ones, (n_edges, n_hits), check_invariants=False)
-        return cls(index, matrix, transposed)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+            size = (n_hits, n_edges)
+            matrix = torch.sparse_csr_tensor(starts, order, torch.ones(n_edges), size, check_invariants=False)
+        return cls(index, matrix)
 
     def total(self, e: Tensor) -> Tensor:
         """Sum of edge vectors over each hit."""
-        return cast(Tensor, _Total.apply(e, self))
+        return cast(Tensor, _Total.apply(e, self))  # type: ignore[no-untyped-call]
 
     def read(self, x: Tensor) -> Tensor:
         """Hit vector at this end of each edge."""
-        return cast(Tensor, _Read.apply(x, self))
+        return cast(Tensor, _Read.apply(x, self))  # type: ignore[no-untyped-call]
 
 
 class _Total(torch.autograd.Function):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "degraded",
     "label",
     "outward",
+    "overlaid",
     "rotated",
     "samples",
     "visit",
@@ -108,6 +109,13 @@ class Labelled:
 def samples(events: Iterable[Event], selection: Selection = HEADLINE) -> list[Sample]:
     """The clean events as arrays; an event without truth or modules cannot teach and is refused by an assertion."""
     return [_sample(event, selection) for event in events]
+
+
+def overlaid(events: Sequence[Sample], size: int) -> list[Sample]:
+    """Each `size` consecutive events laid over each other as one event."""
+    if size == 1:
+        return list(events)
+    return [_overlay(events[k : k + size]) for k in range(0, len(events), size)]
 
 
 def visit(sample: Sample, rng: np.random.Generator, degrading: Degrading, pt_min: float) -> Labelled:
@@ -252,6 +260,24 @@ def _sample(event: Event, selection: Selection) -> Sample:
         np.where(known, who.pt[row], _NO_PT),
         prompt[row] & known,
         wanted[row] & known,
+    )
+
+
+def _overlay(events: Sequence[Sample]) -> Sample:
+    position = np.concatenate([event.position for event in events])
+    order = np.argsort(position[:, 1], kind="stable")
+    n_particles = np.cumsum([0, *(int(event.particle.max(initial=-1)) + 1 for event in events)])
+    particle = [
+        np.where(event.particle >= 0, event.particle + first, -1)
+        for event, first in zip(events, n_particles, strict=False)
+    ]
+    return Sample(
+        position[order],
+        np.concatenate([event.geometry_id for event in events])[order],
+        np.concatenate(particle)[order],
+        np.concatenate([event.pt for event in events])[order],
+        np.concatenate([event.prompt for event in events])[order],
+        np.concatenate([event.wanted for event in events])[order],
     )
 
 

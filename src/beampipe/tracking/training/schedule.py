@@ -32,8 +32,8 @@ class Optimiser:
         self.network, self.steps, self.rate, self.memory = network, steps, rate, memory
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.step_number = 0
-        self._parameters = list(network.parameters())
-        self._averages = list(self.average.parameters())
+        self._parameters: list[Tensor] = list(network.parameters())
+        self._averages: list[Tensor] = list(self.average.parameters())
         self._adam = torch.optim.AdamW(self._parameters, lr=rate, weight_decay=decay, betas=(0.9, 0.98))
 
     def step(self, loss: Tensor) -> float:

@@ -22,7 +22,7 @@ __all__ = ["tensors", "write_weights"]
 
 def tensors(
     embedding: Embedding | None, network: Filter | None, gnn: InteractionNetwork | None
-) -> dict[str, Float32[ndarray, "..."]]:
+) -> dict[str, Float32[ndarray, ...]]:
     """All weights by their name in the file."""
     named = {}
     for prefix, module in (("embedding", embedding), ("filter", network), ("gnn", gnn)):

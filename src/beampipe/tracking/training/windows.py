@@ -143,7 +143,6 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
     order = np.lexsort((rho[row], first[group], particle))
     row, particle, group = row[order], particle[order], group[order]
     new_step = np.r_[True, (particle[1:] != particle[:-1]) | (group[1:] != group[:-1])] if len(row) else row > 0
-    step = np.cumsum(new_step) - 1
     begin = np.flatnonzero(new_step)
     size = np.diff(np.r_[begin, len(row)])
     owner = particle[begin]

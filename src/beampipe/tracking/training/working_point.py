@@ -84,6 +84,10 @@ def score_tracks(
     found[particle[majority]] = True
     found_double[particle[double]] = True
     n_tracks = int((length >= min_hits).sum())
-    return int(wanted.sum()), int((wanted & found).sum()), int((wanted & found_double).sum()), n_tracks, int(
-        majority.sum()
+    return (
+        int(wanted.sum()),
+        int((wanted & found).sum()),
+        int((wanted & found_double).sum()),
+        n_tracks,
+        int(majority.sum()),
     )

@@ -139,16 +139,18 @@ auto pair_features(EdgeIndex triplets, Floats chi2, std::int64_t n_edges) {
     return numpy(std::move(features), {static_cast<std::size_t>(n_edges), 6});
 }
 
-auto walk(std::int64_t n_hits, EdgeIndex edge_index, EdgeIndex triplets, Floats chi2, Floats weight, float penalty, int min_hits) {
+auto walk(std::int64_t n_hits, EdgeIndex edge_index, EdgeIndex triplets, Floats chi2, Floats weight,
+          In<std::int16_t, -1> layer, float penalty, int min_hits) {
     const std::int64_t n_edges = edge_index.shape(1), n = triplets.shape(1);
     require(static_cast<std::int64_t>(chi2.shape(0)) == n, "chi2: one per triplet");
     require(static_cast<std::int64_t>(weight.shape(0)) == n_edges, "weight: one per edge");
+    require(static_cast<std::int64_t>(layer.shape(0)) == n_hits, "layer: one per hit");
     Array<std::int64_t> label;
     {
         nb::gil_scoped_release free;
         const std::int64_t* inner = edge_index.data();
         label = kernels().walk(n_hits, inner, inner + n_edges, n_edges, triplets.data(), triplets.data() + n, chi2.data(),
-                               n, weight.data(), penalty, min_hits);
+                               n, weight.data(), layer.data(), penalty, min_hits);
     }
     return numpy(std::move(label));
 }
@@ -176,6 +178,6 @@ NB_MODULE(_native, m) {
     m.def("module_map_edges", &module_map_edges, "position"_a, "windows"_a, "threads"_a);
     m.def("triplets", &triplets, "position"_a, "edge_index"_a, "windows"_a, "threads"_a);
     m.def("pair_features", &pair_features, "triplets"_a, "chi2"_a, "n_edges"_a);
-    m.def("walk", &walk, "n_hits"_a, "edge_index"_a, "triplets"_a, "chi2"_a, "weight"_a, "penalty"_a, "min_hits"_a);
+    m.def("walk", &walk, "n_hits"_a, "edge_index"_a, "triplets"_a, "chi2"_a, "weight"_a, "layer"_a, "penalty"_a, "min_hits"_a);
     bind_networks(m);
 }

@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 #include <stdexcept>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -22,11 +23,14 @@ using EdgeIndex = In<std::int64_t, 2, -1>;
 
 /// The array as numpy, which now owns the memory.
 template <typename T>
-nb::ndarray<nb::numpy, T> numpy(Array<T>&& array, std::vector<std::size_t> shape = {}) {
+nb::object numpy(Array<T>&& array, std::vector<std::size_t> shape = {}) {
     if (shape.empty()) shape = {array.size()};
     T* data = array.release();
     nb::capsule owner(data, [](void* p) noexcept { std::free(p); });
-    return {data, shape.size(), shape.data(), owner};
+    nb::object result = nb::cast(nb::ndarray<nb::numpy, T>(data, shape.size(), shape.data(), owner));
+    // It arrives as numpy's longlong, as wide as int64 but another type to whoever compares types.
+    if constexpr (std::is_same_v<T, std::int64_t>) result = result.attr("view")("int64");
+    return result;
 }
 
 inline void require(bool holds, const char* message) {

@@ -19,7 +19,7 @@
     K(walk, Array<std::int64_t>,                                                                                \
       (std::int64_t n, const std::int64_t* inner, const std::int64_t* outer, std::int64_t n_edges,              \
        const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2, std::int64_t n_triplets,   \
-       const float* weight, float penalty, int min_hits))
+       const float* weight, const std::int16_t* layer, float penalty, int min_hits))
 
 #define BEAMPIPE_NETWORK_KERNELS(K)                                                                             \
     K(embed, Array<float>,                                                                                      \

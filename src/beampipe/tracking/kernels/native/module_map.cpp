@@ -134,13 +134,16 @@ struct Query {
 };
 
 // Test the hits [first, last) of one row and append those inside the windows.
-void scan(const Grid& grid, const Query& q, std::int32_t first, std::int32_t last, Side& side) {
+void scan(const Grid& grid, const Query& query, std::int32_t first, std::int32_t last, Side& side) {
   side.reserve(last - first);
+  const Query q = query;  // in registers
+  const float sign = q.outward ? 1.0f : -1.0f;
+  // r, z of the inner hit: the middle one or the other
+  const float own = q.outward ? 1.0f : 0.0f, foreign = 1.0f - own;
   for (std::int32_t j = first; j < last; j += kWidth) {
     float kappa[kWidth], cot[kWidth], weight[kWidth];
     std::int32_t inside[kWidth];
     const int lanes = std::min<std::int32_t>(kWidth, last - j);
-    const float sign = q.outward ? 1.0f : -1.0f;
     const float* other_r = grid.r.data() + j;
     const float* other_phi = grid.phi.data() + j;
     const float* other_z = grid.z.data() + j;
@@ -157,8 +160,8 @@ void scan(const Grid& grid, const Query& q, std::int32_t first, std::int32_t las
       const float w = 1.0f / d2;
       const float k = 2 * sine * std::sqrt(w);
       const float k2 = k * k * (1.0f / 24);
-      const float r_in = q.outward ? q.r : other_r[i];
-      const float z_in = q.outward ? q.z : other_z[i];
+      const float r_in = own * q.r + foreign * other_r[i];
+      const float z_in = own * q.z + foreign * other_z[i];
       // arc length from the beam line to first order in (kappa r)^2
       const float ds = dr * (1 + k2 * (q.r * q.r + q.r * other_r[i] + other_r[i] * other_r[i]));
       const float c = dz / ds;
@@ -166,7 +169,9 @@ void scan(const Grid& grid, const Query& q, std::int32_t first, std::int32_t las
       kappa[i] = k;
       cot[i] = c;
       weight[i] = w;
-      inside[i] = (i < lanes) & (dr > kMinDr) & (std::fabs(dphi) < kMaxDphi) & (std::fabs(k) < q.kappa_max) & (z0 > q.z0_min) & (z0 < q.z0_max);
+      const bool good = (i < lanes) & (dr > kMinDr) & (std::fabs(dphi) < kMaxDphi) & (std::fabs(k) < q.kappa_max) &
+                        (z0 > q.z0_min) & (z0 < q.z0_max);
+      inside[i] = good ? 1 : 0;
     }
 #ifdef __AVX512F__
     const __mmask16 mask = _mm512_test_epi32_mask(_mm512_loadu_si512(inside), _mm512_loadu_si512(inside));

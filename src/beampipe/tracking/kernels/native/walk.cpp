@@ -1,4 +1,4 @@
-// Best paths through the graph of edges: longest, smoothest, each hit on one path at most.
+// Best paths through the graph of edges: longest, smoothest, each hit on one path at most; then the overlap hits.
 #include "kernels.hpp"
 
 #include <algorithm>
@@ -8,9 +8,45 @@
 
 namespace beampipe {
 
+namespace {
+
+// A second hit of a layer, where modules overlap: it fits between the neighbours of `spot`, a hit of a path.
+struct Twin {
+  float chi2;
+  std::int64_t hit, spot;
+};
+
+// Give each hit of a path the free hit of its layer that fits best in its place, if there is one.
+void add_twins(std::int64_t n_triplets, const std::int64_t* inner, const std::int64_t* outer, const std::int64_t* in_edge,
+               const std::int64_t* out_edge, const float* chi2, const std::int16_t* layer,
+               const std::vector<std::int64_t>& before, const std::vector<std::int64_t>& after,
+               Array<std::int64_t>& label) {
+  std::vector<Twin> twins;
+  const auto propose = [&](std::int64_t t, std::int64_t hit, std::int64_t spot) {
+    if (spot >= 0 && label[hit] < 0 && layer[hit] == layer[spot]) twins.push_back({chi2[t], hit, spot});
+  };
+  for (std::int64_t t = 0; t < n_triplets; ++t) {
+    const std::int64_t a = inner[in_edge[t]], b = outer[in_edge[t]], c = outer[out_edge[t]];
+    if (label[a] >= 0 && after[a] >= 0 && after[after[a]] == c) propose(t, b, after[a]);
+    if (label[b] >= 0 && after[b] == c && before[b] >= 0 && before[before[b]] < 0) propose(t, a, before[b]);
+    if (label[b] >= 0 && before[b] == a && after[b] >= 0 && after[after[b]] < 0) propose(t, c, after[b]);
+  }
+  std::sort(twins.begin(), twins.end(), [](const Twin& x, const Twin& y) {
+    return x.chi2 != y.chi2 ? x.chi2 < y.chi2 : x.hit != y.hit ? x.hit < y.hit : x.spot < y.spot;
+  });
+  std::vector<char> paired(label.size(), 0);
+  for (const Twin& twin : twins) {
+    if (label[twin.hit] >= 0 || paired[twin.spot]) continue;
+    label[twin.hit] = label[twin.spot];
+    paired[twin.spot] = 1;
+  }
+}
+
+}  // namespace
+
 Array<std::int64_t> walk(std::int64_t n, const std::int64_t* inner, const std::int64_t* outer, std::int64_t n_edges,
                          const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2,
-                         std::int64_t n_triplets, const float* weight, float penalty, int min_hits) {
+                         std::int64_t n_triplets, const float* weight, const std::int16_t* layer, float penalty, int min_hits) {
   // Fixed point: sums along a path do not depend on the order of adding, so equal paths compare equal.
   constexpr double kUnit = 1 << 20;
   std::vector<std::int64_t> score(n_edges);
@@ -32,7 +68,7 @@ Array<std::int64_t> walk(std::int64_t n, const std::int64_t* inner, const std::i
     return score[a] != score[b] ? score[a] > score[b] : a < b;
   });
   Array<std::int64_t> label(n, -1);
-  std::vector<std::int64_t> path;
+  std::vector<std::int64_t> path, before(n, -1), after(n, -1);
   std::int64_t n_tracks = 0;
   for (std::int32_t e : ends) {
     path.clear();
@@ -42,9 +78,14 @@ Array<std::int64_t> walk(std::int64_t n, const std::int64_t* inner, const std::i
       if (previous[e] < 0 && label[inner[e]] < 0) path.push_back(inner[e]);
     }
     if (static_cast<int>(path.size()) < min_hits) continue;
-    for (const std::int64_t hit : path) label[hit] = n_tracks;
+    for (std::size_t i = 0; i < path.size(); ++i) {  // outside in
+      label[path[i]] = n_tracks;
+      if (i > 0) after[path[i]] = path[i - 1];
+      if (i + 1 < path.size()) before[path[i]] = path[i + 1];
+    }
     ++n_tracks;
   }
+  add_twins(n_triplets, inner, outer, in_edge, out_edge, chi2, layer, before, after, label);
   return label;
 }
 

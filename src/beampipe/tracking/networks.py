@@ -1,0 +1,218 @@
+"""The trained networks of the `exatrkx` chain: weights in safetensors, what they need beside them in a JSON card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
+from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
+from beampipe.tracking.features import EDGE_FEATURES, HIT_FEATURES, NODE_FEATURES, PAIR_FEATURES
+from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
+
+__all__ = ["EMBEDDING_SIZE", "Networks", "NetworksConfig", "card_path", "load_networks", "networks_from"]
+
+EMBEDDING_SIZE = 8
+"""Length of the source and of the target vector of a hit."""
+
+_FILTER_INPUTS = len(EDGE_FEATURES) + 2 * len(NODE_FEATURES) + 1  # and the squared embedding distance
+
+
+@dataclass(frozen=True)
+class NetworksConfig:
+    """The cuts that belong to one set of weights.
+
+    Attributes:
+        radius: largest distance of an edge's source and target vector.
+        max_neighbours: most outgoing edges of a hit before the filter.
+        kappa_max: largest |curvature| of an edge [1/mm].
+        z0_max: largest |z| of an edge's line at the beam line [mm].
+        filter_cut: edges with a lower filter score are dropped.
+        score_cut: edges with a lower final score are on no track.
+
+    Raises:
+        ConfigError: a value is impossible.
+    """
+
+    radius: float
+    max_neighbours: int
+    kappa_max: float
+    z0_max: float
+    filter_cut: float
+    score_cut: float
+
+    def __post_init__(self) -> None:
+        for name in ("radius", "max_neighbours", "kappa_max", "z0_max"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name}: got {getattr(self, name)}, expected a number above 0")
+        for name in ("filter_cut", "score_cut"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}: got {getattr(self, name)}, expected a number in [0, 1]")
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """Weights, packed for the kernels when first used, and their cuts. A part that was not trained is None."""
+
+    config: NetworksConfig
+    embedding: Mlp | None = None
+    filter: Mlp | None = None
+    gnn: GnnWeights | None = None
+
+    def __post_init__(self) -> None:
+        if self.embedding is not None:
+            _expect("embedding", self.embedding, len(HIT_FEATURES), 2 * EMBEDDING_SIZE)
+        if self.filter is not None:
+            _expect("filter", self.filter, _FILTER_INPUTS, 1)
+            if len(self.filter.layers) != 2:
+                raise ConfigError(f"filter: got {len(self.filter.layers)} layers, expected 2")
+        if self.gnn is not None:
+            inputs = (len(EDGE_FEATURES), len(EDGE_FEATURES) + len(PAIR_FEATURES))
+            if self.gnn.edge_encoder.widths[0] not in inputs:
+                raise ConfigError(
+                    f"gnn.edge_encoder: got {self.gnn.edge_encoder.widths[0]} inputs,"
+                    f" expected {inputs[0]} or {inputs[1]} (with pair features)"
+                )
+            if self.gnn.hidden % 16:
+                raise ConfigError(f"gnn: got {self.gnn.hidden} hidden units, expected a multiple of 16")
+
+    def packed(self) -> Networks:
+        """The same, after making the arrays that the native kernels read."""
+        _ = self.embedding and self.embedding.packed
+        _ = self.filter and self.filter.packed_by_output
+        _ = self.gnn and self.gnn.packed
+        return self
+
+
+def card_path(path: Path) -> Path:
+    """Where the card of the weights at `path` lies."""
+    return path.with_suffix(".json")
+
+
+def load_networks(path: Path | str) -> Networks:
+    """Read weights and card.
+
+    Args:
+        path: the safetensors file; its card has the same name with the suffix .json.
+
+    Raises:
+        FileError: a file is missing, damaged, or the weights are not those that the card describes.
+        ConfigError: the card's configuration is refused, or does not fit the weights.
+    """
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+    except ImportError:
+        raise MissingExtraError("safetensors", "tracking", "reading network weights") from None
+    path = Path(path)
+    data, text = _read(path), _read(card_path(path))
+    try:
+        card = json.loads(text)
+        config = card["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileError(f"{card_path(path)}: got no card ({error}), expected JSON with an entry 'config'") from None
+    digest = hashlib.sha256(data).hexdigest()
+    if card.get("sha256", digest) != digest:
+        raise FileError(
+            f"{path}: got sha256 {digest[:12]}..., expected {str(card['sha256'])[:12]}... as in its card;"
+            " take weights and card from the same training"
+        )
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise FileError(f"{path}: got a damaged file ({error}), expected safetensors") from None
+    return networks_from(tensors, config).packed()
+
+
+def networks_from(tensors: Mapping[str, ndarray], config: Mapping[str, object]) -> Networks:
+    """Build the networks from tensors named as in the weight file and the card's `config`.
+
+    Raises:
+        UnknownNameError: a tensor is missing.
+        ConfigError: a key of `config` is unknown or missing, or a value is impossible.
+    """
+    parts = {key.split(".")[0] for key in tensors}
+    networks = Networks(
+        _config(config),
+        _mlp(tensors, "embedding") if "embedding" in parts else None,
+        _mlp(tensors, "filter") if "filter" in parts else None,
+        _gnn(tensors) if "gnn" in parts else None,
+    )
+    for key, size in _sizes(networks).items():
+        if config.get(key, size) != size:
+            raise ConfigError(f"{key}: got {config[key]} in the card, expected {size} as in the weights")
+    return networks
+
+
+_SIZES = ("embedding_hidden", "filter_hidden", "gnn_hidden", "gnn_steps", "pair_features")
+"""What a card also states, for its reader; checked against the weights."""
+
+
+def _sizes(networks: Networks) -> dict[str, int | bool | None]:
+    embedding, network, gnn = networks.embedding, networks.filter, networks.gnn
+    values = (
+        None if embedding is None else embedding.widths[1],
+        None if network is None else network.widths[1],
+        None if gnn is None else gnn.hidden,
+        None if gnn is None else len(gnn.edge),
+        None if gnn is None else gnn.n_pair_features > 0,
+    )
+    return dict(zip(_SIZES, values, strict=True))
+
+
+def _gnn(tensors: Mapping[str, ndarray]) -> GnnWeights:
+    steps = len({key.split(".")[2] for key in tensors if key.startswith("gnn.edge.")})
+    return GnnWeights(
+        _mlp(tensors, "gnn.node_encoder"),
+        _mlp(tensors, "gnn.edge_encoder"),
+        tuple(_mlp(tensors, f"gnn.edge.{s}") for s in range(steps)),
+        tuple(_mlp(tensors, f"gnn.node.{s}") for s in range(steps)),
+        _mlp(tensors, "gnn.classifier"),
+    )
+
+
+def _config(config: Mapping[str, object]) -> NetworksConfig:
+    known = [field.name for field in fields(NetworksConfig)]
+    for key in config:
+        if key not in known and key not in _SIZES:
+            raise ConfigError(str(UnknownNameError("setting of the networks", key, [*known, *_SIZES])))
+    if missing := [key for key in known if key not in config]:
+        raise ConfigError(f"card: got no {', '.join(missing)}, expected all of {', '.join(known)} in 'config'")
+    values = {key: float(config[key]) for key in known}  # type: ignore[arg-type]
+    return NetworksConfig(**{**values, "max_neighbours": int(values["max_neighbours"])})  # type: ignore[arg-type]
+
+
+def _mlp(tensors: Mapping[str, ndarray], name: str) -> Mlp:
+    numbers = sorted({int(key.split(".")[-2]) for key in tensors if key.rsplit(".", 2)[0] == name})
+    layers = [Layer(_tensor(tensors, f"{name}.{k}.weight"), _tensor(tensors, f"{name}.{k}.bias")) for k in numbers]
+    if not layers:
+        raise UnknownNameError("tensor", f"{name}.0.weight", tensors)
+    return Mlp(tuple(layers))
+
+
+def _tensor(tensors: Mapping[str, ndarray], key: str) -> Float32[ndarray, ...]:
+    if key not in tensors:
+        raise UnknownNameError("tensor", key, tensors)
+    return np.ascontiguousarray(tensors[key])
+
+
+def _expect(name: str, mlp: Mlp, n_in: int, n_out: int) -> None:
+    if (mlp.widths[0], mlp.widths[-1]) != (n_in, n_out):
+        raise ConfigError(
+            f"{name}: got {mlp.widths[0]} inputs and {mlp.widths[-1]} outputs, expected {n_in} and {n_out}"
+        )
+    if any(width % 16 for width in mlp.widths[1:-1]):
+        raise ConfigError(f"{name}: got hidden layers {mlp.widths[1:-1]}, expected multiples of 16")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{path}: got {error.strerror}, expected network weights beside their card") from None

@@ -1,0 +1,169 @@
+"""The native kernels of the networks against the numpy truth, for every instruction set that this CPU has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy import ndarray
+
+from beampipe.tracking import kernels
+from beampipe.tracking.features import doublet
+from beampipe.tracking.kernels import reference
+
+from . import toy
+
+_native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
+
+
+@pytest.fixture(params=_native.supported_isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = _native.isa()
+    _native.use_isa(request.param)
+    yield request.param
+    _native.use_isa(before)
+
+
+def test_unknown_isa_is_refused() -> None:
+    with pytest.raises(ValueError, match="which this CPU does not have"):
+        _native.use_isa("sse9")
+
+
+@pytest.mark.parametrize(("n_tracks", "hidden"), [(30, 64), (1, 96), (7, 128), (0, 64)])
+def test_embed(isa: str, n_tracks: int, hidden: int) -> None:
+    weights = toy.embedding(np.random.default_rng(hidden), hidden)
+    position = toy.hits(n_tracks, 1)
+    want = reference.embed(position, weights)
+    got = kernels.embed(position, weights, threads=2)
+    assert got.shape == (len(position), 16)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-5)
+
+
+def _margin(
+    position: ndarray,
+    source: ndarray,
+    target: ndarray,
+    edge_index: ndarray,
+    radius: float,
+    kappa_max: float,
+    z0_max: float,
+) -> float:
+    """How close any pair comes to a cut, relatively: rounding may decide those."""
+    inner, outer = edge_index
+    dist2 = ((source[inner].astype(float) - target[outer]) ** 2).sum(axis=1)
+    kappa, _, z0, *_ = doublet(position, edge_index)
+    cuts = (dist2 / radius**2, np.abs(kappa) / kappa_max, np.abs(z0) / z0_max)
+    return min(float(np.abs(c - 1).min()) for c in cuts)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("max_neighbours", [1000, 3])
+def test_radius_edges(isa: str, seed: int, max_neighbours: int) -> None:
+    position = toy.hits(80, seed)
+    vectors = reference.embed(position, toy.embedding(np.random.default_rng(seed)))
+    source, target = vectors[:, :8], vectors[:, 8:]
+    cuts = {"radius": 0.6, "kappa_max": 2e-3, "z0_max": 400.0}
+    everything = np.stack(np.nonzero(np.ones((len(position), len(position)))))
+    assert _margin(position, source, target, everything, **cuts) > 3e-7
+    want, want2 = reference.radius_edges(source, target, position, max_neighbours=max_neighbours, **cuts)
+    assert want.shape[1] > 500
+    assert (np.bincount(want[0]).max() == 3) == (max_neighbours == 3)
+    for threads in (1, 2):
+        got, got2 = kernels.radius_edges(
+            source, target, position, max_neighbours=max_neighbours, threads=threads, **cuts
+        )
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_allclose(got2, want2, rtol=1e-5, atol=1e-6)
+
+
+def test_radius_edges_without_windows(isa: str) -> None:
+    position = toy.hits(60, 5)
+    vectors = np.random.default_rng(0).normal(size=(len(position), 8)).astype(np.float32)
+    want, _ = reference.radius_edges(vectors, vectors, position, 1.5, 10**6, 1e9, 1e9)
+    got, _ = kernels.radius_edges(vectors, vectors, position, 1.5, 10**6, 1e9, 1e9)
+    assert want.shape[1] > 300
+    np.testing.assert_array_equal(got, want)
+
+
+def test_radius_edges_of_equal_points(isa: str) -> None:
+    """All hits at one place: distance 0, ties everywhere; the lower index wins."""
+    position = np.tile(np.float32([100, 0.5, 20]), (70, 1))
+    vectors = np.ones((70, 8), np.float32)
+    want, want2 = reference.radius_edges(vectors, vectors, position, 0.1, 5, 1.0, 1e3)
+    got, got2 = kernels.radius_edges(vectors, vectors, position, 0.1, 5, 1.0, 1e3)
+    assert want.shape[1] == sum(min(5, 69 - i) for i in range(70))
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(got2, want2)
+
+
+@pytest.mark.parametrize("n_edges", [0, 1, 47, 1000])
+def test_filter_edges(isa: str, n_edges: int) -> None:
+    rng = np.random.default_rng(n_edges)
+    position = toy.hits(50, 2)
+    edge_index = toy.graph(position, n_edges, 3)
+    dist2 = rng.random(n_edges, np.float32)
+    weights = toy.mlp(rng, 13, 64, 1, scale=2.0)
+    want = reference.sigmoid(reference.filter_logits(position, edge_index, dist2, weights))
+    one, two = (kernels.filter_edges(position, edge_index, dist2, weights, threads=t) for t in (1, 2))
+    np.testing.assert_allclose(one, want, atol=1e-5)
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("n_edges", "hidden", "steps", "n_pair"),
+    [(0, 32, 3, 6), (1, 32, 3, 6), (700, 32, 3, 6), (300, 48, 1, 0), (99, 16, 0, 6)],
+)
+def test_gnn_scores(isa: str, n_edges: int, hidden: int, steps: int, n_pair: int) -> None:
+    rng = np.random.default_rng(n_edges)
+    position = toy.hits(60, 4)
+    edge_index = toy.graph(position, n_edges, 5)
+    pair_features = rng.random((n_edges, n_pair), np.float32)
+    weights = toy.gnn(rng, hidden, steps, n_pair)
+    want = reference.gnn_logits(position, edge_index, pair_features, weights)
+    score, logit = kernels.gnn_scores(position, edge_index, pair_features, weights, threads=1)
+    np.testing.assert_allclose(logit, want, atol=2e-5, rtol=1e-5)
+    np.testing.assert_allclose(score, reference.sigmoid(want), atol=1e-5)
+    np.testing.assert_array_equal(kernels.gnn_scores(position, edge_index, pair_features, weights, threads=2)[1], logit)
+
+
+def test_gnn_wants_sorted_edges() -> None:
+    position = toy.hits(2, 0)
+    with pytest.raises(ValueError, match="sorted by inner hit"):
+        kernels.gnn_scores(
+            position, np.array([[3, 1], [4, 2]]), np.zeros((2, 6), np.float32), toy.gnn(np.random.default_rng(0))
+        )
+
+
+@pytest.mark.parametrize("min_hits", [0, 2, 5])
+def test_connected_components(isa: str, min_hits: int) -> None:
+    edge_index = np.random.default_rng(0).integers(0, 500, (2, 180))
+    want = reference.connected_components(500, edge_index, min_hits)
+    got = kernels.connected_components(500, edge_index, min_hits)
+    assert want.max() > 1
+    assert (want == -1).any()
+    np.testing.assert_array_equal(got, want)
+    first = [int(np.argmax(got == t)) for t in range(got.max() + 1)]
+    assert first == sorted(first)
+
+
+def test_indices_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="out of range"):
+        kernels.connected_components(3, np.array([[0], [3]]))
+
+
+def test_without_native_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numpy truth answers, with one warning."""
+    from beampipe.tracking.kernels import loading
+
+    monkeypatch.setitem(__import__("sys").modules, "beampipe.tracking.kernels._native", None)
+    monkeypatch.delattr(kernels, "_native", raising=False)
+    loading.native.cache_clear()
+    try:
+        edge_index = np.array([[0, 4], [2, 1]])
+        with pytest.warns(RuntimeWarning, match="numpy reference runs instead"):
+            label = kernels.connected_components(5, edge_index)
+        assert label.tolist() == [0, 1, 0, -1, 1]
+        kernels.connected_components(5, edge_index)  # warnings are errors: there is no second one
+    finally:
+        loading.native.cache_clear()

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beampipe.errors import FileError
+from beampipe.tracking.data import shipped_events
+from beampipe.tracking.events import NOISE, Event, Tracks
+from beampipe.tracking.showing import fake_tracks, show_event
+
+
+def true_tracks(event: Event) -> Tracks:
+    assert event.truth is not None
+    _, first, label = np.unique(event.truth.particle_id, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))[label.reshape(-1)].astype(np.int64)
+    rank[event.truth.particle_id == NOISE] = -1
+    _, first, label = np.unique(rank, return_index=True, return_inverse=True)
+    return Tracks(label.reshape(-1).astype(np.int64) - 1)
+
+
+def test_true_tracks_are_not_fake_and_mixed_ones_are() -> None:
+    event = next(shipped_events(0))
+    tracks = true_tracks(event)
+    fake = fake_tracks(event, tracks)
+    assert fake is not None
+    assert len(fake) == tracks.n_tracks > 5
+    assert not fake.any()
+    one = Tracks(np.zeros(len(event.hits), np.int64))
+    mixed = fake_tracks(event, one)
+    assert mixed is not None
+    assert mixed.tolist() == [True]
+    assert fake_tracks(Event(0, event.hits), one) is None
+
+
+@pytest.mark.parametrize("ending", ["png", "html", "json"])
+def test_the_ending_picks_the_picture(tmp_path: Path, ending: str) -> None:
+    event = next(shipped_events(0))
+    path = tmp_path / f"event.{ending}"
+    show_event(event, true_tracks(event), path)
+    body = path.read_bytes()
+    assert {"png": body[1:4] == b"PNG", "html": b"<html" in body[:500], "json": body[:1] == b"{"}[ending]
+    if ending == "json":
+        assert json.loads(body)
+
+
+def test_another_ending_is_refused(tmp_path: Path) -> None:
+    event = next(shipped_events(0))
+    with pytest.raises(FileError, match=r"expected \.png, \.html or \.json"):
+        show_event(event, true_tracks(event), tmp_path / "event.gif")

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from beampipe.tracking.training.networks import Embedding, Filter, InteractionNetwork, Perceptron
+
+
+def straightforward(network: InteractionNetwork, x: torch.Tensor, e: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """The interaction network as its definition reads."""
+    inner, outer = index
+    x, e = network.node_encoder(x), network.edge_encoder(e)
+    for edge, node in zip(network.edge, network.node, strict=True):
+        e = e + edge(torch.cat([x[inner], x[outer], e], 1))
+        ending = torch.zeros_like(x).index_add(0, outer, e)
+        starting = torch.zeros_like(x).index_add(0, inner, e)
+        x = x + node(torch.cat([x, ending, starting], 1))
+    return network.classifier(torch.cat([x[inner], x[outer], e], 1)).squeeze(1)
+
+
+def random_graph(n_hits: int = 40, n_edges: int = 200) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    index = torch.randint(0, n_hits, (2, n_edges), generator=generator)
+    return torch.randn(n_hits, 3, generator=generator), torch.randn(n_edges, 12, generator=generator), index
+
+
+def test_interaction_network_is_its_definition_with_the_same_gradients() -> None:
+    torch.manual_seed(0)
+    network = InteractionNetwork(hidden=16, steps=2)
+    x, e, index = random_graph()
+    assert (np.bincount(index[0]) > 1).any()
+    fast, slow = network(x, e, index), straightforward(network, x, e, index)
+    torch.testing.assert_close(fast, slow, atol=1e-5, rtol=1e-4)
+    of_fast = torch.autograd.grad(fast.square().sum(), list(network.parameters()))
+    of_slow = torch.autograd.grad(slow.square().sum(), list(network.parameters()))
+    for a, b in zip(of_fast, of_slow, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
+
+
+def test_edge_order_does_not_matter() -> None:
+    torch.manual_seed(0)
+    network = InteractionNetwork(hidden=16, steps=2)
+    x, e, index = random_graph()
+    order = torch.randperm(len(e), generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(
+        network(x, e[order], index[:, order]), network(x, e, index)[order], atol=1e-5, rtol=1e-4
+    )
+
+
+def test_keys_are_those_of_the_weight_file() -> None:
+    keys = set(InteractionNetwork(16, 2).state_dict())
+    assert {"node_encoder.0.weight", "edge_encoder.1.bias", "edge.1.0.weight", "node.0.1.bias"} <= keys
+    assert set(Filter(16).state_dict()) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+    assert Filter(16).state_dict()["0.weight"].shape == (16, 13)
+    assert Embedding(16).state_dict()["3.weight"].shape == (16, 16)
+
+
+def test_perceptron_has_no_activation_after_the_last_layer() -> None:
+    torch.manual_seed(0)
+    network = Perceptron(2, 4, 1)
+    x = torch.randn(5, 2)
+    weight, bias = network[1].weight, network[1].bias
+    hidden = x @ network[0].weight.T + network[0].bias
+    torch.testing.assert_close(network(x), hidden * torch.sigmoid(hidden) @ weight.T + bias)
+
+
+def test_without_pair_features_the_edge_encoder_reads_six_columns() -> None:
+    assert InteractionNetwork(16, 1, pair_features=False).edge_encoder[0].in_features == 6

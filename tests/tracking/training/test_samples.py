@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import numpy as np
+
+from beampipe.tracking.training.samples import (
+    Degrading,
+    Windows,
+    degraded,
+    label,
+    overlaid,
+    rotated,
+    samples,
+    visit,
+    wedge,
+)
+from tests.tracking.training.toy import toy_event
+
+
+def slow_edges(sample, pt_min: float) -> set[tuple[int, int]]:  # type: ignore[no-untyped-def]
+    """True edges by a loop over particles and their layers."""
+    layer = sample.geometry_id >> np.uint64(36)
+    rho = sample.position[:, 0] ** 2 + sample.position[:, 2] ** 2
+    edges = set()
+    for particle in np.unique(sample.particle[(sample.particle >= 0) & (sample.pt > pt_min)]):
+        hits = np.flatnonzero(sample.particle == particle)
+        groups: dict[int, list[int]] = {}
+        for hit in hits[np.argsort(rho[hits], kind="stable")]:
+            groups.setdefault(int(layer[hit]), []).append(int(hit))
+        ordered = list(groups.values())
+        for here, there in zip(ordered[:-1], ordered[1:], strict=True):
+            for a in here:
+                for b in there:
+                    edges.add((a, b) if (rho[a], a) <= (rho[b], b) else (b, a))
+    return edges
+
+
+def test_labels_are_consecutive_layers_with_all_twins() -> None:
+    (sample,) = samples([toy_event(40, 1)])
+    broken = degraded(sample, np.random.default_rng(0), hit_loss=0.05, noise=0.1)
+    assert 0 < (broken.particle < 0).sum() < 0.2 * len(broken)
+    found = label(broken, 0.5, eta_max=9.0).edge_index
+    expected = slow_edges(broken, 0.5)
+    assert len(expected) > 100
+    assert {(int(a), int(b)) for a, b in found.T} == expected
+
+
+def test_loss_noise_and_dead_modules_have_their_sizes() -> None:
+    (sample,) = samples([toy_event(800, 2)])
+    rng = np.random.default_rng(1)
+    assert abs(len(degraded(sample, rng, hit_loss=0.1)) / len(sample) - 0.9) < 0.02
+    assert abs(len(degraded(sample, rng, noise=0.1)) / len(sample) - 1.1) < 0.02
+    gone = np.setdiff1d(sample.geometry_id, degraded(sample, rng, dead_modules=0.2).geometry_id)
+    assert abs(len(gone) / len(np.unique(sample.geometry_id)) - 0.2) < 0.04
+
+
+def test_hits_stay_sorted_by_phi() -> None:
+    (sample,) = samples([toy_event(50, 3)])
+    event = visit(sample, np.random.default_rng(0), Degrading(), 0.5)
+    assert (np.diff(event.position[:, 1]) >= 0).all()
+    assert (np.diff(rotated(sample, np.random.default_rng(0)).position[:, 1]) >= 0).all()
+
+
+def test_rotation_keeps_the_true_edges() -> None:
+    (sample,) = samples([toy_event(50, 3)])
+    before = label(sample, 0.5, 9.0).edge_index.shape
+    assert label(rotated(sample, np.random.default_rng(5)), 0.5, 9.0).edge_index.shape == before
+
+
+def test_toy_tracks_lie_inside_the_windows() -> None:
+    (sample,) = samples([toy_event(300, 4)])
+    event = label(sample, 0.9)
+    assert event.edge_index.shape[1] > 500
+    assert Windows().keep(event.position, event.edge_index).mean() > 0.98
+
+
+def test_wedge_across_the_seam() -> None:
+    (sample,) = samples([toy_event(100, 5)])
+    event = label(sample, 0.5)
+    rows = wedge(event, 3.0, 0.5)
+    phi = event.position[:, 1]
+    assert set(rows) == set(np.flatnonzero((phi >= 3.0) | (phi < 3.5 - 2 * np.pi)))
+    assert (phi[rows] < 0).any()
+    assert (phi[rows] > 0).any()
+
+
+def test_overlaid_events_keep_their_particles_apart() -> None:
+    first, second = samples([toy_event(30, 6), toy_event(30, 7)])
+    (both,) = overlaid([first, second], 2)
+    assert len(both) == len(first) + len(second)
+    n = label(both, 0.5).edge_index.shape[1]
+    assert n == label(first, 0.5).edge_index.shape[1] + label(second, 0.5).edge_index.shape[1]

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.tracking.features import hit_features
+from beampipe.tracking.training.edge_filter import FilterConfig
+from beampipe.tracking.training.embedding import EmbeddingConfig, neighbourhood, train_embedding
+from beampipe.tracking.training.gnn import GnnConfig
+from beampipe.tracking.training.networks import Embedding
+from beampipe.tracking.training.recipe import RECIPES, Recipe, recipe, train
+from beampipe.tracking.training.samples import Windows, label, samples
+from beampipe.tracking.training.schedule import Log
+from beampipe.tracking.training.windows import learn_windows
+from beampipe.tracking.training.working_point import choose, scan, score_tracks
+from tests.tracking.training.toy import toy_event
+
+TINY = Recipe(
+    embedding=EmbeddingConfig(hidden=16, steps=12, sector=2.0, far_hits=100),
+    edge_filter=FilterConfig(hidden=16, steps=40, batch=512),
+    gnn=GnnConfig(hidden=16, message_steps=1, steps=30),
+    radius_max=3.0,
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    events = [toy_event(60, seed) for seed in range(4)]
+    windows = learn_windows([toy_event(400, 90 + seed) for seed in range(4)])
+    metrics = train(TINY, events[:3], events[3:], windows, out, log=out.with_suffix(".jsonl"))
+    return out, metrics
+
+
+def test_a_training_leaves_weights_and_a_card_that_agree(trained: tuple[Path, dict[str, object]]) -> None:
+    out, metrics = trained
+    stored, card = load_file(out), json.loads(out.with_suffix(".json").read_text())
+    assert stored["embedding.0.weight"].shape == (16, 5)
+    assert stored["filter.0.weight"].shape == (16, 13)
+    assert stored["gnn.edge_encoder.0.weight"].shape == (16, 12)
+    assert {"gnn.edge.0.0.weight", "gnn.node.0.1.bias", "gnn.classifier.1.bias"} <= set(stored)
+    assert all(array.dtype == np.float32 and np.isfinite(array).all() for array in stored.values())
+    assert card["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
+    config = card["config"]
+    assert 0 < config["radius"] <= 3.0
+    assert 0 <= config["filter_cut"] < 1
+    assert 0 < config["score_cut"] < 1
+    assert config["gnn_steps"] == 1
+    assert config["kappa_max"] == TINY.embedding.windows.kappa_max
+    assert card["metrics"].keys() == metrics.keys()
+
+
+def test_the_log_names_every_stage(trained: tuple[Path, dict[str, object]]) -> None:
+    lines = [json.loads(line) for line in trained[0].with_suffix(".jsonl").read_text().splitlines()]
+    assert {"filter_cut", "graphs", "gnn", "tracks"} <= {line["stage"] for line in lines}
+
+
+def test_a_start_keeps_embedding_and_filter(trained: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
+    out, _ = trained
+    other = tmp_path / "other.safetensors"
+    events = [toy_event(60, seed) for seed in range(2)]
+    windows = learn_windows([toy_event(400, 90 + seed) for seed in range(4)])
+    config = replace(TINY, gnn=replace(TINY.gnn, pair_features=False, message_steps=0))
+    train(config, events[:1], events[1:], windows, other, start=out)
+    before, after = load_file(out), load_file(other)
+    assert np.array_equal(before["embedding.0.weight"], after["embedding.0.weight"])
+    assert after["gnn.edge_encoder.0.weight"].shape == (16, 6)
+    assert not any(key.startswith("gnn.node.") for key in after)
+
+
+def test_embedding_learns_and_repeats_exactly() -> None:
+    torch.set_num_threads(1)
+    events = samples([toy_event(150, seed) for seed in range(4)])
+    check = [label(events[3], 0.85)]
+    config = EmbeddingConfig(hidden=16, steps=60, sector=1.0, far_hits=200)
+    runs = [train_embedding(config, events[:3], check, Log(None)) for _ in range(2)]
+    weights = [torch.cat([p.flatten() for p in run.parameters()]) for run in runs]
+    assert torch.equal(weights[0], weights[1])
+    torch.manual_seed(config.seed)
+    untrained = neighbourhood(Embedding(16), check, config.windows, 0.85, (0.9,))
+    assert neighbourhood(runs[0], check, config.windows, 0.85, (0.9,))["kept_90"] < 0.8 * untrained["kept_90"]
+
+
+def test_neighbourhood_counts_what_brute_force_counts() -> None:
+    torch.manual_seed(0)
+    network = Embedding(16)
+    (sample,) = samples([toy_event(30, 11)])
+    event = label(sample, 0.85)
+    windows = Windows()
+    at = neighbourhood(network, [event], windows, 0.85, (0.9,))
+    with torch.no_grad():
+        source, target = (x.numpy() for x in network.split(torch.from_numpy(hit_features(event.position))))
+    rho = event.position[:, 0] ** 2 + event.position[:, 2] ** 2
+    distance = np.linalg.norm(source[:, None] - target[None], axis=2)
+    pairs = np.stack(np.nonzero((distance < at["radius_90"]) & (rho[:, None] < rho[None])))
+    assert pairs.shape[1] > 100
+    assert abs(at["all_90"] * len(event) - pairs.shape[1]) <= 2
+    assert abs(at["kept_90"] * len(event) - windows.keep(event.position, pairs).sum()) <= 2
+
+
+def test_true_tracks_score_one_and_scrambled_ones_nothing() -> None:
+    (sample,) = samples([toy_event(80, 12)])
+    event = label(sample, 0.5)
+    wanted, found, double, tracks, matched = score_tracks(event, event.particle)
+    assert wanted > 10
+    assert found == double == wanted
+    assert tracks == matched > 0
+    scrambled = np.random.default_rng(0).permutation(event.particle)
+    assert score_tracks(event, scrambled)[1] == 0
+    assert score_tracks(event, np.full(len(event), -1))[3] == 0
+
+
+def test_choice_prefers_efficiency_over_nothing() -> None:
+    points = scan([], [], [])
+    assert choose(points).efficiency == 0
+
+
+def test_no_events_and_unknown_recipes_are_refused(tmp_path: Path) -> None:
+    windows = learn_windows([toy_event(400, 90 + seed) for seed in range(4)])
+    with pytest.raises(ConfigError, match="got 0 training"):
+        train(TINY, [], [toy_event(5)], windows, tmp_path / "x.safetensors")
+    with pytest.raises(UnknownNameError, match="exatrkx"):
+        recipe("exatrk")
+    assert {"exatrkx", "exatrkx_soft"} <= set(RECIPES)
