@@ -88,7 +88,7 @@ def test_radius_edges_without_windows(isa: str) -> None:
 
 def test_radius_edges_of_equal_points(isa: str) -> None:
     """All hits at one place: distance 0, ties everywhere; the lower index wins."""
-    position = np.tile(np.float32([100, 0.5, 20]), (70, 1))
+    position = np.tile(np.array([100, 0.5, 20], np.float32), (70, 1))
     vectors = np.ones((70, 8), np.float32)
     want, want2 = reference.radius_edges(vectors, vectors, position, 0.1, 5, 1.0, 1e3)
     got, got2 = kernels.radius_edges(vectors, vectors, position, 0.1, 5, 1.0, 1e3)

@@ -26,7 +26,9 @@ class FilterConfig:
     Attributes:
         hidden: length of the hidden layer.
         steps, batch, rate: updates, edges per update, highest learning rate.
+        events: at most so many events are used (memory).
         negatives: wrong edges kept per true one when an event is sampled; the rest is weighted in.
+        negative_weight: of wrong edges: the cut will keep nearly all true ones, so these matter more.
         pt_min: true edges above [GeV] must pass.
         soft_pt_min, soft_weight: softer true edges down to [GeV] count as right with that weight.
         same_weight: weight of other edges within a particle.
@@ -36,10 +38,12 @@ class FilterConfig:
     """
 
     hidden: int = 64
-    steps: int = 6000
+    steps: int = 4000
     batch: int = 8192
     rate: float = 4e-3
+    events: int = 40
     negatives: float = 8.0
+    negative_weight: float = 0.1
     pt_min: float = 0.85
     soft_pt_min: float = 0.5
     soft_weight: float = 0.1
@@ -57,7 +61,9 @@ def train_filter(
     rng = np.random.default_rng(config.seed)
     features, target, weight = (
         torch.from_numpy(np.concatenate(column))
-        for column in zip(*(_edges(config, event, embedding, building, rng) for event in events), strict=True)
+        for column in zip(
+            *(_edges(config, event, embedding, building, rng) for event in events[: config.events]), strict=True
+        )
     )
     network = Filter(config.hidden)
     optimiser = Optimiser(network, config.steps, config.rate)
@@ -103,7 +109,7 @@ def _edges(
     target, weight, _ = labels(event, edge_index, config.pt_min, config.soft_weight, config.same_weight)
     wrong = np.flatnonzero(target == 0)
     n_wrong = min(len(wrong), int(config.negatives * target.sum()))
-    weight[wrong] *= np.float32(len(wrong) / max(n_wrong, 1)) / np.float32(10)
+    weight[wrong] *= np.float32(config.negative_weight * len(wrong) / max(n_wrong, 1))
     rows = np.concatenate([np.flatnonzero(target), rng.choice(wrong, n_wrong, replace=False)])
     features = filter_features(event.position, edge_index[:, rows], dist2[rows])
     return features, target[rows], weight[rows]

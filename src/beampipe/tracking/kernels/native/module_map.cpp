@@ -4,15 +4,13 @@
 // their layers, tested against each other while in L1, and only survivors are written. Nothing grows with the
 // number of doublets, which is some fifty times the number of edges that are kept.
 #include "kernels.hpp"
+#include "simd.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
 #include <vector>
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
 
 namespace beampipe {
 namespace {
@@ -140,60 +138,30 @@ void scan(const Grid& grid, const Query& query, std::int32_t first, std::int32_t
   const float sign = q.outward ? 1.0f : -1.0f;
   // r, z of the inner hit: the middle one or the other
   const float own = q.outward ? 1.0f : 0.0f, foreign = 1.0f - own;
-  for (std::int32_t j = first; j < last; j += kWidth) {
-    float kappa[kWidth], cot[kWidth], weight[kWidth];
-    std::int32_t inside[kWidth];
-    const int lanes = std::min<std::int32_t>(kWidth, last - j);
-    const float* other_r = grid.r.data() + j;
-    const float* other_phi = grid.phi.data() + j;
-    const float* other_z = grid.z.data() + j;
-#pragma omp simd
-    for (int i = 0; i < kWidth; ++i) {
-      const float dr = sign * (other_r[i] - q.r);
-      const float dz = sign * (other_z[i] - q.z);
-      float dphi = sign * (other_phi[i] - q.phi);
-      dphi = dphi > kPi ? dphi - 2 * kPi : (dphi < -kPi ? dphi + 2 * kPi : dphi);
-      const float p2 = dphi * dphi;
-      const float sine = dphi * (1 - p2 * (1.0f / 6 - p2 * (1.0f / 120 - p2 * (1.0f / 5040))));
-      const float versine = p2 * (1 - p2 * (1.0f / 12 - p2 * (1.0f / 360 - p2 * (1.0f / 20160))));  // 2 (1 - cos)
-      const float d2 = dr * dr + q.r * other_r[i] * versine;
-      const float w = 1.0f / d2;
-      const float k = 2 * sine * std::sqrt(w);
-      const float k2 = k * k * (1.0f / 24);
-      const float r_in = own * q.r + foreign * other_r[i];
-      const float z_in = own * q.z + foreign * other_z[i];
-      // arc length from the beam line to first order in (kappa r)^2
-      const float ds = dr * (1 + k2 * (q.r * q.r + q.r * other_r[i] + other_r[i] * other_r[i]));
-      const float c = dz / ds;
-      const float z0 = z_in - r_in * (1 + k2 * r_in * r_in) * c;
-      kappa[i] = k;
-      cot[i] = c;
-      weight[i] = w;
-      const bool good = (i < lanes) & (dr > kMinDr) & (std::fabs(dphi) < kMaxDphi) & (std::fabs(k) < q.kappa_max) &
-                        (z0 > q.z0_min) & (z0 < q.z0_max);
-      inside[i] = good ? 1 : 0;
-    }
-#ifdef __AVX512F__
-    const __mmask16 mask = _mm512_test_epi32_mask(_mm512_loadu_si512(inside), _mm512_loadu_si512(inside));
-    const auto put = [mask](float* to, const float* from) {
-      _mm512_storeu_ps(to, _mm512_maskz_compress_ps(mask, _mm512_loadu_ps(from)));
-    };
-    put(side.kappa.data() + side.size, kappa);
-    put(side.cot.data() + side.size, cot);
-    put(side.weight.data() + side.size, weight);
-    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    _mm512_storeu_si512(side.hit.data() + side.size,
-                        _mm512_maskz_compress_epi32(mask, _mm512_add_epi32(_mm512_set1_epi32(j), lane)));
-    side.size += __builtin_popcount(mask);
-#else
-    for (int i = 0; i < kWidth; ++i) {
-      side.kappa[side.size] = kappa[i];
-      side.cot[side.size] = cot[i];
-      side.weight[side.size] = weight[i];
-      side.hit[side.size] = j + i;
-      side.size += inside[i];
-    }
-#endif
+  for (std::int32_t j = first; j < last; j += kLanes) {
+    const Vec r = load(grid.r.data() + j), z = load(grid.z.data() + j);
+    const Vec dr = (r - q.r) * sign, dz = (z - q.z) * sign;
+    Vec dphi = (load(grid.phi.data() + j) - q.phi) * sign;
+    dphi -= nearest(dphi * (0.5f / kPi)) * (2 * kPi);
+    const Vec p2 = dphi * dphi;
+    const Vec sine = dphi * (1.0f - p2 * (1.0f / 6 - p2 * (1.0f / 120 - p2 * (1.0f / 5040))));
+    const Vec versine = p2 * (1.0f - p2 * (1.0f / 12 - p2 * (1.0f / 360 - p2 * (1.0f / 20160))));  // 2 (1 - cos)
+    const Vec weight = 1.0f / (dr * dr + r * versine * q.r);
+    const Vec kappa = 2.0f * sine * square_root(weight);
+    const Vec bend = kappa * kappa * (1.0f / 24);
+    // arc length from the beam line to first order in (kappa r)^2
+    const Vec cot = dz / (dr * (1.0f + bend * (q.r * q.r + r * (q.r + r))));
+    const Vec r_in = own * q.r + foreign * r, z_in = own * q.z + foreign * z;
+    const Vec z0 = z_in - r_in * (1.0f + bend * r_in * r_in) * cot;
+    unsigned inside = less_mask(splat(kMinDr), dr) & less_mask(absolute(dphi), splat(kMaxDphi)) &
+                      less_mask(absolute(kappa), splat(q.kappa_max)) & less_mask(splat(q.z0_min), z0) &
+                      less_mask(z0, splat(q.z0_max));
+    if (last - j < kLanes) inside &= (1u << (last - j)) - 1;
+    compress(side.kappa.data() + side.size, kappa, inside);
+    compress(side.cot.data() + side.size, cot, inside);
+    compress(side.weight.data() + side.size, weight, inside);
+    compress(side.hit.data() + side.size, lane_numbers() + j, inside);
+    side.size += __builtin_popcount(inside);
   }
 }
 
@@ -253,27 +221,22 @@ void collect(const Grid& grid, const LayerGrid& layer, const Query& q, Side& sid
 void match(Side& in, Side& out, const float* window) {
   const float a = window[0], b = window[1], c = window[2], d = window[3];
   for (int i = 0; i < in.size; ++i) {
-    const float k = in.kappa[i], cot = in.cot[i], w = in.weight[i];
-    const float bk2 = b * k * k, e = c + d * k * k;
-    bool any = false;
-    for (int j = 0; j < out.size; j += kWidth) {
-      std::int32_t pass[kWidth];
-      std::int32_t some = 0;
-#pragma omp simd reduction(| : some)
-      for (int l = 0; l < kWidth; ++l) {
-        const float dk = out.kappa[j + l] - k;
-        const float turn = 1 + cot * out.cot[j + l];
-        const float dc = out.cot[j + l] - cot;
-        const float s = a * (w + out.weight[j + l]) + bk2;
-        const float t = turn * turn * e;
-        pass[l] = dk * dk * t + dc * dc * s < s * t;
-        some |= pass[l];
-      }
-      if (!some) continue;
-      any = true;
-      for (int l = 0; l < kWidth; ++l) out.kept[j + l] |= static_cast<std::uint8_t>(pass[l]);
+    const float k = in.kappa[i], cot = in.cot[i];
+    const float e = c + d * k * k;
+    const float constant = a * in.weight[i] + b * k * k;
+    unsigned any = 0;
+    for (int j = 0; j < out.size; j += kLanes) {
+      const Vec other = load(out.cot.data() + j);
+      const Vec dk = load(out.kappa.data() + j) - k;
+      const Vec dc = other - cot;
+      const Vec turn = 1.0f + other * cot;
+      const Vec s = load(out.weight.data() + j) * a + constant;
+      const Vec t = turn * turn * e;
+      unsigned pass = less_mask(dk * dk * t + dc * dc * s, s * t);
+      any |= pass;
+      for (; pass != 0; pass &= pass - 1) out.kept[j + __builtin_ctz(pass)] = 1;
     }
-    in.kept[i] |= any;
+    in.kept[i] |= any != 0;
   }
 }
 

@@ -38,6 +38,44 @@ inline Vec copy_sign(Vec magnitude, Vec sign) {
 inline Vec minimum(Vec a, Vec b) { return a < b ? a : b; }
 inline Vec maximum(Vec a, Vec b) { return a > b ? a : b; }
 
+/// 0, 1, 2, ...
+inline IntVec lane_numbers() {
+  IntVec v;
+  for (int i = 0; i < kLanes; ++i) v[i] = i;
+  return v;
+}
+
+/// Bit i is set where a[i] < b[i].
+inline unsigned less_mask(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+#elif defined(__AVX2__)
+  return static_cast<unsigned>(_mm256_movemask_ps(a < b));
+#elif defined(__SSE2__)
+  return static_cast<unsigned>(_mm_movemask_ps(a < b));
+#else
+  unsigned mask = 0;
+  for (int i = 0; i < kLanes; ++i) mask |= static_cast<unsigned>(a[i] < b[i]) << i;
+  return mask;
+#endif
+}
+
+/// Write the lanes of the set bits one after the other; the rest of a whole vector after them is overwritten too.
+inline void compress(float* to, Vec v, unsigned mask) {
+#if defined(__AVX512F__)
+  _mm512_storeu_ps(to, _mm512_maskz_compress_ps(static_cast<__mmask16>(mask), v));
+#else
+  for (; mask != 0; mask &= mask - 1) *to++ = v[__builtin_ctz(mask)];
+#endif
+}
+inline void compress(std::int32_t* to, IntVec v, unsigned mask) {
+#if defined(__AVX512F__)
+  _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), reinterpret_cast<__m512i>(v)));
+#else
+  for (; mask != 0; mask &= mask - 1) *to++ = v[__builtin_ctz(mask)];
+#endif
+}
+
 inline Vec square_root(Vec v) {
 #if defined(__AVX512F__)
   return _mm512_sqrt_ps(v);
