@@ -1,4 +1,4 @@
-"""What the networks see: one definition, used by training, by the reference kernels and (retold in C++) by the native ones.
+"""What the networks see: one definition, for training, the reference kernels and (retold in C++) the native ones.
 
 Nothing here depends on phi itself but the embedding's input: a rotation about the beam changes no edge feature.
 """

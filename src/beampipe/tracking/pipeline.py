@@ -24,6 +24,8 @@ from time import perf_counter
 from typing import Final, Protocol
 
 import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
 
 from beampipe.errors import ConfigError, MissingExtraError, TooLargeError, UnknownNameError
 from beampipe.tracking import stages
@@ -86,7 +88,7 @@ class Pipeline:
         seconds = {name: 0.0 for name, _ in self.stages}
         if n < 2:
             return Tracks(np.full(n, NO_TRACK, np.int64), seconds, {"hits": n, "edges": 0})
-        graph = Graph(hits.position)
+        graph = Graph(_turned(hits.position))
         for name, stage in self.stages:
             start = perf_counter()
             graph = stage(graph)
@@ -103,6 +105,16 @@ class Pipeline:
         if not self._pool:
             self._pool.append(ThreadPoolExecutor(1, thread_name_prefix=self.name))
         return self._pool[0].submit(self.find, hits)
+
+
+def _turned(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
+    """The same hits with phi between -pi and pi, where the kernels look for it."""
+    outside = np.abs(position[:, 1]) > np.float32(np.pi)
+    if not outside.any():
+        return position
+    turned = position.copy()
+    turned[outside, 1] = np.remainder(position[outside, 1].astype(np.float64) + np.pi, 2 * np.pi) - np.pi
+    return turned
 
 
 def load_pipeline(name: str, *, device: str = "cpu", threads: int | None = None) -> Pipeline:

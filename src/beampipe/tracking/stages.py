@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
 
 from beampipe.tracking import kernels
-from beampipe.tracking.events import NO_TRACK
 from beampipe.tracking.kernels import module_map
 from beampipe.tracking.networks import EMBEDDING_SIZE
 from beampipe.tracking.windows import Windows
@@ -239,15 +238,4 @@ class WalkThrough:
             self.penalty,
             self.min_hits,
         )
-        return replace(graph, track_id=number_by_first_hit(track_id))
-
-
-def number_by_first_hit(track_id: Int64[ndarray, " n_hits"]) -> Int64[ndarray, " n_hits"]:
-    """The same tracks, numbered by their first hit in input order."""
-    on_track = track_id >= 0
-    names, first, number = np.unique(track_id[on_track], return_index=True, return_inverse=True)
-    rank = np.empty(len(names), np.int64)
-    rank[np.argsort(first)] = np.arange(len(names))
-    numbered = np.full(len(track_id), NO_TRACK, np.int64)
-    numbered[on_track] = rank[number]
-    return numbered
+        return replace(graph, track_id=track_id)

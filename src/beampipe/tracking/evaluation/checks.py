@@ -17,7 +17,14 @@ from beampipe.errors import InputError
 from beampipe.tracking.evaluation.evaluate import Finder, candidates_of
 from beampipe.tracking.events import NO_TRACK, Event, Hits, Tracks
 
-__all__ = ["PermutationCheck", "TruthFinder", "canonical_labels", "permuted_hits_check", "scrambled_truth"]
+__all__ = [
+    "PermutationCheck",
+    "TruthFinder",
+    "canonical_labels",
+    "hits_apart",
+    "permuted_hits_check",
+    "scrambled_truth",
+]
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def permuted_hits_check(finder: Finder, hits: Hits, seed: int = 0) -> Permutatio
         n_hits=len(hits),
         n_tracks=len(np.unique(given.track_id[given.track_id >= 0])),
         n_tracks_permuted=len(np.unique(back[back >= 0])),
-        n_changed=_hits_apart(given.track_id, back) if changed.any() else 0,
+        n_changed=hits_apart(given.track_id, back) if changed.any() else 0,
     )
 
 
@@ -118,7 +125,7 @@ class TruthFinder:
         return Tracks(canonical_labels(label), counts={"hits": len(hits)})
 
 
-def _hits_apart(one: Int64[ndarray, " n_hits"], other: Int64[ndarray, " n_hits"]) -> int:
+def hits_apart(one: Int64[ndarray, " n_hits"], other: Int64[ndarray, " n_hits"]) -> int:
     """Hits on tracks (of either answer) that the other answer does not have, hit for hit.
 
     Comparing canonical numbers would not do: one track more at the front renumbers all that follow.

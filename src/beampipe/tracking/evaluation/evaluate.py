@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -30,7 +30,10 @@ _ORIGIN_EDGES: Final = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 75.0, 100.0, 150.
 
 @runtime_checkable
 class CandidateTracks(Protocol):
-    """What a finder may return instead of `Tracks` when its tracks share hits."""
+    """What a finder may return instead of `Tracks` when its tracks share hits.
+
+    If it also has `cpu_seconds` (processor time per stage [s]), these are taken instead of the time of the call.
+    """
 
     @property
     def tracks(self) -> Tracks:
@@ -68,6 +71,17 @@ class _Scene:
     headline: _Reference
     displaced: _Reference
     anywhere: _Reference
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What one call gave, and its times [s]; `error` says why it gave nothing."""
+
+    tracks: Tracks
+    candidates: Candidates
+    wall: float
+    cpu_seconds: dict[str, float]
+    error: str | None = None
 
 
 @dataclass
@@ -146,7 +160,7 @@ def evaluate(
         for name, finder in finders.items():
             for _ in range(warm_up if n_events == 0 else 0):
                 _run(finder, event)
-            _add(tallies[name], scene, *_run(finder, event), min_track_hits, edges)
+            _add(tallies[name], scene, _run(finder, event), min_track_hits, edges)
         n_events += 1
         if progress is not None:
             progress()
@@ -175,31 +189,29 @@ def _scene(event: Event, selection: Selection, displaced: Selection, anywhere: S
     return _Scene(event, known, reference(selection), reference(displaced), reference(anywhere))
 
 
-def _run(finder: Finder, event: Event) -> tuple[Tracks, Candidates, float, str | None]:
+def _run(finder: Finder, event: Event) -> _Found:
     """Call the finder; an event that it refuses gives no tracks and says why."""
     n_hits = len(event.hits)
-    start = perf_counter()
+    start, cpu_start = perf_counter(), process_time()
     try:
         found = finder.find(event.hits)
-        wall = perf_counter() - start
-        return *candidates_of(found, n_hits), wall, None
+        wall, cpu = perf_counter() - start, process_time() - cpu_start
+        tracks, candidates = candidates_of(found, n_hits)
+        return _Found(tracks, candidates, wall, dict(getattr(found, "cpu_seconds", {"call": cpu})))
     except BeampipeError as error:
         nothing = Tracks(np.full(n_hits, NO_TRACK, np.int64))
-        return nothing, Candidates.from_labels(nothing.track_id), perf_counter() - start, f"{error}"
+        return _Found(nothing, Candidates.from_labels(nothing.track_id), perf_counter() - start, {}, f"{error}")
 
 
 def _add(
     tally: _Tally,
     scene: _Scene,
-    tracks: Tracks,
-    candidates: Candidates,
-    wall: float,
-    error: str | None,
+    found: _Found,
     min_track_hits: int,
     edges: Mapping[str, tuple[float, ...]],
 ) -> None:
     """Add one event to the sums."""
-    matches = match(candidates, scene.known, min_track_hits)
+    matches = match(found.candidates, scene.known, min_track_hits)
     tally.single = _add_quality(tally.single, scene, matches, double=False)
     tally.double = _add_quality(tally.double, scene, matches, double=True)
     for variable, reference in (("pt", scene.headline), ("eta", scene.headline), ("origin", scene.anywhere)):
@@ -212,10 +224,11 @@ def _add(
             n_candidates=len(matches),
             n_reference=len(scene.headline.row),
             n_found=int(np.count_nonzero(matches.found_double[scene.headline.row])),
-            seconds={stage: float(value) for stage, value in tracks.seconds.items()},
-            wall=wall,
-            counts={what: int(value) for what, value in tracks.counts.items()},
-            error=error,
+            seconds={stage: float(value) for stage, value in found.tracks.seconds.items()},
+            wall=found.wall,
+            counts={what: int(value) for what, value in found.tracks.counts.items()},
+            error=found.error,
+            cpu_seconds=found.cpu_seconds,
         )
     )
 

@@ -11,7 +11,16 @@ from beampipe.errors import FileError
 from beampipe.tracking.evaluation.statistics import Proportion, StageTime
 from beampipe.tracking.truth import Selection
 
-__all__ = ["Curve", "Evaluation", "EventRecord", "FinderResult", "Quality", "read_evaluation", "write_evaluation"]
+__all__ = [
+    "Curve",
+    "Evaluation",
+    "EventRecord",
+    "FinderResult",
+    "Quality",
+    "evaluation_body",
+    "read_evaluation",
+    "write_evaluation",
+]
 
 _FORMAT: Final = "beampipe.evaluation/1"
 
@@ -73,6 +82,9 @@ class EventRecord:
         wall: [s] around the call.
         counts: sizes along the way, as the finder says.
         error: why the finder refused the event, or None. Its particles then count as not found.
+        cpu_seconds: processor time [s] of all threads: per stage if the finder says it, else of the call as
+            ``"call"``. Other work on the machine does not lengthen it much, so that it compares what was not run at
+            one time; it counts threads that wait spinning.
     """
 
     event_id: int
@@ -84,6 +96,12 @@ class EventRecord:
     wall: float
     counts: dict[str, int]
     error: str | None = None
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def cpu(self) -> float:
+        """Processor time [s] of the event, all stages and threads."""
+        return sum(self.cpu_seconds.values())
 
     @property
     def total(self) -> float:
@@ -159,8 +177,13 @@ class Evaluation:
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
-    """Write JSON. Proportions carry their value and interval along, for readers that only look."""
+    """Write `evaluation_body` as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(evaluation_body(evaluation), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def evaluation_body(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything in it as what JSON knows; proportions carry value and interval along, for readers that only look."""
     body = {"format": _FORMAT, "definition": evaluation.definition, **asdict(evaluation)}
     for finder, result in zip(body["finders"], evaluation.finders, strict=True):
         for rule in ("single", "double"):
@@ -169,7 +192,7 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> None:
                 # NaN is no JSON: where nothing was tried there is no value.
                 entry["value"] = proportion.value if proportion.total else None
                 entry["low"], entry["high"] = proportion.interval
-    path.write_text(json.dumps(body, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return body
 
 
 def read_evaluation(path: Path) -> Evaluation:

@@ -112,7 +112,7 @@ def walk(
         min_hits: shorter paths are dropped.
 
     Returns:
-        track_id of each hit, tracks numbered by falling score, -1 for none.
+        track_id of each hit, tracks numbered by their first hit, -1 for none.
     """
     if (kernels := native()) is None:
         return reference_map.walk(n_hits, edge_index, triplets, chi2, weight, layer, penalty, min_hits)

@@ -8,7 +8,15 @@ from numpy import ndarray
 
 from beampipe.tracking.windows import Windows
 
-__all__ = ["assign_layers", "curved_doublet", "module_map_edges", "pair_features", "triplets", "walk"]
+__all__ = [
+    "assign_layers",
+    "curved_doublet",
+    "module_map_edges",
+    "number_by_first_hit",
+    "pair_features",
+    "triplets",
+    "walk",
+]
 
 MIN_DR = np.float32(0.5)
 """An edge goes outwards by at least this [mm]."""
@@ -167,7 +175,7 @@ def walk(
             n_tracks += 1
             paths.append(hits[first:last][::-1])
     _add_twins(track_id, paths, edge_index, triplets, chi2, layer)
-    return track_id
+    return number_by_first_hit(track_id)
 
 
 def _add_twins(
@@ -198,3 +206,14 @@ def _add_twins(
         if track_id[hit] < 0 and spot not in paired:
             track_id[hit] = track_id[spot]
             paired.add(spot)
+
+
+def number_by_first_hit(track_id: Int64[ndarray, " n_hits"]) -> Int64[ndarray, " n_hits"]:
+    """The same tracks, numbered by their first hit in input order."""
+    on_track = track_id >= 0
+    names, first, number = np.unique(track_id[on_track], return_index=True, return_inverse=True)
+    rank = np.empty(len(names), np.int64)
+    rank[np.argsort(first)] = np.arange(len(names))
+    numbered = np.full(len(track_id), -1, np.int64)
+    numbered[on_track] = rank[number]
+    return numbered
