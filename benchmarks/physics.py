@@ -1,68 +1,156 @@
-"""Efficiency, fakes, duplicates and times of pipelines and of ACTS on the same events.
+"""Efficiency, fakes, duplicates and times of pipelines and of ACTS on the same events, against what is wanted.
 
-    python benchmarks/physics.py runs/events/test200.parquet --pipelines NAME acts:efficient --degradation none default
+    python benchmarks/physics.py [FILES] [--degradation none default stress] [--max-events 2]
 
-Before anything is scored, scrambled truth must give no efficiency. Prints tables, writes JSON and pictures.
+Each pipeline appears a second time with the Kalman fit of ACTS on its candidates. Results of ACTS are kept between
+runs; `--fresh` takes its times again. Prints tables, writes JSON and pictures.
 """
 
 from __future__ import annotations
 
-import argparse
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from samples import (
+from harness import (
     CONSOLE,
-    DEGRADATIONS,
+    FAST_ACTS,
+    FIT,
     Finders,
-    add_options,
-    degraded,
+    existing,
+    figures,
+    figures_table,
     open_finders,
-    sample_name,
+    options_of,
+    print_header,
+    report,
     selection_of,
-    take,
 )
+from rich.table import Table
+from samples import DEGRADATIONS, degraded, sample_name, take
 
 from beampipe.tracking.evaluation.checks import scrambled_truth
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.plots import plot_efficiency, plot_stages, save_figure
-from beampipe.tracking.evaluation.report import curve_table, print_evaluation
-from beampipe.tracking.evaluation.results import write_evaluation
+from beampipe.tracking.evaluation.report import curve_table, stage_table
+from beampipe.tracking.evaluation.results import evaluation_body
+
+EFFICIENT_ACTS = "acts:efficient"
+PIPELINES = ("module_map", "exatrkx", "exatrkx_walk")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser)
-    parser.add_argument("--degradation", nargs="+", choices=DEGRADATIONS, default=["none"])
+    parser = options_of(
+        "physics", __doc__, samples=["test200"], pipelines=[*PIPELINES, EFFICIENT_ACTS, FAST_ACTS], max_events=24
+    )
+    parser.add_argument("--degradation", nargs="+", choices=DEGRADATIONS, default=["default", "stress", "none"])
+    parser.add_argument("--no-fit", action="store_true", help="leave out the rows with the Kalman fit")
     options = parser.parse_args()
-    finders = open_finders(options.pipelines, options.threads)
-    for path in options.events:
+    begun = print_header("physics", options)
+    names = list(options.pipelines)
+    if not options.no_fit:
+        names += [name + FIT for name in names if ":" not in name and name != "truth"]
+    finders = open_finders(options, names)
+    samples = []
+    for path in existing(options):
         assert_blind(finders, path, options)
         for name in options.degradation:
-            levels = DEGRADATIONS[name]
-            evaluation = evaluate(
-                finders.by_name,
-                finders.watching(degraded(take(path, options.max_events), levels, options.seed)),
-                sample=sample_name(path, levels, options.seed),
-                selection=selection_of(options),
-                threads=options.threads,
-            )
-            print_evaluation(evaluation, CONSOLE)
-            for variable in ("pt", "eta", "origin"):
-                CONSOLE.print(curve_table(evaluation, variable))
-            stem = options.out / f"physics-{path.stem}-{name}"
-            write_evaluation(stem.with_suffix(".json"), evaluation)
-            save_figure(plot_efficiency(evaluation), options.out / f"{stem.name}-efficiency.png")
-            save_figure(plot_stages(evaluation), options.out / f"{stem.name}-stages.png")
-            CONSOLE.print(f"wrote {stem}.json and two pictures", markup=False)
+            samples.append(measure(finders, path, name, options))
+            report(options, begun, {"samples": samples})
 
 
-def assert_blind(finders: Finders, path: Path, options: argparse.Namespace) -> None:
+def measure(finders: Finders, path: Path, degradation: str, options: Any) -> dict[str, Any]:
+    """All finders on one file at one degradation."""
+    levels = DEGRADATIONS[degradation]
+    evaluation = evaluate(
+        finders.by_name,
+        finders.watching(degraded(take(path, options.max_events), levels, options.seed)),
+        sample=sample_name(path, levels, options.seed),
+        selection=selection_of(options),
+        threads=options.threads,
+    )
+    rows = figures(evaluation)
+    title = f"{evaluation.sample}: {evaluation.n_events} events, median {rows[0]['hits']:.0f} hits"
+    CONSOLE.print(figures_table(title, rows, evaluation.definition))
+    CONSOLE.print(stage_table(evaluation))
+    for variable in ("pt", "eta", "origin"):
+        CONSOLE.print(curve_table(evaluation, variable))
+    for acts, (low, high) in finders.acts_loads().items():
+        CONSOLE.print(f"times of {acts} were taken at load averages from {low:.2f} to {high:.2f}", markup=False)
+    wanted = comparisons(rows, degradation)
+    CONSOLE.print(comparison_table(wanted))
+    stem = options.output.with_suffix("")
+    save_figure(plot_efficiency(evaluation), stem.with_name(f"{stem.name}-{path.stem}-{degradation}-efficiency.png"))
+    save_figure(plot_stages(evaluation), stem.with_name(f"{stem.name}-{path.stem}-{degradation}-stages.png"))
+    return {
+        "file": path,
+        "degradation": degradation,
+        "definition": evaluation.definition,
+        "figures": rows,
+        "wanted": wanted,
+        "acts_load_averages": finders.acts_loads(),
+        "evaluation": evaluation_body(evaluation),
+    }
+
+
+def comparisons(rows: Sequence[Mapping[str, Any]], degradation: str) -> list[dict[str, Any]]:
+    """What is wanted of each pipeline at mu = 200, with what was measured; only figures that can be had here."""
+    by_name = {row["finder"]: row for row in rows}
+    out: list[dict[str, Any]] = []
+
+    def want(finder: str, what: str, measured: float | None, limit: float | None, *, at_least: bool) -> None:
+        if measured is None or limit is None:
+            return
+        met = measured >= limit if at_least else measured <= limit
+        out.append({"finder": finder, "what": what, "measured": measured, "limit": limit, "met": met})
+
+    acts = by_name.get(EFFICIENT_ACTS)
+    for name in PIPELINES:
+        row, fitted = by_name.get(name), by_name.get(f"{name} + Kalman fit")
+        if row is None:
+            continue
+        network, clean = name != "module_map", degradation == "none"
+        if network and clean:
+            want(name, "efficiency, double", row["efficiency_double"], 0.985, at_least=True)
+        elif acts is not None:
+            slack = 0.01 if network else 0.0
+            for rule in ("double", "single"):
+                limit = acts[f"efficiency_{rule}"]
+                what = f"efficiency, {rule}, against {EFFICIENT_ACTS}" + (" - 1 %" if slack else "")
+                want(name, what, row[f"efficiency_{rule}"], None if limit is None else limit - slack, at_least=True)
+        want(name, "fakes, double", row["fakes_double"], 0.015, at_least=False)
+        if network:
+            want(name, "fakes, single", row["fakes_single"], 0.005, at_least=False)
+        want(name, f"time / {FAST_ACTS}", row["time_ratio"], 0.5 if network else 0.2, at_least=False)
+        want(name, f"time / {FAST_ACTS}, stretch", row["time_ratio"], 0.25 if network else 0.1, at_least=False)
+        if fitted is not None and not network:
+            want(name, f"time with Kalman fit / {FAST_ACTS}", fitted["time_ratio"], 0.5, at_least=False)
+        if network:
+            want(name, "wall time [ms]", row["wall_ms"], 300.0, at_least=False)
+    return out
+
+
+def comparison_table(wanted: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="measured against wanted")
+    for column in ("finder", "what", "measured", "wanted", "met"):
+        table.add_column(column)
+    for one in wanted:
+        table.add_row(
+            one["finder"],
+            one["what"],
+            f"{one['measured']:.4f}",
+            f"{one['limit']:.4f}",
+            "yes" if one["met"] else "[red]no[/red]",
+        )
+    return table
+
+
+def assert_blind(finders: Finders, path: Path, options: Any) -> None:
     """No finder may find the particles of scrambled truth: its score would come from elsewhere than its tracks."""
-    honest = {name: finder for name, finder in finders.by_name.items() if name != "truth"}
+    honest = {name: finder for name, finder in finders.by_name.items() if name in PIPELINES}
     if not honest:
         return
-    scrambled = [scrambled_truth(event, options.seed) for event in islice(take(path, 1), 1)]
+    scrambled = [scrambled_truth(event, options.seed) for event in take(path, 1)]
     blind = evaluate(honest, scrambled, sample="scrambled truth", selection=selection_of(options), warm_up=0)
     for finder in blind.finders:
         efficiency = finder.double.efficiency

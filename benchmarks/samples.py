@@ -1,11 +1,9 @@
-"""What the benchmarks share: finders by name, events at a given degradation and size, and the files they write."""
+"""Events at a given degradation and of a given size."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -13,114 +11,24 @@ from typing import Final
 import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
-from rich.console import Console
 
-from beampipe.errors import InputError, UnknownNameError
-from beampipe.tracking.evaluation.checks import TruthFinder
-from beampipe.tracking.evaluation.evaluate import Finder
-from beampipe.tracking.events import NOISE, Event, Hits, Particles, Tracks, Truth
+from beampipe.errors import InputError
+from beampipe.tracking.events import NOISE, Event, Hits, Particles, Truth
 from beampipe.tracking.formats import read_events
 from beampipe.tracking.simulation.degradation import degrade
 from beampipe.tracking.simulation.parameters import DEFAULT, NONE, STRESS, Degradation
-from beampipe.tracking.truth import Selection
 
 __all__ = [
-    "CONSOLE",
     "DEGRADATIONS",
-    "Finders",
-    "add_options",
     "degraded",
     "merge",
-    "open_finders",
     "resize",
     "sample_name",
-    "selection_of",
     "take",
 ]
 
-CONSOLE: Final = Console(width=None if sys.stdout.isatty() else 160)
-TRUTH: Final = "truth"
-ACTS: Final = "acts:"
-
-
 DEGRADATIONS: Final = {"none": NONE, "default": DEFAULT, "stress": STRESS}
 """Named levels: as simulated, as expected of a working detector, and beyond."""
-
-
-class ActsCandidates:
-    """ACTS as a finder whose tracks are scored with the hits they share.
-
-    Args:
-        preset: name in `beampipe.tracking.acts.settings.ACTS_SETTINGS`.
-
-    Raises:
-        UnknownNameError: there is no such preset.
-    """
-
-    def __init__(self, preset: str) -> None:
-        from beampipe.tracking.acts.finder import ActsTrackFinder
-        from beampipe.tracking.acts.settings import ACTS_SETTINGS
-
-        if preset not in ACTS_SETTINGS:
-            raise UnknownNameError("preset of acts", preset, ACTS_SETTINGS)
-        self._finder = ActsTrackFinder(ACTS_SETTINGS[preset])
-
-    def find(self, hits: Hits, /) -> _WithCandidates:
-        """Labels and raw hit lists; the hand-over of the hits is in none of the times."""
-        found = self._finder.find_batch([hits])[0]
-        return _WithCandidates(found.tracks(self._finder.settings.measurements_min), list(found.hit_lists))
-
-
-@dataclass(frozen=True, eq=False)
-class _WithCandidates:
-    tracks: Tracks
-    candidates: list[Int64[ndarray, " _"]]
-
-
-@dataclass(frozen=True)
-class Finders:
-    """Opened finders by name; pass events through `watching` so that the truth finder can see them."""
-
-    by_name: dict[str, Finder]
-    truth: TruthFinder
-
-    def watching(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The same events."""
-        return self.truth.watching(events)
-
-
-def open_finders(names: Sequence[str], threads: int) -> Finders:
-    """Open pipelines by name; ``acts:NAME`` is a preset of ACTS, ``truth`` the perfect answer in labels."""
-    truth = TruthFinder()
-    by_name: dict[str, Finder] = {}
-    for name in names:
-        if name == TRUTH:
-            by_name[name] = truth
-        elif name.startswith(ACTS):
-            by_name[name] = ActsCandidates(name.removeprefix(ACTS))
-        else:
-            from beampipe.tracking.pipeline import load_pipeline
-
-            by_name[name] = load_pipeline(name, threads=threads, device="cpu")
-    return Finders(by_name, truth)
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that every benchmark has."""
-    parser.add_argument("events", nargs="+", type=Path, help="Parquet files of simulated events")
-    parser.add_argument(
-        "--pipelines", nargs="+", required=True, metavar="NAME", help="pipelines, acts:PRESET, or truth"
-    )
-    parser.add_argument("--threads", type=int, default=1, help="threads per finder (ACTS does not split an event)")
-    parser.add_argument("--max-events", type=int, default=None, help="events per file; all by default")
-    parser.add_argument("--seed", type=int, default=1, help="of the degradation")
-    parser.add_argument("--min-pt", type=float, default=1.0, help="pT of the particles to be found [GeV]")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder for JSON and pictures")
-
-
-def selection_of(options: argparse.Namespace) -> Selection:
-    """Particles to be found."""
-    return Selection(min_pt=options.min_pt)
 
 
 def sample_name(path: Path, levels: Degradation, seed: int) -> str:

@@ -27,7 +27,7 @@ Threads = Annotated[int, typer.Option(help="Threads of the pipeline.", min=1)]
 Seed = Annotated[int, typer.Option(help="Of every random choice.", min=0)]
 Files = Annotated[list[Path], typer.Argument(help="Parquet files of events, ACTS or TrackML CSV.")]
 
-_PIPELINE = "exatrkx"
+_PIPELINE = "module_map"
 _WIDTH = 140
 
 
@@ -119,6 +119,49 @@ def ship(
 
     size = make(clean, output, events, seed)
     typer.echo(f"{output}: {size / 1e6:.2f} MB")
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="module_map, module_map_soft, exatrkx, exatrkx_soft or an ablation.")],
+    files: Files,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Safetensors file; a card goes beside it.")],
+    validation: Annotated[Path | None, typer.Option(help="Networks: clean events that fix radius and cuts.")] = None,
+    windows: Annotated[Path | None, typer.Option(help="Networks: learned windows, for the pair features.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Networks: keep the embedding and filter of this file.")] = None,
+    log: Annotated[Path | None, typer.Option(help="JSON lines of metrics.")] = None,
+) -> None:
+    """Make shipped windows or weights again from clean simulated events."""
+    from beampipe.tracking.formats import open_events
+    from beampipe.tracking.training.windows import WINDOW_RECIPES, train_windows
+
+    files = sorted(files)
+    events = chain.from_iterable(map(open_events, files))
+    options = {"--validation": validation, "--windows": windows, "--start": start}
+    given = "".join(f" {key} {value.name}" for key, value in options.items() if value is not None)
+    names = [path.name for path in files]
+    about = {"command": f"beampipe tracking train {name} {' '.join(names)}{given} -o {output.name}", "data": names}
+    if name in WINDOW_RECIPES:
+        train_windows(name, events, output, about)
+    elif validation is None or windows is None:
+        raise ConfigError(f"train {name}: got no --validation or no --windows, expected both")
+    else:
+        from beampipe.tracking.training.recipe import recipe
+        from beampipe.tracking.training.recipe import train as train_networks
+        from beampipe.tracking.windows import load_windows
+
+        train_networks(
+            recipe(name),
+            events,
+            open_events(validation),
+            load_windows(windows),
+            output,
+            log=log,
+            echo=True,
+            start=start,
+            about=about,
+        )
+    typer.echo(f"{output}: {name}")
 
 
 @app.command()

@@ -169,7 +169,7 @@ def exatrkx(name: str, threads: int) -> Pipeline:
         ("gnn", stages.ScoreEdges(networks.gnn, threads)),
         ("labelling", label),
     )
-    return Pipeline(name, line, bytes_per_hit=2000, bytes_per_hit2=0.02)
+    return Pipeline(name, line, bytes_per_hit=2000.0, bytes_per_hit2=0.02)
 
 
 def windows_only(name: str, threads: int) -> Pipeline:
@@ -180,7 +180,7 @@ def windows_only(name: str, threads: int) -> Pipeline:
         ("filtering", stages.PairEdges(windows, features=False, threads=threads)),
         ("labelling", stages.WalkThrough(windows, 0.5, MIN_HITS, 0.5, threads)),
     )
-    return Pipeline(name, line, bytes_per_hit=500, bytes_per_hit2=0.005)
+    return Pipeline(name, line, bytes_per_hit=500.0, bytes_per_hit2=0.005)
 
 
 def weight_file(pipeline: str, kind: str) -> Path:

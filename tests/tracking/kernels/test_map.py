@@ -1,32 +1,180 @@
+"""The native kernels of the learned windows against the numpy truth, for every instruction set that this CPU has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
+from jaxtyping import Float32, Int16, Int64
+from numpy import ndarray
 
-from beampipe.tracking.kernels import _native, reference_map
+from beampipe.tracking.events import NO_TRACK
+from beampipe.tracking.kernels import module_map, reference_map
+from beampipe.tracking.windows import Windows
 
-from .toy_map import toy_hits, toy_windows
+from .toy_map import helix_hits, toy_hits, toy_windows
+
+_native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
+
+N_HITS = 900
+MOST_DIFFERENT = 0.005
+"""Fraction of edges that rounding may move across the border of a window."""
 
 
-def native_windows(w):
-    return _native.Windows(w.layers, w.pairs, w.pair_windows, w.out_begin, w.triplet_windows)
+@pytest.fixture(params=_native.supported_isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = _native.isa()
+    _native.use_isa(request.param)
+    yield request.param
+    _native.use_isa(before)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_edges(seed):
-    w = toy_windows(seed)
-    x = toy_hits(900, seed)
-    want = reference_map.module_map_edges(x, w)
-    got = _native.module_map_edges(x, native_windows(w), 2)
-    print(want.shape, got.shape)
-    a = set(map(tuple, want.T.tolist())); b = set(map(tuple, got.T.tolist()))
-    print(len(a - b), len(b - a))
-    assert len(a ^ b) <= 2
-    t, c = reference_map.triplets(x, want, w)
-    t2, c2 = _native.triplets(x, want, native_windows(w), 2)
-    print(t.shape, t2.shape)
-    np.testing.assert_array_equal(t, t2)
-    np.testing.assert_allclose(c, c2, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(reference_map.pair_features(t, c, want.shape[1]), _native.pair_features(t, c, want.shape[1]), rtol=1e-6)
-    wt = np.ones(want.shape[1], np.float32); lay = reference_map.assign_layers(x, w)
-    l1 = reference_map.walk(len(x), want, t, c, wt, lay, 1.0, 3); l2 = _native.walk(len(x), want, t, c, wt, lay, 1.0, 3)
-    print(l1.max())
-    np.testing.assert_array_equal(l1, l2)
+class Case:
+    """Hits and what the reference finds among them."""
+
+    def __init__(self, position: Float32[ndarray, "n 3"], windows: Windows) -> None:
+        self.position, self.windows = position, windows
+        self.layer = reference_map.assign_layers(position, windows)
+        self.edge_index = reference_map.module_map_edges(position, windows)
+        self.triplets, self.chi2 = reference_map.triplets(position, self.edge_index, windows)
+        assert self.n_edges > 100
+        assert len(self.chi2) > 100
+
+    @property
+    def n_edges(self) -> int:
+        return self.edge_index.shape[1]
+
+    def walk(
+        self, weight: Float32[ndarray, " n_edges"], layer: Int16[ndarray, " n"], penalty: float, min_hits: int
+    ) -> tuple[Int64[ndarray, " n"], Int64[ndarray, " n"]]:
+        """Labels by the native kernel and by the reference."""
+        arguments = (self.edge_index, self.triplets, self.chi2, weight, layer, penalty, min_hits)
+        return (
+            module_map.walk(len(self.position), *arguments),
+            reference_map.walk(len(self.position), *arguments),
+        )
+
+
+@pytest.fixture(scope="module", params=range(4))
+def case(request: pytest.FixtureRequest) -> Case:
+    """Random hits, among which there are all kinds of edges."""
+    return Case(toy_hits(N_HITS, request.param), toy_windows(request.param))
+
+
+@pytest.fixture(scope="module", params=range(3))
+def tracks(request: pytest.FixtureRequest) -> Case:
+    """Hits of particles, some with a second hit on a layer."""
+    return Case(helix_hits(60, request.param), toy_windows(request.param))
+
+
+def different(got: Int64[ndarray, "2 n"], want: Int64[ndarray, "2 m"]) -> int:
+    return len(set(map(tuple, got.T.tolist())) ^ set(map(tuple, want.T.tolist())))
+
+
+def test_layers(isa: str, case: Case) -> None:
+    got = module_map.assign_layers(case.position, case.windows, threads=2)
+    np.testing.assert_array_equal(got, case.layer)
+    assert set(got) == set(range(-1, len(case.windows.layers)))  # every layer, and none, was seen
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_edges(isa: str, case: Case, threads: int) -> None:
+    got = module_map.module_map_edges(case.position, case.windows, threads)
+    assert different(got, case.edge_index) <= MOST_DIFFERENT * case.n_edges
+    np.testing.assert_array_equal(got, np.unique(got, axis=1))  # sorted by both hits, each edge once
+
+
+def test_edges_do_not_depend_on_threads_or_order(isa: str, case: Case) -> None:
+    one = module_map.module_map_edges(case.position, case.windows, 1)
+    for threads in (2, 3):
+        np.testing.assert_array_equal(module_map.module_map_edges(case.position, case.windows, threads), one)
+    order = np.random.default_rng(0).permutation(len(case.position))
+    moved = order[module_map.module_map_edges(case.position[order], case.windows, 2)]
+    np.testing.assert_array_equal(moved[:, np.lexsort(moved[::-1])], one)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_triplets(isa: str, case: Case, threads: int) -> None:
+    got, chi2 = module_map.triplets(case.position, case.edge_index, case.windows, threads)
+    np.testing.assert_array_equal(got, case.triplets)
+    np.testing.assert_allclose(chi2, case.chi2, rtol=1e-3, atol=1e-5)
+    assert (chi2 < 1).all()
+    np.testing.assert_array_equal(case.edge_index[1, got[0]], case.edge_index[0, got[1]])  # they share a hit
+
+
+def test_triplets_among_any_edges(isa: str, case: Case) -> None:
+    # Edges as a network makes them: between layers that no window joins, inwards, twice.
+    edge_index = np.random.default_rng(1).integers(0, N_HITS, (2, 20_000))
+    want, chi2 = reference_map.triplets(case.position, edge_index, case.windows)
+    assert len(chi2) > 20
+    got, got_chi2 = module_map.triplets(case.position, edge_index, case.windows, 2)
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_allclose(got_chi2, chi2, rtol=1e-3, atol=1e-5)
+
+
+def test_pair_features(isa: str, case: Case) -> None:
+    want = reference_map.pair_features(case.triplets, case.chi2, case.n_edges)
+    assert want[:, 4:].max() >= 2 / 8  # chains of three edges and more
+    assert (want[:, :2] == reference_map.NO_PARTNER).any()
+    got = module_map.pair_features(case.triplets, case.chi2, case.n_edges)
+    exact = [0, 1, 4, 5]  # columns 2 and 3 are logarithms
+    np.testing.assert_array_equal(got[:, exact], want[:, exact])
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("penalty", "min_hits"), [(1.0, 3), (0.0, 3), (0.5, 4)])
+def test_walk(isa: str, case: Case, penalty: float, min_hits: int) -> None:
+    got, want = case.walk(np.ones(case.n_edges, np.float32), case.layer, penalty, min_hits)
+    assert want.max() > 10
+    np.testing.assert_array_equal(got, want)
+
+
+def test_walk_by_score(isa: str, case: Case) -> None:
+    weight = np.random.default_rng(2).normal(size=case.n_edges).astype(np.float32)
+    got, want = case.walk(weight, case.layer, 0.3, 3)
+    assert want.max() > 10
+    np.testing.assert_array_equal(got, want)
+
+
+def test_walk_adds_the_second_hit_of_a_layer(isa: str, tracks: Case) -> None:
+    ones = np.ones(tracks.n_edges, np.float32)
+    got, want = tracks.walk(ones, tracks.layer, 0.5, 3)
+    np.testing.assert_array_equal(got, want)
+    # With every hit on a layer of its own there are no twins: the paths alone remain.
+    without, _ = tracks.walk(ones, np.arange(len(tracks.position), dtype=np.int16), 0.5, 3)
+    added = (got >= 0) & (without == NO_TRACK)
+    assert added.sum() > 10
+    np.testing.assert_array_equal(got[~added], without[~added])
+    for hit in np.flatnonzero(added):
+        mine = np.flatnonzero(got == got[hit])
+        assert (tracks.layer[mine] == tracks.layer[hit]).sum() >= 2
+
+
+def test_nothing_gives_nothing(isa: str) -> None:
+    windows, position = toy_windows(), np.empty((0, 3), np.float32)
+    assert module_map.assign_layers(position, windows).shape == (0,)
+    edge_index = module_map.module_map_edges(position, windows)
+    assert edge_index.shape == (2, 0)
+    triplets, chi2 = module_map.triplets(position, edge_index, windows)
+    assert triplets.shape == (2, 0)
+    assert module_map.pair_features(triplets, chi2, 0).shape == (0, 6)
+    nothing = np.empty(0, np.float32)
+    assert len(module_map.walk(0, edge_index, triplets, chi2, nothing, np.empty(0, np.int16), 1.0, 3)) == 0
+
+
+@pytest.mark.parametrize("what", ["curvature", "dip"])
+def test_chi2_is_the_formula(isa: str, what: str) -> None:
+    # The inner doublet is straight, so the terms in b and d vanish and each part can be worked out by hand.
+    a, c = 1e-6, 2.5e-3
+    windows = toy_windows()
+    windows.triplet_windows[:] = np.array([a, 0, c, 0], np.float32)
+    dphi, dz = (1e-3, 0.0) if what == "curvature" else (0.0, 1.1)
+    position = np.array([[32, 0.1, 0], [72, 0.1, 0], [116, 0.1 + dphi, dz]], np.float32)
+    kappa = 2 * math.sin(dphi) / math.hypot(44, 2 * math.sqrt(72 * 116) * math.sin(dphi / 2))
+    want = kappa**2 / (a * (1 / 40**2 + 1 / 44**2)) + (dz / 44) ** 2 / c
+    assert 0.1 < want < 0.9
+    got, chi2 = module_map.triplets(position, np.array([[0, 1], [1, 2]]), windows)
+    np.testing.assert_array_equal(got, [[0], [1]])
+    np.testing.assert_allclose(chi2, [want], rtol=1e-4)

@@ -41,3 +41,20 @@ def toy_hits(n: int, seed: int = 0) -> ndarray:
     position = np.stack([r, (np.pi + rng.uniform(-0.2, 0.2, n)) % (2 * np.pi) - np.pi, z], axis=1).astype(np.float32)
     position[: n // 20] = position[n // 20 : 2 * (n // 20)]
     return position
+
+
+def helix_hits(n_tracks: int, seed: int = 0) -> ndarray:
+    """(n, 3) float32 hits of straight and slightly bent tracks; a third of the hits have a twin on their layer."""
+    rng = np.random.default_rng(seed)
+    shape = (n_tracks, len(BARRELS))
+    r = np.array(BARRELS) + rng.uniform(-1.5, 1.5, shape)
+    twin = r + rng.choice([-0.4, 0.4], shape)
+    phi0, cot = rng.uniform(-np.pi, np.pi, (n_tracks, 1)), rng.uniform(-1, 1, (n_tracks, 1))
+    kappa, z0 = rng.uniform(-3e-4, 3e-4, (n_tracks, 1)), rng.uniform(-40, 40, (n_tracks, 1))
+
+    def on_helix(r: ndarray) -> ndarray:
+        phi = (phi0 + np.arcsin(kappa * r / 2) + np.pi) % (2 * np.pi) - np.pi
+        return np.stack([r, phi, z0 + cot * r], axis=2)
+
+    position = np.concatenate([on_helix(r).reshape(-1, 3), on_helix(twin)[rng.random(shape) < 1 / 3]])
+    return rng.permutation(position).astype(np.float32)

@@ -42,9 +42,7 @@ def test_edge_order_does_not_matter() -> None:
     network = InteractionNetwork(hidden=16, steps=2)
     x, e, index = random_graph()
     order = torch.randperm(len(e), generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(
-        network(x, e[order], index[:, order]), network(x, e, index)[order], atol=1e-5, rtol=1e-4
-    )
+    torch.testing.assert_close(network(x, e[order], index[:, order]), network(x, e, index)[order], atol=1e-5, rtol=1e-4)
 
 
 def test_keys_are_those_of_the_weight_file() -> None:

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking.features import hit_features
+from beampipe.tracking.kernels import embed
 from beampipe.tracking.training.edge_filter import FilterConfig
 from beampipe.tracking.training.embedding import EmbeddingConfig, neighbourhood, train_embedding
 from beampipe.tracking.training.gnn import GnnConfig
@@ -131,3 +132,20 @@ def test_no_events_and_unknown_recipes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="exatrkx"):
         recipe("exatrk")
     assert {"exatrkx", "exatrkx_soft"} <= set(RECIPES)
+
+
+def test_trained_weights_load_and_find(trained: tuple[Path, dict[str, object]]) -> None:
+    from beampipe.tracking.networks import load_networks
+
+    networks = load_networks(trained[0])
+    assert networks.embedding is not None
+    assert networks.gnn is not None
+    position = toy_event(60, 3).hits.position
+    with torch.no_grad():
+        module = Embedding(16)
+        stored = load_file(trained[0])
+        module.load_state_dict(
+            {k.removeprefix("embedding."): torch.from_numpy(v) for k, v in stored.items() if k.startswith("embedding")}
+        )
+        expected = module(torch.from_numpy(hit_features(position))).numpy()
+    np.testing.assert_allclose(embed(position, networks.embedding), expected, atol=2e-3)

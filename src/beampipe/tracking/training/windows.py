@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 
-from beampipe.errors import ConfigError
+from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking.events import Event
 from beampipe.tracking.kernels.reference_map import curved_doublet
-from beampipe.tracking.windows import MAX_OUT, Windows
+from beampipe.tracking.simulation.degradation import degrade
+from beampipe.tracking.simulation.parameters import Degradation
+from beampipe.tracking.windows import MAX_OUT, Windows, save_windows
 
-__all__ = ["WindowConfig", "learn_windows"]
+__all__ = ["WINDOW_RECIPES", "WindowConfig", "learn_windows", "train_windows"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,7 @@ class WindowConfig:
         quantile: fraction of true doublets that each side of a doublet window keeps.
         kappa_max: doublets beyond it are tails (bremsstrahlung, hard scatters), not taught [1/mm].
         z0_max: likewise for |z0| [mm].
-        chi2_quantile: fraction of true triplets inside their window.
-        chi2_max: widest window, in units of the fitted variance.
+        chi2_cut: a triplet passes below this, in units of the fitted variances (two degrees of freedom).
         min_pairs: a layer pair is known if it is seen this often per million true doublets.
         min_triplets: a triple of layers is known if it is seen this often.
         padding: added to the layer boxes on all sides [mm].
@@ -41,11 +46,20 @@ class WindowConfig:
     quantile: float = 0.998
     kappa_max: float = 1.0e-3
     z0_max: float = 250.0
-    chi2_quantile: float = 0.995
-    chi2_max: float = 30.0
-    min_pairs: float = 100.0
+    chi2_cut: float = 12.0
+    min_pairs: float = 40.0
     min_triplets: int = 30
     padding: float = 0.5
+
+
+WINDOW_RECIPES: Final = {
+    "module_map": WindowConfig(),
+    "module_map_soft": WindowConfig(pt_min=0.27, kappa_max=3e-3, quantile=0.999, min_pairs=100.0, min_triplets=8),
+}
+"""The windows that are shipped."""
+
+_TAUGHT: Final = (Degradation(0.0, 0.0, 0.0), Degradation(0.02, 0.01, 0.0), Degradation(0.05, 0.02, 0.0))
+"""Degradations of the training events in turn, so that tracks with and without missing hits are learned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +77,7 @@ class _Sample:
 
 
 def learn_windows(events: Iterable[Event], config: WindowConfig = WindowConfig()) -> Windows:
-    """Tables that keep `config.quantile` of the true doublets and `config.chi2_quantile` of the true triplets.
+    """Tables that keep `config.quantile` of the true doublets, and true triplets up to `config.chi2_cut`.
 
     Args:
         events: events with truth and geometry ids, degraded as the data will be, so that skipped layers are learned.
@@ -81,6 +95,38 @@ def learn_windows(events: Iterable[Event], config: WindowConfig = WindowConfig()
     if busiest > MAX_OUT:
         raise ConfigError(f"windows: got {busiest} pairs out of one layer, expected at most {MAX_OUT}; raise min_pairs")
     return Windows(boxes, pairs, pair_windows, out_begin, _triplet_windows(sample, pairs, out_begin, config))
+
+
+def train_windows(name: str, events: Iterable[Event], out: Path, about: Mapping[str, object]) -> Windows:
+    """Learn the windows of that name from clean events and write them, with a card beside them.
+
+    Args:
+        name: one of `WINDOW_RECIPES`.
+        events: clean simulated events; every third one stays so, the others lose hits and modules.
+        out: the safetensors file.
+        about: further facts for the card (command, data).
+
+    Raises:
+        UnknownNameError: there is no such recipe.
+    """
+    if name not in WINDOW_RECIPES:
+        raise UnknownNameError("windows", name, WINDOW_RECIPES)
+    degraded = [degrade(event, _TAUGHT[k % 3], seed=k, run_seed=k) for k, event in enumerate(events)]
+    windows = learn_windows(degraded, WINDOW_RECIPES[name])
+    save_windows(windows, out)
+    card = {
+        "name": out.stem,
+        "config": asdict(WINDOW_RECIPES[name]),
+        "training": {"events": len(degraded), **about},
+        "metrics": {
+            "layers": len(windows.layers),
+            "pairs": len(windows.pairs),
+            "triples": int((windows.triplet_windows[..., 0] > 0).sum()),
+        },
+        "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
+    }
+    out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    return windows
 
 
 def _layer_boxes(events: list[Event], padding: float) -> tuple[Float32[ndarray, "n 4"], Int64[ndarray, " n"]]:
@@ -207,14 +253,7 @@ def _triplet_windows(sample: _Sample, pairs: ndarray, out_begin: ndarray, config
         mine = order[begin[t] : begin[t + 1]]
         curve = _variance(sample.dkappa2[mine], sample.inverse_d2[mine], sample.kappa2[mine])
         dip = _variance(sample.turn2[mine], np.ones(len(mine)), sample.kappa2[mine])
-        chi2 = sample.dkappa2[mine] / (curve[0] * sample.inverse_d2[mine] + curve[1] * sample.kappa2[mine])
-        chi2 += sample.turn2[mine] / (dip[0] + dip[1] * sample.kappa2[mine])
-        cut = (
-            config.chi2_max
-            if config.chi2_quantile >= 1
-            else np.clip(np.quantile(chi2, config.chi2_quantile), 9.0, config.chi2_max)
-        )
-        windows[pair_of[a, b], pair_of[b, c] - out_begin[b]] = cut * np.array([*curve, *dip])
+        windows[pair_of[a, b], pair_of[b, c] - out_begin[b]] = config.chi2_cut * np.array([*curve, *dip])
     return windows
 
 

@@ -110,7 +110,7 @@ Grid make_grid(const RadiusQuery& q, int threads) {
   for (int a = 0; a < kAxes; ++a) largest = std::max({largest, std::fabs(g.low[a]), std::fabs(high[a])});
   g.reach = q.radius * 1.0001f + largest * 1e-5f;
 
-  const float division[kAxes] = {1.5f, 1.5f, 3};  // cells per reach: fine along the axis in which cells are contiguous
+  const float division[kAxes] = {2, 2, 4};  // cells per reach: fine along the axis in which cells are contiguous
   for (float coarser = 1;; coarser *= 1.25f) {
     std::int64_t n_cells = 1;
     for (int a = 0; a < kAxes; ++a) {

@@ -1,0 +1,356 @@
+"""Edges, triplets and components on tensors; the formulas are those of the kernels' references.
+
+What has no fixed size (hits in a window, edges of a hit) is expanded in chunks, so memory grows with what is found and
+not with what is tried.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from beampipe.tracking.cuda.networks import doublet
+from beampipe.tracking.kernels.reference_map import MAX_DPHI, MIN_DR, NO_PARTNER
+from beampipe.tracking.windows import Windows
+
+__all__ = [
+    "DeviceWindows",
+    "assign_layers",
+    "connected_components",
+    "curved_doublet",
+    "module_map_edges",
+    "pair_features",
+    "radius_edges",
+    "triplets",
+    "windows_on",
+]
+
+_CANDIDATES = 1 << 22  # pairs tried at a time: some 25 float32 columns of them are alive
+_DISTANCES = 1 << 25  # embedding distances held at a time: 128 MB
+_TWO_PI = 2 * math.pi
+_MARGIN = 1e-5  # rad: more than float32 angles are off by
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceWindows:
+    """`Windows` on a device, and the number of the pair (inner, outer layer), -1 for none.
+
+    The last row and column of `pair_of` serve hits on no layer.
+    """
+
+    layers: Tensor
+    pairs: Tensor
+    pair_windows: Tensor
+    out_begin: Tensor
+    triplet_windows: Tensor
+    pair_of: Tensor
+
+
+def windows_on(windows: Windows, device: torch.device) -> DeviceWindows:
+    """The tables on the device, integers as int64."""
+    n_layers = len(windows.layers)
+    pair_of = np.full((n_layers + 1, n_layers + 1), -1, np.int64)
+    pair_of[windows.pairs[:, 0], windows.pairs[:, 1]] = np.arange(len(windows.pairs))
+    return DeviceWindows(
+        torch.tensor(windows.layers, device=device),
+        torch.tensor(windows.pairs, device=device).long(),
+        torch.tensor(windows.pair_windows, device=device),
+        torch.tensor(windows.out_begin, device=device).long(),
+        torch.tensor(windows.triplet_windows, device=device),
+        torch.tensor(pair_of, device=device),
+    )
+
+
+def radius_edges(
+    source: Float32[Tensor, "n d"],
+    target: Float32[Tensor, "n d"],
+    position: Float32[Tensor, "n 3"],
+    radius: float,
+    max_neighbours: int,
+    kappa_max: float,
+    z0_max: float,
+) -> tuple[Int64[Tensor, "2 n_edges"], Float32[Tensor, " n_edges"]]:
+    """As `beampipe.tracking.kernels.radius_edges`, exact.
+
+    Hits in order of phi; those that kappa_max lets a hit reach, near it and across the beam line, are contiguous.
+    One matrix product per chunk gives distances good enough to drop almost all; the rest are measured again.
+    """
+    n = len(position)
+    r, phi, z = position.T.contiguous()
+    order = torch.argsort(phi.double().remainder(_TWO_PI), stable=True)
+    angle = phi.double().remainder(_TWO_PI)[order]
+    rho2 = (r.double() * r.double() + z.double() * z.double()).float()
+    s, t = source[order], target[order]
+    s2, t2 = (s * s).sum(1), (t * t).sum(1)
+    radius2 = float(np.float32(radius) * np.float32(radius))
+    loose = radius2 + 1e-5 * float(s2.max() + t2.max())
+    edges, distances = [position.new_empty((2, 0), dtype=torch.int64)], [position.new_empty(0)]
+    for first, last, start, stop in _phi_ranges(angle, kappa_max, float(r.max())):
+        columns = torch.arange(start, stop, device=position.device) % n
+        rough = torch.addmm(t2[columns], s[first:last], t[columns].T, alpha=-2)
+        at, column = torch.nonzero(rough < (loose - s2[first:last, None]), as_tuple=True)
+        i, j = order[first + at], order[columns[column]]
+        outward = (rho2[j] > rho2[i]) | ((rho2[j] == rho2[i]) & (j > i))
+        i, j = i[outward], j[outward]
+        d2 = torch.zeros(len(i), dtype=source.dtype, device=source.device)
+        for k in range(source.shape[1]):
+            d2 += (target[j, k] - source[i, k]).square()
+        near = d2 < radius2
+        edge_index, d2 = torch.stack([i[near], j[near]]), d2[near]
+        kappa, _, z0, *_ = doublet(position, edge_index)
+        inside = (kappa.abs() < kappa_max) & (z0.abs() < z0_max)
+        edges.append(edge_index[:, inside])
+        distances.append(d2[inside])
+    return _nearest(torch.cat(edges, dim=1), torch.cat(distances), n, max_neighbours)
+
+
+def _phi_ranges(angle: Tensor, kappa_max: float, r_max: float) -> Iterator[tuple[int, int, int, int]]:
+    """Chunks [first, last) of the hits in order of angle, and ranges [start, stop) (modulo n) that hold their partners.
+
+    |kappa| = 2 |sin(dphi)| / d bounds dphi near 0 and near pi.
+    """
+    n = len(angle)
+    x = np.linspace(0, np.pi / 2, 2001)
+    r2 = r_max * r_max
+    near = x[np.sin(x) <= 0.5 * kappa_max * np.sqrt(r2 + 4 * r2 * np.sin(x / 2) ** 2)].max()
+    far = x[np.sin(x) <= 0.5 * kappa_max * 2 * r_max].max()  # d is the sum of the radii at most
+    rows = min(1024, max(32, _DISTANCES // n))
+    firsts = torch.arange(0, n, rows, device=angle.device)
+    low, high = angle[firsts], angle[(firsts + rows - 1).clamp(max=n - 1)]
+    turns = torch.cat([angle - _TWO_PI, angle, angle + _TWO_PI])  # turns[k] is hit k % n
+    bounds = []
+    for middle, widest in ((0.0, near), (math.pi, far)):
+        reach = widest + x[1] + _MARGIN
+        start = torch.searchsorted(turns, torch.where(high + middle + reach < 2 * _TWO_PI, low, low - _TWO_PI) + middle - reach)
+        stop = torch.searchsorted(turns, torch.where(high + middle + reach < 2 * _TWO_PI, high, high - _TWO_PI) + middle + reach)
+        bounds += [start, stop]
+    everything = ((high - low) + near + far + 2 * (x[1] + _MARGIN) >= math.pi).long()
+    for first, whole, *cut in torch.stack([firsts, everything, *bounds], dim=1).tolist():
+        last = min(first + rows, n)
+        if whole:
+            yield first, last, 0, n
+            continue
+        yield first, last, cut[0], cut[1]
+        yield first, last, cut[2], cut[3]
+
+
+def _nearest(
+    edge_index: Int64[Tensor, "2 n_pairs"], distance2: Float32[Tensor, " n_pairs"], n: int, most: int
+) -> tuple[Int64[Tensor, "2 n_edges"], Float32[Tensor, " n_edges"]]:
+    """The `most` nearest edges of each inner hit, ties to the lower outer hit, sorted by both hits."""
+    order = torch.argsort(edge_index[0] * n + edge_index[1])
+    order = order[torch.argsort(distance2[order], stable=True)]
+    order = order[torch.argsort(edge_index[0, order], stable=True)]
+    inner = edge_index[0, order]
+    rank = torch.arange(len(inner), device=inner.device) - torch.searchsorted(inner, inner)
+    kept = order[rank < most]
+    kept = kept[torch.argsort(edge_index[0, kept] * n + edge_index[1, kept])]
+    return edge_index[:, kept], distance2[kept]
+
+
+def assign_layers(position: Float32[Tensor, "n 3"], windows: DeviceWindows) -> Int64[Tensor, " n"]:
+    """Layer of each hit, -1 for a hit outside every box."""
+    r, z = position[:, 0, None], position[:, 2, None]
+    r_min, r_max, z_min, z_max = windows.layers.T
+    inside = (r >= r_min) & (r <= r_max) & (z >= z_min) & (z <= z_max)
+    number = torch.arange(len(windows.layers), device=position.device)
+    layer: Tensor = torch.where(inside, number, -1).amax(dim=1)
+    return layer
+
+
+def curved_doublet(
+    position: Float32[Tensor, "n 3"], edge_index: Int64[Tensor, "2 n_edges"]
+) -> tuple[Float32[Tensor, " n_edges"], ...]:
+    """kappa, cot, z0 and 1 / d^2, as `beampipe.tracking.kernels.reference_map.curved_doublet`."""
+    r, phi, z = position.T.contiguous()
+    a, b = edge_index
+    r_a, r_b, z_a = r[a], r[b], z[a]
+    dr, dphi = r_b - r_a, phi[b] - phi[a]
+    dphi = torch.where(dphi > math.pi, dphi - _TWO_PI, torch.where(dphi < -math.pi, dphi + _TWO_PI, dphi))
+    half = torch.sin(0.5 * dphi)
+    weight = 1 / (dr * dr + 4 * r_a * r_b * half * half).clamp(min=1e-6)
+    kappa = 2 * torch.sin(dphi) * torch.sqrt(weight)
+    bend = kappa * kappa * (1 / 24)
+    ds = dr * (1 + bend * (r_a * r_a + r_a * r_b + r_b * r_b))
+    cot = (z[b] - z_a) / torch.where(ds.abs() < 1e-3, 1e-3, ds)
+    return kappa, cot, z_a - r_a * (1 + bend * r_a * r_a) * cot, weight
+
+
+def module_map_edges(position: Float32[Tensor, "n 3"], windows: DeviceWindows) -> Int64[Tensor, "2 n_edges"]:
+    """Doublets inside their windows that take part in at least one triplet inside its window, sorted."""
+    edge_index = _doublets(position, windows)
+    kept = torch.zeros_like(edge_index[0], dtype=torch.bool)
+    for e, f, _ in _passing(position, edge_index, windows):
+        kept[e] = True
+        kept[f] = True
+    return edge_index[:, kept]
+
+
+def _doublets(position: Float32[Tensor, "n 3"], windows: DeviceWindows) -> Int64[Tensor, "2 n_doublets"]:
+    """All doublets inside their windows, sorted by both hits."""
+    n = len(position)
+    r, phi, _ = position.T.contiguous()
+    layer, angle = assign_layers(position, windows), phi.double().remainder(_TWO_PI)
+    key, hit = torch.sort(layer * 8.0 + angle, stable=True)  # layer by layer, in phi
+    n_pairs = torch.diff(windows.out_begin)
+    on_layer = layer.clamp(min=0)
+    found = [position.new_empty((2, 0), dtype=torch.int64)]
+    for a, nth in _expanded(torch.where(layer >= 0, n_pairs[on_layer], 0)):
+        pair = windows.out_begin[layer[a]] + nth
+        outer_layer = windows.pairs[pair, 1]
+        reach = _reach(r[a].double(), windows.layers[outer_layer, 1].double(), windows.pair_windows[pair, 0].double())
+        low, high = angle[a] - reach, angle[a] + reach
+        none = torch.full_like(low, -1.0)
+        ranges = (
+            (low.clamp(min=0), high.clamp(max=_TWO_PI)),
+            (torch.where(low < 0, low + _TWO_PI, 0.0), torch.where(low < 0, _TWO_PI, none)),
+            (torch.zeros_like(low), torch.where(high > _TWO_PI, high - _TWO_PI, none)),
+        )
+        for start, stop in ranges:  # the second and third lie beyond phi = 0
+            begin = torch.searchsorted(key, outer_layer * 8.0 + start)
+            end = torch.searchsorted(key, outer_layer * 8.0 + stop, right=True)
+            for query, offset in _expanded((end - begin).clamp(min=0) * (stop >= start)):
+                edge_index = torch.stack([a[query], hit[begin[query] + offset]])
+                found.append(edge_index[:, _inside(position, edge_index, windows.pair_windows[pair[query]])])
+    edge_index = torch.cat(found, dim=1)
+    return edge_index[:, torch.argsort(edge_index[0] * n + edge_index[1])]
+
+
+def _reach(r: Tensor, r_max: Tensor, kappa_max: Tensor) -> Tensor:
+    """Largest turn from radius r to r_max on a circle through the beam line with a curvature up to kappa_max."""
+    half = 0.5 * kappa_max
+    turn = torch.asin((half * r_max).clamp(max=1.0)) - torch.asin((half * r).clamp(max=1.0))
+    # A circle that turns back before r_max has a second way there, but not one that turns by less than MAX_DPHI.
+    return torch.where(half * r_max < 0.8, turn.clamp(min=0, max=float(MAX_DPHI)), float(MAX_DPHI)) + _MARGIN
+
+
+def _inside(position: Tensor, edge_index: Int64[Tensor, "2 n"], window: Float32[Tensor, "n 3"]) -> Tensor:
+    """Whether each doublet lies inside its window."""
+    kappa, _, z0, _ = curved_doublet(position, edge_index)
+    dr, dphi, _ = (position[edge_index[1]] - position[edge_index[0]]).T
+    turn = (dphi - _TWO_PI * torch.round(dphi / _TWO_PI)).abs()
+    kappa_max, z0_min, z0_max = window.T
+    straight = (dr > float(MIN_DR)) & (turn < float(MAX_DPHI))
+    return straight & (kappa.abs() < kappa_max) & (z0 > z0_min) & (z0 < z0_max)
+
+
+def triplets(
+    position: Float32[Tensor, "n 3"], edge_index: Int64[Tensor, "2 n_edges"], windows: DeviceWindows
+) -> tuple[Int64[Tensor, "2 n_triplets"], Float32[Tensor, " n_triplets"]]:
+    """Pairs of edges that share a hit and pass: by r^2 + z^2 of that hit, then edge in, then edge out; and chi2."""
+    parts = [*_passing(position, edge_index, windows)]
+    none = edge_index.new_empty(0)
+    e, f, chi2 = (torch.cat([empty, *column]) for empty, column in zip((none, none, position.new_empty(0)), _columns(parts), strict=True))
+    return torch.stack([e, f]), chi2
+
+
+def _passing(
+    position: Float32[Tensor, "n 3"], edge_index: Int64[Tensor, "2 n_edges"], windows: DeviceWindows
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Edge in, edge out and chi2 of the triplets, some at a time, in their order."""
+    layer = assign_layers(position, windows)
+    pair = windows.pair_of[layer[edge_index[0]], layer[edge_index[1]]]
+    rank = _rank_outwards(position)
+    known = torch.nonzero(pair >= 0)[:, 0]
+    into = known[torch.argsort(rank[edge_index[1, known]], stable=True)]
+    out = known[torch.argsort(rank[edge_index[0, known]], stable=True)]
+    middle_of_out = rank[edge_index[0, out]]
+    middle = rank[edge_index[1, into]]
+    begin = torch.searchsorted(middle_of_out, middle)
+    count = torch.searchsorted(middle_of_out, middle, right=True) - begin
+    kappa, cot, _, weight = curved_doublet(position, edge_index)
+    for row, offset in _expanded(count):
+        e, f = into[row], out[begin[row] + offset]
+        nth = pair[f] - windows.out_begin[windows.pairs[pair[e], 1]]
+        a, b, c, d = windows.triplet_windows[pair[e], nth].T
+        k = kappa[e]
+        turn = 1 + cot[e] * cot[f]
+        s = a * (weight[e] + weight[f]) + b * k * k
+        t = turn * turn * (c + d * k * k)
+        top = (kappa[f] - k).square() * t + (cot[f] - cot[e]).square() * s
+        good = (a > 0) & (top < s * t)
+        yield e[good], f[good], (top / (s * t))[good]
+
+
+def _columns(parts: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    return [p[0] for p in parts], [p[1] for p in parts], [p[2] for p in parts]
+
+
+def pair_features(
+    position: Float32[Tensor, "n 3"],
+    edge_index: Int64[Tensor, "2 n_edges"],
+    triplets: Int64[Tensor, "2 n_triplets"],
+    chi2: Float32[Tensor, " n_triplets"],
+) -> Float32[Tensor, "n_edges 6"]:
+    """`beampipe.tracking.features.PAIR_FEATURES` of each edge.
+
+    The CPU kernel goes through the triplets once, from the beam outwards. An edge whose outer hit lies nearer to the
+    origin than its inner one is therefore read there before anything is written to it: its level counts as 0.
+    """
+    (into, out), n_edges = triplets, edge_index.shape[1]
+    rank = _rank_outwards(position)
+    rises = (rank[edge_index[1]] > rank[edge_index[0]]).long()
+    columns = []
+    for to in (out, into):
+        columns.append(chi2.new_full((n_edges,), float(NO_PARTNER)).scatter_reduce(0, to, chi2, "amin"))
+    for to in (out, into):
+        columns.append(0.5 * torch.log1p(torch.bincount(to, minlength=n_edges).float()))
+    for to, other in ((out, into), (into, out)):
+        columns.append(0.125 * _levels(to, other, rises).float())
+    return torch.stack(columns, dim=1)
+
+
+def _levels(to: Int64[Tensor, " n"], other: Int64[Tensor, " n"], rises: Int64[Tensor, " n_edges"]) -> Tensor:
+    """Length of the longest chain of triplets that ends at each edge, by repeated relaxation: one round per link."""
+    level = torch.zeros_like(rises)
+    while True:
+        longer = level.scatter_reduce(0, to, (level * rises)[other] + 1, "amax")
+        if torch.equal(longer, level):
+            return level
+        level = longer
+
+
+def connected_components(n: int, edge_index: Int64[Tensor, "2 n_edges"], min_hits: int) -> Int64[Tensor, " n"]:
+    """Component of each hit, numbered by first hit; -1 where it has fewer than `min_hits` (>= 2) hits.
+
+    Each round gives both ends of an edge, and the hits they are named after, the lower name; then names are followed
+    to their own names (Shiloach and Vishkin, J. Algorithms 3 (1982) 57). In the end a component bears its first hit.
+    """
+    name = torch.arange(n, device=edge_index.device)
+    while True:
+        ends = name[edge_index]
+        lower = ends.amin(dim=0)
+        found = name.scatter_reduce(0, torch.cat([ends[0], ends[1]]), torch.cat([lower, lower]), "amin")
+        found = found[found]
+        found = found[found]
+        if torch.equal(found, name):
+            break
+        name = found
+    kept = torch.bincount(name, minlength=n) >= max(min_hits, 2)
+    number = torch.where(kept, torch.cumsum(kept, 0) - 1, -1)
+    return number[name]
+
+
+def _rank_outwards(position: Float32[Tensor, "n 3"]) -> Int64[Tensor, " n"]:
+    """Rank of each hit by r^2 + z^2, equal ones by row."""
+    r, _, z = position.T.contiguous()
+    order = torch.argsort(r * r + z * z, stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    return rank
+
+
+def _expanded(count: Int64[Tensor, " n"]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Row k, `count[k]` times, with 0 .. count[k] - 1 beside it; `_CANDIDATES` at a time."""
+    end = torch.cumsum(count, 0)
+    total = int(end[-1]) if len(end) else 0
+    for first in range(0, total, _CANDIDATES):
+        index = torch.arange(first, min(first + _CANDIDATES, total), device=count.device)
+        row = torch.searchsorted(end, index, right=True)
+        yield row, index - (end[row] - count[row])
