@@ -29,6 +29,7 @@ from beampipe.tracking.truth import Selection
 
 __all__ = [
     "CONSOLE",
+    "EVENTS",
     "FAST_ACTS",
     "FIT",
     "Finders",

@@ -9,6 +9,7 @@ runs; `--fresh` takes its times again. Prints tables, writes JSON and pictures.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.plots import plot_efficiency, plot_stages, save_figure
 from beampipe.tracking.evaluation.report import curve_table, stage_table
 from beampipe.tracking.evaluation.results import evaluation_body
+from beampipe.tracking.finders import KALMAN_FIT
 
 EFFICIENT_ACTS = "acts:efficient"
 PIPELINES = ("module_map", "exatrkx", "exatrkx_walk")
@@ -73,14 +75,16 @@ def measure(finders: Finders, path: Path, degradation: str, options: Any) -> dic
     title = f"{evaluation.sample}: {evaluation.n_events} events, median {rows[0]['hits']:.0f} hits"
     CONSOLE.print(figures_table(title, rows, evaluation.definition))
     CONSOLE.print(stage_table(evaluation))
+    # A fit changes no track: its rows would only repeat those of its finder.
+    bare = replace(evaluation, finders=tuple(one for one in evaluation.finders if KALMAN_FIT not in one.name))
     for variable in ("pt", "eta", "origin"):
-        CONSOLE.print(curve_table(evaluation, variable))
+        CONSOLE.print(curve_table(bare, variable))
     for acts, (low, high) in finders.acts_loads().items():
         CONSOLE.print(f"times of {acts} were taken at load averages from {low:.2f} to {high:.2f}", markup=False)
     wanted = comparisons(rows, degradation)
     CONSOLE.print(comparison_table(wanted))
     stem = options.output.with_suffix("")
-    save_figure(plot_efficiency(evaluation), stem.with_name(f"{stem.name}-{path.stem}-{degradation}-efficiency.png"))
+    save_figure(plot_efficiency(bare), stem.with_name(f"{stem.name}-{path.stem}-{degradation}-efficiency.png"))
     save_figure(plot_stages(evaluation), stem.with_name(f"{stem.name}-{path.stem}-{degradation}-stages.png"))
     return {
         "file": path,
@@ -106,7 +110,7 @@ def comparisons(rows: Sequence[Mapping[str, Any]], degradation: str) -> list[dic
 
     acts = by_name.get(EFFICIENT_ACTS)
     for name in PIPELINES:
-        row, fitted = by_name.get(name), by_name.get(f"{name} + Kalman fit")
+        row, fitted = by_name.get(name), by_name.get(name + KALMAN_FIT)
         if row is None:
             continue
         network, clean = name != "module_map", degradation == "none"

@@ -1,74 +1,97 @@
-"""Efficiency and fakes against lost hits, dead modules, noise, and on files simulated in another field.
+"""Efficiency and fakes against lost hits, dead modules, noise, and a field that is not the one assumed.
 
-    python benchmarks/robustness.py runs/events/test200.parquet --pipelines NAME acts:efficient \
-        --other runs/events/test200_field098.parquet
+    python benchmarks/robustness.py [FILES] [--max-events 2] [--scan hit_loss noise dead_modules field]
 
-Each scan spoils one thing and leaves the rest as simulated; every finder sees the same spoilt hits.
+Each scan spoils one thing and leaves the rest as simulated; every finder sees the same spoilt hits. For the field, the
+same collisions were simulated again in 0.98 of it (the file NAME_field098 beside NAME); no finder is told.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from rich.table import Table
-from samples import (
+from harness import (
     CONSOLE,
     Finders,
-    add_options,
-    degraded,
+    existing,
+    figures,
     open_finders,
-    sample_name,
+    options_of,
+    print_header,
+    report,
     selection_of,
-    take,
 )
+from rich.table import Table
+from samples import degraded, sample_name, take
 
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.plots import plot_robustness, save_figure
-from beampipe.tracking.evaluation.report import quality_table
-from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
-from beampipe.tracking.evaluation.statistics import Proportion
+from beampipe.tracking.evaluation.results import Evaluation
 from beampipe.tracking.simulation.parameters import NONE, Degradation
 
+FIELD: Final = "field"
 SCANS: Final = {
     "hit_loss": (0.0, 0.01, 0.02, 0.03, 0.05),
     "noise": (0.0, 0.05, 0.10, 0.20),
     "dead_modules": (0.0, 0.01, 0.02, 0.05),
+    FIELD: (0.0, 0.02),
 }
-LABELS: Final = {"hit_loss": "hits lost", "noise": "noise added", "dead_modules": "dead modules"}
+LABELS: Final = {
+    "hit_loss": "hits lost",
+    "noise": "noise added",
+    "dead_modules": "dead modules",
+    FIELD: "field lower than assumed",
+}
+JUDGE: Final = "acts:efficient"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser)
+    pipelines = ["module_map", "exatrkx_walk", JUDGE]
+    parser = options_of("robustness", __doc__, samples=["test200"], pipelines=pipelines, max_events=5)
     parser.add_argument("--scan", nargs="*", choices=SCANS, default=list(SCANS), help="what is spoilt")
-    parser.add_argument("--other", nargs="*", type=Path, default=[], help="files to be scored as they are, e.g. field")
     options = parser.parse_args()
-    finders = open_finders(options.pipelines, options.threads)
-    for path in options.events:
+    begun = print_header("robustness", options)
+    finders = open_finders(options)
+    body: dict[str, Any] = {"scans": []}
+    for path in existing(options):
         clean = run(finders, path, NONE, options)
-        curves: dict[str, dict[str, list[tuple[float, Proportion]]]] = {}
+        curves = {}
         for what in options.scan:
-            points = {
-                level: clean if level == 0 else run(finders, path, replace(NONE, **{what: level}), options)
-                for level in SCANS[what]
-            }
-            CONSOLE.print(scan_table(f"{path.stem}: {LABELS[what]}", points))
+            points = scan(finders, path, what, clean, options)
+            if len(points) < 2:
+                continue
+            drops = losses(points)
+            CONSOLE.print(scan_table(f"{path.stem}: {LABELS[what]}", points, drops))
             curves[LABELS[what]] = {
                 name: [(level, point.finders[i].double.efficiency) for level, point in points.items()]
                 for i, name in enumerate(finders.by_name)
             }
-            for level, point in points.items():
-                write_evaluation(options.out / f"robustness-{path.stem}-{what}-{level:g}.json", point)
+            entries = {f"{level:g}": figures(point) for level, point in points.items()}
+            body["scans"].append({"file": path, "scan": what, "loss_over_range": drops, "points": entries})
+            report(options, begun, body | {"definition": clean.definition})
         if curves:
-            save_figure(plot_robustness(curves), options.out / f"robustness-{path.stem}.png")
-    for path in options.other:
-        evaluation = run(finders, path, NONE, options)
-        CONSOLE.print(quality_table(evaluation))
-        write_evaluation(options.out / f"robustness-{path.stem}.json", evaluation)
-    CONSOLE.print(f"wrote JSON and pictures under {options.out}", markup=False)
+            save_figure(plot_robustness(curves), options.output.with_suffix(".png"))
+
+
+def scan(
+    finders: Finders, path: Path, what: str, clean: Evaluation, options: argparse.Namespace
+) -> dict[float, Evaluation]:
+    """Evaluations by level."""
+    points = {0.0: clean}
+    for level in SCANS[what][1:]:
+        if what != FIELD:
+            points[level] = run(finders, path, replace(NONE, **{what: level}), options)
+            continue
+        other = path.with_stem(f"{path.stem}_field{100 - round(100 * level):03d}")
+        if other.is_file():
+            points[level] = run(finders, other, NONE, options)
+        else:
+            CONSOLE.print(f"skipped: {other} is not there; make it: python benchmarks/make_events.py", markup=False)
+    return points
 
 
 def run(finders: Finders, path: Path, levels: Degradation, options: argparse.Namespace) -> Evaluation:
@@ -78,19 +101,33 @@ def run(finders: Finders, path: Path, levels: Degradation, options: argparse.Nam
         sample=sample_name(path, levels, options.seed),
         selection=selection_of(options),
         threads=options.threads,
+        warm_up=0,
     )
 
 
-def scan_table(title: str, points: dict[float, Evaluation]) -> Table:
-    """Efficiency (fake rate) by double majority, one row per level."""
+def losses(points: Mapping[float, Evaluation]) -> dict[str, float]:
+    """Efficiency lost from the first level to the last, per finder."""
+    first, *_, last = points.values()
+    return {
+        a.name: a.double.efficiency.value - b.double.efficiency.value
+        for a, b in zip(first.finders, last.finders, strict=True)
+    }
+
+
+def scan_table(title: str, points: Mapping[float, Evaluation], drops: Mapping[str, float]) -> Table:
+    """Efficiency and fake rate by double majority, one row per level, and what is lost over the range."""
     first = next(iter(points.values()))
-    table = Table(title=f"{title}: efficiency / fakes, double majority", caption=first.definition)
+    table = Table(
+        title=f"{title}; {first.n_events} events, {first.threads} thread(s): efficiency / fakes, double majority",
+        caption=first.definition,
+    )
     table.add_column("level")
     for finder in first.finders:
         table.add_column(finder.name, justify="right")
     for level, point in points.items():
         cells = (f"{f.double.efficiency} / {f.double.fakes.value:.4f}" for f in point.finders)
         table.add_row(f"{level:.1%}", *cells)
+    table.add_row("lost", *(f"{drop:.4f}" for drop in drops.values()))
     return table
 
 

@@ -1,6 +1,6 @@
 """Time against the number of hits, from a few hundred to a few hundred thousand, with fitted exponents.
 
-    python benchmarks/scaling.py runs/events/tune200.parquet --pipelines NAME acts:efficient
+    python benchmarks/scaling.py [FILES] [--sizes 300 3000 30000]
 
 Small events are drawn from one by whole particles, large ones are several events on top of each other. The load is
 therefore not that of a real event of that size in every respect (one luminous region, but more or fewer collisions).
@@ -8,12 +8,12 @@ therefore not that of a real event of that size in every respect (one luminous r
 
 from __future__ import annotations
 
-import argparse
-import json
+from typing import Any
 
 import numpy as np
+from harness import CONSOLE, existing, open_finders, options_of, print_header, report, selection_of
 from rich.table import Table
-from samples import CONSOLE, add_options, open_finders, resize, selection_of, take
+from samples import resize, take
 
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.plots import plot_scaling, save_figure
@@ -22,16 +22,19 @@ from beampipe.tracking.evaluation.statistics import fit_power_law
 from beampipe.units import ms
 
 SIZES = (300, 1000, 3000, 10_000, 30_000, 100_000, 300_000)
+LARGE = 10_000
+"""Hits from which a second exponent is fitted: below, fixed costs flatten the curve."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser)
+    pipelines = ["module_map", "exatrkx", "exatrkx_walk", "acts:fast"]
+    parser = options_of("scaling", __doc__, samples=["test200"], pipelines=pipelines, max_events=4)
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="hits")
     parser.add_argument("--repeat", type=int, default=5, help="calls per size, after one that is not timed")
     options = parser.parse_args()
-    finders = open_finders(options.pipelines, options.threads)
-    for path in options.events:
+    begun = print_header("scaling", options)
+    finders = open_finders(options)
+    for path in existing(options):
         pool = list(take(path, options.max_events))
         points: list[Evaluation] = []
         for size in options.sizes:
@@ -45,49 +48,62 @@ def main() -> None:
                     threads=options.threads,
                 )
             )
-        report(path.stem, points, options)
+        summary = summarise(points)
+        CONSOLE.print(scaling_table(path.stem, points, summary))
+        report(options, begun, {"file": path, "definition": points[0].definition, "finders": summary})
+        fitted = {name: (one["hits"], one["seconds"]) for name, one in summary.items() if len(set(one["hits"])) > 1}
+        if fitted:
+            save_figure(plot_scaling(fitted), options.output.with_suffix(".png"))
 
 
-def report(stem: str, points: list[Evaluation], options: argparse.Namespace) -> None:
-    table = Table(title=f"{stem}: median time \\[ms], {options.threads} thread(s) (efficiency, double majority)")
+def summarise(points: list[Evaluation]) -> dict[str, dict[str, Any]]:
+    """Per finder: hits, median seconds, efficiencies, and the fitted exponents."""
+    out: dict[str, dict[str, Any]] = {}
+    for i, finder in enumerate(points[0].finders):
+        # Absent is absent: a refused size has no time.
+        done = [point.finders[i] for point in points if not point.finders[i].failed]
+        hits = [float(one.events[0].n_hits) for one in done]
+        seconds = [float(np.median([event.total for event in one.events])) for one in done]
+        out[finder.name] = {
+            "hits": hits,
+            "seconds": seconds,
+            "cpu_seconds": [float(np.median([event.cpu for event in one.events])) for one in done],
+            "efficiency": [one.double.efficiency.value for one in done],
+            "all": _law(hits, seconds, 0),
+            "large": _law(hits, seconds, LARGE),
+        }
+    return out
+
+
+def _law(hits: list[float], seconds: list[float], smallest: int) -> dict[str, float] | None:
+    chosen = [(x, y) for x, y in zip(hits, seconds, strict=True) if x >= 0.9 * smallest]
+    if len({x for x, _ in chosen}) < 2:
+        return None
+    law = fit_power_law(*(list(column) for column in zip(*chosen, strict=True)))
+    return {"exponent": law.exponent, "error": law.error, "scale": law.scale}
+
+
+def scaling_table(stem: str, points: list[Evaluation], summary: dict[str, dict[str, Any]]) -> Table:
+    table = Table(
+        title=f"{stem}: median time \\[ms], {points[0].threads} thread(s) (efficiency, double majority)",
+        caption=f"ACTS: 1 thread, wall time of all its stages. {points[0].definition}",
+    )
     table.add_column("hits", justify="right")
-    series: dict[str, tuple[list[float], list[float]]] = {}
-    for finder in points[0].finders:
-        table.add_column(finder.name, justify="right")
-        series[finder.name] = ([], [])
+    for name in summary:
+        table.add_column(name, justify="right")
     for point in points:
         cells = []
         for finder in point.finders:
-            n_hits = finder.events[0].n_hits
-            if finder.failed:  # absent is absent: a refused size has no time
+            if finder.failed:
                 cells.append(f"refused: {finder.failed[0].error}")
                 continue
             seconds = float(np.median([event.total for event in finder.events]))
-            series[finder.name][0].append(float(n_hits))
-            series[finder.name][1].append(seconds)
             cells.append(f"{seconds / ms:.3f} ({finder.double.efficiency.value:.3f})")
         table.add_row(f"{point.finders[0].events[0].n_hits}", *cells)
-    fitted = {name: xy for name, xy in series.items() if len(set(xy[0])) > 1}
-    laws = {name: fit_power_law(*xy) for name, xy in fitted.items()}
-    cells = [f"n^({laws[n].exponent:.2f} ± {laws[n].error:.2f})" if n in laws else "-" for n in series]
-    table.add_row("exponent", *cells)
-    CONSOLE.print(table)
-    options.out.mkdir(parents=True, exist_ok=True)
-    body = {
-        name: {
-            "hits": hits,
-            "seconds": seconds,
-            "exponent": laws[name].exponent if name in laws else None,
-            # Two points leave no scatter to take an error from, and NaN is no JSON.
-            "error": laws[name].error if name in laws and len(hits) > 2 else None,
-        }
-        for name, (hits, seconds) in series.items()
-    }
-    target = options.out / f"scaling-{stem}.json"
-    target.write_text(json.dumps({"threads": options.threads, "finders": body}, indent=1) + "\n", encoding="utf-8")
-    if fitted:
-        save_figure(plot_scaling(fitted), target.with_suffix(".png"))
-    CONSOLE.print(f"wrote {target}", markup=False)
+    for row, words in (("all", "exponent"), ("large", f"from {LARGE} hits")):
+        laws = [one[row] for one in summary.values()]
+        table.add_row(words, *(f"n^({law['exponent']:.2f} ± {law['error']:.2f})" if law else "-" for law in laws))
+    return table
 
 
 if __name__ == "__main__":

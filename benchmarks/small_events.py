@@ -127,7 +127,7 @@ def rate_table(evaluation: Evaluation) -> Table:
             continue
         cells = [f"{row[key]:.3f}" for key in ("first", "median", "p95", "wall_median")]
         cells.append(f"{row['events_per_second']:.1f}")
-        table.add_row(finder.name, *(cells[:3] + ["-", "-"] if finder.name.startswith("acts:") else cells))
+        table.add_row(finder.name, *([*cells[:3], "-", "-"] if finder.name.startswith("acts:") else cells))
     return table
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from beampipe.tracking.pipeline import load_pipeline
 
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.formats import open_events
+from beampipe.tracking.pipeline import load_pipeline
 
 
 def main() -> None:

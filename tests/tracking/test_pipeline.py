@@ -29,6 +29,7 @@ from beampipe.tracking.kernels import module_map
 from beampipe.tracking.pipeline import MEMORY_LIMIT, MIN_HITS, PIPELINES, Pipeline, load_pipeline, weight_file
 
 from .labels import agreement
+from .unchecked import unchecked
 
 EFFICIENCY = {"module_map": (0.97, 0.97), "exatrkx": (0.95, 0.94), "exatrkx_walk": (0.93, 0.94)}
 """Least efficiency (double majority, pT > 1 GeV) at mu = 0 and 60, some percent below what is measured."""
@@ -251,13 +252,8 @@ def test_memory_stays_below_the_estimate(name: str) -> None:
     ],
 )
 def test_bad_hits_are_refused(position: ndarray, error: type[BeampipeError], message: str) -> None:
-    # The types checked while tests run would refuse some of these first: users do not have that check.
-    check = Hits.__post_init__
-    bad = object.__new__(Hits)
-    for field, value in (("position", position), ("geometry_id", None), ("local", None), ("variance", None)):
-        object.__setattr__(bad, field, value)
     with pytest.raises(error, match=message):
-        check(bad)
+        unchecked(Hits, position=position)
 
 
 @pytest.mark.parametrize(

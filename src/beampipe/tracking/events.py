@@ -104,7 +104,8 @@ class Particles:
     @property
     def pt(self) -> Float32[ndarray, " n_particles"]:
         """Transverse momentum [GeV]."""
-        return np.hypot(self.momentum[:, 0], self.momentum[:, 1])
+        pt: Float32[ndarray, " n_particles"] = np.hypot(self.momentum[:, 0], self.momentum[:, 1])
+        return pt
 
     @property
     def eta(self) -> Float32[ndarray, " n_particles"]:
@@ -116,7 +117,8 @@ class Particles:
     @property
     def origin_radius(self) -> Float32[ndarray, " n_particles"]:
         """Transverse radius of production [mm]."""
-        return np.hypot(self.vertex[:, 0], self.vertex[:, 1])
+        radius: Float32[ndarray, " n_particles"] = np.hypot(self.vertex[:, 0], self.vertex[:, 1])
+        return radius
 
 
 @dataclass(frozen=True, eq=False)

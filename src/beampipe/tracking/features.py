@@ -84,4 +84,5 @@ def edge_features(
         dz / f32(500),
         dphi * f32(10),
     ]
-    return np.clip(np.stack(scaled, axis=1), f32(-4), f32(4)).astype(np.float32)
+    clipped: Float32[ndarray, "n_edges 6"] = np.clip(np.stack(scaled, axis=1), f32(-4), f32(4)).astype(np.float32)
+    return clipped

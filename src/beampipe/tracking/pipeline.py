@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from beampipe.errors import ConfigError, MissingExtraError, TooLargeError, UnknownNameError
+from beampipe.errors import ConfigError, FileError, MissingExtraError, TooLargeError, UnknownNameError
 from beampipe.tracking import stages
 from beampipe.tracking.events import NO_TRACK, Hits, Tracks
 from beampipe.tracking.networks import load_networks
@@ -155,7 +155,10 @@ def _on_cuda(name: str, device: str) -> Pipeline:
 
 def exatrkx(name: str, threads: int) -> Pipeline:
     """Metric learning, filter, interaction network, then components or paths."""
-    networks, windows = load_networks(weight_file(name, "exatrkx")), load_windows(weight_file(name, "module_map"))
+    path = weight_file(name, "exatrkx")
+    networks, windows = load_networks(path), load_windows(weight_file(name, "module_map"))
+    if networks.embedding is None or networks.filter is None or networks.gnn is None:
+        raise FileError(f"{path}: got only some networks, expected embedding, filter and gnn; train the others")
     cuts = networks.config
     neighbours = stages.FindNeighbours(cuts.radius, cuts.max_neighbours, cuts.kappa_max, cuts.z0_max, threads)
     label: Stage = stages.ConnectComponents(cuts.score_cut, MIN_HITS)

@@ -157,11 +157,11 @@ class PairEdges:
 
     def __call__(self, graph: Graph) -> Graph:
         assert graph.edge_index is not None
+        n_edges = graph.edge_index.shape[1]
         triplets, chi2 = module_map.triplets(graph.position, graph.edge_index, self.windows, self.threads)
         graph = replace(graph, triplets=triplets, chi2=chi2)
         if not self.features:
             return graph
-        n_edges = graph.edge_index.shape[1]
         features = module_map.pair_features(triplets, chi2, n_edges)
         partnered = np.zeros(n_edges, np.bool_)
         partnered[triplets] = True

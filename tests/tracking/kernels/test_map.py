@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ class Case:
 
     @property
     def n_edges(self) -> int:
-        return self.edge_index.shape[1]
+        return len(self.edge_index.T)
 
     def walk(
         self, weight: Float32[ndarray, " n_edges"], layer: Int16[ndarray, " n"], penalty: float, min_hits: int
@@ -57,16 +57,24 @@ class Case:
         )
 
 
+def random_case(seed: int) -> Case:
+    """Random hits, among which there are all kinds of edges."""
+    return Case(toy_hits(N_HITS, seed), toy_windows(seed))
+
+
+def track_case(seed: int) -> Case:
+    """Hits of particles, some with a second hit on a layer."""
+    return Case(helix_hits(60, seed), toy_windows(seed, known=1.0))
+
+
 @pytest.fixture(scope="module", params=range(4))
 def case(request: pytest.FixtureRequest) -> Case:
-    """Random hits, among which there are all kinds of edges."""
-    return Case(toy_hits(N_HITS, request.param), toy_windows(request.param))
+    return random_case(request.param)
 
 
 @pytest.fixture(scope="module", params=range(3))
 def tracks(request: pytest.FixtureRequest) -> Case:
-    """Hits of particles, some with a second hit on a layer."""
-    return Case(helix_hits(60, request.param), toy_windows(request.param))
+    return track_case(request.param)
 
 
 def different(got: Int64[ndarray, "2 n"], want: Int64[ndarray, "2 m"]) -> int:
@@ -107,6 +115,7 @@ def test_triplets(isa: str, case: Case, threads: int) -> None:
 def test_triplets_among_any_edges(isa: str, case: Case) -> None:
     # Edges as a network makes them: between layers that no window joins, inwards, twice.
     edge_index = np.random.default_rng(1).integers(0, N_HITS, (2, 20_000))
+    edge_index = edge_index[:, np.argsort(edge_index[0], kind="stable")]
     want, chi2 = reference_map.triplets(case.position, edge_index, case.windows)
     assert len(chi2) > 20
     got, got_chi2 = module_map.triplets(case.position, edge_index, case.windows, 2)
@@ -114,9 +123,12 @@ def test_triplets_among_any_edges(isa: str, case: Case) -> None:
     np.testing.assert_allclose(got_chi2, chi2, rtol=1e-3, atol=1e-5)
 
 
-def test_pair_features(isa: str, case: Case) -> None:
+@pytest.mark.parametrize(("make", "longest"), [(random_case, 1), (track_case, 2)])
+@pytest.mark.parametrize("seed", range(2))
+def test_pair_features(isa: str, make: Callable[[int], Case], longest: int, seed: int) -> None:
+    case = make(seed)
     want = reference_map.pair_features(case.triplets, case.chi2, case.n_edges)
-    assert want[:, 4:].max() >= 2 / 8  # chains of three edges and more
+    assert want[:, 4:].max() >= longest / 8  # chains of so many edges beyond the first
     assert (want[:, :2] == reference_map.NO_PARTNER).any()
     got = module_map.pair_features(case.triplets, case.chi2, case.n_edges)
     exact = [0, 1, 4, 5]  # columns 2 and 3 are logarithms
@@ -124,9 +136,16 @@ def test_pair_features(isa: str, case: Case) -> None:
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("penalty", "min_hits"), [(1.0, 3), (0.0, 3), (0.5, 4)])
-def test_walk(isa: str, case: Case, penalty: float, min_hits: int) -> None:
-    got, want = case.walk(np.ones(case.n_edges, np.float32), case.layer, penalty, min_hits)
+@pytest.mark.parametrize("penalty", [0.0, 0.5, 1.0])
+def test_walk_among_random_hits(isa: str, case: Case, penalty: float) -> None:
+    got, want = case.walk(np.ones(case.n_edges, np.float32), case.layer, penalty, 3)
+    assert want.max() > 10
+    np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("min_hits", [3, 4])
+def test_walk_along_tracks(isa: str, tracks: Case, min_hits: int) -> None:
+    got, want = tracks.walk(np.ones(tracks.n_edges, np.float32), tracks.layer, 0.5, min_hits)
     assert want.max() > 10
     np.testing.assert_array_equal(got, want)
 
@@ -170,7 +189,7 @@ def test_chi2_is_the_formula(isa: str, what: str) -> None:
     a, c = 1e-6, 2.5e-3
     windows = toy_windows()
     windows.triplet_windows[:] = np.array([a, 0, c, 0], np.float32)
-    dphi, dz = (1e-3, 0.0) if what == "curvature" else (0.0, 1.1)
+    dphi, dz = (6e-4, 0.0) if what == "curvature" else (0.0, 1.1)
     position = np.array([[32, 0.1, 0], [72, 0.1, 0], [116, 0.1 + dphi, dz]], np.float32)
     kappa = 2 * math.sin(dphi) / math.hypot(44, 2 * math.sqrt(72 * 116) * math.sin(dphi / 2))
     want = kappa**2 / (a * (1 / 40**2 + 1 / 44**2)) + (dz / 44) ** 2 / c

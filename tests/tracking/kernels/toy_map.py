@@ -9,8 +9,13 @@ BARRELS = (32.0, 72.0, 116.0, 172.0)
 DISCS = (600.0, 700.0, 820.0)
 
 
-def toy_windows(seed: int = 0) -> Windows:
-    """Four barrel layers and three discs on one side, each joined to its next two, windows of random width."""
+def toy_windows(seed: int = 0, known: float = 0.8) -> Windows:
+    """Four barrel layers and three discs on one side, each joined to its next two, windows of random width.
+
+    Args:
+        seed: of the widths.
+        known: fraction of the triples of layers that have a window.
+    """
     rng = np.random.default_rng(seed)
     barrel = [(r - 2, r + 2, -500, 500) for r in BARRELS]
     disc = [(30, 180, z - 2, z + 2) for z in DISCS]
@@ -25,7 +30,7 @@ def toy_windows(seed: int = 0) -> Windows:
     triplet_windows = np.zeros((len(pairs), MAX_OUT, 4), np.float32)
     for p, (_, outer) in enumerate(pairs):
         for slot in range(out_begin[outer + 1] - out_begin[outer]):
-            if rng.random() < 0.8:
+            if rng.random() < known:
                 triplet_windows[p, slot] = rng.uniform(0.5, 2, 4) * np.array([1e-3, 0.1, 1e-2, 1e3])
     return Windows(layers, pairs, pair_windows, out_begin, triplet_windows)
 

@@ -15,7 +15,8 @@ def straightforward(network: InteractionNetwork, x: torch.Tensor, e: torch.Tenso
         ending = torch.zeros_like(x).index_add(0, outer, e)
         starting = torch.zeros_like(x).index_add(0, inner, e)
         x = x + node(torch.cat([x, ending, starting], 1))
-    return network.classifier(torch.cat([x[inner], x[outer], e], 1)).squeeze(1)
+    logit: torch.Tensor = network.classifier(torch.cat([x[inner], x[outer], e], 1)).squeeze(1)
+    return logit
 
 
 def random_graph(n_hits: int = 40, n_edges: int = 200) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -57,9 +58,9 @@ def test_perceptron_has_no_activation_after_the_last_layer() -> None:
     torch.manual_seed(0)
     network = Perceptron(2, 4, 1)
     x = torch.randn(5, 2)
-    weight, bias = network[1].weight, network[1].bias
-    hidden = x @ network[0].weight.T + network[0].bias
-    torch.testing.assert_close(network(x), hidden * torch.sigmoid(hidden) @ weight.T + bias)
+    state = network.state_dict()
+    hidden = x @ state["0.weight"].T + state["0.bias"]
+    torch.testing.assert_close(network(x), hidden * torch.sigmoid(hidden) @ state["1.weight"].T + state["1.bias"])
 
 
 def test_without_pair_features_the_edge_encoder_reads_six_columns() -> None:

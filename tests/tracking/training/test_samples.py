@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from beampipe.tracking.training.samples import (
@@ -27,7 +29,7 @@ def slow_edges(sample, pt_min: float) -> set[tuple[int, int]]:  # type: ignore[n
         for hit in hits[np.argsort(rho[hits], kind="stable")]:
             groups.setdefault(int(layer[hit]), []).append(int(hit))
         ordered = list(groups.values())
-        for here, there in zip(ordered[:-1], ordered[1:], strict=True):
+        for here, there in itertools.pairwise(ordered):
             for a in here:
                 for b in there:
                     edges.add((a, b) if (rho[a], a) <= (rho[b], b) else (b, a))

@@ -35,13 +35,13 @@ def toy_event(n_particles: int = 60, seed: int = 0, *, pt_scale: float = 0.7, sm
     for volume, layer, z_disk, low, high in DISKS:
         z = np.sign(eta) * z_disk
         turn = (z - z0) / np.where(cot == 0, 1, cot) / radius
-        r = 2 * radius * np.abs(np.sin(turn / 2))
-        ok = (turn > 0) & (turn < np.pi) & (r > low) & (r < high)
-        rows.append(_rows(volume - (2 if volume == 9 else 2), layer, ok & (z < 0), r, phi0 - charge * turn / 2, z))
-        rows.append(_rows(volume, layer, ok & (z > 0), r, phi0 - charge * turn / 2, z))
+        reach = 2 * radius * np.abs(np.sin(turn / 2))
+        ok = (turn > 0) & (turn < np.pi) & (reach > low) & (reach < high)
+        rows.append(_rows(volume - 2, layer, ok & (z < 0), reach, phi0 - charge * turn / 2, z))
+        rows.append(_rows(volume, layer, ok & (z > 0), reach, phi0 - charge * turn / 2, z))
     table = np.concatenate(rows)
     twin = table[rng.random(len(table)) < 0.05].copy()
-    twin[:, 2] += np.where(twin[:, 4] > 0, 0.0, 0.0) + 1.0
+    twin[:, 2] += 1.0
     twin[:, 5] += 1
     table = np.concatenate([table, twin])
     table = table[rng.permutation(len(table))]

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _CANDIDATES = 1 << 22  # pairs tried at a time: some 25 float32 columns of them are alive
-_DISTANCES = 1 << 25  # embedding distances held at a time: 128 MB
+_DISTANCES = 1 << 28  # embedding distances held at a time: 1 GB, a third of it with the usual cuts
 _TWO_PI = 2 * math.pi
 _MARGIN = 1e-5  # rad: more than float32 angles are off by
 
@@ -79,7 +79,9 @@ def radius_edges(
     """As `beampipe.tracking.kernels.radius_edges`, exact.
 
     Hits in order of phi; those that kappa_max lets a hit reach, near it and across the beam line, are contiguous.
-    One matrix product per chunk gives distances good enough to drop almost all; the rest are measured again.
+    Their boxes in the embedding's principal axes tell whether the two sides meet at all (in a trained embedding the two
+    sides of the beam line do not). If so, a matrix product gives distances good enough to drop almost all; the rest are
+    measured again.
     """
     n = len(position)
     r, phi, z = position.T.contiguous()
@@ -90,9 +92,13 @@ def radius_edges(
     s2, t2 = (s * s).sum(1), (t * t).sum(1)
     radius2 = float(np.float32(radius) * np.float32(radius))
     loose = radius2 + 1e-5 * float(s2.max() + t2.max())
+    axes = torch.linalg.eigh(torch.cov(torch.cat([s, t]).T).cpu())[1].to(s.device)
+    s_turned, t_turned = s @ axes, t @ axes
     edges, distances = [position.new_empty((2, 0), dtype=torch.int64)], [position.new_empty(0)]
     for first, last, start, stop in _phi_ranges(angle, kappa_max, float(r.max())):
         columns = torch.arange(start, stop, device=position.device) % n
+        if _gap2(s_turned[first:last], t_turned[columns]) > loose:
+            continue
         rough = torch.addmm(t2[columns], s[first:last], t[columns].T, alpha=-2)
         at, column = torch.nonzero(rough < (loose - s2[first:last, None]), as_tuple=True)
         i, j = order[first + at], order[columns[column]]
@@ -110,6 +116,13 @@ def radius_edges(
     return _nearest(torch.cat(edges, dim=1), torch.cat(distances), n, max_neighbours)
 
 
+def _gap2(a: Float32[Tensor, "n d"], b: Float32[Tensor, "m d"]) -> float:
+    """Squared distance of the boxes around two sets of points."""
+    if len(a) == 0 or len(b) == 0:
+        return math.inf
+    return float(torch.maximum(b.amin(0) - a.amax(0), a.amin(0) - b.amax(0)).clamp(min=0).square().sum())
+
+
 def _phi_ranges(angle: Tensor, kappa_max: float, r_max: float) -> Iterator[tuple[int, int, int, int]]:
     """Chunks [first, last) of the hits in order of angle, and ranges [start, stop) (modulo n) that hold their partners.
 
@@ -120,15 +133,15 @@ def _phi_ranges(angle: Tensor, kappa_max: float, r_max: float) -> Iterator[tuple
     r2 = r_max * r_max
     near = x[np.sin(x) <= 0.5 * kappa_max * np.sqrt(r2 + 4 * r2 * np.sin(x / 2) ** 2)].max()
     far = x[np.sin(x) <= 0.5 * kappa_max * 2 * r_max].max()  # d is the sum of the radii at most
-    rows = min(1024, max(32, _DISTANCES // n))
+    rows = max(32, _DISTANCES // n)
     firsts = torch.arange(0, n, rows, device=angle.device)
     low, high = angle[firsts], angle[(firsts + rows - 1).clamp(max=n - 1)]
     turns = torch.cat([angle - _TWO_PI, angle, angle + _TWO_PI])  # turns[k] is hit k % n
     bounds = []
     for middle, widest in ((0.0, near), (math.pi, far)):
         reach = widest + x[1] + _MARGIN
-        start = torch.searchsorted(turns, torch.where(high + middle + reach < 2 * _TWO_PI, low, low - _TWO_PI) + middle - reach)
-        stop = torch.searchsorted(turns, torch.where(high + middle + reach < 2 * _TWO_PI, high, high - _TWO_PI) + middle + reach)
+        start = torch.searchsorted(turns, low + (middle - reach))
+        stop = torch.searchsorted(turns, high + (middle + reach), right=True)
         bounds += [start, stop]
     everything = ((high - low) + near + far + 2 * (x[1] + _MARGIN) >= math.pi).long()
     for first, whole, *cut in torch.stack([firsts, everything, *bounds], dim=1).tolist():
@@ -237,17 +250,20 @@ def _inside(position: Tensor, edge_index: Int64[Tensor, "2 n"], window: Float32[
     turn = (dphi - _TWO_PI * torch.round(dphi / _TWO_PI)).abs()
     kappa_max, z0_min, z0_max = window.T
     straight = (dr > float(MIN_DR)) & (turn < float(MAX_DPHI))
-    return straight & (kappa.abs() < kappa_max) & (z0 > z0_min) & (z0 < z0_max)
+    inside: Tensor = straight & (kappa.abs() < kappa_max) & (z0 > z0_min) & (z0 < z0_max)
+    return inside
 
 
 def triplets(
     position: Float32[Tensor, "n 3"], edge_index: Int64[Tensor, "2 n_edges"], windows: DeviceWindows
 ) -> tuple[Int64[Tensor, "2 n_triplets"], Float32[Tensor, " n_triplets"]]:
     """Pairs of edges that share a hit and pass: by r^2 + z^2 of that hit, then edge in, then edge out; and chi2."""
-    parts = [*_passing(position, edge_index, windows)]
-    none = edge_index.new_empty(0)
-    e, f, chi2 = (torch.cat([empty, *column]) for empty, column in zip((none, none, position.new_empty(0)), _columns(parts), strict=True))
-    return torch.stack([e, f]), chi2
+    into, out, chi2 = [edge_index.new_empty(0)], [edge_index.new_empty(0)], [position.new_empty(0)]
+    for e, f, x in _passing(position, edge_index, windows):
+        into.append(e)
+        out.append(f)
+        chi2.append(x)
+    return torch.stack([torch.cat(into), torch.cat(out)]), torch.cat(chi2)
 
 
 def _passing(
@@ -276,10 +292,6 @@ def _passing(
         top = (kappa[f] - k).square() * t + (cot[f] - cot[e]).square() * s
         good = (a > 0) & (top < s * t)
         yield e[good], f[good], (top / (s * t))[good]
-
-
-def _columns(parts: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    return [p[0] for p in parts], [p[1] for p in parts], [p[2] for p in parts]
 
 
 def pair_features(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
@@ -128,7 +128,7 @@ def filter_logits(
 ) -> Float32[Tensor, " n_edges"]:
     """Logit of each edge. The part of the first layer that reads a hit is done once per hit, not once per edge."""
     weight, bias = network[0]
-    of_edge, of_inner, of_outer, of_distance = weight.split([6, 3, 3, 1], dim=1)
+    of_edge, of_inner, of_outer, of_distance = torch.split(weight, [6, 3, 3, 1], dim=1)
     nodes = node_features(position)
     inner_part, outer_part = F.linear(nodes, of_inner, bias), F.linear(nodes, of_outer)
     logit = torch.empty_like(distance2)

@@ -26,6 +26,7 @@ def walk(
     triplets: ndarray,
     chi2: ndarray,
     weight: ndarray,
+    layer: ndarray,
     penalty: float,
     min_hits: int,
 ) -> Int64[ndarray, " n"]: ...

@@ -53,6 +53,12 @@ def triplets(
 ) -> tuple[Int64[ndarray, "2 n_triplets"], Float32[ndarray, " n_triplets"]]:
     """Pairs of edges (in, out) that share a hit and lie inside their triplet window.
 
+    Args:
+        position: r [mm], phi [rad], z [mm].
+        edge_index: inner hit, outer hit; sorted by inner hit.
+        windows: learned tables.
+        threads: for this call.
+
     Returns:
         numbers of both edges, grouped by the shared hit from the beam outwards (by r^2 + z^2), and chi2 in units of
         the window, < 1.

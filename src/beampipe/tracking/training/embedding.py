@@ -7,8 +7,9 @@ anyway.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import torch
@@ -75,7 +76,7 @@ def train_embedding(
     *,
     start: Embedding | None = None,
     report_every: int = 1000,
-    checkpoint: object = None,
+    checkpoint: Callable[[Embedding], None] | None = None,
 ) -> Embedding:
     """Train and return the averaged network.
 
@@ -111,9 +112,9 @@ def train_embedding(
             metrics = neighbourhood(optimiser.average, validation, config.windows, config.pt_min)
             log("embedding", optimiser.step_number, loss=float(np.mean(losses)), **metrics)
             losses.clear()
-            if callable(checkpoint):
-                checkpoint(optimiser.average)
-    return optimiser.average  # type: ignore[return-value]
+            if checkpoint is not None:
+                checkpoint(cast(Embedding, optimiser.average))
+    return cast(Embedding, optimiser.average)
 
 
 def _loss(

@@ -83,6 +83,8 @@ def nearby(
     event: Labelled, embedding: Embedding, building: Building
 ) -> tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]]:
     """Edges within the radius and the windows, and their squared distances."""
+    if len(event) < 2:
+        return np.empty((2, 0), np.int64), np.empty(0, np.float32)
     both = embedding(torch.from_numpy(hit_features(event.position))).numpy()
     windows = building.windows
     return radius_edges(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy import ndarray
+from safetensors.numpy import load_file, save_file
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking.events import Event
@@ -29,7 +32,7 @@ from beampipe.tracking.training.samples import (
     visit,
 )
 from beampipe.tracking.training.schedule import Log
-from beampipe.tracking.training.weight_file import write_weights
+from beampipe.tracking.training.weight_file import tensors, write_weights
 from beampipe.tracking.training.working_point import Point, choose, scan
 from beampipe.tracking.truth import HEADLINE, Selection
 from beampipe.tracking.windows import Windows as TripletWindows
@@ -69,6 +72,12 @@ class Recipe:
 
 _SOFT_WINDOWS = Windows(kappa_max=2.6e-3, z0_max=220.0)
 
+
+def _short(gnn: GnnConfig) -> Recipe:
+    """About equal CPU time for each variant, on graphs of the same events."""
+    return Recipe(gnn=replace(gnn, copies=1), graph_events=40)
+
+
 RECIPES: dict[str, Recipe] = {
     "exatrkx": Recipe(),
     "exatrkx_soft": Recipe(
@@ -79,11 +88,12 @@ RECIPES: dict[str, Recipe] = {
         graph_events=4000,
         overlay=24,
     ),
-    "no_message_passing": Recipe(gnn=GnnConfig(message_steps=0, steps=5000)),
-    "no_pair_features": Recipe(gnn=GnnConfig(pair_features=False, steps=5000)),
-    "full_short": Recipe(gnn=GnnConfig(steps=4000)),
+    "ablation_full": _short(GnnConfig(steps=1500)),
+    "ablation_one_step": _short(GnnConfig(message_steps=1, steps=2500)),
+    "ablation_no_message_passing": _short(GnnConfig(message_steps=0, steps=3500)),
+    "ablation_no_pair_features": _short(GnnConfig(pair_features=False, steps=1500)),
 }
-"""Named recipes: the two that are shipped, and the variants of the ablation (trained on the shipped embedding)."""
+"""Named recipes: the two that are shipped, and the variants of the ablation (to be started from the shipped file)."""
 
 
 def recipe(name: str) -> Recipe:
@@ -130,7 +140,7 @@ def train(
         out: the weight file.
         log: JSON lines of metrics, appended to.
         echo: print them as well.
-        start: weight file whose embedding and filter are taken over, so that only the interaction network is trained.
+        start: weight file whose embedding, and filter if it has one, are taken over instead of being trained.
         about: further facts for the card (command, data).
 
     Returns:
@@ -150,10 +160,14 @@ def train(
     training = {"recipe": asdict(config), "events": len(taught), "validation_events": len(held_out), **(about or {})}
     metrics: dict[str, Any] = {}
     with Log(log, echo=echo) as record:
-        if start is None:
-            ready = _edges(config, overlaid(taught, config.overlay), judged, record, metrics)
+        known = None if start is None else load_file(start)
+        if start is not None and known is not None and "filter.0.weight" in known:
+            ready = _read_start(known, start.with_suffix(".json"))
         else:
-            ready = _read_start(start)
+            small = overlaid(taught, config.overlay)
+            few = judged[: max(2, len(judged) // 4)]
+            embedding = _embedding_of(known) if known else _train_embedding(config, small, few, record, log)
+            ready = _edges(config, embedding, small, judged, record, metrics)
         rng = np.random.default_rng(config.gnn.seed)
         make = _GraphMaker(config, ready, pairs)
         graphs = [
@@ -210,12 +224,30 @@ def _validation_event(config: Recipe, number: int, sample: Sample, pt_min: float
     return label(broken, pt_min)
 
 
+def _train_embedding(
+    config: Recipe, taught: Sequence[Sample], judged: Sequence[Labelled], record: Log, log: Path | None
+) -> Embedding:
+    """Train, and leave a copy beside the log after each report: it took the longest and can be a `start`."""
+
+    def keep(network: Embedding) -> None:
+        if log is not None:
+            save_file(tensors(network, None, None), log.with_suffix(".embedding.safetensors"))
+
+    every = max(500, config.embedding.steps // 12)
+    network = train_embedding(config.embedding, taught, judged, record, report_every=every, checkpoint=keep)
+    keep(network)
+    return network
+
+
 def _edges(
-    config: Recipe, taught: Sequence[Sample], judged: Sequence[Labelled], log: Log, metrics: dict[str, Any]
+    config: Recipe,
+    embedding: Embedding,
+    taught: Sequence[Sample],
+    judged: Sequence[Labelled],
+    log: Log,
+    metrics: dict[str, Any],
 ) -> _Start:
-    """Train embedding and filter, and fix radius and cut on the validation events."""
-    few = judged[: max(2, len(judged) // 4)]
-    embedding = train_embedding(config.embedding, taught, few, log, report_every=max(500, config.embedding.steps // 12))
+    """Train the filter, and fix radius and cut on the validation events."""
     windows, pt_min = config.embedding.windows, config.embedding.pt_min
     at = neighbourhood(embedding, judged, windows, pt_min, (0.98, 0.99, 0.995, config.efficiency))
     metrics["embedding"] = at
@@ -235,15 +267,21 @@ def _working_point(
     return choose(points), points
 
 
-def _read_start(path: Path) -> _Start:
-    import json
+def _embedding_of(stored: Mapping[str, ndarray]) -> Embedding:
+    network = Embedding(len(stored["embedding.0.bias"]))
+    _load(network, stored, "embedding.")
+    return network
 
-    from safetensors.torch import load_file
 
-    stored = load_file(path)
-    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["config"]
-    embedding, network = Embedding(card["embedding_hidden"]), Filter(card["filter_hidden"])
-    for prefix, module in (("embedding.", embedding), ("filter.", network)):
-        module.load_state_dict({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)})
+def _read_start(stored: Mapping[str, ndarray], card_path: Path) -> _Start:
+    card = json.loads(card_path.read_text(encoding="utf-8"))["config"]
+    network = Filter(len(stored["filter.0.bias"]))
+    _load(network, stored, "filter.")
     windows = Windows(card["kappa_max"], card["z0_max"])
-    return _Start(embedding, network, Building(card["radius"], card["max_neighbours"], windows, card["filter_cut"]))
+    building = Building(card["radius"], card["max_neighbours"], windows, card["filter_cut"])
+    return _Start(_embedding_of(stored), network, building)
+
+
+def _load(network: torch.nn.Module, stored: Mapping[str, ndarray], prefix: str) -> None:
+    named = {key.removeprefix(prefix): torch.from_numpy(v) for key, v in stored.items() if key.startswith(prefix)}
+    network.load_state_dict(named)

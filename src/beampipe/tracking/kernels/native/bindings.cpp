@@ -122,6 +122,7 @@ auto triplets(Position position, EdgeIndex edge_index, const WindowTables& windo
         nb::gil_scoped_release free;
         const std::int64_t n = position.shape(0);
         for (std::int64_t e = 0; e < 2 * n_edges; ++e) require(inner[e] >= 0 && inner[e] < n, "edge_index: out of range");
+        for (std::int64_t e = 1; e < n_edges; ++e) require(inner[e - 1] <= inner[e], "edge_index: not sorted by inner hit");
         found = kernels().triplets(position.data(), n, inner, inner + n_edges, n_edges, windows.view(), threads);
     }
     const std::size_t n = found.chi2.size();

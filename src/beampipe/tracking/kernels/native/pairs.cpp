@@ -1,5 +1,6 @@
 // Pairs of edges that share a hit and agree in curvature and slope, and what they tell about each edge.
 #include "kernels.hpp"
+#include "simd.hpp"
 
 #include <algorithm>
 #include <array>
@@ -34,35 +35,123 @@ std::vector<std::int32_t> rank_outwards(const float* position, std::int64_t n) {
   return order;
 }
 
+// Curvature, slope and 1 / d^2 of each edge, and where its layer pair stands in the windows. Arrays end in spare room.
 struct Doublets {
   std::vector<float> kappa, cot, weight;
   std::vector<std::int32_t> pair;  // layer pair, -1 where the windows know none
+  std::vector<std::int32_t> slot;  // its number among the pairs that start on its inner layer
 };
+
+constexpr float kNever = 1e9f;  // a curvature that agrees with no other
 
 Doublets measure(const float* position, const Array<std::int16_t>& layer, const std::int64_t* inner,
                  const std::int64_t* outer, std::int64_t n_edges, const Windows& w, int threads) {
   std::vector<std::int32_t> pair_of(w.n_layers * w.n_layers, -1);
   for (int p = 0; p < w.n_pairs; ++p) pair_of[w.pairs[2 * p] * w.n_layers + w.pairs[2 * p + 1]] = p;
   Doublets d;
-  for (auto* column : {&d.kappa, &d.cot, &d.weight}) column->resize(n_edges);
-  d.pair.resize(n_edges);
+  for (auto* column : {&d.kappa, &d.cot, &d.weight}) column->assign(n_edges + kLanes, kNever);
+  d.pair.assign(n_edges + kLanes, -1);
+  d.slot.assign(n_edges + kLanes, 0);
 #pragma omp parallel for num_threads(threads) schedule(static)
-  for (std::int64_t e = 0; e < n_edges; ++e) {
-    const float *a = position + 3 * inner[e], *b = position + 3 * outer[e];
-    const int layer_a = layer[inner[e]], layer_b = layer[outer[e]];
-    d.pair[e] = layer_a < 0 || layer_b < 0 ? -1 : pair_of[layer_a * w.n_layers + layer_b];
-    const float dr = b[0] - a[0];
-    float dphi = b[1] - a[1];
-    dphi = dphi > kPi ? dphi - 2 * kPi : (dphi < -kPi ? dphi + 2 * kPi : dphi);
-    const float half = std::sin(0.5f * dphi);
-    const float inverse = 1.0f / std::max(dr * dr + 4 * a[0] * b[0] * half * half, 1e-6f);
-    const float k = 2 * std::sin(dphi) * std::sqrt(inverse);
-    const float ds = dr * (1 + k * k * (1.0f / 24) * (a[0] * a[0] + a[0] * b[0] + b[0] * b[0]));
-    d.kappa[e] = k;
-    d.cot[e] = (b[2] - a[2]) / (std::fabs(ds) < 1e-3f ? 1e-3f : ds);
-    d.weight[e] = inverse;
+  for (std::int64_t first = 0; first < n_edges; first += kLanes) {
+    const int lanes = static_cast<int>(std::min<std::int64_t>(kLanes, n_edges - first));
+    float a[3][kLanes] = {}, b[3][kLanes] = {};
+    std::int32_t known[kLanes] = {};
+    for (int i = 0; i < lanes; ++i) {
+      const std::int64_t e = first + i;
+      for (int x = 0; x < 3; ++x) a[x][i] = position[3 * inner[e] + x], b[x][i] = position[3 * outer[e] + x];
+      const int from = layer[inner[e]], to = layer[outer[e]];
+      const int pair = from < 0 || to < 0 ? -1 : pair_of[from * w.n_layers + to];
+      d.pair[e] = pair;
+      if (pair >= 0) d.slot[e] = pair - w.out_begin[from], known[i] = 1;
+    }
+    const Vec r = load(a[0]), other_r = load(b[0]), dr = other_r - r;
+    Vec half = load(b[1]) - load(a[1]);
+    half = 0.5f * (half - nearest(half * (0.5f / kPi)) * (2 * kPi));
+    Vec sine, cosine;
+    sine_cosine(half, sine, cosine);
+    const Vec weight = 1.0f / maximum(dr * dr + 4.0f * r * other_r * sine * sine, splat(1e-6f));
+    const Vec kappa = 4.0f * sine * cosine * square_root(weight);
+    const Vec ds = dr * (1.0f + kappa * kappa * (1.0f / 24) * (r * r + r * other_r + other_r * other_r));
+    const Vec cot = (load(b[2]) - load(a[2])) / (absolute(ds) < splat(1e-3f) ? splat(1e-3f) : ds);
+    float out[3][kLanes];
+    store(out[0], kappa), store(out[1], cot), store(out[2], weight);
+    for (int i = 0; i < lanes; ++i) {
+      if (!known[i]) continue;
+      d.kappa[first + i] = out[0][i];
+      d.cot[first + i] = out[1][i];
+      d.weight[first + i] = out[2][i];
+    }
   }
   return d;
+}
+
+// Four numbers per lane: the windows of one inner pair for the outer pairs of a vector of edges.
+struct WindowVecs {
+  Vec a, b, c, d;
+};
+
+WindowVecs gather(const float* row, const std::int32_t* slot) {
+  float column[4][kLanes];
+  for (int i = 0; i < kLanes; ++i)
+    for (int x = 0; x < 4; ++x) column[x][i] = row[4 * slot[i] + x];
+  return {load(column[0]), load(column[1]), load(column[2]), load(column[3])};
+}
+
+struct Found {
+  std::vector<std::int32_t> in_edge, out_edge;
+  std::vector<float> chi2;
+};
+
+// The triplets around one hit: `into` its known incoming edges, [first_out, last_out) its outgoing ones.
+void match(const Doublets& d, const Windows& w, const std::int32_t* into, int n_into, std::int32_t first_out,
+           std::int32_t last_out, Found& found) {
+  const std::size_t start = found.chi2.size();
+  for (std::int32_t f = first_out; f < last_out; f += kLanes) {
+    const Vec kappa = load(d.kappa.data() + f), slope = load(d.cot.data() + f), weight = load(d.weight.data() + f);
+    const unsigned lanes = last_out - f < kLanes ? (1u << (last_out - f)) - 1 : ~0u;
+    int pair = -1;
+    WindowVecs window{};
+    for (int i = 0; i < n_into; ++i) {
+      const std::int32_t e = into[i];
+      if (d.pair[e] != pair) {
+        pair = d.pair[e];
+        window = gather(w.triplet_windows + 4 * kMaxOut * pair, d.slot.data() + f);
+      }
+      const float k2 = d.kappa[e] * d.kappa[e];
+      const Vec dk = kappa - d.kappa[e];
+      const Vec turn = 1.0f + slope * d.cot[e];
+      const Vec dc = slope - d.cot[e];
+      const Vec s = window.a * (weight + d.weight[e]) + window.b * k2;
+      const Vec t = turn * turn * (window.c + window.d * k2);
+      const Vec top = dk * dk * t + dc * dc * s, bottom = s * t;
+      unsigned pass = less_mask(top, bottom) & lanes;
+      if (pass == 0) continue;
+      float chi2[kLanes];
+      store(chi2, top / bottom);
+      for (; pass != 0; pass &= pass - 1) {
+        const int lane = __builtin_ctz(pass);
+        found.in_edge.push_back(e);
+        found.out_edge.push_back(f + lane);
+        found.chi2.push_back(chi2[lane]);
+      }
+    }
+  }
+  if (last_out - first_out <= kLanes) return;
+  // Several vectors of outgoing edges: bring the triplets back into the order of the incoming ones.
+  std::vector<std::size_t> order(found.chi2.size() - start);
+  std::iota(order.begin(), order.end(), start);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t x, std::size_t y) { return found.in_edge[x] < found.in_edge[y]; });
+  Found sorted;
+  for (const std::size_t t : order) {
+    sorted.in_edge.push_back(found.in_edge[t]);
+    sorted.out_edge.push_back(found.out_edge[t]);
+    sorted.chi2.push_back(found.chi2[t]);
+  }
+  std::copy(sorted.in_edge.begin(), sorted.in_edge.end(), found.in_edge.begin() + start);
+  std::copy(sorted.out_edge.begin(), sorted.out_edge.end(), found.out_edge.begin() + start);
+  std::copy(sorted.chi2.begin(), sorted.chi2.end(), found.chi2.begin() + start);
 }
 
 }  // namespace
@@ -71,18 +160,16 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
                   std::int64_t n_edges, const Windows& w, int threads) {
   const Array<std::int16_t> layer = assign_layers(position, n, w, threads);
   const Doublets d = measure(position, layer, inner, outer, n_edges, w, threads);
-  const auto group = [&](const std::int64_t* end, std::vector<std::int32_t>& begin, std::vector<std::int32_t>& edge) {
-    begin.assign(n + 1, 0);
-    for (std::int64_t e = 0; e < n_edges; ++e) begin[end[e] + 1] += d.pair[e] >= 0;
-    std::partial_sum(begin.begin(), begin.end(), begin.begin());
-    edge.resize(begin.back());
-    std::vector<std::int32_t> next(begin.begin(), begin.end() - 1);
-    for (std::int64_t e = 0; e < n_edges; ++e)
-      if (d.pair[e] >= 0) edge[next[end[e]]++] = static_cast<std::int32_t>(e);
-  };
-  std::vector<std::int32_t> in_begin, in_edge, out_begin, out_edge;
-  group(outer, in_begin, in_edge);
-  group(inner, out_begin, out_edge);
+  std::vector<std::int32_t> out_begin(n + 1, 0), in_begin(n + 1, 0);
+  for (std::int64_t e = 0; e < n_edges; ++e) {
+    ++out_begin[inner[e] + 1];
+    in_begin[outer[e] + 1] += d.pair[e] >= 0;
+  }
+  std::partial_sum(out_begin.begin(), out_begin.end(), out_begin.begin());
+  std::partial_sum(in_begin.begin(), in_begin.end(), in_begin.begin());
+  std::vector<std::int32_t> in_edge(in_begin.back()), next(in_begin.begin(), in_begin.end() - 1);
+  for (std::int64_t e = 0; e < n_edges; ++e)
+    if (d.pair[e] >= 0) in_edge[next[outer[e]]++] = static_cast<std::int32_t>(e);
 
   std::vector<std::int32_t> middle = rank_outwards(position, n);
   const auto lonely = [&](std::int32_t b) {
@@ -90,38 +177,14 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
   };
   middle.erase(std::remove_if(middle.begin(), middle.end(), lonely), middle.end());
   const int n_chunks = (static_cast<int>(middle.size()) + kChunk - 1) / kChunk;
-  struct Found {
-    std::vector<std::int32_t> in_edge, out_edge;
-    std::vector<float> chi2;
-  };
   std::vector<Found> found(n_chunks);
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
   for (int chunk = 0; chunk < n_chunks; ++chunk) {
-    Found& mine = found[chunk];
     const std::size_t last = std::min(middle.size(), static_cast<std::size_t>(chunk + 1) * kChunk);
     for (std::size_t m = static_cast<std::size_t>(chunk) * kChunk; m < last; ++m) {
       const std::int32_t b = middle[m];
-      for (std::int32_t i = in_begin[b]; i < in_begin[b + 1]; ++i) {
-        const std::int32_t e = in_edge[i];
-        const float k = d.kappa[e], cot = d.cot[e];
-        const float* row = w.triplet_windows + 4 * kMaxOut * d.pair[e];
-        const int first_out = w.out_begin[w.pairs[2 * d.pair[e] + 1]];
-        for (std::int32_t j = out_begin[b]; j < out_begin[b + 1]; ++j) {
-          const std::int32_t f = out_edge[j];
-          const float* window = row + 4 * (d.pair[f] - first_out);
-          const float dk = d.kappa[f] - k;
-          const float turn = 1 + cot * d.cot[f];
-          const float dc = d.cot[f] - cot;
-          const float s = window[0] * (d.weight[e] + d.weight[f]) + window[1] * k * k;
-          const float t = turn * turn * (window[2] + window[3] * k * k);
-          const float top = dk * dk * t + dc * dc * s, bottom = s * t;
-          if (window[0] > 0 && top < bottom) {
-            mine.in_edge.push_back(e);
-            mine.out_edge.push_back(f);
-            mine.chi2.push_back(top / bottom);
-          }
-        }
-      }
+      match(d, w, in_edge.data() + in_begin[b], in_begin[b + 1] - in_begin[b], out_begin[b], out_begin[b + 1],
+            found[chunk]);
     }
   }
   std::int64_t size = 0;

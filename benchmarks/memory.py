@@ -1,0 +1,96 @@
+"""Growth of the resident memory in one call, at its peak: one fresh process per pipeline, first event of a file.
+
+    python benchmarks/memory.py [FILES] [--pipelines module_map exatrkx_walk]
+
+The kernel's high-water mark (VmHWM) is set back after loading pipeline and event; what the first call adds to the
+memory at that moment is the growth. The peak of the whole process includes Python, its packages and the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness import CONSOLE, existing, options_of, print_header, report
+from rich.table import Table
+from samples import DEGRADATIONS, degraded, take
+
+from beampipe.errors import BeampipeError
+
+WANTED_MB = 1500.0
+
+
+def main() -> None:
+    parser = options_of("memory", __doc__, samples=["test200"], pipelines=["module_map", "exatrkx", "exatrkx_walk"])
+    parser.add_argument("--degradation", choices=DEGRADATIONS, default="default")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(measure(options.events[0], options.pipelines[0], options)))
+        return
+    begun = print_header("memory", options)
+    rows = [run(path, name, options) for path in existing(options) for name in options.pipelines]
+    CONSOLE.print(table_of(rows, options))
+    report(options, begun, {"degradation": options.degradation, "rows": rows})
+
+
+def run(path: Path, name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """`measure` in a process of its own."""
+    command = [sys.executable, __file__, str(path), "--pipelines", name, "--threads", f"{options.threads}"]
+    command += ["--degradation", options.degradation, "--seed", f"{options.seed}", "--child"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    row: dict[str, Any] = {"pipeline": name, "file": path.stem, **json.loads(done.stdout.splitlines()[-1])}
+    if "error" in row:
+        CONSOLE.print(f"skipped: {name}: {row['error']}", markup=False)
+    return row
+
+
+def measure(path: Path, name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Memory [MB] before, at the peak of, and after one call."""
+    from beampipe.tracking.pipeline import load_pipeline
+
+    event = next(degraded(take(path, 1), DEGRADATIONS[options.degradation], options.seed))
+    try:
+        finder = load_pipeline(name, threads=options.threads)
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # VmHWM := VmRSS
+        before = status()
+        tracks = finder.find(event.hits)
+        after = status()
+    except BeampipeError as error:
+        return {"error": str(error)}
+    return {
+        "hits": len(event.hits),
+        "edges": tracks.counts["edges"],
+        "before_mb": before["VmRSS"],
+        "growth_mb": after["VmHWM"] - before["VmRSS"],
+        "peak_mb": after["VmHWM"],
+        "kept_mb": after["VmRSS"] - before["VmRSS"],
+    }
+
+
+def status() -> dict[str, float]:
+    """Entries of /proc/self/status that are sizes [MB]."""
+    lines = (line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
+    return {name: float(value.split()[0]) * 1024 / 1e6 for name, value in lines if value.endswith("kB")}
+
+
+def table_of(rows: list[dict[str, Any]], options: argparse.Namespace) -> Table:
+    table = Table(
+        title=f"memory \\[MB = 10^6 bytes] of one call, {options.threads} thread(s), degradation {options.degradation}",
+        caption=f"wanted: peak of at most {WANTED_MB:.0f} MB at mu = 200",
+    )
+    for column in ("file", "pipeline", "hits", "edges", "before", "growth", "peak", "kept after"):
+        table.add_column(column, justify="left" if column in ("file", "pipeline") else "right")
+    for row in rows:
+        if "error" not in row:
+            sizes = (f"{row[key]:.0f}" for key in ("before_mb", "growth_mb", "peak_mb", "kept_mb"))
+            table.add_row(row["file"], row["pipeline"], f"{row['hits']}", f"{row['edges']}", *sizes)
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""The tensor pipelines: on the CPU against kernels and references, on CUDA (marker `gpu`) against the CPU."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy import ndarray
+
+from beampipe.errors import ConfigError, MissingExtraError
+from beampipe.tracking.data import shipped_events
+from beampipe.tracking.events import NO_TRACK, Hits, Tracks
+from beampipe.tracking.features import doublet
+from beampipe.tracking import kernels
+from beampipe.tracking.kernels import module_map, reference, reference_map
+from beampipe.tracking.networks import load_networks
+from beampipe.tracking.pipeline import load_pipeline, weight_file
+from beampipe.tracking.stages import Graph
+from beampipe.tracking.windows import Windows, load_windows
+
+from .kernels import toy
+
+torch = pytest.importorskip("torch")
+from beampipe.tracking.cuda import cuda_device, graphs, load_cuda_pipeline, networks, translate  # noqa: E402 - they need it
+
+CPU = torch.device("cpu")
+NAMES = ("exatrkx", "exatrkx_walk", "module_map", "module_map_soft")
+
+
+@cache
+def _hits() -> tuple[Hits, ...]:
+    """Two single collisions, and a slice of one with pile-up across phi = pi."""
+    soft = [event.hits for event in shipped_events(0)]
+    busy = next(iter(shipped_events(60))).hits
+    return soft[0], soft[2], busy.take(np.abs(busy.position[:, 1]) > np.pi - 0.2)
+
+
+@cache
+def _windows(name: str) -> Windows:
+    return load_windows(weight_file(name, "module_map"))
+
+
+def _tensor(array: ndarray) -> Any:
+    return torch.tensor(array)
+
+
+def _sets(tracks: Tracks) -> set[frozenset[int]]:
+    return {frozenset(np.flatnonzero(tracks.track_id == k).tolist()) for k in range(tracks.n_tracks)}
+
+
+def _compare(name: str, device: Any) -> None:
+    # A score within rounding of a cut may fall on the other side, hence not every track.
+    cpu = load_pipeline(name, threads=1)
+    there = translate(cpu, device)
+    n_tracks = n_common = 0
+    for hits in _hits():
+        expected, got = cpu.find(hits), there.find(hits)
+        assert got.track_id.dtype == np.int64
+        assert list(got.seconds) == list(expected.seconds)
+        assert got.counts["triplets"] == pytest.approx(expected.counts["triplets"], rel=0.01)
+        n_tracks += max(expected.n_tracks, got.n_tracks)
+        n_common += len(_sets(expected) & _sets(got))
+        np.testing.assert_array_equal(there.find(hits).track_id, got.track_id)
+    assert n_tracks > 100
+    assert n_common >= 0.98 * n_tracks
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pipelines(name: str) -> None:
+    _compare(name, CPU)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", NAMES)
+def test_pipelines_on_cuda(name: str) -> None:
+    _compare(name, cuda_device("cuda"))
+
+
+@pytest.mark.gpu
+def test_load_on_cuda() -> None:
+    hits = _hits()[0]
+    assert load_pipeline("module_map", device="cuda:0").submit(hits).result().n_tracks > 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("n", [0, 1, 2, 3])
+def test_hardly_any_hits(name: str, n: int) -> None:
+    hits = _hits()[0].take(np.arange(n))
+    assert translate(load_pipeline(name, threads=1), CPU).find(hits).track_id.tolist() == [NO_TRACK] * n
+
+
+@pytest.mark.parametrize("kappa_max", [2e-4, 8e-4, 1.0])
+def test_radius_edges(kappa_max: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Random vectors bring together hits on both sides of the beam line, which the search must not lose.
+    monkeypatch.setattr(graphs, "_DISTANCES", 50 * 1500)
+    rng = np.random.default_rng(1)
+    position = _hits()[1].position[:1500]
+    source, target = rng.normal(size=(2, 1500, 8)).astype(np.float32)
+    cuts = (2.4, 6, kappa_max, 150.0)
+    expected, distance2 = reference.radius_edges(source, target, position, *cuts)
+    got, got2 = graphs.radius_edges(_tensor(source), _tensor(target), _tensor(position), *cuts)
+    np.testing.assert_array_equal(got.numpy(), expected)
+    np.testing.assert_allclose(got2.numpy(), distance2, rtol=1e-6)
+    dphi = np.abs(doublet(position, expected)[-1])
+    assert (dphi > 2).any()
+    assert (dphi < 1).any()
+    assert np.bincount(expected[0]).max() == 6 or kappa_max < 1
+
+
+def test_radius_edges_of_trained_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Here boxes show that most chunks cannot meet those across the beam line.
+    gaps: list[float] = []
+    gap2 = graphs._gap2
+    monkeypatch.setattr(graphs, "_gap2", lambda a, b: gaps.append(gap2(a, b)) or gaps[-1])
+    position, trained = _hits()[1].position, load_networks(weight_file("exatrkx", "exatrkx"))
+    monkeypatch.setattr(graphs, "_DISTANCES", 100 * len(position))
+    assert trained.embedding is not None
+    embedding, config = kernels.embed(position, trained.embedding), trained.config
+    source, target = embedding[:, :8].copy(), embedding[:, 8:].copy()
+    cuts = (config.radius, config.max_neighbours, config.kappa_max, config.z0_max)
+    expected, _ = reference.radius_edges(source, target, position, *cuts)
+    got, _ = graphs.radius_edges(_tensor(source), _tensor(target), _tensor(position), *cuts)
+    np.testing.assert_array_equal(got.numpy(), expected)
+    assert expected.shape[1] > 1000
+    assert np.mean(np.array(gaps) > 2 * config.radius**2) > 0.2
+
+
+@pytest.mark.parametrize("name", ["module_map", "module_map_soft"])
+def test_edges_and_triplets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "_CANDIDATES", 1000)
+    position, windows = _hits()[0].position[:1200], _windows(name)
+    there = graphs.windows_on(windows, CPU)
+    expected = reference_map.module_map_edges(position, windows)
+    edges = graphs.module_map_edges(_tensor(position), there)
+    np.testing.assert_array_equal(edges.numpy(), expected)
+    assert expected.shape[1] > 300
+    pairs, chi2 = reference_map.triplets(position, expected, windows)
+    got, got2 = graphs.triplets(_tensor(position), edges, there)
+    np.testing.assert_array_equal(got.numpy(), pairs)
+    np.testing.assert_allclose(got2.numpy(), chi2, rtol=1e-3, atol=1e-5)
+    layer = graphs.assign_layers(_tensor(position), there)
+    np.testing.assert_array_equal(layer.numpy(), reference_map.assign_layers(position, windows))
+
+
+def test_triplets_of_unknown_pairs() -> None:
+    # Most random edges join layers that no pair knows.
+    position, windows = _hits()[0].position, _windows("module_map")
+    edges = module_map.module_map_edges(position, windows)
+    others = np.random.default_rng(5).integers(0, len(position), size=(2, 5000))
+    edges = np.unique(np.concatenate([edges, others], axis=1), axis=1)
+    pairs, _ = graphs.triplets(_tensor(position), _tensor(edges), graphs.windows_on(windows, CPU))
+    expected, _ = module_map.triplets(position, edges, windows)
+    np.testing.assert_array_equal(pairs.numpy(), expected)
+    assert expected.shape[1] > 1500
+    layer = reference_map.assign_layers(position, windows)[edges]
+    assert (layer < 0).any()
+    assert (layer[0] == layer[1]).any()
+
+
+def test_pair_features() -> None:
+    position, windows = _hits()[2].position, _windows("module_map_soft")
+    edges = module_map.module_map_edges(position, windows)
+    pairs, chi2 = module_map.triplets(position, edges, windows)
+    got = graphs.pair_features(_tensor(position), _tensor(edges), _tensor(pairs), _tensor(chi2))
+    expected = module_map.pair_features(pairs, chi2, edges.shape[1])
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-6, atol=1e-7)
+    assert expected[:, 4].max() > 0.5  # chains of more than four links
+    inner, outer = (position[edges] ** 2)[..., [0, 2]].sum(axis=-1)
+    assert (outer < inner).any()  # edges that lead back towards the origin
+
+
+def test_networks() -> None:
+    rng = np.random.default_rng(2)
+    position = _hits()[0].position[:300]
+    inner, outer = rng.integers(0, 300, size=(2, 2000))
+    edges = np.stack([inner, outer])[:, np.lexsort((outer, inner))]
+    distance2 = rng.random(2000, dtype=np.float32)
+    pairs = rng.random((2000, 6), dtype=np.float32)
+    x, e = _tensor(position), _tensor(edges)
+
+    embedding = toy.embedding(rng)
+    got = networks.embed(x, networks.mlp_on(embedding, CPU))
+    np.testing.assert_allclose(got.numpy(), reference.embed(position, embedding), atol=2e-5)
+
+    mlp = toy.mlp(rng, 13, 64, 1)
+    got = networks.filter_logits(x, e, _tensor(distance2), networks.mlp_on(mlp, CPU))
+    np.testing.assert_allclose(got.numpy(), reference.filter_logits(position, edges, distance2, mlp), atol=1e-4)
+
+    gnn = toy.gnn(rng, steps=2)
+    expected = reference.gnn_logits(position, edges, pairs, gnn)
+    got = networks.gnn_logits(x, e, _tensor(pairs), networks.gnn_on(gnn, CPU))
+    np.testing.assert_allclose(got.numpy(), expected, atol=1e-3 * np.abs(expected).max())
+    assert expected.std() > 0.01
+
+
+def test_networks_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    position, edges = _tensor(_hits()[0].position[:50]), _tensor(np.sort(rng.integers(0, 50, size=(2, 100)), axis=1))
+    pairs, gnn = torch.rand(100, 6), networks.gnn_on(toy.gnn(rng, steps=1), CPU)
+    whole = networks.gnn_logits(position, edges, pairs, gnn)
+    monkeypatch.setattr(networks, "_CHUNK", 7)
+    torch.testing.assert_close(networks.gnn_logits(position, edges, pairs, gnn), whole, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("min_hits", [2, 4])
+def test_connected_components(min_hits: int) -> None:
+    rng = np.random.default_rng(4)
+    scattered = rng.integers(0, 1000, size=(2, 450))
+    order = rng.permutation(np.arange(1000, 1500))  # one long chain, its hits in any order
+    edges = np.concatenate([scattered, np.stack([order[:-1], order[1:]])], axis=1)
+    expected = reference.connected_components(1600, edges, min_hits)
+    np.testing.assert_array_equal(graphs.connected_components(1600, _tensor(edges), min_hits).numpy(), expected)
+    assert expected.max() > 20
+    none = graphs.connected_components(3, torch.empty((2, 0), dtype=torch.int64), min_hits)
+    assert none.tolist() == [-1, -1, -1]
+
+
+def test_precision_is_put_back() -> None:
+    torch.set_float32_matmul_precision("high")
+    try:
+        _compare("exatrkx", CPU)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"got 'cuda:1', but torch .* sees no CUDA device"):
+        load_pipeline("module_map", device="cuda:1")
+
+
+def test_device_out_of_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda k: f"card {k}")
+    with pytest.raises(ConfigError, match=r"got 'cuda:2', .* sees 2: cuda:0 \(card 0\), cuda:1 \(card 1\)"):
+        load_cuda_pipeline("module_map", "cuda:2")
+    assert cuda_device("cuda") == torch.device("cuda", 1)
+    assert cuda_device("cuda:0") == torch.device("cuda", 0)
+
+
+def test_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.startswith("beampipe.tracking.cuda")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=r"torch, which is not installed: pip install 'beampipe\[cuda\]'"):
+        load_pipeline("module_map", device="cuda")
+
+
+def test_unknown_stage() -> None:
+    from dataclasses import replace
+
+    def stage(graph: Graph) -> Graph:
+        return graph
+
+    pipeline = replace(load_pipeline("module_map", threads=1), stages=(("mine", stage),))
+    with pytest.raises(ConfigError, match="got function, which has no CUDA counterpart"):
+        translate(pipeline, CPU)
+
+
+def test_cpu_inference_does_without_torch() -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from beampipe.tracking.events import Hits\n"
+        "from beampipe.tracking.networks import load_networks
+from beampipe.tracking.pipeline import load_pipeline\n"
+        "load_pipeline('exatrkx', threads=1).find(Hits(np.ones((9, 3), np.float32)))\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
