@@ -12,10 +12,10 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, MissingExtraError
+from beampipe.tracking import kernels
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import NO_TRACK, Hits, Tracks
 from beampipe.tracking.features import doublet
-from beampipe.tracking import kernels
 from beampipe.tracking.kernels import module_map, reference, reference_map
 from beampipe.tracking.networks import load_networks
 from beampipe.tracking.pipeline import load_pipeline, weight_file
@@ -268,8 +268,7 @@ def test_cpu_inference_does_without_torch() -> None:
     code = (
         "import sys, numpy as np\n"
         "from beampipe.tracking.events import Hits\n"
-        "from beampipe.tracking.networks import load_networks
-from beampipe.tracking.pipeline import load_pipeline\n"
+        "from beampipe.tracking.pipeline import load_pipeline\n"
         "load_pipeline('exatrkx', threads=1).find(Hits(np.ones((9, 3), np.float32)))\n"
         "assert 'torch' not in sys.modules"
     )

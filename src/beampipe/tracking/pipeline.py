@@ -163,7 +163,7 @@ def exatrkx(name: str, threads: int) -> Pipeline:
     neighbours = stages.FindNeighbours(cuts.radius, cuts.max_neighbours, cuts.kappa_max, cuts.z0_max, threads)
     label: Stage = stages.ConnectComponents(cuts.score_cut, MIN_HITS)
     if "walk" in name:
-        label = stages.WalkThrough(windows, 1.0, MIN_HITS, cuts.score_cut, threads)
+        label = stages.WalkThrough(windows, 1.0, MIN_HITS, 0.5, threads)
     line: tuple[tuple[str, Stage], ...] = (
         ("embedding", stages.EmbedHits(networks.embedding, threads)),
         ("building", neighbours),

@@ -132,8 +132,10 @@ class FilterEdges:
     def __call__(self, graph: Graph) -> Graph:
         assert graph.edge_index is not None
         assert graph.distance2 is not None
-        score = kernels.filter_edges(graph.position, graph.edge_index, graph.distance2, self.network, self.threads)
-        return replace(graph.keep_edges(score >= self.cut), distance2=None)
+        kept = kernels.filter_kept(
+            graph.position, graph.edge_index, graph.distance2, self.network, self.cut, self.threads
+        )
+        return replace(graph, edge_index=kept, distance2=None)
 
 
 @dataclass(frozen=True, eq=False)

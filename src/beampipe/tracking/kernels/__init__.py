@@ -20,6 +20,7 @@ __all__ = [
     "connected_components",
     "embed",
     "filter_edges",
+    "filter_kept",
     "gnn_scores",
     "native",
     "radius_edges",
@@ -89,6 +90,29 @@ def filter_edges(
         _c(position), _c(edge_index), _c(dist2), weights.packed_by_output, weights.widths[1], threads
     )
     return reference.sigmoid(logit)
+
+
+def filter_kept(
+    position: Float32[ndarray, "n 3"],
+    edge_index: Int64[ndarray, "2 n_edges"],
+    dist2: Float32[ndarray, " n_edges"],
+    weights: Mlp,
+    cut: float,
+    threads: int = 1,
+) -> Int64[ndarray, "2 n_kept"]:
+    """The edges that `filter_edges` scores at least `cut`, in order; the comparison is made on the logits.
+
+    Args:
+        cut: in [0, 1).
+    """
+    edge = np.float32(np.log(cut / (1 - cut))) if cut > 0 else np.float32(-np.inf)
+    if (kernels := native()) is None:
+        kept: ndarray = reference.filter_logits(position, edge_index, dist2, weights) >= edge
+        return np.ascontiguousarray(edge_index[:, kept])
+    result: Int64[ndarray, "2 n_kept"] = kernels.filter_kept(
+        _c(position), _c(edge_index), _c(dist2), weights.packed_by_output, weights.widths[1], edge, threads
+    )
+    return result
 
 
 def gnn_scores(

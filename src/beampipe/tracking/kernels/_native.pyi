@@ -54,3 +54,12 @@ def gnn_logits(
     threads: int,
 ) -> Float32[ndarray, " n_edges"]: ...
 def connected_components(n: int, edge_index: ndarray, min_hits: int) -> Int64[ndarray, " n"]: ...
+def filter_kept(
+    position: ndarray,
+    edge_index: ndarray,
+    dist2: ndarray,
+    packed: ndarray,
+    hidden: int,
+    cut: float,
+    threads: int,
+) -> Int64[ndarray, "2 n_kept"]: ...

@@ -48,7 +48,7 @@ class FilterConfig:
     soft_pt_min: float = 0.5
     soft_weight: float = 0.1
     same_weight: float = 0.05
-    efficiency: float = 0.998
+    efficiency: float = 0.999
     degrading: Degrading = field(default_factory=Degrading)
     seed: int = 2
 

@@ -50,7 +50,7 @@ class EmbeddingConfig:
     """
 
     hidden: int = 64
-    steps: int = 13000
+    steps: int = 9000
     rate: float = 2e-3
     windows: Windows = field(default_factory=Windows)
     pt_min: float = 0.85

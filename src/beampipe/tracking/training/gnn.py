@@ -42,10 +42,10 @@ class GnnConfig:
     hidden: int = 32
     message_steps: int = 3
     pair_features: bool = True
-    steps: int = 8000
+    steps: int = 7000
     rate: float = 3e-3
     wedge: float = 1.05
-    copies: int = 2
+    copies: int = 1
     pt_min: float = 0.85
     soft_pt_min: float = 0.5
     soft_weight: float = 0.1

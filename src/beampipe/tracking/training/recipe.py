@@ -60,7 +60,7 @@ class Recipe:
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     edge_filter: FilterConfig = field(default_factory=FilterConfig)
     gnn: GnnConfig = field(default_factory=GnnConfig)
-    efficiency: float = 0.995
+    efficiency: float = 0.9975
     radius_max: float = 2.0
     max_neighbours: int = 64
     graph_events: int = 160
