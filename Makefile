@@ -38,11 +38,19 @@ format: $(test_ready)
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
 
+# BENCH_OPTIONS goes to those that read events: "--max-events 2" for a quick look, "--fresh" to time ACTS again.
+BENCH_THREADS ?= 2
+BENCH_OPTIONS ?=
+event_benchmarks := checks physics small_events robustness scaling versus_torch memory ablation
 bench: $(test_ready)
 	mkdir -p runs/bench
-	for benchmark in benchmarks/*.py; do \
-	  $(bin)/python "$$benchmark" --output "runs/bench/$$(basename "$$benchmark" .py).json"; \
-	done
+	$(bin)/python benchmarks/make_events.py --workers $(BENCH_THREADS)
+	$(bin)/python benchmarks/kernels.py --threads 1 --json runs/bench/kernels.json
+	$(bin)/python benchmarks/display.py --json runs/bench/display.json
+	failed=""; for name in $(event_benchmarks); do \
+	  $(bin)/python "benchmarks/$$name.py" --threads $(BENCH_THREADS) --output "runs/bench/$$name.json" $(BENCH_OPTIONS) \
+	    || failed="$$failed $$name"; \
+	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 docs: $(docs_ready)
 	$(bin)/python -m sphinx -W -q -j auto docs docs/_build/html

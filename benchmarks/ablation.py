@@ -19,8 +19,9 @@ there is left out with a line. Networks are followed by components and by best p
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from harness import (
     CONSOLE,
@@ -43,8 +44,7 @@ from beampipe.tracking.evaluation.checks import TruthFinder
 from beampipe.tracking.evaluation.evaluate import Finder, evaluate
 from beampipe.tracking.evaluation.results import evaluation_body
 from beampipe.tracking.networks import Networks, load_networks
-from beampipe.tracking.pipeline import MIN_HITS, Pipeline, load_pipeline, weight_file
-from beampipe.tracking.windows import Windows, load_windows
+from beampipe.tracking.pipeline import Pipeline, load_pipeline
 
 VARIANTS: Final = {
     "no message passing": "no_message_passing",
@@ -52,8 +52,6 @@ VARIANTS: Final = {
     "full, short": "full_short",
 }
 FOLDERS: Final = (Path(shipped.__file__).parent / "weights" / "ablation", Path("runs/training"))
-CHI2_PENALTY: Final = 0.5
-NETWORK_PENALTY: Final = 1.0
 
 
 def main() -> None:
@@ -92,69 +90,66 @@ def main() -> None:
 def variants(options: argparse.Namespace) -> dict[str, Finder]:
     """All that can be built from the weights that are there."""
     threads = options.threads
-    out: dict[str, Finder] = {"windows, chi2": load_pipeline("module_map", threads=threads)}
-    windows = load_windows(weight_file("exatrkx", "module_map"))
+    by_chi2 = load_pipeline("module_map", threads=threads)
+    out: dict[str, Finder] = {"windows, chi2": by_chi2}
     try:
-        networks = load_networks(weight_file("exatrkx", "exatrkx"))
+        full = {
+            "full": load_pipeline("exatrkx", threads=threads),
+            "full, walk": load_pipeline("exatrkx_walk", threads=threads),
+        }
     except FileError as error:
         CONSOLE.print(f"skipped: all variants with networks: {error}", markup=False)
         return out
-    out["no filter"] = chi2_only(networks, windows, threads, use_filter=False)
-    out["no interaction net"] = chi2_only(networks, windows, threads, use_filter=True)
+    path_by_chi2 = next(stage for _, stage in by_chi2.stages if isinstance(stage, stages.WalkThrough))
+    no_net = without(full["full, walk"], stages.ScoreEdges)
+    no_net = replace(no_net, stages=(*no_net.stages[:-1], (no_net.stages[-1][0], path_by_chi2)))
+    out["no filter"] = without(no_net, stages.FilterEdges)
+    out["no interaction net"] = no_net
     for name, stem in VARIANTS.items():
         paths = [folder / f"{stem}.safetensors" for folder in options.weights_folder]
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
-            CONSOLE.print(f"skipped: {name}: {stem}.safetensors is in none of {[str(p.parent) for p in paths]}")
+            folders = ", ".join(str(path.parent) for path in paths)
+            CONSOLE.print(f"skipped: {name}: {stem}.safetensors is in none of {folders}", markup=False)
             continue
-        out |= with_network(name, load_networks(path), windows, threads)
-    out |= with_network("full", networks, windows, threads)
+        networks = load_networks(path)
+        out |= {whole.replace("full", name, 1): with_weights(full[whole], networks) for whole in full}
+    out |= full
     out["acts:fast"] = StoredActs("fast", options.cache, options.fresh)
     return out
 
 
-def chi2_only(networks: Networks, windows: Windows, threads: int, *, use_filter: bool) -> Pipeline:
-    """Learned neighbours, then best paths by chi2: no edge has a score."""
-    line = first_stages(networks, threads, networks.config.filter_cut if use_filter else None)
-    line += [
-        ("filtering", stages.PairEdges(windows, features=True, threads=threads)),
-        ("labelling", stages.WalkThrough(windows, CHI2_PENALTY, MIN_HITS, 0.5, threads)),
-    ]
-    return Pipeline("chi2 only", tuple(line), bytes_per_hit=2000, bytes_per_hit2=0.02)
+def without(pipeline: Pipeline, kind: type) -> Pipeline:
+    """The pipeline without its stages of one kind."""
+    left = tuple((name, stage) for name, stage in pipeline.stages if not isinstance(stage, kind))
+    assert len(left) < len(pipeline.stages), f"{pipeline.name} has no {kind.__name__}"
+    return replace(pipeline, stages=left)
 
 
-def with_network(name: str, networks: Networks, windows: Windows, threads: int) -> dict[str, Finder]:
-    """The chain with its interaction network, by components and by best paths."""
-    assert networks.gnn is not None
-    cut = networks.config.score_cut
-    line = first_stages(networks, threads, networks.config.filter_cut)
-    line += [
-        ("filtering", stages.PairEdges(windows, features=True, threads=threads)),
-        ("gnn", stages.ScoreEdges(networks.gnn, threads)),
-    ]
-    labels: dict[str, stages.Stage] = {
-        name: stages.ConnectComponents(cut, MIN_HITS),
-        f"{name}, walk": stages.WalkThrough(windows, NETWORK_PENALTY, MIN_HITS, cut, threads),
-    }
-    return {
-        what: Pipeline(what, (*line, ("labelling", label)), bytes_per_hit=2000, bytes_per_hit2=0.02)
-        for what, label in labels.items()
-    }
+def with_weights(pipeline: Pipeline, networks: Networks) -> Pipeline:
+    """The pipeline with other networks and the cuts that belong to them."""
+    return replace(pipeline, stages=tuple((name, _with_weights(stage, networks)) for name, stage in pipeline.stages))
 
 
-def first_stages(networks: Networks, threads: int, filter_cut: float | None) -> list[tuple[str, stages.Stage]]:
-    """Embedding, neighbours and, with a cut, the filter."""
-    assert networks.embedding is not None
-    assert networks.filter is not None
+def _with_weights(stage: Any, networks: Networks) -> Any:
     cuts = networks.config
-    neighbours = stages.FindNeighbours(cuts.radius, cuts.max_neighbours, cuts.kappa_max, cuts.z0_max, threads)
-    line: list[tuple[str, stages.Stage]] = [
-        ("embedding", stages.EmbedHits(networks.embedding, threads)),
-        ("building", neighbours),
-    ]
-    if filter_cut is not None:
-        line.append(("filtering", stages.FilterEdges(networks.filter, filter_cut, threads)))
-    return line
+    if isinstance(stage, stages.EmbedHits):
+        return replace(stage, network=networks.embedding)
+    if isinstance(stage, stages.FindNeighbours):
+        return replace(
+            stage,
+            radius=cuts.radius,
+            max_neighbours=cuts.max_neighbours,
+            kappa_max=cuts.kappa_max,
+            z0_max=cuts.z0_max,
+        )
+    if isinstance(stage, stages.FilterEdges):
+        return replace(stage, network=networks.filter, cut=cuts.filter_cut)
+    if isinstance(stage, stages.ScoreEdges):
+        return replace(stage, network=networks.gnn)
+    if isinstance(stage, stages.ConnectComponents | stages.WalkThrough):
+        return replace(stage, score_cut=cuts.score_cut)
+    return stage
 
 
 if __name__ == "__main__":

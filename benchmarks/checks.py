@@ -41,7 +41,7 @@ from beampipe.tracking.truth import contributions, select_particles
 
 def main() -> None:
     pipelines = ["module_map", "exatrkx", "exatrkx_walk", "acts:efficient"]
-    parser = options_of("checks", __doc__, samples=["test200"], pipelines=pipelines, max_events=2)
+    parser = options_of("checks", __doc__, samples=["test60"], pipelines=pipelines, max_events=1)
     parser.add_argument("--degradation", choices=DEGRADATIONS, default="default")
     options = parser.parse_args()
     begun = print_header("checks", options)

@@ -1,11 +1,12 @@
 """Our pipeline against the same networks written down plainly in PyTorch: same weights, equal labels, then the ratio.
 
-    python benchmarks/versus_torch.py [FILES] [--max-events 2] [--threads 1 2]
+    python benchmarks/versus_torch.py [FILES] [--max-events 2] [--threads 2]
 
-The plain side (`plain_torch.py`) concatenates and applies the networks, takes neighbours from scipy's k-d tree and
-components from scipy. Both sides share one implementation of the pair features, our native one, which no plain
-program would have: the ratio is smaller for it. Sums in another order may move a score across its cut; labels are
-compared as tracks, hit for hit, and a benchmark whose labels differ on more than one hit in a thousand fails.
+Measured with the given number of threads on both sides, then with one. The plain side (`plain_torch.py`) concatenates
+and applies the networks, takes neighbours from scipy's k-d tree and components from scipy. Both sides share one
+implementation of the pair features, our native one, which no plain program would have: the ratio is smaller for it.
+Sums in another order may move a score across its cut; labels are compared as tracks, hit for hit, and a benchmark whose
+labels differ on more than one hit in a thousand fails.
 """
 
 from __future__ import annotations
@@ -27,9 +28,8 @@ from beampipe.errors import FileError
 from beampipe.tracking import stages
 from beampipe.tracking.evaluation.checks import canonical_labels, hits_apart
 from beampipe.tracking.networks import load_networks
-from beampipe.tracking.pipeline import MIN_HITS, Pipeline, load_pipeline, weight_file
+from beampipe.tracking.pipeline import Pipeline, load_pipeline, weight_file
 from beampipe.tracking.stages import Graph
-from beampipe.tracking.windows import load_windows
 
 SAMPLES = {"test200": ("exatrkx", 4, 8.0), "test60": ("exatrkx", 6, 4.0), "test0": ("exatrkx_soft", 40, 3.0)}
 """File -> pipeline, events, ratio wanted. Where the soft weights are missing, the others take their place."""
@@ -41,19 +41,14 @@ LONG = 4.0
 
 def main() -> None:
     parser = options_of("versus_torch", __doc__, samples=list(SAMPLES), pipelines=["exatrkx"])
-    parser.set_defaults(threads=None)
-    parser.add_argument("--thread-counts", nargs="+", type=int, default=[2, 1], help="threads of both sides, in turn")
     parser.add_argument("--degradation", choices=DEGRADATIONS, default="default")
     parser.add_argument("--repeat", type=int, default=3, help="calls per event and side; the fastest counts")
     parser.add_argument("--hits", type=int, nargs=2, default=[200, 450], help="size of the small events of test0")
     options = parser.parse_args()
-    if options.threads is not None:
-        options.thread_counts = [options.threads]
-    options.threads = max(options.thread_counts)
     begun = print_header("against plain PyTorch", options)
     rows: list[dict[str, Any]] = []
     for path in existing(options):
-        for threads in options.thread_counts:
+        for threads in sorted({options.threads, 1}, reverse=True):
             row = compare(path, threads, options)
             if row is not None:
                 rows.append(row)
@@ -121,18 +116,19 @@ def compare(path: Path, threads: int, options: argparse.Namespace) -> dict[str, 
 
 def sides(name: str, threads: int) -> tuple[Pipeline, PlainTorch]:
     """The pipeline and its plain counterpart, with the same weights and cuts."""
-    windows = load_windows(weight_file(name, "module_map"))
-    stage = stages.PairEdges(windows, features=True, threads=threads)
+    ours = load_pipeline(name, threads=threads)
+    pairs = next(stage for _, stage in ours.stages if isinstance(stage, stages.PairEdges))
+    label = next(stage for _, stage in ours.stages if isinstance(stage, stages.ConnectComponents))
 
     def pair_features(position: np.ndarray, edge_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         number = np.arange(edge_index.shape[1]).astype(np.float32)  # exact below 2^24 edges
-        graph = stage(Graph(position, edge_index=edge_index, edge_score=number))
+        graph = pairs(Graph(position, edge_index=edge_index, edge_score=number))
         assert graph.edge_score is not None
         assert graph.pair_features is not None
         return graph.edge_score.astype(np.int64), graph.pair_features
 
     networks = load_networks(weight_file(name, "exatrkx"))
-    return load_pipeline(name, threads=threads), PlainTorch(networks, pair_features, MIN_HITS, threads)
+    return ours, PlainTorch(networks, pair_features, label.min_hits, threads)
 
 
 def fastest(call: Callable[[], Any], repeat: int) -> tuple[Any, float, float]:

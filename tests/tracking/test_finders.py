@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from beampipe.errors import UnknownNameError
+from beampipe.tracking.acts import ActsCandidateFinder, ActsTrackFinder, acts_truth_matching
+from beampipe.tracking.acts.settings import ACTS_SOFT
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.evaluation.evaluate import evaluate
-from beampipe.tracking.finders import named_finders
+from beampipe.tracking.evaluation.evaluate import candidates_of, evaluate
+from beampipe.tracking.evaluation.matching import Candidates, match
+from beampipe.tracking.events import Event, Hits, Tracks, Truth
+from beampipe.tracking.finders import KALMAN_FIT, KalmanFitted, named_finders
+from beampipe.tracking.truth import Selection, contributions, select_particles
+
+SOFT = Selection(min_pt=0.3)
 
 
 def test_an_unknown_setting_is_refused() -> None:
@@ -20,3 +28,86 @@ def test_acts_finds_most_particles_of_a_shipped_event() -> None:
     assert acts.name == "acts-soft"
     assert not acts.failed
     assert acts.double.efficiency.value > 0.8
+    assert all(event.cpu_seconds["ckf"] > 0 for event in acts.events)
+
+
+@pytest.mark.acts
+def test_a_kalman_fit_adds_its_time_and_leaves_the_tracks() -> None:
+    event = largest(0)
+    finders = named_finders(["module_map_soft"], fit=True)
+    bare, fitted = finders["module_map_soft"], finders["module_map_soft" + KALMAN_FIT]
+    assert isinstance(fitted, KalmanFitted)
+    found = fitted.find(event.hits)
+    tracks, candidates = candidates_of(bare.find(event.hits), len(event.hits))
+    assert np.array_equal(found.tracks.track_id, tracks.track_id)
+    long = int(np.count_nonzero(np.bincount(candidates.track) >= fitted.min_hits))
+    assert 10 < long < tracks.n_tracks
+    assert 0.9 * long <= found.tracks.counts["fitted"] == len(found.fitted) <= long
+    assert found.tracks.seconds["kalman_fit"] > 0
+    assert list(found.tracks.seconds)[-1] == "kalman_fit"
+    assert found.cpu_seconds["kalman_fit"] > 0
+    assert np.median(found.fitted.pt) > 0.1
+
+
+@pytest.mark.acts
+def test_our_scoring_counts_what_acts_counts_on_the_same_tracks() -> None:
+    """Tracks of ACTS, and the same spoilt: joined, halved, doubled, and with hits of others."""
+    event = largest(0)
+    found = ActsCandidateFinder(ActsTrackFinder(ACTS_SOFT)).find(event.hits)
+    rng = np.random.default_rng(1)
+    good = list(found.candidates)
+    n = len(good) // 4
+    lists = [
+        *good,
+        *(np.unique(np.concatenate(pair)) for pair in zip(good[:n], good[n : 2 * n], strict=True)),
+        *(track[: len(track) // 2] for track in good[:n]),
+        *good[n : 2 * n],
+        *(np.unique(np.append(track, rng.integers(0, len(event.hits), 12))) for track in good[2 * n : 3 * n]),
+    ]
+    truth = truth_of(event)
+    known = contributions(truth)
+    chosen = select_particles(event, SOFT, known)
+    rows = known.row(truth.particles.particle_id[chosen])
+    matches = match(Candidates.from_lists(lists, len(event.hits)), known, min_track_hits=1)
+    everyone = np.ones(len(chosen), np.bool_)
+    for double in (False, True):
+        of_asked = acts_truth_matching([event], [lists], [chosen], double)
+        of_all = acts_truth_matching([event], [lists], [everyone], double)
+        particles = matches.found_double if double else matches.found_single
+        assert (of_asked.particles, of_asked.found) == (len(rows), int(np.count_nonzero(particles[rows])))
+        assert (of_all.tracks, of_all.fakes) == (len(matches), matches.n_fakes(double))
+        assert of_all.duplicates == matches.n_duplicates(double)
+        assert of_asked.found > n > 10
+        assert 2 * of_all.fakes > n
+        assert of_all.duplicates > n
+
+
+class Shared:
+    """A finder that says its own processor time."""
+
+    def find(self, hits: Hits, /) -> Shared:
+        self.tracks = Tracks(np.full(len(hits), -1, np.int64), {"all": 2.0})
+        self.candidates = None
+        self.cpu_seconds = {"all": 1.5}
+        return self
+
+
+def test_processor_time_is_the_finders_own_or_that_of_the_call() -> None:
+    class Plain:
+        def find(self, hits: Hits, /) -> Tracks:
+            return Tracks(np.full(len(hits), -1, np.int64))
+
+    result = evaluate({"own": Shared(), "call": Plain()}, [largest(0)], sample="shipped")
+    own, call = (finder.events[0] for finder in result.finders)
+    assert (own.cpu, own.total) == (1.5, 2.0)
+    assert list(call.cpu_seconds) == ["call"]
+    assert 0 <= call.cpu < 0.5
+
+
+def largest(mu: int) -> Event:
+    return max(shipped_events(mu), key=lambda event: len(event.hits))
+
+
+def truth_of(event: Event) -> Truth:
+    assert event.truth is not None
+    return event.truth

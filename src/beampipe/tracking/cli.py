@@ -28,6 +28,7 @@ Seed = Annotated[int, typer.Option(help="Of every random choice.", min=0)]
 Files = Annotated[list[Path], typer.Argument(help="Parquet files of events, ACTS or TrackML CSV.")]
 
 _PIPELINE = "module_map"
+_DEMO = ("module_map", "exatrkx", "exatrkx_walk")
 _WIDTH = 140
 
 
@@ -73,7 +74,7 @@ def demo(
     from beampipe.tracking.evaluation.report import print_evaluation
 
     with _bar("events") as step:
-        result = run_demo(folder, pipeline or [_PIPELINE], mu=mu, threads=threads, progress=step)
+        result = run_demo(folder, pipeline or list(_DEMO), mu=mu, threads=threads, progress=step)
     print_evaluation(result, _console())
     typer.echo(f"pictures and figures: {folder}/event.png, {folder}/event.html, {folder}/evaluation.json")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -157,7 +158,13 @@ def train(
     soft_pt = config.gnn.soft_pt_min
     judged = [_validation_event(config, k, sample, soft_pt) for k, sample in enumerate(held_out)]
     pairs = pair_maker(windows)
-    training = {"recipe": asdict(config), "events": len(taught), "validation_events": len(held_out), **(about or {})}
+    training = {
+        "recipe": asdict(config),
+        "events": len(taught),
+        "validation_events": len(held_out),
+        "windows_sha256": _digest(windows),
+        **(about or {}),
+    }
     metrics: dict[str, Any] = {}
     with Log(log, echo=echo) as record:
         known = None if start is None else load_file(start)
@@ -265,6 +272,12 @@ def _working_point(
 ) -> tuple[Point, list[Point]]:
     points = scan(events, graphs, [scores(network, graph) for graph in graphs], min_hits=config.min_hits)
     return choose(points), points
+
+
+def _digest(windows: TripletWindows) -> str:
+    """Of the tables: networks and windows belong together."""
+    tables = (windows.layers, windows.pairs, windows.pair_windows, windows.out_begin, windows.triplet_windows)
+    return hashlib.sha256(b"".join(np.ascontiguousarray(table).tobytes() for table in tables)).hexdigest()
 
 
 def _embedding_of(stored: Mapping[str, ndarray]) -> Embedding:

@@ -1,0 +1,57 @@
+"""Simulates the event files that the benchmarks read; files that are there are kept.
+
+    python benchmarks/make_events.py [--workers 2] [--folder runs/events]
+
+Held-out seeds: no collision is shared with those that anything was trained or tuned on. About a quarter of an hour of
+processor time in all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from beampipe.tracking.simulation.parameters import Detector, Generator
+from beampipe.tracking.simulation.run import simulate_to
+
+SEED = 4
+POOL = 10_000
+"""Generated soft collisions to draw from."""
+
+SAMPLES = {
+    "test200": (24, 200.0, "ttbar", 1.0),
+    "test60": (20, 60.0, "ttbar", 1.0),
+    "test0": (1000, 0.0, "none", 1.0),
+    "test200_field098": (20, 200.0, "ttbar", 0.98),
+}
+"""File -> events, mean pile-up, hard process, factor on the field."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("runs/events"))
+    parser.add_argument("--workers", type=int, default=1, help="processes; the events do not depend on it")
+    parser.add_argument("--only", nargs="+", choices=SAMPLES, default=list(SAMPLES))
+    options = parser.parse_args()
+    for name in options.only:
+        path = options.folder / f"{name}.parquet"
+        if path.is_file():
+            print(f"{path}: is there")
+            continue
+        n_events, mu, hard, field_scale = SAMPLES[name]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        start = time.perf_counter()
+        counts = simulate_to(
+            path,
+            n_events,
+            Generator(pileup=mu, hard=hard, pool_size=POOL),
+            Detector(field_scale=field_scale),
+            seed=SEED,
+            workers=options.workers,
+        )
+        print(f"{path}: {n_events} events, mu = {mu:g}, {counts}, {time.perf_counter() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
