@@ -31,7 +31,7 @@ from beampipe.tracking.networks import load_networks
 from beampipe.tracking.pipeline import Pipeline, load_pipeline, weight_file
 from beampipe.tracking.stages import Graph
 
-SAMPLES = {"test200": ("exatrkx", 4, 8.0), "test60": ("exatrkx", 6, 4.0), "test0": ("exatrkx_soft", 40, 3.0)}
+SAMPLES = {"test200": ("exatrkx", 3, 8.0), "test60": ("exatrkx", 6, 4.0), "test0": ("exatrkx_soft", 40, 3.0)}
 """File -> pipeline, events, ratio wanted. Where the soft weights are missing, the others take their place."""
 
 TOLERATED = 1e-3

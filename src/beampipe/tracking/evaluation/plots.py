@@ -87,6 +87,7 @@ def plot_robustness(scans: Mapping[str, Mapping[str, Sequence[tuple[float, Propo
                 x = 100 * np.array([level for level, _ in points])
                 y, error = _with_errors([proportion for _, proportion in points])
                 axes.errorbar(x, y, error, marker=_MARKERS[i % len(_MARKERS)], capsize=2, label=name)
+            axes.margins(x=0.06)  # the style has none, and the first point is at 0
             axes.set_xlabel(f"{label} [%]")
             axes.set_ylabel("efficiency (double majority)")
         panels[0].legend(loc="best")

@@ -169,9 +169,13 @@ void scan(const Grid& grid, const Query& query, std::int32_t first, std::int32_t
 void collect(const Grid& grid, const LayerGrid& layer, const Query& q, Side& side) {
   // The row window: where a line through the middle hit and z0 in [z0_min, z0_max] crosses the layer.
   float low, high;
+  // How much longer an arc of the largest curvature is than its radius, relative to the middle hit's.
+  const float k2 = q.kappa_max * q.kappa_max / 24;
+  const auto stretch = [&](float r) { return (1 + k2 * r * r) / (1 + k2 * q.r * q.r); };
   const float slope_low = (q.z - q.z0_max) / q.r, slope_high = (q.z - q.z0_min) / q.r;
   if (layer.barrel) {
-    const float r_a = layer.r_min, r_b = layer.r_max;
+    // Lengths along the arc: between the straight line's and that of the tightest curve.
+    const float r_a = layer.r_min * std::min(1.0f, stretch(layer.r_min)), r_b = layer.r_max * std::max(1.0f, stretch(layer.r_max));
     const auto [lo, hi] = std::minmax({q.z0_max + slope_low * r_a, q.z0_max + slope_low * r_b,
                                        q.z0_min + slope_high * r_a, q.z0_min + slope_high * r_b});
     low = lo, high = hi;
@@ -186,24 +190,19 @@ void collect(const Grid& grid, const LayerGrid& layer, const Query& q, Side& sid
       if (r_1 < 0) r_1 = high;
       if (r_2 < 0) r_2 = high;
       const float thick = 0.5f * (layer.z_max - layer.z_min) / std::min(std::fabs(slope_low), std::fabs(slope_high));
-      low = std::max(low, std::min(r_1, r_2) - thick);
-      high = std::min(high, std::max(r_1, r_2) + thick);
+      const float r_low = std::min(r_1, r_2) - thick, r_high = std::max(r_1, r_2) + thick;
+      low = std::max(low, r_low / std::max(1.0f, stretch(r_low)));
+      high = std::min(high, r_high / std::min(1.0f, stretch(r_high)));
       if (high < low) return;
     }
     if (q.outward) low = std::max(low, q.r);
     else high = std::min(high, q.r);
     if (high < low) return;
   }
-  // The phi window: |sin dphi| < kappa_max d / 2 with d^2 = dr^2 + r r' dphi^2.
-  float widest = 0;
+  // The phi window: a circle through the beam line has sin phi = kappa r / 2, measured from its tangent there.
   const float r_from = layer.barrel ? layer.r_min : low, r_to = layer.barrel ? layer.r_max : high;
-  for (const float r : {r_from, r_to}) {
-    const float dr = std::fabs(r - q.r);
-    const float shrink = 1 - 0.25f * q.kappa_max * q.kappa_max * r * q.r;
-    widest = std::max(widest, shrink > 0 ? 0.5f * q.kappa_max * dr / std::sqrt(shrink) : 1.0f);
-  }
-  if (widest > 0.9f) widest = kMaxDphi;
-  else widest *= 1 + 0.25f * widest * widest;  // asin, bounded from above
+  const float near = 0.5f * q.kappa_max * std::min(q.r, r_from), far = 0.5f * q.kappa_max * std::max(q.r, r_to);
+  float widest = far < 0.85f ? std::asin(far) - std::asin(near) : kMaxDphi;
   widest += 1e-5f;
   const float scale = kPhiBins / (2 * kPi);
   const int bin_low = static_cast<int>(std::floor((q.phi - widest + kPi) * scale));
