@@ -39,6 +39,9 @@ __all__ = ["PIPELINES", "Pipeline", "TrackFinder", "load_pipeline"]
 MIN_HITS: Final = 5
 """Fewest hits of a track."""
 
+MIN_LAYERS: Final = 6
+"""Fewest layers of a path that no network has judged, at high pile-up: five in a row occur by chance."""
+
 MEMORY_LIMIT: Final = 8e9
 """An event that would need more [bytes] is refused."""
 
@@ -178,10 +181,11 @@ def exatrkx(name: str, threads: int) -> Pipeline:
 def windows_only(name: str, threads: int) -> Pipeline:
     """Learned windows and best paths."""
     windows = load_windows(weight_file(name, "module_map"))
+    min_hits = MIN_HITS if name.endswith("_soft") else MIN_LAYERS
     line: tuple[tuple[str, Stage], ...] = (
         ("building", stages.BuildFromWindows(windows, threads)),
         ("filtering", stages.PairEdges(windows, features=False, threads=threads)),
-        ("labelling", stages.WalkThrough(windows, 0.5, MIN_HITS, 0.5, threads)),
+        ("labelling", stages.WalkThrough(windows, 0.5, min_hits, 0.5, threads)),
     )
     return Pipeline(name, line, bytes_per_hit=500.0, bytes_per_hit2=0.005)
 

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from beampipe.tracking.kernels import reference
-from beampipe.tracking.kernels.loading import native
+from beampipe.tracking.kernels.loading import native, useful_threads
 from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
 
 __all__ = [
@@ -36,7 +36,9 @@ def embed(position: Float32[ndarray, "n 3"], weights: Mlp, threads: int = 1) -> 
     """
     if (kernels := native()) is None:
         return reference.embed(position, weights)
-    result: Float32[ndarray, "n d"] = kernels.embed(_c(position), weights.packed, weights.widths, threads)
+    result: Float32[ndarray, "n d"] = kernels.embed(
+        _c(position), weights.packed, weights.widths, useful_threads(threads, len(position))
+    )
     return result
 
 
@@ -67,7 +69,7 @@ def radius_edges(
     if (kernels := native()) is None:
         return reference.radius_edges(source, target, position, radius, max_neighbours, kappa_max, z0_max)
     edges: tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]] = kernels.radius_edges(
-        source, target, _c(position), radius, max_neighbours, kappa_max, z0_max, threads
+        source, target, _c(position), radius, max_neighbours, kappa_max, z0_max, useful_threads(threads, len(position))
     )
     return edges
 
@@ -87,7 +89,12 @@ def filter_edges(
     if (kernels := native()) is None:
         return reference.sigmoid(reference.filter_logits(position, edge_index, dist2, weights))
     logit = kernels.filter_logits(
-        _c(position), _c(edge_index), _c(dist2), weights.packed_by_output, weights.widths[1], threads
+        _c(position),
+        _c(edge_index),
+        _c(dist2),
+        weights.packed_by_output,
+        weights.widths[1],
+        useful_threads(threads, len(position)),
     )
     return reference.sigmoid(logit)
 
@@ -110,7 +117,13 @@ def filter_kept(
         kept: ndarray = reference.filter_logits(position, edge_index, dist2, weights) >= edge
         return np.ascontiguousarray(edge_index[:, kept])
     result: Int64[ndarray, "2 n_kept"] = kernels.filter_kept(
-        _c(position), _c(edge_index), _c(dist2), weights.packed_by_output, weights.widths[1], edge, threads
+        _c(position),
+        _c(edge_index),
+        _c(dist2),
+        weights.packed_by_output,
+        weights.widths[1],
+        edge,
+        useful_threads(threads, len(position)),
     )
     return result
 
@@ -138,7 +151,7 @@ def gnn_scores(
             weights.packed,
             weights.hidden,
             len(weights.edge),
-            threads,
+            useful_threads(threads, len(position)),
         )
     return reference.sigmoid(logit), logit
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from functools import cache
 from types import ModuleType
+from typing import Final
 
-__all__ = ["native"]
+__all__ = ["native", "useful_threads"]
+
+_WORTH_A_THREAD: Final = 4000  # hits; below, waking a thread costs more than it saves
 
 
 @cache
 def native() -> ModuleType | None:
     """The compiled kernels, or None, with one warning, where they were not built."""
+    # Idle threads sleep: where events share the cores, spinning ones would take the time of those that work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         from beampipe.tracking.kernels import _native
     except ImportError as error:
@@ -24,3 +30,8 @@ def native() -> ModuleType | None:
         return None
     module: ModuleType = _native
     return module
+
+
+def useful_threads(threads: int, n_hits: int) -> int:
+    """How many of the threads an event of that size can use; the result of a kernel does not depend on it."""
+    return min(threads, 1 + n_hits // _WORTH_A_THREAD)

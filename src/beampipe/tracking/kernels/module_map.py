@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int16, Int64
 from numpy import ndarray
 
 from beampipe.tracking.kernels import reference_map
-from beampipe.tracking.kernels.loading import native
+from beampipe.tracking.kernels.loading import native, useful_threads
 from beampipe.tracking.windows import Windows
 
 __all__ = ["assign_layers", "module_map_edges", "pair_features", "triplets", "walk"]
@@ -25,7 +25,9 @@ def assign_layers(position: Float32[ndarray, "n 3"], windows: Windows, threads: 
     """
     if (kernels := native()) is None:
         return reference_map.assign_layers(position, windows)
-    layer: Int16[ndarray, " n"] = kernels.assign_layers(_c(position), _tables(windows), threads)
+    layer: Int16[ndarray, " n"] = kernels.assign_layers(
+        _c(position), _tables(windows), useful_threads(threads, len(position))
+    )
     return layer
 
 
@@ -44,7 +46,9 @@ def module_map_edges(
     """
     if (kernels := native()) is None:
         return reference_map.module_map_edges(position, windows)
-    edge_index: Int64[ndarray, "2 n_edges"] = kernels.module_map_edges(_c(position), _tables(windows), threads)
+    edge_index: Int64[ndarray, "2 n_edges"] = kernels.module_map_edges(
+        _c(position), _tables(windows), useful_threads(threads, len(position))
+    )
     return edge_index
 
 
