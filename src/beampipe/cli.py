@@ -42,7 +42,7 @@ def _options(
 def track(
     files: Annotated[list[Path], typer.Argument(help="Parquet, ACTS or TrackML CSV or a folder of them, or r,phi,z.")],
     output: Annotated[Path, typer.Option("--output", "-o", help=".parquet or .csv; for several FILES a folder.")],
-    pipeline: Pipeline = "exatrkx",
+    pipeline: Pipeline = "module_map",
     device: Device = "cpu",
     scale: Annotated[str, typer.Option(help="Units of three-column files: mm, exatrkx or acts.")] = "mm",
     threads: Threads = 1,

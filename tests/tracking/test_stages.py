@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from beampipe.tracking import kernels, stages
 from beampipe.tracking.events import NO_TRACK
-from beampipe.tracking.kernels import module_map
+from beampipe.tracking.kernels import module_map, reference
 from beampipe.tracking.stages import Graph, Stage
 from beampipe.tracking.windows import Windows
 
@@ -139,6 +139,28 @@ def test_scores_are_probabilities_of_the_logits(built: Graph) -> None:
         np.testing.assert_allclose(
             scored.edge_score, 1 / (1 + np.exp(-scored.edge_logit.astype(np.float64))), rtol=1e-5, atol=1e-7
         )
+
+
+def test_scores_of_far_outputs_are_numbers(built: Graph) -> None:
+    # SiLU of inputs beyond +-88, where exp leaves the range of float32.
+    native = kernels.native()
+    if native is None:
+        pytest.skip("no native kernels")
+    network = toy.gnn(np.random.default_rng(0))
+    for mlp in (network.node_encoder, network.edge_encoder):
+        mlp.layers[0].weight[:] *= 1000
+    assert built.pair_features is not None
+    want = reference.gnn_logits(built.position, edges_of(built), built.pair_features, network)
+    assert np.isfinite(want).all()
+    before = native.isa()
+    try:
+        for isa in native.supported_isas():
+            native.use_isa(isa)
+            logit = stages.ScoreEdges(network, 1)(built).edge_logit
+            assert logit is not None
+            np.testing.assert_allclose(logit, want, rtol=1e-3, atol=1e-4 * np.abs(want).max())
+    finally:
+        native.use_isa(before)
 
 
 def all_stages(windows: Windows) -> list[Stage]:

@@ -122,7 +122,8 @@ inline Vec silu(Vec x) {
   p = p * f + 0.693003833f;
   p = p * f + 1.00000262f;
 #if defined(__AVX512F__)
-  const Vec q = 1.0f + reinterpret_cast<Vec>(_mm512_scalef_ps(p, t));
+  // Bounded, because infinity times its reciprocal is no number; the far tail is 0 all the same.
+  const Vec q = 1.0f + reinterpret_cast<Vec>(_mm512_scalef_ps(p, minimum(t, splat(64.0f))));
   const Vec r = _mm512_rcp14_ps(q);
   return x * (r * (2.0f - q * r));
 #else
