@@ -7,12 +7,13 @@ windows, chi2         learned windows and best paths by chi2: no network at all 
 no interaction net    embedding, neighbours and filter, then best paths by chi2 alone
 no filter             the same without the filter network
 no message passing    the interaction network without steps: each edge is judged by itself
+one step              one step of message passing
 no pair features      the interaction network sees no triplets
 full, short           the full network, trained as long as the two variants above
 full                  the shipped weights
 ====================  ===================================================================================
 
-The variants need weights of their own (`beampipe tracking train --recipe no_message_passing` and so on); what is not
+The variants need weights of their own (`beampipe tracking train ablation_no_message_passing` and so on); what is not
 there is left out with a line. Networks are followed by components and by best paths.
 """
 
@@ -47,9 +48,10 @@ from beampipe.tracking.networks import Networks, load_networks
 from beampipe.tracking.pipeline import Pipeline, load_pipeline
 
 VARIANTS: Final = {
-    "no message passing": "no_message_passing",
-    "no pair features": "no_pair_features",
-    "full, short": "full_short",
+    "no message passing": "ablation_no_message_passing",
+    "no pair features": "ablation_no_pair_features",
+    "one step": "ablation_one_step",
+    "full, short": "ablation_full",
 }
 FOLDERS: Final = (Path(shipped.__file__).parent / "weights" / "ablation", Path("runs/training"))
 
