@@ -8,7 +8,7 @@
 //      and the result must not depend on their number. No exceptions out of a parallel region.
 //   3. here: a function that checks shapes, frees the GIL, calls `kernels().name(...)` and returns `numpy(std::move(array))`.
 //   4. ../__init__.py: the public function, with the numpy truth in ../reference.py.
-//   5. build: cmake -S . -B build -G Ninja && cmake --build build && cmake --install build --prefix src   (or `make kernels`)
+//   5. build: cmake -S . -B build -G Ninja && cmake --build build && cmake --install build --prefix src
 //
 // Wrong shapes raise ValueError here; beampipe's own errors, with advice, come from the Python side.
 #include <dlfcn.h>
