@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -48,9 +47,10 @@ def test_an_error_is_one_line_and_code_2(arguments: list[str], message: str, tmp
     assert all(line.startswith("beampipe: ") for line in done.stderr.splitlines())
 
 
-def test_the_command_starts_at_once() -> None:
-    # Not a benchmark: a stray `import torch` costs seconds, the command itself a third of one.
-    code = "import time; t = time.process_time(); import beampipe.cli; print(time.process_time() - t)"
-    start = time.perf_counter()
-    seconds = float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
-    assert 0 < seconds < min(1.0, time.perf_counter() - start + 1e-3)
+def test_the_command_loads_nothing_heavy() -> None:
+    # The command answers at once only while what is slow to import waits until it is needed.
+    code = "import sys, beampipe.cli; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "typer" in loaded
+    assert not loaded & {"torch", "scipy", "matplotlib", "mplhep", "pyarrow", "acts", "pythia8mc", "tritonclient"}
