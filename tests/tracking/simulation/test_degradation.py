@@ -1,6 +1,5 @@
 """Losses and noise on events made of uniform hits: no simulation is needed."""
 
-
 import numpy as np
 import pytest
 
