@@ -28,7 +28,7 @@ from beampipe.errors import FileError
 from beampipe.tracking import stages
 from beampipe.tracking.evaluation.checks import canonical_labels, hits_apart
 from beampipe.tracking.networks import load_networks
-from beampipe.tracking.pipeline import Pipeline, load_pipeline, weight_file
+from beampipe.tracking.pipeline import WEIGHTS, Pipeline, load_pipeline, weight_file
 from beampipe.tracking.stages import Graph
 
 SAMPLES = {"test200": ("exatrkx", 3, 8.0), "test60": ("exatrkx", 6, 4.0), "test0": ("exatrkx_soft", 40, 3.0)}
@@ -127,7 +127,7 @@ def sides(name: str, threads: int) -> tuple[Pipeline, PlainTorch]:
         assert graph.pair_features is not None
         return graph.edge_score.astype(np.int64), graph.pair_features
 
-    networks = load_networks(weight_file(name, "exatrkx"))
+    networks = load_networks(weight_file(WEIGHTS, name, "exatrkx"))
     return ours, PlainTorch(networks, pair_features, label.min_hits, threads)
 
 

@@ -18,7 +18,7 @@ from beampipe.tracking.events import NO_TRACK, Hits, Tracks
 from beampipe.tracking.features import doublet
 from beampipe.tracking.kernels import module_map, reference, reference_map
 from beampipe.tracking.networks import load_networks
-from beampipe.tracking.pipeline import load_pipeline, weight_file
+from beampipe.tracking.pipeline import WEIGHTS, load_pipeline, weight_file
 from beampipe.tracking.stages import Graph
 from beampipe.tracking.windows import Windows, load_windows
 
@@ -41,7 +41,7 @@ def _hits() -> tuple[Hits, ...]:
 
 @cache
 def _windows(name: str) -> Windows:
-    return load_windows(weight_file(name, "module_map"))
+    return load_windows(weight_file(WEIGHTS, name, "module_map"))
 
 
 def _tensor(array: ndarray) -> Any:
@@ -121,7 +121,7 @@ def test_radius_edges_of_trained_networks(monkeypatch: pytest.MonkeyPatch) -> No
         return gaps[-1]
 
     monkeypatch.setattr(graphs, "_gap2", spy)
-    position, trained = _hits()[1].position, load_networks(weight_file("exatrkx", "exatrkx"))
+    position, trained = _hits()[1].position, load_networks(weight_file(WEIGHTS, "exatrkx", "exatrkx"))
     monkeypatch.setattr(graphs, "_DISTANCES", 100 * len(position))
     assert trained.embedding is not None
     embedding, config = kernels.embed(position, trained.embedding), trained.config

@@ -34,13 +34,16 @@ from beampipe.tracking.networks import load_networks
 from beampipe.tracking.stages import Graph, Stage
 from beampipe.tracking.windows import load_windows
 
-__all__ = ["PIPELINES", "Pipeline", "TrackFinder", "load_pipeline"]
+__all__ = ["PIPELINES", "Pipeline", "TrackFinder", "load_pipeline", "pipeline_weights", "turned"]
 
 MIN_HITS: Final = 5
 """Fewest hits of a track."""
 
 MIN_LAYERS: Final = 6
 """Fewest layers of a path that no network has judged, at high pile-up: five in a row occur by chance."""
+
+WEIGHTS: Final = Path(__file__).parent / "weights"
+"""The shipped weights."""
 
 MEMORY_LIMIT: Final = 8e9
 """An event that would need more [bytes] is refused."""
@@ -75,8 +78,12 @@ class Pipeline:
     bytes_per_hit2: float
     _pool: list[ThreadPoolExecutor] = field(default_factory=list, repr=False)
 
-    def find(self, hits: Hits) -> Tracks:
+    def find(self, hits: Hits, *, between: Callable[[], None] = lambda: None) -> Tracks:
         """Tracks of one event, with the time of each step and the numbers of hits, edges and triplets.
+
+        Args:
+            hits: of the event.
+            between: called before each step; what it raises ends the work.
 
         Raises:
             TooLargeError: the event would need more memory than `MEMORY_LIMIT`.
@@ -91,8 +98,9 @@ class Pipeline:
         seconds = {name: 0.0 for name, _ in self.stages}
         if n < 2:
             return Tracks(np.full(n, NO_TRACK, np.int64), seconds, {"hits": n, "edges": 0})
-        graph = Graph(_turned(hits.position))
+        graph = Graph(turned(hits.position))
         for name, stage in self.stages:
+            between()
             start = perf_counter()
             graph = stage(graph)
             seconds[name] += perf_counter() - start
@@ -110,7 +118,7 @@ class Pipeline:
         return self._pool[0].submit(self.find, hits)
 
 
-def _turned(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
+def turned(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
     """The same hits with phi between -pi and pi, where the kernels look for it."""
     outside = np.abs(position[:, 1]) > np.float32(np.pi)
     if not outside.any():
@@ -120,13 +128,16 @@ def _turned(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 
     return turned
 
 
-def load_pipeline(name: str, *, device: str = "cpu", threads: int | None = None) -> Pipeline:
+def load_pipeline(
+    name: str, *, device: str = "cpu", threads: int | None = None, weights: Path | None = None
+) -> Pipeline:
     """The pipeline of that name, its weights loaded.
 
     Args:
         name: one of `PIPELINES`.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; everything between hits and tracks stays there.
         threads: for one event; as many as there are cores if not given. The tracks do not depend on it.
+        weights: folder with the files that `pipeline_weights` names, in place of the shipped ones.
 
     Raises:
         UnknownNameError: no pipeline or device of that name.
@@ -143,23 +154,36 @@ def load_pipeline(name: str, *, device: str = "cpu", threads: int | None = None)
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise UnknownNameError("device", device, ["cpu", "cuda", "cuda:0"])
     if device != "cpu":
-        return _on_cuda(name, device)
-    return PIPELINES[name](name, threads)
+        return _on_cuda(name, device, weights or WEIGHTS)
+    return PIPELINES[name](name, threads, weights or WEIGHTS)
 
 
-def _on_cuda(name: str, device: str) -> Pipeline:
+def pipeline_weights(name: str) -> tuple[Path, ...]:
+    """The shipped files that a pipeline reads, and their cards.
+
+    Raises:
+        UnknownNameError: no pipeline of that name.
+    """
+    if name not in PIPELINES:
+        raise UnknownNameError("pipeline", name, PIPELINES)
+    kinds = ("exatrkx", "module_map") if name.startswith("exatrkx") else ("module_map",)
+    files = [weight_file(WEIGHTS, name, kind) for kind in kinds]
+    return tuple(path for file in files for path in (file, file.with_suffix(".json")))
+
+
+def _on_cuda(name: str, device: str, weights: Path) -> Pipeline:
     try:
         from beampipe.tracking.cuda import load_cuda_pipeline
     except ImportError:
         raise MissingExtraError("torch", "cuda", f"device {device}") from None
-    pipeline: Pipeline = load_cuda_pipeline(name, device)
+    pipeline: Pipeline = load_cuda_pipeline(name, device, weights)
     return pipeline
 
 
-def exatrkx(name: str, threads: int) -> Pipeline:
+def exatrkx(name: str, threads: int, weights: Path) -> Pipeline:
     """Metric learning, filter, interaction network, then components or paths."""
-    path = weight_file(name, "exatrkx")
-    networks, windows = load_networks(path), load_windows(weight_file(name, "module_map"))
+    path = weight_file(weights, name, "exatrkx")
+    networks, windows = load_networks(path), load_windows(weight_file(weights, name, "module_map"))
     if networks.embedding is None or networks.filter is None or networks.gnn is None:
         raise FileError(f"{path}: got only some networks, expected embedding, filter and gnn; train the others")
     cuts = networks.config
@@ -178,9 +202,9 @@ def exatrkx(name: str, threads: int) -> Pipeline:
     return Pipeline(name, line, bytes_per_hit=2000.0, bytes_per_hit2=0.02)
 
 
-def windows_only(name: str, threads: int) -> Pipeline:
+def windows_only(name: str, threads: int, weights: Path) -> Pipeline:
     """Learned windows and best paths."""
-    windows = load_windows(weight_file(name, "module_map"))
+    windows = load_windows(weight_file(weights, name, "module_map"))
     min_hits = MIN_HITS if name.endswith("_soft") else MIN_LAYERS
     line: tuple[tuple[str, Stage], ...] = (
         ("building", stages.BuildFromWindows(windows, threads)),
@@ -190,13 +214,13 @@ def windows_only(name: str, threads: int) -> Pipeline:
     return Pipeline(name, line, bytes_per_hit=500.0, bytes_per_hit2=0.005)
 
 
-def weight_file(pipeline: str, kind: str) -> Path:
-    """The shipped file of one kind (``exatrkx``, ``module_map``) that a pipeline reads."""
+def weight_file(weights: Path, pipeline: str, kind: str) -> Path:
+    """The file of one kind (``exatrkx``, ``module_map``) that a pipeline reads."""
     soft = "_soft" if pipeline.endswith("_soft") else ""
-    return Path(__file__).parent / "weights" / f"{kind}{soft}.safetensors"
+    return weights / f"{kind}{soft}.safetensors"
 
 
-PIPELINES: Final[dict[str, Callable[[str, int], Pipeline]]] = {
+PIPELINES: Final[dict[str, Callable[[str, int, Path], Pipeline]]] = {
     "exatrkx": exatrkx,
     "exatrkx_walk": exatrkx,
     "module_map": windows_only,

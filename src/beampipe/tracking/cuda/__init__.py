@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from beampipe.errors import ConfigError, MissingExtraError
@@ -32,18 +33,19 @@ from beampipe.tracking.cuda.stages import DeviceGraph, DeviceStage
 __all__ = ["load_cuda_pipeline", "translate"]
 
 
-def load_cuda_pipeline(name: str, device: str) -> cpu.Pipeline:
+def load_cuda_pipeline(name: str, device: str, weights: Path = cpu.WEIGHTS) -> cpu.Pipeline:
     """The pipeline of that name on a CUDA device.
 
     Args:
         name: one of `beampipe.tracking.pipeline.PIPELINES`.
         device: ``"cuda"`` or ``"cuda:N"``.
+        weights: folder of the weight files.
 
     Raises:
         ConfigError: torch sees no such device.
         FileError: weights are missing or damaged.
     """
-    return translate(cpu.PIPELINES[name](name, 1), cuda_device(device))
+    return translate(cpu.PIPELINES[name](name, 1, weights), cuda_device(device))
 
 
 def cuda_device(device: str) -> torch.device:

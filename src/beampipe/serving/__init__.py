@@ -1,0 +1,1 @@
+"""Track finding as a service: the pipelines of `beampipe.tracking` behind NVIDIA Triton."""

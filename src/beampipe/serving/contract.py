@@ -1,0 +1,89 @@
+"""What both ends of the wire agree on: names, types, parameters. Servers and clients import it from here.
+
+One event is one request::
+
+    FEATURES  FP32  [n_hits, 3]   r, phi, z in units of the model's FEATURE_SCALE      in
+    LABELS    INT64 [n_hits]      track of each hit, -1 for a hit on no track          out
+    STAGES    FP64  [n_stages + n_counts]   seconds of each stage, then counts         out, on demand
+
+A model that batches (`exatrkx_ragged`) has one more axis of length 1 in front of each. A finder that needs more than
+positions (`acts`) also takes GEOMETRY_ID, LOCAL and VARIANCE.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+__all__ = [
+    "ACTS_SETTING",
+    "COUNT_NAMES",
+    "EXECUTION_MODEL_PATH",
+    "FEATURES",
+    "FEATURE_SCALE",
+    "GEOMETRY_ID",
+    "HIT_BUDGET",
+    "LABELS",
+    "LOCAL",
+    "MAX_HITS",
+    "MODEL_CLASS",
+    "MODEL_DIRECTORY",
+    "PIPELINE",
+    "STAGES",
+    "STAGE_NAMES",
+    "THREADS",
+    "VARIANCE",
+    "TensorSpec",
+]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor on the wire.
+
+    Attributes:
+        name: of the tensor.
+        triton_type: Triton's name of the element type, without ``TYPE_``.
+        dtype: numpy's.
+        dims: shape of one event, -1 for any length.
+        exact: the same request gives the same bytes; not so for times.
+    """
+
+    name: str
+    triton_type: str
+    dtype: type[np.generic]
+    dims: tuple[int, ...]
+    exact: bool = True
+
+
+FEATURES: Final = TensorSpec("FEATURES", "FP32", np.float32, (-1, 3))
+LABELS: Final = TensorSpec("LABELS", "INT64", np.int64, (-1,))
+STAGES: Final = TensorSpec("STAGES", "FP64", np.float64, (-1,), exact=False)
+GEOMETRY_ID: Final = TensorSpec("GEOMETRY_ID", "UINT64", np.uint64, (-1,))
+LOCAL: Final = TensorSpec("LOCAL", "FP32", np.float32, (-1, 2))
+VARIANCE: Final = TensorSpec("VARIANCE", "FP32", np.float32, (-1, 2))
+
+# Parameters of a model's config.pbtxt.
+EXECUTION_MODEL_PATH: Final = "EXECUTION_MODEL_PATH"
+"""Folder of the weights; `MODEL_DIRECTORY` in it stands for the model's own folder."""
+MODEL_DIRECTORY: Final = "$$TRITON_MODEL_DIRECTORY"
+MODEL_CLASS: Final = "MODEL_CLASS"
+"""The `Model` behind it: ``package.module:Class``, or ``file.py:Class`` for a file beside ``model.py``."""
+FEATURE_SCALE: Final = "FEATURE_SCALE"
+"""What one unit of FEATURES means: a name of `beampipe.tracking.formats.SCALES`."""
+PIPELINE: Final = "PIPELINE"
+"""The pipeline a model runs: a name of `beampipe.tracking.PIPELINES`."""
+THREADS: Final = "THREADS"
+"""Threads of one instance."""
+MAX_HITS: Final = "MAX_HITS"
+"""A larger event is refused."""
+HIT_BUDGET: Final = "HIT_BUDGET"
+"""Hits of the events that a batching model runs as one graph."""
+STAGE_NAMES: Final = "STAGE_NAMES"
+"""Comma-separated names of the first values of STAGES [s]."""
+ACTS_SETTING: Final = "ACTS_SETTING"
+"""How ACTS is set: a name of `beampipe.tracking.acts.ACTS_SETTINGS`."""
+COUNT_NAMES: Final = "COUNT_NAMES"
+"""Comma-separated names of the values of STAGES after them."""

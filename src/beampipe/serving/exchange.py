@@ -1,0 +1,39 @@
+"""How arrays pass between numpy and Triton's Python backend.
+
+Builds of the backend made for numpy 1 (Triton 2.51 is one) give wrong data with numpy 2, without an error:
+``as_numpy`` repeats the first element, and `Tensor` sends an empty buffer of the right shape. DLPack goes around both.
+With numpy 1 it is the other way about. The canary tells, whatever the build.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+__all__ = ["exchange"]
+
+
+def exchange(pb: Any) -> tuple[Callable[[Any], ndarray], Callable[[str, ndarray], Any]]:
+    """Functions that read a tensor (the array may be read-only) and that make a tensor of a name.
+
+    Args:
+        pb: Triton's `triton_python_backend_utils`.
+    """
+    if int(np.__version__.split(".")[0]) < 2:
+        return lambda tensor: tensor.as_numpy(), lambda name, array: pb.Tensor(name, array)
+    set_destructor = ctypes.pythonapi.PyCapsule_SetDestructor
+    set_destructor.argtypes, set_destructor.restype = [ctypes.py_object, ctypes.c_void_p], ctypes.c_int
+
+    def to_tensor(name: str, array: ndarray) -> Any:
+        capsule = array.__dlpack__()
+        tensor = pb.Tensor.from_dlpack(name, capsule)
+        # The backend now owns the array and frees it. It renames the capsule in a way that numpy does not know, and
+        # numpy's destructor would write a traceback into the log for every answer.
+        set_destructor(capsule, None)
+        return tensor
+
+    return np.from_dlpack, to_tensor

@@ -1,0 +1,115 @@
+"""What a served model is: a class with its tensors and one method. Nothing here knows Triton.
+
+A model is written like this, and served by naming it in a `ModelSettings`::
+
+    class Doubler:
+        inputs = (TensorSpec("X", "FP32", np.float32, (-1,)),)
+        outputs = (TensorSpec("Y", "FP32", np.float32, (-1,)),)
+
+        def __init__(self, instance: Instance) -> None: ...
+
+        def run(self, requests):
+            return [{"Y": 2 * request["X"]} for request in requests]
+
+        @classmethod
+        def example(cls):
+            return {"X": np.arange(3, dtype=np.float32)}
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from numpy import ndarray
+
+from beampipe.errors import BeampipeError, ConfigError
+from beampipe.serving.contract import TensorSpec
+
+__all__ = ["Answer", "CancelledError", "Instance", "Model", "Request", "model_class"]
+
+Request = Mapping[str, ndarray]
+"""Arrays of one request by name of tensor."""
+
+Answer = Mapping[str, ndarray] | BeampipeError
+"""Arrays of one answer by name of tensor, or why there is none."""
+
+
+class CancelledError(BeampipeError):
+    """The client has gone or no longer wants the answer."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Where one copy of a model runs.
+
+    Attributes:
+        name: of the instance, unique in its server.
+        device: ``"cpu"`` or ``"cuda:N"``: everything of the instance stays there.
+        threads: for it to use.
+        weights: folder of its weights.
+        parameters: of the model's configuration, by name.
+        checkpoint: to be called between the steps of long work: raises `CancelledError` once nobody waits any more.
+        observe: ``observe(name, amount, step)`` adds to the metric ``beampipe_<name>_total``.
+    """
+
+    name: str
+    device: str
+    threads: int
+    weights: Path
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: Callable[[], None] = lambda: None
+    observe: Callable[[str, float, str], None] = lambda name, amount, step: None
+
+
+class Model(Protocol):
+    """One pipeline that a server can hold; made once per instance with an `Instance`."""
+
+    inputs: ClassVar[tuple[TensorSpec, ...]]
+    outputs: ClassVar[tuple[TensorSpec, ...]]
+
+    def __init__(self, instance: Instance) -> None: ...
+
+    def run(self, requests: Sequence[Request], /) -> Sequence[Answer]:
+        """One answer per request, in order; several requests only where the configuration batches."""
+        ...
+
+    @classmethod
+    def example(cls) -> Request:
+        """A request that has an answer, for the canary."""
+        ...
+
+
+def model_class(path: str, folder: Path | None = None) -> type[Model]:
+    """The class that ``"package.module:Class"`` or ``"file.py:Class"`` names.
+
+    Args:
+        path: module and class.
+        folder: where a file is looked for.
+
+    Raises:
+        ConfigError: there is no such module or class.
+    """
+    where, _, name = path.partition(":")
+    try:
+        if where.endswith(".py"):
+            module_path = (folder or Path()) / where
+            spec = importlib.util.spec_from_file_location(module_path.stem, module_path)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[module_path.stem] = module  # dataclasses look their module up
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(where)
+        found: type[Model] = getattr(module, name)
+    except (ImportError, FileNotFoundError, AttributeError) as error:
+        raise ConfigError(
+            f"model: got {path!r}, expected 'package.module:Class' or 'file.py:Class' ({error})"
+        ) from error
+    return found

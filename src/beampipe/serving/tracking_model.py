@@ -1,0 +1,163 @@
+"""A whole tracking pipeline as one served model: hits in, labels out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from beampipe.errors import InputError, TooLargeError
+from beampipe.serving import contract
+from beampipe.serving.contract import FEATURES, GEOMETRY_ID, LABELS, LOCAL, STAGES, VARIANCE, TensorSpec
+from beampipe.serving.model import Answer, Instance, Request
+from beampipe.tracking.data import shipped_events
+from beampipe.tracking.events import Hits, Tracks
+from beampipe.tracking.formats.scale import scale_named
+from beampipe.tracking.pipeline import load_pipeline
+
+__all__ = ["ActsModel", "TrackingModel", "stage_values"]
+
+
+class TrackingModel:
+    """Any named pipeline of `beampipe.tracking`."""
+
+    inputs: ClassVar = (FEATURES,)
+    outputs: ClassVar = (LABELS, STAGES)
+
+    def __init__(self, instance: Instance) -> None:
+        settings = instance.parameters
+        self.instance = instance
+        self.scale = scale_named(settings.get(contract.FEATURE_SCALE, "mm"))
+        self.max_hits = int(settings[contract.MAX_HITS])
+        self.hit_budget = int(settings.get(contract.HIT_BUDGET, 0))
+        self.pipeline = load_pipeline(
+            settings[contract.PIPELINE],
+            device=instance.device,
+            threads=instance.threads,
+            weights=instance.weights,
+        )
+
+    def run(self, requests: Sequence[Request], /) -> list[Answer]:
+        """Labels of each event; several run as one block-diagonal graph, up to the hit budget."""
+        read = [self._hits_or_error(request) for request in requests]
+        answers: dict[int, Answer] = {row: hits for row, hits in enumerate(read) if not isinstance(hits, Hits)}
+        events = {row: hits for row, hits in enumerate(read) if isinstance(hits, Hits)}
+        for rows in _within(self.hit_budget, events):
+            answers.update(zip(rows, self._found([events[row] for row in rows]), strict=True))
+        return [answers[row] for row in range(len(requests))]
+
+    def _hits_or_error(self, request: Request) -> Hits | InputError:
+        features = request[FEATURES.name]
+        if len(features) > self.max_hits:
+            need = self.pipeline.memory(len(features))
+            return TooLargeError(
+                f"hits: got {len(features)}, which would need {need / 1e9:.1f} GB, expected at most {self.max_hits};"
+                " cut the event into regions in phi or z"
+            )
+        try:
+            return Hits(features if self.scale.name == "mm" else self.scale.to_mm(features))
+        except InputError as error:
+            return error
+
+    def _found(self, events: Sequence[Hits]) -> Sequence[Answer]:
+        try:
+            if len(events) == 1:
+                tracks = [self.pipeline.find(events[0], between=self.instance.checkpoint)]
+            else:
+                tracks = self.pipeline.find_many(events)
+        except InputError as error:
+            return [error] if len(events) == 1 else [self._found([hits])[0] for hits in events]
+        return [self._answer(found) for found in tracks]
+
+    def _answer(self, tracks: Tracks) -> dict[str, ndarray]:
+        observe = self.instance.observe
+        for stage, seconds in tracks.seconds.items():
+            observe("stage_seconds", seconds, stage)
+        for name, count in tracks.counts.items():
+            observe(name, count, "")
+        observe("tracks", tracks.n_tracks, "")
+        observe("events", 1, "")
+        return {LABELS.name: tracks.track_id, STAGES.name: stage_values(tracks, self.instance.parameters)}
+
+    @classmethod
+    def example(cls) -> Request:
+        """A shipped event without pile-up, in mm."""
+        return {FEATURES.name: small_event().position}
+
+
+class ActsModel:
+    """Triplet seeding and combinatorial Kalman filter of ACTS, on hits with their modules."""
+
+    inputs: ClassVar[tuple[TensorSpec, ...]] = (FEATURES, GEOMETRY_ID, LOCAL, VARIANCE)
+    outputs: ClassVar[tuple[TensorSpec, ...]] = (LABELS, STAGES)
+
+    def __init__(self, instance: Instance) -> None:
+        from beampipe.tracking.acts import ACTS_SETTINGS, ActsTrackFinder
+
+        self.instance = instance
+        self.scale = scale_named(instance.parameters.get(contract.FEATURE_SCALE, "mm"))
+        self.finder = ActsTrackFinder(ACTS_SETTINGS[instance.parameters[contract.ACTS_SETTING]])
+
+    def run(self, requests: Sequence[Request], /) -> list[Answer]:
+        """Labels of each event."""
+        return [self._one(request) for request in requests]
+
+    def _one(self, request: Request) -> Answer:
+        try:
+            hits = Hits(
+                self.scale.to_mm(request[FEATURES.name]),
+                request[GEOMETRY_ID.name],
+                request[LOCAL.name],
+                request[VARIANCE.name],
+            )
+            tracks = self.finder.find(hits)
+        except InputError as error:
+            return error
+        return {LABELS.name: tracks.track_id, STAGES.name: stage_values(tracks, self.instance.parameters)}
+
+    @classmethod
+    def example(cls) -> Request:
+        """A shipped event without pile-up, in mm."""
+        hits = small_event()
+        assert hits.geometry_id is not None
+        assert hits.local is not None
+        assert hits.variance is not None
+        return {
+            FEATURES.name: hits.position,
+            GEOMETRY_ID.name: hits.geometry_id,
+            LOCAL.name: hits.local,
+            VARIANCE.name: hits.variance,
+        }
+
+
+def small_event() -> Hits:
+    """The smallest shipped event of at least 300 hits."""
+    return min((event.hits for event in shipped_events(0) if len(event.hits) >= 300), key=len)
+
+
+def stage_values(tracks: Tracks, parameters: Mapping[str, str]) -> Float64[ndarray, " n"]:
+    """Seconds and counts in the order that the configuration names."""
+    seconds = [tracks.seconds.get(name, 0.0) for name in _names(parameters, contract.STAGE_NAMES)]
+    counts = [float(tracks.counts.get(name, 0)) for name in _names(parameters, contract.COUNT_NAMES)]
+    return np.array(seconds + counts, np.float64)
+
+
+def _names(parameters: Mapping[str, str], key: str) -> list[str]:
+    return [name for name in parameters.get(key, "").split(",") if name]
+
+
+def _within(budget: int, events: Mapping[int, Hits]) -> list[list[int]]:
+    """Consecutive rows whose hits add up to `budget` at most, or single ones."""
+    parts: list[list[int]] = []
+    total = 0
+    for row, hits in events.items():
+        total += len(hits)
+        if parts and total <= budget:
+            parts[-1].append(row)
+        else:
+            parts.append([row])
+            total = len(hits)
+    return parts
