@@ -5,7 +5,6 @@ SHELL := /bin/bash
 
 VENV ?= .venv
 PYTHON ?= python3
-THREADS ?= 1
 
 bin := $(VENV)/bin
 sources := pyproject.toml CMakeLists.txt $(wildcard src/beampipe/tracking/kernels/native/*)
@@ -17,16 +16,18 @@ docs_ready := $(VENV)/.ready-docs
 .PHONY: demo test check bench docs format clean help
 
 help:
-	@echo "make demo   find tracks in simulated events: figures, and pictures under demo/"
+	@echo "make demo   start the service, find tracks in simulated events: figures, and pictures under demo/"
 	@echo "make test   every test"
 	@echo "make check  format, lint, types"
 	@echo "make bench  benchmarks: a table and JSON each, under runs/bench/"
 	@echo "make docs   the documentation, under docs/_build/"
 
 demo: $(demo_ready)
-	$(bin)/python -m beampipe tracking demo demo --threads $(THREADS)
+	$(bin)/python -m beampipe serving engine install
+	$(bin)/python -m beampipe serving demo demo
 
 test: $(test_ready) programs
+	$(bin)/python -m beampipe serving engine install
 	$(bin)/python -m pytest
 
 check: $(test_ready)
@@ -73,13 +74,13 @@ $(bin)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(demo_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[tracking]"
+	$(bin)/python -m pip install -q -e ".[serving]"
 	@touch $@
 
 $(test_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[all,test,check]"
+	$(bin)/python -m pip install -q -e ".[all,bench,test,check]"
 	@touch $@ $(demo_ready)
 
 $(docs_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[tracking,docs]"
+	$(bin)/python -m pip install -q -e ".[serving,docs]"
 	@touch $@ $(demo_ready)

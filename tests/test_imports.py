@@ -19,12 +19,13 @@ ALLOWED = {
     "errors": set(),
     "units": set(),
     "tracking": {"errors", "units", "tracking"},
-    "cli": {"errors", "tracking"},
+    "serving": {"errors", "units", "tracking", "serving"},
+    "cli": {"errors", "tracking", "serving"},
     "__main__": {"cli"},
 }
 """First-level part of the package -> the parts that it may import."""
 
-HEAVY = {"torch", "acts", "pythia8mc", "matplotlib", "mplhep", "pyarrow", "scipy", "numba"}
+HEAVY = {"torch", "acts", "pythia8mc", "matplotlib", "mplhep", "pyarrow", "scipy", "numba", "tritonclient", "grpc", "prometheus_client"}
 
 
 def name_of(path: Path) -> str:

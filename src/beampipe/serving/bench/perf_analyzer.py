@@ -1,0 +1,139 @@
+"""NVIDIA's `perf_analyzer`, run so that it ends and so that what it prints can be believed.
+
+It exits with 0 when it has failed, writes no file then, hangs with ``--request-count``, and leaves its binary behind
+when its wrapper is killed: so a file is asked for and looked at, count windows are used, and its process group is
+ended after a time limit.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from beampipe.errors import BeampipeError, MissingExtraError
+from beampipe.serving.contract import FEATURES, LABELS
+from beampipe.tracking.events import Hits
+
+__all__ = ["RawPoint", "perf_analyze"]
+
+
+@dataclass(frozen=True)
+class RawPoint:
+    """What `perf_analyzer` measured; it does not look at the labels.
+
+    Attributes:
+        model: that was asked.
+        concurrency: requests in flight.
+        throughput: events per second.
+        p50: latency [s].
+        p95: latency [s].
+        p99: latency [s].
+        queue: mean wait in the server [s].
+        compute: mean time of the model [s].
+    """
+
+    model: str
+    concurrency: int
+    throughput: float
+    p50: float
+    p95: float
+    p99: float
+    queue: float
+    compute: float
+
+
+def perf_analyze(
+    grpc_url: str,
+    model: str,
+    events: Sequence[Hits],
+    concurrency: int,
+    *,
+    requests: int = 100,
+    shared_memory: bool = False,
+    timeout: float = 120.0,
+) -> RawPoint:
+    """Measure one point over gRPC.
+
+    Args:
+        grpc_url: ``host:port``.
+        model: of the tracking contract.
+        events: sent in a cycle.
+        concurrency: requests in flight.
+        requests: of one measurement window.
+        shared_memory: hand events over through system shared memory.
+        timeout: of the whole measurement [s].
+
+    Raises:
+        MissingExtraError: it is not installed.
+        BeampipeError: it gave no result.
+    """
+    program = shutil.which("perf_analyzer", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
+        raise MissingExtraError("perf-analyzer", "bench", "perf_analyzer")
+    batches = model.endswith("_ragged")
+    with tempfile.TemporaryDirectory(prefix="beampipe-perf-") as folder:
+        data, table = Path(folder) / "events.json", Path(folder) / "out.csv"
+        data.write_text(json.dumps({"data": [_entry(hits) for hits in events]}))
+        size = LABELS.dtype(0).itemsize * max(len(hits) for hits in events) + 64
+        memory = ["--shared-memory", "system", "--output-shared-memory-size", str(size)] if shared_memory else []
+        command = [
+            program, "-m", model, "-i", "grpc", "-u", grpc_url, "--input-data", str(data),
+            *(["-b", "1"] if batches else []), "--concurrency-range", str(concurrency),
+            "--measurement-mode", "count_windows", "--measurement-request-count", str(requests),
+            "-s", "30", "-r", "12", "--percentile", "95", "-f", str(table), "--verbose-csv", *memory,
+        ]  # fmt: skip
+        said = _run_bounded(command, timeout)
+        if not table.exists():
+            raise BeampipeError(f"perf_analyzer: got no result, expected one row; it said: {said[-400:]}")
+        with table.open(encoding="utf-8") as file:
+            (row,) = csv.DictReader(file)
+    return _point(model, row)
+
+
+def _entry(hits: Hits) -> dict[str, object]:
+    raw = np.ascontiguousarray(hits.position, "<f4").tobytes()
+    return {FEATURES.name: {"content": {"b64": base64.b64encode(raw).decode()}, "shape": [len(hits), 3]}}
+
+
+def _run_bounded(command: Sequence[str], timeout: float) -> str:
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        said, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        said = f"no end within {timeout:g} s"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return said
+
+
+def _point(model: str, row: dict[str, str]) -> RawPoint:
+    def seconds(name: str) -> float:
+        return float(row[name]) * 1e-6
+
+    return RawPoint(
+        model,
+        int(row["Concurrency"]),
+        float(row["Inferences/Second"]),
+        seconds("p50 latency"),
+        seconds("p95 latency"),
+        seconds("p99 latency"),
+        seconds("Server Queue"),
+        sum(seconds(f"Server Compute {part}") for part in ("Input", "Infer", "Output")),
+    )

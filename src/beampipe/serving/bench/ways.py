@@ -1,0 +1,66 @@
+"""The ways to have tracks found: here, or by a model of a server over one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Final
+
+from beampipe.errors import UnknownNameError
+from beampipe.serving.client import TritonTrackFinder
+from beampipe.serving.load import FutureSender, HttpSender, Sender, Workload, kserve_requests
+from beampipe.serving.server import TritonServer
+from beampipe.tracking.events import Hits, Tracks
+from beampipe.tracking.pipeline import load_pipeline
+
+__all__ = ["PROTOCOLS", "direct_sender", "model_of", "open_way"]
+
+PROTOCOLS: Final = ("http", "grpc", "shm")
+"""`http`: requests made ahead of time over keep-alive connections, the cheapest client. `grpc`, `shm`: our client."""
+
+
+def model_of(way: str) -> str:
+    """The model that a way asks, or ``direct``."""
+    return way.split()[0]
+
+
+def open_way(way: str, server: TritonServer, workload: Workload, concurrency: int) -> Sender:
+    """A sender to a model.
+
+    Args:
+        way: ``MODEL PROTOCOL``.
+        server: that holds the model.
+        workload: what will be sent.
+        concurrency: requests in flight at most.
+
+    Raises:
+        UnknownNameError: no such protocol.
+    """
+    model, _, protocol = way.partition(" ")
+    if protocol == "http":
+        requests = kserve_requests(workload, server.http_url, model, batching=model.endswith("_ragged"))
+        return HttpSender(server.http_url, requests, workload, concurrency)
+    if protocol in ("grpc", "shm"):
+        finder = TritonTrackFinder(
+            f"grpc://{server.grpc_url}", model, protocol="grpc" if protocol == "grpc" else "shm", in_flight=concurrency
+        )
+        return FutureSender(finder.submit, workload, finder.close)
+    raise UnknownNameError("protocol", protocol, PROTOCOLS)
+
+
+def direct_sender(pipeline: str, workload: Workload, device: str, workers: int, threads: int) -> Sender:
+    """The pipeline in this process, `workers` times side by side."""
+    made: SimpleQueue[Callable[[Hits], Tracks]] = SimpleQueue()
+    for _ in range(workers):
+        made.put(load_pipeline(pipeline, device=device, threads=threads).find)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="direct")
+
+    def find(hits: Hits) -> Tracks:
+        one = made.get()
+        try:
+            return one(hits)
+        finally:
+            made.put(one)
+
+    return FutureSender(lambda hits: pool.submit(find, hits), workload, pool.shutdown)

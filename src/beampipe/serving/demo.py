@@ -1,0 +1,205 @@
+"""The main job as a service: a server, client processes that send simulated events, figures and pictures."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import cycle, islice
+from pathlib import Path
+from time import perf_counter, time
+
+import numpy as np
+from rich.table import Table
+
+from beampipe.errors import BeampipeError
+from beampipe.serving.catalogue import named_models
+from beampipe.serving.client import DirectTrackFinder, TritonTrackFinder
+from beampipe.serving.launch import ServerSettings
+from beampipe.serving.repository import export_repository
+from beampipe.serving.server import TritonServer
+from beampipe.tracking.data import shipped_events
+from beampipe.tracking.evaluation.evaluate import evaluate
+from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
+from beampipe.tracking.showing import show_event
+
+__all__ = ["DemoResult", "Throughput", "demo_table", "run_demo"]
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What client processes got out of one model.
+
+    Attributes:
+        model: that was asked, or ``direct`` and the pipeline.
+        clients: processes, each with one request in flight.
+        events: answered by all of them; the labels of each were compared with the direct ones.
+        seconds: from the first request to the last answer.
+        latencies: of each request [s].
+    """
+
+    model: str
+    clients: int
+    events: int
+    seconds: float
+    latencies: tuple[float, ...]
+
+    @property
+    def rate(self) -> float:
+        """Events per second."""
+        return self.events / self.seconds
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found.
+
+    Attributes:
+        evaluation: efficiency, fakes and time of each stage, of tracks that came from the server.
+        throughputs: one per model and number of clients.
+        start_seconds: from nothing to a server that answers.
+        stopped_clean: nothing was left of it.
+    """
+
+    evaluation: Evaluation
+    throughputs: tuple[Throughput, ...]
+    start_seconds: float
+    stopped_clean: bool
+
+
+def run_demo(
+    folder: Path,
+    models: Sequence[str] = ("module_map", "exatrkx"),
+    *,
+    clients: int = 4,
+    events: int = 12,
+    mu: int = 200,
+    triton: Path | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> DemoResult:
+    """Start a server, send it events from several processes, compare, score, draw, stop.
+
+    Args:
+        folder: where ``event.png``, ``event.html``, ``throughput.png`` and ``evaluation.json`` go.
+        models: pipelines to serve.
+        clients: processes that send events at the same time.
+        events: sent by all of them together, to each model.
+        mu: which shipped events.
+        triton: another Triton than the installed engine.
+        progress: told what is being done.
+
+    Raises:
+        BeampipeError: a label that came from the server is not that of the direct pipeline.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    begin = perf_counter()
+    progress("starting Triton")
+    with _server(models, triton) as server:
+        url = f"grpc://{server.grpc_url}"
+        start_seconds = perf_counter() - begin
+        progress("scoring tracks from the server")
+        finders = {model: TritonTrackFinder(url, model, stages=True) for model in models}
+        evaluation = evaluate(finders, shipped_events(mu), sample=f"shipped events, mu = {mu}, tracks from the server")
+        event = next(shipped_events(mu))
+        for ending in ("png", "html"):
+            show_event(event, finders[models[0]].find(event.hits), folder / f"event.{ending}")
+        for finder in finders.values():
+            finder.close()
+        throughputs = []
+        for model in models:
+            expected = _direct_digests(model, mu)
+            for count in sorted({1, 2, clients}):
+                progress(f"{count} client{'s' * (count > 1)} on {model}")
+                throughputs.append(_measure(url, model, count, events, mu, expected))
+        progress("stopping")
+        prefix = server.prefix
+    write_evaluation(folder / "evaluation.json", evaluation)
+    _draw(throughputs, mu, folder / "throughput.png")
+    clean = not any(Path("/dev/shm").glob(f"{prefix}*"))
+    return DemoResult(evaluation, tuple(throughputs), start_seconds, clean)
+
+
+def demo_table(result: DemoResult) -> Table:
+    """Throughput and latency by model and number of clients."""
+    table = Table(
+        title="events through the server",
+        caption=f"labels equal the direct ones byte for byte; server ready after {result.start_seconds:.1f} s",
+    )
+    for column in ("model", "clients", "events", "events/s", "p50 ms", "p95 ms"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for one in result.throughputs:
+        p50, p95 = np.percentile(one.latencies, (50, 95))
+        numbers = (f"{one.rate:.2f}", f"{1e3 * p50:.0f}", f"{1e3 * p95:.0f}")
+        table.add_row(one.model, str(one.clients), str(one.events), *numbers)
+    return table
+
+
+@contextmanager
+def _server(models: Sequence[str], triton: Path | None) -> Iterator[TritonServer]:
+    with tempfile.TemporaryDirectory(prefix="beampipe-demo-") as folder:
+        repository = Path(folder) / "models"
+        names = export_repository(repository, named_models(models, instances=2))
+        with TritonServer(ServerSettings(repository, tuple(names), triton=triton)) as server:
+            yield server
+
+
+def _direct_digests(pipeline: str, mu: int) -> list[str]:
+    with DirectTrackFinder(pipeline) as finder:
+        return [_digest(finder.find(event.hits).track_id) for event in shipped_events(mu)]
+
+
+def _digest(labels: np.ndarray) -> str:
+    return sha256(np.ascontiguousarray(labels).tobytes()).hexdigest()
+
+
+def _measure(url: str, model: str, clients: int, events: int, mu: int, expected: Sequence[str]) -> Throughput:
+    context = multiprocessing.get_context("spawn")  # neither gRPC nor OpenMP survives a fork
+    share = -(-events // clients)
+    with context.Manager() as manager, ProcessPoolExecutor(clients, mp_context=context) as pool:
+        barrier = manager.Barrier(clients)
+        futures = [pool.submit(_client, url, model, share, mu, barrier) for _ in range(clients)]
+        results = [future.result() for future in futures]
+    for _, _, _, digests in results:
+        for got, wanted in zip(digests, cycle(expected), strict=False):
+            if got != wanted:
+                raise BeampipeError(f"{model}: got labels from the server that the direct pipeline does not give")
+    begin, end = min(result[0] for result in results), max(result[1] for result in results)
+    latencies = tuple(latency for result in results for latency in result[2])
+    return Throughput(model, clients, len(latencies), end - begin, latencies)
+
+
+def _client(url: str, model: str, events: int, mu: int, barrier: object) -> tuple[float, float, list[float], list[str]]:
+    """One client process: asks for the tracks of event after event."""
+    hits = [event.hits for event in shipped_events(mu)]
+    latencies, digests = [], []
+    with TritonTrackFinder(url, model) as finder:
+        finder.find(hits[0])  # connects
+        barrier.wait()  # type: ignore[attr-defined]
+        begin = time()
+        for one in islice(cycle(hits), events):
+            start = perf_counter()
+            tracks = finder.find(one)
+            latencies.append(perf_counter() - start)
+            digests.append(_digest(tracks.track_id))
+        return begin, time(), latencies, digests
+
+
+def _draw(throughputs: Sequence[Throughput], mu: int, path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(5.4, 3.8), layout="constrained")
+    for model in dict.fromkeys(one.model for one in throughputs):
+        of = [one for one in throughputs if one.model == model]
+        axis.plot([one.clients for one in of], [one.rate for one in of], "o-", label=model)
+    axis.set(
+        xlabel="client processes", ylabel="events / s", title=f"events with mu = {mu} through Triton", ylim=(0, None)
+    )
+    axis.set_xticks(sorted({one.clients for one in throughputs}))
+    axis.grid(alpha=0.3)
+    axis.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,71 @@
+"""A load test against the real server: small, but every way, and a wrong label stops it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from beampipe.errors import BeampipeError, ConfigError
+from beampipe.serving.bench.points import Point, write_bench
+from beampipe.serving.bench.report import bench_table, draw_concurrency, draw_instances
+from beampipe.serving.bench.run import BenchPlan, _require_equal, run_bench
+from beampipe.serving.bench.ways import direct_sender
+from beampipe.serving.engine import Engine
+from beampipe.serving.load import direct_workload
+from beampipe.tracking.data import shipped_events
+from beampipe.tracking.pipeline import load_pipeline
+
+WAYS = (
+    "direct",
+    "module_map http",
+    "module_map grpc",
+    "module_map shm",
+    "module_map_ragged http",
+)
+
+
+def test_every_way_is_measured_and_drawn(engine: Engine, tmp_path: Path) -> None:
+    plan = BenchPlan("module_map", WAYS, concurrency=(1, 3), instances=(2,), seconds=0.1, rates=(0.5,))
+    events = list(shipped_events(0))[:6]
+    seen: list[Point] = []
+    result = run_bench(plan, {"mu = 0": events}, ["beampipe", "serving", "bench"], seen.append)
+    assert list(result.points) == seen
+    closed = [point for point in result.points if point.rate is None]
+    keys = {(point.way, point.concurrency, point.instances) for point in closed}
+    assert keys == {(way, *rest) for way in WAYS for rest in ((1, 1), (3, 1), (3, 2))}
+    assert {point.way for point in result.points if point.rate is not None} == set(WAYS)
+    for point in result.points:
+        assert point.summary.throughput > 0
+        assert point.summary.faults == point.summary.wrong == 0
+        assert point.utilisation > 0
+        assert (point.batch is None) == (point.way == "direct")
+    assert result.samples[0].efficiency is not None
+    assert result.samples[0].efficiency > 0.9
+
+    console = Console(width=200, record=True)
+    console.print(bench_table(result, "mu = 0"))
+    assert "module_map_ragged http" in console.export_text()
+    draw_concurrency(result, tmp_path / "concurrency.png")
+    draw_instances(result, tmp_path / "instances.png")
+    write_bench(tmp_path / "bench.json", result)
+    assert all((tmp_path / name).stat().st_size for name in ("concurrency.png", "instances.png", "bench.json"))
+
+
+def test_nothing_is_measured_where_labels_differ() -> None:
+    hits = [event.hits for event in list(shipped_events(0))[:3]]
+    workload = direct_workload(hits, load_pipeline("module_map", threads=1).find)
+    assert any((labels >= 0).any() for labels in workload.labels)
+    wrong = replace(workload, labels=tuple(np.where(labels >= 0, labels + 1, -1) for labels in workload.labels))
+    sender = direct_sender("module_map", wrong, "cpu", workers=1, threads=1)
+    with pytest.raises(BeampipeError, match="labels differ from the direct ones; nothing was measured"):
+        _require_equal(sender, wrong, "direct")
+    sender.close()
+
+
+def test_a_plan_without_ways_is_refused() -> None:
+    with pytest.raises(ConfigError, match="ways: got none"):
+        BenchPlan("module_map", ())
