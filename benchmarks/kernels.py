@@ -109,9 +109,9 @@ def main() -> None:
             same_edges,
             "scipy cKDTree",
         ),
-        "filter_edges": (
+        "filter_logits": (
             edge_index.shape[1],
-            lambda: kernels.filter_edges(position, edge_index, dist2, filter_mlp, threads),
+            lambda: kernels.filter_logits(position, edge_index, dist2, filter_mlp, threads),
             lambda: plain_torch.filter_scores(position, edge_index, dist2, filter_mlp),
             close,
             "torch",

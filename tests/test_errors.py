@@ -16,7 +16,14 @@ def test_every_error_is_drawn_in_the_tree_and_derives_from_the_root() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "builtin"), [("InputError", ValueError), ("FileError", OSError), ("DtypeError", TypeError)]
+    ("error", "builtin"),
+    [
+        ("InputError", ValueError),
+        ("FileError", OSError),
+        ("DtypeError", TypeError),
+        ("ServiceUnavailableError", ConnectionError),
+        ("DeadlineError", TimeoutError),
+    ],
 )
 def test_an_error_is_also_what_python_calls_it(error: str, builtin: type[Exception]) -> None:
     assert issubclass(getattr(errors, error), builtin)

@@ -41,3 +41,7 @@ def test_own_finder() -> None:
 
 def test_track_a_file() -> None:
     assert "tracks\ntrack 0: r [mm] = [" in run("track_a_file.py")
+
+
+def test_ask_a_server_that_is_not_there() -> None:
+    assert "0 answered by a server, 20 here" in run("ask_a_server.py", "grpc://127.0.0.1:1")

@@ -72,7 +72,14 @@ def test_inference_does_not_import_training(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["beampipe", "beampipe.cli", "beampipe.tracking", "beampipe.tracking.formats", "beampipe.tracking.data"],
+    [
+        "beampipe",
+        "beampipe.cli",
+        "beampipe.serving.client",
+        "beampipe.tracking",
+        "beampipe.tracking.formats",
+        "beampipe.tracking.data",
+    ],
 )
 def test_light_imports_stay_light(module: str) -> None:
     code = f"import sys, {module}; print(*sys.modules)"

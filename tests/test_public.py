@@ -13,6 +13,7 @@ from tests.test_imports import MODULES, SOURCE, name_of
 
 SURFACE = {
     "beampipe": ["__version__"],
+    "beampipe.serving.client": ["DirectTrackFinder", "FallbackTrackFinder", "TrackFinder", "TritonTrackFinder"],
     "beampipe.tracking.data": ["SHIPPED", "shipped_events", "shipped_path"],
     "beampipe.tracking.formats": [
         "SCALES",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,9 @@ import typer
 
 from beampipe import __version__
 from beampipe.errors import BeampipeError
+from beampipe.serving import cli as serving
 from beampipe.tracking import cli as tracking
-from beampipe.tracking.cli import Device, Pipeline, Threads
+from beampipe.tracking.cli import Device, Threads
 
 __all__ = ["app", "main"]
 
@@ -23,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a BeampipeError is one line; any other error is a fault and keeps its traceback
 )
 app.add_typer(tracking.app, name="tracking")
+app.add_typer(serving.app, name="serving")
+app.command()(serving.serve)
 
 
 def _version(wanted: bool) -> None:
@@ -42,13 +46,35 @@ def _options(
 def track(
     files: Annotated[list[Path], typer.Argument(help="Parquet, ACTS or TrackML CSV or a folder of them, or r,phi,z.")],
     output: Annotated[Path, typer.Option("--output", "-o", help=".parquet or .csv; for several FILES a folder.")],
-    pipeline: Pipeline = "module_map",
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", "-p", help="Name of the pipeline.", show_default="module_map")
+    ] = None,
     device: Device = "cpu",
     scale: Annotated[str, typer.Option(help="Units of three-column files: mm, exatrkx or acts.")] = "mm",
     threads: Threads = 1,
+    via: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Ask a server: grpc://HOST:PORT, http://... Repeatable."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Of the server; named like the pipeline if not given.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="Holds the token that the server wants.")] = None,
+    fallback: Annotated[bool, typer.Option("--fallback", help="If no server answers, find them here.")] = False,
 ) -> None:
     """Find the tracks of events in files: one label per hit."""
-    tracking.track(files, output, pipeline, device, scale, threads)
+    from beampipe.serving.client.opening import IN_FLIGHT, open_finder
+
+    finder = partial(
+        open_finder,
+        via or (),
+        pipeline=pipeline,
+        model=model,
+        token_file=token_file,
+        fallback=fallback,
+        device=device,
+        threads=threads,
+        warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
+    )
+    tracking.track(files, output, finder, scale, in_flight=IN_FLIGHT if via else 1)
 
 
 def main() -> None:

@@ -13,6 +13,9 @@ expected and what to do next::
     │   └── ColumnError       a file lacks a column; lists the nearest names
     ├── UnknownNameError      no pipeline, device, scale or setting of that name (also a KeyError)
     ├── ConfigError           a configuration is refused: unknown key, impossible value
+    ├── ServiceError          a service gave no usable answer
+    │   ├── ServiceUnavailableError  it is down or out of reach; try again later  (also a ConnectionError)
+    │   └── DeadlineError     it did not answer in time                      (also a TimeoutError)
     └── MissingExtraError     an optional dependency is not installed; names the extra (also an ImportError)
 """
 
@@ -23,11 +26,14 @@ __all__ = [
     "BeampipeError",
     "ColumnError",
     "ConfigError",
+    "DeadlineError",
     "DtypeError",
     "FileError",
     "InputError",
     "MissingExtraError",
     "NotFiniteError",
+    "ServiceError",
+    "ServiceUnavailableError",
     "ShapeError",
     "TooLargeError",
     "UnknownNameError",
@@ -87,6 +93,18 @@ class UnknownNameError(BeampipeError, KeyError):
 
 class ConfigError(BeampipeError, ValueError):
     """A configuration is refused."""
+
+
+class ServiceError(BeampipeError):
+    """A service gave no usable answer; the data may be fine."""
+
+
+class ServiceUnavailableError(ServiceError, ConnectionError):
+    """The service is down, stopping or out of reach; the same request may succeed later or elsewhere."""
+
+
+class DeadlineError(ServiceError, TimeoutError):
+    """The service did not answer in time."""
 
 
 class MissingExtraError(BeampipeError, ImportError):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,11 @@ from tests.tracking.formats.events import random_event
 class OneTrack:
     """All hits are one track; big events are refused."""
 
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
     def find(self, hits: Hits, /) -> Tracks:
+        self.asked.append(len(hits))
         if len(hits) > 100:
             raise TooLargeError("hits: got more than 100; cut the event")
         return Tracks(np.zeros(len(hits), np.int64))
@@ -60,3 +66,66 @@ def test_outputs_that_cannot_be_named_are_refused(tmp_path: Path) -> None:
         output_paths([Path("a.csv"), Path("b.csv")], tmp_path / "tracks.parquet")
     with pytest.raises(ConfigError, match="2 inputs named 'a'"):
         output_paths([Path("x/a.csv"), Path("y/a.parquet")], tmp_path)
+
+
+class Backwards(OneTrack):
+    """Answers the last of so many events first, and the rest when no more come."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.waiting: list[tuple[Hits, Future[Tracks]]] = []
+        self.most = 0
+
+    def submit(self, hits: Hits, /) -> Future[Tracks]:
+        future: Future[Tracks] = Future()
+        self.waiting.append((hits, future))
+        self.most = max(self.most, len(self.waiting))
+        # As a server would: from another thread, and only once nobody sends any more.
+        if len(self.waiting) == self.count:
+            self.answer()
+        else:
+            threading.Timer(0.2, self.answer).start()
+        return future
+
+    def answer(self) -> None:
+        while self.waiting:
+            hits, future = self.waiting.pop()
+            try:
+                future.set_result(self.find(hits))
+            except TooLargeError as error:
+                future.set_exception(error)
+
+
+@pytest.mark.parametrize("in_flight", [2, 3, 64])
+def test_events_in_flight_change_nothing_but_the_time(inputs: list[Path], tmp_path: Path, in_flight: int) -> None:
+    seen: list[tuple[str, int]] = []
+    finder = Backwards(in_flight)
+    one, many = tmp_path / "one", tmp_path / "many"
+    expected = list(track_files(inputs, OneTrack(), one))
+    results = list(
+        track_files(
+            inputs,
+            finder,
+            many,
+            progress=lambda path, event, _: seen.append((path.name, event.event_id)),
+            in_flight=in_flight,
+        )
+    )
+    assert finder.most == min(in_flight, 5)
+    assert [(result.path, result.n_hits, result.error) for result in results] == [
+        (result.path, result.n_hits, result.error) for result in expected
+    ]
+    assert seen == [("a.parquet", 0), ("a.parquet", 1), ("c.parquet", 0), ("d.parquet", 0)]
+    assert sorted(path.name for path in many.iterdir()) == ["a.tracks.parquet", "d.tracks.parquet"]
+    for path in many.iterdir():
+        assert path.read_bytes() == (one / path.name).read_bytes()
+
+
+def test_of_a_file_that_failed_no_more_is_asked(tmp_path: Path) -> None:
+    source = tmp_path / "many.parquet"
+    write_events(source, [random_event(n, n_hits=200 if n == 1 else 3) for n in range(50)])
+    finder = OneTrack()
+    (result,) = track_files([source], finder, tmp_path / "out.parquet")
+    assert result.error is not None
+    assert finder.asked == [3, 200]

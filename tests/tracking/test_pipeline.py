@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from beampipe.errors import (
     BeampipeError,
     ConfigError,
     DtypeError,
+    FileError,
     NotFiniteError,
     ShapeError,
     TooLargeError,
@@ -28,7 +31,16 @@ from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.statistics import Proportion
 from beampipe.tracking.events import NO_TRACK, Event, Hits
 from beampipe.tracking.kernels import module_map
-from beampipe.tracking.pipeline import MEMORY_LIMIT, MIN_HITS, PIPELINES, Pipeline, load_pipeline, weight_file
+from beampipe.tracking.pipeline import (
+    MEMORY_LIMIT,
+    MIN_HITS,
+    PIPELINES,
+    WEIGHTS,
+    Pipeline,
+    load_pipeline,
+    pipeline_weights,
+    weight_file,
+)
 from beampipe.tracking.truth import HEADLINE
 
 from .labels import agreement
@@ -58,7 +70,7 @@ def labels(name: str, mu: int) -> ndarray:
 
 def missing_weights(name: str) -> list[Path]:
     kinds = ("module_map",) if name.startswith("module_map") else ("module_map", "exatrkx")
-    return [path for kind in kinds if not (path := weight_file(name, kind)).is_file()]
+    return [path for kind in kinds if not (path := weight_file(WEIGHTS, name, kind)).is_file()]
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -209,6 +221,58 @@ def test_absurd_but_finite_hits_do_no_harm_to_the_others(name: str, value: float
     found = loaded(name).find(Hits(position)).track_id
     assert (found[len(hits) :] == NO_TRACK).all()
     assert agreement(labels(name, 0), found[: len(hits)]) == 1
+
+
+def absurd(kind: str, n: int = 3000) -> ndarray:
+    """(n, 3) float32 hits as no detector gives them."""
+    rng = np.random.default_rng(0)
+    layer = rng.choice([32.0, 72, 116, 172, 260, 360, 500, 660, 820, 1020], n)
+    kinds: dict[str, Any] = {
+        "one point": (72.0, 0.3, 20.0),
+        "one line": (layer, 0.3, layer / 2),
+        "one phi": (layer, 0.3, rng.uniform(-1000, 1000, n)),
+        "no radius": (0.0, rng.uniform(-3, 3, n), rng.uniform(-1000, 1000, n)),
+        "inside out": (-layer, rng.uniform(-3, 3, n), rng.uniform(-1000, 1000, n)),
+        "far away": (layer, rng.uniform(-3, 3, n), rng.uniform(-1e9, 1e9, n)),
+        "denormal": (1e-42, 1e-41, rng.uniform(0, 1e-40, n)),
+        "any bits": np.nan_to_num(rng.integers(0, 2**32, (3, n), np.uint32).view(np.float32), posinf=0, neginf=0),
+    }
+    return np.stack([np.broadcast_to(column, n) for column in kinds[kind]], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "kind", ["one point", "one line", "one phi", "no radius", "inside out", "far away", "denormal", "any bits"]
+)
+def test_absurd_hits_are_answered_or_refused(name: str, kind: str) -> None:
+    hits = Hits(absurd(kind))
+    assert len(hits) == 3000
+    try:
+        tracks = loaded(name, 2).find(hits)
+    except TooLargeError as error:
+        assert "so many hits in one place are noise" in str(error)  # noqa: PT017 - either is right
+    else:
+        assert len(tracks.track_id) == 3000
+        assert tracks.track_id.min() >= NO_TRACK
+
+
+def test_weights_of_a_folder_are_used(name: str, tmp_path: Path) -> None:
+    files = pipeline_weights(name)
+    assert {path.suffix for path in files} == {".safetensors", ".json"}
+    with pytest.raises(FileError, match="no such file"):
+        pipeline_weights(name, tmp_path)
+    for path in files:
+        shutil.copy(path, tmp_path)
+    assert [path.name for path in pipeline_weights(name, tmp_path)] == [path.name for path in files]
+    tracks = load_pipeline(name, threads=1, weights=tmp_path).find(events(0)[0].hits)
+    np.testing.assert_array_equal(tracks.track_id, labels(name, 0))
+    (tmp_path / weight_file(WEIGHTS, name, "module_map").name).write_bytes(b"damaged")
+    with pytest.raises(FileError, match="module_map"):
+        load_pipeline(name, threads=1, weights=tmp_path)
+
+
+def test_weights_of_an_unknown_pipeline() -> None:
+    with pytest.raises(UnknownNameError, match="unknown pipeline: got 'exatrk'"):
+        pipeline_weights("exatrk")
 
 
 def test_submit_equals_find(name: str) -> None:

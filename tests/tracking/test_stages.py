@@ -121,13 +121,35 @@ def test_filter_keeps_what_scores_enough(built: Graph) -> None:
     edge_index = edges_of(built)
     distance2 = column(edge_index.shape[1])
     graph = Graph(built.position, edge_index=edge_index, distance2=distance2)
-    score = kernels.filter_edges(graph.position, edge_index, distance2, network)
+    score = reference.sigmoid(kernels.filter_logits(graph.position, edge_index, distance2, network))
     low, high = np.sort(score)[len(score) // 2 :][:2]
     assert low < high
     filtered = stages.FilterEdges(network, float(low + high) / 2, 1)(graph)
     np.testing.assert_array_equal(edges_of(filtered), edge_index[:, score > low])
     assert filtered.distance2 is None
     np.testing.assert_array_equal(edges_of(stages.FilterEdges(network, 0.0, 1)(graph)), edge_index)
+
+
+@pytest.mark.parametrize("cut", [0.0, 1e-4, 0.3, 0.9999, 1.0])
+def test_cuts_on_logits_are_those_of_the_filter(built: Graph, cut: float) -> None:
+    network = toy.mlp(np.random.default_rng(0), 13, 64, 1, scale=4.0)
+    edge_index = edges_of(built)
+    distance2 = column(edge_index.shape[1])
+    logit = kernels.filter_logits(built.position, edge_index, distance2, network)
+    assert 0.1 < np.mean(logit > 0) < 0.9
+    kept = edge_index[:, logit >= kernels.logit_of(cut)]
+    assert kept.shape[1] == {0.0: edge_index.shape[1], 1.0: 0}.get(cut, kept.shape[1])
+    got = kernels.filter_kept(built.position, edge_index, distance2, network, cut)
+    np.testing.assert_array_equal(got, kept)
+
+
+@pytest.mark.parametrize("cut", [0.0, 1.0])
+def test_walk_at_the_ends_of_its_cut(built: Graph, windows: Windows, cut: float) -> None:
+    logit = np.linspace(-20, 20, edges_of(built).shape[1], dtype=np.float32)
+    logit[::9] = np.nan  # as networks answer absurd hits
+    track_id = stages.WalkThrough(windows, 0.0, 3, cut, 1)(replace(built, edge_logit=logit)).track_id
+    assert track_id is not None
+    assert (track_id.max() >= 0) == (cut == 0.0)
 
 
 def test_scores_are_probabilities_of_the_logits(built: Graph) -> None:

@@ -10,7 +10,7 @@ import http.client
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
@@ -18,14 +18,13 @@ from numpy import ndarray
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.serving.model import Answer, Request
 
-__all__ = ["CANARY", "check_model", "check_served", "read_canary", "write_canary"]
+__all__ = ["CANARY", "check_model", "check_served", "read_canary", "triton_type", "write_canary"]
 
 CANARY: Final = "canary.npz"
 """In the folder of a model's version."""
 
 _INPUT: Final = "in."
 _OUTPUT: Final = "out."
-_TYPES: Final = {"float32": "FP32", "float64": "FP64", "int64": "INT64", "uint64": "UINT64", "int32": "INT32"}
 
 
 def write_canary(version: Path, request: Request, answer: Request) -> None:
@@ -97,11 +96,21 @@ def check_served(url: str, version: Path, name: str, *, batched: bool = False, t
 
 def _compare(name: str, answer: Mapping[str, ndarray], expected: Mapping[str, ndarray]) -> None:
     for key, array in expected.items():
-        if answer[key].dtype != array.dtype or answer[key].tobytes() != array.tobytes():
+        got = answer.get(key)
+        if got is None or got.dtype != array.dtype or got.tobytes() != array.tobytes():
             raise ConfigError(
                 f"{name}: the canary got another {key} than when the model was exported; export it again on this"
                 " machine, and if that differs from what the direct pipeline gives, do not serve it"
             )
+
+
+def triton_type(dtype: np.dtype[Any]) -> str:
+    """Triton's name of an element type.
+
+    >>> triton_type(np.dtype(np.float32)), triton_type(np.dtype(np.uint8)), triton_type(np.dtype(bool))
+    ('FP32', 'UINT8', 'BOOL')
+    """
+    return str(dtype).upper().replace("FLOAT", "FP")
 
 
 def _encode(request: Request, outputs: Sequence[str], batched: bool) -> tuple[bytes, int]:
@@ -109,14 +118,16 @@ def _encode(request: Request, outputs: Sequence[str], batched: bool) -> tuple[by
     inputs = [
         {
             "name": key,
-            "datatype": _TYPES[str(array.dtype)],
+            "datatype": triton_type(array.dtype),
             "shape": [1, *array.shape] if batched else list(array.shape),
             "parameters": {"binary_data_size": array.nbytes},
         }
         for key, array in request.items()
     ]
     wanted = [{"name": key, "parameters": {"binary_data": True}} for key in outputs]
-    header = json.dumps({"inputs": inputs, "outputs": wanted}).encode()
+    # Where no output is named, Triton gives all; then these too come as bytes.
+    every = {"binary_data_output": True}
+    header = json.dumps({"inputs": inputs, "outputs": wanted, "parameters": every}).encode()
     return header + b"".join(array.tobytes() for array in request.values()), len(header)
 
 
@@ -125,6 +136,7 @@ def _decode(raw: bytes, header_length: int, expected: Mapping[str, ndarray]) -> 
     answer, at = {}, header_length
     for output in header["outputs"]:
         size = output["parameters"]["binary_data_size"]
-        answer[output["name"]] = np.frombuffer(raw[at : at + size], expected[output["name"]].dtype)
+        if output["name"] in expected:
+            answer[output["name"]] = np.frombuffer(raw[at : at + size], expected[output["name"]].dtype)
         at += size
     return answer

@@ -181,6 +181,7 @@ def acts_model(name: str = "acts", setting: str = "fast", *, instances: int = 1,
     """ACTS as a model, on the CPU; an event takes one thread."""
     parameters = {
         contract.ACTS_SETTING: setting,
+        contract.MAX_HITS: str(MAX_HITS),
         contract.FEATURE_SCALE: scale_named(scale).name,
         contract.STAGE_NAMES: "spacepoints,seeding,parameters,ckf",
         contract.COUNT_NAMES: "hits,spacepoints,seeds,tracks",

@@ -12,6 +12,7 @@ from hashlib import sha256
 from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter, time
+from typing import Final
 
 import numpy as np
 from rich.table import Table
@@ -27,7 +28,9 @@ from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
 from beampipe.tracking.showing import show_event
 
-__all__ = ["DemoResult", "Throughput", "demo_table", "run_demo"]
+__all__ = ["DEMO_MODELS", "DemoResult", "Throughput", "demo_table", "run_demo"]
+
+DEMO_MODELS: Final = ("module_map", "exatrkx")
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class DemoResult:
 
 def run_demo(
     folder: Path,
-    models: Sequence[str] = ("module_map", "exatrkx"),
+    models: Sequence[str] = DEMO_MODELS,
     *,
     clients: int = 4,
     events: int = 12,

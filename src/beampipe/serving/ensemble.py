@@ -69,7 +69,7 @@ class _Step:
     def step(self, request: Request) -> dict[str, ndarray]:
         raise NotImplementedError
 
-    def through(self, kind: type[Stage], graph: Graph) -> Graph:
+    def through(self, kind: type, graph: Graph) -> Graph:
         """The graph after the stage of that kind."""
         stage: Stage = self.stages[kind]
         return stage(graph)

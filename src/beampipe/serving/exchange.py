@@ -29,6 +29,11 @@ def exchange(pb: Any) -> tuple[Callable[[Any], ndarray], Callable[[str, ndarray]
     set_destructor.argtypes, set_destructor.restype = [ctypes.py_object, ctypes.c_void_p], ctypes.c_int
 
     def to_tensor(name: str, array: ndarray) -> Any:
+        if not array.size:
+            # numpy gives an empty array strides of 0, which the backend takes for a gap; a view's are those it expects.
+            array = np.empty(1, array.dtype)[:0].reshape(array.shape)
+        if not array.flags.writeable:  # DLPack has no word for it: an input that is handed back, say
+            array = array.copy()
         capsule = array.__dlpack__()
         tensor = pb.Tensor.from_dlpack(name, capsule)
         # The backend now owns the array and frees it. It renames the capsule in a way that numpy does not know, and

@@ -59,7 +59,7 @@ class StageMetrics:
         if self._thread.is_alive():
             self._thread.join()
 
-    def observe(self, name: str, amount: float, stage: str) -> None:
+    def observe(self, name: str, amount: int | float, stage: str) -> None:
         """Add to the counter of that name (and stage)."""
         if name in METRICS:
             with self._lock:

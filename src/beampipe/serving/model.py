@@ -24,7 +24,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 from numpy import ndarray
 
@@ -46,7 +46,7 @@ class CancelledError(BeampipeError):
 
 @dataclass(frozen=True)
 class Instance:
-    """Where one copy of a model runs.
+    """Where one copy of a model runs. Without a server: ``Model(Instance(weights=folder))``.
 
     Attributes:
         name: of the instance, unique in its server.
@@ -58,15 +58,16 @@ class Instance:
         observe: ``observe(name, amount, step)`` adds to the metric ``beampipe_<name>_total``.
     """
 
-    name: str
-    device: str
-    threads: int
-    weights: Path
+    name: str = "direct"
+    device: str = "cpu"
+    threads: int = 1
+    weights: Path = Path()
     parameters: Mapping[str, str] = field(default_factory=dict)
     checkpoint: Callable[[], None] = lambda: None
     observe: Callable[[str, float, str], None] = lambda name, amount, step: None
 
 
+@runtime_checkable
 class Model(Protocol):
     """One pipeline that a server can hold; made once per instance with an `Instance`."""
 
@@ -76,7 +77,11 @@ class Model(Protocol):
     def __init__(self, instance: Instance) -> None: ...
 
     def run(self, requests: Sequence[Request], /) -> Sequence[Answer]:
-        """One answer per request, in order; several requests only where the configuration batches."""
+        """One answer per request, in order; several requests only where the configuration batches.
+
+        An `InputError` may be returned for one request, or raised: then each is asked alone, and the good ones are
+        answered.
+        """
         ...
 
     @classmethod
@@ -85,7 +90,10 @@ class Model(Protocol):
         ...
 
 
-def model_class(path: str, folder: Path | None = None) -> type[Model]:
+_PARTS: Final = ("inputs", "outputs", "run", "example")
+
+
+def model_class(path: str, folder: Path | None = None) -> type[Any]:
     """The class that ``"package.module:Class"`` or ``"file.py:Class"`` names.
 
     Args:
@@ -93,23 +101,30 @@ def model_class(path: str, folder: Path | None = None) -> type[Model]:
         folder: where a file is looked for.
 
     Raises:
-        ConfigError: there is no such module or class.
+        ConfigError: there is no such module or class, or it lacks what a `Model` has.
     """
-    where, _, name = path.partition(":")
+    where, _, name = path.rpartition(":")
     try:
         if where.endswith(".py"):
             module_path = (folder or Path()) / where
-            spec = importlib.util.spec_from_file_location(module_path.stem, module_path)
+            # A name of its own: a file called json.py must not pass for the json of others.
+            module_name = f"beampipe_model_{module_path.stem}"
+            spec = importlib.util.spec_from_file_location(module_name, module_path)
             assert spec is not None
             assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
-            sys.modules[module_path.stem] = module  # dataclasses look their module up
+            sys.modules[module_name] = module  # dataclasses look their module up
             spec.loader.exec_module(module)
         else:
             module = importlib.import_module(where)
-        found: type[Model] = getattr(module, name)
-    except (ImportError, FileNotFoundError, AttributeError) as error:
+        found: type[Any] = getattr(module, name)
+    except (ImportError, FileNotFoundError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(
             f"model: got {path!r}, expected 'package.module:Class' or 'file.py:Class' ({error})"
         ) from error
+    missing = [part for part in _PARTS if not hasattr(found, part)]
+    if missing:
+        raise ConfigError(
+            f"model: got {path!r} without {', '.join(missing)}, expected a class with {', '.join(_PARTS)}"
+        )
     return found

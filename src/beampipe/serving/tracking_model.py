@@ -67,20 +67,10 @@ class TrackingModel:
             if len(events) == 1:
                 tracks = [self.pipeline.find(events[0], between=self.instance.checkpoint)]
             else:
-                tracks = self.pipeline.find_many(events)
+                tracks = self.pipeline.find_many(events, between=self.instance.checkpoint)
         except InputError as error:
             return [error] if len(events) == 1 else [self._found([hits])[0] for hits in events]
-        return [self._answer(found) for found in tracks]
-
-    def _answer(self, tracks: Tracks) -> dict[str, ndarray]:
-        observe = self.instance.observe
-        for stage, seconds in tracks.seconds.items():
-            observe("stage_seconds", seconds, stage)
-        for name, count in tracks.counts.items():
-            observe(name, count, "")
-        observe("tracks", tracks.n_tracks, "")
-        observe("events", 1, "")
-        return {LABELS.name: tracks.track_id, STAGES.name: stage_values(tracks, self.instance.parameters)}
+        return [_answer(self.instance, found) for found in tracks]
 
     @classmethod
     def example(cls) -> Request:
@@ -99,6 +89,7 @@ class ActsModel:
 
         self.instance = instance
         self.scale = scale_named(instance.parameters.get(contract.FEATURE_SCALE, "mm"))
+        self.max_hits = int(instance.parameters[contract.MAX_HITS])
         self.finder = ActsTrackFinder(ACTS_SETTINGS[instance.parameters[contract.ACTS_SETTING]])
 
     def run(self, requests: Sequence[Request], /) -> list[Answer]:
@@ -106,6 +97,8 @@ class ActsModel:
         return [self._one(request) for request in requests]
 
     def _one(self, request: Request) -> Answer:
+        if (n := len(request[FEATURES.name])) > self.max_hits:
+            return TooLargeError(f"hits: got {n}, expected at most {self.max_hits}; cut the event into regions")
         try:
             hits = Hits(
                 self.scale.to_mm(request[FEATURES.name]),
@@ -116,7 +109,7 @@ class ActsModel:
             tracks = self.finder.find(hits)
         except InputError as error:
             return error
-        return {LABELS.name: tracks.track_id, STAGES.name: stage_values(tracks, self.instance.parameters)}
+        return _answer(self.instance, tracks)
 
     @classmethod
     def example(cls) -> Request:
@@ -131,6 +124,15 @@ class ActsModel:
             LOCAL.name: hits.local,
             VARIANCE.name: hits.variance,
         }
+
+
+def _answer(instance: Instance, tracks: Tracks) -> dict[str, ndarray]:
+    counted = {**tracks.counts, "tracks": tracks.n_tracks, "events": 1}
+    for name, count in counted.items():
+        instance.observe(name, count, "")
+    for stage, seconds in tracks.seconds.items():
+        instance.observe("stage_seconds", seconds, stage)
+    return {LABELS.name: tracks.track_id, STAGES.name: stage_values(tracks, instance.parameters)}
 
 
 def small_event() -> Hits:

@@ -11,6 +11,7 @@ import os
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ class TritonPythonModel:
         version = folder / args["model_version"]
         self.batches = config.get("max_batch_size", 0) > 0
         self.requests: Sequence[Any] = ()
+        self.begun = monotonic()
         self.metrics = StageMetrics(pb, args["model_name"], args["model_instance_name"])
         weights = parameters.get(contract.EXECUTION_MODEL_PATH, contract.MODEL_DIRECTORY)
         instance = Instance(
@@ -73,7 +75,7 @@ class TritonPythonModel:
                 arrays[row] = self._read(request)
             except Exception as error:
                 answers[row] = self._known(error)
-        self.requests = [requests[row] for row in arrays]
+        self.requests, self.begun = [requests[row] for row in arrays], monotonic()
         try:
             for rows in [list(arrays)] if self.batches else [[row] for row in arrays]:
                 answers.update(zip(rows, self._run([arrays[row] for row in rows]), strict=True))
@@ -102,10 +104,7 @@ class TritonPythonModel:
                 array = array[0]
             if array.dtype != spec.dtype:
                 raise InputError(f"{spec.name}: got {array.dtype}, expected {np.dtype(spec.dtype)}")
-            fits = len(array.shape) == len(spec.dims) and all(
-                want in (-1, got) for want, got in zip(spec.dims, array.shape, strict=True)
-            )
-            if not fits:
+            if not _fits(spec, array):
                 raise InputError(f"{spec.name}: got shape {list(shape)}, expected {list(spec.dims)}")
             arrays[spec.name] = array
         return arrays
@@ -123,12 +122,14 @@ class TritonPythonModel:
         return answers
 
     def _checkpoint(self) -> None:
-        if self.requests and all(request.is_cancelled() for request in self.requests):
+        # Triton does not see that an HTTP client has gone, but clients may say how long they wait [us]; 0: for ever.
+        spent = (monotonic() - self.begun) * 1e6
+        if self.requests and all(request.is_cancelled() or 0 < request.timeout() < spent for request in self.requests):
             raise CancelledError("cancelled: nobody waits for the answer any more")
 
     def _known(self, error: Exception) -> BeampipeError:
-        """What a client may read of an error."""
-        if isinstance(error, BeampipeError):
+        """What a client may read of an error: not of the server's files, packages and settings."""
+        if isinstance(error, (InputError, CancelledError)) or type(error) is BeampipeError:
             return error
         if isinstance(error, MemoryError):
             return BeampipeError("out of memory: send a smaller event, or fewer at a time")
@@ -138,7 +139,7 @@ class TritonPythonModel:
     def _response(self, request: Any, answer: Answer) -> Any:
         try:
             if isinstance(answer, BeampipeError):
-                return self._error(answer)
+                return self._error(self._known(answer))
             wanted = request.requested_output_names()
             outputs = [self._output(self.outputs[name], answer[name]) for name in wanted]
             return self.pb.InferenceResponse(output_tensors=outputs)
@@ -146,10 +147,14 @@ class TritonPythonModel:
             return self._error(self._known(error))
 
     def _output(self, spec: TensorSpec, array: ndarray) -> Any:
-        # Triton checks neither type nor name of what a model answers.
-        if array.dtype != spec.dtype:
-            raise TypeError(f"{spec.name}: got {array.dtype}, expected {np.dtype(spec.dtype)}")
-        return self.tensor(spec.name, np.ascontiguousarray(array[None] if self.batches else array))
+        # Triton checks neither type nor shape of what a model answers.
+        if array.dtype != spec.dtype or not _fits(spec, array):
+            raise TypeError(
+                f"{spec.name}: got {array.dtype} {list(array.shape)}, expected {np.dtype(spec.dtype)} {list(spec.dims)}"
+            )
+        array = np.ascontiguousarray(array)
+        # Not `array[None]`: the stride of its new axis is 0, which Triton takes for a gap.
+        return self.tensor(spec.name, array.reshape(1, *array.shape) if self.batches else array)
 
     def _error(self, error: BeampipeError) -> Any:
         codes = self.pb.TritonError
@@ -161,6 +166,13 @@ class TritonPythonModel:
         return self.pb.InferenceResponse(error=codes(str(error), code))
 
 
+def _fits(spec: TensorSpec, array: ndarray) -> bool:
+    """Whether an array has the shape of one event."""
+    return array.ndim == len(spec.dims) and all(
+        want in (-1, got) for want, got in zip(spec.dims, array.shape, strict=True)
+    )
+
+
 def _device(args: Mapping[str, str]) -> str:
     return f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
 
@@ -169,5 +181,6 @@ def _threads(parameters: Mapping[str, str], config: Mapping[str, Any]) -> int:
     """As the configuration says, else the cores shared out among the instances."""
     if (given := parameters.get(contract.THREADS, "")).isdigit():
         return int(given)
-    instances = sum(int(group.get("count", 1)) for group in config.get("instance_group", ())) or 1
+    groups = config.get("instance_group", ())
+    instances = sum(int(group.get("count", 1)) * max(1, len(group.get("gpus", ()))) for group in groups) or 1
     return max(1, len(os.sched_getaffinity(0)) // instances)

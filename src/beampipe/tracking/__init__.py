@@ -7,7 +7,7 @@ tracks.track_id  # (n_hits,) int64, -1 for a hit on no track
 """
 
 from beampipe.tracking.events import Event, Hits, Particles, Tracks, Truth
-from beampipe.tracking.pipeline import PIPELINES, Pipeline, TrackFinder, load_pipeline
+from beampipe.tracking.pipeline import PIPELINES, Pipeline, TrackFinder, load_pipeline, pipeline_weights
 
 __all__ = [
     "PIPELINES",
@@ -19,4 +19,5 @@ __all__ = [
     "Tracks",
     "Truth",
     "load_pipeline",
+    "pipeline_weights",
 ]

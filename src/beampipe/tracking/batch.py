@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -12,7 +14,7 @@ from beampipe.errors import BeampipeError, ConfigError
 from beampipe.tracking.events import Event, Hits, Tracks
 from beampipe.tracking.formats import open_events, write_tracks
 
-__all__ = ["FileResult", "Finder", "output_paths", "track_files"]
+__all__ = ["FileResult", "Finder", "Submitter", "output_paths", "track_files"]
 
 
 @runtime_checkable
@@ -21,6 +23,14 @@ class Finder(Protocol):
 
     def find(self, hits: Hits, /) -> Tracks:
         """Find the tracks of one event."""
+
+
+@runtime_checkable
+class Submitter(Finder, Protocol):
+    """A finder that can be asked for several events at once."""
+
+    def submit(self, hits: Hits, /) -> Future[Tracks]:
+        """Find them later."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +76,23 @@ def output_paths(inputs: Sequence[Path], output: Path) -> list[Path]:
     return [output / f"{name}.tracks.parquet" for name in names]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """An event of one input and where its tracks will be; or the end of that input, with or without an error."""
+
+    path: Path
+    event: Event | None = None
+    tracks: Callable[[], Tracks] | None = None
+    error: BeampipeError | None = None
+
+
 def track_files(
     inputs: Sequence[Path],
     finder: Finder,
     output: Path,
     scale: str = "mm",
     progress: Callable[[Path, Event, Tracks], None] = lambda path, event, tracks: None,
+    in_flight: int = 1,
 ) -> Iterator[FileResult]:
     """Find the tracks of all events in `inputs`, file after file.
 
@@ -81,6 +102,8 @@ def track_files(
         output: see `output_paths`.
         scale: units of three-column files.
         progress: called after each event.
+        in_flight: with more than one, so many events are read ahead and submitted, across files too; the finder must
+            be a `Submitter`. The outputs are the same.
 
     Yields:
         One result per input; after an error the next input is tried.
@@ -91,25 +114,71 @@ def track_files(
     outputs = output_paths(inputs, output)
     if len(inputs) > 1:
         output.mkdir(parents=True, exist_ok=True)
+    failed: set[Path] = set()
+    asked = _ahead(_ask(inputs, finder, scale, in_flight, failed), in_flight)
     for path, target in zip(inputs, outputs, strict=True):
-        yield _track_file(path, finder, target, scale, progress)
+        yield _track_file(path, asked, target, progress, failed)
+
+
+def _ask(inputs: Sequence[Path], finder: Finder, scale: str, in_flight: int, failed: set[Path]) -> Iterator[_Asked]:
+    """Each event of each input with its tracks to come, and an end for each input."""
+    for path in inputs:
+        try:
+            for event in open_events(path, scale):
+                if path in failed:
+                    break
+                if in_flight > 1 and isinstance(finder, Submitter):
+                    yield _Asked(path, event, finder.submit(event.hits).result)
+                else:
+                    yield _Asked(path, event, partial(finder.find, event.hits))
+        except BeampipeError as error:
+            yield _Asked(path, error=error)
+        else:
+            yield _Asked(path)
+
+
+def _ahead(items: Iterator[_Asked], count: int) -> Iterator[_Asked]:
+    """The same items in the same order, `count` events taken before the first is given."""
+    taken: deque[_Asked] = deque()
+    n_events = 0
+    for item in items:
+        taken.append(item)
+        n_events += item.event is not None
+        while taken and (n_events >= count or taken[0].event is None):
+            first = taken.popleft()
+            n_events -= first.event is not None
+            yield first
+    yield from taken
 
 
 def _track_file(
-    path: Path, finder: Finder, target: Path, scale: str, progress: Callable[[Path, Event, Tracks], None]
+    path: Path,
+    asked: Iterator[_Asked],
+    target: Path,
+    progress: Callable[[Path, Event, Tracks], None],
+    failed: set[Path],
 ) -> FileResult:
     n_hits = n_tracks = 0
+    at_end = False
 
     def found() -> Iterator[tuple[Event, Tracks]]:
-        nonlocal n_hits, n_tracks
-        for event in open_events(path, scale):
-            tracks = finder.find(event.hits)
-            n_hits, n_tracks = n_hits + len(event.hits), n_tracks + tracks.n_tracks
-            progress(path, event, tracks)
-            yield event, tracks
+        nonlocal n_hits, n_tracks, at_end
+        for item in asked:
+            if item.event is None or item.tracks is None:
+                at_end = True
+                if item.error is not None:
+                    raise item.error
+                return
+            tracks = item.tracks()
+            n_hits, n_tracks = n_hits + len(item.event.hits), n_tracks + tracks.n_tracks
+            progress(path, item.event, tracks)
+            yield item.event, tracks
 
     try:
         n_events = write_tracks(target, found())
     except BeampipeError as error:
+        failed.add(path)  # and is read no further; what was asked for already is left unused
+        while not at_end:
+            at_end = next(asked).event is None
         return FileResult(path, target, error=str(error))
     return FileResult(path, target, n_events, n_hits, n_tracks)

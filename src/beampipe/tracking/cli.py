@@ -6,7 +6,7 @@ Whatever takes time to import is imported inside the command that needs it, so t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from beampipe.errors import BeampipeError, ConfigError
+from beampipe.tracking.batch import Finder
 from beampipe.tracking.events import Event, Tracks
 
 __all__ = ["app", "track"]
@@ -32,24 +33,35 @@ _DEMO = ("module_map", "exatrkx", "exatrkx_walk")
 _WIDTH = 140
 
 
-def track(files: list[Path], output: Path, pipeline: str, device: str, scale: str, threads: int) -> None:
-    """Find the tracks in `files`; the command fails at the end if one of them failed."""
+def track(
+    files: list[Path],
+    output: Path,
+    finder: Callable[[], AbstractContextManager[Finder]],
+    scale: str,
+    in_flight: int = 1,
+) -> None:
+    """Find the tracks in `files`; the command fails at the end if one of them failed.
+
+    Args:
+        files: inputs.
+        output: file or folder.
+        finder: makes what finds them.
+        scale: units of three-column files.
+        in_flight: events that are asked for at once.
+    """
     from beampipe.tracking.batch import output_paths, track_files
     from beampipe.tracking.formats import scale_named
 
     # What a typing error can spoil is checked before anything is loaded.
     scale_named(scale)
     output_paths(files, output)
-    from beampipe.tracking.pipeline import load_pipeline
-
-    finder = load_pipeline(pipeline, device=device, threads=threads)
     failed = 0
-    with _bar("events") as step:
+    with finder() as found_by, _bar("events") as step:
 
         def progress(path: Path, event: Event, tracks: Tracks) -> None:
             step()
 
-        for result in track_files(files, finder, output, scale, progress):
+        for result in track_files(files, found_by, output, scale, progress, in_flight):
             if result.error is not None:
                 failed += 1
                 typer.secho(f"beampipe: {result.error}", err=True, fg="red")

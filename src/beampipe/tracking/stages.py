@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """One event on its way from hits to tracks.
+    """One event, or several side by side, on the way from hits to tracks. No edge joins two events.
 
     Attributes:
         position: (n_hits, 3) float32: r [mm], phi [rad], z [mm].
@@ -46,6 +46,7 @@ class Graph:
         edge_score: (n_edges,) float32 in [0, 1].
         edge_logit: (n_edges,) float32, tells apart scores that round to 1.
         track_id: (n_hits,) int64.
+        offsets: (n_events + 1,) int64 first hit of each event, and the end; None for one event.
     """
 
     position: Float32[ndarray, "n_hits 3"]
@@ -58,6 +59,7 @@ class Graph:
     edge_score: Float32[ndarray, " n_edges"] | None = None
     edge_logit: Float32[ndarray, " n_edges"] | None = None
     track_id: Int64[ndarray, " n_hits"] | None = None
+    offsets: Int64[ndarray, " n_events_and_1"] | None = None
 
     def keep_edges(self, kept: Bool[ndarray, " n_edges"]) -> Graph:
         """The graph without the other edges, nor the triplets that need them."""
@@ -117,6 +119,7 @@ class FindNeighbours:
             self.kappa_max,
             self.z0_max,
             self.threads,
+            graph.offsets,
         )
         return replace(graph, embedding=None, edge_index=edge_index, distance2=distance2)
 
@@ -146,7 +149,8 @@ class BuildFromWindows:
     threads: int
 
     def __call__(self, graph: Graph) -> Graph:
-        return replace(graph, edge_index=module_map.module_map_edges(graph.position, self.windows, self.threads))
+        edge_index = module_map.module_map_edges(graph.position, self.windows, self.threads, graph.offsets)
+        return replace(graph, edge_index=edge_index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +170,7 @@ class PairEdges:
             return graph
         features = module_map.pair_features(triplets, chi2, n_edges)
         partnered = np.zeros(n_edges, np.bool_)
-        partnered[triplets] = True
+        partnered[triplets.ravel()] = True
         return replace(graph, pair_features=features).keep_edges(partnered)
 
 
@@ -227,8 +231,9 @@ class WalkThrough:
         if graph.edge_logit is None:
             weight = np.ones(graph.edge_index.shape[1], np.float32)
         else:
-            zero = np.float32(np.log(self.score_cut / (1 - self.score_cut)))
-            weight = np.clip(graph.edge_logit - zero, np.float32(-8), np.float32(8)) * np.float32(0.25)
+            weight = np.clip(
+                graph.edge_logit - kernels.logit_of(self.score_cut), np.float32(-8), np.float32(8)
+            ) * np.float32(0.25)
         layer = module_map.assign_layers(graph.position, self.windows, self.threads)
         track_id = module_map.walk(
             len(graph.position),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_radius_edges(isa: str, seed: int, max_neighbours: int) -> None:
     position = toy.hits(80, seed)
     vectors = reference.embed(position, toy.embedding(np.random.default_rng(seed)))
     source, target = vectors[:, :8], vectors[:, 8:]
-    cuts = {"radius": 0.6, "kappa_max": 2e-3, "z0_max": 400.0}
+    cuts: dict[str, Any] = {"radius": 0.6, "kappa_max": 2e-3, "z0_max": 400.0}
     everything = np.stack(np.nonzero(np.ones((len(position), len(position)))))
     assert _margin(position, source, target, everything, **cuts) > 3e-7
     want, want2 = reference.radius_edges(source, target, position, max_neighbours=max_neighbours, **cuts)
@@ -98,14 +99,14 @@ def test_radius_edges_of_equal_points(isa: str) -> None:
 
 
 @pytest.mark.parametrize("n_edges", [0, 1, 47, 1000])
-def test_filter_edges(isa: str, n_edges: int) -> None:
+def test_filter_logits(isa: str, n_edges: int) -> None:
     rng = np.random.default_rng(n_edges)
     position = toy.hits(50, 2)
     edge_index = toy.graph(position, n_edges, 3)
     dist2 = rng.random(n_edges, np.float32)
     weights = toy.mlp(rng, 13, 64, 1, scale=2.0)
-    want = reference.sigmoid(reference.filter_logits(position, edge_index, dist2, weights))
-    one, two = (kernels.filter_edges(position, edge_index, dist2, weights, threads=t) for t in (1, 2))
+    want = reference.filter_logits(position, edge_index, dist2, weights)
+    one, two = (kernels.filter_logits(position, edge_index, dist2, weights, threads=t) for t in (1, 2))
     np.testing.assert_allclose(one, want, atol=1e-5)
     np.testing.assert_array_equal(one, two)
 

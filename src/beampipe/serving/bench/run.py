@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from beampipe.serving.bench.perf_analyzer import RawPoint, perf_analyze
 from beampipe.serving.bench.points import DIRECT, BenchResult, Point, Sample, conditions
 from beampipe.serving.bench.usage import Usage
 from beampipe.serving.bench.ways import direct_sender, model_of, open_way
-from beampipe.serving.catalogue import named_models
+from beampipe.serving.catalogue import MODELS, named_models
 from beampipe.serving.launch import ServerSettings
 from beampipe.serving.load import Sender, Workload, closed_loop, direct_workload, open_loop, summarise
 from beampipe.serving.repository import export_repository
@@ -26,7 +26,7 @@ from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.events import Event
 from beampipe.tracking.pipeline import load_pipeline
 
-__all__ = ["BenchPlan", "run_bench"]
+__all__ = ["BenchPlan", "default_ways", "run_bench"]
 
 _RAW_WINDOW: Final = 20  # requests of one window of perf_analyzer
 
@@ -70,9 +70,16 @@ class BenchPlan:
         return self.threads or max(1, len(os.sched_getaffinity(0)) // instances)
 
 
+def default_ways(pipeline: str) -> tuple[str, ...]:
+    """Direct, and every model of a pipeline, over the cheapest protocol; one of them over the others too."""
+    ensemble = f"{pipeline}_ensemble"
+    ways = (DIRECT, f"{pipeline} http", f"{pipeline} grpc", f"{pipeline} shm", f"{pipeline}_ragged http")
+    return (*ways, f"{ensemble} http") if ensemble in MODELS else ways
+
+
 def run_bench(
     plan: BenchPlan,
-    samples: dict[str, Sequence[Event]],
+    samples: Mapping[str, Sequence[Event]],
     command: Sequence[str],
     progress: Callable[[Point], None] = lambda point: None,
 ) -> BenchResult:

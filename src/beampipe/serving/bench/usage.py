@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Final
 
-from prometheus_client.parser import text_string_to_metric_families
-
+from beampipe.serving import control
+from beampipe.serving.scrape import counters
 from beampipe.serving.server import TritonServer
 
 __all__ = ["Usage"]
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_GPU: Final = "nv_gpu_utilization{"
 
 
 @dataclass
@@ -48,13 +49,11 @@ class Usage:
             return perf_counter(), sum(os.times()[:2]), 0.0, 0.0
         pids = [self.server.pid, *(stub.pid for stub in self.server.stubs())]
         cpu = _cpu_seconds(pid for pid in pids if pid is not None)
-        values = _metrics(self.server.metrics_url)
-        if gpus := values("nv_gpu_utilization", ""):
+        text = control.ask(self.server.metrics_url, "GET", "/metrics")[1].decode()
+        if gpus := [float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(_GPU)]:
             self.gpu_utilisation = sum(gpus) / len(gpus)
-        events, calls = (
-            sum(values(f"nv_inference_{name}", self.model)) for name in ("count_total", "exec_count_total")
-        )
-        return perf_counter(), cpu, events, calls
+        values = counters(text)[self.model].values
+        return perf_counter(), cpu, values.get("inferences", 0.0), values.get("executions", 0.0)
 
 
 def _cpu_seconds(pids: Iterable[int]) -> float:
@@ -63,18 +62,3 @@ def _cpu_seconds(pids: Iterable[int]) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])
     return total / _TICKS
-
-
-def _metrics(url: str) -> Callable[[str, str], list[float]]:
-    """Values of a metric by name, of one model if one is given."""
-    with urllib.request.urlopen(f"http://{url}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-
-    def values(name: str, model: str) -> list[float]:
-        names = {name, name.removesuffix("_total")}
-        return [
-            sample.value for sample in samples if sample.name in names and model in ("", sample.labels.get("model", ""))
-        ]
-
-    return values

@@ -73,7 +73,7 @@ def translate(pipeline: cpu.Pipeline, device: torch.device) -> cpu.Pipeline:
     """
     with _guard(device):
         line = tuple((name, _Step(_translated(stage, device), device)) for name, stage in pipeline.stages)
-    return replace(pipeline, stages=line, _pool=[])
+    return replace(pipeline, stages=line, in_blocks=False, _pool=[])
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from beampipe.tracking.kernels import reference
-from beampipe.tracking.kernels.loading import native, useful_threads
+from beampipe.tracking.kernels.loading import answer, blocks, native, useful_threads
 from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
 
 __all__ = [
@@ -19,9 +19,10 @@ __all__ = [
     "Mlp",
     "connected_components",
     "embed",
-    "filter_edges",
     "filter_kept",
+    "filter_logits",
     "gnn_scores",
+    "logit_of",
     "native",
     "radius_edges",
 ]
@@ -51,6 +52,7 @@ def radius_edges(
     kappa_max: float,
     z0_max: float,
     threads: int = 1,
+    offsets: Int64[ndarray, " n_events_and_1"] | None = None,
 ) -> tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]]:
     """Edges i -> j with |source_i - target_j| < radius, j outward of i, inside the kinematic windows. Exact.
 
@@ -62,33 +64,51 @@ def radius_edges(
         position: r [mm], phi [rad], z [mm].
         kappa_max: largest |curvature| of the circle through both hits and the beam line [1/mm].
         z0_max: largest |z| of the edge's line at the beam line [mm].
+        threads: for this call.
+        offsets: first hit of each event, and the end, where there are several: no edge joins two events.
 
     Returns:
         edge_index, sorted by inner then outer hit, and the squared distance of each edge.
     """
     if (kernels := native()) is None:
-        return reference.radius_edges(source, target, position, radius, max_neighbours, kappa_max, z0_max)
-    edges: tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]] = kernels.radius_edges(
-        source, target, _c(position), radius, max_neighbours, kappa_max, z0_max, useful_threads(threads, len(position))
+        return reference.radius_edges(source, target, position, radius, max_neighbours, kappa_max, z0_max, offsets)
+    edges: tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]] = answer(
+        kernels.radius_edges,
+        source,
+        target,
+        _c(position),
+        blocks(offsets, len(position)),
+        radius,
+        max_neighbours,
+        kappa_max,
+        z0_max,
+        useful_threads(threads, len(position)),
     )
     return edges
 
 
-def filter_edges(
+def logit_of(cut: float) -> np.float32:
+    """The logit at which a score reaches `cut`, in [0, 1]: cuts are made on logits, which do not round to 1."""
+    if 0 < cut < 1:
+        return np.float32(np.log(cut / (1 - cut)))
+    return np.float32(-np.inf if cut <= 0 else np.inf)
+
+
+def filter_logits(
     position: Float32[ndarray, "n 3"],
     edge_index: Int64[ndarray, "2 n_edges"],
     dist2: Float32[ndarray, " n_edges"],
     weights: Mlp,
     threads: int = 1,
 ) -> Float32[ndarray, " n_edges"]:
-    """Score in [0, 1] of each edge from its own geometry, its hits and its squared embedding distance.
+    """Logit of each edge from its own geometry, its hits and its squared embedding distance.
 
     Args:
         weights: 13 -> hidden (a multiple of 16) -> 1.
     """
     if (kernels := native()) is None:
-        return reference.sigmoid(reference.filter_logits(position, edge_index, dist2, weights))
-    logit = kernels.filter_logits(
+        return reference.filter_logits(position, edge_index, dist2, weights)
+    logit: Float32[ndarray, " n_edges"] = kernels.filter_logits(
         _c(position),
         _c(edge_index),
         _c(dist2),
@@ -96,7 +116,7 @@ def filter_edges(
         weights.widths[1],
         useful_threads(threads, len(position)),
     )
-    return reference.sigmoid(logit)
+    return logit
 
 
 def filter_kept(
@@ -107,14 +127,13 @@ def filter_kept(
     cut: float,
     threads: int = 1,
 ) -> Int64[ndarray, "2 n_kept"]:
-    """The edges that `filter_edges` scores at least `cut`, in order; the comparison is made on the logits.
+    """The edges whose `filter_logits` are at least `logit_of(cut)`, in order.
 
     Args:
-        cut: in [0, 1).
+        cut: in [0, 1].
     """
-    edge = np.float32(np.log(cut / (1 - cut))) if cut > 0 else np.float32(-np.inf)
     if (kernels := native()) is None:
-        kept: ndarray = reference.filter_logits(position, edge_index, dist2, weights) >= edge
+        kept: ndarray = reference.filter_logits(position, edge_index, dist2, weights) >= logit_of(cut)
         return np.ascontiguousarray(edge_index[:, kept])
     result: Int64[ndarray, "2 n_kept"] = kernels.filter_kept(
         _c(position),
@@ -122,7 +141,7 @@ def filter_kept(
         _c(dist2),
         weights.packed_by_output,
         weights.widths[1],
-        edge,
+        float(logit_of(cut)),
         useful_threads(threads, len(position)),
     )
     return result

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["native", "useful_threads"]
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from beampipe.errors import TooLargeError
+
+__all__ = ["answer", "blocks", "native", "useful_threads"]
 
 _WORTH_A_THREAD: Final = 4000  # hits; below, waking a thread costs more than it saves
 
@@ -35,3 +42,22 @@ def native() -> ModuleType | None:
 def useful_threads(threads: int, n_hits: int) -> int:
     """How many of the threads an event of that size can use; the result of a kernel does not depend on it."""
     return min(threads, 1 + n_hits // _WORTH_A_THREAD)
+
+
+def blocks(offsets: Int64[ndarray, " n_events_and_1"] | None, n_hits: int) -> Int64[ndarray, " n_blocks_and_1"]:
+    """The blocks of a graph, as the native kernels read them: all hits are one where no events are told apart."""
+    return np.array([0, n_hits], np.int64) if offsets is None else np.ascontiguousarray(offsets)
+
+
+def answer(kernel: Callable[..., Any], *arguments: Any) -> Any:
+    """What the native kernel returns.
+
+    Raises:
+        TooLargeError: the hits have so many neighbours that time or memory would run out (native/limits.hpp).
+    """
+    try:
+        return kernel(*arguments)
+    except OverflowError as error:
+        raise TooLargeError(
+            f"hits: {error}; so many hits in one place are noise: drop them, or cut the event into regions"
+        ) from None

@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int16, Int64
 from numpy import ndarray
 
 from beampipe.tracking.kernels import reference_map
-from beampipe.tracking.kernels.loading import native, useful_threads
+from beampipe.tracking.kernels.loading import answer, blocks, native, useful_threads
 from beampipe.tracking.windows import Windows
 
 __all__ = ["assign_layers", "module_map_edges", "pair_features", "triplets", "walk"]
@@ -32,22 +32,30 @@ def assign_layers(position: Float32[ndarray, "n 3"], windows: Windows, threads: 
 
 
 def module_map_edges(
-    position: Float32[ndarray, "n 3"], windows: Windows, threads: int = 1
+    position: Float32[ndarray, "n 3"],
+    windows: Windows,
+    threads: int = 1,
+    offsets: Int64[ndarray, " n_events_and_1"] | None = None,
 ) -> Int64[ndarray, "2 n_edges"]:
     """Doublets inside their windows that take part in at least one triplet inside its window.
 
     Args:
-        position: r [mm], phi [rad], z [mm].
+        position: r [mm], phi [rad] between -pi and pi, z [mm].
         windows: learned tables.
         threads: for this call.
+        offsets: first hit of each event, and the end, where there are several: no edge joins two events.
 
     Returns:
         edge_index, inner hit then outer hit, sorted by both.
     """
     if (kernels := native()) is None:
-        return reference_map.module_map_edges(position, windows)
-    edge_index: Int64[ndarray, "2 n_edges"] = kernels.module_map_edges(
-        _c(position), _tables(windows), useful_threads(threads, len(position))
+        return reference_map.module_map_edges(position, windows, offsets)
+    edge_index: Int64[ndarray, "2 n_edges"] = answer(
+        kernels.module_map_edges,
+        _c(position),
+        blocks(offsets, len(position)),
+        _tables(windows),
+        useful_threads(threads, len(position)),
     )
     return edge_index
 
@@ -69,8 +77,8 @@ def triplets(
     """
     if (kernels := native()) is None:
         return reference_map.triplets(position, edge_index, windows)
-    found: tuple[Int64[ndarray, "2 n_triplets"], Float32[ndarray, " n_triplets"]] = kernels.triplets(
-        _c(position), _c(edge_index), _tables(windows), threads
+    found: tuple[Int64[ndarray, "2 n_triplets"], Float32[ndarray, " n_triplets"]] = answer(
+        kernels.triplets, _c(position), _c(edge_index), _tables(windows), useful_threads(threads, len(position))
     )
     return found
 

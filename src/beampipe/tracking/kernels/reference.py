@@ -9,7 +9,16 @@ from numpy import ndarray
 from beampipe.tracking.features import doublet, edge_features, hit_features, node_features
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
 
-__all__ = ["apply", "connected_components", "embed", "filter_logits", "gnn_logits", "radius_edges", "sigmoid"]
+__all__ = [
+    "apply",
+    "connected_components",
+    "embed",
+    "event_of",
+    "filter_logits",
+    "gnn_logits",
+    "radius_edges",
+    "sigmoid",
+]
 
 _CHUNK = 256  # source hits whose distances to all targets are held at a time
 
@@ -18,6 +27,11 @@ def sigmoid(logit: Float32[ndarray, " n"]) -> Float32[ndarray, " n"]:
     """1 / (1 + exp(-logit)), through float64."""
     with np.errstate(over="ignore"):
         return (1.0 / (1.0 + np.exp(-logit.astype(np.float64)))).astype(np.float32)
+
+
+def event_of(n: int, offsets: Int64[ndarray, " n_events_and_1"] | None) -> Int64[ndarray, " n"]:
+    """Number of the event that each of n hits belongs to."""
+    return np.zeros(n, np.int64) if offsets is None else np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
 def apply(mlp: Mlp, x: Float32[ndarray, "n in"]) -> Float32[ndarray, "n out"]:
@@ -43,16 +57,18 @@ def radius_edges(
     max_neighbours: int,
     kappa_max: float,
     z0_max: float,
+    offsets: Int64[ndarray, " n_events_and_1"] | None = None,
 ) -> tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]]:
     """All edges i -> j with |source_i - target_j| < radius, j outward of i, inside the kinematic windows.
 
     Outward: r^2 + z^2 is larger, or equal with the higher index. Of more than `max_neighbours` the nearest stay, ties
-    to the lower index. Every pair is tried.
+    to the lower index. Every pair is tried. With `offsets` both hits lie in one event.
     """
     n = len(position)
     r, z = position[:, 0].astype(np.float64), position[:, 2].astype(np.float64)
     rho2 = (r * r + z * z).astype(np.float32)
     hit = np.arange(n)
+    event = event_of(n, offsets)
     radius2 = np.float32(radius) * np.float32(radius)
     edges, distances = [np.empty((2, 0), np.int64)], [np.empty(0, np.float32)]
     for first in range(0, n, _CHUNK):
@@ -61,7 +77,7 @@ def radius_edges(
         for k in range(source.shape[1]):
             dist2 += np.square(target[None, :, k] - source[first : first + _CHUNK, None, k])
         outward = (rho2 > rho2[rows]) | ((rho2 == rho2[rows]) & (hit > rows))
-        at, outer = np.nonzero((dist2 < radius2) & outward)
+        at, outer = np.nonzero((dist2 < radius2) & outward & (event == event[rows]))
         edge_index = np.stack([first + at, outer])
         near = dist2[at, outer]
         kappa, _, z0, *_ = doublet(position, edge_index)

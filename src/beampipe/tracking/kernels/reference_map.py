@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Int16, Int64
 from numpy import ndarray
 
+from beampipe.tracking.kernels.reference import event_of
 from beampipe.tracking.windows import Windows
 
 __all__ = [
@@ -74,9 +75,12 @@ def _chi2(
         return np.where((a > 0) & (top < s * t), top / (s * t), np.float32(np.inf))
 
 
-def module_map_edges(position: Float32[ndarray, "n 3"], windows: Windows) -> Int64[ndarray, "2 n_edges"]:
-    """Doublets inside their windows that take part in a triplet inside its window, sorted."""
+def module_map_edges(
+    position: Float32[ndarray, "n 3"], windows: Windows, offsets: Int64[ndarray, " n_events_and_1"] | None = None
+) -> Int64[ndarray, "2 n_edges"]:
+    """Doublets inside their windows, of one event, that take part in a triplet inside its window, sorted."""
     layer = assign_layers(position, windows)
+    event = event_of(len(position), offsets)
     doublets = []
     for (inner_layer, outer_layer), (kappa_max, z0_min, z0_max) in zip(
         windows.pairs, windows.pair_windows, strict=True
@@ -87,7 +91,8 @@ def module_map_edges(position: Float32[ndarray, "n 3"], windows: Windows) -> Int
         dr = position[edge_index[1], 0] - position[edge_index[0], 0]
         dphi = position[edge_index[1], 1] - position[edge_index[0], 1]
         turn = np.abs(dphi - np.float32(2 * np.pi) * np.rint(dphi / np.float32(2 * np.pi)))
-        inside = (dr > MIN_DR) & (turn < MAX_DPHI) & (np.abs(kappa) < kappa_max) & (z0 > z0_min) & (z0 < z0_max)
+        inside = event[edge_index[0]] == event[edge_index[1]]
+        inside &= (dr > MIN_DR) & (turn < MAX_DPHI) & (np.abs(kappa) < kappa_max) & (z0 > z0_min) & (z0 < z0_max)
         doublets.append(edge_index[:, inside])
     edge_index = np.concatenate([np.empty((2, 0), np.int64), *doublets], axis=1)
     edge_index = edge_index[:, np.lexsort((edge_index[1], edge_index[0]))]
@@ -149,7 +154,7 @@ def walk(
 ) -> Int64[ndarray, " n_hits"]:
     """Best paths, best first, each hit on one at most; see `beampipe.tracking.kernels.walk`."""
     unit = 1 << 20
-    own = np.rint(weight.astype(np.float64) * unit).astype(np.int64)
+    own = np.rint(np.nan_to_num(weight.astype(np.float64), nan=0.0) * unit).astype(np.int64)
     score, previous = own.copy(), np.full(len(own), -1)
     cost = np.rint((chi2 * np.float32(penalty)).astype(np.float64) * unit).astype(np.int64)
     for i, o, loss in zip(*triplets, cost, strict=True):

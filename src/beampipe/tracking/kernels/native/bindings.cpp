@@ -104,11 +104,12 @@ auto assign_layers(Position position, const WindowTables& windows, int threads) 
     return numpy(std::move(layer));
 }
 
-auto module_map_edges(Position position, const WindowTables& windows, int threads) {
+auto module_map_edges(Position position, Offsets offsets, const WindowTables& windows, int threads) {
+    const beampipe::Blocks blocks = blocks_of(offsets, position.shape(0));
     Array<std::int64_t> edge_index;
     {
         nb::gil_scoped_release free;
-        edge_index = kernels().module_map_edges(position.data(), position.shape(0), windows.view(), threads);
+        edge_index = kernels().module_map_edges(position.data(), blocks, windows.view(), threads);
     }
     const std::size_t n_edges = edge_index.size() / 2;
     return numpy(std::move(edge_index), {2, n_edges});
@@ -176,7 +177,7 @@ NB_MODULE(_native, m) {
             new (self) WindowTables{layers, pairs, pair_windows, out_begin, triplet_windows};
         });
     m.def("assign_layers", &assign_layers, "position"_a, "windows"_a, "threads"_a);
-    m.def("module_map_edges", &module_map_edges, "position"_a, "windows"_a, "threads"_a);
+    m.def("module_map_edges", &module_map_edges, "position"_a, "offsets"_a, "windows"_a, "threads"_a);
     m.def("triplets", &triplets, "position"_a, "edge_index"_a, "windows"_a, "threads"_a);
     m.def("pair_features", &pair_features, "triplets"_a, "chi2"_a, "n_edges"_a);
     m.def("walk", &walk, "n_hits"_a, "edge_index"_a, "triplets"_a, "chi2"_a, "weight"_a, "layer"_a, "penalty"_a, "min_hits"_a);

@@ -33,8 +33,18 @@ nb::object numpy(Array<T>&& array, std::vector<std::size_t> shape = {}) {
     return result;
 }
 
+using Offsets = In<std::int64_t, -1>;
+
 inline void require(bool holds, const char* message) {
     if (!holds) throw std::invalid_argument(message);
+}
+
+/// The blocks of n hits that the offsets tell.
+inline beampipe::Blocks blocks_of(const Offsets& offsets, std::int64_t n) {
+    const std::int64_t *begin = offsets.data(), size = static_cast<std::int64_t>(offsets.shape(0));
+    require(size > 0 && begin[0] == 0 && begin[size - 1] == n, "offsets: from 0 to the number of hits");
+    for (std::int64_t k = 1; k < size; ++k) require(begin[k - 1] <= begin[k], "offsets: not sorted");
+    return {begin, size - 1};
 }
 
 /// The kernels of the instruction set in use.

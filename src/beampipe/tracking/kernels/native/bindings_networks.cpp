@@ -32,15 +32,16 @@ auto embed(Position position, Floats packed, std::vector<int> widths, int thread
   return numpy(std::move(out), {position.shape(0), static_cast<std::size_t>(widths[n_layers])});
 }
 
-auto radius_edges(Rows source, Rows target, Position position, float radius, std::int64_t max_neighbours, float kappa_max,
+auto radius_edges(Rows source, Rows target, Position position, Offsets offsets, float radius, std::int64_t max_neighbours, float kappa_max,
                   float z0_max, int threads) {
   require(source.shape(0) == position.shape(0) && target.shape(0) == position.shape(0), "source, target: one row per hit");
-  require(source.stride(1) == 1 && target.stride(1) == 1, "source, target: rows must be contiguous");
+  require(position.shape(0) == 0 || (source.stride(1) == 1 && target.stride(1) == 1), "source, target: rows must be contiguous");
+  const beampipe::Blocks blocks = blocks_of(offsets, position.shape(0));
   beampipe::RadiusEdges edges;
   {
     nb::gil_scoped_release free;
     edges = kernels().radius_edges({source.data(), target.data(), source.stride(0), target.stride(0), position.data(),
-                                    static_cast<std::int64_t>(position.shape(0)), radius, max_neighbours, kappa_max, z0_max},
+                                    blocks, radius, max_neighbours, kappa_max, z0_max},
                                    threads);
   }
   const std::size_t n_edges = edges.dist2.size();
@@ -112,7 +113,7 @@ auto gnn_logits(Position position, EdgeIndex edge_index, In<float, -1, -1> pair_
 
 void bind_networks(nb::module_& m) {
   m.def("embed", &embed, "position"_a, "packed"_a, "widths"_a, "threads"_a);
-  m.def("radius_edges", &radius_edges, "source"_a, "target"_a, "position"_a, "radius"_a, "max_neighbours"_a, "kappa_max"_a,
+  m.def("radius_edges", &radius_edges, "source"_a, "target"_a, "position"_a, "offsets"_a, "radius"_a, "max_neighbours"_a, "kappa_max"_a,
         "z0_max"_a, "threads"_a);
   m.def("filter_logits", &filter_logits, "position"_a, "edge_index"_a, "dist2"_a, "packed"_a, "hidden"_a, "threads"_a);
   m.def("filter_kept", &filter_kept, "position"_a, "edge_index"_a, "dist2"_a, "packed"_a, "hidden"_a, "cut"_a, "threads"_a);

@@ -4,9 +4,11 @@
 // their layers, tested against each other while in L1, and only survivors are written. Nothing grows with the
 // number of doublets, which is some fifty times the number of edges that are kept.
 #include "kernels.hpp"
+#include "limits.hpp"
 #include "simd.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -40,14 +42,18 @@ struct Grid {
   std::vector<std::int16_t> layer;
 };
 
-int phi_bin(float phi) {
-  const int bin = static_cast<int>(std::floor((phi + kPi) * (kPhiBins / (2 * kPi))));
-  return std::clamp(bin, 0, kPhiBins - 1);
+/// The whole part of x, brought between low and high; low for what is no number.
+int whole(float x, int low, int high) {
+  const float floor = std::floor(x);
+  return floor > low ? (floor < high ? static_cast<int>(floor) : high) : low;
 }
+
+/// May lie outside of the bins by as much as a window is wide, not more: phi is between -pi and pi, or taken as such.
+int phi_bin(float phi) { return whole((phi + kPi) * (kPhiBins / (2 * kPi)), -kPhiBins, 2 * kPhiBins - 1); }
 
 int row_of(const LayerGrid& layer, float coordinate) {
   const float row = (coordinate - layer.low) * layer.inverse_pitch;
-  return std::clamp(static_cast<int>(row), 0, layer.n_rows - 1);
+  return whole(row, 0, layer.n_rows - 1);
 }
 
 Grid make_grid(const float* position, const Array<std::int16_t>& layer_of, std::int64_t n, const Windows& w) {
@@ -72,7 +78,7 @@ Grid make_grid(const float* position, const Array<std::int16_t>& layer_of, std::
     if (layer_of[i] < 0) continue;
     const LayerGrid& g = grid.layers[layer_of[i]];
     const float* p = position + 3 * i;
-    key[i] = g.cell + row_of(g, g.barrel ? p[2] : p[0]) * kPhiBins + phi_bin(p[1]);
+    key[i] = g.cell + row_of(g, g.barrel ? p[2] : p[0]) * kPhiBins + std::clamp(phi_bin(p[1]), 0, kPhiBins - 1);
     ++grid.begin[key[i] + 1];
   }
   std::partial_sum(grid.begin.begin(), grid.begin.end(), grid.begin.begin());
@@ -109,6 +115,7 @@ struct Side {
   std::vector<std::int32_t> hit;          // row in the grid
   std::vector<std::uint8_t> kept;
   int size = 0;
+  std::int64_t tried = 0;                 // hits that were looked at
 
   void reserve(int more) {
     const std::size_t need = size + more + kWidth;
@@ -117,7 +124,7 @@ struct Side {
     hit.resize(2 * need);
     kept.resize(2 * need);
   }
-  void clear() { size = 0; }
+  void clear() { size = 0, tried = 0; }
   void close() {  // lanes past the end must fail every test
     reserve(0);
     for (int i = size; i < size + kWidth; ++i) kappa[i] = 1e9f, cot[i] = 0, weight[i] = 0;
@@ -134,6 +141,7 @@ struct Query {
 // Test the hits [first, last) of one row and append those inside the windows.
 void scan(const Grid& grid, const Query& query, std::int32_t first, std::int32_t last, Side& side) {
   side.reserve(last - first);
+  side.tried += last - first;
   const Query q = query;  // in registers
   const float sign = q.outward ? 1.0f : -1.0f;
   // r, z of the inner hit: the middle one or the other
@@ -204,14 +212,12 @@ void collect(const Grid& grid, const LayerGrid& layer, const Query& q, Side& sid
   const float near = 0.5f * q.kappa_max * std::min(q.r, r_from), far = 0.5f * q.kappa_max * std::max(q.r, r_to);
   float widest = far < 0.85f ? std::asin(far) - std::asin(near) : kMaxDphi;
   widest += 1e-5f;
-  const float scale = kPhiBins / (2 * kPi);
-  const int bin_low = static_cast<int>(std::floor((q.phi - widest + kPi) * scale));
-  const int bin_high = static_cast<int>(std::floor((q.phi + widest + kPi) * scale));
+  const int bin_low = phi_bin(q.phi - widest), bin_high = phi_bin(q.phi + widest);
   const int row_low = row_of(layer, low - 1.0f), row_high = row_of(layer, high + 1.0f);
   for (int row = row_low; row <= row_high; ++row) {
     const std::int32_t* begin = grid.begin.data() + layer.cell + row * kPhiBins;
     if (bin_low < 0) scan(grid, q, begin[kPhiBins + bin_low], begin[kPhiBins], side);
-    scan(grid, q, begin[std::max(bin_low, 0)], begin[std::min(bin_high, kPhiBins - 1) + 1], side);
+    if (bin_low < kPhiBins && bin_high >= 0) scan(grid, q, begin[std::max(bin_low, 0)], begin[std::min(bin_high, kPhiBins - 1) + 1], side);
     if (bin_high >= kPhiBins) scan(grid, q, begin[0], begin[bin_high - kPhiBins + 1], side);
   }
 }
@@ -265,7 +271,20 @@ Array<std::int16_t> assign_layers(const float* position, std::int64_t n, const W
   return layer;
 }
 
-Array<std::int64_t> module_map_edges(const float* position, std::int64_t n, const Windows& w, int threads) {
+namespace {
+
+/// What all blocks have come to.
+struct Totals {
+  std::atomic<std::int64_t> tried{0}, tests{0}, edges{0};
+
+  bool too_large() const {
+    return tried.load(std::memory_order_relaxed) > kMaxTried || tests.load(std::memory_order_relaxed) > kMaxDoubletTests ||
+           edges.load(std::memory_order_relaxed) > kMaxEdges;
+  }
+};
+
+/// The edges of one block of n hits; not all once there are too many.
+Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w, int threads, Totals& totals) {
   const Array<std::int16_t> layer_of = assign_layers(position, n, w, threads);
   const Grid grid = make_grid(position, layer_of, n, w);
   const std::int32_t total = grid.begin.back();
@@ -284,7 +303,7 @@ Array<std::int64_t> module_map_edges(const float* position, std::int64_t n, cons
     for (int chunk = 0; chunk < n_chunks; ++chunk) {
       Found& mine = found[chunk];
       const std::int32_t last = std::min(total, (chunk + 1) * kChunk);
-      for (std::int32_t s = chunk * kChunk; s < last; ++s) {
+      for (std::int32_t s = chunk * kChunk; s < last && !totals.too_large(); ++s) {
         const int layer = grid.layer[s];
         const auto& before = in_pairs[layer];
         const int first_out = w.out_begin[layer], n_out = w.out_begin[layer + 1] - first_out;
@@ -295,33 +314,44 @@ Array<std::int64_t> module_map_edges(const float* position, std::int64_t n, cons
           return Query{grid.r[s], grid.phi[s], grid.z[s], window[0], window[1], window[2], outward};
         };
         int n_in_doublets = 0;
+        std::int64_t tried = 0, tests = 0;
         for (std::size_t i = 0; i < before.size(); ++i) {
           in[i].clear();
           collect(grid, grid.layers[w.pairs[2 * before[i]]], query(before[i], false), in[i]);
           in[i].close();
           n_in_doublets += in[i].size;
+          tried += in[i].tried;
         }
+        totals.tried += tried;
         if (n_in_doublets == 0) continue;
         for (int o = 0; o < n_out; ++o) {
           out[o].clear();
           collect(grid, grid.layers[w.pairs[2 * (first_out + o) + 1]], query(first_out + o, true), out[o]);
           out[o].close();
+          tests += static_cast<std::int64_t>(n_in_doublets) * out[o].size;
+        }
+        totals.tests += tests;
+        if (tests > kMaxDoubletTests) continue;
+        for (int o = 0; o < n_out; ++o) {
           if (out[o].size == 0) continue;
           for (std::size_t i = 0; i < before.size(); ++i) {
             const float* window = w.triplet_windows + 4 * (before[i] * kMaxOut + o);
             if (window[0] > 0 && in[i].size > 0) match(in[i], out[o], window);
           }
         }
+        const std::size_t n_before = mine.inner.size();
         for (std::size_t i = 0; i < before.size(); ++i)
           for (int d = 0; d < in[i].size; ++d)
             if (in[i].kept[d]) mine.inner.push_back(grid.hit[in[i].hit[d]]), mine.outer.push_back(grid.hit[s]);
         for (int o = 0; o < n_out; ++o)
           for (int d = 0; d < out[o].size; ++d)
             if (out[o].kept[d]) mine.inner.push_back(grid.hit[s]), mine.outer.push_back(grid.hit[out[o].hit[d]]);
+        totals.edges += (mine.inner.size() - n_before) / 2;  // most are found at both ends
       }
     }
   }
   // An edge may have been kept at both of its ends: bring the lists together, sorted, each edge once.
+  if (totals.too_large()) return {};
   std::vector<std::int32_t> begin(n + 1, 0);
   for (const Found& f : found)
     for (const std::int32_t i : f.inner) ++begin[i + 1];
@@ -341,6 +371,29 @@ Array<std::int64_t> module_map_edges(const float* position, std::int64_t n, cons
   std::int64_t* to = edge_index.data();
   for (std::int64_t i = 0; i < n; ++i)
     for (std::int32_t e = begin[i]; e < begin[i] + size[i]; ++e, ++to) to[0] = i, to[n_edges] = outer[e];
+  return edge_index;
+}
+
+}  // namespace
+
+Array<std::int64_t> module_map_edges(const float* position, const Blocks& blocks, const Windows& w, int threads) {
+  std::vector<Array<std::int64_t>> parts(blocks.n);
+  Totals totals;
+  for_each_block(blocks, threads, [&](std::int64_t block, int shared) {
+    parts[block] = find(position + 3 * blocks.begin[block], blocks.size(block), w, shared, totals);
+  });
+  require_at_most(totals.tried, kMaxTried, "pairs of hits to look at");
+  require_at_most(totals.tests, kMaxDoubletTests, "pairs of doublets to look at");
+  require_at_most(totals.edges, kMaxEdges, "edges");
+  if (blocks.n == 1) return std::move(parts[0]);
+  std::int64_t n_edges = 0, to = 0;
+  for (const auto& part : parts) n_edges += static_cast<std::int64_t>(part.size() / 2);
+  Array<std::int64_t> edge_index(2 * n_edges);
+  for (std::int64_t block = 0; block < blocks.n; ++block) {
+    const std::int64_t size = static_cast<std::int64_t>(parts[block].size() / 2), first = blocks.begin[block];
+    for (std::int64_t e = 0; e < size; ++e, ++to)
+      edge_index[to] = parts[block][e] + first, edge_index[n_edges + to] = parts[block][size + e] + first;
+  }
   return edge_index;
 }
 

@@ -1,9 +1,11 @@
 // Pairs of edges that share a hit and agree in curvature and slope, and what they tell about each edge.
 #include "kernels.hpp"
+#include "limits.hpp"
 #include "simd.hpp"
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -107,7 +109,7 @@ struct Found {
 void match(const Doublets& d, const Windows& w, const std::int32_t* into, int n_into, std::int32_t first_out,
            std::int32_t last_out, Found& found) {
   const std::size_t start = found.chi2.size();
-  for (std::int32_t f = first_out; f < last_out; f += kLanes) {
+  for (std::int32_t f = first_out; f < last_out && found.chi2.size() <= kMaxTriplets; f += kLanes) {
     const Vec kappa = load(d.kappa.data() + f), slope = load(d.cot.data() + f), weight = load(d.weight.data() + f);
     const unsigned lanes = last_out - f < kLanes ? (1u << (last_out - f)) - 1 : ~0u;
     int pair = -1;
@@ -176,17 +178,25 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
     return in_begin[b] == in_begin[b + 1] || out_begin[b] == out_begin[b + 1];
   };
   middle.erase(std::remove_if(middle.begin(), middle.end(), lonely), middle.end());
+  std::int64_t tests = 0;
+  for (const std::int32_t b : middle)
+    tests += static_cast<std::int64_t>(in_begin[b + 1] - in_begin[b]) * (out_begin[b + 1] - out_begin[b]);
+  require_at_most(tests, kMaxTripletTests, "pairs of edges to look at");
   const int n_chunks = (static_cast<int>(middle.size()) + kChunk - 1) / kChunk;
   std::vector<Found> found(n_chunks);
+  std::atomic<std::int64_t> so_far{0};
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
   for (int chunk = 0; chunk < n_chunks; ++chunk) {
     const std::size_t last = std::min(middle.size(), static_cast<std::size_t>(chunk + 1) * kChunk);
-    for (std::size_t m = static_cast<std::size_t>(chunk) * kChunk; m < last; ++m) {
+    for (std::size_t m = static_cast<std::size_t>(chunk) * kChunk; m < last && so_far.load(std::memory_order_relaxed) <= kMaxTriplets; ++m) {
+      const std::size_t before = found[chunk].chi2.size();
       const std::int32_t b = middle[m];
       match(d, w, in_edge.data() + in_begin[b], in_begin[b + 1] - in_begin[b], out_begin[b], out_begin[b + 1],
             found[chunk]);
+      so_far += static_cast<std::int64_t>(found[chunk].chi2.size() - before);
     }
   }
+  require_at_most(so_far, kMaxTriplets, "triplets");
   std::int64_t size = 0;
   for (const Found& f : found) size += static_cast<std::int64_t>(f.chi2.size());
   Triplets all{Array<std::int64_t>(2 * size), Array<float>(size)};

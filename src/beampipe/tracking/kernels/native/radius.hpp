@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "array.hpp"
+#include "blocks.hpp"
 
 namespace beampipe {
 
@@ -13,7 +14,7 @@ struct RadiusQuery {
   const float *source, *target;                  // rows of kEmbedding floats
   std::int64_t source_stride, target_stride;     // floats from row to row
   const float* position;                         // (n, 3): r, phi, z [mm, rad]
-  std::int64_t n;
+  Blocks blocks;
   float radius;
   std::int64_t max_neighbours;
   float kappa_max, z0_max;                       // [1/mm], [mm]

@@ -1,0 +1,216 @@
+"""What the serving benchmarks share: a server on a generated repository, events of any size, memory of processes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this folder share their report
+
+from harness import CONSOLE, EVENTS, print_header, report
+
+from beampipe.serving.catalogue import named_models
+from beampipe.serving.client import DirectTrackFinder, TritonTrackFinder
+from beampipe.serving.repository import export_repository
+from beampipe.serving.server import ServerSettings, TritonServer
+from beampipe.tracking.batch import Finder
+from beampipe.tracking.data import shipped_events
+from beampipe.tracking.events import Hits
+from beampipe.tracking.formats import read_events
+from beampipe.tracking.simulation.degradation import degrade
+from beampipe.tracking.simulation.parameters import DEFAULT
+
+__all__ = [
+    "CONSOLE",
+    "PROTOCOLS",
+    "Memory",
+    "counter",
+    "direct_finder",
+    "events_at",
+    "events_of_sizes",
+    "finder_of",
+    "labels_of",
+    "memory_of",
+    "options_of",
+    "pipeline_of",
+    "print_header",
+    "regions",
+    "report",
+    "serving",
+    "shared_memory_mb",
+    "verdict",
+    "wait_until",
+]
+
+PROTOCOLS: Final = ("grpc", "http", "shm", "shm-http")
+"""How events travel; ``shm`` hands them over in shared memory and asks by gRPC, ``shm-http`` asks by HTTP."""
+
+_MB: Final = 1 / 2**20
+
+
+def options_of(name: str, about: str | None, *, threads: int = 1) -> argparse.ArgumentParser:
+    """A parser with the options that each of these benchmarks has."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=threads, help="of each instance, and of the direct pipeline")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path(f"runs/bench/serving/{name}.json"))
+    return parser
+
+
+@contextmanager
+def serving(
+    names: Sequence[str], *, instances: int = 1, threads: int = 1, log: Path | None = None, supervise: bool = True
+) -> Iterator[TritonServer]:
+    """A server on a repository of its own that holds these models."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="beampipe-bench-")))
+        models = named_models(names, instances=instances, threads=threads)
+        loaded = export_repository(folder / "models", models)
+        settings = ServerSettings(folder / "models", tuple(loaded), log=log, threads=threads, supervise=supervise)
+        yield stack.enter_context(TritonServer(settings))
+
+
+def finder_of(server: TritonServer, model: str, protocol: str, *, retries: int = 0, in_flight: int = 16,
+              timeout: float = 120.0) -> TritonTrackFinder:  # fmt: skip
+    """A client of one model; ``protocol`` is one of `PROTOCOLS`."""
+    url = f"http://{server.http_url}" if protocol.endswith("http") else f"grpc://{server.grpc_url}"
+    return TritonTrackFinder(
+        url,
+        model,
+        protocol="shm" if protocol.startswith("shm") else "http" if protocol == "http" else "grpc",
+        retries=retries,
+        in_flight=in_flight,
+        timeout=timeout,
+    )
+
+
+def pipeline_of(model: str) -> str:
+    """The pipeline that a served model runs."""
+    return model.removesuffix("_ragged").removesuffix("_ensemble")
+
+
+def direct_finder(model: str, threads: int = 1) -> Finder:
+    """The same finder as the model of that name, in this process."""
+    if model == "acts":
+        from beampipe.tracking.acts import ACTS_SETTINGS, ActsTrackFinder
+
+        return ActsTrackFinder(ACTS_SETTINGS["fast"])
+    return DirectTrackFinder(pipeline_of(model), threads=threads)
+
+
+def labels_of(finder: Finder, events: Sequence[Hits]) -> list[Int64[ndarray, " _"]]:
+    """Direct labels of each event."""
+    return [finder.find(hits).track_id for hits in events]
+
+
+def events_at(mu: int, count: int, seed: int = 1) -> list[Hits]:
+    """Events at a pile-up: held-out ones with the losses of a real detector, or the shipped ones."""
+    path = EVENTS / f"test{mu}.parquet"
+    if not path.is_file():
+        return [event.hits for event in islice(shipped_events(mu), count)]
+    return [degrade(event, DEFAULT, seed).hits for event in islice(read_events(path), count)]
+
+
+def events_of_sizes(count: int, largest: int, seed: int = 1) -> list[Hits]:
+    """Events of 0, 1, 2, 3, 4, 5 and then ever more hits up to `largest`, evenly in the logarithm.
+
+    Each is a slice in phi of events at mu = 200 laid on top of each other, at a random angle.
+    """
+    generator = np.random.default_rng(seed)
+    sources = events_at(200, 2, seed)
+    whole = sources[0]
+    while len(whole) < largest:
+        whole = _on_top(whole, sources[len(sources) > 1])
+    small = [0, 1, 2, 3, 4, 5]
+    sizes = [*small, *np.geomspace(6, largest, max(2, count - len(small))).astype(int).tolist()][:count]
+    around = np.argsort(whole.position[:, 1], kind="stable")
+    events = []
+    for size in sizes:
+        start = int(generator.integers(len(whole)))
+        rows = np.sort(np.take(around, np.arange(start, start + size), mode="wrap"))
+        events.append(whole.take(rows.astype(np.int64)))
+    return events
+
+
+def _on_top(one: Hits, other: Hits) -> Hits:
+    def joined(name: str) -> ndarray | None:
+        columns = [getattr(hits, name) for hits in (one, other)]
+        return None if any(column is None for column in columns) else np.concatenate(columns)
+
+    position = np.concatenate([one.position, other.position])
+    return Hits(position, joined("geometry_id"), joined("local"), joined("variance"))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of one process [MB]: what it has of its own, and what it has mapped of shared memory."""
+
+    own: float
+    shared: float
+
+
+def memory_of(pid: int | None) -> Memory | None:
+    """Memory of a process, None if it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    kib = {line.split(":")[0]: float(line.split()[1]) for line in lines if line.startswith("Rss")}
+    return Memory(kib["RssAnon"] / 1024, kib["RssShmem"] / 1024) if "RssAnon" in kib else None
+
+
+def regions(prefix: str) -> list[Path]:
+    """Shared memory files whose name begins so."""
+    return sorted(Path("/dev/shm").glob(f"{prefix}*"))
+
+
+def shared_memory_mb(prefix: str) -> float:
+    """Size of those files [MB]."""
+    total = 0
+    for path in regions(prefix):
+        with suppress(OSError):
+            total += path.stat().st_blocks * 512
+    return total * _MB
+
+
+def counter(server: TritonServer, name: str, model: str) -> float:
+    """Sum of a Prometheus counter over the instances of a model."""
+    with urllib.request.urlopen(f"http://{server.metrics_url}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    rows = [line for line in lines if line.startswith(name + "{") and f'model="{model}"' in line]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in rows)
+
+
+def wait_until(done: Callable[[], bool], timeout: float, pause: float = 0.005) -> float:
+    """Seconds until `done()` is true, infinity if it never is within `timeout`."""
+    begin = time.perf_counter()
+    while not done():
+        if time.perf_counter() - begin > timeout:
+            return float("inf")
+        time.sleep(pause)
+    return time.perf_counter() - begin
+
+
+def verdict(name: str, met: bool, words: str) -> dict[str, object]:
+    """Print one line for a figure that is wanted; the entry for the JSON."""
+    CONSOLE.print(f"{name}: {words}: {'met' if met else 'NOT met'}", style="green" if met else "red", markup=False)
+    return {"name": name, "figure": words, "met": met}
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))

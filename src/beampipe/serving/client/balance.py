@@ -1,0 +1,77 @@
+"""Which of several servers to ask: the one with the fewest requests of ours, leaving out those that failed lately."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from typing import Final, Generic, TypeVar
+
+from beampipe.errors import DeadlineError, ServiceUnavailableError
+
+__all__ = ["Balance"]
+
+_Server = TypeVar("_Server")
+
+_FIRST_PAUSE: Final = 0.25
+_LONGEST_PAUSE: Final = 5.0
+
+
+class _State:
+    """What is known of one server."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.waiting = 0
+        self.failures = 0
+        self.back_at = float("-inf")
+
+
+class Balance(Generic[_Server]):
+    """Shares requests out.
+
+    Args:
+        servers: one or more.
+        clock: seconds.
+    """
+
+    def __init__(self, servers: Sequence[_Server], clock: Callable[[], float] = monotonic) -> None:
+        self.servers = tuple(servers)
+        self._states = [_State() for _ in self.servers]
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def pick(self, tried: Sequence[_Server] = ()) -> _Server:
+        """The server to ask next; one of `tried`, or one that is left out for a while, only if there is no other."""
+
+        def cost(row: int) -> tuple[bool, bool, float, int, int]:
+            state = self._states[row]
+            away = state.back_at > now
+            return self.servers[row] in tried, away, state.back_at if away else 0.0, state.waiting, state.asked
+
+        now = self._clock()
+        with self._lock:
+            row = min(range(len(self.servers)), key=cost)
+            self._states[row].asked += 1
+            return self.servers[row]
+
+    @contextmanager
+    def asking(self, server: _Server) -> Iterator[None]:
+        """While a request is on its way; leaves the server out for a while if it turns out to be down."""
+        state = self._states[self.servers.index(server)]
+        with self._lock:
+            state.waiting += 1
+        try:
+            yield
+        except (ServiceUnavailableError, DeadlineError):
+            with self._lock:
+                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**state.failures)
+                state.failures += 1
+                state.back_at = self._clock() + pause
+            raise
+        else:
+            state.failures, state.back_at = 0, float("-inf")
+        finally:
+            with self._lock:
+                state.waiting -= 1

@@ -1,0 +1,181 @@
+"""What a Triton leaves behind when nobody could stop it: processes and shared memory, found by their prefix.
+
+Each server gets a prefix of its own for its stubs' shared memory, ``beampipe_<pid>_<start>_<namespace>_<number>_``:
+process id and start time (clock ticks since boot) of its owner, the owner's pid namespace, a counter. The prefix stands
+in the command lines of server and stubs, so whatever belongs to an owner that is gone can be told from everything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+__all__ = [
+    "SHARED_MEMORY",
+    "Process",
+    "clean_leftovers",
+    "is_alive",
+    "new_prefix",
+    "processes_of",
+    "processor_time",
+    "regions_of",
+    "remove",
+    "start_time",
+]
+
+SHARED_MEMORY: Final = Path("/dev/shm")
+
+_PREFIX: Final = re.compile(r"beampipe_(\d+)_(\d+)_(\d+)_(\d+)_")
+_SERVER: Final = "tritonserver"
+_PROGRAMS: Final = (_SERVER, "triton_python_backend_stub", "bash", "sh")  # a shell, until it has become a stub
+_PAUSE: Final = 0.02  # s
+_KILL: Final = 3.0  # s for killed processes to go
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of a server.
+
+    Attributes:
+        pid: its id.
+        arguments: its command line.
+    """
+
+    pid: int
+    arguments: tuple[str, ...]
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is the server itself."""
+        return Path(self.arguments[0]).name == _SERVER
+
+
+def new_prefix() -> str:
+    """A prefix for one more server of this process."""
+    return f"beampipe_{os.getpid()}_{start_time(os.getpid())}_{_namespace()}_{next(_numbers)}_"
+
+
+def _namespace() -> int:
+    return os.stat("/proc/self/ns/pid").st_ino
+
+
+def _stat(pid: int) -> list[str]:
+    """Fields of ``/proc/PID/stat`` from the third on; empty if there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return text.rpartition(")")[2].split()
+
+
+def start_time(pid: int) -> int | None:
+    """When a process was started, in clock ticks since boot; None if there is none."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields else None
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process is there and has not ended: a zombie has."""
+    fields = _stat(pid)
+    return bool(fields) and fields[0] not in "ZX"
+
+
+def processor_time(pid: int) -> int:
+    """Processor time that a process has used, in clock ticks; 0 if there is none."""
+    fields = _stat(pid)
+    return int(fields[11]) + int(fields[12]) if fields else 0
+
+
+def processes_of(prefix: str) -> tuple[Process, ...]:
+    """The server and stubs with that prefix, of this user."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            raw = Path(entry.path, "cmdline").read_bytes()
+        except OSError:
+            continue
+        if prefix.encode() not in raw:
+            continue
+        arguments = tuple(part.decode(errors="replace") for part in raw.split(b"\0"))
+        if Path(arguments[0]).name in _PROGRAMS:
+            found.append(Process(int(entry.name), arguments))
+    return tuple(found)
+
+
+def regions_of(prefix: str) -> tuple[Path, ...]:
+    """Shared memory with that prefix."""
+    if not SHARED_MEMORY.is_dir():
+        return ()
+    return tuple(sorted(path for path in SHARED_MEMORY.iterdir() if path.name.startswith(prefix)))
+
+
+def remove(prefix: str, grace: float = 0.0) -> None:
+    """End what has that prefix and unlink its shared memory.
+
+    Args:
+        prefix: of one server.
+        grace: how long the server may take to end by itself [s]; then it and its stubs, which ignore a polite signal
+            while they are busy, are killed.
+    """
+    if grace > 0:
+        for process in processes_of(prefix):
+            if process.is_server:
+                _signal(process.pid, signal.SIGTERM)
+        _wait_until_gone(prefix, grace)
+    deadline = time.monotonic() + _KILL
+    while (left := processes_of(prefix)) and time.monotonic() < deadline:
+        # The server first: it must not see its stubs go and start others.
+        for process in sorted(left, key=lambda one: not one.is_server):
+            _signal(process.pid, signal.SIGKILL)
+        time.sleep(_PAUSE)
+    for path in regions_of(prefix):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _wait_until_gone(prefix: str, limit: float) -> None:
+    deadline = time.monotonic() + limit
+    while any(process.is_server for process in processes_of(prefix)) and time.monotonic() < deadline:
+        time.sleep(5 * _PAUSE)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(OSError):  # gone by now, or another user's
+        group = os.getpgid(pid)
+        if number == signal.SIGKILL and group != os.getpgrp():
+            os.killpg(group, number)  # with whatever a model has started
+        else:
+            os.kill(pid, number)
+
+
+def clean_leftovers() -> tuple[str, ...]:
+    """Remove what servers of dead owners have left on this machine; gives their prefixes.
+
+    Owners in another pid namespace (a container that shares ``/dev/shm``) cannot be seen from here; theirs is left.
+    """
+    names = {path.name for path in regions_of("beampipe_")}
+    # Orphans whose shared memory is already gone.
+    names.update(argument for process in processes_of("beampipe_") for argument in process.arguments)
+    prefixes = sorted({match.group() for name in names if (match := _PREFIX.search(name))})
+    gone = tuple(prefix for prefix in prefixes if not _owner_lives(prefix))
+    for prefix in gone:
+        remove(prefix)
+    return gone
+
+
+def _owner_lives(prefix: str) -> bool:
+    match = _PREFIX.match(prefix)
+    assert match is not None
+    pid, started, namespace, _ = map(int, match.groups())
+    return namespace != _namespace() or start_time(pid) == started

@@ -1,0 +1,101 @@
+"""Closed loop: a fixed number of requests in flight, each answer followed at once by the next request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+
+from beampipe.errors import ConfigError
+from beampipe.serving.load.recording import LoadRun, Recorder
+from beampipe.serving.load.sending import Answer, Sender, Workload
+
+__all__ = ["closed_loop"]
+
+
+def closed_loop(
+    sender: Sender,
+    workload: Workload,
+    concurrency: int,
+    *,
+    seconds: float = 5.0,
+    warm_up: float = 1.0,
+    min_requests: int | None = None,
+    patience: float = 300.0,
+    clock: Callable[[], float] = perf_counter,
+) -> LoadRun:
+    """Keep `concurrency` requests in flight and record those sent in a span of time.
+
+    The load neither starts nor stops with the span: requests before it warm the server up, and others keep it busy
+    until the last of the recorded ones is answered, so that none has an empty server to itself. At the end all answers
+    are awaited.
+
+    Args:
+        sender: where to; its clock must be `clock`.
+        workload: the events, sent in a cycle.
+        concurrency: requests in flight.
+        seconds: requests sent in this span are recorded.
+        warm_up: seconds before it; at least `concurrency` answers in any case.
+        min_requests: the span is prolonged until that many were sent; twice `concurrency` if not given.
+        patience: longest wait for any answer [s].
+        clock: seconds, growing.
+
+    Raises:
+        ConfigError: a setting is not positive.
+        TimeoutError: no answer came for `patience` seconds.
+    """
+    for name, value in (("concurrency", concurrency), ("seconds", seconds), ("patience", patience)):
+        if value <= 0:
+            raise ConfigError(f"{name}: got {value}, expected more than 0")
+    loop = _ClosedLoop(sender, workload, patience, clock)
+    loop.fill(concurrency)
+    start = clock()
+    loop.run_until(lambda: clock() >= start + warm_up and loop.answered >= concurrency)
+    loop.recorder.start(clock())
+    enough = 2 * concurrency if min_requests is None else min_requests
+    loop.run_until(lambda: clock() >= loop.recorder.begun + seconds and len(loop.recorder) >= enough)
+    loop.recorder.stop(clock())
+    loop.run_until(lambda: loop.recorder.pending == 0)
+    loop.drain()
+    return loop.recorder.run(concurrency=concurrency, rate=None)
+
+
+class _ClosedLoop:
+    def __init__(self, sender: Sender, workload: Workload, patience: float, clock: Callable[[], float]) -> None:
+        self._sender, self._workload, self._patience, self._clock = sender, workload, patience, clock
+        self.recorder = Recorder(workload)
+        self._next = 0
+        self._in_flight = 0
+        self.answered = 0
+
+    def fill(self, concurrency: int) -> None:
+        for _ in range(concurrency):
+            self._launch()
+
+    def run_until(self, done: Callable[[], bool]) -> None:
+        while not done():
+            for answer in self._answers():
+                self._launch()
+                self.recorder.released(answer.ticket, self._clock())
+
+    def drain(self) -> None:
+        while self._in_flight:
+            self._answers()
+
+    def _launch(self) -> None:
+        ticket, event = self._next, self._next % len(self._workload)
+        self._next += 1
+        self._in_flight += 1
+        now = self._clock()
+        self.recorder.sent(ticket, event, due=now, now=now)
+        self._sender.send(ticket, event)
+
+    def _answers(self) -> list[Answer]:
+        answers = list(self._sender.answers(self._patience))
+        if not answers:
+            raise TimeoutError(f"load: got no answer for {self._patience:g} s, {self._in_flight} requests in flight")
+        for answer in answers:
+            # Before anything is sent: the labels may lie in a buffer that the next answer fills.
+            self.recorder.finished(answer)
+        self._in_flight -= len(answers)
+        self.answered += len(answers)
+        return answers

@@ -1,0 +1,31 @@
+"""Before anything is timed: are the labels right?"""
+
+from __future__ import annotations
+
+from beampipe.errors import BeampipeError
+from beampipe.serving.load.sending import Sender, Workload
+
+__all__ = ["WrongLabelsError", "verify"]
+
+
+class WrongLabelsError(BeampipeError):
+    """A server gave other labels than the pipeline gives directly, or none."""
+
+
+def verify(sender: Sender, workload: Workload, *, patience: float = 300.0) -> None:
+    """Send each event once, one after the other, and compare its labels byte for byte.
+
+    Raises:
+        WrongLabelsError: labels differ, or there are none.
+        TimeoutError: no answer came for `patience` seconds.
+    """
+    for event in range(len(workload)):
+        sender.send(event, event)
+        answers = sender.answers(patience)
+        if not answers:
+            raise TimeoutError(f"load: got no answer to event {event} for {patience:g} s")
+        fault = answers[0].error
+        if answers[0].labels is not None:
+            fault = workload.difference(event, answers[0].labels)
+        if fault is not None:
+            raise WrongLabelsError(f"load: got {fault}, expected the labels that the pipeline gives when run directly")

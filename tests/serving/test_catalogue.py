@@ -1,0 +1,224 @@
+"""The models by name, and that each is the pipeline it is called after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beampipe.errors import InputError, NotFiniteError, TooLargeError, UnknownNameError
+from beampipe.serving import contract
+from beampipe.serving.catalogue import (
+    DEFAULT_MODELS,
+    HIT_BUDGET,
+    MAX_BATCH_SIZE,
+    MAX_HITS,
+    MODELS,
+    default_models,
+    named_models,
+    tracking_model,
+)
+from beampipe.serving.contract import FEATURES, LABELS, STAGES
+from beampipe.serving.model import Instance, Request
+from beampipe.serving.repository import EnsembleSettings, ModelSettings, export_repository
+from beampipe.serving.tracking_model import TrackingModel, small_event
+from beampipe.tracking.data import shipped_events
+from beampipe.tracking.events import Hits, Tracks
+from beampipe.tracking.formats.scale import scale_named
+from beampipe.tracking.pipeline import PIPELINES, load_pipeline
+
+SINGLE = [name for name in MODELS if not name.endswith("_ensemble") and name != "acts"]
+
+
+def model_of(settings: ModelSettings | EnsembleSettings) -> TrackingModel:
+    assert isinstance(settings, ModelSettings)
+    weights = settings.weights[0].parent
+    return TrackingModel(Instance(weights=weights, parameters=settings.parameters))
+
+
+def labels(model: TrackingModel, *requests: Request) -> list[bytes]:
+    found = []
+    for answer in model.run(requests):
+        assert not isinstance(answer, Exception)
+        found.append(answer[LABELS.name].tobytes())
+    return found
+
+
+def recorded(model: TrackingModel) -> list[int]:
+    """Hits of each call for several events, as they come."""
+    calls: list[int] = []
+    find_many = model.pipeline.find_many
+
+    def counted(events: list[Hits], *, between: Callable[[], None]) -> list[Tracks]:
+        calls.append(sum(map(len, events)))
+        return find_many(events, between=between)
+
+    object.__setattr__(model.pipeline, "find_many", counted)  # frozen, for everybody else
+    return calls
+
+
+def test_every_pipeline_can_be_served_alone_and_in_batches() -> None:
+    assert set(SINGLE) == {*PIPELINES, *(f"{name}_ragged" for name in PIPELINES)}
+    assert set(DEFAULT_MODELS) <= set(MODELS)
+    assert [settings.name for settings in default_models()] == list(DEFAULT_MODELS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_settings_arrive(name: str) -> None:
+    (settings,) = named_models([name], instances=3, device="auto", threads=2, scale="exatrkx")
+    assert settings.name == name
+    steps = settings.steps if isinstance(settings, EnsembleSettings) else (settings,)
+    for step in steps:
+        assert step.instances == 3
+        assert step.parameters[contract.FEATURE_SCALE] == "exatrkx"
+        assert step.max_batch_size == (MAX_BATCH_SIZE if name.endswith("_ragged") else 0)
+        if name != "acts":
+            assert (step.device, step.threads) == ("auto", 2)
+    assert len(steps) == (6 if name.endswith("_ensemble") else 1)
+
+
+@pytest.mark.parametrize("name", ["exatrk", "", "exatrkx_ragged_ragged", "module_map_ensemble", "EXATRKX"])
+def test_unknown_models(name: str) -> None:
+    with pytest.raises(UnknownNameError, match="unknown model"):
+        named_models([name])
+
+
+def test_unknown_names_suggest_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'exatrkx'"):
+        named_models(["exatrk"])
+    with pytest.raises(UnknownNameError, match="scale"):
+        named_models(["exatrkx"], scale="inch")
+    with pytest.raises(UnknownNameError, match="device"):
+        named_models(["exatrkx"], device="tpu")
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_labels_and_stages_are_those_of_the_pipeline(name: str) -> None:
+    (settings,) = named_models([name])
+    model = model_of(settings)
+    events = [event.hits for event in list(shipped_events(0))[:4]]
+    pipeline = load_pipeline(name.removesuffix("_ragged"), threads=1)
+    requests = [{FEATURES.name: hits.position} for hits in events]
+    answers = model.run(requests) if name.endswith("_ragged") else [model.run([each])[0] for each in requests]
+    stages = [*model.instance.parameters[contract.STAGE_NAMES].split(",")]
+    counts = model.instance.parameters[contract.COUNT_NAMES].split(",")
+    assert any(pipeline.find(hits).n_tracks for hits in events)
+    for hits, answer in zip(events, answers, strict=True):
+        assert not isinstance(answer, Exception)
+        tracks = pipeline.find(hits)
+        assert answer[LABELS.name].tobytes() == tracks.track_id.tobytes()
+        values = answer[STAGES.name]
+        assert stages == list(tracks.seconds)
+        assert (values[: len(stages)] >= 0).all()
+        assert values[: len(stages)].sum() > 0
+        assert dict(zip(counts, values[len(stages) :], strict=True)) == {"triplets": 0, **tracks.counts}
+
+
+def test_one_unit_of_features_is_what_the_scale_says() -> None:
+    hits = small_event()
+    (mm,), (exatrkx,) = named_models(["exatrkx"]), named_models(["exatrkx"], scale="exatrkx")
+    sent = scale_named("exatrkx").from_mm(hits.position)
+    back = scale_named("exatrkx").to_mm(sent)
+    assert np.abs(sent).max() < 10
+    expected = labels(model_of(mm), {FEATURES.name: back})
+    assert labels(model_of(exatrkx), {FEATURES.name: sent}) == expected
+    assert np.frombuffer(expected[0], np.int64).max() >= 0
+
+
+def test_a_batch_is_cut_by_its_budget_and_keeps_its_order() -> None:
+    events = [event.hits for event in shipped_events(0)]
+    requests = [{FEATURES.name: hits.position} for hits in events]
+    whole = labels(model_of(tracking_model("m", "module_map", ragged=True)), *requests)
+    sizes = [len(hits) for hits in events]
+    for budget in (1, max(sizes), sum(sizes) // 3):
+        assert budget < HIT_BUDGET
+        model = model_of(tracking_model("m", "module_map", ragged=True, hit_budget=budget))
+        calls = recorded(model)
+        assert labels(model, *requests) == whole
+        assert all(call <= budget for call in calls)
+        assert (sum(calls) > 0) == (budget > 1)
+
+
+def test_bad_events_of_a_batch_are_refused_alone() -> None:
+    hits = small_event()
+    broken = hits.position.copy()
+    broken[7, 2] = np.nan
+    model = model_of(tracking_model("m", "module_map", ragged=True, max_hits=len(hits)))
+    requests = [
+        {FEATURES.name: hits.position},
+        {FEATURES.name: broken},
+        {FEATURES.name: np.zeros((len(hits) + 1, 3), np.float32)},
+        {FEATURES.name: np.empty((0, 3), np.float32)},
+        {FEATURES.name: hits.position},
+    ]
+    answers = model.run(requests)
+    assert isinstance(answers[1], NotFiniteError)
+    assert "row 7" in str(answers[1])
+    assert isinstance(answers[2], TooLargeError)
+    assert f"got {len(hits) + 1}, which would need" in str(answers[2])
+    assert f"expected at most {len(hits)}" in str(answers[2])
+    alone = labels(model, requests[0])[0]
+    for row, expected in ((0, alone), (3, b""), (4, alone)):
+        answer = answers[row]
+        assert not isinstance(answer, InputError)
+        assert answer[LABELS.name].tobytes() == expected  # type: ignore[index]
+
+
+def test_work_can_be_ended_between_stages() -> None:
+    class EndedError(Exception):
+        pass
+
+    def end() -> None:
+        raise EndedError
+
+    settings = tracking_model("m", "module_map", ragged=True)
+    model = TrackingModel(Instance(weights=settings.weights[0].parent, parameters=settings.parameters, checkpoint=end))
+    request = {FEATURES.name: small_event().position}
+    for requests in ([request], [request, request]):
+        with pytest.raises(EndedError):
+            model.run(requests)
+
+
+def test_what_is_found_is_counted() -> None:
+    seen: dict[str, float] = {}
+
+    def observe(name: str, amount: float, step: str) -> None:
+        seen[name] = seen.get(name, 0) + amount
+
+    settings = tracking_model("m", "module_map")
+    model = TrackingModel(Instance(weights=settings.weights[0].parent, parameters=settings.parameters, observe=observe))
+    request = {FEATURES.name: small_event().position}
+    tracks = load_pipeline("module_map", threads=1).find(small_event())
+    model.run([request])
+    assert (seen["events"], seen["hits"], seen["tracks"]) == (1, len(small_event()), tracks.n_tracks)
+    assert seen["stage_seconds"] > 0
+
+
+def test_the_default_models_can_be_exported(tmp_path: Path) -> None:
+    assert export_repository(tmp_path / "repository", default_models()) == list(DEFAULT_MODELS)
+    assert (tmp_path / "repository/exatrkx/weights/exatrkx.safetensors").exists()
+
+
+@pytest.mark.acts
+def test_acts_takes_modules_and_answers_as_here() -> None:
+    from beampipe.serving.tracking_model import ActsModel
+    from beampipe.tracking.acts import ACTS_SETTINGS, ActsTrackFinder
+
+    (settings,) = named_models(["acts"])
+    assert isinstance(settings, ModelSettings)
+    model = ActsModel(Instance(parameters=settings.parameters))
+    request = ActsModel.example()
+    assert set(request) == {spec.name for spec in ActsModel.inputs}
+    (answer,) = model.run([request])
+    assert not isinstance(answer, Exception)
+    tracks = ActsTrackFinder(ACTS_SETTINGS["fast"]).find(small_event())
+    assert tracks.n_tracks > 0
+    assert answer[LABELS.name].tobytes() == tracks.track_id.tobytes()
+    assert settings.parameters[contract.STAGE_NAMES].split(",") == list(tracks.seconds)
+    (refused,) = model.run([{**request, FEATURES.name: request[FEATURES.name] * np.float32(np.nan)}])
+    assert isinstance(refused, NotFiniteError)
+    many = {name: np.repeat(array[:1], MAX_HITS + 1, axis=0) for name, array in request.items()}
+    (large,) = model.run([many])
+    assert isinstance(large, TooLargeError)

@@ -1,0 +1,36 @@
+"""The demo, whole but small: it must score, draw, compare every label and leave nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from beampipe.errors import BeampipeError
+from beampipe.serving import demo
+from beampipe.serving.demo import demo_table, run_demo
+from beampipe.serving.engine import Engine
+
+
+def test_the_demo_scores_draws_and_stops(engine: Engine, tmp_path: Path) -> None:
+    told: list[str] = []
+    result = run_demo(tmp_path, ("module_map",), clients=2, events=4, mu=0, progress=told.append)
+    assert told[0] == "starting Triton"
+    assert told[-1] == "stopping"
+    (scored,) = result.evaluation.finders
+    assert scored.double.efficiency.value > 0.9
+    assert {time.stage for time in scored.stages} >= {"building", "filtering", "labelling"}
+    assert [one.clients for one in result.throughputs] == [1, 2]
+    assert all(one.events == len(one.latencies) >= 4 for one in result.throughputs)
+    assert result.stopped_clean
+    assert all((tmp_path / name).stat().st_size for name in ("event.png", "event.html", "throughput.png"))
+    console = Console(width=120, record=True)
+    console.print(demo_table(result))
+    assert "module_map" in console.export_text()
+
+
+def test_a_label_that_differs_ends_it(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "_direct_digests", lambda pipeline, mu: ["not a digest"])
+    with pytest.raises(BeampipeError, match="labels from the server that the direct pipeline does not give"):
+        run_demo(tmp_path, ("module_map",), clients=1, events=2, mu=0)

@@ -1,0 +1,36 @@
+"""Small runs of ``benchmarks/serving/equality.py``: labels served in every way are those found directly."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beampipe.serving.engine import ENGINE_VARIABLE, Engine
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "serving"
+
+
+@pytest.mark.parametrize(("model", "instances"), [("exatrkx_ragged", 2), ("exatrkx_ensemble", 1)])
+def test_labels_served_in_every_way_are_the_direct_ones(
+    engine: Engine, tmp_path: Path, model: str, instances: int
+) -> None:
+    command = [sys.executable, str(BENCHMARKS / "equality.py"), "--models", model, "--instances", str(instances)]
+    command += ["--events", "50", "--largest", "3000", "--output", "equality.json"]
+    environment = {**os.environ, ENGINE_VARIABLE: str(engine.folder), "OMP_NUM_THREADS": "1"}
+    # In a folder of its own it finds no event files and takes the shipped events.
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    body = json.loads((tmp_path / "equality.json").read_text())
+    ways: list[dict[str, Any]] = body["ways"]
+    assert {way["protocol"] for way in ways} == {"grpc", "http", "shm", "shm-http"}
+    assert not body["failed"]
+    assert all(way["events"] == 50 and way["hits"] > 15_000 for way in ways)
+    assert not any(way["different"] or way["errors"] for way in ways), ways
+    if model.endswith("_ragged"):  # it did batch, or nothing was shown
+        assert max(way["batch"] for way in ways if way["in_flight"] == 64) > 1

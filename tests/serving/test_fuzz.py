@@ -1,0 +1,32 @@
+"""A small run of ``benchmarks/serving/fuzz.py``: requests that no sane client sends leave the server as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from beampipe.serving.engine import ENGINE_VARIABLE, Engine
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "serving"
+
+
+@pytest.mark.parametrize("seed", [7])
+def test_absurd_requests_are_refused_and_break_nothing(engine: Engine, tmp_path: Path, seed: int) -> None:
+    command = [sys.executable, str(BENCHMARKS / "fuzz.py"), "--requests", "320", "--seed", str(seed)]
+    command += ["--clients", "4", "--models", "exatrkx", "exatrkx_ragged", "--output", "fuzz.json"]
+    environment = {**os.environ, ENGINE_VARIABLE: str(engine.folder), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    body = json.loads((tmp_path / "fuzz.json").read_text())
+    assert body["requests"] == 320
+    assert body["bad"] == []
+    assert len(body["by_attack"]) == 16
+    statuses = [status for replies in body["by_attack"].values() for status in replies]
+    # Refusals and answers of both protocols, or little was tried.
+    assert {"400", "404", "INVALID_ARGUMENT", "NOT_FOUND", "200, right labels", "OK, right labels"} <= set(statuses)
+    assert {line["name"] for line in body["summary"] if not line["met"]} <= {"4xx also for malformed JSON"}

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from beampipe.errors import BeampipeError, FileError
+from beampipe.serving.cli import app, serve
+from beampipe.serving.engine import Engine
+from beampipe.serving.leftovers import processes_of, regions_of
+from beampipe.serving.server import TritonServer
+from tests.serving.doublers import BROKEN, ask, write_model
+from tests.serving.test_server import wait_until
+
+PROGRAM = """
+import sys, typer
+from beampipe.errors import BeampipeError
+from beampipe.serving.cli import serve
+
+try:
+    typer.run(serve)
+except BeampipeError as error:
+    print(error)
+    sys.exit(2)
+"""
+FREE = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command in a process of its own, and its summary."""
+    command = [sys.executable, "-c", PROGRAM, *FREE, *arguments]
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ) as started:
+        try:
+            assert started.stdout is not None
+            lines = []
+            for line in started.stdout:
+                lines.append(line)
+                if line.startswith("to stop"):
+                    break
+            yield started, "".join(lines)
+        finally:
+            started.kill()
+
+
+def part(summary: str, pattern: str) -> str:
+    match = re.search(pattern, summary)
+    assert match is not None, summary
+    return match.group(1)
+
+
+def prefix_of(server: int) -> str:
+    """The prefix of the server with that process id, from its command line."""
+    arguments = Path(f"/proc/{server}/cmdline").read_text()
+    return part(arguments, r"shm-region-prefix-name=(\w+)")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly(engine: Engine, doublers: Path, number: signal.Signals) -> None:
+    with serving("--repository", str(doublers), "--models", "one", "--triton", str(engine.folder)) as (
+        started,
+        summary,
+    ):
+        url = part(summary, r"http://(\S+:\d+)\s")
+        assert "one (1 instance)" in summary
+        assert ask(url, "one", 0.0) == (200, [0.0])
+        prefix = prefix_of(int(part(summary, r"process (\d+)")))
+        idle = http.client.HTTPConnection(url, timeout=20)
+        idle.request("GET", "/v2/health/ready")
+        idle.getresponse().read()
+        started.send_signal(number)
+        assert started.stdout is not None
+        assert started.stdout.read().splitlines()[-1] == "stopped"
+        assert started.wait(20) == 0
+        idle.close()
+        assert not processes_of(prefix)
+        assert not regions_of(prefix)
+
+
+def test_the_second_signal_does_not_wait(engine: Engine, doublers: Path) -> None:
+    with serving("--repository", str(doublers), "--models", "one", "--triton", str(engine.folder)) as (
+        started,
+        summary,
+    ):
+        prefix = prefix_of(int(part(summary, r"process (\d+)")))
+        assert started.stdout is not None
+        started.send_signal(signal.SIGTERM)
+        assert started.stdout.readline().startswith("stopping")
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(20) == 0
+        assert not processes_of(prefix)
+        assert not regions_of(prefix)
+
+
+def test_what_happens_is_printed(engine: Engine, doublers: Path) -> None:
+    with serving("--repository", str(doublers), "--models", "two", "--triton", str(engine.folder)) as (
+        started,
+        summary,
+    ):
+        os.kill(int(part(summary, r"process (\d+)")), signal.SIGKILL)
+        assert started.stdout is not None
+        assert "server died: the server died; starting it again with two" in started.stdout.readline()
+        assert "server back" in started.stdout.readline()
+        started.terminate()
+        assert started.wait(20) == 0
+
+
+def test_a_server_that_cannot_start_is_one_error(engine: Engine, tmp_path: Path) -> None:
+    write_model(tmp_path, "broken", BROKEN)
+    with serving("--repository", str(tmp_path), "--triton", str(engine.folder)) as (started, said):
+        assert started.wait(20) == 2
+        assert "weights are from Mars" in said
+        assert "Traceback" not in said
+
+
+def run(*arguments: str) -> str:
+    """Output of `beampipe serving ...`."""
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_load_and_unload(engine: Engine, doublers: Path) -> None:
+    from beampipe.serving.launch import ServerSettings
+
+    with TritonServer(ServerSettings(doublers, models=("one",), triton=engine.folder)) as server:
+        assert run("load", "two", "--url", server.http_url) == f"{server.http_url}: two is loaded\n"
+        assert ask(server.http_url, "two", 0.0) == (200, [0.0])
+        assert run("unload", "two", "--url", server.http_url) == f"{server.http_url}: two is unavailable\n"
+        with pytest.raises(BeampipeError, match="failed to load 'three'"):
+            run("load", "three", "--url", server.http_url)
+        server.kill()
+    with pytest.raises(BeampipeError, match="expected a Triton there"):
+        run("load", "two", "--url", server.http_url)
+
+
+def test_top_once(doubler_server: TritonServer) -> None:
+    said = run("top", "--once", "--interval", "0.1", "--url", doubler_server.metrics_url)
+    assert doubler_server.metrics_url in said
+    assert "requests/s" in said
+    with pytest.raises(BeampipeError, match="metrics port"):
+        run("top", "--once", "--interval", "0.1", "--url", "127.0.0.1:1")
+
+
+def test_the_engine_is_shown(engine: Engine) -> None:
+    said = run("engine", "show", "--triton", str(engine.folder))
+    assert "usable" in said
+    assert str(engine.binary) in said
+
+
+def test_serve_refuses_what_it_cannot_do(doublers: Path, tmp_path: Path) -> None:
+    one = typer.Typer()
+    one.command()(serve)
+    with pytest.raises(FileError, match="no such folder, expected a repository"):
+        CliRunner().invoke(one, ["--repository", str(tmp_path / "no")], catch_exceptions=False)
+    with pytest.raises(BeampipeError, match="--repository: got it with --instances or --device"):
+        CliRunner().invoke(one, ["--repository", str(doublers), "--instances", "2"], catch_exceptions=False)
+
+
+def test_the_owner_can_be_killed(engine: Engine, doublers: Path) -> None:
+    with serving("--repository", str(doublers), "--models", "one", "--triton", str(engine.folder)) as (
+        started,
+        summary,
+    ):
+        prefix = prefix_of(int(part(summary, r"process (\d+)")))
+        started.kill()
+        wait_until(lambda: not processes_of(prefix) and not regions_of(prefix))
