@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameEr
 from beampipe.serving import control, preflight
 from beampipe.serving.engine import Engine, Interpreter, prepare_backends, this_interpreter
 from beampipe.serving.launch import Ports, ServerSettings, environment, free_ports, port_is_free
-from beampipe.serving.leftovers import SHARED_MEMORY, clean_leftovers, new_prefix, processes_of, regions_of
+from beampipe.serving.leftovers import SHARED_MEMORY, clean_leftovers, folders_of, new_prefix, processes_of, regions_of
 from beampipe.serving.server import TritonServer
 from tests.serving.doublers import BROKEN, ask, write_model
 
@@ -46,6 +47,7 @@ def wait_until(condition: Callable[[], bool], limit: float = 60.0) -> None:
 def assert_nothing_left(prefix: str) -> None:
     assert not processes_of(prefix)
     assert not regions_of(prefix)
+    assert not folders_of(prefix)
 
 
 def guardians_of(prefix: str) -> list[int]:
@@ -143,7 +145,7 @@ def test_nothing_is_left_when_the_owner_is_killed(engine: Engine, doublers: Path
         time.sleep(0.3)
         assert len(processes_of(prefix)) == 2
         owner.kill()
-        wait_until(lambda: not processes_of(prefix) and not regions_of(prefix))
+        wait_until(lambda: not processes_of(prefix) and not regions_of(prefix) and not folders_of(prefix))
         busy.join()
 
 
@@ -170,12 +172,17 @@ def test_what_a_dead_owner_left_is_removed_at_the_next_start() -> None:
     elsewhere = f"beampipe_{pid}_{int(started) + 1}_1_0_"
     for prefix in (mine, dead, elsewhere):
         (SHARED_MEMORY / f"{prefix}region").touch()
+    folder = Path(tempfile.mkdtemp(prefix=dead))
+    kept = Path(tempfile.mkdtemp(prefix=mine))
     try:
         assert dead in clean_leftovers()
         assert not regions_of(dead)
+        assert not folder.exists()
+        assert kept.exists()
         assert regions_of(mine), "its owner lives"
         assert regions_of(elsewhere), "its owner cannot be seen from here"
     finally:
+        kept.rmdir()
         for prefix in (mine, elsewhere):
             (SHARED_MEMORY / f"{prefix}region").unlink()
 

@@ -348,6 +348,22 @@ def test_errors_by_kind(serve: Serve, error: Exception, code: str, message: str,
     refused(only(serve(run).execute([sent((1, 2))])), code, message)
 
 
+@pytest.fixture
+def always_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every checkpoint asks, however quick the steps are."""
+    monkeypatch.setattr(triton_model, "_POLL", 0.0)
+
+
+def test_a_quick_request_is_spared_the_question(serve: Serve) -> None:
+    def quick(instance: Instance, requests: Sequence[Request]) -> Sequence[Answer]:
+        instance.checkpoint()
+        return sums(instance, requests)
+
+    # It would be told that nobody waits; it does not ask.
+    assert only(serve(quick).execute([sent((1, 2), cancelled=True)])).array("Z").tolist() == [3]
+
+
+@pytest.mark.usefixtures("always_ask")
 def test_work_ends_between_steps_when_nobody_waits(serve: Serve) -> None:
     steps: list[int] = []
 
@@ -364,6 +380,7 @@ def test_work_ends_between_steps_when_nobody_waits(serve: Serve) -> None:
     assert steps == [0, 1]
 
 
+@pytest.mark.usefixtures("always_ask")
 def test_work_ends_when_the_time_that_the_client_allowed_is_over(serve: Serve) -> None:
     steps: list[int] = []
 
@@ -382,6 +399,7 @@ def test_work_ends_when_the_time_that_the_client_allowed_is_over(serve: Serve) -
     assert steps == [0, 1]
 
 
+@pytest.mark.usefixtures("always_ask")
 def test_a_batch_goes_on_while_somebody_waits(serve: Serve) -> None:
     def checked(instance: Instance, requests: Sequence[Request]) -> Sequence[Answer]:
         instance.checkpoint()

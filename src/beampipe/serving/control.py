@@ -162,16 +162,16 @@ def connected(url: str, timeout: float = _TIMEOUT) -> Iterator[Callable[[], None
     connection = http.client.HTTPConnection(url, timeout=timeout)
 
     def unload_all() -> None:
-        try:
-            for row in json.loads(_exchange(connection, "/v2/repository/index")):
-                if row.get("state") == "READY":
-                    _exchange(connection, f"/v2/repository/models/{quote(row['name'])}/unload")
-        except (http.client.HTTPException, ValueError) as error:
-            raise ConnectionError(f"{url}: {error!r}") from error
+        for row in rows:
+            if row.get("state") == "READY":
+                _exchange(connection, f"/v2/repository/models/{quote(row['name'])}/unload")
 
     try:
-        connection.connect()
+        # A connection that was opened but not used yet may not have been accepted, and then never is.
+        rows = json.loads(_exchange(connection, "/v2/repository/index"))
         yield unload_all
+    except (http.client.HTTPException, ValueError) as error:
+        raise ConnectionError(f"{url}: {error!r}") from error
     finally:
         connection.close()
 

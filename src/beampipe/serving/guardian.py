@@ -1,9 +1,9 @@
 """A small process that outlives the owner of a server for as long as it takes to clean up.
 
 It waits for its standard input to end, or for its parent to change: either means that the owner is gone, however it
-went. Then it ends the server with that prefix and unlinks its shared memory. To remember a process group would not do
-(the server may have been restarted since), nor would the kernel's parent-death signal (it follows the thread that
-started the child).
+went. Then it ends the server with that prefix and removes its shared memory and folders. To remember a process group
+would not do (the server may have been restarted since), nor would the kernel's parent-death signal (it follows the
+thread that started the child).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main(prefix: str, grace: float, owner: int) -> None:
         readable, _, _ = select.select([0], [], [], _PERIOD)
         if readable and not os.read(0, 64):
             break
-    remove(prefix, grace)
+    remove(prefix, grace, orphaned=True)
 
 
 if __name__ == "__main__":

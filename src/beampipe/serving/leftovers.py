@@ -11,7 +11,9 @@ import contextlib
 import itertools
 import os
 import re
+import shutil
 import signal
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ __all__ = [
     "SHARED_MEMORY",
     "Process",
     "clean_leftovers",
+    "folders_of",
     "is_alive",
     "new_prefix",
     "processes_of",
@@ -120,13 +123,24 @@ def regions_of(prefix: str) -> tuple[Path, ...]:
     return tuple(sorted(path for path in SHARED_MEMORY.iterdir() if path.name.startswith(prefix)))
 
 
-def remove(prefix: str, grace: float = 0.0) -> None:
+def folders_of(prefix: str) -> tuple[Path, ...]:
+    """Temporary folders of this user with that prefix."""
+    found = []
+    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            if path.lstat().st_uid == os.getuid() and path.is_dir() and not path.is_symlink():
+                found.append(path)
+    return tuple(sorted(found))
+
+
+def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
     """End what has that prefix and unlink its shared memory.
 
     Args:
         prefix: of one server.
         grace: how long the server may take to end by itself [s]; then it and its stubs, which ignore a polite signal
             while they are busy, are killed.
+        orphaned: the owner is gone; remove all its temporary folders, too.
     """
     if grace > 0:
         for process in processes_of(prefix):
@@ -142,6 +156,9 @@ def remove(prefix: str, grace: float = 0.0) -> None:
     for path in regions_of(prefix):
         with contextlib.suppress(OSError):
             path.unlink()
+    owner = prefix.rpartition("_")[0].rpartition("_")[0] + "_"  # without the number
+    for path in folders_of(owner) if orphaned else ():
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _wait_until_gone(prefix: str, limit: float) -> None:
@@ -164,13 +181,13 @@ def clean_leftovers() -> tuple[str, ...]:
 
     Owners in another pid namespace (a container that shares ``/dev/shm``) cannot be seen from here; theirs is left.
     """
-    names = {path.name for path in regions_of("beampipe_")}
+    names = {path.name for path in (*regions_of("beampipe_"), *folders_of("beampipe_"))}
     # Orphans whose shared memory is already gone.
     names.update(argument for process in processes_of("beampipe_") for argument in process.arguments)
     prefixes = sorted({match.group() for name in names if (match := _PREFIX.search(name))})
     gone = tuple(prefix for prefix in prefixes if not _owner_lives(prefix))
     for prefix in gone:
-        remove(prefix)
+        remove(prefix, orphaned=True)
     return gone
 
 

@@ -21,6 +21,7 @@ from rich.text import Text
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.serving import control
 from beampipe.serving.launch import ServerSettings
+from beampipe.serving.leftovers import new_prefix
 from beampipe.serving.server import Incident, TritonServer
 from beampipe.serving.top import Watch, status_line
 
@@ -91,7 +92,7 @@ def generated_repository(
         settings = named_models(models, instances=instances, device=device, threads=threads)
     else:
         settings = default_models(instances=instances, device=device, threads=threads)
-    with tempfile.TemporaryDirectory(prefix="beampipe-repository-") as folder:
+    with tempfile.TemporaryDirectory(prefix=new_prefix()) as folder:
         yield Path(folder), tuple(export_repository(Path(folder), settings))
 
 

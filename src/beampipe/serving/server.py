@@ -198,7 +198,7 @@ class TritonServer:
         python = this_interpreter()
         preflight.check_interpreter(engine, python)
         preflight.check_shared_memory()
-        self._folder = Path(tempfile.mkdtemp(prefix="beampipe-server-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=self.prefix))
         try:
             backends = prepare_backends(engine, python, self._folder)
             environ = environment(settings, engine, python, backends)

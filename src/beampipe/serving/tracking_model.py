@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -142,13 +143,14 @@ def small_event() -> Hits:
 
 def stage_values(tracks: Tracks, parameters: Mapping[str, str]) -> Float64[ndarray, " n"]:
     """Seconds and counts in the order that the configuration names."""
-    seconds = [tracks.seconds.get(name, 0.0) for name in _names(parameters, contract.STAGE_NAMES)]
-    counts = [float(tracks.counts.get(name, 0)) for name in _names(parameters, contract.COUNT_NAMES)]
+    seconds = [tracks.seconds.get(name, 0.0) for name in _names(parameters.get(contract.STAGE_NAMES, ""))]
+    counts = [float(tracks.counts.get(name, 0)) for name in _names(parameters.get(contract.COUNT_NAMES, ""))]
     return np.array(seconds + counts, np.float64)
 
 
-def _names(parameters: Mapping[str, str], key: str) -> list[str]:
-    return [name for name in parameters.get(key, "").split(",") if name]
+@cache
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
 
 
 def _within(budget: int, events: Mapping[int, Hits]) -> list[list[int]]:

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
@@ -26,6 +26,8 @@ from beampipe.serving.metrics import StageMetrics
 from beampipe.serving.model import Answer, CancelledError, Instance, Request, model_class
 
 __all__ = ["TritonPythonModel"]
+
+_POLL: Final = 0.02  # s; asking whether a client still waits is a round trip to the server: too long for small events
 
 
 class TritonPythonModel:
@@ -46,7 +48,7 @@ class TritonPythonModel:
         version = folder / args["model_version"]
         self.batches = config.get("max_batch_size", 0) > 0
         self.requests: Sequence[Any] = ()
-        self.begun = monotonic()
+        self.begun = self.polled = monotonic()
         self.metrics = StageMetrics(pb, args["model_name"], args["model_instance_name"])
         weights = parameters.get(contract.EXECUTION_MODEL_PATH, contract.MODEL_DIRECTORY)
         instance = Instance(
@@ -75,7 +77,8 @@ class TritonPythonModel:
                 arrays[row] = self._read(request)
             except Exception as error:
                 answers[row] = self._known(error)
-        self.requests, self.begun = [requests[row] for row in arrays], monotonic()
+        self.requests = [requests[row] for row in arrays]
+        self.begun = self.polled = monotonic()
         try:
             for rows in [list(arrays)] if self.batches else [[row] for row in arrays]:
                 answers.update(zip(rows, self._run([arrays[row] for row in rows]), strict=True))
@@ -122,8 +125,12 @@ class TritonPythonModel:
         return answers
 
     def _checkpoint(self) -> None:
+        now = monotonic()
+        if now - self.polled < _POLL:
+            return
+        self.polled = now
         # Triton does not see that an HTTP client has gone, but clients may say how long they wait [us]; 0: for ever.
-        spent = (monotonic() - self.begun) * 1e6
+        spent = (now - self.begun) * 1e6
         if self.requests and all(request.is_cancelled() or 0 < request.timeout() < spent for request in self.requests):
             raise CancelledError("cancelled: nobody waits for the answer any more")
 
