@@ -135,7 +135,7 @@ class ApplyFilter(_Step):
     outputs = (KEPT_INDEX, PAIR_FEATURES)
 
     def step(self, request: Request) -> dict[str, ndarray]:
-        cut = _logit(self.filter_stage().cut)
+        cut = kernels.logit_of(self.filter_stage().cut)
         kept = np.ascontiguousarray(request[EDGE_INDEX.name][:, request[EDGE_LOGIT.name] >= cut])
         graph = self.through(stages.PairEdges, Graph(request[POSITION.name], edge_index=kept))
         return _given({KEPT_INDEX.name: graph.edge_index, PAIR_FEATURES.name: graph.pair_features})
@@ -168,11 +168,6 @@ class Label(_Step):
 def _given(arrays: dict[str, ndarray | None]) -> dict[str, ndarray]:
     """What a stage has added."""
     return {name: array for name, array in arrays.items() if array is not None}
-
-
-def _logit(cut: float) -> np.float32:
-    """Where `kernels.filter_kept` cuts."""
-    return np.float32(np.log(cut / (1 - cut))) if cut > 0 else np.float32(-np.inf)
 
 
 STEPS: Final = {

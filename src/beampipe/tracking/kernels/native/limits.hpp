@@ -1,4 +1,4 @@
-// How much a kernel takes on: some ten times what an event of 200 collisions needs, and at most 2 GB.
+// How much a kernel takes on: at least twice what any pipeline needs for an event of 200 collisions, mostly ten times, and less than 2 GB.
 //
 // Hits that no detector gives (thousands at one point, on one line) would else take hours and all memory.
 #pragma once
@@ -11,7 +11,7 @@ namespace beampipe {
 
 constexpr std::int64_t kMaxPairs = 150'000'000;          // of hits within the radius, before the windows
 constexpr std::int64_t kMaxTried = 5'000'000'000;         // pairs of hits on layers that windows join, within their phi
-constexpr std::int64_t kMaxDoubletTests = 10'000'000'000; // pairs of doublets with one hit in common, before any is an edge
+constexpr std::int64_t kMaxDoubletTests = 3'000'000'000;  // pairs of doublets with one hit in common, before any is an edge
 constexpr std::int64_t kMaxEdges = 20'000'000;
 constexpr std::int64_t kMaxTripletTests = 250'000'000;    // the same of edges: sum over hits of edges in times edges out
 constexpr std::int64_t kMaxTriplets = 20'000'000;
