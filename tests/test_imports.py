@@ -25,7 +25,19 @@ ALLOWED = {
 }
 """First-level part of the package -> the parts that it may import."""
 
-HEAVY = {"torch", "acts", "pythia8mc", "matplotlib", "mplhep", "pyarrow", "scipy", "numba", "tritonclient", "grpc", "prometheus_client"}
+HEAVY = {
+    "torch",
+    "acts",
+    "pythia8mc",
+    "matplotlib",
+    "mplhep",
+    "pyarrow",
+    "scipy",
+    "numba",
+    "tritonclient",
+    "grpc",
+    "prometheus_client",
+}
 
 
 def name_of(path: Path) -> str:

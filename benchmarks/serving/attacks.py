@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 import numpy as np
 from events import absurd_values, adversarial_event, ordinary_event, random_array
@@ -127,10 +128,7 @@ def names(target: Target, generator: Generator) -> Reply:
         case 5:
             del header["inputs"]
         case 6:
-            from urllib.parse import quote
-
-            status, _, answer = post(target, f"/v2/models/{quote(odd, safe='')}/infer", json.dumps(header).encode(), {})
-            return judged_http(status, answer)
+            return at_path(target, f"/v2/models/{quote(odd, safe='')}/infer", json.dumps(header).encode())
     return infer_http(target, model, header, event.tobytes(), event)
 
 
@@ -290,15 +288,19 @@ def connected(url: str) -> socket.socket:
 
 
 def paths(target: Target, generator: Generator) -> Reply:
-    """Addresses that there are not; at one of 8000 characters Triton now and then just hangs up."""
+    """Addresses that there are not."""
     ends = ["", "/", "//infer", "/exatrkx/versions/9/infer", "/exatrkx/versions/x/infer", "/exatrkx/infer/x"]
     ends += ["/../../etc/passwd", "/%2e%2e/infer", "/" + "a" * 8000]
     odd = ["/", "/v2", "/v3", *("/v2/models" + end for end in ends)]
-    path = odd[int(generator.integers(len(odd)))]
+    return at_path(target, odd[int(generator.integers(len(odd)))], b"{}")
+
+
+def at_path(target: Target, path: str, body: bytes) -> Reply:
+    """Send something to an address; at one of thousands of characters Triton now and then just hangs up."""
     try:
-        status, _, answer = post(target, path, b"{}", {})
+        status, _, answer = post(target, path, body, {})
     except ConnectionError as error:
-        return Reply("closed", len(path) > 8000, f"{path[:60]}: {error}")
+        return Reply("closed", len(path) > 4000, f"{path[:60]}: {error}")
     return Reply("200, not an inference", True) if status == 200 else judged_http(status, answer)
 
 

@@ -10,10 +10,12 @@ with 64; events per call, as the server counts them, say whether it did batch. A
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from time import perf_counter
+from typing import Any
 
 from jaxtyping import Int64
 from numpy import ndarray
@@ -113,19 +115,45 @@ def main() -> None:
                 progress.update(task, description=f"{model}, {instances} instance(s)")
                 try:
                     with serving([model], instances=instances, threads=options.threads) as server:
-                        ways += compared(server, model, instances, options.protocols, *direct[pipeline])
-                except (BeampipeError, AttributeError) as error:
+                        for way in compared(server, model, instances, options.protocols, *direct[pipeline]):
+                            ways.append(way)
+                            progress.console.print(line_of(way), markup=False)
+                except BeampipeError as error:
                     failed.append(f"{model}, {instances} instance(s): {error}")
                 progress.advance(task)
+                report_of(options, begun, ways, failed)
     CONSOLE.print(table_of(ways))
     for line in failed:
         CONSOLE.print(f"not served: {line}", style="red", markup=False)
+    raise SystemExit(0 if report_of(options, begun, ways, failed, final=True) else 1)
+
+
+def report_of(
+    options: argparse.Namespace,
+    begun: Mapping[str, Any],
+    ways: Sequence[Way],
+    failed: Sequence[str],
+    *,
+    final: bool = False,
+) -> bool:
+    """Write what is known so far; whether all is well."""
     total = sum(way.events for way in ways)
     bad = sum(way.different + way.errors for way in ways)
     words = f"{total} events compared in {len(ways)} ways, {bad} different or unanswered, {len(failed)} not served"
-    summary = verdict("labels equal, byte for byte", not bad and not failed and total > 0, words)
-    report(options, begun, {"ways": [asdict(way) for way in ways], "failed": failed, "summary": [summary]})
-    raise SystemExit(0 if summary["met"] else 1)
+    met = not bad and not failed and total > 0
+    line = {"name": "labels equal, byte for byte", "figure": words, "met": met}
+    if final:
+        verdict("labels equal, byte for byte", met, words)
+    body = {"finished": final, "ways": [asdict(way) for way in ways], "failed": failed, "summary": [line]}
+    report(options, begun, body)
+    return met
+
+
+def line_of(way: Way) -> str:
+    return (
+        f"{way.model}, {way.instances} instance(s), {way.protocol}, {way.in_flight} in flight: {way.events} events in"
+        f" {way.seconds:.1f} s, {way.different} different, {way.errors} errors {way.first[:80]}"
+    )
 
 
 def compared(

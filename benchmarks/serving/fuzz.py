@@ -136,7 +136,7 @@ def wrong_labels(server: TritonServer, target: Target, events: Sequence[Hits]) -
     found = []
     for model in target.models:
         for protocol in ("grpc", "http", "shm"):
-            with finder_of(server, model, protocol) as finder:
+            with finder_of(server, model, protocol, retries=1) as finder:
                 for hits in events:
                     try:
                         labels = finder.find(hits).track_id

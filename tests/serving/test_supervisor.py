@@ -73,13 +73,15 @@ def test_a_dead_stub_is_replaced_and_the_other_model_notices_nothing(server: Tri
     other = {"one": "two", "two": "one"}[model]
     count = {"one": 1, "two": 2}[model]
     with asking(server, other) as statuses:
+        wait_until(lambda: len(statuses) > 3)
         dead = kill_stub(server, model)
         wait_until(lambda: "model back" in kinds(server))
         assert ask(server.http_url, model, 0.0) == (200, [0.0])
         alive = {stub.pid for stub in server.stubs() if stub.model == model and stub.alive}
         assert len(alive) >= count
         assert dead not in alive
-    assert len(statuses) > 3
+        before = len(statuses)
+        wait_until(lambda: len(statuses) > before)
     assert set(statuses) == {200}
     assert kinds(server) == ["started", "stub died", "model back"]
 
