@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from beampipe.errors import BeampipeError
-from beampipe.serving.bench.perf_analyzer import perf_analyze
+from beampipe.serving.bench.perf_analyzer import RawPoint, perf_analyze
 from beampipe.serving.catalogue import named_models
 from beampipe.serving.engine import Engine
 from beampipe.serving.launch import ServerSettings
 from beampipe.serving.repository import export_repository
 from beampipe.serving.server import TritonServer
 from beampipe.tracking.data import shipped_events
+from beampipe.tracking.events import Hits
 
 pytest.importorskip("perf_analyzer", reason="no perf_analyzer: pip install 'beampipe[bench]'")
 
@@ -23,14 +24,20 @@ def test_perf_analyzer_measures_both_models(engine: Engine, tmp_path: Path) -> N
     event = next(event.hits for event in shipped_events(0) if len(event.hits) > 300)
     with TritonServer(ServerSettings(tmp_path / "models", tuple(names))) as server:
         for name in names:
-            # Whatever the machine does beside this: a point may fail to become stable, but not for lack of answers.
-            try:
-                point = perf_analyze(server.grpc_url, name, [event], 1, requests=20)
-            except BeampipeError as error:
-                assert "Failed to obtain stable measurement" in str(error)
+            if (point := measured(server.grpc_url, name, event)) is None:
                 continue
             assert point.model == name
             assert point.throughput > 0
             assert 0 < point.p50 <= point.p95 <= point.p99
         with pytest.raises(BeampipeError, match="perf_analyzer: got no result"):
             perf_analyze(server.grpc_url, "no_such_model", [event], 1, timeout=20.0)
+
+
+def measured(url: str, name: str, event: Hits) -> RawPoint | None:
+    """A point, or None: on a busy machine it may not become stable, but never for lack of answers."""
+    try:
+        return perf_analyze(url, name, [event], 1, requests=20)
+    except BeampipeError as error:
+        if "Failed to obtain stable measurement" in str(error):
+            return None
+        raise
