@@ -13,13 +13,14 @@ demo_ready := $(VENV)/.ready-demo
 test_ready := $(VENV)/.ready-test
 docs_ready := $(VENV)/.ready-docs
 
-.PHONY: demo test check bench docs format clean help
+.PHONY: demo test check bench bench-serving docs format clean help
 
 help:
 	@echo "make demo   start the service, find tracks in simulated events: figures, and pictures under demo/"
 	@echo "make test   every test"
 	@echo "make check  format, lint, types"
 	@echo "make bench  benchmarks: a table and JSON each, under runs/bench/"
+	@echo "make bench-serving   the same for the service"
 	@echo "make docs   the documentation, under docs/_build/"
 
 demo: $(demo_ready)
@@ -51,6 +52,15 @@ bench: $(test_ready)
 	failed=""; for name in $(event_benchmarks); do \
 	  $(bin)/python "benchmarks/$$name.py" --threads $(BENCH_THREADS) --output "runs/bench/$$name.json" $(BENCH_OPTIONS) \
 	    || failed="$$failed $$name"; \
+	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+serving_benchmarks := overhead equality faults fuzz
+bench-serving: $(test_ready)
+	mkdir -p runs/bench
+	$(bin)/python -m beampipe serving engine install
+	$(bin)/python -m beampipe serving bench --output runs/bench
+	failed=""; for name in $(serving_benchmarks); do \
+	  $(bin)/python "benchmarks/serving/$$name.py" --output "runs/bench/$$name.json" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 docs: $(docs_ready)
