@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final
 
 import numpy as np
@@ -29,6 +29,7 @@ _ALIGNED: Final = 64
 _SMALLEST: Final = 1 << 20
 _UNWRITTEN: Final = np.iinfo(np.int64).min
 _TIMEOUT: Final = 2.0
+_MOMENT: Final = 0.02
 _PAUSE: Final = 10.0
 """After the server has refused a region, so long [s] none is offered."""
 
@@ -187,12 +188,13 @@ class Regions:
             self._given_up += kept
 
     def close(self) -> None:
-        """Let go of all."""
+        """Let go of all; the server may need a moment to be done with what it has just answered."""
         with self._lock:
-            every = self._free + self._given_up
+            left = self._free + self._given_up
             self._free, self._given_up = [], []
-        for region in every:
-            region.close()
+        deadline = monotonic() + _TIMEOUT
+        while (left := [region for region in left if not region.close()]) and monotonic() < deadline:
+            sleep(_MOMENT)
 
 
 def _sweep(transport: Transport) -> None:
