@@ -27,7 +27,9 @@ def doublers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+# Ends with these tests: its supervisor is a thread, and under beartype a thread draws from `random`, which Hypothesis
+# does not allow while it makes an example.
+@pytest.fixture(scope="package")
 def doubler_server(engine: Engine, doublers: Path) -> Iterator[TritonServer]:
     """A running server with `doublers`, for tests that leave it as it is."""
     with TritonServer(ServerSettings(doublers, triton=engine.folder)) as server:

@@ -12,7 +12,7 @@ from beampipe.serving.repository import export_repository
 from beampipe.serving.server import ServerSettings, TritonServer
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tracking_server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """Serves `exatrkx`, `exatrkx_ragged` and `module_map`."""
     repository = tmp_path_factory.mktemp("tracking") / "models"

@@ -37,7 +37,7 @@ while True:
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def events() -> list[Hits]:
     """Empty, one hit, two hits, some without pile-up, one with."""
     small = [event.hits for event in islice(shipped_events(0), 4)]
@@ -45,7 +45,7 @@ def events() -> list[Hits]:
     return [*sizes, *small, next(shipped_events(60)).hits]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def found(events: list[Hits]) -> dict[str, list[Tracks]]:
     """What the pipelines find here."""
     tracks = {}
