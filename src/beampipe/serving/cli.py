@@ -238,7 +238,7 @@ def bench(
     console = _console()
     for sample in result.samples:
         console.print(bench_table(result, sample.name))
-    if result.raw:
+    if result.raw or result.unstable:
         console.print(raw_table(result))
     write_bench(output / "serving.json", result)
     draw_concurrency(result, output / "throughput_concurrency.png")

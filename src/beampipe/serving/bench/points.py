@@ -78,6 +78,7 @@ class BenchResult:
         points: what was measured, in order.
         conditions: of the machine.
         raw: what `perf_analyzer` measured, by name of sample.
+        unstable: what it could not measure, and why.
     """
 
     pipeline: str
@@ -85,6 +86,7 @@ class BenchResult:
     points: tuple[Point, ...]
     conditions: dict[str, Any]
     raw: tuple[tuple[str, RawPoint], ...] = ()
+    unstable: tuple[str, ...] = ()
 
     def of(self, sample: str, way: str) -> list[Point]:
         """Closed-loop points of one sample and way."""

@@ -42,6 +42,8 @@ def raw_table(result: BenchResult) -> Table:
         times = (point.p50, point.p95, point.p99, point.queue, point.compute)
         row = (sample, point.model, str(point.concurrency), f"{point.throughput:.4g}")
         table.add_row(*row, *(f"{1e3 * seconds:.4g}" for seconds in times))
+    if result.unstable:
+        table.caption = f"{table.caption}; not measured: {'; '.join(result.unstable)}"
     return table
 
 

@@ -102,6 +102,7 @@ def run_bench(
     described = [_describe(name, events, plan.pipeline, finder) for name, events in samples.items()]
     points: list[Point] = []
     raw: list[tuple[str, RawPoint]] = []
+    unstable: list[str] = []
     for instances in dict.fromkeys((1, *plan.instances)):
         levels = plan.concurrency if instances == 1 else (max(plan.concurrency),)
         with _server(plan, instances) as server:
@@ -115,8 +116,12 @@ def run_bench(
                         points.append(point)
                         progress(point)
                     if plan.perf_analyzer and server is not None:
-                        raw += [(name, point) for point in _raw_points(plan, server, workload)]
-    return BenchResult(plan.pipeline, tuple(described), tuple(points), begun, tuple(raw))
+                        for answer in _raw_points(plan, server, workload):
+                            if isinstance(answer, RawPoint):
+                                raw.append((name, answer))
+                            else:
+                                unstable.append(f"{name}: {answer}")
+    return BenchResult(plan.pipeline, tuple(described), tuple(points), begun, tuple(raw), tuple(unstable))
 
 
 def _describe(name: str, events: Sequence[Event], pipeline: str, finder: object) -> Sample:
@@ -199,14 +204,16 @@ def _open_points(
             )
 
 
-def _raw_points(plan: BenchPlan, server: TritonServer, workload: Workload) -> Iterator[RawPoint]:
-    """What `perf_analyzer` says of each model, at the smallest and the largest concurrency."""
+def _raw_points(plan: BenchPlan, server: TritonServer, workload: Workload) -> Iterator[RawPoint | str]:
+    """What `perf_analyzer` says of each model, at the smallest and the largest concurrency, or why it says nothing."""
     events = [hits for hits in workload.hits if len(hits)]
     for model in dict.fromkeys(model_of(way) for way in plan.ways if way != DIRECT):
         for concurrency in sorted({min(plan.concurrency), max(plan.concurrency)}):
-            yield perf_analyze(
-                server.grpc_url, model, events, concurrency, requests=max(_RAW_WINDOW, 2 * concurrency, len(events))
-            )
+            requests = max(_RAW_WINDOW, 2 * concurrency, len(events))
+            try:
+                yield perf_analyze(server.grpc_url, model, events, concurrency, requests=requests)
+            except BeampipeError as error:
+                yield f"{model}, {concurrency} in flight: {error}"
 
 
 def _sender(
