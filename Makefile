@@ -88,7 +88,7 @@ $(demo_ready): $(sources) | $(bin)/python
 	@touch $@
 
 $(test_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[all,bench,test,check]"
+	$(bin)/python -m pip install -q -e ".[all,test,check]"
 	@touch $@ $(demo_ready)
 
 $(docs_ready): $(sources) | $(bin)/python
