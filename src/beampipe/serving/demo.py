@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import cycle, islice
@@ -18,10 +16,9 @@ import numpy as np
 from rich.table import Table
 
 from beampipe.errors import BeampipeError
-from beampipe.serving.catalogue import named_models
 from beampipe.serving.client import DirectTrackFinder, TritonTrackFinder
 from beampipe.serving.launch import ServerSettings
-from beampipe.serving.repository import export_repository
+from beampipe.serving.serve import generated_repository
 from beampipe.serving.server import TritonServer
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.evaluation.evaluate import evaluate
@@ -101,7 +98,10 @@ def run_demo(
     folder.mkdir(parents=True, exist_ok=True)
     begin = perf_counter()
     progress("starting Triton")
-    with _server(models, triton) as server:
+    with (
+        generated_repository(models, instances=2) as (repository, names),
+        TritonServer(ServerSettings(repository, names, triton=triton)) as server,
+    ):
         url = f"grpc://{server.grpc_url}"
         start_seconds = perf_counter() - begin
         progress("scoring tracks from the server")
@@ -139,15 +139,6 @@ def demo_table(result: DemoResult) -> Table:
         numbers = (f"{one.rate:.2f}", f"{1e3 * p50:.0f}", f"{1e3 * p95:.0f}")
         table.add_row(one.model, str(one.clients), str(one.events), *numbers)
     return table
-
-
-@contextmanager
-def _server(models: Sequence[str], triton: Path | None) -> Iterator[TritonServer]:
-    with tempfile.TemporaryDirectory(prefix="beampipe-demo-") as folder:
-        repository = Path(folder) / "models"
-        names = export_repository(repository, named_models(models, instances=2))
-        with TritonServer(ServerSettings(repository, tuple(names), triton=triton)) as server:
-            yield server
 
 
 def _direct_digests(pipeline: str, mu: int) -> list[str]:

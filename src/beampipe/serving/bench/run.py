@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,10 +16,19 @@ from beampipe.serving.bench.perf_analyzer import RawPoint, perf_analyze
 from beampipe.serving.bench.points import DIRECT, BenchResult, Point, Sample, conditions
 from beampipe.serving.bench.usage import Usage
 from beampipe.serving.bench.ways import direct_sender, model_of, open_way
-from beampipe.serving.catalogue import MODELS, named_models
+from beampipe.serving.catalogue import MODELS
 from beampipe.serving.launch import ServerSettings
-from beampipe.serving.load import Sender, Workload, closed_loop, direct_workload, open_loop, summarise
-from beampipe.serving.repository import export_repository
+from beampipe.serving.load import (
+    Sender,
+    Workload,
+    WrongLabelsError,
+    closed_loop,
+    direct_workload,
+    open_loop,
+    summarise,
+    verify,
+)
+from beampipe.serving.serve import generated_repository
 from beampipe.serving.server import TritonServer
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.events import Event
@@ -139,12 +147,12 @@ def _server(plan: BenchPlan, instances: int) -> Iterator[TritonServer | None]:
     if not models:
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="beampipe-bench-") as folder:
-        repository = Path(folder) / "models"
-        settings = named_models(models, instances=instances, device=plan.device, threads=plan.threads_of(instances))
-        names = export_repository(repository, settings)
-        with TritonServer(ServerSettings(repository, tuple(names), triton=plan.triton)) as server:
-            yield server
+    threads = plan.threads_of(instances)
+    with (
+        generated_repository(models, instances=instances, device=plan.device, threads=threads) as (folder, names),
+        TritonServer(ServerSettings(folder, names, triton=plan.triton)) as server,
+    ):
+        yield server
 
 
 def _alternated(
@@ -227,14 +235,9 @@ def _sender(
 
 def _require_equal(sender: Sender, workload: Workload, way: str) -> None:
     """Every event once, its labels compared, before anything is timed."""
-    for event in range(len(workload)):
-        sender.send(-1 - event, event)
-        answers = sender.answers(300.0)
-        if not answers:
-            raise BeampipeError(f"{way}: got no answer for event {event} in 300 s")
-        answer = answers[0]
-        fault = answer.error
-        if fault is None and answer.labels is not None:
-            fault = workload.difference(event, answer.labels)
-        if fault is not None:
-            raise BeampipeError(f"{way}: {fault}; nothing was measured")
+    try:
+        verify(sender, workload)
+    except WrongLabelsError as error:
+        raise BeampipeError(f"{way}: {error.fault}; nothing was measured") from error
+    except TimeoutError as error:
+        raise BeampipeError(f"{way}: {error}; nothing was measured") from error

@@ -9,7 +9,15 @@ __all__ = ["WrongLabelsError", "verify"]
 
 
 class WrongLabelsError(BeampipeError):
-    """A server gave other labels than the pipeline gives directly, or none."""
+    """A server gave other labels than the pipeline gives directly, or none.
+
+    Args:
+        fault: what it gave.
+    """
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"load: got {fault}, expected the labels that the pipeline gives when run directly")
+        self.fault = fault
 
 
 def verify(sender: Sender, workload: Workload, *, patience: float = 300.0) -> None:
@@ -28,4 +36,4 @@ def verify(sender: Sender, workload: Workload, *, patience: float = 300.0) -> No
         if answers[0].labels is not None:
             fault = workload.difference(event, answers[0].labels)
         if fault is not None:
-            raise WrongLabelsError(f"load: got {fault}, expected the labels that the pipeline gives when run directly")
+            raise WrongLabelsError(fault)
