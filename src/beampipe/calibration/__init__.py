@@ -1,0 +1,1 @@
+"""Quark/gluon tagging calibration: scale factors from ROOT files."""
