@@ -73,9 +73,12 @@ clean:
 # Programs that are no Python packages. Where they cannot be installed, the tests that need one are skipped and counted.
 .PHONY: programs
 programs:
-	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null \
-	    || echo "chromium could not be installed: the tests of pages will be skipped"; \
+	@export PATH="$$PATH:/usr/sbin"; missing=""; \
+	command -v chromium >/dev/null || missing="chromium"; \
+	command -v slurmctld >/dev/null && command -v munged >/dev/null || missing="$$missing slurm-wlm munge"; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
+	    || echo "could not be installed: $$missing; the tests that need them will be skipped"; \
 	fi
 
 $(bin)/python:

@@ -33,6 +33,13 @@ def _missing(marker: str) -> str | None:
     """Why tests with that marker cannot run here, or None."""
     if marker == "browser" and not (shutil.which("chromium") or shutil.which("chromium-browser")):
         return "no chromium: apt-get install chromium"
+    if marker == "slurm":
+        if not all(shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("slurmctld", "munged")):
+            return "no Slurm: apt-get install slurm-wlm munge"
+        if os.geteuid() != 0:
+            return "Slurm's daemons need root"
+        if importlib.util.find_spec("dask_jobqueue") is None:
+            return "no dask-jobqueue: pip install 'beampipe[dask]'"
     if marker == "acts" and importlib.util.find_spec("acts") is None:
         return "no pyacts: pip install 'beampipe[simulation]'"
     if marker == "gpu":
@@ -46,7 +53,7 @@ def _missing(marker: str) -> str | None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker in ("browser", "acts", "gpu"):
+    for marker in ("browser", "acts", "slurm", "gpu"):
         reason = _missing(marker) if item.get_closest_marker(marker) else None
         if reason is None:
             continue

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from beampipe import errors
-from beampipe.errors import BeampipeError, MissingExtraError, UnknownNameError, nearest
+from beampipe.errors import BeampipeError, FileError, MissingExtraError, UnknownNameError, WorkflowError, nearest
 
 
 def test_every_error_is_drawn_in_the_tree_and_derives_from_the_root() -> None:
@@ -37,3 +39,27 @@ def test_messages_are_for_reading() -> None:
         "simulating needs acts, which is not installed: pip install 'beampipe[simulation]'"
     )
     assert nearest("zzz", ["abc"]) == ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnknownNameError("scale", "act", ["mm", "acts"]),
+        MissingExtraError("acts", "simulation", "simulating"),
+        WorkflowError("1 of 2 tasks failed", [("fill", FileError("gone"))]),
+        *(
+            getattr(errors, n)("got 1")
+            for n in errors.__all__
+            if n.endswith("Error") and n not in ("UnknownNameError", "MissingExtraError")
+        ),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_survives_the_way_to_another_process(error: BeampipeError) -> None:
+    error.add_note("in worker 3")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert copy.args == error.args
+    assert copy.__notes__ == ["in worker 3"]
+    assert len(getattr(copy, "errors", ())) == len(getattr(error, "errors", ()))

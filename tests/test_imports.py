@@ -101,6 +101,7 @@ def test_inference_does_not_import_training(path: Path) -> None:
         "beampipe.tracking",
         "beampipe.tracking.formats",
         "beampipe.tracking.data",
+        "beampipe.workflow",
     ],
 )
 def test_light_imports_stay_light(module: str) -> None:

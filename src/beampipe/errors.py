@@ -16,11 +16,13 @@ expected and what to do next::
     ├── ServiceError          a service gave no usable answer
     │   ├── ServiceUnavailableError  it is down or out of reach; try again later  (also a ConnectionError)
     │   └── DeadlineError     it did not answer in time                      (also a TimeoutError)
+    ├── WorkflowError         some tasks of a run failed; the others are done and kept
     └── MissingExtraError     an optional dependency is not installed; names the extra (also an ImportError)
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = [
     "BeampipeError",
@@ -37,6 +39,7 @@ __all__ = [
     "ShapeError",
     "TooLargeError",
     "UnknownNameError",
+    "WorkflowError",
     "nearest",
 ]
 
@@ -47,6 +50,18 @@ class BeampipeError(Exception):
     def __str__(self) -> str:
         # KeyError quotes its argument; a message is meant to be read.
         return str(self.args[0]) if self.args else ""
+
+    # Errors travel between processes. Pickle would call __init__ with the finished message as its only argument.
+    def __reduce__(self) -> tuple[Callable[..., "BeampipeError"], tuple[Any, ...]]:
+        return _revived, (type(self), self.args, dict(self.__dict__))
+
+
+def _revived(error_type: type[BeampipeError], args: tuple[Any, ...], state: dict[str, Any]) -> BeampipeError:
+    """An error as it was when it was pickled."""
+    error = error_type.__new__(error_type, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class InputError(BeampipeError, ValueError):
@@ -105,6 +120,19 @@ class ServiceUnavailableError(ServiceError, ConnectionError):
 
 class DeadlineError(ServiceError, TimeoutError):
     """The service did not answer in time."""
+
+
+class WorkflowError(BeampipeError):
+    """Some tasks of a run failed; the others are done, and what they made is kept.
+
+    Args:
+        message: what failed, and what to do.
+        errors: label and error of each task that failed.
+    """
+
+    def __init__(self, message: str, errors: Iterable[tuple[str, Exception]] = ()) -> None:
+        super().__init__(message)
+        self.errors = tuple(errors)
 
 
 class MissingExtraError(BeampipeError, ImportError):

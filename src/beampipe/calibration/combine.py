@@ -1,0 +1,75 @@
+"""How the variations of one source become one uncertainty.
+
+For shifts d_v(pT) of a scale factor:
+
+    envelope     max over v of |d_v|
+    quadrature   sqrt(sum over v of d_v^2)
+    up_down      the same over all ups and over all downs; the larger of the two
+    difference   |d| of the one variation there is
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from beampipe.calibration.config import Rule
+from beampipe.errors import ConfigError
+
+__all__ = ["combine", "shift_vectors"]
+
+
+def combine(rule: Rule, names: Sequence[str], shifts: Float64[ndarray, v * p]) -> Float64[ndarray, "*p"]:
+    """The uncertainty, with the axes behind the first.
+
+    Raises:
+        ConfigError: the rule does not fit the variations.
+    """
+    check_rule(rule, names)
+    if rule == "envelope":
+        return np.max(np.abs(shifts), axis=0)
+    if rule == "up_down":
+        ups, downs = _ways(names)
+        return np.maximum(_quadrature(shifts[ups]), _quadrature(shifts[downs]))
+    return _quadrature(shifts)
+
+
+def check_rule(rule: Rule, names: Sequence[str]) -> None:
+    """A rule that does not fit the variations is refused: see `combine`."""
+    if not names:
+        raise ConfigError(f"rule {rule}: got no variation, expected at least one")
+    if rule == "difference" and len(names) != 1:
+        raise ConfigError(f"rule difference: got {len(names)} variations, expected one; take envelope or quadrature")
+    if rule == "up_down":
+        ups, downs = _ways(names)
+        if len(ups) + len(downs) != len(names) or len(ups) != len(downs):
+            raise ConfigError(f"rule up_down: got {', '.join(names)}, expected as many names ending _up as _down")
+
+
+def shift_vectors(rule: Rule, names: Sequence[str], shifts: Float64[ndarray, "v p"]) -> Float64[ndarray, "m p"]:
+    """Shifts, each correlated over all bins, whose squares add up to the square of `combine` in every bin."""
+    quoted = combine(rule, names, shifts)
+    if rule == "envelope":
+        largest = np.argmax(np.abs(shifts), axis=0)
+        return np.take_along_axis(shifts, largest[None], axis=0)
+    if rule == "up_down":
+        ups, downs = _ways(names)
+        chosen = max((shifts[ups], shifts[downs]), key=lambda part: float(np.nansum(part**2)))
+        size = _quadrature(chosen)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return chosen * np.where(size > 0, quoted / size, 1.0)
+    return shifts
+
+
+def _ways(names: Sequence[str]) -> tuple[list[int], list[int]]:
+    ups = [k for k, name in enumerate(names) if name.endswith("_up")]
+    downs = [k for k, name in enumerate(names) if name.endswith("_down")]
+    return ups, downs
+
+
+def _quadrature(shifts: Float64[ndarray, v * p]) -> Float64[ndarray, "*p"]:
+    total: Float64[ndarray, "*p"] = np.sqrt(np.cumsum(shifts**2, axis=0)[-1])
+    return total

@@ -1,0 +1,400 @@
+"""The configuration of a calibration: a TOML file, parsed once at the door into frozen dataclasses.
+
+Unknown keys, impossible values and names that do not exist are refused with a suggestion. Paths are relative to the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from glob import glob
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeVar, get_args
+
+from beampipe.errors import ConfigError, FileError, UnknownNameError, nearest
+
+__all__ = [
+    "DATA_KINDS",
+    "Bootstrap",
+    "Configuration",
+    "Energy",
+    "Kind",
+    "Regions",
+    "Rule",
+    "Sample",
+    "Selection",
+    "Systematic",
+    "Tagger",
+    "load_configuration",
+    "parse_configuration",
+]
+
+Kind = Literal["simulation", "data", "pseudo-data"]
+"""Pseudo-data is simulation in the role of data: its labels serve only to tell the true answer."""
+
+DATA_KINDS: Final = ("data", "pseudo-data")
+
+Rule = Literal["envelope", "quadrature", "difference", "up_down"]
+"""How the variations of a source become one uncertainty: see `beampipe.calibration.combine`."""
+
+_RULES: Final[tuple[str, ...]] = get_args(Rule)
+_REGION_RULES: Final = ("eta_rank", "eta_split")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Cuts on the two leading jets of an event; pT in GeV. Every variation is held to them with its own pT and n_trk."""
+
+    min_subleading_pt: float = 500.0
+    max_leading_pt: float = 2000.0
+    max_pt_ratio: float = 1.5
+    max_abs_eta: float = 2.1
+    min_n_trk: int = 2
+    max_abs_weight: float = 100.0
+
+    def __post_init__(self) -> None:
+        _positive(self, "min_subleading_pt", "max_abs_eta", "max_abs_weight")
+        if not self.min_subleading_pt < self.max_leading_pt:
+            raise ConfigError(
+                f"selection: got max_leading_pt {self.max_leading_pt}, expected more than min_subleading_pt"
+            )
+        if self.max_pt_ratio <= 1:
+            raise ConfigError(f"selection: got max_pt_ratio {self.max_pt_ratio}, expected more than 1")
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Which jet counts as forward, which as central.
+
+    ``eta_rank``: of the pair, the jet with the higher \\|eta\\| is forward, the other one central (at equal \\|eta\\| the leading
+    jet is forward); the pair is used if its \\|eta\\| differ by at least `min_eta_gap`.
+    ``eta_split``: a jet with \\|eta\\| >= `split` is forward, any other central.
+    """
+
+    rule: str = "eta_rank"
+    min_eta_gap: float = 0.0
+    split: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.rule not in _REGION_RULES:
+            raise UnknownNameError("rule of the regions", self.rule, _REGION_RULES)
+        if self.min_eta_gap < 0 or self.split <= 0:
+            raise ConfigError(f"regions: got {self}, expected min_eta_gap >= 0 and split > 0")
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """A quantity that is low for quark-like jets, in `bins` equal bins; what lies outside counts in the first or last bin.
+
+    Attributes:
+        name: ``n_trk`` is the number of tracks; any other is a boosted tree, whose score is the probability for a gluon.
+        bins: number of bins.
+        low: lower edge of the first bin.
+        high: upper edge of the last bin.
+        model: of a boosted tree: ``shipped``, a LightGBM text file, or ``grpc://HOST:PORT/MODEL`` for a served one.
+    """
+
+    name: str = "n_trk"
+    bins: int = 100
+    low: float = 0.0
+    high: float = 100.0
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        if self.bins < 2 or not self.low < self.high:
+            raise ConfigError(
+                f"tagger {self.name}: got {self.bins} bins in [{self.low}, {self.high}], expected 2 or more"
+            )
+        if (self.name == "n_trk") == bool(self.model):
+            raise ConfigError(f"tagger {self.name}: got model {self.model!r}, expected one for every tagger but n_trk")
+
+    @property
+    def served(self) -> bool:
+        """Scores come from a server."""
+        return "://" in self.model
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Files of one dataset.
+
+    Attributes:
+        name: in this configuration.
+        files: sorted, without repetition.
+        kind: of the sample.
+        luminosity: that simulation is scaled to [1/pb].
+        weight_bits: weights are rounded to multiples of 2**-weight_bits, so that their sums are exact.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    kind: Kind = "simulation"
+    luminosity: float = 1.0
+    weight_bits: int = 36
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise UnknownNameError(f"kind of sample {self.name}", self.kind, get_args(Kind))
+        if not 1 <= self.weight_bits <= 50:
+            raise ConfigError(f"sample {self.name}: got weight_bits {self.weight_bits}, expected 1 to 50")
+        if self.luminosity <= 0:
+            raise ConfigError(f"sample {self.name}: got luminosity {self.luminosity}, expected more than 0")
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Nuisance parameters of the jet energy: `scale` of the scale, `resolution` of the resolution, each up and down."""
+
+    scale: int = 45
+    resolution: int = 8
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.scale <= 200 and 0 <= self.resolution <= 50):
+            raise ConfigError(
+                f"energy: got {self}, expected 0 to 200 parameters of the scale, 0 to 50 of the resolution"
+            )
+
+
+@dataclass(frozen=True)
+class Systematic:
+    """One source of uncertainty; exactly one of `weights`, `kinematics`, `samples`, `method` says where it comes from.
+
+    Attributes:
+        name: of the source.
+        rule: how its variations are combined.
+        weights: patterns (``pdf_*``) for names of weights of the nominal sample.
+        kinematics: patterns for variations of jets: ``jes_*``, ``jer_*``, ``trk_*``.
+        samples: one (against nominal) or two (against each other).
+        method: ``gluon_reweight`` or ``nonclosure``.
+        experimental: drawn as a bar in the plot, not as a band.
+    """
+
+    name: str
+    rule: Rule = "difference"
+    weights: tuple[str, ...] = ()
+    kinematics: tuple[str, ...] = ()
+    samples: tuple[str, ...] = ()
+    method: str = ""
+    experimental: bool = False
+
+    def __post_init__(self) -> None:
+        given = [bool(self.weights), bool(self.kinematics), bool(self.samples), bool(self.method)]
+        if sum(given) != 1:
+            raise ConfigError(
+                f"systematic {self.name}: got {sum(given)} of weights, kinematics, samples, method; expected one of them"
+            )
+        if self.rule not in _RULES:
+            raise UnknownNameError(f"rule of systematic {self.name}", self.rule, _RULES)
+        if len(self.samples) > 2:
+            raise ConfigError(f"systematic {self.name}: got {len(self.samples)} samples, expected one or two")
+        if self.method not in ("", "gluon_reweight", "nonclosure"):
+            raise UnknownNameError(f"method of systematic {self.name}", self.method, ("gluon_reweight", "nonclosure"))
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Poisson bootstrap per event: number of replicas and seed."""
+
+    replicas: int = 200
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.replicas < 0 or self.seed < 0:
+            raise ConfigError(f"bootstrap: got {self}, expected replicas and seed >= 0")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Everything that a result depends on, and where it goes.
+
+    Attributes:
+        output: folder of the store and of the results.
+        nominal: name of the sample that supplies fractions, cuts and re-weighting.
+        data: name of the sample in the role of data.
+        pt_edges: of the bins of jet pT [GeV].
+        working_points: quark efficiencies aimed at.
+        chunk_events: about so many events are read at once; no result depends on it.
+        keep_tables: keep jet tables and scores, so that other bins need no second reading of ROOT files.
+    """
+
+    output: Path
+    samples: Mapping[str, Sample]
+    nominal: str = "nominal"
+    data: str = "data"
+    pt_edges: tuple[float, ...] = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
+    working_points: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8)
+    chunk_events: int = 100_000
+    keep_tables: bool = True
+    selection: Selection = field(default_factory=Selection)
+    regions: Regions = field(default_factory=Regions)
+    taggers: tuple[Tagger, ...] = (Tagger(),)
+    energy: Energy = field(default_factory=Energy)
+    bootstrap: Bootstrap = field(default_factory=Bootstrap)
+    systematics: tuple[Systematic, ...] = ()
+
+    def __post_init__(self) -> None:
+        for role in ("nominal", "data"):
+            if getattr(self, role) not in self.samples:
+                raise UnknownNameError(f"sample ({role})", getattr(self, role), self.samples)
+        if self.samples[self.nominal].kind != "simulation":
+            raise ConfigError(f"sample {self.nominal}: got kind {self.samples[self.nominal].kind}, expected simulation")
+        if self.samples[self.data].kind not in DATA_KINDS:
+            raise ConfigError(f"sample {self.data}: got kind simulation, expected one of {', '.join(DATA_KINDS)}")
+        edges = self.pt_edges
+        if len(edges) < 2 or any(a >= b for a, b in zip(edges, edges[1:], strict=False)):
+            raise ConfigError(f"pt_edges: got {edges}, expected two or more that rise")
+        if not self.working_points or not all(0 < wp < 1 for wp in self.working_points):
+            raise ConfigError(f"working_points: got {self.working_points}, expected fractions between 0 and 1")
+        if self.chunk_events < 1:
+            raise ConfigError(f"chunk_events: got {self.chunk_events}, expected 1 or more")
+        if not self.taggers:
+            raise ConfigError("taggers: got none, expected at least one")
+        for source in self.systematics:
+            for name in source.samples:
+                if name not in self.samples:
+                    raise UnknownNameError(f"sample of systematic {source.name}", name, self.samples)
+
+    @property
+    def tagger_names(self) -> tuple[str, ...]:
+        """In the order of the configuration."""
+        return tuple(tagger.name for tagger in self.taggers)
+
+    def wants_variations(self, sample: str) -> bool:
+        """Variations of weights and jets are filled for the nominal sample only."""
+        return sample == self.nominal
+
+    def kinematic_patterns(self) -> tuple[str, ...]:
+        """Of all systematics that vary jets."""
+        return tuple(pattern for source in self.systematics for pattern in source.kinematics)
+
+    def weight_patterns(self) -> tuple[str, ...]:
+        """Of all systematics that vary weights."""
+        return tuple(pattern for source in self.systematics for pattern in source.weights)
+
+
+def load_configuration(path: Path, *, output: Path | None = None) -> Configuration:
+    """Read a TOML file.
+
+    Args:
+        path: of the file.
+        output: takes the place of the one in the file.
+
+    Raises:
+        FileError: there is no such file, it is no TOML, or a pattern of `files` matches none.
+        ConfigError: a key is unknown or missing, or a value impossible.
+        UnknownNameError: a name of a sample, kind or rule does not exist.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FileError(
+            f"{path}: cannot be read ({error.strerror}); expected the TOML file of a calibration"
+        ) from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise FileError(f"{path}: got no TOML ({error})") from error
+    if output is not None:
+        table["output"] = str(output.absolute())
+    return parse_configuration(table, path.parent, str(path))
+
+
+def parse_configuration(table: Mapping[str, Any], folder: Path, where: str) -> Configuration:
+    """A configuration from nested tables; see `load_configuration`."""
+    table = dict(table)
+    samples = {
+        name: _sample(name, entry, folder, where) for name, entry in _table(table.pop("samples", {}), "samples", where)
+    }
+    taggers = tuple(
+        _build(Tagger, {"name": name, **entry}, f"{where}: taggers.{name}")
+        for name, entry in _table(table.pop("taggers", {"n_trk": {}}), "taggers", where)
+    )
+    systematics = tuple(
+        _build(Systematic, {"name": name, **entry}, f"{where}: systematics.{name}")
+        for name, entry in _table(table.pop("systematics", {}), "systematics", where)
+    )
+    parts: dict[str, Any] = {
+        key: _build(kind, table.pop(key, {}), f"{where}: {key}")
+        for key, kind in (("selection", Selection), ("regions", Regions), ("energy", Energy), ("bootstrap", Bootstrap))
+    }
+    table["output"] = folder / str(table.get("output", "calibration"))
+    taggers = tuple(_with_path(tagger, folder) for tagger in taggers)
+    return _build(
+        Configuration,
+        {**table, **parts, "samples": MappingProxyType(samples), "taggers": taggers, "systematics": systematics},
+        where,
+    )
+
+
+_T = TypeVar("_T")
+
+
+def _build(kind: Callable[..., _T], entry: Mapping[str, Any], where: str) -> _T:
+    """`kind` from a table, its keys and types checked against the fields."""
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{where}: got {entry!r}, expected a table")
+    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
+    for key in entry:
+        if key not in known:
+            raise ConfigError(
+                f"{where}: unknown key {key!r}, expected some of {', '.join(sorted(known))}{nearest(key, known)}"
+            )
+    missing = [
+        name
+        for name, item in known.items()
+        if name not in entry and item.default is MISSING and item.default_factory is MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{where}: got no {', '.join(missing)}, expected it")
+    return kind(**{key: _value(value, str(known[key].type), f"{where}: {key}") for key, value in entry.items()})
+
+
+def _value(value: Any, annotation: str, where: str) -> Any:
+    """`value` as the annotation of its field says."""
+    if annotation == "float" and type(value) in (int, float):
+        return float(value)
+    if annotation == "tuple[float, ...]" and isinstance(value, list):
+        return tuple(_value(item, "float", where) for item in value)
+    if annotation == "tuple[str, ...]" and isinstance(value, list | str):
+        return tuple(_value(item, "str", where) for item in ([value] if isinstance(value, str) else value))
+    plain = {"int": int, "bool": bool, "str": str, "float": float}
+    wanted = plain.get(annotation)
+    if (wanted and type(value) is not wanted) or (annotation.startswith("tuple[") and not isinstance(value, tuple)):
+        raise ConfigError(f"{where}: got {value!r}, expected {annotation}")
+    return value
+
+
+def _table(entry: Any, key: str, where: str) -> list[tuple[str, Mapping[str, Any]]]:
+    if not isinstance(entry, Mapping) or not all(isinstance(part, Mapping) for part in entry.values()):
+        raise ConfigError(f"{where}: got {key} = {entry!r}, expected tables [{key}.NAME]")
+    return list(entry.items())
+
+
+def _sample(name: str, entry: Mapping[str, Any], folder: Path, where: str) -> Sample:
+    entry = dict(entry)
+    patterns = entry.pop("files", None)
+    if isinstance(patterns, str):
+        patterns = [patterns]
+    if not isinstance(patterns, list) or not patterns:
+        raise ConfigError(f"{where}: samples.{name}: got files = {patterns!r}, expected paths or patterns of paths")
+    found: set[Path] = set()
+    for pattern in patterns:
+        matched = glob(str(folder / pattern), recursive=True)
+        if not matched:
+            raise FileError(f"{where}: samples.{name}: got files {pattern!r}, which matches no file in {folder}")
+        found.update(Path(match) for match in matched)
+    return _build(Sample, {"name": name, "files": tuple(sorted(found)), **entry}, f"{where}: samples.{name}")
+
+
+def _with_path(tagger: Tagger, folder: Path) -> Tagger:
+    if not tagger.model or tagger.served or tagger.model == "shipped":
+        return tagger
+    return replace(tagger, model=str(folder / tagger.model))
+
+
+def _positive(part: object, *names: str) -> None:
+    for name in names:
+        if not getattr(part, name) > 0:
+            raise ConfigError(f"{type(part).__name__.lower()}: got {name} {getattr(part, name)}, expected more than 0")

@@ -1,0 +1,166 @@
+"""Dijet events, the data that crosses the stages `select`, `predict` and `fill`, and their Parquet form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from jaxtyping import Float32, Int8, Int64, UInt16, UInt32, UInt64
+from numpy import ndarray
+
+from beampipe.errors import FileError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["CUTS", "FLAVOURS", "LARGEST_SHIFT", "REGIONS", "CutFlow", "Dijets", "read_dijets", "write_dijets"]
+
+REGIONS: Final = ("forward", "central")
+"""Place in this tuple is the number of a region; -1 is neither."""
+
+FLAVOURS: Final = ("light", "charm", "bottom", "gluon")
+"""Place in this tuple is the number of a flavour; all but gluon are quarks. Data has one flavour, number 0."""
+
+CUTS: Final = (
+    "all",
+    "trigger",
+    "two jets",
+    "clean",
+    "n_trk",
+    "label",
+    "eta",
+    "weight",
+    "subleading pt",
+    "leading pt",
+    "pt ratio",
+)
+"""In the order in which events are lost; a cut counts the events that pass it and all before it."""
+
+
+LARGEST_SHIFT: Final = 0.1
+"""No variation scales a pT by more than 1 +- this; `select` keeps what could then be selected."""
+
+
+@dataclass(frozen=True, eq=False)
+class CutFlow:
+    """Events after each of `CUTS`, with nominal pT and n_trk.
+
+    Attributes:
+        events: (n_cuts,) int64.
+        weight: (n_cuts,) int64, sums of nominal weights in units of 2**-weight_bits.
+    """
+
+    events: Int64[ndarray, " c"]
+    weight: Int64[ndarray, " c"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dijets:
+    """Pairs of leading jets. The pair is ordered by the file's pT: leading first.
+
+    Events that only a variation of the jet energy or of the tracking can select are here too: the cuts on pT and n_trk are
+    applied when histograms are filled.
+
+    Attributes:
+        run: (n,) uint32.
+        event: (n,) uint64.
+        weight: (n, n_weights) float32, nominal first; ones for data.
+        pt: (n, 2) float32 [GeV].
+        eta: (n, 2) float32.
+        n_trk: (n, 2) uint16.
+        width: (n, 2) float32.
+        c1: (n, 2) float32.
+        label: (n, 2) int8, number in `FLAVOURS`; 0 for data.
+        region: (n, 2) int8, number in `REGIONS`, or -1.
+        cut_flow: of all events that were looked at.
+        ranges: (run, smallest, largest event number) of each run that was looked at.
+        varied_n_trk: (n, 2) uint16 by name of the variation.
+    """
+
+    run: UInt32[ndarray, " n"]
+    event: UInt64[ndarray, " n"]
+    weight: Float32[ndarray, "n w"]
+    pt: Float32[ndarray, "n 2"]
+    eta: Float32[ndarray, "n 2"]
+    n_trk: UInt16[ndarray, "n 2"]
+    width: Float32[ndarray, "n 2"]
+    c1: Float32[ndarray, "n 2"]
+    label: Int8[ndarray, "n 2"]
+    region: Int8[ndarray, "n 2"]
+    cut_flow: CutFlow
+    ranges: tuple[tuple[int, int, int], ...] = ()
+    varied_n_trk: Mapping[str, UInt16[ndarray, "n 2"]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.run)
+
+
+_PAIRS: Final = ("pt", "eta", "n_trk", "width", "c1", "label", "region")
+_ABOUT: Final = b"beampipe.dijets"
+_VARIED: Final = "n_trk_"
+
+
+def write_dijets(dijets: Dijets, path: Path) -> None:
+    """Write a table: one row per event; what comes in pairs is a list of two."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"run": pa.array(dijets.run), "event": pa.array(dijets.event), "weight": as_lists(dijets.weight)}
+    columns |= {name: as_lists(getattr(dijets, name)) for name in _PAIRS}
+    columns |= {_VARIED + name: as_lists(values) for name, values in dijets.varied_n_trk.items()}
+    about = {
+        "events": dijets.cut_flow.events.tolist(),
+        "weight": dijets.cut_flow.weight.tolist(),
+        "ranges": dijets.ranges,
+    }
+    table = pa.table(columns).replace_schema_metadata({_ABOUT: json.dumps(about)})
+    pq.write_table(table, path, compression="lz4", use_dictionary=False, write_statistics=False)
+
+
+def read_dijets(path: Path) -> Dijets:
+    """Read what `write_dijets` wrote.
+
+    Raises:
+        FileError: it is another file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, memory_map=True)
+        about = json.loads(table.schema.metadata[_ABOUT])
+        return Dijets(
+            run=table["run"].to_numpy(),
+            event=table["event"].to_numpy(),
+            weight=from_lists(table["weight"]),
+            **{name: from_lists(table[name]) for name in _PAIRS},
+            varied_n_trk={
+                name.removeprefix(_VARIED): from_lists(table[name])
+                for name in table.column_names
+                if name.startswith(_VARIED)
+            },
+            cut_flow=CutFlow(np.array(about["events"], np.int64), np.array(about["weight"], np.int64)),
+            ranges=tuple((run, low, high) for run, low, high in about["ranges"]),
+        )
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise FileError(f"{path}: got no table of dijet events ({error})") from error
+
+
+def as_lists(values: ndarray) -> Any:
+    """An arrow array of lists of fixed length from a two-dimensional array."""
+    import pyarrow as pa
+
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1])
+
+
+def from_lists(column: pa.ChunkedArray) -> Any:
+    """The array that `as_lists` was made from."""
+    import pyarrow as pa
+
+    whole = column.combine_chunks()
+    chunk = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+    return chunk.flatten().to_numpy(zero_copy_only=False).reshape(len(chunk), column.type.list_size)

@@ -1,0 +1,197 @@
+"""ROOT files, read by branch: what is in a file, and the arrays of a range of its events.
+
+Every fault of a file becomes a `FileError` that names the file, the tree and the branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from beampipe.calibration.ntuple import (
+    BOOKKEEPING,
+    BOOKKEEPING_BRANCHES,
+    EVENT_BRANCHES,
+    EVENTS,
+    FORMAT,
+    JET_BRANCHES,
+    MC_BRANCHES,
+    VARIED_N_TRK,
+)
+from beampipe.errors import ColumnError, FileError, nearest
+
+__all__ = ["Facts", "Jagged", "inspect_file", "open_events", "read_flat", "read_jagged"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a file without reading its events.
+
+    Attributes:
+        dataset: that the file says it belongs to.
+        slice: number of the slice.
+        file_number: of the file in its slice.
+        n_files: of the slice.
+        cross_section: of the slice [pb].
+        filter_efficiency: of the slice.
+        sum_weights: of all generated events of the file, one per weight.
+        weight_names: names of the weights, nominal first.
+        n_events: entries of the tree of events.
+        borders: numbers of entries at which all branches start a new basket, from 0 to `n_events`.
+        varied: variations of n_trk that have a branch.
+        simulated: labels and weights are there.
+        settings: JSON of the generator's settings.
+    """
+
+    dataset: str
+    slice: int
+    file_number: int
+    n_files: int
+    cross_section: float
+    filter_efficiency: float
+    sum_weights: tuple[float, ...]
+    weight_names: tuple[str, ...]
+    n_events: int
+    borders: tuple[int, ...]
+    varied: tuple[str, ...]
+    simulated: bool
+    settings: str
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Facts:
+        """From what `plain` gave, as JSON gives it back."""
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Jagged:
+    """Lists of different length: list i is ``content[offsets[i]:offsets[i + 1]]``."""
+
+    offsets: Int64[ndarray, " m"]
+    content: ndarray
+
+
+def inspect_file(path: Path) -> Facts:
+    """Look at a file: bookkeeping, branches, baskets.
+
+    Raises:
+        FileError: it cannot be read, a tree is missing or empty, or the bookkeeping is of another kind.
+        ColumnError: a branch is missing.
+    """
+    with _opened(path) as file, _faults(path, BOOKKEEPING):
+        trees = {key.split(";")[0] for key in file.keys(recursive=False)}
+        for tree in (BOOKKEEPING, EVENTS):
+            if tree not in trees:
+                raise FileError(
+                    f"{path}: got no tree {tree!r}, expected it beside {', '.join(sorted(trees)) or 'nothing'}"
+                )
+        book = file[BOOKKEEPING]
+        _require(path, BOOKKEEPING, book.keys(), BOOKKEEPING_BRANCHES)
+        if book.num_entries != 1:
+            raise FileError(f"{path}: got {book.num_entries} entries in {BOOKKEEPING!r}, expected 1")
+        entry = {name: book[name].array(library="ak")[0] for name in BOOKKEEPING_BRANCHES}
+        if int(entry["format"]) != FORMAT:
+            raise FileError(f"{path}: got format {int(entry['format'])}, expected {FORMAT}; make the file again")
+        events = file[EVENTS]
+        if events.num_entries == 0:
+            raise FileError(f"{path}: tree {EVENTS!r} is empty; leave the file out, or make it again")
+        branches = set(events.keys())
+        _require(path, EVENTS, branches, EVENT_BRANCHES | JET_BRANCHES)
+        simulated = bool(set(MC_BRANCHES) & branches)
+        if simulated:
+            _require(path, EVENTS, branches, MC_BRANCHES)
+        names = tuple(str(entry["weight_names"]).split(","))
+        sums = tuple(float(value) for value in entry["sum_weights"])
+        if len(names) != len(sums) or not all(np.isfinite(sums)):
+            raise FileError(
+                f"{path}: tree {BOOKKEEPING!r}: got {len(names)} names of weights and sums {sums[:4]}...,"
+                " expected one finite sum per name"
+            )
+        return Facts(
+            dataset=str(entry["dataset"]),
+            slice=int(entry["slice"]),
+            file_number=int(entry["file_number"]),
+            n_files=int(entry["n_files"]),
+            cross_section=float(entry["cross_section"]),
+            filter_efficiency=float(entry["filter_efficiency"]),
+            sum_weights=sums,
+            weight_names=names,
+            n_events=int(events.num_entries),
+            borders=tuple(int(border) for border in events.common_entry_offsets()),
+            varied=tuple(name for name, branch in VARIED_N_TRK.items() if branch in branches),
+            simulated=simulated,
+            settings=str(entry["settings"]),
+        )
+
+
+@contextmanager
+def open_events(path: Path) -> Iterator[Any]:
+    """The tree of events of a file."""
+    with _opened(path) as file, _faults(path, EVENTS):
+        yield file[EVENTS]
+
+
+def read_flat(path: Path, tree: Any, branch: str, dtype: str, start: int, stop: int) -> Any:
+    """(stop - start,) array of a branch with one number per event."""
+    with _faults(path, branch):
+        values = tree[branch].array(entry_start=start, entry_stop=stop, library="np")
+    return _typed(path, branch, values, dtype)
+
+
+def read_jagged(path: Path, tree: Any, branch: str, dtype: str, start: int, stop: int) -> Jagged:
+    """A branch with lists of numbers, as its content and offsets."""
+    with _faults(path, branch):
+        layout = tree[branch].array(entry_start=start, entry_stop=stop, library="ak").layout
+        offsets = np.asarray(layout.offsets.data, dtype=np.int64)
+        content = np.asarray(layout.content.data)
+    first = offsets[0]
+    return Jagged(offsets - first, _typed(path, branch, content[first : offsets[-1]], dtype))
+
+
+def _typed(path: Path, branch: str, values: ndarray, dtype: str) -> ndarray:
+    if values.dtype != np.dtype(dtype):
+        raise FileError(f"{path}: branch {branch!r}: got {values.dtype}, expected {dtype}")
+    return values
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    import uproot
+
+    if not path.is_file():
+        raise FileError(f"{path}: is not there; expected a ROOT file")
+    with _faults(path, "header"), uproot.open(path, handler=uproot.source.file.MemmapSource) as file:
+        yield file
+
+
+@contextmanager
+def _faults(path: Path, what: str) -> Iterator[None]:
+    """Whatever uproot raises on a damaged file, as one error that names it."""
+    try:
+        yield
+    except FileError:
+        raise
+    except Exception as error:
+        # uproot meets a damaged file in many ways: IndexError, struct.error, ValueError, errors of each codec.
+        first = str(error).strip().splitlines()[:1]
+        raise FileError(
+            f"{path}: {what!r} cannot be read ({type(error).__name__}: {first[0] if first else ''}); the file is truncated"
+            " or damaged: copy or make it again"
+        ) from error
+
+
+def _require(path: Path, tree: str, got: Sequence[str] | set[str], wanted: Mapping[str, str]) -> None:
+    for branch in wanted:
+        if branch not in got:
+            raise ColumnError(f"{path}: tree {tree!r}: got no branch {branch!r}, expected it{nearest(branch, got)}")

@@ -1,0 +1,28 @@
+"""Simulated ntuples for the calibration: dijet events by Pythia with a toy detector, or a fast parametric toy."""
+
+from beampipe.calibration.simulation.injection import INJECTIONS, Injection, inject
+from beampipe.calibration.simulation.produce import simulate
+from beampipe.calibration.simulation.samples import SAMPLES, SLICES, SampleSpec, Slice, sample_spec
+from beampipe.calibration.simulation.toy import TOY_SLICES, ToyModel, simulate_toy, toy_events
+from beampipe.calibration.simulation.write import Events, file_name, read_bookkeeping, read_events, write_file
+
+__all__ = [
+    "INJECTIONS",
+    "SAMPLES",
+    "SLICES",
+    "TOY_SLICES",
+    "Events",
+    "Injection",
+    "SampleSpec",
+    "Slice",
+    "ToyModel",
+    "file_name",
+    "inject",
+    "read_bookkeeping",
+    "read_events",
+    "sample_spec",
+    "simulate",
+    "simulate_toy",
+    "toy_events",
+    "write_file",
+]

@@ -1,0 +1,248 @@
+"""Jets of particles: anti-kt, the label of the parton behind them, and what tells quarks from gluons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, no_type_check
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from numba import njit
+from numpy import ndarray
+
+from beampipe.calibration.simulation.pythia import Collisions
+from beampipe.errors import MissingExtraError
+
+__all__ = ["ParticleJets", "features", "features_reference", "labels", "particle_jets"]
+
+RADIUS: Final = 0.4
+"""Of the anti-kt algorithm, and how far from the jet's axis its parton may be."""
+
+TRACK_PT: Final = 0.5
+"""Charged particles below this transverse momentum [GeV] leave no track."""
+
+BETA: Final = 0.2
+"""Power of the distance in c1."""
+
+
+@dataclass(frozen=True, eq=False)
+class ParticleJets:
+    """Jets of some collisions, by event and falling pT.
+
+    Attributes:
+        event: (n_jets,) int64, which of the collisions.
+        number: (n_jets,) int64, place in its event, from 0.
+        pt: (n_jets,) float64 [GeV].
+        eta: (n_jets,) float64.
+        phi: (n_jets,) float64 [rad].
+        label: (n_jets,) int64, see `labels`.
+        offset: (n_jets + 1,) int64, first charged particle of each jet.
+        track_pt: (n,) float64 [GeV] of the charged particles.
+        track_eta: (n,) float64.
+        track_phi: (n,) float64 [rad].
+        track_number: (n,) int64, place among all particles of its event: names the particle.
+    """
+
+    event: Int64[ndarray, " n_jets"]
+    number: Int64[ndarray, " n_jets"]
+    pt: Float64[ndarray, " n_jets"]
+    eta: Float64[ndarray, " n_jets"]
+    phi: Float64[ndarray, " n_jets"]
+    label: Int64[ndarray, " n_jets"]
+    offset: Int64[ndarray, " n_jets_1"]
+    track_pt: Float64[ndarray, " n"]
+    track_eta: Float64[ndarray, " n"]
+    track_phi: Float64[ndarray, " n"]
+    track_number: Int64[ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+
+def particle_jets(collisions: Collisions, pt_min: float, eta_max: float) -> ParticleJets:
+    """Anti-kt jets of the visible particles with their charged particles above `TRACK_PT`.
+
+    Args:
+        collisions: what to cluster.
+        pt_min: softest jet kept [GeV].
+        eta_max: largest absolute pseudorapidity kept.
+    """
+    import awkward as ak
+
+    fastjet = _fastjet()
+    counts = np.diff(collisions.offset)
+    columns = {name: collisions.momentum[:, k] for k, name in enumerate(("px", "py", "pz", "E"))}
+    particles = ak.unflatten(ak.zip(columns, with_name="Momentum4D"), counts)
+    cluster = fastjet.ClusterSequence(particles, fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS))
+    found, members = cluster.inclusive_jets(pt_min), cluster.constituent_index(pt_min)
+
+    event = np.repeat(np.arange(len(collisions)), ak.num(found).to_numpy()).astype(np.int64)
+    flat = ak.flatten(found)
+    pt, eta, phi = _pt_eta_phi(np.stack([np.asarray(flat[axis]) for axis in ("px", "py", "pz")], axis=1))
+    per_jet = ak.flatten(members)
+    jet_counts = ak.num(per_jet).to_numpy()
+    member = np.asarray(ak.flatten(per_jet), dtype=np.int64)
+    start = np.concatenate([[0], np.cumsum(jet_counts)]).astype(np.int64)
+
+    order = np.lexsort((-pt, event))
+    order = order[np.abs(eta[order]) < eta_max]
+    event, pt, eta, phi = event[order], pt[order], eta[order], phi[order]
+    picked = _ranges(start[order], jet_counts[order])
+    jet = np.repeat(np.arange(len(order)), jet_counts[order])
+    number = member[picked]
+    row = collisions.offset[event[jet]] + number
+    track_pt, track_eta, track_phi = _pt_eta_phi(collisions.momentum[row, :3])
+    track = collisions.charged[row] & (track_pt > TRACK_PT)
+    parton_pt, parton_eta, parton_phi = _pt_eta_phi(collisions.parton[:, :3])
+    return ParticleJets(
+        event,
+        np.arange(len(event), dtype=np.int64) - np.searchsorted(event, event),
+        pt,
+        eta,
+        phi,
+        labels(
+            event,
+            eta,
+            phi,
+            collisions.parton_offset,
+            parton_eta,
+            parton_phi,
+            np.where(parton_pt > 0.1, collisions.parton[:, 3], 0.0),
+            collisions.parton_label,
+        ),
+        np.searchsorted(jet[track], np.arange(len(event) + 1)).astype(np.int64),
+        track_pt[track],
+        track_eta[track],
+        track_phi[track],
+        number[track],
+    )
+
+
+@njit(cache=True)
+@no_type_check
+def labels(event, eta, phi, parton_offset, parton_eta, parton_phi, parton_energy, parton_label):
+    """Label of each jet: that of the parton with the highest energy within `RADIUS` of its axis, 0 if there is none.
+
+    Args:
+        event: (n_jets,) int64.
+        eta: (n_jets,) float64.
+        phi: (n_jets,) float64 [rad].
+        parton_offset: (n_events + 1,) int64, first parton of each event.
+        parton_eta: (m,) float64.
+        parton_phi: (m,) float64 [rad].
+        parton_energy: (m,) float64 [GeV].
+        parton_label: (m,) int64.
+
+    Returns:
+        (n_jets,) int64.
+    """
+    out = np.zeros(len(event), dtype=np.int64)
+    for j in range(len(event)):
+        best = 0.0
+        for k in range(parton_offset[event[j]], parton_offset[event[j] + 1]):
+            if parton_energy[k] <= best:
+                continue
+            d_eta = parton_eta[k] - eta[j]
+            d_phi = abs(parton_phi[k] - phi[j])
+            d_phi = min(d_phi, 2 * np.pi - d_phi)
+            if d_eta * d_eta + d_phi * d_phi < RADIUS * RADIUS:
+                best = parton_energy[k]
+                out[j] = parton_label[k]
+    return out
+
+
+@njit(cache=True)
+@no_type_check
+def features(offset, pt, eta, phi, jet_eta, jet_phi):
+    """Observables of each jet from its tracks.
+
+    With sums over its tracks i (and pairs i < j),
+    ``width = sum pT_i dR(i, axis) / sum pT_i`` and ``c1 = sum pT_i pT_j dR(i, j)**0.2 / (sum pT_i)**2``;
+    both are 0 without tracks.
+
+    Args:
+        offset: (n_jets + 1,) int64, first track of each jet.
+        pt: (n,) float64 [GeV].
+        eta: (n,) float64.
+        phi: (n,) float64 [rad].
+        jet_eta: (n_jets,) float64.
+        jet_phi: (n_jets,) float64 [rad].
+
+    Returns:
+        n_trk (n_jets,) int64, width (n_jets,) float64, c1 (n_jets,) float64.
+    """
+    n_jets = len(offset) - 1
+    n_trk = np.zeros(n_jets, dtype=np.int64)
+    width = np.zeros(n_jets)
+    c1 = np.zeros(n_jets)
+    for j in range(n_jets):
+        total, moment, pairs = 0.0, 0.0, 0.0
+        for i in range(offset[j], offset[j + 1]):
+            d_eta = eta[i] - jet_eta[j]
+            d_phi = abs(phi[i] - jet_phi[j])
+            d_phi = min(d_phi, 2 * np.pi - d_phi)
+            total += pt[i]
+            moment += pt[i] * np.sqrt(d_eta * d_eta + d_phi * d_phi)
+            for k in range(i + 1, offset[j + 1]):
+                d_eta = eta[i] - eta[k]
+                d_phi = abs(phi[i] - phi[k])
+                d_phi = min(d_phi, 2 * np.pi - d_phi)
+                pairs += pt[i] * pt[k] * (d_eta * d_eta + d_phi * d_phi) ** (0.5 * BETA)
+        n_trk[j] = offset[j + 1] - offset[j]
+        if total > 0:
+            width[j] = moment / total
+            c1[j] = pairs / (total * total)
+    return n_trk, width, c1
+
+
+def features_reference(
+    offset: Int64[ndarray, " n_jets_1"],
+    pt: Float64[ndarray, " n"],
+    eta: Float64[ndarray, " n"],
+    phi: Float64[ndarray, " n"],
+    jet_eta: Float64[ndarray, " n_jets"],
+    jet_phi: Float64[ndarray, " n_jets"],
+) -> tuple[Int64[ndarray, " n_jets"], Float64[ndarray, " n_jets"], Float64[ndarray, " n_jets"]]:
+    """What `features` computes, written down with whole arrays."""
+    rows = []
+    for j in range(len(offset) - 1):
+        mine = slice(int(offset[j]), int(offset[j + 1]))
+        weight = pt[mine] / pt[mine].sum()
+        pair = np.triu(
+            np.outer(weight, weight) * _distance(eta[mine, None], phi[mine, None], eta[mine], phi[mine]) ** BETA, 1
+        )
+        rows.append((len(weight), (weight * _distance(eta[mine], phi[mine], jet_eta[j], jet_phi[j])).sum(), pair.sum()))
+    table = np.array(rows).reshape(-1, 3)
+    return table[:, 0].astype(np.int64), table[:, 1], table[:, 2]
+
+
+def _distance(eta: Any, phi: Any, other_eta: Any, other_phi: Any) -> Any:
+    """Distance in the plane of pseudorapidity and azimuth."""
+    around = np.abs(phi - other_phi) % (2 * np.pi)
+    return np.hypot(eta - other_eta, np.minimum(around, 2 * np.pi - around))
+
+
+def _pt_eta_phi(momentum: Float64[ndarray, "n 3"]) -> tuple[ndarray, ndarray, ndarray]:
+    """Transverse momentum, pseudorapidity and azimuth; along the beam the pseudorapidity stays finite."""
+    pt = np.hypot(momentum[:, 0], momentum[:, 1])
+    eta = np.arcsinh(momentum[:, 2] / np.maximum(pt, 1e-9))
+    return pt, eta, np.arctan2(momentum[:, 1], momentum[:, 0])
+
+
+def _ranges(start: ndarray, count: ndarray) -> ndarray:
+    """The numbers start[k] .. start[k] + count[k] - 1 of all k, one after the other."""
+    before = np.cumsum(count) - count
+    return np.repeat(start - before, count) + np.arange(count.sum())
+
+
+def _fastjet() -> Any:
+    """The module fastjet.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import fastjet
+    except ImportError:
+        raise MissingExtraError("fastjet", "simulation", "clustering jets") from None
+    return fastjet

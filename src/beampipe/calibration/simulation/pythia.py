@@ -1,0 +1,282 @@
+"""Dijet collisions by Pythia 8 in batches of arrays, with the weights of the variations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from numpy import ndarray
+
+from beampipe.calibration.simulation.samples import SampleSpec, Slice
+from beampipe.errors import ConfigError, MissingExtraError
+
+__all__ = [
+    "PDF_SETS",
+    "SHOWER_WEIGHTS",
+    "Collisions",
+    "Generator",
+    "PdfWeights",
+    "cross_section",
+    "pythia8",
+    "seed_of",
+    "settings_of",
+]
+
+COMMON: Final = (
+    "Print:quiet = on",
+    "Beams:eCM = 13000",
+    "HardQCD:all = on",
+    # Strange hadrons with c tau > 10 mm stay: their decay products do not point to the collision.
+    "ParticleDecays:limitTau0 = on",
+    "ParticleDecays:tau0Max = 10",
+)
+"""Of all samples."""
+
+SHOWER_WEIGHTS: Final = {
+    "fsr_up": "fsr:muRfac=1.4142",
+    "fsr_down": "fsr:muRfac=0.7071",
+    "isr_up": "isr:muRfac=2.0",
+    "isr_down": "isr:muRfac=0.5",
+    "fsr_hard_up": "fsr:cNS=2.0",
+    "fsr_hard_down": "fsr:cNS=-2.0",
+    "fsr_q2qg_up": "fsr:Q2QG:muRfac=1.4142",
+    "fsr_q2qg_down": "fsr:Q2QG:muRfac=0.7071",
+    "fsr_g2gg_up": "fsr:G2GG:muRfac=1.4142",
+    "fsr_g2gg_down": "fsr:G2GG:muRfac=0.7071",
+}
+"""Name of a weight -> variation of Pythia's shower. Factors on the final-state scale are milder than the usual two: jets
+of a TeV radiate so much that weights for two leave a tenth of the statistics."""
+
+FRAGMENTATION_WEIGHTS: Final = {"frag_a_up": "frag:aLund=0.70", "frag_a_down": "frag:aLund=0.66"}
+"""Name of a weight -> variation of the Lund string. Larger steps and other parameters give weights of no use at this
+multiplicity."""
+
+PDF_SETS: Final = {
+    "pdf_cteq6l1": 8,
+    "pdf_mstw08lo": 5,
+    "pdf_nnpdf23lo_119": 14,
+    "pdf_nnpdf31lo": 17,
+    "pdf_nnpdf31lo_118": 18,
+    "pdf_cteq66": 9,
+    "pdf_nnpdf23nlo": 15,
+    "pdf_nnpdf31nlo": 19,
+}
+"""Name of a weight -> Pythia's number of the PDF set. Central members; Pythia ships no replicas."""
+
+HADRONS: Final = 2212  # what collides
+UNSEEN: Final = (12, 13, 14, 16)  # neutrinos and muons leave no energy in a calorimeter jet
+PARTON_STATUS: Final = (
+    23,
+    33,
+    43,
+    *range(51, 60),
+    *range(71, 80),
+)  # partons of the hard process, the showers and before strings
+
+
+@dataclass(frozen=True, eq=False)
+class Collisions:
+    """Some collisions of one run of the generator, at particle level.
+
+    Attributes:
+        first: number of the first event in its run; the others follow.
+        offset: (n_events + 1,) int64, first particle of each event.
+        momentum: (n, 4) float64 px, py, pz, E [GeV] of the visible final particles.
+        charged: (n,) bool.
+        parton_offset: (n_events + 1,) int64, first parton of each event.
+        parton: (m, 4) float64 px, py, pz, E [GeV] of all copies of all partons.
+        parton_label: (m,) int64, PDG number without sign: 1 to 5, or 21.
+        weights: (n_events, n_weights) float64, the nominal first.
+    """
+
+    first: int
+    offset: Int64[ndarray, " n_events_1"]
+    momentum: Float64[ndarray, "n 4"]
+    charged: Bool[ndarray, " n"]
+    parton_offset: Int64[ndarray, " n_events_1"]
+    parton: Float64[ndarray, "m 4"]
+    parton_label: Int64[ndarray, " m"]
+    weights: Float64[ndarray, "n_events n_weights"]
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+
+def pythia8() -> Any:
+    """The module pythia8mc.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import pythia8mc
+    except ImportError:
+        raise MissingExtraError("pythia8mc", "simulation", "generating collisions") from None
+    return pythia8mc
+
+
+def seed_of(seed: int, *what: int) -> int:
+    """A seed in 1 .. 899 999 999 (what Pythia takes) that depends on all arguments."""
+    return int(np.random.SeedSequence([seed, *what]).generate_state(1, np.uint64)[0] % 899_999_999) + 1
+
+
+def settings_of(spec: SampleSpec, part: Slice, seed: int) -> tuple[str, ...]:
+    """All lines for Pythia, in order, for one run."""
+    lines = [*COMMON, *spec.settings, *part.settings]
+    if spec.varied:
+        lines += [
+            "UncertaintyBands:doVariations = on",
+            _listed("UncertaintyBands:List", SHOWER_WEIGHTS),
+            _listed("VariationFrag:List", FRAGMENTATION_WEIGHTS),
+        ]
+    return (*lines, "Random:setSeed = on", f"Random:seed = {seed}")
+
+
+def cross_section(spec: SampleSpec, part: Slice, n_events: int = 200_000) -> float:
+    """Cross section of a slice [pb], from the hard process alone, which is fast.
+
+    All files of a slice need the same number, so it does not come from the run of any of them. The estimate's own
+    relative error is about ``0.5 / sqrt(n_events)``. It is the true cross section, free of the bias, which Pythia takes
+    into account: an event counts ``luminosity * cross_section * weight / sum_weights``.
+    """
+    whole = settings_of(spec, part, seed_of(0, spec.seed, int(part.low)))
+    pythia = _started((*whole, "UncertaintyBands:doVariations = off", "PartonLevel:all = off", "HadronLevel:all = off"))
+    done = 0
+    while done < n_events:
+        done += len(pythia.nextBatch(min(20_000, n_events - done)))
+    return float(pythia.infoPython().sigmaGen()) * 1e9
+
+
+class PdfWeights:
+    """Reweighting of an event to other PDF sets, by what the two partons of the hard process are.
+
+    The weight of a set f' relative to the set f that the events were made with is
+    ``f'(id1, x1, Q2) f'(id2, x2, Q2) / (f(id1, x1, Q2) f(id2, x2, Q2))``.
+    The showers keep the PDF set they were made with.
+
+    Args:
+        sets: name of a weight -> Pythia's number of the set.
+    """
+
+    def __init__(self, sets: dict[str, int]) -> None:
+        self.names = tuple(sets)
+        # The Pythia objects own the PDFs.
+        quiet = ("Print:quiet = on", "HardQCD:all = on", "PartonLevel:all = off", "HadronLevel:all = off")
+        self._owners = [_started((*quiet, f"PDF:pSet = {number}")) for number in sets.values()]
+        self._pdfs = [owner.getPDFPtr(HADRONS) for owner in self._owners]
+
+    def __call__(self, info: Any) -> Float64[ndarray, "n_events n_sets"]:
+        """Ratios for the events of a batch, given its `info`."""
+        columns = (np.asarray(info[name]).tolist() for name in ("id1", "x1", "id2", "x2", "Q2Fac"))
+        events = list(zip(*columns, strict=True))
+        made = np.asarray(info.pdf1) * np.asarray(info.pdf2)
+        out = np.empty((len(events), len(self._pdfs)))
+        for k, pdf in enumerate(self._pdfs):
+            xf = pdf.xf
+            out[:, k] = [xf(id1, x1, q2) * xf(id2, x2, q2) for id1, x1, id2, x2, q2 in events]
+        out /= made[:, None]
+        return out
+
+
+class Generator:
+    """One run of Pythia: a stream of collisions.
+
+    Args:
+        spec: the sample.
+        part: the slice.
+        seed: of Pythia, 1 to 899 999 999.
+
+    Attributes:
+        version: of Pythia.
+        settings: the lines it was given.
+        weight_names: of the columns of `Collisions.weights`.
+    """
+
+    def __init__(self, spec: SampleSpec, part: Slice, seed: int) -> None:
+        self.settings = settings_of(spec, part, seed)
+        self._pythia = _started(self.settings)
+        self.version = f"{self._pythia.settings.parm('Pythia:versionNumber'):.3f}"
+        shower = (*SHOWER_WEIGHTS, *FRAGMENTATION_WEIGHTS) if spec.varied else ()
+        self._pdf = PdfWeights(PDF_SETS if spec.varied else {})
+        self.weight_names = ("nominal", *shower, *self._pdf.names)
+        self._shower = shower
+        self._charged: dict[int, bool] = {}
+        self._done = 0
+
+    def batches(self, n_events: int, batch: int = 500) -> Iterator[Collisions]:
+        """The next `n_events` collisions, `batch` at a time; how they are grouped does not change them."""
+        while n_events > 0:
+            made = self._pythia.nextBatch(min(batch, n_events))
+            n_events -= len(made)
+            yield self._collisions(made)
+            self._done += len(made)
+
+    def _collisions(self, made: Any) -> Collisions:
+        import awkward as ak
+
+        counts = ak.num(made.prt.id).to_numpy()
+        prt = ak.flatten(made.prt)
+        pdg, status = prt.id.to_numpy(), prt.status.to_numpy()
+        absolute = np.abs(pdg)
+        event = np.repeat(np.arange(len(counts)), counts)
+        final = (status > 0) & ~np.isin(absolute, UNSEEN)
+        parton = np.isin(np.abs(status), PARTON_STATUS) & (((absolute >= 1) & (absolute <= 5)) | (absolute == 21))
+        momentum = np.stack([prt.p[axis].to_numpy() for axis in ("px", "py", "pz", "e")], axis=1)
+        return Collisions(
+            self._done,
+            _offsets(event[final], len(counts)),
+            momentum[final],
+            self._is_charged(pdg[final]),
+            _offsets(event[parton], len(counts)),
+            momentum[parton],
+            absolute[parton].astype(np.int64),
+            self._weights(made.info),
+        )
+
+    def _weights(self, info: Any) -> Float64[ndarray, "n_events n_weights"]:
+        found = info.weights.to_numpy().astype(np.float64)
+        # Each variation is listed twice, by its settings and by our name.
+        names = list(self._pythia.infoPython().weightNameVector())
+        missing = [name for name in self._shower if name not in names]
+        if missing:
+            raise ConfigError(f"Pythia gives no weight {', '.join(missing)}; it has {', '.join(names)}")
+        nominal = found[:, :1]
+        return np.concatenate(
+            [nominal, found[:, [names.index(name) for name in self._shower]], nominal * self._pdf(info)], 1
+        )
+
+    def _is_charged(self, pdg: ndarray) -> Bool[ndarray, " n"]:
+        kinds, place = np.unique(pdg, return_inverse=True)
+        data = self._pythia.particleData
+        for kind in kinds.tolist():
+            if kind not in self._charged:
+                self._charged[kind] = data.charge(kind) != 0
+        return np.array([self._charged[kind] for kind in kinds.tolist()], dtype=bool)[place]
+
+
+def _started(lines: tuple[str, ...]) -> Any:
+    """Pythia after its initialisation.
+
+    Raises:
+        ConfigError: it refuses a line or all of them together.
+    """
+    pythia = pythia8().Pythia("", False)
+    for line in lines:
+        if not pythia.readString(line):
+            raise ConfigError(f"Pythia refuses the setting {line!r}")
+    if not pythia.init():
+        raise ConfigError(f"Pythia cannot start with {'; '.join(lines)}")
+    return pythia
+
+
+def _listed(setting: str, variations: dict[str, str]) -> str:
+    """A list of named variations as a line for Pythia."""
+    return f"{setting} = {{{','.join(f'{name} {what}' for name, what in variations.items())}}}"
+
+
+def _offsets(event: ndarray, n_events: int) -> Int64[ndarray, " n_events_1"]:
+    """First entry of each event, for entries that are sorted by event."""
+    return np.searchsorted(event, np.arange(n_events + 1)).astype(np.int64)

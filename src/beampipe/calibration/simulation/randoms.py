@@ -1,0 +1,71 @@
+"""Random numbers that belong to a thing and not to a sequence: the same for an event however events are grouped."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Float64, Int64, UInt64
+from numpy import ndarray
+
+__all__ = ["keys", "normal", "poisson", "uniform"]
+
+_STEP: Final = np.uint64(0x9E3779B97F4A7C15)  # splitmix64: Steele, Lea, Flood, OOPSLA 2014
+_MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2: Final = np.uint64(0x94D049BB133111EB)
+
+
+def keys(*what: Any) -> UInt64[ndarray, " n"]:
+    """A well-mixed 64-bit number for each row of some integers.
+
+    Args:
+        what: (n,) arrays of integers or numbers, not negative; what the random numbers belong to.
+    """
+    columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(column)).astype(np.uint64) for column in what))
+    state = np.zeros(columns[0].shape, dtype=np.uint64)
+    for column in columns:
+        state = _mixed(state + _STEP + column)
+    return state
+
+
+def uniform(key: UInt64[ndarray, " n"], draw: int) -> Float64[ndarray, " n"]:
+    """Uniform in (0, 1).
+
+    Args:
+        key: (n,) from `keys`.
+        draw: which number of the key.
+    """
+    bits = _mixed(key + np.full(1, draw + 1, dtype=np.uint64) * _STEP)
+    chance: ndarray = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return chance
+
+
+def normal(key: UInt64[ndarray, " n"], draw: int) -> Float64[ndarray, " n"]:
+    """Standard normal, by Box and Muller. Uses the draws `draw` and `draw` + 1."""
+    return np.sqrt(-2 * np.log(uniform(key, draw))) * np.cos(2 * np.pi * uniform(key, draw + 1))
+
+
+def poisson(chance: Float64[ndarray, " n"], mean: Float64[ndarray, " n"]) -> Int64[ndarray, " n"]:
+    """Poisson numbers by inversion, for small means.
+
+    Args:
+        chance: (n,) uniform numbers; the result grows with them and with the mean.
+        mean: (n,).
+    """
+    term = np.exp(-mean)
+    below = term.copy()
+    count = np.zeros(len(mean), dtype=np.int64)
+    left = chance > below
+    while left.any():
+        count[left] += 1
+        term = term * mean / np.maximum(count, 1)
+        below = np.where(left, below + term, below)
+        left &= (chance > below) & (count < 1000)
+    return count
+
+
+def _mixed(state: ndarray) -> ndarray:
+    state = (state ^ (state >> np.uint64(30))) * _MIX_1
+    state = (state ^ (state >> np.uint64(27))) * _MIX_2
+    mixed: ndarray = state ^ (state >> np.uint64(31))
+    return mixed

@@ -1,0 +1,368 @@
+"""A fast parametric toy: dijet events drawn from simple laws that were fitted to the generated sample.
+
+For tests, throughput and coverage studies, where millions of events and a known truth matter more than their physics.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
+from numpy import ndarray
+
+from beampipe.calibration.ntuple import FORMAT
+from beampipe.calibration.simulation.detector import MORE_FAKES, fakes
+from beampipe.calibration.simulation.produce import JET_PT, TRIGGER_PT
+from beampipe.calibration.simulation.samples import Slice
+from beampipe.calibration.simulation.write import Events, file_name, write_file
+from beampipe.errors import InputError
+
+__all__ = ["TOY_SLICES", "Flavour", "ToyModel", "simulate_toy", "toy_events", "toy_weight_names"]
+
+TOY_SLICES: Final = (Slice(470, 800, 4, 0.45), Slice(800, 1300, 4, 0.33), Slice(1300, 2400, 4, 0.22))
+"""Events of the toy are spread evenly in pT within a slice."""
+
+WHOLE: Final = Slice(470, 2400, 4, 1.0)
+"""All of the hard pT at once."""
+
+BLOCK: Final = 50_000  # events drawn at a time, from one seed
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """What the jets of one flavour look like, with L = ln(pT / 500 GeV).
+
+    The number of tracks n is negative binomial with mean m = (`n` + `n_slope` L) (1 - `n_eta` eta²) and variance
+    m + m² / `n_shape`. The width is log-normal with `width_spread` around `width` + `width_slope` L + `width_n` ln(n / m),
+    and c1 around the same of its own plus `c1_width` times what ln(width) is off.
+    """
+
+    n: float
+    n_slope: float
+    n_eta: float
+    n_shape: float
+    width: float
+    width_slope: float
+    width_n: float
+    width_spread: float
+    c1: float
+    c1_slope: float
+    c1_n: float
+    c1_width: float
+    c1_spread: float
+
+
+QUARK: Final = Flavour(12.9, 3.6, 0.022, 5.7, -3.35, -0.37, 1.32, 0.72, -1.67, -0.10, 0.61, 0.22, 0.26)
+GLUON: Final = Flavour(19.8, 8.5, 0.025, 12.0, -2.87, -0.18, 1.29, 0.56, -1.42, -0.05, 0.47, 0.20, 0.11)
+
+
+@dataclass(frozen=True)
+class ToyModel:
+    """The laws of the toy.
+
+    Attributes:
+        quark: what quark jets look like.
+        gluon: what gluon jets look like.
+        quark_tracks: factor on the mean number of tracks of quark jets; not 1: an injected difference.
+        gluon_tracks: the same for gluon jets.
+        fraction: chance that a jet of 500 GeV comes from a quark, where both jets have the same |eta|.
+        fraction_slope: its growth with ln(pT / 500 GeV).
+        fraction_eta: its growth with tanh(|eta| - |eta of the other jet|): makes forward jets quark-like.
+        spectrum: the hard process falls as pT to minus this.
+        total: cross section between 470 and 2400 GeV [pb].
+        extra_jets: mean number of jets beyond two.
+    """
+
+    quark: Flavour = QUARK
+    gluon: Flavour = GLUON
+    quark_tracks: float = 1.0
+    gluon_tracks: float = 1.0
+    fraction: float = 0.47
+    fraction_slope: float = 0.2
+    fraction_eta: float = 0.14
+    spectrum: float = 4.0
+    total: float = 100.0
+    extra_jets: float = 3.0
+
+    def cross_section(self, low: float, high: float) -> float:
+        """Of a range of the hard pT [GeV], in pb."""
+        power = 1 - self.spectrum
+        share: float = (low**power - high**power) / (WHOLE.low**power - WHOLE.high**power)
+        return self.total * share
+
+    def quark_fraction(
+        self, pt: Float64[ndarray, " n"], eta: Float64[ndarray, " n"], other_eta: Float64[ndarray, " n"]
+    ) -> Float64[ndarray, " n"]:
+        """Chance that a jet of the leading pair comes from a quark; pT in GeV."""
+        rank = np.tanh(np.abs(eta) - np.abs(other_eta))
+        chance = self.fraction + self.fraction_slope * np.log(pt / 500) + self.fraction_eta * rank
+        clipped: ndarray = np.clip(chance, 0.05, 0.95)
+        return clipped
+
+    def mean_tracks(
+        self, quark: Bool[ndarray, " n"], pt: Float64[ndarray, " n"], eta: Float64[ndarray, " n"]
+    ) -> Float64[ndarray, " n"]:
+        """Mean number of tracks of quark (True) and gluon (False) jets; pT in GeV."""
+        growth, square = np.log(pt / 500), np.minimum(eta**2, 6.25)
+        q, g = self.quark, self.gluon
+        return np.where(
+            quark,
+            self.quark_tracks * np.maximum(q.n + q.n_slope * growth, 2) * (1 - q.n_eta * square),
+            self.gluon_tracks * np.maximum(g.n + g.n_slope * growth, 2) * (1 - g.n_eta * square),
+        )
+
+
+MODEL: Final = ToyModel()
+"""The laws as fitted."""
+
+
+def toy_weight_names(n_weights: int) -> tuple[str, ...]:
+    """Names of the first `n_weights` weights of the toy: the nominal, four of the showers, then PDF members."""
+    shower = ("nominal", "fsr_up", "fsr_down", "isr_up", "isr_down")
+    return (*shower, *(f"pdf_{k:03d}" for k in range(n_weights - len(shower))))[:n_weights]
+
+
+def toy_events(
+    n_events: int,
+    seed: int,
+    *,
+    n_weights: int = 1,
+    kind: Literal["simulation", "data"] = "simulation",
+    part: Slice = WHOLE,
+    model: ToyModel = MODEL,
+    run: int = 1,
+    first_event: int = 0,
+) -> Events:
+    """Draw dijet events.
+
+    Args:
+        n_events: how many; all are kept.
+        seed: the same seed gives the same events.
+        n_weights: weights of each event, see `toy_weight_names`; data has none.
+        kind: simulation comes with labels, varied track counts and weights; data follows the spectrum with weight 1.
+        part: range of the hard pT; simulation is drawn as ``pT**(part.power - model.spectrum)`` and carries the weight
+            that undoes it.
+        model: the laws.
+        run: number of the run.
+        first_event: number of the first event.
+    """
+    blocks = []
+    for start in range(0, n_events, BLOCK):
+        size = min(BLOCK, n_events - start)
+        rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, start // BLOCK])))
+        blocks.append(_block(rng, size, n_weights, kind, part, model, run, first_event + start))
+    return Events.join(blocks) if len(blocks) > 1 else blocks[0]
+
+
+def simulate_toy(
+    folder: Path,
+    events: int,
+    *,
+    files: int = 1,
+    n_weights: int = 1,
+    seed: int = 1,
+    kind: Literal["simulation", "data"] = "simulation",
+    slices: tuple[Slice, ...] = TOY_SLICES,
+    model: ToyModel = MODEL,
+    dataset: str = "toy",
+    progress: Callable[[Path], None] | None = None,
+) -> list[Path]:
+    """Write toy events in the layout of the simulation or, with ``kind="data"``, of data.
+
+    Simulated samples of any size and data of N events agree for a luminosity of ``N / model.total`` [1/pb].
+
+    Args:
+        folder: where the files go; files of the same name are replaced.
+        events: in all files together.
+        files: in all slices together, at least one per slice; data has one slice.
+        n_weights: see `toy_events`.
+        seed: of everything.
+        kind: see `toy_events`.
+        slices: for simulation; each gets its share of the events and of the files.
+        model: the laws.
+        dataset: name in the files.
+        progress: called with each file once it is there.
+
+    Returns:
+        The files, by slice and number.
+
+    Raises:
+        InputError: fewer files than slices, or fewer events than files.
+    """
+    parts = (WHOLE,) if kind == "data" else slices
+    if not len(parts) <= files <= events:
+        raise InputError(
+            f"toy: got {files} files for {events} events in {len(parts)} slices, expected one or more of each"
+        )
+    per_slice = [files // len(parts) + (number < files % len(parts)) for number in range(len(parts))]
+    names = ("nominal",) if kind == "data" else toy_weight_names(n_weights)
+    out = []
+    for number, (part, n_files) in enumerate(zip(parts, per_slice, strict=True)):
+        edges = np.linspace(0, round(events * part.share), n_files + 1).round().astype(int).tolist()
+        for k in range(n_files):
+            size = edges[k + 1] - edges[k]
+            made = toy_events(
+                size,
+                int(np.random.SeedSequence([seed, kind == "data", number, k]).generate_state(1)[0]),
+                n_weights=n_weights,
+                kind=kind,
+                part=part,
+                model=model,
+                run=1 + number,
+                first_event=k * 10**9,
+            )
+            data = made.weight is None
+            sums = [float(size)] if made.weight is None else made.weight.sum(axis=0, dtype=np.float64)
+            settings = {"generator": "toy", "version": 1, "seed": seed, "kind": kind, "model": asdict(model)}
+            path = folder / file_name(dataset, number, k)
+            bookkeeping = {
+                "format": FORMAT,
+                "dataset": dataset,
+                "slice": number,
+                "file_number": k,
+                "n_files": n_files,
+                "n_generated": size,
+                "cross_section": 0.0 if data else model.cross_section(part.low, part.high),
+                "filter_efficiency": 1.0,
+                "sum_weights": np.array(sums),
+                "weight_names": ",".join(names),
+                "settings": json.dumps(settings | {"slice": asdict(part)}),
+            }
+            write_file(path, made, bookkeeping)
+            out.append(path)
+            if progress:
+                progress(path)
+    return out
+
+
+def _block(
+    rng: np.random.Generator,
+    n: int,
+    n_weights: int,
+    kind: str,
+    part: Slice,
+    model: ToyModel,
+    run: int,
+    first: int,
+) -> Events:
+    """Events of one seed."""
+    simulation = kind == "simulation"
+    bias = part.power if simulation else 0.0
+    hard = _power_law(rng.random(n), part.low, part.high, bias - model.spectrum)
+
+    # The pair: balanced but for radiation and resolution, with a common boost.
+    pair = (
+        hard * (1 - rng.exponential(0.06, (2, n)).clip(max=0.6)) * (1 + 0.045 * rng.standard_normal((2, n)).clip(-4, 4))
+    )
+    lead, second = pair.max(axis=0), pair.min(axis=0)
+    narrow = (hard / 470) ** -0.35
+    boost, opening = 0.75 * narrow * rng.standard_normal(n), 0.8 * narrow * rng.standard_normal(n)
+    eta = np.stack([boost + opening, boost - opening]).clip(-4.4, 4.4)
+    phi = 2 * np.pi * rng.random(n) - np.pi
+    back = np.where(phi > 0, phi - np.pi, phi + np.pi) + 0.05 * rng.standard_normal(n)
+    quark = rng.random((2, n)) < np.stack(
+        [model.quark_fraction(lead, eta[0], eta[1]), model.quark_fraction(second, eta[1], eta[0])]
+    )
+
+    # All jets, flat: the pair first, then softer and softer ones.
+    counts = 2 + rng.poisson(model.extra_jets, n)
+    offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    n_jets = int(offset[-1])
+    jet_pt, jet_eta, jet_phi = (
+        np.empty(n_jets),
+        rng.normal(0, 1.3, n_jets).clip(-4.4, 4.4),
+        rng.uniform(-np.pi, np.pi, n_jets),
+    )
+    jet_quark = rng.random(n_jets) < 0.4
+    for place, values in enumerate((lead, second)):
+        at = offset[:-1] + place
+        jet_pt[at], jet_eta[at], jet_quark[at] = values, eta[place], quark[place]
+        jet_phi[at] = (phi, back)[place]
+    left = rng.random(n_jets)
+    for place in range(2, int(counts.max(initial=0))):
+        at = offset[:-1][counts > place] + place
+        jet_pt[at] = JET_PT + (jet_pt[at - 1] - JET_PT) * left[at]
+
+    n_trk, width, c1 = _observables(rng, model, jet_quark, jet_pt, jet_eta)
+    columns: dict[str, Any] = {}
+    if simulation:
+        flavours = np.array([1, 2, 3, 4, 5], dtype=np.int8)
+        which = np.searchsorted([0.28, 0.74, 0.84, 0.93], rng.random(n_jets))
+        columns["jet_label"] = np.where(jet_quark, flavours[which], np.int8(21))
+        columns["jet_n_trk_eff"] = rng.binomial(n_trk, 0.97).astype(np.uint16)
+        columns["jet_n_trk_fake"] = (n_trk + rng.poisson(MORE_FAKES * fakes(jet_eta, jet_pt))).astype(np.uint16)
+        nominal = (part.low / hard) ** bias
+        pull = (n_trk / model.mean_tracks(jet_quark, jet_pt, jet_eta) - 1)[offset[:-1, None] + np.arange(2)]
+        columns["weight"] = _weights(nominal, n_weights, pull.sum(axis=1), hard, eta, quark)
+    return Events(
+        run=np.full(n, run, dtype=np.uint32),
+        event=np.arange(first, first + n, dtype=np.uint64),
+        trigger=lead > TRIGGER_PT,
+        offset=offset,
+        jet_pt=jet_pt.astype(np.float32),
+        jet_eta=jet_eta.astype(np.float32),
+        jet_phi=jet_phi.astype(np.float32),
+        jet_clean=rng.random(n_jets) > 0.003,
+        jet_n_trk=n_trk.astype(np.uint16),
+        jet_width=width.astype(np.float32),
+        jet_c1=c1.astype(np.float32),
+        **columns,
+    )
+
+
+def _observables(
+    rng: np.random.Generator,
+    model: ToyModel,
+    quark: Bool[ndarray, " n"],
+    pt: Float64[ndarray, " n"],
+    eta: Float64[ndarray, " n"],
+) -> tuple[Int64[ndarray, " n"], Float64[ndarray, " n"], Float64[ndarray, " n"]]:
+    """Tracks, width and c1 of jets; see `Flavour`."""
+    q, g = asdict(model.quark), asdict(model.gluon)
+    of = {name: np.where(quark, q[name], g[name]) for name in q if name[:2] != "n_"}
+    shape = np.where(quark, q["n_shape"], g["n_shape"])
+    mean = model.mean_tracks(quark, pt, eta)
+    n_trk = rng.negative_binomial(shape, shape / (shape + mean))
+    growth, excess = np.log(pt / 500), np.log(np.maximum(n_trk, 1) / mean)
+    off = of["width_spread"] * rng.standard_normal(len(pt))
+    width = np.exp(of["width"] + of["width_slope"] * growth + of["width_n"] * excess + off)
+    c1 = of["c1"] + of["c1_slope"] * growth + of["c1_n"] * excess + of["c1_width"] * off
+    c1 = np.exp(c1 + of["c1_spread"] * rng.standard_normal(len(pt)))
+    some = n_trk > 0
+    return n_trk, np.where(some, width.clip(max=0.4), 0.0), np.where(some & (n_trk > 1), c1.clip(max=0.5), 0.0)
+
+
+def _weights(
+    nominal: Float64[ndarray, " n"],
+    n_weights: int,
+    pull: Float64[ndarray, " n"],
+    hard: Float64[ndarray, " n"],
+    eta: Float64[ndarray, "2 n"],
+    quark: Bool[ndarray, "2 n"],
+) -> Float32[ndarray, "n n_weights"]:
+    """Whole weights: showers move the number of tracks, PDF members the spectrum, the rapidities and the flavours."""
+    traits = (pull, np.log(hard / 800), np.abs(eta).sum(axis=0) - 1, quark.sum(axis=0) - 1.0)
+    shower = [[0, 0, 0, 0], [-0.15, 0, 0, 0], [0.18, 0, 0, 0], [0, 0.03, 0.02, 0], [0, -0.04, -0.02, 0]]
+    # The same members whatever the seed of the events and however many.
+    members = np.random.default_rng(20).normal(0, [0, 0.03, 0.02, 0.04], (n_weights, len(traits)))
+    moves = np.concatenate([shower, members])[:n_weights]
+    ratio = np.ones((len(nominal), n_weights), dtype=np.float32)
+    for trait, move in zip(traits, moves.T, strict=True):
+        for k in np.flatnonzero(move):
+            ratio[:, k] += (move[k] * trait).astype(np.float32)
+    return np.maximum(ratio, np.float32(0.05)) * nominal.astype(np.float32)[:, None]
+
+
+def _power_law(chance: Float64[ndarray, " n"], low: float, high: float, power: float) -> Float64[ndarray, " n"]:
+    """Numbers between `low` and `high` with density x**power, from uniform ones."""
+    if power == -1:
+        even: ndarray = low * (high / low) ** chance
+        return even
+    up = power + 1
+    drawn: ndarray = (low**up + chance * (high**up - low**up)) ** (1 / up)
+    return drawn

@@ -1,0 +1,203 @@
+"""Events as arrays, and the ROOT files they are written to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int8, Int64, UInt16, UInt32, UInt64
+from numpy import ndarray
+
+from beampipe.calibration.ntuple import (
+    BOOKKEEPING,
+    BOOKKEEPING_BRANCHES,
+    EVENT_BRANCHES,
+    EVENTS,
+    JET_BRANCHES,
+    MC_BRANCHES,
+    VARIED_N_TRK,
+)
+from beampipe.errors import FileError, ShapeError
+
+__all__ = ["Events", "file_name", "read_bookkeeping", "read_events", "write_file"]
+
+BLOCK: Final = 50_000
+"""Events per basket. A reader that takes whole baskets reads whole multiples of this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """Events with jagged jets, as the files hold them. Data has no labels, no varied track counts and no weights.
+
+    Attributes:
+        run: (n_events,) uint32.
+        event: (n_events,) uint64.
+        trigger: (n_events,) bool.
+        offset: (n_events + 1,) int64, first jet of each event.
+        jet_pt: (n_jets,) float32 [GeV], falling within an event.
+        jet_eta: (n_jets,) float32.
+        jet_phi: (n_jets,) float32 [rad].
+        jet_clean: (n_jets,) bool.
+        jet_n_trk: (n_jets,) uint16.
+        jet_width: (n_jets,) float32.
+        jet_c1: (n_jets,) float32.
+        jet_n_trk_eff: (n_jets,) uint16 or None.
+        jet_n_trk_fake: (n_jets,) uint16 or None.
+        jet_label: (n_jets,) int8 or None.
+        weight: (n_events, n_weights) float32 or None.
+    """
+
+    run: UInt32[ndarray, " n_events"]
+    event: UInt64[ndarray, " n_events"]
+    trigger: Bool[ndarray, " n_events"]
+    offset: Int64[ndarray, " n_events_1"]
+    jet_pt: Float32[ndarray, " n_jets"]
+    jet_eta: Float32[ndarray, " n_jets"]
+    jet_phi: Float32[ndarray, " n_jets"]
+    jet_clean: Bool[ndarray, " n_jets"]
+    jet_n_trk: UInt16[ndarray, " n_jets"]
+    jet_width: Float32[ndarray, " n_jets"]
+    jet_c1: Float32[ndarray, " n_jets"]
+    jet_n_trk_eff: UInt16[ndarray, " n_jets"] | None = None
+    jet_n_trk_fake: UInt16[ndarray, " n_jets"] | None = None
+    jet_label: Int8[ndarray, " n_jets"] | None = None
+    weight: Float32[ndarray, "n_events n_weights"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.run)
+
+    def __getitem__(self, part: slice) -> Events:
+        """Neighbouring events."""
+        start, stop, step = part.indices(len(self))
+        if step != 1:
+            raise ShapeError(f"events can only be taken in a row: got a step of {step}")
+        stop = max(start, stop)
+        jets = slice(int(self.offset[start]), int(self.offset[stop]))
+        values: dict[str, Any] = {"offset": self.offset[start : stop + 1] - self.offset[start]}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "offset":
+                values[field.name] = value if value is None else value[jets if field.name[:4] == "jet_" else part]
+        return Events(**values)
+
+    @property
+    def columns(self) -> dict[str, ndarray]:
+        """What there is, by name of the branch, without `offset`."""
+        names = (field.name for field in fields(self) if field.name != "offset")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @classmethod
+    def join(cls, parts: list[Events]) -> Events:
+        """One part after the other; all with the same columns."""
+        start = np.cumsum([0, *(part.offset[-1] for part in parts)])
+        offset = np.concatenate([[0], *(part.offset[1:] + at for part, at in zip(parts, start, strict=False))])
+        rest = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+        return cls(offset=offset.astype(np.int64), **rest)
+
+
+def file_name(dataset: str, slice_number: int, file_number: int) -> str:
+    """Name of one file of a dataset."""
+    return f"{dataset}.slice{slice_number}.{file_number:04d}.root"
+
+
+def write_file(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> None:
+    """Write one file; it appears under its name only when it is complete.
+
+    Args:
+        path: of the file; folders are made.
+        events: all of it.
+        bookkeeping: one value for each of `BOOKKEEPING_BRANCHES`; `sum_weights` is (n_weights,) float64.
+
+    Raises:
+        ShapeError: `bookkeeping` lacks or exceeds the names of the layout.
+    """
+    import awkward as ak
+    import uproot
+
+    if set(bookkeeping) != set(BOOKKEEPING_BRANCHES):
+        wrong = ", ".join(sorted(set(bookkeeping) ^ set(BOOKKEEPING_BRANCHES)))
+        raise ShapeError(f"{path.name}: the bookkeeping differs from the layout in {wrong}")
+    jets = [name for name in (*JET_BRANCHES, *VARIED_N_TRK.values(), *MC_BRANCHES) if name[:4] == "jet_"]
+    jets = [name for name in jets if name in events.columns]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with uproot.recreate(part, compression=uproot.ZSTD(5)) as file:
+            for start in range(0, max(len(events), 1), BLOCK):
+                block = events[start : start + BLOCK]
+                columns = block.columns
+                # One record for all jets makes one counter, njet, and branches jet_...
+                record = ak.zip({name[4:]: columns[name] for name in jets})
+                table: dict[str, Any] = {name: columns[name] for name in EVENT_BRANCHES}
+                table["jet"] = ak.unflatten(record, np.diff(block.offset))
+                if block.weight is not None:
+                    n_weights = np.full(len(block), block.weight.shape[1], dtype=np.int64)
+                    table["weight"] = ak.unflatten(block.weight.ravel(), n_weights)
+                if start == 0:
+                    tree = file.mktree(EVENTS, {name: _kind(column) for name, column in table.items()})
+                tree.extend(table)
+            entry = {name: _entry(kind, bookkeeping[name]) for name, kind in BOOKKEEPING_BRANCHES.items()}
+            file.mktree(BOOKKEEPING, {name: _kind(column) for name, column in entry.items()}).extend(entry)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_bookkeeping(path: Path) -> dict[str, Any]:
+    """The bookkeeping of a file: text, numbers, and `sum_weights` (n_weights,) float64.
+
+    Raises:
+        FileError: it is no complete file of this layout.
+    """
+    import uproot
+
+    try:
+        with uproot.open(path) as file:
+            found = file[BOOKKEEPING].arrays(list(BOOKKEEPING_BRANCHES))
+    except (OSError, ValueError, KeyError) as error:
+        raise FileError(f"{path}: expected a ROOT file with the tree {BOOKKEEPING!r}, got {error}") from error
+    row: dict[str, Any] = found[0].to_list()
+    return row | {"sum_weights": np.array(row["sum_weights"], dtype=np.float64)}
+
+
+def read_events(path: Path) -> Events:
+    """All events of a file.
+
+    Raises:
+        FileError: it is no complete file of this layout.
+    """
+    import awkward as ak
+    import uproot
+
+    try:
+        with uproot.open(path) as file:
+            tree = file[EVENTS]
+            found = tree.arrays([field.name for field in fields(Events) if field.name in tree])
+    except (OSError, ValueError, KeyError) as error:
+        raise FileError(f"{path}: expected a ROOT file with the tree {EVENTS!r}, got {error}") from error
+    columns: dict[str, Any] = {}
+    for name in found.fields:
+        column = ak.flatten(found[name]) if name[:4] == "jet_" else found[name]
+        columns[name] = column.to_numpy()
+    n_jets = ak.num(found.jet_pt).to_numpy()
+    return Events(offset=np.concatenate([[0], np.cumsum(n_jets)]).astype(np.int64), **columns)
+
+
+def _kind(column: Any) -> Any:
+    """What uproot must know of a column to make its branch."""
+    return column.dtype if isinstance(column, ndarray) else column.type.content
+
+
+def _entry(kind: str, value: Any) -> Any:
+    """One value as a column of one entry."""
+    import awkward as ak
+
+    if kind == "string":
+        return ak.Array([value])
+    if np.ndim(value) == 1:
+        return ak.Array(np.asarray(value, dtype=kind)[None].tolist())
+    return np.array([value], dtype=kind)

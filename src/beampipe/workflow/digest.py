@@ -1,0 +1,227 @@
+"""Digests of settings, of code and of files: what the key of an artifact is made of."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from pathlib import Path, PurePath
+
+from beampipe.errors import ConfigError, FileError
+
+__all__ = ["FileDigests", "canonical", "code_digest", "digest_of", "file_digest"]
+
+_RACY_SECONDS = 2.0
+"""A file changed so shortly before it was hashed may change again within the same tick of its clock."""
+
+
+def canonical(value: object) -> bytes:
+    """The one JSON text that stands for a value: keys sorted, no spaces, floats by `repr`.
+
+    Args:
+        value: made of None, bool, int, finite float, str, lists, tuples, mappings, dataclasses (as the mapping of their
+            fields; the name of the class does not count) and paths (as text). Keys of mappings are written as text.
+
+    Raises:
+        ConfigError: something else is in it, or a NaN or infinity.
+    """
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"settings cannot be digested: {error}; got {value!r:.200}") from error
+    return text.encode()
+
+
+def _plain(value: object) -> object:
+    """What JSON has no word for, as something it has."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    raise ConfigError(
+        f"settings cannot be digested: got {value!r:.80} of type {type(value).__name__}, "
+        "expected numbers, text, lists, mappings, dataclasses or paths"
+    )
+
+
+def digest_of(value: object) -> str:
+    """The first 40 hexadecimal digits of the SHA-256 of `canonical`."""
+    return hashlib.sha256(canonical(value)).hexdigest()[:40]
+
+
+def code_digest(
+    module: str, root: str = "beampipe", but: Iterable[str] = ("beampipe.errors", "beampipe.workflow")
+) -> str:
+    """Digest of the code that a stage runs: a module and whatever of its package it imports, directly or not.
+
+    Comments, docstrings, formatting and imports for the type checker do not count; any other line does. Files are read,
+    nothing is imported but `root`. Not seen: other packages, compiled code, data files, modules imported by a name made
+    at run time. What of these a result depends on belongs among the parameters of its recipe.
+
+    Args:
+        module: where to start, e.g. ``"beampipe.calibration.fill"``.
+        root: the package whose modules count.
+        but: modules or packages that do not count. Texts of errors and the workflow's machinery shape no result.
+
+    Returns:
+        40 hexadecimal digits, the same for the same version of Python.
+
+    Raises:
+        ConfigError: there is no such module in `root`.
+    """
+    folders = [Path(folder) for folder in importlib.import_module(root).__path__]
+    left_out = tuple(but)
+    found: dict[str, str] = {}
+    open_names = [module]
+    while open_names:
+        name = open_names.pop()
+        if name in found or any(name == other or name.startswith(f"{other}.") for other in left_out):
+            continue
+        path = _source(name, root, folders)
+        if path is None:
+            raise ConfigError(f"code of {module}: there is no module {name} in {root}")
+        stat = path.stat()
+        is_package = path.name == "__init__.py"
+        found[name], imported = _read_code(path, name, is_package, stat.st_mtime_ns, stat.st_size)
+        for candidates in imported:
+            # `from a.b import c`: the module a.b.c if there is one, else something in a.b.
+            open_names.extend([other for other in candidates if _source(other, root, folders) is not None][:1])
+    return digest_of(found)
+
+
+def _source(module: str, root: str, folders: Iterable[Path]) -> Path | None:
+    """The file of a module of `root`, None if there is none."""
+    first, *rest = module.split(".")
+    if first != root:
+        return None
+    for folder in folders:
+        place = folder.joinpath(*rest)
+        for path in (place.with_suffix(".py"), place / "__init__.py") if rest else (place / "__init__.py",):
+            if path.is_file():
+                return path
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _read_code(
+    path: Path, module: str, is_package: bool, mtime_ns: int, size: int
+) -> tuple[str, tuple[tuple[str, ...], ...]]:
+    """Digest of one file's code, and the names it imports; time and size are there for the cache."""
+    tree = _Bare().visit(ast.parse(path.read_bytes(), filename=str(path)))
+    package = module if is_package else module.rpartition(".")[0]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(_imported(tree, package))
+
+
+def _imported(tree: ast.AST, package: str) -> Iterator[tuple[str, ...]]:
+    """For each imported name the modules it can mean, best first."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name,) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            name = "." * node.level + (node.module or "")
+            origin = importlib.util.resolve_name(name, package) if node.level else name
+            yield from ((f"{origin}.{alias.name}", origin) for alias in node.names)
+
+
+class _Bare(ast.NodeTransformer):
+    """Takes away what cannot change a result: texts that stand alone, and blocks for the type checker."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if alone else node
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        return node.orelse if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING") else node
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's contents, 64 hexadecimal digits.
+
+    Raises:
+        FileError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+class FileDigests:
+    """Digests of files, remembered for as long as the files look untouched: same path, inode, size and times.
+
+    A context manager: what was learned is kept on leaving it.
+
+    Args:
+        path: where they are remembered; one that is missing or damaged is an empty one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, list[int | str]] = {}
+        self._learned = False
+        with suppress(FileNotFoundError, ValueError, TypeError):
+            self._known = dict(json.loads(path.read_bytes()))
+
+    def __enter__(self) -> FileDigests:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.save()
+
+    def of(self, path: Path) -> str:
+        """The digest of one file; only its `stat` is asked if it is remembered.
+
+        Raises:
+            FileError: it cannot be read, or changed while it was.
+        """
+        place = os.path.abspath(path)
+        before = _looks(path)
+        known = self._known.get(place)
+        if known is not None and known[:-1] == before:
+            return str(known[-1])
+        now = time.time()
+        digest = file_digest(path)
+        if _looks(path) != before:
+            raise FileError(f"{path}: it changed while it was read; wait until it is complete")
+        *_, modified, changed = before
+        if max(modified, changed) < (now - _RACY_SECONDS) * 1e9:
+            self._known[place] = [*before, digest]
+            self._learned = True
+        return digest
+
+    def of_all(self, paths: Iterable[Path]) -> list[str]:
+        """The digest of each file, in their order; several are read at once."""
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(self.of, paths))
+
+    def save(self) -> None:
+        """Remember what was learned."""
+        if not self._learned:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        part.write_text(json.dumps(self._known, separators=(",", ":")))
+        part.replace(self._path)
+        self._learned = False
+
+
+def _looks(path: Path) -> list[int]:
+    """What changes when a file does: inode, size, time of its contents, time of its inode."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror})") from error
+    return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]

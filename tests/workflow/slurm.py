@@ -1,0 +1,117 @@
+"""A real Slurm for the tests: its own munge, one controller, two nodes on this machine; all of it children of ours."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_CONFIGURATION = """\
+ClusterName=tests
+SlurmctldHost=localhost
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SwitchType=switch/none
+MpiDefault=none
+ReturnToService=2
+KillWait=2
+SlurmctldPort={controller}
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmdSpoolDir={folder}/spool-%n
+StateSaveLocation={folder}/state
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+SlurmdParameters=config_overrides
+SchedulerParameters=sched_min_interval=20000,bf_interval=1
+NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={first} CPUs=2 RealMemory=8000 State=UNKNOWN
+NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={second} CPUs=2 RealMemory=8000 State=UNKNOWN
+PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+@contextmanager
+def running_slurm(folder: Path) -> Iterator[Path]:
+    """Start it, wait for both nodes, point `SLURM_CONF` to it; stop what was started afterwards."""
+    for name in ("state", "spool-n1", "spool-n2"):
+        (folder / name).mkdir()
+    controller, first, second = _free_ports(3)
+    configuration = folder / "slurm.conf"
+    configuration.write_text(
+        _CONFIGURATION.format(folder=folder, controller=controller, first=first, second=second), encoding="utf-8"
+    )
+    key = folder / "munge.key"
+    key.write_bytes(secrets.token_bytes(128))
+    key.chmod(0o400)
+    before = os.environ.get("SLURM_CONF")
+    os.environ["SLURM_CONF"] = str(configuration)
+    # --force: a folder for tests is not as private as munge wants its own to be.
+    files = {"key-file": key.name, "socket": "munge.socket", "pid-file": "munge.pid"}
+    files |= {"log-file": "munge.log", "seed-file": "munge.seed"}
+    munge = [f"--{option}={folder / name}" for option, name in files.items()]
+    started: list[subprocess.Popen[bytes]] = []
+    log = (folder / "output.log").open("wb")
+    try:
+        for command in (
+            ["munged", "--foreground", "--force", *munge],
+            ["slurmctld", "-D", "-c"],
+            ["slurmd", "-D", "-N", "n1"],
+            ["slurmd", "-D", "-N", "n2"],
+        ):
+            path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+            started.append(subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PATH": path}))
+            if command[0] == "munged":
+                _wait_for(lambda: (folder / "munge.socket").exists(), "munged", folder)
+        _wait_for(lambda: _answer("sinfo", "-h", "-t", "idle", "-o", "%D") == "2", "two idle nodes", folder)
+        yield folder
+    finally:
+        subprocess.run(["scancel", "-u", "root", "--signal=KILL"], check=False, capture_output=True)
+        for process in reversed(started):
+            process.terminate()
+        for process in started:
+            process.wait(timeout=20)
+        log.close()
+        if before is None:
+            del os.environ["SLURM_CONF"]
+        else:
+            os.environ["SLURM_CONF"] = before
+
+
+def jobs() -> list[str]:
+    """Ids of the jobs that run."""
+    return (_answer("squeue", "-h", "-t", "running", "-o", "%i") or "").split()
+
+
+def _answer(*command: str) -> str | None:
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _wait_for(condition: object, what: str, folder: Path, seconds: float = 30.0) -> None:
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"no {what} within {seconds} s: {(folder / 'output.log').read_text()[-2000:]}")
+        time.sleep(0.05)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
