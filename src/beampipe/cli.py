@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from beampipe import __version__
+from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError
 from beampipe.serving import cli as serving
 from beampipe.tracking import cli as tracking
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(tracking.app, name="tracking")
 app.add_typer(serving.app, name="serving")
+app.add_typer(calibration.app, name="calibration")
 app.command()(serving.serve)
 
 

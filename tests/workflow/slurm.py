@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _CONFIGURATION = """\
@@ -37,8 +37,8 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%n.log
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_min_interval=20000,bf_interval=1
-NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={first} CPUs=2 RealMemory=8000 State=UNKNOWN
-NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={second} CPUs=2 RealMemory=8000 State=UNKNOWN
+NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={first} CPUs=1 RealMemory=8000 State=UNKNOWN
+NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={second} CPUs=1 RealMemory=8000 State=UNKNOWN
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -78,11 +78,17 @@ def running_slurm(folder: Path) -> Iterator[Path]:
         _wait_for(lambda: _answer("sinfo", "-h", "-t", "idle", "-o", "%D") == "2", "two idle nodes", folder)
         yield folder
     finally:
-        subprocess.run(["scancel", "-u", "root", "--signal=KILL"], check=False, capture_output=True)
+        # A job that ends needs its node, which needs the controller, which needs munge.
+        with suppress(TimeoutError):
+            subprocess.run(["scancel", "-u", "root"], check=False, capture_output=True)
+            _wait_for(lambda: not jobs(), "empty queue", folder)
         for process in reversed(started):
             process.terminate()
-        for process in started:
-            process.wait(timeout=20)
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         log.close()
         if before is None:
             del os.environ["SLURM_CONF"]
@@ -91,8 +97,8 @@ def running_slurm(folder: Path) -> Iterator[Path]:
 
 
 def jobs() -> list[str]:
-    """Ids of the jobs that run."""
-    return (_answer("squeue", "-h", "-t", "running", "-o", "%i") or "").split()
+    """Ids of the jobs that wait, run or are about to end."""
+    return (_answer("squeue", "-h", "-o", "%i") or "").split()
 
 
 def _answer(*command: str) -> str | None:

@@ -6,17 +6,20 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import dask
 import psutil
 import pytest
 
 from beampipe.errors import ColumnError, ConfigError, MissingExtraError, UnknownNameError, WorkflowError
-from beampipe.workflow import EventLog, Pool, Store, Task, open_pool, run
+from beampipe.workflow import EventLog, Pool, SlurmOptions, Store, Task, open_pool, run
 from tests.workflow import toys
 from tests.workflow.conftest import ROOT
+from tests.workflow.slurm import jobs
 
 
 def logged(log: EventLog, event: str) -> list[dict[str, object]]:
@@ -284,8 +287,6 @@ def test_a_killed_driver_costs_what_was_in_hand_only(tmp_path: Path, reference: 
     check(store, reference, KILLS)
 
 
-# Its workers are processes of distributed, whose sockets and event loops end with the garbage collector.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_dask_runs_the_same_workflow(tmp_path: Path, reference: dict[str, bytes]) -> None:
     store = toys.open_store(tmp_path)
     with open_pool("dask", 2) as pool:
@@ -297,13 +298,9 @@ def test_dask_runs_the_same_workflow(tmp_path: Path, reference: dict[str, bytes]
 
 
 @pytest.mark.slurm
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_slurm_runs_the_same_workflow_and_replaces_a_lost_job(
     tmp_path: Path, reference: dict[str, bytes], slurm: Path
 ) -> None:
-    from beampipe.workflow import SlurmOptions
-    from tests.workflow.slurm import jobs
-
     store = toys.open_store(tmp_path)
     options = SlurmOptions(
         queue="main",
@@ -317,19 +314,21 @@ def test_slurm_runs_the_same_workflow_and_replaces_a_lost_job(
     def nodes(pool: Pool) -> set[str]:
         return set(run([Task(str(number), toys.node_name, (number,)) for number in range(20)], pool))
 
-    with open_pool("slurm", WORKERS, slurm=options) as pool:
-        toys.run_toy(store, pool, COUNT, 0.0)
-        before = jobs()
-        assert 1 <= len(before) <= 2
-        assert nodes(pool) <= {"n1", "n2"}
-        subprocess.run(["scancel", "--signal=KILL", "--full", before[0]], check=True)
-        assert nodes(pool) <= {"n1", "n2"}
-        end = time.monotonic() + 30
-        while len(jobs()) < WORKERS or before[0] in jobs():
-            assert time.monotonic() < end, "the lost job was not replaced"
-            time.sleep(0.2)
-    end = time.monotonic() + 30
-    while jobs():
-        assert time.monotonic() < end, "jobs were left behind"
-        time.sleep(0.2)
+    def wait_for(condition: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + 40
+        while not condition():
+            assert time.monotonic() < end, what
+            time.sleep(0.1)
+
+    # How long dask waits before it asks for another job.
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}):
+        with open_pool("slurm", WORKERS, slurm=options) as pool:
+            toys.run_toy(store, pool, COUNT, 0.0)
+            wait_for(lambda: nodes(pool) == {"n1", "n2"}, "both jobs run")
+            lost = jobs()[0]
+            subprocess.run(["scancel", "--signal=KILL", "--full", lost], check=True)
+            assert nodes(pool) <= {"n1", "n2"}, "the other job goes on"
+            wait_for(lambda: lost not in jobs() and len(jobs()) == WORKERS, "the lost job is replaced")
+            wait_for(lambda: nodes(pool) == {"n1", "n2"}, "and its successor works")
+        wait_for(lambda: not jobs(), "no job is left behind")
     check(store, reference, 0)

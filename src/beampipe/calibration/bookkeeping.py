@@ -61,7 +61,8 @@ class Bookkeeping:
 def keep_books(sample: Sample, facts: Mapping[Path, Facts]) -> Bookkeeping:
     """Check that the files make whole slices of one dataset, and work out the factors.
 
-    Sums run over the files in the order of their numbers and are correctly rounded, so that no order of the paths changes them.
+    Sums run over the files in the order of their numbers and are correctly rounded, so that no order of the paths
+    changes them.
 
     Args:
         sample: that the files were listed for.
@@ -96,7 +97,8 @@ def _same_kind(sample: Sample, path: Path, fact: Facts, first_path: Path, first:
         )
     if fact.dataset != first.dataset:
         raise FileError(
-            f"{path}: got dataset {fact.dataset!r} in sample {sample.name}, expected {first.dataset!r} as in {first_path}"
+            f"{path}: got dataset {fact.dataset!r} in sample {sample.name}, expected {first.dataset!r} as in"
+            f" {first_path}"
         )
     for name in ("weight_names", "varied"):
         if getattr(fact, name) != getattr(first, name):
@@ -113,7 +115,8 @@ def _complete(sample: Sample, number: int, members: Sequence[tuple[Path, Facts]]
         for name in ("n_files", "cross_section", "filter_efficiency"):
             if getattr(fact, name) != getattr(first, name):
                 raise FileError(
-                    f"{path}: {where}: got {name} {getattr(fact, name)}, expected {getattr(first, name)} as in {first_path}"
+                    f"{path}: {where}: got {name} {getattr(fact, name)}, expected {getattr(first, name)} as in"
+                    f" {first_path}"
                 )
     by_number: dict[int, Path] = {}
     for path, fact in members:
@@ -125,9 +128,10 @@ def _complete(sample: Sample, number: int, members: Sequence[tuple[Path, Facts]]
     missing = sorted(set(range(first.n_files)) - set(by_number))
     if missing:
         names = ", ".join(_name_of(missing_number, first_path, first.file_number) for missing_number in missing[:5])
+        names += " ..." if len(missing) > 5 else ""
         raise FileError(
-            f"{where}: got {len(by_number)} of {first.n_files} files, missing {names}{' ...' if len(missing) > 5 else ''}"
-            f" (in {first_path.parent}); without them the sum of weights is wrong"
+            f"{where}: got {len(by_number)} of {first.n_files} files, missing {names} (in {first_path.parent});"
+            " without them the sum of weights is wrong"
         )
 
 

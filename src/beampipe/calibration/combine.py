@@ -22,7 +22,7 @@ from beampipe.errors import ConfigError
 __all__ = ["combine", "shift_vectors"]
 
 
-def combine(rule: Rule, names: Sequence[str], shifts: Float64[ndarray, v * p]) -> Float64[ndarray, "*p"]:
+def combine(rule: Rule, names: Sequence[str], shifts: Float64[ndarray, "v ..."]) -> Float64[ndarray, "*p"]:
     """The uncertainty, with the axes behind the first.
 
     Raises:
@@ -30,10 +30,12 @@ def combine(rule: Rule, names: Sequence[str], shifts: Float64[ndarray, v * p]) -
     """
     check_rule(rule, names)
     if rule == "envelope":
-        return np.max(np.abs(shifts), axis=0)
+        largest: ndarray = np.max(np.abs(shifts), axis=0)
+        return largest
     if rule == "up_down":
         ups, downs = _ways(names)
-        return np.maximum(_quadrature(shifts[ups]), _quadrature(shifts[downs]))
+        larger: ndarray = np.maximum(_quadrature(shifts[ups]), _quadrature(shifts[downs]))
+        return larger
     return _quadrature(shifts)
 
 
@@ -70,6 +72,6 @@ def _ways(names: Sequence[str]) -> tuple[list[int], list[int]]:
     return ups, downs
 
 
-def _quadrature(shifts: Float64[ndarray, v * p]) -> Float64[ndarray, "*p"]:
+def _quadrature(shifts: Float64[ndarray, "v ..."]) -> Float64[ndarray, "*p"]:
     total: Float64[ndarray, "*p"] = np.sqrt(np.cumsum(shifts**2, axis=0)[-1])
     return total

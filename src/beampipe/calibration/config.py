@@ -1,6 +1,7 @@
 """The configuration of a calibration: a TOML file, parsed once at the door into frozen dataclasses.
 
-Unknown keys, impossible values and names that do not exist are refused with a suggestion. Paths are relative to the file.
+Unknown keys, impossible values and names that do not exist are refused with a suggestion. Paths are relative to the
+file.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from glob import glob
+from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar, get_args
@@ -45,7 +48,7 @@ _REGION_RULES: Final = ("eta_rank", "eta_split")
 
 @dataclass(frozen=True)
 class Selection:
-    """Cuts on the two leading jets of an event; pT in GeV. Every variation is held to them with its own pT and n_trk."""
+    """Cuts on the two leading jets of an event; pT in GeV. Each variation is held to them with its own pT and n_trk."""
 
     min_subleading_pt: float = 500.0
     max_leading_pt: float = 2000.0
@@ -68,8 +71,8 @@ class Selection:
 class Regions:
     """Which jet counts as forward, which as central.
 
-    ``eta_rank``: of the pair, the jet with the higher \\|eta\\| is forward, the other one central (at equal \\|eta\\| the leading
-    jet is forward); the pair is used if its \\|eta\\| differ by at least `min_eta_gap`.
+    ``eta_rank``: of the pair, the jet with the higher \\|eta\\| is forward, the other one central (at equal \\|eta\\|
+    the leading jet is forward); the pair is used if its \\|eta\\| differ by at least `min_eta_gap`.
     ``eta_split``: a jet with \\|eta\\| >= `split` is forward, any other central.
     """
 
@@ -86,10 +89,11 @@ class Regions:
 
 @dataclass(frozen=True)
 class Tagger:
-    """A quantity that is low for quark-like jets, in `bins` equal bins; what lies outside counts in the first or last bin.
+    """A quantity that is low for quark-like jets, in `bins` equal bins; outside counts in the first or last bin.
 
     Attributes:
-        name: ``n_trk`` is the number of tracks; any other is a boosted tree, whose score is the probability for a gluon.
+        name: ``n_trk`` is the number of tracks; any other is a boosted tree, whose score is the probability for a
+            gluon.
         bins: number of bins.
         low: lower edge of the first bin.
         high: upper edge of the last bin.
@@ -183,7 +187,8 @@ class Systematic:
         given = [bool(self.weights), bool(self.kinematics), bool(self.samples), bool(self.method)]
         if sum(given) != 1:
             raise ConfigError(
-                f"systematic {self.name}: got {sum(given)} of weights, kinematics, samples, method; expected one of them"
+                f"systematic {self.name}: got {sum(given)} of weights, kinematics, samples, method; expected one of"
+                " them"
             )
         if self.rule not in _RULES:
             raise UnknownNameError(f"rule of systematic {self.name}", self.rule, _RULES)
@@ -201,8 +206,8 @@ class Bootstrap:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if self.replicas < 0 or self.seed < 0:
-            raise ConfigError(f"bootstrap: got {self}, expected replicas and seed >= 0")
+        if self.replicas < 0 or not 0 <= self.seed < 2**32:
+            raise ConfigError(f"bootstrap: got {self}, expected replicas >= 0 and a seed from 0 to {2**32 - 1}")
 
 
 @dataclass(frozen=True)
@@ -243,7 +248,7 @@ class Configuration:
         if self.samples[self.data].kind not in DATA_KINDS:
             raise ConfigError(f"sample {self.data}: got kind simulation, expected one of {', '.join(DATA_KINDS)}")
         edges = self.pt_edges
-        if len(edges) < 2 or any(a >= b for a, b in zip(edges, edges[1:], strict=False)):
+        if len(edges) < 2 or any(a >= b for a, b in pairwise(edges)):
             raise ConfigError(f"pt_edges: got {edges}, expected two or more that rise")
         if not self.working_points or not all(0 < wp < 1 for wp in self.working_points):
             raise ConfigError(f"working_points: got {self.working_points}, expected fractions between 0 and 1")
@@ -354,6 +359,8 @@ def _build(kind: Callable[..., _T], entry: Mapping[str, Any], where: str) -> _T:
 def _value(value: Any, annotation: str, where: str) -> Any:
     """`value` as the annotation of its field says."""
     if annotation == "float" and type(value) in (int, float):
+        if not isfinite(value):
+            raise ConfigError(f"{where}: got {value}, expected a finite number")
         return float(value)
     if annotation == "tuple[float, ...]" and isinstance(value, list):
         return tuple(_value(item, "float", where) for item in value)
@@ -369,6 +376,9 @@ def _value(value: Any, annotation: str, where: str) -> Any:
 def _table(entry: Any, key: str, where: str) -> list[tuple[str, Mapping[str, Any]]]:
     if not isinstance(entry, Mapping) or not all(isinstance(part, Mapping) for part in entry.values()):
         raise ConfigError(f"{where}: got {key} = {entry!r}, expected tables [{key}.NAME]")
+    for name, part in entry.items():
+        if "name" in part:
+            raise ConfigError(f"{where}: {key}.{name}: got name = {part['name']!r}, expected none: it is {name!r}")
     return list(entry.items())
 
 
@@ -377,14 +387,14 @@ def _sample(name: str, entry: Mapping[str, Any], folder: Path, where: str) -> Sa
     patterns = entry.pop("files", None)
     if isinstance(patterns, str):
         patterns = [patterns]
-    if not isinstance(patterns, list) or not patterns:
+    if not isinstance(patterns, list) or not patterns or not all(isinstance(pattern, str) for pattern in patterns):
         raise ConfigError(f"{where}: samples.{name}: got files = {patterns!r}, expected paths or patterns of paths")
     found: set[Path] = set()
     for pattern in patterns:
-        matched = glob(str(folder / pattern), recursive=True)
+        matched = glob(pattern, root_dir=folder, recursive=True)
         if not matched:
             raise FileError(f"{where}: samples.{name}: got files {pattern!r}, which matches no file in {folder}")
-        found.update(Path(match) for match in matched)
+        found.update(folder / match for match in matched)
     return _build(Sample, {"name": name, "files": tuple(sorted(found)), **entry}, f"{where}: samples.{name}")
 
 

@@ -62,8 +62,8 @@ class CutFlow:
 class Dijets:
     """Pairs of leading jets. The pair is ordered by the file's pT: leading first.
 
-    Events that only a variation of the jet energy or of the tracking can select are here too: the cuts on pT and n_trk are
-    applied when histograms are filled.
+    Events that only a variation of the jet energy or of the tracking can select are here too: the cuts on pT and n_trk
+    are applied when histograms are filled.
 
     Attributes:
         run: (n,) uint32.

@@ -1,12 +1,12 @@
 """Nuisance parameters of the jet energy: how each moves the pT of a jet.
 
-The model is a stand-in for the uncertainties that an experiment publishes for its jets. Scale: each parameter moves jets around one point
-in pT and |eta| by up to 1 %, as a product of two triangles; in quadrature all of them stay below 1 %. Resolution: each parameter
-widens the resolution around one pT by up to 10 %, by a random number of the event and the jet; ``down`` moves a jet by as much the
-other way, as a resolution cannot be narrowed by adding noise.
+The model is a stand-in for the uncertainties that an experiment publishes for its jets. Scale: each parameter moves
+jets around one point in pT and |eta| by up to 1 %, as a product of two triangles; in quadrature all of them stay below
+1 %. Resolution: each parameter widens the resolution around one pT by up to 10 %, by a random number of the event and
+the jet; ``down`` moves a jet by as much the other way, as a resolution cannot be narrowed by adding noise.
 
-No factor leaves 1 +- `LARGEST_SHIFT`. Only additions, products and one square root enter, so that every processor gives the
-same numbers.
+No factor leaves 1 +- `LARGEST_SHIFT`. Only additions, products and one square root enter, so that every processor gives
+the same numbers.
 """
 
 from __future__ import annotations
@@ -66,17 +66,20 @@ def energy_factors(
         eta_nodes = -(-energy.scale // _PT_NODES)
         across = np.abs(eta.astype(np.float64)) / 2.1
         shape = _triangle(at, number % _PT_NODES, _PT_NODES) * _triangle(across, number // _PT_NODES, eta_nodes)
-        return 1 + sign * _SCALE * shape
+        scaled: ndarray = 1 + sign * _SCALE * shape
+        return scaled
     widening = _WIDENING * _triangle(at, number, energy.resolution)
     noise = _noise(keys, number)
-    return 1 + sign * _RESOLUTION * np.sqrt((1 + widening) ** 2 - 1) * noise
+    smeared: ndarray = 1 + sign * _RESOLUTION * np.sqrt((1 + widening) ** 2 - 1) * noise
+    return smeared
 
 
 def _triangle(x: Float64[ndarray, "n 2"], node: int, n_nodes: int) -> Float64[ndarray, "n 2"]:
     """1 at x = node / (n_nodes - 1), 0 from the next node on; x is kept in [0, 1]. All nodes add up to 1."""
     if n_nodes == 1:
         return np.ones_like(x)
-    return np.maximum(0.0, 1 - np.abs(np.clip(x, 0, 1) * (n_nodes - 1) - node))
+    height: ndarray = np.maximum(0.0, 1 - np.abs(np.clip(x, 0, 1) * (n_nodes - 1) - node))
+    return height
 
 
 def _noise(keys: UInt64[ndarray, " n"], number: int) -> Float64[ndarray, "n 2"]:

@@ -5,7 +5,8 @@ With fractions f of quarks and gluons in the forward (F) and central (C) region,
     p_F = f_q^F p_q + f_g^F p_g          p_q = ( f_g^C p_F - f_g^F p_C) / D
     p_C = f_q^C p_q + f_g^C p_g   <=>    p_g = (-f_q^C p_F + f_q^F p_C) / D       D = f_q^F - f_q^C
 
-The fractions come from re-weighted simulation, for simulation and data alike. D is small, so statistical errors grow by 1/D.
+The fractions come from re-weighted simulation, for simulation and data alike. D is small, so statistical errors grow by
+1/D.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ def cumulated(shape: Float64[ndarray, "*v p x"], cuts: Int64[ndarray, "p w"]) ->
     """Fraction of jets in the bins before each cut, ``sum(shape[:cut])``, by bin of pT and working point."""
     sums = np.cumsum(shape, axis=-1)
     where = np.broadcast_to(cuts - 1, (*sums.shape[:-2], *cuts.shape))
-    return np.take_along_axis(sums, where, axis=-1)
+    before: ndarray = np.take_along_axis(sums, where, axis=-1)
+    return before
 
 
 def working_point_cuts(quark: Float64[ndarray, "*v x"], working_point: float) -> Int64[ndarray, "*v"]:
@@ -90,4 +92,5 @@ def working_point_cuts(quark: Float64[ndarray, "*v x"], working_point: float) ->
     All bins if the shape never reaches it, or is nan.
     """
     reached = np.cumsum(quark, axis=-1) >= working_point
-    return np.where(reached.any(axis=-1), np.argmax(reached, axis=-1) + 1, quark.shape[-1]).astype(np.int64)
+    counts: ndarray = np.where(reached.any(axis=-1), np.argmax(reached, axis=-1) + 1, quark.shape[-1]).astype(np.int64)
+    return counts

@@ -5,8 +5,8 @@ For quark and gluon jets, two ratios of data to simulation, both named, as reade
     efficiency   share of jets that count as quark-like
     rejection    share of jets that do not: 1 - efficiency
 
-The statistical error is half the central 68 % interval of the replicas, which draw events of data and simulation together with all that
-is worked out from them: factors of re-weighting, fractions, inversion.
+The statistical error is half the central 68 % interval of the replicas, which draw events of data and simulation
+together with all that is worked out from them: factors of re-weighting, fractions, inversion.
 """
 
 from __future__ import annotations
@@ -185,8 +185,8 @@ def scale_factors(
 def statistical(replicas: Float64[ndarray, "b p"]) -> tuple[Float64[ndarray, " p"], Float64[ndarray, "p p"]]:
     """Errors and covariance from replicas; nan if there are fewer than 2.
 
-    Replicas with a small determinant lie far out, so the error is half the central 68 % interval; correlations are those of the
-    replicas, kept within three errors of the median.
+    Replicas with a small determinant lie far out, so the error is half the central 68 % interval; correlations are
+    those of the replicas, kept within three errors of the median.
     """
     n_pt = replicas.shape[1]
     if len(replicas) < 2:
@@ -215,16 +215,17 @@ def _scale_factor(
     names = [str(name) for name in measured.names]
     drawn = scale_factors(measured.data_replicas[:, :, w, f], measured.simulation_replicas[:, :, w, f], quantity)
     error, covariance = statistical(drawn)
-    sources = {}
+    sources: dict[str, Float64[ndarray, " p"]] = {}
+    members: Sequence[str]
     square = np.where(np.isnan(error), 0.0, error**2)
     covariance = np.where(np.isnan(covariance), 0.0, covariance)
     for source in systematics:
         if source.method == "nonclosure":
             closure = scale_factors(simulation[:1], truth[:1], quantity)
-            shifts, members = nominal * (1 - closure), ["nonclosure"]
+            members, shifts = ("nonclosure",), nominal * (1 - closure)
         elif len(source.samples) == 2:
             one, other = (_case(every, names, name) for name in source.samples)
-            shifts, members = (one - other)[None], ["difference"]
+            members, shifts = ("difference",), (one - other)[None]
         else:
             members = _members(source, names)
             shifts = np.stack([every[names.index(name)] - nominal for name in members])
@@ -232,13 +233,24 @@ def _scale_factor(
         vectors = shift_vectors(source.rule, members, shifts)
         square = square + sources[source.name] ** 2
         covariance = covariance + np.cumsum(vectors[:, :, None] * vectors[:, None, :], axis=0)[-1]
-    quoted = (1 - part[0] if quantity == "rejection" else part[0] for part in (data, simulation, truth))
-    return ScaleFactor(nominal, *quoted, error, sources, np.sqrt(square), covariance)
+    quoted = [1 - part[0] if quantity == "rejection" else part[0] for part in (data, simulation, truth)]
+    return ScaleFactor(
+        nominal=nominal,
+        data=quoted[0],
+        simulation=quoted[1],
+        truth=quoted[2],
+        statistical=error,
+        sources=sources,
+        total=np.sqrt(square),
+        covariance=covariance,
+    )
 
 
 def _case(every: Float64[ndarray, "v p"], names: Sequence[str], sample: str) -> Float64[ndarray, " p"]:
     """The nominal sample is in the first case, any other in one of its own."""
-    return every[names.index(SAMPLE + sample)] if SAMPLE + sample in names else every[0]
+    place = names.index(SAMPLE + sample) if SAMPLE + sample in names else 0
+    case: ndarray = every[place]
+    return case
 
 
 def _members(source: Systematic, names: Sequence[str]) -> Sequence[str]:

@@ -1,8 +1,9 @@
-"""What the ROOT files of the calibration look like, defined once for the writer (`simulation`) and the reader (`select`).
+"""The layout of the calibration's ROOT files, defined once for the writer (`simulation`) and the reader (`select`).
 
-A file holds two trees. `EVENTS` has one entry per event; jets are jagged, sorted by falling calibrated pT. `BOOKKEEPING` has one
-entry: where the file stands in its slice and what the generator produced for it, before any cut. A slice is one range of the
-hard process's pT, with its own cross section; all files of a slice are needed before a weight means anything.
+A file holds two trees. `EVENTS` has one entry per event; jets are jagged, sorted by falling calibrated pT.
+`BOOKKEEPING` has one entry: where the file stands in its slice and what the generator produced for it, before any cut.
+A slice is one range of the hard process's pT, with its own cross section; all files of a slice are needed before a
+weight means anything.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ VARIED_N_TRK: Final = {"trk_eff": "jet_n_trk_eff", "trk_fake": "jet_n_trk_fake"}
 """Variation of the tracking -> branch (uint16, per jet) that takes the place of `jet_n_trk`. Simulation only."""
 
 MC_BRANCHES: Final = {"jet_label": "int8", "weight": "float32"}
-"""Simulation only. `jet_label`: PDG number of the highest-energy parton, 21 for gluons, 0 for none, antiquarks as quarks.
-`weight`: per event, counter `nweight`: the nominal weight and then those of the variations, whole weights and not ratios."""
+"""Simulation only. `jet_label`: PDG number of the highest-energy parton, 21 for gluons, 0 for none, antiquarks as
+quarks. `weight`: per event, counter `nweight`: the nominal weight and then those of the variations, whole weights and
+not ratios."""
 
 NOMINAL_WEIGHT: Final = 0
 """Place of the nominal weight in `weight`."""

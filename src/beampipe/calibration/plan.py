@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ from beampipe.calibration.select import SelectSettings
 from beampipe.calibration.taggers import model_bytes
 from beampipe.calibration.variations import matching, wanted_kinematics
 from beampipe.errors import UnknownNameError
-from beampipe.workflow import Input, Recipe, code_digest
+from beampipe.workflow import Input, Recipe, code_digest, digest_of
 
 __all__ = ["STAGES", "Plan", "SamplePlan", "inspect_recipe", "make_plan", "stage_code"]
 
@@ -25,17 +26,17 @@ STAGES: Final = ("select", "predict", "fill", "reweight", "extract", "factors", 
 """In the order in which they run."""
 
 _MODULES: Final = {
-    "inspect": "reading",
-    "bookkeeping": "bookkeeping",
-    "select": "select",
-    "predict": "predict",
-    "fill": "fill",
-    "merge": "histograms",
-    "reweight": "reweight",
-    "extract": "efficiencies",
-    "factors": "factors",
+    "inspect": ("reading",),
+    "bookkeeping": ("bookkeeping",),
+    "select": ("select",),
+    "predict": ("predict",),
+    "fill": ("fill",),
+    "merge": ("histograms",),
+    "reweight": ("cases", "reweight"),
+    "extract": ("efficiencies",),
+    "factors": ("factors",),
 }
-"""Stage -> module of `beampipe.calibration` whose code, with all that it imports, makes it."""
+"""Stage -> modules of `beampipe.calibration` whose code, with all that they import, makes it."""
 
 _NO_RESULT: Final = ("beampipe.errors", "beampipe.workflow", "beampipe.serving", "beampipe.calibration.config")
 """Code that shapes no result: the configuration's values are parameters of the stages."""
@@ -99,7 +100,7 @@ class Plan:
 
 def stage_code(stage: str) -> str:
     """Digest of the code of a stage."""
-    return code_digest(f"beampipe.calibration.{_MODULES[stage]}", but=_NO_RESULT)
+    return digest_of([code_digest(f"beampipe.calibration.{module}", but=_NO_RESULT) for module in _MODULES[stage]])
 
 
 def inspect_recipe(path: Path, digest: str) -> Recipe:
@@ -272,12 +273,18 @@ def _chunk_recipes(
 
 
 def _ranges(borders: Sequence[int], size: int) -> list[tuple[int, int]]:
-    """Ranges of about `size` events that begin and end where baskets do, so that none is read twice."""
+    """Ranges of about `size` events. They begin and end where baskets do, so that none is read twice, unless that is too rare."""
     out: list[tuple[int, int]] = []
     start = borders[0]
-    for before, border in zip(borders, borders[1:], strict=False):
+    for before, border in pairwise(borders):
         if border - start > size and before > start:
-            out.append((start, before))
+            out += _split(start, before, size)
             start = before
-    out.append((start, borders[-1]))
-    return out
+    return out + _split(start, borders[-1], size)
+
+
+def _split(start: int, stop: int, size: int) -> list[tuple[int, int]]:
+    """Equal parts, as few as keep each below one and a half times `size`."""
+    parts = max(1, round((stop - start) / size))
+    edges = [start + (stop - start) * part // parts for part in range(parts + 1)]
+    return list(pairwise(edges))

@@ -1,13 +1,16 @@
-"""Stage 4, `reweight`: factors that make central jets look like forward jets of the same flavour, from simulation alone.
+"""Stage 4, `reweight`: factors that make central jets look like forward jets of the same flavour, by simulation alone.
 
-The matrix method takes a flavour's shape to be the same in both regions. It is not quite, so central jets are weighted by
+The matrix method takes a flavour's shape to be the same in both regions. It is not quite, so central jets are weighted
+by
 
     r_q(x) = p_q^F(x) / p_q^C(x)
 
-where p are shapes of unit area in one bin of pT. The flavour of a jet is not known in data, so one factor serves all: that of quarks;
-that of gluons instead is a systematic. The factors are made once, stored, and then applied to simulation and data alike.
+where p are shapes of unit area in one bin of pT. The flavour of a jet is not known in data, so one factor serves all:
+that of quarks; that of gluons instead is a systematic. The factors are made once, stored, and then applied to
+simulation and data alike.
 
-The weight depends on nothing but the bins of the histogram, so it is applied to the histogram: no second reading of events.
+The weight depends on nothing but the bins of the histogram, so it is applied to the histogram: no second reading of
+events.
 """
 
 from __future__ import annotations
@@ -50,7 +53,8 @@ def shapes(histograms: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v x"]:
 def reweighting_factors(flavours: Float64[ndarray, "*v 2 2 x"], flavour: Flavour = "quark") -> Float64[ndarray, "*v x"]:
     """The factors of central jets.
 
-    A bin with no central jets of the flavour says nothing about it: its factor is 1, so that what data has there is kept.
+    A bin with no central jets of the flavour says nothing about it: its factor is 1, so that what data has there is
+    kept.
 
     Args:
         flavours: jets by (region, (quark, gluon), x) of one pT bin, with any axes in front.

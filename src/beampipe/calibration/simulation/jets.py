@@ -1,4 +1,8 @@
-"""Jets of particles: anti-kt, the label of the parton behind them, and what tells quarks from gluons."""
+"""Jets of particles: anti-kt, the label of the parton behind them, and what tells quarks from gluons.
+
+Anti-kt: M. Cacciari, G. P. Salam, G. Soyez, JHEP 04 (2008) 063, by their FastJet, Eur. Phys. J. C 72 (2012) 1896. c1: A. J.
+Larkoski, G. P. Salam, J. Thaler, JHEP 06 (2013) 108.
+"""
 
 from __future__ import annotations
 
@@ -245,4 +249,6 @@ def _fastjet() -> Any:
         import fastjet
     except ImportError:
         raise MissingExtraError("fastjet", "simulation", "clustering jets") from None
+    # A banner of 13 lines per process would bury our own output; its text is the citation above.
+    fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
     return fastjet

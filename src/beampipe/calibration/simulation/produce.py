@@ -15,7 +15,7 @@ import numpy as np
 from beampipe.calibration.ntuple import FORMAT
 from beampipe.calibration.simulation.detector import reconstruct
 from beampipe.calibration.simulation.jets import particle_jets
-from beampipe.calibration.simulation.pythia import Collisions, Generator, cross_section, seed_of
+from beampipe.calibration.simulation.pythia import Collisions, Generator, cross_section, seed_of, settings_of
 from beampipe.calibration.simulation.randoms import keys
 from beampipe.calibration.simulation.samples import SLICES, sample_spec
 from beampipe.calibration.simulation.write import Events, file_name, read_bookkeeping, write_file
@@ -36,8 +36,9 @@ TRIGGER_PT: Final = 450.0
 """The trigger fires if the leading jet exceeds this [GeV]."""
 
 CLUSTER_PT: Final = 80.0  # of the particle jet; lower than `JET_PT` by more than the resolution
+HARD_EVENTS: Final = 200_000  # of the hard process, for the cross section of a slice
 FIRST_RUN: Final = 364_700  # run number of slice 0
-_VERSION: Final = 1  # of the detector and of the cuts above; files of another version are made anew
+_VERSION: Final = 1  # of detector, PDF weights and cuts above; files of another version are made anew
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,6 @@ class Task:
         n_files: of its slice.
         n_events: to generate.
         seed: of the whole production.
-        cross_section: of the slice [pb].
         path: where the file goes.
     """
 
@@ -61,7 +61,6 @@ class Task:
     n_files: int
     n_events: int
     seed: int
-    cross_section: float
     path: Path
 
     @property
@@ -106,20 +105,23 @@ def simulate(
             tell(task.path)
         else:
             missing.append(task)
+    # All files of a slice carry one number, from one estimate.
+    numbers = sorted({task.slice_number for task in missing})
+    sigma = {number: cross_section(sample_spec(sample), SLICES[number], HARD_EVENTS) for number in numbers}
     if workers <= 1:
         for task in missing:
-            tell(produce(task))
+            tell(produce(task, sigma[task.slice_number]))
     else:
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=spawn, max_tasks_per_child=1) as pool:
-            for done in as_completed([pool.submit(produce, task) for task in missing]):
+            for done in as_completed([pool.submit(produce, task, sigma[task.slice_number]) for task in missing]):
                 tell(done.result())
     return [task.path for task in todo]
 
 
 def tasks(sample: str, folder: Path, events: int, seed: int, files: int) -> list[Task]:
     """The files of a sample; see `simulate`."""
-    spec = sample_spec(sample)
+    sample_spec(sample)  # an unknown name fails here
     out = []
     for number, part in enumerate(SLICES):
         n_events = round(events * part.share)
@@ -128,10 +130,9 @@ def tasks(sample: str, folder: Path, events: int, seed: int, files: int) -> list
                 f"{sample}, slice {number}: got {n_events} events for {files} files, expected one or more per file"
             )
         edges = np.linspace(0, n_events, files + 1).round().astype(int)
-        sigma = cross_section(spec, part)
         for k in range(files):
             path = folder / file_name(sample, number, k)
-            out.append(Task(sample, number, k, files, int(edges[k + 1] - edges[k]), seed, sigma, path))
+            out.append(Task(sample, number, k, files, int(edges[k + 1] - edges[k]), seed, path))
     return out
 
 
@@ -144,11 +145,13 @@ def is_made(task: Task) -> bool:
     except FileError:
         return False
     made = json.loads(found["settings"])
-    return bool(made["request"] == _request(task) and found["n_files"] == task.n_files)
+    lines = settings_of(sample_spec(task.sample), SLICES[task.slice_number], task.own_seed)
+    same = made["request"] == _request(task) and made["settings"] == list(lines)
+    return bool(same and found["n_files"] == task.n_files)
 
 
-def produce(task: Task) -> Path:
-    """Generate one file."""
+def produce(task: Task, sigma: float) -> Path:
+    """Generate one file, of a slice with the cross section `sigma` [pb]."""
     spec, part = sample_spec(task.sample), SLICES[task.slice_number]
     generator = Generator(spec, part, task.own_seed)
     parts, total = [], np.zeros(len(generator.weight_names))
@@ -169,7 +172,7 @@ def produce(task: Task) -> Path:
         "file_number": task.file_number,
         "n_files": task.n_files,
         "n_generated": task.n_events,
-        "cross_section": task.cross_section,
+        "cross_section": sigma,
         "filter_efficiency": 1.0,
         "sum_weights": total,
         "weight_names": ",".join(generator.weight_names),

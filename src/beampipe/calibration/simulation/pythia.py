@@ -47,8 +47,8 @@ SHOWER_WEIGHTS: Final = {
     "fsr_g2gg_up": "fsr:G2GG:muRfac=1.4142",
     "fsr_g2gg_down": "fsr:G2GG:muRfac=0.7071",
 }
-"""Name of a weight -> variation of Pythia's shower. Factors on the final-state scale are milder than the usual two: jets
-of a TeV radiate so much that weights for two leave a tenth of the statistics."""
+"""Name of a weight -> variation of Pythia's shower. Factors on the final-state scale are milder than the usual two:
+jets of a TeV radiate so much that weights for two leave a tenth of the statistics."""
 
 FRAGMENTATION_WEIGHTS: Final = {"frag_a_up": "frag:aLund=0.70", "frag_a_down": "frag:aLund=0.66"}
 """Name of a weight -> variation of the Lund string. Larger steps and other parameters give weights of no use at this
@@ -135,7 +135,7 @@ def settings_of(spec: SampleSpec, part: Slice, seed: int) -> tuple[str, ...]:
     return (*lines, "Random:setSeed = on", f"Random:seed = {seed}")
 
 
-def cross_section(spec: SampleSpec, part: Slice, n_events: int = 200_000) -> float:
+def cross_section(spec: SampleSpec, part: Slice, n_events: int) -> float:
     """Cross section of a slice [pb], from the hard process alone, which is fast.
 
     All files of a slice need the same number, so it does not come from the run of any of them. The estimate's own

@@ -42,7 +42,8 @@ def uniform(key: UInt64[ndarray, " n"], draw: int) -> Float64[ndarray, " n"]:
 
 def normal(key: UInt64[ndarray, " n"], draw: int) -> Float64[ndarray, " n"]:
     """Standard normal, by Box and Muller. Uses the draws `draw` and `draw` + 1."""
-    return np.sqrt(-2 * np.log(uniform(key, draw))) * np.cos(2 * np.pi * uniform(key, draw + 1))
+    value: ndarray = np.sqrt(-2 * np.log(uniform(key, draw))) * np.cos(2 * np.pi * uniform(key, draw + 1))
+    return value
 
 
 def poisson(chance: Float64[ndarray, " n"], mean: Float64[ndarray, " n"]) -> Int64[ndarray, " n"]:

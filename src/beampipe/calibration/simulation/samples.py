@@ -14,8 +14,8 @@ __all__ = ["SAMPLES", "SLICES", "SampleSpec", "Slice", "sample_spec"]
 class Slice:
     """One range of the hard process's transverse momentum, generated with its own cross section.
 
-    Within a slice events are drawn with an extra factor ``(pT / low) ** power`` and carry its inverse as weight, so that
-    the sparse upper end is as well filled as the lower one.
+    Within a slice events are drawn with an extra factor ``(pT / low) ** power`` and carry its inverse as weight, so
+    that the sparse upper end is as well filled as the lower one.
 
     Attributes:
         low: lower edge [GeV].
@@ -41,7 +41,7 @@ class Slice:
         )
 
 
-SLICES: Final = (Slice(470, 800, 4, 0.45), Slice(800, 1300, 6, 0.32), Slice(1300, 2400, 6.5, 0.23))
+SLICES: Final = (Slice(470.0, 800.0, 4.0, 0.45), Slice(800.0, 1300.0, 6.0, 0.32), Slice(1300.0, 2400.0, 6.5, 0.23))
 """With these shares the six pT bins between 500 and 2000 GeV get comparable numbers of selected jets."""
 
 

@@ -24,10 +24,10 @@ from beampipe.errors import InputError
 
 __all__ = ["TOY_SLICES", "Flavour", "ToyModel", "simulate_toy", "toy_events", "toy_weight_names"]
 
-TOY_SLICES: Final = (Slice(470, 800, 4, 0.45), Slice(800, 1300, 4, 0.33), Slice(1300, 2400, 4, 0.22))
+TOY_SLICES: Final = (Slice(470.0, 800.0, 4.0, 0.45), Slice(800.0, 1300.0, 4.0, 0.33), Slice(1300.0, 2400.0, 4.0, 0.22))
 """Events of the toy are spread evenly in pT within a slice."""
 
-WHOLE: Final = Slice(470, 2400, 4, 1.0)
+WHOLE: Final = Slice(470.0, 2400.0, 4.0, 1.0)
 """All of the hard pT at once."""
 
 BLOCK: Final = 50_000  # events drawn at a time, from one seed
@@ -38,8 +38,9 @@ class Flavour:
     """What the jets of one flavour look like, with L = ln(pT / 500 GeV).
 
     The number of tracks n is negative binomial with mean m = (`n` + `n_slope` L) (1 - `n_eta` eta²) and variance
-    m + m² / `n_shape`. The width is log-normal with `width_spread` around `width` + `width_slope` L + `width_n` ln(n / m),
-    and c1 around the same of its own plus `c1_width` times what ln(width) is off.
+    m + m² / `n_shape`. The width is log-normal with `width_spread` around
+    `width` + `width_slope` L + `width_n` ln(n / m), and c1 around the same of its own plus `c1_width` times what
+    ln(width) is off.
     """
 
     n: float
@@ -110,11 +111,12 @@ class ToyModel:
         """Mean number of tracks of quark (True) and gluon (False) jets; pT in GeV."""
         growth, square = np.log(pt / 500), np.minimum(eta**2, 6.25)
         q, g = self.quark, self.gluon
-        return np.where(
+        mean: ndarray = np.where(
             quark,
             self.quark_tracks * np.maximum(q.n + q.n_slope * growth, 2) * (1 - q.n_eta * square),
             self.gluon_tracks * np.maximum(g.n + g.n_slope * growth, 2) * (1 - g.n_eta * square),
         )
+        return mean
 
 
 MODEL: Final = ToyModel()

@@ -1,0 +1,71 @@
+"""The toy files that the benchmarks of the calibration read: made once, the same for the same numbers, kept in a folder."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import Final, Literal
+
+from beampipe.calibration.simulation.toy import simulate_toy
+
+__all__ = ["KEPT", "Toy", "make_toys"]
+
+KEPT: Final = Path("runs/bench/calibration")
+_SETTINGS: Final = "toy.json"
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A sample of toy events.
+
+    Attributes:
+        dataset: its name, and with the number of events that of its folder.
+        events: in all files.
+        files: at least one per slice of the toy; data has one slice.
+        n_weights: of each event.
+        kind: of the sample.
+        seed: of its events.
+    """
+
+    dataset: str
+    events: int
+    files: int
+    n_weights: int = 1
+    kind: Literal["simulation", "data"] = "simulation"
+    seed: int = 1
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return KEPT / f"{self.dataset}-{self.events}-{self.files}"
+
+    @property
+    def pattern(self) -> str:
+        """Of the names of its files."""
+        return f"{self.folder.absolute()}/*.root"
+
+
+def make_toys(*toys: Toy) -> list[list[Path]]:
+    """The files of each sample; those that are not there, or were made with other settings, are made."""
+    with ProcessPoolExecutor(min(2, len(toys))) as pool:
+        return list(pool.map(_make, toys))
+
+
+def _make(toy: Toy) -> list[Path]:
+    settings = toy.folder / _SETTINGS
+    if not settings.is_file() or json.loads(settings.read_text()) != asdict(toy):
+        rmtree(toy.folder, ignore_errors=True)
+        simulate_toy(
+            toy.folder,
+            toy.events,
+            files=toy.files,
+            n_weights=toy.n_weights,
+            seed=toy.seed,
+            kind=toy.kind,
+            dataset=toy.dataset,
+        )
+        settings.write_text(json.dumps(asdict(toy)))
+    return sorted(toy.folder.glob("*.root"))

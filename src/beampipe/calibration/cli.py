@@ -1,0 +1,238 @@
+"""`beampipe calibration ...`: parse, call, print.
+
+Whatever takes time to import is imported inside the command that needs it, so that `beampipe --help` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from beampipe.calibration.plan import Plan
+    from beampipe.calibration.run import Progress
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Quark/gluon tagging: scale factors from ROOT files.", no_args_is_help=True)
+
+Config = Annotated[Path, typer.Argument(help="TOML file of the calibration.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder, in place of the configuration's.")]
+Workers = Annotated[int, typer.Option("--workers", "-j", help="Tasks at once; 0 for one per core.", min=0)]
+Executor = Annotated[str, typer.Option(help="processes, inline, dask, dask=ADDRESS or slurm.")]
+Partition = Annotated[str, typer.Option(help="Of Slurm.")]
+Memory = Annotated[str, typer.Option(help="Of each Slurm job.")]
+Walltime = Annotated[str, typer.Option(help="Of each Slurm job.")]
+Seed = Annotated[int, typer.Option(help="Of every random choice.", min=0)]
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where everything goes.")] = Path("demo/calibration"),
+    workers: Workers = 0,
+) -> None:
+    """Run the whole chain on the shipped sample, and draw the scale factors."""
+    from beampipe.calibration.demo import run_demo
+
+    with _bars() as progress:
+        plan = run_demo(folder, _workers(workers), progress)
+    _summary(plan)
+
+
+@app.command()
+def simulate(
+    sample: Annotated[str, typer.Argument(help="Name of a sample; see --list.")] = "nominal",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for its files.")] = Path("samples"),
+    events: Annotated[int, typer.Option("--events", "-n", help="To generate.", min=1)] = 10_000,
+    files: Annotated[int, typer.Option(help="Per slice.", min=1)] = 1,
+    seed: Seed = 1,
+    workers: Workers = 0,
+    list_samples: Annotated[bool, typer.Option("--list", help="Print the samples, and stop.")] = False,
+) -> None:
+    """Generate events by Pythia 8 with a toy detector, as ROOT files."""
+    from beampipe.calibration.simulation import SAMPLES
+    from beampipe.calibration.simulation import simulate as generate
+
+    if list_samples:
+        for spec in SAMPLES.values():
+            typer.echo(f"{spec.name:20} {spec.role:20} {spec.note}")
+        return
+    with _bars() as progress, progress("files", 3 * files) as step:
+        paths = generate(
+            sample,
+            output / sample,
+            events,
+            seed=seed,
+            files=files,
+            workers=_workers(workers),
+            progress=lambda _: step(),
+        )
+    typer.echo(f"{output / sample}: {len(paths)} files")
+
+
+@app.command()
+def toy(
+    output: Annotated[Path, typer.Argument(help="Folder for the files.")],
+    events: Annotated[int, typer.Option("--events", "-n", help="How many.", min=1)] = 100_000,
+    files: Annotated[int, typer.Option(help="In all.", min=1)] = 3,
+    weights: Annotated[int, typer.Option(help="Weights of each event.", min=1)] = 8,
+    data: Annotated[bool, typer.Option("--data", help="Data: no labels, no weights.")] = False,
+    quark_tracks: Annotated[float, typer.Option(help="Factor on the tracks of quark jets.")] = 1.0,
+    gluon_tracks: Annotated[float, typer.Option(help="Factor on the tracks of gluon jets.")] = 1.0,
+    seed: Seed = 1,
+) -> None:
+    """Draw events from shapes fitted to the simulation: any number, fast."""
+    from beampipe.calibration.simulation import ToyModel, simulate_toy
+
+    with _bars() as progress, progress("files", files) as step:
+        paths = simulate_toy(
+            output,
+            events,
+            files=files,
+            n_weights=weights,
+            seed=seed,
+            kind="data" if data else "simulation",
+            model=ToyModel(quark_tracks=quark_tracks, gluon_tracks=gluon_tracks),
+            dataset="toy_data" if data else "toy",
+            progress=lambda _: step(),
+        )
+    typer.echo(f"{output}: {len(paths)} files")
+
+
+@app.command()
+def inject(
+    files: Annotated[list[Path], typer.Argument(help="Files of one simulated sample.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")],
+    injection: Annotated[str, typer.Option(help="Name: fewer_tracks, quark_fewer, gluon_fewer, ...")] = "fewer_tracks",
+    seed: Seed = 1,
+) -> None:
+    """Make pseudo-data with a known scale factor from simulated files."""
+    from beampipe.calibration.simulation import inject as alter
+
+    with _bars() as progress, progress("files", len(files)) as step:
+        paths = alter(files, output, injection, seed=seed, progress=lambda _: step())
+    typer.echo(f"{output}: {len(paths)} files")
+
+
+@app.command("train-tagger")
+def train_tagger(
+    config: Config,
+    model: Annotated[Path, typer.Option("--model", help="File to write.")] = Path("gbdt.txt"),
+    output: Output = None,
+    seed: Seed = 1,
+    workers: Workers = 0,
+    executor: Executor = "processes",
+) -> None:
+    """Train the boosted tagger on the nominal sample."""
+    from beampipe.calibration.config import load_configuration
+    from beampipe.calibration.training import train_from_configuration
+
+    configuration = load_configuration(config, output=output)
+    with _bars() as progress:
+        result = train_from_configuration(configuration, model, seed, executor, _workers(workers), progress)
+    typer.echo(
+        f"{model}: trained on {result.n_jets} jets; on {result.n_held_out} others"
+        f" AUC {result.auc:.4f}, n_trk alone {result.auc_n_trk:.4f}"
+    )
+
+
+def _stage(name: str, until: str, text: str) -> None:
+    @app.command(name, help=text)
+    def stage(
+        config: Config,
+        output: Output = None,
+        workers: Workers = 0,
+        executor: Executor = "processes",
+        partition: Partition = "",
+        memory: Memory = "2GiB",
+        walltime: Walltime = "01:00:00",
+    ) -> None:
+        from beampipe.calibration.config import load_configuration
+        from beampipe.calibration.run import Settings, run_calibration
+        from beampipe.workflow import SlurmOptions
+
+        configuration = load_configuration(config, output=output)
+        slurm = SlurmOptions(queue=partition, memory=memory, walltime=walltime)
+        settings = Settings(executor, _workers(workers), slurm)
+        with _bars() as progress:
+            plan = run_calibration(configuration, settings, until=until, progress=progress)
+        _summary(plan, until)
+
+
+for _name, _until, _text in (
+    ("run", "report", "Run everything that is not yet done, from ROOT files to the report."),
+    ("select", "select", "Stage 1: tables of dijet events from ROOT files."),
+    ("predict", "predict", "Stage 2: scores of the boosted taggers."),
+    ("fill", "fill", "Stage 3: histograms for all variations, merged."),
+    ("reweight", "reweight", "Stage 4: factors that make central jets look like forward jets."),
+    ("extract", "extract", "Stage 5: efficiencies of quark and gluon jets."),
+    ("factors", "factors", "Stage 6: scale factors with uncertainties."),
+    ("report", "report", "Stage 7: plots, tables, correctionlib, ROOT, one HTML page."),
+):
+    _stage(_name, _until, _text)
+
+
+@app.command()
+def explain(
+    config: Config,
+    scale_factor: Annotated[str, typer.Argument(help="SF_q or SF_g.")] = "SF_q",
+    tagger: Annotated[str, typer.Option(help="Name.")] = "n_trk",
+    working_point: Annotated[float, typer.Option("--working-point", "-w", help="Quark efficiency.")] = 0.5,
+    pt: Annotated[float, typer.Option(help="Of the jet [GeV].")] = 700.0,
+    output: Output = None,
+    full: Annotated[bool, typer.Option("--full", help="Name every file and chunk.")] = False,
+) -> None:
+    """Say where a number came from, down to files and cuts."""
+    from beampipe.calibration.config import load_configuration
+    from beampipe.calibration.explain import Which
+    from beampipe.calibration.explain import explain as lines
+    from beampipe.calibration.run import run_calibration
+
+    plan = run_calibration(load_configuration(config, output=output), until="factors")
+    for line in lines(plan, Which(scale_factor, tagger, working_point, pt), full=full):
+        typer.echo(line)
+
+
+def _summary(plan: Plan, until: str = "report") -> None:
+    from beampipe.calibration.plan import STAGES
+
+    configuration = plan.configuration
+    chunks = sum(len(sample.chunks) for sample in plan.samples.values())
+    files = sum(len(sample.sample.files) for sample in plan.samples.values())
+    typer.echo(f"{until}: done for {len(plan.samples)} samples, {files} files, {chunks} chunks -> {configuration.output}")
+    if STAGES.index(until) >= STAGES.index("factors"):
+        from beampipe.calibration.results import print_factors
+
+        console = Console()
+        print_factors(configuration, console if console.is_terminal else Console(width=140))
+    if until == "report":
+        typer.echo(f"report: {configuration.output / 'report' / 'index.html'}")
+
+
+def _workers(workers: int) -> int:
+    return workers or len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    """Progress bars on a terminal, nothing in a log."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+
+        @contextmanager
+        def bar(what: str, total: int) -> Iterator[Callable[[], object]]:
+            task = progress.add_task(what, total=total)
+            yield lambda: progress.advance(task)
+            progress.remove_task(task)
+
+        yield bar
+

@@ -1,0 +1,143 @@
+"""How well the method does: shapes of jets against their labels, fractions of quarks against pT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from beampipe.calibration.factors import FLAVOUR_NAMES
+from beampipe.calibration.report.gather import Results
+from beampipe.calibration.report.style import (
+    INK,
+    PT_LABEL,
+    drawing,
+    heading,
+    new_figure,
+    tagger_label,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_closure", "plot_fractions"]
+
+_TRUTH, _EXTRACTED, _DATA = "#b9c4d4", "#2457a6", INK
+_ACROSS = 3
+
+
+def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
+    """Shapes of one flavour in each bin of pT: by label, extracted from simulation, extracted from data.
+
+    The lower panels show extracted shapes over that by label. Where that is below a hundredth of its peak, a ratio says nothing,
+    and none is drawn.
+    """
+    settings = next(one for one in results.configuration.taggers if one.name == tagger)
+    x = np.linspace(settings.low, settings.high, settings.bins + 1)
+    data, simulation, label = results.efficiencies[tagger].shapes[:, :, FLAVOUR_NAMES.index(flavour)]
+    edges = results.factors.pt_edges
+    n_pt = len(edges) - 1
+    columns = min(_ACROSS, n_pt)
+    rows = -(-n_pt // columns)
+    with drawing():
+        figure, panels = new_figure(
+            2 * rows, columns, size=(4.3 * columns, 4.3 * rows), sharex=True, height_ratios=[3, 1.25] * rows
+        )
+        low, high = _range(x, np.nan_to_num(label))
+        for p in range(rows * columns):
+            upper, lower = panels[2 * (p // columns), p % columns], panels[2 * (p // columns) + 1, p % columns]
+            if p >= n_pt:
+                upper.set_visible(False)
+                lower.set_visible(False)
+                continue
+            _shapes(upper, x, data[p], simulation[p], label[p])
+            _ratios(lower, x, data[p], simulation[p], label[p])
+            upper.set_title(f"{edges[p]:g} to {edges[p + 1]:g} GeV", fontsize=12, loc="left")
+            upper.set_xlim(low, high)
+            if p % columns == 0:
+                upper.set_ylabel("Fraction of jets", fontsize=12)
+                lower.set_ylabel("/ label", fontsize=12)
+            else:
+                lower.tick_params(labelleft=False)
+            if p + columns >= n_pt:
+                lower.set_xlabel(tagger_label(tagger), fontsize=13)
+                lower.tick_params(labelbottom=True)
+            for axes in (upper, lower):
+                axes.tick_params(labelsize=11)
+        handles, labels = panels[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=3, fontsize=12, frameon=False)
+        figure.suptitle(
+            f"{flavour.capitalize()} jets, {tagger_label(tagger)}", x=0.01, ha="left", fontsize=14, fontweight="bold"
+        )
+    return figure
+
+
+def plot_fractions(results: Results, tagger: str) -> Figure:
+    """Fraction of quarks in both regions of simulation, re-weighted, and their difference D, by which errors are divided."""
+    edges = np.array(results.factors.pt_edges)
+    forward, central = results.factors.fractions[tagger].T
+    with drawing():
+        figure, panels = new_figure(2, 1, size=(8.4, 6.4), sharex=True, height_ratios=[2.2, 1])
+        upper, lower = panels[:, 0]
+        for values, name, colour, style in (
+            (forward, "forward jets", "#e4572e", "-"),
+            (central, "central jets", "#2457a6", (0, (6, 2))),
+        ):
+            upper.stairs(values, edges, baseline=None, color=colour, linewidth=2.4, linestyle=style, label=name)
+        upper.set_ylabel("Fraction of quarks")
+        upper.set_ylim(0, 1)
+        upper.legend(loc="lower right", fontsize=12, frameon=False)
+        heading(upper, "Quarks in simulation", f"re-weighted for {tagger_label(tagger)}")
+        difference = forward - central
+        lower.stairs(difference, edges, baseline=None, color=INK, linewidth=2.4)
+        lower.axhline(0, color="#9aa1ab", linewidth=0.9)
+        lower.set_ylim(min(0.0, 1.3 * float(np.nanmin(difference, initial=0.0))), 1.4 * float(np.nanmax(difference, initial=0.01)))
+        lower.set_ylabel("D")
+        lower.set_xlabel(PT_LABEL)
+        lower.set_xlim(edges[0], edges[-1])
+    return figure
+
+
+def _shapes(
+    axes: Axes,
+    x: Float64[ndarray, " e"],
+    data: Float64[ndarray, " x"],
+    simulation: Float64[ndarray, " x"],
+    label: Float64[ndarray, " x"],
+) -> None:
+    axes.stairs(label, x, fill=True, color=_TRUTH, label="simulation, by label")
+    axes.stairs(simulation, x, baseline=None, color=_EXTRACTED, linewidth=1.6, label="simulation, extracted")
+    centre = (x[:-1] + x[1:]) / 2
+    known = np.isfinite(data) & (np.nan_to_num(np.abs(data)) + np.nan_to_num(label) > 0)
+    axes.plot(centre[known], data[known], "o", color=_DATA, markersize=2.8, label="data, extracted")
+    axes.axhline(0, color="#9aa1ab", linewidth=0.7, zorder=0)
+    axes.set_ylim(top=1.12 * max(axes.get_ylim()[1], 1e-6))
+
+
+def _ratios(
+    axes: Axes,
+    x: Float64[ndarray, " e"],
+    data: Float64[ndarray, " x"],
+    simulation: Float64[ndarray, " x"],
+    label: Float64[ndarray, " x"],
+) -> None:
+    enough = np.nan_to_num(label) > 0.01 * np.nanmax(label, initial=0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        of_simulation, of_data = (np.where(enough, shape / label, np.nan) for shape in (simulation, data))
+    axes.axhline(1, color="#9aa1ab", linewidth=0.9, zorder=0)
+    axes.stairs(of_simulation, x, baseline=None, color=_EXTRACTED, linewidth=1.6)
+    centre = (x[:-1] + x[1:]) / 2
+    inside = np.nan_to_num(np.abs(of_data - 1), nan=9.0) < 0.5
+    axes.plot(centre[inside], of_data[inside], "o", color=_DATA, markersize=2.8)
+    axes.set_ylim(0.5, 1.5)
+
+
+def _range(x: Float64[ndarray, " e"], label: Float64[ndarray, "p x"]) -> tuple[float, float]:
+    """Where there are jets."""
+    filled = np.flatnonzero((label > 2e-4).any(axis=0))
+    if not len(filled):
+        return float(x[0]), float(x[-1])
+    return float(x[filled[0]]), float(x[filled[-1] + 1])

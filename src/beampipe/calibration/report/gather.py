@@ -1,0 +1,189 @@
+"""What a report is made of, read from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from beampipe.calibration.config import Configuration
+from beampipe.calibration.dijets import CUTS
+from beampipe.calibration.efficiencies import Efficiencies, read_arrays
+from beampipe.calibration.extract import cumulated, truth
+from beampipe.calibration.factors import FLAVOUR_NAMES, QUANTITIES, Factors, scale_factors
+from beampipe.calibration.histograms import read_filled
+from beampipe.calibration.plan import Plan, SamplePlan, inspect_recipe
+from beampipe.calibration.templates import Templates, templates_of
+from beampipe.workflow import Recipe, Store
+
+__all__ = ["Cost", "Key", "Results", "SampleResult", "gather"]
+
+Key = tuple[str, float, str, str]
+"""Tagger, working point, flavour, quantity."""
+
+
+@dataclass(frozen=True, eq=False)
+class SampleResult:
+    """What a sample contributes.
+
+    Attributes:
+        templates: numbers of jets, nominal variation only, no replicas.
+        cut_events: (n_cuts,) events after each of `CUTS`.
+        cut_weights: (n_cuts,) the same, weighted, scaled to the luminosity.
+    """
+
+    templates: Templates
+    cut_events: Float64[ndarray, " c"]
+    cut_weights: Float64[ndarray, " c"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage took.
+
+    Attributes:
+        stage: name.
+        artifacts: that the result needs.
+        kept: how many of them are in the store.
+        size: of those [bytes].
+        seconds: that they took, added up over the workers.
+    """
+
+    stage: str
+    artifacts: int
+    kept: int
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Everything a report tells.
+
+    Attributes:
+        configuration: of the calibration.
+        factors: scale factors.
+        efficiencies: by tagger.
+        samples: by name: nominal, data, then the others.
+        true: (n_pt,) scale factors by label, if the sample in the role of data has labels.
+        costs: of all stages, in their order.
+        input_bytes: size of the ROOT files; None if one of them is gone.
+        input_files: how many there are.
+        provenance: (what, key) of the artifacts that the result rests on.
+        versions: of the software that worked out the factors.
+    """
+
+    configuration: Configuration
+    factors: Factors
+    efficiencies: Mapping[str, Efficiencies]
+    samples: Mapping[str, SampleResult]
+    true: Mapping[Key, Float64[ndarray, " p"]]
+    costs: Sequence[Cost]
+    input_bytes: int | None
+    input_files: int
+    provenance: Sequence[tuple[str, str]]
+    versions: Mapping[str, str]
+
+
+def gather(plan: Plan, store: Store) -> Results:
+    """Read the results of a calibration.
+
+    Raises:
+        FileError: something is missing in the store.
+    """
+    configuration = plan.configuration
+    efficiencies: Mapping[str, Efficiencies] = read_arrays(Efficiencies, store.require(plan.extract))
+    factors = Factors.read(store.require(plan.factors))
+    samples = {name: _sample(store, part) for name, part in plan.samples.items()}
+    true: dict[Key, Float64[ndarray, " p"]] = {}
+    if configuration.samples[configuration.data].kind == "pseudo-data":
+        data = samples[configuration.data].templates
+        true = {
+            key: factor
+            for tagger in configuration.tagger_names
+            for key, factor in _true(tagger, configuration, efficiencies[tagger], data)
+        }
+    paths = sorted({path for part in plan.samples.values() for path in part.sample.files})
+    return Results(
+        configuration=configuration,
+        factors=factors,
+        efficiencies=efficiencies,
+        samples=samples,
+        true=true,
+        costs=_costs(store, plan),
+        input_bytes=_total_size(paths),
+        input_files=len(paths),
+        provenance=_provenance(plan),
+        versions=store.about(plan.factors.key)["versions"],
+    )
+
+
+def _sample(store: Store, part: SamplePlan) -> SampleResult:
+    by_slice = {number: read_filled(store.require(recipe)) for number, recipe in part.merged.items()}
+    every = templates_of(by_slice, part.bookkeeping, part.sample.weight_bits)
+    templates = Templates(
+        every.axes, every.names[:1], every.values[:1], every.squares[:1], every.replicas[:0], every.entries
+    )
+    events, weights = np.zeros(len(CUTS)), np.zeros(len(CUTS))
+    for one in part.bookkeeping.slices:
+        flow = by_slice[one.number].cut_flow
+        events = events + flow.events
+        weights = weights + flow.weight * 2.0**-part.sample.weight_bits * one.factors[0]
+    return SampleResult(templates, events, weights)
+
+
+def _true(
+    tagger: str, configuration: Configuration, measured: Efficiencies, data: Templates
+) -> Iterator[tuple[Key, Float64[ndarray, " p"]]]:
+    """Scale factors by label: pseudo-data over nominal simulation, forward jets."""
+    by_label = truth(data.flavours(tagger)[0])
+    for f, flavour in enumerate(FLAVOUR_NAMES):
+        shares = cumulated((by_label.quark, by_label.gluon)[f], measured.cuts)
+        for w, wp in enumerate(configuration.working_points):
+            for quantity in QUANTITIES:
+                yield (
+                    (tagger, wp, flavour, quantity),
+                    scale_factors(shares[:, w], measured.truth[0, :, w, f], quantity),
+                )
+
+
+def _recipes(plan: Plan) -> Iterator[Recipe]:
+    for part in plan.samples.values():
+        files = {source.label: source.key for chunk in part.chunks for source in chunk.recipes[0].inputs}
+        yield from (inspect_recipe(Path(path), digest) for path, digest in files.items())
+        yield part.books
+        for chunk in part.chunks:
+            yield from (recipe for recipe in chunk.recipes if recipe is not None)
+        yield from part.merged.values()
+    yield from (plan.reweight, plan.extract, plan.factors)
+
+
+def _costs(store: Store, plan: Plan) -> tuple[Cost, ...]:
+    by_stage: dict[str, list[Recipe]] = {}
+    for recipe in dict.fromkeys(_recipes(plan)):
+        by_stage.setdefault(recipe.stage, []).append(recipe)
+    costs = []
+    for stage, recipes in by_stage.items():
+        found = [artifact for artifact in map(store.find, recipes) if artifact is not None]
+        size, seconds = sum(one.size for one in found), sum(one.seconds for one in found)
+        costs.append(Cost(stage, len(recipes), len(found), size, seconds))
+    return tuple(costs)
+
+
+def _total_size(paths: Iterable[Path]) -> int | None:
+    try:
+        return sum(path.stat().st_size for path in paths)
+    except OSError:
+        return None
+
+
+def _provenance(plan: Plan) -> tuple[tuple[str, str], ...]:
+    recipes = [("scale factors", plan.factors), ("efficiencies", plan.extract), ("re-weighting", plan.reweight)]
+    for name, part in plan.samples.items():
+        recipes.append((f"bookkeeping of {name}", part.books))
+        recipes += [(f"histograms of {name}, slice {number}", recipe) for number, recipe in part.merged.items()]
+    return tuple((what, recipe.key) for what, recipe in recipes)

@@ -1,0 +1,283 @@
+"""Scale factors and their uncertainties against pT. Each function returns a figure of its own; nothing touches a display."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from beampipe.calibration.factors import ScaleFactor
+from beampipe.calibration.report.gather import Key, Results
+from beampipe.calibration.report.style import (
+    EXPERIMENTAL,
+    INK,
+    OTHERS,
+    PT_LABEL,
+    STATISTICAL,
+    TOTAL,
+    bands_of,
+    colours_of,
+    drawing,
+    experimental_of,
+    heading,
+    new_figure,
+    percent,
+    source_label,
+    tagger_label,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["HEADLINES", "plot_points", "plot_scale_factor", "plot_uncertainties"]
+
+HEADLINES: Final = (("quark", "efficiency"), ("gluon", "rejection"))
+"""What is drawn for every tagger and working point."""
+
+
+def plot_scale_factor(results: Results, key: Key) -> Figure:
+    """One scale factor: point and bin, bands of theory and in total, bars of the detector and of statistics.
+
+    Bands are not stacked: each reaches as far as its source alone, larger ones behind smaller ones.
+    """
+    factors, one = results.factors, results.factors.by_name[key]
+    edges = np.array(factors.pt_edges)
+    with drawing():
+        figure, panels = new_figure(size=(8.4, 6.3))
+        axes = panels[0, 0]
+        bands = bands_of(factors, one)
+        colours = colours_of(factors, list(bands))
+        handles = [_boxes(axes, edges, one, {"": one.total}, {"": TOTAL}, zorder=1)[""]]
+        drawn = _boxes(axes, edges, one, bands, colours, zorder=2)
+        labels = ["total", *(_band_label(name) for name in bands)]
+        handles += [drawn[name] for name in bands]
+        axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=3)
+        if factors.experimental:
+            handles.append(_bars(axes, edges, one.nominal, experimental_of(factors, one), EXPERIMENTAL, 6.0, 0.0, 4))
+            labels.append("experimental")
+        if np.isfinite(one.statistical).any():
+            handles.append(_bars(axes, edges, one.nominal, one.statistical, STATISTICAL, 1.4, 5.0, 5))
+            labels.append("statistical")
+        handles.append(_points(axes, edges, one.nominal))
+        labels.append("scale factor")
+        if key in results.true:
+            centre = (edges[:-1] + edges[1:]) / 2
+            handles += axes.plot(
+                centre, results.true[key], "D", color="white", markeredgecolor="#b3003c", markersize=7, zorder=7
+            )
+            labels.append("true, by label")
+        _frame(axes, edges, f"{_quantity(key)} scale factor")
+        _room(axes, one, results.true.get(key), n_labels=len(labels))
+        data = "pseudo-data" if _is_pseudo(results) else "data"
+        heading(axes, _title(key), f"{tagger_label(key[0])} tagger, {percent(key[1])} working point", f"{data} / MC")
+        axes.legend(handles, labels, loc="upper right", ncols=2, fontsize=11.5, frameon=False, columnspacing=1.4)
+    return figure
+
+
+def plot_uncertainties(results: Results, key: Key) -> Figure:
+    """Every uncertainty of one scale factor against pT, relative to it, as steps."""
+    factors, one = results.factors, results.factors.by_name[key]
+    edges = np.array(factors.pt_edges)
+    with drawing():
+        figure, panels = new_figure(size=(8.4, 6.0))
+        axes = panels[0, 0]
+        bands = bands_of(factors, one)
+        colours = colours_of(factors, list(bands))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = np.where(one.nominal != 0, 100 / np.abs(one.nominal), np.nan)
+        axes.stairs(one.total * scale, edges, fill=True, color=TOTAL, label="total", zorder=1)
+        axes.stairs(one.total * scale, edges, baseline=None, color="#9aa1ab", linewidth=1.2, zorder=2)
+        if np.isfinite(one.statistical).any():
+            axes.stairs(
+                one.statistical * scale,
+                edges,
+                baseline=None,
+                color=STATISTICAL,
+                linewidth=1.8,
+                linestyle=(0, (1.5, 1.5)),
+                label="statistical",
+                zorder=3,
+            )
+        for number, name in enumerate(factors.experimental):
+            axes.stairs(
+                one.sources[name] * scale,
+                edges,
+                baseline=None,
+                color=EXPERIMENTAL,
+                linewidth=2.2,
+                linestyle=_DASHES[number % len(_DASHES)],
+                label=f"{source_label(name)} (experimental)",
+                zorder=4,
+            )
+        for name, values in bands.items():
+            axes.stairs(
+                values * scale,
+                edges,
+                baseline=None,
+                color=colours[name],
+                linewidth=2.2,
+                label=_band_label(name),
+                zorder=5,
+            )
+        _frame(axes, edges, "Relative uncertainty [%]")
+        top = np.nanmax(one.total * scale, initial=0.0)
+        rows = -(-len(axes.get_legend_handles_labels()[1]) // 2)
+        axes.set_ylim(0, (top or 1.0) / (0.84 - 0.055 * max(rows - 2, 1)))
+        heading(axes, _title(key), f"{tagger_label(key[0])} tagger", f"{percent(key[1])} working point")
+        axes.legend(loc="upper right", ncols=2, fontsize=11.5, frameon=False, columnspacing=1.4)
+    return figure
+
+
+def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> Figure:
+    """All working points of a tagger side by side, with their total and statistical uncertainties."""
+    factors = results.factors
+    edges = np.array(factors.pt_edges)
+    width = np.diff(edges)
+    points = factors.working_points
+    with drawing():
+        figure, panels = new_figure(size=(8.4, 6.0))
+        axes = panels[0, 0]
+        axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
+        for number, wp in enumerate(points):
+            one = factors.by_name[tagger, wp, flavour, quantity]
+            where = edges[:-1] + width * (number + 1) / (len(points) + 1)
+            colour = _POINT_COLOURS[number % len(_POINT_COLOURS)]
+            axes.errorbar(
+                where, one.nominal, _unless_nan(one.total), fmt="none", ecolor=colour, elinewidth=5, alpha=0.35
+            )
+            axes.errorbar(
+                where,
+                one.nominal,
+                _unless_nan(one.statistical),
+                fmt="osD^v*"[number % 6],
+                color=colour,
+                markersize=6,
+                capsize=3,
+                label=percent(wp),
+            )
+        for edge in edges[1:-1]:
+            axes.axvline(edge, color="#c9ced6", linewidth=0.8, zorder=0)
+        _frame(axes, edges, f"{_quantity((tagger, 0, flavour, quantity))} scale factor")
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.4 * (high - low))
+        heading(
+            axes, _title((tagger, 0, flavour, quantity)), f"{tagger_label(tagger)} tagger", "thin: statistical, wide: total"
+        )
+        axes.legend(loc="upper right", title="working point", ncols=2, fontsize=11.5, title_fontsize=11.5, frameon=False)
+    return figure
+
+
+_DASHES: Final = ("-", (0, (6, 2)), (0, (3, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)))
+_POINT_COLOURS: Final = ("#2457a6", "#e4572e", "#3a9d8f", "#8e4585", "#c98f1f", "#6f7a87")
+
+
+def _boxes(
+    axes: Axes,
+    edges: Float64[ndarray, " e"],
+    one: ScaleFactor,
+    bands: dict[str, Any],
+    colours: Any,
+    *,
+    zorder: float,
+) -> dict[str, Any]:
+    """A box per bin and band around the scale factor; in each bin larger ones lie behind."""
+    drawn: dict[str, Any] = {}
+    ranks = np.argsort(np.argsort([-np.nan_to_num(values) for values in bands.values()], axis=0), axis=0)
+    for name, rank in zip(bands, ranks, strict=True):
+        half = bands[name]
+        for p in np.flatnonzero(np.isfinite(half) & np.isfinite(one.nominal)):
+            (box,) = axes.bar(
+                edges[p],
+                2 * half[p],
+                edges[p + 1] - edges[p],
+                one.nominal[p] - half[p],
+                align="edge",
+                facecolor=colours[name],
+                edgecolor=INK if name else "#9aa1ab",
+                linewidth=0.4 if name else 0.8,
+                zorder=zorder + 0.9 * rank[p] / len(bands),
+            )
+            drawn.setdefault(name, box)
+        if name not in drawn:
+            drawn[name] = _swatch(colours[name])
+    return drawn
+
+
+def _swatch(colour: str) -> Any:
+    from matplotlib.patches import Patch
+
+    return Patch(facecolor=colour, edgecolor=INK, linewidth=0.4)
+
+
+def _bars(
+    axes: Axes,
+    edges: Float64[ndarray, " e"],
+    nominal: Float64[ndarray, " p"],
+    error: Float64[ndarray, " p"],
+    colour: str,
+    width: float,
+    cap: float,
+    zorder: float,
+) -> Any:
+    centre = (edges[:-1] + edges[1:]) / 2
+    return axes.errorbar(
+        centre,
+        nominal,
+        _unless_nan(error),
+        fmt="none",
+        ecolor=colour,
+        elinewidth=width,
+        capsize=cap,
+        capthick=width if cap else None,
+        zorder=zorder,
+    )
+
+
+def _points(axes: Axes, edges: Float64[ndarray, " e"], nominal: Float64[ndarray, " p"]) -> Any:
+    centre, half = (edges[:-1] + edges[1:]) / 2, np.diff(edges) / 2
+    return axes.errorbar(centre, nominal, xerr=half, fmt="o", color=INK, markersize=6, elinewidth=1.6, zorder=6)
+
+
+def _frame(axes: Axes, edges: Float64[ndarray, " e"], label: str) -> None:
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_xlabel(PT_LABEL)
+    axes.set_ylabel(label)
+
+
+def _room(axes: Axes, one: ScaleFactor, true: Float64[ndarray, " p"] | None, n_labels: int) -> None:
+    """Room for the legend above the bands."""
+    reach = np.nan_to_num(one.total)
+    ends = [one.nominal - reach, one.nominal + reach, np.ones(1), *([] if true is None else [true])]
+    every = np.concatenate(ends)
+    every = every[np.isfinite(every)]
+    low, high = float(every.min()), float(every.max())
+    span = max(high - low, 0.1)
+    rows = -(-n_labels // 2)
+    bottom = low - 0.08 * span
+    used = 0.93 - 0.06 * max(rows, 3)
+    axes.set_ylim(bottom, bottom + (high - bottom) / used)
+
+
+def _band_label(name: str) -> str:
+    return name if name.startswith(OTHERS) else source_label(name)
+
+
+def _quantity(key: Key) -> str:
+    return f"{key[2].capitalize()} {key[3]}"
+
+
+def _title(key: Key) -> str:
+    return f"{key[2].capitalize()} jets: {key[3]}"
+
+
+def _is_pseudo(results: Results) -> bool:
+    configuration = results.configuration
+    return configuration.samples[configuration.data].kind == "pseudo-data"
+
+
+def _unless_nan(error: Float64[ndarray, " p"]) -> Float64[ndarray, " p"]:
+    """An error that is unknown is drawn as none."""
+    return np.nan_to_num(error)

@@ -1,0 +1,132 @@
+"""What figures have in common: words, colours, how they are drawn and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from beampipe.calibration.factors import Factors, ScaleFactor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "EXPERIMENTAL",
+    "INK",
+    "OTHERS",
+    "PT_LABEL",
+    "STATISTICAL",
+    "TOTAL",
+    "bands_of",
+    "colours_of",
+    "drawing",
+    "experimental_of",
+    "heading",
+    "new_figure",
+    "percent",
+    "save_figure",
+    "source_label",
+    "tagger_label",
+]
+
+PT_LABEL: Final = r"Jet $p_{\mathrm{T}}$ [GeV]"
+INK: Final = "#1b1f24"
+TOTAL: Final = "#d9dce1"
+EXPERIMENTAL: Final = "#2457a6"
+STATISTICAL: Final = INK
+OTHERS: Final = "others"
+
+_MOST_BANDS: Final = 7
+# Neighbours differ in lightness too, so that they can be told apart in grey.
+_COLOURS: Final = ("#f2c14e", "#3a9d8f", "#e4572e", "#7bb5e8", "#8e4585", "#a8c66c", "#c98f5f", "#6f7a87")
+_SHORT: Final = {
+    word: word.upper() for word in ("pdf", "jes", "jer", "me", "mc", "fsr", "isr", "ps", "mpi", "cr", "lo", "nlo")
+}
+_DPI: Final = 150
+
+
+def source_label(name: str) -> str:
+    """Name of a source for a reader: ``me_proxy`` is ``ME proxy``."""
+    words = name.replace("_", " ").split()
+    return " ".join(_SHORT.get(word, word) for word in words)
+
+
+def tagger_label(name: str) -> str:
+    """Name of a tagger, as a formula if it has one."""
+    return r"$n_{\mathrm{trk}}$" if name == "n_trk" else name.replace("_", " ")
+
+
+def percent(working_point: float) -> str:
+    """``0.5`` is ``50 %``."""
+    return f"{100 * working_point:g} %"
+
+
+def experimental_of(factors: Factors, one: ScaleFactor) -> Float64[ndarray, " p"]:
+    """Sources of the detector in quadrature; nan where one is unknown."""
+    square = np.zeros_like(one.nominal)
+    for name in factors.experimental:
+        square = square + one.sources[name] ** 2
+    return np.sqrt(square)
+
+
+def bands_of(factors: Factors, one: ScaleFactor) -> dict[str, Float64[ndarray, " p"]]:
+    """Sources that are not of the detector, largest first; if there are many, the smallest become one: `OTHERS`."""
+    sources = {name: values for name, values in one.sources.items() if name not in factors.experimental}
+    order = sorted(sources, key=lambda name: -float(np.nansum(np.abs(sources[name]))))
+    if len(order) <= _MOST_BANDS:
+        return {name: sources[name] for name in order}
+    rest = order[_MOST_BANDS - 1 :]
+    bands = {name: sources[name] for name in order[: _MOST_BANDS - 1]}
+    square = np.zeros_like(one.nominal)
+    for name in rest:
+        square = square + sources[name] ** 2
+    return {**bands, f"{OTHERS} ({len(rest)})": np.sqrt(square)}
+
+
+def colours_of(factors: Factors, names: Sequence[str]) -> Mapping[str, str]:
+    """Colours of bands, the same for a source in every figure as long as there are as many colours as sources."""
+    theory = [name for one in factors.by_name.values() for name in one.sources if name not in factors.experimental]
+    fixed = dict(zip(dict.fromkeys(theory), _COLOURS[:-1], strict=False))
+    free = iter([colour for colour in _COLOURS if colour not in {fixed.get(name) for name in names}])
+    return {name: fixed[name] if name in fixed else next(free) for name in names}
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The style, for as long as a figure is made or written."""
+    import mplhep
+    from matplotlib import rc_context, style
+
+    with style.context(mplhep.style.ATLAS), rc_context({"text.color": INK, "axes.labelcolor": INK}):
+        yield
+
+
+def new_figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (8.0, 6.0), **more: Any) -> Any:
+    """A figure that belongs to nobody else, and its panels (rows, columns)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **more)
+
+
+def heading(axes: Axes, title: str, *lines: str) -> None:
+    """Title and what belongs to it, inside the panel, upper left."""
+    axes.text(0.03, 0.96, title, transform=axes.transAxes, va="top", fontsize=15, fontweight="bold")
+    for number, line in enumerate(lines):
+        axes.text(0.03, 0.895 - 0.058 * number, line, transform=axes.transAxes, va="top", fontsize=12)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write the figure; the ending of `path` (png, pdf, svg) chooses the format. No time is written into it."""
+    with drawing():
+        metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
+        figure.savefig(path, dpi=_DPI, metadata=metadata)

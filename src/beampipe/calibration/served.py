@@ -1,0 +1,72 @@
+"""Scores from a server: the tagger's model behind Triton, asked through the clients of `beampipe.serving`."""
+
+from __future__ import annotations
+
+from time import sleep
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
+from beampipe.calibration.taggers import FEATURES, ScoreJets
+from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.serving.client.endpoint import Security, parse_endpoint
+from beampipe.serving.client.grpc_transport import GrpcTransport
+from beampipe.serving.client.http_transport import HttpTransport
+from beampipe.serving.client.wire import Request, Tensor, Transport
+from beampipe.serving.contract import TensorSpec
+
+__all__ = ["JETS", "SCORES", "served_scores"]
+
+JETS: Final = TensorSpec("JETS", "FP32", np.float32, (-1, len(FEATURES)))
+"""One row of `FEATURES` per jet."""
+
+SCORES: Final = TensorSpec("SCORES", "FP32", np.float32, (-1,))
+"""Probability that each jet is a gluon's."""
+
+_MOST_JETS: Final = 50_000  # in one request
+_SECONDS: Final = 60.0
+_PAUSES: Final = (0.2, 1.0, 3.0)  # between tries [s]
+
+
+def served_scores(url: str) -> ScoreJets:
+    """A function that asks a server.
+
+    Args:
+        url: ``grpc://HOST:PORT/MODEL`` or ``http://HOST:PORT/MODEL``.
+
+    Raises:
+        ConfigError: the address names no model.
+    """
+    address, _, model = url.rpartition("/")
+    if not model or "://" not in address:
+        raise ConfigError(f"tagger: got model {url!r}, expected grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL")
+    endpoint, security = parse_endpoint(address), Security()
+    transport: Transport
+    transport = GrpcTransport(endpoint, security) if endpoint.protocol == "grpc" else HttpTransport(endpoint, security)
+
+    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+        parts = [
+            _ask(transport, model, url, features[start : start + _MOST_JETS])
+            for start in range(0, len(features), _MOST_JETS)
+        ]
+        return np.concatenate([np.empty(0, np.float32), *parts])
+
+    return score
+
+
+def _ask(transport: Transport, model: str, url: str, features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+    request = Request(model, (Tensor(JETS, np.ascontiguousarray(features)),), (SCORES,))
+    for pause in (*_PAUSES, None):
+        try:
+            answer = transport.infer(request, _SECONDS, None).get(SCORES.name)
+            break
+        except ServiceUnavailableError:
+            if pause is None:
+                raise
+            sleep(pause)
+    if answer is None or answer.datatype != SCORES.triton_type or answer.shape != (len(features),):
+        got = "nothing" if answer is None else f"{answer.datatype} {list(answer.shape)}"
+        raise ServiceError(f"{url}: got {got}, expected {SCORES.name} {SCORES.triton_type} [{len(features)}]")
+    return np.frombuffer(answer.data, np.float32)
