@@ -1,1 +1,36 @@
-"""Quark/gluon tagging calibration: scale factors from ROOT files."""
+"""Quark/gluon tagging calibration: scale factors from ROOT files.
+
+from beampipe.calibration import Settings, load_configuration, run_calibration
+
+run_calibration(load_configuration(Path("dijets.toml")), Settings("processes", workers=4))
+
+Stages meet on disk: select -> predict -> fill -> reweight -> extract -> factors -> report.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from beampipe.calibration.config import Configuration, load_configuration
+    from beampipe.calibration.factors import Factors, ScaleFactor
+    from beampipe.calibration.run import Settings, run_calibration
+
+__all__ = ["Configuration", "Factors", "ScaleFactor", "Settings", "load_configuration", "run_calibration"]
+
+_HOME: Final = {
+    "Configuration": "config",
+    "Factors": "factors",
+    "ScaleFactor": "factors",
+    "Settings": "run",
+    "load_configuration": "config",
+    "run_calibration": "run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are loaded when they are asked for: the command line should not wait for numba."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

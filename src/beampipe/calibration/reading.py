@@ -27,7 +27,7 @@ from beampipe.calibration.ntuple import (
 )
 from beampipe.errors import ColumnError, FileError, nearest
 
-__all__ = ["Facts", "Jagged", "inspect_file", "open_events", "read_flat", "read_jagged"]
+__all__ = ["Basket", "Facts", "inspect_file", "open_events", "read_flat", "read_jagged"]
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,28 @@ class Facts:
 
 
 @dataclass(frozen=True, eq=False)
-class Jagged:
-    """Lists of different length: list i is ``content[offsets[i]:offsets[i + 1]]``."""
+class Basket:
+    """A piece of a branch of lists, as the file holds it: list i is ``content[offsets[i]:offsets[i + 1]]``.
 
+    Attributes:
+        start: its first entry, counted from the start of the range that was asked for.
+        offsets: one more than there are lists.
+        content: big-endian, and not to be written to.
+    """
+
+    start: int
     offsets: Int64[ndarray, " m"]
     content: ndarray
+
+    @property
+    def stop(self) -> int:
+        """One past its last entry, counted like `start`."""
+        return self.start + len(self.offsets) - 1
+
+    @property
+    def size(self) -> int:
+        """Of all its lists together."""
+        return int(self.offsets[-1] - self.offsets[0])
 
 
 def inspect_file(path: Path) -> Facts:
@@ -146,23 +163,42 @@ def read_flat(path: Path, tree: Any, branch: str, dtype: str, start: int, stop: 
     """(stop - start,) array of a branch with one number per event."""
     with _faults(path, branch):
         values = tree[branch].array(entry_start=start, entry_stop=stop, library="np")
-    return _typed(path, branch, values, dtype)
-
-
-def read_jagged(path: Path, tree: Any, branch: str, dtype: str, start: int, stop: int) -> Jagged:
-    """A branch with lists of numbers, as its content and offsets."""
-    with _faults(path, branch):
-        layout = tree[branch].array(entry_start=start, entry_stop=stop, library="ak").layout
-        offsets = np.asarray(layout.offsets.data, dtype=np.int64)
-        content = np.asarray(layout.content.data)
-    first = offsets[0]
-    return Jagged(offsets - first, _typed(path, branch, content[first : offsets[-1]], dtype))
-
-
-def _typed(path: Path, branch: str, values: ndarray, dtype: str) -> ndarray:
-    if values.dtype != np.dtype(dtype):
-        raise FileError(f"{path}: branch {branch!r}: got {values.dtype}, expected {dtype}")
+    _require_type(path, branch, values.dtype, dtype)
     return values
+
+
+def read_jagged(path: Path, tree: Any, branch: str, dtype: str, start: int, stop: int) -> Iterator[Basket]:
+    """A branch with lists of numbers, basket by basket: only what is taken from one need be copied, and one is in memory."""
+    with _faults(path, branch):
+        lists = tree[branch]
+        kind = lists.interpretation
+        stored = np.dtype(getattr(getattr(kind, "content", kind), "from_dtype", object))
+        borders = lists.entry_offsets
+    _require_type(path, branch, stored, dtype)
+    for number, (first, last) in enumerate(zip(borders, borders[1:], strict=False)):
+        low, high = max(start, first), min(stop, last)
+        if low < high:
+            with _faults(path, branch):
+                basket = lists.basket(number)
+                content = basket.data.view(stored)
+                offsets = _offsets(basket, stored.itemsize)[low - first : high - first + 1]
+                if len(offsets) != high - low + 1 or offsets[0] < 0 or offsets[-1] > len(content):
+                    raise ValueError(f"basket {number} lacks some of its lists")
+                if np.any(offsets[1:] < offsets[:-1]):
+                    raise ValueError(f"basket {number} has a list of negative length")
+            yield Basket(low - start, offsets, content)
+
+
+def _offsets(basket: Any, item_size: int) -> Int64[ndarray, " m"]:
+    """Where the lists of a basket begin and end; a file may say it with numbers of bytes or leave it to the counter."""
+    if basket.byte_offsets is not None:
+        return np.floor_divide(basket.byte_offsets, item_size, dtype=np.int64)
+    return np.concatenate([[0], np.cumsum(basket.counts)]).astype(np.int64)
+
+
+def _require_type(path: Path, branch: str, got: np.dtype[Any], expected: str) -> None:
+    if got.newbyteorder("=") != np.dtype(expected):
+        raise FileError(f"{path}: branch {branch!r}: got {got.newbyteorder('=')}, expected {expected}")
 
 
 @contextmanager
@@ -171,7 +207,9 @@ def _opened(path: Path) -> Iterator[Any]:
 
     if not path.is_file():
         raise FileError(f"{path}: is not there; expected a ROOT file")
-    with _faults(path, "header"), uproot.open(path, handler=uproot.source.file.MemmapSource) as file:
+    # Nothing is read twice: caches would only hold on to memory.
+    caches = {"object_cache": None, "array_cache": None}
+    with _faults(path, "header"), uproot.open(path, handler=uproot.source.file.MemmapSource, **caches) as file:
         yield file
 
 

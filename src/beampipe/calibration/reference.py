@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
-import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int64, UInt16, UInt32, UInt64
 from numpy import ndarray
 
@@ -55,7 +54,8 @@ def poisson_numbers(key: int, seed: int, table: Sequence[int], n_replicas: int) 
 
 def rounded(weight: float, bits: int, power: int = 1) -> int:
     """A weight, or a power of it, as a multiple of 2**-bits; halves go to the even one."""
-    return round(Fraction(weight) ** power * 2**bits)
+    exact: Fraction = Fraction(weight) ** power * 2**bits
+    return round(exact)
 
 
 def quantise(weight: Float32[ndarray, " n"], bits: int) -> tuple[list[int], list[int]]:

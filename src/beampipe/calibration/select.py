@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int8, Int64
+from jaxtyping import Bool, Float32, Float64, Int8, Int64
 from numpy import ndarray
 
 from beampipe.calibration.config import Regions, Selection
 from beampipe.calibration.dijets import CUTS, FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets
-from beampipe.calibration.kernels.pairs import choose_pairs
-from beampipe.calibration.ntuple import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, VARIED_N_TRK
-from beampipe.calibration.reading import Jagged, open_events, read_flat, read_jagged
+from beampipe.calibration.kernels.pairs import choose_pairs, leading_pairs
+from beampipe.calibration.ntuple import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, NOMINAL_WEIGHT, VARIED_N_TRK
+from beampipe.calibration.reading import Basket, open_events, read_flat, read_jagged
 from beampipe.errors import FileError
 
 __all__ = ["SelectSettings", "cut_values", "regions_of", "select"]
 
 _FLAVOUR_OF_LABEL: Final = {1: "light", 2: "light", 3: "light", 4: "charm", 5: "bottom", 21: "gluon"}
+
+_TYPES: Final = {**JET_BRANCHES, **MC_BRANCHES, **dict.fromkeys(VARIED_N_TRK.values(), "uint16")}
+"""Branch of lists -> type."""
 
 
 @dataclass(frozen=True)
@@ -58,53 +62,38 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings) -> Dijet
         FileError: the file cannot be read, a number is not finite, or an event number appears twice.
     """
     with open_events(path) as tree:
-        arrays = _Arrays(path, tree, start, stop)
-        run, event = arrays.flat("run"), arrays.flat("event")
+        branches = _Branches(path, tree, start, stop)
+        run, event, trigger = (branches.flat(name) for name in ("run", "event", "trigger"))
         _refuse_repeated(path, run, event)
-        pt = arrays.jets("jet_pt")
-        varied = {name: arrays.jets(VARIED_N_TRK[name]).content for name in settings.varied}
-        n_trk = arrays.jets("jet_n_trk").content
-        most = np.maximum.reduce([n_trk, *varied.values()])
-        flavour = flavours(arrays.jets("jet_label").content) if settings.labelled else np.empty(0, np.int8)
-        weights = arrays.weights() if settings.simulated else None
-        nominal = np.ones(len(run), np.float32) if weights is None else weights.content[weights.offsets[:-1]]
+        weights = branches.weights(settings.weights) if settings.simulated else None
+        nominal = np.ones(len(run), np.float32) if weights is None else weights.nominal(len(run))
         _refuse_not_finite(path, start, "weight", nominal)
-        eta = arrays.jets("jet_eta")
+        jets = branches.leading_jets(trigger)
+        eta, clean, n_trk = (jets.take(name) for name in ("jet_eta", "jet_clean", "jet_n_trk"))
+        varied = {name: jets.take(VARIED_N_TRK[name]) for name in settings.varied}
+        most = np.maximum.reduce([n_trk, *varied.values()]) if varied else n_trk
+        flavour = flavours(jets.take("jet_label")) if settings.labelled else np.empty((0, 2), np.int8)
         counts, sums = np.zeros(len(CUTS), np.int64), np.zeros(len(CUTS), np.int64)
-        events, pairs = choose_pairs(
-            arrays.flat("trigger"),
-            pt.offsets,
-            pt.content,
-            eta.content,
-            arrays.jets("jet_clean").content,
-            most,
-            n_trk,
-            flavour,
-            nominal,
-            cut_values(settings.selection),
-            LARGEST_SHIFT,
-            2.0**settings.weight_bits,
-            counts,
-            sums,
-        )
-        taken = {name: arrays.jets(f"jet_{name}").content[pairs] for name in ("pt", "eta", "width", "c1")}
+        cuts, scale = cut_values(settings.selection), 2.0**settings.weight_bits
+        pairs = (jets.pt, eta, clean, most, n_trk, flavour)
+        rows = choose_pairs(trigger, nominal, jets.events, *pairs, cuts, LARGEST_SHIFT, scale, counts, sums)
+        chosen = jets.only(rows)
+        taken = {"pt": jets.pt[rows], "eta": eta[rows]}
+        taken |= {name: chosen.take(f"jet_{name}") for name in ("width", "c1")}
         for name, values in taken.items():
-            _refuse_not_finite(path, start, f"jet_{name}", values, events)
-        if weights is None:
-            kept = np.ones((len(events), 1), np.float32)
-        else:
-            kept = weights.content[weights.offsets[events][:, None] + np.array(settings.weights)]
-        _refuse_not_finite(path, start, "weight", kept, events)
+            _refuse_not_finite(path, start, f"jet_{name}", values, chosen.events)
+        kept = np.ones((len(rows), 1), np.float32) if weights is None else weights.take(chosen.events)
+        _refuse_not_finite(path, start, "weight", kept, chosen.events)
         return Dijets(
-            run=run[events],
-            event=event[events],
+            run=run[chosen.events],
+            event=event[chosen.events],
             weight=kept,
             **taken,
-            n_trk=n_trk[pairs],
-            label=flavour[pairs] if settings.labelled else np.zeros(pairs.shape, np.int8),
+            n_trk=n_trk[rows],
+            label=flavour[rows] if settings.labelled else np.zeros((len(rows), 2), np.int8),
             region=regions_of(taken["eta"], settings.regions),
             ranges=_ranges(run, event),
-            varied_n_trk={name: values[pairs] for name, values in varied.items()},
+            varied_n_trk={name: values[rows] for name, values in varied.items()},
             cut_flow=CutFlow(counts, sums),
         )
 
@@ -123,7 +112,7 @@ def cut_values(selection: Selection) -> Float64[ndarray, " 6"]:
     )
 
 
-def flavours(label: Int8[ndarray, " n"]) -> Int8[ndarray, " n"]:
+def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
     """Numbers in `FLAVOURS` of PDG numbers; -1 for jets without a parton."""
     table = np.full(256, -1, np.int8)
     for pdg, name in _FLAVOUR_OF_LABEL.items():
@@ -141,35 +130,118 @@ def regions_of(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarray, 
     return out
 
 
-class _Arrays:
-    """Branches of one range of events, jagged ones checked against each other, each read once."""
+@dataclass(frozen=True, eq=False)
+class _Branches:
+    """A range of entries of a tree."""
 
-    def __init__(self, path: Path, tree: Any, start: int, stop: int) -> None:
-        self._where = (path, tree)
-        self._range = (start, stop)
-        self._jets: dict[str, Jagged] = {}
+    path: Path
+    tree: Any
+    start: int
+    stop: int
 
     def flat(self, branch: str) -> Any:
-        return read_flat(*self._where, branch, EVENT_BRANCHES[branch], *self._range)
+        """One number per event."""
+        return read_flat(self.path, self.tree, branch, EVENT_BRANCHES[branch], self.start, self.stop)
 
-    def jets(self, branch: str) -> Jagged:
-        if branch not in self._jets:
-            dtype = "uint16" if branch in VARIED_N_TRK.values() else (JET_BRANCHES | MC_BRANCHES)[branch]
-            read = read_jagged(*self._where, branch, dtype, *self._range)
-            first = next(iter(self._jets.values()), read)
-            if len(read.content) != len(first.content):
+    def jagged(self, branch: str) -> Iterator[Basket]:
+        """Lists of numbers."""
+        return read_jagged(self.path, self.tree, branch, _TYPES[branch], self.start, self.stop)
+
+    def leading_jets(self, trigger: Bool[ndarray, " n"]) -> _LeadingJets:
+        """The two leading jets of each triggered event that has two."""
+        first, n_jets = [np.zeros(1, np.int64)], 0
+        events, places, values = [np.empty(0, np.int64)], [np.empty((0, 2), np.int64)], [np.empty((0, 2), np.float32)]
+        for basket in self.jagged("jet_pt"):
+            offsets = basket.offsets - basket.offsets[0]
+            pt = basket.content[basket.offsets[0] : basket.offsets[-1]].astype(np.float32)
+            found, pairs = leading_pairs(trigger[basket.start : basket.stop], offsets, pt)
+            events.append(found + basket.start)
+            places.append(pairs + n_jets)
+            values.append(pt[pairs])
+            first.append(offsets[1:] + n_jets)
+            n_jets += basket.size
+        return _LeadingJets(self, *(np.concatenate(parts) for parts in (first, events, places, values)))
+
+    def weights(self, columns: tuple[int, ...]) -> _Weights:
+        """The weights of all events, of which some columns are wanted."""
+        return _Weights(tuple(self._table(basket, max(columns)) for basket in self.jagged("weight")), columns)
+
+    def _table(self, basket: Basket, last_column: int) -> tuple[int, ndarray]:
+        """Start of a basket, and (m, n_weights) of it."""
+        counts = np.diff(basket.offsets)
+        if np.any(counts != counts[0]) or counts[0] <= last_column:
+            raise FileError(
+                f"{self.path}: branch 'weight': got {counts.min()} to {counts.max()} weights an event, expected the same"
+                f" number for all, and more than {last_column}"
+            )
+        return basket.start, basket.content[basket.offsets[0] : basket.offsets[-1]].reshape(len(counts), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class _LeadingJets:
+    """Pairs of jets, and how to find what else is known of them.
+
+    Attributes:
+        branches: they are in.
+        first: (n + 1,) first jet of each event of the range.
+        events: (m,) with a pair, rising.
+        places: (m, 2) of the pair among all jets of the range.
+        pt: (m, 2) [GeV].
+    """
+
+    branches: _Branches
+    first: Int64[ndarray, " n_1"]
+    events: Int64[ndarray, " m"]
+    places: Int64[ndarray, "m 2"]
+    pt: Float32[ndarray, "m 2"]
+
+    def only(self, rows: Int64[ndarray, " k"]) -> _LeadingJets:
+        """Some of the pairs."""
+        return replace(self, events=self.events[rows], places=self.places[rows], pt=self.pt[rows])
+
+    def take(self, branch: str) -> Any:
+        """(m, 2) array of another branch of jets."""
+        out = np.empty(self.places.shape, _TYPES[branch])
+        for basket in self.branches.jagged(branch):
+            before, after = self.first[basket.start], self.first[basket.stop]
+            if basket.size != after - before:
                 raise FileError(
-                    f"{self._where[0]}: branch {branch!r}: got {len(read.content)} jets, expected {len(first.content)} as in"
-                    " the other branches of jets"
+                    f"{self.branches.path}: branch {branch!r}: got {basket.size} jets in {basket.stop - basket.start} entries"
+                    f" from {self.branches.start + basket.start} on, expected {after - before} as in 'jet_pt'"
                 )
-            self._jets[branch] = read
-        return self._jets[branch]
+            rows = slice(*np.searchsorted(self.events, (basket.start, basket.stop)))
+            out[rows] = basket.content[self.places[rows] + (basket.offsets[0] - before)]
+        return out
 
-    def weights(self) -> Jagged:
-        return read_jagged(*self._where, "weight", MC_BRANCHES["weight"], *self._range)
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """Tables of weights as the file holds them, each with its first event, and the columns that are wanted."""
+
+    tables: tuple[tuple[int, ndarray], ...]
+    columns: tuple[int, ...]
+
+    def nominal(self, n_events: int) -> Float32[ndarray, " n"]:
+        """Of each event."""
+        out = np.empty(n_events, np.float32)
+        for start, table in self.tables:
+            out[start : start + len(table)] = table[:, NOMINAL_WEIGHT]
+        return out
+
+    def take(self, events: Int64[ndarray, " m"]) -> Float32[ndarray, "m w"]:
+        """The wanted columns of some events, which rise."""
+        low, high = self.columns[0], self.columns[-1] + 1
+        columns = slice(low, high) if self.columns == tuple(range(low, high)) else list(self.columns)
+        out = np.empty((len(events), len(self.columns)), np.float32)
+        for start, table in self.tables:
+            rows = slice(*np.searchsorted(events, (start, start + len(table))))
+            out[rows] = table[events[rows] - start][:, columns]
+        return out
 
 
 def _ranges(run: ndarray, event: ndarray) -> tuple[tuple[int, int, int], ...]:
+    if len(run) and run.min() == run.max():
+        return ((int(run[0]), int(event.min()), int(event.max())),)
     out = []
     for number in np.unique(run):
         of_run = event[run == number]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from time import sleep
 from typing import Final
 
@@ -31,7 +32,7 @@ _PAUSES: Final = (0.2, 1.0, 3.0)  # between tries [s]
 
 
 def served_scores(url: str) -> ScoreJets:
-    """A function that asks a server.
+    """What asks a server; its connection is closed once nobody holds it any more.
 
     Args:
         url: ``grpc://HOST:PORT/MODEL`` or ``http://HOST:PORT/MODEL``.
@@ -42,18 +43,25 @@ def served_scores(url: str) -> ScoreJets:
     address, _, model = url.rpartition("/")
     if not model or "://" not in address:
         raise ConfigError(f"tagger: got model {url!r}, expected grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL")
-    endpoint, security = parse_endpoint(address), Security()
-    transport: Transport
-    transport = GrpcTransport(endpoint, security) if endpoint.protocol == "grpc" else HttpTransport(endpoint, security)
+    return _ServedScores(address, model)
 
-    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+
+class _ServedScores:
+    """Scores of one model on one server."""
+
+    def __init__(self, address: str, model: str) -> None:
+        endpoint, security = parse_endpoint(address), Security()
+        grpc = endpoint.protocol == "grpc"
+        self._transport: Transport = GrpcTransport(endpoint, security) if grpc else HttpTransport(endpoint, security)
+        self._model, self._url = model, f"{address}/{model}"
+        weakref.finalize(self, self._transport.close)
+
+    def __call__(self, features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
         parts = [
-            _ask(transport, model, url, features[start : start + _MOST_JETS])
+            _ask(self._transport, self._model, self._url, features[start : start + _MOST_JETS])
             for start in range(0, len(features), _MOST_JETS)
         ]
         return np.concatenate([np.empty(0, np.float32), *parts])
-
-    return score
 
 
 def _ask(transport: Transport, model: str, url: str, features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
@@ -69,4 +77,5 @@ def _ask(transport: Transport, model: str, url: str, features: Float32[ndarray, 
     if answer is None or answer.datatype != SCORES.triton_type or answer.shape != (len(features),):
         got = "nothing" if answer is None else f"{answer.datatype} {list(answer.shape)}"
         raise ServiceError(f"{url}: got {got}, expected {SCORES.name} {SCORES.triton_type} [{len(features)}]")
+    assert answer.data is not None  # nothing was placed in shared memory
     return np.frombuffer(answer.data, np.float32)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,11 +93,14 @@ def open_dask(workers: int, address: str = "") -> Iterator[_Dask]:
     if not address:
         with (
             tempfile.TemporaryDirectory(prefix="beampipe-dask-") as scratch,
+            _first_loss_counts(),
             distributed.LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, host=_LOOPBACK, local_directory=scratch, **_OFF
             ) as cluster,
             distributed.Client(cluster) as client,
         ):
+            # A worker that dies while it starts takes its nanny with it, and nothing but this makes another.
+            cluster.adapt(minimum=workers, maximum=workers, interval="1s")
             yield _Dask(client, workers)
         return
     try:
@@ -142,10 +145,15 @@ def open_slurm(workers: int, options: SlurmOptions) -> Iterator[_Dask]:
             log_directory=str(folder / "logs"),
             death_timeout=60,
         )
-        with cluster, distributed.Client(cluster) as client:
+        with _first_loss_counts(), cluster, distributed.Client(cluster) as client:
             # Keeps that many alive: a job that Slurm ends is followed by another.
             cluster.adapt(minimum_jobs=workers, maximum_jobs=workers, interval="1s")
             yield _Dask(client, workers)
+
+
+def _first_loss_counts() -> AbstractContextManager[object]:
+    """Dask would send a task that kills its worker to three more; `run` knows better which ones to send alone."""
+    return _load("dask").config.set({"distributed.scheduler.allowed-failures": 0})  # type: ignore[no-any-return]
 
 
 def _load(package: str) -> Any:

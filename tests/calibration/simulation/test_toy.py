@@ -32,7 +32,7 @@ def events() -> Events:
 def pair(events: Events) -> dict[str, np.ndarray]:
     """Columns of the leading two jets, (n_events, 2)."""
     place = events.offset[:-1, None] + np.arange(2)
-    return {name[4:]: column[place] for name, column in events.columns.items() if name[:4] == "jet_"}
+    return {name[4:]: column[place] for name, column in events.columns.items() if name.startswith("jet_")}
 
 
 def test_same_seed_same_events(events: Events) -> None:
@@ -155,3 +155,8 @@ def test_data_files(tmp_path: Path) -> None:
 def test_too_few_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 files for 100 events in 3 slices"):
         simulate_toy(tmp_path, 100, files=2)
+
+
+def test_no_events() -> None:
+    with pytest.raises(InputError, match="0 events"):
+        toy_events(0, 1)

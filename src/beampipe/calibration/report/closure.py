@@ -27,12 +27,13 @@ __all__ = ["plot_closure", "plot_fractions"]
 
 _TRUTH, _EXTRACTED, _DATA = "#b9c4d4", "#2457a6", INK
 _ACROSS = 3
+_ENOUGH = 0.1
 
 
 def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
     """Shapes of one flavour in each bin of pT: by label, extracted from simulation, extracted from data.
 
-    The lower panels show extracted shapes over that by label. Where that is below a hundredth of its peak, a ratio says nothing,
+    The lower panels show extracted shapes over that by label. Where that is below a tenth of its peak, a ratio says little,
     and none is drawn.
     """
     settings = next(one for one in results.configuration.taggers if one.name == tagger)
@@ -58,7 +59,7 @@ def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
             upper.set_title(f"{edges[p]:g} to {edges[p + 1]:g} GeV", fontsize=12, loc="left")
             upper.set_xlim(low, high)
             if p % columns == 0:
-                upper.set_ylabel("Fraction of jets", fontsize=12)
+                upper.set_ylabel("Jets per bin [%]", fontsize=12)
                 lower.set_ylabel("/ label", fontsize=12)
             else:
                 lower.tick_params(labelleft=False)
@@ -67,6 +68,7 @@ def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
                 lower.tick_params(labelbottom=True)
             for axes in (upper, lower):
                 axes.tick_params(labelsize=11)
+                axes.minorticks_off()
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=3, fontsize=12, frameon=False)
         figure.suptitle(
@@ -77,6 +79,8 @@ def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
 
 def plot_fractions(results: Results, tagger: str) -> Figure:
     """Fraction of quarks in both regions of simulation, re-weighted, and their difference D, by which errors are divided."""
+    from matplotlib.ticker import MaxNLocator
+
     edges = np.array(results.factors.pt_edges)
     forward, central = results.factors.fractions[tagger].T
     with drawing():
@@ -94,8 +98,10 @@ def plot_fractions(results: Results, tagger: str) -> Figure:
         difference = forward - central
         lower.stairs(difference, edges, baseline=None, color=INK, linewidth=2.4)
         lower.axhline(0, color="#9aa1ab", linewidth=0.9)
-        lower.set_ylim(min(0.0, 1.3 * float(np.nanmin(difference, initial=0.0))), 1.4 * float(np.nanmax(difference, initial=0.01)))
-        lower.set_ylabel("D")
+        known = difference[np.isfinite(difference)]
+        lower.set_ylim(1.3 * float(np.min(known, initial=0.0)), 1.4 * float(np.max(known, initial=0.01)))
+        lower.yaxis.set_major_locator(MaxNLocator(4))
+        lower.set_ylabel("Difference D")
         lower.set_xlabel(PT_LABEL)
         lower.set_xlim(edges[0], edges[-1])
     return figure
@@ -108,13 +114,16 @@ def _shapes(
     simulation: Float64[ndarray, " x"],
     label: Float64[ndarray, " x"],
 ) -> None:
-    axes.stairs(label, x, fill=True, color=_TRUTH, label="simulation, by label")
-    axes.stairs(simulation, x, baseline=None, color=_EXTRACTED, linewidth=1.6, label="simulation, extracted")
+    axes.stairs(100 * label, x, fill=True, color=_TRUTH, label="simulation, by label")
+    axes.stairs(100 * simulation, x, baseline=None, color=_EXTRACTED, linewidth=1.6, label="simulation, extracted")
     centre = (x[:-1] + x[1:]) / 2
     known = np.isfinite(data) & (np.nan_to_num(np.abs(data)) + np.nan_to_num(label) > 0)
-    axes.plot(centre[known], data[known], "o", color=_DATA, markersize=2.8, label="data, extracted")
+    axes.plot(centre[known], 100 * data[known], "o", color=_DATA, markersize=2.8, label="data, extracted")
     axes.axhline(0, color="#9aa1ab", linewidth=0.7, zorder=0)
-    axes.set_ylim(top=1.12 * max(axes.get_ylim()[1], 1e-6))
+    low, high = axes.get_ylim()
+    peak = 100 * _peak(label)
+    if peak > 0:
+        axes.set_ylim(max(low, -0.4 * peak), 1.1 * min(high, 2 * peak))
 
 
 def _ratios(
@@ -124,15 +133,17 @@ def _ratios(
     simulation: Float64[ndarray, " x"],
     label: Float64[ndarray, " x"],
 ) -> None:
-    enough = np.nan_to_num(label) > 0.01 * np.nanmax(label, initial=0.0)
+    enough = np.nan_to_num(label) > _ENOUGH * _peak(label)
     with np.errstate(divide="ignore", invalid="ignore"):
         of_simulation, of_data = (np.where(enough, shape / label, np.nan) for shape in (simulation, data))
     axes.axhline(1, color="#9aa1ab", linewidth=0.9, zorder=0)
     axes.stairs(of_simulation, x, baseline=None, color=_EXTRACTED, linewidth=1.6)
-    centre = (x[:-1] + x[1:]) / 2
-    inside = np.nan_to_num(np.abs(of_data - 1), nan=9.0) < 0.5
-    axes.plot(centre[inside], of_data[inside], "o", color=_DATA, markersize=2.8)
-    axes.set_ylim(0.5, 1.5)
+    axes.plot((x[:-1] + x[1:]) / 2, of_data, "o", color=_DATA, markersize=2.8)
+    axes.set_ylim(0.4, 1.6)
+
+
+def _peak(label: Float64[ndarray, " x"]) -> float:
+    return float(np.max(np.nan_to_num(label), initial=0.0))
 
 
 def _range(x: Float64[ndarray, " e"], label: Float64[ndarray, "p x"]) -> tuple[float, float]:

@@ -164,7 +164,7 @@ def _recipes(plan: Plan) -> Iterator[Recipe]:
 
 def _costs(store: Store, plan: Plan) -> tuple[Cost, ...]:
     by_stage: dict[str, list[Recipe]] = {}
-    for recipe in dict.fromkeys(_recipes(plan)):
+    for recipe in {recipe.key: recipe for recipe in _recipes(plan)}.values():
         by_stage.setdefault(recipe.stage, []).append(recipe)
     costs = []
     for stage, recipes in by_stage.items():

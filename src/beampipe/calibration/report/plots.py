@@ -123,9 +123,10 @@ def plot_uncertainties(results: Results, key: Key) -> Figure:
                 zorder=5,
             )
         _frame(axes, edges, "Relative uncertainty [%]")
-        top = np.nanmax(one.total * scale, initial=0.0)
+        reach = one.total * scale
+        top = float(np.max(reach[np.isfinite(reach)], initial=0.0))
         rows = -(-len(axes.get_legend_handles_labels()[1]) // 2)
-        axes.set_ylim(0, (top or 1.0) / (0.84 - 0.055 * max(rows - 2, 1)))
+        axes.set_ylim(0, (top or 1.0) / min(0.76, 0.92 - 0.042 * rows))
         heading(axes, _title(key), f"{tagger_label(key[0])} tagger", f"{percent(key[1])} working point")
         axes.legend(loc="upper right", ncols=2, fontsize=11.5, frameon=False, columnspacing=1.4)
     return figure
@@ -159,14 +160,19 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
                 label=percent(wp),
             )
         for edge in edges[1:-1]:
-            axes.axvline(edge, color="#c9ced6", linewidth=0.8, zorder=0)
+            axes.axvline(edge, color="#c9ced6", linewidth=0.8, ymax=0.72, zorder=0)
         _frame(axes, edges, f"{_quantity((tagger, 0, flavour, quantity))} scale factor")
         low, high = axes.get_ylim()
         axes.set_ylim(low, high + 0.4 * (high - low))
         heading(
-            axes, _title((tagger, 0, flavour, quantity)), f"{tagger_label(tagger)} tagger", "thin: statistical, wide: total"
+            axes,
+            _title((tagger, 0, flavour, quantity)),
+            f"{tagger_label(tagger)} tagger",
+            "thin: statistical, wide: total",
         )
-        axes.legend(loc="upper right", title="working point", ncols=2, fontsize=11.5, title_fontsize=11.5, frameon=False)
+        axes.legend(
+            loc="upper right", title="working point", ncols=2, fontsize=11.5, title_fontsize=11.5, frameon=False
+        )
     return figure
 
 
@@ -257,7 +263,7 @@ def _room(axes: Axes, one: ScaleFactor, true: Float64[ndarray, " p"] | None, n_l
     span = max(high - low, 0.1)
     rows = -(-n_labels // 2)
     bottom = low - 0.08 * span
-    used = 0.93 - 0.06 * max(rows, 3)
+    used = min(0.76, 0.92 - 0.042 * rows)
     axes.set_ylim(bottom, bottom + (high - bottom) / used)
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from beampipe.calibration.factors import Factors, ScaleFactor
+from beampipe.calibration.report.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,13 +121,24 @@ def new_figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (
 
 def heading(axes: Axes, title: str, *lines: str) -> None:
     """Title and what belongs to it, inside the panel, upper left."""
-    axes.text(0.03, 0.96, title, transform=axes.transAxes, va="top", fontsize=15, fontweight="bold")
-    for number, line in enumerate(lines):
-        axes.text(0.03, 0.895 - 0.058 * number, line, transform=axes.transAxes, va="top", fontsize=12)
+    for number, text in enumerate((title, *lines)):
+        axes.annotate(
+            text,
+            (0, 1),
+            (12, -12 - 20 * number),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            va="top",
+            fontsize=12 if number else 15,
+            fontweight="normal" if number else "bold",
+        )
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure; the ending of `path` (png, pdf, svg) chooses the format. No time is written into it."""
+def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, ...]:
+    """Write the figure as PNG and PDF, each whole or not at all. No time is written into them."""
     with drawing():
-        metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
-        figure.savefig(path, dpi=_DPI, metadata=metadata)
+        paths = (folder / f"{name}.png", folder / f"{name}.pdf")
+        write_whole(paths[0], lambda path: figure.savefig(path, dpi=_DPI))
+        figure.set_layout_engine("none")  # where things are is settled
+        write_whole(paths[1], lambda path: figure.savefig(path, metadata={"CreationDate": None}))
+    return paths

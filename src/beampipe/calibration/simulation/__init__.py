@@ -3,7 +3,8 @@
 from beampipe.calibration.simulation.injection import INJECTIONS, Injection, inject
 from beampipe.calibration.simulation.produce import simulate
 from beampipe.calibration.simulation.samples import SAMPLES, SLICES, SampleSpec, Slice, sample_spec
-from beampipe.calibration.simulation.toy import TOY_SLICES, ToyModel, simulate_toy, toy_events
+from beampipe.calibration.simulation.toy import ToyModel, toy_events
+from beampipe.calibration.simulation.toy_files import TOY_SLICES, simulate_toy
 from beampipe.calibration.simulation.write import Events, file_name, read_bookkeeping, read_events, write_file
 
 __all__ = [

@@ -74,7 +74,7 @@ def inject(
     *,
     seed: int = 1,
     dataset: str | None = None,
-    progress: Callable[[Path], None] | None = None,
+    progress: Callable[[Path], object] | None = None,
 ) -> list[Path]:
     """Make pseudo-data from the files of a simulated sample, one file each.
 

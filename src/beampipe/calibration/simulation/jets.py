@@ -1,7 +1,7 @@
 """Jets of particles: anti-kt, the label of the parton behind them, and what tells quarks from gluons.
 
-Anti-kt: M. Cacciari, G. P. Salam, G. Soyez, JHEP 04 (2008) 063, by their FastJet, Eur. Phys. J. C 72 (2012) 1896. c1: A. J.
-Larkoski, G. P. Salam, J. Thaler, JHEP 06 (2013) 108.
+Anti-kt: M. Cacciari, G. P. Salam, G. Soyez, JHEP 04 (2008) 063, by their FastJet, Eur. Phys. J. C 72 (2012) 1896.
+c1: A. J. Larkoski, G. P. Salam, J. Thaler, JHEP 06 (2013) 108.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def simulate(
     seed: int = 1,
     files: int = 1,
     workers: int = 1,
-    progress: Callable[[Path], None] | None = None,
+    progress: Callable[[Path], object] | None = None,
 ) -> list[Path]:
     """Generate a sample. Complete files of the same settings are kept, so a second call does what is left.
 

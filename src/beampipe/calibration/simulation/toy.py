@@ -5,27 +5,20 @@ For tests, throughput and coverage studies, where millions of events and a known
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 
-from beampipe.calibration.ntuple import FORMAT
 from beampipe.calibration.simulation.detector import MORE_FAKES, fakes
 from beampipe.calibration.simulation.produce import JET_PT, TRIGGER_PT
 from beampipe.calibration.simulation.samples import Slice
-from beampipe.calibration.simulation.write import Events, file_name, write_file
+from beampipe.calibration.simulation.write import Events
 from beampipe.errors import InputError
 
-__all__ = ["TOY_SLICES", "Flavour", "ToyModel", "simulate_toy", "toy_events", "toy_weight_names"]
-
-TOY_SLICES: Final = (Slice(470.0, 800.0, 4.0, 0.45), Slice(800.0, 1300.0, 4.0, 0.33), Slice(1300.0, 2400.0, 4.0, 0.22))
-"""Events of the toy are spread evenly in pT within a slice."""
+__all__ = ["MODEL", "WHOLE", "Flavour", "ToyModel", "toy_events", "toy_weight_names"]
 
 WHOLE: Final = Slice(470.0, 2400.0, 4.0, 1.0)
 """All of the hard pT at once."""
@@ -38,9 +31,8 @@ class Flavour:
     """What the jets of one flavour look like, with L = ln(pT / 500 GeV).
 
     The number of tracks n is negative binomial with mean m = (`n` + `n_slope` L) (1 - `n_eta` eta²) and variance
-    m + m² / `n_shape`. The width is log-normal with `width_spread` around
-    `width` + `width_slope` L + `width_n` ln(n / m), and c1 around the same of its own plus `c1_width` times what
-    ln(width) is off.
+    m + m² / `n_shape`. The width is log-normal with `width_spread` around `width` + `width_slope` L
+    + `width_n` ln(n / m), and c1 around the same of its own plus `c1_width` times what ln(width) is off.
     """
 
     n: float
@@ -152,94 +144,18 @@ def toy_events(
         model: the laws.
         run: number of the run.
         first_event: number of the first event.
+
+    Raises:
+        InputError: less than one event, or less than one weight.
     """
+    if n_events < 1 or n_weights < 1:
+        raise InputError(f"toy: got {n_events} events with {n_weights} weights, expected one or more of each")
     blocks = []
     for start in range(0, n_events, BLOCK):
         size = min(BLOCK, n_events - start)
         rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, start // BLOCK])))
         blocks.append(_block(rng, size, n_weights, kind, part, model, run, first_event + start))
     return Events.join(blocks) if len(blocks) > 1 else blocks[0]
-
-
-def simulate_toy(
-    folder: Path,
-    events: int,
-    *,
-    files: int = 1,
-    n_weights: int = 1,
-    seed: int = 1,
-    kind: Literal["simulation", "data"] = "simulation",
-    slices: tuple[Slice, ...] = TOY_SLICES,
-    model: ToyModel = MODEL,
-    dataset: str = "toy",
-    progress: Callable[[Path], None] | None = None,
-) -> list[Path]:
-    """Write toy events in the layout of the simulation or, with ``kind="data"``, of data.
-
-    Simulated samples of any size and data of N events agree for a luminosity of ``N / model.total`` [1/pb].
-
-    Args:
-        folder: where the files go; files of the same name are replaced.
-        events: in all files together.
-        files: in all slices together, at least one per slice; data has one slice.
-        n_weights: see `toy_events`.
-        seed: of everything.
-        kind: see `toy_events`.
-        slices: for simulation; each gets its share of the events and of the files.
-        model: the laws.
-        dataset: name in the files.
-        progress: called with each file once it is there.
-
-    Returns:
-        The files, by slice and number.
-
-    Raises:
-        InputError: fewer files than slices, or fewer events than files.
-    """
-    parts = (WHOLE,) if kind == "data" else slices
-    if not len(parts) <= files <= events:
-        raise InputError(
-            f"toy: got {files} files for {events} events in {len(parts)} slices, expected one or more of each"
-        )
-    per_slice = [files // len(parts) + (number < files % len(parts)) for number in range(len(parts))]
-    names = ("nominal",) if kind == "data" else toy_weight_names(n_weights)
-    out = []
-    for number, (part, n_files) in enumerate(zip(parts, per_slice, strict=True)):
-        edges = np.linspace(0, round(events * part.share), n_files + 1).round().astype(int).tolist()
-        for k in range(n_files):
-            size = edges[k + 1] - edges[k]
-            made = toy_events(
-                size,
-                int(np.random.SeedSequence([seed, kind == "data", number, k]).generate_state(1)[0]),
-                n_weights=n_weights,
-                kind=kind,
-                part=part,
-                model=model,
-                run=1 + number,
-                first_event=k * 10**9,
-            )
-            data = made.weight is None
-            sums = [float(size)] if made.weight is None else made.weight.sum(axis=0, dtype=np.float64)
-            settings = {"generator": "toy", "version": 1, "seed": seed, "kind": kind, "model": asdict(model)}
-            path = folder / file_name(dataset, number, k)
-            bookkeeping = {
-                "format": FORMAT,
-                "dataset": dataset,
-                "slice": number,
-                "file_number": k,
-                "n_files": n_files,
-                "n_generated": size,
-                "cross_section": 0.0 if data else model.cross_section(part.low, part.high),
-                "filter_efficiency": 1.0,
-                "sum_weights": np.array(sums),
-                "weight_names": ",".join(names),
-                "settings": json.dumps(settings | {"slice": asdict(part)}),
-            }
-            write_file(path, made, bookkeeping)
-            out.append(path)
-            if progress:
-                progress(path)
-    return out
 
 
 def _block(

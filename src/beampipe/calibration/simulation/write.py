@@ -81,7 +81,7 @@ class Events:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name != "offset":
-                values[field.name] = value if value is None else value[jets if field.name[:4] == "jet_" else part]
+                values[field.name] = value if value is None else value[jets if field.name.startswith("jet_") else part]
         return Events(**values)
 
     @property
@@ -121,7 +121,7 @@ def write_file(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> No
     if set(bookkeeping) != set(BOOKKEEPING_BRANCHES):
         wrong = ", ".join(sorted(set(bookkeeping) ^ set(BOOKKEEPING_BRANCHES)))
         raise ShapeError(f"{path.name}: the bookkeeping differs from the layout in {wrong}")
-    jets = [name for name in (*JET_BRANCHES, *VARIED_N_TRK.values(), *MC_BRANCHES) if name[:4] == "jet_"]
+    jets = [name for name in (*JET_BRANCHES, *VARIED_N_TRK.values(), *MC_BRANCHES) if name.startswith("jet_")]
     jets = [name for name in jets if name in events.columns]
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -181,7 +181,7 @@ def read_events(path: Path) -> Events:
         raise FileError(f"{path}: expected a ROOT file with the tree {EVENTS!r}, got {error}") from error
     columns: dict[str, Any] = {}
     for name in found.fields:
-        column = ak.flatten(found[name]) if name[:4] == "jet_" else found[name]
+        column = ak.flatten(found[name]) if name.startswith("jet_") else found[name]
         columns[name] = column.to_numpy()
     n_jets = ak.num(found.jet_pt).to_numpy()
     return Events(offset=np.concatenate([[0], np.cumsum(n_jets)]).astype(np.int64), **columns)

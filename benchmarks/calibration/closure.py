@@ -1,0 +1,188 @@
+"""Does the chain give back what was put in? `python benchmarks/calibration/closure.py`, after simulating the samples:
+
+    beampipe calibration simulate nominal -o runs/calibration/samples -n 110000 --files 4     # and the others of --list
+
+Three tests, each of the scale factor of quark efficiency and of gluon rejection at the 50 % working point, against labels:
+
+    injection     shapes of quarks and gluons in the nominal sample are tilted by known factors of n_trk, forward and central alike: the
+                  events are the same, statistics cancel, and what is left is the method's own error
+    tracks        pseudo-data in which each track is kept with a known chance: events are the same, but which tracks go is random
+    independent   every other sample as pseudo-data: chi2 of (extracted - true) over the six bins of pT, errors by event bootstrap of the
+                  difference
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.calibration.cases import Cases, cases_of
+from beampipe.calibration.config import Configuration, Sample, Tagger
+from beampipe.calibration.efficiencies import Efficiencies, measure_efficiencies
+from beampipe.calibration.extract import cumulated, truth
+from beampipe.calibration.factors import scale_factors, statistical
+from beampipe.calibration.reweight import GLUON, QUARK, measure_reweighting
+from beampipe.calibration.run import Settings, run_calibration, templates, workspace_of
+from beampipe.calibration.simulation import INJECTIONS, inject
+from beampipe.calibration.templates import Templates
+
+POINT = 0.5
+WHAT = (("SF_q", QUARK, "efficiency"), ("SF_g", GLUON, "rejection"))
+TILTS = ((0.3, 0.0), (-0.3, 0.0), (0.0, 0.3), (0.0, -0.3), (0.25, -0.25), (-0.25, 0.25))
+"""(quark, gluon) strength of a tilt 1 + strength * (x - mean) / mean, kept within [0.2, 2]."""
+
+
+def filled(options: argparse.Namespace, name: str, files: Sequence[Path]) -> tuple[Templates, Templates]:
+    """Histograms of the nominal sample and of pseudo-data."""
+    samples = {
+        "nominal": Sample("nominal", tuple(sorted((options.samples / "nominal").glob("*.root")))),
+        "data": Sample("data", tuple(sorted(files)), "pseudo-data"),
+    }
+    tagger = Tagger() if options.tagger == "n_trk" else Tagger(options.tagger, 50, 0.0, 1.0, "shipped")
+    configuration = Configuration(options.output / "closure", samples, taggers=(tagger,))
+    plan = run_calibration(configuration, Settings("processes", options.workers), until="fill")
+    store = workspace_of(configuration).store
+    return templates(store, plan.samples["nominal"]), templates(store, plan.samples["data"])
+
+
+def measured(cases: Cases) -> Efficiencies:
+    return measure_efficiencies(cases, measure_reweighting(cases.simulation, cases.simulation_replicas), (POINT,))
+
+
+def true_efficiencies(flavours: ndarray, cuts: ndarray) -> ndarray:
+    """(..., n_pt, 2) by label, forward jets."""
+    known = truth(flavours)
+    return np.stack([cumulated(known.quark, cuts), cumulated(known.gluon, cuts)], axis=-1)[..., 0, :]
+
+
+def injection(nominal: Templates, tagger: str) -> dict[str, Any]:
+    """Tilt the nominal sample's own shapes."""
+    flavours = nominal.flavours(tagger)[:1]
+    x = np.arange(flavours.shape[-1]) + 0.5
+    mean = (flavours * x).sum(axis=(2, 3, 4), keepdims=True) / flavours.sum(axis=(2, 3, 4), keepdims=True)
+    worst: dict[str, list[float]] = {name: [] for name, _, _ in WHAT}
+    for strengths in TILTS:
+        tilt = np.stack(
+            [np.clip(1 + s * (x - mean[..., 0, 0, :]) / mean[..., 0, 0, :], 0.2, 2) for s in strengths], axis=2
+        )
+        tilted = flavours * tilt[:, :, None]
+        cases = Cases(("nominal",), flavours, flavours[:0], tilted.sum(axis=3)[0], tilted.sum(axis=3)[:0])
+        found = measured(cases)
+        for name, flavour, quantity in WHAT:
+            got = scale_factors(found.data[0, :, 0, flavour], found.simulation[0, :, 0, flavour], quantity)
+            due = [true_efficiencies(part, found.cuts)[0, :, flavour] for part in (tilted, flavours)]
+            wanted = scale_factors(due[0], due[1], quantity)
+            worst[name].append(float(np.abs(got - wanted).max()))
+            if name == "SF_q":
+                print(
+                    f"  tilt {strengths}: SF_q injected {_row(wanted)}, extracted - injected {_row(got - wanted, '+.4f')}"
+                )
+    return {"jets": float(nominal.entries[..., nominal.axes.columns(tagger)].sum()), "largest": worst}
+
+
+def compare(nominal: Templates, data: Templates, tagger: str) -> dict[str, Any]:
+    """Extracted against true, with errors of the difference by bootstrap."""
+    cases = cases_of(tagger, nominal, data, {})
+    found = measured(cases)
+    out: dict[str, Any] = {"jets": float(data.entries[..., data.axes.columns(tagger)].sum())}
+    deviations, replicas = [], []
+    for name, flavour, quantity in WHAT:
+        got = scale_factors(found.data[0, :, 0, flavour], found.simulation[0, :, 0, flavour], quantity)
+        due = [true_efficiencies(one.flavours(tagger)[0], found.cuts)[:, flavour] for one in (data, nominal)]
+        wanted = scale_factors(due[0], due[1], quantity)
+        drawn = [
+            true_efficiencies(one.flavours(tagger, replicas=True), found.cuts)[..., flavour] for one in (data, nominal)
+        ]
+        difference = scale_factors(
+            found.data_replicas[:, :, 0, flavour], found.simulation_replicas[:, :, 0, flavour], quantity
+        ) - scale_factors(drawn[0], drawn[1], quantity)
+        error = statistical(difference)[0]
+        deviations.append(got - wanted)
+        replicas.append(difference)
+        weight = 1 / error**2
+        out[name] = {
+            "extracted": got.round(4).tolist(),
+            "true": wanted.round(4).tolist(),
+            "error": error.round(4).tolist(),
+            "largest": float(np.abs(got - wanted).max()),
+            "chi2_ndf": float((((got - wanted) / error) ** 2).mean()),
+            "combined_difference": [float(((got - wanted) * weight).sum() / weight.sum()), float(weight.sum() ** -0.5)],
+        }
+    both = np.concatenate(deviations)
+    covariance = statistical(np.concatenate(replicas, axis=1))[1]
+    out["chi2_ndf_both"] = float(both @ np.linalg.solve(covariance, both) / len(both))
+    return out
+
+
+def _row(values: ndarray, form: str = ".3f") -> str:
+    return " ".join(f"{value:{form}}" for value in values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=Path, default=Path("runs/calibration/samples"))
+    parser.add_argument("--tagger", default="n_trk", choices=["n_trk", "gbdt"])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=Path("runs/bench"))
+    options = parser.parse_args()
+    report: dict[str, Any] = {"load": os.getloadavg()[0], "tagger": options.tagger}
+    others = sorted(
+        path.name for path in options.samples.iterdir() if path.name != "nominal" and any(path.glob("*.root"))
+    )
+
+    print("injection, same events, tilted shapes")
+    nominal_files = sorted((options.samples / "nominal").glob("*.root"))
+    nominal, _ = filled(options, "none", pseudo(options, "none", nominal_files))
+    report["injection"] = injection(nominal, options.tagger)
+    print(f"  {report['injection']['jets']:.0f} jets, largest |extracted - injected|:")
+    for name, values in report["injection"]["largest"].items():
+        print(f"    {name}: {max(values):.4f}")
+
+    print("tracks, same events, tracks kept at random")
+    report["tracks"] = {}
+    for name in INJECTIONS:
+        if name == "none":
+            continue
+        one = compare(*filled(options, name, pseudo(options, name, nominal_files)), options.tagger)
+        report["tracks"][name] = one
+        print(
+            f"  {name:14} SF_q true {one['SF_q']['true']} extracted {one['SF_q']['extracted']} +- {one['SF_q']['error']}"
+        )
+
+    print("independent samples")
+    report["independent"] = {}
+    for name in others:
+        one = compare(*filled(options, name, sorted((options.samples / name).glob("*.root"))), options.tagger)
+        report["independent"][name] = one
+        q, combined = one["SF_q"], one["SF_q"]["combined_difference"]
+        print(
+            f"  {name:20} {one['jets']:7.0f} jets: chi2/ndf SF_q {q['chi2_ndf']:.2f}, SF_g {one['SF_g']['chi2_ndf']:.2f},"
+            f" both with correlations {one['chi2_ndf_both']:.2f}; SF_q extracted - true {combined[0]:+.3f} +- {combined[1]:.3f}"
+        )
+    for key, label in (
+        (lambda one: one["SF_q"]["chi2_ndf"], "SF_q (6)"),
+        (lambda one: one["chi2_ndf_both"], "both (12)"),
+    ):
+        good = sum(0.5 <= key(one) <= 1.5 for one in report["independent"].values())
+        print(f"  chi2/ndf of {label} between 0.5 and 1.5: {good} of {len(others)}")
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / f"calibration_closure_{options.tagger}.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+def pseudo(options: argparse.Namespace, name: str, files: Sequence[Path]) -> list[Path]:
+    """Files of pseudo-data, made once."""
+    folder = options.output / "pseudo" / name
+    made = sorted(folder.glob("*.root"))
+    return made if len(made) == len(files) else inject(files, folder, replace(INJECTIONS[name]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""Scale factors as corrections that `correctionlib` evaluates (schema 2), and the covariance, for which the schema has no room.
+
+One correction per tagger and quantity, ``n_trk_efficiency``, with four inputs:
+
+    systematic     nominal; SOURCE_up, SOURCE_down for each source, stat and total
+    flavour        quark, gluon
+    working_point  as text: 0.5
+    pt             of the jet [GeV]
+
+Below the first edge evaluation fails. Above the last one it gives the last bin, or fails, as was asked for. In a bin whose value is
+unknown it fails, and only there: the bin holds a binning that no pT is in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from beampipe.calibration.factors import FLAVOUR_NAMES, QUANTITIES, Factors, ScaleFactor
+from beampipe.errors import ConfigError, FileError, MissingExtraError
+
+__all__ = ["Above", "correction_set", "read_correction", "systematics_of", "write_correction", "write_covariance"]
+
+Above = Literal["last", "error"]
+"""What holds above the last edge of pT: the last bin, or nothing."""
+
+STATISTICAL: Final = "stat"
+TOTAL: Final = "total"
+
+_QUARK_LIKE: Final = {
+    "efficiency": "For jets that the tagger takes for quark-like: efficiency in data / efficiency in simulation, where the "
+    "efficiency is the share of jets of the given flavour in the quark-like bins.",
+    "rejection": "For jets that the tagger does not take for quark-like: rejection in data / rejection in simulation, where the "
+    "rejection is 1 - efficiency for jets of the given flavour.",
+}
+_WARNING: Final = (
+    "Jets of simulation are weighted with the factor of efficiency if they are quark-like, of rejection if not. Uncertainties are "
+    "symmetric: where the efficiency goes up the rejection goes down, so take up of one with down of the other."
+)
+_ABOVE: Final = {
+    "last": "above {high:g} GeV that of the last bin, which was not measured there",
+    "error": "above {high:g} GeV evaluation fails",
+}
+
+
+def write_correction(factors: Factors, path: Path, above: Above = "last") -> None:
+    """Write the corrections as JSON.
+
+    Args:
+        factors: to publish.
+        path: of the file.
+        above: what holds above the last edge of pT.
+
+    Raises:
+        MissingExtraError: correctionlib is not installed.
+        ConfigError: a source cannot be told from ``stat`` or ``total``.
+    """
+    text = correction_set(factors, above).model_dump_json(exclude_unset=True, indent=1, by_alias=True)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_correction(path: Path) -> Any:
+    """What `write_correction` wrote, ready to evaluate: a ``correctionlib.CorrectionSet``.
+
+    Raises:
+        FileError: it is another file.
+        MissingExtraError: correctionlib is not installed.
+    """
+    _schema()
+    import correctionlib
+
+    try:
+        return correctionlib.CorrectionSet.from_string(path.read_text(encoding="utf-8"))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise FileError(f"{path}: got no corrections ({error}); make them: beampipe calibration report") from error
+
+
+def write_covariance(factors: Factors, path: Path) -> None:
+    """Write JSON: covariance across bins of pT of every scale factor, statistical (where known) and all sources."""
+    entries = [
+        {
+            "correction": f"{tagger}_{quantity}",
+            "flavour": flavour,
+            "working_point": f"{wp:g}",
+            "covariance": [[float(x) if np.isfinite(x) else None for x in row] for row in one.covariance],
+        }
+        for (tagger, wp, flavour, quantity), one in factors.by_name.items()
+    ]
+    plain = {
+        "about": "covariance of scale factors across bins of jet pT; null: not known. Without the statistical part where that is "
+        "not known.",
+        "pt_edges": list(factors.pt_edges),
+        "covariances": entries,
+    }
+    path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+
+
+def correction_set(factors: Factors, above: Above = "last") -> Any:
+    """The corrections as a ``correctionlib.schemav2.CorrectionSet``; see `write_correction`."""
+    schema = _schema()
+    corrections = [
+        _correction(factors, tagger, quantity, above) for tagger in factors.taggers for quantity in QUANTITIES
+    ]
+    return schema.CorrectionSet(
+        schema_version=2, description=f"Quark/gluon tagging: data / simulation. {_WARNING}", corrections=corrections
+    )
+
+
+def systematics_of(one: ScaleFactor) -> Iterator[tuple[str, Any]]:
+    """Names of the input `systematic`, and the value of each: (n_pt,).
+
+    Raises:
+        ConfigError: a source cannot be told from ``stat`` or ``total``.
+    """
+    yield "nominal", one.nominal
+    for name in (STATISTICAL, TOTAL):
+        if name in one.sources:
+            raise ConfigError(
+                f"systematic {name}: got a name that corrections need for themselves; give it another one"
+            )
+    for name, error in {**one.sources, STATISTICAL: one.statistical, TOTAL: one.total}.items():
+        yield f"{name}_up", one.nominal + error
+        yield f"{name}_down", one.nominal - error
+
+
+def _correction(factors: Factors, tagger: str, quantity: str, above: Above) -> Any:
+    schema = _schema()
+    low, high = factors.pt_edges[0], factors.pt_edges[-1]
+    by_flavour = {
+        flavour: {f"{wp:g}": factors.by_name[tagger, wp, flavour, quantity] for wp in factors.working_points}
+        for flavour in FLAVOUR_NAMES
+    }
+    names = [name for name, _ in systematics_of(factors.by_name[tagger, factors.working_points[0], "quark", quantity])]
+
+    def at_point(one: ScaleFactor, systematic: str) -> Any:
+        return _binning(dict(systematics_of(one))[systematic].tolist(), factors.pt_edges, above)
+
+    def at_flavour(points: Mapping[str, ScaleFactor], systematic: str) -> Any:
+        return _category("working_point", {point: at_point(one, systematic) for point, one in points.items()})
+
+    def at_systematic(systematic: str) -> Any:
+        return _category("flavour", {name: at_flavour(points, systematic) for name, points in by_flavour.items()})
+
+    return schema.Correction(
+        name=f"{tagger}_{quantity}",
+        version=1,
+        description=f"{_QUARK_LIKE[quantity]} Below {low:g} GeV evaluation fails; {_ABOVE[above].format(high=high)}. It fails in "
+        "bins whose value is not known.",
+        inputs=[
+            schema.Variable(
+                name="systematic",
+                type="string",
+                description=f"{', '.join(names)}. stat: half the central 68 % interval of the replicas; total: in quadrature, "
+                "with all sources, and with stat where that is known",
+            ),
+            schema.Variable(name="flavour", type="string", description=f"of the jet: {', '.join(FLAVOUR_NAMES)}"),
+            schema.Variable(
+                name="working_point",
+                type="string",
+                description=f"quark efficiency aimed at: {', '.join(f'{wp:g}' for wp in factors.working_points)}",
+            ),
+            schema.Variable(name="pt", type="real", description="transverse momentum of the jet [GeV]"),
+        ],
+        output=schema.Variable(name="scale_factor", type="real", description="data / simulation"),
+        data=_category("systematic", {name: at_systematic(name) for name in names}),
+    )
+
+
+def _binning(values: Sequence[float], edges: Sequence[float], above: Above) -> Any:
+    content = [value if np.isfinite(value) else _never() for value in values]
+    # The schema knows one rule for both ends; a last bin without an end gives the upper one its own.
+    every: list[float | str] = [*edges, "inf"] if above == "last" else [*edges]
+    content += content[-1:] if above == "last" else []
+    return _schema().Binning(nodetype="binning", input="pt", edges=every, content=content, flow="error")
+
+
+def _never() -> Any:
+    """No pT is negative: evaluation fails here."""
+    return _schema().Binning(nodetype="binning", input="pt", edges=[-2.0, -1.0], content=[0.0], flow="error")
+
+
+def _category(name: str, contents: Mapping[str, Any]) -> Any:
+    schema = _schema()
+    items = [schema.CategoryItem(key=key, value=value) for key, value in contents.items()]
+    return schema.Category(nodetype="category", input=name, content=items)
+
+
+def _schema() -> Any:
+    try:
+        from correctionlib import schemav2
+    except ImportError:
+        raise MissingExtraError("correctionlib", "calibration", "a file of corrections") from None
+    return schemav2

@@ -1,0 +1,109 @@
+"""Scale factors and what they were made from as a ROOT file of histograms.
+
+It is a layout of its own, like no other program's::
+
+    scale_factors/TAGGER/wp_50/FLAVOUR/QUANTITY/
+        scale_factor      TH1D against jet pT [GeV]; errors: total
+        statistical       TH1D of the uncertainty
+        total             TH1D of the uncertainty, statistical and all sources
+        source_NAME       TH1D of the uncertainty, one per source
+        covariance        TH2D across bins of pT
+        data, simulation, truth   TH1D of the efficiency or rejection itself
+    inputs/SAMPLE/TAGGER/
+        REGION_FLAVOUR    TH2D (jet pT [GeV], quantity of the tagger) of nominal jets, all slices, scaled to the luminosity; errors
+                          from the sums of squared weights
+
+What is not known is nan. Data has one flavour, ``light``, which then means all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from beampipe.calibration.dijets import REGIONS
+from beampipe.calibration.factors import ScaleFactor
+from beampipe.calibration.report.gather import Results
+from beampipe.calibration.templates import Templates
+from beampipe.errors import MissingExtraError
+
+__all__ = ["scale_factor_folder", "write_root"]
+
+
+def write_root(results: Results, path: Path) -> None:
+    """Write the file.
+
+    Raises:
+        MissingExtraError: uproot or hist is not installed.
+    """
+    try:
+        import hist  # noqa: F401 - the histograms that uproot writes
+        import uproot
+    except ImportError as error:
+        raise MissingExtraError(error.name or "uproot", "calibration", "a ROOT file") from None
+    factors = results.factors
+    with uproot.recreate(path) as file:
+        for (tagger, wp, flavour, quantity), one in factors.by_name.items():
+            folder = scale_factor_folder(tagger, wp, flavour, quantity)
+            for name, histogram in _of_factor(factors.pt_edges, one):
+                file[f"{folder}/{name}"] = histogram
+        for sample, found in results.samples.items():
+            for tagger_settings in results.configuration.taggers:
+                axis = (tagger_settings.bins, tagger_settings.low, tagger_settings.high)
+                for name, histogram in _of_sample(found.templates, tagger_settings.name, axis):
+                    file[f"inputs/{sample}/{tagger_settings.name}/{name}"] = histogram
+
+
+def scale_factor_folder(tagger: str, working_point: float, flavour: str, quantity: str) -> str:
+    """Where the histograms of a scale factor are."""
+    return f"scale_factors/{tagger}/wp_{100 * working_point:g}/{flavour}/{quantity}"
+
+
+def _of_factor(edges: tuple[float, ...], one: ScaleFactor) -> Iterator[tuple[str, Any]]:
+    axis = np.array(edges)
+    yield "scale_factor", _histogram({"pt": axis}, one.nominal, one.total**2)
+    plain: Mapping[str, Float64[ndarray, " p"]] = {
+        "statistical": one.statistical,
+        "total": one.total,
+        **{f"source_{name}": values for name, values in one.sources.items()},
+        "data": one.data,
+        "simulation": one.simulation,
+        "truth": one.truth,
+    }
+    for name, values in plain.items():
+        yield name, _histogram({"pt": axis}, values)
+    yield "covariance", _histogram({"pt": axis, "pt_other": axis}, one.covariance)
+
+
+def _of_sample(templates: Templates, tagger: str, x: tuple[int, float, float]) -> Iterator[tuple[str, Any]]:
+    columns = templates.axes.columns(tagger)
+    bins, low, high = x
+    axes = {"pt": np.array(templates.axes.pt_edges), tagger: np.linspace(low, high, bins + 1)}
+    for r, region in enumerate(REGIONS):
+        for f, flavour in enumerate(templates.axes.flavours):
+            values, squares = (part[0, :, r, f, columns] for part in (templates.values, templates.squares))
+            yield f"{region}_{flavour}", _histogram(axes, values, squares)
+
+
+def _histogram(axes: Mapping[str, ndarray], values: ndarray, squares: ndarray | None = None) -> Any:
+    """A histogram; without `squares` it has no errors."""
+    import hist
+
+    storage = hist.storage.Double() if squares is None else hist.storage.Weight()
+    histogram = hist.Hist(
+        *(
+            hist.axis.Variable(edges, name=name, label="jet pT [GeV]" if name.startswith("pt") else name)
+            for name, edges in axes.items()
+        ),
+        storage=storage,
+    )
+    if squares is None:
+        histogram[...] = values
+    else:
+        histogram[...] = np.stack([values, squares], axis=-1)
+    return histogram

@@ -1,0 +1,199 @@
+"""Tables: scale factors, uncertainties, numbers of jets, cut flow, cost."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from beampipe.calibration.dijets import CUTS, REGIONS
+from beampipe.calibration.report.gather import Key, Results
+from beampipe.calibration.report.style import percent
+
+__all__ = [
+    "UNKNOWN",
+    "Table",
+    "cost_table",
+    "cut_flow_tables",
+    "factor_table",
+    "number",
+    "uncertainty_table",
+    "write_csv",
+    "yield_table",
+]
+
+UNKNOWN = "not known"
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text in rows.
+
+    Attributes:
+        name: of its file.
+        title: for a reader.
+        columns: heads.
+        rows: as many cells as columns each; the first `labels` are names, the others numbers.
+        labels: how many columns are names.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    labels: int = 1
+
+
+def factor_table(results: Results, tagger: str, working_point: float) -> Table:
+    """Scale factors of one working point: a row per flavour, quantity and bin of pT."""
+    factors = results.factors
+    rows = []
+    for key, one in factors.by_name.items():
+        if key[:2] != (tagger, working_point):
+            continue
+        true = results.true.get(key)
+        for p, pt in enumerate(_bins(factors.pt_edges)):
+            values = (one.nominal[p], one.statistical[p], one.total[p], one.data[p], one.simulation[p], one.truth[p])
+            rows.append(
+                (
+                    key[2],
+                    key[3],
+                    pt,
+                    *(number(value) for value in values),
+                    *([] if true is None else [number(true[p])]),
+                )
+            )
+    columns = ("flavour", "quantity", "pT [GeV]", "scale factor", "± stat", "± total", "data", "MC", "MC by label")
+    return Table(
+        f"scale_factors_{tagger}_{100 * working_point:g}",
+        f"Scale factors, {tagger}, working point {percent(working_point)}",
+        (*columns, *(("true, by label",) if results.true else ())),
+        tuple(rows),
+        labels=3,
+    )
+
+
+def uncertainty_table(results: Results, key: Key) -> Table:
+    """Uncertainties of one scale factor by source: a row per source, a column per bin of pT."""
+    factors, one = results.factors, results.factors.by_name[key]
+    tagger, wp, flavour, quantity = key
+    rows = [
+        (name + (" (experimental)" if name in factors.experimental else ""), values)
+        for name, values in one.sources.items()
+    ]
+    rows += [("statistical", one.statistical), ("total", one.total)]
+    return Table(
+        f"uncertainties_{tagger}_{100 * wp:g}_{flavour}_{quantity}",
+        f"Uncertainties of the {flavour} {quantity} scale factor, {tagger}, working point {percent(wp)}",
+        ("source", *(f"{pt} GeV" for pt in _bins(factors.pt_edges))),
+        tuple((name, *(number(value, 4) for value in values)) for name, values in rows),
+    )
+
+
+def yield_table(results: Results) -> Table:
+    """Jets by sample, pT, region and flavour: as many as were counted, and their weights scaled to the luminosity."""
+    tagger = results.configuration.tagger_names[0]  # every jet is in the histogram of each
+    rows = []
+    for sample, found in results.samples.items():
+        templates = found.templates
+        columns = templates.axes.columns(tagger)
+        weighted = _sum(templates.values[0][..., columns])
+        squares = _sum(templates.squares[0][..., columns])
+        entries = _sum(templates.entries[..., columns])
+        labelled = results.configuration.samples[sample].kind != "data"
+        for p, pt in enumerate(_bins(templates.axes.pt_edges)):
+            for r, region in enumerate(REGIONS):
+                for f, flavour in enumerate(templates.axes.flavours):
+                    cells = (number(weighted[p, r, f], 5), number(math.sqrt(squares[p, r, f]), 3))
+                    name = flavour if labelled else "all"
+                    rows.append((sample, pt, region, name, f"{entries[p, r, f]:.0f}", *cells))
+    return Table(
+        "yields",
+        "Jets by sample, pT, region and flavour",
+        ("sample", "pT [GeV]", "region", "flavour", "jets", "weighted", "± stat"),
+        tuple(rows),
+        labels=4,
+    )
+
+
+def cut_flow_tables(results: Results) -> Iterator[Table]:
+    """Events after each cut, one table per sample."""
+    for sample, found in results.samples.items():
+        rows = []
+        for c, cut in enumerate(CUTS):
+            before = found.cut_events[c - 1] if c else found.cut_events[0]
+            kept = 100 * found.cut_events[c] / before if before else math.nan
+            rows.append((cut, f"{found.cut_events[c]:.0f}", number(kept, 4), number(found.cut_weights[c], 6)))
+        yield Table(
+            f"cut_flow_{sample}",
+            f"Events of {sample} after each cut",
+            ("cut", "events", "% of those before", "weighted"),
+            tuple(rows),
+        )
+
+
+def cost_table(results: Results) -> Table:
+    """What each stage took: artifacts, bytes, seconds of work."""
+    rows = [
+        ("input files", str(results.input_files), str(results.input_files), _size(results.input_bytes), ""),
+        *(
+            (
+                one.stage,
+                str(one.artifacts),
+                str(one.kept),
+                _size(one.size),
+                f"{one.seconds:.2f}" if one.kept else UNKNOWN,
+            )
+            for one in results.costs
+        ),
+    ]
+    kept = [one for one in results.costs if one.kept]
+    rows.append(
+        (
+            "all stages",
+            str(sum(one.artifacts for one in results.costs)),
+            str(sum(one.kept for one in results.costs)),
+            _size(sum(one.size for one in kept)),
+            f"{sum(one.seconds for one in kept):.2f}",
+        )
+    )
+    return Table("cost", "What it took", ("stage", "artifacts", "kept", "size", "seconds, all workers"), tuple(rows))
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number for a reader; one that is not known says so."""
+    if not math.isfinite(value):
+        return UNKNOWN
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in text and abs(value) < 1e9 else text
+
+
+def write_csv(table: Table, path: Path) -> None:
+    """Write a table, its heads first."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(table.columns)
+        writer.writerows(table.rows)
+
+
+def _bins(edges: Sequence[float]) -> list[str]:
+    return [f"{low:g} to {high:g}" for low, high in zip(edges, edges[1:], strict=False)]
+
+
+def _sum(values: np.ndarray) -> np.ndarray:
+    return np.asarray(np.cumsum(values, axis=-1)[..., -1])
+
+
+def _size(n_bytes: int | None) -> str:
+    if n_bytes is None:
+        return UNKNOWN
+    value, place = float(n_bytes), 0
+    while value >= 1000 and place < len(_UNITS) - 1:
+        value, place = value / 1000, place + 1
+    return f"{value:.0f} B" if place == 0 else f"{value:.3g} {_UNITS[place]}"

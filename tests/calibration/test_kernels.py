@@ -1,0 +1,165 @@
+"""Each kernel against its slow twin, on random events that pass and fail every cut."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy import ndarray
+
+from beampipe.calibration import reference
+from beampipe.calibration.config import Selection
+from beampipe.calibration.dijets import CUTS, LARGEST_SHIFT
+from beampipe.calibration.kernels import filling, hashing, pairs
+from beampipe.calibration.select import cut_values
+
+BITS = 36
+SCALE = 2.0**BITS
+CUT_VALUES = cut_values(Selection())
+
+words = st.integers(0, 2**64 - 1)
+
+
+def random_events(seed: int, n: int = 400, *, labelled: bool = True) -> dict[str, Any]:
+    """Events near every cut, with 0 to 5 jets in no order, some of equal pT."""
+    rng = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(rng.choice([0, 1, 2, 3, 5], n, p=[0.02, 0.05, 0.5, 0.25, 0.18]))])
+    jets = int(offsets[-1])
+    n_trk = rng.integers(0, 40, jets).astype(np.uint16)
+    return {
+        "trigger": rng.random(n) < 0.95,
+        "offsets": offsets.astype(np.int64),
+        "pt": rng.choice(np.linspace(440, 2100, 60), jets, p=np.arange(60, 0, -1) / 1830).astype(np.float32),
+        "eta": rng.normal(0, 1.0, jets).astype(np.float32),
+        "clean": rng.random(jets) < 0.98,
+        "most_trk": (n_trk + rng.integers(0, 2, jets)).astype(np.uint16),
+        "n_trk": n_trk,
+        "flavour": rng.choice([-1, 0, 1, 2, 3], jets, p=[0.03, 0.4, 0.1, 0.07, 0.4]).astype(np.int8)[
+            : jets if labelled else 0
+        ],
+        "weight": (rng.choice([1, -1], n, p=[0.9, 0.1]) * rng.lognormal(0, 2.2, n)).astype(np.float32),
+    }
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_choose_pairs(seed: int, labelled: bool) -> None:
+    columns = random_events(seed, labelled=labelled)
+    counts, sums = np.zeros(len(CUTS), np.int64), np.zeros(len(CUTS), np.int64)
+    events, chosen = pairs.choose_pairs(*columns.values(), CUT_VALUES, LARGEST_SHIFT, SCALE, counts, sums)
+    want_events, want_pairs, passed, weights = reference.choose_pairs(
+        *columns.values(), CUT_VALUES, LARGEST_SHIFT, BITS
+    )
+    lost = -np.diff(counts)
+    assert ((lost > 0) | ((np.array(CUTS[1:]) == "label") & (not labelled))).all(), "each cut loses some"
+    assert counts[-1] > 5, "and some are left"
+    assert len(events) > counts[-1], "some only for a variation"
+    assert events.tolist() == want_events
+    assert [tuple(pair) for pair in chosen.tolist()] == want_pairs
+    assert counts.tolist() == list(passed.values())
+    assert sums.tolist() == list(weights.values())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_histogram_rows(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, edges = 500, np.array([520.0, 700.0, 1000.0, 1800.0])
+    pt = rng.choice([480, 500, 519, 520, 699, 700, 750, 999, 1000, 1400, 1799, 1800, 1999, 2000], (n, 2))
+    n_trk, region = rng.integers(0, 12, (n, 2)), rng.integers(-1, 2, (n, 2))
+    columns = (pt.astype(np.float32), n_trk.astype(np.uint16), region.astype(np.int8))
+    flavour = rng.integers(0, 4, (n, 2)).astype(np.int8)
+    rows = np.full((n, 2), 77, np.int64)
+    filling.histogram_rows(*columns, flavour, edges, CUT_VALUES, 4, 30, rows)
+    want = reference.histogram_rows(*columns, flavour, edges, CUT_VALUES, 4, 30)
+    assert 50 < (rows >= 0).sum() < 2 * n - 50
+    assert len(np.unique(rows[rows >= 0])) == 3 * 2 * 4, "every cell is met"
+    assert ((rows[:, 0] >= 0) != (rows[:, 1] >= 0)).any(), "one jet of a pair may count without the other"
+    assert [tuple(row) for row in rows.tolist()] == want
+
+
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20), st.integers(1, 40))
+def test_quantise_rounds_as_fractions_do(weights: list[float], bits: int) -> None:
+    """The square of a float32 is exact in float64, and so is its product with a power of two."""
+    weight = np.array(weights, np.float32)
+    first, second = filling.quantise(weight, 2.0**bits)
+    assert (first.tolist(), second.tolist()) == reference.quantise(weight, bits)
+
+
+def random_places(seed: int, n: int = 150) -> tuple[ndarray, ndarray, ndarray, int]:
+    """Rows and bins of two taggers, weights, and the number of rows."""
+    rng = np.random.default_rng(seed)
+    cells, width = 6, 9
+    rows = rng.integers(-2, cells, (n, 2)) * width
+    bins = np.stack([rng.integers(0, 5, (n, 2)), rng.integers(5, 9, (n, 2))], axis=-1)
+    weight = rng.normal(0, 3, (n, 4)).astype(np.float32)
+    assert (rows < 0).all(axis=1).any()
+    assert ((rows < 0).sum(axis=1) == 1).any()
+    return np.where(rows < 0, -1, rows), bins, weight, cells * width
+
+
+def dense(sums: Counter[Any], shape: tuple[int, ...]) -> ndarray:
+    out = np.zeros(shape, np.int64)
+    for place, value in sums.items():
+        out[place] = value
+    return out
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fill_weights(seed: int) -> None:
+    rows, bins, weight, n_rows = random_places(seed)
+    sumw, sumw2 = np.ones((2, n_rows, 4), np.int64)
+    filling.fill_weights(rows, bins, weight, SCALE, sumw, sumw2)
+    sums, squares = reference.fill_weights(rows, bins, weight, BITS)
+    np.testing.assert_array_equal(sumw - 1, dense(sums, sumw.shape))
+    np.testing.assert_array_equal(sumw2 - 1, dense(squares, sumw.shape))
+    assert (sumw2 > 1).any(axis=0).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fill_single(seed: int) -> None:
+    rows, bins, weight, n_rows = random_places(seed)
+    first, second = filling.quantise(weight[:, 0].copy(), SCALE)
+    sumw, sumw2, entries = np.ones((3, n_rows), np.int64)
+    filling.fill_single(rows, bins, first, second, sumw, sumw2, entries)
+    want = reference.fill_single(rows, bins, first.tolist(), second.tolist())
+    for got, sums in zip((sumw, sumw2, entries), want, strict=True):
+        np.testing.assert_array_equal(got - 1, dense(sums, got.shape))
+    assert (entries - 1).sum() == 2 * (rows >= 0).sum(), "once for each tagger"
+
+
+@pytest.mark.parametrize("n_replicas", [1, 3, 4, 5, 8, 11])
+def test_fill_replicas(n_replicas: int) -> None:
+    rows, bins, weight, n_rows = random_places(n_replicas)
+    first, _ = filling.quantise(weight[:, 0].copy(), SCALE)
+    keys = np.random.default_rng(8).integers(0, 2**64, len(rows), np.uint64)
+    replicas = np.zeros((n_rows, n_replicas), np.int64)
+    filling.fill_replicas(rows, bins, first, keys, np.uint64(5 << 32), hashing.POISSON, replicas)
+    want = reference.fill_replicas(
+        rows, bins, first.tolist(), keys.tolist(), 5 << 32, hashing.POISSON.tolist(), n_replicas
+    )
+    np.testing.assert_array_equal(replicas, dense(want, replicas.shape))
+    assert replicas.any(axis=0).all()
+
+
+@given(words)
+def test_mix(key: int) -> None:
+    assert int(hashing.mix(np.array([key], np.uint64))[0]) == reference.mix(key)
+
+
+def test_mix_is_that_of_splitmix64() -> None:
+    """The first numbers of SplitMix64 seeded with 0, which adds the golden ratio before each: java.util.SplittableRandom."""
+    golden = 0x9E3779B97F4A7C15
+    assert reference.mix(golden) == 0xE220A8397B1DCDAF
+    assert reference.mix(2 * golden % 2**64) == 0x6E789E6AA1B965F4
+
+
+@settings(max_examples=50)
+@given(words, st.lists(st.tuples(st.integers(0, 2**32 - 1), words), max_size=10))
+def test_event_keys(dataset: int, numbers: list[tuple[int, int]]) -> None:
+    run = np.array([one for one, _ in numbers], np.uint32)
+    event = np.array([other for _, other in numbers], np.uint64)
+    assert hashing.event_keys(np.uint64(dataset), run, event).tolist() == reference.event_keys(dataset, run, event)
