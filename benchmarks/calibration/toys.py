@@ -9,7 +9,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Final, Literal
 
-from beampipe.calibration.simulation.toy import simulate_toy
+from beampipe.calibration.simulation import simulate_toy
 
 __all__ = ["KEPT", "Toy", "make_toys"]
 

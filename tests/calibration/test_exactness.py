@@ -97,7 +97,7 @@ def test_rounded_weights_are_within_half_a_unit_per_jet(parts: list[Filled]) -> 
     for got, want in ((whole.sumw[:, 0], sums), (whole.sumw2[:, 0], squares)):
         off = np.abs(got.reshape(want.shape) * 2.0**-bits - want)
         assert (off <= (jets + 1) * 2.0 ** -(bits + 1)).all()
-        assert off.max() > 0
+    assert off.max() > 0, "squares have more bits than are kept"
 
 
 def test_sums_that_could_overflow_are_refused() -> None:
@@ -154,7 +154,7 @@ def test_another_file_is_refused(parts: list[Filled], tmp_path: Path) -> None:
     whole = path.read_bytes()
     for content in (b"", b"nothing", whole[: len(whole) // 2], whole[:-30]):
         path.write_bytes(content)
-        with pytest.raises(FileError, match="filled.npz: got no histograms"):
+        with pytest.raises(FileError, match=r"filled\.npz: got no histograms"):
             read_filled(path)
     with pytest.raises(FileError, match="got no histograms"):
         read_filled(tmp_path / "none.npz")

@@ -24,44 +24,84 @@ CUT_VALUES = cut_values(Selection())
 words = st.integers(0, 2**64 - 1)
 
 
-def random_events(seed: int, n: int = 400, *, labelled: bool = True) -> dict[str, Any]:
+def random_events(seed: int, n: int = 400) -> dict[str, Any]:
     """Events near every cut, with 0 to 5 jets in no order, some of equal pT."""
     rng = np.random.default_rng(seed)
-    offsets = np.concatenate([[0], np.cumsum(rng.choice([0, 1, 2, 3, 5], n, p=[0.02, 0.05, 0.5, 0.25, 0.18]))])
-    jets = int(offsets[-1])
-    n_trk = rng.integers(0, 40, jets).astype(np.uint16)
+    counts = rng.choice([0, 1, 2, 3, 5], n, p=[0.02, 0.05, 0.5, 0.25, 0.18])
+    jets = int(counts.sum())
     return {
         "trigger": rng.random(n) < 0.95,
-        "offsets": offsets.astype(np.int64),
+        "offsets": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         "pt": rng.choice(np.linspace(440, 2100, 60), jets, p=np.arange(60, 0, -1) / 1830).astype(np.float32),
-        "eta": rng.normal(0, 1.0, jets).astype(np.float32),
-        "clean": rng.random(jets) < 0.98,
-        "most_trk": (n_trk + rng.integers(0, 2, jets)).astype(np.uint16),
-        "n_trk": n_trk,
-        "flavour": rng.choice([-1, 0, 1, 2, 3], jets, p=[0.03, 0.4, 0.1, 0.07, 0.4]).astype(np.int8)[
-            : jets if labelled else 0
-        ],
-        "weight": (rng.choice([1, -1], n, p=[0.9, 0.1]) * rng.lognormal(0, 2.2, n)).astype(np.float32),
     }
+
+
+def random_pairs(seed: int, *, labelled: bool = True) -> dict[str, Any]:
+    """What `choose_pairs` is told of such events."""
+    events = random_events(seed)
+    entries, places = pairs.leading_pairs(*events.values())
+    rng, shape = np.random.default_rng(seed + 100), places.shape
+    n_trk = rng.integers(0, 40, shape).astype(np.uint16)
+    flavour = rng.choice([-1, 0, 1, 2, 3], shape, p=[0.03, 0.4, 0.1, 0.07, 0.4]).astype(np.int8)
+    n = len(events["trigger"])
+    return {
+        "trigger": events["trigger"],
+        "weight": (rng.choice([1, -1], n, p=[0.9, 0.1]) * rng.lognormal(0, 2.2, n)).astype(np.float32),
+        "entries": entries,
+        "pt": events["pt"][places],
+        "eta": rng.normal(0, 1.0, shape).astype(np.float32),
+        "clean": rng.random(shape) < 0.98,
+        "most_trk": (n_trk + rng.integers(0, 2, shape)).astype(np.uint16),
+        "n_trk": n_trk,
+        "flavour": flavour if labelled else np.empty((0, 2), np.int8),
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_leading_pairs(seed: int) -> None:
+    columns = random_events(seed)
+    events, places = pairs.leading_pairs(*columns.values())
+    want_events, want_places = reference.leading_pairs(*columns.values())
+    assert 0.5 < len(events) / len(columns["trigger"]) < 0.95
+    assert (np.diff(places, axis=1) < 0).any(), "jets need not come in order"
+    assert (np.diff(columns["pt"][places], axis=1) == 0).any(), "some are equal"
+    assert events.tolist() == want_events
+    assert [tuple(pair) for pair in places.tolist()] == want_places
 
 
 @pytest.mark.parametrize("labelled", [True, False])
 @pytest.mark.parametrize("seed", range(4))
 def test_choose_pairs(seed: int, labelled: bool) -> None:
-    columns = random_events(seed, labelled=labelled)
+    columns = random_pairs(seed, labelled=labelled)
     counts, sums = np.zeros(len(CUTS), np.int64), np.zeros(len(CUTS), np.int64)
-    events, chosen = pairs.choose_pairs(*columns.values(), CUT_VALUES, LARGEST_SHIFT, SCALE, counts, sums)
-    want_events, want_pairs, passed, weights = reference.choose_pairs(
-        *columns.values(), CUT_VALUES, LARGEST_SHIFT, BITS
-    )
+    rows = pairs.choose_pairs(*columns.values(), CUT_VALUES, LARGEST_SHIFT, SCALE, counts, sums)
+    want, passed, weights = reference.choose_pairs(*columns.values(), CUT_VALUES, LARGEST_SHIFT, BITS)
     lost = -np.diff(counts)
     assert ((lost > 0) | ((np.array(CUTS[1:]) == "label") & (not labelled))).all(), "each cut loses some"
     assert counts[-1] > 5, "and some are left"
-    assert len(events) > counts[-1], "some only for a variation"
-    assert events.tolist() == want_events
-    assert [tuple(pair) for pair in chosen.tolist()] == want_pairs
+    assert len(rows) > counts[-1], "some only for a variation"
+    assert rows.tolist() == want
     assert counts.tolist() == list(passed.values())
     assert sums.tolist() == list(weights.values())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_scaling_within_the_margin_selects_an_event_that_is_lost(seed: int) -> None:
+    """Each jet is scaled by a factor of its own, half of them by as much as is allowed."""
+    columns = random_pairs(seed)
+    flow = np.zeros((2, len(CUTS)), np.int64)
+    rows = pairs.choose_pairs(*columns.values(), CUT_VALUES, LARGEST_SHIFT, SCALE, *flow)
+    everything = pairs.choose_pairs(*columns.values(), CUT_VALUES, 0.9, SCALE, *flow)
+    lost = ~np.isin(everything, rows)
+    assert lost.sum() > 20
+    rng, nominal, new = np.random.default_rng(seed), columns["pt"][everything], 0
+    for _ in range(30):
+        factors = np.clip(rng.uniform(0.8, 1.2, nominal.shape), 1 - LARGEST_SHIFT, 1 + LARGEST_SHIFT)
+        high, low = (nominal * factors).max(axis=1), (nominal * factors).min(axis=1)
+        selected = (low > CUT_VALUES[0]) & (high < CUT_VALUES[1]) & (high < CUT_VALUES[2] * low)
+        assert not selected[lost].any()
+        new += int((selected & (nominal.min(axis=1) <= CUT_VALUES[0])).sum())
+    assert new > 10
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -151,7 +191,7 @@ def test_mix(key: int) -> None:
 
 
 def test_mix_is_that_of_splitmix64() -> None:
-    """The first numbers of SplitMix64 seeded with 0, which adds the golden ratio before each: java.util.SplittableRandom."""
+    """Its first numbers for the seed 0, as Java's SplittableRandom gives them: it adds the golden ratio before each."""
     golden = 0x9E3779B97F4A7C15
     assert reference.mix(golden) == 0xE220A8397B1DCDAF
     assert reference.mix(2 * golden % 2**64) == 0x6E789E6AA1B965F4

@@ -162,7 +162,7 @@ def test_known_shapes_and_fractions_are_found_again(
 def test_a_known_scale_factor_is_found_again(
     quark: list[float], gluon: list[float], data_quark: list[float], data_gluon: list[float], f: tuple[float, float]
 ) -> None:
-    """The same shapes in both regions, so no re-weighting; data has shapes of its own and the fractions of simulation."""
+    """The same shapes in both regions, so no re-weighting; data has its own shapes and the fractions of simulation."""
     p_q, p_g, d_q, d_g = (np.array(shape) / sum(shape) for shape in (quark, gluon, data_quark, data_gluon))
     jets = np.array([[900.0 * f[0], 900 * (1 - f[0])], [700 * f[1], 700 * (1 - f[1])]])
     simulation = jets[:, :, None] * np.stack([p_q, p_g])

@@ -1,4 +1,4 @@
-from tests.calibration.campaign import counts, made, factors_sha256
+from tests.calibration.campaign import counts, factors_sha256, made
 
 
 def test_x(base):

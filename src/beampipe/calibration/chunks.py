@@ -62,6 +62,8 @@ def run_chunk(store: Store, chunk: Chunk, until: str) -> None:
         dijets = _dijets(store, chunk, keep=True)
         _scores(store, chunk, scores_recipe, dijets, keep=True)
     elif store.load(filled_recipe) is None:
+        if store.log is not None:
+            store.log.write("start", stage="fill", key=filled_recipe.key, label=chunk.label)
         dijets = _dijets(store, chunk, keep=chunk.keep_tables)
         scores = Scores()
         if scores_recipe is not None:
@@ -83,7 +85,8 @@ def _dijets(store: Store, chunk: Chunk, *, keep: bool) -> Dijets:
     path = store.load(recipe)
     if path is not None:
         return read_dijets(path)
-    dijets = select(chunk.path, chunk.start, chunk.stop, chunk.select)
+    needed = keep or chunk.recipes[1] is not None
+    dijets = select(chunk.path, chunk.start, chunk.stop, chunk.select, observables=needed)
     if keep:
         store.write(recipe, ".parquet", lambda to: write_dijets(dijets, to))
     return dijets

@@ -158,7 +158,7 @@ def _stage(name: str, until: str, text: str) -> None:
         from beampipe.workflow import SlurmOptions
 
         configuration = load_configuration(config, output=output)
-        slurm = SlurmOptions(queue=partition, memory=memory, walltime=walltime)
+        slurm = SlurmOptions(queue=partition or None, memory=memory, walltime=walltime)
         settings = Settings(executor, _workers(workers), slurm)
         with _bars() as progress:
             plan = run_calibration(configuration, settings, until=until, progress=progress)

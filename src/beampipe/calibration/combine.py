@@ -59,10 +59,13 @@ def shift_vectors(rule: Rule, names: Sequence[str], shifts: Float64[ndarray, "v 
         return np.take_along_axis(shifts, largest[None], axis=0)
     if rule == "up_down":
         ups, downs = _ways(names)
-        chosen = max((shifts[ups], shifts[downs]), key=lambda part: float(np.nansum(part**2)))
+        ways = (shifts[ups], shifts[downs])
+        chosen, other = sorted(ways, key=lambda way: float(np.nansum(way**2)), reverse=True)
         size = _quadrature(chosen)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return chosen * np.where(size > 0, quoted / size, 1.0)
+            # Where the larger way moves nothing, the other one is what is quoted.
+            vectors: ndarray = np.where(size == 0, -other, chosen * (quoted / size))
+        return vectors
     return shifts
 
 

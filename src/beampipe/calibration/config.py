@@ -42,7 +42,7 @@ DATA_KINDS: Final = ("data", "pseudo-data")
 Rule = Literal["envelope", "quadrature", "difference", "up_down"]
 """How the variations of a source become one uncertainty: see `beampipe.calibration.combine`."""
 
-_RULES: Final[tuple[str, ...]] = get_args(Rule)
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {"Kind": get_args(Kind), "Rule": get_args(Rule)}
 _REGION_RULES: Final = ("eta_rank", "eta_split")
 
 
@@ -139,8 +139,6 @@ class Sample:
     weight_bits: int = 36
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise UnknownNameError(f"kind of sample {self.name}", self.kind, get_args(Kind))
         if not 1 <= self.weight_bits <= 50:
             raise ConfigError(f"sample {self.name}: got weight_bits {self.weight_bits}, expected 1 to 50")
         if self.luminosity <= 0:
@@ -190,8 +188,6 @@ class Systematic:
                 f"systematic {self.name}: got {sum(given)} of weights, kinematics, samples, method; expected one of"
                 " them"
             )
-        if self.rule not in _RULES:
-            raise UnknownNameError(f"rule of systematic {self.name}", self.rule, _RULES)
         if len(self.samples) > 2:
             raise ConfigError(f"systematic {self.name}: got {len(self.samples)} samples, expected one or two")
         if self.method not in ("", "gluon_reweight", "nonclosure"):
@@ -293,13 +289,12 @@ def load_configuration(path: Path, *, output: Path | None = None) -> Configurati
     """
     try:
         text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
     except OSError as error:
         raise FileError(
             f"{path}: cannot be read ({error.strerror}); expected the TOML file of a calibration"
         ) from error
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # no TOML, or no text
         raise FileError(f"{path}: got no TOML ({error})") from error
     if output is not None:
         table["output"] = str(output.absolute())
@@ -336,7 +331,7 @@ def parse_configuration(table: Mapping[str, Any], folder: Path, where: str) -> C
 _T = TypeVar("_T")
 
 
-def _build(kind: Callable[..., _T], entry: Mapping[str, Any], where: str) -> _T:
+def _build(kind: Callable[..., _T], entry: Any, where: str) -> _T:
     """`kind` from a table, its keys and types checked against the fields."""
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{where}: got {entry!r}, expected a table")
@@ -366,7 +361,11 @@ def _value(value: Any, annotation: str, where: str) -> Any:
         return tuple(_value(item, "float", where) for item in value)
     if annotation == "tuple[str, ...]" and isinstance(value, list | str):
         return tuple(_value(item, "str", where) for item in ([value] if isinstance(value, str) else value))
-    plain = {"int": int, "bool": bool, "str": str, "float": float}
+    if annotation in _CHOICES and isinstance(value, str):
+        if value not in _CHOICES[annotation]:
+            raise UnknownNameError(f"{annotation.lower()} ({where})", value, _CHOICES[annotation])
+        return value
+    plain = {"int": int, "bool": bool, "str": str, "float": float, "Kind": str, "Rule": str}
     wanted = plain.get(annotation)
     if (wanted and type(value) is not wanted) or (annotation.startswith("tuple[") and not isinstance(value, tuple)):
         raise ConfigError(f"{where}: got {value!r}, expected {annotation}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -108,11 +109,11 @@ def read_arrays(kind: type[Any], path: Path) -> dict[str, Any]:
         FileError: it is another file.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             taggers = dict.fromkeys(name.rsplit(":", 1)[0] for name in arrays)
             return {
                 tagger: kind(**{item.name: arrays[f"{tagger}:{item.name}"] for item in fields(kind)})
                 for tagger in taggers
             }
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise FileError(f"{path}: got no arrays of {kind.__name__} ({error})") from error

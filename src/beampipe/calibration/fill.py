@@ -12,7 +12,14 @@ from numpy import ndarray
 from beampipe.calibration.config import Bootstrap, Energy, Selection, Tagger
 from beampipe.calibration.dijets import FLAVOURS, Dijets
 from beampipe.calibration.histograms import Axes, Filled
-from beampipe.calibration.kernels.filling import fill_replicas, fill_single, fill_weights, histogram_rows, quantise
+from beampipe.calibration.kernels.filling import (
+    fill_replicas,
+    fill_single,
+    fill_weights,
+    histogram_rows,
+    quantise,
+    tagger_bins,
+)
 from beampipe.calibration.kernels.hashing import POISSON, event_keys
 from beampipe.calibration.predict import Scores
 from beampipe.calibration.select import cut_values
@@ -71,8 +78,11 @@ def fill(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
     first, second = quantise(np.ascontiguousarray(dijets.weight[:, 0]), scale)
     nominal = kinematics_of(NOMINAL, dijets, settings.energy)
     rows, bins = _rows(dijets, nominal, settings), _bins(dijets, nominal, NOMINAL, scores, settings.taggers)
-    fill_weights(rows, bins, dijets.weight, scale, out.sumw, out.sumw2)
-    fill_single(rows, bins, first, second, *_unused(axes), out.entries)
+    if len(settings.weight_names) == 1:
+        fill_single(rows, bins, first, second, out.sumw.reshape(-1), out.sumw2.reshape(-1), out.entries)
+    else:
+        fill_weights(rows, bins, dijets.weight, scale, out.sumw, out.sumw2)
+        fill_single(rows, bins, first, second, *_unused(axes), out.entries)
     if settings.bootstrap.replicas:
         keys = event_keys(np.uint64(dataset_key(settings.dataset)), dijets.run, dijets.event)
         fill_replicas(rows, bins, first, keys, np.uint64(settings.bootstrap.seed << 32), POISSON, out.replicas)
@@ -109,8 +119,7 @@ def _bins(
     offset = 0
     for t, tagger in enumerate(taggers):
         x = kinematics.n_trk if tagger.name == "n_trk" else scores.by_name[tagger.name, name]
-        place = (x.astype(np.float64) - tagger.low) / (tagger.high - tagger.low) * tagger.bins
-        out[:, :, t] = np.clip(np.floor(place), 0, tagger.bins - 1).astype(np.int64) + offset
+        tagger_bins(x, tagger.low, tagger.high, tagger.bins, offset, out[:, :, t])
         offset += tagger.bins
     return out
 
@@ -119,7 +128,7 @@ def _bound(dijets: Dijets, scale: float) -> float:
     """No sum of a cell can be larger than this: weights and squares of all jets, replicas with up to 8 times each."""
     if len(dijets) == 0:
         return 0.0
-    largest = float(np.abs(dijets.weight).max())
+    largest = max(float(dijets.weight.max()), -float(dijets.weight.min()))
     return 8.0 * 2 * len(dijets) * max(largest, largest**2) * scale
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Int64
@@ -179,7 +180,7 @@ def read_filled(path: Path) -> Filled:
         FileError: it is another file.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             axes = Axes(
                 tuple(arrays["pt_edges"].tolist()),
                 tuple(arrays["flavours"].tolist()),
@@ -203,5 +204,5 @@ def read_filled(path: Path) -> Filled:
                 bound=float(arrays["bound"]),
                 **whole,
             )
-    except (OSError, KeyError, ValueError, EOFError) as error:
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise FileError(f"{path}: got no histograms ({error})") from error

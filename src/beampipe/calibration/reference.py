@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
+import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int64, UInt16, UInt32, UInt64
 from numpy import ndarray
 
@@ -23,6 +24,7 @@ __all__ = [
     "fill_single",
     "fill_weights",
     "histogram_rows",
+    "leading_pairs",
     "mix",
     "poisson_numbers",
     "quantise",
@@ -63,60 +65,71 @@ def quantise(weight: Float32[ndarray, " n"], bits: int) -> tuple[list[int], list
     return [rounded(w, bits) for w in weight.tolist()], [rounded(w, bits, 2) for w in weight.tolist()]
 
 
+def leading_pairs(
+    trigger: Bool[ndarray, " n"], offsets: Int64[ndarray, " n_1"], pt: Float32[ndarray, " j"]
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Triggered events with two jets, and the places of their two hardest; of equal jets the first comes first."""
+    events: list[int] = []
+    places: list[tuple[int, int]] = []
+    for i in np.flatnonzero(trigger).tolist():
+        jets = sorted(range(int(offsets[i]), int(offsets[i + 1])), key=lambda jet: (-float(pt[jet]), jet))
+        if len(jets) >= 2:
+            events.append(i)
+            places.append((jets[0], jets[1]))
+    return events, places
+
+
 def choose_pairs(
     trigger: Bool[ndarray, " n"],
-    offsets: Int64[ndarray, " n_1"],
-    pt: Float32[ndarray, " j"],
-    eta: Float32[ndarray, " j"],
-    clean: Bool[ndarray, " j"],
-    most_trk: UInt16[ndarray, " j"],
-    n_trk: UInt16[ndarray, " j"],
-    flavour: Int8[ndarray, " f"],
     weight: Float32[ndarray, " n"],
+    entries: Int64[ndarray, " m"],
+    pt: Float32[ndarray, "m 2"],
+    eta: Float32[ndarray, "m 2"],
+    clean: Bool[ndarray, "m 2"],
+    most_trk: UInt16[ndarray, "m 2"],
+    n_trk: UInt16[ndarray, "m 2"],
+    flavour: Int8[ndarray, "f 2"],
     cuts: Float64[ndarray, " 6"],
     margin: float,
     bits: int,
-) -> tuple[list[int], list[tuple[int, int]], dict[str, int], dict[str, int]]:
-    """Events that some variation may select, their leading jets, and events and weights after each of `CUTS`.
+) -> tuple[list[int], dict[str, int], dict[str, int]]:
+    """Rows of `entries` that some variation may select, and events and weights after each of `CUTS`.
 
     Every cut is a question about an event; an event passes the cuts up to the first that says no.
     """
     min_pt, max_pt, max_ratio, max_eta, min_trk, max_weight = cuts.tolist()
-    events: list[int] = []
-    pairs: list[tuple[int, int]] = []
+    row_of = {event: row for row, event in enumerate(entries.tolist())}
+    chosen: list[int] = []
     passed: Counter[str] = Counter(dict.fromkeys(CUTS, 0))
     sums: Counter[str] = Counter(dict.fromkeys(CUTS, 0))
     for i in range(len(trigger)):
-        jets = sorted(range(int(offsets[i]), int(offsets[i + 1])), key=lambda jet: (-float(pt[jet]), jet))
-        enough = len(jets) >= 2
-        pair = (jets[0], jets[1]) if enough else (0, 0)
-        high, low = (float(pt[jet]) for jet in pair) if enough else (0.0, 0.0)
-        answers = {
-            "all": True,
-            "trigger": bool(trigger[i]),
-            "two jets": enough,
-            "clean": enough and all(clean[jet] for jet in pair),
-            "n_trk": enough and all(n_trk[jet] >= min_trk for jet in pair),
-            "label": enough and (len(flavour) == 0 or all(flavour[jet] >= 0 for jet in pair)),
-            "eta": enough and all(abs(float(eta[jet])) < max_eta for jet in pair),
-            "weight": abs(float(weight[i])) < max_weight,
-            "subleading pt": low > min_pt,
-            "leading pt": high < max_pt,
-            "pt ratio": high < max_ratio * low,
-        }
+        answers = {"all": True, "trigger": bool(trigger[i]), "two jets": i in row_of}
+        row = row_of.get(i, 0)
+        if answers["two jets"]:
+            high, low = pt[row].tolist()
+            answers |= {
+                "clean": bool(clean[row].all()),
+                "n_trk": min(n_trk[row].tolist()) >= min_trk,
+                "label": len(flavour) == 0 or min(flavour[row].tolist()) >= 0,
+                "eta": max(abs(one) for one in eta[row].tolist()) < max_eta,
+                "weight": abs(float(weight[i])) < max_weight,
+                "subleading pt": low > min_pt,
+                "leading pt": high < max_pt,
+                "pt ratio": high < max_ratio * low,
+            }
         for cut in CUTS:
             if not answers[cut]:
                 break
             passed[cut] += 1
             sums[cut] += rounded(float(weight[i]), bits)
-        up, down = low * (1 + margin), high * (1 - margin)
-        answers["n_trk"] = enough and all(most_trk[jet] >= min_trk for jet in pair)
-        answers["subleading pt"], answers["leading pt"] = up > min_pt, down < max_pt
-        answers["pt ratio"] = down < max_ratio * up
-        if all(answers.values()):
-            events.append(i)
-            pairs.append(pair)
-    return events, pairs, dict(passed), dict(sums)
+        if answers["two jets"]:
+            up, down = low * (1 + margin), high * (1 - margin)
+            answers["n_trk"] = min(most_trk[row].tolist()) >= min_trk
+            answers["subleading pt"], answers["leading pt"] = up > min_pt, down < max_pt
+            answers["pt ratio"] = down < max_ratio * up
+            if all(answers.values()):
+                chosen.append(row)
+    return chosen, dict(passed), dict(sums)
 
 
 def histogram_rows(

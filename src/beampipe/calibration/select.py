@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,7 +50,9 @@ class SelectSettings:
     varied: tuple[str, ...] = ()
 
 
-def select(path: Path, start: int, stop: int, settings: SelectSettings) -> Dijets:
+def select(
+    path: Path, start: int, stop: int, settings: SelectSettings, *, observables: bool = True
+) -> Dijets:
     """The dijet events among the entries `start` to `stop` of a file.
 
     Args:
@@ -57,6 +60,7 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings) -> Dijet
         start: first entry.
         stop: one past the last entry.
         settings: cuts, regions and what to keep.
+        observables: read the widths and c1, too; without, they are NaN, for histograms that need neither.
 
     Raises:
         FileError: the file cannot be read, a number is not finite, or an event number appears twice.
@@ -70,6 +74,8 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings) -> Dijet
         _refuse_not_finite(path, start, "weight", nominal)
         jets = branches.leading_jets(trigger)
         eta, clean, n_trk = (jets.take(name) for name in ("jet_eta", "jet_clean", "jet_n_trk"))
+        for name, values in (("jet_pt", jets.pt), ("jet_eta", eta)):  # a comparison would drop them without a word
+            _refuse_not_finite(path, start, name, values, jets.events)
         varied = {name: jets.take(VARIED_N_TRK[name]) for name in settings.varied}
         most = np.maximum.reduce([n_trk, *varied.values()]) if varied else n_trk
         flavour = flavours(jets.take("jet_label")) if settings.labelled else np.empty((0, 2), np.int8)
@@ -77,23 +83,25 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings) -> Dijet
         cuts, scale = cut_values(settings.selection), 2.0**settings.weight_bits
         pairs = (jets.pt, eta, clean, most, n_trk, flavour)
         rows = choose_pairs(trigger, nominal, jets.events, *pairs, cuts, LARGEST_SHIFT, scale, counts, sums)
-        chosen = jets.only(rows)
-        taken = {"pt": jets.pt[rows], "eta": eta[rows]}
-        taken |= {name: chosen.take(f"jet_{name}") for name in ("width", "c1")}
-        for name, values in taken.items():
-            _refuse_not_finite(path, start, f"jet_{name}", values, chosen.events)
+        chosen, chosen_eta = jets.only(rows), eta.take(rows, axis=0)
+        taken = dict.fromkeys(("width", "c1"), np.broadcast_to(np.float32(np.nan), chosen.places.shape))
+        for name in taken if observables else ():
+            taken[name] = chosen.take(f"jet_{name}")
+            _refuse_not_finite(path, start, f"jet_{name}", taken[name], chosen.events)
         kept = np.ones((len(rows), 1), np.float32) if weights is None else weights.take(chosen.events)
         _refuse_not_finite(path, start, "weight", kept, chosen.events)
         return Dijets(
             run=run[chosen.events],
             event=event[chosen.events],
             weight=kept,
+            pt=chosen.pt,
+            eta=chosen_eta,
             **taken,
-            n_trk=n_trk[rows],
-            label=flavour[rows] if settings.labelled else np.zeros((len(rows), 2), np.int8),
-            region=regions_of(taken["eta"], settings.regions),
+            n_trk=n_trk.take(rows, axis=0),
+            label=flavour.take(rows, axis=0) if settings.labelled else np.zeros((len(rows), 2), np.int8),
+            region=regions_of(chosen_eta, settings.regions),
             ranges=_ranges(run, event),
-            varied_n_trk={name: values[rows] for name, values in varied.items()},
+            varied_n_trk={name: values.take(rows, axis=0) for name, values in varied.items()},
             cut_flow=CutFlow(counts, sums),
         )
 
@@ -117,7 +125,7 @@ def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
     table = np.full(256, -1, np.int8)
     for pdg, name in _FLAVOUR_OF_LABEL.items():
         table[pdg] = FLAVOURS.index(name)
-    return table[label.view(np.uint8)]
+    return table.take(label.view(np.uint8))
 
 
 def regions_of(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarray, "n 2"]:
@@ -125,8 +133,11 @@ def regions_of(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarray, 
     size = np.abs(eta)
     if regions.rule == "eta_split":
         return (size < regions.split).astype(np.int8)
-    out = np.stack([size[:, 0] < size[:, 1], size[:, 0] >= size[:, 1]], axis=1).astype(np.int8)
-    out[np.abs(size[:, 0] - size[:, 1]) < regions.min_eta_gap] = -1
+    out = np.empty(size.shape, np.int8)
+    np.less(size[:, 0], size[:, 1], out=out[:, 0], casting="unsafe")
+    np.subtract(1, out[:, 0], out=out[:, 1])
+    if regions.min_eta_gap > 0:
+        out[np.abs(size[:, 0] - size[:, 1]) < regions.min_eta_gap] = -1
     return out
 
 
@@ -197,7 +208,7 @@ class _LeadingJets:
 
     def only(self, rows: Int64[ndarray, " k"]) -> _LeadingJets:
         """Some of the pairs."""
-        return replace(self, events=self.events[rows], places=self.places[rows], pt=self.pt[rows])
+        return replace(self, **{name: getattr(self, name).take(rows, axis=0) for name in ("events", "places", "pt")})
 
     def take(self, branch: str) -> Any:
         """(m, 2) array of another branch of jets."""
@@ -232,11 +243,13 @@ class _Weights:
         """The wanted columns of some events, which rise."""
         low, high = self.columns[0], self.columns[-1] + 1
         columns = slice(low, high) if self.columns == tuple(range(low, high)) else list(self.columns)
-        out = np.empty((len(events), len(self.columns)), np.float32)
+        out = np.empty((len(events), len(self.columns)), ">f4")
         for start, table in self.tables:
             rows = slice(*np.searchsorted(events, (start, start + len(table))))
-            out[rows] = table[events[rows] - start][:, columns]
-        return out
+            # Any mode but "raise" writes to `out` without a copy between.
+            table[:, columns].take(events[rows] - start, axis=0, out=out[rows], mode="clip")
+        swapped: ndarray = out.byteswap(inplace=True).view("<f4") if sys.byteorder == "little" else out
+        return swapped
 
 
 def _ranges(run: ndarray, event: ndarray) -> tuple[tuple[int, int, int], ...]:

@@ -66,11 +66,24 @@ class _Dask:
         self.workers = workers
         self.lost: tuple[type[Exception], ...] = (distributed.scheduler.KilledWorker, distributed.CancelledError)
         self._client = client
-        # Equal calls are still two calls.
-        self._executor = client.get_executor(pure=False)
 
     def submit(self, function: Callable[..., T], /, *arguments: Any) -> Future[T]:
-        return self._executor.submit(function, *arguments)  # type: ignore[no-any-return]
+        # Not by dask's own executor: its futures stay open for ever if a worker dies between a result and its delivery.
+        future: Future[T] = Future()
+
+        def deliver(remote: Any) -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(remote.result())
+            except Exception as error:
+                future.set_exception(error)
+            except BaseException as error:  # cancelled, in the words of asyncio
+                future.set_exception(ConnectionError(f"dask gave no result: {error!r}"))
+
+        # Equal calls are still two calls.
+        self._client.submit(function, *arguments, pure=False).add_done_callback(deliver)
+        return future
 
     def restart(self) -> None:
         if self._client.status != "running":

@@ -10,7 +10,7 @@ from numba import njit
 
 from beampipe.calibration.kernels.hashing import mix
 
-__all__ = ["fill_replicas", "fill_single", "fill_weights", "histogram_rows", "quantise"]
+__all__ = ["fill_replicas", "fill_single", "fill_weights", "histogram_rows", "quantise", "tagger_bins"]
 
 
 @njit(cache=True, nogil=True)
@@ -39,9 +39,30 @@ def histogram_rows(pt, n_trk, region, flavour, edges, cuts, n_flavours, width, r
         if n_trk[i, 0] < cuts[4] or n_trk[i, 1] < cuts[4]:
             continue
         for j in range(2):
-            where = np.searchsorted(edges, np.float64(pt[i, j]), side="right") - 1
+            where = -1
+            while where + 1 < len(edges) and edges[where + 1] <= pt[i, j]:  # there are few
+                where += 1
             if region[i, j] >= 0 and 0 <= where < len(edges) - 1:
                 rows[i, j] = ((where * 2 + region[i, j]) * n_flavours + flavour[i, j]) * width
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def tagger_bins(x, low, high, n_bins, offset, out):
+    """Bins of a tagger; outside the axis is its first or last bin.
+
+    Args:
+        x: (n, 2), what the tagger looks at.
+        low: lower edge of the first bin.
+        high: upper edge of the last bin.
+        n_bins: number of bins.
+        offset: added to every bin.
+        out: (n, 2) int64, written.
+    """
+    for i in range(len(x)):
+        for j in range(2):
+            place = np.floor((np.float64(x[i, j]) - low) / (high - low) * n_bins)
+            out[i, j] = np.int64(min(max(place, 0.0), n_bins - 1.0)) + offset
 
 
 @njit(cache=True, nogil=True)

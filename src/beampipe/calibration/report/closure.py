@@ -33,8 +33,8 @@ _ENOUGH = 0.1
 def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
     """Shapes of one flavour in each bin of pT: by label, extracted from simulation, extracted from data.
 
-    The lower panels show extracted shapes over that by label. Where that is below a tenth of its peak, a ratio says little,
-    and none is drawn.
+    The lower panels show extracted shapes over that by label. Where that is below a tenth of its peak, a ratio says
+    little, and none is drawn.
     """
     settings = next(one for one in results.configuration.taggers if one.name == tagger)
     x = np.linspace(settings.low, settings.high, settings.bins + 1)
@@ -78,7 +78,10 @@ def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
 
 
 def plot_fractions(results: Results, tagger: str) -> Figure:
-    """Fraction of quarks in both regions of simulation, re-weighted, and their difference D, by which errors are divided."""
+    """Fraction of quarks in both regions of simulation, re-weighted, and their difference.
+
+    Errors grow as that gets smaller.
+    """
     from matplotlib.ticker import MaxNLocator
 
     edges = np.array(results.factors.pt_edges)
@@ -137,7 +140,7 @@ def _ratios(
     with np.errstate(divide="ignore", invalid="ignore"):
         of_simulation, of_data = (np.where(enough, shape / label, np.nan) for shape in (simulation, data))
     axes.axhline(1, color="#9aa1ab", linewidth=0.9, zorder=0)
-    axes.stairs(of_simulation, x, baseline=None, color=_EXTRACTED, linewidth=1.6)
+    axes.hlines(of_simulation, x[:-1], x[1:], color=_EXTRACTED, linewidth=1.8)
     axes.plot((x[:-1] + x[1:]) / 2, of_data, "o", color=_DATA, markersize=2.8)
     axes.set_ylim(0.4, 1.6)
 

@@ -1,4 +1,4 @@
-"""Scale factors as corrections that `correctionlib` evaluates (schema 2), and the covariance, for which the schema has no room.
+"""Scale factors as corrections that `correctionlib` evaluates (schema 2), with the covariance in a file beside them.
 
 One correction per tagger and quantity, ``n_trk_efficiency``, with four inputs:
 
@@ -7,8 +7,8 @@ One correction per tagger and quantity, ``n_trk_efficiency``, with four inputs:
     working_point  as text: 0.5
     pt             of the jet [GeV]
 
-Below the first edge evaluation fails. Above the last one it gives the last bin, or fails, as was asked for. In a bin whose value is
-unknown it fails, and only there: the bin holds a binning that no pT is in.
+Below the first edge evaluation fails. Above the last one it gives the last bin, or fails, as was asked for. In a bin
+whose value is unknown it fails, and only there: the bin holds a binning that no pT is in.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ STATISTICAL: Final = "stat"
 TOTAL: Final = "total"
 
 _QUARK_LIKE: Final = {
-    "efficiency": "For jets that the tagger takes for quark-like: efficiency in data / efficiency in simulation, where the "
+    "efficiency": "For jets that the tagger takes for quark-like: efficiency in data / efficiency in simulation. The "
     "efficiency is the share of jets of the given flavour in the quark-like bins.",
-    "rejection": "For jets that the tagger does not take for quark-like: rejection in data / rejection in simulation, where the "
-    "rejection is 1 - efficiency for jets of the given flavour.",
+    "rejection": "For jets that the tagger does not take for quark-like: rejection in data / rejection in simulation. "
+    "The rejection is 1 - efficiency for jets of the given flavour.",
 }
 _WARNING: Final = (
-    "Jets of simulation are weighted with the factor of efficiency if they are quark-like, of rejection if not. Uncertainties are "
-    "symmetric: where the efficiency goes up the rejection goes down, so take up of one with down of the other."
+    "Jets of simulation are weighted with the factor of efficiency if they are quark-like, of rejection if not. "
+    "Uncertainties are symmetric: where the efficiency goes up the rejection goes down, so take up of one with down of "
+    "the other."
 )
 _ABOVE: Final = {
     "last": "above {high:g} GeV that of the last bin, which was not measured there",
@@ -91,8 +92,8 @@ def write_covariance(factors: Factors, path: Path) -> None:
         for (tagger, wp, flavour, quantity), one in factors.by_name.items()
     ]
     plain = {
-        "about": "covariance of scale factors across bins of jet pT; null: not known. Without the statistical part where that is "
-        "not known.",
+        "about": "covariance of scale factors across bins of jet pT; null: not known. Without the statistical part "
+        "where that is not known.",
         "pt_edges": list(factors.pt_edges),
         "covariances": entries,
     }
@@ -148,14 +149,14 @@ def _correction(factors: Factors, tagger: str, quantity: str, above: Above) -> A
     return schema.Correction(
         name=f"{tagger}_{quantity}",
         version=1,
-        description=f"{_QUARK_LIKE[quantity]} Below {low:g} GeV evaluation fails; {_ABOVE[above].format(high=high)}. It fails in "
-        "bins whose value is not known.",
+        description=f"{_QUARK_LIKE[quantity]} Below {low:g} GeV evaluation fails; {_ABOVE[above].format(high=high)}. "
+        "It fails in bins whose value is not known.",
         inputs=[
             schema.Variable(
                 name="systematic",
                 type="string",
-                description=f"{', '.join(names)}. stat: half the central 68 % interval of the replicas; total: in quadrature, "
-                "with all sources, and with stat where that is known",
+                description=f"{', '.join(names)}. stat: half the central 68 % interval of the replicas; total: all "
+                "sources in quadrature, with stat where that is known",
             ),
             schema.Variable(name="flavour", type="string", description=f"of the jet: {', '.join(FLAVOUR_NAMES)}"),
             schema.Variable(

@@ -10,8 +10,8 @@ It is a layout of its own, like no other program's::
         covariance        TH2D across bins of pT
         data, simulation, truth   TH1D of the efficiency or rejection itself
     inputs/SAMPLE/TAGGER/
-        REGION_FLAVOUR    TH2D (jet pT [GeV], quantity of the tagger) of nominal jets, all slices, scaled to the luminosity; errors
-                          from the sums of squared weights
+        REGION_FLAVOUR    TH2D (jet pT [GeV], quantity of the tagger) of nominal jets, all slices, scaled to the
+                          luminosity; errors from the sums of squared weights
 
 What is not known is nan. Data has one flavour, ``light``, which then means all.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +109,7 @@ def gather(plan: Plan, store: Store) -> Results:
         }
     paths = sorted({path for part in plan.samples.values() for path in part.sample.files})
     return Results(
-        configuration=configuration,
+        configuration=replace(configuration, samples=dict(configuration.samples)),  # can be pickled, unlike a proxy
         factors=factors,
         efficiencies=efficiencies,
         samples=samples,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.calibration.report.gather import Results
-from beampipe.calibration.report.style import percent
+from beampipe.calibration.report.style import key_name, percent, point_name
 from beampipe.calibration.report.tables import UNKNOWN, Table
 
 __all__ = ["STYLE", "Picture", "write_page"]
@@ -43,8 +43,8 @@ _DEFINITIONS: Final = (
     ),
     (
         "Extracted",
-        "solved for quarks and gluons from the mixtures in the forward and central region, with the fractions of quarks from "
-        "simulation. Data and simulation are treated alike.",
+        "solved for quarks and gluons from the mixtures in the forward and central region, with the fractions of "
+        "quarks from simulation. Data and simulation are treated alike.",
     ),
     (
         "By label",
@@ -117,12 +117,13 @@ def _page(results: Results, pictures: Sequence[Picture], tables: Sequence[Table]
             inside = "".join(figures[one.name] for one in rest)
             yield _details(f"{tagger}: every other working point with its bands", f"<div class=pair>{inside}</div>")
     yield _section("uncertainties")
+    yield _table(by_name["sources"])
     for tagger in results.factors.taggers:
         yield f"<div class=pair>{''.join(figures[one.name] for one in by_kind['uncertainty', tagger])}</div>"
-        mine = [table for table in tables if table.name.startswith(f"uncertainties_{tagger}_")]
+        mine = [by_name[f"uncertainties_{key_name(key)}"] for key in results.factors.by_name if key[0] == tagger]
         yield _details(f"{tagger}: all in numbers", "".join(_titled(table) for table in mine))
     yield _section("closure")
-    yield "<p>What is extracted from simulation, against its labels. Data has its own shapes: those are what is measured.</p>"
+    yield "<p>What is extracted from simulation, against its labels. The shapes of data are the measurement.</p>"
     for tagger in results.factors.taggers:
         yield "".join(figures[one.name] for one in by_kind["closure", tagger])
         yield f"<div class=pair>{''.join(figures[one.name] for one in by_kind['fractions', tagger])}</div>"
@@ -135,8 +136,8 @@ def _page(results: Results, pictures: Sequence[Picture], tables: Sequence[Table]
     yield "<p>Artifacts that this result rests on, and what it took to make them, whenever that was.</p>"
     yield _table(by_name["cost"])
     yield from _provenance(results)
-    yield "</main>\n<footer>Made by beampipe. The figures are beside this page as PNG and PDF, the tables as CSV, the scale "
-    yield "factors as JSON for correctionlib and as ROOT histograms.</footer>\n</body>\n</html>"
+    yield "</main>\n<footer>Made by beampipe. The figures are beside this page as PNG and PDF, the tables as CSV, the"
+    yield "scale factors as JSON for correctionlib and as ROOT histograms.</footer>\n</body>\n</html>"
 
 
 def _what(results: Results) -> str:
@@ -150,23 +151,23 @@ def _what(results: Results) -> str:
     )
     edges = configuration.pt_edges
     return (
-        f"Sample {configuration.data} ({kind}) against simulation {configuration.nominal}; jets of {edges[0]:g} to {edges[-1]:g} "
-        f"GeV; taggers: {', '.join(configuration.tagger_names)}; regions: {rule}; {len(configuration.systematics)} sources of "
-        f"uncertainty; {configuration.bootstrap.replicas} replicas."
+        f"Sample {configuration.data} ({kind}) against simulation {configuration.nominal}; jets of {edges[0]:g} to "
+        f"{edges[-1]:g} GeV; taggers: {', '.join(configuration.tagger_names)}; regions: {rule}; "
+        f"{len(configuration.systematics)} sources of uncertainty; {configuration.bootstrap.replicas} replicas."
     )
 
 
 def _factor_tables(results: Results, tagger: str, tables: Mapping[str, Table], *, opened: bool) -> Iterator[str]:
     for number, wp in enumerate(results.factors.working_points):
-        table = tables[f"scale_factors_{tagger}_{100 * wp:g}"]
+        table = tables[f"scale_factors_{point_name(tagger, wp)}"]
         yield _details(table.title, _table(table), opened=opened and number == 0)
 
 
 def _provenance(results: Results) -> Iterator[str]:
     yield _section("provenance")
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
-    yield f"<p>Scale factors by {escape(versions)}. A key says what an artifact was made of, down to the bytes of the input files: "
-    yield "<code>beampipe calibration explain KEY</code>.</p>"
+    yield f"<p>Scale factors by {escape(versions)}. A key says what an artifact was made of, down to the bytes of the"
+    yield "input files: <code>beampipe calibration explain KEY</code>.</p>"
     rows = tuple((what, key) for what, key in results.provenance)
     yield _table(Table("provenance", "Keys", ("artifact", "key"), rows, labels=2))
 
@@ -201,7 +202,8 @@ def _table(table: Table) -> str:
         for place, head in enumerate(table.columns)
     )
     body = "\n".join(f"<tr>{''.join(_cells(table, row))}</tr>" for row in table.rows)
-    return f'<div class=scroll tabindex="0"><table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>\n'
+    inside = f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>"
+    return f'<div class=scroll tabindex="0"><table>\n{inside}\n</table></div>\n'
 
 
 def _cells(table: Table, row: Sequence[str]) -> Iterator[str]:

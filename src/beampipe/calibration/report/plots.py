@@ -1,4 +1,4 @@
-"""Scale factors and their uncertainties against pT. Each function returns a figure of its own; nothing touches a display."""
+"""Scale factors and their uncertainties against pT. Each function returns a figure of its own; no display is used."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ def plot_scale_factor(results: Results, key: Key) -> Figure:
         axes = panels[0, 0]
         bands = bands_of(factors, one)
         colours = colours_of(factors, list(bands))
-        handles = [_boxes(axes, edges, one, {"": one.total}, {"": TOTAL}, zorder=1)[""]]
-        drawn = _boxes(axes, edges, one, bands, colours, zorder=2)
+        handles = [_boxes(axes, edges, one, {"": one.total}, {"": TOTAL}, zorder=1.0)[""]]
+        drawn = _boxes(axes, edges, one, bands, colours, zorder=2.0)
         labels = ["total", *(_band_label(name) for name in bands)]
         handles += [drawn[name] for name in bands]
         axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=3)
         if factors.experimental:
-            handles.append(_bars(axes, edges, one.nominal, experimental_of(factors, one), EXPERIMENTAL, 6.0, 0.0, 4))
+            handles.append(_bars(axes, edges, one.nominal, experimental_of(factors, one), EXPERIMENTAL, 6.0, 0.0, 4.0))
             labels.append("experimental")
         if np.isfinite(one.statistical).any():
-            handles.append(_bars(axes, edges, one.nominal, one.statistical, STATISTICAL, 1.4, 5.0, 5))
+            handles.append(_bars(axes, edges, one.nominal, one.statistical, STATISTICAL, 1.4, 5.0, 5.0))
             labels.append("statistical")
         handles.append(_points(axes, edges, one.nominal))
         labels.append("scale factor")
@@ -73,12 +73,12 @@ def plot_scale_factor(results: Results, key: Key) -> Figure:
         _room(axes, one, results.true.get(key), n_labels=len(labels))
         data = "pseudo-data" if _is_pseudo(results) else "data"
         heading(axes, _title(key), f"{tagger_label(key[0])} tagger, {percent(key[1])} working point", f"{data} / MC")
-        axes.legend(handles, labels, loc="upper right", ncols=2, fontsize=11.5, frameon=False, columnspacing=1.4)
+        axes.legend(handles, labels, loc="upper right", ncols=2, fontsize=12.5, frameon=False, columnspacing=1.4)
     return figure
 
 
 def plot_uncertainties(results: Results, key: Key) -> Figure:
-    """Every uncertainty of one scale factor against pT, relative to it, as steps."""
+    """Every uncertainty of one scale factor against pT, as steps."""
     factors, one = results.factors, results.factors.by_name[key]
     edges = np.array(factors.pt_edges)
     with drawing():
@@ -86,13 +86,11 @@ def plot_uncertainties(results: Results, key: Key) -> Figure:
         axes = panels[0, 0]
         bands = bands_of(factors, one)
         colours = colours_of(factors, list(bands))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scale = np.where(one.nominal != 0, 100 / np.abs(one.nominal), np.nan)
-        axes.stairs(one.total * scale, edges, fill=True, color=TOTAL, label="total", zorder=1)
-        axes.stairs(one.total * scale, edges, baseline=None, color="#9aa1ab", linewidth=1.2, zorder=2)
+        axes.stairs(one.total, edges, fill=True, color=TOTAL, label="total", zorder=1)
+        axes.stairs(one.total, edges, baseline=None, color="#9aa1ab", linewidth=1.2, zorder=2)
         if np.isfinite(one.statistical).any():
             axes.stairs(
-                one.statistical * scale,
+                one.statistical,
                 edges,
                 baseline=None,
                 color=STATISTICAL,
@@ -103,18 +101,18 @@ def plot_uncertainties(results: Results, key: Key) -> Figure:
             )
         for number, name in enumerate(factors.experimental):
             axes.stairs(
-                one.sources[name] * scale,
+                one.sources[name],
                 edges,
                 baseline=None,
                 color=EXPERIMENTAL,
                 linewidth=2.2,
                 linestyle=_DASHES[number % len(_DASHES)],
-                label=f"{source_label(name)} (experimental)",
+                label=f"{source_label(name)} (exp.)",
                 zorder=4,
             )
         for name, values in bands.items():
             axes.stairs(
-                values * scale,
+                values,
                 edges,
                 baseline=None,
                 color=colours[name],
@@ -122,13 +120,12 @@ def plot_uncertainties(results: Results, key: Key) -> Figure:
                 label=_band_label(name),
                 zorder=5,
             )
-        _frame(axes, edges, "Relative uncertainty [%]")
-        reach = one.total * scale
-        top = float(np.max(reach[np.isfinite(reach)], initial=0.0))
+        _frame(axes, edges, "Uncertainty of the scale factor")
+        top = float(np.max(one.total[np.isfinite(one.total)], initial=0.0))
         rows = -(-len(axes.get_legend_handles_labels()[1]) // 2)
         axes.set_ylim(0, (top or 1.0) / min(0.76, 0.92 - 0.042 * rows))
         heading(axes, _title(key), f"{tagger_label(key[0])} tagger", f"{percent(key[1])} working point")
-        axes.legend(loc="upper right", ncols=2, fontsize=11.5, frameon=False, columnspacing=1.4)
+        axes.legend(loc="upper right", ncols=2, fontsize=12.5, frameon=False, columnspacing=1.4)
     return figure
 
 
@@ -171,7 +168,7 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
             "thin: statistical, wide: total",
         )
         axes.legend(
-            loc="upper right", title="working point", ncols=2, fontsize=11.5, title_fontsize=11.5, frameon=False
+            loc="upper right", title="working point", ncols=2, fontsize=12.5, title_fontsize=12.5, frameon=False
         )
     return figure
 
@@ -286,4 +283,5 @@ def _is_pseudo(results: Results) -> bool:
 
 def _unless_nan(error: Float64[ndarray, " p"]) -> Float64[ndarray, " p"]:
     """An error that is unknown is drawn as none."""
-    return np.nan_to_num(error)
+    known: Float64[ndarray, " p"] = np.nan_to_num(error)
+    return known

@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from beampipe.calibration.factors import Factors, ScaleFactor
 from beampipe.calibration.report.files import write_whole
+from beampipe.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,9 +30,12 @@ __all__ = [
     "colours_of",
     "drawing",
     "experimental_of",
+    "figure_paths",
     "heading",
+    "key_name",
     "new_figure",
     "percent",
+    "point_name",
     "save_figure",
     "source_label",
     "tagger_label",
@@ -49,7 +53,7 @@ _MOST_BANDS: Final = 7
 _COLOURS: Final = ("#f2c14e", "#3a9d8f", "#e4572e", "#7bb5e8", "#8e4585", "#a8c66c", "#c98f5f", "#6f7a87")
 _SHORT: Final = {
     word: word.upper() for word in ("pdf", "jes", "jer", "me", "mc", "fsr", "isr", "ps", "mpi", "cr", "lo", "nlo")
-}
+} | {"nonclosure": "non-closure", "reweight": "re-weighting"}
 _DPI: Final = 150
 
 
@@ -64,6 +68,17 @@ def tagger_label(name: str) -> str:
     return r"$n_{\mathrm{trk}}$" if name == "n_trk" else name.replace("_", " ")
 
 
+def point_name(tagger: str, working_point: float) -> str:
+    """Part of the name of a file."""
+    return f"{tagger}_{100 * working_point:g}"
+
+
+def key_name(key: tuple[str, float, str, str]) -> str:
+    """Part of the name of a file about one scale factor."""
+    tagger, working_point, flavour, quantity = key
+    return f"{point_name(tagger, working_point)}_{flavour}_{quantity}"
+
+
 def percent(working_point: float) -> str:
     """``0.5`` is ``50 %``."""
     return f"{100 * working_point:g} %"
@@ -74,7 +89,8 @@ def experimental_of(factors: Factors, one: ScaleFactor) -> Float64[ndarray, " p"
     square = np.zeros_like(one.nominal)
     for name in factors.experimental:
         square = square + one.sources[name] ** 2
-    return np.sqrt(square)
+    root: Float64[ndarray, " p"] = np.sqrt(square)
+    return root
 
 
 def bands_of(factors: Factors, one: ScaleFactor) -> dict[str, Float64[ndarray, " p"]]:
@@ -101,15 +117,26 @@ def colours_of(factors: Factors, names: Sequence[str]) -> Mapping[str, str]:
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """The style, for as long as a figure is made or written."""
-    import mplhep
-    from matplotlib import rc_context, style
+    """The style, for as long as a figure is made or written.
 
-    with style.context(mplhep.style.ATLAS), rc_context({"text.color": INK, "axes.labelcolor": INK}):
+    Raises:
+        MissingExtraError: matplotlib or mplhep is not installed.
+    """
+    try:
+        import mplhep
+        from matplotlib import rc_context, style
+    except ImportError as error:
+        raise MissingExtraError(error.name or "matplotlib", "calibration", "a figure") from None
+
+    # Numbers on axes that are set as formulas take half of the time.
+    settings: Any = {"text.color": INK, "axes.labelcolor": INK, "axes.formatter.use_mathtext": False}
+    with style.context(mplhep.style.ATLAS), rc_context(settings):
         yield
 
 
-def new_figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (8.0, 6.0), **more: Any) -> Any:
+def new_figure(
+    rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (8.0, 6.0), **more: Any
+) -> tuple[Figure, Any]:
     """A figure that belongs to nobody else, and its panels (rows, columns)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -125,20 +152,25 @@ def heading(axes: Axes, title: str, *lines: str) -> None:
         axes.annotate(
             text,
             (0, 1),
-            (12, -12 - 20 * number),
+            (12, -12 - 21 * number),
             xycoords="axes fraction",
             textcoords="offset points",
             va="top",
-            fontsize=12 if number else 15,
+            fontsize=13 if number else 16,
             fontweight="normal" if number else "bold",
         )
 
 
-def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, ...]:
+def figure_paths(folder: Path, name: str) -> tuple[Path, Path]:
+    """The files of a figure: PNG and PDF."""
+    return folder / f"{name}.png", folder / f"{name}.pdf"
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     """Write the figure as PNG and PDF, each whole or not at all. No time is written into them."""
+    png, pdf = figure_paths(folder, name)
     with drawing():
-        paths = (folder / f"{name}.png", folder / f"{name}.pdf")
-        write_whole(paths[0], lambda path: figure.savefig(path, dpi=_DPI))
+        write_whole(png, lambda path: figure.savefig(path, dpi=_DPI))
         figure.set_layout_engine("none")  # where things are is settled
-        write_whole(paths[1], lambda path: figure.savefig(path, metadata={"CreationDate": None}))
-    return paths
+        write_whole(pdf, lambda path: figure.savefig(path, metadata={"CreationDate": None}))
+    return png, pdf

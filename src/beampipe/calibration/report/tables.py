@@ -6,13 +6,14 @@ import csv
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from beampipe.calibration.dijets import CUTS, REGIONS
 from beampipe.calibration.report.gather import Key, Results
-from beampipe.calibration.report.style import percent
+from beampipe.calibration.report.style import key_name, percent, point_name
 
 __all__ = [
     "UNKNOWN",
@@ -20,7 +21,9 @@ __all__ = [
     "cost_table",
     "cut_flow_tables",
     "factor_table",
+    "fixed",
     "number",
+    "source_table",
     "uncertainty_table",
     "write_csv",
     "yield_table",
@@ -65,13 +68,13 @@ def factor_table(results: Results, tagger: str, working_point: float) -> Table:
                     key[2],
                     key[3],
                     pt,
-                    *(number(value) for value in values),
-                    *([] if true is None else [number(true[p])]),
+                    *(fixed(value) for value in values),
+                    *([] if true is None else [fixed(true[p])]),
                 )
             )
     columns = ("flavour", "quantity", "pT [GeV]", "scale factor", "± stat", "± total", "data", "MC", "MC by label")
     return Table(
-        f"scale_factors_{tagger}_{100 * working_point:g}",
+        f"scale_factors_{point_name(tagger, working_point)}",
         f"Scale factors, {tagger}, working point {percent(working_point)}",
         (*columns, *(("true, by label",) if results.true else ())),
         tuple(rows),
@@ -89,10 +92,29 @@ def uncertainty_table(results: Results, key: Key) -> Table:
     ]
     rows += [("statistical", one.statistical), ("total", one.total)]
     return Table(
-        f"uncertainties_{tagger}_{100 * wp:g}_{flavour}_{quantity}",
+        f"uncertainties_{key_name(key)}",
         f"Uncertainties of the {flavour} {quantity} scale factor, {tagger}, working point {percent(wp)}",
         ("source", *(f"{pt} GeV" for pt in _bins(factors.pt_edges))),
-        tuple((name, *(number(value, 4) for value in values)) for name, values in rows),
+        tuple((name, *(fixed(value) for value in values)) for name, values in rows),
+    )
+
+
+def source_table(results: Results) -> Table:
+    """What each source varies, and how its variations become one uncertainty."""
+    rows = []
+    for source in results.configuration.systematics:
+        samples = " against ".join(source.samples if len(source.samples) == 2 else (*source.samples, "nominal"))
+        varied = {
+            "weights": ", ".join(source.weights),
+            "jets": ", ".join(source.kinematics),
+            "sample": samples if source.samples else "",
+            "method": source.method.replace("_", " "),
+        }
+        what = next(f"{kind}: {text}" for kind, text in varied.items() if text)
+        rule = source.rule.replace("_", " and ")
+        rows.append((source.name, what, rule, "experimental" if source.experimental else "theory or method"))
+    return Table(
+        "sources", "Sources of uncertainty", ("source", "what varies", "rule", "drawn as"), tuple(rows), labels=4
     )
 
 
@@ -174,6 +196,11 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:.0f}" if "e+" in text and abs(value) < 1e9 else text
 
 
+def fixed(value: float) -> str:
+    """The same with four decimals, so that points stand below each other."""
+    return f"{value:.4f}" if math.isfinite(value) else UNKNOWN
+
+
 def write_csv(table: Table, path: Path) -> None:
     """Write a table, its heads first."""
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -183,7 +210,7 @@ def write_csv(table: Table, path: Path) -> None:
 
 
 def _bins(edges: Sequence[float]) -> list[str]:
-    return [f"{low:g} to {high:g}" for low, high in zip(edges, edges[1:], strict=False)]
+    return [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
 
 
 def _sum(values: np.ndarray) -> np.ndarray:

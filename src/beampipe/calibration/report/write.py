@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from beampipe.calibration.factors import FLAVOUR_NAMES
 from beampipe.calibration.plan import Plan
@@ -17,19 +17,34 @@ from beampipe.calibration.report.files import sweep, write_whole
 from beampipe.calibration.report.gather import Results, gather
 from beampipe.calibration.report.page import STYLE, Picture, write_page
 from beampipe.calibration.report.plots import HEADLINES, plot_points, plot_scale_factor, plot_uncertainties
-from beampipe.calibration.report.style import percent, save_figure
+from beampipe.calibration.report.style import figure_paths, key_name, percent, save_figure
 from beampipe.calibration.report.tables import (
     Table,
     cost_table,
     cut_flow_tables,
     factor_table,
+    source_table,
     uncertainty_table,
     write_csv,
     yield_table,
 )
-from beampipe.workflow import Input, Recipe, Store, code_digest
+from beampipe.workflow import Input, Recipe, Store, Task, code_digest
 
-__all__ = ["CORRECTIONS", "COVARIANCE", "PAGE", "ROOT", "figures_of", "report_recipe", "write_report"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "CORRECTIONS",
+    "COVARIANCE",
+    "PAGE",
+    "ROOT",
+    "Spread",
+    "figures_of",
+    "in_turn",
+    "report_recipe",
+    "write_all",
+    "write_report",
+]
 
 PAGE: Final = "index.html"
 CORRECTIONS: Final = "corrections.json"
@@ -39,16 +54,20 @@ ROOT: Final = "histograms.root"
 _MADE: Final = "made.json"
 _NO_RESULT: Final = ("beampipe.errors", "beampipe.workflow", "beampipe.serving")
 
-Figures = Iterator[tuple[Picture, Callable[[], Any]]]
+Figures = Iterator[tuple[Picture, Callable[[], "Figure"]]]
+
+Spread = Callable[[str, Sequence[Task[None]]], object]
+"""``spread(what, tasks)`` runs tasks, in whatever order and process."""
+
+
+def in_turn(what: str, tasks: Sequence[Task[None]]) -> None:
+    """Run tasks here, one after the other."""
+    for task in tasks:
+        task.function(*task.arguments)
 
 
 def write_report(
-    plan: Plan,
-    store: Store,
-    folder: Path,
-    *,
-    above: Above = "last",
-    progress: Callable[[str, int], Any] = lambda what, total: nullcontext(lambda: None),
+    plan: Plan, store: Store, folder: Path, *, above: Above = "last", spread: Spread = in_turn
 ) -> tuple[Path, ...]:
     """Write the report, unless the one in the folder is of the same results.
 
@@ -57,7 +76,7 @@ def write_report(
         store: where they are.
         folder: for the report; made if it is not there.
         above: what corrections hold above the last edge of pT: the last bin, or nothing (``error``).
-        progress: ``progress(what, total)`` opens a bar and gives the function that moves it by one.
+        spread: runs the tasks that draw, which takes most of the time.
 
     Returns:
         The files, the page first.
@@ -68,33 +87,36 @@ def write_report(
         ConfigError: a systematic has a name that corrections need for themselves.
     """
     recipe = report_recipe(plan, above)
-    made = _already(folder, recipe)
-    if made:
-        return made
+    before, sizes = _read_made(folder)
+    if before == recipe.key and _whole(sizes):
+        return tuple(sizes)
     (folder / _MADE).unlink(missing_ok=True)  # what is there is no longer one report
     results = gather(plan, store)
-    figures = list(figures_of(results))
-    tables = list(_tables(results))
+    every = write_all(results, folder, above=above, spread=spread)
+    for path in set(sizes) - set(every):
+        path.unlink(missing_ok=True)
+    plain = {path.relative_to(folder).as_posix(): path.stat().st_size for path in every}
+    text = json.dumps({"key": recipe.key, "files": plain}, indent=1) + "\n"
+    write_whole(folder / _MADE, lambda path: path.write_text(text, encoding="utf-8"))
+    sweep(folder)
+    return every
+
+
+def write_all(results: Results, folder: Path, *, above: Above = "last", spread: Spread = in_turn) -> tuple[Path, ...]:
+    """Write all files of a report; see `write_report`."""
+    figures, tables, plots = list(figures_of(results)), list(_tables(results)), folder / "plots"
     paths = [
         write_whole(folder / CORRECTIONS, lambda path: write_correction(results.factors, path, above)),
         write_whole(folder / COVARIANCE, lambda path: write_covariance(results.factors, path)),
         write_whole(folder / ROOT, lambda path: write_root(results, path)),
     ]
     for table in tables:
-        paths.append(write_whole(folder / "tables" / f"{table.name}.csv", lambda path, one=table: write_csv(one, path)))
-    with progress("drawing", len(figures)) as step:
-        for picture, draw in figures:
-            paths += save_figure(draw(), folder / "plots", picture.name)
-            step()
+        paths.append(write_whole(folder / "tables" / f"{table.name}.csv", partial(write_csv, table)))
+    spread("drawing", [Task(picture.name, _draw, (draw, plots, picture.name)) for picture, draw in figures])
+    for picture, _ in figures:
+        paths += figure_paths(plots, picture.name)
     pictures = [picture for picture, _ in figures]
-    page = write_whole(folder / PAGE, lambda path: write_page(results, pictures, tables, folder / "plots", path))
-    sweep(folder)
-    every = (page, *paths)
-    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in every}
-    text = json.dumps({"key": recipe.key, "files": sizes}, indent=1) + "\n"
-    write_whole(folder / _MADE, lambda path: path.write_text(text, encoding="utf-8"))
-    sweep(folder)
-    return every
+    return write_whole(folder / PAGE, lambda path: write_page(results, pictures, tables, plots, path)), *paths
 
 
 def report_recipe(plan: Plan, above: Above = "last") -> Recipe:
@@ -102,57 +124,33 @@ def report_recipe(plan: Plan, above: Above = "last") -> Recipe:
     inputs = [Input("factors", plan.factors.key), Input("extract", plan.extract.key)]
     inputs += [item for part in plan.samples.values() for item in part.inputs]
     code = code_digest("beampipe.calibration.report.write", but=_NO_RESULT)
-    kinds = {name: part.sample.kind for name, part in plan.samples.items()}
-    return Recipe("report", code, {"above": above, "kinds": kinds, "style": STYLE}, tuple(inputs), "report")
+    return Recipe("report", code, {"above": above, "style": STYLE}, tuple(inputs), "report")
 
 
 def figures_of(results: Results) -> Figures:
     """All figures, the headline first: what each shows, and the function that draws it."""
-    factors = results.factors
-    for tagger in factors.taggers:
-        for number, wp in enumerate(factors.working_points):
+    for tagger in results.factors.taggers:
+        for number, wp in enumerate(results.factors.working_points):
             for flavour, quantity in HEADLINES:
                 key = (tagger, wp, flavour, quantity)
-                name = f"{tagger}_{100 * wp:g}_{flavour}_{quantity}"
                 what = f"the {flavour} {quantity} scale factor against jet pT, {tagger}, working point {percent(wp)}"
-                yield (
-                    Picture(f"scale_factor_{name}", f"Points, bands and bars: {what}", "scale factor", tagger),
-                    lambda key=key: plot_scale_factor(results, key),
-                )
+                alt = f"Points with bands and bars of uncertainty: {what}"
+                picture = Picture(f"scale_factor_{key_name(key)}", alt, "scale factor", tagger)
+                yield picture, partial(plot_scale_factor, results, key)
                 if number == 0:
-                    yield (
-                        Picture(f"uncertainties_{name}", f"Steps: uncertainties of {what}", "uncertainty", tagger),
-                        lambda key=key: plot_uncertainties(results, key),
-                    )
+                    alt = f"Steps: uncertainties by source of {what}"
+                    picture = Picture(f"uncertainties_{key_name(key)}", alt, "uncertainty", tagger)
+                    yield picture, partial(plot_uncertainties, results, key)
         for flavour, quantity in HEADLINES:
-            yield (
-                Picture(
-                    f"working_points_{tagger}_{flavour}_{quantity}",
-                    f"Points: {flavour} {quantity} scale factors of all working points against jet pT, {tagger}",
-                    "working points",
-                    tagger,
-                ),
-                lambda pair=(flavour, quantity), tagger=tagger: plot_points(results, tagger, *pair),
-            )
+            alt = f"Points: {flavour} {quantity} scale factors of all working points against jet pT, {tagger}"
+            picture = Picture(f"working_points_{tagger}_{flavour}_{quantity}", alt, "working points", tagger)
+            yield picture, partial(plot_points, results, tagger, flavour, quantity)
         for flavour in FLAVOUR_NAMES:
-            yield (
-                Picture(
-                    f"closure_{tagger}_{flavour}",
-                    f"Histograms: {tagger} of {flavour} jets in bins of pT, extracted from data and simulation, and by label",
-                    "closure",
-                    tagger,
-                ),
-                lambda flavour=flavour, tagger=tagger: plot_closure(results, tagger, flavour),
-            )
-        yield (
-            Picture(
-                f"fractions_{tagger}",
-                f"Steps: fraction of quarks in forward and central jets against jet pT, and their difference, {tagger}",
-                "fractions",
-                tagger,
-            ),
-            lambda tagger=tagger: plot_fractions(results, tagger),
-        )
+            alt = f"Histograms of {tagger} of {flavour} jets in bins of pT: from data, from simulation, by label"
+            picture = Picture(f"closure_{tagger}_{flavour}", alt, "closure", tagger)
+            yield picture, partial(plot_closure, results, tagger, flavour)
+        alt = f"Steps: fractions of quarks in forward and central jets against jet pT, their difference, {tagger}"
+        yield Picture(f"fractions_{tagger}", alt, "fractions", tagger), partial(plot_fractions, results, tagger)
 
 
 def _tables(results: Results) -> Iterator[Table]:
@@ -160,18 +158,25 @@ def _tables(results: Results) -> Iterator[Table]:
     for tagger in factors.taggers:
         for wp in factors.working_points:
             yield factor_table(results, tagger, wp)
+    yield source_table(results)
     yield from (uncertainty_table(results, key) for key in factors.by_name)
     yield yield_table(results)
     yield from cut_flow_tables(results)
     yield cost_table(results)
 
 
-def _already(folder: Path, recipe: Recipe) -> tuple[Path, ...]:
-    """The files of the report in the folder, if it is this one and whole."""
+def _draw(draw: Callable[[], Figure], folder: Path, name: str) -> None:
+    save_figure(draw(), folder, name)
+
+
+def _read_made(folder: Path) -> tuple[str, dict[Path, int]]:
+    """Key of the report in the folder, and the sizes of its files."""
     try:
         made = json.loads((folder / _MADE).read_text(encoding="utf-8"))
-        sizes = {folder / name: size for name, size in made["files"].items()}
-        whole = made["key"] == recipe.key and all(path.stat().st_size == size for path, size in sizes.items())
+        return str(made["key"]), {folder / name: int(size) for name, size in made["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return ()
-    return tuple(sizes) if whole else ()
+        return "", {}
+
+
+def _whole(sizes: Mapping[Path, int]) -> bool:
+    return all(path.is_file() and path.stat().st_size == size for path, size in sizes.items())

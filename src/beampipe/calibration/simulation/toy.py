@@ -50,8 +50,8 @@ class Flavour:
     c1_spread: float
 
 
-QUARK: Final = Flavour(12.9, 3.6, 0.022, 5.7, -3.35, -0.37, 1.32, 0.72, -1.67, -0.10, 0.61, 0.22, 0.26)
-GLUON: Final = Flavour(19.8, 8.5, 0.025, 12.0, -2.87, -0.18, 1.29, 0.56, -1.42, -0.05, 0.47, 0.20, 0.11)
+QUARK: Final = Flavour(12.5, 4.2, 0.017, 6.2, -3.37, -0.35, 1.32, 0.73, -1.69, -0.09, 0.60, 0.23, 0.25)
+GLUON: Final = Flavour(19.7, 8.4, 0.016, 12.5, -2.83, -0.24, 1.22, 0.56, -1.42, -0.06, 0.46, 0.20, 0.11)
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class ToyModel:
     gluon: Flavour = GLUON
     quark_tracks: float = 1.0
     gluon_tracks: float = 1.0
-    fraction: float = 0.47
-    fraction_slope: float = 0.2
+    fraction: float = 0.46
+    fraction_slope: float = 0.22
     fraction_eta: float = 0.14
     spectrum: float = 4.0
     total: float = 100.0

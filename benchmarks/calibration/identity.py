@@ -1,0 +1,96 @@
+"""The same bytes for any number of workers, size of chunks, order of files and executor:
+`python benchmarks/calibration/identity.py`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import time
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from shutil import rmtree
+
+from toys import KEPT, Toy, make_toys
+
+from beampipe.calibration.config import Configuration, Sample, Systematic, Tagger
+from beampipe.calibration.run import Settings, run_calibration
+
+WAYS = (
+    ("processes", 1, 100_000),
+    ("processes", 2, 100_000),
+    ("processes", 3, 100_000),
+    ("processes", 8, 100_000),
+    ("processes", 2, 7_000),
+    ("processes", 2, 33_333),
+    ("inline", 1, 250_000),
+    ("dask", 2, 100_000),
+    ("dask", 3, 20_000),
+)
+"""Executor, workers, events of a chunk."""
+
+
+def renamed(files: tuple[Path, ...], folder: Path, seed: int) -> tuple[Path, ...]:
+    """The same files under names whose order is another."""
+    rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    order = list(range(len(files)))
+    random.Random(seed).shuffle(order)
+    out = []
+    for place, path in zip(order, files, strict=True):
+        link = folder / f"{place:03d}.root"
+        link.symlink_to(path.absolute())
+        out.append(link)
+    return tuple(sorted(out))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=300_000)
+    parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_identity.json"))
+    options = parser.parse_args()
+    nominal, data = make_toys(
+        Toy("identity", options.events, 9, n_weights=20),
+        Toy("identity_data", options.events // 2, 4, kind="data", seed=2),
+    )
+    samples = {"nominal": Sample("nominal", tuple(nominal)), "data": Sample("data", tuple(data), "data")}
+    configuration = Configuration(
+        KEPT / "identity",
+        samples,
+        taggers=(Tagger(), Tagger("gbdt", 50, 0.0, 1.0, "shipped")),
+        systematics=(
+            Systematic("pdf", "envelope", weights=("pdf_*",)),
+            Systematic("tracking", "quadrature", kinematics=("trk_*",), experimental=True),
+            Systematic("jet_energy", "up_down", kinematics=("jes_*", "jer_*"), experimental=True),
+            Systematic("gluon_reweight", method="gluon_reweight"),
+        ),
+    )
+    hashes = {}
+    for number, (executor, workers, chunk) in enumerate(WAYS):
+        output = KEPT / "identity" / str(number)
+        rmtree(output, ignore_errors=True)
+        shuffled = {
+            name: replace(sample, files=renamed(sample.files, KEPT / "identity" / f"files-{number}-{name}", number))
+            for name, sample in samples.items()
+        }
+        began = time.perf_counter()
+        run_calibration(
+            replace(configuration, output=output, samples=shuffled, chunk_events=chunk), Settings(executor, workers)
+        )
+        digest = sha256((output / "factors.json").read_bytes()).hexdigest()
+        hashes[f"{executor}, {workers} workers, chunks of {chunk}"] = digest
+        print(
+            f"{executor:10} {workers} workers, chunks of {chunk:7}: {digest[:16]}  {time.perf_counter() - began:.1f} s"
+        )
+    distinct = len(set(hashes.values()))
+    print(f"{distinct} distinct hash(es) of {len(hashes)} runs, file order shuffled in each")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps({"load": os.getloadavg()[0], "hashes": hashes}, indent=1) + "\n")
+    assert distinct == 1
+
+
+if __name__ == "__main__":
+    main()

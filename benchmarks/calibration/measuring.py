@@ -1,0 +1,74 @@
+"""What the benchmarks of the calibration share: the state of the machine, processor time of a call and of its processes, the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+__all__ = ["CONSOLE", "Cost", "conditions", "measured", "report"]
+
+T = TypeVar("T")
+CONSOLE = Console(width=None if sys.stdout.isatty() else 160)
+_PACKAGES = ("beampipe", "numpy", "uproot", "awkward", "numba", "hist", "coffea")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a call took.
+
+    Attributes:
+        wall: [s].
+        cpu: user and system time of this process and of those that it started and that have ended [s].
+        load: average of the last minute, at the end.
+    """
+
+    wall: float
+    cpu: float
+    load: float
+
+
+def measured(function: Callable[[], T]) -> tuple[Cost, T]:
+    """Call it once."""
+    wall, cpu = perf_counter(), _cpu_seconds()
+    result = function()
+    return Cost(perf_counter() - wall, _cpu_seconds() - cpu, os.getloadavg()[0]), result
+
+
+def conditions(name: str) -> dict[str, Any]:
+    """Print and return under what the figures are measured; to be called before anything is."""
+    now = {
+        "command": " ".join(["python", *sys.argv]),
+        "cores": len(os.sched_getaffinity(0)),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "versions": {package: version(package) for package in _PACKAGES} | {"python": platform.python_version()},
+    }
+    CONSOLE.rule(name)
+    loads = ", ".join(f"{load:.2f}" for load in os.getloadavg())
+    CONSOLE.print(f"{now['cores']} cores; load average at the start (1, 5, 15 min): {loads}", markup=False)
+    if os.getloadavg()[0] > 0.5:
+        CONSOLE.print("the machine is not idle: times are upper limits, ratios suffer less", style="yellow")
+    return now
+
+
+def report(output: Path, begun: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+    """Write the JSON of a benchmark."""
+    entry = {"conditions": {**begun, "load_average_at_end": [round(load, 2) for load in os.getloadavg()]}, **body}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(entry, indent=1, allow_nan=False, default=str) + "\n", encoding="utf-8")
+    CONSOLE.print(f"wrote {output}; load average now {os.getloadavg()[0]:.2f}", markup=False)
+
+
+def _cpu_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.calibration.report.conftest import EDGES
+
+from beampipe.calibration.factors import Factors
+from beampipe.calibration.report.correction import (
+    read_correction,
+    systematics_of,
+    write_correction,
+    write_covariance,
+)
+from beampipe.errors import ConfigError, FileError
+
+CENTRES = [(low + high) / 2 for low, high in pairwise(EDGES)]
+GAP = ("n_trk", 0.5, "quark", "efficiency")
+
+
+def test_every_bin_evaluates_to_its_factor(factors: Factors, tmp_path: Path) -> None:
+    path = tmp_path / "corrections.json"
+    write_correction(factors, path)
+    corrections = read_correction(path)
+    compared = 0
+    for (tagger, wp, flavour, quantity), one in factors.by_name.items():
+        correction = corrections[f"{tagger}_{quantity}"]
+        for systematic, expected in systematics_of(one):
+            found = correction.evaluate(systematic, flavour, f"{wp:g}", np.array(CENTRES))
+            np.testing.assert_array_equal(found, expected)
+            compared += 1
+    assert compared == 8 * (1 + 2 * 7)
+
+
+def test_the_file_fits_the_schema_and_says_what_it_holds(factors: Factors, tmp_path: Path) -> None:
+    from correctionlib.schemav2 import CorrectionSet
+
+    path = tmp_path / "corrections.json"
+    write_correction(factors, path)
+    found = CorrectionSet.model_validate_json(path.read_text())
+    assert [one.name for one in found.corrections] == ["n_trk_efficiency", "n_trk_rejection"]
+    for one in found.corrections:
+        assert [variable.name for variable in one.inputs] == ["systematic", "flavour", "working_point", "pt"]
+        assert "above 900 GeV that of the last bin" in (one.description or "")
+    for systematic in ("nominal", "pdf_up", "tracking_down", "stat_up", "total_down"):
+        assert systematic in str(found.corrections[0].inputs[0].description)
+
+
+def test_edges_belong_to_the_bin_above(factors: Factors, tmp_path: Path) -> None:
+    path = tmp_path / "corrections.json"
+    write_correction(factors, path)
+    nominal = factors.by_name["n_trk", 0.8, "gluon", "rejection"].nominal
+    correction = read_correction(path)["n_trk_rejection"]
+    assert [correction.evaluate("nominal", "gluon", "0.8", pt) for pt in (500.0, 599.99, 600.0)] == [
+        nominal[0],
+        nominal[0],
+        nominal[1],
+    ]
+
+
+@pytest.mark.parametrize("above", ["last", "error"])
+def test_outside_the_bins(factors: Factors, tmp_path: Path, above: str) -> None:
+    path = tmp_path / "corrections.json"
+    write_correction(factors, path, "last" if above == "last" else "error")
+    correction = read_correction(path)["n_trk_efficiency"]
+    with pytest.raises(Exception, match=r"[Ii]ndex"):
+        correction.evaluate("nominal", "quark", "0.5", 499.0)
+    if above == "last":
+        last = factors.by_name[GAP].nominal[-1]
+        assert [correction.evaluate("nominal", "quark", "0.5", pt) for pt in (900.0, 5000.0)] == [last, last]
+    else:
+        with pytest.raises(Exception, match=r"[Ii]ndex"):
+            correction.evaluate("nominal", "quark", "0.5", 900.0)
+
+
+def test_a_bin_that_is_not_known_fails_alone(gappy: Factors, tmp_path: Path) -> None:
+    path = tmp_path / "corrections.json"
+    write_correction(gappy, path)
+    correction = read_correction(path)["n_trk_efficiency"]
+    known = gappy.by_name[GAP]
+    assert correction.evaluate("nominal", "quark", "0.5", CENTRES[0]) == known.nominal[0]
+    for systematic, pt in (("nominal", CENTRES[1]), ("nominal", 2000.0), ("pdf_up", CENTRES[1]), ("stat_up", 550.0)):
+        with pytest.raises(Exception, match=r"[Ii]ndex"):
+            correction.evaluate(systematic, "quark", "0.5", pt)
+    assert correction.evaluate("nominal", "quark", "0.8", CENTRES[1]) > 0
+
+
+def test_names_that_corrections_need_are_refused(factors: Factors, tmp_path: Path) -> None:
+    one = factors.by_name[GAP]
+    clashing = replace(one, sources={**one.sources, "stat": one.total})
+    with pytest.raises(ConfigError, match="systematic stat: got a name"):
+        write_correction(replace(factors, by_name={**factors.by_name, GAP: clashing}), tmp_path / "corrections.json")
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(FileError, match="got no corrections"):
+        read_correction(tmp_path / "other.json")
+
+
+def test_covariance_lies_beside(gappy: Factors, tmp_path: Path) -> None:
+    write_covariance(gappy, tmp_path / "covariance.json")
+    plain = json.loads((tmp_path / "covariance.json").read_text())
+    assert plain["pt_edges"] == list(EDGES)
+    assert len(plain["covariances"]) == len(gappy.by_name)
+    for entry, one in zip(plain["covariances"], gappy.by_name.values(), strict=True):
+        np.testing.assert_array_equal(np.array(entry["covariance"], np.float64), one.covariance)
+    assert plain["covariances"][0]["covariance"][1] == [None, None]

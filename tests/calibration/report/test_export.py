@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.calibration.report.conftest import BINS, EDGES
+
+from beampipe.calibration.dijets import FLAVOURS, REGIONS
+from beampipe.calibration.report.export import scale_factor_folder, write_root
+from beampipe.calibration.report.gather import Results
+
+
+@pytest.fixture(scope="module")
+def path(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("root") / "histograms.root"
+    write_root(results, path)
+    return path
+
+
+def test_scale_factors_come_back(results: Results, path: Path) -> None:
+    import uproot
+
+    with uproot.open(path) as file:
+        for key, one in results.factors.by_name.items():
+            folder = file[scale_factor_folder(*key)]
+            assert folder["scale_factor"].classname.startswith("TH1D")
+            values, edges = folder["scale_factor"].to_numpy()
+            np.testing.assert_array_equal(values, one.nominal)
+            np.testing.assert_array_equal(edges, EDGES)
+            np.testing.assert_allclose(folder["scale_factor"].errors(), one.total, rtol=1e-15)
+            for name, expected in {**one.sources, "x": one.total}.items():
+                found = folder["total" if name == "x" else f"source_{name}"].values()
+                np.testing.assert_array_equal(found, expected)
+            np.testing.assert_array_equal(folder["statistical"].values(), one.statistical)
+            assert folder["covariance"].classname.startswith("TH2D")
+            np.testing.assert_array_equal(folder["covariance"].values(), one.covariance)
+
+
+def test_inputs_come_back_with_their_squares(results: Results, path: Path) -> None:
+    import uproot
+
+    with uproot.open(path) as file:
+        for sample, flavours in (("nominal", FLAVOURS), ("data", ("data",))):
+            templates = results.samples[sample].templates
+            for r, region in enumerate(REGIONS):
+                for f, flavour in enumerate(flavours):
+                    histogram = file[f"inputs/{sample}/n_trk/{region}_{flavour}"]
+                    np.testing.assert_array_equal(histogram.values(), templates.values[0, :, r, f])
+                    np.testing.assert_array_equal(histogram.variances(), templates.squares[0, :, r, f])
+                    np.testing.assert_array_equal(histogram.axis(1).edges(), np.linspace(0, 8, BINS + 1))

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from beampipe.calibration.report.gather import Results
+from beampipe.calibration.report.write import PAGE, figures_of, write_all
+
+VOID = {"meta", "img", "link", "br"}
+
+
+class Page(HTMLParser):
+    """Images, cells, links and anchors; tags that are not closed are refused."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.images: list[dict[str, str | None]] = []
+        self.cells: list[str] = []
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+        self.tags: set[str] = set()
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.add(tag)
+        self.links += [str(found[name]) for name in ("href", "src") if name in found]
+        if "id" in found:
+            self.anchors.add(str(found["id"]))
+        if tag == "img":
+            self.images.append(found)
+        if tag in ("td", "th"):
+            self.cells.append("")
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] in ("td", "th"):
+            self.cells[-1] += data
+
+
+@pytest.fixture(scope="module")
+def folder(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    paths = write_all(results, folder)
+    assert all(path.stat().st_size > 0 for path in paths)
+    assert len(set(paths)) == len(paths)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Page:
+    return Page((folder / PAGE).read_text(encoding="utf-8"))
+
+
+def test_every_image_is_inside_and_described(results: Results, page: Page) -> None:
+    pictures = [picture for picture, _ in figures_of(results)]
+    assert len(page.images) == len(pictures)
+    assert page.images[0]["alt"] == pictures[0].alt
+    for image in page.images:
+        assert len(str(image["alt"])) > 20
+        assert str(image["src"]).startswith("data:image/png;base64,")
+
+
+def test_nothing_is_fetched_and_every_link_leads_somewhere(page: Page) -> None:
+    outward = [link for link in page.links if not link.startswith("data:")]
+    assert outward
+    assert {link.removeprefix("#") for link in outward} <= page.anchors
+    assert not page.tags & {"script", "link", "iframe"}
+
+
+def test_every_scale_factor_is_in_the_table(results: Results, page: Page) -> None:
+    for one in results.factors.by_name.values():
+        for value in one.nominal[one.nominal == one.nominal]:
+            assert f"{value:.4f}" in page.cells
+    assert "not known" in page.cells
+    assert "nan" not in page.cells
+
+
+def test_keys_and_definitions_are_told(results: Results, folder: Path, page: Page) -> None:
+    text = (folder / PAGE).read_text(encoding="utf-8")
+    assert results.provenance[0][1] in page.cells
+    for word in ("Rejection", "Working point", "half the central 68 %", "beampipe calibration explain"):
+        assert word in text
+    assert str(folder) not in text

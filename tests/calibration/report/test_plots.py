@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from beampipe.calibration.report.closure import plot_closure, plot_fractions
+from beampipe.calibration.report.gather import Results
+from beampipe.calibration.report.plots import plot_points, plot_scale_factor, plot_uncertainties
+from beampipe.calibration.report.style import bands_of, colours_of, experimental_of, save_figure, source_label
+from beampipe.calibration.report.write import figures_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KEY = ("n_trk", 0.8, "gluon", "rejection")
+GAP = ("n_trk", 0.5, "quark", "efficiency")
+
+
+def labels_of(figure: Figure) -> list[str]:
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_every_source_is_in_the_legend_of_its_scale_factor(results: Results) -> None:
+    figure = plot_scale_factor(results, KEY)
+    labels = labels_of(figure)
+    assert labels[0] == "total"
+    assert sorted(labels[1:5]) == ["ME proxy", "PDF", "non-closure", "shower"]
+    assert labels[5:] == ["experimental", "statistical", "scale factor", "true, by label"]
+    axes = figure.axes[0]
+    assert axes.get_xlabel() == r"Jet $p_{\mathrm{T}}$ [GeV]"
+    assert axes.get_ylabel() == "Gluon rejection scale factor"
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["Gluon jets: rejection", r"$n_{\mathrm{trk}}$ tagger, 80 % working point", "pseudo-data / MC"]
+
+
+def test_boxes_reach_as_far_as_their_source(results: Results) -> None:
+    from matplotlib.patches import Rectangle
+
+    one = results.factors.by_name[KEY]
+    boxes = [patch for patch in plot_scale_factor(results, KEY).axes[0].patches if isinstance(patch, Rectangle)]
+    bands = {"": one.total, **bands_of(results.factors, one)}
+    assert len(boxes) == 2 * len(bands)
+    for p in range(2):
+        mine = [box for box in boxes if box.get_x() == results.factors.pt_edges[p]]
+        wanted = sorted(2 * values[p] for values in bands.values())
+        np.testing.assert_allclose(sorted(box.get_height() for box in mine), wanted)
+        by_depth = sorted(mine, key=lambda box: box.get_zorder())
+        assert [box.get_height() for box in by_depth] == sorted((box.get_height() for box in mine), reverse=True)
+        np.testing.assert_allclose([box.get_y() + box.get_height() / 2 for box in mine], one.nominal[p])
+
+
+def test_what_is_not_known_is_not_drawn(results: Results) -> None:
+    from matplotlib.patches import Rectangle
+
+    figure = plot_scale_factor(results, GAP)
+    boxes = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
+    assert boxes
+    assert {box.get_x() for box in boxes} == {500.0}
+    assert "statistical" not in labels_of(figure)
+
+
+def test_nothing_known_at_all_still_gives_figures(results: Results, tmp_path: Path) -> None:
+    one = results.factors.by_name[GAP]
+    never = np.full(2, np.nan)
+    empty = replace(
+        one, nominal=never, statistical=never, total=never, sources=dict.fromkeys(one.sources, never), data=never
+    )
+    nothing = replace(results, factors=replace(results.factors, by_name=dict.fromkeys(results.factors.by_name, empty)))
+    save_figure(plot_scale_factor(nothing, GAP), tmp_path, "factor")
+    save_figure(plot_uncertainties(nothing, GAP), tmp_path, "uncertainty")
+    save_figure(plot_points(nothing, *GAP[:1], *GAP[2:]), tmp_path, "points")
+
+
+def test_colours_are_distinct_and_stay_with_their_source(results: Results) -> None:
+    factors = results.factors
+    seen: dict[str, str] = {}
+    for one in factors.by_name.values():
+        names = list(bands_of(factors, one))
+        colours = colours_of(factors, names)
+        assert len(set(colours.values())) == len(names)
+        for name, colour in colours.items():
+            assert seen.setdefault(name, colour) == colour
+
+
+@pytest.mark.parametrize("n_sources", [7, 8, 30])
+def test_many_sources_share_one_band(results: Results, n_sources: int) -> None:
+    sizes = np.linspace(0.01, 0.1, n_sources)
+    sources = {f"s{k}": np.full(2, size) for k, size in enumerate(sizes)}
+    one = replace(results.factors.by_name[KEY], sources=sources)
+    factors = replace(results.factors, by_name={KEY: one}, experimental=())
+    bands = bands_of(factors, one)
+    assert len(bands) == 7
+    assert len(set(colours_of(factors, list(bands)).values())) == 7
+    together = np.sqrt(sum(values**2 for values in bands.values()))
+    np.testing.assert_allclose(together, np.sqrt(np.sum(sizes**2)))
+    assert (f"others ({n_sources - 6})" in bands) == (n_sources > 7)
+    np.testing.assert_array_equal(experimental_of(factors, one), 0)
+
+
+def test_uncertainties_are_steps_of_their_size(results: Results) -> None:
+    figure = plot_uncertainties(results, KEY)
+    labels = labels_of(figure)
+    assert labels[:3] == ["total", "statistical", "tracking (exp.)"]
+    assert len(labels) == 7
+
+
+def test_closure_has_a_panel_with_ratio_for_each_bin(results: Results) -> None:
+    figure = plot_closure(results, "n_trk", "quark")
+    assert len(figure.axes) == 4
+    assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == ["500 to 600 GeV", "600 to 900 GeV"]
+    (fractions, difference) = plot_fractions(results, "n_trk").axes
+    assert fractions.get_ylim() == (0, 1)
+    assert difference.get_ylabel() == "Difference D"
+
+
+def test_every_figure_becomes_a_picture(results: Results, tmp_path: Path) -> None:
+    from matplotlib import image, rcParams
+
+    before = dict(rcParams)
+    figures = list(figures_of(results))
+    assert figures[0][0].name == "scale_factor_n_trk_50_quark_efficiency"
+    assert len({picture.name for picture, _ in figures}) == len(figures) == 4 + 2 + 2 + 2 + 1
+    for picture, draw in figures:
+        png, pdf = save_figure(draw(), tmp_path, picture.name)
+        pixels = image.imread(png)
+        assert pixels.shape[0] > 600
+        assert pixels.shape[1] > 1000
+        assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 20
+        assert pdf.read_bytes().startswith(b"%PDF")
+    assert dict(rcParams) == before
+
+
+def test_the_same_figure_has_the_same_bytes(results: Results, tmp_path: Path) -> None:
+    one, other = (save_figure(plot_scale_factor(results, KEY), tmp_path, name) for name in ("one", "other"))
+    for first, second in zip(one, other, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_labels_are_words() -> None:
+    names = ("me_proxy", "pdf", "nonclosure", "gluon_reweight", "tracking")
+    assert [source_label(name) for name in names] == [
+        "ME proxy",
+        "PDF",
+        "non-closure",
+        "gluon re-weighting",
+        "tracking",
+    ]

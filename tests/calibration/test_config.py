@@ -1,0 +1,229 @@
+"""The TOML file: what it gives, and what it refuses with which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from beampipe.calibration.config import Energy, Regions, Selection, Systematic, Tagger, load_configuration
+from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
+
+SAMPLES = """
+[samples.nominal]
+files = "mc/*.root"
+luminosity = 10
+[samples.data]
+files = ["data/a.root", "data/**/b.root"]
+kind = "data"
+"""
+
+WHOLE = f"""
+output = "out"
+pt_edges = [500, 800.0, 2000]
+working_points = [0.5, 0.8]
+chunk_events = 1000
+keep_tables = false
+{SAMPLES}
+[samples.shower]
+files = ["mc/1.root", "mc/*.root"]
+weight_bits = 30
+[selection]
+min_n_trk = 3
+max_abs_eta = 2
+[regions]
+rule = "eta_split"
+split = 0.7
+[taggers.n_trk]
+bins = 50
+[taggers.gbdt]
+model = "models/m.txt"
+bins = 40
+low = 0.0
+high = 1.0
+[taggers.far]
+model = "grpc://host:8001/gbdt"
+[energy]
+scale = 5
+resolution = 0
+[bootstrap]
+replicas = 10
+seed = 4
+[systematics.pdf]
+rule = "envelope"
+weights = "pdf_*"
+[systematics.jets]
+rule = "up_down"
+kinematics = ["jes_*", "jer_*"]
+experimental = true
+[systematics.shower]
+samples = ["nominal", "shower"]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("mc/1.root", "mc/2.root", "data/a.root", "data/x/y/b.root"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "calibration.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_whole_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    found = load_configuration(write(folder, WHOLE))
+    assert found.output == folder / "out"
+    assert found.pt_edges == (500.0, 800.0, 2000.0)
+    assert all(type(edge) is float for edge in found.pt_edges)
+    assert (found.working_points, found.chunk_events, found.keep_tables) == ((0.5, 0.8), 1000, False)
+    assert found.samples["nominal"].files == (folder / "mc/1.root", folder / "mc/2.root")
+    assert found.samples["nominal"].luminosity == 10.0
+    assert found.samples["data"].files == (folder / "data/a.root", folder / "data/x/y/b.root")
+    assert found.samples["shower"].files == found.samples["nominal"].files, "each once"
+    assert (found.samples["shower"].weight_bits, found.samples["data"].weight_bits) == (30, 36)
+    assert found.selection == Selection(min_n_trk=3, max_abs_eta=2.0)
+    assert found.regions == Regions("eta_split", 0.0, 0.7)
+    assert found.tagger_names == ("n_trk", "gbdt", "far")
+    assert found.taggers[0] == Tagger("n_trk", 50)
+    assert found.taggers[1].model == str(folder / "models/m.txt")
+    assert [tagger.served for tagger in found.taggers] == [False, False, True]
+    assert found.taggers[2].model == "grpc://host:8001/gbdt"
+    assert found.energy == Energy(5, 0)
+    assert (found.bootstrap.replicas, found.bootstrap.seed) == (10, 4)
+    assert found.systematics == (
+        Systematic("pdf", "envelope", weights=("pdf_*",)),
+        Systematic("jets", "up_down", kinematics=("jes_*", "jer_*"), experimental=True),
+        Systematic("shower", samples=("nominal", "shower")),
+    )
+    assert found.weight_patterns() == ("pdf_*",)
+    assert found.kinematic_patterns() == ("jes_*", "jer_*")
+    assert found.wants_variations("nominal")
+    assert not found.wants_variations("data")
+
+
+def test_a_short_file_takes_defaults(folder: Path) -> None:
+    found = load_configuration(write(folder, SAMPLES))
+    assert found.output == folder / "calibration"
+    assert found.taggers == (Tagger(),)
+    assert found.selection == Selection()
+    assert found.systematics == ()
+    assert len(found.pt_edges) == 7
+
+
+def test_another_output_may_be_given(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder / "mc")
+    found = load_configuration(write(folder, WHOLE), output=Path("here"))
+    assert found.output == folder / "mc/here"
+
+
+def test_a_folder_with_brackets_in_its_name(folder: Path) -> None:
+    odd = folder / "a[1]"
+    (odd / "mc").mkdir(parents=True)
+    (odd / "mc/1.root").touch()
+    text = f'[samples.nominal]\nfiles = "mc/*.root"\n[samples.data]\nfiles = "{folder}/data/a.root"\nkind = "data"'
+    found = load_configuration(write(odd, text))
+    assert found.samples["nominal"].files == (odd / "mc/1.root",)
+    assert found.samples["data"].files == (folder / "data/a.root",)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("[", FileError, "got no TOML"),
+        ("ouput = 'x'" + SAMPLES, ConfigError, "unknown key 'ouput', expected some of .*; did you mean 'output'"),
+        (SAMPLES + "[selection]\nmin_ntrk = 3", ConfigError, "selection: unknown key 'min_ntrk'.* 'min_n_trk'"),
+        (SAMPLES + "lumi = 3", ConfigError, "samples.data: unknown key 'lumi', expected some of .*luminosity"),
+        (SAMPLES + "[taggers.n_trk]\nbin = 3", ConfigError, r"taggers\.n_trk: unknown key 'bin'.* did you mean 'bins'"),
+        (SAMPLES + "[systematics.x]\nwheights = 'a'", ConfigError, r"systematics\.x: unknown key.* mean 'weights'"),
+        (SAMPLES + "[energy]\nscale = 3.5", ConfigError, "energy: scale: got 3.5, expected int"),
+        (SAMPLES + "[energy]\nscale = true", ConfigError, "energy: scale: got True, expected int"),
+        ("keep_tables = 1" + SAMPLES, ConfigError, "keep_tables: got 1, expected bool"),
+        ("pt_edges = 5" + SAMPLES, ConfigError, r"pt_edges: got 5, expected tuple\[float"),
+        ("pt_edges = [500, 'x']" + SAMPLES, ConfigError, "pt_edges: got 'x', expected float"),
+        ("nominal = 3" + SAMPLES, ConfigError, "nominal: got 3, expected str"),
+        ("selection = 3" + SAMPLES, ConfigError, "selection: got 3, expected a table"),
+        ("taggers = ['n_trk']" + SAMPLES, ConfigError, r"got taggers = \['n_trk'\], expected tables \[taggers\.NAME\]"),
+        (SAMPLES + "[taggers.x]\nname = 'n_trk'", ConfigError, "taggers.x: got name = 'n_trk', expected none"),
+        (SAMPLES + "[samples.x]\nluminosity = 1", ConfigError, "samples.x: got files = None, expected paths"),
+        (SAMPLES + "[samples.x]\nfiles = [3]", ConfigError, r"samples\.x: got files = \[3\], expected paths"),
+        (SAMPLES + "[samples.x]\nfiles = []", ConfigError, r"got files = \[\], expected paths"),
+        (
+            SAMPLES + "[samples.x]\nfiles = 'no/*.root'",
+            FileError,
+            r"samples\.x: got files 'no/\*\.root', which matches",
+        ),
+        (SAMPLES.replace('"data"', '"dta"'), UnknownNameError, "unknown kind .*got 'dta'.*; did you mean 'data'"),
+        (SAMPLES.replace('"data"', "3"), ConfigError, "kind: got 3, expected Kind"),
+        (
+            "data = 'nominal'" + SAMPLES,
+            ConfigError,
+            "sample nominal: got kind simulation, expected one of data",
+        ),
+        ("nominal = 'data'" + SAMPLES, ConfigError, "sample data: got kind data, expected simulation"),
+        ("data = 'dat'" + SAMPLES, UnknownNameError, r"unknown sample \(data\): got 'dat'.*; did you mean 'data'"),
+        ("", UnknownNameError, r"unknown sample \(nominal\): got 'nominal'"),
+        (
+            "pt_edges = [800, 500]" + SAMPLES,
+            ConfigError,
+            r"pt_edges: got \(800\.0, 500\.0\), expected two or more",
+        ),
+        ("pt_edges = [800]" + SAMPLES, ConfigError, "pt_edges: got"),
+        ("pt_edges = [500, nan, 800]" + SAMPLES, ConfigError, "pt_edges: got nan, expected a finite number"),
+        ("working_points = [1.0]" + SAMPLES, ConfigError, "working_points: got .*expected fractions between 0 and 1"),
+        ("working_points = []" + SAMPLES, ConfigError, "working_points: got"),
+        ("chunk_events = 0" + SAMPLES, ConfigError, "chunk_events: got 0, expected 1 or more"),
+        ("[taggers]" + SAMPLES, ConfigError, "taggers: got none"),
+        (SAMPLES + "luminosity = -1", ConfigError, "sample data: got luminosity -1.0, expected more than 0"),
+        (SAMPLES + "weight_bits = 60", ConfigError, "sample data: got weight_bits 60, expected 1 to 50"),
+        (SAMPLES + "[selection]\nmax_leading_pt = 400", ConfigError, "got max_leading_pt 400.0, expected more than"),
+        (SAMPLES + "[selection]\nmax_leading_pt = inf", ConfigError, "max_leading_pt: got inf, expected a finite"),
+        (
+            SAMPLES + "[selection]\nmax_pt_ratio = 1",
+            ConfigError,
+            "selection: got max_pt_ratio 1.0, expected more",
+        ),
+        (SAMPLES + "[selection]\nmax_pt_ratio = nan", ConfigError, "max_pt_ratio: got nan, expected a finite"),
+        (SAMPLES + "[selection]\nmax_abs_eta = 0", ConfigError, "selection: got max_abs_eta 0.0, expected more than 0"),
+        (SAMPLES + "[regions]\nrule = 'rank'", UnknownNameError, "unknown rule of the regions: got 'rank'.*'eta_rank'"),
+        (SAMPLES + "[regions]\nsplit = 0", ConfigError, "regions: got .*expected min_eta_gap >= 0 and split > 0"),
+        (SAMPLES + "[taggers.n_trk]\nbins = 1", ConfigError, "tagger n_trk: got 1 bins in .*expected 2 or more"),
+        (SAMPLES + "[taggers.n_trk]\nlow = 200", ConfigError, "tagger n_trk: got 100 bins in"),
+        (SAMPLES + "[taggers.gbdt]\nbins = 9", ConfigError, "tagger gbdt: got model '', expected one for every"),
+        (SAMPLES + "[taggers.n_trk]\nmodel = 'a'", ConfigError, "tagger n_trk: got model .*expected one for every"),
+        (SAMPLES + "[energy]\nscale = -1", ConfigError, "energy: got .*expected 0 to 200"),
+        (SAMPLES + "[bootstrap]\nseed = -1", ConfigError, "bootstrap: got .*seed from 0 to"),
+        (SAMPLES + "[bootstrap]\nseed = 4294967296", ConfigError, "bootstrap: got .*seed from 0 to 4294967295"),
+        (SAMPLES + "[systematics.x]\nrule = 'envelope'", ConfigError, "systematic x: got 0 of weights, kinematics"),
+        (SAMPLES + "[systematics.x]\nweights='a'\nkinematics='b'", ConfigError, "systematic x: got 2 of weights"),
+        (
+            SAMPLES + "[systematics.x]\nweights='a'\nrule='sum'",
+            UnknownNameError,
+            "unknown rule .*got 'sum', expected",
+        ),
+        (SAMPLES + "[systematics.x]\nmethod='gluon'", UnknownNameError, "unknown method of systematic x: got 'gluon'"),
+        (SAMPLES + "[systematics.x]\nsamples=['shwr']", UnknownNameError, "unknown sample of systematic x: got 'shwr'"),
+        (
+            SAMPLES + "[systematics.x]\nsamples=['a', 'b', 'c']",
+            ConfigError,
+            "systematic x: got 3 samples, expected",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(folder: Path, text: str, error: type[BeampipeError], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        load_configuration(write(folder, text))
+    assert "got" in str(caught.value) or "unknown key" in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"none\.toml: cannot be read .*; expected the TOML file of a calibration"):
+        load_configuration(tmp_path / "none.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(FileError, match=r"binary\.toml: "):
+        load_configuration(tmp_path / "binary.toml")
