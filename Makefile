@@ -13,7 +13,7 @@ demo_ready := $(VENV)/.ready-demo
 test_ready := $(VENV)/.ready-test
 docs_ready := $(VENV)/.ready-docs
 
-.PHONY: demo test check bench bench-serving docs format clean help
+.PHONY: demo test check bench bench-serving bench-calibration docs format clean help
 
 help:
 	@echo "make demo   start the service, find tracks in simulated events: figures, and pictures under demo/"
@@ -21,6 +21,7 @@ help:
 	@echo "make check  format, lint, types"
 	@echo "make bench  benchmarks: a table and JSON each, under runs/bench/"
 	@echo "make bench-serving   the same for the service"
+	@echo "make bench-calibration   the same for the calibration, beside coffea"
 	@echo "make docs   the documentation, under docs/_build/"
 
 demo: $(demo_ready)
@@ -63,6 +64,14 @@ bench-serving: $(test_ready)
 	  $(bin)/python "benchmarks/serving/$$name.py" --output "runs/bench/$$name.json" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
+calibration_benchmarks := calibration_vs_coffea calibration/identity calibration/kills calibration/coverage calibration/memory calibration/noop
+bench-calibration: $(test_ready)
+	mkdir -p runs/bench
+	$(bin)/python -m pip install -q -e ".[bench]"
+	failed=""; for name in $(calibration_benchmarks); do \
+	  $(bin)/python "benchmarks/$$name.py" || failed="$$failed $$name"; \
+	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
 docs: $(docs_ready)
 	$(bin)/python -m sphinx -W -q -j auto docs docs/_build/html
 	@echo "docs/_build/html/index.html"
@@ -95,5 +104,5 @@ $(test_ready): $(sources) | $(bin)/python
 	@touch $@ $(demo_ready)
 
 $(docs_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[serving,docs]"
+	$(bin)/python -m pip install -q -e ".[serving,calibration,docs]"
 	@touch $@ $(demo_ready)

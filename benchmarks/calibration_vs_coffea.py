@@ -5,53 +5,57 @@
 Histograms are compared before anything is timed: entries exactly, sums of weights within what rounding each weight to a multiple
 of 2**-36 can do. Then, with the files in the disk cache:
 
+Every timed run is a process of its own, from `python` to the end (`calibration/one_run.py`).
+
 nominal: one weight, all events. Ours is `run_calibration(until="fill")` into a store that is not there yet, with all that
-goes with it: digests of the files, bookkeeping, spawned workers, committed artifacts, merged histograms. coffea is a
-`Runner` with its `FuturesExecutor` and virtual arrays, once on processes forked from this one, which need import nothing (the
-fastest way that we found, and the one compared with), once on its default pool. The slope between a sixth of the files and all of
-them is a cost per event without start-up. "known": our digests of the files are remembered, as in every run but the first.
+goes with it: digests of the files, bookkeeping, spawned workers, committed artifacts, merged histograms. coffea is a `Runner` with
+its `FuturesExecutor` and virtual arrays, one chunk per file, once on processes forked from its own, which need import nothing (the
+fastest way that we found), once on its default pool. The slope between a part of the files and all of them is a cost per event
+without start-up. "known": our digests of the files are remembered, as in every run but the first.
 
 weights: 101 weights. Ours fills all in one pass; coffea fills one after the other from one reading, into one histogram each
 or into one with an axis of names, whichever is faster.
 
-bytes: what is read of the ROOT files for a whole campaign: compressed bytes of the baskets that `uproot` hands out, counted
-where it fetches them (files are mapped into memory, so the counters of the kernel do not see them), against as many nominal passes as
-there are variations.
+bytes: what is read of the ROOT files for a whole campaign in one pass, against one nominal pass per variation: headers and
+compressed baskets, counted where uproot's source hands them out (files are mapped into memory, so counters of the system do not
+see them). A nominal pass over the same files reads all weights, as they share a branch; the second figure compares with passes over
+files that hold one weight. Digests of the files, read once per campaign, are not in it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 import numpy as np
-from calibration.measuring import CONSOLE, Cost, conditions, measured, report
-from calibration.toys import KEPT, Toy, make_toys
-from calibration.with_coffea import POOLS, DijetProcessor, run_coffea
+
+sys.path.insert(0, str(Path(__file__).parent / "calibration"))
+
+from measuring import CONSOLE, Cost, conditions, measured, report
+from one_run import BITS, STORES, coffea, ours
 from rich.table import Table
+from toys import KEPT, Toy, make_toys
 
-from beampipe.calibration.config import Bootstrap, Configuration, Energy, Sample, Systematic
 from beampipe.calibration.histograms import Filled, merge, read_filled
-from beampipe.calibration.plan import Plan
-from beampipe.calibration.run import Settings, run_calibration, workspace_of
+from beampipe.calibration.reading import inspect_file
+from beampipe.calibration.run import workspace_of
+from beampipe.workflow import FileDigests
 
-WORKERS: Final = 2
 WANTED_NOMINAL: Final = 2.0
 WANTED_WEIGHTS: Final = 5.0
 WANTED_BYTES: Final = 50.0
-BITS: Final = 36
-ENERGY: Final = Energy(45, 8)
-"""106 variations, as in the campaign that this is measured against."""
+ONE_RUN: Final = Path(__file__).parent / "calibration" / "one_run.py"
 
-Files = Mapping[str, Sequence[Path]]
+Files = Mapping[str, Sequence[str]]
 
 
 def main() -> None:
@@ -65,10 +69,10 @@ def main() -> None:
     if options.quick:
         options.events, options.weighted_events, options.repeats = 720_000, 120_000, 1
     begun = conditions("calibration against coffea")
-    files, weighted = _files(options.events, options.weighted_events)
+    files, weighted, campaign = _files(options.events, options.weighted_events)
     nominal = nominal_test(files, options.repeats)
     weights = weights_test(weighted, min(3, options.repeats))
-    read = bytes_test(weighted)
+    read = bytes_test(campaign)
     CONSOLE.print(_table(nominal + weights))
     summary = _summary(nominal, weights, read)
     for line in summary:
@@ -77,16 +81,16 @@ def main() -> None:
 
 
 def nominal_test(files: Files, repeats: int) -> list[dict[str, Any]]:
-    """One weight: all files and a sixth of them."""
-    require_equal(files, 1)
-    few = {name: paths[:: 6 if len(paths) > 6 else 1] for name, paths in files.items()}
+    """One weight: all files, and those of one slice with the data."""
+    require_equal(files, weights=False)
+    few = {"nominal": _whole_slice(files["nominal"]), "data": files["data"]}
     rows = []
     for which, some in (("all", files), ("few", few)):
-        process = DijetProcessor(_EDGES, ["nominal"])
-        ways: dict[str, Callable[[], object]] = {
-            "ours": partial(ours, some),
-            "ours, known": partial(ours, some, digests=_digests(some)),
-            **{f"coffea, {pool}": partial(run_coffea, some, process, workers=WORKERS, chunk=10**6, pool=pool) for pool in POOLS},
+        ways = {
+            "ours": {"program": "ours", "files": some},
+            "ours, known": {"program": "ours", "files": some, "digests": _digests(some)},
+            "coffea, fork": {"program": "coffea", "files": some, "pool": "fork"},
+            "coffea, loky": {"program": "coffea", "files": some, "pool": "loky"},
         }
         rows += [{"test": f"nominal, {which}", **row} for row in in_turn(ways, repeats, _count(some))]
     return rows
@@ -94,52 +98,233 @@ def nominal_test(files: Files, repeats: int) -> list[dict[str, Any]]:
 
 def weights_test(files: Files, repeats: int) -> list[dict[str, Any]]:
     """All weights."""
-    names = require_equal(files, 2)
+    names = require_equal(files, weights=True)
     only = {"nominal": files["nominal"]}
-    ways: dict[str, Callable[[], object]] = {
-        "ours": partial(ours, files, weights=True),
-        "ours, known": partial(ours, files, weights=True, digests=_digests(files)),
+    ways = {
+        "ours": {"program": "ours", "files": files, "weights": True, "chunk": 100_000},
+        "ours, known": {
+            "program": "ours", "files": files, "weights": True, "chunk": 100_000,
+            "digests": _digests(files),
+        },
+        **{
+            f"coffea, {layout}": {"program": "coffea", "files": only, "weight_names": names, "layout": layout}
+            for layout in ("list", "category")
+        },
     }
-    for layout in ("list", "category"):
-        process = DijetProcessor(_EDGES, names, layout=layout)
-        ways[f"coffea, {layout}"] = partial(run_coffea, only, process, workers=WORKERS, chunk=100_000)
     return [{"test": f"{len(names)} weights", **row} for row in in_turn(ways, repeats, _count(only))]
 
 
 def bytes_test(files: Files) -> dict[str, Any]:
-    """Bytes of a campaign in one pass, and of one nominal pass."""
-    one = {"nominal": files["nominal"][:1], "data": files["data"][:1]}
+    """Bytes of a campaign in one pass, and of one nominal pass over the same files and over files with one weight."""
+    lean = {**files, "nominal": _names(make_toys(replace(_CAMPAIGN, dataset="campaign_lean", n_weights=1))[0])}
     with counted_bytes() as nominal:
-        ours(one, executor="inline", incomplete=True)
+        ours(files, executor="inline")
+    with counted_bytes() as alone:
+        ours(lean, executor="inline")
     with counted_bytes() as campaign:
-        plan = ours(one, executor="inline", incomplete=True, weights=True, kinematics=True)
+        plan = ours(files, executor="inline", weights=True, kinematics=True)
     filled = plan.samples["nominal"].chunks[0].fill
-    variations = len(filled.weight_names) - 1 + len(filled.kinematics)
-    passes = sum(nominal.values()) * (1 + variations)
+    passes = len(filled.weight_names) + len(filled.kinematics)
     return {
-        "variations": variations,
-        "nominal": dict(nominal),
-        "campaign": dict(campaign),
-        "nominal_bytes": sum(nominal.values()),
-        "campaign_bytes": sum(campaign.values()),
-        "passes_over_campaign": passes / sum(campaign.values()),
+        "passes": passes,
+        "nominal_bytes": nominal[0],
+        "one_weight_bytes": alone[0],
+        "campaign_bytes": campaign[0],
+        "ratio": passes * nominal[0] / campaign[0],
+        "ratio_to_files_with_one_weight": passes * alone[0] / campaign[0],
     }
 
 
 @contextmanager
-def counted_bytes() -> Iterator[dict[str, int]]:
-    """Compressed bytes of baskets by branch, of all that this process reads through uproot meanwhile."""
-    from uproot.behaviors.TBranch import TBranch
+def counted_bytes() -> Iterator[list[int]]:
+    """Bytes of ROOT files, headers and compressed baskets, that this process asks uproot's source for meanwhile."""
+    from uproot.source.file import MemmapSource
 
-    counts: dict[str, int] = {}
-    fetch = TBranch.basket_chunk_cursor
+    count, chunk, chunks = [0], MemmapSource.chunk, MemmapSource.chunks
 
-    def counting(branch: Any, number: int) -> Any:
-        counts[branch.name] = counts.get(branch.name, 0) + int(branch.basket_compressed_bytes(number))
-        return fetch(branch, number)
+    def counted_chunk(source: Any, start: int, stop: int) -> Any:
+        count[0] += stop - start
+        return chunk(source, start, stop)
 
-    TBranch.basket_chunk_cursor = counting
+    def counted_chunks(source: Any, ranges: Any, notifications: Any) -> Any:
+        count[0] += sum(stop - start for start, stop in ranges)
+        return chunks(source, ranges, notifications)
+
+    MemmapSource.chunk, MemmapSource.chunks = counted_chunk, counted_chunks
     try:
-        yield counts
+        yield count
     finally:
-        TBranch.basket_chunk_cursor = fetch
+        MemmapSource.chunk, MemmapSource.chunks = chunk, chunks
+
+
+def in_turn(ways: Mapping[str, Mapping[str, Any]], repeats: int, events: int) -> list[dict[str, Any]]:
+    """Time each way, the order turned around every other round."""
+    costs: dict[str, list[Cost]] = {name: [] for name in ways}
+    for turn in range(repeats):
+        for name in list(ways) if turn % 2 == 0 else reversed(list(ways)):
+            command = [sys.executable, str(ONE_RUN), json.dumps(ways[name])]
+            costs[name].append(measured(lambda command=command: subprocess.run(command, check=True, stdout=-3))[0])
+            shutil.rmtree(STORES, ignore_errors=True)
+    return [
+        {
+            "way": name,
+            "events": events,
+            "wall": median(cost.wall for cost in taken),
+            "cpu": median(cost.cpu for cost in taken),
+            "runs": [asdict(cost) for cost in taken],
+        }
+        for name, taken in costs.items()
+    ]
+
+
+def require_equal(files: Files, *, weights: bool) -> list[str]:
+    """Compare all histograms; also the warm-up of the disk cache and of the compiled kernels.
+
+    Returns:
+        Names of the weights.
+
+    Raises:
+        SystemExit: histograms differ: nothing to time.
+    """
+    plan = ours(files, weights=weights)
+    store = workspace_of(plan.configuration).store
+    names: list[str] = []
+    for name, sample in plan.samples.items():
+        filled = merge(read_filled(store.require(recipe)) for recipe in sample.merged.values())
+        theirs, _ = coffea({name: files[name]}, weight_names=filled.weight_names, count=True)
+        _require_equal(name, filled, theirs[name])
+        names = names or list(filled.weight_names)
+    shutil.rmtree(STORES)
+    CONSOLE.print(f"equal: {len(names)} weight(s), {sum(map(len, files.values()))} files", markup=False)
+    return names
+
+
+def _require_equal(name: str, filled: Filled, theirs: Mapping[str, Any]) -> None:
+    shape = filled.axes.shape
+    entries = _folded(theirs["entries"].view(flow=True))[:, :, : shape[2]]
+    if not np.array_equal(entries, filled.entries.reshape(shape)) or entries.sum() != theirs["entries"].sum(flow=True):
+        raise SystemExit(f"{name}: numbers of entries differ")
+    for k, weight in enumerate(filled.weight_names):
+        for what, got in (("value", filled.sumw[:, k]), ("variance", filled.sumw2[:, k])):
+            want = _folded(theirs[weight].view(flow=True)[what])[:, :, : shape[2]]
+            off = np.abs(got.reshape(shape) * 2.0**-BITS - want)
+            if np.any(off > entries * 2.0 ** -(BITS + 1) + 1e-11 * np.abs(want)):
+                raise SystemExit(f"{name}, weight {weight}: {what}s differ by up to {off.max():.3g}")
+
+
+def _folded(values: np.ndarray) -> np.ndarray:
+    """What is below or above the last axis in its first and last bin, where we count it."""
+    inside: np.ndarray = values[..., 1:-1].copy()
+    inside[..., 0] += values[..., 0]
+    inside[..., -1] += values[..., -1]
+    return inside
+
+
+_CAMPAIGN: Final = Toy("campaign", 60_000, 3, n_weights=127, seed=5)
+
+
+def _files(events: int, weighted: int) -> tuple[Files, Files, Files]:
+    """Nominal, with 101 weights, and of a campaign; data is a tenth of the nominal test, and little elsewhere."""
+    data, few = events // 10, Toy("few_data", 30_000, 1, kind="data", seed=4)
+    toys = (
+        Toy("nominal", events - data, max(3, events // 200_000), n_weights=5),
+        Toy("data", data, max(1, data // 180_000), kind="data", seed=2),
+        Toy("weighted", weighted, max(3, weighted // 100_000), n_weights=101, seed=3),
+        _CAMPAIGN,
+        few,
+    )
+    CONSOLE.print(f"toy files: {events + weighted} events under {KEPT}", markup=False)
+    nominal, measured_data, weights, campaign, little = map(_names, make_toys(*toys))
+    return (
+        {"nominal": nominal, "data": measured_data},
+        {"nominal": weights, "data": little},
+        {"nominal": campaign, "data": little},
+    )
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    return [str(path.absolute()) for path in paths]
+
+
+def _whole_slice(names: Sequence[str]) -> list[str]:
+    """Files of the last slice, the smallest one: a sample lacks nothing that has all files of a slice."""
+    last = max(name.rsplit(".", 3)[1] for name in names)
+    return [name for name in names if f".{last}." in name]
+
+
+def _digests(files: Files) -> str:
+    """A file of remembered digests."""
+    path = KEPT / f"digests-{sum(map(len, files.values()))}.json"
+    with FileDigests(path) as digests:
+        digests.of_all([Path(each) for names in files.values() for each in names])
+    return str(path)
+
+
+def _count(files: Files) -> int:
+    """Events in some files, as they say."""
+    return sum(inspect_file(Path(name)).n_events for names in files.values() for name in names)
+
+
+def _best(rows: Sequence[dict[str, Any]], test: str, who: str) -> dict[str, Any]:
+    return min((row for row in rows if row["test"] == test and row["way"].startswith(who)), key=lambda row: row["wall"])
+
+
+def _ratio(rows: Sequence[dict[str, Any]], test: str, what: str, mine: str = "ours") -> tuple[float, list[float]]:
+    """How often the fastest way of coffea takes as long as ours, round by round: the median, and all."""
+    us = next(row for row in rows if row["test"] == test and row["way"] == mine)
+    them = _best(rows, test, "coffea")
+    every = [theirs[what] / own[what] for own, theirs in zip(us["runs"], them["runs"], strict=True)]
+    return median(every), every
+
+
+def _summary(
+    nominal: Sequence[dict[str, Any]], weights: Sequence[dict[str, Any]], read: Mapping[str, Any]
+) -> list[str]:
+    lines = []
+    for rows, test, wanted in (
+        (nominal, "nominal, all", WANTED_NOMINAL),
+        (nominal, "nominal, few", None),
+        (weights, weights[0]["test"], WANTED_WEIGHTS),
+    ):
+        for mine in ("ours", "ours, known"):
+            wall, every = _ratio(rows, test, "wall", mine)
+            cpu, _ = _ratio(rows, test, "cpu", mine)
+            target = f", wanted {wanted:g}" if wanted and mine == "ours" else ""
+            lines.append(
+                f"{test}: {_best(rows, test, 'coffea')['way']} over {mine}: wall {wall:.2f} ({min(every):.2f} to"
+                f" {max(every):.2f}), cpu {cpu:.2f}{target}"
+            )
+    slopes = {}
+    for way in dict.fromkeys(row["way"] for row in nominal):
+        few, full = (
+            next(r for r in nominal if r["test"] == t and r["way"] == way) for t in ("nominal, few", "nominal, all")
+        )
+        more = full["events"] - few["events"]
+        slopes[way] = {what: (full[what] - few[what]) / max(1, more) * 1e9 for what in ("wall", "cpu")}
+    words = "; ".join(f"{way}: {slope['wall']:.0f} wall, {slope['cpu']:.0f} cpu" for way, slope in slopes.items())
+    lines.append(f"without start-up [ns per event, two workers]: {words}")
+    lines.append(
+        f"bytes of ROOT files, {read['passes']} passes over one: {read['ratio']:.0f} (wanted {WANTED_BYTES:g}); over passes"
+        f" that read files with one weight: {read['ratio_to_files_with_one_weight']:.0f}"
+    )
+    return lines
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> Table:
+    table = Table(title="histograms, two workers, medians", caption="cpu: user and system seconds of all processes")
+    for name in ("test", "way"):
+        table.add_column(name)
+    for name in ("events", "wall \\[s]", "cpu \\[s]", "M events/s", "M events/cpu s", "load"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        loads = [run["load"] for run in row["runs"]]
+        table.add_row(
+            *(row["test"], row["way"], str(row["events"]), f"{row['wall']:.2f}", f"{row['cpu']:.2f}"),
+            *(f"{row['events'] / row[what] / 1e6:.2f}" for what in ("wall", "cpu")),
+            f"{min(loads):.1f}-{max(loads):.1f}",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
+from beampipe.calibration.bookkeeping import Bookkeeping, Slice
 from beampipe.calibration.cases import Cases, cases_of
 from beampipe.calibration.config import Bootstrap, Energy, Regions, Selection, Tagger
-from beampipe.calibration.bookkeeping import Bookkeeping, Slice
 from beampipe.calibration.efficiencies import measure_efficiencies
 from beampipe.calibration.extract import cumulated, extract, mixtures, truth
 from beampipe.calibration.factors import scale_factors, statistical

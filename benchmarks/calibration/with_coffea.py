@@ -17,7 +17,7 @@ from coffea.nanoevents import BaseSchema
 from beampipe.calibration.config import Selection
 from beampipe.calibration.dijets import FLAVOURS, REGIONS
 
-__all__ = ["DijetProcessor", "POOLS", "run_coffea"]
+__all__ = ["POOLS", "DijetProcessor", "run_coffea"]
 
 _LABELS: Final = np.full(256, -1, np.int8)
 """PDG number -> place in `FLAVOURS`."""

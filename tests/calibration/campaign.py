@@ -1,6 +1,6 @@
 """A small calibration of toy events: files, configuration, and what the store says about a run.
 
-Also a program: ``campaign.py TOYS OUTPUT WORKERS`` runs it, for tests that kill it.
+Also a program: ``campaign.py TOYS OUTPUT WORKERS`` runs it, for tests that kill it; 0 workers: in its own process.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def configuration_of(toys: Toys, output: Path, **changes: Any) -> Configuration:
         samples=samples,
         pt_edges=(500.0, 800.0, 1200.0, 2000.0),
         working_points=(0.5, 0.7),
-        chunk_events=400,
+        chunk_events=600,
         taggers=tuple(taggers),
         energy=Energy(2, 1),
         bootstrap=Bootstrap(12, 1),
@@ -139,4 +139,5 @@ def length_of_log(output: Path) -> int:
 
 if __name__ == "__main__":
     given = Toys(Path(sys.argv[1]), 15.0)
-    run_calibration(configuration_of(given, Path(sys.argv[2])), Settings("processes", int(sys.argv[3])))
+    workers = int(sys.argv[3])
+    run_calibration(configuration_of(given, Path(sys.argv[2])), Settings("processes", workers) if workers else INLINE)

@@ -88,6 +88,21 @@ def test_wrong_models_are_refused(tmp_path: Path) -> None:
     assert model_bytes(Tagger("far", 10, 0.0, 1.0, "grpc://host:1/gbdt")) == b"grpc://host:1/gbdt"
 
 
+def test_a_damaged_model_is_refused(toys: Toys, tmp_path: Path) -> None:
+    """LightGBM ends the whole process on most of these."""
+    text, path = toys.model.read_text(), tmp_path / "damaged.txt"
+    place = text.index("leaf_value=") + len("leaf_value=")
+    for wrong in (
+        text[:place] + "0" + text[place:],
+        text[: len(text) // 2],
+        text[:place],
+        text.replace("Tree=1", "T=1"),
+    ):
+        path.write_text(wrong)
+        with pytest.raises(FileError, match=r"damaged\.txt: got no model of LightGBM ..its trees are not"):
+            local_scores(path)
+
+
 def test_a_model_of_other_features_is_refused(tmp_path: Path) -> None:
     import lightgbm
 

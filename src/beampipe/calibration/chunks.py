@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from time import perf_counter
 
-from beampipe.calibration.config import Energy, Tagger
+from beampipe.calibration.config import Tagger
 from beampipe.calibration.dijets import Dijets, read_dijets, write_dijets
 from beampipe.calibration.fill import FillSettings, fill
 from beampipe.calibration.histograms import merge, read_filled, write_filled
@@ -68,16 +69,18 @@ def run_chunk(store: Store, chunk: Chunk, until: str) -> None:
         scores = Scores()
         if scores_recipe is not None:
             scores = _scores(store, chunk, scores_recipe, dijets, keep=chunk.keep_tables)
-        filled = fill(dijets, scores, chunk.fill)
         notes = {"ranges": [list(one) for one in dijets.ranges], "events": len(dijets)}
-        store.write(filled_recipe, ".npz", lambda path: write_filled(filled, path), notes=notes)
+        store.write(
+            filled_recipe, ".npz", lambda path: write_filled(fill(dijets, scores, chunk.fill), path), notes=notes
+        )
 
 
 def merge_chunks(store: Store, recipe: Recipe, parts: tuple[Recipe, ...]) -> None:
     """Add up the histograms of many chunks."""
     if store.load(recipe) is None:
-        merged = merge(read_filled(store.require(part)) for part in parts)
-        store.write(recipe, ".npz", lambda path: write_filled(merged, path))
+        store.write(
+            recipe, ".npz", lambda path: write_filled(merge(read_filled(store.require(part)) for part in parts), path)
+        )
 
 
 def _dijets(store: Store, chunk: Chunk, *, keep: bool) -> Dijets:
@@ -86,9 +89,11 @@ def _dijets(store: Store, chunk: Chunk, *, keep: bool) -> Dijets:
     if path is not None:
         return read_dijets(path)
     needed = keep or chunk.recipes[1] is not None
+    began = perf_counter()
     dijets = select(chunk.path, chunk.start, chunk.stop, chunk.select, observables=needed)
     if keep:
-        store.write(recipe, ".parquet", lambda to: write_dijets(dijets, to))
+        seconds = perf_counter() - began
+        store.write(recipe, ".parquet", lambda to: write_dijets(dijets, to), seconds=seconds)
     return dijets
 
 
@@ -98,12 +103,12 @@ def _scores(store: Store, chunk: Chunk, recipe: Recipe, dijets: Dijets, *, keep:
         return read_scores(path)
     boosted = [tagger for tagger in chunk.fill.taggers if tagger.model]
     with_functions = [(tagger, _score_function(tagger)) for tagger in boosted]
+    began = perf_counter()
     scores = predict(dijets, with_functions, chunk.fill.kinematics, chunk.fill.energy)
     if keep:
-        store.write(recipe, ".parquet", lambda to: write_scores(scores, to))
+        seconds = perf_counter() - began
+        store.write(recipe, ".parquet", lambda to: write_scores(scores, to), seconds=seconds)
     return scores
-
-
 
 
 @cache

@@ -201,18 +201,21 @@ def explain(
 
 def _summary(plan: Plan, until: str = "report") -> None:
     from beampipe.calibration.plan import STAGES
+    from beampipe.calibration.run import REPORT
 
     configuration = plan.configuration
     chunks = sum(len(sample.chunks) for sample in plan.samples.values())
     files = sum(len(sample.sample.files) for sample in plan.samples.values())
-    typer.echo(f"{until}: done for {len(plan.samples)} samples, {files} files, {chunks} chunks -> {configuration.output}")
+    typer.echo(
+        f"{until}: done for {len(plan.samples)} samples, {files} files, {chunks} chunks -> {configuration.output}"
+    )
     if STAGES.index(until) >= STAGES.index("factors"):
         from beampipe.calibration.results import print_factors
 
         console = Console()
         print_factors(configuration, console if console.is_terminal else Console(width=140))
     if until == "report":
-        typer.echo(f"report: {configuration.output / 'report' / 'index.html'}")
+        typer.echo(f"report: {configuration.output / REPORT / 'index.html'}")
 
 
 def _workers(workers: int) -> int:
@@ -235,4 +238,3 @@ def _bars() -> Iterator[Progress]:
             progress.remove_task(task)
 
         yield bar
-

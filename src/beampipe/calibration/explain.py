@@ -128,5 +128,3 @@ def _cuts(parameters: dict[str, object]) -> Iterator[tuple[str, object]]:
             yield name, f"{len(value)} entries, first {value[0]}"
         elif value not in (None, [], ""):
             yield name, value
-
-

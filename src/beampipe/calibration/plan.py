@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -98,8 +99,9 @@ class Plan:
         return other_samples(self.configuration)
 
 
+@cache
 def stage_code(stage: str) -> str:
-    """Digest of the code of a stage."""
+    """Digest of the code of a stage, as it was when first asked for: what runs does not change either."""
     return digest_of([code_digest(f"beampipe.calibration.{module}", but=_NO_RESULT) for module in _MODULES[stage]])
 
 

@@ -16,7 +16,7 @@ events.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -26,6 +26,7 @@ __all__ = [
     "CENTRAL",
     "FORWARD",
     "GLUON",
+    "LARGEST",
     "QUARK",
     "Flavour",
     "Reweighting",
@@ -34,6 +35,10 @@ __all__ = [
     "reweighting_factors",
     "shapes",
 ]
+
+LARGEST: Final = 5.0
+"""Of the factors. Real differences of the regions are of a few per cent to a few tens; a larger ratio is one event of little weight
+in a bin of the tail, and would count every gluon there many times."""
 
 FORWARD, CENTRAL = 0, 1
 QUARK, GLUON = 0, 1
@@ -53,8 +58,8 @@ def shapes(histograms: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v x"]:
 def reweighting_factors(flavours: Float64[ndarray, "*v 2 2 x"], flavour: Flavour = "quark") -> Float64[ndarray, "*v x"]:
     """The factors of central jets.
 
-    A bin with no central jets of the flavour says nothing about it: its factor is 1, so that what data has there is
-    kept.
+    A bin with no central jets of the flavour says nothing about it: its factor is 1, so that what data has there is kept.
+    Factors end at `LARGEST`.
 
     Args:
         flavours: jets by (region, (quark, gluon), x) of one pT bin, with any axes in front.
@@ -63,7 +68,8 @@ def reweighting_factors(flavours: Float64[ndarray, "*v 2 2 x"], flavour: Flavour
     of_flavour = flavours[..., QUARK if flavour == "quark" else GLUON, :]
     forward, central = shapes(of_flavour[..., FORWARD, :]), shapes(of_flavour[..., CENTRAL, :])
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(central > 0, forward / central, np.where(np.isnan(central), np.nan, 1.0))
+        ratio = np.minimum(forward / central, LARGEST)
+        return np.where(central > 0, ratio, np.where(np.isnan(central), np.nan, 1.0))
 
 
 def apply_factors(

@@ -18,7 +18,7 @@ from beampipe.calibration.cases import Cases, cases_of, simulation_of
 from beampipe.calibration.chunks import Chunk, merge_chunks, run_chunk
 from beampipe.calibration.config import Configuration, Sample
 from beampipe.calibration.efficiencies import Efficiencies, measure_efficiencies, read_arrays, write_arrays
-from beampipe.calibration.factors import Factors, factors_of
+from beampipe.calibration.factors import factors_of
 from beampipe.calibration.histograms import read_filled
 from beampipe.calibration.ntuple import EVENT_BRANCHES
 from beampipe.calibration.plan import (
@@ -31,17 +31,31 @@ from beampipe.calibration.plan import (
     used_samples,
 )
 from beampipe.calibration.reading import Facts, inspect_file, open_events, read_flat
+from beampipe.calibration.report import write_report
 from beampipe.calibration.reweight import Reweighting, measure_reweighting
 from beampipe.calibration.templates import Templates, templates_of
-from beampipe.errors import FileError, UnknownNameError
+from beampipe.errors import FileError, UnknownNameError, WorkflowError
 from beampipe.workflow import EventLog, FileDigests, Input, Pool, Recipe, SlurmOptions, Store, Task, open_pool, run
 
-__all__ = ["FACTORS", "LOG", "Progress", "Settings", "Workspace", "prepare", "run_calibration", "workspace_of"]
+__all__ = [
+    "FACTORS",
+    "LOG",
+    "REPORT",
+    "Progress",
+    "Settings",
+    "Workspace",
+    "prepare",
+    "run_calibration",
+    "workspace_of",
+]
 
 FACTORS: Final = "factors.json"
 """Name of the result in the folder `output`."""
 
 LOG: Final = "log.jsonl"
+
+REPORT: Final = "report"
+"""Folder of the report in `output`."""
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[], object]]]
 """``progress(what, total)`` opens a bar and gives the function that moves it by one."""
@@ -105,7 +119,7 @@ def workspace_of(configuration: Configuration) -> Workspace:
 
 def run_calibration(
     configuration: Configuration,
-    settings: Settings = Settings(),  # noqa: B008 - frozen
+    settings: Settings = Settings(),
     *,
     until: str = "factors",
     progress: Progress = lambda what, total: nullcontext(lambda: None),
@@ -137,12 +151,11 @@ def run_calibration(
             _run_chunks(store, pool, plan.chunks, until)
         else:
             _merge(store, pool, plan)
-        if until in STAGES[STAGES.index("reweight") :]:
-            _reweight(store, plan)
-        if until in STAGES[STAGES.index("extract") :]:
-            _extract(store, plan)
-        if until in STAGES[STAGES.index("factors") :]:
-            _publish(store, plan)
+        for stage, make in (("reweight", _reweight), ("extract", _extract), ("factors", _publish)):
+            if STAGES.index(until) >= STAGES.index(stage):
+                make(store, plan)
+        if until == "report":
+            write_report(plan, store, configuration.output / REPORT, spread=pool.run)
     return plan
 
 
@@ -207,8 +220,9 @@ def _wanted(chunk: Chunk, number: int, store: Store) -> bool:
 
 def _merge(store: Store, pool: _Pool, plan: Plan) -> None:
     """Stage 3: fill all chunks of the slices that are not merged yet, then merge."""
-    if store.find(plan.factors) is not None and store.find(plan.extract) is not None:
-        return
+    merged = [recipe for sample in plan.samples.values() for recipe in sample.merged.values()]
+    if all(store.find(recipe) is not None for recipe in (*merged, plan.reweight, plan.extract, plan.factors)):
+        return  # nothing will be read, so nothing need be verified
     open_slices = [
         (sample, number)
         for sample in plan.samples.values()
@@ -216,14 +230,23 @@ def _merge(store: Store, pool: _Pool, plan: Plan) -> None:
         if store.load(recipe) is None
     ]
     wanted = {part.key for sample, number in open_slices for part in sample.parts[number]}
-    _run_chunks(store, pool, [chunk for chunk in plan.chunks if chunk.recipes[2].key in wanted], "fill")
+    chunks = [chunk for chunk in plan.chunks if chunk.recipes[2].key in wanted]
+    _run_chunks(store, pool, chunks, "fill")
     for name in dict.fromkeys(sample.sample.name for sample, _ in open_slices):
         _refuse_shared_events(store, plan.samples[name])
     tasks = [
         Task(sample.merged[number].label, merge_chunks, (store, sample.merged[number], sample.parts[number]))
         for sample, number in open_slices
     ]
-    pool.run("merge", tasks)
+    while True:
+        try:
+            pool.run("merge", tasks)
+            return
+        except WorkflowError:
+            # A damaged histogram is moved aside by whoever reads it, and is then missing.
+            if not any(_wanted(chunk, 2, store) for chunk in chunks):
+                raise
+            _run_chunks(store, pool, chunks, "fill")
 
 
 def _refuse_shared_events(store: Store, sample: SamplePlan) -> None:
@@ -268,37 +291,36 @@ def _compare_events(chunks: Sequence[Chunk]) -> None:
 
 
 def _reweight(store: Store, plan: Plan) -> None:
-    if store.find(plan.reweight) is not None:
-        return
     configuration = plan.configuration
-    nominal = templates(store, plan.samples[configuration.nominal])
-    others = {name: templates(store, plan.samples[name]) for name in plan.others()}
-    by_tagger = {
-        tagger: measure_reweighting(*simulation_of(tagger, nominal, others)) for tagger in configuration.tagger_names
-    }
-    store.write(plan.reweight, ".npz", lambda path: write_arrays(by_tagger, path))
+
+    def make(path: Path) -> None:
+        nominal = templates(store, plan.samples[configuration.nominal])
+        others = {name: templates(store, plan.samples[name]) for name in plan.others()}
+        taggers = configuration.tagger_names
+        write_arrays({name: measure_reweighting(*simulation_of(name, nominal, others)) for name in taggers}, path)
+
+    store.get(plan.reweight, ".npz", make)
 
 
 def _extract(store: Store, plan: Plan) -> None:
-    if store.find(plan.extract) is not None:
-        return
-    frozen: Mapping[str, Reweighting] = read_arrays(Reweighting, store.require(plan.reweight))
-    points = plan.configuration.working_points
-    measured = {
-        tagger: measure_efficiencies(cases, frozen[tagger], points) for tagger, cases in all_cases(store, plan).items()
-    }
-    store.write(plan.extract, ".npz", lambda path: write_arrays(measured, path))
+    def make(path: Path) -> None:
+        frozen: Mapping[str, Reweighting] = read_arrays(Reweighting, store.require(plan.reweight))
+        points = plan.configuration.working_points
+        cases = all_cases(store, plan)
+        write_arrays({name: measure_efficiencies(cases[name], frozen[name], points) for name in cases}, path)
+
+    store.get(plan.extract, ".npz", make)
 
 
 def _publish(store: Store, plan: Plan) -> None:
     """Stage 6, and a copy of its artifact under a name that does not change."""
-    found = store.load(plan.factors)
-    if found is None:
+
+    def make(path: Path) -> None:
         measured: Mapping[str, Efficiencies] = read_arrays(Efficiencies, store.require(plan.extract))
-        factors: Factors = factors_of(plan.configuration, measured)
-        found = store.write(plan.factors, ".json", factors.write).path
+        factors_of(plan.configuration, measured).write(path)
+
+    content = store.get(plan.factors, ".json", make).read_bytes()
     public = plan.configuration.output / FACTORS
-    content = found.read_bytes()
     if not public.exists() or public.read_bytes() != content:
         part = public.with_suffix(".part")
         part.write_bytes(content)

@@ -50,9 +50,7 @@ class SelectSettings:
     varied: tuple[str, ...] = ()
 
 
-def select(
-    path: Path, start: int, stop: int, settings: SelectSettings, *, observables: bool = True
-) -> Dijets:
+def select(path: Path, start: int, stop: int, settings: SelectSettings, *, observables: bool = True) -> Dijets:
     """The dijet events among the entries `start` to `stop` of a file.
 
     Args:

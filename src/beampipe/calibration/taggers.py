@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -79,6 +80,7 @@ def local_scores(path: Path) -> ScoreJets:
         import lightgbm
     except ImportError:
         raise MissingExtraError("lightgbm", "calibration", "a boosted tagger") from None
+    _refuse_damaged(path)
     try:
         booster = lightgbm.Booster(model_file=str(path))
     except lightgbm.basic.LightGBMError as error:
@@ -92,3 +94,22 @@ def local_scores(path: Path) -> ScoreJets:
         return np.asarray(booster.predict(features, num_threads=1), dtype=np.float32)
 
     return score
+
+
+def _refuse_damaged(path: Path) -> None:
+    """LightGBM trusts the lengths that a model states for its trees, and ends the process if they are wrong."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}); expected a model of LightGBM") from error
+    stated = re.search(rb"^tree_sizes=([\d ]*)$", text, re.MULTILINE)
+    place = text.find(b"Tree=0\n")
+    for number, size in enumerate(stated[1].split() if stated else ()):
+        if place < 0 or not text.startswith(b"Tree=%d\n" % number, place):
+            break
+        place += int(size)
+    if not stated or not text.startswith(b"end of trees", max(place, 0)):
+        raise FileError(
+            f"{path}: got no model of LightGBM (its trees are not as long as it states); copy or train it again:"
+            " beampipe calibration train-tagger"
+        )

@@ -33,6 +33,7 @@ _PARAMETERS: Final = {
     "verbosity": -1,
 }
 _TREES: Final = 60
+_ETA_EDGES: Final = (0.0, 0.35, 0.7, 1.05, 1.4, 1.75, 2.1)
 _HELD_OUT: Final = 4  # one event in so many is not trained on
 
 
@@ -56,8 +57,9 @@ class TrainedTagger:
 def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: Path, seed: int = 1) -> TrainedTagger:
     """Train on labelled jets and write LightGBM's text file; the same tables and seed give the same file.
 
-    Quarks and gluons get the same total weight in each bin of pT, so that the tagger learns what jets look like and not how many
-    there are. Which events are held out is a function of the event.
+    Quarks and gluons get the same total weight in each cell of pT and |eta|, so that the tagger learns what jets look like
+    there and not how many there are: else forward jets would pass for quarks, and central ones be weighted to look so.
+    Which events are held out is a function of the event.
 
     Args:
         tables: selected events of simulation.
@@ -77,9 +79,13 @@ def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: 
     for name, mask in (("quark", ~gluon), ("gluon", gluon)):
         if (mask & ~held_out).sum() < 1000 or (mask & held_out).sum() < 100:
             raise InputError(f"training a tagger: got {int(mask.sum())} {name} jets, expected at least a few thousand")
-    weight = _balanced(features[:, FEATURES.index("pt")], gluon, weight, pt_edges)
+    weight = _balanced(features, gluon, weight, pt_edges)
     data = lightgbm.Dataset(
-        features[~held_out], gluon[~held_out], weight=weight[~held_out], feature_name=list(FEATURES), free_raw_data=False
+        features[~held_out],
+        gluon[~held_out],
+        weight=weight[~held_out],
+        feature_name=list(FEATURES),
+        free_raw_data=False,
     )
     booster = lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=_TREES)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -141,17 +147,23 @@ def _jets(dijets: Dijets) -> tuple[Any, ...]:
 
 
 def _balanced(
-    pt: Float32[ndarray, " n"],
+    features: Float32[ndarray, "n 5"],
     gluon: Bool[ndarray, " n"],
     weight: Float64[ndarray, " n"],
     pt_edges: tuple[float, ...],
 ) -> Float64[ndarray, " n"]:
-    """Weights that add up to 1 for the quarks and for the gluons of each bin of pT; 0 outside the bins."""
+    """Weights that add up to the same for quarks and for gluons in each cell of pT and |eta|; 0 where one is missing."""
     out = np.zeros(len(weight))
-    place = np.digitize(pt, pt_edges)
-    for number in range(1, len(pt_edges)):
-        for flavour in (False, True):
-            mask = (place == number) & (gluon == flavour)
-            if mask.any():
-                out[mask] = weight[mask] / weight[mask].sum()
-    return out * np.count_nonzero(out)
+    n_eta = len(_ETA_EDGES) - 1
+    row = np.digitize(features[:, FEATURES.index("pt")], pt_edges) - 1
+    column = np.digitize(features[:, FEATURES.index("abs_eta")], _ETA_EDGES) - 1
+    inside = (row >= 0) & (row < len(pt_edges) - 1) & (column >= 0) & (column < n_eta)
+    cell = np.where(inside, row * n_eta + column, -1)
+    for number in np.unique(cell[inside]):
+        masks = [(cell == number) & (gluon == flavour) for flavour in (False, True)]
+        sums = [float(weight[mask].sum()) for mask in masks]
+        if min(sums) > 0:
+            for mask, total in zip(masks, sums, strict=True):
+                # As many as there are jets, so that a sparse cell does not count as much as a full one.
+                out[mask] = weight[mask] / total * (np.count_nonzero(masks[0]) + np.count_nonzero(masks[1])) / 2
+    return out

@@ -2,7 +2,7 @@
 
 It knows nothing of physics. A stage has a `Recipe` for each artifact, whose key is made of the stage's code, its
 parameters and the keys of its inputs. `run` runs the stage's tasks in a `Pool`, a few at a time; each commits its own
-artifact to the `Store` and returns something small. What is committed is never made again, and never lost:
+artifact to the `Store` and returns something small. What is committed is never made again, and never lost::
 
     store = Store(Path("store"), log=EventLog(Path("store/events.jsonl")))
     with open_pool("processes", workers=8) as pool:

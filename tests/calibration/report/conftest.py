@@ -13,6 +13,7 @@ from beampipe.calibration.efficiencies import Efficiencies
 from beampipe.calibration.factors import FLAVOUR_NAMES, QUANTITIES, Factors, ScaleFactor
 from beampipe.calibration.histograms import Axes
 from beampipe.calibration.report.gather import Cost, Results, SampleResult
+from beampipe.calibration.report.write import write_all
 from beampipe.calibration.templates import Templates
 
 EDGES = (500.0, 600.0, 900.0)
@@ -135,3 +136,13 @@ def results(gappy: Factors) -> Results:
         provenance=(("scale factors", "0123abcd" * 5),),
         versions={"beampipe": "0"},
     )
+
+
+@pytest.fixture(scope="session")
+def report(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the whole report; not to be changed."""
+    folder = tmp_path_factory.mktemp("report")
+    paths = write_all(results, folder)
+    assert all(path.stat().st_size > 0 for path in paths)
+    assert len(set(paths)) == len(paths)
+    return folder

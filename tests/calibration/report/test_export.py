@@ -28,7 +28,8 @@ def test_scale_factors_come_back(results: Results, path: Path) -> None:
             values, edges = folder["scale_factor"].to_numpy()
             np.testing.assert_array_equal(values, one.nominal)
             np.testing.assert_array_equal(edges, EDGES)
-            np.testing.assert_allclose(folder["scale_factor"].errors(), one.total, rtol=1e-15)
+            squares = folder["scale_factor"].member("fSumw2")[1:-1]  # `errors` of uproot would give 0 for nan
+            np.testing.assert_array_equal(squares, one.total**2)
             for name, expected in {**one.sources, "x": one.total}.items():
                 found = folder["total" if name == "x" else f"source_{name}"].values()
                 np.testing.assert_array_equal(found, expected)

@@ -61,7 +61,8 @@ def tagger_bins(x, low, high, n_bins, offset, out):
     """
     for i in range(len(x)):
         for j in range(2):
-            place = np.floor((np.float64(x[i, j]) - low) / (high - low) * n_bins)
+            # Multiplied before it is divided: a whole number of tracks must not fall short of its own bin.
+            place = np.floor((np.float64(x[i, j]) - low) * n_bins / (high - low))
             out[i, j] = np.int64(min(max(place, 0.0), n_bins - 1.0)) + offset
 
 

@@ -48,9 +48,7 @@ def leading_pairs(trigger, offsets, pt):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def choose_pairs(
-    trigger, weight, entries, pt, eta, clean, most_trk, n_trk, flavour, cuts, margin, scale, events, sums
-):
+def choose_pairs(trigger, weight, entries, pt, eta, clean, most_trk, n_trk, flavour, cuts, margin, scale, events, sums):
     """The events that some variation may select.
 
     Args:

@@ -13,7 +13,7 @@ It is a layout of its own, like no other program's::
         REGION_FLAVOUR    TH2D (jet pT [GeV], quantity of the tagger) of nominal jets, all slices, scaled to the
                           luminosity; errors from the sums of squared weights
 
-What is not known is nan. Data has one flavour, ``light``, which then means all.
+What is not known is nan; some readers show an error of nan as 0. Data has one flavour, ``light``, which then means all.
 """
 
 from __future__ import annotations

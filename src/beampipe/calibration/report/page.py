@@ -133,7 +133,8 @@ def _page(results: Results, pictures: Sequence[Picture], tables: Sequence[Table]
     yield "<p>Events that pass a cut and all before it, with nominal pT and number of tracks.</p>"
     yield f"<div class=pair>{''.join(_titled(table) for table in tables if table.name.startswith('cut_flow_'))}</div>"
     yield _section("cost")
-    yield "<p>Artifacts that this result rests on, and what it took to make them, whenever that was.</p>"
+    yield "<p>Artifacts that this result rests on, and what it took to make them, whenever that was. Seconds of all"
+    yield "workers are added up.</p>"
     yield _table(by_name["cost"])
     yield from _provenance(results)
     yield "</main>\n<footer>Made by beampipe. The figures are beside this page as PNG and PDF, the tables as CSV, the"

@@ -69,10 +69,12 @@ def plot_scale_factor(results: Results, key: Key) -> Figure:
                 centre, results.true[key], "D", color="white", markeredgecolor="#b3003c", markersize=7, zorder=7
             )
             labels.append("true, by label")
-        _frame(axes, edges, f"{_quantity(key)} scale factor")
+        _frame(axes, edges, f"{_quantity(*key[2:])} scale factor")
         _room(axes, one, results.true.get(key), n_labels=len(labels))
         data = "pseudo-data" if _is_pseudo(results) else "data"
-        heading(axes, _title(key), f"{tagger_label(key[0])} tagger, {percent(key[1])} working point", f"{data} / MC")
+        heading(
+            axes, _title(*key[2:]), f"{tagger_label(key[0])} tagger, {percent(key[1])} working point", f"{data} / MC"
+        )
         axes.legend(handles, labels, loc="upper right", ncols=2, fontsize=12.5, frameon=False, columnspacing=1.4)
     return figure
 
@@ -124,7 +126,7 @@ def plot_uncertainties(results: Results, key: Key) -> Figure:
         top = float(np.max(one.total[np.isfinite(one.total)], initial=0.0))
         rows = -(-len(axes.get_legend_handles_labels()[1]) // 2)
         axes.set_ylim(0, (top or 1.0) / min(0.76, 0.92 - 0.042 * rows))
-        heading(axes, _title(key), f"{tagger_label(key[0])} tagger", f"{percent(key[1])} working point")
+        heading(axes, _title(*key[2:]), f"{tagger_label(key[0])} tagger", f"{percent(key[1])} working point")
         axes.legend(loc="upper right", ncols=2, fontsize=12.5, frameon=False, columnspacing=1.4)
     return figure
 
@@ -158,12 +160,12 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
             )
         for edge in edges[1:-1]:
             axes.axvline(edge, color="#c9ced6", linewidth=0.8, ymax=0.72, zorder=0)
-        _frame(axes, edges, f"{_quantity((tagger, 0, flavour, quantity))} scale factor")
+        _frame(axes, edges, f"{_quantity(flavour, quantity)} scale factor")
         low, high = axes.get_ylim()
         axes.set_ylim(low, high + 0.4 * (high - low))
         heading(
             axes,
-            _title((tagger, 0, flavour, quantity)),
+            _title(flavour, quantity),
             f"{tagger_label(tagger)} tagger",
             "thin: statistical, wide: total",
         )
@@ -268,12 +270,12 @@ def _band_label(name: str) -> str:
     return name if name.startswith(OTHERS) else source_label(name)
 
 
-def _quantity(key: Key) -> str:
-    return f"{key[2].capitalize()} {key[3]}"
+def _quantity(flavour: str, quantity: str) -> str:
+    return f"{flavour.capitalize()} {quantity}"
 
 
-def _title(key: Key) -> str:
-    return f"{key[2].capitalize()} jets: {key[3]}"
+def _title(flavour: str, quantity: str) -> str:
+    return f"{flavour.capitalize()} jets: {quantity}"
 
 
 def _is_pseudo(results: Results) -> bool:

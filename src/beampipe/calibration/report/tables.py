@@ -185,7 +185,7 @@ def cost_table(results: Results) -> Table:
             f"{sum(one.seconds for one in kept):.2f}",
         )
     )
-    return Table("cost", "What it took", ("stage", "artifacts", "kept", "size", "seconds, all workers"), tuple(rows))
+    return Table("cost", "What it took", ("stage", "artifacts", "kept", "size", "seconds for those kept"), tuple(rows))
 
 
 def number(value: float, digits: int = 4) -> str:

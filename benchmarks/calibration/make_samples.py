@@ -1,0 +1,44 @@
+"""Makes the Pythia samples: `python benchmarks/calibration/make_samples.py`; about two hours on one core, complete files are kept.
+
+Then pseudo-data from the independent sample, in which each track is kept with 93 % chance.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from beampipe.calibration.simulation import inject, simulate
+
+FOLDER = Path("runs/calibration")
+SAMPLES = {
+    "nominal": (90_000, 4),
+    "nominal2": (45_000, 2),
+    "fsr_up": (18_000, 1),
+    "fsr_down": (18_000, 1),
+    "vincia": (18_000, 1),
+    "thermal": (18_000, 1),
+    "lund": (18_000, 1),
+    "monash": (18_000, 1),
+    "me_proxy": (18_000, 1),
+    "colour_reconnection": (18_000, 1),
+    "pdf_cteq6l1": (18_000, 1),
+    "pdf_mstw": (18_000, 1),
+    "pdf_nnpdf31lo": (18_000, 1),
+}
+"""Name -> events to generate, files per slice."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    for name, (events, files) in SAMPLES.items():
+        made = simulate(name, FOLDER / "samples" / name, events, files=files, workers=options.workers)
+        print(f"{name}: {len(made)} files")
+    source = sorted((FOLDER / "samples" / "nominal2").glob("*.root"))
+    print(f"pseudo-data: {len(inject(source, FOLDER / 'pseudo', 'fewer_tracks'))} files")
+
+
+if __name__ == "__main__":
+    main()

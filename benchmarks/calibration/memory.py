@@ -1,0 +1,120 @@
+"""Memory of the workers over many files: is it small, and does it stay so?
+
+    python benchmarks/calibration/memory.py [--files 200] [--events 100000] [--weights 101]
+
+Every task is a chunk of the calibration, read from a file and filled into histograms with all weights and all variations of
+jets, and tells the resident memory of its worker before and after, and the most so far. Once with workers that are replaced as the
+calibration does it, more often here (every 25 tasks each), once with the same ones to the end. The slope is a straight line through
+the memory after each task, from the tenth task of a worker on. Files are a few toy files, linked under many names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import psutil
+from measuring import CONSOLE, conditions, report
+from rich.table import Table
+from toys import Toy, make_toys
+
+from beampipe.calibration.config import Bootstrap, Energy, Regions, Selection, Tagger
+from beampipe.calibration.fill import FillSettings, fill
+from beampipe.calibration.predict import Scores
+from beampipe.calibration.reading import inspect_file
+from beampipe.calibration.select import SelectSettings, select
+from beampipe.calibration.variations import known_kinematics
+from beampipe.workflow import Task, open_pool, run
+
+WORKERS: Final = 2
+SETTLED: Final = 10
+WANTED_MB: Final = 500.0
+WANTED_SLOPE_MB: Final = 0.05
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of a worker at the end of a task [MB]: what it holds, and the most that it ever held."""
+
+    worker: int
+    resident: float
+    most: float
+
+
+def work(path: Path, weight_names: tuple[str, ...], replicas: int) -> Memory:
+    """Select and fill one file, nothing left out."""
+    facts, energy = inspect_file(path), Energy()
+    selecting = SelectSettings(
+        Selection(), Regions(), 36, True, True, tuple(range(len(weight_names))), ("trk_eff", "trk_fake")
+    )
+    edges = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
+    filling = FillSettings(
+        *(edges, (Tagger(),), Selection(), energy, 36, True, weight_names),
+        *(known_kinematics(energy), Bootstrap(replicas, 1), facts.dataset),
+    )
+    fill(select(path, 0, facts.n_events, selecting), Scores(), filling)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return Memory(os.getpid(), psutil.Process().memory_info().rss / 1e6, most)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=200)
+    parser.add_argument("--events", type=int, default=100_000, help="of a file, which is read as one chunk")
+    parser.add_argument("--weights", type=int, default=101)
+    parser.add_argument("--replicas", type=int, default=200, help="of the bootstrap")
+    parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_memory.json"))
+    options = parser.parse_args()
+    begun = conditions("memory of the calibration's workers")
+    toys = make_toys(Toy("memory", 4 * options.events, 4, options.weights, seed=7))[0]
+    names = inspect_file(toys[0]).weight_names
+    rows = []
+    for name, recycle in (("replaced after 25 tasks", 25), ("never replaced", 10**9)):
+        tasks = [Task(str(k), work, (toys[k % len(toys)], names, options.replicas)) for k in range(options.files)]
+        with open_pool("processes", WORKERS, recycle=recycle) as pool:
+            rows.append({"workers": name, **figures(run(tasks, pool))})
+    table = Table(
+        title=f"{options.files} files of {options.events} events, {options.weights} weights, {WORKERS} workers"
+    )
+    for column in ("workers", "processes", "most [MB]", "at the end [MB]", "slope [MB per file]"):
+        table.add_column(column.replace("[", "\\["), justify="left" if column == "workers" else "right")
+    for row in rows:
+        table.add_row(
+            row["workers"],
+            str(row["processes"]),
+            *(f"{row[key]:.{d}f}" for key, d in (("most", 0), ("last", 0), ("slope", 3))),
+        )
+    CONSOLE.print(table)
+    met = all(row["most"] <= WANTED_MB and row["slope"] <= WANTED_SLOPE_MB for row in rows)
+    CONSOLE.print(f"{'met' if met else 'NOT met'}: at most {WANTED_MB:.0f} MB, and flat", markup=False)
+    report(options.output, begun, {"rows": rows, "met": met})
+
+
+def figures(seen: Sequence[Memory]) -> dict[str, Any]:
+    """Peak, last value and slope of the workers."""
+    by_worker: dict[int, list[float]] = defaultdict(list)
+    for memory in seen:
+        by_worker[memory.worker].append(memory.resident)
+    slopes = [
+        np.polyfit(np.arange(SETTLED, len(values)), values[SETTLED:], 1)[0]
+        for values in by_worker.values()
+        if len(values) > SETTLED + 5
+    ]
+    return {
+        "processes": len(by_worker),
+        "most": max(memory.most for memory in seen),
+        "last": float(np.mean([values[-1] for values in by_worker.values()])),
+        "slope": float(np.mean(slopes)) if slopes else 0.0,
+        "resident": list(by_worker.values()),
+    }
+
+
+if __name__ == "__main__":
+    main()

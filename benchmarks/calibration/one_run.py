@@ -1,0 +1,96 @@
+"""One run of a program that fills the calibration's histograms, from an empty store, as a process of its own.
+
+    python benchmarks/calibration/one_run.py '{"program": "ours", "files": {"nominal": [...], "data": [...]}}'
+
+The keys are the arguments of `ours` or of `coffea`. What is imported at the top is what a worker of ours needs, as spawned
+workers import this file.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.calibration.config import Bootstrap, Configuration, Energy, Sample, Systematic
+from beampipe.calibration.run import Settings, run_calibration, workspace_of
+
+__all__ = ["BITS", "STORES", "coffea", "ours"]
+
+BITS: Final = 36
+ENERGY: Final = Energy(45, 8)
+"""106 variations, as in the campaign that this is measured against."""
+STORES: Final = Path("runs/bench/calibration/stores")
+
+
+def ours(
+    files: Mapping[str, Sequence[str]],
+    *,
+    chunk: int = 200_000,
+    weights: bool = False,
+    kinematics: bool = False,
+    executor: str = "processes",
+    workers: int = 2,
+    digests: str = "",
+) -> Any:
+    """Fill all histograms of a calibration that was never run.
+
+    Args:
+        files: of each sample.
+        chunk: events that are read at once.
+        weights: fill all weights, not only the nominal one.
+        kinematics: and all variations of jets.
+        executor: see `Settings`.
+        workers: see `Settings`.
+        digests: file of remembered digests of the files; empty for none.
+
+    Returns:
+        The plan.
+    """
+    systematics = [Systematic("weights", "envelope", weights=("*",))] if weights else []
+    if kinematics:
+        systematics.append(Systematic("jets", "quadrature", kinematics=("*",)))
+    STORES.mkdir(parents=True, exist_ok=True)
+    kinds: dict[str, Any] = {"nominal": "simulation", "data": "data"}
+    configuration = Configuration(
+        output=Path(tempfile.mkdtemp(dir=STORES)),
+        samples={
+            name: Sample(name, tuple(map(Path, files[name])), kind, weight_bits=BITS) for name, kind in kinds.items()
+        },
+        keep_tables=False,
+        energy=ENERGY,
+        bootstrap=Bootstrap(0, 0),
+        systematics=tuple(systematics),
+        chunk_events=chunk,
+    )
+    if digests:
+        known = workspace_of(configuration).digests
+        known.parent.mkdir(parents=True)
+        shutil.copyfile(digests, known)
+    return run_calibration(configuration, Settings(executor, workers), until="fill")
+
+
+def coffea(
+    files: Mapping[str, Sequence[str]],
+    *,
+    chunk: int = 10**6,
+    weight_names: Sequence[str] = ("nominal",),
+    layout: str = "list",
+    pool: str = "fork",
+    workers: int = 2,
+    count: bool = False,
+) -> Any:
+    """Fill the same histograms; arguments as in `DijetProcessor` and `run_coffea`, whose result it returns."""
+    from with_coffea import DijetProcessor, run_coffea
+
+    process = DijetProcessor(Configuration.__dataclass_fields__["pt_edges"].default, weight_names, count, layout)
+    return run_coffea(files, process, workers=workers, chunk=chunk, pool=pool)
+
+
+if __name__ == "__main__":
+    settings = json.loads(sys.argv[1])
+    {"ours": ours, "coffea": coffea}[settings.pop("program")](**settings)

@@ -1,0 +1,283 @@
+"""What is made anew after a change, and what is not: both are counted, key by key."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import beampipe
+from beampipe.calibration.config import Bootstrap, Configuration, Energy, Regions, Selection, Systematic, Tagger
+from beampipe.calibration.plan import Plan, stage_code
+from beampipe.calibration.run import run_calibration
+from tests.calibration.campaign import (
+    INLINE,
+    SYSTEMATICS,
+    Toys,
+    configuration_of,
+    factors_sha256,
+    length_of_log,
+    made,
+    stored,
+    with_sample,
+)
+from tests.calibration.rootfiles import rewrite
+
+ALL: Final = ("nominal", "data", "shower")
+CHUNKS: Final = ("select", "predict", "fill", "merge")
+ENDS: Final = ("reweight", "extract", "factors")
+
+
+def of(stages: tuple[str, ...], samples: tuple[str, ...] = ALL) -> dict[str, tuple[str, ...]]:
+    return dict.fromkeys(stages, samples)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A change of the configuration, and the stages that it concerns, each with its samples."""
+
+    change: Callable[[Configuration], Configuration]
+    stages: Mapping[str, tuple[str, ...]]
+
+
+def systematic(configuration: Configuration, name: str, **changes: Any) -> Configuration:
+    """One systematic changed, or left out."""
+    kept = [replace(one, **changes) if one.name == name else one for one in configuration.systematics]
+    return replace(configuration, systematics=tuple(one for one in kept if changes or one.name != name))
+
+
+def bins(configuration: Configuration, number: int, **changes: Any) -> Configuration:
+    taggers = list(configuration.taggers)
+    taggers[number] = replace(taggers[number], **changes)
+    return replace(configuration, taggers=tuple(taggers))
+
+
+CASES: Final = {
+    "nothing": Case(lambda c: c, {}),
+    "a cut": Case(lambda c: replace(c, selection=Selection(min_n_trk=3)), of((*CHUNKS, *ENDS))),
+    "regions": Case(lambda c: replace(c, regions=Regions(min_eta_gap=0.1)), of((*CHUNKS, *ENDS))),
+    "an edge of pT": Case(lambda c: replace(c, pt_edges=(500.0, 800.0, 1300.0, 2000.0)), of(("fill", "merge", *ENDS))),
+    "a bin of a tagger": Case(lambda c: bins(c, 0, high=70.0), of(("fill", "merge", *ENDS))),
+    "a tagger less": Case(lambda c: replace(c, taggers=c.taggers[:1]), of(("fill", "merge", *ENDS))),
+    "a tagger more": Case(
+        lambda c: replace(c, taggers=(*c.taggers, Tagger("gbdt2", 10, 0.0, 1.0, c.taggers[1].model))),
+        of(("predict", "fill", "merge", *ENDS)),
+    ),
+    "a working point": Case(lambda c: replace(c, working_points=(0.5, 0.6)), of(("extract", "factors"))),
+    "the seed": Case(
+        lambda c: replace(c, bootstrap=Bootstrap(12, 2)),
+        of(("fill", "merge"), ("nominal", "data")) | of(ENDS),
+    ),
+    "more replicas": Case(
+        lambda c: replace(c, bootstrap=Bootstrap(13, 1)),
+        of(("fill", "merge"), ("nominal", "data")) | of(ENDS),
+    ),
+    "a rule": Case(lambda c: systematic(c, "pdf", rule="quadrature"), of(("factors",))),
+    "how a source is drawn": Case(lambda c: systematic(c, "pdf", experimental=True), of(("factors",))),
+    "a method less": Case(lambda c: systematic(c, "gluons"), of(("factors",))),
+    "weights less": Case(
+        lambda c: systematic(c, "pdf", weights=("pdf_000", "pdf_001")), of(CHUNKS, ("nominal",)) | of(ENDS)
+    ),
+    "tracks less": Case(lambda c: systematic(c, "tracking"), of(CHUNKS, ("nominal",)) | of(ENDS)),
+    "energy less": Case(lambda c: systematic(c, "energy"), of(("predict", "fill", "merge"), ("nominal",)) | of(ENDS)),
+    "parameters of the energy": Case(
+        lambda c: replace(c, energy=Energy(3, 1)), of(("predict", "fill", "merge"), ("nominal",)) | of(ENDS)
+    ),
+    "a sample less": Case(lambda c: systematic(c, "shower"), of(ENDS)),
+    "a sample's luminosity": Case(
+        lambda c: with_sample(c, "nominal", luminosity=7.0), of(("bookkeeping",), ("nominal",)) | of(ENDS)
+    ),
+    "bits of a sample": Case(lambda c: with_sample(c, "shower", weight_bits=30), of(CHUNKS, ("shower",)) | of(ENDS)),
+    "bits of data": Case(
+        lambda c: with_sample(c, "data", weight_bits=30), of(CHUNKS, ("data",)) | of(("extract", "factors"))
+    ),
+    "order of the files": Case(lambda c: with_sample(c, "nominal", files=c.samples["nominal"].files[::-1]), {}),
+    "tables not kept": Case(lambda c: replace(c, keep_tables=False), {}),
+    "a sample that nothing uses": Case(
+        lambda c: replace(c, samples={**c.samples, "more": replace(c.samples["shower"], name="more")}), {}
+    ),
+}
+
+
+def keys(plan: Plan, stages: Mapping[str, tuple[str, ...]], path: Path | None = None) -> dict[str, set[str]]:
+    """Keys of the artifacts of these stages and samples, of one file alone if it is given."""
+    found: dict[str, set[str]] = {}
+    for stage, samples in stages.items():
+        parts = [plan.samples[name] for name in samples if name in plan.samples]
+        if stage in ENDS:
+            found[stage] = {getattr(plan, stage).key}
+        elif stage == "bookkeeping":
+            found[stage] = {part.books.key for part in parts}
+        elif stage == "inspect":
+            found[stage] = {
+                item.key for part in parts for item in part.books.inputs if path in (None, Path(item.label))
+            }
+        elif stage == "merge":
+            slices = {number for part in parts for number, recipe in part.merged.items() if of_file(part, number, path)}
+            found[stage] = {part.merged[number].key for part in parts for number in slices & set(part.merged)}
+        else:
+            chunks = [chunk for part in parts for chunk in part.chunks if path in (None, chunk.path)]
+            recipes = [chunk.recipes[CHUNKS.index(stage)] for chunk in chunks]
+            found[stage] = {recipe.key for recipe in recipes if recipe is not None}
+    return found
+
+
+def of_file(part: Any, number: int, path: Path | None) -> bool:
+    """Whether the file is in that slice."""
+    labels = [recipe.label for recipe in part.parts[number]]
+    return path is None or any(label.startswith(str(path)) for label in labels)
+
+
+@pytest.fixture
+def copied(base: Configuration, toys: Toys, tmp_path: Path) -> Configuration:
+    """The campaign with a store of its own that has everything."""
+    shutil.copytree(base.output, tmp_path / "output")
+    return configuration_of(toys, tmp_path / "output")
+
+
+def made_anew(configuration: Configuration) -> tuple[Plan, dict[str, set[str]]]:
+    """Run, and tell which artifacts are new; each was written once."""
+    output = configuration.output
+    before, start = stored(output), length_of_log(output)
+    plan = run_calibration(configuration, INLINE)
+    new = {stage: found - before.get(stage, set()) for stage, found in stored(output).items()}
+    new = {stage: found for stage, found in new.items() if found}
+    assert made(output, start) == {stage: len(found) for stage, found in new.items()}
+    return plan, new
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_change_makes_anew_what_depends_on_it(copied: Configuration, name: str) -> None:
+    case = CASES[name]
+    plan, new = made_anew(case.change(copied))
+    assert new == keys(plan, case.stages)
+
+
+def test_another_model_under_the_same_name(copied: Configuration, toys: Toys, tmp_path: Path) -> None:
+    """A score is another if the model is, not if its path is."""
+    moved = tmp_path / "moved.txt"
+    shutil.copy(toys.model, moved)
+    changed = bins(copied, 1, model=str(moved))
+    assert made_anew(changed)[1] == {}
+    text = moved.read_text()
+    place = text.index(".", text.index("leaf_value=")) + 1
+    moved.write_text(text[:place] + ("1" if text[place] != "1" else "2") + text[place + 1 :])
+    plan, new = made_anew(changed)
+    assert new == keys(plan, of(("predict", "fill", "merge", *ENDS)))
+
+
+@pytest.mark.parametrize(
+    ("sample", "stages"),
+    [("nominal", ("inspect", *CHUNKS, *ENDS)), ("data", ("inspect", *CHUNKS, "extract", "factors"))],
+)
+def test_one_event_of_one_file(copied: Configuration, tmp_path: Path, sample: str, stages: tuple[str, ...]) -> None:
+    shutil.copytree(copied.samples["nominal"].files[0].parent.parent, tmp_path / "toys")
+    moved = configuration_of(Toys(tmp_path / "toys", copied.samples["nominal"].luminosity), copied.output)
+    assert made_anew(moved)[1] == {}, "where the files are does not matter"
+    path = moved.samples[sample].files[0]
+
+    def one_more(values: Any) -> Any:
+        values[0] += 1
+        return values
+
+    rewrite(path, jet_n_trk=one_more)
+    plan, new = made_anew(moved)
+    want = keys(plan, of((*stages, "bookkeeping"), (sample,)), path)
+    assert new == want
+    assert len(new["fill"]) < len(plan.samples[sample].chunks)
+
+
+def test_other_names_and_times_of_files_do_not_matter(copied: Configuration, tmp_path: Path) -> None:
+    for name in ALL:
+        for number, path in enumerate(copied.samples[name].files):
+            other = tmp_path / f"{name}-{(7 * number) % 5}{number}.root"
+            shutil.copy(path, other)
+            os.utime(other, (1e9 + number, 1e9))
+        copied = with_sample(copied, name, files=tuple(sorted(tmp_path.glob(f"{name}-*.root"))))
+    assert made_anew(copied)[1] == {}
+
+
+def edited(text: str, old: str, new: str) -> str:
+    assert text.count(old) == 1
+    return text.replace(old, new)
+
+
+CODE: Final = {
+    "a comment": ("kernels/filling.py", lambda t: t.replace("    for i in range", "    # why\n    for i in range"), {}),
+    "a docstring": ("kernels/pairs.py", lambda t: edited(t, '"""The loops that select events."""', '"""Other."""'), {}),
+    "spaces": ("extract.py", lambda t: t.replace("\n\n\n", "\n\n\n\n"), {}),
+    "how to run": ("run.py", lambda t: t + "\nx = 1\n", {}),
+    "the configuration": ("config.py", lambda t: t + "\nx = 1\n", {}),
+    "a simulation": ("simulation/toy.py", lambda t: t + "\nx = 1\n", {}),
+    "the loop that selects": ("kernels/pairs.py", lambda t: edited(t, "a, b = j, a", "a, b = (j, a)[::1]"), None),
+    "the loop that fills": (
+        "kernels/filling.py",
+        lambda t: edited(t, "entries[row] += 1", "entries[row] += 2 - 1"),
+        of(("fill", "merge", *ENDS)),
+    ),
+    "random numbers": (
+        "kernels/hashing.py",
+        lambda t: t + "\nx = 1\n",
+        of(("predict", "fill", "merge", *ENDS)),
+    ),
+    "the energy": ("energy.py", lambda t: t + "\nx = 1\n", of(("predict", "fill", "merge", *ENDS))),
+    "how histograms are added": ("histograms.py", lambda t: t + "\nx = 1\n", of(("fill", "merge", *ENDS))),
+    "how slices are scaled": ("templates.py", lambda t: t + "\nx = 1\n", of(ENDS)),
+    "the inversion": ("extract.py", lambda t: edited(t, "bad = determinant == 0", "bad = 0 == determinant"), None),
+    "how sources are combined": ("combine.py", lambda t: t + "\nx = 1\n", of(("factors",))),
+    "reading": ("reading.py", lambda t: t + "\nx = 1\n", of(("inspect", "bookkeeping", *CHUNKS, *ENDS))),
+}
+CODE["the loop that selects"] = (*CODE["the loop that selects"][:2], of((*CHUNKS, *ENDS)))
+CODE["the inversion"] = (*CODE["the inversion"][:2], of(("extract", "factors")))
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_a_line_of_code(copied: Configuration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The code that runs stays; the code whose digest is taken is a copy with one line changed."""
+    package = Path(beampipe.__file__).parent
+    copy = tmp_path / "beampipe"
+    shutil.copytree(package, copy, ignore=lambda folder, names: [n for n in names if not is_code(Path(folder, n))])
+    file, change, stages = CODE[name]
+    path = copy / "calibration" / file
+    before = path.read_text()
+    path.write_text(change(before))
+    assert path.read_text() != before
+    monkeypatch.setattr(beampipe, "__path__", [str(copy)])
+    stage_code.cache_clear()
+    try:
+        plan, new = made_anew(copied)
+    finally:
+        stage_code.cache_clear()
+    assert new == keys(plan, stages)
+
+
+def is_code(path: Path) -> bool:
+    return path.suffix == ".py" or (path.is_dir() and path.name != "__pycache__")
+
+
+def test_what_was_made_before_is_found_again(copied: Configuration) -> None:
+    """There and back: nothing is made twice, and the result is that of before."""
+    sha256 = factors_sha256(copied)
+    other = replace(copied, working_points=(0.6,))
+    assert made_anew(other)[1].keys() == {"extract", "factors"}
+    assert factors_sha256(copied) != sha256
+    assert made_anew(copied)[1] == {}
+    assert factors_sha256(copied) == sha256
+
+
+def test_every_field_of_the_configuration_is_in_a_case() -> None:
+    """A new setting needs a case, or a result could depend on it without a key that does."""
+    tried = {
+        *("output", "chunk_events"),  # tests/calibration/test_run.py
+        *("samples", "nominal", "data"),
+        *("pt_edges", "working_points", "keep_tables", "selection", "regions", "taggers", "energy"),
+        *("bootstrap", "systematics"),
+    }
+    assert set(Configuration.__dataclass_fields__) == tried
+    assert {one.name for one in SYSTEMATICS} == {"pdf", "tracking", "energy", "shower", "gluons", "closure"}
+    assert isinstance(SYSTEMATICS[0], Systematic)
