@@ -103,7 +103,10 @@ def weights_test(files: Files, repeats: int) -> list[dict[str, Any]]:
     ways = {
         "ours": {"program": "ours", "files": files, "weights": True, "chunk": 100_000},
         "ours, known": {
-            "program": "ours", "files": files, "weights": True, "chunk": 100_000,
+            "program": "ours",
+            "files": files,
+            "weights": True,
+            "chunk": 100_000,
             "digests": _digests(files),
         },
         **{

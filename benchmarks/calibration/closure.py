@@ -2,13 +2,15 @@
 
     beampipe calibration simulate nominal -o runs/calibration/samples -n 110000 --files 4     # and the others of --list
 
-Three tests, each of the scale factor of quark efficiency and of gluon rejection at the 50 % working point, against labels:
+Three tests, each of the scale factor of quark efficiency and of gluon rejection at the 50 % working point, against
+labels:
 
-    injection     shapes of quarks and gluons in the nominal sample are tilted by known factors of n_trk, forward and central alike: the
-                  events are the same, statistics cancel, and what is left is the method's own error
-    tracks        pseudo-data in which each track is kept with a known chance: events are the same, but which tracks go is random
-    independent   every other sample as pseudo-data: chi2 of (extracted - true) over the six bins of pT, errors by event bootstrap of the
-                  difference
+    injection     shapes of quarks and gluons in the nominal sample are tilted by known factors of the tagger, forward
+                  and central alike: the events are the same, statistics cancel, what is left is the method's own error
+    tracks        pseudo-data in which each track is kept with a known chance: the same events, but which tracks go is
+                  random
+    independent   every other sample as pseudo-data: chi2 of (extracted - true) over the six bins of pT, errors by event
+                  bootstrap of the difference
 """
 
 from __future__ import annotations
@@ -83,7 +85,8 @@ def injection(nominal: Templates, tagger: str) -> dict[str, Any]:
             worst[name].append(float(np.abs(got - wanted).max()))
             if name == "SF_q":
                 print(
-                    f"  tilt {strengths}: SF_q injected {_row(wanted)}, extracted - injected {_row(got - wanted, '+.4f')}"
+                    f"  tilt {strengths}: SF_q injected {_row(wanted)},"
+                    f" extracted - injected {_row(got - wanted, '+.4f')}"
                 )
     return {"jets": float(nominal.entries[..., nominal.axes.columns(tagger)].sum()), "largest": worst}
 
@@ -153,9 +156,8 @@ def main() -> None:
             continue
         one = compare(*filled(options, name, pseudo(options, name, nominal_files)), options.tagger)
         report["tracks"][name] = one
-        print(
-            f"  {name:14} SF_q true {one['SF_q']['true']} extracted {one['SF_q']['extracted']} +- {one['SF_q']['error']}"
-        )
+        q = one["SF_q"]
+        print(f"  {name:14} SF_q true {q['true']} extracted {q['extracted']} +- {q['error']}")
 
     print("independent samples")
     report["independent"] = {}
@@ -164,8 +166,10 @@ def main() -> None:
         report["independent"][name] = one
         q, combined = one["SF_q"], one["SF_q"]["combined_difference"]
         print(
-            f"  {name:20} {one['jets']:7.0f} jets: chi2/ndf SF_q {q['chi2_ndf']:.2f}, SF_g {one['SF_g']['chi2_ndf']:.2f},"
-            f" both with correlations {one['chi2_ndf_both']:.2f}; SF_q extracted - true {combined[0]:+.3f} +- {combined[1]:.3f}"
+            f"  {name:20} {one['jets']:7.0f} jets: chi2/ndf SF_q {q['chi2_ndf']:.2f},"
+            f" SF_g {one['SF_g']['chi2_ndf']:.2f},"
+            f" both with correlations {one['chi2_ndf_both']:.2f};"
+            f" SF_q extracted - true {combined[0]:+.3f} +- {combined[1]:.3f}"
         )
     for key, label in (
         (lambda one: one["SF_q"]["chi2_ndf"], "SF_q (6)"),

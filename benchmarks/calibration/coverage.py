@@ -1,9 +1,9 @@
-"""Does the quoted statistical error hold the truth in 68 % of parametric toys? `python benchmarks/calibration/coverage.py`
+"""Does the quoted statistical error hold the truth in 68 % of parametric toys?
 
-Each toy draws simulation and pseudo-data (3 % fewer tracks in quark jets, 2 % fewer in gluon jets), writes them as ROOT files, and goes
-through select, fill, reweighting, inversion and bootstrap. The truth comes from the labels of samples a hundred times as large, at the
-cuts that the toy froze. Beside it: the errors of binned toys with fixed factors and fractions, and forward and central jets drawn
-independently, as the original workflow has them.
+Each toy draws simulation and pseudo-data (3 % fewer tracks in quark jets, 2 % fewer in gluon jets), writes them as
+ROOT files, and goes through select, fill, reweighting, inversion and bootstrap. The truth comes from the labels of
+samples a hundred times as large, at the cuts that the toy froze. Beside it: the errors of binned toys with fixed
+factors and fractions, and forward and central jets drawn independently, as the original workflow has them.
 """
 
 from __future__ import annotations

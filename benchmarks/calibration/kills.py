@@ -1,7 +1,8 @@
 """Kill a calibration at random, again and again: `python benchmarks/calibration/kills.py --kills 100`
 
-Each round starts `beampipe calibration factors` and kills (SIGKILL) the driver or one of its workers at a random moment. Then: the same
-hash as of an undisturbed run, no artifact made twice, and no more chunks begun and lost than there were workers at the kills.
+Each round starts `beampipe calibration factors` and kills (SIGKILL) the driver or one of its workers at a random
+moment. Then: the same hash as of an undisturbed run, no artifact made twice, and no more chunks begun and lost than
+there were workers at the kills.
 """
 
 from __future__ import annotations

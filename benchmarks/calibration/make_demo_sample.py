@@ -1,7 +1,8 @@
 """Makes the sample that ships with the package: `python benchmarks/calibration/make_demo_sample.py`.
 
-Data has 4 % fewer tracks in quark jets and 2 % fewer in gluon jets than simulation; the sample `shower` has more in both. Forward
-jets are richer in quarks than in nature, so that a small sample shows the method. Numbers keep 10 bits of their mantissa, so that the files are small.
+Data has 4 % fewer tracks in quark jets and 2 % fewer in gluon jets than simulation; the sample `shower` has more in
+both. Forward jets are richer in quarks than in nature, so that a small sample shows the method. Numbers keep 10 bits
+of their mantissa, so that the files are small.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Makes the Pythia samples: `python benchmarks/calibration/make_samples.py`; about two hours on one core, complete files are kept.
+"""Makes the Pythia samples: `python benchmarks/calibration/make_samples.py`.
+
+About two hours on one core; complete files are kept.
 
 Then pseudo-data from the independent sample, in which each track is kept with 93 % chance.
 """

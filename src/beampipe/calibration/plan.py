@@ -275,7 +275,10 @@ def _chunk_recipes(
 
 
 def _ranges(borders: Sequence[int], size: int) -> list[tuple[int, int]]:
-    """Ranges of about `size` events. They begin and end where baskets do, so that none is read twice, unless that is too rare."""
+    """Ranges of about `size` events.
+
+    They begin and end where baskets do, so that none is read twice, unless that is too rare.
+    """
     out: list[tuple[int, int]] = []
     start = borders[0]
     for before, border in pairwise(borders):

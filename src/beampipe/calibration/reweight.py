@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 LARGEST: Final = 5.0
-"""Of the factors. Real differences of the regions are of a few per cent to a few tens; a larger ratio is one event of little weight
-in a bin of the tail, and would count every gluon there many times."""
+"""Of the factors. Real differences of the regions are of a few per cent to a few tens; a larger ratio is one event of
+little weight in a bin of the tail, and would count every gluon there many times."""
 
 FORWARD, CENTRAL = 0, 1
 QUARK, GLUON = 0, 1
@@ -58,8 +58,8 @@ def shapes(histograms: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v x"]:
 def reweighting_factors(flavours: Float64[ndarray, "*v 2 2 x"], flavour: Flavour = "quark") -> Float64[ndarray, "*v x"]:
     """The factors of central jets.
 
-    A bin with no central jets of the flavour says nothing about it: its factor is 1, so that what data has there is kept.
-    Factors end at `LARGEST`.
+    A bin with no central jets of the flavour says nothing about it: its factor is 1, so that what data has there is
+    kept. Factors end at `LARGEST`.
 
     Args:
         flavours: jets by (region, (quark, gluon), x) of one pT bin, with any axes in front.

@@ -57,9 +57,9 @@ class TrainedTagger:
 def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: Path, seed: int = 1) -> TrainedTagger:
     """Train on labelled jets and write LightGBM's text file; the same tables and seed give the same file.
 
-    Quarks and gluons get the same total weight in each cell of pT and |eta|, so that the tagger learns what jets look like
-    there and not how many there are: else forward jets would pass for quarks, and central ones be weighted to look so.
-    Which events are held out is a function of the event.
+    Quarks and gluons get the same total weight in each cell of pT and |eta|, so that the tagger learns what jets look
+    like there and not how many there are: else forward jets would pass for quarks, and central ones be weighted to
+    look so. Which events are held out is a function of the event.
 
     Args:
         tables: selected events of simulation.
@@ -152,7 +152,7 @@ def _balanced(
     weight: Float64[ndarray, " n"],
     pt_edges: tuple[float, ...],
 ) -> Float64[ndarray, " n"]:
-    """Weights that add up to the same for quarks and for gluons in each cell of pT and |eta|; 0 where one is missing."""
+    """Weights of the same sum for quarks and gluons in each cell of pT and |eta|; 0 where one is missing."""
     out = np.zeros(len(weight))
     n_eta = len(_ETA_EDGES) - 1
     row = np.digitize(features[:, FEATURES.index("pt")], pt_edges) - 1

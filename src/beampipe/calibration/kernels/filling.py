@@ -1,5 +1,5 @@
-"""The loops that fill histograms. Sums are of integers and therefore exact: a weight becomes a multiple of 2**-bits before anything is
-added, and then no order of events, chunks or workers changes a bit."""
+"""The loops that fill histograms. Sums are of integers and therefore exact: a weight becomes a multiple of 2**-bits
+before anything is added, and then no order of events, chunks or workers changes a bit."""
 
 from __future__ import annotations
 

@@ -13,7 +13,10 @@ __all__ = ["POISSON", "event_keys", "mix", "poisson_table"]
 @njit(cache=True, nogil=True, inline="always")
 @no_type_check
 def mix(key):
-    """A 64-bit integer with all bits of `key` in each of its own (finalizer of SplitMix64, doi:10.1145/2714064.2660195)."""
+    """A 64-bit integer with all bits of `key` in each of its own.
+
+    The finalizer of SplitMix64, doi:10.1145/2714064.2660195.
+    """
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return key ^ (key >> np.uint64(31))
@@ -30,7 +33,7 @@ def event_keys(dataset, run, event):
 
 
 def poisson_table() -> np.ndarray:
-    """(65536,) uint8: a Poisson number of mean 1 for each 16-bit uniform one, by the inverse of the distribution function.
+    """(65536,) uint8: a Poisson number of mean 1 for each 16-bit uniform one, by inversion.
 
     The rounding to 16 bits leaves a mean of 1 within 2e-5.
     """

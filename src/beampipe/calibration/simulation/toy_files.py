@@ -33,7 +33,7 @@ def simulate_toy(
     slices: tuple[Slice, ...] = TOY_SLICES,
     model: ToyModel = MODEL,
     dataset: str = "toy",
-    progress: Callable[[Path], None] | None = None,
+    progress: Callable[[Path], object] | None = None,
 ) -> list[Path]:
     """Write toy events in the layout of the simulation or, with ``kind="data"``, of data.
 
