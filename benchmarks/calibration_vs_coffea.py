@@ -1,25 +1,27 @@
-"""The calibration's histograms against coffea: same files, same cuts, same histograms, two processes each, in turn in one run.
+"""The calibration's histograms against coffea: same files, same cuts, two processes each, in turn in one run.
 
     python benchmarks/calibration_vs_coffea.py [--quick] [--events 7200000] [--repeats 5]
 
-Histograms are compared before anything is timed: entries exactly, sums of weights within what rounding each weight to a multiple
-of 2**-36 can do. Then, with the files in the disk cache:
+Histograms are compared before anything is timed: entries exactly, sums of weights within what rounding each weight to
+a multiple of 2**-36 can do. Then, with the files in the disk cache:
 
 Every timed run is a process of its own, from `python` to the end (`calibration/one_run.py`).
 
-nominal: one weight, all events. Ours is `run_calibration(until="fill")` into a store that is not there yet, with all that
-goes with it: digests of the files, bookkeeping, spawned workers, committed artifacts, merged histograms. coffea is a `Runner` with
-its `FuturesExecutor` and virtual arrays, one chunk per file, once on processes forked from its own, which need import nothing (the
-fastest way that we found), once on its default pool. The slope between a part of the files and all of them is a cost per event
-without start-up. "known": our digests of the files are remembered, as in every run but the first.
+nominal: one weight, all events. Ours is `run_calibration(until="fill")` into a store that is not there yet, with all
+that goes with it: digests of the files, bookkeeping, spawned workers, committed artifacts, merged histograms. coffea
+is a `Runner` with its `FuturesExecutor` and virtual arrays, one chunk per file, once on processes forked from its
+own, which need import nothing (the fastest way that we found), once on its default pool. The slope between a part of
+the files and all of them is a cost per event without start-up. "known": our digests of the files are remembered, as
+in every run but the first.
 
-weights: 101 weights. Ours fills all in one pass; coffea fills one after the other from one reading, into one histogram each
-or into one with an axis of names, whichever is faster.
+weights: 101 weights. Ours fills all in one pass; coffea fills one after the other from one reading, into one
+histogram each or into one with an axis of names, whichever is faster.
 
-bytes: what is read of the ROOT files for a whole campaign in one pass, against one nominal pass per variation: headers and
-compressed baskets, counted where uproot's source hands them out (files are mapped into memory, so counters of the system do not
-see them). A nominal pass over the same files reads all weights, as they share a branch; the second figure compares with passes over
-files that hold one weight. Digests of the files, read once per campaign, are not in it.
+bytes: what is read of the ROOT files for a whole campaign in one pass, against one nominal pass per variation:
+headers and compressed baskets, counted where uproot's source hands them out (files are mapped into memory, so
+counters of the system do not see them). A nominal pass over the same files reads all weights, as they share a branch;
+the second figure compares with passes over files that hold one weight. Digests of the files, read once per campaign,
+are not in it.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ from one_run import BITS, STORES, coffea, ours
 from rich.table import Table
 from toys import KEPT, Toy, make_toys
 
-from beampipe.calibration.histograms import Filled, merge, read_filled
+from beampipe.calibration.histograms import Filled, read_filled
 from beampipe.calibration.reading import inspect_file
 from beampipe.calibration.run import workspace_of
 from beampipe.workflow import FileDigests
@@ -193,7 +195,9 @@ def require_equal(files: Files, *, weights: bool) -> list[str]:
     store = workspace_of(plan.configuration).store
     names: list[str] = []
     for name, sample in plan.samples.items():
-        filled = merge(read_filled(store.require(recipe)) for recipe in sample.merged.values())
+        slices = [read_filled(store.require(recipe)) for recipe in sample.merged.values()]
+        sums = {key: sum(getattr(part, key) for part in slices) for key in ("sumw", "sumw2", "entries")}
+        filled = replace(slices[0], **sums)
         theirs, _ = coffea({name: files[name]}, weight_names=filled.weight_names, count=True)
         _require_equal(name, filled, theirs[name])
         names = names or list(filled.weight_names)
@@ -307,8 +311,8 @@ def _summary(
     words = "; ".join(f"{way}: {slope['wall']:.0f} wall, {slope['cpu']:.0f} cpu" for way, slope in slopes.items())
     lines.append(f"without start-up [ns per event, two workers]: {words}")
     lines.append(
-        f"bytes of ROOT files, {read['passes']} passes over one: {read['ratio']:.0f} (wanted {WANTED_BYTES:g}); over passes"
-        f" that read files with one weight: {read['ratio_to_files_with_one_weight']:.0f}"
+        f"bytes of ROOT files, {read['passes']} passes over one: {read['ratio']:.0f} (wanted {WANTED_BYTES:g});"
+        f" with passes over files of one weight: {read['ratio_to_files_with_one_weight']:.0f}"
     )
     return lines
 

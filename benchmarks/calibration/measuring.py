@@ -1,4 +1,4 @@
-"""What the benchmarks of the calibration share: the state of the machine, processor time of a call and of its processes, the report."""
+"""What the benchmarks of the calibration share: the state of the machine, what a call takes, the report."""
 
 from __future__ import annotations
 

@@ -2,10 +2,11 @@
 
     python benchmarks/calibration/memory.py [--files 200] [--events 100000] [--weights 101]
 
-Every task is a chunk of the calibration, read from a file and filled into histograms with all weights and all variations of
-jets, and tells the resident memory of its worker before and after, and the most so far. Once with workers that are replaced as the
-calibration does it, more often here (every 25 tasks each), once with the same ones to the end. The slope is a straight line through
-the memory after each task, from the tenth task of a worker on. Files are a few toy files, linked under many names.
+Every task is a chunk of the calibration, read from a file and filled into histograms with all weights and all
+variations of jets, and tells the resident memory of its worker and the most that it ever had. Once with workers that
+are replaced as the calibration does it, more often here (every 25 tasks each), once with the same ones to the end.
+The slope is a straight line through the memory after each task, from the tenth task of a worker on. Four toy files
+are read again and again.
 """
 
 from __future__ import annotations

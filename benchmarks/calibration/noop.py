@@ -2,8 +2,9 @@
 
     python benchmarks/calibration/noop.py [--files 1000] [--events 100] [--repeats 5]
 
-Toy files with 127 weights, 106 variations of the jet energy, two of the tracking and three systematics of method: about 240
-variations, run once to the report. Then the command of a user is timed, as a process of its own, from start to end.
+Toy files with 127 weights, 106 variations of the jet energy, two of the tracking and three systematics of method:
+about 240 variations, run once to the report. Then the command of a user is timed, as a process of its own, from start
+to end.
 """
 
 from __future__ import annotations

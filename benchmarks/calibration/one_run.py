@@ -2,8 +2,8 @@
 
     python benchmarks/calibration/one_run.py '{"program": "ours", "files": {"nominal": [...], "data": [...]}}'
 
-The keys are the arguments of `ours` or of `coffea`. What is imported at the top is what a worker of ours needs, as spawned
-workers import this file.
+The keys are the arguments of `ours` or of `coffea`. What is imported at the top is what a worker of ours needs, as
+spawned workers import this file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The toy files that the benchmarks of the calibration read: made once, the same for the same numbers, kept in a folder."""
+"""Toy files for the benchmarks of the calibration: made once, the same for the same numbers, kept in a folder."""
 
 from __future__ import annotations
 

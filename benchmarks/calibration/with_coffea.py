@@ -1,5 +1,6 @@
-"""The same selection and histograms as a processor of coffea, written as its documentation advises: virtual arrays, columns
-read when they are first asked for, cuts that need few columns first, numpy once jets come in pairs, one fill per weight."""
+"""The same selection and histograms as a processor of coffea, as its documentation advises: virtual arrays, columns
+read when they are first asked for, cuts that need few columns first, numpy once jets come in pairs, one fill per
+weight."""
 
 from __future__ import annotations
 
@@ -93,7 +94,7 @@ class DijetProcessor(processor.ProcessorABC):
             hist.axis.Variable(self.pt_edges, name="pt", flow=False),
             hist.axis.Integer(0, len(REGIONS), name="region", flow=False),
             hist.axis.Integer(0, len(FLAVOURS), name="flavour", flow=False),
-            hist.axis.Regular(100, 0, 100, name="n_trk"),
+            hist.axis.Integer(0, 100, name="n_trk"),
         ]
 
 
@@ -105,7 +106,7 @@ def run_coffea(
     chunk: int,
     pool: str = "fork",
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Histograms by dataset and weight, and coffea's metrics, from a `Runner` that remembers nothing of earlier runs."""
+    """Histograms by dataset and weight, and coffea's metrics, from a `Runner` that remembers no earlier run."""
     fileset = {name: {"files": {str(path): "events" for path in paths}} for name, paths in files.items()}
     if pool == "loky":
         return _run(processor.FuturesExecutor(workers=workers, status=False), fileset, process, chunk)

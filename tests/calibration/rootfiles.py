@@ -22,6 +22,7 @@ def bookkeeping_of(events: Events, **changes: Any) -> dict[str, Any]:
         "format": 1,
         "dataset": "odd",
         "slice": 0,
+        "n_slices": 1,
         "file_number": 0,
         "n_files": 1,
         "n_generated": len(events),

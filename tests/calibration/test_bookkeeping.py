@@ -20,6 +20,7 @@ def facts(number: int, sums: tuple[float, ...] = (1.0, 2.0), **changes: Any) -> 
     standard: dict[str, Any] = {
         "dataset": "toy",
         "slice": 0,
+        "n_slices": 1,
         "file_number": number,
         "n_files": 2,
         "cross_section": 30.0,
@@ -44,16 +45,24 @@ def at(*members: Facts) -> dict[Path, Facts]:
 
 
 def test_factors_by_hand() -> None:
-    """4 / pb times 30 pb times 1/2 is 60 events, over 1 + 5 and 2 + 3; slice 3: 4 times 9 times 1 over 12 and 18."""
-    other = {"slice": 3, "n_files": 1, "cross_section": 9.0, "filter_efficiency": 1.0}
-    books = keep_books(sample(), at(facts(0), facts(1, (5.0, 3.0)), facts(0, (12.0, 18.0), **other)))
-    assert [(one.number, one.factors) for one in books.slices] == [(0, (10.0, 12.0)), (3, (3.0, 2.0))]
+    """4 / pb times 30 pb times 1/2 is 60 events, over 1 + 5 and 2 + 3; slice 1: 4 times 9 times 1 over 12 and 18."""
+    other = {"slice": 1, "n_files": 1, "cross_section": 9.0, "filter_efficiency": 1.0}
+    two = {"n_slices": 2}
+    members = at(facts(0, **two), facts(1, (5.0, 3.0), **two), facts(0, (12.0, 18.0), **other, **two))
+    books = keep_books(sample(), members)
+    assert [(one.number, one.factors) for one in books.slices] == [(0, (10.0, 12.0)), (1, (3.0, 2.0))]
     assert (books.dataset, books.weight_names, books.varied, books.labelled) == (
         "toy",
         ("nominal", "up"),
         ("trk_eff",),
         True,
     )
+
+
+def test_a_missing_slice_is_named() -> None:
+    members = at(facts(0, n_slices=3), facts(1, n_slices=3), facts(0, slice=2, n_files=1, n_slices=3))
+    with pytest.raises(FileError, match=r"got 2 of 3 slices, missing 1 \(in files\)"):
+        keep_books(sample(), members)
 
 
 def test_data_counts_as_it_is() -> None:

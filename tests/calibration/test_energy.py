@@ -71,7 +71,7 @@ def test_a_parameter_of_the_scale_peaks_at_its_node() -> None:
     """The 8th of 20: third of five nodes in pT, second of four in |eta|: at 1250 GeV and 0.7."""
     pt, eta = np.array([[1250.0, 1250], [1250, 875], [1062.5, 1250]]), np.array([[0.7, -0.7], [1.4, 0.7], [0.7, 0.35]])
     got = (factors("jes_8_up", pt, eta) - 1) / 0.01
-    np.testing.assert_allclose(got, [[1, 1], [0, 0], [0.5, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(got, np.array([[1, 1], [0, 0], [0.5, 0.5]]), atol=1e-6)
 
 
 def test_noise_has_mean_0_and_variance_1() -> None:
@@ -139,7 +139,8 @@ def pairs_of(events: Events) -> tuple[ndarray, ndarray]:
 
 def passes(pt: ndarray, n_trk: ndarray) -> ndarray:
     high, low = pt.max(axis=1).astype(float), pt.min(axis=1).astype(float)
-    return (low > 550) & (high < 1700) & (high < 1.3 * low) & (n_trk >= 8).all(axis=1)
+    good: ndarray = (low > 550) & (high < 1700) & (high < 1.3 * low) & (n_trk >= 8).all(axis=1)
+    return good
 
 
 @pytest.fixture(scope="module")

@@ -109,18 +109,26 @@ def test_sums_that_could_overflow_are_refused() -> None:
 
 
 def test_merging_what_could_overflow_together_is_refused(parts: list[Filled]) -> None:
-    half = parts[0].bounded(2.0**61 - 2.0**20)
+    half = replace(parts[0], bound=2.0**61 - 2.0**20)
     assert merge([half]).bound == half.bound
     with pytest.raises(InputError, match="more than 64 bits hold"):
         merge([half, half, half])
     with pytest.raises(InputError, match="more than 64 bits hold"):
-        merge([merge([half, parts[1].bounded(0.0)]), half, half])
+        merge([merge([half, replace(parts[1], bound=0.0)]), half, half])
 
 
 def test_the_bound_holds(parts: list[Filled]) -> None:
     whole = merge(parts)
     largest = max(int(np.abs(getattr(whole, name)).max()) for name in ARRAYS)
     assert 0 < largest <= whole.bound
+
+
+def test_many_events_of_weight_one_fit() -> None:
+    """The bound is that of the largest cell, not of all events in one."""
+    dijets = random_dijets(2000, 3)
+    dijets = replace(dijets, weight=np.ones_like(dijets.weight))
+    one = fill(dijets, Scores(), fill_settings(weight_bits=36))
+    assert merge([one] * 10_000).entries.sum() > 1e7
 
 
 def test_parts_that_do_not_fit_are_refused(parts: list[Filled]) -> None:
@@ -187,7 +195,7 @@ def test_slices_are_scaled_before_they_are_added() -> None:
     filled.entries[0] = 1
     books = Bookkeeping("toy", ("nominal", "up"), (), True, (Slice(0, (10.0, 20.0)), Slice(7, (4.0, 2.0))))
     found = templates_of({0: filled, 7: filled}, books, 2)
-    assert found.names == ("nominal", "up", "jes")
+    assert found.names == ("nominal", "weight:up", "jets:jes")
     assert found.values[:, 0, 0, 0].tolist() == [[21.0, 0.0], [11.0, 0.0], [0.0, 21.0]]
     assert found.squares[:, 0, 0, 0].tolist() == [[261.0, 0], [101.0, 0], [0.0, 261.0]]
     assert found.replicas[0, 0, 0, 0].tolist() == [42.0, 0.0]

@@ -21,7 +21,16 @@ SAMPLES = {
     "one": Sample("one", ()),
     "two": Sample("two", ()),
 }
-NAMES = ("nominal", "pdf_0", "pdf_1", "jes_1_up", "jes_1_down", "sample:one", "sample:two", GLUON_REWEIGHT)
+NAMES = (
+    "nominal",
+    "weight:pdf_0",
+    "weight:pdf_1",
+    "jets:jes_1_up",
+    "jets:jes_1_down",
+    "sample:one",
+    "sample:two",
+    GLUON_REWEIGHT,
+)
 DATA = np.array([0.5, 0.52, 0.46, 0.55, 0.44, 0.6, 0.4, 0.51])
 """Efficiency of quarks in data by case; in simulation it is 0.4 for all, by label 0.42; of gluons half of these."""
 
@@ -124,7 +133,7 @@ def test_total_is_the_root_of_the_sum_of_squares(tmp_path: Path) -> None:
 
 
 def test_the_statistical_error_is_that_of_the_replicas() -> None:
-    """Of 4000 replicas with known errors and correlation, a few of them far out; errors of a spread, four times over."""
+    """Of 4000 replicas with known errors and correlation, a few of them far out."""
     rng = np.random.default_rng(7)
     covariance = np.array([[0.04, 0.03, 0.0], [0.03, 0.09, 0.0], [0.0, 0.0, 0.01]])
     replicas = rng.multivariate_normal([1.0, 0.9, 1.1], covariance, 4000)
@@ -153,7 +162,11 @@ def test_replicas_that_say_nothing() -> None:
 
 def test_what_cannot_be_combined_is_refused(tmp_path: Path) -> None:
     for wrong, error, message in [
-        (Systematic("s", "envelope", weights=("pfd*",)), UnknownNameError, "variation of systematic s: got 'pfd"),
+        (
+            Systematic("s", "envelope", weights=("pfd*",)),
+            UnknownNameError,
+            "variation of systematic s: got 'weight:pfd",
+        ),
         (Systematic("s", "difference", weights=("pdf*",)), ConfigError, "got 2 variations, expected one"),
         (Systematic("s", "up_down", weights=("pdf*",)), ConfigError, "expected as many names ending _up as _down"),
     ]:
@@ -224,3 +237,13 @@ def test_arrays_of_efficiencies_survive_a_file(tmp_path: Path) -> None:
         again.write_bytes(content)
         with pytest.raises(FileError, match=r"b\.npz: got no arrays of Efficiencies"):
             read_arrays(Efficiencies, again)
+
+
+def test_a_pattern_of_one_kind_takes_nothing_of_another() -> None:
+    """`*_up` of weights is not the jet energy's."""
+    from beampipe.calibration.factors import _members
+
+    names = ("nominal", "weight:fsr_up", "jets:jes_1_up", "sample:up", GLUON_REWEIGHT)
+    assert _members(Systematic("s", weights=("*_up",)), names) == ("weight:fsr_up",)
+    assert _members(Systematic("s", kinematics=("*",)), names) == ("jets:jes_1_up",)
+    assert _members(Systematic("s", samples=("up",)), names) == ("sample:up",)

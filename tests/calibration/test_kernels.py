@@ -75,7 +75,7 @@ def test_choose_pairs(seed: int, labelled: bool) -> None:
     columns = random_pairs(seed, labelled=labelled)
     counts, sums = np.zeros(len(CUTS), np.int64), np.zeros(len(CUTS), np.int64)
     rows = pairs.choose_pairs(*columns.values(), CUT_VALUES, LARGEST_SHIFT, SCALE, counts, sums)
-    want, passed, weights = reference.choose_pairs(*columns.values(), CUT_VALUES, LARGEST_SHIFT, BITS)
+    want, passed, weights = reference.choose_pairs(**columns, cuts=CUT_VALUES, margin=LARGEST_SHIFT, bits=BITS)
     lost = -np.diff(counts)
     assert ((lost > 0) | ((np.array(CUTS[1:]) == "label") & (not labelled))).all(), "each cut loses some"
     assert counts[-1] > 5, "and some are left"
@@ -127,6 +127,28 @@ def test_quantise_rounds_as_fractions_do(weights: list[float], bits: int) -> Non
     weight = np.array(weights, np.float32)
     first, second = filling.quantise(weight, 2.0**bits)
     assert (first.tolist(), second.tolist()) == reference.quantise(weight, bits)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(-50, 50), st.integers(1, 120), st.integers(2, 130), st.sampled_from([0, 7]))
+def test_tagger_bins_of_whole_numbers_are_exact(low: int, width: int, n_bins: int, offset: int) -> None:
+    x = np.arange(low - 10 if low > 10 else 0, 130).astype(np.uint16)
+    pairs_of_x = np.stack([x, x[::-1]], axis=1)
+    out = np.empty(pairs_of_x.shape, np.int64)
+    filling.tagger_bins(pairs_of_x, float(low), float(low + width), n_bins, offset, out)
+    want = reference.tagger_bins(pairs_of_x, float(low), float(low + width), n_bins, offset)
+    np.testing.assert_array_equal(out, want)
+
+
+def test_tagger_bins_of_scores() -> None:
+    """Beyond both ends of the axis, on its edges, and anywhere."""
+    rng = np.random.default_rng(3)
+    x = np.concatenate([rng.uniform(-1, 2, 500), [-1e30, 1e30, 0, 1, 0.25, 0.5, 0.75, -0.0]]).astype(np.float32)
+    x = np.stack([x, rng.permutation(x)], axis=1)
+    out = np.empty(x.shape, np.int64)
+    filling.tagger_bins(x, 0.0, 1.0, 20, 5, out)
+    np.testing.assert_array_equal(out, reference.tagger_bins(x, 0.0, 1.0, 20, 5))
+    assert np.unique(out).tolist() == list(range(5, 25))
 
 
 def random_places(seed: int, n: int = 150) -> tuple[ndarray, ndarray, ndarray, int]:

@@ -28,7 +28,7 @@ HAND = np.array([[[6.0, 2, 0], [1, 1, 2]], [[2, 2, 0], [1, 3, 4]]])
 
 def test_factors_by_hand() -> None:
     np.testing.assert_allclose(reweighting_factors(HAND), [3 / 2, 1 / 2, 1], rtol=1e-15)
-    np.testing.assert_allclose(reweighting_factors(HAND, "gluon"), [2, 2 / 3, 1], rtol=1e-15)
+    np.testing.assert_allclose(reweighting_factors(HAND, "gluon"), [2.0, 2 / 3, 1.0], rtol=1e-15)
 
 
 def test_forward_jets_are_not_reweighted() -> None:
@@ -38,7 +38,7 @@ def test_forward_jets_are_not_reweighted() -> None:
 
 def test_fractions_and_inversion_by_hand() -> None:
     mixture, fractions = mixtures(HAND, reweighting_factors(HAND))
-    np.testing.assert_allclose(mixture, [[7, 3, 2], [4.5, 2.5, 4]], rtol=1e-15)
+    np.testing.assert_allclose(mixture, np.array([[7, 3, 2], [4.5, 2.5, 4]]), rtol=1e-15)
     np.testing.assert_allclose(fractions, [2 / 3, 4 / 11], rtol=1e-15)
     found = extract(mixture, fractions)
     np.testing.assert_allclose(found.quark, np.array([31, 11, -2]) / 40, rtol=1e-13)

@@ -15,7 +15,7 @@ from beampipe.calibration.histograms import Filled
 from beampipe.calibration.predict import Scores, predict, read_scores, write_scores
 from beampipe.calibration.taggers import FEATURES, features_of, local_scores, model_bytes, score_function
 from beampipe.calibration.variations import NOMINAL, kinematics_of
-from beampipe.errors import FileError
+from beampipe.errors import FileError, InputError
 from tests.calibration.campaign import Toys
 from tests.calibration.events import fill_settings, random_dijets
 
@@ -54,6 +54,17 @@ def test_no_variation_and_no_jet() -> None:
     empty = predict(random_dijets(0, 1), [(tagger, Counting())], VARIATIONS, ENERGY)
     assert all(values.shape == (0, 2) for values in empty.by_name.values())
     assert predict(random_dijets(5, 1), [], VARIATIONS, ENERGY).by_name == {}
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    def spoilt(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+        scores = Counting()(features)
+        scores[3:5] = np.nan
+        return scores
+
+    tagger = Tagger("toy", 10, 0.0, 1.0, "m")
+    with pytest.raises(InputError, match="tagger toy: got 2 of 20 scores that are no finite numbers, expected prob"):
+        predict(random_dijets(10, 1), [(tagger, spoilt)], VARIATIONS, ENERGY)
 
 
 def test_features_have_the_stated_columns() -> None:
@@ -99,7 +110,7 @@ def test_a_damaged_model_is_refused(toys: Toys, tmp_path: Path) -> None:
         text.replace("Tree=1", "T=1"),
     ):
         path.write_text(wrong)
-        with pytest.raises(FileError, match=r"damaged\.txt: got no model of LightGBM ..its trees are not"):
+        with pytest.raises(FileError, match=r"damaged\.txt: got no model of LightGBM .its trees are not"):
             local_scores(path)
 
 

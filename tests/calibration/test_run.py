@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration
+from beampipe.calibration.config import Configuration, Sample
 from beampipe.calibration.factors import Factors
 from beampipe.calibration.run import FACTORS, Settings, run_calibration, workspace_of
 from beampipe.errors import FileError, UnknownNameError, WorkflowError
@@ -356,3 +356,10 @@ def test_factors_name_what_they_were_asked_for(base: Configuration) -> None:
     one = found.by_name["n_trk", 0.5, "quark", "efficiency"]
     assert list(one.sources) == ["pdf", "tracking", "energy", "shower", "gluons", "closure"]
     assert workspace_of(base).store.count() == sum(counts(base.output).values())
+
+
+def test_data_of_the_nominal_dataset_is_refused(toys: Toys, tmp_path: Path) -> None:
+    files = toys.files("nominal")
+    samples = {"nominal": Sample("nominal", files), "data": Sample("data", files, "pseudo-data")}
+    with pytest.raises(FileError, match="got dataset 'toy' for both"):
+        run_calibration(Configuration(tmp_path, samples), Settings("inline"))

@@ -207,14 +207,18 @@ def edited(text: str, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-CODE: Final = {
+CODE: Final[dict[str, tuple[str, Callable[[str], str], dict[str, tuple[str, ...]]]]] = {
     "a comment": ("kernels/filling.py", lambda t: t.replace("    for i in range", "    # why\n    for i in range"), {}),
     "a docstring": ("kernels/pairs.py", lambda t: edited(t, '"""The loops that select events."""', '"""Other."""'), {}),
     "spaces": ("extract.py", lambda t: t.replace("\n\n\n", "\n\n\n\n"), {}),
     "how to run": ("run.py", lambda t: t + "\nx = 1\n", {}),
     "the configuration": ("config.py", lambda t: t + "\nx = 1\n", {}),
     "a simulation": ("simulation/toy.py", lambda t: t + "\nx = 1\n", {}),
-    "the loop that selects": ("kernels/pairs.py", lambda t: edited(t, "a, b = j, a", "a, b = (j, a)[::1]"), None),
+    "the loop that selects": (
+        "kernels/pairs.py",
+        lambda t: edited(t, "a, b = j, a", "a, b = (j, a)[::1]"),
+        of((*CHUNKS, *ENDS)),
+    ),
     "the loop that fills": (
         "kernels/filling.py",
         lambda t: edited(t, "entries[row] += 1", "entries[row] += 2 - 1"),
@@ -228,12 +232,14 @@ CODE: Final = {
     "the energy": ("energy.py", lambda t: t + "\nx = 1\n", of(("predict", "fill", "merge", *ENDS))),
     "how histograms are added": ("histograms.py", lambda t: t + "\nx = 1\n", of(("fill", "merge", *ENDS))),
     "how slices are scaled": ("templates.py", lambda t: t + "\nx = 1\n", of(ENDS)),
-    "the inversion": ("extract.py", lambda t: edited(t, "bad = determinant == 0", "bad = 0 == determinant"), None),
+    "the inversion": (
+        "extract.py",
+        lambda t: edited(t, "bad = determinant == 0", "bad = 0 == determinant"),
+        of(("extract", "factors")),
+    ),
     "how sources are combined": ("combine.py", lambda t: t + "\nx = 1\n", of(("factors",))),
     "reading": ("reading.py", lambda t: t + "\nx = 1\n", of(("inspect", "bookkeeping", *CHUNKS, *ENDS))),
 }
-CODE["the loop that selects"] = (*CODE["the loop that selects"][:2], of((*CHUNKS, *ENDS)))
-CODE["the inversion"] = (*CODE["the inversion"][:2], of(("extract", "factors")))
 
 
 @pytest.mark.parametrize("name", CODE)

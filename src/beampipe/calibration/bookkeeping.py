@@ -78,6 +78,12 @@ def keep_books(sample: Sample, facts: Mapping[Path, Facts]) -> Bookkeeping:
     by_slice: dict[int, list[tuple[Path, Facts]]] = defaultdict(list)
     for path, fact in facts.items():
         by_slice[fact.slice].append((path, fact))
+    missing = sorted(set(range(first.n_slices)) - set(by_slice))
+    if missing:
+        raise FileError(
+            f"sample {sample.name}: got {len(by_slice)} of {first.n_slices} slices, missing"
+            f" {', '.join(map(str, missing))} (in {first_path.parent}); without them the spectrum of pT is wrong"
+        )
     slices = []
     for number, members in sorted(by_slice.items()):
         members.sort(key=lambda member: (member[1].file_number, str(member[0])))
@@ -100,7 +106,7 @@ def _same_kind(sample: Sample, path: Path, fact: Facts, first_path: Path, first:
             f"{path}: got dataset {fact.dataset!r} in sample {sample.name}, expected {first.dataset!r} as in"
             f" {first_path}"
         )
-    for name in ("weight_names", "varied"):
+    for name in ("weight_names", "varied", "n_slices"):
         if getattr(fact, name) != getattr(first, name):
             raise FileError(
                 f"{path}: got {name} {getattr(fact, name)}, expected {getattr(first, name)} as in {first_path}"

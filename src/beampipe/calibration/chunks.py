@@ -55,7 +55,7 @@ def run_chunk(store: Store, chunk: Chunk, until: str) -> None:
         chunk: what to do.
         until: the last stage: select, predict or fill. The first two keep their tables.
     """
-    dijets_recipe, scores_recipe, filled_recipe = chunk.recipes
+    _, scores_recipe, filled_recipe = chunk.recipes
     if until == "select" or (until == "predict" and scores_recipe is None):
         _dijets(store, chunk, keep=True)
     elif until == "predict":

@@ -25,7 +25,8 @@ from beampipe.calibration.cases import SAMPLE
 from beampipe.calibration.combine import combine, shift_vectors
 from beampipe.calibration.config import Configuration, Systematic
 from beampipe.calibration.efficiencies import GLUON_REWEIGHT, Efficiencies
-from beampipe.calibration.variations import NOMINAL, matching
+from beampipe.calibration.templates import JETS, WEIGHT
+from beampipe.calibration.variations import matching
 from beampipe.errors import FileError, UnknownNameError
 
 __all__ = ["FLAVOUR_NAMES", "QUANTITIES", "Factors", "ScaleFactor", "factors_of", "scale_factors"]
@@ -257,8 +258,9 @@ def _members(source: Systematic, names: Sequence[str]) -> Sequence[str]:
     """The cases of a source, by name."""
     if source.method:
         return [GLUON_REWEIGHT]
-    patterns = source.weights or source.kinematics or tuple(SAMPLE + name for name in source.samples)
-    members = matching(tuple(name for name in names if name != NOMINAL), patterns)
+    kinds = ((WEIGHT, source.weights), (JETS, source.kinematics), (SAMPLE, source.samples))
+    patterns = tuple(kind + pattern for kind, given in kinds for pattern in given)
+    members = matching(names, patterns)
     if not members:
         raise UnknownNameError(f"variation of systematic {source.name}", ", ".join(patterns), names)
     return members

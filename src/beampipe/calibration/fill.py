@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from beampipe.calibration.config import Bootstrap, Energy, Selection, Tagger
 from beampipe.calibration.dijets import FLAVOURS, Dijets
-from beampipe.calibration.histograms import Axes, Filled
+from beampipe.calibration.histograms import MOST, Axes, Filled, refuse_overflow
 from beampipe.calibration.kernels.filling import (
     fill_replicas,
     fill_single,
@@ -74,6 +74,7 @@ def fill(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
     axes, scale = settings.axes, 2.0**settings.weight_bits
     if dijets.weight.shape[1] != len(settings.weight_names):
         raise InputError(f"weights: got {dijets.weight.shape[1]} columns, expected {len(settings.weight_names)}")
+    _refuse_overflow(dijets, scale)
     out = Filled.empty(axes, settings.weight_names, settings.kinematics, settings.bootstrap.replicas, dijets.cut_flow)
     first, second = quantise(np.ascontiguousarray(dijets.weight[:, 0]), scale)
     nominal = kinematics_of(NOMINAL, dijets, settings.energy)
@@ -91,7 +92,7 @@ def fill(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
         varied = kinematics_of(name, dijets, settings.energy)
         rows, bins = _rows(dijets, varied, settings), _bins(dijets, varied, name, scores, settings.taggers)
         fill_single(rows, bins, first, second, out.varied_sumw[k], out.varied_sumw2[k], entries)
-    return out.bounded(_bound(dijets, scale))
+    return out.bounded()
 
 
 def _rows(dijets: Dijets, kinematics: Kinematics, settings: FillSettings) -> Int64[ndarray, "n 2"]:
@@ -124,12 +125,16 @@ def _bins(
     return out
 
 
-def _bound(dijets: Dijets, scale: float) -> float:
-    """No sum of a cell can be larger than this: weights and squares of all jets, replicas with up to 8 times each."""
+def _refuse_overflow(dijets: Dijets, scale: float) -> None:
+    """No sum of this chunk may leave 64 bits: two jets of each event in one cell, and in a replica up to 8 times."""
     if len(dijets) == 0:
-        return 0.0
+        return
     largest = max(float(dijets.weight.max()), -float(dijets.weight.min()))
-    return 8.0 * 2 * len(dijets) * max(largest, largest**2) * scale
+    bound = len(dijets) * max(largest, largest**2)
+    if 16 * bound * scale >= MOST:
+        size = np.abs(dijets.weight.astype(np.float64))
+        bound = float(max(size.sum(axis=0).max(), (size**2).sum(axis=0).max()))
+    refuse_overflow(16 * bound * scale)
 
 
 def _unused(axes: Axes) -> tuple[Int64[ndarray, " r"], Int64[ndarray, " r"]]:

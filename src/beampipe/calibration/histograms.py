@@ -15,7 +15,7 @@ from numpy import ndarray
 from beampipe.calibration.dijets import REGIONS, CutFlow
 from beampipe.errors import FileError, InputError
 
-__all__ = ["Axes", "Filled", "merge", "read_filled", "write_filled"]
+__all__ = ["MOST", "Axes", "Filled", "merge", "read_filled", "refuse_overflow", "write_filled"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Filled:
         replicas: (n_rows, n_replicas) int64: nominal jets and weight, each event a Poisson number of times.
         entries: (n_rows,) int64: nominal jets.
         cut_flow: of the events.
-        bound: no sum is larger in size, whatever the order of additions.
+        bound: no sum is larger in size.
     """
 
     axes: Axes
@@ -106,21 +106,30 @@ class Filled:
             cut_flow=cut_flow,
         )
 
-    def bounded(self, bound: float) -> Filled:
-        """The same with a bound on its sums.
+    def bounded(self) -> Filled:
+        """The same with the size of its largest sum as `bound`."""
+        arrays = [*(getattr(self, name) for name in (*_SUMS, *_VARIED)), self.cut_flow.weight]
+        sizes = (max(int(array.max()), -int(array.min())) for array in arrays if array.size)
+        return replace(self, bound=float(max(sizes, default=0)))
 
-        Raises:
-            InputError: 64 bits could overflow.
-        """
-        if bound >= 2.0**62:
-            raise InputError(
-                f"sums of weights could reach {bound:.2g}, more than 64 bits hold; give the sample fewer weight_bits"
-            )
-        return replace(self, bound=bound)
 
+MOST: Final = 2.0**62
+"""What no sum may reach: half of what 64 bits hold, so that the bound itself may be rounded."""
 
 _SUMS: Final = ("sumw", "sumw2", "replicas", "entries")
 _VARIED: Final = ("varied_sumw", "varied_sumw2")
+
+
+def refuse_overflow(bound: float) -> None:
+    """Sums that could leave 64 bits are an error before they do.
+
+    Raises:
+        InputError: `bound` is too large.
+    """
+    if bound >= MOST:
+        raise InputError(
+            f"sums of weights could reach {bound:.2g} units, more than 64 bits hold; give the sample fewer weight_bits"
+        )
 
 
 def merge(parts: Iterable[Filled]) -> Filled:
@@ -139,10 +148,12 @@ def merge(parts: Iterable[Filled]) -> Filled:
                 raise InputError(
                     f"merging histograms: got {name} {getattr(part, name)}, expected {getattr(total, name)}"
                 )
+        # A cell of the sum is at most the sum of the largest cells.
+        refuse_overflow(total.bound + part.bound)
         for name in (*_SUMS, *_VARIED):
             np.add(getattr(total, name), getattr(part, name), out=getattr(total, name))
         flow = CutFlow(total.cut_flow.events + part.cut_flow.events, total.cut_flow.weight + part.cut_flow.weight)
-        total = replace(total, cut_flow=flow).bounded(total.bound + part.bound)
+        total = replace(total, cut_flow=flow, bound=total.bound + part.bound)
     if total is None:
         raise InputError("merging histograms: got none, expected at least one")
     return total

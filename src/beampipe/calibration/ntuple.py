@@ -56,7 +56,8 @@ NOMINAL_WEIGHT: Final = 0
 BOOKKEEPING_BRANCHES: Final = {
     "format": "int32",
     "dataset": "string",  # e.g. "nominal"; the same in all files of a sample
-    "slice": "int32",
+    "slice": "int32",  # from 0
+    "n_slices": "int32",  # of the dataset
     "file_number": "int32",  # from 0
     "n_files": "int32",  # of the slice
     "n_generated": "int64",  # in this file, before any cut

@@ -18,7 +18,7 @@ from beampipe.calibration.reading import Facts
 from beampipe.calibration.select import SelectSettings
 from beampipe.calibration.taggers import model_bytes
 from beampipe.calibration.variations import matching, wanted_kinematics
-from beampipe.errors import UnknownNameError
+from beampipe.errors import FileError, UnknownNameError
 from beampipe.workflow import Input, Recipe, code_digest, digest_of
 
 __all__ = ["STAGES", "Plan", "SamplePlan", "inspect_recipe", "make_plan", "stage_code"]
@@ -126,7 +126,9 @@ def make_plan(
 
     Raises:
         UnknownNameError: a pattern of a systematic matches no weight or variation.
+        FileError: simulation and data have the same name of a dataset.
     """
+    _refuse_same_dataset(configuration, books)
     models = [
         Input(tagger.name, sha256(model_bytes(tagger)).hexdigest(), tagger.model)
         for tagger in configuration.taggers
@@ -162,6 +164,17 @@ def make_plan(
         "scale factors",
     )
     return Plan(configuration, samples, reweight, extract, factors)
+
+
+def _refuse_same_dataset(configuration: Configuration, books: Mapping[str, tuple[Recipe, Bookkeeping]]) -> None:
+    """An event's key is made of its dataset: with one name for both, data and simulation would be drawn together."""
+    names = configuration.nominal, configuration.data
+    datasets = [books[name][1].dataset for name in names]
+    if datasets[0] == datasets[1]:
+        raise FileError(
+            f"samples {names[0]} and {names[1]}: got dataset {datasets[0]!r} for both, expected different names in their"
+            " files: errors would be those of the same events; `beampipe calibration inject --injection none` renames one"
+        )
 
 
 def used_samples(configuration: Configuration) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from beampipe.calibration.config import Energy, Tagger
 from beampipe.calibration.dijets import Dijets, as_lists, from_lists
 from beampipe.calibration.taggers import ScoreJets, features_of
 from beampipe.calibration.variations import NOMINAL, changed, kinematics_of
-from beampipe.errors import FileError
+from beampipe.errors import FileError, InputError
 
 __all__ = ["Scores", "predict", "read_scores", "write_scores"]
 
@@ -37,21 +37,35 @@ def predict(
         taggers: each boosted tagger with the function that scores.
         variations: of the jets, beside the nominal one.
         energy: how many parameters the jet energy has.
+
+    Raises:
+        InputError: a score is no finite number.
     """
     nominal = kinematics_of(NOMINAL, dijets, energy)
     out: dict[tuple[str, str], Float32[ndarray, "n 2"]] = {}
     for tagger, score in taggers:
         every = np.nonzero(np.ones(dijets.pt.shape, bool))
-        out[tagger.name, NOMINAL] = score(features_of(dijets, nominal, every)).reshape(-1, 2)
+        out[tagger.name, NOMINAL] = _finite(tagger, score(features_of(dijets, nominal, every))).reshape(-1, 2)
     for name in variations:
         varied = kinematics_of(name, dijets, energy)
         where = tuple(changed(varied, nominal))
         features = features_of(dijets, varied, where)
         for tagger, score in taggers:
             scores = out[tagger.name, NOMINAL].copy()
-            scores[where] = score(features)
+            scores[where] = _finite(tagger, score(features))
             out[tagger.name, name] = scores
     return Scores(out)
+
+
+def _finite(tagger: Tagger, scores: Float32[ndarray, " m"]) -> Float32[ndarray, " m"]:
+    """A score that is no number has no bin."""
+    bad = ~np.isfinite(scores)
+    if bad.any():
+        raise InputError(
+            f"tagger {tagger.name}: got {bad.sum()} of {len(scores)} scores that are no finite numbers, expected"
+            f" probabilities; look at its model {tagger.model}"
+        )
+    return scores
 
 
 def write_scores(scores: Scores, path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Facts:
     Attributes:
         dataset: that the file says it belongs to.
         slice: number of the slice.
+        n_slices: of the dataset.
         file_number: of the file in its slice.
         n_files: of the slice.
         cross_section: of the slice [pb].
@@ -52,6 +54,7 @@ class Facts:
 
     dataset: str
     slice: int
+    n_slices: int
     file_number: int
     n_files: int
     cross_section: float
@@ -71,7 +74,8 @@ class Facts:
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Facts:
         """From what `plain` gave, as JSON gives it back."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()})
+        fields: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in plain.items()}
+        return cls(**fields)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +142,7 @@ def inspect_file(path: Path) -> Facts:
         return Facts(
             dataset=str(entry["dataset"]),
             slice=int(entry["slice"]),
+            n_slices=int(entry["n_slices"]),
             file_number=int(entry["file_number"]),
             n_files=int(entry["n_files"]),
             cross_section=float(entry["cross_section"]),
@@ -168,14 +173,15 @@ def read_flat(path: Path, tree: Any, branch: str, dtype: str, start: int, stop: 
 
 
 def read_jagged(path: Path, tree: Any, branch: str, dtype: str, start: int, stop: int) -> Iterator[Basket]:
-    """A branch with lists of numbers, basket by basket: only what is taken from one need be copied, and one is in memory."""
+    """A branch with lists of numbers, one basket after the other: only what is taken from one need be copied."""
     with _faults(path, branch):
         lists = tree[branch]
-        kind = lists.interpretation
-        stored = np.dtype(getattr(getattr(kind, "content", kind), "from_dtype", object))
-        borders = lists.entry_offsets
+        kind, borders = lists.interpretation, lists.entry_offsets
+    if not hasattr(kind, "content") or kind.header_bytes:
+        raise FileError(f"{path}: branch {branch!r}: got {lists.typename}, expected lists of {dtype} with a counter")
+    stored = kind.content.from_dtype
     _require_type(path, branch, stored, dtype)
-    for number, (first, last) in enumerate(zip(borders, borders[1:], strict=False)):
+    for number, (first, last) in enumerate(pairwise(borders)):
         low, high = max(start, first), min(stop, last)
         if low < high:
             with _faults(path, branch):
@@ -192,8 +198,10 @@ def read_jagged(path: Path, tree: Any, branch: str, dtype: str, start: int, stop
 def _offsets(basket: Any, item_size: int) -> Int64[ndarray, " m"]:
     """Where the lists of a basket begin and end; a file may say it with numbers of bytes or leave it to the counter."""
     if basket.byte_offsets is not None:
-        return np.floor_divide(basket.byte_offsets, item_size, dtype=np.int64)
-    return np.concatenate([[0], np.cumsum(basket.counts)]).astype(np.int64)
+        in_items: ndarray = np.floor_divide(basket.byte_offsets, item_size, dtype=np.int64)
+        return in_items
+    offsets: ndarray = np.concatenate([[0], np.cumsum(basket.counts)]).astype(np.int64)
+    return offsets
 
 
 def _require_type(path: Path, branch: str, got: np.dtype[Any], expected: str) -> None:
@@ -224,8 +232,8 @@ def _faults(path: Path, what: str) -> Iterator[None]:
         # uproot meets a damaged file in many ways: IndexError, struct.error, ValueError, errors of each codec.
         first = str(error).strip().splitlines()[:1]
         raise FileError(
-            f"{path}: {what!r} cannot be read ({type(error).__name__}: {first[0] if first else ''}); the file is truncated"
-            " or damaged: copy or make it again"
+            f"{path}: {what!r} cannot be read ({type(error).__name__}: {first[0] if first else ''});"
+            " the file is truncated or damaged: copy or make it again"
         ) from error
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "mix",
     "poisson_numbers",
     "quantise",
+    "tagger_bins",
 ]
 
 _WORD = 2**64
@@ -156,6 +157,15 @@ def histogram_rows(
             cell = (bisect_right(edges.tolist(), one_pt) - 1, one_region, one_flavour)
             rows.append(((cell[0] * 2 + cell[1]) * n_flavours + cell[2]) * width if inside else -1)
         out.append((rows[0], rows[1]))
+    return out
+
+
+def tagger_bins(x: ndarray, low: float, high: float, n_bins: int, offset: int) -> list[list[int]]:
+    """Bins of a tagger, by fractions."""
+    out: list[list[int]] = []
+    for pair in x.tolist():
+        places = [(Fraction(one) - Fraction(low)) * n_bins / (Fraction(high) - Fraction(low)) for one in pair]
+        out.append([min(max(place.__floor__(), 0), n_bins - 1) + offset for place in places])
     return out
 
 

@@ -123,14 +123,16 @@ def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
     table = np.full(256, -1, np.int8)
     for pdg, name in _FLAVOUR_OF_LABEL.items():
         table[pdg] = FLAVOURS.index(name)
-    return table.take(label.view(np.uint8))
+    found: ndarray = table.take(label.view(np.uint8))
+    return found
 
 
 def regions_of(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarray, "n 2"]:
     """Numbers in `REGIONS` of each jet of a pair, -1 for neither; see `Regions`."""
     size = np.abs(eta)
     if regions.rule == "eta_split":
-        return (size < regions.split).astype(np.int8)
+        central: ndarray = size < regions.split
+        return central.astype(np.int8)
     out = np.empty(size.shape, np.int8)
     np.less(size[:, 0], size[:, 1], out=out[:, 0], casting="unsafe")
     np.subtract(1, out[:, 0], out=out[:, 1])
@@ -180,8 +182,8 @@ class _Branches:
         counts = np.diff(basket.offsets)
         if np.any(counts != counts[0]) or counts[0] <= last_column:
             raise FileError(
-                f"{self.path}: branch 'weight': got {counts.min()} to {counts.max()} weights an event, expected the same"
-                f" number for all, and more than {last_column}"
+                f"{self.path}: branch 'weight': got {counts.min()} to {counts.max()} weights an event, expected the"
+                f" same number for all, and more than {last_column}"
             )
         return basket.start, basket.content[basket.offsets[0] : basket.offsets[-1]].reshape(len(counts), -1)
 
@@ -215,8 +217,9 @@ class _LeadingJets:
             before, after = self.first[basket.start], self.first[basket.stop]
             if basket.size != after - before:
                 raise FileError(
-                    f"{self.branches.path}: branch {branch!r}: got {basket.size} jets in {basket.stop - basket.start} entries"
-                    f" from {self.branches.start + basket.start} on, expected {after - before} as in 'jet_pt'"
+                    f"{self.branches.path}: branch {branch!r}: got {basket.size} jets in"
+                    f" {basket.stop - basket.start} entries from {self.branches.start + basket.start} on, expected"
+                    f" {after - before} as in 'jet_pt'"
                 )
             rows = slice(*np.searchsorted(self.events, (basket.start, basket.stop)))
             out[rows] = basket.content[self.places[rows] + (basket.offsets[0] - before)]
@@ -269,7 +272,8 @@ def _refuse_not_finite(
         row = int(np.argwhere(bad)[0][0])
         entry = start + (row if events is None else int(events[row]))
         raise FileError(
-            f"{path}: branch {branch!r}: got {values[bad][0]} at entry {entry}, expected finite numbers; make the file again"
+            f"{path}: branch {branch!r}: got {values[bad][0]} at entry {entry}, expected finite numbers;"
+            " make the file again"
         )
 
 
@@ -282,6 +286,6 @@ def _refuse_repeated(path: Path, run: ndarray, event: ndarray) -> None:
     if same.any():
         first = order[int(np.argmax(same))]
         raise FileError(
-            f"{path}: got run {run[first]}, event {event[first]} more than once, expected each event once; was the file merged"
-            " with itself?"
+            f"{path}: got run {run[first]}, event {event[first]} more than once, expected each event once;"
+            " was the file merged with itself?"
         )

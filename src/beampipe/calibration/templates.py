@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float64
@@ -14,7 +15,13 @@ from beampipe.calibration.histograms import Axes, Filled
 from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import InputError
 
-__all__ = ["Templates", "templates_of"]
+__all__ = ["JETS", "WEIGHT", "Templates", "templates_of"]
+
+WEIGHT: Final = "weight:"
+"""In front of the name of a varied weight."""
+
+JETS: Final = "jets:"
+"""In front of the name of a variation of the jets."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +30,7 @@ class Templates:
 
     Attributes:
         axes: of the histograms.
-        names: of the variations, `NOMINAL` first, then weights, then jets.
+        names: of the variations, `NOMINAL` first, then weights (`WEIGHT` in front), then jets (`JETS` in front).
         values: (n_variations, n_pt, 2 regions, n_flavours, n_x), weighted.
         squares: the same for squares of weights.
         replicas: (n_replicas, n_pt, 2 regions, n_flavours, n_x).
@@ -81,7 +88,11 @@ def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weigh
         squares = np.concatenate([filled.sumw2.T * unit * by_weight**2, filled.varied_sumw2 * unit * nominal**2])
         part = Templates(
             axes,
-            (NOMINAL, *filled.weight_names[1:], *filled.kinematics),
+            (
+                NOMINAL,
+                *(WEIGHT + name for name in filled.weight_names[1:]),
+                *(JETS + name for name in filled.kinematics),
+            ),
             values.reshape(-1, *axes.shape),
             squares.reshape(-1, *axes.shape),
             (filled.replicas.T * unit * nominal).reshape(-1, *axes.shape),

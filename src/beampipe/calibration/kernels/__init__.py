@@ -5,5 +5,6 @@ import multiprocessing
 from numba.core import entrypoints
 
 if multiprocessing.parent_process() is not None:
-    # A worker has no use for what other packages add to numba at its first call; with `vector` installed that takes half a second.
+    # Not the extensions that other packages bring: no worker uses them, and with `vector` installed they take half a
+    # second of each.
     entrypoints._already_initialized = True

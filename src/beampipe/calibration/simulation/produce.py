@@ -170,6 +170,7 @@ def produce(task: Task, sigma: float) -> Path:
         "dataset": task.sample,
         "slice": task.slice_number,
         "file_number": task.file_number,
+        "n_slices": len(SLICES),
         "n_files": task.n_files,
         "n_generated": task.n_events,
         "cross_section": sigma,

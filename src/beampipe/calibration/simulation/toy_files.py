@@ -88,6 +88,7 @@ def simulate_toy(
                 "dataset": dataset,
                 "slice": number,
                 "file_number": k,
+                "n_slices": len(parts),
                 "n_files": n_files,
                 "n_generated": size,
                 "cross_section": 0.0 if data else model.cross_section(part.low, part.high),
