@@ -10,6 +10,7 @@ from shutil import rmtree
 from typing import Final, Literal
 
 from beampipe.calibration.simulation import simulate_toy
+from beampipe.workflow import code_digest
 
 __all__ = ["KEPT", "Toy", "make_toys"]
 
@@ -49,14 +50,15 @@ class Toy:
 
 
 def make_toys(*toys: Toy) -> list[list[Path]]:
-    """The files of each sample; those that are not there, or were made with other settings, are made."""
+    """The files of each sample; those that are not there, or were made with other settings or code, are made."""
     with ProcessPoolExecutor(min(2, len(toys))) as pool:
         return list(pool.map(_make, toys))
 
 
 def _make(toy: Toy) -> list[Path]:
     settings = toy.folder / _SETTINGS
-    if not settings.is_file() or json.loads(settings.read_text()) != asdict(toy):
+    wanted = asdict(toy) | {"code": code_digest("beampipe.calibration.simulation.toy")}
+    if not settings.is_file() or json.loads(settings.read_text()) != wanted:
         rmtree(toy.folder, ignore_errors=True)
         simulate_toy(
             toy.folder,
@@ -67,5 +69,5 @@ def _make(toy: Toy) -> list[Path]:
             kind=toy.kind,
             dataset=toy.dataset,
         )
-        settings.write_text(json.dumps(asdict(toy)))
+        settings.write_text(json.dumps(wanted))
     return sorted(toy.folder.glob("*.root"))

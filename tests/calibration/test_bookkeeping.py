@@ -46,9 +46,8 @@ def at(*members: Facts) -> dict[Path, Facts]:
 
 def test_factors_by_hand() -> None:
     """4 / pb times 30 pb times 1/2 is 60 events, over 1 + 5 and 2 + 3; slice 1: 4 times 9 times 1 over 12 and 18."""
-    other = {"slice": 1, "n_files": 1, "cross_section": 9.0, "filter_efficiency": 1.0}
-    two = {"n_slices": 2}
-    members = at(facts(0, **two), facts(1, (5.0, 3.0), **two), facts(0, (12.0, 18.0), **other, **two))
+    other: dict[str, Any] = {"slice": 1, "n_files": 1, "cross_section": 9.0, "filter_efficiency": 1.0}
+    members = at(facts(0, n_slices=2), facts(1, (5.0, 3.0), n_slices=2), facts(0, (12.0, 18.0), n_slices=2, **other))
     books = keep_books(sample(), members)
     assert [(one.number, one.factors) for one in books.slices] == [(0, (10.0, 12.0)), (1, (3.0, 2.0))]
     assert (books.dataset, books.weight_names, books.varied, books.labelled) == (

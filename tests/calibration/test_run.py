@@ -361,5 +361,5 @@ def test_factors_name_what_they_were_asked_for(base: Configuration) -> None:
 def test_data_of_the_nominal_dataset_is_refused(toys: Toys, tmp_path: Path) -> None:
     files = toys.files("nominal")
     samples = {"nominal": Sample("nominal", files), "data": Sample("data", files, "pseudo-data")}
-    with pytest.raises(FileError, match="got dataset 'toy' for both"):
+    with pytest.raises(FileError, match="got dataset 'nominal' for both"):
         run_calibration(Configuration(tmp_path, samples), Settings("inline"))

@@ -28,6 +28,8 @@ Workers = Annotated[int, typer.Option("--workers", "-j", help="Tasks at once; 0 
 Executor = Annotated[str, typer.Option(help="processes, inline, dask, dask=ADDRESS or slurm.")]
 Partition = Annotated[str, typer.Option(help="Of Slurm.")]
 Memory = Annotated[str, typer.Option(help="Of each Slurm job.")]
+Account = Annotated[str, typer.Option(help="Of Slurm.")]
+Interface = Annotated[str, typer.Option(help="Network interface on which Slurm's jobs reach this machine, e.g. ib0.")]
 Walltime = Annotated[str, typer.Option(help="Of each Slurm job.")]
 Seed = Annotated[int, typer.Option(help="Of every random choice.", min=0)]
 
@@ -150,6 +152,8 @@ def _stage(name: str, until: str, text: str) -> None:
         workers: Workers = 0,
         executor: Executor = "processes",
         partition: Partition = "",
+        account: Account = "",
+        interface: Interface = "",
         memory: Memory = "2GiB",
         walltime: Walltime = "01:00:00",
     ) -> None:
@@ -158,7 +162,13 @@ def _stage(name: str, until: str, text: str) -> None:
         from beampipe.workflow import SlurmOptions
 
         configuration = load_configuration(config, output=output)
-        slurm = SlurmOptions(queue=partition or None, memory=memory, walltime=walltime)
+        slurm = SlurmOptions(
+            queue=partition or None,
+            account=account or None,
+            interface=interface or None,
+            memory=memory,
+            walltime=walltime,
+        )
         settings = Settings(executor, _workers(workers), slurm)
         with _bars() as progress:
             plan = run_calibration(configuration, settings, until=until, progress=progress)

@@ -172,8 +172,9 @@ def _refuse_same_dataset(configuration: Configuration, books: Mapping[str, tuple
     datasets = [books[name][1].dataset for name in names]
     if datasets[0] == datasets[1]:
         raise FileError(
-            f"samples {names[0]} and {names[1]}: got dataset {datasets[0]!r} for both, expected different names in their"
-            " files: errors would be those of the same events; `beampipe calibration inject --injection none` renames one"
+            f"samples {names[0]} and {names[1]}: got dataset {datasets[0]!r} for both, expected different names in"
+            " their files: errors would be those of the same events; rename one: beampipe calibration inject"
+            " --injection none"
         )
 
 
