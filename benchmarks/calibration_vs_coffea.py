@@ -71,8 +71,8 @@ def main() -> None:
     if options.quick:
         options.events, options.weighted_events, options.repeats = 720_000, 120_000, 1
     begun = conditions("calibration against coffea")
-    files, weighted, campaign = _files(options.events, options.weighted_events)
-    nominal = nominal_test(files, options.repeats)
+    files, few, weighted, campaign = _files(options.events, options.weighted_events)
+    nominal = nominal_test(files, few, options.repeats)
     weights = weights_test(weighted, min(3, options.repeats))
     read = bytes_test(campaign)
     CONSOLE.print(_table(nominal + weights))
@@ -82,10 +82,9 @@ def main() -> None:
     report(options.output, begun, {"nominal": nominal, "weights": weights, "bytes": read, "summary": summary})
 
 
-def nominal_test(files: Files, repeats: int) -> list[dict[str, Any]]:
-    """One weight: all files, and those of one slice with the data."""
+def nominal_test(files: Files, few: Files, repeats: int) -> list[dict[str, Any]]:
+    """One weight: many files and few."""
     require_equal(files, weights=False)
-    few = {"nominal": _whole_slice(files["nominal"]), "data": files["data"]}
     rows = []
     for which, some in (("all", files), ("few", few)):
         ways = {
@@ -230,20 +229,22 @@ def _folded(values: np.ndarray) -> np.ndarray:
 _CAMPAIGN: Final = Toy("campaign", 60_000, 3, n_weights=127, seed=5)
 
 
-def _files(events: int, weighted: int) -> tuple[Files, Files, Files]:
-    """Nominal, with 101 weights, and of a campaign; data is a tenth of the nominal test, and little elsewhere."""
-    data, few = events // 10, Toy("few_data", 30_000, 1, kind="data", seed=4)
+def _files(events: int, weighted: int) -> tuple[Files, Files, Files, Files]:
+    """Nominal, many and few, with 101 weights, of a campaign; data is a tenth of the first, and little elsewhere."""
+    data, small = events // 10, Toy("few_data", 30_000, 1, kind="data", seed=4)
     toys = (
         Toy("nominal", events - data, max(3, events // 200_000), n_weights=5),
         Toy("data", data, max(1, data // 180_000), kind="data", seed=2),
         Toy("weighted", weighted, max(3, weighted // 100_000), n_weights=101, seed=3),
         _CAMPAIGN,
-        few,
+        small,
+        Toy("nominal_few", events // 6, max(3, events // 1_200_000), n_weights=5, seed=6),
     )
     CONSOLE.print(f"toy files: {events + weighted} events under {KEPT}", markup=False)
-    nominal, measured_data, weights, campaign, little = map(_names, make_toys(*toys))
+    nominal, measured_data, weights, campaign, little, nominal_few = map(_names, make_toys(*toys))
     return (
         {"nominal": nominal, "data": measured_data},
+        {"nominal": nominal_few, "data": little},
         {"nominal": weights, "data": little},
         {"nominal": campaign, "data": little},
     )
@@ -251,12 +252,6 @@ def _files(events: int, weighted: int) -> tuple[Files, Files, Files]:
 
 def _names(paths: Sequence[Path]) -> list[str]:
     return [str(path.absolute()) for path in paths]
-
-
-def _whole_slice(names: Sequence[str]) -> list[str]:
-    """Files of the last slice, the smallest one: a sample lacks nothing that has all files of a slice."""
-    last = max(name.rsplit(".", 3)[1] for name in names)
-    return [name for name in names if f".{last}." in name]
 
 
 def _digests(files: Files) -> str:

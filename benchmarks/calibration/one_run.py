@@ -30,7 +30,7 @@ STORES: Final = Path("runs/bench/calibration/stores")
 def ours(
     files: Mapping[str, Sequence[str]],
     *,
-    chunk: int = 200_000,
+    chunk: int = 250_000,
     weights: bool = False,
     kinematics: bool = False,
     executor: str = "processes",

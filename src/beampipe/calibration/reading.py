@@ -121,7 +121,7 @@ def inspect_file(path: Path) -> Facts:
         _require(path, BOOKKEEPING, book.keys(), BOOKKEEPING_BRANCHES)
         if book.num_entries != 1:
             raise FileError(f"{path}: got {book.num_entries} entries in {BOOKKEEPING!r}, expected 1")
-        entry = {name: book[name].array(library="ak")[0] for name in BOOKKEEPING_BRANCHES}
+        entry = {name: book[name].array(library="np")[0] for name in BOOKKEEPING_BRANCHES}
         if int(entry["format"]) != FORMAT:
             raise FileError(f"{path}: got format {int(entry['format'])}, expected {FORMAT}; make the file again")
         events = file[EVENTS]
