@@ -52,6 +52,7 @@ SURFACE = {
         "digest_of",
         "file_digest",
         "open_pool",
+        "prepare_processes",
         "run",
     ],
     "beampipe.tracking.events": ["NOISE", "NO_TRACK", "Event", "Hits", "Particles", "Tracks", "Truth"],

@@ -46,9 +46,8 @@ def start(config: Path, workers: int) -> subprocess.Popen[bytes]:
 
 
 def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Worker processes, not the resource tracker."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    """Worker processes: the children of the server that they are forked from."""
+    return [one for child in psutil.Process(process.pid).children() for one in child.children()]
 
 
 def kill_one(process: subprocess.Popen[bytes], draw: random.Random) -> str:

@@ -198,12 +198,11 @@ def test_an_interrupt_ends_the_workers_at_once() -> None:
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    """Living spawned workers, without the tracker of resources that Python keeps beside them."""
+    """Living workers: children of the server that they are forked from, which is a child of the driver."""
     found = []
-    for child in psutil.Process(pid).children():
+    for server in psutil.Process(pid).children():
         try:
-            if child.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(child.cmdline()):
-                found.append(child)
+            found += [child for child in server.children() if child.status() != psutil.STATUS_ZOMBIE]
         except psutil.NoSuchProcess:
             pass
     return found

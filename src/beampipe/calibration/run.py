@@ -35,7 +35,19 @@ from beampipe.calibration.report import write_report
 from beampipe.calibration.reweight import Reweighting, measure_reweighting
 from beampipe.calibration.templates import Templates, templates_of
 from beampipe.errors import FileError, UnknownNameError, WorkflowError
-from beampipe.workflow import EventLog, FileDigests, Input, Pool, Recipe, SlurmOptions, Store, Task, open_pool, run
+from beampipe.workflow import (
+    EventLog,
+    FileDigests,
+    Input,
+    Pool,
+    Recipe,
+    SlurmOptions,
+    Store,
+    Task,
+    open_pool,
+    prepare_processes,
+    run,
+)
 
 __all__ = [
     "FACTORS",
@@ -51,6 +63,9 @@ __all__ = [
 
 FACTORS: Final = "factors.json"
 """Name of the result in the folder `output`."""
+
+WARM: Final = "beampipe.calibration.warm"
+"""Module that loads what workers need; never imported here."""
 
 LOG: Final = "log.jsonl"
 
@@ -100,12 +115,18 @@ class _Pool:
         if self._opened is not None:
             self._opened.__exit__(*exception)  # type: ignore[arg-type]
 
+    def expect_work(self) -> None:
+        """Let the server of the workers load what they need while this process does something else."""
+        if self._settings.executor == "processes":
+            prepare_processes((WARM,))
+
     def run(self, what: str, tasks: Sequence[Task[None]]) -> None:
         """Run tasks, if there are any."""
         if not tasks:
             return
         if self._pool is None:
-            self._opened = open_pool(self._settings.executor, self._settings.workers, slurm=self._settings.slurm)
+            settings = self._settings
+            self._opened = open_pool(settings.executor, settings.workers, slurm=settings.slurm, preload=(WARM,))
             self._pool = self._opened.__enter__()
         with self._progress(what, len(tasks)) as step:
             run(tasks, self._pool, log=self._log, progress=lambda _: step())
@@ -163,6 +184,8 @@ def prepare(configuration: Configuration, space: Workspace, pool: _Pool) -> Plan
     """Look at all files, and work out what there is to do."""
     samples = [configuration.samples[name] for name in used_samples(configuration)]
     paths = sorted({path for sample in samples for path in sample.files})
+    if not space.digests.exists():
+        pool.expect_work()
     with FileDigests(space.digests) as digests:
         by_path = dict(zip(paths, digests.of_all(paths), strict=True))
     recipes = {path: inspect_recipe(path, digest) for path, digest in by_path.items()}

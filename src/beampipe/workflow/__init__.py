@@ -16,7 +16,7 @@ file, a killed worker or driver.
 from beampipe.workflow.clusters import SlurmOptions
 from beampipe.workflow.digest import FileDigests, canonical, code_digest, digest_of, file_digest
 from beampipe.workflow.events import EventLog
-from beampipe.workflow.pool import POOLS, Pool, open_pool
+from beampipe.workflow.pool import POOLS, Pool, open_pool, prepare_processes
 from beampipe.workflow.run import Task, run
 from beampipe.workflow.store import Artifact, Input, Provenance, Recipe, Store
 
@@ -37,5 +37,6 @@ __all__ = [
     "digest_of",
     "file_digest",
     "open_pool",
+    "prepare_processes",
     "run",
 ]

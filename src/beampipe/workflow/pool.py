@@ -6,16 +6,17 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.workflow.clusters import SlurmOptions, open_dask, open_slurm
 
-__all__ = ["POOLS", "Pool", "open_pool"]
+__all__ = ["POOLS", "Pool", "open_pool", "prepare_processes"]
 
 T = TypeVar("T")
 
@@ -47,7 +48,12 @@ class Pool(Protocol):
 
 @contextmanager
 def open_pool(
-    spec: str | Executor = "processes", workers: int = 1, *, slurm: SlurmOptions | None = None, recycle: int = RECYCLE
+    spec: str | Executor = "processes",
+    workers: int = 1,
+    *,
+    slurm: SlurmOptions | None = None,
+    recycle: int = RECYCLE,
+    preload: Sequence[str] = (),
 ) -> Iterator[Pool]:
     """Open a pool, and close it afterwards: at once if an exception leaves the block, else when its tasks are done.
 
@@ -58,6 +64,7 @@ def open_pool(
         workers: how many tasks to run at once.
         slurm: what to ask Slurm for.
         recycle: tasks per worker after which processes are replaced.
+        preload: modules that processes need; see `prepare_processes`.
 
     Raises:
         UnknownNameError: there is no such pool.
@@ -71,7 +78,7 @@ def open_pool(
     elif spec == "inline":
         yield _Inline()
     elif spec == "processes":
-        pool = _Processes(workers, recycle)
+        pool = _Processes(workers, recycle, preload)
         try:
             yield pool
         except BaseException:
@@ -86,6 +93,16 @@ def open_pool(
             yield cluster
     else:
         raise UnknownNameError("pool", spec, POOLS)
+
+
+def prepare_processes(preload: Sequence[str]) -> None:
+    """Start the server that worker processes are forked from, without waiting for it.
+
+    Args:
+        preload: modules that it imports first. They must start no thread. A server that runs already stays as it is.
+    """
+    multiprocessing.set_forkserver_preload(list(preload))
+    forkserver.ensure_running()
 
 
 class _Inline:
@@ -123,13 +140,17 @@ class _Given:
 
 
 class _Processes:
-    """Fresh processes on this machine: spawned, so that they inherit no thread and no lock."""
+    """Processes on this machine, forked from a server that was spawned: they inherit no thread and no lock of ours.
+
+    What the server has imported costs its workers nothing, neither at the start nor when they are replaced.
+    """
 
     lost: tuple[type[Exception], ...] = (BrokenExecutor,)
 
-    def __init__(self, workers: int, recycle: int) -> None:
+    def __init__(self, workers: int, recycle: int, preload: Sequence[str]) -> None:
         self.workers = workers
         self._limit = workers * recycle
+        prepare_processes(preload)
         self._open()
 
     def submit(self, function: Callable[..., T], /, *arguments: Any) -> Future[T]:
@@ -152,7 +173,7 @@ class _Processes:
         self._lifeline.close()
 
     def _open(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")
         self._submitted = 0
         # Closed by us, or by the kernel when this process dies in whatever way: the workers go then.
         watched, self._lifeline = context.Pipe(duplex=False)

@@ -1,0 +1,52 @@
+"""What a worker needs, loaded: imported by the server that workers are forked from, so that it is paid for once.
+
+Importing this module selects and fills a few shipped events, which loads the compiled code of every kernel and uproot's
+classes. It starts no thread.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from numba.core import entrypoints
+
+from beampipe.calibration.chunks import run_chunk
+from beampipe.calibration.config import Bootstrap, Energy, Regions, Selection, Tagger
+from beampipe.calibration.energy import energy_names
+from beampipe.calibration.fill import FillSettings, fill
+from beampipe.calibration.predict import Scores
+from beampipe.calibration.select import SelectSettings, select
+
+__all__ = ["run_chunk"]
+
+_FILE: Final = Path(__file__).parent / "data" / "toy.slice0.0000.root"
+
+
+# Other packages add their types to numba when it first compiles. No worker uses them, and those of `vector`, which comes
+# with coffea, take half a second to load. Where numba no longer has this switch, nothing happens.
+entrypoints._already_initialized = True
+
+
+def _warm() -> None:
+    """Read and fill in every way that has code of its own."""
+    cuts, energy = Selection(), Energy(1, 1)
+    for names in (("nominal",), ("nominal", "varied")):
+        settings = SelectSettings(cuts, Regions(), 36, True, True, tuple(range(len(names))), ("trk_eff",))
+        dijets = select(_FILE, 0, 100, settings)
+        bins = FillSettings(
+            (500.0, 2000.0),
+            (Tagger(),),
+            cuts,
+            energy,
+            36,
+            True,
+            names,
+            ("trk_eff", *energy_names(energy)),
+            Bootstrap(4),
+            "",
+        )
+        fill(dijets, Scores(), bins)
+
+
+_warm()
