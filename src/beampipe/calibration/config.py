@@ -6,6 +6,7 @@ file.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -319,7 +320,7 @@ def parse_configuration(table: Mapping[str, Any], folder: Path, where: str) -> C
         key: _build(kind, table.pop(key, {}), f"{where}: {key}")
         for key, kind in (("selection", Selection), ("regions", Regions), ("energy", Energy), ("bootstrap", Bootstrap))
     }
-    table["output"] = folder / str(table.get("output", "calibration"))
+    table["output"] = Path(os.path.normpath(folder / str(table.get("output", "calibration"))))
     taggers = tuple(_with_path(tagger, folder) for tagger in taggers)
     return _build(
         Configuration,
