@@ -45,3 +45,9 @@ def test_track_a_file() -> None:
 
 def test_ask_a_server_that_is_not_there() -> None:
     assert "0 answered by a server, 20 here" in run("ask_a_server.py", "grpc://127.0.0.1:1")
+
+
+def test_scale_factors(tmp_path: Path) -> None:
+    out = run("scale_factors.py", tmp_path)
+    assert "SF_q at 700 GeV: " in out
+    assert "parton_shower: 0." in out

@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,3 +95,5 @@ def coffea(
 if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
     {"ours": ours, "coffea": coffea}[settings.pop("program")](**settings)
+    # What the server of the workers and they themselves used is counted once it has been waited for.
+    forkserver._forkserver._stop()

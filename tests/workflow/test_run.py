@@ -201,10 +201,8 @@ def workers_of(pid: int) -> list[psutil.Process]:
     """Living workers: children of the server that they are forked from, which is a child of the driver."""
     found = []
     for server in psutil.Process(pid).children():
-        try:
+        with suppress(psutil.NoSuchProcess):
             found += [child for child in server.children() if child.status() != psutil.STATUS_ZOMBIE]
-        except psutil.NoSuchProcess:
-            pass
     return found
 
 

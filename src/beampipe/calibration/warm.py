@@ -23,30 +23,19 @@ __all__ = ["run_chunk"]
 _FILE: Final = Path(__file__).parent / "data" / "toy.slice0.0000.root"
 
 
-# Other packages add their types to numba when it first compiles. No worker uses them, and those of `vector`, which comes
-# with coffea, take half a second to load. Where numba no longer has this switch, nothing happens.
+# Other packages add their types to numba when it first compiles. No worker uses them, and those of `vector`, which
+# comes with coffea, take half a second to load. Where numba no longer has this switch, nothing happens.
 entrypoints._already_initialized = True
 
 
 def _warm() -> None:
     """Read and fill in every way that has code of its own."""
-    cuts, energy = Selection(), Energy(1, 1)
+    cuts, energy, bins = Selection(), Energy(1, 1), (500.0, 2000.0)
+    jets = ("trk_eff", *energy_names(energy))
     for names in (("nominal",), ("nominal", "varied")):
-        settings = SelectSettings(cuts, Regions(), 36, True, True, tuple(range(len(names))), ("trk_eff",))
+        settings = SelectSettings(cuts, Regions(), 36, True, True, tuple(range(len(names))), jets[:1])
         dijets = select(_FILE, 0, 100, settings)
-        bins = FillSettings(
-            (500.0, 2000.0),
-            (Tagger(),),
-            cuts,
-            energy,
-            36,
-            True,
-            names,
-            ("trk_eff", *energy_names(energy)),
-            Bootstrap(4),
-            "",
-        )
-        fill(dijets, Scores(), bins)
+        fill(dijets, Scores(), FillSettings(bins, (Tagger(),), cuts, energy, 36, True, names, jets, Bootstrap(4), ""))
 
 
 _warm()
