@@ -202,9 +202,9 @@ def explain(
     from beampipe.calibration.config import load_configuration
     from beampipe.calibration.explain import Which
     from beampipe.calibration.explain import explain as lines
-    from beampipe.calibration.run import run_calibration
+    from beampipe.calibration.run import plan_calibration
 
-    plan = run_calibration(load_configuration(config, output=output), until="factors")
+    plan = plan_calibration(load_configuration(config, output=output))
     for line in lines(plan, Which(scale_factor, tagger, working_point, pt), full=full):
         typer.echo(line)
 

@@ -51,14 +51,14 @@ def explain(plan: Plan, which: Which, *, full: bool = False) -> Iterator[str]:
     """
     configuration = plan.configuration
     store = workspace_of(configuration).store
-    factors = Factors.read(store.require(plan.factors))
-    measured = read_arrays(Efficiencies, store.require(plan.extract))[which.tagger]
+    factors = Factors.read(store.require(plan.factors, "beampipe calibration factors CONFIG"))
     if which.name not in SCALE_FACTORS:
         raise UnknownNameError("scale factor", which.name, SCALE_FACTORS)
     if which.tagger not in factors.taggers:
         raise UnknownNameError("tagger", which.tagger, factors.taggers)
     if which.working_point not in factors.working_points:
         raise UnknownNameError("working point", str(which.working_point), map(str, factors.working_points))
+    measured = read_arrays(Efficiencies, store.require(plan.extract))[which.tagger]
     yield from _numbers(configuration, factors, measured, which)
     yield ""
     yield "made from:"

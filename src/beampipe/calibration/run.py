@@ -56,6 +56,7 @@ __all__ = [
     "Progress",
     "Settings",
     "Workspace",
+    "plan_calibration",
     "prepare",
     "run_calibration",
     "workspace_of",
@@ -178,6 +179,18 @@ def run_calibration(
         if until == "report":
             write_report(plan, store, configuration.output / REPORT, spread=pool.run)
     return plan
+
+
+def plan_calibration(configuration: Configuration) -> Plan:
+    """The plan of a calibration, without running more of it than a look at files that were never looked at.
+
+    Raises:
+        WorkflowError: files cannot be used.
+        FileError: files of a slice are missing.
+    """
+    space = workspace_of(configuration)
+    with _Pool(Settings("inline"), space.log, lambda what, total: nullcontext(lambda: None)) as pool:
+        return prepare(configuration, space, pool)
 
 
 def prepare(configuration: Configuration, space: Workspace, pool: _Pool) -> Plan:

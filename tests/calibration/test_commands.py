@@ -1,0 +1,150 @@
+"""The commands, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from beampipe.calibration.cli import app
+from beampipe.calibration.config import Configuration
+from beampipe.calibration.demo import DEMO
+from beampipe.calibration.explain import Which, explain
+from beampipe.calibration.factors import Factors
+from beampipe.calibration.run import plan_calibration
+from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    done = call("demo", folder, "--workers", "2")
+    assert done.exit_code == 0, done.output
+    assert "SF_q" in done.output
+    return folder
+
+
+def test_the_demo_draws_the_plot_and_finds_what_was_put_in(demo: Path) -> None:
+    """Data has 4 % fewer tracks in quark jets: the efficiency is higher than in simulation."""
+    plot = demo / "report/plots/scale_factor_n_trk_50_quark_efficiency.png"
+    assert plot.stat().st_size > 20_000
+    assert "<html" in (demo / "report/index.html").read_text()
+    factors = Factors.read(demo / "factors.json")
+    assert factors.taggers == ("n_trk", "gbdt")
+    assert factors.working_points == (0.5, 0.6, 0.7, 0.8)
+    for tagger in factors.taggers:
+        one = factors.by_name[tagger, 0.5, "quark", "efficiency"]
+        weight = 1 / one.statistical**2
+        mean, error = (one.nominal * weight).sum() / weight.sum(), weight.sum() ** -0.5
+        assert abs(mean - 1.04) < 3 * error < 0.15
+
+
+def test_a_second_demo_does_nothing(demo: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in demo.rglob("*") if path.is_file() and path.name != "log.jsonl"}
+    assert call("demo", demo, "--workers", "2").exit_code == 0
+    after = {path: path.stat().st_mtime_ns for path in demo.rglob("*") if path.is_file() and path.name != "log.jsonl"}
+    assert after == before
+
+
+def test_explain_goes_down_to_files_and_cuts(demo: Path) -> None:
+    out = call("explain", DEMO, "SF_g", "--output", demo, "--pt", "900", "-w", "0.6").output
+    one = Factors.read(demo / "factors.json").by_name["n_trk", 0.6, "gluon", "rejection"]
+    assert out.startswith(f"SF_g(n_trk, 60%, 800-1000 GeV) = {one.nominal[2]:.4f} +- {one.total[2]:.4f}\n")
+    assert "parton_shower" in out
+    assert "selection.min_subleading_pt = 500.0" in out
+    for name in ("toy.slice0.0000.root", "toy_data.slice0.0000.root", "toy_shower.slice0.0000.root"):
+        assert f"{name} sha256 " in out
+
+
+def test_explain_runs_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="run: beampipe calibration factors"):
+        call("explain", DEMO, "--output", tmp_path)
+    assert not (tmp_path / "factors.json").exists()
+    assert not (tmp_path / "store/fill").exists()
+
+
+@pytest.mark.parametrize(
+    ("which", "error", "message"),
+    [
+        (Which("SF_x", "n_trk", 0.5, 700.0), UnknownNameError, "SF_g, SF_q"),
+        (Which("SF_q", "ntrk", 0.5, 700.0), UnknownNameError, "did you mean 'n_trk'"),
+        (Which("SF_q", "n_trk", 0.55, 700.0), UnknownNameError, "working point"),
+        (Which("SF_q", "n_trk", 0.5, 499.0), ConfigError, "got 499 GeV, expected 500 to 2000"),
+    ],
+)
+def test_what_cannot_be_explained(base: Configuration, which: Which, error: type[BeampipeError], message: str) -> None:
+    plan = plan_calibration(base)
+    with pytest.raises(error, match=message):
+        list(explain(plan, which))
+
+
+def test_full_names_every_chunk(base: Configuration) -> None:
+    plan = plan_calibration(base)
+    which = Which("SF_q", "n_trk", 0.5, 700.0)
+    short, full = (list(explain(plan, which, full=full)) for full in (False, True))
+    assert len(full) > len(short)
+    assert all(any(f"fill {chunk.recipes[2].key[:12]}" in line for line in full) for chunk in plan.chunks)
+
+
+def test_stages_one_by_one(tmp_path: Path) -> None:
+    for stage in ("select", "predict", "fill", "reweight", "extract", "factors"):
+        done = call(stage, DEMO, "--output", tmp_path, "--executor", "inline")
+        assert done.exit_code == 0, done.output
+        assert f"{stage}: done for 3 samples, 3 files" in done.output
+        assert (tmp_path / "store" / stage).is_dir()
+    assert (tmp_path / "factors.json").exists()
+
+
+def test_training_is_reproducible_and_beats_n_trk(tmp_path: Path) -> None:
+    assert call("toy", tmp_path / "toy", "-n", "20000", "--files", "3").exit_code == 0
+    assert call("toy", tmp_path / "data", "-n", "2000", "--files", "1", "--data").exit_code == 0
+    config = tmp_path / "toy.toml"
+    config.write_text(
+        'output = "out"\n[samples.nominal]\nfiles = "toy/*.root"\n'
+        '[samples.data]\nfiles = "data/*.root"\nkind = "data"\n'
+        '[taggers.gbdt]\nmodel = "not_there_yet.txt"\nhigh = 1.0\n'
+    )
+    models = []
+    for name in ("one", "other"):
+        done = call("train-tagger", config, "--model", tmp_path / name, "--executor", "inline")
+        words = done.output.replace(",", "").split()
+        auc, alone = float(words[words.index("AUC") + 1]), float(words[-1])
+        assert 0.6 < alone < auc < 1
+        models.append((tmp_path / name).read_bytes())
+    assert models[0] == models[1]
+
+
+def test_pseudo_data_of_a_toy(tmp_path: Path) -> None:
+    call("toy", tmp_path / "toy", "-n", "600", "--files", "3")
+    files = sorted((tmp_path / "toy").glob("*.root"))
+    done = call("inject", *files, "-o", tmp_path / "pseudo", "--injection", "apart")
+    assert done.output.strip() == f"{tmp_path / 'pseudo'}: 3 files"
+    with pytest.raises(UnknownNameError, match="injection"):
+        call("inject", *files, "-o", tmp_path / "pseudo", "--injection", "asunder")
+
+
+def test_samples_are_listed() -> None:
+    out = call("simulate", "--list").output
+    assert "vincia" in out
+    assert "me_proxy" in out
+
+
+def test_the_log_is_json_lines(demo: Path) -> None:
+    events = [json.loads(line) for line in (demo / "log.jsonl").read_text().splitlines()]
+    assert {"start", "done"} <= {event["event"] for event in events}
+
+
+def test_the_shipped_sample_is_small() -> None:
+    assert sum(path.stat().st_size for path in DEMO.parent.glob("*.root")) < 3e6
+
+
+def test_no_configuration_depends_on_where_it_is_read(base: Configuration, tmp_path: Path) -> None:
+    moved = replace(base, output=tmp_path)
+    assert plan_calibration(moved).factors.key == plan_calibration(base).factors.key
