@@ -4,7 +4,7 @@
 
 Every task is a chunk of the calibration, read from a file and filled into histograms with all weights and all
 variations of jets, and tells the resident memory of its worker and the most that it ever had. Once with workers that
-are replaced as the calibration does it, more often here (every 25 tasks each), once with the same ones to the end.
+are replaced as the calibration does it, more often here (every 50 tasks each), once with the same ones to the end.
 The slope is a straight line through the memory after each task, from the tenth task of a worker on. Four toy files
 are read again and again.
 """
@@ -77,7 +77,7 @@ def main() -> None:
     toys = make_toys(Toy("memory", 4 * options.events, 4, options.weights, seed=7))[0]
     names = inspect_file(toys[0]).weight_names
     rows = []
-    for name, recycle in (("replaced after 25 tasks", 25), ("never replaced", 10**9)):
+    for name, recycle in (("replaced after 50 tasks", 50), ("never replaced", 10**9)):
         tasks = [Task(str(k), work, (toys[k % len(toys)], names, options.replicas)) for k in range(options.files)]
         with open_pool("processes", WORKERS, recycle=recycle) as pool:
             rows.append({"workers": name, **figures(run(tasks, pool))})
