@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +57,10 @@ class Shuffled:
         self.held.append((future, function(*arguments)))
         self.most = max(self.most, len(self.held))
         return future
+
+    def abandon(self, futures: Iterable[Future[Any]]) -> None:
+        for future in futures:
+            future.cancel()
 
     def restart(self) -> None:
         raise AssertionError("nothing is lost")

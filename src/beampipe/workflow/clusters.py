@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -88,6 +88,10 @@ class _Dask:
     def restart(self) -> None:
         if self._client.status != "running":
             raise ServiceUnavailableError("the connection to dask's scheduler is lost; run the same command again")
+
+    def abandon(self, futures: Iterable[Future[Any]]) -> None:
+        for future in futures:
+            future.cancel()
 
 
 @contextmanager

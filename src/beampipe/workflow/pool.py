@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver
@@ -44,6 +44,9 @@ class Pool(Protocol):
 
     def restart(self) -> None:
         """Make the pool usable again after a worker was lost; futures not done end with one of `lost`."""
+
+    def abandon(self, futures: Iterable[Future[Any]]) -> None:
+        """Nobody waits for these any more."""
 
 
 @contextmanager
@@ -122,6 +125,9 @@ class _Inline:
     def restart(self) -> None:
         pass
 
+    def abandon(self, futures: Iterable[Future[Any]]) -> None:
+        pass  # each was done when it was submitted
+
 
 class _Given:
     """Somebody else's executor; what it does about lost workers is its own affair."""
@@ -137,6 +143,10 @@ class _Given:
 
     def restart(self) -> None:
         pass
+
+    def abandon(self, futures: Iterable[Future[Any]]) -> None:
+        for future in futures:
+            future.cancel()
 
 
 class _Processes:
@@ -164,6 +174,10 @@ class _Processes:
     def restart(self) -> None:
         self.close(at_once=True)
         self._open()
+
+    def abandon(self, futures: Iterable[Future[Any]]) -> None:
+        # Closing the pool ends them. Python 3.11's executor trips over a future that was cancelled when a worker dies.
+        pass
 
     def close(self, *, at_once: bool = False) -> None:
         """End the workers, after their tasks or at once."""

@@ -118,8 +118,7 @@ class _Run(Generic[T]):
             while self._submit(source):
                 self._collect()
         except BaseException:
-            for future in self.running:
-                future.cancel()
+            self.pool.abandon(self.running)
             raise
         if self.failed:
             raise self._failure()
