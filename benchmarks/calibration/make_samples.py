@@ -1,6 +1,6 @@
 """Makes the Pythia samples: `python benchmarks/calibration/make_samples.py`.
 
-About two hours on one core; complete files are kept.
+About an hour on one core; complete files are kept.
 
 Then pseudo-data from the independent sample, in which each track is kept with 93 % chance.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from beampipe.calibration.simulation import inject, simulate
 
 FOLDER = Path("runs/calibration")
+SEED = 20240901
 SAMPLES = {
     "nominal": (90_000, 4),
     "nominal2": (45_000, 2),
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     for name, (events, files) in SAMPLES.items():
-        made = simulate(name, FOLDER / "samples" / name, events, files=files, workers=options.workers)
+        made = simulate(name, FOLDER / "samples" / name, events, seed=SEED, files=files, workers=options.workers)
         print(f"{name}: {len(made)} files")
     source = sorted((FOLDER / "samples" / "nominal2").glob("*.root"))
     print(f"pseudo-data: {len(inject(source, FOLDER / 'pseudo', 'fewer_tracks'))} files")
