@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, Sample
+from beampipe.calibration.config import Configuration, Sample, Tagger
 from beampipe.calibration.factors import Factors
 from beampipe.calibration.run import FACTORS, Settings, run_calibration, workspace_of
+from beampipe.calibration.taggers import SHIPPED_MODEL
 from beampipe.errors import FileError, UnknownNameError, WorkflowError
 from tests.calibration.campaign import (
     INLINE,
@@ -363,3 +364,19 @@ def test_data_of_the_nominal_dataset_is_refused(toys: Toys, tmp_path: Path) -> N
     samples = {"nominal": Sample("nominal", files), "data": Sample("data", files, "pseudo-data")}
     with pytest.raises(FileError, match="got dataset 'nominal' for both"):
         run_calibration(Configuration(tmp_path, samples), Settings("inline"))
+
+
+def test_a_model_that_was_trained_again_under_its_old_name_is_used(toys: Toys, tmp_path: Path) -> None:
+    """In a process that lives on, as in a notebook or a dask worker."""
+    model = tmp_path / "gbdt.txt"
+    shutil.copy(toys.model, model)
+    taggers = (Tagger("gbdt", 20, 0.0, 1.0, str(model)),)
+    run_calibration(configuration_of(toys, tmp_path / "kept", taggers=taggers), Settings("inline"))
+    first = (tmp_path / "kept" / FACTORS).read_bytes()
+    shutil.copy(SHIPPED_MODEL, model)
+    for name in ("kept", "fresh"):
+        run_calibration(configuration_of(toys, tmp_path / name, taggers=taggers), Settings("inline"))
+    shipped = (Tagger("gbdt", 20, 0.0, 1.0, "shipped"),)
+    run_calibration(configuration_of(toys, tmp_path / "shipped", taggers=shipped), Settings("inline"))
+    again, fresh, wanted = ((tmp_path / name / FACTORS).read_bytes() for name in ("kept", "fresh", "shipped"))
+    assert again == fresh == wanted != first

@@ -102,7 +102,8 @@ def _scores(store: Store, chunk: Chunk, recipe: Recipe, dijets: Dijets, *, keep:
     if path is not None:
         return read_scores(path)
     boosted = [tagger for tagger in chunk.fill.taggers if tagger.model]
-    with_functions = [(tagger, _score_function(tagger)) for tagger in boosted]
+    models = {each.name: each.key for each in recipe.inputs}
+    with_functions = [(tagger, _score_function(tagger, models[tagger.name])) for tagger in boosted]
     began = perf_counter()
     scores = predict(dijets, with_functions, chunk.fill.kinematics, chunk.fill.energy)
     if keep:
@@ -112,6 +113,6 @@ def _scores(store: Store, chunk: Chunk, recipe: Recipe, dijets: Dijets, *, keep:
 
 
 @cache
-def _score_function(tagger: Tagger) -> ScoreJets:
-    """One connection or model per worker."""
+def _score_function(tagger: Tagger, model: str) -> ScoreJets:
+    """One connection or model per worker, for as long as the digest of the model is this one: workers may live long."""
     return score_function(tagger)

@@ -32,6 +32,7 @@ from beampipe.calibration.plan import (
 )
 from beampipe.calibration.reading import Facts, inspect_file, open_events, read_flat
 from beampipe.calibration.report import write_report
+from beampipe.calibration.report.files import write_whole
 from beampipe.calibration.reweight import Reweighting, measure_reweighting
 from beampipe.calibration.templates import Templates, templates_of
 from beampipe.errors import FileError, UnknownNameError, WorkflowError
@@ -358,6 +359,4 @@ def _publish(store: Store, plan: Plan) -> None:
     content = store.get(plan.factors, ".json", make).read_bytes()
     public = plan.configuration.output / FACTORS
     if not public.exists() or public.read_bytes() != content:
-        part = public.with_suffix(".part")
-        part.write_bytes(content)
-        part.replace(public)
+        write_whole(public, lambda path: path.write_bytes(content))

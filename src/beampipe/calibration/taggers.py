@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -73,7 +72,6 @@ def model_bytes(tagger: Tagger) -> bytes:
         ) from error
 
 
-@cache
 def local_scores(path: Path) -> ScoreJets:
     """Scores of a LightGBM model, one thread: as many processes run as there are cores."""
     try:
