@@ -23,6 +23,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
@@ -90,6 +91,13 @@ class Model(Protocol):
         ...
 
 
+class _NoBytecode(SourceFileLoader):
+    """Leaves no ``__pycache__`` beside a file, which would then be part of a repository."""
+
+    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
+        pass
+
+
 _PARTS: Final = ("inputs", "outputs", "run", "example")
 
 
@@ -109,7 +117,8 @@ def model_class(path: str, folder: Path | None = None) -> type[Any]:
             module_path = (folder or Path()) / where
             # A name of its own: a file called json.py must not pass for the json of others.
             module_name = f"beampipe_model_{module_path.stem}"
-            spec = importlib.util.spec_from_file_location(module_name, module_path)
+            loader = _NoBytecode(module_name, str(module_path))
+            spec = importlib.util.spec_from_file_location(module_name, module_path, loader=loader)
             assert spec is not None
             assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)

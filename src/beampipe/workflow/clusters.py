@@ -24,7 +24,7 @@ __all__ = ["SlurmOptions", "open_dask", "open_slurm"]
 T = TypeVar("T")
 
 _LOOPBACK = "127.0.0.1"
-_OFF = {"dashboard_address": None}
+_OFF = {"dashboard_address": f"{_LOOPBACK}:0"}  # dask takes None for its usual port, which may be taken
 
 
 @dataclass(frozen=True)
