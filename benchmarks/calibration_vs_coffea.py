@@ -47,8 +47,8 @@ from one_run import BITS, STORES, coffea, ours
 from rich.table import Table
 from toys import KEPT, Toy, make_toys
 
-from beampipe.calibration.histograms import Filled, read_filled
-from beampipe.calibration.reading import inspect_file
+from beampipe.calibration.histograms.sums import Filled, read_filled
+from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.run import workspace_of
 from beampipe.workflow import FileDigests
 

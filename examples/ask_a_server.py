@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from beampipe.serving.client import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
+from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
 from beampipe.tracking.data import shipped_events
 
 

@@ -97,7 +97,7 @@ def test_inference_does_not_import_training(path: Path) -> None:
     [
         "beampipe",
         "beampipe.cli",
-        "beampipe.serving.client",
+        "beampipe.serving.finders",
         "beampipe.tracking",
         "beampipe.tracking.formats",
         "beampipe.tracking.data",

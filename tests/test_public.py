@@ -21,7 +21,7 @@ SURFACE = {
         "load_configuration",
         "run_calibration",
     ],
-    "beampipe.serving.client": ["DirectTrackFinder", "FallbackTrackFinder", "TrackFinder", "TritonTrackFinder"],
+    "beampipe.serving.finders": ["DirectTrackFinder", "FallbackTrackFinder", "TrackFinder", "TritonTrackFinder"],
     "beampipe.tracking.data": ["SHIPPED", "shipped_events", "shipped_path"],
     "beampipe.tracking.formats": [
         "SCALES",

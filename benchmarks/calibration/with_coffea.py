@@ -16,7 +16,7 @@ from coffea import processor
 from coffea.nanoevents import BaseSchema
 
 from beampipe.calibration.config import Selection
-from beampipe.calibration.dijets import FLAVOURS, REGIONS
+from beampipe.calibration.jets.dijets import FLAVOURS, REGIONS
 
 __all__ = ["POOLS", "DijetProcessor", "run_coffea"]
 

@@ -38,7 +38,7 @@ from served import (
 )
 
 from beampipe.errors import BeampipeError
-from beampipe.serving.server import TritonServer
+from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.events import Hits
 
 MODELS = (

@@ -46,8 +46,8 @@ from served import (
 )
 
 from beampipe.errors import BeampipeError, DeadlineError
-from beampipe.serving.client import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
-from beampipe.serving.server import TritonServer
+from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
+from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.batch import Finder
 from beampipe.tracking.events import Hits
 

@@ -41,7 +41,7 @@ from served import (
 )
 
 from beampipe.errors import BeampipeError
-from beampipe.serving.server import TritonServer
+from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.events import Hits
 
 MODELS = ("exatrkx", "exatrkx_ragged", "module_map")

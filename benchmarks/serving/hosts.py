@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import BeampipeError
-from beampipe.serving.client import TritonTrackFinder
+from beampipe.serving.finders import TritonTrackFinder
 from beampipe.serving.load import FutureSender, HttpSender, Sender, Workload, kserve_requests, raw_requests
 
 __all__ = ["HOSTS", "Host", "Running", "SenderMaker", "Settings"]
@@ -79,8 +79,8 @@ def _triton(batching: bool) -> Host:
     @contextlib.contextmanager
     def start(settings: Settings) -> Iterator[Running]:
         from beampipe.serving.catalogue import named_models
-        from beampipe.serving.repository import export_repository
-        from beampipe.serving.server import ServerSettings, TritonServer
+        from beampipe.triton.model.repository import export_repository
+        from beampipe.triton.server.server import ServerSettings, TritonServer
 
         model = settings.pipeline + ("_ragged" if batching else "")
         with tempfile.TemporaryDirectory(prefix="peers-") as folder:

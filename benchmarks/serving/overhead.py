@@ -32,8 +32,8 @@ from served import (
     verdict,
 )
 
-from beampipe.serving.client import TritonTrackFinder
-from beampipe.serving.server import TritonServer
+from beampipe.serving.finders import TritonTrackFinder
+from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.batch import Finder
 from beampipe.tracking.events import Hits
 

@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this
 from harness import CONSOLE, EVENTS, print_header, report
 
 from beampipe.serving.catalogue import named_models
-from beampipe.serving.client import DirectTrackFinder, TritonTrackFinder
-from beampipe.serving.repository import export_repository
-from beampipe.serving.server import ServerSettings, TritonServer
+from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.server.server import ServerSettings, TritonServer
 from beampipe.tracking.batch import Finder
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits

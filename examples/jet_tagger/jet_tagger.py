@@ -7,7 +7,7 @@ from safetensors.numpy import load_file
 
 from beampipe.errors import InputError
 from beampipe.serving.contract import TensorSpec
-from beampipe.serving.model import Answer, Instance, Request
+from beampipe.triton.model.served_model import Answer, Instance, Request
 
 
 class JetTagger:

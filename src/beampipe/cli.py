@@ -63,7 +63,7 @@ def track(
     fallback: Annotated[bool, typer.Option("--fallback", help="If no server answers, find them here.")] = False,
 ) -> None:
     """Find the tracks of events in files: one label per hit."""
-    from beampipe.serving.client.opening import IN_FLIGHT, open_finder
+    from beampipe.serving.finders.opening import IN_FLIGHT, open_finder
 
     finder = partial(
         open_finder,

@@ -13,7 +13,7 @@ from beampipe.calibration.cli import app
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.demo import DEMO
 from beampipe.calibration.explain import Which, explain
-from beampipe.calibration.factors import Factors
+from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.run import plan_calibration
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from beampipe.calibration.config import Configuration, Sample, Tagger
-from beampipe.calibration.factors import Factors
+from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.run import FACTORS, Settings, run_calibration, workspace_of
-from beampipe.calibration.taggers import SHIPPED_MODEL
+from beampipe.calibration.tagger.taggers import SHIPPED_MODEL
 from beampipe.errors import FileError, UnknownNameError, WorkflowError
 from tests.calibration.campaign import (
     INLINE,

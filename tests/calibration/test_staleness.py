@@ -13,7 +13,7 @@ import pytest
 
 import beampipe
 from beampipe.calibration.config import Bootstrap, Configuration, Energy, Regions, Selection, Systematic, Tagger
-from beampipe.calibration.plan import Plan, stage_code
+from beampipe.calibration.tasks.plan import Plan, stage_code
 from beampipe.calibration.run import run_calibration
 from tests.calibration.campaign import (
     INLINE,

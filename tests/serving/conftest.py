@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.serving.engine import Engine, install_engine
-from beampipe.serving.server import ServerSettings, TritonServer
-from tests.serving.doublers import write_model
+from beampipe.triton.server.engine import Engine, install_engine
+from beampipe.triton.server.server import ServerSettings, TritonServer
+from tests.triton.doublers import write_model
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,8 @@ from beampipe.serving.catalogue import (
     tracking_model,
 )
 from beampipe.serving.contract import FEATURES, LABELS, STAGES
-from beampipe.serving.model import Instance, Request
-from beampipe.serving.repository import EnsembleSettings, ModelSettings, export_repository
+from beampipe.triton.model.served_model import Instance, Request
+from beampipe.triton.model.repository import EnsembleSettings, ModelSettings, export_repository
 from beampipe.serving.tracking_model import TrackingModel, small_event
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks

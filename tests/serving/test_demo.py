@@ -10,7 +10,7 @@ from rich.console import Console
 from beampipe.errors import BeampipeError
 from beampipe.serving import demo
 from beampipe.serving.demo import demo_table, run_demo
-from beampipe.serving.engine import Engine
+from beampipe.triton.server.engine import Engine
 
 
 def test_the_demo_scores_draws_and_stops(engine: Engine, tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from beampipe.errors import InputError, NotFiniteError, TooLargeError
 from beampipe.serving import contract
 from beampipe.serving.catalogue import ensemble_model, named_models
 from beampipe.serving.contract import FEATURES, LABELS
-from beampipe.serving.engine import Engine
+from beampipe.triton.server.engine import Engine
 from beampipe.serving.ensemble import STEPS
-from beampipe.serving.model import Instance, Model, Request
-from beampipe.serving.repository import export_repository
-from beampipe.serving.server import ServerSettings, TritonServer
+from beampipe.triton.model.served_model import Instance, Model, Request
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.server.server import ServerSettings, TritonServer
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.pipeline import Pipeline, load_pipeline
 

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 
 from beampipe.errors import BeampipeError, FileError
 from beampipe.serving.cli import app, serve
-from beampipe.serving.engine import Engine
-from beampipe.serving.leftovers import processes_of, regions_of
-from beampipe.serving.server import TritonServer
-from tests.serving.doublers import BROKEN, ask, write_model
-from tests.serving.test_server import wait_until
+from beampipe.triton.server.engine import Engine
+from beampipe.triton.server.cleanup import processes_of, regions_of
+from beampipe.triton.server.server import TritonServer
+from tests.triton.doublers import BROKEN, ask, write_model
+from tests.triton.server.test_server import wait_until
 
 PROGRAM = """
 import sys, typer
@@ -132,7 +132,7 @@ def run(*arguments: str) -> str:
 
 
 def test_load_and_unload(engine: Engine, doublers: Path) -> None:
-    from beampipe.serving.launch import ServerSettings
+    from beampipe.triton.server.launch import ServerSettings
 
     with TritonServer(ServerSettings(doublers, models=("one",), triton=engine.folder)) as server:
         assert run("load", "two", "--url", server.http_url) == f"{server.http_url}: two is loaded\n"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from beampipe.calibration.config import Configuration, load_configuration
-    from beampipe.calibration.factors import Factors, ScaleFactor
+    from beampipe.calibration.method.factors import Factors, ScaleFactor
     from beampipe.calibration.run import Settings, run_calibration
 
 __all__ = ["Configuration", "Factors", "ScaleFactor", "Settings", "load_configuration", "run_calibration"]

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from beampipe.calibration.plan import Plan
+    from beampipe.calibration.tasks.plan import Plan
     from beampipe.calibration.run import Progress
 
 __all__ = ["app"]
@@ -133,7 +133,7 @@ def train_tagger(
 ) -> None:
     """Train the boosted tagger on the nominal sample."""
     from beampipe.calibration.config import load_configuration
-    from beampipe.calibration.training import train_from_configuration
+    from beampipe.calibration.tagger.training import train_from_configuration
 
     configuration = load_configuration(config, output=output)
     with _bars() as progress:
@@ -210,7 +210,7 @@ def explain(
 
 
 def _summary(plan: Plan, until: str = "report") -> None:
-    from beampipe.calibration.plan import STAGES
+    from beampipe.calibration.tasks.plan import STAGES
     from beampipe.calibration.run import REPORT
 
     configuration = plan.configuration

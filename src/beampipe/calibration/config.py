@@ -41,7 +41,7 @@ Kind = Literal["simulation", "data", "pseudo-data"]
 DATA_KINDS: Final = ("data", "pseudo-data")
 
 Rule = Literal["envelope", "quadrature", "difference", "up_down"]
-"""How the variations of a source become one uncertainty: see `beampipe.calibration.combine`."""
+"""How the variations of a source become one uncertainty: see `beampipe.calibration.method.combine`."""
 
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {"Kind": get_args(Kind), "Rule": get_args(Rule)}
 _REGION_RULES: Final = ("eta_rank", "eta_split")

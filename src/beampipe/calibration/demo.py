@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.calibration.config import load_configuration
-from beampipe.calibration.plan import Plan
+from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.run import Progress, Settings, run_calibration
 
 __all__ = ["DEMO", "run_demo"]

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.explain import SCALE_FACTORS
-from beampipe.calibration.factors import Factors
+from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.run import FACTORS
 
 __all__ = ["print_factors"]

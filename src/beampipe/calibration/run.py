@@ -13,15 +13,15 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.calibration.bookkeeping import Bookkeeping, keep_books
-from beampipe.calibration.cases import Cases, cases_of, simulation_of
-from beampipe.calibration.chunks import Chunk, merge_chunks, run_chunk
+from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, keep_books
+from beampipe.calibration.method.cases import Cases, cases_of, simulation_of
+from beampipe.calibration.tasks.chunks import Chunk, merge_chunks, run_chunk
 from beampipe.calibration.config import Configuration, Sample
-from beampipe.calibration.efficiencies import Efficiencies, measure_efficiencies, read_arrays, write_arrays
-from beampipe.calibration.factors import factors_of
-from beampipe.calibration.histograms import read_filled
-from beampipe.calibration.ntuple import EVENT_BRANCHES
-from beampipe.calibration.plan import (
+from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies, read_arrays, write_arrays
+from beampipe.calibration.method.factors import factors_of
+from beampipe.calibration.histograms.sums import read_filled
+from beampipe.calibration.ntuple.columns import EVENT_BRANCHES
+from beampipe.calibration.tasks.plan import (
     STAGES,
     Plan,
     SamplePlan,
@@ -30,11 +30,11 @@ from beampipe.calibration.plan import (
     stage_code,
     used_samples,
 )
-from beampipe.calibration.reading import Facts, inspect_file, open_events, read_flat
+from beampipe.calibration.ntuple.reading import Facts, inspect_file, open_events, read_flat
 from beampipe.calibration.report import write_report
 from beampipe.calibration.report.files import write_whole
-from beampipe.calibration.reweight import Reweighting, measure_reweighting
-from beampipe.calibration.templates import Templates, templates_of
+from beampipe.calibration.method.reweight import Reweighting, measure_reweighting
+from beampipe.calibration.histograms.templates import Templates, templates_of
 from beampipe.errors import FileError, UnknownNameError, WorkflowError
 from beampipe.workflow import (
     EventLog,
@@ -66,7 +66,7 @@ __all__ = [
 FACTORS: Final = "factors.json"
 """Name of the result in the folder `output`."""
 
-WARM: Final = "beampipe.calibration.warm"
+WARM: Final = "beampipe.calibration.tasks.warm"
 """Module that loads what workers need; never imported here."""
 
 LOG: Final = "log.jsonl"

@@ -32,8 +32,8 @@ def install(
     ] = None,
 ) -> None:
     """Load Triton from the package index into a folder of its own, unless it is there."""
-    from beampipe.serving.engine import install_engine, prepare_backends, this_interpreter
-    from beampipe.serving.preflight import check_interpreter
+    from beampipe.triton.server.engine import install_engine, prepare_backends, this_interpreter
+    from beampipe.triton.server.preflight import check_interpreter
 
     installed = install_engine(folder, lambda line: typer.echo(line))
     python = this_interpreter()
@@ -48,9 +48,9 @@ def show(
     """Say which Triton is used, and whether it can run models with this Python."""
     import tempfile
 
-    from beampipe.serving.engine import find_engine, prepare_backends, this_interpreter
-    from beampipe.serving.launch import ServerSettings, environment
-    from beampipe.serving.preflight import check_interpreter, check_shared_memory, check_stub
+    from beampipe.triton.server.engine import find_engine, prepare_backends, this_interpreter
+    from beampipe.triton.server.launch import ServerSettings, environment
+    from beampipe.triton.server.preflight import check_interpreter, check_shared_memory, check_stub
 
     found, python = find_engine(triton), this_interpreter()
     typer.echo(f"folder   {found.folder}")
@@ -70,7 +70,7 @@ def load(
     url: Url = "127.0.0.1:8000",
 ) -> None:
     """Load a model into a running server, or load it again if its files have changed."""
-    from beampipe.serving.control import load_model
+    from beampipe.triton.server.control import load_model
 
     load_model(url, model)
     typer.echo(f"{url}: {model} is loaded")
@@ -82,7 +82,7 @@ def unload(
     url: Url = "127.0.0.1:8000",
 ) -> None:
     """Take a model out of a running server; what it is working on is finished."""
-    from beampipe.serving.control import model_states, unload_model
+    from beampipe.triton.server.control import model_states, unload_model
 
     unload_model(url, model)
     deadline = time.monotonic() + 60
@@ -102,7 +102,7 @@ def top(
     """Show what servers do: rates, queues, times and memory per model, time per step of the pipeline."""
     from rich.live import Live
 
-    from beampipe.serving.top import Watch, table
+    from beampipe.triton.server.top import Watch, table
 
     watches = [Watch(address) for address in url or ["127.0.0.1:8002"]]
     console = Console()
@@ -147,7 +147,7 @@ def export(
 ) -> None:
     """Write a Triton model repository."""
     from beampipe.serving.catalogue import DEFAULT_MODELS, named_models
-    from beampipe.serving.repository import EnsembleSettings, ModelSettings, export_repository
+    from beampipe.triton.model.repository import EnsembleSettings, ModelSettings, export_repository
 
     settings: list[ModelSettings | EnsembleSettings] = []
     for name in model or DEFAULT_MODELS:
@@ -314,7 +314,7 @@ def serve(
     log: Annotated[Path | None, typer.Option(help="Append Triton's log to this file.")] = None,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
-    from beampipe.serving.launch import ServerSettings
+    from beampipe.triton.server.launch import ServerSettings
     from beampipe.serving.serve import run_server
 
     if repository is not None and not repository.is_dir():

@@ -16,10 +16,10 @@ import numpy as np
 from rich.table import Table
 
 from beampipe.errors import BeampipeError
-from beampipe.serving.client import DirectTrackFinder, TritonTrackFinder
-from beampipe.serving.launch import ServerSettings
+from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
+from beampipe.triton.server.launch import ServerSettings
 from beampipe.serving.serve import generated_repository
-from beampipe.serving.server import TritonServer
+from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.results import Evaluation, write_evaluation

@@ -21,7 +21,7 @@ from numpy import ndarray
 from beampipe.errors import InputError, TooLargeError
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS, TensorSpec
-from beampipe.serving.model import Answer, Instance, Request
+from beampipe.triton.model.served_model import Answer, Instance, Request
 from beampipe.serving.tracking_model import small_event
 from beampipe.tracking import kernels, stages
 from beampipe.tracking.events import Hits

@@ -19,11 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from beampipe.errors import BeampipeError, ConfigError
-from beampipe.serving import control
-from beampipe.serving.launch import ServerSettings
-from beampipe.serving.leftovers import new_prefix
-from beampipe.serving.server import Incident, TritonServer
-from beampipe.serving.top import Watch, status_line
+from beampipe.triton.server import control
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.cleanup import new_prefix
+from beampipe.triton.server.server import Incident, TritonServer
+from beampipe.triton.server.top import Watch, status_line
 
 __all__ = ["generated_repository", "run_server"]
 
@@ -86,7 +86,7 @@ def generated_repository(
         UnknownNameError: no such model or device.
     """
     from beampipe.serving.catalogue import default_models, named_models
-    from beampipe.serving.repository import export_repository
+    from beampipe.triton.model.repository import export_repository
 
     if models:
         settings = named_models(models, instances=instances, device=device, threads=threads)

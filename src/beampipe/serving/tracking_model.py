@@ -13,7 +13,7 @@ from numpy import ndarray
 from beampipe.errors import InputError, TooLargeError
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, GEOMETRY_ID, LABELS, LOCAL, STAGES, VARIANCE, TensorSpec
-from beampipe.serving.model import Answer, Instance, Request
+from beampipe.triton.model.served_model import Answer, Instance, Request
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import scale_named

@@ -70,7 +70,7 @@ def code_digest(
     at run time. What of these a result depends on belongs among the parameters of its recipe.
 
     Args:
-        module: where to start, e.g. ``"beampipe.calibration.fill"``.
+        module: where to start, e.g. ``"beampipe.calibration.histograms.fill"``.
         root: the package whose modules count.
         but: modules or packages that do not count. Texts of errors and the workflow's machinery shape no result.
 

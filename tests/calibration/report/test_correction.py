@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.calibration.report.conftest import EDGES
 
-from beampipe.calibration.factors import Factors
+from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.report.correction import (
     read_correction,
     systematics_of,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.calibration.report.conftest import BINS, EDGES
 
-from beampipe.calibration.dijets import FLAVOURS, REGIONS
+from beampipe.calibration.jets.dijets import FLAVOURS, REGIONS
 from beampipe.calibration.report.export import scale_factor_folder, write_root
 from beampipe.calibration.report.gather import Results
 

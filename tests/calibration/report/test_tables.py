@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.dijets import CUTS
+from beampipe.calibration.jets.dijets import CUTS
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.tables import (
     UNKNOWN,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import uproot
 
-from beampipe.calibration.ntuple import (
+from beampipe.calibration.ntuple.columns import (
     BOOKKEEPING,
     BOOKKEEPING_BRANCHES,
     EVENT_BRANCHES,

@@ -9,10 +9,10 @@ import pytest
 from beampipe.errors import BeampipeError
 from beampipe.serving.bench.perf_analyzer import RawPoint, perf_analyze
 from beampipe.serving.catalogue import named_models
-from beampipe.serving.engine import Engine
-from beampipe.serving.launch import ServerSettings
-from beampipe.serving.repository import export_repository
-from beampipe.serving.server import TritonServer
+from beampipe.triton.server.engine import Engine
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits
 

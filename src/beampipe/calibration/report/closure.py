@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from beampipe.calibration.factors import FLAVOUR_NAMES
+from beampipe.calibration.method.factors import FLAVOUR_NAMES
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.style import (
     INK,

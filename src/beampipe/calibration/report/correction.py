@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from beampipe.calibration.factors import FLAVOUR_NAMES, QUANTITIES, Factors, ScaleFactor
+from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, Factors, ScaleFactor
 from beampipe.errors import ConfigError, FileError, MissingExtraError
 
 __all__ = ["Above", "correction_set", "read_correction", "systematics_of", "write_correction", "write_covariance"]

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from beampipe.calibration.factors import ScaleFactor
+from beampipe.calibration.method.factors import ScaleFactor
 from beampipe.calibration.report.gather import Key, Results
 from beampipe.calibration.report.style import (
     EXPERIMENTAL,

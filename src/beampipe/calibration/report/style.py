@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from beampipe.calibration.factors import Factors, ScaleFactor
+from beampipe.calibration.method.factors import Factors, ScaleFactor
 from beampipe.calibration.report.files import write_whole
 from beampipe.errors import MissingExtraError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from beampipe.calibration.dijets import CUTS, REGIONS
+from beampipe.calibration.jets.dijets import CUTS, REGIONS
 from beampipe.calibration.report.gather import Key, Results
 from beampipe.calibration.report.style import key_name, percent, point_name
 

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from beampipe.calibration.factors import FLAVOUR_NAMES
-from beampipe.calibration.plan import Plan
+from beampipe.calibration.method.factors import FLAVOUR_NAMES
+from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.report.closure import plot_closure, plot_fractions
 from beampipe.calibration.report.correction import Above, write_correction, write_covariance
 from beampipe.calibration.report.export import write_root

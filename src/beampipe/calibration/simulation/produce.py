@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from beampipe.calibration.ntuple import FORMAT
+from beampipe.calibration.ntuple.columns import FORMAT
 from beampipe.calibration.simulation.detector import reconstruct
 from beampipe.calibration.simulation.jets import particle_jets
 from beampipe.calibration.simulation.pythia import Collisions, Generator, cross_section, seed_of, settings_of

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from beampipe.calibration.ntuple import FORMAT
+from beampipe.calibration.ntuple.columns import FORMAT
 from beampipe.calibration.simulation.samples import Slice
 from beampipe.calibration.simulation.toy import MODEL, WHOLE, ToyModel, toy_events, toy_weight_names
 from beampipe.calibration.simulation.write import file_name, write_file

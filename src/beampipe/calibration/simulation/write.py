@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int8, Int64, UInt16, UInt32, UInt64
 from numpy import ndarray
 
-from beampipe.calibration.ntuple import (
+from beampipe.calibration.ntuple.columns import (
     BOOKKEEPING,
     BOOKKEEPING_BRANCHES,
     EVENT_BRANCHES,

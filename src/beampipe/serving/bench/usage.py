@@ -9,9 +9,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-from beampipe.serving import control
-from beampipe.serving.scrape import counters
-from beampipe.serving.server import TritonServer
+from beampipe.triton.server import control
+from beampipe.triton.server.scrape import counters
+from beampipe.triton.server.server import TritonServer
 
 __all__ = ["Usage"]
 

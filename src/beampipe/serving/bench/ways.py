@@ -8,9 +8,9 @@ from queue import SimpleQueue
 from typing import Final
 
 from beampipe.errors import UnknownNameError
-from beampipe.serving.client import TritonTrackFinder
+from beampipe.serving.finders import TritonTrackFinder
 from beampipe.serving.load import FutureSender, HttpSender, Sender, Workload, kserve_requests
-from beampipe.serving.server import TritonServer
+from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.pipeline import load_pipeline
 

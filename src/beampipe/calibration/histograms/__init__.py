@@ -1,0 +1,1 @@
+"""Exact histograms of jets: filling, sums, templates of quarks and gluons."""

@@ -1,0 +1,141 @@
+"""Stage 3, `fill`: histograms by pT, region, flavour and tagger, for all variations, from one reading of a chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from beampipe.calibration.config import Bootstrap, Energy, Selection, Tagger
+from beampipe.calibration.jets.dijets import FLAVOURS, Dijets
+from beampipe.calibration.histograms.sums import MOST, Axes, Filled, refuse_overflow
+from beampipe.calibration.histograms.filling import (
+    fill_replicas,
+    fill_single,
+    fill_weights,
+    histogram_rows,
+    quantise,
+    tagger_bins,
+)
+from beampipe.calibration.jets.hashing import POISSON, event_keys
+from beampipe.calibration.tagger.predict import Scores
+from beampipe.calibration.jets.select import cut_values
+from beampipe.calibration.jets.variations import NOMINAL, Kinematics, dataset_key, kinematics_of
+from beampipe.errors import InputError
+
+__all__ = ["FillSettings", "fill"]
+
+
+@dataclass(frozen=True)
+class FillSettings:
+    """All that `fill` depends on besides the jets and their scores.
+
+    Attributes:
+        pt_edges: [GeV].
+        taggers: with their bins.
+        selection: cuts.
+        energy: how many parameters the jet energy has.
+        weight_bits: weights are multiples of 2**-weight_bits.
+        labelled: a histogram for each flavour, not one for all.
+        weight_names: of the columns of weights.
+        kinematics: variations of jets, beside the nominal one.
+        bootstrap: replicas.
+        dataset: that the events belong to, for their keys.
+    """
+
+    pt_edges: tuple[float, ...]
+    taggers: tuple[Tagger, ...]
+    selection: Selection
+    energy: Energy
+    weight_bits: int
+    labelled: bool
+    weight_names: tuple[str, ...]
+    kinematics: tuple[str, ...]
+    bootstrap: Bootstrap
+    dataset: str
+
+    @property
+    def axes(self) -> Axes:
+        """Of the histograms."""
+        return Axes(
+            self.pt_edges, FLAVOURS if self.labelled else ("data",), tuple((t.name, t.bins) for t in self.taggers)
+        )
+
+
+def fill(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
+    """Fill all histograms of a chunk.
+
+    Raises:
+        InputError: weights are too large for their number of bits.
+    """
+    axes, scale = settings.axes, 2.0**settings.weight_bits
+    if dijets.weight.shape[1] != len(settings.weight_names):
+        raise InputError(f"weights: got {dijets.weight.shape[1]} columns, expected {len(settings.weight_names)}")
+    _refuse_overflow(dijets, scale)
+    out = Filled.empty(axes, settings.weight_names, settings.kinematics, settings.bootstrap.replicas, dijets.cut_flow)
+    first, second = quantise(np.ascontiguousarray(dijets.weight[:, 0]), scale)
+    nominal = kinematics_of(NOMINAL, dijets, settings.energy)
+    rows, bins = _rows(dijets, nominal, settings), _bins(dijets, nominal, NOMINAL, scores, settings.taggers)
+    if len(settings.weight_names) == 1:
+        fill_single(rows, bins, first, second, out.sumw.reshape(-1), out.sumw2.reshape(-1), out.entries)
+    else:
+        fill_weights(rows, bins, dijets.weight, scale, out.sumw, out.sumw2)
+        fill_single(rows, bins, first, second, *_unused(axes), out.entries)
+    if settings.bootstrap.replicas:
+        keys = event_keys(np.uint64(dataset_key(settings.dataset)), dijets.run, dijets.event)
+        fill_replicas(rows, bins, first, keys, np.uint64(settings.bootstrap.seed << 32), POISSON, out.replicas)
+    entries = np.zeros(axes.n_rows, np.int64)
+    for k, name in enumerate(settings.kinematics):
+        varied = kinematics_of(name, dijets, settings.energy)
+        rows, bins = _rows(dijets, varied, settings), _bins(dijets, varied, name, scores, settings.taggers)
+        fill_single(rows, bins, first, second, out.varied_sumw[k], out.varied_sumw2[k], entries)
+    return out.bounded()
+
+
+def _rows(dijets: Dijets, kinematics: Kinematics, settings: FillSettings) -> Int64[ndarray, "n 2"]:
+    rows = np.empty(dijets.pt.shape, np.int64)
+    axes = settings.axes
+    histogram_rows(
+        kinematics.pt,
+        kinematics.n_trk,
+        dijets.region,
+        dijets.label if settings.labelled else np.zeros_like(dijets.label),
+        np.array(settings.pt_edges),
+        cut_values(settings.selection),
+        len(axes.flavours),
+        axes.width,
+        rows,
+    )
+    return rows
+
+
+def _bins(
+    dijets: Dijets, kinematics: Kinematics, name: str, scores: Scores, taggers: Sequence[Tagger]
+) -> Int64[ndarray, "n 2 t"]:
+    """Bin of each tagger, counted over the bins of all of them; outside the axis is its first or last bin."""
+    out = np.empty((len(dijets), 2, len(taggers)), np.int64)
+    offset = 0
+    for t, tagger in enumerate(taggers):
+        x = kinematics.n_trk if tagger.name == "n_trk" else scores.by_name[tagger.name, name]
+        tagger_bins(x, tagger.low, tagger.high, tagger.bins, offset, out[:, :, t])
+        offset += tagger.bins
+    return out
+
+
+def _refuse_overflow(dijets: Dijets, scale: float) -> None:
+    """No sum of this chunk may leave 64 bits: two jets of each event in one cell, and in a replica up to 8 times."""
+    if len(dijets) == 0:
+        return
+    largest = max(float(dijets.weight.max()), -float(dijets.weight.min()))
+    bound = len(dijets) * max(largest, largest**2)
+    if 16 * bound * scale >= MOST:
+        size = np.abs(dijets.weight.astype(np.float64))
+        bound = float(max(size.sum(axis=0).max(), (size**2).sum(axis=0).max()))
+    refuse_overflow(16 * bound * scale)
+
+
+def _unused(axes: Axes) -> tuple[Int64[ndarray, " r"], Int64[ndarray, " r"]]:
+    return np.zeros(axes.n_rows, np.int64), np.zeros(axes.n_rows, np.int64)

@@ -1,0 +1,157 @@
+"""The loops that fill histograms. Sums are of integers and therefore exact: a weight becomes a multiple of 2**-bits
+before anything is added, and then no order of events, chunks or workers changes a bit."""
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import numpy as np
+from numba import njit
+
+from beampipe.calibration.jets.hashing import mix
+
+__all__ = ["fill_replicas", "fill_single", "fill_weights", "histogram_rows", "quantise", "tagger_bins"]
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def histogram_rows(pt, n_trk, region, flavour, edges, cuts, n_flavours, width, rows):
+    """Where the jets of each event go.
+
+    Args:
+        pt: (n, 2) [GeV], of the variation.
+        n_trk: (n, 2), of the variation.
+        region: (n, 2) int8.
+        flavour: (n, 2) int8.
+        edges: (n_bins + 1,) float64 of pT.
+        cuts: as in `choose_pairs`.
+        n_flavours: number of flavours.
+        width: bins of all taggers together.
+        rows: (n, 2) int64, written: first row of the jet's cell, or -1 if the jet does not count.
+    """
+    for i in range(len(pt)):
+        rows[i, 0] = -1
+        rows[i, 1] = -1
+        high = max(np.float64(pt[i, 0]), np.float64(pt[i, 1]))
+        low = min(np.float64(pt[i, 0]), np.float64(pt[i, 1]))
+        if not (low > cuts[0] and high < cuts[1] and high < cuts[2] * low):
+            continue
+        if n_trk[i, 0] < cuts[4] or n_trk[i, 1] < cuts[4]:
+            continue
+        for j in range(2):
+            where = -1
+            while where + 1 < len(edges) and edges[where + 1] <= pt[i, j]:  # there are few
+                where += 1
+            if region[i, j] >= 0 and 0 <= where < len(edges) - 1:
+                rows[i, j] = ((where * 2 + region[i, j]) * n_flavours + flavour[i, j]) * width
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def tagger_bins(x, low, high, n_bins, offset, out):
+    """Bins of a tagger; outside the axis is its first or last bin.
+
+    Args:
+        x: (n, 2), what the tagger looks at.
+        low: lower edge of the first bin.
+        high: upper edge of the last bin.
+        n_bins: number of bins.
+        offset: added to every bin.
+        out: (n, 2) int64, written.
+    """
+    for i in range(len(x)):
+        for j in range(2):
+            # Multiplied before it is divided: a whole number of tracks must not fall short of its own bin.
+            place = np.floor((np.float64(x[i, j]) - low) * n_bins / (high - low))
+            out[i, j] = np.int64(min(max(place, 0.0), n_bins - 1.0)) + offset
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def quantise(weight, scale):
+    """(n,) int64: weights and their squares as multiples of 1 / scale."""
+    first = np.empty(len(weight), np.int64)
+    second = np.empty(len(weight), np.int64)
+    for i in range(len(weight)):
+        w = np.float64(weight[i])
+        first[i] = np.int64(np.rint(w * scale))
+        second[i] = np.int64(np.rint(w * w * scale))
+    return first, second
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def fill_weights(rows, bins, weight, scale, sumw, sumw2):
+    """Add every weight of every jet: one pass for all variations of weights.
+
+    Args:
+        rows: (n, 2) int64 of `histogram_rows`.
+        bins: (n, 2, n_taggers) int64, bin of each tagger, counted over all taggers.
+        weight: (n, n_weights) float32.
+        scale: 2**weight_bits.
+        sumw: (n_rows, n_weights) int64, added to.
+        sumw2: the same for squares.
+    """
+    n_weights = weight.shape[1]
+    first = np.empty(n_weights, np.int64)
+    second = np.empty(n_weights, np.int64)
+    for i in range(len(rows)):
+        if rows[i, 0] < 0 and rows[i, 1] < 0:
+            continue
+        for k in range(n_weights):
+            w = np.float64(weight[i, k])
+            first[k] = np.int64(np.rint(w * scale))
+            second[k] = np.int64(np.rint(w * w * scale))
+        for j in range(2):
+            if rows[i, j] >= 0:
+                for t in range(bins.shape[2]):
+                    row = rows[i, j] + bins[i, j, t]
+                    for k in range(n_weights):
+                        sumw[row, k] += first[k]
+                    for k in range(n_weights):
+                        sumw2[row, k] += second[k]
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def fill_single(rows, bins, first, second, sumw, sumw2, entries):
+    """Add one weight of every jet; arguments as in `fill_weights`, `first` and `second` from `quantise`."""
+    for i in range(len(rows)):
+        for j in range(2):
+            if rows[i, j] >= 0:
+                for t in range(bins.shape[2]):
+                    row = rows[i, j] + bins[i, j, t]
+                    sumw[row] += first[i]
+                    sumw2[row] += second[i]
+                    entries[row] += 1
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def fill_replicas(rows, bins, first, keys, seed, table, replicas):
+    """Add the nominal weight to every replica as often as the event is in it: both its jets together.
+
+    Args:
+        rows: as in `fill_weights`.
+        bins: as in `fill_weights`.
+        first: (n,) int64 from `quantise`.
+        keys: (n,) uint64 of `event_keys`.
+        seed: uint64.
+        table: of `poisson_table`.
+        replicas: (n_rows, n_replicas) int64, added to.
+    """
+    n_replicas = replicas.shape[1]
+    times = np.empty(n_replicas + 3, np.int64)
+    for i in range(len(rows)):
+        if rows[i, 0] < 0 and rows[i, 1] < 0:
+            continue
+        for b in range((n_replicas + 3) // 4):
+            bits = mix(keys[i] + mix(seed + np.uint64(b)))
+            for c in range(4):
+                times[4 * b + c] = first[i] * table[(bits >> np.uint64(16 * c)) & np.uint64(0xFFFF)]
+        for j in range(2):
+            if rows[i, j] >= 0:
+                for t in range(bins.shape[2]):
+                    row = rows[i, j] + bins[i, j, t]
+                    for b in range(n_replicas):
+                        replicas[row, b] += times[b]

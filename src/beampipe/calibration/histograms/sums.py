@@ -1,0 +1,219 @@
+"""Histograms with exact sums: 64-bit integers in units of 2**-weight_bits, whose addition no order can change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+from zipfile import BadZipFile
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from beampipe.calibration.jets.dijets import REGIONS, CutFlow
+from beampipe.errors import FileError, InputError
+
+__all__ = ["MOST", "Axes", "Filled", "merge", "read_filled", "refuse_overflow", "write_filled"]
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Axes of the histograms; a row is a bin of (pt, region, flavour, x), x over the bins of all taggers.
+
+    Attributes:
+        pt_edges: [GeV].
+        flavours: names.
+        taggers: (name, number of bins) of each.
+    """
+
+    pt_edges: tuple[float, ...]
+    flavours: tuple[str, ...]
+    taggers: tuple[tuple[str, int], ...]
+
+    @property
+    def width(self) -> int:
+        """Bins of all taggers together."""
+        return sum(bins for _, bins in self.taggers)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """pt, region, flavour, x."""
+        return len(self.pt_edges) - 1, len(REGIONS), len(self.flavours), self.width
+
+    @property
+    def n_rows(self) -> int:
+        """Bins in all."""
+        return int(np.prod(self.shape))
+
+    def columns(self, tagger: str) -> slice:
+        """Bins of one tagger on the axis x."""
+        start = 0
+        for name, bins in self.taggers:
+            if name == tagger:
+                return slice(start, start + bins)
+            start += bins
+        raise KeyError(tagger)
+
+
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """Sums of a chunk, or of many.
+
+    Attributes:
+        axes: of all arrays.
+        weight_names: of the weights, nominal first.
+        kinematics: names of the variations of jets.
+        sumw: (n_rows, n_weights) int64: nominal jets with every weight.
+        sumw2: squares.
+        varied_sumw: (n_kinematics, n_rows) int64: varied jets with the nominal weight.
+        varied_sumw2: squares.
+        replicas: (n_rows, n_replicas) int64: nominal jets and weight, each event a Poisson number of times.
+        entries: (n_rows,) int64: nominal jets.
+        cut_flow: of the events.
+        bound: no sum is larger in size.
+    """
+
+    axes: Axes
+    weight_names: tuple[str, ...]
+    kinematics: tuple[str, ...]
+    sumw: Int64[ndarray, "r w"]
+    sumw2: Int64[ndarray, "r w"]
+    varied_sumw: Int64[ndarray, "k r"]
+    varied_sumw2: Int64[ndarray, "k r"]
+    replicas: Int64[ndarray, "r b"]
+    entries: Int64[ndarray, " r"]
+    cut_flow: CutFlow
+    bound: float = 0.0
+
+    @classmethod
+    def empty(
+        cls, axes: Axes, weight_names: Sequence[str], kinematics: Sequence[str], n_replicas: int, cut_flow: CutFlow
+    ) -> Filled:
+        """All zero."""
+        rows, weights, varied = axes.n_rows, len(weight_names), len(kinematics)
+        return cls(
+            axes=axes,
+            weight_names=tuple(weight_names),
+            kinematics=tuple(kinematics),
+            sumw=np.zeros((rows, weights), np.int64),
+            sumw2=np.zeros((rows, weights), np.int64),
+            varied_sumw=np.zeros((varied, rows), np.int64),
+            varied_sumw2=np.zeros((varied, rows), np.int64),
+            replicas=np.zeros((rows, n_replicas), np.int64),
+            entries=np.zeros(rows, np.int64),
+            cut_flow=cut_flow,
+        )
+
+    def bounded(self) -> Filled:
+        """The same with the size of its largest sum as `bound`."""
+        arrays = [*(getattr(self, name) for name in (*_SUMS, *_VARIED)), self.cut_flow.weight]
+        sizes = (max(int(array.max()), -int(array.min())) for array in arrays if array.size)
+        return replace(self, bound=float(max(sizes, default=0)))
+
+
+MOST: Final = 2.0**62
+"""What no sum may reach: half of what 64 bits hold, so that the bound itself may be rounded."""
+
+_SUMS: Final = ("sumw", "sumw2", "replicas", "entries")
+_VARIED: Final = ("varied_sumw", "varied_sumw2")
+
+
+def refuse_overflow(bound: float) -> None:
+    """Sums that could leave 64 bits are an error before they do.
+
+    Raises:
+        InputError: `bound` is too large.
+    """
+    if bound >= MOST:
+        raise InputError(
+            f"sums of weights could reach {bound:.2g} units, more than 64 bits hold; give the sample fewer weight_bits"
+        )
+
+
+def merge(parts: Iterable[Filled]) -> Filled:
+    """The sum of parts with the same axes: the same bits in any order and any grouping.
+
+    Raises:
+        InputError: there is no part, their axes differ, or 64 bits could overflow.
+    """
+    total: Filled | None = None
+    for part in parts:
+        if total is None:
+            total = replace(part, **{name: getattr(part, name).copy() for name in (*_SUMS, *_VARIED)})
+            continue
+        for name in ("axes", "weight_names", "kinematics"):
+            if getattr(part, name) != getattr(total, name):
+                raise InputError(
+                    f"merging histograms: got {name} {getattr(part, name)}, expected {getattr(total, name)}"
+                )
+        # A cell of the sum is at most the sum of the largest cells.
+        refuse_overflow(total.bound + part.bound)
+        for name in (*_SUMS, *_VARIED):
+            np.add(getattr(total, name), getattr(part, name), out=getattr(total, name))
+        flow = CutFlow(total.cut_flow.events + part.cut_flow.events, total.cut_flow.weight + part.cut_flow.weight)
+        total = replace(total, cut_flow=flow, bound=total.bound + part.bound)
+    if total is None:
+        raise InputError("merging histograms: got none, expected at least one")
+    return total
+
+
+def write_filled(filled: Filled, path: Path) -> None:
+    """Write a .npz of arrays; rows that are empty everywhere are left out."""
+    rows = np.flatnonzero(
+        filled.entries.astype(bool) | filled.varied_sumw.any(axis=0) | filled.varied_sumw2.any(axis=0)
+    )
+    arrays: dict[str, Any] = {name: getattr(filled, name)[rows] for name in _SUMS}
+    arrays |= {name: getattr(filled, name)[:, rows] for name in _VARIED}
+    axes = filled.axes
+    with path.open("wb") as file:
+        np.savez(
+            file,
+            **arrays,
+            rows=rows,
+            pt_edges=np.array(axes.pt_edges),
+            flavours=np.array(axes.flavours),
+            taggers=np.array([name for name, _ in axes.taggers]),
+            bins=np.array([bins for _, bins in axes.taggers]),
+            weight_names=np.array(filled.weight_names),
+            kinematics=np.array(filled.kinematics, dtype=str),
+            events=filled.cut_flow.events,
+            event_weights=filled.cut_flow.weight,
+            bound=np.array(filled.bound),
+        )
+
+
+def read_filled(path: Path) -> Filled:
+    """Read what `write_filled` wrote.
+
+    Raises:
+        FileError: it is another file.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            axes = Axes(
+                tuple(arrays["pt_edges"].tolist()),
+                tuple(arrays["flavours"].tolist()),
+                tuple(zip(arrays["taggers"].tolist(), arrays["bins"].tolist(), strict=True)),
+            )
+            rows, n_rows = arrays["rows"], axes.n_rows
+            whole: dict[str, Any] = {}
+            for name in _SUMS:
+                part = arrays[name]
+                whole[name] = np.zeros((n_rows, *part.shape[1:]), np.int64)
+                whole[name][rows] = part
+            for name in _VARIED:
+                part = arrays[name]
+                whole[name] = np.zeros((len(part), n_rows), np.int64)
+                whole[name][:, rows] = part
+            return Filled(
+                axes=axes,
+                weight_names=tuple(arrays["weight_names"].tolist()),
+                kinematics=tuple(arrays["kinematics"].tolist()),
+                cut_flow=CutFlow(arrays["events"], arrays["event_weights"]),
+                bound=float(arrays["bound"]),
+                **whole,
+            )
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+        raise FileError(f"{path}: got no histograms ({error})") from error

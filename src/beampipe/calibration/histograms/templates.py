@@ -1,0 +1,114 @@
+"""Merged histograms as numbers of jets: slices scaled to the luminosity and added, quarks apart from gluons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
+from beampipe.calibration.histograms.sums import Axes, Filled
+from beampipe.calibration.jets.variations import NOMINAL
+from beampipe.errors import InputError
+
+__all__ = ["JETS", "WEIGHT", "Templates", "templates_of"]
+
+WEIGHT: Final = "weight:"
+"""In front of the name of a varied weight."""
+
+JETS: Final = "jets:"
+"""In front of the name of a variation of the jets."""
+
+
+@dataclass(frozen=True, eq=False)
+class Templates:
+    """Numbers of jets of a sample.
+
+    Attributes:
+        axes: of the histograms.
+        names: of the variations, `NOMINAL` first, then weights (`WEIGHT` in front), then jets (`JETS` in front).
+        values: (n_variations, n_pt, 2 regions, n_flavours, n_x), weighted.
+        squares: the same for squares of weights.
+        replicas: (n_replicas, n_pt, 2 regions, n_flavours, n_x).
+        entries: (n_pt, 2 regions, n_flavours, n_x) jets, nominal, not weighted.
+    """
+
+    axes: Axes
+    names: tuple[str, ...]
+    values: Float64[ndarray, "v p 2 f x"]
+    squares: Float64[ndarray, "v p 2 f x"]
+    replicas: Float64[ndarray, "b p 2 f x"]
+    entries: Float64[ndarray, "p 2 f x"]
+
+    def flavours(self, tagger: str, *, replicas: bool = False) -> Float64[ndarray, "v p 2 2 x"]:
+        """Quarks and gluons of one tagger: (variation or replica, pt, region, (quark, gluon), x)."""
+        values = (self.replicas if replicas else self.values)[..., self.axes.columns(tagger)]
+        quark, gluon = self._split()
+        summed = values[..., quark[0], :]
+        for flavour in quark[1:]:
+            summed = summed + values[..., flavour, :]
+        return np.stack([summed, values[..., gluon, :]], axis=-2)
+
+    def total(self, tagger: str, *, replicas: bool = False) -> Float64[ndarray, "v p 2 x"]:
+        """All flavours of one tagger together: (variation or replica, pt, region, x)."""
+        values = (self.replicas if replicas else self.values)[..., self.axes.columns(tagger)]
+        summed = values[..., 0, :]
+        for flavour in range(1, values.shape[-2]):
+            summed = summed + values[..., flavour, :]
+        return summed
+
+    def _split(self) -> tuple[list[int], int]:
+        names = self.axes.flavours
+        if "gluon" not in names:
+            raise InputError(f"flavours: got {names}, expected labelled jets; is this sample data?")
+        return [k for k, name in enumerate(names) if name != "gluon"], names.index("gluon")
+
+
+def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weight_bits: int) -> Templates:
+    """Scale the slices and add them, in the order of their numbers.
+
+    Args:
+        by_slice: merged histograms of each slice.
+        bookkeeping: factors of each weight.
+        weight_bits: of the sample.
+    """
+    unit = 2.0**-weight_bits
+    total: Templates | None = None
+    for one in bookkeeping.slices:
+        filled = by_slice[one.number]
+        axes = filled.axes
+        factors = {name: one.factors[bookkeeping.weight_names.index(name)] for name in filled.weight_names}
+        by_weight = np.array([factors[name] for name in filled.weight_names])[:, None]
+        nominal = factors[filled.weight_names[0]]
+        values = np.concatenate([filled.sumw.T * unit * by_weight, filled.varied_sumw * unit * nominal])
+        squares = np.concatenate([filled.sumw2.T * unit * by_weight**2, filled.varied_sumw2 * unit * nominal**2])
+        part = Templates(
+            axes,
+            (
+                NOMINAL,
+                *(WEIGHT + name for name in filled.weight_names[1:]),
+                *(JETS + name for name in filled.kinematics),
+            ),
+            values.reshape(-1, *axes.shape),
+            squares.reshape(-1, *axes.shape),
+            (filled.replicas.T * unit * nominal).reshape(-1, *axes.shape),
+            filled.entries.astype(np.float64).reshape(axes.shape),
+        )
+        total = part if total is None else _sum(total, part)
+    assert total is not None  # keep_books gives at least one slice
+    return total
+
+
+def _sum(one: Templates, other: Templates) -> Templates:
+    return Templates(
+        one.axes,
+        one.names,
+        one.values + other.values,
+        one.squares + other.squares,
+        one.replicas + other.replicas,
+        one.entries + other.entries,
+    )

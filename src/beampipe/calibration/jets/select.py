@@ -1,0 +1,291 @@
+"""Stage 1, `select`: the events of a ROOT file that can count, as a table of dijet events."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int8, Int64
+from numpy import ndarray
+
+from beampipe.calibration.config import Regions, Selection
+from beampipe.calibration.jets.dijets import CUTS, FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets
+from beampipe.calibration.jets.pairs import choose_pairs, leading_pairs
+from beampipe.calibration.ntuple.columns import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, NOMINAL_WEIGHT, VARIED_N_TRK
+from beampipe.calibration.ntuple.reading import Basket, open_events, read_flat, read_jagged
+from beampipe.errors import FileError
+
+__all__ = ["SelectSettings", "cut_values", "regions_of", "select"]
+
+_FLAVOUR_OF_LABEL: Final = {1: "light", 2: "light", 3: "light", 4: "charm", 5: "bottom", 21: "gluon"}
+
+_TYPES: Final = {**JET_BRANCHES, **MC_BRANCHES, **dict.fromkeys(VARIED_N_TRK.values(), "uint16")}
+"""Branch of lists -> type."""
+
+
+@dataclass(frozen=True)
+class SelectSettings:
+    """All that `select` depends on besides the file.
+
+    Attributes:
+        selection: cuts.
+        regions: forward and central.
+        weight_bits: of the sample.
+        simulated: weights are in the file.
+        labelled: and labels, which are then asked for.
+        weights: places of the weights to keep; nominal first.
+        varied: variations of n_trk to keep.
+    """
+
+    selection: Selection
+    regions: Regions
+    weight_bits: int
+    simulated: bool
+    labelled: bool
+    weights: tuple[int, ...] = (0,)
+    varied: tuple[str, ...] = ()
+
+
+def select(path: Path, start: int, stop: int, settings: SelectSettings, *, observables: bool = True) -> Dijets:
+    """The dijet events among the entries `start` to `stop` of a file.
+
+    Args:
+        path: of the ROOT file.
+        start: first entry.
+        stop: one past the last entry.
+        settings: cuts, regions and what to keep.
+        observables: read the widths and c1, too; without, they are NaN, for histograms that need neither.
+
+    Raises:
+        FileError: the file cannot be read, a number is not finite, or an event number appears twice.
+    """
+    with open_events(path) as tree:
+        branches = _Branches(path, tree, start, stop)
+        run, event, trigger = (branches.flat(name) for name in ("run", "event", "trigger"))
+        _refuse_repeated(path, run, event)
+        weights = branches.weights(settings.weights) if settings.simulated else None
+        nominal = np.ones(len(run), np.float32) if weights is None else weights.nominal(len(run))
+        _refuse_not_finite(path, start, "weight", nominal)
+        jets = branches.leading_jets(trigger)
+        eta, clean, n_trk = (jets.take(name) for name in ("jet_eta", "jet_clean", "jet_n_trk"))
+        for name, values in (("jet_pt", jets.pt), ("jet_eta", eta)):  # a comparison would drop them without a word
+            _refuse_not_finite(path, start, name, values, jets.events)
+        varied = {name: jets.take(VARIED_N_TRK[name]) for name in settings.varied}
+        most = np.maximum.reduce([n_trk, *varied.values()]) if varied else n_trk
+        flavour = flavours(jets.take("jet_label")) if settings.labelled else np.empty((0, 2), np.int8)
+        counts, sums = np.zeros(len(CUTS), np.int64), np.zeros(len(CUTS), np.int64)
+        cuts, scale = cut_values(settings.selection), 2.0**settings.weight_bits
+        pairs = (jets.pt, eta, clean, most, n_trk, flavour)
+        rows = choose_pairs(trigger, nominal, jets.events, *pairs, cuts, LARGEST_SHIFT, scale, counts, sums)
+        chosen, chosen_eta = jets.only(rows), eta.take(rows, axis=0)
+        taken = dict.fromkeys(("width", "c1"), np.broadcast_to(np.float32(np.nan), chosen.places.shape))
+        for name in taken if observables else ():
+            taken[name] = chosen.take(f"jet_{name}")
+            _refuse_not_finite(path, start, f"jet_{name}", taken[name], chosen.events)
+        kept = np.ones((len(rows), 1), np.float32) if weights is None else weights.take(chosen.events)
+        _refuse_not_finite(path, start, "weight", kept, chosen.events)
+        return Dijets(
+            run=run[chosen.events],
+            event=event[chosen.events],
+            weight=kept,
+            pt=chosen.pt,
+            eta=chosen_eta,
+            **taken,
+            n_trk=n_trk.take(rows, axis=0),
+            label=flavour.take(rows, axis=0) if settings.labelled else np.zeros((len(rows), 2), np.int8),
+            region=regions_of(chosen_eta, settings.regions),
+            ranges=_ranges(run, event),
+            varied_n_trk={name: values.take(rows, axis=0) for name, values in varied.items()},
+            cut_flow=CutFlow(counts, sums),
+        )
+
+
+def cut_values(selection: Selection) -> Float64[ndarray, " 6"]:
+    """The cuts as the kernels take them."""
+    return np.array(
+        [
+            selection.min_subleading_pt,
+            selection.max_leading_pt,
+            selection.max_pt_ratio,
+            selection.max_abs_eta,
+            selection.min_n_trk,
+            selection.max_abs_weight,
+        ]
+    )
+
+
+def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
+    """Numbers in `FLAVOURS` of PDG numbers; -1 for jets without a parton."""
+    table = np.full(256, -1, np.int8)
+    for pdg, name in _FLAVOUR_OF_LABEL.items():
+        table[pdg] = FLAVOURS.index(name)
+    found: ndarray = table.take(label.view(np.uint8))
+    return found
+
+
+def regions_of(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarray, "n 2"]:
+    """Numbers in `REGIONS` of each jet of a pair, -1 for neither; see `Regions`."""
+    size = np.abs(eta)
+    if regions.rule == "eta_split":
+        central: ndarray = size < regions.split
+        return central.astype(np.int8)
+    out = np.empty(size.shape, np.int8)
+    np.less(size[:, 0], size[:, 1], out=out[:, 0], casting="unsafe")
+    np.subtract(1, out[:, 0], out=out[:, 1])
+    if regions.min_eta_gap > 0:
+        out[np.abs(size[:, 0] - size[:, 1]) < regions.min_eta_gap] = -1
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Branches:
+    """A range of entries of a tree."""
+
+    path: Path
+    tree: Any
+    start: int
+    stop: int
+
+    def flat(self, branch: str) -> Any:
+        """One number per event."""
+        return read_flat(self.path, self.tree, branch, EVENT_BRANCHES[branch], self.start, self.stop)
+
+    def jagged(self, branch: str) -> Iterator[Basket]:
+        """Lists of numbers."""
+        return read_jagged(self.path, self.tree, branch, _TYPES[branch], self.start, self.stop)
+
+    def leading_jets(self, trigger: Bool[ndarray, " n"]) -> _LeadingJets:
+        """The two leading jets of each triggered event that has two."""
+        first, n_jets = [np.zeros(1, np.int64)], 0
+        events, places, values = [np.empty(0, np.int64)], [np.empty((0, 2), np.int64)], [np.empty((0, 2), np.float32)]
+        for basket in self.jagged("jet_pt"):
+            offsets = basket.offsets - basket.offsets[0]
+            pt = basket.content[basket.offsets[0] : basket.offsets[-1]].astype(np.float32)
+            found, pairs = leading_pairs(trigger[basket.start : basket.stop], offsets, pt)
+            events.append(found + basket.start)
+            places.append(pairs + n_jets)
+            values.append(pt[pairs])
+            first.append(offsets[1:] + n_jets)
+            n_jets += basket.size
+        return _LeadingJets(self, *(np.concatenate(parts) for parts in (first, events, places, values)))
+
+    def weights(self, columns: tuple[int, ...]) -> _Weights:
+        """The weights of all events, of which some columns are wanted."""
+        return _Weights(tuple(self._table(basket, max(columns)) for basket in self.jagged("weight")), columns)
+
+    def _table(self, basket: Basket, last_column: int) -> tuple[int, ndarray]:
+        """Start of a basket, and (m, n_weights) of it."""
+        counts = np.diff(basket.offsets)
+        if np.any(counts != counts[0]) or counts[0] <= last_column:
+            raise FileError(
+                f"{self.path}: branch 'weight': got {counts.min()} to {counts.max()} weights an event, expected the"
+                f" same number for all, and more than {last_column}"
+            )
+        return basket.start, basket.content[basket.offsets[0] : basket.offsets[-1]].reshape(len(counts), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class _LeadingJets:
+    """Pairs of jets, and how to find what else is known of them.
+
+    Attributes:
+        branches: they are in.
+        first: (n + 1,) first jet of each event of the range.
+        events: (m,) with a pair, rising.
+        places: (m, 2) of the pair among all jets of the range.
+        pt: (m, 2) [GeV].
+    """
+
+    branches: _Branches
+    first: Int64[ndarray, " n_1"]
+    events: Int64[ndarray, " m"]
+    places: Int64[ndarray, "m 2"]
+    pt: Float32[ndarray, "m 2"]
+
+    def only(self, rows: Int64[ndarray, " k"]) -> _LeadingJets:
+        """Some of the pairs."""
+        return replace(self, **{name: getattr(self, name).take(rows, axis=0) for name in ("events", "places", "pt")})
+
+    def take(self, branch: str) -> Any:
+        """(m, 2) array of another branch of jets."""
+        out = np.empty(self.places.shape, _TYPES[branch])
+        for basket in self.branches.jagged(branch):
+            before, after = self.first[basket.start], self.first[basket.stop]
+            if basket.size != after - before:
+                raise FileError(
+                    f"{self.branches.path}: branch {branch!r}: got {basket.size} jets in"
+                    f" {basket.stop - basket.start} entries from {self.branches.start + basket.start} on, expected"
+                    f" {after - before} as in 'jet_pt'"
+                )
+            rows = slice(*np.searchsorted(self.events, (basket.start, basket.stop)))
+            out[rows] = basket.content[self.places[rows] + (basket.offsets[0] - before)]
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """Tables of weights as the file holds them, each with its first event, and the columns that are wanted."""
+
+    tables: tuple[tuple[int, ndarray], ...]
+    columns: tuple[int, ...]
+
+    def nominal(self, n_events: int) -> Float32[ndarray, " n"]:
+        """Of each event."""
+        out = np.empty(n_events, np.float32)
+        for start, table in self.tables:
+            out[start : start + len(table)] = table[:, NOMINAL_WEIGHT]
+        return out
+
+    def take(self, events: Int64[ndarray, " m"]) -> Float32[ndarray, "m w"]:
+        """The wanted columns of some events, which rise."""
+        low, high = self.columns[0], self.columns[-1] + 1
+        columns = slice(low, high) if self.columns == tuple(range(low, high)) else list(self.columns)
+        out = np.empty((len(events), len(self.columns)), ">f4")
+        for start, table in self.tables:
+            rows = slice(*np.searchsorted(events, (start, start + len(table))))
+            # Any mode but "raise" writes to `out` without a copy between.
+            table[:, columns].take(events[rows] - start, axis=0, out=out[rows], mode="clip")
+        swapped: ndarray = out.byteswap(inplace=True).view("<f4") if sys.byteorder == "little" else out
+        return swapped
+
+
+def _ranges(run: ndarray, event: ndarray) -> tuple[tuple[int, int, int], ...]:
+    if len(run) and run.min() == run.max():
+        return ((int(run[0]), int(event.min()), int(event.max())),)
+    out = []
+    for number in np.unique(run):
+        of_run = event[run == number]
+        out.append((int(number), int(of_run.min()), int(of_run.max())))
+    return tuple(out)
+
+
+def _refuse_not_finite(
+    path: Path, start: int, branch: str, values: ndarray, events: Int64[ndarray, " m"] | None = None
+) -> None:
+    """One bad number refuses the file: which events it would change is not ours to guess."""
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row = int(np.argwhere(bad)[0][0])
+        entry = start + (row if events is None else int(events[row]))
+        raise FileError(
+            f"{path}: branch {branch!r}: got {values[bad][0]} at entry {entry}, expected finite numbers;"
+            " make the file again"
+        )
+
+
+def _refuse_repeated(path: Path, run: ndarray, event: ndarray) -> None:
+    """Event numbers of a range must differ: they key the bootstrap, and a repeated event counts twice."""
+    if np.all(event[1:] > event[:-1]) and (len(run) == 0 or run[0] == run[-1]):
+        return
+    order = np.lexsort((event, run))
+    same = (event[order][1:] == event[order][:-1]) & (run[order][1:] == run[order][:-1])
+    if same.any():
+        first = order[int(np.argmax(same))]
+        raise FileError(
+            f"{path}: got run {run[first]}, event {event[first]} more than once, expected each event once;"
+            " was the file merged with itself?"
+        )

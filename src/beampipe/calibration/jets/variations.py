@@ -1,0 +1,86 @@
+"""Variations of jets: their names, and the pT and n_trk that each gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float32, UInt16, UInt64
+from numpy import ndarray
+
+from beampipe.calibration.config import Configuration, Energy
+from beampipe.calibration.jets.dijets import Dijets
+from beampipe.calibration.jets.energy import energy_factors, energy_names
+from beampipe.calibration.jets.hashing import event_keys
+from beampipe.calibration.ntuple.columns import VARIED_N_TRK
+from beampipe.errors import UnknownNameError
+
+__all__ = ["NOMINAL", "Kinematics", "dataset_key", "kinematics_of", "known_kinematics", "matching", "wanted_kinematics"]
+
+NOMINAL: Final = "nominal"
+
+
+@dataclass(frozen=True, eq=False)
+class Kinematics:
+    """What a variation makes of the jets.
+
+    Attributes:
+        pt: (n, 2) float32 [GeV].
+        n_trk: (n, 2) uint16.
+    """
+
+    pt: Float32[ndarray, "n 2"]
+    n_trk: UInt16[ndarray, "n 2"]
+
+
+def matching(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """The names that match one of the patterns, in their order."""
+    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def known_kinematics(energy: Energy) -> tuple[str, ...]:
+    """Every variation of jets that there is."""
+    return (*VARIED_N_TRK, *energy_names(energy))
+
+
+def wanted_kinematics(configuration: Configuration) -> tuple[str, ...]:
+    """Those that the systematics of a configuration ask for.
+
+    Raises:
+        UnknownNameError: a pattern matches none.
+    """
+    known = known_kinematics(configuration.energy)
+    for pattern in configuration.kinematic_patterns():
+        if not matching(known, (pattern,)):
+            raise UnknownNameError("variation of jets", pattern, known)
+    return matching(known, configuration.kinematic_patterns())
+
+
+def dataset_key(dataset: str, seed: int = 0) -> int:
+    """A 64-bit number of a dataset's name, the part of an event's key that tells datasets apart."""
+    return int.from_bytes(sha256(f"{seed}:{dataset}".encode()).digest()[:8], "little")
+
+
+def kinematics_of(name: str, dijets: Dijets, energy: Energy) -> Kinematics:
+    """pT and n_trk of the jets under a variation, or as they are for `NOMINAL`."""
+    if name == NOMINAL:
+        return Kinematics(dijets.pt, dijets.n_trk)
+    if name in dijets.varied_n_trk:
+        return Kinematics(dijets.pt, dijets.varied_n_trk[name])
+    factors = energy_factors(name, energy, dijets.pt, dijets.eta, noise_keys(dijets))
+    return Kinematics((dijets.pt * factors).astype(np.float32), dijets.n_trk)
+
+
+def noise_keys(dijets: Dijets) -> UInt64[ndarray, " n"]:
+    """Keys of the random numbers of an event, the same in every dataset."""
+    keys: UInt64[ndarray, " n"] = event_keys(np.uint64(0), dijets.run, dijets.event)
+    return keys
+
+
+def changed(one: Kinematics, other: Kinematics) -> Sequence[ndarray]:
+    """Places (event, jet) of the jets in which two variations differ."""
+    return np.nonzero((one.pt != other.pt) | (one.n_trk != other.n_trk))

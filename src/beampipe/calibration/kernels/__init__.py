@@ -1,1 +1,0 @@
-"""Loops over events, compiled by numba. Beside each stands a slow twin in `reference`; tests compare them."""

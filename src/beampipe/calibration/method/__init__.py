@@ -1,0 +1,1 @@
+"""From sums to scale factors: re-weighting, extraction, efficiencies, combination."""

@@ -1,0 +1,79 @@
+"""All cases that a scale factor is worked out for, side by side: nominal, variations, other samples, replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from beampipe.calibration.histograms.templates import Templates
+from beampipe.errors import InputError
+
+__all__ = ["SAMPLE", "Cases", "cases_of", "simulation_of"]
+
+SAMPLE = "sample:"
+"""In front of the name of a sample that takes the nominal one's place."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """Numbers of jets for one tagger; regions are (forward, central), flavours (quark, gluon).
+
+    Attributes:
+        names: of the cases, ``nominal`` first.
+        simulation: (n_cases, n_pt, 2 regions, 2 flavours, n_x).
+        simulation_replicas: (n_replicas, n_pt, 2 regions, 2 flavours, n_x), nominal.
+        data: (n_pt, 2 regions, n_x).
+        data_replicas: (n_replicas, n_pt, 2 regions, n_x).
+    """
+
+    names: tuple[str, ...]
+    simulation: Float64[ndarray, "v p 2 2 x"]
+    simulation_replicas: Float64[ndarray, "b p 2 2 x"]
+    data: Float64[ndarray, "p 2 x"]
+    data_replicas: Float64[ndarray, "b p 2 x"]
+
+
+def simulation_of(
+    tagger: str, nominal: Templates, samples: Mapping[str, Templates]
+) -> tuple[Float64[ndarray, "v p 2 2 x"], Float64[ndarray, "b p 2 2 x"]]:
+    """`simulation` and `simulation_replicas` of `Cases`.
+
+    Raises:
+        InputError: the samples were filled with different axes.
+    """
+    _same_axes(nominal, samples)
+    others: Sequence[Float64[ndarray, "1 p 2 2 x"]] = [one.flavours(tagger)[:1] for one in samples.values()]
+    return np.concatenate([nominal.flavours(tagger), *others]), nominal.flavours(tagger, replicas=True)
+
+
+def cases_of(tagger: str, nominal: Templates, data: Templates, samples: Mapping[str, Templates]) -> Cases:
+    """Stack the cases of one tagger.
+
+    Args:
+        tagger: name.
+        nominal: sample with all variations.
+        data: sample in the role of data; only its sum over flavours is used.
+        samples: others, by name.
+
+    Raises:
+        InputError: the samples were filled with different axes.
+    """
+    _same_axes(nominal, {"data": data})
+    simulation, replicas = simulation_of(tagger, nominal, samples)
+    return Cases(
+        names=(*nominal.names, *(SAMPLE + name for name in samples)),
+        simulation=simulation,
+        simulation_replicas=replicas,
+        data=data.total(tagger)[0],
+        data_replicas=data.total(tagger, replicas=True),
+    )
+
+
+def _same_axes(nominal: Templates, others: Mapping[str, Templates]) -> None:
+    for name, templates in others.items():
+        if (templates.axes.pt_edges, templates.axes.taggers) != (nominal.axes.pt_edges, nominal.axes.taggers):
+            raise InputError(f"sample {name}: got other axes than the nominal sample, expected the same; fill it again")

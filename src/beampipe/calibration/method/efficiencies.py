@@ -1,0 +1,119 @@
+"""Efficiencies of all cases at the nominal working points: what stages 4 and 5 make of the histograms of one tagger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from numpy import ndarray
+
+from beampipe.calibration.method.cases import Cases
+from beampipe.calibration.method.extract import Extracted, cumulated, extract, mixtures, truth, working_point_cuts
+from beampipe.calibration.method.reweight import Reweighting, apply_factors
+from beampipe.errors import FileError
+
+__all__ = [
+    "GLUON_REWEIGHT",
+    "Efficiencies",
+    "measure_efficiencies",
+    "read_arrays",
+    "write_arrays",
+]
+
+GLUON_REWEIGHT = "gluon_reweight"
+"""The case in which central jets are weighted by the factors of gluons."""
+
+
+@dataclass(frozen=True, eq=False)
+class Efficiencies:
+    """Share of jets that count as quark-like, of quark and of gluon jets (last axis).
+
+    Attributes:
+        names: of the cases; the last is `GLUON_REWEIGHT`.
+        cuts: (n_pt, n_wp) int64: bins that count as quark-like; from nominal simulation, for all cases.
+        data: (n_cases, n_pt, n_wp, 2).
+        simulation: (n_cases, n_pt, n_wp, 2), extracted like data.
+        truth: (n_cases, n_pt, n_wp, 2), by label, of forward jets.
+        data_replicas: (n_replicas, n_pt, n_wp, 2).
+        simulation_replicas: (n_replicas, n_pt, n_wp, 2).
+        fractions: (n_cases, n_pt, 2 regions) of quarks, re-weighted.
+        shapes: (3, n_pt, 2, n_x), nominal: data, simulation and truth, of quark and gluon jets.
+    """
+
+    names: ndarray
+    cuts: Int64[ndarray, "p w"]
+    data: Float64[ndarray, "v p w 2"]
+    simulation: Float64[ndarray, "v p w 2"]
+    truth: Float64[ndarray, "v p w 2"]
+    data_replicas: Float64[ndarray, "b p w 2"]
+    simulation_replicas: Float64[ndarray, "b p w 2"]
+    fractions: Float64[ndarray, "v p 2"]
+    shapes: Float64[ndarray, "3 p 2 x"]
+
+
+def measure_efficiencies(cases: Cases, reweighting: Reweighting, working_points: Sequence[float]) -> Efficiencies:
+    """Pass 2: fractions, inversion, efficiencies.
+
+    A case supplies factors, fractions and simulation; data and cuts stay. A replica draws simulation and data.
+
+    Args:
+        cases: numbers of jets.
+        reweighting: factors of `measure_reweighting`.
+        working_points: quark efficiencies aimed at.
+    """
+    factors = np.concatenate([reweighting.quark, reweighting.gluon])
+    flavours = np.concatenate([cases.simulation, cases.simulation[:1]])
+    mixture, fractions = mixtures(flavours, factors)
+    simulation = extract(mixture, fractions)
+    data = extract(apply_factors(cases.data, factors), fractions)
+    true = truth(flavours)
+    cuts = np.stack([working_point_cuts(simulation.quark[0], wp) for wp in working_points], axis=-1)
+    mixture, drawn = mixtures(cases.simulation_replicas, reweighting.replicas)
+    return Efficiencies(
+        names=np.array([*cases.names, GLUON_REWEIGHT]),
+        cuts=cuts,
+        data=_at(data, cuts),
+        simulation=_at(simulation, cuts),
+        truth=_at(true, cuts),
+        data_replicas=_at(extract(apply_factors(cases.data_replicas, reweighting.replicas), drawn), cuts),
+        simulation_replicas=_at(extract(mixture, drawn), cuts),
+        fractions=fractions,
+        shapes=np.stack([np.stack([one.quark[0], one.gluon[0]], axis=-2) for one in (data, simulation, true)]),
+    )
+
+
+def _at(shapes: Extracted, cuts: Int64[ndarray, "p w"]) -> Float64[ndarray, "*v p w 2"]:
+    return np.stack([cumulated(shapes.quark, cuts), cumulated(shapes.gluon, cuts)], axis=-1)
+
+
+def write_arrays(by_tagger: dict[str, Any], path: Path) -> None:
+    """Write dataclasses of arrays, one per tagger, as a .npz."""
+    arrays = {
+        f"{tagger}:{item.name}": getattr(value, item.name)
+        for tagger, value in by_tagger.items()
+        for item in fields(value)
+    }
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def read_arrays(kind: type[Any], path: Path) -> dict[str, Any]:
+    """Read what `write_arrays` wrote: a `kind` for each tagger.
+
+    Raises:
+        FileError: it is another file.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            taggers = dict.fromkeys(name.rsplit(":", 1)[0] for name in arrays)
+            return {
+                tagger: kind(**{item.name: arrays[f"{tagger}:{item.name}"] for item in fields(kind)})
+                for tagger in taggers
+            }
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+        raise FileError(f"{path}: got no arrays of {kind.__name__} ({error})") from error

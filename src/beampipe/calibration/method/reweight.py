@@ -1,0 +1,107 @@
+"""Stage 4, `reweight`: factors that make central jets look like forward jets of the same flavour, by simulation alone.
+
+The matrix method takes a flavour's shape to be the same in both regions. It is not quite, so central jets are weighted
+by
+
+    r_q(x) = p_q^F(x) / p_q^C(x)
+
+where p are shapes of unit area in one bin of pT. The flavour of a jet is not known in data, so one factor serves all:
+that of quarks; that of gluons instead is a systematic. The factors are made once, stored, and then applied to
+simulation and data alike.
+
+The weight depends on nothing but the bins of the histogram, so it is applied to the histogram: no second reading of
+events.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+__all__ = [
+    "CENTRAL",
+    "FORWARD",
+    "GLUON",
+    "LARGEST",
+    "QUARK",
+    "Flavour",
+    "Reweighting",
+    "apply_factors",
+    "measure_reweighting",
+    "reweighting_factors",
+    "shapes",
+]
+
+LARGEST: Final = 5.0
+"""Of the factors. Real differences of the regions are of a few per cent to a few tens; a larger ratio is one event of
+little weight in a bin of the tail, and would count every gluon there many times."""
+
+FORWARD, CENTRAL = 0, 1
+QUARK, GLUON = 0, 1
+Flavour = Literal["quark", "gluon"]
+
+
+def shapes(histograms: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v x"]:
+    """Histograms scaled to unit area; nan where the area is not positive.
+
+    The area is added from the first bin to the last, so that it has the same bits everywhere.
+    """
+    area = np.cumsum(histograms, axis=-1)[..., -1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(area > 0, histograms / area, np.nan)
+
+
+def reweighting_factors(flavours: Float64[ndarray, "*v 2 2 x"], flavour: Flavour = "quark") -> Float64[ndarray, "*v x"]:
+    """The factors of central jets.
+
+    A bin with no central jets of the flavour says nothing about it: its factor is 1, so that what data has there is
+    kept. Factors end at `LARGEST`.
+
+    Args:
+        flavours: jets by (region, (quark, gluon), x) of one pT bin, with any axes in front.
+        flavour: whose shapes are compared.
+    """
+    of_flavour = flavours[..., QUARK if flavour == "quark" else GLUON, :]
+    forward, central = shapes(of_flavour[..., FORWARD, :]), shapes(of_flavour[..., CENTRAL, :])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.minimum(forward / central, LARGEST)
+        return np.where(central > 0, ratio, np.where(np.isnan(central), np.nan, 1.0))
+
+
+def apply_factors(
+    histograms: Float64[ndarray, "*v 2 x"], factors: Float64[ndarray, "*w x"]
+) -> Float64[ndarray, "*u 2 x"]:
+    """Histograms by (region, x) with central jets weighted; forward jets stay."""
+    forward, central = histograms[..., FORWARD, :], histograms[..., CENTRAL, :] * factors
+    forward, central = np.broadcast_arrays(forward, central)
+    return np.stack([forward, central], axis=-2)
+
+
+@dataclass(frozen=True, eq=False)
+class Reweighting:
+    """Factors of central jets, frozen before they are used.
+
+    Attributes:
+        quark: (n_cases, n_pt, n_x): what simulation and data are weighted with.
+        gluon: (1, n_pt, n_x): of gluons, nominal.
+        replicas: (n_replicas, n_pt, n_x): of quarks.
+    """
+
+    quark: Float64[ndarray, "v p x"]
+    gluon: Float64[ndarray, "1 p x"]
+    replicas: Float64[ndarray, "b p x"]
+
+
+def measure_reweighting(
+    simulation: Float64[ndarray, "v p 2 2 x"], replicas: Float64[ndarray, "b p 2 2 x"]
+) -> Reweighting:
+    """The factors of every case and replica; arguments as in `beampipe.calibration.method.cases.Cases`."""
+    return Reweighting(
+        quark=reweighting_factors(simulation),
+        gluon=reweighting_factors(simulation[:1], "gluon"),
+        replicas=reweighting_factors(replicas),
+    )

@@ -1,0 +1,1 @@
+"""ROOT files as they are read: columns, baskets, bookkeeping of weights."""

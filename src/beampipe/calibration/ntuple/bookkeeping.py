@@ -1,0 +1,165 @@
+"""Sums of weights: what a weight of a slice is worth, known only when every file of the slice is there."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from beampipe.calibration.config import Sample
+from beampipe.calibration.ntuple.reading import Facts
+from beampipe.errors import FileError
+
+__all__ = ["Bookkeeping", "Slice", "keep_books"]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice of a sample.
+
+    Attributes:
+        number: of the slice.
+        factors: luminosity * cross section * filter efficiency / sum of weights, one per weight; 1 for data.
+    """
+
+    number: int
+    factors: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Bookkeeping:
+    """What all files of a sample say together.
+
+    Attributes:
+        dataset: that the files belong to.
+        weight_names: nominal first.
+        varied: variations of n_trk that all files have.
+        labelled: the jets have labels.
+        slices: by number.
+    """
+
+    dataset: str
+    weight_names: tuple[str, ...]
+    varied: tuple[str, ...]
+    labelled: bool
+    slices: tuple[Slice, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Bookkeeping:
+        """From what `plain` gave, as JSON gives it back."""
+        slices = tuple(Slice(s["number"], tuple(s["factors"])) for s in plain["slices"])
+        return cls(plain["dataset"], tuple(plain["weight_names"]), tuple(plain["varied"]), plain["labelled"], slices)
+
+
+def keep_books(sample: Sample, facts: Mapping[Path, Facts]) -> Bookkeeping:
+    """Check that the files make whole slices of one dataset, and work out the factors.
+
+    Sums run over the files in the order of their numbers and are correctly rounded, so that no order of the paths
+    changes them.
+
+    Args:
+        sample: that the files were listed for.
+        facts: of each file.
+
+    Raises:
+        FileError: a file is of another dataset or kind, missing, or there twice.
+    """
+    first_path = min(facts, key=str)
+    first = facts[first_path]
+    for path, fact in sorted(facts.items()):
+        _same_kind(sample, path, fact, first_path, first)
+    by_slice: dict[int, list[tuple[Path, Facts]]] = defaultdict(list)
+    for path, fact in facts.items():
+        by_slice[fact.slice].append((path, fact))
+    missing = sorted(set(range(first.n_slices)) - set(by_slice))
+    if missing:
+        raise FileError(
+            f"sample {sample.name}: got {len(by_slice)} of {first.n_slices} slices, missing"
+            f" {', '.join(map(str, missing))} (in {first_path.parent}); without them the spectrum of pT is wrong"
+        )
+    slices = []
+    for number, members in sorted(by_slice.items()):
+        members.sort(key=lambda member: (member[1].file_number, str(member[0])))
+        _complete(sample, number, members)
+        slices.append(_slice(sample, number, members))
+    return Bookkeeping(first.dataset, first.weight_names, first.varied, first.simulated, tuple(slices))
+
+
+def _same_kind(sample: Sample, path: Path, fact: Facts, first_path: Path, first: Facts) -> None:
+    if sample.kind == "data" and fact.simulated:
+        raise FileError(
+            f"{path}: got simulation in sample {sample.name} of kind data; take it out, or set kind = pseudo-data"
+        )
+    if sample.kind != "data" and not fact.simulated:
+        raise FileError(
+            f"{path}: got data (no labels, no weights) in sample {sample.name} of kind {sample.kind}; take it out"
+        )
+    if fact.dataset != first.dataset:
+        raise FileError(
+            f"{path}: got dataset {fact.dataset!r} in sample {sample.name}, expected {first.dataset!r} as in"
+            f" {first_path}"
+        )
+    for name in ("weight_names", "varied", "n_slices"):
+        if getattr(fact, name) != getattr(first, name):
+            raise FileError(
+                f"{path}: got {name} {getattr(fact, name)}, expected {getattr(first, name)} as in {first_path}"
+            )
+
+
+def _complete(sample: Sample, number: int, members: Sequence[tuple[Path, Facts]]) -> None:
+    """Every file of a slice once, or an error that names what is missing."""
+    where = f"sample {sample.name}, slice {number}"
+    first_path, first = members[0]
+    for path, fact in members:
+        for name in ("n_files", "cross_section", "filter_efficiency"):
+            if getattr(fact, name) != getattr(first, name):
+                raise FileError(
+                    f"{path}: {where}: got {name} {getattr(fact, name)}, expected {getattr(first, name)} as in"
+                    f" {first_path}"
+                )
+    by_number: dict[int, Path] = {}
+    for path, fact in members:
+        if fact.file_number in by_number:
+            raise FileError(
+                f"{path}: {where}: got file {fact.file_number} twice, also as {by_number[fact.file_number]}"
+            )
+        by_number[fact.file_number] = path
+    missing = sorted(set(range(first.n_files)) - set(by_number))
+    if missing:
+        names = ", ".join(_name_of(missing_number, first_path, first.file_number) for missing_number in missing[:5])
+        names += " ..." if len(missing) > 5 else ""
+        raise FileError(
+            f"{where}: got {len(by_number)} of {first.n_files} files, missing {names} (in {first_path.parent});"
+            " without them the sum of weights is wrong"
+        )
+
+
+def _name_of(number: int, sibling: Path, sibling_number: int) -> str:
+    """How a missing file is called, going by its sibling's name."""
+    for digits in (6, 5, 4, 3, 2, 1):
+        head, found, tail = sibling.name.rpartition(f"{sibling_number:0{digits}d}")
+        if found:
+            return f"{head}{number:0{digits}d}{tail}"
+    return f"number {number}"
+
+
+def _slice(sample: Sample, number: int, members: Sequence[tuple[Path, Facts]]) -> Slice:
+    first = members[0][1]
+    if sample.kind == "data":
+        return Slice(number, (1.0,))
+    factors = []
+    for k, name in enumerate(first.weight_names):
+        total = math.fsum(fact.sum_weights[k] for _, fact in members)
+        if not total > 0:
+            raise FileError(
+                f"sample {sample.name}, slice {number}: got a sum {total} of weights {name!r}, expected more than 0"
+            )
+        factors.append(sample.luminosity * first.cross_section * first.filter_efficiency / total)
+    return Slice(number, tuple(factors))

@@ -1,0 +1,1 @@
+"""Scores of jets: taggers here or behind Triton, prediction, training."""

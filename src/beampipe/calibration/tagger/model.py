@@ -1,0 +1,46 @@
+"""The boosted tagger as a model that Triton serves.
+
+beampipe serving export taggers/ --model gbdt=beampipe.calibration.tagger.model:GluonTagger --weights MODEL.txt
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from beampipe.calibration.tagger.served import JETS, SCORES
+from beampipe.calibration.tagger.taggers import local_scores
+from beampipe.errors import FileError
+from beampipe.serving.contract import TensorSpec
+from beampipe.triton.model.served_model import Answer, Instance, Request
+
+__all__ = ["GluonTagger"]
+
+
+class GluonTagger:
+    """Features of jets in, probabilities for a gluon out.
+
+    Args:
+        instance: whose folder of weights holds one LightGBM text file.
+    """
+
+    inputs: ClassVar[tuple[TensorSpec, ...]] = (JETS,)
+    outputs: ClassVar[tuple[TensorSpec, ...]] = (SCORES,)
+
+    def __init__(self, instance: Instance) -> None:
+        found = sorted(instance.weights.glob("*.txt"))
+        if len(found) != 1:
+            raise FileError(f"{instance.weights}: got {len(found)} files *.txt, expected the one model of LightGBM")
+        self._score = local_scores(found[0])
+
+    def run(self, requests: Sequence[Request]) -> Sequence[Answer]:
+        """Score the jets of each request."""
+        return [{SCORES.name: self._score(request[JETS.name])} for request in requests]
+
+    @classmethod
+    def example(cls) -> Request:
+        """A quark-like and a gluon-like jet."""
+        jets = [[12, 0.05, 0.1, 800, 0.5], [35, 0.12, 0.3, 800, 0.5]]
+        return {JETS.name: np.array(jets, np.float32)}

@@ -1,0 +1,169 @@
+"""Trains the boosted tagger: gradient-boosted trees that tell gluon jets from quark jets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+from numpy import ndarray
+
+from beampipe.calibration.config import Configuration, Energy, Tagger
+from beampipe.calibration.jets.dijets import FLAVOURS, Dijets, read_dijets
+from beampipe.calibration.jets.hashing import event_keys
+from beampipe.calibration.run import Progress, Settings, run_calibration, workspace_of
+from beampipe.calibration.tagger.taggers import FEATURES, features_of
+from beampipe.calibration.jets.variations import NOMINAL, dataset_key, kinematics_of
+from beampipe.errors import InputError, MissingExtraError
+
+__all__ = ["TrainedTagger", "area_under_curve", "train_from_configuration", "train_tagger"]
+
+_PARAMETERS: Final = {
+    "objective": "binary",
+    "num_leaves": 15,
+    "learning_rate": 0.1,
+    "min_data_in_leaf": 200,
+    "feature_fraction": 1.0,
+    "deterministic": True,
+    "force_row_wise": True,
+    "num_threads": 1,  # with more, sums are added in another order
+    "verbosity": -1,
+}
+_TREES: Final = 60
+_ETA_EDGES: Final = (0.0, 0.35, 0.7, 1.05, 1.4, 1.75, 2.1)
+_HELD_OUT: Final = 4  # one event in so many is not trained on
+
+
+@dataclass(frozen=True)
+class TrainedTagger:
+    """How good a tagger is on events that it was not trained on.
+
+    Attributes:
+        n_jets: trained on.
+        n_held_out: measured on.
+        auc: area under its curve of efficiencies: 0.5 knows nothing, 1 is perfect.
+        auc_n_trk: the same of n_trk alone.
+    """
+
+    n_jets: int
+    n_held_out: int
+    auc: float
+    auc_n_trk: float
+
+
+def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: Path, seed: int = 1) -> TrainedTagger:
+    """Train on labelled jets and write LightGBM's text file; the same tables and seed give the same file.
+
+    Quarks and gluons get the same total weight in each cell of pT and |eta|, so that the tagger learns what jets look
+    like there and not how many there are: else forward jets would pass for quarks, and central ones be weighted to
+    look so. Which events are held out is a function of the event.
+
+    Args:
+        tables: selected events of simulation.
+        pt_edges: of the bins [GeV].
+        output: file to write.
+        seed: of LightGBM.
+
+    Raises:
+        InputError: there are too few quark or gluon jets.
+        MissingExtraError: lightgbm is not installed.
+    """
+    try:
+        import lightgbm
+    except ImportError:
+        raise MissingExtraError("lightgbm", "calibration", "training a tagger") from None
+    features, gluon, weight, held_out = (np.concatenate(parts) for parts in zip(*map(_jets, tables), strict=True))
+    for name, mask in (("quark", ~gluon), ("gluon", gluon)):
+        if (mask & ~held_out).sum() < 1000 or (mask & held_out).sum() < 100:
+            raise InputError(f"training a tagger: got {int(mask.sum())} {name} jets, expected at least a few thousand")
+    weight = _balanced(features, gluon, weight, pt_edges)
+    data = lightgbm.Dataset(
+        features[~held_out],
+        gluon[~held_out],
+        weight=weight[~held_out],
+        feature_name=list(FEATURES),
+        free_raw_data=False,
+    )
+    booster = lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=_TREES)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(f"{output.name}.part")
+    part.write_text(booster.model_to_string(), encoding="utf-8")
+    part.replace(output)
+    score = np.asarray(booster.predict(features[held_out], num_threads=1))
+    rest = (gluon[held_out], weight[held_out])
+    return TrainedTagger(
+        n_jets=int((~held_out).sum()),
+        n_held_out=int(held_out.sum()),
+        auc=area_under_curve(score, *rest),
+        auc_n_trk=area_under_curve(features[held_out, 0].astype(np.float64), *rest),
+    )
+
+
+def train_from_configuration(
+    configuration: Configuration, output: Path, seed: int, executor: str, workers: int, progress: Progress
+) -> TrainedTagger:
+    """Select the nominal sample, and train on its tables.
+
+    Args:
+        configuration: its boosted taggers are left out: they may not exist yet.
+        output: model file to write.
+        seed: of LightGBM.
+        executor: see `Settings`.
+        workers: see `Settings`.
+        progress: shows a bar.
+    """
+    without = replace(configuration, taggers=(Tagger(),), systematics=())
+    plan = run_calibration(without, Settings(executor, workers), until="select", progress=progress)
+    store = workspace_of(without).store
+
+    def tables() -> Iterator[Dijets]:
+        for chunk in plan.samples[without.nominal].chunks:
+            yield read_dijets(store.require(chunk.recipes[0]))
+
+    return train_tagger(tables(), without.pt_edges, output, seed)
+
+
+def area_under_curve(
+    score: Float64[ndarray, " n"], positive: Bool[ndarray, " n"], weight: Float64[ndarray, " n"]
+) -> float:
+    """Probability that a positive has the higher score than a negative; ties count half."""
+    values, place = np.unique(score, return_inverse=True)
+    above = np.bincount(place, weight * positive, len(values))
+    below = np.bincount(place, weight * ~positive, len(values))
+    before = np.cumsum(below) - below
+    return float((above * (before + below / 2)).sum() / (above.sum() * below.sum()))
+
+
+def _jets(dijets: Dijets) -> tuple[Any, ...]:
+    """Features, whether a gluon, weight and whether held out, of all jets."""
+    every = np.nonzero(np.ones(dijets.pt.shape, bool))
+    features: Float32[ndarray, "m 5"] = features_of(dijets, kinematics_of(NOMINAL, dijets, Energy()), every)
+    keys = event_keys(np.uint64(dataset_key("held out")), dijets.run, dijets.event)
+    gluon = dijets.label.reshape(-1) == FLAVOURS.index("gluon")
+    return features, gluon, np.repeat(dijets.weight[:, 0], 2).astype(np.float64), np.repeat(keys % _HELD_OUT == 0, 2)
+
+
+def _balanced(
+    features: Float32[ndarray, "n 5"],
+    gluon: Bool[ndarray, " n"],
+    weight: Float64[ndarray, " n"],
+    pt_edges: tuple[float, ...],
+) -> Float64[ndarray, " n"]:
+    """Weights of the same sum for quarks and gluons in each cell of pT and |eta|; 0 where one is missing."""
+    out = np.zeros(len(weight))
+    n_eta = len(_ETA_EDGES) - 1
+    row = np.digitize(features[:, FEATURES.index("pt")], pt_edges) - 1
+    column = np.digitize(features[:, FEATURES.index("abs_eta")], _ETA_EDGES) - 1
+    inside = (row >= 0) & (row < len(pt_edges) - 1) & (column >= 0) & (column < n_eta)
+    cell = np.where(inside, row * n_eta + column, -1)
+    for number in np.unique(cell[inside]):
+        masks = [(cell == number) & (gluon == flavour) for flavour in (False, True)]
+        sums = [float(weight[mask].sum()) for mask in masks]
+        if min(sums) > 0:
+            for mask, total in zip(masks, sums, strict=True):
+                # As many as there are jets, so that a sparse cell does not count as much as a full one.
+                out[mask] = weight[mask] / total * (np.count_nonzero(masks[0]) + np.count_nonzero(masks[1])) / 2
+    return out

@@ -1,0 +1,1 @@
+"""The work of a calibration as tasks: recipes of artifacts, the work of one chunk."""

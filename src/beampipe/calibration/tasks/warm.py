@@ -1,0 +1,41 @@
+"""What a worker needs, loaded: imported by the server that workers are forked from, so that it is paid for once.
+
+Importing this module selects and fills a few shipped events, which loads the compiled code of every kernel and uproot's
+classes. It starts no thread.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from numba.core import entrypoints
+
+from beampipe.calibration.tasks.chunks import run_chunk
+from beampipe.calibration.config import Bootstrap, Energy, Regions, Selection, Tagger
+from beampipe.calibration.jets.energy import energy_names
+from beampipe.calibration.histograms.fill import FillSettings, fill
+from beampipe.calibration.tagger.predict import Scores
+from beampipe.calibration.jets.select import SelectSettings, select
+
+__all__ = ["run_chunk"]
+
+_FILE: Final = Path(__file__).parent / "data" / "toy.slice0.0000.root"
+
+
+# Other packages add their types to numba when it first compiles. No worker uses them, and those of `vector`, which
+# comes with coffea, take half a second to load. Where numba no longer has this switch, nothing happens.
+entrypoints._already_initialized = True
+
+
+def _warm() -> None:
+    """Read and fill in every way that has code of its own."""
+    cuts, energy, bins = Selection(), Energy(1, 1), (500.0, 2000.0)
+    jets = ("trk_eff", *energy_names(energy))
+    for names in (("nominal",), ("nominal", "varied")):
+        settings = SelectSettings(cuts, Regions(), 36, True, True, tuple(range(len(names))), jets[:1])
+        dijets = select(_FILE, 0, 100, settings)
+        fill(dijets, Scores(), FillSettings(bins, (Tagger(),), cuts, energy, 36, True, names, jets, Bootstrap(4), ""))
+
+
+_warm()

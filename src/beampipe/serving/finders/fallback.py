@@ -1,0 +1,152 @@
+"""`FallbackTrackFinder`: the first that answers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from time import monotonic
+
+from beampipe.errors import ServiceError
+from beampipe.serving.finders.answer import Answer
+from beampipe.serving.finders.finder import TrackFinder
+from beampipe.tracking.events import Hits, Tracks
+
+__all__ = ["FallbackTrackFinder"]
+
+Maker = TrackFinder | Callable[[], TrackFinder]
+"""A finder, or what makes one."""
+
+
+class FallbackTrackFinder:
+    """Asks one finder, and the next if there is no usable answer: a service, else the pipeline here.
+
+    Only a `ServiceError` moves on: what one finder refuses for its data (`InputError`) the others would refuse too.
+
+    Args:
+        first: the one to ask.
+        *others: what to ask instead, in order; a function that makes one is called when it is first needed.
+        pause: a finder that failed is left out for so long [s]; the last one never is.
+        on_failure: is told why the next one is asked, once per pause.
+    """
+
+    def __init__(
+        self,
+        first: TrackFinder,
+        *others: Maker,
+        pause: float = 5.0,
+        on_failure: Callable[[ServiceError], None] = lambda error: None,
+    ) -> None:
+        self._makers: tuple[Maker, ...] = (first, *others)
+        self._made: dict[int, TrackFinder] = {0: first}
+        self._pause = pause
+        self._on_failure = on_failure
+        self._back_at = [float("-inf")] * len(self._makers)
+        self._answered = [0] * len(self._makers)
+        self._lock = threading.Lock()
+        self._making = threading.Lock()
+
+    @property
+    def answered(self) -> tuple[int, ...]:
+        """Events that each finder has answered so far."""
+        return tuple(self._answered)
+
+    def find(self, hits: Hits) -> Tracks:
+        """The tracks of one event; raises what the last finder raises."""
+        row = -1
+        while True:
+            row = self._next(row)
+            try:
+                tracks = self._finder(row).find(hits)
+            except ServiceError as error:
+                self._failed(row, error)
+                if row == len(self._makers) - 1:
+                    raise
+            else:
+                self._count(row)
+                return tracks
+
+    def submit(self, hits: Hits) -> Future[Tracks]:
+        """The same, later."""
+        answer = Answer()
+        self._submit_next(-1, hits, answer)
+        return answer
+
+    async def find_async(self, hits: Hits) -> Tracks:
+        """The same for asyncio."""
+        return await asyncio.wrap_future(self.submit(hits))
+
+    def close(self) -> None:
+        """Close all finders, those handed in too."""
+        for finder in self._made.values():
+            finder.close()
+
+    def __enter__(self) -> FallbackTrackFinder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _submit_next(self, row: int, hits: Hits, answer: Answer) -> None:
+        row = self._next(row)
+        try:
+            future = self._finder(row).submit(hits)
+        except Exception as error:
+            self._settle(row, hits, answer, error, None)
+            return
+        answer.on_cancel(future.cancel)
+        future.add_done_callback(lambda done: self._done(row, hits, answer, done))
+
+    def _done(self, row: int, hits: Hits, answer: Answer, done: Future[Tracks]) -> None:
+        if done.cancelled():
+            # Either nobody waits any more, or the finder was closed.
+            self._settle(row, hits, answer, CancelledError(), None)
+        else:
+            error = done.exception()
+            self._settle(row, hits, answer, error, None if error else done.result())
+
+    def _settle(self, row: int, hits: Hits, answer: Answer, error: BaseException | None, tracks: Tracks | None) -> None:
+        if isinstance(error, ServiceError):
+            self._failed(row, error)
+            if row < len(self._makers) - 1 and not answer.cancelled():
+                self._submit_next(row, hits, answer)
+                return
+        elif isinstance(error, CancelledError):
+            answer.cancel()
+            return
+        if tracks is not None:
+            self._count(row)
+
+        def outcome() -> Tracks:
+            if error is not None:
+                raise error
+            assert tracks is not None
+            return tracks
+
+        answer.settle(outcome)
+
+    def _next(self, row: int) -> int:
+        """The next one that did not fail lately."""
+        row += 1
+        while row < len(self._makers) - 1 and self._back_at[row] > monotonic():
+            row += 1
+        return row
+
+    def _finder(self, row: int) -> TrackFinder:
+        with self._making:
+            if row not in self._made:
+                maker = self._makers[row]
+                self._made[row] = maker() if callable(maker) else maker
+            return self._made[row]
+
+    def _failed(self, row: int, error: ServiceError) -> None:
+        now = monotonic()
+        with self._lock:
+            news, self._back_at[row] = self._back_at[row] <= now, now + self._pause
+        if news and row < len(self._makers) - 1:
+            self._on_failure(error)
+
+    def _count(self, row: int) -> None:
+        with self._lock:
+            self._answered[row] += 1

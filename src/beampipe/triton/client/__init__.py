@@ -1,0 +1,1 @@
+"""Clients of Triton: addresses, transports, failures, load balancing, shared memory."""

@@ -1,0 +1,1 @@
+"""A served model: its class, its repository, its canary, and the adapter of Triton's Python backend."""

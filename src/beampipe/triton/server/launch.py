@@ -1,0 +1,144 @@
+"""How a Triton is started: its settings, command line and environment."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from beampipe.errors import ConfigError
+from beampipe.triton.server.engine import Engine, Interpreter
+
+__all__ = ["Ports", "ServerSettings", "command", "environment", "free_ports", "port_is_free"]
+
+_PORTS: Final = range(20000, 32000)  # below those that the system gives to clients
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What one server is to be.
+
+    Attributes:
+        repository: folder of the models.
+        models: names of those to load; none: all that are there.
+        host: address to listen on; by default only this machine can reach it.
+        http_port: 0 for a free one.
+        grpc_port: 0 for a free one.
+        metrics_port: 0 for a free one.
+        triton: folder of a Triton, by default the installed engine.
+        log: file that is appended to, by default one in a temporary folder.
+        threads: for the math libraries of an instance (`OMP_NUM_THREADS`); models may set their own.
+        start_timeout: how long loading the models may take [s].
+        exit_timeout: how long work in progress may take at the end [s].
+        supervise: bring back models whose process died, and the server itself.
+        canary: ask each model for the answer that was stored with it, and refuse to serve another one.
+    """
+
+    repository: Path
+    models: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    http_port: int = 0
+    grpc_port: int = 0
+    metrics_port: int = 0
+    triton: Path | None = None
+    log: Path | None = None
+    threads: int | None = None
+    start_timeout: float = 120.0
+    exit_timeout: int = 5
+    supervise: bool = True
+    canary: bool = True
+
+    def __post_init__(self) -> None:
+        ports = [port for port in (self.http_port, self.grpc_port, self.metrics_port) if port]
+        for port in ports:
+            if not 0 < port < 65536:
+                raise ConfigError(f"port: got {port}, expected 0 (a free one) or 1 to 65535")
+        if len(set(ports)) < len(ports):
+            raise ConfigError(
+                f"ports: got {', '.join(map(str, ports))}, expected different ones for HTTP, gRPC and metrics"
+            )
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where one server listens."""
+
+    http: int
+    grpc: int
+    metrics: int
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.http, self.grpc, self.metrics))
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def free_ports(settings: ServerSettings) -> Ports:
+    """The ports of the settings, with a free one for each 0."""
+    generator = random.SystemRandom()  # nobody's seed: two processes would choose the same ports
+    taken = {settings.http_port, settings.grpc_port, settings.metrics_port}
+    chosen = []
+    for port in (settings.http_port, settings.grpc_port, settings.metrics_port):
+        while port == 0:
+            candidate = generator.choice(_PORTS)
+            if candidate not in taken and port_is_free(settings.host, candidate):
+                port = candidate
+        taken.add(port)
+        chosen.append(port)
+    return Ports(*chosen)
+
+
+def command(
+    settings: ServerSettings, engine: Engine, backends: Path, ports: Ports, prefix: str, models: tuple[str, ...]
+) -> list[str]:
+    """The command line of the server."""
+    host = settings.host
+    return [
+        str(engine.binary),
+        f"--model-repository={settings.repository.absolute()}",
+        f"--backend-directory={backends}",
+        "--disable-auto-complete-config",  # our configurations are complete; starts several times faster
+        "--model-control-mode=explicit",
+        *(f"--load-model={model}" for model in models),
+        f"--http-address={host}",
+        f"--http-port={ports.http}",
+        f"--grpc-address={host}",
+        f"--grpc-port={ports.grpc}",
+        f"--metrics-address={host}",
+        f"--metrics-port={ports.metrics}",
+        f"--exit-timeout-secs={settings.exit_timeout}",
+        f"--backend-config=python,shm-region-prefix-name={prefix}",
+        *([] if Path("/dev/nvidiactl").exists() else ["--allow-gpu-metrics=false"]),
+    ]
+
+
+def environment(settings: ServerSettings, engine: Engine, python: Interpreter, backends: Path) -> dict[str, str]:
+    """The environment of the server, which its stubs inherit."""
+    given = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    folders = [backends / "python" / "lib", *([python.library.parent] if python.library else []), *engine.libraries]
+    # The first python3 on PATH decides which environment a stub sees.
+    path = [str(python.bin), given.get("PATH", os.defpath)]
+    libraries = [*(str(folder) for folder in folders if folder.is_dir()), given.get("LD_LIBRARY_PATH", "")]
+    threads = str(settings.threads or given.get("OMP_NUM_THREADS") or 1)
+    return {
+        **given,
+        "PATH": os.pathsep.join(path),
+        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries)),
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+    }

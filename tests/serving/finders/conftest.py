@@ -1,0 +1,22 @@
+"""A real Triton with the tracking models, for the tests of the clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from beampipe.serving.catalogue import named_models
+from beampipe.triton.server.engine import Engine
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.server.server import ServerSettings, TritonServer
+
+
+@pytest.fixture(scope="package")
+def tracking_server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """Serves `exatrkx`, `exatrkx_ragged` and `module_map`."""
+    repository = tmp_path_factory.mktemp("tracking") / "models"
+    names = export_repository(repository, named_models(["exatrkx", "exatrkx_ragged", "module_map"], threads=1))
+    with TritonServer(ServerSettings(repository, models=tuple(names), triton=engine.folder)) as server:
+        yield server
+        server.kill()

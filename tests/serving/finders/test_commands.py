@@ -1,0 +1,126 @@
+"""What users run: `beampipe track --via`, the examples, NVIDIA's own client."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TrackFinder, TritonTrackFinder
+from beampipe.serving.finders.opening import open_finder, read_token
+from beampipe.triton.server.server import TritonServer
+from beampipe.tracking.data import shipped_events, shipped_path
+
+ROOT = Path(__file__).parents[3]
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+
+
+def track(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, "-m", "beampipe", "track", *arguments)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What the command writes without a server."""
+    output = tmp_path_factory.mktemp("local") / "tracks.parquet"
+    assert track(shipped_path(0), "-o", output).returncode == 0
+    return output.read_bytes()
+
+
+def test_track_writes_the_same_file_via_servers(tracking_server: TritonServer, tmp_path: Path, local: bytes) -> None:
+    output, token = tmp_path / "tracks.parquet", tmp_path / "token"
+    token.write_text("anything\n")
+    urls = ["--via", f"grpc://{tracking_server.grpc_url}", "--via", f"http://{tracking_server.http_url}"]
+    done = track(shipped_path(0), "-o", output, *urls, "--token-file", token)
+    assert done.returncode == 0, done.stderr
+    assert output.read_bytes() == local
+
+
+def test_track_goes_on_here_if_no_server_answers(tmp_path: Path, local: bytes) -> None:
+    output = tmp_path / "tracks.parquet"
+    via = ["--via", "http://127.0.0.1:1"]
+    done = track(shipped_path(0), "-o", output, *via)
+    assert done.returncode == 2
+    assert "is a server running there?" in done.stderr
+    assert not output.exists()
+    done = track(shipped_path(0), "-o", output, *via, "--fallback")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("going on here") == 1
+    assert output.read_bytes() == local
+
+
+@pytest.fixture
+def opened() -> Iterator[list[TrackFinder]]:
+    finders: list[TrackFinder] = []
+    yield finders
+    for finder in finders:
+        finder.close()
+
+
+def test_the_options_choose_the_finder(opened: list[TrackFinder]) -> None:
+    opened += [open_finder([]), open_finder(["a:1"]), open_finder(["a:1"], model="exatrkx_ragged", fallback=True)]
+    assert [type(finder) for finder in opened] == [DirectTrackFinder, TritonTrackFinder, FallbackTrackFinder]
+
+
+def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="without --via"):
+        open_finder([], fallback=True)
+    with pytest.raises(UnknownNameError, match="give --pipeline"):
+        open_finder(["a:1"], model="tagger", fallback=True)
+    with pytest.raises(UnknownNameError, match="unknown pipeline"):
+        open_finder(["a:1"], model="tagger", pipeline="exatrk", fallback=True)
+    with pytest.raises(FileError, match="expected a file with a token"):
+        open_finder(["a:1"], token_file=tmp_path / "gone")
+    (tmp_path / "token").write_text("two words")
+    with pytest.raises(FileError, match="got 2 words"):
+        read_token(tmp_path / "token")
+
+
+def test_the_example_asks_the_server(tracking_server: TritonServer) -> None:
+    done = run(sys.executable, ROOT / "examples/ask_a_server.py", f"grpc://{tracking_server.grpc_url}")
+    assert "20 answered by a server, 0 here" in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
+def test_the_client_in_cpp_gets_the_same_labels(tracking_server: TritonServer, tmp_path: Path) -> None:
+    program, event = tmp_path / "find_tracks", tmp_path / "event.csv"
+    compiler = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror"]
+    built = run(*compiler, ROOT / "examples/cpp/find_tracks.cpp", "-o", program)
+    assert built.returncode == 0, built.stderr
+    hits = next(shipped_events(0)).hits
+    np.savetxt(event, hits.position, fmt="%.9g", delimiter=",")
+    host, port = tracking_server.http_url.split(":")
+    done = run(program, host, port, "exatrkx", event)
+    with DirectTrackFinder("exatrkx", threads=1) as finder:
+        tracks = finder.find(hits)
+    first, *labels = done.stdout.splitlines()
+    assert first == f"{len(hits)} hits, {tracks.n_tracks} tracks"
+    assert [int(label) for label in labels] == tracks.track_id.tolist()
+    wrong = run(program, host, port, "exatrk", event)
+    assert wrong.returncode == 1
+    assert "'exatrk' is not found" in wrong.stderr
+    event.write_text("")
+    assert run(program, host, port, "exatrkx", event).stdout == "0 hits, 0 tracks\n"
+    event.write_text("1,2\n")
+    assert "expected r,phi,z" in run(program, host, port, "exatrkx", event).stderr
+
+
+def test_the_stock_client_works_unchanged(tracking_server: TritonServer) -> None:
+    import tritonclient.grpc as triton
+
+    hits = next(shipped_events(0)).hits
+    with triton.InferenceServerClient(tracking_server.grpc_url) as client:
+        features = triton.InferInput("FEATURES", list(hits.position.shape), "FP32")
+        features.set_data_from_numpy(hits.position)
+        labels = client.infer("exatrkx", [features], client_timeout=30.0).as_numpy("LABELS")
+    with DirectTrackFinder("exatrkx", threads=1) as finder:
+        np.testing.assert_array_equal(labels, finder.find(hits).track_id)

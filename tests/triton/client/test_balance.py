@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from beampipe.errors import InputError, ServiceUnavailableError
+from beampipe.triton.client.balance import Balance
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def fail(balance: Balance[str], server: str) -> None:
+    with pytest.raises(ServiceUnavailableError), balance.asking(server):
+        raise ServiceUnavailableError("down")
+
+
+def test_servers_take_turns() -> None:
+    balance = Balance(["a", "b", "c"])
+    assert Counter(balance.pick() for _ in range(30)) == {"a": 10, "b": 10, "c": 10}
+
+
+def test_the_least_busy_is_asked() -> None:
+    balance = Balance(["a", "b"])
+    with balance.asking("a"):
+        assert [balance.pick() for _ in range(3)] == ["b", "b", "b"]
+    assert balance.pick() == "a"
+
+
+def test_a_server_that_failed_is_left_out_longer_each_time() -> None:
+    clock = Clock()
+    balance = Balance(["a", "b"], clock)
+    pauses = []
+    for _ in range(7):
+        fail(balance, "a")
+        start = clock.now
+        while {balance.pick(), balance.pick()} == {"b"}:
+            clock.now += 0.125
+        pauses.append(clock.now - start)
+    assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
+    with balance.asking("a"):
+        pass
+    fail(balance, "a")
+    clock.now += 0.25
+    assert "a" in {balance.pick() for _ in range(9)}
+
+
+def test_bad_data_says_nothing_of_the_server() -> None:
+    balance = Balance(["a", "b"])
+    with pytest.raises(InputError), balance.asking("a"):
+        raise InputError("NaN")
+    assert {balance.pick(), balance.pick()} == {"a", "b"}
+
+
+def test_what_was_tried_comes_last_and_the_first_to_be_back_if_all_are_down() -> None:
+    clock = Clock()
+    balance = Balance(["a", "b"], clock)
+    assert balance.pick(["a"]) == "b"
+    assert balance.pick(["a", "b"]) in ("a", "b")
+    fail(balance, "b")
+    clock.now += 0.1
+    fail(balance, "a")
+    assert balance.pick() == "b"
+    assert balance.pick(["b"]) == "a"

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.triton.client.endpoint import Endpoint, Security, parse_endpoint
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint"),
+    [
+        ("grpc://node7:8001", Endpoint("grpc", False, "node7", 8001)),
+        ("grpcs://node7:443", Endpoint("grpc", True, "node7", 443)),
+        ("http://[::1]:8000/", Endpoint("http", False, "::1", 8000)),
+        ("https://gate.cern.ch:443/triton/", Endpoint("http", True, "gate.cern.ch", 443, "/triton")),
+        ("localhost:8001", Endpoint("grpc", False, "localhost", 8001)),
+    ],
+)
+def test_a_url_names_an_endpoint(url: str, endpoint: Endpoint) -> None:
+    assert parse_endpoint(url) == endpoint
+    assert parse_endpoint(str(endpoint)) == endpoint
+
+
+def test_a_bare_address_speaks_what_is_asked_for() -> None:
+    assert str(parse_endpoint("a:1", "http")) == "http://a:1"
+    assert str(parse_endpoint("a:1", "shm", tls=True)) == "grpcs://a:1"
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("10.0.0.1", False),
+        ("n1", False),
+    ],
+)
+def test_only_loopback_is_local(host: str, local: bool) -> None:
+    assert parse_endpoint(f"grpc://{host}:1").local is local
+
+
+@pytest.mark.parametrize(
+    "url", ["host", "grpc://host", "grpc://:1", "grpc://h:70000", "grpc://h:1/x", "grpc://u:p@h:1"]
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        parse_endpoint(url)
+
+
+def test_contradictions_are_refused() -> None:
+    with pytest.raises(ConfigError, match="expected 'grpc' as the URL says"):
+        parse_endpoint("grpc://a:1", "http")
+    with pytest.raises(ConfigError, match="expected http"):
+        parse_endpoint("http://a:1", tls=True)
+    with pytest.raises(UnknownNameError, match=r"scheme of a URL: got 'gprc'.*did you mean 'grpc'"):
+        parse_endpoint("gprc://a:1")
+
+
+def test_a_token_is_a_header_and_never_printed() -> None:
+    security = Security("s3cret")
+    assert security.headers == (("authorization", "Bearer s3cret"),)
+    assert "s3cret" not in repr(security)
+    assert Security().headers == ()
+    with pytest.raises(ConfigError, match="line breaks"):
+        Security("s3cret\n")
+    with pytest.raises(FileError, match="no such file"):
+        Security(roots=Path("gone.pem"))

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from beampipe.errors import DeadlineError, InputError, ServiceError
+from beampipe.triton.client.failures import RegionLostError
+from beampipe.triton.client.shared_memory import Region, Regions, layout
+from beampipe.serving.finders.signature import signature_of
+from beampipe.triton.client.wire import Call, Output, Request
+from tests.serving.finders.fakes import CONFIG, hits
+
+SHARED = Path("/dev/shm")
+
+
+class Mapper:
+    """A server that maps regions: remembers their names, and lets go of none that it still works on."""
+
+    def __init__(self) -> None:
+        self.regions: list[str] = []
+        self.seen: list[bool] = []
+        self.at_work: set[str] = set()
+        self.refuses = False
+
+    def config(self, model: str, timeout: float) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    def infer(self, request: Request, timeout: float, call: Call | None) -> dict[str, Output]:
+        raise NotImplementedError
+
+    def register(self, region: str, key: str, size: int, timeout: float) -> None:
+        if self.refuses:
+            raise ServiceError("Unable to open shared memory region")
+        self.seen.append((SHARED / key.lstrip("/")).stat().st_size == size)
+        self.regions.append(region)
+
+    def registered(self, timeout: float) -> list[str]:
+        return list(self.regions)
+
+    def unregister(self, region: str, timeout: float) -> None:
+        if region in self.at_work:
+            raise ServiceError(f"Cannot unregister shared memory region '{region}', it is currently in use.")
+        self.regions.remove(region)
+
+    def close(self) -> None:
+        pass
+
+
+def use(regions: Regions, size: int = 100, error: Exception | None = None) -> str:
+    """Name of the region that one request of that size gets."""
+    name = ""
+    try:
+        with regions.region(size) as region:
+            name = region.name
+            if error is not None:
+                raise error
+    except (InputError, ServiceError):
+        assert error is not None
+    return name
+
+
+def test_what_goes_in_lies_where_it_is_said_to_and_labels_come_out() -> None:
+    event = hits(7)
+    request = signature_of(CONFIG, "s").request(event, stages=False)
+    at, size = layout(request, 7)
+    assert at == {"FEATURES": (0, 84), "LABELS": (128, 56)}
+    assert size == 192
+    region = Region(Mapper(), size)
+    placed = region.place(request, at)
+    assert placed.region == region.name
+    memory = np.frombuffer(region._memory, np.uint8)
+    assert memory[:84].tobytes() == event.position.tobytes()
+    with pytest.raises(ServiceError, match="got no labels in shared memory, expected 7"):
+        region.labels(at, 7)
+    memory[128:184] = np.frombuffer(np.arange(7).tobytes(), np.uint8)
+    assert region.labels(at, 7).tolist() == list(range(7))
+
+
+def test_the_file_is_there_while_the_server_maps_it_and_never_after() -> None:
+    server = Mapper()
+    region = Region(server, 1 << 20)
+    assert server.seen == [True]
+    assert not (SHARED / region.name).exists()
+    server.refuses = True
+    with pytest.raises(RegionLostError, match="cannot map"):
+        Region(server, 1 << 20)
+    with pytest.raises(RegionLostError, match="expected room for"):
+        Region(server, 1 << 60)
+    assert not list(SHARED.glob(f"beampipe_client_{os.getpid()}_*"))
+
+
+def test_a_region_is_used_again_and_replaced_by_a_larger_one_if_need_be() -> None:
+    server = Mapper()
+    regions = Regions(server)
+    first = use(regions)
+    assert use(regions) == first
+    assert use(regions, error=InputError("NaN")) == first  # the server has answered
+    assert use(regions) == first
+    large = use(regions, 3 << 20)
+    assert large != first
+    assert server.regions == [large]
+    assert use(regions) == large
+    regions.close()
+    assert server.regions == []
+
+
+def test_requests_at_once_have_a_region_each() -> None:
+    server = Mapper()
+    regions = Regions(server)
+    with regions.region(100) as one, regions.region(100) as two:
+        names = {one.name, two.name}
+    assert len(names) == 2
+    assert {use(regions), use(regions)} <= names
+    assert len(server.regions) == 2
+
+
+def test_what_the_server_may_still_write_to_is_given_up_and_let_go_of_when_it_can_be() -> None:
+    server = Mapper()
+    regions = Regions(server)
+    late = use(regions, error=DeadlineError("late"))
+    server.at_work = {late}
+    other = use(regions)
+    assert other != late
+    assert set(server.regions) == {late, other}
+    assert use(regions) == other
+    server.at_work = set()
+    assert use(regions) == other
+    assert server.regions == [other]
+
+
+def test_after_a_refusal_none_is_offered_for_a_while() -> None:
+    now = 0.0
+    regions = Regions(Mapper(), lambda: now)
+    use(regions)
+    assert regions.offered
+    regions.refused()
+    assert not regions.offered
+    now = 9.0
+    assert not regions.offered
+    now = 10.0
+    assert regions.offered
+
+
+def test_what_killed_processes_left_is_cleaned_up() -> None:
+    dead, mine = "beampipe_client_99999999_0_abc", f"beampipe_client_{os.getpid()}_0_abc"
+    server = Mapper()
+    server.regions = [dead, mine, "somebody_else"]
+    (SHARED / dead).touch()
+    (SHARED / mine).touch()
+    try:
+        name = use(Regions(server))
+        assert server.regions == [mine, "somebody_else", name]
+        assert not (SHARED / dead).exists()
+        assert (SHARED / mine).exists()
+    finally:
+        (SHARED / mine).unlink()

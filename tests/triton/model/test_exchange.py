@@ -1,0 +1,135 @@
+"""Arrays pass unchanged, and what passes them on owns them."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy import ndarray
+
+from beampipe.triton.server.engine import Engine
+from beampipe.triton.model.exchange import exchange
+from beampipe.triton.model.repository import ModelSettings, export_repository
+from beampipe.triton.server.server import ServerSettings, TritonServer
+
+
+class Owner:
+    """Lets numpy take a DLPack capsule over, as Triton's backend does."""
+
+    def __init__(self, capsule: object) -> None:
+        self.capsule = capsule
+
+    def __dlpack__(self, **options: object) -> Any:
+        return self.capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+
+def triton_tensor(name: str, capsule: object) -> tuple[str, ndarray]:
+    return name, np.from_dlpack(Owner(capsule))
+
+
+TRITON = SimpleNamespace(Tensor=SimpleNamespace(from_dlpack=triton_tensor))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint64, np.int32, np.uint8, np.bool_])
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (1, 0), (5,), (7, 3), (1, 2, 3)])
+def test_there_and_back(dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+    to_array, to_tensor = exchange(TRITON)
+    array = np.random.default_rng(1).integers(0, 200, shape).astype(dtype)
+    name, sent = to_tensor("A", array)
+    back = to_array(sent)
+    assert name == "A"
+    assert back.dtype == dtype
+    assert back.shape == shape
+    assert back.tobytes() == array.tobytes()
+
+
+def test_a_read_only_array_can_be_sent() -> None:
+    _, to_tensor = exchange(TRITON)
+    array = np.arange(3)
+    array.flags.writeable = False
+    _, sent = to_tensor("A", array)
+    assert sent.tolist() == [0, 1, 2]
+
+
+def test_a_tensor_keeps_its_array_and_then_frees_it() -> None:
+    class Watched(np.ndarray):
+        pass
+
+    _, to_tensor = exchange(TRITON)
+    array = np.arange(1000).view(Watched)
+    seen = weakref.ref(array)
+    _, sent = to_tensor("A", array)
+    del array
+    gc.collect()
+    assert sent[-1] == 999
+    assert seen() is not None
+    del sent
+    gc.collect()
+    assert seen() is None
+
+
+def test_numpy_1_goes_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("numpy.__version__", "1.26.4")
+    to_array, to_tensor = exchange(SimpleNamespace(Tensor=lambda name, array: (name, array)))
+    array = np.arange(3)
+    assert to_array(SimpleNamespace(as_numpy=lambda: array)) is array
+    assert to_tensor("A", array) == ("A", array)
+
+
+ECHO = """
+import numpy as np
+from beampipe.serving.contract import TensorSpec
+
+KINDS = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "UINT64": np.uint64, "INT32": np.int32,
+         "UINT8": np.uint8, "BOOL": np.bool_}
+
+class Echo:
+    inputs = tuple(TensorSpec(f"IN_{name}", name, kind, (-1, 2)) for name, kind in KINDS.items())
+    outputs = tuple(TensorSpec(f"OUT_{name}", name, kind, (-1, 2)) for name, kind in KINDS.items())
+
+    def __init__(self, instance):
+        pass
+
+    def run(self, requests):
+        return [{f"OUT_{name}": request[f"IN_{name}"] for name in KINDS} for request in requests]
+
+    @classmethod
+    def example(cls):
+        return {f"IN_{name}": np.array([[0, 1], [1, 0]], kind) for name, kind in KINDS.items()}
+"""
+
+
+def test_triton_hands_back_what_it_was_given(tmp_path: Path, engine: Engine) -> None:
+    """Through the real backend: wrong numpy versions lose data there without an error."""
+    import tritonclient.http as triton
+
+    (tmp_path / "echo.py").write_text(ECHO)
+    export_repository(tmp_path / "models", [ModelSettings("echo", f"{tmp_path}/echo.py:Echo")])
+    random = np.random.default_rng(1)
+    with (
+        TritonServer(ServerSettings(tmp_path / "models", triton=engine.folder, supervise=False)) as server,
+        triton.InferenceServerClient(server.http_url) as client,
+    ):
+        for n in (0, 1, 2, 1000, 70_000):
+            kinds = {"FP32": "f4", "FP64": "f8", "INT64": "i8", "UINT64": "u8", "INT32": "i4", "UINT8": "u1"}
+            arrays = {name: random.integers(0, 2**7, (n, 2)).astype(kind) for name, kind in kinds.items()}
+            arrays["BOOL"] = random.random((n, 2)) < 0.5
+            inputs = []
+            for name, array in arrays.items():
+                inputs.append(triton.InferInput(f"IN_{name}", array.shape, name))
+                inputs[-1].set_data_from_numpy(array)
+            answer = client.infer("echo", inputs)
+            for name, array in arrays.items():
+                back = answer.as_numpy(f"OUT_{name}")
+                assert back.dtype == array.dtype
+                assert back.shape == array.shape
+                assert back.tobytes() == array.tobytes()
+        server.kill()

@@ -1,0 +1,105 @@
+"""Finding the class that a configuration names."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from beampipe.errors import ConfigError
+from beampipe.triton.model.served_model import Instance, Model, model_class
+from beampipe.serving.tracking_model import TrackingModel
+
+MODEL = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Cut:
+    value: float
+
+class Fine:
+    inputs = ()
+    outputs = ()
+
+    def __init__(self, instance):
+        self.cut = Cut(instance.threads)
+
+    def run(self, requests):
+        return []
+
+    @classmethod
+    def example(cls):
+        return {}
+
+class Half:
+    inputs = ()
+
+    def run(self, requests):
+        return []
+"""
+
+
+def test_a_class_of_a_package() -> None:
+    assert model_class("beampipe.serving.tracking_model:TrackingModel") is TrackingModel
+
+
+def test_a_class_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MODEL)
+    found = model_class("mine.py:Fine", tmp_path)
+    assert isinstance(found(Instance(threads=3)), Model)
+    assert found(Instance(threads=3)).cut.value == 3
+    assert model_class(f"{tmp_path}/mine.py:Fine")(Instance()).cut.value == 1
+
+
+def test_a_folder_with_a_colon(tmp_path: Path) -> None:
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    (folder / "mine.py").write_text(MODEL)
+    assert model_class(f"{folder}/mine.py:Fine").__name__ == "Fine"
+
+
+def test_a_file_takes_no_other_modules_name(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text(MODEL)
+    model_class("json.py:Fine", tmp_path)
+    import json as again
+
+    assert again is json
+    assert again.loads("1") == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        ":",
+        "beampipe.serving.tracking_model",
+        "beampipe.serving.tracking_model:",
+        "beampipe.serving.tracking_model:TrackingModl",
+        "beampipe.nowhere:Model",
+        "nowhere.py:Model",
+        ".relative:Model",
+    ],
+)
+def test_no_such_class(path: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expected 'package.module:Class' or 'file.py:Class'") as raised:
+        model_class(path, tmp_path)
+    assert repr(path) in str(raised.value)
+
+
+def test_a_class_that_is_no_model_says_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MODEL)
+    with pytest.raises(ConfigError, match="without outputs, example"):
+        model_class("mine.py:Half", tmp_path)
+
+
+def test_an_instance_of_ones_own_needs_nothing() -> None:
+    instance = Instance()
+    instance.checkpoint()
+    instance.observe("hits", 3.0, "")
+    assert (instance.device, instance.threads, instance.parameters) == ("cpu", 1, {})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        instance.threads = 2  # type: ignore[misc]

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from beampipe.triton.server.engine import Engine
+from beampipe.triton.server.cleanup import processes_of, regions_of
+from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server.supervisor import RateLimit, Supervisor
+from tests.triton.doublers import ask
+from tests.triton.server.test_server import assert_nothing_left, wait_until
+
+
+@pytest.fixture
+def server(engine: Engine, doublers: Path) -> Iterator[TritonServer]:
+    """A server to be broken."""
+    with TritonServer(ServerSettings(doublers, triton=engine.folder)) as started:
+        yield started
+        started.kill()
+    assert_nothing_left(started.prefix)
+
+
+def kinds(server: TritonServer) -> list[str]:
+    return [incident.kind for incident in server.incidents]
+
+
+def kill_stub(server: TritonServer, model: str) -> int:
+    """Kill a stub in the middle of its life."""
+    pid = next(stub.pid for stub in server.stubs() if stub.model == model and stub.alive)
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def kill_server(server: TritonServer) -> int:
+    pid = server.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+@contextmanager
+def asking(server: TritonServer, model: str) -> Iterator[list[int]]:
+    """Ask a model all the time; gives the list of statuses, -1 for no answer."""
+    statuses: list[int] = []
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.is_set():
+            try:
+                statuses.append(ask(server.http_url, model, 0.0)[0])
+            except OSError:
+                statuses.append(-1)
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield statuses
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("model", ["one", "two"])
+def test_a_dead_stub_is_replaced_and_the_other_model_notices_nothing(server: TritonServer, model: str) -> None:
+    other = {"one": "two", "two": "one"}[model]
+    count = {"one": 1, "two": 2}[model]
+    with asking(server, other) as statuses:
+        wait_until(lambda: len(statuses) > 3)
+        dead = kill_stub(server, model)
+        wait_until(lambda: "model back" in kinds(server))
+        assert ask(server.http_url, model, 0.0) == (200, [0.0])
+        alive = {stub.pid for stub in server.stubs() if stub.model == model and stub.alive}
+        assert len(alive) >= count
+        assert dead not in alive
+        before = len(statuses)
+        wait_until(lambda: len(statuses) > before)
+    assert set(statuses) == {200}
+    assert kinds(server) == ["started", "stub died", "model back"]
+
+
+def test_a_stub_killed_at_work_is_replaced(server: TritonServer) -> None:
+    """Unloading a model whose stub has died with a request never ends in Triton: this must not."""
+    answers: list[tuple[int, list[float] | str]] = []
+    worker = threading.Thread(target=lambda: answers.append(ask(server.http_url, "one", 30.0)))
+    worker.start()
+    time.sleep(0.3)
+    kill_stub(server, "one")
+    wait_until(lambda: "model back" in kinds(server))
+    assert ask(server.http_url, "one", 0.0) == (200, [0.0])
+    worker.join()
+    assert answers[0][0] == 500
+    # Again, now that an old generation hangs behind the new one.
+    kill_stub(server, "one")
+    wait_until(lambda: kinds(server).count("model back") == 2)
+    assert ask(server.http_url, "one", 0.0) == (200, [0.0])
+
+
+def test_unloading_on_purpose_is_no_death(server: TritonServer) -> None:
+    server.unload("two")
+    wait_until(lambda: all(stub.model == "one" for stub in server.stubs() if stub.alive))
+    time.sleep(0.5)
+    assert kinds(server) == ["started"]
+    assert ask(server.http_url, "two", 0.0)[0] == 404
+
+
+def test_a_dead_server_comes_back_with_the_models_it_had(server: TritonServer) -> None:
+    server.unload("two")
+    time.sleep(1.2)  # until the supervisor has seen it
+    first = kill_server(server)
+    wait_until(lambda: "server back" in kinds(server))
+    assert server.pid != first
+    assert ask(server.http_url, "one", 0.0) == (200, [0.0])
+    assert ask(server.http_url, "two", 0.0)[0] == 404
+    assert len(processes_of(server.prefix)) == 2
+    assert len(regions_of(server.prefix)) == 1, "those of the dead server are gone"
+
+
+def test_a_server_that_keeps_dying_is_given_up(engine: Engine, doublers: Path) -> None:
+    with TritonServer(ServerSettings(doublers, models=("one",), triton=engine.folder, supervise=False)) as server:
+        with Supervisor(server, restarts=1, period=60.0):
+            kill_server(server)
+            wait_until(lambda: "server back" in kinds(server))
+            kill_server(server)
+            wait_until(lambda: server.gave_up)
+        assert kinds(server) == ["started", "server died", "server back", "server died", "gave up"]
+    assert_nothing_left(server.prefix)
+
+
+def test_the_guardian_is_replaced(server: TritonServer) -> None:
+    assert server._guardian is not None
+    first = server._guardian.pid
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: server._guardian is not None and server._guardian.pid != first)
+
+
+def test_rate_limit() -> None:
+    limit = RateLimit(2, 10.0)
+    assert [limit.take(now) for now in (0.0, 1.0, 2.0, 10.5, 10.6, 11.5)] == [True, True, False, True, False, True]
