@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from jaxtyping import install_import_hook
 
 # Before any test module imports beampipe: shape-typed signatures are then checked at each call.
 install_import_hook("beampipe", "beartype.beartype")
+
+if TYPE_CHECKING:
+    from beampipe.triton.server.engine import Engine
 
 _SEED = 20
 
@@ -26,6 +30,14 @@ def _seeds() -> None:
     """Code under test takes its seeds as arguments; these are for whatever forgot to."""
     random.seed(_SEED)
     np.random.seed(_SEED)  # noqa: NPY002 - the global generator is exactly what is meant
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """Triton in the default folder (``$BEAMPIPE_ENGINE`` if set); installed if it is not there."""
+    from beampipe.triton.server.engine import install_engine
+
+    return install_engine()
 
 
 @cache

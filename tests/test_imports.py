@@ -19,10 +19,11 @@ ALLOWED = {
     "errors": set(),
     "units": set(),
     "tracking": {"errors", "units", "tracking"},
-    "serving": {"errors", "units", "tracking", "serving"},
+    "triton": {"errors", "triton"},
+    "serving": {"errors", "units", "triton", "tracking", "serving"},
     "workflow": {"errors", "workflow"},
-    "calibration": {"errors", "units", "workflow", "serving", "calibration"},
-    "cli": {"errors", "tracking", "serving", "calibration"},
+    "calibration": {"errors", "units", "workflow", "triton", "calibration"},
+    "cli": {"errors", "tracking", "triton", "serving", "calibration"},
     "__main__": {"cli"},
 }
 """First-level part of the package -> the parts that it may import."""

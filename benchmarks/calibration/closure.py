@@ -26,15 +26,15 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from beampipe.calibration.method.cases import Cases, cases_of
 from beampipe.calibration.config import Configuration, Sample, Tagger
+from beampipe.calibration.histograms.templates import Templates
+from beampipe.calibration.method.cases import Cases, cases_of
 from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies
 from beampipe.calibration.method.extract import cumulated, truth
 from beampipe.calibration.method.factors import scale_factors, statistical
 from beampipe.calibration.method.reweight import GLUON, QUARK, measure_reweighting
 from beampipe.calibration.run import Settings, run_calibration, templates, workspace_of
 from beampipe.calibration.simulation import INJECTIONS, inject
-from beampipe.calibration.histograms.templates import Templates
 
 POINT = 0.5
 WHAT = (("SF_q", QUARK, "efficiency"), ("SF_g", GLUON, "rejection"))

@@ -20,20 +20,20 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
-from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, Slice
-from beampipe.calibration.method.cases import Cases, cases_of
 from beampipe.calibration.config import Bootstrap, Energy, Regions, Selection, Tagger
+from beampipe.calibration.histograms.fill import FillSettings, fill
+from beampipe.calibration.histograms.sums import merge
+from beampipe.calibration.histograms.templates import Templates, templates_of
+from beampipe.calibration.jets.select import SelectSettings, select
+from beampipe.calibration.method.cases import Cases, cases_of
 from beampipe.calibration.method.efficiencies import measure_efficiencies
 from beampipe.calibration.method.extract import cumulated, extract, mixtures, truth
 from beampipe.calibration.method.factors import scale_factors, statistical
-from beampipe.calibration.histograms.fill import FillSettings, fill
-from beampipe.calibration.histograms.sums import merge
-from beampipe.calibration.tagger.predict import Scores
 from beampipe.calibration.method.reweight import apply_factors, measure_reweighting
-from beampipe.calibration.jets.select import SelectSettings, select
+from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, Slice
 from beampipe.calibration.simulation import Slice as PtSlice
 from beampipe.calibration.simulation import ToyModel, simulate_toy
-from beampipe.calibration.histograms.templates import Templates, templates_of
+from beampipe.calibration.tagger.predict import Scores
 
 EDGES = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
 SLICES = (PtSlice(470.0, 2400.0, 4.0, 1.0),)

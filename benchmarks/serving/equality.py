@@ -38,8 +38,8 @@ from served import (
 )
 
 from beampipe.errors import BeampipeError
-from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.events import Hits
+from beampipe.triton.server.server import TritonServer
 
 MODELS = (
     "exatrkx",

@@ -47,9 +47,9 @@ from served import (
 
 from beampipe.errors import BeampipeError, DeadlineError
 from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
-from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.batch import Finder
 from beampipe.tracking.events import Hits
+from beampipe.triton.server.server import TritonServer
 
 MODEL, OTHER = "exatrkx", "module_map"
 WANTED_BACK = 3.0

@@ -41,8 +41,8 @@ from served import (
 )
 
 from beampipe.errors import BeampipeError
-from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.events import Hits
+from beampipe.triton.server.server import TritonServer
 
 MODELS = ("exatrkx", "exatrkx_ragged", "module_map")
 CHECK_EVERY = 100

@@ -33,9 +33,9 @@ from served import (
 )
 
 from beampipe.serving.finders import TritonTrackFinder
-from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.batch import Finder
 from beampipe.tracking.events import Hits
+from beampipe.triton.server.server import TritonServer
 
 WANTED_MS = {"grpc": 0.5, "http": 0.4, "shm": 0.4, "shm-http": 0.4}
 """Most added time of a small event [ms], for `WANTED_MODEL`."""

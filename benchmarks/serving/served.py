@@ -25,14 +25,14 @@ from harness import CONSOLE, EVENTS, print_header, report
 
 from beampipe.serving.catalogue import named_models
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
-from beampipe.triton.model.repository import export_repository
-from beampipe.triton.server.server import ServerSettings, TritonServer
 from beampipe.tracking.batch import Finder
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits
 from beampipe.tracking.formats import read_events
 from beampipe.tracking.simulation.degradation import degrade
 from beampipe.tracking.simulation.parameters import DEFAULT
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.server.server import ServerSettings, TritonServer
 
 __all__ = [
     "CONSOLE",

@@ -44,8 +44,8 @@ from served import (
 )
 
 from beampipe.errors import BeampipeError
-from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.events import Hits
+from beampipe.triton.server.server import TritonServer
 
 MODELS = ("exatrkx", "exatrkx_ragged", "module_map")
 PROTOCOLS = ("grpc", "http", "shm")

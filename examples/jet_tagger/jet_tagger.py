@@ -6,7 +6,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from beampipe.errors import InputError
-from beampipe.serving.contract import TensorSpec
+from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.served_model import Answer, Instance, Request
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from beampipe.calibration.config import Bootstrap, Energy, Selection, Tagger
-from beampipe.calibration.jets.dijets import CUTS, CutFlow, Dijets
 from beampipe.calibration.histograms.fill import FillSettings
+from beampipe.calibration.jets.dijets import CUTS, CutFlow, Dijets
 
 PT_EDGES = (500.0, 800.0, 1200.0, 2000.0)
 

@@ -13,8 +13,8 @@ import pytest
 
 import beampipe
 from beampipe.calibration.config import Bootstrap, Configuration, Energy, Regions, Selection, Systematic, Tagger
-from beampipe.calibration.tasks.plan import Plan, stage_code
 from beampipe.calibration.run import run_calibration
+from beampipe.calibration.tasks.plan import Plan, stage_code
 from tests.calibration.campaign import (
     INLINE,
     SYSTEMATICS,
@@ -208,37 +208,41 @@ def edited(text: str, old: str, new: str) -> str:
 
 
 CODE: Final[dict[str, tuple[str, Callable[[str], str], dict[str, tuple[str, ...]]]]] = {
-    "a comment": ("kernels/filling.py", lambda t: t.replace("    for i in range", "    # why\n    for i in range"), {}),
-    "a docstring": ("kernels/pairs.py", lambda t: edited(t, '"""The loops that select events."""', '"""Other."""'), {}),
-    "spaces": ("extract.py", lambda t: t.replace("\n\n\n", "\n\n\n\n"), {}),
+    "a comment": (
+        "histograms/filling.py",
+        lambda t: t.replace("    for i in range", "    # why\n    for i in range"),
+        {},
+    ),
+    "a docstring": ("jets/pairs.py", lambda t: edited(t, '"""The loops that select events."""', '"""Other."""'), {}),
+    "spaces": ("method/extract.py", lambda t: t.replace("\n\n\n", "\n\n\n\n"), {}),
     "how to run": ("run.py", lambda t: t + "\nx = 1\n", {}),
     "the configuration": ("config.py", lambda t: t + "\nx = 1\n", {}),
     "a simulation": ("simulation/toy.py", lambda t: t + "\nx = 1\n", {}),
     "the loop that selects": (
-        "kernels/pairs.py",
+        "jets/pairs.py",
         lambda t: edited(t, "a, b = j, a", "a, b = (j, a)[::1]"),
         of((*CHUNKS, *ENDS)),
     ),
     "the loop that fills": (
-        "kernels/filling.py",
+        "histograms/filling.py",
         lambda t: edited(t, "entries[row] += 1", "entries[row] += 2 - 1"),
         of(("fill", "merge", *ENDS)),
     ),
     "random numbers": (
-        "kernels/hashing.py",
+        "jets/hashing.py",
         lambda t: t + "\nx = 1\n",
         of(("predict", "fill", "merge", *ENDS)),
     ),
-    "the energy": ("energy.py", lambda t: t + "\nx = 1\n", of(("predict", "fill", "merge", *ENDS))),
-    "how histograms are added": ("histograms.py", lambda t: t + "\nx = 1\n", of(("fill", "merge", *ENDS))),
-    "how slices are scaled": ("templates.py", lambda t: t + "\nx = 1\n", of(ENDS)),
+    "the energy": ("jets/energy.py", lambda t: t + "\nx = 1\n", of(("predict", "fill", "merge", *ENDS))),
+    "how histograms are added": ("histograms/sums.py", lambda t: t + "\nx = 1\n", of(("fill", "merge", *ENDS))),
+    "how slices are scaled": ("histograms/templates.py", lambda t: t + "\nx = 1\n", of(ENDS)),
     "the inversion": (
-        "extract.py",
+        "method/extract.py",
         lambda t: edited(t, "bad = determinant == 0", "bad = 0 == determinant"),
         of(("extract", "factors")),
     ),
-    "how sources are combined": ("combine.py", lambda t: t + "\nx = 1\n", of(("factors",))),
-    "reading": ("reading.py", lambda t: t + "\nx = 1\n", of(("inspect", "bookkeeping", *CHUNKS, *ENDS))),
+    "how sources are combined": ("method/combine.py", lambda t: t + "\nx = 1\n", of(("factors",))),
+    "reading": ("ntuple/reading.py", lambda t: t + "\nx = 1\n", of(("inspect", "bookkeeping", *CHUNKS, *ENDS))),
 }
 
 

@@ -1,37 +1,5 @@
-"""What the tests of serving share: an installed engine, tiny models, a running server."""
+"""What the tests of serving share with those of Triton's servers."""
 
-from __future__ import annotations
+from tests.triton.conftest import doubler_server, doublers
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-from beampipe.triton.server.engine import Engine, install_engine
-from beampipe.triton.server.server import ServerSettings, TritonServer
-from tests.triton.doublers import write_model
-
-
-@pytest.fixture(scope="session")
-def engine() -> Engine:
-    """Triton in the default folder (``$BEAMPIPE_ENGINE`` if set); installed if it is not there."""
-    return install_engine()
-
-
-@pytest.fixture(scope="session")
-def doublers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of two small models: `one` with one instance, `two` with two."""
-    folder = tmp_path_factory.mktemp("doublers")
-    write_model(folder, "one")
-    write_model(folder, "two", count=2)
-    return folder
-
-
-# Ends with these tests: its supervisor is a thread, and under beartype a thread draws from `random`, which Hypothesis
-# does not allow while it makes an example.
-@pytest.fixture(scope="package")
-def doubler_server(engine: Engine, doublers: Path) -> Iterator[TritonServer]:
-    """A running server with `doublers`, for tests that leave it as it is."""
-    with TritonServer(ServerSettings(doublers, triton=engine.folder)) as server:
-        yield server
-        server.kill()
+__all__ = ["doubler_server", "doublers"]

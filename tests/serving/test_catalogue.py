@@ -21,13 +21,13 @@ from beampipe.serving.catalogue import (
     tracking_model,
 )
 from beampipe.serving.contract import FEATURES, LABELS, STAGES
-from beampipe.triton.model.served_model import Instance, Request
-from beampipe.triton.model.repository import EnsembleSettings, ModelSettings, export_repository
 from beampipe.serving.tracking_model import TrackingModel, small_event
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.pipeline import PIPELINES, load_pipeline
+from beampipe.triton.model.repository import EnsembleSettings, ModelSettings, export_repository
+from beampipe.triton.model.served_model import Instance, Request
 
 SINGLE = [name for name in MODELS if not name.endswith("_ensemble") and name != "acts"]
 

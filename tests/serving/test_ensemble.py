@@ -13,13 +13,13 @@ from beampipe.errors import InputError, NotFiniteError, TooLargeError
 from beampipe.serving import contract
 from beampipe.serving.catalogue import ensemble_model, named_models
 from beampipe.serving.contract import FEATURES, LABELS
-from beampipe.triton.server.engine import Engine
 from beampipe.serving.ensemble import STEPS
-from beampipe.triton.model.served_model import Instance, Model, Request
-from beampipe.triton.model.repository import export_repository
-from beampipe.triton.server.server import ServerSettings, TritonServer
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.pipeline import Pipeline, load_pipeline
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.model.served_model import Instance, Model, Request
+from beampipe.triton.server.engine import Engine
+from beampipe.triton.server.server import ServerSettings, TritonServer
 
 ODD: list[ndarray] = [np.empty((0, 3), np.float32), np.array([[32.0, 0.1, 5.0]], np.float32)]
 """Events without an edge, which each step must survive."""

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from beampipe.errors import BeampipeError, FileError
 from beampipe.serving.cli import app, serve
-from beampipe.triton.server.engine import Engine
 from beampipe.triton.server.cleanup import processes_of, regions_of
+from beampipe.triton.server.engine import Engine
 from beampipe.triton.server.server import TritonServer
 from tests.triton.doublers import BROKEN, ask, write_model
 from tests.triton.server.test_server import wait_until

@@ -21,8 +21,8 @@ __all__ = ["Configuration", "Factors", "ScaleFactor", "Settings", "load_configur
 
 _HOME: Final = {
     "Configuration": "config",
-    "Factors": "factors",
-    "ScaleFactor": "factors",
+    "Factors": "method.factors",
+    "ScaleFactor": "method.factors",
     "Settings": "run",
     "load_configuration": "config",
     "run_calibration": "run",

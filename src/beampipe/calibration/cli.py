@@ -15,8 +15,8 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from beampipe.calibration.tasks.plan import Plan
     from beampipe.calibration.run import Progress
+    from beampipe.calibration.tasks.plan import Plan
 
 __all__ = ["app"]
 
@@ -210,8 +210,8 @@ def explain(
 
 
 def _summary(plan: Plan, until: str = "report") -> None:
-    from beampipe.calibration.tasks.plan import STAGES
     from beampipe.calibration.run import REPORT
+    from beampipe.calibration.tasks.plan import STAGES
 
     configuration = plan.configuration
     chunks = sum(len(sample.chunks) for sample in plan.samples.values())

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, Factors
-from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.run import workspace_of
+from beampipe.calibration.tasks.plan import Plan
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.workflow import Provenance
 

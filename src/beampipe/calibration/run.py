@@ -13,14 +13,19 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, keep_books
-from beampipe.calibration.method.cases import Cases, cases_of, simulation_of
-from beampipe.calibration.tasks.chunks import Chunk, merge_chunks, run_chunk
 from beampipe.calibration.config import Configuration, Sample
+from beampipe.calibration.histograms.sums import read_filled
+from beampipe.calibration.histograms.templates import Templates, templates_of
+from beampipe.calibration.method.cases import Cases, cases_of, simulation_of
 from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies, read_arrays, write_arrays
 from beampipe.calibration.method.factors import factors_of
-from beampipe.calibration.histograms.sums import read_filled
+from beampipe.calibration.method.reweight import Reweighting, measure_reweighting
+from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, keep_books
 from beampipe.calibration.ntuple.columns import EVENT_BRANCHES
+from beampipe.calibration.ntuple.reading import Facts, inspect_file, open_events, read_flat
+from beampipe.calibration.report import write_report
+from beampipe.calibration.report.files import write_whole
+from beampipe.calibration.tasks.chunks import Chunk, merge_chunks, run_chunk
 from beampipe.calibration.tasks.plan import (
     STAGES,
     Plan,
@@ -30,11 +35,6 @@ from beampipe.calibration.tasks.plan import (
     stage_code,
     used_samples,
 )
-from beampipe.calibration.ntuple.reading import Facts, inspect_file, open_events, read_flat
-from beampipe.calibration.report import write_report
-from beampipe.calibration.report.files import write_whole
-from beampipe.calibration.method.reweight import Reweighting, measure_reweighting
-from beampipe.calibration.histograms.templates import Templates, templates_of
 from beampipe.errors import FileError, UnknownNameError, WorkflowError
 from beampipe.workflow import (
     EventLog,

@@ -314,8 +314,8 @@ def serve(
     log: Annotated[Path | None, typer.Option(help="Append Triton's log to this file.")] = None,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
-    from beampipe.triton.server.launch import ServerSettings
     from beampipe.serving.serve import run_server
+    from beampipe.triton.server.launch import ServerSettings
 
     if repository is not None and not repository.is_dir():
         raise FileError(f"{repository}: got no such folder, expected a repository: beampipe serving export FOLDER")

@@ -12,15 +12,15 @@ positions (`acts`) also takes GEOMETRY_ID, LOCAL and VARIANCE.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from beampipe.triton.model.contract import TensorSpec
+
 __all__ = [
     "ACTS_SETTING",
     "COUNT_NAMES",
-    "EXECUTION_MODEL_PATH",
     "FEATURES",
     "FEATURE_SCALE",
     "GEOMETRY_ID",
@@ -28,34 +28,11 @@ __all__ = [
     "LABELS",
     "LOCAL",
     "MAX_HITS",
-    "MODEL_CLASS",
-    "MODEL_DIRECTORY",
     "PIPELINE",
     "STAGES",
     "STAGE_NAMES",
-    "THREADS",
     "VARIANCE",
-    "TensorSpec",
 ]
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """A tensor on the wire.
-
-    Attributes:
-        name: of the tensor.
-        triton_type: Triton's name of the element type, without ``TYPE_``.
-        dtype: numpy's.
-        dims: shape of one event, -1 for any length.
-        exact: the same request gives the same bytes; not so for times.
-    """
-
-    name: str
-    triton_type: str
-    dtype: type[np.generic]
-    dims: tuple[int, ...]
-    exact: bool = True
 
 
 FEATURES: Final = TensorSpec("FEATURES", "FP32", np.float32, (-1, 3))
@@ -65,18 +42,11 @@ GEOMETRY_ID: Final = TensorSpec("GEOMETRY_ID", "UINT64", np.uint64, (-1,))
 LOCAL: Final = TensorSpec("LOCAL", "FP32", np.float32, (-1, 2))
 VARIANCE: Final = TensorSpec("VARIANCE", "FP32", np.float32, (-1, 2))
 
-# Parameters of a model's config.pbtxt.
-EXECUTION_MODEL_PATH: Final = "EXECUTION_MODEL_PATH"
-"""Folder of the weights; `MODEL_DIRECTORY` in it stands for the model's own folder."""
-MODEL_DIRECTORY: Final = "$$TRITON_MODEL_DIRECTORY"
-MODEL_CLASS: Final = "MODEL_CLASS"
-"""The `Model` behind it: ``package.module:Class``, or ``file.py:Class`` for a file beside ``model.py``."""
+# Parameters of a tracking model's config.pbtxt.
 FEATURE_SCALE: Final = "FEATURE_SCALE"
 """What one unit of FEATURES means: a name of `beampipe.tracking.formats.SCALES`."""
 PIPELINE: Final = "PIPELINE"
 """The pipeline a model runs: a name of `beampipe.tracking.PIPELINES`."""
-THREADS: Final = "THREADS"
-"""Threads of one instance."""
 MAX_HITS: Final = "MAX_HITS"
 """A larger event is refused."""
 HIT_BUDGET: Final = "HIT_BUDGET"

@@ -17,13 +17,13 @@ from rich.table import Table
 
 from beampipe.errors import BeampipeError
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
-from beampipe.triton.server.launch import ServerSettings
 from beampipe.serving.serve import generated_repository
-from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
 from beampipe.tracking.showing import show_event
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 
 __all__ = ["DEMO_MODELS", "DemoResult", "Throughput", "demo_table", "run_demo"]
 

@@ -20,14 +20,15 @@ from numpy import ndarray
 
 from beampipe.errors import InputError, TooLargeError
 from beampipe.serving import contract
-from beampipe.serving.contract import FEATURES, LABELS, TensorSpec
-from beampipe.triton.model.served_model import Answer, Instance, Request
+from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.tracking_model import small_event
 from beampipe.tracking import kernels, stages
 from beampipe.tracking.events import Hits
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.pipeline import load_pipeline, turned
 from beampipe.tracking.stages import Graph, Stage
+from beampipe.triton.model.contract import TensorSpec
+from beampipe.triton.model.served_model import Answer, Instance, Request
 
 __all__ = ["STEPS", "ApplyFilter", "Embed", "Filter", "FindNeighbours", "Label", "Score"]
 

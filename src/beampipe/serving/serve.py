@@ -20,8 +20,8 @@ from rich.text import Text
 
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.triton.server import control
-from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.cleanup import new_prefix
+from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import Incident, TritonServer
 from beampipe.triton.server.top import Watch, status_line
 

@@ -12,12 +12,13 @@ from numpy import ndarray
 
 from beampipe.errors import InputError, TooLargeError
 from beampipe.serving import contract
-from beampipe.serving.contract import FEATURES, GEOMETRY_ID, LABELS, LOCAL, STAGES, VARIANCE, TensorSpec
-from beampipe.triton.model.served_model import Answer, Instance, Request
+from beampipe.serving.contract import FEATURES, GEOMETRY_ID, LABELS, LOCAL, STAGES, VARIANCE
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.pipeline import load_pipeline
+from beampipe.triton.model.contract import TensorSpec
+from beampipe.triton.model.served_model import Answer, Instance, Request
 
 __all__ = ["ActsModel", "TrackingModel", "stage_values"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.jets.dijets import CUTS, CutFlow
 from beampipe.calibration.histograms.fill import fill
 from beampipe.calibration.histograms.sums import Axes, Filled, merge, read_filled, write_filled
-from beampipe.calibration.tagger.predict import Scores
 from beampipe.calibration.histograms.templates import templates_of
+from beampipe.calibration.jets.dijets import CUTS, CutFlow
+from beampipe.calibration.tagger.predict import Scores
 from beampipe.errors import FileError, InputError
 from tests.calibration.events import fill_settings, random_dijets, taken
 

@@ -11,12 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import ndarray
 
-from beampipe.calibration.histograms.sums import reference
 from beampipe.calibration.config import Selection
+from beampipe.calibration.histograms import filling, reference
+from beampipe.calibration.jets import hashing, pairs
 from beampipe.calibration.jets.dijets import CUTS, LARGEST_SHIFT
-from beampipe.calibration.histograms.sums import filling
-from beampipe.calibration.jets import hashing
-from beampipe.calibration.jets import pairs
 from beampipe.calibration.jets.select import cut_values
 
 BITS = 36

@@ -13,7 +13,6 @@ from beampipe.calibration.jets.dijets import LARGEST_SHIFT, Dijets
 from beampipe.calibration.jets.energy import energy_factors, energy_names
 from beampipe.calibration.jets.hashing import event_keys
 from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.simulation import Events, read_events
 from beampipe.calibration.jets.variations import (
     NOMINAL,
     kinematics_of,
@@ -22,6 +21,7 @@ from beampipe.calibration.jets.variations import (
     noise_keys,
     wanted_kinematics,
 )
+from beampipe.calibration.simulation import Events, read_events
 from beampipe.errors import UnknownNameError
 from tests.calibration.campaign import Toys, configuration_of
 from tests.calibration.events import random_dijets

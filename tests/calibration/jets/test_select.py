@@ -11,10 +11,10 @@ import pytest
 
 from beampipe.calibration.config import Regions, Selection
 from beampipe.calibration.jets.dijets import CUTS, FLAVOURS, Dijets, read_dijets, write_dijets
-from beampipe.calibration.tagger.predict import Scores, write_scores
-from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.jets.select import SelectSettings, flavours, regions_of, select
+from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.simulation import read_events, write_file
+from beampipe.calibration.tagger.predict import Scores, write_scores
 from beampipe.errors import BeampipeError, ColumnError, FileError
 from tests.calibration.campaign import Toys
 from tests.calibration.events import random_dijets

@@ -11,13 +11,13 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from beampipe.calibration.config import Bootstrap
-from beampipe.calibration.jets.dijets import Dijets
 from beampipe.calibration.histograms.fill import fill
-from beampipe.calibration.histograms.sums import Filled
 from beampipe.calibration.histograms.filling import fill_replicas
+from beampipe.calibration.histograms.sums import Filled
+from beampipe.calibration.jets.dijets import Dijets
 from beampipe.calibration.jets.hashing import POISSON, event_keys
-from beampipe.calibration.tagger.predict import Scores
 from beampipe.calibration.jets.variations import dataset_key
+from beampipe.calibration.tagger.predict import Scores
 from tests.calibration.events import fill_settings, random_dijets, taken
 
 N_EVENTS, N_REPLICAS = 4000, 40

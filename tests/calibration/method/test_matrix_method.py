@@ -11,7 +11,13 @@ from numpy import ndarray
 from beampipe.calibration.method.cases import Cases
 from beampipe.calibration.method.efficiencies import GLUON_REWEIGHT, Efficiencies, measure_efficiencies
 from beampipe.calibration.method.extract import cumulated, extract, mixtures, quark_fractions, truth, working_point_cuts
-from beampipe.calibration.method.reweight import Reweighting, apply_factors, measure_reweighting, reweighting_factors, shapes
+from beampipe.calibration.method.reweight import (
+    Reweighting,
+    apply_factors,
+    measure_reweighting,
+    reweighting_factors,
+    shapes,
+)
 
 # Jets by (region, flavour, x): forward quarks 6 + 2 + 0, forward gluons 1 + 1 + 2, central quarks 2 + 2 + 0, central
 # gluons 1 + 3 + 4. Worked out on paper:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.calibration.method import extract
 from beampipe.calibration.config import Bootstrap, Configuration, Sample, Tagger
+from beampipe.calibration.method import extract
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, Factors
 from beampipe.calibration.run import FACTORS, run_calibration, templates, workspace_of
 from beampipe.calibration.simulation import ToyModel

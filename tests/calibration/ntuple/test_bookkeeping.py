@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, keep_books
 from beampipe.calibration.config import Kind, Sample
+from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, keep_books
 from beampipe.calibration.ntuple.reading import Facts, inspect_file
 from beampipe.errors import FileError
 from tests.calibration.campaign import Toys

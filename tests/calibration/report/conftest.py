@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from beampipe.calibration.config import Configuration, Sample, Systematic, Tagger
+from beampipe.calibration.histograms.sums import Axes
+from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.jets.dijets import CUTS, FLAVOURS
 from beampipe.calibration.method.efficiencies import Efficiencies
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, Factors, ScaleFactor
-from beampipe.calibration.histograms.sums import Axes
 from beampipe.calibration.report.gather import Cost, Results, SampleResult
 from beampipe.calibration.report.write import write_all
-from beampipe.calibration.histograms.templates import Templates
 
 EDGES = (500.0, 600.0, 900.0)
 POINTS = (0.5, 0.8)

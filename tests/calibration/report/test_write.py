@@ -15,10 +15,10 @@ from tests.calibration.campaign import INLINE, Toys, configuration_of
 from beampipe.calibration.config import Bootstrap, Configuration, Tagger
 from beampipe.calibration.jets.dijets import CUTS
 from beampipe.calibration.method.factors import Factors
-from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.report import gather, read_correction, write_report
 from beampipe.calibration.report.write import CORRECTIONS, PAGE, in_turn
 from beampipe.calibration.run import FACTORS, run_calibration, workspace_of
+from beampipe.calibration.tasks.plan import Plan
 from beampipe.workflow import Store, Task
 
 

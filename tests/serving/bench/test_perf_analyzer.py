@@ -9,12 +9,12 @@ import pytest
 from beampipe.errors import BeampipeError
 from beampipe.serving.bench.perf_analyzer import RawPoint, perf_analyze
 from beampipe.serving.catalogue import named_models
-from beampipe.triton.server.engine import Engine
-from beampipe.triton.server.launch import ServerSettings
-from beampipe.triton.model.repository import export_repository
-from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.server.engine import Engine
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 
 pytest.importorskip("perf_analyzer", reason="no perf_analyzer: pip install 'beampipe[bench]'")
 

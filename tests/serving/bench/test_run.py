@@ -14,10 +14,10 @@ from beampipe.serving.bench.points import Point, write_bench
 from beampipe.serving.bench.report import bench_table, draw_concurrency, draw_instances
 from beampipe.serving.bench.run import BenchPlan, _require_equal, run_bench
 from beampipe.serving.bench.ways import direct_sender
-from beampipe.triton.server.engine import Engine
 from beampipe.serving.load import direct_workload
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.pipeline import load_pipeline
+from beampipe.triton.server.engine import Engine
 
 WAYS = (
     "direct",

@@ -14,8 +14,8 @@ import pytest
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TrackFinder, TritonTrackFinder
 from beampipe.serving.finders.opening import open_finder, read_token
-from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.data import shipped_events, shipped_path
+from beampipe.triton.server.server import TritonServer
 
 ROOT = Path(__file__).parents[3]
 

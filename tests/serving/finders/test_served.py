@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from beampipe.errors import InputError, ServiceError
-from beampipe.triton.server import control
 from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
-from beampipe.triton.client.endpoint import Protocol
-from beampipe.triton.client.failures import UnknownModelError
-from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks
+from beampipe.triton.client.endpoint import Protocol
+from beampipe.triton.client.failures import UnknownModelError
+from beampipe.triton.server import control
+from beampipe.triton.server.server import TritonServer
 
 SHARED = Path("/dev/shm")
 

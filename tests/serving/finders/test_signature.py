@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from beampipe.errors import InputError, ServiceError
-from beampipe.serving.finders.signature import signature_of
-from beampipe.triton.client.wire import Output
 from beampipe.serving.contract import FEATURES, LABELS, STAGES
+from beampipe.serving.finders.signature import signature_of
 from beampipe.tracking.events import Hits
 from beampipe.tracking.formats.scale import scale_named
+from beampipe.triton.client.wire import Output
 from tests.serving.finders.fakes import CONFIG, hits
 
 STAGED: dict[str, Any] = {

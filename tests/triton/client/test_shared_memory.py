@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from beampipe.errors import DeadlineError, InputError, ServiceError
+from beampipe.serving.finders.signature import signature_of
 from beampipe.triton.client.failures import RegionLostError
 from beampipe.triton.client.shared_memory import Region, Regions, layout
-from beampipe.serving.finders.signature import signature_of
 from beampipe.triton.client.wire import Call, Output, Request
 from tests.serving.finders.fakes import CONFIG, hits
 

@@ -16,12 +16,11 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, InputError
-from beampipe.serving import contract
-from beampipe.triton.model import canary
 from beampipe.triton.model import backend as triton_model
-from beampipe.serving.contract import TensorSpec
-from beampipe.triton.model.served_model import Answer, CancelledError, Instance, Request
+from beampipe.triton.model import canary, contract
 from beampipe.triton.model.backend import TritonPythonModel
+from beampipe.triton.model.contract import TensorSpec
+from beampipe.triton.model.served_model import Answer, CancelledError, Instance, Request
 
 X = TensorSpec("X", "FP32", np.float32, (-1, 2))
 Y = TensorSpec("Y", "INT64", np.int64, (-1,))

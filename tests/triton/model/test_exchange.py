@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.triton.server.engine import Engine
 from beampipe.triton.model.exchange import exchange
 from beampipe.triton.model.repository import ModelSettings, export_repository
+from beampipe.triton.server.engine import Engine
 from beampipe.triton.server.server import ServerSettings, TritonServer
 
 
@@ -86,7 +86,7 @@ def test_numpy_1_goes_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
 ECHO = """
 import numpy as np
-from beampipe.serving.contract import TensorSpec
+from beampipe.triton.model.contract import TensorSpec
 
 KINDS = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "UINT64": np.uint64, "INT32": np.int32,
          "UINT8": np.uint8, "BOOL": np.bool_}

@@ -13,15 +13,15 @@ import pytest
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 from beampipe.triton.model.canary import check_served, read_canary
-from beampipe.serving.contract import TensorSpec
-from beampipe.triton.server.engine import Engine
+from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.repository import MANIFEST, EnsembleSettings, ModelSettings, export_repository
+from beampipe.triton.server.engine import Engine
 from beampipe.triton.server.server import ServerSettings, TritonServer
 from tests.triton.model.test_pbtxt import parsed
 
 ADDER = """
 import numpy as np
-from beampipe.serving.contract import TensorSpec
+from beampipe.triton.model.contract import TensorSpec
 from beampipe.errors import InputError
 
 X = TensorSpec("X", "FP32", np.float32, (-1, 2))

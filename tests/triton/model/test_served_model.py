@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from beampipe.errors import ConfigError
-from beampipe.triton.model.served_model import Instance, Model, model_class
 from beampipe.serving.tracking_model import TrackingModel
+from beampipe.triton.model.served_model import Instance, Model, model_class
 
 MODEL = """
 from __future__ import annotations

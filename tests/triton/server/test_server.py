@@ -18,11 +18,17 @@ from pathlib import Path
 import pytest
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
-from beampipe.triton.server import control
-from beampipe.triton.server import preflight
+from beampipe.triton.server import control, preflight
+from beampipe.triton.server.cleanup import (
+    SHARED_MEMORY,
+    clean_leftovers,
+    folders_of,
+    new_prefix,
+    processes_of,
+    regions_of,
+)
 from beampipe.triton.server.engine import Engine, Interpreter, prepare_backends, this_interpreter
 from beampipe.triton.server.launch import Ports, ServerSettings, environment, free_ports, port_is_free
-from beampipe.triton.server.cleanup import SHARED_MEMORY, clean_leftovers, folders_of, new_prefix, processes_of, regions_of
 from beampipe.triton.server.server import TritonServer
 from tests.triton.doublers import BROKEN, ask, write_model
 

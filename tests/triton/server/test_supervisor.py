@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.triton.server.engine import Engine
 from beampipe.triton.server.cleanup import processes_of, regions_of
+from beampipe.triton.server.engine import Engine
 from beampipe.triton.server.server import ServerSettings, TritonServer
 from beampipe.triton.server.supervisor import RateLimit, Supervisor
 from tests.triton.doublers import ask

@@ -10,8 +10,6 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from beampipe.calibration.config import Bootstrap, Energy, Selection, Tagger
-from beampipe.calibration.jets.dijets import FLAVOURS, Dijets
-from beampipe.calibration.histograms.sums import MOST, Axes, Filled, refuse_overflow
 from beampipe.calibration.histograms.filling import (
     fill_replicas,
     fill_single,
@@ -20,10 +18,12 @@ from beampipe.calibration.histograms.filling import (
     quantise,
     tagger_bins,
 )
+from beampipe.calibration.histograms.sums import MOST, Axes, Filled, refuse_overflow
+from beampipe.calibration.jets.dijets import FLAVOURS, Dijets
 from beampipe.calibration.jets.hashing import POISSON, event_keys
-from beampipe.calibration.tagger.predict import Scores
 from beampipe.calibration.jets.select import cut_values
 from beampipe.calibration.jets.variations import NOMINAL, Kinematics, dataset_key, kinematics_of
+from beampipe.calibration.tagger.predict import Scores
 from beampipe.errors import InputError
 
 __all__ = ["FillSettings", "fill"]

@@ -1,7 +1,7 @@
 """Slow twins of the kernels: plain loops over events, with Python's integers and fractions, for tests to compare with.
 
-Each takes and gives what its namesake in `beampipe.calibration.kernels` does, but returns what that one writes into its
-arguments.
+Each takes and gives what its namesake in a compiled kernel (`pairs`, `hashing`, `filling`) does, but returns what that
+one writes into its arguments.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
 from beampipe.calibration.histograms.sums import Axes, Filled
 from beampipe.calibration.jets.variations import NOMINAL
+from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
 from beampipe.errors import InputError
 
 __all__ = ["JETS", "WEIGHT", "Templates", "templates_of"]

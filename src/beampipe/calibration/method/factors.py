@@ -21,12 +21,12 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from beampipe.calibration.method.cases import SAMPLE
-from beampipe.calibration.method.combine import combine, shift_vectors
 from beampipe.calibration.config import Configuration, Systematic
-from beampipe.calibration.method.efficiencies import GLUON_REWEIGHT, Efficiencies
 from beampipe.calibration.histograms.templates import JETS, WEIGHT
 from beampipe.calibration.jets.variations import matching
+from beampipe.calibration.method.cases import SAMPLE
+from beampipe.calibration.method.combine import combine, shift_vectors
+from beampipe.calibration.method.efficiencies import GLUON_REWEIGHT, Efficiencies
 from beampipe.errors import FileError, UnknownNameError
 
 __all__ = ["FLAVOUR_NAMES", "QUANTITIES", "Factors", "ScaleFactor", "factors_of", "scale_factors"]

@@ -26,10 +26,10 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.jets.dijets import REGIONS
 from beampipe.calibration.method.factors import ScaleFactor
 from beampipe.calibration.report.gather import Results
-from beampipe.calibration.histograms.templates import Templates
 from beampipe.errors import MissingExtraError
 
 __all__ = ["scale_factor_folder", "write_root"]

@@ -11,13 +11,13 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from beampipe.calibration.config import Configuration
+from beampipe.calibration.histograms.sums import read_filled
+from beampipe.calibration.histograms.templates import Templates, templates_of
 from beampipe.calibration.jets.dijets import CUTS
 from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
 from beampipe.calibration.method.extract import cumulated, truth
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, Factors, scale_factors
-from beampipe.calibration.histograms.sums import read_filled
 from beampipe.calibration.tasks.plan import Plan, SamplePlan, inspect_recipe
-from beampipe.calibration.histograms.templates import Templates, templates_of
 from beampipe.workflow import Recipe, Store
 
 __all__ = ["Cost", "Key", "Results", "SampleResult", "gather"]

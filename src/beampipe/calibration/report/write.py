@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from beampipe.calibration.method.factors import FLAVOUR_NAMES
-from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.report.closure import plot_closure, plot_fractions
 from beampipe.calibration.report.correction import Above, write_correction, write_covariance
 from beampipe.calibration.report.export import write_root
@@ -28,6 +27,7 @@ from beampipe.calibration.report.tables import (
     write_csv,
     yield_table,
 )
+from beampipe.calibration.tasks.plan import Plan
 from beampipe.workflow import Input, Recipe, Store, Task, code_digest
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 from beampipe.calibration.tagger.served import JETS, SCORES
 from beampipe.calibration.tagger.taggers import local_scores
 from beampipe.errors import FileError
-from beampipe.serving.contract import TensorSpec
+from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.served_model import Answer, Instance, Request
 
 __all__ = ["GluonTagger"]

@@ -16,7 +16,7 @@ from beampipe.triton.client.endpoint import Security, parse_endpoint
 from beampipe.triton.client.grpc_transport import GrpcTransport
 from beampipe.triton.client.http_transport import HttpTransport
 from beampipe.triton.client.wire import Request, Tensor, Transport
-from beampipe.serving.contract import TensorSpec
+from beampipe.triton.model.contract import TensorSpec
 
 __all__ = ["JETS", "SCORES", "served_scores"]
 

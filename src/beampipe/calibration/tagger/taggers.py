@@ -21,7 +21,7 @@ __all__ = ["FEATURES", "SHIPPED_MODEL", "ScoreJets", "features_of", "model_bytes
 FEATURES: Final = ("n_trk", "width", "c1", "pt", "abs_eta")
 """Columns of a boosted tagger's input, float32, pT in GeV."""
 
-SHIPPED_MODEL: Final = Path(__file__).parent / "data" / "gbdt.txt"
+SHIPPED_MODEL: Final = Path(__file__).parents[1] / "data" / "gbdt.txt"
 
 ScoreJets = Callable[[Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
 """Features of jets -> probability that each is a gluon's."""

@@ -14,9 +14,9 @@ from numpy import ndarray
 from beampipe.calibration.config import Configuration, Energy, Tagger
 from beampipe.calibration.jets.dijets import FLAVOURS, Dijets, read_dijets
 from beampipe.calibration.jets.hashing import event_keys
+from beampipe.calibration.jets.variations import NOMINAL, dataset_key, kinematics_of
 from beampipe.calibration.run import Progress, Settings, run_calibration, workspace_of
 from beampipe.calibration.tagger.taggers import FEATURES, features_of
-from beampipe.calibration.jets.variations import NOMINAL, dataset_key, kinematics_of
 from beampipe.errors import InputError, MissingExtraError
 
 __all__ = ["TrainedTagger", "area_under_curve", "train_from_configuration", "train_tagger"]

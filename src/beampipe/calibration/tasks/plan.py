@@ -10,14 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
-from beampipe.calibration.tasks.chunks import Chunk
 from beampipe.calibration.config import Bootstrap, Configuration, Sample
 from beampipe.calibration.histograms.fill import FillSettings
-from beampipe.calibration.ntuple.reading import Facts
 from beampipe.calibration.jets.select import SelectSettings
-from beampipe.calibration.tagger.taggers import model_bytes
 from beampipe.calibration.jets.variations import matching, wanted_kinematics
+from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
+from beampipe.calibration.ntuple.reading import Facts
+from beampipe.calibration.tagger.taggers import model_bytes
+from beampipe.calibration.tasks.chunks import Chunk
 from beampipe.errors import FileError, UnknownNameError
 from beampipe.workflow import Input, Recipe, code_digest, digest_of
 
@@ -27,19 +27,19 @@ STAGES: Final = ("select", "predict", "fill", "reweight", "extract", "factors", 
 """In the order in which they run."""
 
 _MODULES: Final = {
-    "inspect": ("reading",),
-    "bookkeeping": ("bookkeeping",),
-    "select": ("select",),
-    "predict": ("predict",),
-    "fill": ("fill",),
-    "merge": ("histograms",),
-    "reweight": ("cases", "reweight"),
-    "extract": ("efficiencies",),
-    "factors": ("factors",),
+    "inspect": ("ntuple.reading",),
+    "bookkeeping": ("ntuple.bookkeeping",),
+    "select": ("jets.select",),
+    "predict": ("tagger.predict",),
+    "fill": ("histograms.fill",),
+    "merge": ("histograms.sums",),
+    "reweight": ("method.cases", "method.reweight"),
+    "extract": ("method.efficiencies",),
+    "factors": ("method.factors",),
 }
 """Stage -> modules of `beampipe.calibration` whose code, with all that they import, makes it."""
 
-_NO_RESULT: Final = ("beampipe.errors", "beampipe.workflow", "beampipe.serving", "beampipe.calibration.config")
+_NO_RESULT: Final = ("beampipe.errors", "beampipe.workflow", "beampipe.triton", "beampipe.calibration.config")
 """Code that shapes no result: the configuration's values are parameters of the stages."""
 
 

@@ -11,16 +11,16 @@ from typing import Final
 
 from numba.core import entrypoints
 
-from beampipe.calibration.tasks.chunks import run_chunk
 from beampipe.calibration.config import Bootstrap, Energy, Regions, Selection, Tagger
-from beampipe.calibration.jets.energy import energy_names
 from beampipe.calibration.histograms.fill import FillSettings, fill
-from beampipe.calibration.tagger.predict import Scores
+from beampipe.calibration.jets.energy import energy_names
 from beampipe.calibration.jets.select import SelectSettings, select
+from beampipe.calibration.tagger.predict import Scores
+from beampipe.calibration.tasks.chunks import run_chunk
 
 __all__ = ["run_chunk"]
 
-_FILE: Final = Path(__file__).parent / "data" / "toy.slice0.0000.root"
+_FILE: Final = Path(__file__).parents[1] / "data" / "toy.slice0.0000.root"
 
 
 # Other packages add their types to numba when it first compiles. No worker uses them, and those of `vector`, which

@@ -17,7 +17,6 @@ from beampipe.serving.bench.points import DIRECT, BenchResult, Point, Sample, co
 from beampipe.serving.bench.usage import Usage
 from beampipe.serving.bench.ways import direct_sender, model_of, open_way
 from beampipe.serving.catalogue import MODELS
-from beampipe.triton.server.launch import ServerSettings
 from beampipe.serving.load import (
     Sender,
     Workload,
@@ -29,10 +28,11 @@ from beampipe.serving.load import (
     verify,
 )
 from beampipe.serving.serve import generated_repository
-from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.events import Event
 from beampipe.tracking.pipeline import load_pipeline
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 
 __all__ = ["BenchPlan", "default_ways", "run_bench"]
 

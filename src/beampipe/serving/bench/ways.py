@@ -10,9 +10,9 @@ from typing import Final
 from beampipe.errors import UnknownNameError
 from beampipe.serving.finders import TritonTrackFinder
 from beampipe.serving.load import FutureSender, HttpSender, Sender, Workload, kserve_requests
-from beampipe.triton.server.server import TritonServer
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.pipeline import load_pipeline
+from beampipe.triton.server.server import TritonServer
 
 __all__ = ["PROTOCOLS", "direct_sender", "model_of", "open_way"]
 

@@ -7,14 +7,14 @@ from time import monotonic
 from typing import Final
 
 from beampipe.errors import DeadlineError, ServiceUnavailableError
+from beampipe.serving.finders.signature import Signature, signature_of
+from beampipe.tracking.events import Hits, Tracks
 from beampipe.triton.client.endpoint import Endpoint, Protocol, Security
 from beampipe.triton.client.failures import RegionLostError
 from beampipe.triton.client.grpc_transport import GrpcTransport
 from beampipe.triton.client.http_transport import HttpTransport
 from beampipe.triton.client.shared_memory import Regions, layout
-from beampipe.serving.finders.signature import Signature, signature_of
 from beampipe.triton.client.wire import Call, Request, Transport
-from beampipe.tracking.events import Hits, Tracks
 
 __all__ = ["Remote", "connect"]
 

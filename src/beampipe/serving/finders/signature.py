@@ -10,7 +10,6 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import InputError, ServiceError
-from beampipe.triton.client.wire import Output, Request, Tensor
 from beampipe.serving.contract import (
     COUNT_NAMES,
     FEATURE_SCALE,
@@ -21,10 +20,11 @@ from beampipe.serving.contract import (
     STAGE_NAMES,
     STAGES,
     VARIANCE,
-    TensorSpec,
 )
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import Scale, scale_named
+from beampipe.triton.client.wire import Output, Request, Tensor
+from beampipe.triton.model.contract import TensorSpec
 
 __all__ = ["Signature", "signature_of"]
 

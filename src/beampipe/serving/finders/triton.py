@@ -17,10 +17,10 @@ from typing import Final
 
 from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
 from beampipe.serving.finders.answer import Answer
-from beampipe.triton.client.balance import Balance
-from beampipe.triton.client.endpoint import Endpoint, Protocol, Security, parse_endpoint
 from beampipe.serving.finders.remote import Remote, connect
 from beampipe.tracking.events import Hits, Tracks
+from beampipe.triton.client.balance import Balance
+from beampipe.triton.client.endpoint import Endpoint, Protocol, Security, parse_endpoint
 
 __all__ = ["TritonTrackFinder"]
 

@@ -15,7 +15,7 @@ from beampipe.errors import MissingExtraError, ServiceError
 from beampipe.triton.client.endpoint import Endpoint, Security
 from beampipe.triton.client.failures import from_grpc
 from beampipe.triton.client.wire import Call, Output, Request, Tensor
-from beampipe.serving.contract import TensorSpec
+from beampipe.triton.model.contract import TensorSpec
 
 __all__ = ["GrpcTransport"]
 

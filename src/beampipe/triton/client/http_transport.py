@@ -22,7 +22,7 @@ from beampipe.errors import DeadlineError, ServiceError, ServiceUnavailableError
 from beampipe.triton.client.endpoint import Endpoint, Security
 from beampipe.triton.client.failures import from_http
 from beampipe.triton.client.wire import Call, Output, Request
-from beampipe.serving.contract import TensorSpec
+from beampipe.triton.model.contract import TensorSpec
 
 __all__ = ["HttpTransport"]
 

@@ -17,9 +17,9 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, DeadlineError, InputError, ServiceError, ServiceUnavailableError
+from beampipe.serving.contract import LABELS
 from beampipe.triton.client.failures import RegionLostError
 from beampipe.triton.client.wire import Placed, Request, Transport
-from beampipe.serving.contract import LABELS
 
 __all__ = ["Region", "Regions", "layout"]
 

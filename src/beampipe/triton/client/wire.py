@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from numpy import ndarray
 
-from beampipe.serving.contract import TensorSpec
+from beampipe.triton.model.contract import TensorSpec
 
 __all__ = ["Call", "Output", "Placed", "Request", "Tensor", "Transport"]
 

@@ -18,9 +18,9 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, InputError
-from beampipe.serving import contract
+from beampipe.triton.model import contract
 from beampipe.triton.model.canary import check_model
-from beampipe.serving.contract import TensorSpec
+from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.exchange import exchange
 from beampipe.triton.model.metrics import StageMetrics
 from beampipe.triton.model.served_model import Answer, CancelledError, Instance, Request, model_class

@@ -24,11 +24,11 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
-from beampipe.serving import contract
+from beampipe.triton.model import contract
 from beampipe.triton.model.canary import triton_type, write_canary
-from beampipe.serving.contract import TensorSpec
-from beampipe.triton.model.served_model import Instance, Model, Request, model_class
+from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.pbtxt import Symbol, to_pbtxt
+from beampipe.triton.model.served_model import Instance, Model, Request, model_class
 
 __all__ = ["EnsembleSettings", "ModelSettings", "export_repository"]
 

@@ -30,7 +30,7 @@ from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ConfigError
-from beampipe.serving.contract import TensorSpec
+from beampipe.triton.model.contract import TensorSpec
 
 __all__ = ["Answer", "CancelledError", "Instance", "Model", "Request", "model_class"]
 

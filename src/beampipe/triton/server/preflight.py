@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.triton.server.cleanup import SHARED_MEMORY
 from beampipe.triton.server.engine import STUB, Engine, Interpreter
 from beampipe.triton.server.launch import Ports, ServerSettings, port_is_free
-from beampipe.triton.server.cleanup import SHARED_MEMORY
 
 __all__ = ["check_interpreter", "check_ports", "check_repository", "check_shared_memory", "check_stub", "models_in"]
 

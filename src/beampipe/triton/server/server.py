@@ -18,12 +18,11 @@ from types import TracebackType
 from typing import Final
 
 from beampipe.errors import BeampipeError
-from beampipe.triton.server import control
-from beampipe.triton.server import preflight
-from beampipe.triton.server.engine import find_engine, prepare_backends, this_interpreter
-from beampipe.triton.server.watchdog import start_guardian
-from beampipe.triton.server.launch import Ports, ServerSettings, command, environment, free_ports
+from beampipe.triton.server import control, preflight
 from beampipe.triton.server.cleanup import clean_leftovers, is_alive, new_prefix, regions_of, remove
+from beampipe.triton.server.engine import find_engine, prepare_backends, this_interpreter
+from beampipe.triton.server.launch import Ports, ServerSettings, command, environment, free_ports
+from beampipe.triton.server.watchdog import start_guardian
 
 __all__ = ["Incident", "ServerSettings", "Stub", "TritonServer"]
 
