@@ -15,13 +15,20 @@ import beampipe
 SOURCE = Path(beampipe.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
+GROUND = {"errors", "units", "files", "processes", "settings", "terminal"}
+"""What every area stands on."""
+
 ALLOWED = {
     "errors": set(),
     "units": set(),
-    "tracking": {"errors", "units", "tracking"},
-    "serving": {"errors", "units", "tracking", "serving"},
-    "workflow": {"errors", "workflow"},
-    "calibration": {"errors", "units", "workflow", "serving", "calibration"},
+    "processes": set(),
+    "files": {"errors", "processes"},
+    "settings": {"errors"},
+    "terminal": set(),
+    "tracking": {*GROUND, "tracking"},
+    "serving": {*GROUND, "tracking", "serving"},
+    "workflow": {*GROUND, "workflow"},
+    "calibration": {*GROUND, "workflow", "serving", "calibration"},
     "cli": {"errors", "tracking", "serving", "calibration"},
     "__main__": {"cli"},
 }

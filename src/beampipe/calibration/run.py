@@ -32,10 +32,10 @@ from beampipe.calibration.plan import (
 )
 from beampipe.calibration.reading import Facts, inspect_file, open_events, read_flat
 from beampipe.calibration.report import write_report
-from beampipe.calibration.report.files import write_whole
 from beampipe.calibration.reweight import Reweighting, measure_reweighting
 from beampipe.calibration.templates import Templates, templates_of
 from beampipe.errors import FileError, UnknownNameError, WorkflowError
+from beampipe.files import write_whole
 from beampipe.workflow import (
     EventLog,
     FileDigests,
