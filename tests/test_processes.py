@@ -44,10 +44,12 @@ def test_a_zombie_is_there_and_has_ended(child: subprocess.Popen[bytes]) -> None
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert not processes.is_alive(child.pid)
-    assert processes.start_time(child.pid) == started, "its id is not free yet"
+    assert processes.start_time(child.pid) == started
+    assert processes.is_used(child.pid)
     assert processes.arguments(child.pid) == ()
     child.wait()
     assert processes.start_time(child.pid) is None
+    assert not processes.is_used(child.pid)
 
 
 def test_an_id_that_is_used_again_is_another_process() -> None:
@@ -59,6 +61,7 @@ def test_an_id_that_is_used_again_is_another_process() -> None:
 
 def test_no_such_process() -> None:
     assert processes.start_time(GONE) is None
+    assert not processes.is_used(GONE)
     assert not processes.is_alive(GONE)
     assert not processes.is_same(GONE, 0)
     assert processes.arguments(GONE) == ()

@@ -19,6 +19,7 @@ __all__ = [
     "command_lines",
     "is_alive",
     "is_same",
+    "is_used",
     "namespace",
     "place",
     "processor_time",
@@ -35,6 +36,11 @@ def start_time(pid: int) -> int | None:
     """The time at which a process was started, in clock ticks since boot; None if there is no such process."""
     fields = _stat(pid)
     return int(fields[19]) if fields else None
+
+
+def is_used(pid: int) -> bool:
+    """Whether a process id is in use, be it by a zombie or by a process that this user may not look at."""
+    return (_PROC / str(pid)).exists()
 
 
 def is_alive(pid: int) -> bool:
