@@ -20,10 +20,10 @@ A field `name` of a dataclass that is read from tables [key.NAME] holds NAME, an
 
 Why no library: three of them read dataclasses, and were tried on a misspelt key, ``"3"`` and true for an int, NaN and a
 list for a tuple (msgspec 0.22, cattrs 26, pydantic 2.14). msgspec ignores the misspelt key of a dataclass. cattrs makes
-an int of ``"3"`` and of true; so does pydantic, whose strict mode refuses every table instead. All take NaN for a float,
-none suggests the nearest key, fills names from tables [key.NAME] or takes one text for an array of one. All that, and
-the translation of their errors into our words, would be about as many lines as are here, and the core would get one
-more package.
+an int of ``"3"`` and of true; so does pydantic, whose strict mode refuses every table instead. All take NaN for a
+float, none suggests the nearest key, fills names from tables [key.NAME] or takes one text for an array of one. All
+that, and the translation of their errors into our words, would be about as many lines as are here, and the core would
+get one more package.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def build(kind: type[_T], table: Any, where: str, folder: Path = Path()) -> _T:
         UnknownNameError: a text is none of the choices.
         TypeError: `kind` has an annotation that is not known here; a fault in the program, whatever the table holds.
     """
-    return _table(kind, table, _Place(where, folder))
+    found: _T = _table(kind, table, _Place(where, folder))
+    return found
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ _Reader = Callable[[Any, _Place], Any]
 
 
 @cache
-def _readers(kind: type) -> Mapping[str, tuple[Field[Any], _Reader]]:
+def _readers(kind: Any) -> Mapping[str, tuple[Field[Any], _Reader]]:
     """For each key of a dataclass its field, and what reads its value."""
     hints = get_type_hints(kind)
     found = {}
@@ -132,7 +133,8 @@ def _readers(kind: type) -> Mapping[str, tuple[Field[Any], _Reader]]:
     return MappingProxyType(found)
 
 
-def _table(kind: type[_T], table: Any, place: _Place) -> _T:
+def _table(kind: Any, table: Any, place: _Place) -> Any:
+    """The dataclass `kind` from a table at some place."""
     known = _readers(kind)
     if not isinstance(table, Mapping):
         raise place.refuse(table, "a table")
@@ -169,7 +171,7 @@ def _reader(hint: Any, text: str) -> _Reader:
         return _plain(hint, text)
     if hint is Path:
         return _path
-    if is_dataclass(hint) and isinstance(hint, type):
+    if _is_dataclass(hint):
         _readers(hint)  # refuses what is not known at once, though no file may ever have such a table
         return lambda value, place: _table(hint, value, place)
     if origin is Literal and all(isinstance(choice, str) for choice in inside):
@@ -178,12 +180,12 @@ def _reader(hint: Any, text: str) -> _Reader:
         reader = _reader(next(one for one in inside if one is not NoneType), text)
         return lambda value, place: None if value is None else reader(value, place)
     if origin is tuple and len(inside) == 2 and inside[1] is Ellipsis:
-        if not is_dataclass(inside[0]):
+        if not _is_dataclass(inside[0]):
             return _array(_reader(inside[0], _text(inside[0])), inside[0] in (str, Path), text)
         if _NAME in _readers(inside[0]):
             named = _named(inside[0])
             return lambda value, place: tuple(named(value, place).values())
-    if origin is Mapping and inside[0] is str and is_dataclass(inside[1]):
+    if origin is Mapping and inside[0] is str and _is_dataclass(inside[1]):
         return _named(inside[1])
     raise TypeError(f"got the annotation {text}, expected one that beampipe.settings knows; see there")
 
@@ -239,7 +241,7 @@ def _array(reader: _Reader, one_alone: bool, text: str) -> _Reader:
     return read
 
 
-def _named(kind: type) -> _Reader:
+def _named(kind: Any) -> _Reader:
     """What reads tables [key.NAME] of a dataclass, as a mapping by NAME."""
     has_name = _NAME in _readers(kind)
 
@@ -247,7 +249,7 @@ def _named(kind: type) -> _Reader:
         if not isinstance(value, Mapping) or not all(isinstance(part, Mapping) for part in value.values()):
             key = place.keys[-1]
             raise ConfigError(f"{_parent(place)}: got {key} = {value!r}, expected tables [{key}.NAME]")
-        found = {}
+        found: dict[str, Any] = {}
         for name, part in value.items():
             at = place.named(name)
             if has_name and _NAME in part:
@@ -260,6 +262,10 @@ def _named(kind: type) -> _Reader:
 
 def _parent(place: _Place) -> _Place:
     return _Place(place.file, place.folder, place.keys[:-1])
+
+
+def _is_dataclass(hint: Any) -> bool:
+    return isinstance(hint, type) and is_dataclass(hint)
 
 
 def _text(hint: Any) -> str:

@@ -7,7 +7,8 @@ from typing import Final
 
 from beampipe.calibration.config import load_configuration
 from beampipe.calibration.plan import Plan
-from beampipe.calibration.run import Progress, Settings, run_calibration
+from beampipe.calibration.run import Settings, run_calibration
+from beampipe.terminal import Progress
 
 __all__ = ["DEMO", "run_demo"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -36,6 +36,7 @@ from beampipe.calibration.reweight import Reweighting, measure_reweighting
 from beampipe.calibration.templates import Templates, templates_of
 from beampipe.errors import FileError, UnknownNameError, WorkflowError
 from beampipe.files import write_whole
+from beampipe.terminal import Progress
 from beampipe.workflow import (
     EventLog,
     FileDigests,
@@ -54,7 +55,6 @@ __all__ = [
     "FACTORS",
     "LOG",
     "REPORT",
-    "Progress",
     "Settings",
     "Workspace",
     "plan_calibration",
@@ -73,9 +73,6 @@ LOG: Final = "log.jsonl"
 
 REPORT: Final = "report"
 """Folder of the report in `output`."""
-
-Progress = Callable[[str, int], AbstractContextManager[Callable[[], object]]]
-"""``progress(what, total)`` opens a bar and gives the function that moves it by one."""
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ from numpy import ndarray
 from beampipe.calibration.config import Configuration, Energy, Tagger
 from beampipe.calibration.dijets import FLAVOURS, Dijets, read_dijets
 from beampipe.calibration.kernels.hashing import event_keys
-from beampipe.calibration.run import Progress, Settings, run_calibration, workspace_of
+from beampipe.calibration.run import Settings, run_calibration, workspace_of
 from beampipe.calibration.taggers import FEATURES, features_of
 from beampipe.calibration.variations import NOMINAL, dataset_key, kinematics_of
 from beampipe.errors import InputError, MissingExtraError
 from beampipe.files import write_whole
+from beampipe.terminal import Progress
 
 __all__ = ["TrainedTagger", "area_under_curve", "train_from_configuration", "train_tagger"]
 

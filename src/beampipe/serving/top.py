@@ -12,6 +12,7 @@ from rich.table import Table
 from beampipe import processes
 from beampipe.errors import BeampipeError
 from beampipe.serving.scrape import Counters, Rates, rates, read_metrics
+from beampipe.terminal import make_table
 
 __all__ = ["Watch", "status_line", "stub_memory", "table"]
 
@@ -78,13 +79,8 @@ def status_line(watch: Watch) -> str:
 
 def table(watches: Sequence[Watch]) -> Table:
     """All servers and models, one row each; mean time in each step of the pipeline below the model's name."""
-    made = Table(
-        header_style="bold", caption="latency: in the server, queue + compute; memory: of the models' processes"
-    )
-    made.add_column("server")
-    made.add_column("model")
-    for name in _COLUMNS:
-        made.add_column(name, justify="right")
+    caption = "latency: in the server, queue + compute; memory: of the models' processes"
+    made = make_table("", ("server", "model"), _COLUMNS, caption=caption)
     for watch in watches:
         if watch.error is not None:
             made.add_row(watch.url, "no answer", style="red")
