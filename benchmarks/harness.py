@@ -17,10 +17,10 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
-from rich.console import Console
 from rich.table import Table
 
 from beampipe.errors import FileError, UnknownNameError
+from beampipe.terminal import console, make_table
 from beampipe.tracking.evaluation.checks import TruthFinder
 from beampipe.tracking.evaluation.evaluate import Finder
 from beampipe.tracking.evaluation.results import Evaluation, FinderResult
@@ -45,7 +45,7 @@ __all__ = [
     "selection_of",
 ]
 
-CONSOLE: Final = Console(width=None if sys.stdout.isatty() else 180)
+CONSOLE: Final = console(180)
 EVENTS: Final = Path("runs/events")
 TRUTH: Final = "truth"
 ACTS: Final = "acts:"
@@ -306,11 +306,8 @@ def figures_table(title: str, rows: Sequence[Mapping[str, Any]], definition: str
         f"{definition}. Time: median over events; ACTS: seeding + CKF only, cpu, one thread. ratio: wall time over that"
         f" of {FAST_ACTS}; cpu ratio: processor time of all our threads over it. (fit: ms an event, ms a track)"
     )
-    table = Table(title=title, caption=words)
-    table.add_column("finder")
-    columns = ("efficiency", "(single)", "displaced", "fakes", "(single)", "dupl.", "ms (p95)", "cpu ms", "ratio")
-    for name in (*columns, "cpu ratio", "fit"):
-        table.add_column(name, justify="right")
+    quality = ("efficiency", "(single)", "displaced", "fakes", "(single)", "dupl.")
+    table = make_table(title, ("finder",), (*quality, "ms (p95)", "cpu ms", "ratio", "cpu ratio", "fit"), caption=words)
     for row in rows:
         fit = f"{row['fit_cpu_ms']:.0f}, {row['fit_cpu_ms_per_track']:.3f}" if row.get("fit_cpu_ms_per_track") else ""
         table.add_row(

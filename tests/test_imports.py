@@ -15,14 +15,21 @@ import beampipe
 SOURCE = Path(beampipe.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
+GROUND = {"errors", "units", "files", "processes", "settings", "terminal"}
+"""What every area stands on."""
+
 ALLOWED = {
     "errors": set(),
     "units": set(),
-    "tracking": {"errors", "units", "tracking"},
-    "triton": {"errors", "triton"},
-    "serving": {"errors", "units", "triton", "tracking", "serving"},
-    "workflow": {"errors", "workflow"},
-    "calibration": {"errors", "units", "workflow", "triton", "calibration"},
+    "processes": set(),
+    "files": {"errors", "processes"},
+    "settings": {"errors"},
+    "terminal": set(),
+    "tracking": {*GROUND, "tracking"},
+    "triton": {*GROUND, "triton"},
+    "serving": {*GROUND, "triton", "tracking", "serving"},
+    "workflow": {*GROUND, "workflow"},
+    "calibration": {*GROUND, "workflow", "triton", "calibration"},
     "cli": {"errors", "tracking", "triton", "serving", "calibration"},
     "__main__": {"cli"},
 }

@@ -14,12 +14,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
-from rich.console import Console
+from beampipe.terminal import console
 
 __all__ = ["CONSOLE", "Cost", "conditions", "measured", "report"]
 
 T = TypeVar("T")
-CONSOLE = Console(width=None if sys.stdout.isatty() else 160)
+CONSOLE = console()
 _PACKAGES = ("beampipe", "numpy", "uproot", "awkward", "numba", "hist", "coffea")
 
 

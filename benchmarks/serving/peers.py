@@ -33,7 +33,6 @@ from time import monotonic
 from typing import Any, Final, Self
 
 from hosts import HOSTS, Host, SenderMaker, Settings
-from rich.console import Console
 from rich.table import Table
 
 from beampipe.errors import BeampipeError
@@ -47,10 +46,11 @@ from beampipe.serving.load import (
     summarise,
     verify,
 )
+from beampipe.terminal import console
 from beampipe.tracking import load_pipeline
 from beampipe.tracking.data import shipped_events
 
-CONSOLE: Final = Console(width=None if sys.stdout.isatty() else 160)
+CONSOLE: Final = console()
 OURS: Final = {False: "triton", True: "triton batching"}
 COMPARED: Final = ("throughput", "p50", "p99", "cpu")
 CAPTION: Final = (

@@ -165,7 +165,7 @@ def test_a_killed_writer_leaves_no_artifact_and_sweep_removes_the_rest(store: St
 
 
 def test_what_another_machine_left_is_removed_when_it_is_old(store: Store) -> None:
-    part = store.root / ".parts" / "0.1-12-34-0.bin"
+    part = store.root / ".parts" / "00000000.1-12-34-0.bin"
     part.parent.mkdir(parents=True)
     part.touch()
     assert store.sweep() == 0

@@ -6,16 +6,14 @@ Whatever takes time to import is imported inside the command that needs it, so t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from beampipe.terminal import bars, console
 
 if TYPE_CHECKING:
-    from beampipe.calibration.run import Progress
     from beampipe.calibration.tasks.plan import Plan
 
 __all__ = ["app"]
@@ -42,7 +40,7 @@ def demo(
     """Run the whole chain on the shipped sample, and draw the scale factors."""
     from beampipe.calibration.demo import run_demo
 
-    with _bars() as progress:
+    with bars() as progress:
         plan = run_demo(folder, _workers(workers), progress)
     _summary(plan)
 
@@ -65,7 +63,7 @@ def simulate(
         for spec in SAMPLES.values():
             typer.echo(f"{spec.name:20} {spec.role:20} {spec.note}")
         return
-    with _bars() as progress, progress("files", 3 * files) as step:
+    with bars() as progress, progress("files", 3 * files) as step:
         paths = generate(
             sample,
             output / sample,
@@ -92,7 +90,7 @@ def toy(
     """Draw events from shapes fitted to the simulation: any number, fast."""
     from beampipe.calibration.simulation import ToyModel, simulate_toy
 
-    with _bars() as progress, progress("files", files) as step:
+    with bars() as progress, progress("files", files) as step:
         paths = simulate_toy(
             output,
             events,
@@ -117,7 +115,7 @@ def inject(
     """Make pseudo-data with a known scale factor from simulated files."""
     from beampipe.calibration.simulation import inject as alter
 
-    with _bars() as progress, progress("files", len(files)) as step:
+    with bars() as progress, progress("files", len(files)) as step:
         paths = alter(files, output, injection, seed=seed, progress=lambda _: step())
     typer.echo(f"{output}: {len(paths)} files")
 
@@ -136,7 +134,7 @@ def train_tagger(
     from beampipe.calibration.tagger.training import train_from_configuration
 
     configuration = load_configuration(config, output=output)
-    with _bars() as progress:
+    with bars() as progress:
         result = train_from_configuration(configuration, model, seed, executor, _workers(workers), progress)
     typer.echo(
         f"{model}: trained on {result.n_jets} jets; on {result.n_held_out} others"
@@ -170,7 +168,7 @@ def _stage(name: str, until: str, text: str) -> None:
             walltime=walltime,
         )
         settings = Settings(executor, _workers(workers), slurm)
-        with _bars() as progress:
+        with bars() as progress:
             plan = run_calibration(configuration, settings, until=until, progress=progress)
         _summary(plan, until)
 
@@ -222,29 +220,10 @@ def _summary(plan: Plan, until: str = "report") -> None:
     if STAGES.index(until) >= STAGES.index("factors"):
         from beampipe.calibration.results import print_factors
 
-        console = Console()
-        print_factors(configuration, console if console.is_terminal else Console(width=140))
+        print_factors(configuration, console())
     if until == "report":
         typer.echo(f"report: {configuration.output / REPORT / 'index.html'}")
 
 
 def _workers(workers: int) -> int:
     return workers or len(os.sched_getaffinity(0))
-
-
-@contextmanager
-def _bars() -> Iterator[Progress]:
-    """Progress bars on a terminal, nothing in a log."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-
-        @contextmanager
-        def bar(what: str, total: int) -> Iterator[Callable[[], object]]:
-            task = progress.add_task(what, total=total)
-            yield lambda: progress.advance(task)
-            progress.remove_task(task)
-
-        yield bar

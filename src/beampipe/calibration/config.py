@@ -6,18 +6,15 @@ file.
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from glob import glob
 from itertools import pairwise
-from math import isfinite
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal
 
-from beampipe.errors import ConfigError, FileError, UnknownNameError, nearest
+from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.settings import build, read_toml
 
 __all__ = [
     "DATA_KINDS",
@@ -43,7 +40,6 @@ DATA_KINDS: Final = ("data", "pseudo-data")
 Rule = Literal["envelope", "quadrature", "difference", "up_down"]
 """How the variations of a source become one uncertainty: see `beampipe.calibration.method.combine`."""
 
-_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {"Kind": get_args(Kind), "Rule": get_args(Rule)}
 _REGION_RULES: Final = ("eta_rank", "eta_split")
 
 
@@ -288,15 +284,7 @@ def load_configuration(path: Path, *, output: Path | None = None) -> Configurati
         ConfigError: a key is unknown or missing, or a value impossible.
         UnknownNameError: a name of a sample, kind or rule does not exist.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text)
-    except OSError as error:
-        raise FileError(
-            f"{path}: cannot be read ({error.strerror}); expected the TOML file of a calibration"
-        ) from error
-    except ValueError as error:  # no TOML, or no text
-        raise FileError(f"{path}: got no TOML ({error})") from error
+    table = read_toml(path, "the TOML file of a calibration")
     if output is not None:
         table["output"] = str(output.absolute())
     return parse_configuration(table, path.parent, str(path))
@@ -304,98 +292,32 @@ def load_configuration(path: Path, *, output: Path | None = None) -> Configurati
 
 def parse_configuration(table: Mapping[str, Any], folder: Path, where: str) -> Configuration:
     """A configuration from nested tables; see `load_configuration`."""
-    table = dict(table)
-    samples = {
-        name: _sample(name, entry, folder, where) for name, entry in _table(table.pop("samples", {}), "samples", where)
-    }
-    taggers = tuple(
-        _build(Tagger, {"name": name, **entry}, f"{where}: taggers.{name}")
-        for name, entry in _table(table.pop("taggers", {"n_trk": {}}), "taggers", where)
-    )
-    systematics = tuple(
-        _build(Systematic, {"name": name, **entry}, f"{where}: systematics.{name}")
-        for name, entry in _table(table.pop("systematics", {}), "systematics", where)
-    )
-    parts: dict[str, Any] = {
-        key: _build(kind, table.pop(key, {}), f"{where}: {key}")
-        for key, kind in (("selection", Selection), ("regions", Regions), ("energy", Energy), ("bootstrap", Bootstrap))
-    }
-    table["output"] = Path(os.path.normpath(folder / str(table.get("output", "calibration"))))
-    taggers = tuple(_with_path(tagger, folder) for tagger in taggers)
-    return _build(
-        Configuration,
-        {**table, **parts, "samples": MappingProxyType(samples), "taggers": taggers, "systematics": systematics},
-        where,
-    )
+    table = {"output": "calibration", **table}
+    samples = table.get("samples", {})
+    if isinstance(samples, Mapping):
+        table["samples"] = {
+            name: _with_files(entry, folder, f"{where}: samples.{name}") for name, entry in samples.items()
+        }
+    found = build(Configuration, table, where, folder)
+    return replace(found, taggers=tuple(_with_path(tagger, folder) for tagger in found.taggers))
 
 
-_T = TypeVar("_T")
-
-
-def _build(kind: Callable[..., _T], entry: Any, where: str) -> _T:
-    """`kind` from a table, its keys and types checked against the fields."""
+def _with_files(entry: Any, folder: Path, where: str) -> Any:
+    """The table of a sample with the files that its patterns match; anything but a table as it is."""
     if not isinstance(entry, Mapping):
-        raise ConfigError(f"{where}: got {entry!r}, expected a table")
-    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
-    for key in entry:
-        if key not in known:
-            raise ConfigError(
-                f"{where}: unknown key {key!r}, expected some of {', '.join(sorted(known))}{nearest(key, known)}"
-            )
-    missing = [
-        name
-        for name, item in known.items()
-        if name not in entry and item.default is MISSING and item.default_factory is MISSING
-    ]
-    if missing:
-        raise ConfigError(f"{where}: got no {', '.join(missing)}, expected it")
-    return kind(**{key: _value(value, str(known[key].type), f"{where}: {key}") for key, value in entry.items()})
-
-
-def _value(value: Any, annotation: str, where: str) -> Any:
-    """`value` as the annotation of its field says."""
-    if annotation == "float" and type(value) in (int, float):
-        if not isfinite(value):
-            raise ConfigError(f"{where}: got {value}, expected a finite number")
-        return float(value)
-    if annotation == "tuple[float, ...]" and isinstance(value, list):
-        return tuple(_value(item, "float", where) for item in value)
-    if annotation == "tuple[str, ...]" and isinstance(value, list | str):
-        return tuple(_value(item, "str", where) for item in ([value] if isinstance(value, str) else value))
-    if annotation in _CHOICES and isinstance(value, str):
-        if value not in _CHOICES[annotation]:
-            raise UnknownNameError(f"{annotation.lower()} ({where})", value, _CHOICES[annotation])
-        return value
-    plain = {"int": int, "bool": bool, "str": str, "float": float, "Kind": str, "Rule": str}
-    wanted = plain.get(annotation)
-    if (wanted and type(value) is not wanted) or (annotation.startswith("tuple[") and not isinstance(value, tuple)):
-        raise ConfigError(f"{where}: got {value!r}, expected {annotation}")
-    return value
-
-
-def _table(entry: Any, key: str, where: str) -> list[tuple[str, Mapping[str, Any]]]:
-    if not isinstance(entry, Mapping) or not all(isinstance(part, Mapping) for part in entry.values()):
-        raise ConfigError(f"{where}: got {key} = {entry!r}, expected tables [{key}.NAME]")
-    for name, part in entry.items():
-        if "name" in part:
-            raise ConfigError(f"{where}: {key}.{name}: got name = {part['name']!r}, expected none: it is {name!r}")
-    return list(entry.items())
-
-
-def _sample(name: str, entry: Mapping[str, Any], folder: Path, where: str) -> Sample:
-    entry = dict(entry)
-    patterns = entry.pop("files", None)
+        return entry
+    patterns = entry.get("files")
     if isinstance(patterns, str):
         patterns = [patterns]
     if not isinstance(patterns, list) or not patterns or not all(isinstance(pattern, str) for pattern in patterns):
-        raise ConfigError(f"{where}: samples.{name}: got files = {patterns!r}, expected paths or patterns of paths")
+        raise ConfigError(f"{where}: got files = {patterns!r}, expected paths or patterns of paths")
     found: set[Path] = set()
     for pattern in patterns:
         matched = glob(pattern, root_dir=folder, recursive=True)
         if not matched:
-            raise FileError(f"{where}: samples.{name}: got files {pattern!r}, which matches no file in {folder}")
+            raise FileError(f"{where}: got files {pattern!r}, which matches no file in {folder}")
         found.update(folder / match for match in matched)
-    return _build(Sample, {"name": name, "files": tuple(sorted(found)), **entry}, f"{where}: samples.{name}")
+    return {**entry, "files": tuple(sorted(found))}
 
 
 def _with_path(tagger: Tagger, folder: Path) -> Tagger:

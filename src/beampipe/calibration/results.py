@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.explain import SCALE_FACTORS
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.run import FACTORS
+from beampipe.terminal import make_table
 
 __all__ = ["print_factors"]
 
@@ -21,11 +22,11 @@ def print_factors(configuration: Configuration, console: Console) -> None:
     path: Path = configuration.output / FACTORS
     factors = Factors.read(path)
     point = factors.working_points[0]
-    table = Table(title=f"scale factors at the {point:.0%} working point: value +- statistical (total)")
-    table.add_column("tagger")
-    table.add_column("")
-    for low, high in zip(factors.pt_edges, factors.pt_edges[1:], strict=False):
-        table.add_column(f"{low:g}-{high:g} GeV", justify="right")
+    table = make_table(
+        f"scale factors at the {point:.0%} working point: value +- statistical (total)",
+        ("tagger", ""),
+        (f"{low:g}-{high:g} GeV" for low, high in pairwise(factors.pt_edges)),
+    )
     for tagger in factors.taggers:
         for name, (flavour, quantity) in SCALE_FACTORS.items():
             one = factors.by_name[tagger, point, flavour, quantity]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -24,7 +24,6 @@ from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, keep_books
 from beampipe.calibration.ntuple.columns import EVENT_BRANCHES
 from beampipe.calibration.ntuple.reading import Facts, inspect_file, open_events, read_flat
 from beampipe.calibration.report import write_report
-from beampipe.calibration.report.files import write_whole
 from beampipe.calibration.tasks.chunks import Chunk, merge_chunks, run_chunk
 from beampipe.calibration.tasks.plan import (
     STAGES,
@@ -36,6 +35,8 @@ from beampipe.calibration.tasks.plan import (
     used_samples,
 )
 from beampipe.errors import FileError, UnknownNameError, WorkflowError
+from beampipe.files import write_whole
+from beampipe.terminal import Progress
 from beampipe.workflow import (
     EventLog,
     FileDigests,
@@ -54,7 +55,6 @@ __all__ = [
     "FACTORS",
     "LOG",
     "REPORT",
-    "Progress",
     "Settings",
     "Workspace",
     "plan_calibration",
@@ -73,9 +73,6 @@ LOG: Final = "log.jsonl"
 
 REPORT: Final = "report"
 """Folder of the report in `output`."""
-
-Progress = Callable[[str, int], AbstractContextManager[Callable[[], object]]]
-"""``progress(what, total)`` opens a bar and gives the function that moves it by one."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from beampipe.errors import BeampipeError, ConfigError, FileError
+from beampipe.terminal import console
 
 __all__ = ["app", "serve"]
 
@@ -21,8 +21,6 @@ engine = typer.Typer(help="NVIDIA Triton, which serves the models.", no_args_is_
 app.add_typer(engine, name="engine")
 
 Url = Annotated[str, typer.Option(help="HTTP address of the server, host:port.")]
-
-_WIDTH = 160
 
 
 @engine.command()
@@ -105,19 +103,19 @@ def top(
     from beampipe.triton.server.top import Watch, table
 
     watches = [Watch(address) for address in url or ["127.0.0.1:8002"]]
-    console = Console()
+    out = console()
     for watch in watches:
         watch.look()
     time.sleep(interval)
     for watch in watches:
         watch.look()
-    if once or not console.is_terminal:
-        _console().print(table(watches))
+    if once or not out.is_terminal:
+        out.print(table(watches))
         if all(watch.error is not None for watch in watches):
             raise BeampipeError("; ".join(watch.error or "" for watch in watches))
         return
     try:
-        with Live(table(watches), console=console, auto_refresh=False) as live:
+        with Live(table(watches), console=out, auto_refresh=False) as live:
             while True:
                 time.sleep(interval)
                 for watch in watches:
@@ -235,11 +233,11 @@ def bench(
         )
 
     result = run_bench(plan, samples, ["beampipe", *sys.argv[1:]], tell)
-    console = _console()
+    out = console()
     for sample in result.samples:
-        console.print(bench_table(result, sample.name))
+        out.print(bench_table(result, sample.name))
     if result.raw or result.unstable:
-        console.print(raw_table(result))
+        out.print(raw_table(result))
     write_bench(output / "serving.json", result)
     draw_concurrency(result, output / "throughput_concurrency.png")
     draw_instances(result, output / "throughput_instances.png")
@@ -268,9 +266,9 @@ def demo(
         triton=triton,
         progress=lambda text: typer.echo(text, err=True),
     )
-    console = _console()
-    print_evaluation(result.evaluation, console)
-    console.print(demo_table(result))
+    out = console()
+    print_evaluation(result.evaluation, out)
+    out.print(demo_table(result))
     names = ("event.png", "event.html", "throughput.png", "evaluation.json")
     typer.echo(f"pictures and figures: {', '.join(str(folder / name) for name in names)}")
     if not result.stopped_clean:
@@ -286,12 +284,6 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
     if not numbers or min(numbers) < 1:
         raise ConfigError(f"{name}: got {text!r}, expected numbers from 1 on, such as 1,2,4")
     return numbers
-
-
-def _console() -> Console:
-    """Where tables go: as wide as the terminal, and wide enough for them in a file."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDTH)
 
 
 def serve(

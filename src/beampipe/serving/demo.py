@@ -18,6 +18,7 @@ from rich.table import Table
 from beampipe.errors import BeampipeError
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.serving.serve import generated_repository
+from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
@@ -128,12 +129,12 @@ def run_demo(
 
 def demo_table(result: DemoResult) -> Table:
     """Throughput and latency by model and number of clients."""
-    table = Table(
-        title="events through the server",
+    table = make_table(
+        "events through the server",
+        ("model",),
+        ("clients", "events", "events/s", "p50 ms", "p95 ms"),
         caption=f"labels equal the direct ones byte for byte; server ready after {result.start_seconds:.1f} s",
     )
-    for column in ("model", "clients", "events", "events/s", "p50 ms", "p95 ms"):
-        table.add_column(column, justify="left" if column == "model" else "right")
     for one in result.throughputs:
         p50, p95 = np.percentile(one.latencies, (50, 95))
         numbers = (f"{one.rate:.2f}", f"{1e3 * p50:.0f}", f"{1e3 * p95:.0f}")

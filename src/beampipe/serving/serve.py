@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from beampipe import terminal
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.triton.server import control
 from beampipe.triton.server.cleanup import new_prefix
@@ -29,7 +30,6 @@ __all__ = ["generated_repository", "run_server"]
 
 _LOOK: Final = 1.0  # s between two looks at the metrics
 _LINE: Final = 60.0  # s between two lines in a log
-_WIDTH: Final = 160  # of lines in a log
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _QUIET: Final = ("started", "stopped")  # incidents that the summary tells
 
@@ -116,9 +116,7 @@ def run_server(
     Raises:
         BeampipeError: it cannot be started, or has died too often.
     """
-    out = console or Console()
-    if not out.is_terminal:
-        out = Console(file=out.file, width=_WIDTH)
+    out = terminal.console() if console is None else console
     begin = time.monotonic()
     signals = _Signals()
     before = {number: signal.signal(number, signals) for number in (signal.SIGTERM, signal.SIGINT)}

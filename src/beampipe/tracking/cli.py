@@ -6,15 +6,15 @@ Whatever takes time to import is imported inside the command that needs it, so t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from beampipe.errors import BeampipeError, ConfigError
+from beampipe.terminal import bar, console
 from beampipe.tracking.batch import Finder
 from beampipe.tracking.events import Event, Tracks
 
@@ -30,7 +30,6 @@ Files = Annotated[list[Path], typer.Argument(help="Parquet files of events, ACTS
 
 _PIPELINE = "module_map"
 _DEMO = ("module_map", "exatrkx", "exatrkx_walk")
-_WIDTH = 140
 
 
 def track(
@@ -56,7 +55,7 @@ def track(
     scale_named(scale)
     output_paths(files, output)
     failed = 0
-    with finder() as found_by, _bar("events") as step:
+    with finder() as found_by, bar("events") as step:
 
         def progress(path: Path, event: Event, tracks: Tracks) -> None:
             step()
@@ -85,9 +84,9 @@ def demo(
     from beampipe.tracking.demo import run_demo
     from beampipe.tracking.evaluation.report import print_evaluation
 
-    with _bar("events") as step:
+    with bar("events") as step:
         result = run_demo(folder, pipeline or list(_DEMO), mu=mu, threads=threads, progress=step)
-    print_evaluation(result, _console())
+    print_evaluation(result, console())
     typer.echo(f"pictures and figures: {folder}/event.png, {folder}/event.html, {folder}/evaluation.json")
 
 
@@ -106,7 +105,7 @@ def simulate(
     from beampipe.tracking.simulation.run import simulate_to
 
     generator = Generator(pileup=mu, hard=hard or ("ttbar" if mu else "none"))
-    with _bar("events", events) as step:
+    with bar("events", events) as step:
         counts = simulate_to(
             output,
             events,
@@ -200,7 +199,7 @@ def evaluate(
     chosen = _degraded(files, degradation, seed)
     finders = named_finders(pipeline or ([] if acts else [_PIPELINE]), acts or (), device, threads)
     names = ", ".join(str(path) for path in files)
-    with _bar("events", events) as step:
+    with bar("events", events) as step:
         result = score(
             finders,
             islice(chosen, events),
@@ -209,7 +208,7 @@ def evaluate(
             threads=threads,
             progress=step,
         )
-    print_evaluation(result, _console())
+    print_evaluation(result, console())
     if output is not None:
         write_evaluation(output, result)
 
@@ -251,21 +250,3 @@ def _degraded(files: list[Path], name: str, seed: int) -> Iterator[Event]:
     clean = chain.from_iterable(map(open_events, files))
     # Dead modules are a run's: all files here are of one run.
     return clean if name == "none" else (degrade(event, levels[name], seed, run_seed=seed) for event in clean)
-
-
-def _console() -> Console:
-    """Where tables go: as wide as the terminal, and wide enough for them in a file."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDTH)
-
-
-@contextmanager
-def _bar(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
-    """A progress bar on a terminal, nothing in a log; gives the function that moves it by one."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)

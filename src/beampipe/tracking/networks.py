@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
+from beampipe.settings import build
 from beampipe.tracking.features import EDGE_FEATURES, HIT_FEATURES, NODE_FEATURES, PAIR_FEATURES
 from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
 
@@ -127,11 +128,16 @@ def load_networks(path: Path | str) -> Networks:
         tensors = load(data)
     except SafetensorError as error:
         raise FileError(f"{path}: got a damaged file ({error}), expected safetensors") from None
-    return networks_from(tensors, config).packed()
+    return networks_from(tensors, config, str(card_path(path))).packed()
 
 
-def networks_from(tensors: Mapping[str, ndarray], config: Mapping[str, object]) -> Networks:
+def networks_from(tensors: Mapping[str, ndarray], config: Mapping[str, object], where: str = "card") -> Networks:
     """Build the networks from tensors named as in the weight file and the card's `config`.
+
+    Args:
+        tensors: weights and biases by their names.
+        config: the fields of `NetworksConfig`, and sizes that are compared with those of the weights.
+        where: the file of the card, for messages.
 
     Raises:
         UnknownNameError: a tensor is missing.
@@ -139,7 +145,7 @@ def networks_from(tensors: Mapping[str, ndarray], config: Mapping[str, object]) 
     """
     parts = {key.split(".")[0] for key in tensors}
     networks = Networks(
-        _config(config),
+        _config(config, where),
         _mlp(tensors, "embedding") if "embedding" in parts else None,
         _mlp(tensors, "filter") if "filter" in parts else None,
         _gnn(tensors) if "gnn" in parts else None,
@@ -177,15 +183,10 @@ def _gnn(tensors: Mapping[str, ndarray]) -> GnnWeights:
     )
 
 
-def _config(config: Mapping[str, object]) -> NetworksConfig:
-    known = [field.name for field in fields(NetworksConfig)]
-    for key in config:
-        if key not in known and key not in _SIZES:
-            raise ConfigError(str(UnknownNameError("setting of the networks", key, [*known, *_SIZES])))
-    if missing := [key for key in known if key not in config]:
-        raise ConfigError(f"card: got no {', '.join(missing)}, expected all of {', '.join(known)} in 'config'")
-    values = {key: float(config[key]) for key in known}  # type: ignore[arg-type]
-    return NetworksConfig(**{**values, "max_neighbours": int(values["max_neighbours"])})  # type: ignore[arg-type]
+def _config(config: object, where: str) -> NetworksConfig:
+    if isinstance(config, Mapping):
+        config = {key: value for key, value in config.items() if key not in _SIZES}
+    return build(NetworksConfig, config, where)
 
 
 def _mlp(tensors: Mapping[str, ndarray], name: str) -> Mlp:

@@ -8,7 +8,7 @@ artifact to the `Store` and returns something small. What is committed is never 
     with open_pool("processes", workers=8) as pool:
         paths = run([Task(recipe.label, make_one, (store, recipe)) for recipe in recipes], pool)
 
-digest: keys. events: what happened. store, parts: artifacts. pool, clusters: workers. run: tasks. More lines than that
+digest: keys. events: what happened. store: artifacts. pool, clusters: workers. run: tasks. More lines than that
 sounds like: a third are contracts in docstrings, and most of the others deal with what goes wrong: a full disk, a torn
 file, a killed worker or driver.
 """

@@ -15,10 +15,21 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path, PurePath
+from typing import Final
 
 from beampipe.errors import ConfigError, FileError
+from beampipe.files import write_whole
 
-__all__ = ["FileDigests", "canonical", "code_digest", "digest_of", "file_digest"]
+__all__ = ["NO_RESULT", "FileDigests", "canonical", "code_digest", "digest_of", "file_digest"]
+
+NO_RESULT: Final = (
+    "beampipe.errors",
+    "beampipe.files",
+    "beampipe.processes",
+    "beampipe.terminal",
+    "beampipe.workflow",
+)
+"""What every stage may use, and what shapes no result: texts of errors, how files are written, what is printed."""
 
 _RACY_SECONDS = 2.0
 """A file changed so shortly before it was hashed may change again within the same tick of its clock."""
@@ -60,9 +71,7 @@ def digest_of(value: object) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()[:40]
 
 
-def code_digest(
-    module: str, root: str = "beampipe", but: Iterable[str] = ("beampipe.errors", "beampipe.workflow")
-) -> str:
+def code_digest(module: str, root: str = "beampipe", but: Iterable[str] = NO_RESULT) -> str:
     """Digest of the code that a stage runs: a module and whatever of its package it imports, directly or not.
 
     Comments, docstrings, formatting and imports for the type checker do not count; any other line does. Files are read,
@@ -72,7 +81,7 @@ def code_digest(
     Args:
         module: where to start, e.g. ``"beampipe.calibration.histograms.fill"``.
         root: the package whose modules count.
-        but: modules or packages that do not count. Texts of errors and the workflow's machinery shape no result.
+        but: modules or packages that do not count.
 
     Returns:
         40 hexadecimal digits, the same for the same version of Python.
@@ -211,10 +220,8 @@ class FileDigests:
         """Remember what was learned."""
         if not self._learned:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
-        part.write_text(json.dumps(self._known, separators=(",", ":")))
-        part.replace(self._path)
+        text = json.dumps(self._known, separators=(",", ":"))
+        write_whole(self._path, lambda part: part.write_text(text))
         self._learned = False
 
 

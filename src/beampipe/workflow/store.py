@@ -19,9 +19,9 @@ from typing import Any
 
 from beampipe import __version__
 from beampipe.errors import ConfigError, FileError
+from beampipe.files import sweep, unfinished
 from beampipe.workflow.digest import canonical, digest_of, file_digest
 from beampipe.workflow.events import EventLog
-from beampipe.workflow.parts import sweep_parts, unfinished
 
 __all__ = ["Artifact", "Input", "Provenance", "Recipe", "Store"]
 
@@ -309,8 +309,8 @@ class Store:
         return sum(1 for _ in self.root.glob(f"*/??/*{_ABOUT}"))
 
     def sweep(self) -> int:
-        """Remove what dead writers left unfinished, as `beampipe.workflow.parts` says; returns the number of files."""
-        return sweep_parts(self.root / _PARTS)
+        """Remove what dead writers left unfinished, as `beampipe.files.sweep` says; returns the number of files."""
+        return sweep(self.root / _PARTS)
 
     def _folder(self, stage: str, key: str) -> Path:
         return self.root / stage / key[:2]

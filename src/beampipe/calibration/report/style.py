@@ -12,8 +12,8 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from beampipe.calibration.method.factors import Factors, ScaleFactor
-from beampipe.calibration.report.files import write_whole
 from beampipe.errors import MissingExtraError
+from beampipe.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -170,7 +170,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     """Write the figure as PNG and PDF, each whole or not at all. No time is written into them."""
     png, pdf = figure_paths(folder, name)
     with drawing():
-        write_whole(png, lambda path: figure.savefig(path, dpi=_DPI))
+        write_whole(png, lambda part: figure.savefig(part, format="png", dpi=_DPI))
         figure.set_layout_engine("none")  # where things are is settled
-        write_whole(pdf, lambda path: figure.savefig(path, metadata={"CreationDate": None}))
+        write_whole(pdf, lambda part: figure.savefig(part, format="pdf", metadata={"CreationDate": None}))
     return png, pdf

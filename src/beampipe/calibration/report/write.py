@@ -12,7 +12,6 @@ from beampipe.calibration.method.factors import FLAVOUR_NAMES
 from beampipe.calibration.report.closure import plot_closure, plot_fractions
 from beampipe.calibration.report.correction import Above, write_correction, write_covariance
 from beampipe.calibration.report.export import write_root
-from beampipe.calibration.report.files import sweep, write_whole
 from beampipe.calibration.report.gather import Results, gather
 from beampipe.calibration.report.page import STYLE, Picture, write_page
 from beampipe.calibration.report.plots import HEADLINES, plot_points, plot_scale_factor, plot_uncertainties
@@ -28,7 +27,9 @@ from beampipe.calibration.report.tables import (
     yield_table,
 )
 from beampipe.calibration.tasks.plan import Plan
+from beampipe.files import sweep, write_whole
 from beampipe.workflow import Input, Recipe, Store, Task, code_digest
+from beampipe.workflow.digest import NO_RESULT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +53,7 @@ COVARIANCE: Final = "covariance.json"
 ROOT: Final = "histograms.root"
 
 _MADE: Final = "made.json"
-_NO_RESULT: Final = ("beampipe.errors", "beampipe.workflow", "beampipe.serving")
+_NO_RESULT: Final = (*NO_RESULT, "beampipe.serving")
 
 Figures = Iterator[tuple[Picture, Callable[[], "Figure"]]]
 
@@ -98,7 +99,7 @@ def write_report(
     plain = {path.relative_to(folder).as_posix(): path.stat().st_size for path in every}
     text = json.dumps({"key": recipe.key, "files": plain}, indent=1) + "\n"
     write_whole(folder / _MADE, lambda path: path.write_text(text, encoding="utf-8"))
-    sweep(folder)
+    sweep(folder, deep=True)
     return every
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +21,7 @@ from beampipe.calibration.ntuple.columns import (
     VARIED_N_TRK,
 )
 from beampipe.errors import FileError, ShapeError
+from beampipe.files import replacing
 
 __all__ = ["Events", "file_name", "read_bookkeeping", "read_events", "write_file"]
 
@@ -123,28 +123,22 @@ def write_file(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> No
         raise ShapeError(f"{path.name}: the bookkeeping differs from the layout in {wrong}")
     jets = [name for name in (*JET_BRANCHES, *VARIED_N_TRK.values(), *MC_BRANCHES) if name.startswith("jet_")]
     jets = [name for name in jets if name in events.columns]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with uproot.recreate(part, compression=uproot.ZSTD(5)) as file:
-            for start in range(0, max(len(events), 1), BLOCK):
-                block = events[start : start + BLOCK]
-                columns = block.columns
-                # One record for all jets makes one counter, njet, and branches jet_...
-                record = ak.zip({name[4:]: columns[name] for name in jets})
-                table: dict[str, Any] = {name: columns[name] for name in EVENT_BRANCHES}
-                table["jet"] = ak.unflatten(record, np.diff(block.offset))
-                if block.weight is not None:
-                    n_weights = np.full(len(block), block.weight.shape[1], dtype=np.int64)
-                    table["weight"] = ak.unflatten(block.weight.ravel(), n_weights)
-                if start == 0:
-                    tree = file.mktree(EVENTS, {name: _kind(column) for name, column in table.items()})
-                tree.extend(table)
-            entry = {name: _entry(kind, bookkeeping[name]) for name, kind in BOOKKEEPING_BRANCHES.items()}
-            file.mktree(BOOKKEEPING, {name: _kind(column) for name, column in entry.items()}).extend(entry)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path, parents=True) as part, uproot.recreate(part, compression=uproot.ZSTD(5)) as file:
+        for start in range(0, max(len(events), 1), BLOCK):
+            block = events[start : start + BLOCK]
+            columns = block.columns
+            # One record for all jets makes one counter, njet, and branches jet_...
+            record = ak.zip({name[4:]: columns[name] for name in jets})
+            table: dict[str, Any] = {name: columns[name] for name in EVENT_BRANCHES}
+            table["jet"] = ak.unflatten(record, np.diff(block.offset))
+            if block.weight is not None:
+                n_weights = np.full(len(block), block.weight.shape[1], dtype=np.int64)
+                table["weight"] = ak.unflatten(block.weight.ravel(), n_weights)
+            if start == 0:
+                tree = file.mktree(EVENTS, {name: _kind(column) for name, column in table.items()})
+            tree.extend(table)
+        entry = {name: _entry(kind, bookkeeping[name]) for name, kind in BOOKKEEPING_BRANCHES.items()}
+        file.mktree(BOOKKEEPING, {name: _kind(column) for name, column in entry.items()}).extend(entry)
 
 
 def read_bookkeeping(path: Path) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from beampipe.calibration.config import Configuration, Energy, Tagger
 from beampipe.calibration.jets.dijets import FLAVOURS, Dijets, read_dijets
 from beampipe.calibration.jets.hashing import event_keys
 from beampipe.calibration.jets.variations import NOMINAL, dataset_key, kinematics_of
-from beampipe.calibration.run import Progress, Settings, run_calibration, workspace_of
+from beampipe.calibration.run import Settings, run_calibration, workspace_of
 from beampipe.calibration.tagger.taggers import FEATURES, features_of
 from beampipe.errors import InputError, MissingExtraError
+from beampipe.files import write_whole
+from beampipe.terminal import Progress
 
 __all__ = ["TrainedTagger", "area_under_curve", "train_from_configuration", "train_tagger"]
 
@@ -88,10 +90,7 @@ def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: 
         free_raw_data=False,
     )
     booster = lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=_TREES)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f"{output.name}.part")
-    part.write_text(booster.model_to_string(), encoding="utf-8")
-    part.replace(output)
+    write_whole(output, lambda part: part.write_text(booster.model_to_string(), encoding="utf-8"))
     score = np.asarray(booster.predict(features[held_out], num_threads=1))
     rest = (gluon[held_out], weight[held_out])
     return TrainedTagger(

@@ -20,6 +20,7 @@ from beampipe.calibration.tagger.taggers import model_bytes
 from beampipe.calibration.tasks.chunks import Chunk
 from beampipe.errors import FileError, UnknownNameError
 from beampipe.workflow import Input, Recipe, code_digest, digest_of
+from beampipe.workflow.digest import NO_RESULT
 
 __all__ = ["STAGES", "Plan", "SamplePlan", "inspect_recipe", "make_plan", "stage_code"]
 
@@ -39,7 +40,7 @@ _MODULES: Final = {
 }
 """Stage -> modules of `beampipe.calibration` whose code, with all that they import, makes it."""
 
-_NO_RESULT: Final = ("beampipe.errors", "beampipe.workflow", "beampipe.triton", "beampipe.calibration.config")
+_NO_RESULT: Final = (*NO_RESULT, "beampipe.triton", "beampipe.calibration.config")
 """Code that shapes no result: the configuration's values are parameters of the stages."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from beampipe.serving.bench.points import DIRECT, BenchResult, Point
+from beampipe.terminal import make_table
 
 __all__ = ["bench_table", "draw_concurrency", "draw_instances", "raw_table"]
 
@@ -18,15 +19,14 @@ def bench_table(result: BenchResult, sample: str) -> Table:
     physics = ""
     if about.efficiency is not None and about.fakes is not None:
         physics = f"; efficiency {about.efficiency:.4f}, fakes {about.fakes:.4f} (double majority)"
-    table = Table(
-        title=f"{result.pipeline}, {sample}: {about.events} events, median {about.hits} hits{physics}",
+    times = ("events/s", "ratio", "p50 ms", "p95 ms", "p99 ms")
+    table = make_table(
+        f"{result.pipeline}, {sample}: {about.events} events, median {about.hits} hits{physics}",
+        ("way",),
+        ("in flight", "instances x threads", *times, "failed", "batch", "use", "load"),
         caption="labels equal the direct ones byte for byte at every point; ratio: throughput over direct's;"
         " use: processor time of server and models (direct: of this process) over all cores",
     )
-    for column in ("way", "in flight", "instances x threads", "events/s", "ratio", "p50 ms", "p95 ms", "p99 ms"):
-        table.add_column(column, justify="left" if column == "way" else "right")
-    for column in ("failed", "batch", "use", "load"):
-        table.add_column(column, justify="right")
     for point in result.points:
         if point.sample == sample:
             table.add_row(*_row(point, _direct(result, point)))
@@ -35,9 +35,12 @@ def bench_table(result: BenchResult, sample: str) -> Table:
 
 def raw_table(result: BenchResult) -> Table:
     """What `perf_analyzer` measured."""
-    table = Table(title="perf_analyzer over gRPC", caption="it looks at no label; queue and model: means in the server")
-    for column in ("sample", "model", "in flight", "events/s", "p50 ms", "p95 ms", "p99 ms", "queue ms", "model ms"):
-        table.add_column(column, justify="left" if column in ("sample", "model") else "right")
+    table = make_table(
+        "perf_analyzer over gRPC",
+        ("sample", "model"),
+        ("in flight", "events/s", "p50 ms", "p95 ms", "p99 ms", "queue ms", "model ms"),
+        caption="it looks at no label; queue and model: means in the server",
+    )
     for sample, point in result.raw:
         times = (point.p50, point.p95, point.p99, point.queue, point.compute)
         row = (sample, point.model, str(point.concurrency), f"{point.throughput:.4g}")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Final
 
+from beampipe.errors import ServiceError
+from beampipe.processes import processor_time
 from beampipe.triton.server import control
 from beampipe.triton.server.scrape import counters
 from beampipe.triton.server.server import TritonServer
 
 __all__ = ["Usage"]
 
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 _GPU: Final = "nv_gpu_utilization{"
 
 
@@ -48,7 +47,7 @@ class Usage:
         if self.server is None:
             return perf_counter(), sum(os.times()[:2]), 0.0, 0.0
         pids = [self.server.pid, *(stub.pid for stub in self.server.stubs())]
-        cpu = _cpu_seconds(pid for pid in pids if pid is not None)
+        cpu = sum(_processor_time(pid) for pid in pids if pid is not None)
         text = control.ask(self.server.metrics_url, "GET", "/metrics")[1].decode()
         if gpus := [float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(_GPU)]:
             self.gpu_utilisation = sum(gpus) / len(gpus)
@@ -56,9 +55,10 @@ class Usage:
         return perf_counter(), cpu, values.get("inferences", 0.0), values.get("executions", 0.0)
 
 
-def _cpu_seconds(pids: Iterable[int]) -> float:
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / _TICKS
+def _processor_time(pid: int) -> float:
+    seconds = processor_time(pid)
+    if seconds is None:
+        raise ServiceError(
+            f"process {pid} of the server: got no such process, expected it to live while it is measured"
+        )
+    return seconds

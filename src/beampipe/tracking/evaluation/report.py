@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from beampipe import terminal
+from beampipe.terminal import make_table
 from beampipe.tracking.evaluation.edges import EdgeScore
 from beampipe.tracking.evaluation.evaluate import TOTAL
 from beampipe.tracking.evaluation.results import Evaluation, FinderResult
@@ -37,14 +39,12 @@ _NONE: Final = "-"
 
 def quality_table(evaluation: Evaluation) -> Table:
     """Efficiency, fakes and duplicates of each finder, by both majorities, with one-sigma intervals."""
-    table = Table(
-        title=f"{escape(evaluation.sample)}: {evaluation.n_events} events, {evaluation.threads} thread(s)",
+    table = make_table(
+        f"{escape(evaluation.sample)}: {evaluation.n_events} events, {evaluation.threads} thread(s)",
+        ("finder", "majority"),
+        ("efficiency", "displaced", "fakes", "duplicates", "particles", "tracks"),
         caption=evaluation.definition,
     )
-    table.add_column("finder")
-    table.add_column("majority")
-    for name in ("efficiency", "displaced", "fakes", "duplicates", "particles", "tracks"):
-        table.add_column(name, justify="right")
     for finder in evaluation.finders:
         for majority, quality in (("double", finder.double), ("single", finder.single)):
             first = majority == "double"
@@ -66,25 +66,20 @@ def stage_table(evaluation: Evaluation) -> Table:
 
     A median of "other" is the sum of the medians of those stages; of 95th percentiles there is no such sum.
     """
-    table = Table(title="time per event, median (p95) \\[ms]")
-    table.add_column("finder")
-    for stage in (*PIPELINE_STAGES, _OTHER, TOTAL):
-        table.add_column(stage, justify="right")
+    columns = (*PIPELINE_STAGES, _OTHER, TOTAL)
+    table = make_table("time per event, median (p95) \\[ms]", ("finder",), columns)
     for finder in evaluation.finders:
         times = {time.stage: time for time in finder.stages}
         rest = [time.median for name, time in times.items() if name not in (*PIPELINE_STAGES, TOTAL)]
         cells = {name: f"{time.median / ms:.2f} ({time.p95 / ms:.2f})" for name, time in times.items()}
         cells[_OTHER] = f"{sum(rest) / ms:.2f}" if rest else _NONE
-        table.add_row(finder.name, *(cells.get(stage, _NONE) for stage in (*PIPELINE_STAGES, _OTHER, TOTAL)))
+        table.add_row(finder.name, *(cells.get(stage, _NONE) for stage in columns))
     return table
 
 
 def times_table(finder: FinderResult) -> Table:
     """All stages of one finder, in the order of its pipeline."""
-    table = Table(title=f"{finder.name}: time per event \\[ms]")
-    table.add_column("stage")
-    for name in ("median", "p95", "mean", "share"):
-        table.add_column(name, justify="right")
+    table = make_table(f"{finder.name}: time per event \\[ms]", ("stage",), ("median", "p95", "mean", "share"))
     total = next((time.mean for time in finder.stages if time.stage == TOTAL), float("nan"))
     for time in finder.stages:
         numbers = (f"{value / ms:.3f}" for value in (time.median, time.p95, time.mean))
@@ -94,32 +89,26 @@ def times_table(finder: FinderResult) -> Table:
 
 def counts_table(evaluation: Evaluation) -> Table:
     """Median sizes along the way (hits, edges, tracks)."""
-    table = Table(title="median sizes")
-    table.add_column("finder")
     names = list(
         dict.fromkeys(name for finder in evaluation.finders for event in finder.events for name in event.counts)
     )
-    for name in ("hits", *(name for name in names if name != "hits"), "candidates"):
-        table.add_column(name, justify="right")
+    columns = ("hits", *(name for name in names if name != "hits"), "candidates")
+    table = make_table("median sizes", ("finder",), columns)
     for finder in evaluation.finders:
         values = {name: [event.counts[name] for event in finder.events if name in event.counts] for name in names}
         values["hits"] = [event.n_hits for event in finder.events]
         values["candidates"] = [event.n_candidates for event in finder.events]
-        columns = ("hits", *(name for name in names if name != "hits"), "candidates")
         table.add_row(finder.name, *(f"{np.median(values[c]):.0f}" if values[c] else _NONE for c in columns))
     return table
 
 
 def curve_table(evaluation: Evaluation, variable: str, majority: str = "double") -> Table:
     """Efficiency of each finder in bins of ``"pt"``, ``"eta"`` or ``"origin"``."""
-    table = Table(title=f"efficiency by {variable}, {majority} majority")
-    table.add_column(variable)
-    table.add_column("particles", justify="right")
+    names = (finder.name for finder in evaluation.finders)
+    table = make_table(f"efficiency by {variable}, {majority} majority", (variable,), ("particles", *names))
     if not evaluation.finders:
         return table
     curves = [finder.curve(variable) for finder in evaluation.finders]
-    for finder in evaluation.finders:
-        table.add_column(finder.name, justify="right")
     columns = [curve.proportions(majority) for curve in curves]
     for i, total in enumerate(curves[0].total):
         low, high = curves[0].edges[i : i + 2]
@@ -129,10 +118,9 @@ def curve_table(evaluation: Evaluation, variable: str, majority: str = "double")
 
 def edge_table(scores: Mapping[str, EdgeScore]) -> Table:
     """Edges after each stage: how many, how many of the true ones, how pure."""
-    table = Table(title="graph after each stage", caption="purity*: other edges along one particle left out")
-    table.add_column("stage")
-    for name in ("edges", "efficiency", "purity", "purity*"):
-        table.add_column(name, justify="right")
+    columns = ("edges", "efficiency", "purity", "purity*")
+    caption = "purity*: other edges along one particle left out"
+    table = make_table("graph after each stage", ("stage",), columns, caption=caption)
     for stage, score in scores.items():
         proportions = (score.efficiency, score.purity, score.purity_without_same)
         table.add_row(stage, f"{score.n_edges}", *(_with_error(one) for one in proportions))
@@ -141,13 +129,13 @@ def edge_table(scores: Mapping[str, EdgeScore]) -> Table:
 
 def print_evaluation(evaluation: Evaluation, console: Console | None = None) -> None:
     """Print quality, stages and sizes, and what was refused."""
-    console = Console() if console is None else console
-    console.print(quality_table(evaluation))
-    console.print(stage_table(evaluation))
-    console.print(counts_table(evaluation))
+    out = terminal.console() if console is None else console
+    out.print(quality_table(evaluation))
+    out.print(stage_table(evaluation))
+    out.print(counts_table(evaluation))
     for finder in evaluation.finders:
         for event in finder.failed[:3]:
-            console.print(f"{finder.name}, event {event.event_id}: {event.error}", style="red", markup=False)
+            out.print(f"{finder.name}, event {event.event_id}: {event.error}", style="red", markup=False)
 
 
 def _name(finder: FinderResult) -> str:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ColumnError, FileError, MissingExtraError, nearest
+from beampipe.files import replacing
 from beampipe.tracking.events import Event, Hits, Particles, Truth
-from beampipe.tracking.formats.replace import replacing
 
 __all__ = ["COLUMNS", "count_events", "read_events", "write_events"]
 

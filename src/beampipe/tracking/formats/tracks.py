@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from beampipe.errors import FileError, MissingExtraError, ShapeError
+from beampipe.files import replacing
 from beampipe.tracking.events import Event, Tracks
-from beampipe.tracking.formats.replace import replacing
 
 __all__ = ["TRACK_COLUMNS", "write_tracks"]
 

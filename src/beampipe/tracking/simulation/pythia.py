@@ -12,6 +12,7 @@ from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
 
 from beampipe.errors import MissingExtraError
+from beampipe.files import replacing
 
 __all__ = ["ETA_MAX", "PT_MIN", "Pool", "Row", "cache_directory", "collisions", "pool", "pythia8", "seed_of"]
 
@@ -95,11 +96,8 @@ class Pool:
 
     def save(self, path: Path) -> None:
         """Write to `path`; the file appears only when it is complete."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        with part.open("wb") as file:
+        with replacing(path, parents=True) as part, part.open("wb") as file:
             np.savez(file, **{f.name: getattr(self, f.name) for f in fields(self)})
-        part.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Pool:

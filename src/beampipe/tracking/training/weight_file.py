@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.files import write_whole
 from beampipe.tracking.training.graphs import Building
 from beampipe.tracking.training.networks import Embedding, Filter, InteractionNetwork
 
@@ -76,9 +76,9 @@ def write_weights(
         "metrics": metrics,
         "sha256": hashlib.sha256(payload).hexdigest(),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, payload)
-    _replace(path.with_suffix(".json"), (json.dumps(card, indent=2, default=_plain) + "\n").encode())
+    text = json.dumps(card, indent=2, default=_plain) + "\n"
+    write_whole(path, lambda part: part.write_bytes(payload))
+    write_whole(path.with_suffix(".json"), lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def _plain(value: object) -> object:
@@ -87,9 +87,3 @@ def _plain(value: object) -> object:
     if isinstance(value, np.generic):
         return value.item()
     return str(value)
-
-
-def _replace(path: Path, payload: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(payload)
-    os.replace(part, path)

@@ -17,6 +17,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, DeadlineError, InputError, ServiceError, ServiceUnavailableError
+from beampipe.processes import is_used
 from beampipe.serving.contract import LABELS
 from beampipe.triton.client.failures import RegionLostError
 from beampipe.triton.client.wire import Placed, Request, Transport
@@ -213,4 +214,4 @@ def _sweep(transport: Transport) -> None:
 def _dead(name: str) -> bool:
     """It is a region of ours, and the process in its name is no more."""
     number = name.removeprefix(_PREFIX).partition("_")[0]
-    return name.startswith(_PREFIX) and number.isdigit() and not Path(f"/proc/{number}").exists()
+    return name.startswith(_PREFIX) and number.isdecimal() and not is_used(int(number))

@@ -19,18 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from beampipe import processes
+
 __all__ = [
     "SHARED_MEMORY",
     "Process",
     "clean_leftovers",
     "folders_of",
-    "is_alive",
     "new_prefix",
     "processes_of",
-    "processor_time",
     "regions_of",
     "remove",
-    "start_time",
 ]
 
 SHARED_MEMORY: Final = Path("/dev/shm")
@@ -64,56 +63,17 @@ class Process:
 
 def new_prefix() -> str:
     """A prefix for one more server of this process."""
-    return f"beampipe_{os.getpid()}_{start_time(os.getpid())}_{_namespace()}_{next(_numbers)}_"
-
-
-def _namespace() -> int:
-    return os.stat("/proc/self/ns/pid").st_ino
-
-
-def _stat(pid: int) -> list[str]:
-    """Fields of ``/proc/PID/stat`` from the third on; empty if there is no such process."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    return text.rpartition(")")[2].split()
-
-
-def start_time(pid: int) -> int | None:
-    """When a process was started, in clock ticks since boot; None if there is none."""
-    fields = _stat(pid)
-    return int(fields[19]) if fields else None
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process is there and has not ended: a zombie has."""
-    fields = _stat(pid)
-    return bool(fields) and fields[0] not in "ZX"
-
-
-def processor_time(pid: int) -> int:
-    """Processor time that a process has used, in clock ticks; 0 if there is none."""
-    fields = _stat(pid)
-    return int(fields[11]) + int(fields[12]) if fields else 0
+    own = os.getpid()
+    return f"beampipe_{own}_{processes.start_time(own)}_{processes.namespace()}_{next(_numbers)}_"
 
 
 def processes_of(prefix: str) -> tuple[Process, ...]:
     """The server and stubs with that prefix, of this user."""
-    found = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        try:
-            raw = Path(entry.path, "cmdline").read_bytes()
-        except OSError:
-            continue
-        if prefix.encode() not in raw:
-            continue
-        arguments = tuple(part.decode(errors="replace") for part in raw.split(b"\0"))
-        if Path(arguments[0]).name in _PROGRAMS:
-            found.append(Process(int(entry.name), arguments))
-    return tuple(found)
+    return tuple(
+        Process(pid, arguments)
+        for pid, arguments in processes.command_lines()
+        if Path(arguments[0]).name in _PROGRAMS and any(prefix in argument for argument in arguments)
+    )
 
 
 def regions_of(prefix: str) -> tuple[Path, ...]:
@@ -195,4 +155,4 @@ def _owner_lives(prefix: str) -> bool:
     match = _PREFIX.match(prefix)
     assert match is not None
     pid, started, namespace, _ = map(int, match.groups())
-    return namespace != _namespace() or start_time(pid) == started
+    return namespace != processes.namespace() or processes.is_same(pid, started)

@@ -17,9 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from beampipe import processes
 from beampipe.errors import BeampipeError
 from beampipe.triton.server import control, preflight
-from beampipe.triton.server.cleanup import clean_leftovers, is_alive, new_prefix, regions_of, remove
+from beampipe.triton.server.cleanup import clean_leftovers, new_prefix, regions_of, remove
 from beampipe.triton.server.engine import find_engine, prepare_backends, this_interpreter
 from beampipe.triton.server.launch import Ports, ServerSettings, command, environment, free_ports
 from beampipe.triton.server.watchdog import start_guardian
@@ -69,7 +70,7 @@ class Stub:
     @property
     def alive(self) -> bool:
         """Whether it still runs."""
-        return is_alive(self.pid)
+        return processes.is_alive(self.pid)
 
 
 class TritonServer:
@@ -147,11 +148,11 @@ class TritonServer:
     def stubs(self) -> tuple[Stub, ...]:
         """The processes of its models, dead ones included for as long as they have a name."""
         found = []
-        for pid in _children(self.pid):
-            with contextlib.suppress(OSError):
-                arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-                if len(arguments) > 8 and arguments[2].startswith(self.prefix):
-                    found.append(Stub(pid, Path(arguments[1]).parts[-3], arguments[8], arguments[2]))
+        server = self.pid
+        for pid in () if server is None else processes.children(server):
+            arguments = processes.arguments(pid)
+            if len(arguments) > 8 and arguments[2].startswith(self.prefix):
+                found.append(Stub(pid, Path(arguments[1]).parts[-3], arguments[8], arguments[2]))
         return tuple(found)
 
     # Models
@@ -363,16 +364,6 @@ class TritonServer:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         assert not regions_of(self.prefix)
-
-
-def _children(pid: int | None) -> list[int]:
-    """Child processes, whichever thread has started them."""
-    found: list[int] = []
-    if pid is not None:
-        for path in Path(f"/proc/{pid}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                found.extend(map(int, path.read_text().split()))
-    return found
 
 
 def _useful_lines(log: Path, begin: int, count: int = 6) -> list[str]:

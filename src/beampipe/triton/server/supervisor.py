@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import Final
 
 from beampipe.errors import BeampipeError
+from beampipe.processes import processor_time
 from beampipe.triton.server import control
-from beampipe.triton.server.cleanup import SHARED_MEMORY, processor_time
+from beampipe.triton.server.cleanup import SHARED_MEMORY
 from beampipe.triton.server.server import Stub, TritonServer
 
 __all__ = ["RateLimit", "Supervisor"]
@@ -69,7 +70,7 @@ class Supervisor:
         self._limits: dict[str, RateLimit] = {}
         self._restarts, self._within = restarts, period
         self._known: dict[int, Stub] = {}
-        self._retired: dict[int, tuple[Stub, int, float]] = {}  # replaced stubs: processor time, since when
+        self._retired: dict[int, tuple[Stub, float | None, float]] = {}  # replaced stubs: processor time, since when
         self._dead: dict[str, float] = {}  # models to bring back, and from when on
         self._states: dict[str, str] = {}
         self._refreshed = self._counted = 0.0

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from rich.table import Table
 
+from beampipe import processes
 from beampipe.errors import BeampipeError
+from beampipe.terminal import make_table
 from beampipe.triton.server.scrape import Counters, Rates, rates, read_metrics
 
 __all__ = ["Watch", "status_line", "stub_memory", "table"]
@@ -79,13 +79,8 @@ def status_line(watch: Watch) -> str:
 
 def table(watches: Sequence[Watch]) -> Table:
     """All servers and models, one row each; mean time in each step of the pipeline below the model's name."""
-    made = Table(
-        header_style="bold", caption="latency: in the server, queue + compute; memory: of the models' processes"
-    )
-    made.add_column("server")
-    made.add_column("model")
-    for name in _COLUMNS:
-        made.add_column(name, justify="right")
+    caption = "latency: in the server, queue + compute; memory: of the models' processes"
+    made = make_table("", ("server", "model"), _COLUMNS, caption=caption)
     for watch in watches:
         if watch.error is not None:
             made.add_row(watch.url, "no answer", style="red")
@@ -125,24 +120,11 @@ def stub_memory(metrics_url: str) -> dict[str, float]:
     found: dict[str, float] = {}
     if host.removeprefix("http://") not in ("127.0.0.1", "localhost", "[::1]"):
         return found
-    page = os.sysconf("SC_PAGE_SIZE")
-    commands = _commands()
+    commands = dict(processes.command_lines())
     servers = {pid for pid, line in commands.items() if f"--metrics-port={port}" in line}
     for pid, line in commands.items():
         # A stub's command line: model file, region, sizes, process of the server, ...
         if len(line) > 8 and line[0].endswith("_stub") and line[5].isdigit() and int(line[5]) in servers:
-            with suppress(OSError):
-                resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page / 1e6
-                model = Path(line[1]).parts[-3]
-                found[model] = found.get(model, 0.0) + resident
-    return found
-
-
-def _commands() -> dict[int, list[str]]:
-    """Command line of each process of this machine."""
-    found = {}
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with suppress(OSError):
-                found[int(entry.name)] = Path(entry.path, "cmdline").read_bytes().decode(errors="replace").split("\0")
+            model = Path(line[1]).parts[-3]
+            found[model] = found.get(model, 0.0) + (processes.resident_memory(pid) or 0) / 1e6
     return found

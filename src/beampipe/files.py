@@ -1,0 +1,141 @@
+"""Files that appear whole or not at all, whatever becomes of their writer.
+
+A file is written under another name, that of a *part*, and renamed when it is complete. The name of a part holds its
+writer (``BOOT.NAMESPACE-PID-START-NUMBER``), so two writers never share a part, and the parts of a killed writer can be
+told from those of a living one, and removed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from beampipe import processes
+from beampipe.errors import FileError
+
+__all__ = ["replacing", "sweep", "unfinished", "write_whole"]
+
+_STALE: Final = 7 * 24 * 3600.0
+"""After so long [s] without a change, a part of a writer on another machine counts as left behind."""
+
+_PART: Final = re.compile(r"(?:\..*\.)?(?P<place>[0-9a-f]{8}\.\d+)-(?P<pid>\d+)-(?P<started>\d+)-\d+(?:\..*)?")
+"""The name of a part: its writer, before it perhaps the hidden name of a file, after it a suffix."""
+
+_SHOWN: Final = 48
+"""So many characters of a file's name stand in that of its part: a name must not exceed 255 bytes."""
+
+_numbers = itertools.count()
+
+
+@contextmanager
+def replacing(path: str | Path, *, parents: bool = False) -> Iterator[Path]:
+    """A part beside `path` to write to, which takes the place of `path` if the block ends well and is removed if not.
+
+    The name of the part is hidden and ends in ``.part``: nobody who looks for ``*.root`` finds it, and a library that
+    goes by the suffix must be told the format.
+
+    Args:
+        path: where the file shall be.
+        parents: make the folder of the file, if there is none.
+
+    Raises:
+        FileError: the folder is missing, cannot be made or may not be written to.
+    """
+    path = Path(path)
+    if parents:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"{path}: cannot make the folder {path.parent} ({error.strerror})") from error
+    if not path.parent.is_dir():
+        raise FileError(f"{path}: no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise FileError(f"{path}: may not write in {path.parent}; choose another place")
+    with _removed_afterwards(path.with_name(f".{path.name[:_SHOWN]}.{_writer()}.part")) as part:
+        yield part
+        part.replace(path)
+
+
+def write_whole(path: Path, make: Callable[[Path], object]) -> Path:
+    """Write a file by `replacing`; its folder is made if there is none.
+
+    Args:
+        path: where the file shall be.
+        make: writes the file to the path that it is called with, whose suffix is ``.part``.
+
+    Returns:
+        The given path.
+    """
+    with replacing(path, parents=True) as part:
+        make(part)
+    return path
+
+
+@contextmanager
+def unfinished(folder: Path, suffix: str) -> Iterator[Path]:
+    """A part in a folder that holds nothing else, for whoever renames it in a way of his own.
+
+    Args:
+        folder: where the part shall be; it must exist.
+        suffix: how the name of the part ends, for libraries that go by it.
+
+    Yields:
+        The path of the part. Whatever is still there at the end of the block is removed.
+    """
+    with _removed_afterwards(folder / f"{_writer()}{suffix}") as part:
+        yield part
+
+
+def sweep(folder: Path, *, deep: bool = False) -> int:
+    """Remove the parts that dead writers left in a folder; a part that a living process may be writing stays.
+
+    A writer on another machine, or in another container, cannot be asked: its part goes when it was not touched for a
+    week. Files whose names are not those of parts are left alone.
+
+    Args:
+        folder: where to look; none is an empty one.
+        deep: look in its folders, too.
+
+    Returns:
+        The number of files that were removed.
+    """
+    removed = 0
+    for parent, folders, names in os.walk(folder):
+        if not deep:
+            folders.clear()
+        for name in names:
+            try:
+                if _is_left_behind(Path(parent, name)):
+                    Path(parent, name).unlink()
+                    removed += 1
+            except FileNotFoundError:
+                pass  # its writer finished, or somebody else sweeps
+    return removed
+
+
+def _writer() -> str:
+    pid = os.getpid()
+    return f"{processes.place()}-{pid}-{processes.start_time(pid)}-{next(_numbers)}"
+
+
+@contextmanager
+def _removed_afterwards(part: Path) -> Iterator[Path]:
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _is_left_behind(path: Path) -> bool:
+    writer = _PART.fullmatch(path.name)
+    if writer is None:
+        return False
+    if writer["place"] == processes.place():
+        return not processes.is_same(int(writer["pid"]), int(writer["started"]))
+    return time.time() - path.stat().st_mtime > _STALE

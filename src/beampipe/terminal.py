@@ -1,0 +1,93 @@
+"""What people see of a command: tables on standard output, progress bars on standard error. Rich draws both.
+
+Rich is imported when something is drawn, so that commands which draw nothing start sooner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+__all__ = ["WIDTH", "Progress", "bar", "bars", "console", "make_table"]
+
+WIDTH: Final = 160
+"""The width [characters] of tables and lines that go to a file or a pipe: enough for our widest table."""
+
+Progress = Callable[[str, int | None], AbstractContextManager[Callable[[], None]]]
+"""``progress(what, total)`` opens a bar and gives the function that moves it by one; None if the total is unknown."""
+
+
+def console(width: int = WIDTH) -> Console:
+    """Where tables and lines are printed: standard output, as wide as the terminal.
+
+    Args:
+        width: how wide [characters] if standard output is a file or a pipe.
+    """
+    from rich.console import Console
+
+    found = Console()
+    return found if found.is_terminal else Console(width=width)
+
+
+def make_table(title: str, text: Iterable[str], numbers: Iterable[str] = (), *, caption: str = "") -> Table:
+    """An empty table.
+
+    Args:
+        title: what stands above the table, with Rich's markup; nothing if empty.
+        text: the heads of the first columns, which are aligned to the left.
+        numbers: the heads of the columns after them, which are aligned to the right.
+        caption: what stands below the table; nothing if empty.
+    """
+    from rich.table import Table
+
+    table = Table(title=title or None, caption=caption or None)
+    for head in text:
+        table.add_column(head)
+    for head in numbers:
+        table.add_column(head, justify="right")
+    return table
+
+
+@contextmanager
+def bars() -> Iterator[Progress]:
+    """Progress bars on a terminal, nothing in a log; each is gone when its block ends.
+
+    >>> with bars() as progress, progress("files", 2) as step:
+    ...     for _ in range(2):
+    ...         _ = step()
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Drawing
+
+    out = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Drawing(*columns, console=out, transient=True, disable=not out.is_terminal) as drawing:
+
+        @contextmanager
+        def one(what: str, total: int | None) -> Iterator[Callable[[], None]]:
+            task = drawing.add_task(what, total=total)
+            yield lambda: drawing.advance(task)
+            drawing.remove_task(task)
+
+        yield one
+
+
+@contextmanager
+def bar(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
+    """One progress bar, as by `bars`.
+
+    Args:
+        what: what is counted, e.g. ``"events"``.
+        total: how many there will be; None if that is not known.
+
+    Yields:
+        The function that moves the bar by one.
+    """
+    with bars() as progress, progress(what, total) as step:
+        yield step

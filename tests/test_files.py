@@ -1,0 +1,157 @@
+"""Files that appear whole or not at all: killed writers, two writers at once, folders that are not there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from beampipe import processes
+from beampipe.errors import FileError
+from beampipe.files import replacing, sweep, unfinished, write_whole
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from beampipe.files import replacing, unfinished
+
+path = Path(sys.argv[1])
+with replacing(path) as part, unfinished(path.parent, ".npz") as other:
+    part.write_bytes(b"half")
+    other.write_bytes(b"half")
+    print("half", flush=True)
+    time.sleep(600)
+"""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process in the middle of writing ``kept.json``, which was there before."""
+    (tmp_path / "kept.json").write_bytes(b"whole")
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "kept.json")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "half\n"
+        yield process
+        process.kill()
+
+
+def test_a_file_takes_the_place_of_the_old_one_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with replacing(str(path)) as part:
+        part.write_text("new")
+        assert (part.parent, part.suffix, part.name[0]) == (tmp_path, ".part", ".")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_block_that_fails_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as part:  # noqa: PT012 - it must fail in the middle
+        part.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_killed_writer_leaves_the_old_file_and_parts_that_are_swept(
+    tmp_path: Path, writer: subprocess.Popen[str]
+) -> None:
+    assert len(names(tmp_path)) == 3
+    assert sweep(tmp_path) == 0, "the writer lives"
+    writer.kill()
+    writer.wait()
+    assert (tmp_path / "kept.json").read_bytes() == b"whole"
+    assert len(names(tmp_path)) == 3
+    assert sweep(tmp_path.parent) == 0, "only the folder itself"
+    assert sweep(tmp_path.parent, deep=True) == 2
+    assert names(tmp_path) == ["kept.json"]
+
+
+def test_two_writers_at_once_never_mix(tmp_path: Path) -> None:
+    path, together, texts = tmp_path / "a.txt", threading.Barrier(2), ("1" * 9999, "2" * 9999)
+
+    def write(text: str) -> None:
+        for _ in range(50):
+            with replacing(path) as part:
+                together.wait()
+                part.write_text(text)
+                together.wait()
+            assert path.read_text() in texts
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_text() in texts
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_part_whose_writers_id_is_used_again_is_swept(tmp_path: Path) -> None:
+    own = processes.start_time(os.getpid())
+    assert own is not None
+    for started in (own, own - 1):
+        (tmp_path / f".a.{processes.place()}-{os.getpid()}-{started}-0.part").touch()
+    assert sweep(tmp_path) == 1
+    assert names(tmp_path) == [f".a.{processes.place()}-{os.getpid()}-{own}-0.part"]
+
+
+def test_a_part_of_another_machine_is_swept_after_a_week(tmp_path: Path) -> None:
+    part = tmp_path / "00000000.1-12-34-0.bin"
+    part.touch()
+    assert sweep(tmp_path) == 0
+    os.utime(part, (0, 0))
+    assert sweep(tmp_path) == 1
+
+
+@pytest.mark.parametrize("name", ["a.part", "x.00000000.1-2-3-4.part", "1.2-3-4-5.txt", "00000000.1-2-3.bin"])
+def test_what_is_no_part_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    os.utime(tmp_path / name, (0, 0))
+    assert sweep(tmp_path, deep=True) == 0
+    assert names(tmp_path) == [name]
+    assert sweep(tmp_path / "none") == 0
+
+
+def test_a_folder_is_made_only_if_that_is_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "a/b/c.txt"
+    with pytest.raises(FileError, match=r"a/b/c\.txt: no folder .*a/b; make it first"), replacing(path):
+        raise AssertionError("nothing is to be written")
+    assert write_whole(path, lambda part: part.write_text("x")) == path
+    assert path.read_text() == "x"
+    with pytest.raises(FileError, match=r"cannot make the folder .*c\.txt"):
+        write_whole(path / "d.txt", lambda part: part.write_text("x"))
+
+
+def test_a_folder_that_may_not_be_written_to_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse: Callable[[object, int], bool] = lambda path, mode: False  # noqa: E731
+    monkeypatch.setattr("os.access", refuse)  # root may write everywhere
+    with pytest.raises(FileError, match=r"may not write in .*; choose another place"), replacing(tmp_path / "a"):
+        raise AssertionError("nothing is to be written")
+
+
+def test_a_long_name_has_a_part(tmp_path: Path) -> None:
+    path = tmp_path / ("µ" * 120)  # 240 bytes
+    write_whole(path, lambda part: part.write_text("x"))
+    assert names(tmp_path) == [path.name]
+
+
+def test_an_unfinished_file_keeps_its_suffix(tmp_path: Path) -> None:
+    with unfinished(tmp_path, ".npz") as first, unfinished(tmp_path, ".npz") as second:
+        first.touch()
+        assert first != second
+        assert (first.parent, first.suffix) == (tmp_path, ".npz")
+    assert names(tmp_path) == []

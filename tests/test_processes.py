@@ -1,0 +1,138 @@
+"""Looks at processes: living ones, zombies, ids that are used again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from beampipe import processes
+
+GONE = 2**22 + 1
+"""Above the largest process id of Linux."""
+
+
+@pytest.fixture
+def child() -> Iterator[subprocess.Popen[bytes]]:
+    """A process with an odd name in its command line, which waits for its standard input to close."""
+    command = [sys.executable, "-c", "input()", "a) b", ""]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        yield process
+        process.kill()
+
+
+def test_a_living_process(child: subprocess.Popen[bytes]) -> None:
+    started = processes.start_time(child.pid)
+    assert started is not None
+    assert processes.is_alive(child.pid)
+    assert processes.is_same(child.pid, started)
+    assert processes.arguments(child.pid) == (sys.executable, "-c", "input()", "a) b", "")
+    assert child.pid in processes.children(os.getpid())
+    assert dict(processes.command_lines())[child.pid] == processes.arguments(child.pid)
+    boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert boot + started / os.sysconf("SC_CLK_TCK") == pytest.approx(psutil.Process(child.pid).create_time(), abs=2)
+
+
+def test_a_zombie_is_there_and_has_ended(child: subprocess.Popen[bytes]) -> None:
+    started = processes.start_time(child.pid)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not processes.is_alive(child.pid)
+    assert processes.start_time(child.pid) == started
+    assert processes.is_used(child.pid)
+    assert processes.arguments(child.pid) == ()
+    child.wait()
+    assert processes.start_time(child.pid) is None
+    assert not processes.is_used(child.pid)
+
+
+def test_an_id_that_is_used_again_is_another_process() -> None:
+    started = processes.start_time(os.getpid())
+    assert started is not None
+    assert processes.is_same(os.getpid(), started)
+    assert not processes.is_same(os.getpid(), started - 1)
+
+
+def test_no_such_process() -> None:
+    assert processes.start_time(GONE) is None
+    assert not processes.is_used(GONE)
+    assert not processes.is_alive(GONE)
+    assert not processes.is_same(GONE, 0)
+    assert processes.arguments(GONE) == ()
+    assert processes.children(GONE) == ()
+    assert processes.processor_time(GONE) is None
+    assert processes.resident_memory(GONE) is None
+
+
+def test_a_process_that_may_not_be_looked_at_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int) -> int | None:
+        raise PermissionError
+
+    monkeypatch.setattr(processes, "start_time", refuse)
+    assert processes.is_same(1, 0)
+
+
+def test_a_look_that_fails_is_no_dead_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("pathlib.Path.read_text", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        processes.is_alive(os.getpid())
+
+
+def test_a_name_with_parentheses_does_not_shift_the_fields() -> None:
+    code = (
+        "from pathlib import Path; from beampipe import processes; import os\n"
+        "before = processes.start_time(os.getpid())\n"
+        "Path('/proc/self/comm').write_text('a) Z 1 (b')\n"
+        "assert processes.start_time(os.getpid()) == before and processes.is_alive(os.getpid())"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_children_of_another_thread_are_found() -> None:
+    started, end = threading.Event(), threading.Event()
+    found: list[int] = []
+
+    def start() -> None:
+        with subprocess.Popen(["sleep", "600"]) as process:
+            found.append(process.pid)
+            started.set()
+            end.wait()
+            process.kill()
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    started.wait()
+    try:
+        assert found[0] in processes.children(os.getpid())
+    finally:
+        end.set()
+        thread.join()
+
+
+def test_what_a_process_uses() -> None:
+    before = processes.processor_time(os.getpid())
+    assert before is not None
+    assert before == pytest.approx(sum(os.times()[:2]), abs=0.1)
+    end = time.process_time() + 0.1
+    while time.process_time() < end:
+        pass
+    after = processes.processor_time(os.getpid())
+    assert after is not None
+    assert 0.05 < after - before < 1
+    assert processes.resident_memory(os.getpid()) == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)
+
+
+def test_ids_are_unique_within_a_boot_and_a_namespace() -> None:
+    boot, _, namespace = processes.place().partition(".")
+    assert len(boot) == 8
+    assert int(boot, 16) >= 0
+    assert int(namespace) == processes.namespace() == os.stat("/proc/self/ns/pid").st_ino

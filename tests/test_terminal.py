@@ -1,0 +1,97 @@
+"""Tables and bars: on a terminal, and in a file."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+from rich.table import Table
+
+from beampipe import terminal
+
+BARS = """
+import time
+from beampipe.terminal import bar
+with bar("events", 3) as step:
+    for _ in range(2):
+        step()
+    time.sleep(0.5)  # a bar is drawn ten times a second
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def on_a_terminal(code: str) -> str:
+    """What a program writes if output and errors go to a terminal."""
+    ours, theirs = pty.openpty()
+    environ = {**os.environ, "TERM": "xterm"}
+    subprocess.run([sys.executable, "-c", code], stdout=theirs, stderr=theirs, env=environ, check=True)
+    os.close(theirs)
+    found = b""
+    try:
+        while chunk := os.read(ours, 1 << 16):
+            found += chunk
+    except OSError:  # how Linux says that nobody holds the other end
+        pass
+    os.close(ours)
+    return found.decode()
+
+
+def printed(table: Table) -> list[str]:
+    console = terminal.console()
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().splitlines()
+
+
+def test_lines_in_a_file_are_wide_and_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.console().print("[red]" + "x" * terminal.WIDTH + "[/red]")
+    terminal.console(10).print("y" * 11)
+    assert capsys.readouterr().out == "x" * terminal.WIDTH + "\n" + "y" * 10 + "\ny\n"
+
+
+def test_a_terminal_has_its_own_width() -> None:
+    code = "import os, fcntl, termios, struct; fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack('HHHH', 9, 33, 0, 0));"
+    assert on_a_terminal(f"{code} from beampipe.terminal import console; print(console().width)") == "33\r\n"
+
+
+def test_a_table_has_text_on_the_left_and_numbers_on_the_right() -> None:
+    table = terminal.make_table("sizes", ("finder",), ("hits", "tracks"), caption="medians")
+    table.add_row("a", "1", "2")
+    title, _, head, _, row, _, caption = printed(table)
+    assert (title.strip(), caption.strip()) == ("sizes", "medians")
+    assert head == "┃ finder ┃ hits ┃ tracks ┃"
+    assert row == "│ a      │    1 │      2 │"
+
+
+def test_a_table_without_title_and_caption_has_no_empty_lines() -> None:
+    lines = printed(terminal.make_table("", ("a",)))
+    assert lines
+    assert all(line.strip() for line in lines)
+
+
+def test_a_bar_is_drawn_on_a_terminal_only() -> None:
+    drawn = on_a_terminal(BARS)
+    assert "events" in drawn
+    assert "2/3" in drawn
+    done = subprocess.run([sys.executable, "-c", BARS], capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
+
+
+def test_bars_may_follow_each_other_and_need_no_total() -> None:
+    with terminal.bars() as progress:
+        for total in (2, None):
+            with progress("files", total) as step:
+                step()
+
+
+def test_rich_is_not_loaded_before_something_is_drawn() -> None:
+    code = "import sys, beampipe.terminal; assert not [name for name in sys.modules if name.split('.')[0] == 'rich']"
+    subprocess.run([sys.executable, "-c", code], check=True)
