@@ -98,10 +98,5 @@ def listed(tree: ast.Module) -> list[str] | None:
     return None
 
 
-def test_no_file_is_long() -> None:
-    long = {str(p.relative_to(SOURCE)): n for p in MODULES if (n := len(p.read_text().splitlines())) > 500}
-    assert not long
-
-
 def test_version_is_of_the_installed_package() -> None:
     assert beampipe.__version__.count(".") >= 2
