@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import beampipe
-from tests.test_imports import MODULES, SOURCE, name_of
+from tests.test_imports import MODULES, name_of
 
 SURFACE = {
     "beampipe": ["__version__"],
