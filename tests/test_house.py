@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import runpy
 from pathlib import Path
 from typing import Final
 
@@ -49,3 +50,8 @@ def test_no_folder_is_crowded() -> None:
     folders = [SOURCE, *(path for path in SOURCE.rglob("*") if path.is_dir() and path.name != "__pycache__")]
     files = {folder: [path for path in folder.iterdir() if path.suffix in CODE] for folder in folders}
     assert not {str(folder): len(found) for folder, found in files.items() if len(found) > MOST_FILES}
+
+
+def test_the_picture_of_the_house_is_the_contract() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "draw_house.py"))
+    assert script["PICTURE"].read_text() == script["drawn"](), "run python docs/draw_house.py"
