@@ -134,7 +134,7 @@ def wire_items(folder: Path, samples: dict[str, list[Hits]]) -> Items:
         # A large event would go through shared memory if the protocol were left open.
         asked = [(model, model, small, "auto") for model in WIRE_MODELS]
         for name, model, hits, protocol in [*asked, ("exatrkx_large", "exatrkx", large, scheme)]:
-            config = text_format.Parse((folder / model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+            config = model_config(folder, model)
             sent: list[bytes] = []
             for stages in (False, True):
                 ask = partial(TritonTrackFinder, model=model, protocol=protocol, stages=stages)
@@ -143,6 +143,11 @@ def wire_items(folder: Path, samples: dict[str, list[Hits]]) -> Items:
                 if not np.array_equal(track_id, np.arange(len(hits))):
                     raise SystemExit(f"{url}, {model}: the client gave other labels than the server sent")
             yield f"wire/{scheme}/{name}", digest(sent)
+
+
+def model_config(folder: Path, model: str) -> Any:
+    """The configuration of a model in a repository, as Triton reads it."""
+    return text_format.Parse((folder / model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
 
 
 @contextmanager
