@@ -1,4 +1,4 @@
-"""Work in stages: artifacts in a store, tasks in a pool. A run may be killed at any time, and gives the same bytes again.
+"""Work in stages: artifacts in a store, tasks in a pool. It may be killed at any time, and gives the same bytes again.
 
 This room knows no physics. A stage writes a `Recipe` for each artifact, whose key is made of the stage's code, its
 parameters and the keys of its inputs. `run` runs the stage's tasks in a `Pool`, a few at a time. Each task commits its
