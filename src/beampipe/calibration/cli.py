@@ -56,15 +56,14 @@ def simulate(
     list_samples: Annotated[bool, typer.Option("--list", help="Print the samples, and stop.")] = False,
 ) -> None:
     """Generate events by Pythia 8 with a toy detector, as ROOT files."""
-    from beampipe.calibration.simulation import SAMPLES
-    from beampipe.calibration.simulation import simulate as generate
+    from beampipe.calibration.simulation import SAMPLES, simulate_dijets
 
     if list_samples:
         for spec in SAMPLES.values():
             typer.echo(f"{spec.name:20} {spec.role:20} {spec.note}")
         return
     with bars() as progress, progress("files", 3 * files) as step:
-        paths = generate(
+        paths = simulate_dijets(
             sample,
             output / sample,
             events,

@@ -21,7 +21,7 @@ from beampipe.calibration.jets.variations import (
     noise_keys,
     wanted_kinematics,
 )
-from beampipe.calibration.simulation import Events, read_events
+from beampipe.calibration.simulation import Events, read_ntuple
 from beampipe.errors import UnknownNameError
 from tests.calibration.campaign import Toys, configuration_of
 from tests.calibration.events import random_dijets
@@ -146,7 +146,7 @@ def passes(pt: ndarray, n_trk: ndarray) -> ndarray:
 @pytest.fixture(scope="module")
 def selected(toys: Toys) -> tuple[Events, Dijets]:
     path = toys.files("nominal")[0]
-    events = read_events(path)
+    events = read_ntuple(path)
     wanted = SelectSettings(SELECTION, Regions(), 36, True, True, (0,), ("trk_eff", "trk_fake"))
     return events, select(path, 0, len(events), wanted)
 

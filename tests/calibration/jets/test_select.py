@@ -13,7 +13,7 @@ from beampipe.calibration.config import Regions, Selection
 from beampipe.calibration.jets.dijets import CUTS, FLAVOURS, Dijets, read_dijets, write_dijets
 from beampipe.calibration.jets.select import SelectSettings, flavours, regions_of, select
 from beampipe.calibration.ntuple.reading import inspect_file
-from beampipe.calibration.simulation import read_events, write_file
+from beampipe.calibration.simulation import read_ntuple, write_ntuple
 from beampipe.calibration.tagger.predict import Scores, write_scores
 from beampipe.errors import BeampipeError, ColumnError, FileError
 from tests.calibration.campaign import Toys
@@ -43,7 +43,7 @@ def same(one: Dijets, other: Dijets) -> None:
 def test_the_columns_are_those_of_the_leading_jets(toys: Toys) -> None:
     """Looked up in the file event by event."""
     path = toys.files("nominal")[0]
-    events, dijets = read_events(path), whole(path)
+    events, dijets = read_ntuple(path), whole(path)
     assert 100 < len(dijets) < len(events)
     assert events.weight is not None
     assert events.jet_label is not None
@@ -134,7 +134,7 @@ def odd(tmp_path: Path) -> Path:
 
 def test_the_writer_of_odd_files_can_write_a_good_one(odd: Path, tmp_path: Path) -> None:
     events = small_events()
-    write_file(tmp_path / "good.root", events, bookkeeping_of(events))
+    write_ntuple(tmp_path / "good.root", events, bookkeeping_of(events))
     same(whole(write_odd(odd, events)), whole(tmp_path / "good.root"))
 
 
@@ -207,7 +207,7 @@ def test_what_is_wrong_with_a_branch_is_named(odd: Path, fault: dict[str, Any], 
 def test_a_number_that_is_none_is_named_with_its_entry(odd: Path, branch: str, value: float) -> None:
     """In the leading jet of a selected event, in the middle of a range."""
     events = small_events()
-    write_file(odd, events, bookkeeping_of(events))
+    write_ntuple(odd, events, bookkeeping_of(events))
     selected = set(whole(odd).event.tolist())
     entry = next(i for i in range(120, len(events)) if int(events.event[i]) in selected)
 
@@ -223,7 +223,7 @@ def test_a_number_that_is_none_is_named_with_its_entry(odd: Path, branch: str, v
 
 def test_a_number_that_is_none_in_a_jet_that_does_not_count_harms_nothing(odd: Path) -> None:
     events = small_events()
-    write_file(odd, events, bookkeeping_of(events))
+    write_ntuple(odd, events, bookkeeping_of(events))
     before = whole(odd)
     third = int(events.offset[np.flatnonzero(np.diff(events.offset) > 2)[0]]) + 2
 
@@ -242,7 +242,7 @@ def test_an_event_that_is_there_twice_is_named(odd: Path) -> None:
         values[150] = values[20]
         return values
 
-    write_file(odd, events, bookkeeping_of(events))
+    write_ntuple(odd, events, bookkeeping_of(events))
     rewrite(odd, event=doubled)
     with pytest.raises(FileError, match=r"odd\.root: got run 1, event 20 more than once, expected each event once"):
         whole(odd)

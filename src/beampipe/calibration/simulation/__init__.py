@@ -1,11 +1,11 @@
 """Simulated ntuples for the calibration: dijet events by Pythia with a toy detector, or a fast parametric toy."""
 
 from beampipe.calibration.simulation.injection import INJECTIONS, Injection, inject
-from beampipe.calibration.simulation.produce import simulate
-from beampipe.calibration.simulation.samples import SAMPLES, SLICES, SampleSpec, Slice, sample_spec
+from beampipe.calibration.simulation.produce import simulate_dijets
+from beampipe.calibration.simulation.samples import SAMPLES, SLICES, PtSlice, SampleSpec, sample_spec
 from beampipe.calibration.simulation.toy import ToyModel, toy_events
 from beampipe.calibration.simulation.toy_files import TOY_SLICES, simulate_toy
-from beampipe.calibration.simulation.write import Events, file_name, read_bookkeeping, read_events, write_file
+from beampipe.calibration.simulation.write import Events, file_name, read_bookkeeping, read_ntuple, write_ntuple
 
 __all__ = [
     "INJECTIONS",
@@ -14,16 +14,16 @@ __all__ = [
     "TOY_SLICES",
     "Events",
     "Injection",
+    "PtSlice",
     "SampleSpec",
-    "Slice",
     "ToyModel",
     "file_name",
     "inject",
     "read_bookkeeping",
-    "read_events",
+    "read_ntuple",
     "sample_spec",
-    "simulate",
+    "simulate_dijets",
     "simulate_toy",
     "toy_events",
-    "write_file",
+    "write_ntuple",
 ]

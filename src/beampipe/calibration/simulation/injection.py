@@ -17,12 +17,12 @@ from jaxtyping import UInt16
 from numpy import ndarray
 
 from beampipe.calibration.simulation.randoms import keys, uniform
-from beampipe.calibration.simulation.write import Events, file_name, read_bookkeeping, read_events, write_file
+from beampipe.calibration.simulation.write import Events, file_name, read_bookkeeping, read_ntuple, write_ntuple
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 
 __all__ = ["INJECTIONS", "Injection", "altered", "inject"]
 
-GLUON: Final = 21
+GLUON_LABEL: Final = 21
 _OWN: Final = 4  # kind of the random numbers, beside those of the detector
 
 
@@ -98,7 +98,7 @@ def inject(
         injection = INJECTIONS[injection]
     out = []
     for path in source:
-        book, events = read_bookkeeping(path), read_events(path)
+        book, events = read_bookkeeping(path), read_ntuple(path)
         if events.jet_label is None or events.weight is None:
             raise FileError(f"{path}: got data (no labels, no weights), expected simulation to make pseudo-data from")
         name = dataset or f"{book['dataset']}_{injection.name}"
@@ -110,7 +110,7 @@ def inject(
             "settings": json.dumps(settings),
         }
         new = folder / file_name(name, book["slice"], book["file_number"])
-        write_file(new, altered(events, injection, seed), book)
+        write_ntuple(new, altered(events, injection, seed), book)
         out.append(new)
         if progress:
             progress(new)
@@ -131,7 +131,7 @@ def altered(events: Events, injection: Injection, seed: int) -> Events:
     jet_event = np.repeat(np.arange(len(events)), counts)
     place = np.arange(len(jet_event)) - events.offset[jet_event]
     own = keys(np.full(len(jet_event), seed), _OWN, events.run[jet_event], events.event[jet_event], place)
-    gluon = events.jet_label == GLUON
+    gluon = events.jet_label == GLUON_LABEL
 
     def by_flavour(quark: float, other: float) -> Any:
         return np.where(gluon, other, quark)

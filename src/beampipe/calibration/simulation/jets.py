@@ -17,13 +17,16 @@ from numpy import ndarray
 from beampipe.calibration.simulation.pythia import Collisions
 from beampipe.errors import MissingExtraError
 
-__all__ = ["ParticleJets", "features", "features_reference", "labels", "particle_jets"]
+__all__ = ["ParticleJets", "features", "features_reference", "particle_jets", "parton_labels"]
 
 RADIUS: Final = 0.4
 """Of the anti-kt algorithm, and how far from the jet's axis its parton may be."""
 
 TRACK_PT: Final = 0.5
 """Charged particles below this transverse momentum [GeV] leave no track."""
+
+PARTON_PT: Final = 0.1
+"""Partons below this transverse momentum [GeV] label no jet."""
 
 BETA: Final = 0.2
 """Power of the distance in c1."""
@@ -39,7 +42,7 @@ class ParticleJets:
         pt: (n_jets,) float64 [GeV].
         eta: (n_jets,) float64.
         phi: (n_jets,) float64 [rad].
-        label: (n_jets,) int64, see `labels`.
+        label: (n_jets,) int64, see `parton_labels`.
         offset: (n_jets + 1,) int64, first charged particle of each jet.
         track_pt: (n,) float64 [GeV] of the charged particles.
         track_eta: (n,) float64.
@@ -67,53 +70,27 @@ def particle_jets(collisions: Collisions, pt_min: float, eta_max: float) -> Part
     """Anti-kt jets of the visible particles with their charged particles above `TRACK_PT`.
 
     Args:
-        collisions: what to cluster.
-        pt_min: softest jet kept [GeV].
-        eta_max: largest absolute pseudorapidity kept.
+        collisions: the collisions whose particles are clustered.
+        pt_min: transverse momentum of the softest jet kept [GeV].
+        eta_max: largest absolute pseudorapidity of the jets kept.
     """
-    import awkward as ak
+    found = _clustered(collisions, pt_min)
+    order = np.lexsort((-found.pt, found.event))
+    order = order[np.abs(found.eta[order]) < eta_max]
+    event, pt, eta, phi = found.event[order], found.pt[order], found.eta[order], found.phi[order]
 
-    fastjet = _fastjet()
-    counts = np.diff(collisions.offset)
-    columns = {name: collisions.momentum[:, k] for k, name in enumerate(("px", "py", "pz", "E"))}
-    particles = ak.unflatten(ak.zip(columns, with_name="Momentum4D"), counts)
-    cluster = fastjet.ClusterSequence(particles, fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS))
-    found, members = cluster.inclusive_jets(pt_min), cluster.constituent_index(pt_min)
-
-    event = np.repeat(np.arange(len(collisions)), ak.num(found).to_numpy()).astype(np.int64)
-    flat = ak.flatten(found)
-    pt, eta, phi = _pt_eta_phi(np.stack([np.asarray(flat[axis]) for axis in ("px", "py", "pz")], axis=1))
-    per_jet = ak.flatten(members)
-    jet_counts = ak.num(per_jet).to_numpy()
-    member = np.asarray(ak.flatten(per_jet), dtype=np.int64)
-    start = np.concatenate([[0], np.cumsum(jet_counts)]).astype(np.int64)
-
-    order = np.lexsort((-pt, event))
-    order = order[np.abs(eta[order]) < eta_max]
-    event, pt, eta, phi = event[order], pt[order], eta[order], phi[order]
-    picked = _ranges(start[order], jet_counts[order])
-    jet = np.repeat(np.arange(len(order)), jet_counts[order])
-    number = member[picked]
+    jet = np.repeat(np.arange(len(order)), found.n_members[order])
+    number = found.member[_ranges(found.first_member[order], found.n_members[order])]
     row = collisions.offset[event[jet]] + number
     track_pt, track_eta, track_phi = _pt_eta_phi(collisions.momentum[row, :3])
     track = collisions.charged[row] & (track_pt > TRACK_PT)
-    parton_pt, parton_eta, parton_phi = _pt_eta_phi(collisions.parton[:, :3])
     return ParticleJets(
         event,
         np.arange(len(event), dtype=np.int64) - np.searchsorted(event, event),
         pt,
         eta,
         phi,
-        labels(
-            event,
-            eta,
-            phi,
-            collisions.parton_offset,
-            parton_eta,
-            parton_phi,
-            np.where(parton_pt > 0.1, collisions.parton[:, 3], 0.0),
-            collisions.parton_label,
-        ),
+        _labelled(collisions, event, eta, phi),
         np.searchsorted(jet[track], np.arange(len(event) + 1)).astype(np.int64),
         track_pt[track],
         track_eta[track],
@@ -122,9 +99,67 @@ def particle_jets(collisions: Collisions, pt_min: float, eta_max: float) -> Part
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Clustered:
+    """All jets that FastJet found, in its order.
+
+    Attributes:
+        event: (n_jets,) which of the collisions a jet belongs to.
+        pt: (n_jets,) transverse momentum [GeV].
+        eta: (n_jets,) pseudorapidity.
+        phi: (n_jets,) azimuth [rad].
+        first_member: (n_jets,) place in `member` of the first particle of a jet.
+        n_members: (n_jets,) number of particles of a jet.
+        member: (n_particles,) particles of the jets one after the other: places in their event.
+    """
+
+    event: Int64[ndarray, " n_jets"]
+    pt: Float64[ndarray, " n_jets"]
+    eta: Float64[ndarray, " n_jets"]
+    phi: Float64[ndarray, " n_jets"]
+    first_member: Int64[ndarray, " n_jets"]
+    n_members: Int64[ndarray, " n_jets"]
+    member: Int64[ndarray, " n_particles"]
+
+
+def _clustered(collisions: Collisions, pt_min: float) -> _Clustered:
+    """Anti-kt jets above a transverse momentum [GeV], by FastJet."""
+    import awkward as ak
+
+    fastjet = _fastjet()
+    columns = {name: collisions.momentum[:, k] for k, name in enumerate(("px", "py", "pz", "E"))}
+    particles = ak.unflatten(ak.zip(columns, with_name="Momentum4D"), np.diff(collisions.offset))
+    cluster = fastjet.ClusterSequence(particles, fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS))
+    found, members = cluster.inclusive_jets(pt_min), ak.flatten(cluster.constituent_index(pt_min))
+    flat = ak.flatten(found)
+    n_members = ak.num(members).to_numpy().astype(np.int64)
+    return _Clustered(
+        np.repeat(np.arange(len(collisions)), ak.num(found).to_numpy()).astype(np.int64),
+        *_pt_eta_phi(np.stack([np.asarray(flat[axis]) for axis in ("px", "py", "pz")], axis=1)),
+        np.cumsum(n_members) - n_members,
+        n_members,
+        np.asarray(ak.flatten(members), dtype=np.int64),
+    )
+
+
+def _labelled(
+    collisions: Collisions,
+    event: Int64[ndarray, " n_jets"],
+    eta: Float64[ndarray, " n_jets"],
+    phi: Float64[ndarray, " n_jets"],
+) -> Int64[ndarray, " n_jets"]:
+    """`parton_labels` of jets; partons along the beam, which have no direction across it, do not count."""
+    pt, parton_eta, parton_phi = _pt_eta_phi(collisions.parton[:, :3])
+    energy = np.where(pt > PARTON_PT, collisions.parton[:, 3], 0.0)
+    found: Int64[ndarray, " n_jets"] = parton_labels(
+        event, eta, phi, collisions.parton_offset, parton_eta, parton_phi, energy, collisions.parton_label
+    )
+    return found
+
+
 @njit(cache=True)
 @no_type_check
-def labels(event, eta, phi, parton_offset, parton_eta, parton_phi, parton_energy, parton_label):
+def parton_labels(event, eta, phi, parton_offset, parton_eta, parton_phi, parton_energy, parton_label):
     """Label of each jet: that of the parton with the highest energy within `RADIUS` of its axis, 0 if there is none.
 
     Args:

@@ -7,11 +7,11 @@ from typing import Final
 
 from beampipe.errors import UnknownNameError
 
-__all__ = ["SAMPLES", "SLICES", "SampleSpec", "Slice", "sample_spec"]
+__all__ = ["SAMPLES", "SLICES", "PtSlice", "SampleSpec", "sample_spec"]
 
 
 @dataclass(frozen=True)
-class Slice:
+class PtSlice:
     """One range of the hard process's transverse momentum, generated with its own cross section.
 
     Within a slice events are drawn with an extra factor ``(pT / low) ** power`` and carry its inverse as weight, so
@@ -41,7 +41,11 @@ class Slice:
         )
 
 
-SLICES: Final = (Slice(470.0, 800.0, 4.0, 0.45), Slice(800.0, 1300.0, 6.0, 0.32), Slice(1300.0, 2400.0, 6.5, 0.23))
+SLICES: Final = (
+    PtSlice(470.0, 800.0, 4.0, 0.45),
+    PtSlice(800.0, 1300.0, 6.0, 0.32),
+    PtSlice(1300.0, 2400.0, 6.5, 0.23),
+)
 """With these shares the six pT bins between 500 and 2000 GeV get comparable numbers of selected jets."""
 
 
