@@ -1,6 +1,7 @@
-"""A fast parametric toy: dijet events drawn from simple laws that were fitted to the generated sample.
+"""A fast parametric toy: dijet events drawn from simple laws that were fitted to the sample made by Pythia.
 
-For tests, throughput and coverage studies, where millions of events and a known truth matter more than their physics.
+It is for tests and for studies of throughput and coverage, where millions of events and a known truth matter more than
+their physics.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from beampipe.errors import InputError
 __all__ = ["MODEL", "WHOLE", "FlavourLaws", "ToyModel", "toy_events", "toy_weight_names"]
 
 WHOLE: Final = PtSlice(470.0, 2400.0, 4.0, 1.0)
-"""All of the hard pT at once."""
+"""The whole range of the hard pT as one slice."""
 
 EVENTS_PER_SEED: Final = 50_000
 """Events that are drawn at a time, from a seed of their own."""
@@ -35,11 +36,29 @@ QUARK_SHARES: Final = (0.28, 0.74, 0.84, 0.93)
 
 @dataclass(frozen=True)
 class FlavourLaws:
-    """What the jets of one flavour look like, with L = ln(pT / 500 GeV).
+    """The laws that jets of one flavour follow, with L = ln(pT / 500 GeV).
 
-    The number of tracks n is negative binomial with mean m = (`n` + `n_slope` L) (1 - `n_eta` eta²) and variance
-    m + m² / `n_shape`. The width is log-normal with `width_spread` around `width` + `width_slope` L
-    + `width_n` ln(n / m), and c1 around the same of its own plus `c1_width` times what ln(width) is off.
+    The number of tracks n has a negative binomial distribution of mean m and variance m + m² / `n_shape`, with
+    m = (`n` + `n_slope` L) (1 - `n_eta` eta²).
+
+    The width is log-normal: ln(width) = `width` + `width_slope` L + `width_n` ln(n / m) + `width_spread` g, where g is
+    a standard normal random number. So is c1: ln(c1) = `c1` + `c1_slope` L + `c1_n` ln(n / m)
+    + `c1_width` `width_spread` g + `c1_spread` h, with another such number h.
+
+    Attributes:
+        n: mean number of tracks at 500 GeV and eta = 0.
+        n_slope: growth of the mean number of tracks with L.
+        n_eta: relative fall of the mean number of tracks with eta².
+        n_shape: shape of the distribution of the number of tracks; the larger, the closer to Poisson's.
+        width: mean ln(width) at 500 GeV.
+        width_slope: growth of ln(width) with L.
+        width_n: growth of ln(width) with ln(n / m).
+        width_spread: standard deviation of ln(width).
+        c1: mean ln(c1) at 500 GeV.
+        c1_slope: growth of ln(c1) with L.
+        c1_n: growth of ln(c1) with ln(n / m).
+        c1_width: growth of ln(c1) with the deviation of ln(width).
+        c1_spread: standard deviation of ln(c1) beyond that.
     """
 
     n: float
@@ -66,16 +85,17 @@ class ToyModel:
     """The laws of the toy.
 
     Attributes:
-        quark: what quark jets look like.
-        gluon: what gluon jets look like.
-        quark_tracks: factor on the mean number of tracks of quark jets; not 1: an injected difference.
-        gluon_tracks: the same for gluon jets.
+        quark: laws of quark jets.
+        gluon: laws of gluon jets.
+        quark_tracks: factor on the mean number of tracks of quark jets; other than 1 it is an injected difference.
+        gluon_tracks: factor on the mean number of tracks of gluon jets; other than 1 it is an injected difference.
         fraction: chance that a jet of 500 GeV comes from a quark, where both jets have the same |eta|.
-        fraction_slope: its growth with ln(pT / 500 GeV).
-        fraction_eta: its growth with tanh(|eta| - |eta of the other jet|): makes forward jets quark-like.
-        spectrum: the hard process falls as pT to minus this.
+        fraction_slope: growth of that chance with ln(pT / 500 GeV).
+        fraction_eta: growth of that chance with tanh(|eta| - |eta of the other jet|), which makes forward jets
+            quark-like.
+        spectrum: power of the fall of the hard process: its density is pT to the minus `spectrum`.
         total: cross section between 470 and 2400 GeV [pb].
-        extra_jets: mean number of jets beyond two.
+        extra_jets: mean number of jets beyond the leading two.
     """
 
     quark: FlavourLaws = QUARK_LAWS
@@ -90,7 +110,7 @@ class ToyModel:
     extra_jets: float = 3.0
 
     def cross_section(self, low: float, high: float) -> float:
-        """Of a range of the hard pT [GeV], in pb."""
+        """Cross section of a range of the hard pT [pb]; its ends `low` and `high` are in GeV."""
         power = 1 - self.spectrum
         share: float = (low**power - high**power) / (WHOLE.low**power - WHOLE.high**power)
         return self.total * share
@@ -98,7 +118,7 @@ class ToyModel:
     def quark_fraction(
         self, pt: Float64[ndarray, " n"], eta: Float64[ndarray, " n"], other_eta: Float64[ndarray, " n"]
     ) -> Float64[ndarray, " n"]:
-        """Chance that a jet of the leading pair comes from a quark; pT in GeV."""
+        """Chance that a jet of the leading pair comes from a quark; `pt` is in GeV, `other_eta` of the other jet."""
         rank = np.tanh(np.abs(eta) - np.abs(other_eta))
         chance = self.fraction + self.fraction_slope * np.log(pt / 500) + self.fraction_eta * rank
         clipped: ndarray = np.clip(chance, 0.05, 0.95)
@@ -107,7 +127,7 @@ class ToyModel:
     def mean_tracks(
         self, quark: Bool[ndarray, " n"], pt: Float64[ndarray, " n"], eta: Float64[ndarray, " n"]
     ) -> Float64[ndarray, " n"]:
-        """Mean number of tracks of quark (True) and gluon (False) jets; pT in GeV."""
+        """Mean number of tracks of jets, of quarks where `quark` is True and of gluons elsewhere; `pt` is in GeV."""
         growth, square = np.log(pt / 500), np.minimum(eta**2, 6.25)
         q, g = self.quark, self.gluon
         mean: ndarray = np.where(
@@ -119,11 +139,11 @@ class ToyModel:
 
 
 MODEL: Final = ToyModel()
-"""The laws as fitted."""
+"""The laws as fitted to the sample made by Pythia, with no injected difference."""
 
 
 def toy_weight_names(n_weights: int) -> tuple[str, ...]:
-    """Names of the first `n_weights` weights of the toy: the nominal, four of the showers, then PDF members."""
+    """Names of the weights of the toy: the nominal one, four of the showers, then PDF members, `n_weights` in all."""
     shower = ("nominal", "fsr_up", "fsr_down", "isr_up", "isr_down")
     return (*shower, *(f"pdf_{k:03d}" for k in range(n_weights - len(shower))))[:n_weights]
 
@@ -142,18 +162,18 @@ def toy_events(
     """Draw dijet events.
 
     Args:
-        n_events: how many; all are kept.
-        seed: the same seed gives the same events.
-        n_weights: weights of each event, see `toy_weight_names`; data has none.
-        kind: simulation comes with labels, varied track counts and weights; data follows the spectrum with weight 1.
-        part: range of the hard pT; simulation is drawn as ``pT**(part.power - model.spectrum)`` and carries the weight
-            that undoes it.
-        model: the laws.
+        n_events: number of events; all of them are kept.
+        seed: seed of all random numbers; the same seed gives the same events.
+        n_weights: number of weights of each event, see `toy_weight_names`; data has none.
+        kind: simulation has labels, varied numbers of tracks and weights; data follows the spectrum, with weight 1.
+        part: slice of the hard pT. Simulation is drawn as ``pT**(part.power - model.spectrum)``, and its weights undo
+            the first power.
+        model: the laws that the events follow.
         run: number of the run.
-        first_event: number of the first event.
+        first_event: number of the first event; the others follow.
 
     Raises:
-        InputError: less than one event, or less than one weight.
+        InputError: fewer than one event, or fewer than one weight.
     """
     if n_events < 1 or n_weights < 1:
         raise InputError(f"toy: got {n_events} events with {n_weights} weights, expected one or more of each")
@@ -290,7 +310,7 @@ def _observables(
     pt: Float64[ndarray, " n"],
     eta: Float64[ndarray, " n"],
 ) -> tuple[Int64[ndarray, " n"], Float64[ndarray, " n"], Float64[ndarray, " n"]]:
-    """Tracks, width and c1 of jets; see `FlavourLaws`."""
+    """Number of tracks, width and c1 of jets, by their `FlavourLaws`."""
     q, g = asdict(model.quark), asdict(model.gluon)
     of = {name: np.where(quark, q[name], g[name]) for name in q if name[:2] != "n_"}
     shape = np.where(quark, q["n_shape"], g["n_shape"])
@@ -313,10 +333,10 @@ def _weights(
     eta: Float64[ndarray, "2 n"],
     quark: Bool[ndarray, "2 n"],
 ) -> Float32[ndarray, "n n_weights"]:
-    """Whole weights: showers move the number of tracks, PDF members the spectrum, the rapidities and the flavours."""
+    """Weights of events. Those of showers move the number of tracks, PDF members the spectrum, eta and the flavours."""
     traits = (pull, np.log(hard / 800), np.abs(eta).sum(axis=0) - 1, quark.sum(axis=0) - 1.0)
     shower = [[0, 0, 0, 0], [-0.15, 0, 0, 0], [0.18, 0, 0, 0], [0, 0.03, 0.02, 0], [0, -0.04, -0.02, 0]]
-    # The same members whatever the seed of the events and however many.
+    # The members are the same whatever the seed of the events is.
     members = np.random.default_rng(20).normal(0, [0, 0.03, 0.02, 0.04], (n_weights, len(traits)))
     moves = np.concatenate([shower, members])[:n_weights]
     ratio = np.ones((len(nominal), n_weights), dtype=np.float32)
@@ -327,7 +347,7 @@ def _weights(
 
 
 def _power_law(chance: Float64[ndarray, " n"], low: float, high: float, power: float) -> Float64[ndarray, " n"]:
-    """Numbers between `low` and `high` with density x**power, from uniform ones."""
+    """Random numbers between `low` and `high` with the density x**power, from uniform ones."""
     if power == -1:
         even: ndarray = low * (high / low) ** chance
         return even
