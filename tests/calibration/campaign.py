@@ -49,12 +49,12 @@ class Toys:
 @contextmanager
 def baskets_of(events: int) -> Iterator[None]:
     """Files written meanwhile have baskets of so many events."""
-    before = write.BLOCK
-    write.BLOCK = events  # type: ignore[misc]
+    before = write.EVENTS_PER_BASKET
+    write.EVENTS_PER_BASKET = events  # type: ignore[misc]
     try:
         yield
     finally:
-        write.BLOCK = before  # type: ignore[misc]
+        write.EVENTS_PER_BASKET = before  # type: ignore[misc]
 
 
 def write_sample(
