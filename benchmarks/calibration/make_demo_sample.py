@@ -15,10 +15,10 @@ import numpy as np
 from numpy import ndarray
 
 import beampipe.calibration
-from beampipe.calibration.simulation import PtSlice, ToyModel, read_bookkeeping, read_ntuple, simulate_toy, write_ntuple
+from beampipe.calibration.simulation import Slice, ToyModel, read_bookkeeping, read_ntuple, simulate_toy, write_ntuple
 
 FOLDER = Path(beampipe.calibration.__file__).parent / "data"
-SLICES = (PtSlice(470.0, 2400.0, 4.0, 1.0),)
+SLICES = (Slice(470.0, 2400.0, 4.0, 1.0),)
 KEPT_BITS = 10
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from beampipe.calibration.simulation import SAMPLES, SLICES, PtSlice, SampleSpec, sample_spec
+from beampipe.calibration.simulation import SAMPLES, SLICES, SampleSpec, Slice, sample_spec
 from beampipe.calibration.simulation.produce import detected
 from beampipe.calibration.simulation.pythia import (
     PDF_SETS,
@@ -23,7 +23,7 @@ from beampipe.pythia import pythia8, start_pythia
 PLAIN = sample_spec("nominal2")
 
 
-def hard_process(part: PtSlice, biased: bool, n_events: int) -> tuple[np.ndarray, np.ndarray, float]:
+def hard_process(part: Slice, biased: bool, n_events: int) -> tuple[np.ndarray, np.ndarray, float]:
     """pT of the hard process, weight and cross section [pb], by the settings of a slice and without partons."""
     off = () if biased else ("PhaseSpace:bias2Selection = off",)
     pythia = start_pythia((*settings_of(PLAIN, part, 11), *off, "PartonLevel:all = off", "HadronLevel:all = off"))

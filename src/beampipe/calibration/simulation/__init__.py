@@ -14,7 +14,7 @@ write       events as arrays, and their ROOT files
 
 from beampipe.calibration.simulation.injection import INJECTIONS, Injection, inject
 from beampipe.calibration.simulation.produce import simulate_dijets
-from beampipe.calibration.simulation.samples import SAMPLES, SLICES, PtSlice, SampleSpec, sample_spec
+from beampipe.calibration.simulation.samples import SAMPLES, SLICES, SampleSpec, Slice, sample_spec
 from beampipe.calibration.simulation.toy import ToyModel, toy_events
 from beampipe.calibration.simulation.toy_files import TOY_SLICES, simulate_toy
 from beampipe.calibration.simulation.write import Events, file_name, read_bookkeeping, read_ntuple, write_ntuple
@@ -26,8 +26,8 @@ __all__ = [
     "TOY_SLICES",
     "Events",
     "Injection",
-    "PtSlice",
     "SampleSpec",
+    "Slice",
     "ToyModel",
     "file_name",
     "inject",

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
-from beampipe.calibration.simulation.samples import PtSlice, SampleSpec
+from beampipe.calibration.simulation.samples import SampleSpec, Slice
 from beampipe.errors import ConfigError
 from beampipe.pythia import seed_of, start_pythia
 
@@ -103,7 +103,7 @@ class Collisions:
         return len(self.weights)
 
 
-def settings_of(spec: SampleSpec, part: PtSlice, seed: int) -> tuple[str, ...]:
+def settings_of(spec: SampleSpec, part: Slice, seed: int) -> tuple[str, ...]:
     """All lines for one run of Pythia, in order.
 
     Args:
@@ -121,7 +121,7 @@ def settings_of(spec: SampleSpec, part: PtSlice, seed: int) -> tuple[str, ...]:
     return (*lines, "Random:setSeed = on", f"Random:seed = {seed}")
 
 
-def cross_section(spec: SampleSpec, part: PtSlice, n_events: int) -> float:
+def cross_section(spec: SampleSpec, part: Slice, n_events: int) -> float:
     """Cross section of a slice [pb], estimated from the hard process alone, which is fast.
 
     All files of a slice need the same number, so it does not come from the run of one of them. Its relative error is
@@ -190,7 +190,7 @@ class PythiaRun:
         weight_names: names of the columns of `Collisions.weights`.
     """
 
-    def __init__(self, spec: SampleSpec, part: PtSlice, seed: int) -> None:
+    def __init__(self, spec: SampleSpec, part: Slice, seed: int) -> None:
         self.settings = settings_of(spec, part, seed)
         self._pythia = start_pythia(self.settings)
         self.version = f"{self._pythia.settings.parm('Pythia:versionNumber'):.3f}"

@@ -7,11 +7,11 @@ from typing import Final
 
 from beampipe.errors import UnknownNameError
 
-__all__ = ["SAMPLES", "SLICES", "PtSlice", "SampleSpec", "sample_spec"]
+__all__ = ["SAMPLES", "SLICES", "SampleSpec", "Slice", "sample_spec"]
 
 
 @dataclass(frozen=True)
-class PtSlice:
+class Slice:
     """A range of the transverse momentum of the hard process, which is generated with a cross section of its own.
 
     Within a slice events are drawn with an extra factor ``(pT / low) ** power`` and carry its inverse as weight, so
@@ -42,9 +42,9 @@ class PtSlice:
 
 
 SLICES: Final = (
-    PtSlice(470.0, 800.0, 4.0, 0.45),
-    PtSlice(800.0, 1300.0, 6.0, 0.32),
-    PtSlice(1300.0, 2400.0, 6.5, 0.23),
+    Slice(470.0, 800.0, 4.0, 0.45),
+    Slice(800.0, 1300.0, 6.0, 0.32),
+    Slice(1300.0, 2400.0, 6.5, 0.23),
 )
 """The slices of all samples. With their shares, the six pT bins between 500 and 2000 GeV get comparable numbers of
 selected jets."""

@@ -15,13 +15,13 @@ from numpy import ndarray
 
 from beampipe.calibration.simulation.detector import LESS_EFFICIENT, MORE_FAKES, NOT_CLEAN, fakes
 from beampipe.calibration.simulation.produce import JET_PT, TRIGGER_PT
-from beampipe.calibration.simulation.samples import PtSlice
+from beampipe.calibration.simulation.samples import Slice
 from beampipe.calibration.simulation.write import Events
 from beampipe.errors import InputError
 
 __all__ = ["MODEL", "WHOLE", "FlavourLaws", "ToyModel", "toy_events", "toy_weight_names"]
 
-WHOLE: Final = PtSlice(470.0, 2400.0, 4.0, 1.0)
+WHOLE: Final = Slice(470.0, 2400.0, 4.0, 1.0)
 """The whole range of the hard pT as one slice."""
 
 EVENTS_PER_SEED: Final = 50_000
@@ -154,7 +154,7 @@ def toy_events(
     *,
     n_weights: int = 1,
     kind: Literal["simulation", "data"] = "simulation",
-    part: PtSlice = WHOLE,
+    part: Slice = WHOLE,
     model: ToyModel = MODEL,
     run: int = 1,
     first_event: int = 0,
@@ -228,7 +228,7 @@ def _block(
     n: int,
     n_weights: int,
     kind: str,
-    part: PtSlice,
+    part: Slice,
     model: ToyModel,
     run: int,
     first: int,
@@ -260,7 +260,7 @@ def _block(
     )
 
 
-def _draw_pairs(rng: np.random.Generator, n: int, part: PtSlice, power: float, model: ToyModel) -> _Pairs:
+def _draw_pairs(rng: np.random.Generator, n: int, part: Slice, power: float, model: ToyModel) -> _Pairs:
     """The leading pairs: balanced but for radiation and resolution, with a common boost along the beam."""
     hard = _power_law(rng.random(n), part.low, part.high, power)
     radiated = rng.exponential(0.06, (2, n)).clip(max=0.6)

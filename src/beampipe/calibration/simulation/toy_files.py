@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from beampipe.calibration.simulation.samples import PtSlice
+from beampipe.calibration.simulation.samples import Slice
 from beampipe.calibration.simulation.toy import MODEL, WHOLE, ToyModel, toy_events, toy_weight_names
 from beampipe.calibration.simulation.write import file_name, new_bookkeeping, write_ntuple
 from beampipe.errors import InputError
@@ -17,9 +17,9 @@ from beampipe.errors import InputError
 __all__ = ["TOY_SLICES", "simulate_toy"]
 
 TOY_SLICES: Final = (
-    PtSlice(470.0, 800.0, 4.0, 0.45),
-    PtSlice(800.0, 1300.0, 4.0, 0.33),
-    PtSlice(1300.0, 2400.0, 4.0, 0.22),
+    Slice(470.0, 800.0, 4.0, 0.45),
+    Slice(800.0, 1300.0, 4.0, 0.33),
+    Slice(1300.0, 2400.0, 4.0, 0.22),
 )
 """The slices of the toy; its events are spread evenly in pT within a slice."""
 
@@ -35,7 +35,7 @@ def simulate_toy(
     n_weights: int = 1,
     seed: int = 1,
     kind: Literal["simulation", "data"] = "simulation",
-    slices: tuple[PtSlice, ...] = TOY_SLICES,
+    slices: tuple[Slice, ...] = TOY_SLICES,
     model: ToyModel = MODEL,
     dataset: str = "toy",
     progress: Callable[[Path], object] | None = None,
@@ -114,14 +114,14 @@ class _ToyFile:
         n_events: number of events of the file.
     """
 
-    part: PtSlice
+    part: Slice
     slice_number: int
     number: int
     n_files: int
     n_events: int
 
 
-def _files_of(events: int, files: int, parts: tuple[PtSlice, ...]) -> Iterator[_ToyFile]:
+def _files_of(events: int, files: int, parts: tuple[Slice, ...]) -> Iterator[_ToyFile]:
     """Share events and files among slices: events by the slices' shares, files evenly, the first slices one more."""
     for slice_number, part in enumerate(parts):
         n_files = files // len(parts) + (slice_number < files % len(parts))
