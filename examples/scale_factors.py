@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from beampipe.calibration import Factors, Settings, load_configuration, run_calibration
+from beampipe.calibration import Factors, RunSettings, load_configuration, run_calibration
 from beampipe.calibration.demo import DEMO
 
 
 def main() -> None:
     """Print the quark scale factor of a jet of 700 GeV, with what it is made of."""
     folder = Path(sys.argv[1])
-    run_calibration(load_configuration(DEMO, output=folder), Settings("processes", workers=2))
+    run_calibration(load_configuration(DEMO, output=folder), RunSettings("processes", workers=2))
     factors = Factors.read(folder / "factors.json")
     quark = factors.by_name["n_trk", 0.5, "quark", "efficiency"]
     place = next(k for k, edge in enumerate(factors.pt_edges[1:]) if edge > 700)

@@ -20,12 +20,12 @@ __all__ = [
     "DATA_KINDS",
     "Bootstrap",
     "Configuration",
+    "DijetSelection",
     "Energy",
+    "InputSample",
     "Kind",
     "Regions",
     "Rule",
-    "Sample",
-    "Selection",
     "Systematic",
     "Tagger",
     "load_configuration",
@@ -44,7 +44,7 @@ _REGION_RULES: Final = ("eta_rank", "eta_split")
 
 
 @dataclass(frozen=True)
-class Selection:
+class DijetSelection:
     """Cuts on the two leading jets of an event; pT in GeV. Each variation is held to them with its own pT and n_trk."""
 
     min_subleading_pt: float = 500.0
@@ -118,7 +118,7 @@ class Tagger:
 
 
 @dataclass(frozen=True)
-class Sample:
+class InputSample:
     """Files of one dataset.
 
     Attributes:
@@ -218,14 +218,14 @@ class Configuration:
     """
 
     output: Path
-    samples: Mapping[str, Sample]
+    samples: Mapping[str, InputSample]
     nominal: str = "nominal"
     data: str = "data"
     pt_edges: tuple[float, ...] = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
     working_points: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8)
     chunk_events: int = 100_000
     keep_tables: bool = True
-    selection: Selection = field(default_factory=Selection)
+    selection: DijetSelection = field(default_factory=DijetSelection)
     regions: Regions = field(default_factory=Regions)
     taggers: tuple[Tagger, ...] = (Tagger(),)
     energy: Energy = field(default_factory=Energy)
@@ -329,4 +329,4 @@ def _with_path(tagger: Tagger, folder: Path) -> Tagger:
 def _positive(part: object, *names: str) -> None:
     for name in names:
         if not getattr(part, name) > 0:
-            raise ConfigError(f"{type(part).__name__.lower()}: got {name} {getattr(part, name)}, expected more than 0")
+            raise ConfigError(f"selection: got {name} {getattr(part, name)}, expected more than 0")

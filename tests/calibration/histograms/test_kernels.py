@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import ndarray
 
-from beampipe.calibration.config import Selection
+from beampipe.calibration.config import DijetSelection
 from beampipe.calibration.histograms import filling, reference
 from beampipe.calibration.jets import hashing, pairs
-from beampipe.calibration.jets.dijets import CUTS, LARGEST_SHIFT
+from beampipe.calibration.jets.dijets import CUT_NAMES, LARGEST_SHIFT
 from beampipe.calibration.jets.select import cut_values
 
 BITS = 36
 SCALE = 2.0**BITS
-CUT_VALUES = cut_values(Selection())
+CUT_VALUES = cut_values(DijetSelection())
 
 words = st.integers(0, 2**64 - 1)
 
@@ -73,11 +73,11 @@ def test_leading_pairs(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_choose_pairs(seed: int, labelled: bool) -> None:
     columns = random_pairs(seed, labelled=labelled)
-    counts, sums = np.zeros(len(CUTS), np.int64), np.zeros(len(CUTS), np.int64)
+    counts, sums = np.zeros(len(CUT_NAMES), np.int64), np.zeros(len(CUT_NAMES), np.int64)
     rows = pairs.choose_pairs(*columns.values(), CUT_VALUES, LARGEST_SHIFT, SCALE, counts, sums)
     want, passed, weights = reference.choose_pairs(**columns, cuts=CUT_VALUES, margin=LARGEST_SHIFT, bits=BITS)
     lost = -np.diff(counts)
-    assert ((lost > 0) | ((np.array(CUTS[1:]) == "label") & (not labelled))).all(), "each cut loses some"
+    assert ((lost > 0) | ((np.array(CUT_NAMES[1:]) == "label") & (not labelled))).all(), "each cut loses some"
     assert counts[-1] > 5, "and some are left"
     assert len(rows) > counts[-1], "some only for a variation"
     assert rows.tolist() == want
@@ -89,7 +89,7 @@ def test_choose_pairs(seed: int, labelled: bool) -> None:
 def test_no_scaling_within_the_margin_selects_an_event_that_is_lost(seed: int) -> None:
     """Each jet is scaled by a factor of its own, half of them by as much as is allowed."""
     columns = random_pairs(seed)
-    flow = np.zeros((2, len(CUTS)), np.int64)
+    flow = np.zeros((2, len(CUT_NAMES)), np.int64)
     rows = pairs.choose_pairs(*columns.values(), CUT_VALUES, LARGEST_SHIFT, SCALE, *flow)
     everything = pairs.choose_pairs(*columns.values(), CUT_VALUES, 0.9, SCALE, *flow)
     lost = ~np.isin(everything, rows)

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, Sample, Systematic, Tagger
+from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
 from beampipe.calibration.method.efficiencies import GLUON_REWEIGHT, Efficiencies, read_arrays, write_arrays
 from beampipe.calibration.method.factors import QUANTITIES, Factors, factors_of, scale_factors, statistical
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 
 SAMPLES = {
-    "nominal": Sample("nominal", ()),
-    "data": Sample("data", (), "data"),
-    "one": Sample("one", ()),
-    "two": Sample("two", ()),
+    "nominal": InputSample("nominal", ()),
+    "data": InputSample("data", (), "data"),
+    "one": InputSample("one", ()),
+    "two": InputSample("two", ()),
 }
 NAMES = (
     "nominal",

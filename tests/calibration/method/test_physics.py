@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.calibration.config import Bootstrap, Configuration, Sample, Tagger
+from beampipe.calibration.config import Bootstrap, Configuration, InputSample, Tagger
 from beampipe.calibration.method import extract
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, Factors
 from beampipe.calibration.run import FACTORS, run_calibration, templates, workspace_of
@@ -30,8 +30,8 @@ class Calibrated:
 def calibrated(folder: Path, model: ToyModel, data_seed: int, events: int) -> Calibrated:
     """Factors of pseudo-data of a model against the toy as it is."""
     samples = {
-        "nominal": Sample("nominal", tuple(write_sample(folder, "nominal", events, 3, 31)), luminosity=1000.0),
-        "data": Sample(
+        "nominal": InputSample("nominal", tuple(write_sample(folder, "nominal", events, 3, 31)), luminosity=1000.0),
+        "data": InputSample(
             "data",
             tuple(write_sample(folder, "shifted", events, 3, data_seed, model=model)),
             "pseudo-data",

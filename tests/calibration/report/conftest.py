@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, Sample, Systematic, Tagger
+from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
 from beampipe.calibration.histograms.sums import Axes
 from beampipe.calibration.histograms.templates import Templates
-from beampipe.calibration.jets.dijets import CUTS, FLAVOURS
+from beampipe.calibration.jets.dijets import CUT_NAMES, FLAVOURS
 from beampipe.calibration.method.efficiencies import Efficiencies
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, Factors, ScaleFactor
 from beampipe.calibration.report.gather import Cost, Results, SampleResult
@@ -110,13 +110,13 @@ def results(gappy: Factors) -> Results:
         fractions=gappy.fractions["n_trk"][None],
         shapes=shapes,
     )
-    flow = np.linspace(1000, 100, len(CUTS))
+    flow = np.linspace(1000, 100, len(CUT_NAMES))
     samples = {
         "nominal": SampleResult(templates(FLAVOURS, 1), flow, flow / 2),
         "data": SampleResult(templates(("data",), 2), flow, flow),
     }
     kinds = ("me", "one", "other", "nominal")
-    every = {name: Sample(name, ()) for name in kinds} | {"data": Sample("data", (), kind="pseudo-data")}
+    every = {name: InputSample(name, ()) for name in kinds} | {"data": InputSample("data", (), kind="pseudo-data")}
     return Results(
         configuration=Configuration(
             output=Path("output"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.jets.dijets import CUTS
+from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.tables import (
     UNKNOWN,
@@ -62,7 +62,7 @@ def test_yields_add_up(results: Results) -> None:
 
 def test_cut_flow(results: Results) -> None:
     nominal, data = cut_flow_tables(results)
-    assert [row[0] for row in nominal.rows] == list(CUTS)
+    assert [row[0] for row in nominal.rows] == list(CUT_NAMES)
     assert nominal.rows[0][1:] == ("1000", "100", "500")
     assert nominal.rows[1][1:3] == ("910", "91")
     assert data.rows[-1][3] == "100"

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from beampipe.calibration.config import Bootstrap, Energy, Selection, Tagger
+from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Tagger
 from beampipe.calibration.histograms.filling import (
     fill_replicas,
     fill_single,
@@ -48,7 +48,7 @@ class FillSettings:
 
     pt_edges: tuple[float, ...]
     taggers: tuple[Tagger, ...]
-    selection: Selection
+    selection: DijetSelection
     energy: Energy
     weight_bits: int
     labelled: bool

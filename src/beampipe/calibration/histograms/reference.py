@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int64, UInt16, UInt32, UInt64
 from numpy import ndarray
 
-from beampipe.calibration.jets.dijets import CUTS
+from beampipe.calibration.jets.dijets import CUT_NAMES
 
 __all__ = [
     "choose_pairs",
@@ -94,15 +94,15 @@ def choose_pairs(
     margin: float,
     bits: int,
 ) -> tuple[list[int], dict[str, int], dict[str, int]]:
-    """Rows of `entries` that some variation may select, and events and weights after each of `CUTS`.
+    """Rows of `entries` that some variation may select, and events and weights after each of `CUT_NAMES`.
 
     Every cut is a question about an event; an event passes the cuts up to the first that says no.
     """
     min_pt, max_pt, max_ratio, max_eta, min_trk, max_weight = cuts.tolist()
     row_of = {event: row for row, event in enumerate(entries.tolist())}
     chosen: list[int] = []
-    passed: Counter[str] = Counter(dict.fromkeys(CUTS, 0))
-    sums: Counter[str] = Counter(dict.fromkeys(CUTS, 0))
+    passed: Counter[str] = Counter(dict.fromkeys(CUT_NAMES, 0))
+    sums: Counter[str] = Counter(dict.fromkeys(CUT_NAMES, 0))
     for i in range(len(trigger)):
         answers = {"all": True, "trigger": bool(trigger[i]), "two jets": i in row_of}
         row = row_of.get(i, 0)
@@ -118,7 +118,7 @@ def choose_pairs(
                 "leading pt": high < max_pt,
                 "pt ratio": high < max_ratio * low,
             }
-        for cut in CUTS:
+        for cut in CUT_NAMES:
             if not answers[cut]:
                 break
             passed[cut] += 1

@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int64
 from numpy import ndarray
 
-from beampipe.calibration.config import Regions, Selection
-from beampipe.calibration.jets.dijets import CUTS, FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets
+from beampipe.calibration.config import DijetSelection, Regions
+from beampipe.calibration.jets.dijets import CUT_NAMES, FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets
 from beampipe.calibration.jets.pairs import choose_pairs, leading_pairs
 from beampipe.calibration.ntuple.columns import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, NOMINAL_WEIGHT, VARIED_N_TRK
-from beampipe.calibration.ntuple.reading import Basket, open_events, read_flat, read_jagged
+from beampipe.calibration.ntuple.reading import Basket, open_event_tree, read_flat, read_jagged
 from beampipe.errors import FileError
 
-__all__ = ["SelectSettings", "cut_values", "regions_of", "select"]
+__all__ = ["SelectSettings", "assign_regions", "cut_values", "select"]
 
 _FLAVOUR_OF_LABEL: Final = {1: "light", 2: "light", 3: "light", 4: "charm", 5: "bottom", 21: "gluon"}
 
@@ -41,7 +41,7 @@ class SelectSettings:
         varied: variations of n_trk to keep.
     """
 
-    selection: Selection
+    selection: DijetSelection
     regions: Regions
     weight_bits: int
     simulated: bool
@@ -63,7 +63,7 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
     Raises:
         FileError: the file cannot be read, a number is not finite, or an event number appears twice.
     """
-    with open_events(path) as tree:
+    with open_event_tree(path) as tree:
         branches = _Branches(path, tree, start, stop)
         run, event, trigger = (branches.flat(name) for name in ("run", "event", "trigger"))
         _refuse_repeated(path, run, event)
@@ -77,7 +77,7 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
         varied = {name: jets.take(VARIED_N_TRK[name]) for name in settings.varied}
         most = np.maximum.reduce([n_trk, *varied.values()]) if varied else n_trk
         flavour = flavours(jets.take("jet_label")) if settings.labelled else np.empty((0, 2), np.int8)
-        counts, sums = np.zeros(len(CUTS), np.int64), np.zeros(len(CUTS), np.int64)
+        counts, sums = np.zeros(len(CUT_NAMES), np.int64), np.zeros(len(CUT_NAMES), np.int64)
         cuts, scale = cut_values(settings.selection), 2.0**settings.weight_bits
         pairs = (jets.pt, eta, clean, most, n_trk, flavour)
         rows = choose_pairs(trigger, nominal, jets.events, *pairs, cuts, LARGEST_SHIFT, scale, counts, sums)
@@ -97,14 +97,14 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
             **taken,
             n_trk=n_trk.take(rows, axis=0),
             label=flavour.take(rows, axis=0) if settings.labelled else np.zeros((len(rows), 2), np.int8),
-            region=regions_of(chosen_eta, settings.regions),
+            region=assign_regions(chosen_eta, settings.regions),
             ranges=_ranges(run, event),
             varied_n_trk={name: values.take(rows, axis=0) for name, values in varied.items()},
             cut_flow=CutFlow(counts, sums),
         )
 
 
-def cut_values(selection: Selection) -> Float64[ndarray, " 6"]:
+def cut_values(selection: DijetSelection) -> Float64[ndarray, " 6"]:
     """The cuts as the kernels take them."""
     return np.array(
         [
@@ -127,7 +127,7 @@ def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
     return found
 
 
-def regions_of(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarray, "n 2"]:
+def assign_regions(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarray, "n 2"]:
     """Numbers in `REGIONS` of each jet of a pair, -1 for neither; see `Regions`."""
     size = np.abs(eta)
     if regions.rule == "eta_split":

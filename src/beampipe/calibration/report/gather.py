@@ -13,7 +13,7 @@ from numpy import ndarray
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.histograms.sums import read_filled
 from beampipe.calibration.histograms.templates import Templates, templates_of
-from beampipe.calibration.jets.dijets import CUTS
+from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
 from beampipe.calibration.method.extract import cumulated, truth
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, Factors, scale_factors
@@ -32,7 +32,7 @@ class SampleResult:
 
     Attributes:
         templates: numbers of jets, nominal variation only, no replicas.
-        cut_events: (n_cuts,) events after each of `CUTS`.
+        cut_events: (n_cuts,) events after each of `CUT_NAMES`.
         cut_weights: (n_cuts,) the same, weighted, scaled to the luminosity.
     """
 
@@ -128,7 +128,7 @@ def _sample(store: Store, part: SamplePlan) -> SampleResult:
     templates = Templates(
         every.axes, every.names[:1], every.values[:1], every.squares[:1], every.replicas[:0], every.entries
     )
-    events, weights = np.zeros(len(CUTS)), np.zeros(len(CUTS))
+    events, weights = np.zeros(len(CUT_NAMES)), np.zeros(len(CUT_NAMES))
     for one in part.bookkeeping.slices:
         flow = by_slice[one.number].cut_flow
         events = events + flow.events
