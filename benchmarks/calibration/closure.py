@@ -35,6 +35,7 @@ from beampipe.calibration.method.factors import scale_factors, statistical
 from beampipe.calibration.method.reweight import GLUON, QUARK, measure_reweighting
 from beampipe.calibration.run import RunSettings, run_calibration, templates, workspace_of
 from beampipe.calibration.simulation import INJECTIONS, inject
+from beampipe.calibration.variations import UNVARIED
 
 POINT = 0.5
 WHAT = (("SF_q", QUARK, "efficiency"), ("SF_g", GLUON, "rejection"))
@@ -76,7 +77,7 @@ def injection(nominal: Templates, tagger: str) -> dict[str, Any]:
             [np.clip(1 + s * (x - mean[..., 0, 0, :]) / mean[..., 0, 0, :], 0.2, 2) for s in strengths], axis=2
         )
         tilted = flavours * tilt[:, :, None]
-        cases = Cases(("nominal",), flavours, flavours[:0], tilted.sum(axis=3)[0], tilted.sum(axis=3)[:0])
+        cases = Cases((UNVARIED,), flavours, flavours[:0], tilted.sum(axis=3)[0], tilted.sum(axis=3)[:0])
         found = measured(cases)
         for name, flavour, quantity in WHAT:
             got = scale_factors(found.data[0, :, 0, flavour], found.simulation[0, :, 0, flavour], quantity)

@@ -193,9 +193,11 @@ def test_slices_are_scaled_before_they_are_added() -> None:
     filled.varied_sumw2[0, 1] = 9
     filled.replicas[0] = 12
     filled.entries[0] = 1
-    books = Bookkeeping("toy", ("nominal", "up"), (), True, (SliceFactors(0, (10.0, 20.0)), SliceFactors(7, (4.0, 2.0))))
+    books = Bookkeeping(
+        "toy", ("nominal", "up"), (), True, (SliceFactors(0, (10.0, 20.0)), SliceFactors(7, (4.0, 2.0)))
+    )
     found = templates_of({0: filled, 7: filled}, books, 2)
-    assert found.names == ("nominal", "weight:up", "jets:jes")
+    assert tuple(map(str, found.variations)) == ("nominal", "weight:up", "jets:jes")
     assert found.values[:, 0, 0, 0].tolist() == [[21.0, 0.0], [11.0, 0.0], [0.0, 21.0]]
     assert found.squares[:, 0, 0, 0].tolist() == [[261.0, 0], [101.0, 0], [0.0, 261.0]]
     assert found.replicas[0, 0, 0, 0].tolist() == [42.0, 0.0]

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
-from beampipe.calibration.method.efficiencies import GLUON_REWEIGHT, Efficiencies, read_arrays, write_arrays
+from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays, write_arrays
 from beampipe.calibration.method.factors import QUANTITIES, Factors, factors_of, scale_factors, statistical
+from beampipe.calibration.variations import GLUON_REWEIGHT, Variation
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 
 SAMPLES = {
@@ -29,7 +30,7 @@ NAMES = (
     "jets:jes_1_down",
     "sample:one",
     "sample:two",
-    GLUON_REWEIGHT,
+    str(GLUON_REWEIGHT),
 )
 DATA = np.array([0.5, 0.52, 0.46, 0.55, 0.44, 0.6, 0.4, 0.51])
 """Efficiency of quarks in data by case; in simulation it is 0.4 for all, by label 0.42; of gluons half of these."""
@@ -243,7 +244,13 @@ def test_a_pattern_of_one_kind_takes_nothing_of_another() -> None:
     """`*_up` of weights is not the jet energy's."""
     from beampipe.calibration.method.factors import _members
 
-    names = ("nominal", "weight:fsr_up", "jets:jes_1_up", "sample:up", GLUON_REWEIGHT)
-    assert _members(Systematic("s", weights=("*_up",)), names) == ("weight:fsr_up",)
-    assert _members(Systematic("s", kinematics=("*",)), names) == ("jets:jes_1_up",)
-    assert _members(Systematic("s", samples=("up",)), names) == ("sample:up",)
+    names = ("nominal", "weight:fsr_up", "jets:jes_1_up", "sample:up", str(GLUON_REWEIGHT))
+    variations = tuple(map(Variation.parse, names))
+    assert tuple(map(str, variations)) == names
+
+    def members(source: Systematic) -> tuple[str, ...]:
+        return tuple(map(str, _members(source, variations)))
+
+    assert members(Systematic("s", weights=("*_up",))) == ("weight:fsr_up",)
+    assert members(Systematic("s", kinematics=("*",))) == ("jets:jes_1_up",)
+    assert members(Systematic("s", samples=("up",))) == ("sample:up",)

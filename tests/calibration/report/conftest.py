@@ -15,6 +15,7 @@ from beampipe.calibration.method.efficiencies import Efficiencies
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, Factors, ScaleFactor
 from beampipe.calibration.report.gather import Cost, Results, SampleResult
 from beampipe.calibration.report.write import write_all
+from beampipe.calibration.variations import UNVARIED
 
 EDGES = (500.0, 600.0, 900.0)
 POINTS = (0.5, 0.8)
@@ -90,7 +91,7 @@ def templates(flavours: tuple[str, ...], seed: int) -> Templates:
     axes = Axes(EDGES, flavours, (("n_trk", BINS),))
     entries = np.random.default_rng(seed).integers(1, 50, axes.shape).astype(np.float64)
     nothing = np.zeros((0, *axes.shape))
-    return Templates(axes, ("nominal",), entries[None] * 0.5, entries[None] * 0.25, nothing, entries)
+    return Templates(axes, (UNVARIED,), entries[None] * 0.5, entries[None] * 0.25, nothing, entries)
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,10 @@ from numpy import ndarray
 from beampipe.calibration.config import Energy, Tagger
 from beampipe.calibration.histograms.fill import fill
 from beampipe.calibration.histograms.sums import Filled
-from beampipe.calibration.jets.variations import NOMINAL, kinematics_of
+from beampipe.calibration.jets.kinematics import kinematics_of
 from beampipe.calibration.tagger.predict import Scores, predict, read_scores, write_scores
 from beampipe.calibration.tagger.taggers import JET_FEATURES, features_of, local_scores, model_bytes, score_function
+from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import FileError, InputError
 from tests.calibration.campaign import Toys
 from tests.calibration.events import fill_settings, random_dijets

@@ -21,9 +21,10 @@ from beampipe.calibration.histograms.filling import (
 from beampipe.calibration.histograms.sums import MOST, Axes, Filled, refuse_overflow
 from beampipe.calibration.jets.dijets import FLAVOURS, Dijets
 from beampipe.calibration.jets.hashing import POISSON, event_keys
+from beampipe.calibration.jets.kinematics import Kinematics, dataset_key, kinematics_of
 from beampipe.calibration.jets.select import cut_values
-from beampipe.calibration.jets.variations import NOMINAL, Kinematics, dataset_key, kinematics_of
 from beampipe.calibration.tagger.predict import Scores
+from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import InputError
 
 __all__ = ["FillSettings", "fill"]

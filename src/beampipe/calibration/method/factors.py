@@ -22,11 +22,9 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from beampipe.calibration.config import Configuration, Systematic
-from beampipe.calibration.histograms.templates import JETS, WEIGHT
-from beampipe.calibration.jets.variations import matching
-from beampipe.calibration.method.cases import SAMPLE
 from beampipe.calibration.method.combine import combine, shift_vectors
-from beampipe.calibration.method.efficiencies import GLUON_REWEIGHT, Efficiencies
+from beampipe.calibration.method.efficiencies import Efficiencies
+from beampipe.calibration.variations import GLUON_REWEIGHT, UNVARIED, Variation, VariationKind
 from beampipe.errors import FileError, UnknownNameError
 
 __all__ = ["FLAVOUR_NAMES", "QUANTITIES", "Factors", "ScaleFactor", "factors_of", "scale_factors"]
@@ -213,7 +211,7 @@ def _scale_factor(
     data, simulation, truth = (part[:, :, w, f] for part in (measured.data, measured.simulation, measured.truth))
     every = scale_factors(data, simulation, quantity)
     nominal = every[0]
-    names = [str(name) for name in measured.names]
+    variations = measured.variations
     drawn = scale_factors(measured.data_replicas[:, :, w, f], measured.simulation_replicas[:, :, w, f], quantity)
     error, covariance = statistical(drawn)
     sources: dict[str, Float64[ndarray, " p"]] = {}
@@ -225,11 +223,12 @@ def _scale_factor(
             closure = scale_factors(simulation[:1], truth[:1], quantity)
             members, shifts = ("nonclosure",), nominal * (1 - closure)
         elif len(source.samples) == 2:
-            one, other = (_case(every, names, name) for name in source.samples)
+            one, other = (_case(every, variations, name) for name in source.samples)
             members, shifts = ("difference",), (one - other)[None]
         else:
-            members = _members(source, names)
-            shifts = np.stack([every[names.index(name)] - nominal for name in members])
+            varied = _members(source, variations)
+            members = tuple(map(str, varied))
+            shifts = np.stack([every[variations.index(one)] - nominal for one in varied])
         sources[source.name] = combine(source.rule, members, shifts)
         vectors = shift_vectors(source.rule, members, shifts)
         square = square + sources[source.name] ** 2
@@ -247,22 +246,26 @@ def _scale_factor(
     )
 
 
-def _case(every: Float64[ndarray, "v p"], names: Sequence[str], sample: str) -> Float64[ndarray, " p"]:
+def _case(every: Float64[ndarray, "v p"], variations: Sequence[Variation], sample: str) -> Float64[ndarray, " p"]:
     """The nominal sample is in the first case, any other in one of its own."""
-    place = names.index(SAMPLE + sample) if SAMPLE + sample in names else 0
-    case: ndarray = every[place]
+    one = Variation("sample", sample)
+    case: ndarray = every[variations.index(one if one in variations else UNVARIED)]
     return case
 
 
-def _members(source: Systematic, names: Sequence[str]) -> Sequence[str]:
-    """The cases of a source, by name."""
+def _members(source: Systematic, variations: Sequence[Variation]) -> Sequence[Variation]:
+    """The variations of a source."""
     if source.method:
         return [GLUON_REWEIGHT]
-    kinds = ((WEIGHT, source.weights), (JETS, source.kinematics), (SAMPLE, source.samples))
-    patterns = tuple(kind + pattern for kind, given in kinds for pattern in given)
-    members = matching(names, patterns)
+    wanted: tuple[tuple[VariationKind, tuple[str, ...]], ...] = (
+        ("weight", source.weights),
+        ("jets", source.kinematics),
+        ("sample", source.samples),
+    )
+    members = [one for one in variations if any(one.matches(kind, patterns) for kind, patterns in wanted)]
     if not members:
-        raise UnknownNameError(f"variation of systematic {source.name}", ", ".join(patterns), names)
+        patterns = ", ".join(str(Variation(kind, pattern)) for kind, given in wanted for pattern in given)
+        raise UnknownNameError(f"variation of systematic {source.name}", patterns, map(str, variations))
     return members
 
 

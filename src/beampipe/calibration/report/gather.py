@@ -126,7 +126,7 @@ def _sample(store: Store, part: SamplePlan) -> SampleResult:
     by_slice = {number: read_filled(store.require(recipe)) for number, recipe in part.merged.items()}
     every = templates_of(by_slice, part.bookkeeping, part.sample.weight_bits)
     templates = Templates(
-        every.axes, every.names[:1], every.values[:1], every.squares[:1], every.replicas[:0], every.entries
+        every.axes, every.variations[:1], every.values[:1], every.squares[:1], every.replicas[:0], every.entries
     )
     events, weights = np.zeros(len(CUT_NAMES)), np.zeros(len(CUT_NAMES))
     for one in part.bookkeeping.slices:

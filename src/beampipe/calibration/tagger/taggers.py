@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from beampipe.calibration.config import Tagger
 from beampipe.calibration.jets.dijets import Dijets
-from beampipe.calibration.jets.variations import Kinematics
+from beampipe.calibration.jets.kinematics import Kinematics
 from beampipe.errors import FileError, MissingExtraError
 
 __all__ = ["JET_FEATURES", "SHIPPED_MODEL", "ScoreJets", "features_of", "model_bytes", "score_function"]

@@ -14,9 +14,10 @@ from numpy import ndarray
 from beampipe.calibration.config import Configuration, Energy, Tagger
 from beampipe.calibration.jets.dijets import FLAVOURS, Dijets, read_dijets
 from beampipe.calibration.jets.hashing import event_keys
-from beampipe.calibration.jets.variations import NOMINAL, dataset_key, kinematics_of
+from beampipe.calibration.jets.kinematics import dataset_key, kinematics_of
 from beampipe.calibration.run import RunSettings, run_calibration, workspace_of
 from beampipe.calibration.tagger.taggers import JET_FEATURES, features_of
+from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import InputError, MissingExtraError
 from beampipe.files import write_whole
 from beampipe.terminal import Progress

@@ -12,12 +12,13 @@ from typing import Final
 
 from beampipe.calibration.config import Bootstrap, Configuration, InputSample
 from beampipe.calibration.histograms.fill import FillSettings
+from beampipe.calibration.jets.kinematics import wanted_kinematics
 from beampipe.calibration.jets.select import SelectSettings
-from beampipe.calibration.jets.variations import matching, wanted_kinematics
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
 from beampipe.calibration.ntuple.reading import Facts
 from beampipe.calibration.tagger.taggers import model_bytes
 from beampipe.calibration.tasks.chunks import Chunk
+from beampipe.calibration.variations import matching
 from beampipe.errors import FileError, UnknownNameError
 from beampipe.workflow import Input, Recipe, code_digest, digest_of
 from beampipe.workflow.digest import NO_RESULT
