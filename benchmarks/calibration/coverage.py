@@ -20,11 +20,13 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
-from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
+from beampipe.calibration.config import Bootstrap, Energy, Tagger
 from beampipe.calibration.histograms.fill import FillSettings, fill
 from beampipe.calibration.histograms.sums import merge
 from beampipe.calibration.histograms.templates import Templates, templates_of
+from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.select import SelectSettings, select
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.method.cases import Cases, cases_of
 from beampipe.calibration.method.efficiencies import measure_efficiencies
 from beampipe.calibration.method.extract import cumulated, extract, mixtures, truth

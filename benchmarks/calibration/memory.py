@@ -26,10 +26,12 @@ from measuring import CONSOLE, conditions, report
 from rich.table import Table
 from toys import Toy, make_toys
 
-from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
+from beampipe.calibration.config import Bootstrap, Energy, Tagger
 from beampipe.calibration.histograms.fill import FillSettings, fill
 from beampipe.calibration.jets.kinematics import known_kinematics
+from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.select import SelectSettings, select
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.tagger.predict import Scores
 from beampipe.workflow import Task, open_pool, run

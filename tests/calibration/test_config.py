@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.calibration.config import DijetSelection, Energy, Regions, Systematic, Tagger, load_configuration
+from beampipe.calibration.config import Energy, Systematic, Tagger, load_configuration
+from beampipe.calibration.jets.regions import Regions
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 
 SAMPLES = """

@@ -13,6 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from beampipe.calibration.jets.regions import Regions
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.settings import build, read_toml
 
@@ -20,11 +22,9 @@ __all__ = [
     "DATA_KINDS",
     "Bootstrap",
     "Configuration",
-    "DijetSelection",
     "Energy",
     "InputSample",
     "Kind",
-    "Regions",
     "Rule",
     "Systematic",
     "Tagger",
@@ -39,49 +39,6 @@ DATA_KINDS: Final = ("data", "pseudo-data")
 
 Rule = Literal["envelope", "quadrature", "difference", "up_down"]
 """How the variations of a source become one uncertainty: see `beampipe.calibration.method.combine`."""
-
-_REGION_RULES: Final = ("eta_rank", "eta_split")
-
-
-@dataclass(frozen=True)
-class DijetSelection:
-    """Cuts on the two leading jets of an event; pT in GeV. Each variation is held to them with its own pT and n_trk."""
-
-    min_subleading_pt: float = 500.0
-    max_leading_pt: float = 2000.0
-    max_pt_ratio: float = 1.5
-    max_abs_eta: float = 2.1
-    min_n_trk: int = 2
-    max_abs_weight: float = 100.0
-
-    def __post_init__(self) -> None:
-        _positive(self, "min_subleading_pt", "max_abs_eta", "max_abs_weight")
-        if not self.min_subleading_pt < self.max_leading_pt:
-            raise ConfigError(
-                f"selection: got max_leading_pt {self.max_leading_pt}, expected more than min_subleading_pt"
-            )
-        if self.max_pt_ratio <= 1:
-            raise ConfigError(f"selection: got max_pt_ratio {self.max_pt_ratio}, expected more than 1")
-
-
-@dataclass(frozen=True)
-class Regions:
-    """Which jet counts as forward, which as central.
-
-    ``eta_rank``: of the pair, the jet with the higher \\|eta\\| is forward, the other one central (at equal \\|eta\\|
-    the leading jet is forward); the pair is used if its \\|eta\\| differ by at least `min_eta_gap`.
-    ``eta_split``: a jet with \\|eta\\| >= `split` is forward, any other central.
-    """
-
-    rule: str = "eta_rank"
-    min_eta_gap: float = 0.0
-    split: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.rule not in _REGION_RULES:
-            raise UnknownNameError("rule of the regions", self.rule, _REGION_RULES)
-        if self.min_eta_gap < 0 or self.split <= 0:
-            raise ConfigError(f"regions: got {self}, expected min_eta_gap >= 0 and split > 0")
 
 
 @dataclass(frozen=True)
@@ -324,9 +281,3 @@ def _with_path(tagger: Tagger, folder: Path) -> Tagger:
     if not tagger.model or tagger.served or tagger.model == "shipped":
         return tagger
     return replace(tagger, model=str(folder / tagger.model))
-
-
-def _positive(part: object, *names: str) -> None:
-    for name in names:
-        if not getattr(part, name) > 0:
-            raise ConfigError(f"selection: got {name} {getattr(part, name)}, expected more than 0")

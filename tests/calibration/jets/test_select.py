@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import DijetSelection, Regions
 from beampipe.calibration.jets.dijets import CUT_NAMES, FLAVOURS, Dijets, read_dijets, write_dijets
-from beampipe.calibration.jets.select import SelectSettings, assign_regions, flavours, select
+from beampipe.calibration.jets.regions import Regions, assign_regions
+from beampipe.calibration.jets.select import SelectSettings, flavours, select
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.simulation import read_events, write_file
 from beampipe.calibration.tagger.predict import Scores, write_scores

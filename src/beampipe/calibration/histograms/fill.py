@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Tagger
+from beampipe.calibration.config import Bootstrap, Energy, Tagger
 from beampipe.calibration.histograms.filling import (
     fill_replicas,
     fill_single,
@@ -22,7 +22,7 @@ from beampipe.calibration.histograms.sums import MOST, Axes, Filled, refuse_over
 from beampipe.calibration.jets.dijets import FLAVOURS, Dijets
 from beampipe.calibration.jets.hashing import POISSON, event_keys
 from beampipe.calibration.jets.kinematics import Kinematics, dataset_key, kinematics_of
-from beampipe.calibration.jets.select import cut_values
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.tagger.predict import Scores
 from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import InputError
@@ -105,7 +105,7 @@ def _rows(dijets: Dijets, kinematics: Kinematics, settings: FillSettings) -> Int
         dijets.region,
         dijets.label if settings.labelled else np.zeros_like(dijets.label),
         np.array(settings.pt_edges),
-        cut_values(settings.selection),
+        settings.selection.cuts,
         len(axes.flavours),
         axes.width,
         rows,

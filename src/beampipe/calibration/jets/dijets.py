@@ -17,10 +17,7 @@ from beampipe.errors import FileError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CUT_NAMES", "FLAVOURS", "LARGEST_SHIFT", "REGIONS", "CutFlow", "Dijets", "read_dijets", "write_dijets"]
-
-REGIONS: Final = ("forward", "central")
-"""Place in this tuple is the number of a region; -1 is neither."""
+__all__ = ["CUT_NAMES", "FLAVOURS", "LARGEST_SHIFT", "CutFlow", "Dijets", "read_dijets", "write_dijets"]
 
 FLAVOURS: Final = ("light", "charm", "bottom", "gluon")
 """Place in this tuple is the number of a flavour; all but gluon are quarks. Data has one flavour, number 0."""
