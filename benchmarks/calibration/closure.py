@@ -31,8 +31,8 @@ from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.method.cases import Cases, cases_of
 from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies
 from beampipe.calibration.method.extract import cumulated, truth
-from beampipe.calibration.method.factors import scale_factors, statistical
 from beampipe.calibration.method.reweight import GLUON, QUARK, measure_reweighting
+from beampipe.calibration.method.scale_factors import scale_factors, statistical
 from beampipe.calibration.run import RunSettings, run_calibration, templates, workspace_of
 from beampipe.calibration.simulation import INJECTIONS, inject
 from beampipe.calibration.variations import UNVARIED

@@ -16,7 +16,8 @@ from shutil import rmtree
 
 from toys import KEPT, Toy, make_toys
 
-from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
+from beampipe.calibration.config import Configuration, InputSample, Tagger
+from beampipe.calibration.method.systematics import Systematic
 from beampipe.calibration.run import RunSettings, run_calibration
 
 WAYS = (

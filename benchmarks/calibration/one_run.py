@@ -17,7 +17,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Systematic
+from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample
+from beampipe.calibration.method.systematics import Systematic
 from beampipe.calibration.run import RunSettings, run_calibration, workspace_of
 
 __all__ = ["BITS", "STORES", "coffea", "ours"]

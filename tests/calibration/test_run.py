@@ -309,7 +309,7 @@ def test_a_slice_that_lacks_a_file_is_refused_before_any_event_is_read(toys: Toy
 
 
 def test_a_name_that_no_weight_has_is_refused(toys: Toys, tmp_path: Path) -> None:
-    from beampipe.calibration.config import Systematic
+    from beampipe.calibration.method.systematics import Systematic
 
     wrong = configuration_of(toys, tmp_path, systematics=(Systematic("x", "envelope", weights=("pfd_*",)),))
     with pytest.raises(UnknownNameError, match=r"unknown weight of sample nominal: got 'pfd_\*', expected one of"):
@@ -354,7 +354,7 @@ def test_factors_name_what_they_were_asked_for(base: Configuration) -> None:
     assert found.taggers == ("n_trk", "gbdt")
     assert len(found.by_name) == 2 * 2 * 2 * 2
     assert found.experimental == ("tracking", "energy")
-    one = found.by_name["n_trk", 0.5, "quark", "efficiency"]
+    one = found.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
     assert list(one.sources) == ["pdf", "tracking", "energy", "shower", "gluons", "closure"]
     assert workspace_of(base).store.count() == sum(counts(base.output).values())
 

@@ -12,9 +12,10 @@ from typing import Any, Final
 import pytest
 
 import beampipe
-from beampipe.calibration.config import Bootstrap, Configuration, Energy, Systematic, Tagger
+from beampipe.calibration.config import Bootstrap, Configuration, Energy, Tagger
 from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.selection import DijetSelection
+from beampipe.calibration.method.systematics import Systematic
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.plan import Plan, stage_code
 from tests.calibration.campaign import (

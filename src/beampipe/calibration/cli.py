@@ -198,12 +198,11 @@ def explain(
 ) -> None:
     """Say where a number came from, down to files and cuts."""
     from beampipe.calibration.config import load_configuration
-    from beampipe.calibration.explain import Which
     from beampipe.calibration.explain import explain as lines
     from beampipe.calibration.run import plan_calibration
 
     plan = plan_calibration(load_configuration(config, output=output))
-    for line in lines(plan, Which(scale_factor, tagger, working_point, pt), full=full):
+    for line in lines(plan, scale_factor, tagger=tagger, working_point=working_point, pt=pt, full=full):
         typer.echo(line)
 
 

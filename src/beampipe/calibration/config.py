@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.selection import DijetSelection
+from beampipe.calibration.method.systematics import Systematic
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.settings import build, read_toml
 
@@ -25,8 +26,6 @@ __all__ = [
     "Energy",
     "InputSample",
     "Kind",
-    "Rule",
-    "Systematic",
     "Tagger",
     "load_configuration",
     "parse_configuration",
@@ -36,9 +35,6 @@ Kind = Literal["simulation", "data", "pseudo-data"]
 """Pseudo-data is simulation in the role of data: its labels serve only to tell the true answer."""
 
 DATA_KINDS: Final = ("data", "pseudo-data")
-
-Rule = Literal["envelope", "quadrature", "difference", "up_down"]
-"""How the variations of a source become one uncertainty: see `beampipe.calibration.method.combine`."""
 
 
 @dataclass(frozen=True)
@@ -111,41 +107,6 @@ class Energy:
             raise ConfigError(
                 f"energy: got {self}, expected 0 to 200 parameters of the scale, 0 to 50 of the resolution"
             )
-
-
-@dataclass(frozen=True)
-class Systematic:
-    """One source of uncertainty; exactly one of `weights`, `kinematics`, `samples`, `method` says where it comes from.
-
-    Attributes:
-        name: of the source.
-        rule: how its variations are combined.
-        weights: patterns (``pdf_*``) for names of weights of the nominal sample.
-        kinematics: patterns for variations of jets: ``jes_*``, ``jer_*``, ``trk_*``.
-        samples: one (against nominal) or two (against each other).
-        method: ``gluon_reweight`` or ``nonclosure``.
-        experimental: drawn as a bar in the plot, not as a band.
-    """
-
-    name: str
-    rule: Rule = "difference"
-    weights: tuple[str, ...] = ()
-    kinematics: tuple[str, ...] = ()
-    samples: tuple[str, ...] = ()
-    method: str = ""
-    experimental: bool = False
-
-    def __post_init__(self) -> None:
-        given = [bool(self.weights), bool(self.kinematics), bool(self.samples), bool(self.method)]
-        if sum(given) != 1:
-            raise ConfigError(
-                f"systematic {self.name}: got {sum(given)} of weights, kinematics, samples, method; expected one of"
-                " them"
-            )
-        if len(self.samples) > 2:
-            raise ConfigError(f"systematic {self.name}: got {len(self.samples)} samples, expected one or two")
-        if self.method not in ("", "gluon_reweight", "nonclosure"):
-            raise UnknownNameError(f"method of systematic {self.name}", self.method, ("gluon_reweight", "nonclosure"))
 
 
 @dataclass(frozen=True)

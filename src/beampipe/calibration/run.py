@@ -18,8 +18,8 @@ from beampipe.calibration.histograms.sums import read_filled
 from beampipe.calibration.histograms.templates import Templates, templates_of
 from beampipe.calibration.method.cases import Cases, cases_of, simulation_of
 from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies, read_arrays, write_arrays
-from beampipe.calibration.method.factors import factors_of
 from beampipe.calibration.method.reweight import Reweighting, measure_reweighting
+from beampipe.calibration.method.scale_factors import factors_of
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, keep_books
 from beampipe.calibration.ntuple.columns import EVENT_BRANCHES
 from beampipe.calibration.ntuple.reading import Facts, inspect_file, open_event_tree, read_flat

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
+from beampipe.calibration.config import Configuration, InputSample, Tagger
 from beampipe.calibration.histograms.sums import Axes
 from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.jets.dijets import CUT_NAMES, FLAVOURS
 from beampipe.calibration.method.efficiencies import Efficiencies
-from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, Factors, ScaleFactor
+from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor
+from beampipe.calibration.method.systematics import Systematic
 from beampipe.calibration.report.gather import Cost, Results, SampleResult
 from beampipe.calibration.report.write import write_all
 from beampipe.calibration.variations import UNVARIED
@@ -68,7 +69,12 @@ def without_last_bin(one: ScaleFactor) -> ScaleFactor:
 @pytest.fixture(scope="session")
 def factors() -> Factors:
     """Everything is known."""
-    keys = [("n_trk", wp, flavour, quantity) for wp in POINTS for flavour in FLAVOUR_NAMES for quantity in QUANTITIES]
+    keys = [
+        FactorKey("n_trk", wp, flavour, quantity)
+        for wp in POINTS
+        for flavour in FLAVOUR_NAMES
+        for quantity in QUANTITIES
+    ]
     return Factors(
         pt_edges=EDGES,
         working_points=POINTS,
@@ -82,7 +88,7 @@ def factors() -> Factors:
 @pytest.fixture(scope="session")
 def gappy(factors: Factors) -> Factors:
     """In one scale factor a bin is unknown, and there were no replicas for it."""
-    key = ("n_trk", 0.5, "quark", "efficiency")
+    key = FactorKey("n_trk", 0.5, "quark", "efficiency")
     by_name = {**factors.by_name, key: without_last_bin(factors.by_name[key])}
     return Factors(EDGES, POINTS, by_name, factors.cuts, factors.fractions, factors.experimental)
 

@@ -16,14 +16,14 @@ from beampipe.calibration.histograms.templates import Templates, templates_of
 from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
 from beampipe.calibration.method.extract import cumulated, truth
-from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, Factors, scale_factors
+from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors
+from beampipe.calibration.method.scale_factors import scale_factors
 from beampipe.calibration.tasks.plan import Plan, SamplePlan, inspect_recipe
 from beampipe.workflow import Recipe, Store
 
 __all__ = ["Cost", "Key", "Results", "SampleResult", "gather"]
 
-Key = tuple[str, float, str, str]
-"""Tagger, working point, flavour, quantity."""
+Key = FactorKey
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +146,7 @@ def _true(
         for w, wp in enumerate(configuration.working_points):
             for quantity in QUANTITIES:
                 yield (
-                    (tagger, wp, flavour, quantity),
+                    Key(tagger, wp, flavour, quantity),
                     scale_factors(shares[:, w], measured.truth[0, :, w, f], quantity),
                 )
 

@@ -37,7 +37,7 @@ _MODULES: Final = {
     "merge": ("histograms.sums",),
     "reweight": ("method.cases", "method.reweight"),
     "extract": ("method.efficiencies",),
-    "factors": ("method.factors",),
+    "factors": ("method.scale_factors",),
 }
 """Stage -> modules of `beampipe.calibration` whose code, with all that they import, makes it."""
 
