@@ -21,9 +21,7 @@ from beampipe.calibration.method.scale_factors import scale_factors
 from beampipe.calibration.tasks.plan import Plan, SamplePlan, inspect_recipe
 from beampipe.workflow import Recipe, Store
 
-__all__ = ["Cost", "Key", "Results", "SampleResult", "gather"]
-
-Key = FactorKey
+__all__ = ["Cost", "Results", "SampleResult", "gather"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +79,7 @@ class Results:
     factors: Factors
     efficiencies: Mapping[str, Efficiencies]
     samples: Mapping[str, SampleResult]
-    true: Mapping[Key, Float64[ndarray, " p"]]
+    true: Mapping[FactorKey, Float64[ndarray, " p"]]
     costs: Sequence[Cost]
     input_bytes: int | None
     input_files: int
@@ -99,7 +97,7 @@ def gather(plan: Plan, store: Store) -> Results:
     efficiencies: Mapping[str, Efficiencies] = read_arrays(Efficiencies, store.require(plan.extract))
     factors = Factors.read(store.require(plan.factors))
     samples = {name: _sample(store, part) for name, part in plan.samples.items()}
-    true: dict[Key, Float64[ndarray, " p"]] = {}
+    true: dict[FactorKey, Float64[ndarray, " p"]] = {}
     if configuration.samples[configuration.data].kind == "pseudo-data":
         data = samples[configuration.data].templates
         true = {
@@ -138,7 +136,7 @@ def _sample(store: Store, part: SamplePlan) -> SampleResult:
 
 def _true(
     tagger: str, configuration: Configuration, measured: Efficiencies, data: Templates
-) -> Iterator[tuple[Key, Float64[ndarray, " p"]]]:
+) -> Iterator[tuple[FactorKey, Float64[ndarray, " p"]]]:
     """Scale factors by label: pseudo-data over nominal simulation, forward jets."""
     by_label = truth(data.flavours(tagger)[0])
     for f, flavour in enumerate(FLAVOUR_NAMES):
@@ -146,7 +144,7 @@ def _true(
         for w, wp in enumerate(configuration.working_points):
             for quantity in QUANTITIES:
                 yield (
-                    Key(tagger, wp, flavour, quantity),
+                    FactorKey(tagger, wp, flavour, quantity),
                     scale_factors(shares[:, w], measured.truth[0, :, w, f], quantity),
                 )
 

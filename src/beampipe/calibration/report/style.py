@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from beampipe.calibration.method.factors import Factors, ScaleFactor
+from beampipe.calibration.method.factors import FactorKey, Factors, ScaleFactor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,10 +82,9 @@ def point_name(tagger: str, working_point: float) -> str:
     return f"{tagger}_{100 * working_point:g}"
 
 
-def key_name(key: tuple[str, float, str, str]) -> str:
+def key_name(key: FactorKey) -> str:
     """Part of the name of a file about one scale factor."""
-    tagger, working_point, flavour, quantity = key
-    return f"{point_name(tagger, working_point)}_{flavour}_{quantity}"
+    return f"{point_name(key.tagger, key.working_point)}_{key.flavour}_{key.quantity}"
 
 
 def percent(working_point: float) -> str:

@@ -17,7 +17,7 @@ from beampipe.calibration.report.page import STYLE, Picture, write_page
 from beampipe.calibration.report.plots import HEADLINES, plot_points, plot_scale_factor, plot_uncertainties
 from beampipe.calibration.report.style import REPORT_STYLE, figure_paths, key_name, percent
 from beampipe.calibration.report.tables import (
-    Table,
+    TextTable,
     cost_table,
     cut_flow_tables,
     factor_table,
@@ -155,7 +155,7 @@ def figures_of(results: Results) -> Figures:
         yield Picture(f"fractions_{tagger}", alt, "fractions", tagger), partial(plot_fractions, results, tagger)
 
 
-def _tables(results: Results) -> Iterator[Table]:
+def _tables(results: Results) -> Iterator[TextTable]:
     factors = results.factors
     for tagger in factors.taggers:
         for wp in factors.working_points:
