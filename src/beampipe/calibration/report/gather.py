@@ -1,4 +1,4 @@
-"""What a report is made of, read from the store."""
+"""The results that a report tells, read from the store."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["Cost", "Results", "SampleResult", "gather"]
 
 @dataclass(frozen=True, eq=False)
 class SampleResult:
-    """What a sample contributes.
+    """What a report tells of one sample.
 
     Attributes:
-        templates: numbers of jets, nominal variation only, no replicas.
-        cut_events: (n_cuts,) events after each of `CUT_NAMES`.
-        cut_weights: (n_cuts,) the same, weighted, scaled to the luminosity.
+        templates: numbers of jets of the nominal variation, without replicas.
+        cut_events: (n_cuts,) number of events after each of `CUT_NAMES`.
+        cut_weights: (n_cuts,) sum of the weights of these events, scaled to the luminosity.
     """
 
     templates: Templates
@@ -41,14 +41,14 @@ class SampleResult:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage took.
+    """What a stage of the calibration cost.
 
     Attributes:
-        stage: name.
-        artifacts: that the result needs.
-        kept: how many of them are in the store.
-        size: of those [bytes].
-        seconds: that they took, added up over the workers.
+        stage: name of the stage.
+        artifacts: number of artifacts of the stage that the result needs.
+        kept: number of these artifacts that are in the store.
+        size: size of the artifacts in the store [bytes].
+        seconds: time that it took to make them, added up over the workers [s].
     """
 
     stage: str
@@ -60,19 +60,19 @@ class Cost:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """Everything a report tells.
+    """Everything that a report tells.
 
     Attributes:
-        configuration: of the calibration.
-        factors: scale factors.
-        efficiencies: by tagger.
-        samples: by name: nominal, data, then the others.
-        true: (n_pt,) scale factors by label, if the sample in the role of data has labels.
-        costs: of all stages, in their order.
-        input_bytes: size of the ROOT files; None if one of them is gone.
-        input_files: how many there are.
-        provenance: (what, key) of the artifacts that the result rests on.
-        versions: of the software that worked out the factors.
+        configuration: configuration of the calibration.
+        factors: the scale factors.
+        efficiencies: the efficiencies by tagger.
+        samples: what is told of each sample, by name: nominal, data, then the others.
+        true: (n_pt,) scale factors by label; empty unless the sample in the role of data has labels.
+        costs: costs of the stages, in the order of the stages.
+        input_bytes: size of all ROOT files [bytes]; None if one of them is gone.
+        input_files: number of ROOT files.
+        provenance: pairs of what an artifact is and its key, for the artifacts that the result rests on.
+        versions: versions of the software that worked out the factors, by name.
     """
 
     configuration: Configuration
@@ -90,8 +90,12 @@ class Results:
 def gather(plan: Plan, store: Store) -> Results:
     """Read the results of a calibration.
 
+    Args:
+        plan: plan of the calibration.
+        store: store that holds its artifacts.
+
     Raises:
-        FileError: something is missing in the store.
+        FileError: the store lacks an artifact.
     """
     configuration = plan.configuration
     efficiencies: Mapping[str, Efficiencies] = read_arrays(Efficiencies, store.require(plan.extract))

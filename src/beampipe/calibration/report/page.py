@@ -1,4 +1,4 @@
-"""One HTML page that needs nothing else: no network, no scripts, figures inside."""
+"""One HTML page that needs nothing else: no network and no scripts, the figures inside."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class Picture:
     """A figure of the page.
 
     Attributes:
-        name: of its files, without ending.
-        alt: what it shows, for those who do not see it.
-        kind: which section it belongs to: scale factor, uncertainty, working points, closure, fractions.
-        tagger: that it is about.
+        name: name of the figure's files, without ending.
+        alt: what the figure shows, for those who do not see it.
+        kind: section that the figure belongs to: scale factor, uncertainty, working points, closure or fractions.
+        tagger: name of the tagger that the figure is about.
     """
 
     name: str
@@ -77,14 +77,14 @@ class Picture:
 def write_page(
     results: Results, pictures: Sequence[Picture], tables: Sequence[TextTable], plots: Path, path: Path
 ) -> None:
-    """Write the page.
+    """Write the page of a report.
 
     Args:
-        results: of the calibration.
-        pictures: the headline first.
-        tables: all.
-        plots: folder of the PNG files.
-        path: of the page.
+        results: results of the calibration.
+        pictures: the figures, the headline first.
+        tables: the tables.
+        plots: folder of the figures' PNG files.
+        path: the file to write.
     """
     path.write_text("\n".join(_page(results, pictures, tables, plots)) + "\n", encoding="utf-8")
 

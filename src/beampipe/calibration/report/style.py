@@ -1,4 +1,4 @@
-"""What figures have in common: words, colours, how they are drawn and written."""
+"""What the figures of a report have in common: words, colours and names of files."""
 
 from __future__ import annotations
 
@@ -67,33 +67,33 @@ _SHORT: Final = {
 
 
 def source_label(name: str) -> str:
-    """Name of a source for a reader: ``me_proxy`` is ``ME proxy``."""
+    """Name of a source of uncertainty for a reader: ``me_proxy`` becomes ``ME proxy``."""
     words = name.replace("_", " ").split()
     return " ".join(_SHORT.get(word, word) for word in words)
 
 
 def tagger_label(name: str) -> str:
-    """Name of a tagger, as a formula if it has one."""
+    """Name of a tagger for a reader, as a formula if it has one."""
     return r"$n_{\mathrm{trk}}$" if name == "n_trk" else name.replace("_", " ")
 
 
 def point_name(tagger: str, working_point: float) -> str:
-    """Part of the name of a file."""
+    """A working point of a tagger in the name of a file: ``n_trk_50``."""
     return f"{tagger}_{100 * working_point:g}"
 
 
 def key_name(key: FactorKey) -> str:
-    """Part of the name of a file about one scale factor."""
+    """A scale factor in the name of a file: ``n_trk_50_quark_efficiency``."""
     return f"{point_name(key.tagger, key.working_point)}_{key.flavour}_{key.quantity}"
 
 
 def percent(working_point: float) -> str:
-    """``0.5`` is ``50 %``."""
+    """A working point for a reader: ``0.5`` becomes ``50 %``."""
     return f"{100 * working_point:g} %"
 
 
 def experimental_of(factors: Factors, one: ScaleFactor) -> Float64[ndarray, " p"]:
-    """Sources of the detector in quadrature; nan where one is unknown."""
+    """Uncertainty of all experimental sources in quadrature; nan where one of them is not known."""
     square = np.zeros_like(one.nominal)
     for name in factors.experimental:
         square = square + one.sources[name] ** 2
@@ -102,7 +102,7 @@ def experimental_of(factors: Factors, one: ScaleFactor) -> Float64[ndarray, " p"
 
 
 def bands_of(factors: Factors, one: ScaleFactor) -> dict[str, Float64[ndarray, " p"]]:
-    """Sources that are not of the detector, largest first; if there are many, the smallest become one: `OTHERS`."""
+    """Uncertainties of the other sources, the largest first. If there are many, the smallest become one: `OTHERS`."""
     sources = {name: values for name, values in one.sources.items() if name not in factors.experimental}
     order = sorted(sources, key=lambda name: -float(np.nansum(np.abs(sources[name]))))
     if len(order) <= _MOST_BANDS:
@@ -116,7 +116,7 @@ def bands_of(factors: Factors, one: ScaleFactor) -> dict[str, Float64[ndarray, "
 
 
 def colours_of(factors: Factors, names: Sequence[str]) -> Mapping[str, str]:
-    """Colours of bands, the same for a source in every figure as long as there are as many colours as sources."""
+    """Colours of bands. A source has the same one in every figure, as long as there are as many colours as sources."""
     theory = [name for one in factors.by_name.values() for name in one.sources if name not in factors.experimental]
     fixed = dict(zip(dict.fromkeys(theory), _COLOURS[:-1], strict=False))
     free = iter([colour for colour in _COLOURS if colour not in {fixed.get(name) for name in names}])
@@ -124,7 +124,7 @@ def colours_of(factors: Factors, names: Sequence[str]) -> Mapping[str, str]:
 
 
 def heading(axes: Axes, title: str, *lines: str) -> None:
-    """Title and what belongs to it, inside the panel, upper left."""
+    """Write a title and the lines that belong to it inside a panel, in its upper left corner."""
     for number, text in enumerate((title, *lines)):
         axes.annotate(
             text,
@@ -139,5 +139,5 @@ def heading(axes: Axes, title: str, *lines: str) -> None:
 
 
 def figure_paths(folder: Path, name: str) -> tuple[Path, Path]:
-    """The files of a figure: PNG and PDF."""
+    """The files of a figure: a PNG and a PDF."""
     return folder / f"{name}.png", folder / f"{name}.pdf"

@@ -1,4 +1,4 @@
-"""Tables: scale factors, uncertainties, numbers of jets, cut flow, cost."""
+"""The tables of a report: scale factors, uncertainties, numbers of jets, cut flows and costs."""
 
 from __future__ import annotations
 
@@ -32,20 +32,21 @@ __all__ = [
 ]
 
 UNKNOWN = "not known"
+"""What stands in a table in place of a number that is not known."""
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """Text in rows.
+    """A table as text, for a CSV file and for the page.
 
     Attributes:
-        name: of its file.
-        title: for a reader.
-        columns: heads.
-        rows: as many cells as columns each; the first `labels` are names, the others numbers.
-        labels: how many columns are names.
+        name: name of the CSV file, without ending.
+        title: title for a reader.
+        columns: heads of the columns.
+        rows: the rows, with as many cells as there are columns.
+        labels: number of columns that hold names; the columns after them hold numbers.
     """
 
     name: str
@@ -56,7 +57,7 @@ class TextTable:
 
 
 def factor_table(results: Results, tagger: str, working_point: float) -> TextTable:
-    """Scale factors of one working point: a row per flavour, quantity and bin of pT."""
+    """The scale factors of one working point: a row per flavour, quantity and bin of pT."""
     factors = results.factors
     rows = []
     for key, one in factors.by_name.items():
@@ -78,7 +79,7 @@ def factor_table(results: Results, tagger: str, working_point: float) -> TextTab
 
 
 def uncertainty_table(results: Results, key: FactorKey) -> TextTable:
-    """Uncertainties of one scale factor by source: a row per source, a column per bin of pT."""
+    """The uncertainties of one scale factor: a row per source, a column per bin of pT."""
     factors, one = results.factors, results.factors.by_name[key]
     tagger, wp, flavour, quantity = key
     rows = [
@@ -95,7 +96,7 @@ def uncertainty_table(results: Results, key: FactorKey) -> TextTable:
 
 
 def source_table(results: Results) -> TextTable:
-    """What each source varies, and how its variations become one uncertainty."""
+    """The sources of uncertainty: what each varies, and how its variations become one uncertainty."""
     rows = []
     for source in results.configuration.systematics:
         samples = " against ".join(source.samples if len(source.samples) == 2 else (*source.samples, "nominal"))
@@ -114,7 +115,7 @@ def source_table(results: Results) -> TextTable:
 
 
 def yield_table(results: Results) -> TextTable:
-    """Jets by sample, pT, region and flavour: as many as were counted, and their weights scaled to the luminosity."""
+    """Numbers of jets by sample, pT, region and flavour: as counted, and weighted and scaled to the luminosity."""
     tagger = results.configuration.tagger_names[0]  # every jet is in the histogram of each
     rows = []
     for sample, found in results.samples.items():
@@ -140,7 +141,7 @@ def yield_table(results: Results) -> TextTable:
 
 
 def cut_flow_tables(results: Results) -> Iterator[TextTable]:
-    """Events after each cut, one table per sample."""
+    """Numbers of events after each cut, one table per sample."""
     for sample, found in results.samples.items():
         rows = []
         for c, cut in enumerate(CUT_NAMES):
@@ -156,7 +157,7 @@ def cut_flow_tables(results: Results) -> Iterator[TextTable]:
 
 
 def cost_table(results: Results) -> TextTable:
-    """What each stage took: artifacts, bytes, seconds of work."""
+    """What each stage cost: artifacts, bytes, seconds of work."""
     rows = [
         ("input files", str(results.input_files), str(results.input_files), _size(results.input_bytes), ""),
         *(
@@ -186,7 +187,7 @@ def cost_table(results: Results) -> TextTable:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """A number for a reader; one that is not known says so."""
+    """A number for a reader, with so many significant digits; `UNKNOWN` if it is not finite."""
     if not math.isfinite(value):
         return UNKNOWN
     text = f"{value:.{digits}g}"
@@ -194,12 +195,12 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def fixed(value: float) -> str:
-    """The same with four decimals, so that points stand below each other."""
+    """A number with four decimals, so that points stand below each other; `UNKNOWN` if it is not finite."""
     return f"{value:.4f}" if math.isfinite(value) else UNKNOWN
 
 
 def write_csv(table: TextTable, path: Path) -> None:
-    """Write a table, its heads first."""
+    """Write a table as CSV, with its heads in the first row."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table.columns)

@@ -49,21 +49,30 @@ __all__ = [
 ]
 
 PAGE: Final = "index.html"
+"""Name of the page in the folder of a report."""
+
 CORRECTIONS: Final = "corrections.json"
+"""Name of the file of corrections, for correctionlib."""
+
 COVARIANCE: Final = "covariance.json"
+"""Name of the file of covariances."""
+
 ROOT: Final = "histograms.root"
+"""Name of the ROOT file."""
 
 _MADE: Final = "made.json"
+"""Name of the file that says which report the folder holds, and which files belong to it."""
+
 _NO_RESULT: Final = (*NO_RESULT, "beampipe.serving")
 
 Figures = Iterator[tuple[Picture, Callable[[], "Figure"]]]
 
 Spread = Callable[[str, Sequence[Task[None]]], object]
-"""``spread(what, tasks)`` runs tasks, in whatever order and process."""
+"""``spread(what, tasks)`` runs tasks, in any order and in any process; `what` says what they do, for a progress bar."""
 
 
 def in_turn(what: str, tasks: Sequence[Task[None]]) -> None:
-    """Run tasks here, one after the other."""
+    """A `Spread` that runs tasks in this process, one after the other."""
     for task in tasks:
         task.function(*task.arguments)
 
@@ -71,28 +80,29 @@ def in_turn(what: str, tasks: Sequence[Task[None]]) -> None:
 def write_report(
     plan: Plan, store: Store, folder: Path, *, above: Above = "last", spread: Spread = in_turn
 ) -> tuple[Path, ...]:
-    """Write the report, unless the one in the folder is of the same results.
+    """Write the report of a calibration, unless the folder holds a report of the same results.
 
     Args:
-        plan: of the calibration; its histograms, efficiencies and factors are in the store.
-        store: where they are.
-        folder: for the report; made if it is not there.
-        above: what corrections hold above the last edge of pT: the last bin, or nothing (``error``).
-        spread: runs the tasks that draw, which takes most of the time.
+        plan: plan of the calibration.
+        store: store that holds its histograms, efficiencies and factors.
+        folder: folder of the report; it is made if there is none.
+        above: what corrections give above the last edge of pT: the last bin's value (``last``), or a failure
+            (``error``).
+        spread: runs the tasks that draw, which take most of the time.
 
     Returns:
-        The files, the page first.
+        The files of the report, the page first.
 
     Raises:
-        FileError: something is missing in the store.
+        FileError: the store lacks an artifact.
         MissingExtraError: a package that draws or writes is not installed.
-        ConfigError: a systematic has a name that corrections need for themselves.
+        ConfigError: a source of uncertainty is called ``stat`` or ``total``.
     """
     recipe = report_recipe(plan, above)
     before, sizes = _read_made(folder)
     if before == recipe.key and _whole(sizes):
         return tuple(sizes)
-    (folder / _MADE).unlink(missing_ok=True)  # what is there is no longer one report
+    (folder / _MADE).unlink(missing_ok=True)  # from here on the folder holds files of two reports
     results = gather(plan, store)
     every = write_all(results, folder, above=above, spread=spread)
     for path in set(sizes) - set(every):
@@ -105,7 +115,17 @@ def write_report(
 
 
 def write_all(results: Results, folder: Path, *, above: Above = "last", spread: Spread = in_turn) -> tuple[Path, ...]:
-    """Write all files of a report; see `write_report`."""
+    """Write all files of a report.
+
+    Args:
+        results: results of the calibration.
+        folder: folder of the report.
+        above: what corrections give above the last edge of pT; see `write_report`.
+        spread: runs the tasks that draw.
+
+    Returns:
+        The files of the report, the page first.
+    """
     figures, tables, plots = list(figures_of(results)), list(_tables(results)), folder / "plots"
     paths = [
         write_whole(folder / CORRECTIONS, lambda path: write_correction(results.factors, path, above)),
@@ -122,7 +142,7 @@ def write_all(results: Results, folder: Path, *, above: Above = "last", spread: 
 
 
 def report_recipe(plan: Plan, above: Above = "last") -> Recipe:
-    """What the report depends on. It is no artifact of the store: its place is where people look for it."""
+    """The recipe of a report: its key tells whether a folder holds it. A report is no artifact of the store."""
     inputs = [Input("factors", plan.factors.key), Input("extract", plan.extract.key)]
     inputs += [item for part in plan.samples.values() for item in part.inputs]
     code = code_digest("beampipe.calibration.report.write", but=_NO_RESULT)
@@ -130,7 +150,7 @@ def report_recipe(plan: Plan, above: Above = "last") -> Recipe:
 
 
 def figures_of(results: Results) -> Figures:
-    """All figures, the headline first: what each shows, and the function that draws it."""
+    """The figures of a report, the headline first: for each what it shows, and the function that draws it."""
     for tagger in results.factors.taggers:
         for number, wp in enumerate(results.factors.working_points):
             for flavour, quantity in HEADLINES:
@@ -172,7 +192,7 @@ def _draw(draw: Callable[[], Figure], folder: Path, name: str) -> None:
 
 
 def _read_made(folder: Path) -> tuple[str, dict[Path, int]]:
-    """Key of the report in the folder, and the sizes of its files."""
+    """The key of the report that a folder holds, and the sizes of its files; an empty key if it holds none."""
     try:
         made = json.loads((folder / _MADE).read_text(encoding="utf-8"))
         return str(made["key"]), {folder / name: int(size) for name, size in made["files"].items()}
