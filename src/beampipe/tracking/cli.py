@@ -1,4 +1,4 @@
-"""`beampipe tracking ...` and the work of `beampipe track`: parse, call, print.
+"""The commands `beampipe tracking ...` and the work of `beampipe track`: parse, call, print.
 
 Whatever takes time to import is imported inside the command that needs it, so that `beampipe --help` is quick.
 """
@@ -20,13 +20,15 @@ from beampipe.tracking.events import Event, Tracks
 
 __all__ = ["app", "track"]
 
-app = typer.Typer(help="Track finding: hits to tracks.", no_args_is_help=True)
+app = typer.Typer(
+    help="Track finding: simulate events, find tracks, score them, draw them, train.", no_args_is_help=True
+)
 
-Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline.")]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Threads = Annotated[int, typer.Option(help="Threads of the pipeline.", min=1)]
-Seed = Annotated[int, typer.Option(help="Of every random choice.", min=0)]
-Files = Annotated[list[Path], typer.Argument(help="Parquet files of events, ACTS or TrackML CSV.")]
+Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline that finds the tracks.")]
+Device = Annotated[str, typer.Option(help="Device that the pipeline runs on: cpu, cuda or cuda:N.")]
+Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
+Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
 
 _PIPELINE = "module_map"
 _DEMO = ("module_map", "exatrkx", "exatrkx_walk")
@@ -39,14 +41,17 @@ def track(
     scale: str,
     in_flight: int = 1,
 ) -> None:
-    """Find the tracks in `files`; the command fails at the end if one of them failed.
+    """Find the tracks of the events in `files` and write their labels; fails at the end if a file could not be used.
 
     Args:
-        files: inputs.
-        output: file or folder.
-        finder: makes what finds them.
-        scale: units of three-column files.
-        in_flight: events that are asked for at once.
+        files: files or folders of events, in any format that `open_events` reads.
+        output: file to write the labels to; a folder if there are several `files`.
+        finder: called once to make the track finder, after all arguments are checked.
+        scale: name of the units of r, phi and z in files of three columns.
+        in_flight: number of events that are handed to the finder before the first answer is waited for.
+
+    Raises:
+        BeampipeError: one or more files could not be used; the labels of the others are written.
     """
     from beampipe.tracking.batch import output_paths, track_files
     from beampipe.tracking.formats import scale_named
@@ -75,12 +80,22 @@ def track(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where the pictures and figures go.")] = Path("demo"),
-    pipeline: Annotated[list[str] | None, typer.Option("--pipeline", "-p", help="May be given several times.")] = None,
-    mu: Annotated[int, typer.Option(help="Which shipped events: 0, 60 or 200.")] = 200,
+    folder: Annotated[Path, typer.Argument(help="Folder to write the pictures and the figures to.")] = Path("demo"),
+    pipeline: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pipeline",
+            "-p",
+            help="Name of a pipeline to run; may be given several times.",
+            show_default=", ".join(_DEMO),
+        ),
+    ] = None,
+    mu: Annotated[
+        int, typer.Option(help="Mean number of pile-up collisions of the shipped events: 0, 60 or 200.")
+    ] = 200,
     threads: Threads = 1,
 ) -> None:
-    """Find tracks in the shipped events; print efficiency and speed, draw one event."""
+    """Find the tracks of the shipped events, print efficiency and time, and draw one event."""
     from beampipe.tracking.demo import run_demo
     from beampipe.tracking.evaluation.report import print_evaluation
 
@@ -92,15 +107,21 @@ def demo(
 
 @app.command()
 def simulate(
-    output: Annotated[Path, typer.Argument(help="Parquet file to write.")],
-    events: Annotated[int, typer.Option("--events", "-n", help="How many.", min=0)] = 10,
-    mu: Annotated[float, typer.Option(help="Mean number of pile-up collisions.", min=0)] = 200.0,
-    hard: Annotated[str | None, typer.Option(help="ttbar, gun or none; by default ttbar unless mu is 0.")] = None,
+    output: Annotated[Path, typer.Argument(help="Parquet file to write the events to.")],
+    events: Annotated[int, typer.Option("--events", "-n", help="Number of events to simulate.", min=0)] = 10,
+    mu: Annotated[float, typer.Option(help="Mean number of pile-up collisions per event.", min=0)] = 200.0,
+    hard: Annotated[
+        str | None,
+        typer.Option(
+            help="What is added to the pile-up: ttbar (one top pair), gun (ten muons) or none.",
+            show_default="ttbar; none if mu is 0",
+        ),
+    ] = None,
     seed: Seed = 1,
-    first_event: Annotated[int, typer.Option(help="Number of the first event.", min=0)] = 0,
-    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    first_event: Annotated[int, typer.Option(help="Number that the first event gets.", min=0)] = 0,
+    workers: Annotated[int, typer.Option(help="Number of processes that simulate.", min=1)] = 1,
 ) -> None:
-    """Simulate clean events with Pythia 8 and ACTS; `evaluate` degrades them."""
+    """Simulate events with Pythia 8 and ACTS Fatras. No hit is lost and no noise added: `evaluate` does that."""
     from beampipe.tracking.simulation.parameters import Generator
     from beampipe.tracking.simulation.run import simulate_to
 
@@ -121,12 +142,12 @@ def simulate(
 
 @app.command()
 def ship(
-    clean: Annotated[Path, typer.Argument(help="Clean simulated events.")],
-    output: Annotated[Path, typer.Argument(help="File among the shipped ones.")],
-    events: Annotated[int, typer.Option("--events", "-n", help="How many of them.", min=1)] = 1,
+    clean: Annotated[Path, typer.Argument(help="File of clean simulated events to take the first ones from.")],
+    output: Annotated[Path, typer.Argument(help="Parquet file to write the shipped sample to.")],
+    events: Annotated[int, typer.Option("--events", "-n", help="Number of events to take.", min=1)] = 1,
     seed: Seed = 1,
 ) -> None:
-    """Make a shipped sample: the default degradation, coordinates rounded to a micrometre."""
+    """Make a sample to ship with the package: hits lost and noise added, coordinates rounded to about 1 um."""
     from beampipe.tracking.data.shipping import ship as make
 
     size = make(clean, output, events, seed)
@@ -135,15 +156,32 @@ def ship(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="module_map, module_map_soft, exatrkx, exatrkx_soft or an ablation.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="What to train: module_map, module_map_soft, exatrkx, exatrkx_soft or an ablation (ablation_full)."
+        ),
+    ],
     files: Files,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Safetensors file; a card goes beside it.")],
-    validation: Annotated[Path | None, typer.Option(help="Networks: clean events that fix radius and cuts.")] = None,
-    windows: Annotated[Path | None, typer.Option(help="Networks: learned windows, for the pair features.")] = None,
-    start: Annotated[Path | None, typer.Option(help="Networks: keep the embedding and filter of this file.")] = None,
-    log: Annotated[Path | None, typer.Option(help="JSON lines of metrics.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Safetensors file to write; a card in JSON is written beside it.")
+    ],
+    validation: Annotated[
+        Path | None, typer.Option(help="For networks: file of clean events on which radius and cuts are chosen.")
+    ] = None,
+    windows: Annotated[
+        Path | None,
+        typer.Option(help="For networks: file of learned windows (module_map), for the features of pairs of edges."),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="For networks: weight file whose embedding and filter are kept; only the rest is trained."),
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
+    ] = None,
 ) -> None:
-    """Make shipped windows or weights again from clean simulated events."""
+    """Train windows (module_map) or networks (exatrkx) from clean simulated events."""
     from beampipe.tracking.formats import open_events
     from beampipe.tracking.training.windows import WINDOW_RECIPES, train_windows
 
@@ -179,17 +217,32 @@ def train(
 @app.command()
 def evaluate(
     files: Files,
-    pipeline: Annotated[list[str] | None, typer.Option("--pipeline", "-p", help="May be given several times.")] = None,
-    acts: Annotated[list[str] | None, typer.Option(help="Also ACTS: efficient, fast or soft.")] = None,
-    degradation: Annotated[str, typer.Option(help="none, default or stress.")] = "none",
-    events: Annotated[int | None, typer.Option("--events", "-n", help="At most so many.", min=1)] = None,
-    min_pt: Annotated[float, typer.Option(help="Particles above [GeV].", min=0)] = 1.0,
+    pipeline: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pipeline",
+            "-p",
+            help="Name of a pipeline to score; may be given several times.",
+            show_default=f"{_PIPELINE}; none if --acts is given",
+        ),
+    ] = None,
+    acts: Annotated[
+        list[str] | None,
+        typer.Option(help="Setting of ACTS to score too: efficient, fast or soft; may be given several times."),
+    ] = None,
+    degradation: Annotated[
+        str, typer.Option(help="Lost hits, dead modules and noise that are applied: none, default or stress.")
+    ] = "none",
+    events: Annotated[
+        int | None, typer.Option("--events", "-n", help="Largest number of events to score.", min=1, show_default="all")
+    ] = None,
+    min_pt: Annotated[float, typer.Option(help="Lowest pT of a particle that counts [GeV].", min=0)] = 1.0,
     device: Device = "cpu",
     threads: Threads = 1,
     seed: Seed = 1,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also as JSON.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file to write the result to.")] = None,
 ) -> None:
-    """Score and time finders on simulated events."""
+    """Measure efficiency, fakes and time of track finders on simulated events."""
     from beampipe.tracking.evaluation.evaluate import evaluate as score
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import write_evaluation
@@ -215,14 +268,16 @@ def evaluate(
 
 @app.command()
 def display(
-    file: Annotated[Path, typer.Argument(help="Events.")],
-    output: Annotated[Path, typer.Argument(help=".png, .html (interactive) or .json (Phoenix).")],
-    event: Annotated[int, typer.Option(help="Which one, counted from 0.", min=0)] = 0,
+    file: Annotated[Path, typer.Argument(help="File or folder of events.")],
+    output: Annotated[Path, typer.Argument(help="Picture to write: .png, .html (interactive) or .json (for Phoenix).")],
+    event: Annotated[int, typer.Option(help="Place of the event in the file, counted from 0.", min=0)] = 0,
     pipeline: Pipeline = _PIPELINE,
-    scale: Annotated[str, typer.Option(help="Units of three-column files: mm, exatrkx or acts.")] = "mm",
+    scale: Annotated[
+        str, typer.Option(help="Units of r, phi and z in files of three columns: mm, exatrkx or acts.")
+    ] = "mm",
     device: Device = "cpu",
     threads: Threads = 1,
-    min_pt: Annotated[float, typer.Option(help="Draw tracks above [GeV].", min=0)] = 1.0,
+    min_pt: Annotated[float, typer.Option(help="Lowest pT of a track that is drawn [GeV].", min=0)] = 1.0,
 ) -> None:
     """Draw one event and the tracks found in it."""
     from beampipe.tracking.formats import open_events
