@@ -62,7 +62,8 @@ def open_pool(
 
     Args:
         spec: where tasks run. ``"inline"``: in this process, each when it is submitted. ``"processes"``: in processes
-            beside it. ``"dask"``: in a dask cluster on this machine. ``"dask=ADDRESS"``: in the dask cluster whose
+            beside it; they import the script that is run, so it must start its work under
+            ``if __name__ == "__main__":``. ``"dask"``: in a dask cluster on this machine. ``"dask=ADDRESS"``: in the dask cluster whose
             scheduler listens there. ``"slurm"``: in Slurm jobs, through dask-jobqueue. An executor, e.g. of mpi4py, is
             used as it is, and stays open.
         workers: number of tasks to run at once.
