@@ -63,9 +63,9 @@ def open_pool(
     Args:
         spec: where tasks run. ``"inline"``: in this process, each when it is submitted. ``"processes"``: in processes
             beside it; they import the script that is run, so it must start its work under
-            ``if __name__ == "__main__":``. ``"dask"``: in a dask cluster on this machine. ``"dask=ADDRESS"``: in the dask cluster whose
-            scheduler listens there. ``"slurm"``: in Slurm jobs, through dask-jobqueue. An executor, e.g. of mpi4py, is
-            used as it is, and stays open.
+            ``if __name__ == "__main__":``. ``"dask"``: in a dask cluster on this machine. ``"dask=ADDRESS"``: in the
+            dask cluster whose scheduler listens there. ``"slurm"``: in Slurm jobs, through dask-jobqueue. An executor,
+            e.g. of mpi4py, is used as it is, and stays open.
         workers: number of tasks to run at once.
         slurm: what to ask Slurm for; by default one core and 2 GiB per job.
         recycle: tasks per worker after which the processes of ``"processes"`` are replaced.
