@@ -9,15 +9,15 @@ factors and fractions, and forward and central jets drawn independently, as the 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from measuring import conditions, report
 from numpy import ndarray
 
 from beampipe.calibration.config import Bootstrap, Energy, Tagger
@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_coverage.json"))
     options = parser.parse_args()
+    begun = conditions("coverage of the statistical error")
     exact = true_factors(100 * options.events)
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         arguments = [(number, options.events, options.replicas) for number in range(options.toys)]
@@ -126,11 +127,11 @@ def main() -> None:
     bins = np.arange(exact.shape[0])
     expected = exact[bins, cuts - 1]
     pull = (factors - expected) / errors
-    report = {"toys": options.toys, "events": options.events, "load": os.getloadavg()[0]}
+    body: dict[str, Any] = {"toys": options.toys, "events": options.events}
     for flavour, name in enumerate(("quark", "gluon")):
         inside = np.abs(pull[:, :, flavour]) < 1
         of_binned = np.abs((factors - expected)[:, :, flavour]) < binned[:, :, flavour]
-        report[name] = {
+        body[name] = {
             "coverage": float(inside.mean()),
             "error": float(np.sqrt(inside.mean() * (1 - inside.mean()) / inside.size)),
             "by_pt": inside.mean(axis=0).round(4).tolist(),
@@ -140,14 +141,13 @@ def main() -> None:
             "binned_by_pt": of_binned.mean(axis=0).round(4).tolist(),
             "binned_over_bootstrap": float(np.median(binned[:, :, flavour] / errors[:, :, flavour])),
         }
-        one = report[name]
+        one = body[name]
         print(
             f"SF of {name} efficiency: {one['coverage']:.1%} +- {one['error']:.1%} covered, by pT"
             f" {', '.join(f'{value:.0%}' for value in one['by_pt'])}; binned toys {one['binned_coverage']:.1%}"
             f" (their error / ours {one['binned_over_bootstrap']:.2f}); median error {one['median_error']}"
         )
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=1) + "\n")
+    report(options.output, begun, body)
 
 
 if __name__ == "__main__":

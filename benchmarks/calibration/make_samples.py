@@ -29,7 +29,7 @@ SAMPLES = {
     "pdf_mstw": (18_000, 1),
     "pdf_nnpdf31lo": (18_000, 1),
 }
-"""Name -> events to generate, files per slice."""
+"""Number of events to generate and number of files per slice, by name of the sample."""
 
 
 def main() -> None:

@@ -26,8 +26,11 @@ from beampipe.calibration.tasks.workspace import workspace_of
 __all__ = ["BITS", "STORES", "coffea", "ours"]
 
 BITS: Final = 36
+"""Bits of the weights: they are rounded to multiples of 2**-BITS."""
+
 ENERGY: Final = Energy(45, 8)
-"""106 variations, as in the campaign that this is measured against."""
+"""Nuisance parameters of the jet energy: 106 variations, as in the campaign that this is measured against."""
+
 STORES: Final = Path("runs/bench/calibration/stores")
 
 
@@ -44,16 +47,16 @@ def ours(
     """Fill all histograms of a calibration that was never run.
 
     Args:
-        files: of each sample.
-        chunk: events that are read at once.
+        files: files of each sample, by its name.
+        chunk: number of events that are read at once.
         weights: fill all weights, not only the nominal one.
-        kinematics: and all variations of jets.
-        executor: see `RunSettings`.
-        workers: see `RunSettings`.
+        kinematics: fill all variations of jets, too.
+        executor: where tasks run; see `RunSettings`.
+        workers: number of tasks that run at once.
         digests: file of remembered digests of the files; empty for none.
 
     Returns:
-        The plan.
+        The plan of the calibration.
     """
     systematics = [Systematic("weights", "envelope", weights=("*",))] if weights else []
     if kinematics:
@@ -89,7 +92,10 @@ def coffea(
     workers: int = 2,
     count: bool = False,
 ) -> Any:
-    """Fill the same histograms; arguments as in `DijetProcessor` and `run_coffea`, whose result it returns."""
+    """Fill the same histograms with coffea.
+
+    The arguments are those of `DijetProcessor` and `run_coffea`, whose result it returns.
+    """
     from with_coffea import DijetProcessor, run_coffea
 
     process = DijetProcessor(Configuration.__dataclass_fields__["pt_edges"].default, weight_names, count, layout)
