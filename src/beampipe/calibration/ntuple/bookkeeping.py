@@ -1,4 +1,4 @@
-"""Sums of weights: what a weight of a slice is worth, known only when every file of the slice is there."""
+"""Bookkeeping: what a weight of a slice is worth, which is known only when every file of the slice is there."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["Bookkeeping", "SliceFactors", "keep_books"]
 
 @dataclass(frozen=True)
 class SliceFactors:
-    """One slice of a sample.
+    """What the weights of one slice are multiplied by.
 
     Attributes:
-        number: of the slice.
+        number: number of the slice.
         factors: luminosity * cross section * filter efficiency / sum of weights, one per weight; 1 for data.
     """
 
@@ -34,11 +34,11 @@ class Bookkeeping:
     """What all files of a sample say together.
 
     Attributes:
-        dataset: that the files belong to.
-        weight_names: nominal first.
-        varied: variations of n_trk that all files have.
-        labelled: the jets have labels.
-        slices: by number.
+        dataset: name of the dataset that the files belong to.
+        weight_names: names of the weights, nominal first.
+        varied: names of the variations of n_trk that all files have.
+        labelled: whether the jets have labels.
+        slices: factors of each slice, in the order of their numbers.
     """
 
     dataset: str
@@ -48,12 +48,12 @@ class Bookkeeping:
     slices: tuple[SliceFactors, ...]
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """The bookkeeping as JSON takes it."""
         return asdict(self)
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Bookkeeping:
-        """From what `plain` gave, as JSON gives it back."""
+        """The bookkeeping from what `plain` gave, as JSON gives it back."""
         slices = tuple(SliceFactors(s["number"], tuple(s["factors"])) for s in plain["slices"])
         return cls(plain["dataset"], tuple(plain["weight_names"]), tuple(plain["varied"]), plain["labelled"], slices)
 
@@ -65,8 +65,8 @@ def keep_books(sample: InputSample, facts: Mapping[Path, Facts]) -> Bookkeeping:
     changes them.
 
     Args:
-        sample: that the files were listed for.
-        facts: of each file.
+        sample: sample that lists the files.
+        facts: what is known of each file.
 
     Raises:
         FileError: a file is of another dataset or kind, missing, or there twice.

@@ -23,7 +23,11 @@ __all__ = ["Scores", "predict", "read_scores", "write_scores"]
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores by (tagger, variation): (n, 2) float32, the probability that the jet is a gluon's."""
+    """Scores of the boosted taggers.
+
+    Attributes:
+        by_name: (n, 2) float32, probability that each jet is a gluon's, by tagger and variation of jets.
+    """
 
     by_name: Mapping[tuple[str, str], Float32[ndarray, "n 2"]] = field(default_factory=dict)
 
@@ -34,10 +38,10 @@ def predict(
     """Score all jets, and those that a variation changes again.
 
     Args:
-        dijets: the jets.
+        dijets: events with two leading jets.
         taggers: each boosted tagger with the function that scores.
-        variations: of the jets, beside the nominal one.
-        energy: how many parameters the jet energy has.
+        variations: names of the variations of jets, beside the nominal one.
+        energy: number of nuisance parameters of the jet energy.
 
     Raises:
         InputError: a score is no finite number.
@@ -70,7 +74,7 @@ def _finite(tagger: Tagger, scores: Float32[ndarray, " m"]) -> Float32[ndarray, 
 
 
 def write_scores(scores: Scores, path: Path) -> None:
-    """Write a table: one row per event, one column per tagger and variation."""
+    """Write scores as Parquet: one row per event, one column per tagger and variation."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -82,7 +86,7 @@ def read_scores(path: Path) -> Scores:
     """Read what `write_scores` wrote.
 
     Raises:
-        FileError: it is another file.
+        FileError: the file is another one.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
