@@ -23,7 +23,7 @@ from beampipe.calibration.jets.dijets import FLAVOURS, Dijets
 from beampipe.calibration.jets.hashing import POISSON, event_keys
 from beampipe.calibration.jets.kinematics import Kinematics, dataset_key, kinematics_of
 from beampipe.calibration.jets.selection import DijetSelection
-from beampipe.calibration.tagger.predict import Scores
+from beampipe.calibration.tagger.predict import ScoreKey, Scores
 from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import InputError
 
@@ -128,7 +128,7 @@ def _bins(
     out = np.empty((len(dijets), 2, len(taggers)), np.int64)
     offset = 0
     for t, tagger in enumerate(taggers):
-        x = scores.by_name[tagger.name, name] if tagger.boosted else kinematics.n_trk
+        x = scores.by_name[ScoreKey(tagger.name, name)] if tagger.boosted else kinematics.n_trk
         tagger_bins(x, tagger.low, tagger.high, tagger.bins, offset, out[:, :, t])
         offset += tagger.bins
     return out

@@ -49,9 +49,11 @@ VARIED_N_TRK: Final = {"trk_eff": "jet_n_trk_eff", "trk_fake": "jet_n_trk_fake"}
 """Variation of the tracking -> branch (uint16, per jet) that takes the place of `jet_n_trk`. Simulation only."""
 
 MC_BRANCHES: Final = {"jet_label": "int8", "weight": "float32"}
-"""Branches that only simulation has -> type. `jet_label`: PDG number of the highest-energy parton, 21 for gluons, 0 for none, antiquarks as
-quarks. `weight`: per event, counter `nweight`: the nominal weight and then those of the variations, whole weights and
-not ratios."""
+"""Branches that only simulation has -> type.
+
+`jet_label`: PDG number of the highest-energy parton, 21 for gluons, 0 for none, antiquarks as quarks. `weight`: per
+event, counter `nweight`: the nominal weight and then those of the variations, whole weights and not ratios.
+"""
 
 NOMINAL_WEIGHT: Final = 0
 """Place of the nominal weight in the branch `weight`."""
@@ -70,4 +72,7 @@ BOOKKEEPING_BRANCHES: Final = {
     "weight_names": "string",  # of the weights, joined by commas; "nominal" first
     "settings": "string",  # JSON: generator, version, settings, seed
 }
-"""Branches of the tree `BOOKKEEPING`, which has one entry -> type. Data has slice 0, one weight "nominal" whose sum is the number of events, and cross section 0."""
+"""Branches of the tree `BOOKKEEPING`, which has one entry -> type.
+
+Data has slice 0, one weight "nominal" whose sum is the number of events, and cross section 0.
+"""
