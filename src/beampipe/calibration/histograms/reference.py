@@ -1,4 +1,4 @@
-"""Slow twins of the kernels: plain loops over events, with Python's integers and fractions, for tests to compare with.
+"""Reference implementations of the kernels: plain loops over events, with Python's integers and fractions, for tests.
 
 Each takes and gives what its namesake in a compiled kernel (`pairs`, `hashing`, `filling`) does, but returns what that
 one writes into its arguments.

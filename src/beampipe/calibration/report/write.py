@@ -63,7 +63,8 @@ ROOT: Final = "histograms.root"
 _MADE: Final = "made.json"
 """Name of the file that says which report the folder holds, and which files belong to it."""
 
-_NO_RESULT: Final = (*NO_RESULT, "beampipe.serving")
+_NO_RESULT: Final = (*NO_RESULT, "beampipe.triton")
+"""Code that shapes no report: clients of a served tagger come before it."""
 
 Figures = Iterator[tuple[Picture, Callable[[], "Figure"]]]
 

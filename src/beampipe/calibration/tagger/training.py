@@ -1,4 +1,4 @@
-"""Trains the boosted tagger: gradient-boosted trees that tell gluon jets from quark jets."""
+"""Training of the boosted tagger: gradient-boosted trees that tell gluon jets from quark jets."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class TrainedTagger:
     """How good a tagger is on events that it was not trained on.
 
     Attributes:
-        n_jets: trained on.
-        n_held_out: measured on.
-        auc: area under its curve of efficiencies: 0.5 knows nothing, 1 is perfect.
-        auc_n_trk: the same of n_trk alone.
+        n_jets: number of jets that it was trained on.
+        n_held_out: number of jets that it was measured on.
+        auc: area under the curve of efficiencies: 0.5 knows nothing, 1 is perfect.
+        auc_n_trk: area under the curve of efficiencies of n_trk alone.
     """
 
     n_jets: int
@@ -68,9 +68,9 @@ def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: 
 
     Args:
         tables: selected events of simulation.
-        pt_edges: of the bins [GeV].
-        output: file to write.
-        seed: of LightGBM.
+        pt_edges: edges of the bins of jet pT [GeV].
+        output: model file to write.
+        seed: seed of LightGBM.
 
     Raises:
         InputError: there are too few quark or gluon jets.
@@ -112,10 +112,10 @@ def train_from_configuration(
     Args:
         configuration: its boosted taggers are left out: they may not exist yet.
         output: model file to write.
-        seed: of LightGBM.
-        executor: see `RunSettings`.
-        workers: see `RunSettings`.
-        progress: shows a bar.
+        seed: seed of LightGBM.
+        executor: where tasks run, as in `RunSettings`.
+        workers: number of tasks that run at once.
+        progress: opens a progress bar for each batch of tasks.
     """
     without = replace(configuration, taggers=(Tagger(),), systematics=())
     plan = run_calibration(without, RunSettings(executor, workers), until="select", progress=progress)
