@@ -63,8 +63,9 @@ def test_get_makes_once(store: Store) -> None:
 def test_require_says_what_to_run(store: Store) -> None:
     with pytest.raises(FileError, match=r"fill of dijet 1/3 is not in .*; run: beampipe fill"):
         store.require(RECIPE, "beampipe fill")
-    with pytest.raises(FileError, match="run the stage 'fill' first"):
+    with pytest.raises(FileError, match="run the stage 'fill' first") as caught:
         store.require(RECIPE)
+    assert (caught.value.path, caught.value.name) == (store.root, RECIPE.key)
 
 
 def test_a_write_that_raises_leaves_nothing(store: Store) -> None:

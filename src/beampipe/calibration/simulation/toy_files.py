@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from beampipe.calibration.simulation.samples import Slice
 from beampipe.calibration.simulation.toy import MODEL, WHOLE, ToyModel, toy_events, toy_weight_names
-from beampipe.calibration.simulation.write import file_name, new_bookkeeping, write_ntuple
+from beampipe.calibration.simulation.write import Events, file_name, new_bookkeeping, write_ntuple
 from beampipe.errors import InputError
 
 __all__ = ["TOY_SLICES", "simulate_toy"]
@@ -62,44 +62,32 @@ def simulate_toy(
     Raises:
         InputError: fewer files than slices, or fewer events than files.
     """
-    data = kind == "data"
-    parts = (WHOLE,) if data else slices
+    parts = (WHOLE,) if kind == "data" else slices
     if not len(parts) <= files <= events:
         raise InputError(
             f"toy: got {files} files for {events} events in {len(parts)} slices, expected one or more of each"
         )
-    settings = {"generator": "toy", "version": _VERSION, "seed": seed, "kind": kind, "model": asdict(model)}
+    sample = _ToySample(dataset, kind, n_weights, seed, len(parts), model)
     out = []
     for file in _files_of(events, files, parts):
-        number = file.slice_number
-        made = toy_events(
-            file.n_events,
-            int(np.random.SeedSequence([seed, data, number, file.number]).generate_state(1)[0]),
-            n_weights=n_weights,
-            kind=kind,
-            part=file.part,
-            model=model,
-            run=1 + number,
-            first_event=file.number * 10**9,
-        )
-        bookkeeping = new_bookkeeping(
-            dataset=dataset,
-            slice_number=number,
-            file_number=file.number,
-            n_slices=len(parts),
-            n_files=file.n_files,
-            n_generated=file.n_events,
-            cross_section=0.0 if data else model.cross_section(file.part.low, file.part.high),
-            sum_weights=np.array([float(file.n_events)] if made.weight is None else made.weight.sum(0, np.float64)),
-            weight_names=("nominal",) if data else toy_weight_names(n_weights),
-            settings=settings | {"slice": asdict(file.part)},
-        )
-        path = folder / file_name(dataset, number, file.number)
-        write_ntuple(path, made, bookkeeping)
+        path = folder / file_name(dataset, file.slice_number, file.number)
+        write_ntuple(path, *_draw(sample, file))
         out.append(path)
         if progress:
             progress(path)
     return out
+
+
+@dataclass(frozen=True)
+class _ToySample:
+    """What all files of a sample share; see `simulate_toy`."""
+
+    dataset: str
+    kind: Literal["simulation", "data"]
+    n_weights: int
+    seed: int
+    n_slices: int
+    model: ToyModel
 
 
 @dataclass(frozen=True)
@@ -119,6 +107,36 @@ class _ToyFile:
     number: int
     n_files: int
     n_events: int
+
+
+def _draw(sample: _ToySample, file: _ToyFile) -> tuple[Events, dict[str, Any]]:
+    """The events of a file, and its bookkeeping."""
+    data, model, part = sample.kind == "data", sample.model, file.part
+    seed = np.random.SeedSequence([sample.seed, data, file.slice_number, file.number])
+    events = toy_events(
+        file.n_events,
+        int(seed.generate_state(1)[0]),
+        n_weights=sample.n_weights,
+        kind=sample.kind,
+        part=part,
+        model=model,
+        run=1 + file.slice_number,
+        first_event=file.number * 10**9,
+    )
+    settings = {"generator": "toy", "version": _VERSION, "seed": sample.seed, "kind": sample.kind}
+    bookkeeping = new_bookkeeping(
+        dataset=sample.dataset,
+        slice_number=file.slice_number,
+        file_number=file.number,
+        n_slices=sample.n_slices,
+        n_files=file.n_files,
+        n_generated=file.n_events,
+        cross_section=0.0 if data else model.cross_section(part.low, part.high),
+        sum_weights=np.array([float(file.n_events)] if events.weight is None else events.weight.sum(0, np.float64)),
+        weight_names=("nominal",) if data else toy_weight_names(sample.n_weights),
+        settings=settings | {"model": asdict(model), "slice": asdict(part)},
+    )
+    return events, bookkeeping
 
 
 def _files_of(events: int, files: int, parts: tuple[Slice, ...]) -> Iterator[_ToyFile]:
