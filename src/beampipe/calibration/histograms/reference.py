@@ -44,7 +44,7 @@ def mix(key: int) -> int:
 
 
 def event_keys(dataset: int, run: UInt32[ndarray, " n"], event: UInt64[ndarray, " n"]) -> list[int]:
-    """One key per event."""
+    """One key per event, from its dataset, run and number."""
     return [
         mix((mix((dataset + one_run) % _WORD) + one_event) % _WORD)
         for one_run, one_event in zip(run.tolist(), event.tolist(), strict=True)

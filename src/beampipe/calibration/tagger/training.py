@@ -38,7 +38,7 @@ _PARAMETERS: Final = {
     "verbosity": -1,
 }
 _TREES: Final = 60
-"""Number of trees."""
+"""Number of trees of the tagger."""
 
 _ETA_EDGES: Final = (0.0, 0.35, 0.7, 1.05, 1.4, 1.75, 2.1)
 """Edges of the cells of |eta| in which quarks and gluons get the same weight."""
@@ -75,7 +75,7 @@ def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: 
         tables: selected events of simulation.
         pt_edges: edges of the bins of jet pT [GeV].
         output: model file to write.
-        seed: seed of LightGBM.
+        seed: seed of LightGBM's random choices.
 
     Raises:
         InputError: there are too few quark or gluon jets.
@@ -116,9 +116,9 @@ def train_from_configuration(
     """Select the nominal sample, and train on its tables.
 
     Args:
-        configuration: its boosted taggers are left out: they may not exist yet.
+        configuration: configuration of the calibration; its boosted taggers are left out, as they may not exist yet.
         output: model file to write.
-        seed: seed of LightGBM.
+        seed: seed of LightGBM's random choices.
         executor: where tasks run, as in `RunSettings`.
         workers: number of tasks that run at once.
         progress: opens a progress bar for each batch of tasks.
