@@ -258,7 +258,7 @@ def load_configuration(path: Path, *, output: Path | None = None) -> Configurati
     """The configuration in a TOML file.
 
     Args:
-        path: the TOML file.
+        path: TOML file of the calibration.
         output: folder for results, in place of the one in the file.
 
     Raises:
@@ -276,7 +276,7 @@ def parse_configuration(table: Mapping[str, Any], folder: Path, where: str) -> C
     """A configuration from nested tables, as TOML has them.
 
     Args:
-        table: keys and values.
+        table: keys and values of the configuration.
         folder: folder that paths are relative to.
         where: name of the file for messages.
 

@@ -11,9 +11,9 @@ from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.workers import RunSettings
 from beampipe.terminal import Progress
 
-__all__ = ["DEMO", "run_demo"]
+__all__ = ["DEMO_CONFIGURATION", "run_demo"]
 
-DEMO: Final = Path(__file__).parent / "data" / "demo.toml"
+DEMO_CONFIGURATION: Final = Path(__file__).parent / "data" / "demo.toml"
 """Configuration file of the demo, also an example of one."""
 
 
@@ -28,5 +28,5 @@ def run_demo(folder: Path, workers: int, progress: Progress) -> Plan:
     Returns:
         The plan, whose recipes find everything in the store.
     """
-    configuration = load_configuration(DEMO, output=folder)
+    configuration = load_configuration(DEMO_CONFIGURATION, output=folder)
     return run_calibration(configuration, RunSettings("processes", workers), until="report", progress=progress)

@@ -18,7 +18,7 @@ def print_factors(configuration: Configuration, console: Console) -> None:
 
     Args:
         configuration: configuration of a calibration that was run.
-        console: where to print.
+        console: console to print the table on.
     """
     path = configuration.output / FACTORS
     factors = Factors.read(path)

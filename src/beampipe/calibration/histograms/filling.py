@@ -28,8 +28,8 @@ def histogram_rows(pt, n_trk, region, flavour, edges, cuts, n_flavours, width, r
         region: (n, 2) int8, number in `REGIONS`, -1 for neither.
         flavour: (n, 2) int8, number in the flavours of the axes.
         edges: (n_bins + 1,) float64, edges of the bins of pT [GeV].
-        cuts: `Cuts`.
-        n_flavours: number of flavours.
+        cuts: limits of the selection, as `Cuts`.
+        n_flavours: number of flavours of the axes.
         width: bins of all taggers together.
         rows: (n, 2) int64, written: first row of the jet's cell, or -1 if the jet does not count.
     """
@@ -54,10 +54,10 @@ def tagger_bins(x, low, high, n_bins, offset, out):
     """Bins of a tagger; outside the axis is its first or last bin.
 
     Args:
-        x: (n, 2), what the tagger looks at.
+        x: (n, 2) values of the tagger: numbers of tracks, or scores.
         low: lower edge of the first bin.
         high: upper edge of the last bin.
-        n_bins: number of bins.
+        n_bins: number of bins of the tagger.
         offset: added to every bin.
         out: (n, 2) int64, written.
     """
@@ -89,8 +89,8 @@ def fill_weights(rows, bins, weight, scale, sumw, sumw2):
     Args:
         rows: (n, 2) int64 of `histogram_rows`: first row of the cell of each jet, -1 if it does not count.
         bins: (n, 2, n_taggers) int64, bin of each tagger, counted over all taggers.
-        weight: (n, n_weights) float32.
-        scale: 2**weight_bits.
+        weight: (n, n_weights) float32, weights of each event.
+        scale: units in a weight of 1: 2**weight_bits.
         sumw: (n_rows, n_weights) int64, added to.
         sumw2: (n_rows, n_weights) int64, added to: squares of the weights.
     """

@@ -24,7 +24,7 @@ class TaggerBins(NamedTuple):
 
     Attributes:
         name: name of the tagger.
-        bins: number of bins.
+        bins: number of bins of the tagger.
     """
 
     name: str
@@ -202,7 +202,7 @@ def read_filled(path: Path) -> Filled:
     """Read what `write_filled` wrote.
 
     Raises:
-        FileError: it is another file.
+        FileError: the file is another one.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

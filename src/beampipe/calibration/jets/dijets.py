@@ -60,8 +60,8 @@ class RunRange(NamedTuple):
 
     Attributes:
         run: number of the run.
-        first: smallest event number.
-        last: largest event number.
+        first: smallest event number of the run.
+        last: largest event number of the run.
     """
 
     run: int

@@ -49,7 +49,7 @@ class EnergyShift(NamedTuple):
     Attributes:
         kind: ``jes`` for the scale, ``jer`` for the resolution.
         number: number of the parameter, from 0.
-        way: ``up`` or ``down``.
+        way: direction of the shift, ``up`` or ``down``.
     """
 
     kind: Literal["jes", "jer"]
@@ -84,8 +84,8 @@ def energy_factors(
     Args:
         name: name of the variation.
         energy: number of parameters of scale and resolution.
-        pt: transverse momenta [GeV].
-        eta: pseudorapidities.
+        pt: (n, 2) transverse momentum of each jet [GeV].
+        eta: (n, 2) pseudorapidity of each jet.
         keys: keys of the events, for random numbers.
 
     Raises:

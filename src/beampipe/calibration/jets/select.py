@@ -55,7 +55,7 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
     """The dijet events among the entries `start` to `stop` of a file.
 
     Args:
-        path: the ROOT file.
+        path: ROOT file with the events.
         start: first entry to read.
         stop: one past the last entry to read.
         settings: cuts, regions and what to keep.
@@ -180,7 +180,7 @@ class _LeadingJets:
     pt: Float32[ndarray, "m 2"]
 
     def only(self, rows: Int64[ndarray, " k"]) -> _LeadingJets:
-        """Some of the pairs."""
+        """The pairs of some rows, and no others."""
         return replace(self, **{name: getattr(self, name).take(rows, axis=0) for name in ("events", "places", "pt")})
 
     def take(self, branch: str) -> Any:

@@ -22,7 +22,7 @@ __all__ = ["ScoreKey", "Scores", "predict", "read_scores", "write_scores"]
 
 
 class ScoreKey(NamedTuple):
-    """Which scores.
+    """What tells the scores of one tagger and variation from all others.
 
     Attributes:
         tagger: name of the tagger.

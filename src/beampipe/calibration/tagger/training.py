@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -38,8 +38,13 @@ _PARAMETERS: Final = {
     "verbosity": -1,
 }
 _TREES: Final = 60
+"""Number of trees of the tagger."""
+
 _ETA_EDGES: Final = (0.0, 0.35, 0.7, 1.05, 1.4, 1.75, 2.1)
-_HELD_OUT: Final = 4  # one event in so many is not trained on
+"""Edges of the cells of |eta| in which quarks and gluons get the same weight."""
+
+_HELD_OUT: Final = 4
+"""One event in so many is not trained on."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: 
         tables: selected events of simulation.
         pt_edges: edges of the bins of jet pT [GeV].
         output: model file to write.
-        seed: seed of LightGBM.
+        seed: seed of LightGBM's random choices.
 
     Raises:
         InputError: there are too few quark or gluon jets.
@@ -80,7 +85,8 @@ def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: 
         import lightgbm
     except ImportError:
         raise MissingExtraError("lightgbm", "calibration", "training a tagger") from None
-    features, gluon, weight, held_out = (np.concatenate(parts) for parts in zip(*map(_jets, tables), strict=True))
+    jets = _LabelledJets(*(np.concatenate(parts) for parts in zip(*map(_jets, tables), strict=True)))
+    features, gluon, weight, held_out = jets
     for name, mask in (("quark", ~gluon), ("gluon", gluon)):
         if (mask & ~held_out).sum() < 1000 or (mask & held_out).sum() < 100:
             raise InputError(f"training a tagger: got {int(mask.sum())} {name} jets, expected at least a few thousand")
@@ -110,9 +116,9 @@ def train_from_configuration(
     """Select the nominal sample, and train on its tables.
 
     Args:
-        configuration: its boosted taggers are left out: they may not exist yet.
+        configuration: configuration of the calibration; its boosted taggers are left out, as they may not exist yet.
         output: model file to write.
-        seed: seed of LightGBM.
+        seed: seed of LightGBM's random choices.
         executor: where tasks run, as in `RunSettings`.
         workers: number of tasks that run at once.
         progress: opens a progress bar for each batch of tasks.
@@ -139,13 +145,25 @@ def area_under_curve(
     return float((above * (before + below / 2)).sum() / (above.sum() * below.sum()))
 
 
-def _jets(dijets: Dijets) -> tuple[Any, ...]:
-    """Features, whether a gluon, weight and whether held out, of all jets."""
+class _LabelledJets(NamedTuple):
+    """Jets to train on: their features, whether each is a gluon's, its weight, and whether it is held out."""
+
+    features: Float32[ndarray, "m 5"]
+    gluon: Bool[ndarray, " m"]
+    weight: Float64[ndarray, " m"]
+    held_out: Bool[ndarray, " m"]
+
+
+def _jets(dijets: Dijets) -> _LabelledJets:
+    """All jets of a table; an event is held out with both its jets."""
     every = np.nonzero(np.ones(dijets.pt.shape, bool))
-    features: Float32[ndarray, "m 5"] = features_of(dijets, kinematics_of(NOMINAL, dijets, Energy()), every)
     keys = event_keys(np.uint64(dataset_key("held out")), dijets.run, dijets.event)
-    gluon = dijets.label.reshape(-1) == FLAVOURS.index("gluon")
-    return features, gluon, np.repeat(dijets.weight[:, 0], 2).astype(np.float64), np.repeat(keys % _HELD_OUT == 0, 2)
+    return _LabelledJets(
+        features=features_of(dijets, kinematics_of(NOMINAL, dijets, Energy()), every),
+        gluon=dijets.label.reshape(-1) == FLAVOURS.index("gluon"),
+        weight=np.repeat(dijets.weight[:, 0], 2).astype(np.float64),
+        held_out=np.repeat(keys % _HELD_OUT == 0, 2),
+    )
 
 
 def _balanced(
