@@ -44,12 +44,12 @@ sys.path.insert(0, str(Path(__file__).parent / "calibration"))
 
 from measuring import CONSOLE, Cost, conditions, measured, report
 from one_run import BITS, STORES, coffea, ours
-from rich.table import Table
 from toys import KEPT, Toy, make_toys
 
 from beampipe.calibration.histograms.sums import Filled, read_filled
 from beampipe.calibration.ntuple.reading import inspect_file
-from beampipe.calibration.run import workspace_of
+from beampipe.calibration.tasks.workspace import workspace_of
+from beampipe.terminal import make_table
 from beampipe.workflow import FileDigests
 
 WANTED_NOMINAL: Final = 2.0
@@ -312,12 +312,10 @@ def _summary(
     return lines
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> Table:
-    table = Table(title="histograms, two workers, medians", caption="cpu: user and system seconds of all processes")
-    for name in ("test", "way"):
-        table.add_column(name)
-    for name in ("events", "wall \\[s]", "cpu \\[s]", "M events/s", "M events/cpu s", "load"):
-        table.add_column(name, justify="right")
+def _table(rows: Sequence[dict[str, Any]]) -> object:
+    numbers = ("events", "wall \\[s]", "cpu \\[s]", "M events/s", "M events/cpu s", "load")
+    caption = "cpu: user and system seconds of all processes"
+    table = make_table("histograms, two workers, medians", ("test", "way"), numbers, caption=caption)
     for row in rows:
         loads = [run["load"] for run in row["runs"]]
         table.add_row(

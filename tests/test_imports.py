@@ -20,7 +20,7 @@ import beampipe
 SOURCE = Path(beampipe.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"errors", "units", "files", "processes", "settings", "terminal"}
+GROUND = {"errors", "units", "files", "figures", "processes", "pythia", "settings", "terminal"}
 """What every area stands on."""
 
 MAY_LOAD = {

@@ -16,43 +16,46 @@ labels:
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import conditions, report
 from numpy import ndarray
 
-from beampipe.calibration.config import Configuration, Sample, Tagger
+from beampipe.calibration.config import Configuration, InputSample, Tagger
 from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.method.cases import Cases, cases_of
 from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies
 from beampipe.calibration.method.extract import cumulated, truth
-from beampipe.calibration.method.factors import scale_factors, statistical
 from beampipe.calibration.method.reweight import GLUON, QUARK, measure_reweighting
-from beampipe.calibration.run import Settings, run_calibration, templates, workspace_of
+from beampipe.calibration.method.scale_factors import scale_factors, statistical
+from beampipe.calibration.run import run_calibration
 from beampipe.calibration.simulation import INJECTIONS, inject
+from beampipe.calibration.tasks.method import read_templates
+from beampipe.calibration.tasks.workers import RunSettings
+from beampipe.calibration.tasks.workspace import workspace_of
+from beampipe.calibration.variations import UNVARIED
 
 POINT = 0.5
 WHAT = (("SF_q", QUARK, "efficiency"), ("SF_g", GLUON, "rejection"))
 TILTS = ((0.3, 0.0), (-0.3, 0.0), (0.0, 0.3), (0.0, -0.3), (0.25, -0.25), (-0.25, 0.25))
-"""(quark, gluon) strength of a tilt 1 + strength * (x - mean) / mean, kept within [0.2, 2]."""
+"""Strengths of the tilts of quarks and gluons: a tilt is 1 + strength * (x - mean) / mean, kept within [0.2, 2]."""
 
 
 def filled(options: argparse.Namespace, name: str, files: Sequence[Path]) -> tuple[Templates, Templates]:
     """Histograms of the nominal sample and of pseudo-data."""
     samples = {
-        "nominal": Sample("nominal", tuple(sorted((options.samples / "nominal").glob("*.root")))),
-        "data": Sample("data", tuple(sorted(files)), "pseudo-data"),
+        "nominal": InputSample("nominal", tuple(sorted((options.samples / "nominal").glob("*.root")))),
+        "data": InputSample("data", tuple(sorted(files)), "pseudo-data"),
     }
     tagger = Tagger() if options.tagger == "n_trk" else Tagger(options.tagger, 50, 0.0, 1.0, "shipped")
     configuration = Configuration(options.output / "closure", samples, taggers=(tagger,))
-    plan = run_calibration(configuration, Settings("processes", options.workers), until="fill")
+    plan = run_calibration(configuration, RunSettings("processes", options.workers), until="fill")
     store = workspace_of(configuration).store
-    return templates(store, plan.samples["nominal"]), templates(store, plan.samples["data"])
+    return read_templates(store, plan.samples["nominal"]), read_templates(store, plan.samples["data"])
 
 
 def measured(cases: Cases) -> Efficiencies:
@@ -60,13 +63,13 @@ def measured(cases: Cases) -> Efficiencies:
 
 
 def true_efficiencies(flavours: ndarray, cuts: ndarray) -> ndarray:
-    """(..., n_pt, 2) by label, forward jets."""
+    """Efficiencies of forward jets by label, (..., n_pt, 2): of quarks and of gluons."""
     known = truth(flavours)
     return np.stack([cumulated(known.quark, cuts), cumulated(known.gluon, cuts)], axis=-1)[..., 0, :]
 
 
 def injection(nominal: Templates, tagger: str) -> dict[str, Any]:
-    """Tilt the nominal sample's own shapes."""
+    """Extract from the nominal sample with tilted shapes, and compare with the tilts."""
     flavours = nominal.flavours(tagger)[:1]
     x = np.arange(flavours.shape[-1]) + 0.5
     mean = (flavours * x).sum(axis=(2, 3, 4), keepdims=True) / flavours.sum(axis=(2, 3, 4), keepdims=True)
@@ -76,7 +79,7 @@ def injection(nominal: Templates, tagger: str) -> dict[str, Any]:
             [np.clip(1 + s * (x - mean[..., 0, 0, :]) / mean[..., 0, 0, :], 0.2, 2) for s in strengths], axis=2
         )
         tilted = flavours * tilt[:, :, None]
-        cases = Cases(("nominal",), flavours, flavours[:0], tilted.sum(axis=3)[0], tilted.sum(axis=3)[:0])
+        cases = Cases((UNVARIED,), flavours, flavours[:0], tilted.sum(axis=3)[0], tilted.sum(axis=3)[:0])
         found = measured(cases)
         for name, flavour, quantity in WHAT:
             got = scale_factors(found.data[0, :, 0, flavour], found.simulation[0, :, 0, flavour], quantity)
@@ -92,7 +95,7 @@ def injection(nominal: Templates, tagger: str) -> dict[str, Any]:
 
 
 def compare(nominal: Templates, data: Templates, tagger: str) -> dict[str, Any]:
-    """Extracted against true, with errors of the difference by bootstrap."""
+    """Compare extracted with true scale factors, with errors of the difference by bootstrap."""
     cases = cases_of(tagger, nominal, data, {})
     found = measured(cases)
     out: dict[str, Any] = {"jets": float(data.entries[..., data.axes.columns(tagger)].sum())}
@@ -136,7 +139,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("runs/bench"))
     options = parser.parse_args()
-    report: dict[str, Any] = {"load": os.getloadavg()[0], "tagger": options.tagger}
+    begun = conditions("closure of the calibration")
+    body: dict[str, Any] = {"tagger": options.tagger}
     others = sorted(
         path.name for path in options.samples.iterdir() if path.name != "nominal" and any(path.glob("*.root"))
     )
@@ -144,26 +148,26 @@ def main() -> None:
     print("injection, same events, tilted shapes")
     nominal_files = sorted((options.samples / "nominal").glob("*.root"))
     nominal, _ = filled(options, "none", pseudo(options, "none", nominal_files))
-    report["injection"] = injection(nominal, options.tagger)
-    print(f"  {report['injection']['jets']:.0f} jets, largest |extracted - injected|:")
-    for name, values in report["injection"]["largest"].items():
+    body["injection"] = injection(nominal, options.tagger)
+    print(f"  {body['injection']['jets']:.0f} jets, largest |extracted - injected|:")
+    for name, values in body["injection"]["largest"].items():
         print(f"    {name}: {max(values):.4f}")
 
     print("tracks, same events, tracks kept at random")
-    report["tracks"] = {}
+    body["tracks"] = {}
     for name in INJECTIONS:
         if name == "none":
             continue
         one = compare(*filled(options, name, pseudo(options, name, nominal_files)), options.tagger)
-        report["tracks"][name] = one
+        body["tracks"][name] = one
         q = one["SF_q"]
         print(f"  {name:14} SF_q true {q['true']} extracted {q['extracted']} +- {q['error']}")
 
     print("independent samples")
-    report["independent"] = {}
+    body["independent"] = {}
     for name in others:
         one = compare(*filled(options, name, sorted((options.samples / name).glob("*.root"))), options.tagger)
-        report["independent"][name] = one
+        body["independent"][name] = one
         q, combined = one["SF_q"], one["SF_q"]["combined_difference"]
         print(
             f"  {name:20} {one['jets']:7.0f} jets: chi2/ndf SF_q {q['chi2_ndf']:.2f},"
@@ -175,14 +179,13 @@ def main() -> None:
         (lambda one: one["SF_q"]["chi2_ndf"], "SF_q (6)"),
         (lambda one: one["chi2_ndf_both"], "both (12)"),
     ):
-        good = sum(0.5 <= key(one) <= 1.5 for one in report["independent"].values())
+        good = sum(0.5 <= key(one) <= 1.5 for one in body["independent"].values())
         print(f"  chi2/ndf of {label} between 0.5 and 1.5: {good} of {len(others)}")
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / f"calibration_closure_{options.tagger}.json").write_text(json.dumps(report, indent=1) + "\n")
+    report(options.output / f"calibration_closure_{options.tagger}.json", begun, body)
 
 
 def pseudo(options: argparse.Namespace, name: str, files: Sequence[Path]) -> list[Path]:
-    """Files of pseudo-data, made once."""
+    """Files of pseudo-data by an injection, which are made if they are not there yet."""
     folder = options.output / "pseudo" / name
     made = sorted(folder.glob("*.root"))
     return made if len(made) == len(files) else inject(files, folder, replace(INJECTIONS[name]))

@@ -9,34 +9,35 @@ factors and fractions, and forward and central jets drawn independently, as the 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from measuring import conditions, report
 from numpy import ndarray
 
-from beampipe.calibration.config import Bootstrap, Energy, Regions, Selection, Tagger
+from beampipe.calibration.config import Bootstrap, Energy, Tagger
 from beampipe.calibration.histograms.fill import FillSettings, fill
 from beampipe.calibration.histograms.sums import merge
 from beampipe.calibration.histograms.templates import Templates, templates_of
+from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.select import SelectSettings, select
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.method.cases import Cases, cases_of
 from beampipe.calibration.method.efficiencies import measure_efficiencies
 from beampipe.calibration.method.extract import cumulated, extract, mixtures, truth
-from beampipe.calibration.method.factors import scale_factors, statistical
 from beampipe.calibration.method.reweight import apply_factors, measure_reweighting
-from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, Slice
-from beampipe.calibration.simulation import Slice as PtSlice
-from beampipe.calibration.simulation import ToyModel, simulate_toy
+from beampipe.calibration.method.scale_factors import scale_factors, statistical
+from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
+from beampipe.calibration.simulation import Slice, ToyModel, simulate_toy
 from beampipe.calibration.tagger.predict import Scores
 
 EDGES = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
-SLICES = (PtSlice(470.0, 2400.0, 4.0, 1.0),)
+SLICES = (Slice(470.0, 2400.0, 4.0, 1.0),)
 SIMULATION = ToyModel(extra_jets=0.1)
 DATA = replace(SIMULATION, quark_tracks=0.97, gluon_tracks=0.98)
 POINT = 0.5
@@ -46,9 +47,9 @@ BINNED_TOYS = 200
 def sample(folder: Path, events: int, seed: int, model: ToyModel, name: str, replicas: int) -> Templates:
     """Draw a sample and fill its histograms."""
     paths = simulate_toy(folder, events, files=1, seed=seed, slices=SLICES, dataset=name, model=model)
-    to_select = SelectSettings(Selection(), Regions(), 36, True, True)
+    to_select = SelectSettings(DijetSelection(), Regions(), 36, True, True)
     to_fill = FillSettings(
-        EDGES, (Tagger(),), Selection(), Energy(0, 0), 36, True, ("nominal",), (), Bootstrap(replicas), name
+        EDGES, (Tagger(),), DijetSelection(), Energy(0, 0), 36, True, ("nominal",), (), Bootstrap(replicas), name
     )
     filled = merge(
         fill(select(path, start, min(start + 250_000, events), to_select), Scores(), to_fill)
@@ -57,7 +58,7 @@ def sample(folder: Path, events: int, seed: int, model: ToyModel, name: str, rep
     )
     for path in paths:
         path.unlink()
-    books = Bookkeeping(name, ("nominal",), (), True, (Slice(0, (1.0,)),))
+    books = Bookkeeping(name, ("nominal",), (), True, (SliceFactors(0, (1.0,)),))
     return templates_of({0: filled}, books, 36)
 
 
@@ -117,6 +118,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_coverage.json"))
     options = parser.parse_args()
+    begun = conditions("coverage of the statistical error")
     exact = true_factors(100 * options.events)
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         arguments = [(number, options.events, options.replicas) for number in range(options.toys)]
@@ -125,11 +127,11 @@ def main() -> None:
     bins = np.arange(exact.shape[0])
     expected = exact[bins, cuts - 1]
     pull = (factors - expected) / errors
-    report = {"toys": options.toys, "events": options.events, "load": os.getloadavg()[0]}
+    body: dict[str, Any] = {"toys": options.toys, "events": options.events}
     for flavour, name in enumerate(("quark", "gluon")):
         inside = np.abs(pull[:, :, flavour]) < 1
         of_binned = np.abs((factors - expected)[:, :, flavour]) < binned[:, :, flavour]
-        report[name] = {
+        body[name] = {
             "coverage": float(inside.mean()),
             "error": float(np.sqrt(inside.mean() * (1 - inside.mean()) / inside.size)),
             "by_pt": inside.mean(axis=0).round(4).tolist(),
@@ -139,14 +141,13 @@ def main() -> None:
             "binned_by_pt": of_binned.mean(axis=0).round(4).tolist(),
             "binned_over_bootstrap": float(np.median(binned[:, :, flavour] / errors[:, :, flavour])),
         }
-        one = report[name]
+        one = body[name]
         print(
             f"SF of {name} efficiency: {one['coverage']:.1%} +- {one['error']:.1%} covered, by pT"
             f" {', '.join(f'{value:.0%}' for value in one['by_pt'])}; binned toys {one['binned_coverage']:.1%}"
             f" (their error / ours {one['binned_over_bootstrap']:.2f}); median error {one['median_error']}"
         )
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=1) + "\n")
+    report(options.output, begun, body)
 
 
 if __name__ == "__main__":

@@ -5,36 +5,52 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import random
 import time
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
+from typing import NamedTuple
 
+from measuring import conditions, report
 from toys import KEPT, Toy, make_toys
 
-from beampipe.calibration.config import Configuration, Sample, Systematic, Tagger
-from beampipe.calibration.run import Settings, run_calibration
+from beampipe.calibration.config import Configuration, InputSample, Tagger
+from beampipe.calibration.method.systematics import Systematic
+from beampipe.calibration.run import run_calibration
+from beampipe.calibration.tasks.workers import RunSettings
+
+
+class Way(NamedTuple):
+    """A way to divide the work.
+
+    Attributes:
+        executor: where tasks run; see `RunSettings`.
+        workers: number of tasks that run at once.
+        chunk: number of events of a chunk.
+    """
+
+    executor: str
+    workers: int
+    chunk: int
+
 
 WAYS = (
-    ("processes", 1, 100_000),
-    ("processes", 2, 100_000),
-    ("processes", 3, 100_000),
-    ("processes", 8, 100_000),
-    ("processes", 2, 7_000),
-    ("processes", 2, 33_333),
-    ("inline", 1, 250_000),
-    ("dask", 2, 100_000),
-    ("dask", 3, 20_000),
+    Way("processes", 1, 100_000),
+    Way("processes", 2, 100_000),
+    Way("processes", 3, 100_000),
+    Way("processes", 8, 100_000),
+    Way("processes", 2, 7_000),
+    Way("processes", 2, 33_333),
+    Way("inline", 1, 250_000),
+    Way("dask", 2, 100_000),
+    Way("dask", 3, 20_000),
 )
-"""Executor, workers, events of a chunk."""
 
 
 def renamed(files: tuple[Path, ...], folder: Path, seed: int) -> tuple[Path, ...]:
-    """The same files under names whose order is another."""
+    """The same files under other names, which put them in another order."""
     rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     order = list(range(len(files)))
@@ -52,11 +68,12 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_identity.json"))
     options = parser.parse_args()
+    begun = conditions("the same bytes in any way")
     nominal, data = make_toys(
         Toy("identity", options.events, 9, n_weights=20),
         Toy("identity_data", options.events // 2, 4, kind="data", seed=2),
     )
-    samples = {"nominal": Sample("nominal", tuple(nominal)), "data": Sample("data", tuple(data), "data")}
+    samples = {"nominal": InputSample("nominal", tuple(nominal)), "data": InputSample("data", tuple(data), "data")}
     configuration = Configuration(
         KEPT / "identity",
         samples,
@@ -78,7 +95,7 @@ def main() -> None:
         }
         began = time.perf_counter()
         run_calibration(
-            replace(configuration, output=output, samples=shuffled, chunk_events=chunk), Settings(executor, workers)
+            replace(configuration, output=output, samples=shuffled, chunk_events=chunk), RunSettings(executor, workers)
         )
         digest = sha256((output / "factors.json").read_bytes()).hexdigest()
         hashes[f"{executor}, {workers} workers, chunks of {chunk}"] = digest
@@ -87,8 +104,7 @@ def main() -> None:
         )
     distinct = len(set(hashes.values()))
     print(f"{distinct} distinct hash(es) of {len(hashes)} runs, file order shuffled in each")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps({"load": os.getloadavg()[0], "hashes": hashes}, indent=1) + "\n")
+    report(options.output, begun, {"hashes": hashes})
     assert distinct == 1
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from shutil import rmtree
 
 import psutil
+from measuring import conditions, report
 from toys import Toy, make_toys
 
 from beampipe.workflow import EventLog
@@ -46,12 +46,12 @@ def start(config: Path, workers: int) -> subprocess.Popen[bytes]:
 
 
 def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Worker processes: the children of the server that they are forked from."""
+    """The worker processes: children of the server that they are forked from."""
     return [one for child in psutil.Process(process.pid).children() for one in child.children()]
 
 
 def kill_one(process: subprocess.Popen[bytes], draw: random.Random) -> str:
-    """Kill the driver or a worker; says which."""
+    """Kill the driver or a worker; gives the name of what was killed."""
     try:
         victims = workers_of(process)
         if victims and draw.random() < 0.5:
@@ -64,7 +64,17 @@ def kill_one(process: subprocess.Popen[bytes], draw: random.Random) -> str:
 
 
 def survive(config: Path, workers: int, kills: int, draw: random.Random) -> Counter[str]:
-    """Start one calibration until it is done, with at most so many kills; says who was killed how often."""
+    """Start one calibration again and again until it is done.
+
+    Args:
+        config: configuration of the calibration.
+        workers: number of its workers.
+        kills: number of kills after which it is left alone.
+        draw: random numbers that choose moments and victims.
+
+    Returns:
+        Number of kills, by what was killed.
+    """
     spent = Counter[str]()
     while True:
         process = start(config, workers)
@@ -81,7 +91,7 @@ def survive(config: Path, workers: int, kills: int, draw: random.Random) -> Coun
 
 
 def redone(log: Path) -> tuple[int, int, int]:
-    """Chunks that were made, made again after they had been committed, and begun in vain."""
+    """Numbers of chunks that were made, made again after they had been committed, and begun in vain."""
     events = [event for event in EventLog(log).read() if event["stage"] == "fill"]
     begun, done = (Counter(str(e["key"]) for e in events if e["event"] == what) for what in ("start", "done"))
     return len(done), done.total() - len(done), begun.total() - done.total()
@@ -99,6 +109,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_kills.json"))
     options = parser.parse_args()
+    begun = conditions("killed calibrations")
     nominal = Toy("kills", options.events, 10, n_weights=20)
     data = Toy("kills_data", options.events // 4, 4, kind="data", seed=2)
     make_toys(nominal, data)
@@ -125,7 +136,7 @@ def main() -> None:
         made, twice, vain = made + chunks[0], twice + chunks[1], vain + chunks[2]
         runs += 1
         print(f"{runs} calibrations, {dict(spent)} killed, {made} chunks made, {twice} twice, {vain} begun in vain")
-    report = {
+    body = {
         "killed": dict(spent),
         "calibrations": runs,
         "same_hash": hashes == {wanted},
@@ -133,11 +144,9 @@ def main() -> None:
         "made_twice": twice,
         "begun_in_vain": vain,
         "workers": options.workers,
-        "load": os.getloadavg()[0],
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report, indent=1))
+    print(json.dumps(body, indent=1))
+    report(options.output, begun, body)
     assert hashes == {wanted}
     assert twice == 0, "a committed artifact was made again"
     assert vain <= spent.total() * options.workers

@@ -15,7 +15,7 @@ import numpy as np
 from numpy import ndarray
 
 import beampipe.calibration
-from beampipe.calibration.simulation import Slice, ToyModel, read_bookkeeping, read_events, simulate_toy, write_file
+from beampipe.calibration.simulation import Slice, ToyModel, read_bookkeeping, read_ntuple, simulate_toy, write_ntuple
 
 FOLDER = Path(beampipe.calibration.__file__).parent / "data"
 SLICES = (Slice(470.0, 2400.0, 4.0, 1.0),)
@@ -42,7 +42,7 @@ def main() -> None:
             *simulate_toy(Path(scratch), 11000, seed=13, slices=SLICES, dataset="toy_shower", model=shower),
         ]
         for path in made:
-            events = read_events(path)
+            events = read_ntuple(path)
             floats = {
                 item.name: rounded(getattr(events, item.name))
                 for item in fields(events)
@@ -52,7 +52,7 @@ def main() -> None:
             book = read_bookkeeping(path)
             if events.weight is not None:
                 book["sum_weights"] = events.weight.sum(axis=0, dtype=np.float64)
-            write_file(FOLDER / path.name, events, book)
+            write_ntuple(FOLDER / path.name, events, book)
             print(f"{path.name}: {(FOLDER / path.name).stat().st_size / 1e6:.2f} MB")
 
 

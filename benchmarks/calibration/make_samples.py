@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from beampipe.calibration.simulation import inject, simulate
+from beampipe.calibration.simulation import inject, simulate_dijets
 
 FOLDER = Path("runs/calibration")
 SEED = 20240901
@@ -29,7 +29,7 @@ SAMPLES = {
     "pdf_mstw": (18_000, 1),
     "pdf_nnpdf31lo": (18_000, 1),
 }
-"""Name -> events to generate, files per slice."""
+"""Number of events to generate and number of files per slice, by name of the sample."""
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     for name, (events, files) in SAMPLES.items():
-        made = simulate(name, FOLDER / "samples" / name, events, seed=SEED, files=files, workers=options.workers)
+        made = simulate_dijets(name, FOLDER / "samples" / name, events, seed=SEED, files=files, workers=options.workers)
         print(f"{name}: {len(made)} files")
     source = sorted((FOLDER / "samples" / "nominal2").glob("*.root"))
     print(f"pseudo-data: {len(inject(source, FOLDER / 'pseudo', 'fewer_tracks'))} files")

@@ -1,4 +1,4 @@
-"""What the benchmarks of the calibration share: the state of the machine, what a call takes, the report."""
+"""What the benchmarks of the calibration share: the state of the machine, the cost of a call, the JSON file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import resource
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -25,12 +25,12 @@ _PACKAGES = ("beampipe", "numpy", "uproot", "awkward", "numba", "hist", "coffea"
 
 @dataclass(frozen=True)
 class Cost:
-    """What a call took.
+    """What a call cost.
 
     Attributes:
-        wall: [s].
+        wall: time that passed [s].
         cpu: user and system time of this process and of those that it started and that have ended [s].
-        load: average of the last minute, at the end.
+        load: load average of the last minute, at the end of the call.
     """
 
     wall: float
@@ -39,19 +39,23 @@ class Cost:
 
 
 def measured(function: Callable[[], T]) -> tuple[Cost, T]:
-    """Call it once."""
+    """Call a function once; gives the cost of the call, and what the function returned."""
     wall, cpu = perf_counter(), _cpu_seconds()
     result = function()
     return Cost(perf_counter() - wall, _cpu_seconds() - cpu, os.getloadavg()[0]), result
 
 
 def conditions(name: str) -> dict[str, Any]:
-    """Print and return under what the figures are measured; to be called before anything is."""
+    """The conditions that figures are measured under, which are printed, too. To be called before anything is measured.
+
+    Args:
+        name: title of the benchmark.
+    """
     now = {
         "command": " ".join(["python", *sys.argv]),
         "cores": len(os.sched_getaffinity(0)),
         "load_average": [round(load, 2) for load in os.getloadavg()],
-        "versions": {package: version(package) for package in _PACKAGES} | {"python": platform.python_version()},
+        "versions": {package: _version(package) for package in _PACKAGES} | {"python": platform.python_version()},
     }
     CONSOLE.rule(name)
     loads = ", ".join(f"{load:.2f}" for load in os.getloadavg())
@@ -62,11 +66,24 @@ def conditions(name: str) -> dict[str, Any]:
 
 
 def report(output: Path, begun: Mapping[str, Any], body: Mapping[str, Any]) -> None:
-    """Write the JSON of a benchmark."""
+    """Write the JSON file of a benchmark.
+
+    Args:
+        output: the file to write.
+        begun: what `conditions` gave.
+        body: the figures.
+    """
     entry = {"conditions": {**begun, "load_average_at_end": [round(load, 2) for load in os.getloadavg()]}, **body}
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(entry, indent=1, allow_nan=False, default=str) + "\n", encoding="utf-8")
     CONSOLE.print(f"wrote {output}; load average now {os.getloadavg()[0]:.2f}", markup=False)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _cpu_seconds() -> float:

@@ -23,15 +23,17 @@ from typing import Any, Final
 import numpy as np
 import psutil
 from measuring import CONSOLE, conditions, report
-from rich.table import Table
 from toys import Toy, make_toys
 
-from beampipe.calibration.config import Bootstrap, Energy, Regions, Selection, Tagger
+from beampipe.calibration.config import Bootstrap, Energy, Tagger
 from beampipe.calibration.histograms.fill import FillSettings, fill
+from beampipe.calibration.jets.kinematics import known_kinematics
+from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.jets.variations import known_kinematics
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.tagger.predict import Scores
+from beampipe.terminal import make_table
 from beampipe.workflow import Task, open_pool, run
 
 WORKERS: Final = 2
@@ -42,7 +44,13 @@ WANTED_SLOPE_MB: Final = 0.05
 
 @dataclass(frozen=True)
 class Memory:
-    """Of a worker at the end of a task [MB]: what it holds, and the most that it ever held."""
+    """Memory of a worker at the end of a task.
+
+    Attributes:
+        worker: process number of the worker.
+        resident: memory that the worker holds [MB].
+        most: most memory that the worker ever held [MB].
+    """
 
     worker: int
     resident: float
@@ -50,14 +58,14 @@ class Memory:
 
 
 def work(path: Path, weight_names: tuple[str, ...], replicas: int) -> Memory:
-    """Select and fill one file, nothing left out."""
+    """Select and fill one file, with all weights and all variations of jets."""
     facts, energy = inspect_file(path), Energy()
     selecting = SelectSettings(
-        Selection(), Regions(), 36, True, True, tuple(range(len(weight_names))), ("trk_eff", "trk_fake")
+        DijetSelection(), Regions(), 36, True, True, tuple(range(len(weight_names))), ("trk_eff", "trk_fake")
     )
     edges = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
     filling = FillSettings(
-        *(edges, (Tagger(),), Selection(), energy, 36, True, weight_names),
+        *(edges, (Tagger(),), DijetSelection(), energy, 36, True, weight_names),
         *(known_kinematics(energy), Bootstrap(replicas, 1), facts.dataset),
     )
     fill(select(path, 0, facts.n_events, selecting), Scores(), filling)
@@ -81,11 +89,9 @@ def main() -> None:
         tasks = [Task(str(k), work, (toys[k % len(toys)], names, options.replicas)) for k in range(options.files)]
         with open_pool("processes", WORKERS, recycle=recycle) as pool:
             rows.append({"workers": name, **figures(run(tasks, pool))})
-    table = Table(
-        title=f"{options.files} files of {options.events} events, {options.weights} weights, {WORKERS} workers"
-    )
-    for column in ("workers", "processes", "most [MB]", "at the end [MB]", "slope [MB per file]"):
-        table.add_column(column.replace("[", "\\["), justify="left" if column == "workers" else "right")
+    title = f"{options.files} files of {options.events} events, {options.weights} weights, {WORKERS} workers"
+    numbers = ("processes", "most \\[MB]", "at the end \\[MB]", "slope \\[MB per file]")
+    table = make_table(title, ("workers",), numbers)
     for row in rows:
         table.add_row(
             row["workers"],
@@ -99,7 +105,7 @@ def main() -> None:
 
 
 def figures(seen: Sequence[Memory]) -> dict[str, Any]:
-    """Peak, last value and slope of the workers."""
+    """Peak, last value and slope of the workers' memory."""
     by_worker: dict[int, list[float]] = defaultdict(list)
     for memory in seen:
         by_worker[memory.worker].append(memory.resident)

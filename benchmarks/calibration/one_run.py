@@ -17,14 +17,20 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.calibration.config import Bootstrap, Configuration, Energy, Sample, Systematic
-from beampipe.calibration.run import Settings, run_calibration, workspace_of
+from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample
+from beampipe.calibration.method.systematics import Systematic
+from beampipe.calibration.run import run_calibration
+from beampipe.calibration.tasks.workers import RunSettings
+from beampipe.calibration.tasks.workspace import workspace_of
 
 __all__ = ["BITS", "STORES", "coffea", "ours"]
 
 BITS: Final = 36
+"""Bits of the weights: they are rounded to multiples of 2**-BITS."""
+
 ENERGY: Final = Energy(45, 8)
-"""106 variations, as in the campaign that this is measured against."""
+"""Nuisance parameters of the jet energy: 106 variations, as in the campaign that this is measured against."""
+
 STORES: Final = Path("runs/bench/calibration/stores")
 
 
@@ -41,16 +47,16 @@ def ours(
     """Fill all histograms of a calibration that was never run.
 
     Args:
-        files: of each sample.
-        chunk: events that are read at once.
+        files: files of each sample, by its name.
+        chunk: number of events that are read at once.
         weights: fill all weights, not only the nominal one.
-        kinematics: and all variations of jets.
-        executor: see `Settings`.
-        workers: see `Settings`.
+        kinematics: fill all variations of jets, too.
+        executor: where tasks run; see `RunSettings`.
+        workers: number of tasks that run at once.
         digests: file of remembered digests of the files; empty for none.
 
     Returns:
-        The plan.
+        The plan of the calibration.
     """
     systematics = [Systematic("weights", "envelope", weights=("*",))] if weights else []
     if kinematics:
@@ -60,7 +66,8 @@ def ours(
     configuration = Configuration(
         output=Path(tempfile.mkdtemp(dir=STORES)),
         samples={
-            name: Sample(name, tuple(map(Path, files[name])), kind, weight_bits=BITS) for name, kind in kinds.items()
+            name: InputSample(name, tuple(map(Path, files[name])), kind, weight_bits=BITS)
+            for name, kind in kinds.items()
         },
         keep_tables=False,
         energy=ENERGY,
@@ -72,7 +79,7 @@ def ours(
         known = workspace_of(configuration).digests
         known.parent.mkdir(parents=True)
         shutil.copyfile(digests, known)
-    return run_calibration(configuration, Settings(executor, workers), until="fill")
+    return run_calibration(configuration, RunSettings(executor, workers), until="fill")
 
 
 def coffea(
@@ -85,7 +92,10 @@ def coffea(
     workers: int = 2,
     count: bool = False,
 ) -> Any:
-    """Fill the same histograms; arguments as in `DijetProcessor` and `run_coffea`, whose result it returns."""
+    """Fill the same histograms with coffea.
+
+    The arguments are those of `DijetProcessor` and `run_coffea`, whose result it returns.
+    """
     from with_coffea import DijetProcessor, run_coffea
 
     process = DijetProcessor(Configuration.__dataclass_fields__["pt_edges"].default, weight_names, count, layout)

@@ -23,12 +23,12 @@ class Toy:
     """A sample of toy events.
 
     Attributes:
-        dataset: its name, and with the number of events that of its folder.
-        events: in all files.
-        files: at least one per slice of the toy; data has one slice.
-        n_weights: of each event.
-        kind: of the sample.
-        seed: of its events.
+        dataset: name of the dataset; with the numbers of events and files it names the folder.
+        events: number of events in all files.
+        files: number of files, at least one per slice of the toy; data has one slice.
+        n_weights: number of weights of each event.
+        kind: whether the files look like simulation or like data.
+        seed: seed of the events.
     """
 
     dataset: str
@@ -40,12 +40,12 @@ class Toy:
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
+        """The folder of the files."""
         return KEPT / f"{self.dataset}-{self.events}-{self.files}"
 
     @property
     def pattern(self) -> str:
-        """Of the names of its files."""
+        """A pattern that the paths of the files match."""
         return f"{self.folder.absolute()}/*.root"
 
 

@@ -15,28 +15,30 @@ import numpy as np
 from coffea import processor
 from coffea.nanoevents import BaseSchema
 
-from beampipe.calibration.config import Selection
-from beampipe.calibration.jets.dijets import FLAVOURS, REGIONS
+from beampipe.calibration.jets.dijets import FLAVOURS
+from beampipe.calibration.jets.regions import REGIONS
+from beampipe.calibration.jets.selection import DijetSelection
 
 __all__ = ["POOLS", "DijetProcessor", "run_coffea"]
 
 _LABELS: Final = np.full(256, -1, np.int8)
-"""PDG number -> place in `FLAVOURS`."""
+"""Place in `FLAVOURS` by PDG number; -1 for none."""
 for _pdg, _flavour in {1: "light", 2: "light", 3: "light", 4: "charm", 5: "bottom", 21: "gluon"}.items():
     _LABELS[_pdg] = FLAVOURS.index(_flavour)
 
 POOLS: Final = ("fork", "loky")
-"""Where coffea's FuturesExecutor runs: processes forked from this one, which need import nothing, or its default."""
+"""Pools of coffea's FuturesExecutor: processes forked from this one, which need import nothing, or its default."""
 
 
 class DijetProcessor(processor.ProcessorABC):
     """Histograms of n_trk by pT, region and flavour.
 
     Args:
-        pt_edges: [GeV].
-        weight_names: those to fill with, the first ones of the file; empty for data.
-        count: also count entries.
-        layout: of many weights: ``category``, one histogram with an axis of names, or ``list``, one histogram for each.
+        pt_edges: edges of the bins of pT [GeV].
+        weight_names: names of the weights to fill with, the first ones of the file; empty for data.
+        count: count entries, too.
+        layout: how many weights are kept: ``category`` for one histogram with an axis of names, ``list`` for one
+            histogram per weight.
     """
 
     def __init__(
@@ -46,8 +48,8 @@ class DijetProcessor(processor.ProcessorABC):
         self.count, self.layout = count, layout
 
     def process(self, events: Any) -> dict[str, Any]:
-        """Of one chunk."""
-        cuts, simulated = Selection(), "weight" in events.fields
+        """The histograms of one chunk, by name of the dataset."""
+        cuts, simulated = DijetSelection(), "weight" in events.fields
         rows = np.flatnonzero(ak.to_numpy(events.trigger) & (ak.to_numpy(events.njet) >= 2))
         pt = _pairs(events.jet_pt, rows)
         keep = (pt[:, 1] > cuts.min_subleading_pt) & (pt[:, 0] < cuts.max_leading_pt)
@@ -106,7 +108,18 @@ def run_coffea(
     chunk: int,
     pool: str = "fork",
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Histograms by dataset and weight, and coffea's metrics, from a `Runner` that remembers no earlier run."""
+    """Run coffea's `Runner`, which remembers no earlier run.
+
+    Args:
+        files: files of each dataset, by its name.
+        process: the processor.
+        workers: number of processes.
+        chunk: number of events per chunk.
+        pool: one of `POOLS`.
+
+    Returns:
+        Histograms by dataset and weight, and coffea's metrics.
+    """
     fileset = {name: {"files": {str(path): "events" for path in paths}} for name, paths in files.items()}
     if pool == "loky":
         return _run(processor.FuturesExecutor(workers=workers, status=False), fileset, process, chunk)
@@ -124,5 +137,5 @@ def _run(executor: Any, fileset: Any, process: DijetProcessor, chunk: int) -> An
 
 
 def _pairs(lists: Any, rows: np.ndarray) -> np.ndarray:
-    """(m, 2) array of the first two entries of some lists."""
+    """The first two entries of some lists, as an array (m, 2)."""
     return ak.to_numpy(lists[rows][:, :2], allow_missing=False)

@@ -1,4 +1,4 @@
-"""ROOT files with a fault: written like `beampipe.calibration.simulation.write_file` does, but for what is asked."""
+"""ROOT files with a fault: written like `beampipe.calibration.simulation.write_ntuple` does, but for what is asked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import uproot
 
 from beampipe.calibration.ntuple.columns import BOOKKEEPING, EVENTS
-from beampipe.calibration.simulation import Events, read_bookkeeping, read_events, toy_events, write_file
+from beampipe.calibration.simulation import Events, read_bookkeeping, read_ntuple, toy_events, write_ntuple
 
 
 def bookkeeping_of(events: Events, **changes: Any) -> dict[str, Any]:
@@ -79,8 +79,8 @@ def small_events(n: int = 200, seed: int = 5, **more: Any) -> Events:
 
 def rewrite(path: Path, **changes: Any) -> None:
     """The same file but for some columns, each by a function of it that returns what takes its place."""
-    events, books = read_events(path), read_bookkeeping(path)
+    events, books = read_ntuple(path), read_bookkeeping(path)
     columns = {name: values.copy() for name, values in events.columns.items()}
     for name, change in changes.items():
         columns[name] = change(columns[name])
-    write_file(path, Events(offset=events.offset, **columns), books)
+    write_ntuple(path, Events(offset=events.offset, **columns), books)

@@ -12,9 +12,13 @@ from typing import Any, Final
 import pytest
 
 import beampipe
-from beampipe.calibration.config import Bootstrap, Configuration, Energy, Regions, Selection, Systematic, Tagger
+from beampipe.calibration.config import Bootstrap, Configuration, Energy, Tagger
+from beampipe.calibration.jets.regions import Regions
+from beampipe.calibration.jets.selection import DijetSelection
+from beampipe.calibration.method.systematics import Systematic
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.tasks.plan import Plan, stage_code
+from beampipe.calibration.tasks.plan import Plan
+from beampipe.calibration.tasks.stages import stage_code
 from tests.calibration.campaign import (
     INLINE,
     SYSTEMATICS,
@@ -59,7 +63,7 @@ def bins(configuration: Configuration, number: int, **changes: Any) -> Configura
 
 CASES: Final = {
     "nothing": Case(lambda c: c, {}),
-    "a cut": Case(lambda c: replace(c, selection=Selection(min_n_trk=3)), of((*CHUNKS, *ENDS))),
+    "a cut": Case(lambda c: replace(c, selection=DijetSelection(min_n_trk=3)), of((*CHUNKS, *ENDS))),
     "regions": Case(lambda c: replace(c, regions=Regions(min_eta_gap=0.1)), of((*CHUNKS, *ENDS))),
     "an edge of pT": Case(lambda c: replace(c, pt_edges=(500.0, 800.0, 1300.0, 2000.0)), of(("fill", "merge", *ENDS))),
     "a bin of a tagger": Case(lambda c: bins(c, 0, high=70.0), of(("fill", "merge", *ENDS))),
@@ -122,7 +126,7 @@ def keys(plan: Plan, stages: Mapping[str, tuple[str, ...]], path: Path | None = 
             found[stage] = {part.merged[number].key for part in parts for number in slices & set(part.merged)}
         else:
             chunks = [chunk for part in parts for chunk in part.chunks if path in (None, chunk.path)]
-            recipes = [chunk.recipes[CHUNKS.index(stage)] for chunk in chunks]
+            recipes = [getattr(chunk.recipes, stage) for chunk in chunks]
             found[stage] = {recipe.key for recipe in recipes if recipe is not None}
     return found
 

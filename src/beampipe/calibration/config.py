@@ -11,8 +11,11 @@ from dataclasses import dataclass, field, replace
 from glob import glob
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
+from beampipe.calibration.jets.regions import Regions
+from beampipe.calibration.jets.selection import DijetSelection
+from beampipe.calibration.method.systematics import Systematic
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.settings import build, read_toml
 
@@ -21,67 +24,35 @@ __all__ = [
     "Bootstrap",
     "Configuration",
     "Energy",
+    "InputSample",
     "Kind",
-    "Regions",
-    "Rule",
-    "Sample",
-    "Selection",
-    "Systematic",
     "Tagger",
+    "TaggerAxis",
     "load_configuration",
     "parse_configuration",
 ]
 
 Kind = Literal["simulation", "data", "pseudo-data"]
-"""Pseudo-data is simulation in the role of data: its labels serve only to tell the true answer."""
+"""Kind of a sample. Pseudo-data is simulation in the role of data: its labels serve only to tell the true answer."""
 
 DATA_KINDS: Final = ("data", "pseudo-data")
-
-Rule = Literal["envelope", "quadrature", "difference", "up_down"]
-"""How the variations of a source become one uncertainty: see `beampipe.calibration.method.combine`."""
-
-_REGION_RULES: Final = ("eta_rank", "eta_split")
+"""Kinds of samples that may take the role of data."""
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Cuts on the two leading jets of an event; pT in GeV. Each variation is held to them with its own pT and n_trk."""
+class TaggerAxis(NamedTuple):
+    """Name of a tagger, and the equal bins in which its values are counted.
 
-    min_subleading_pt: float = 500.0
-    max_leading_pt: float = 2000.0
-    max_pt_ratio: float = 1.5
-    max_abs_eta: float = 2.1
-    min_n_trk: int = 2
-    max_abs_weight: float = 100.0
-
-    def __post_init__(self) -> None:
-        _positive(self, "min_subleading_pt", "max_abs_eta", "max_abs_weight")
-        if not self.min_subleading_pt < self.max_leading_pt:
-            raise ConfigError(
-                f"selection: got max_leading_pt {self.max_leading_pt}, expected more than min_subleading_pt"
-            )
-        if self.max_pt_ratio <= 1:
-            raise ConfigError(f"selection: got max_pt_ratio {self.max_pt_ratio}, expected more than 1")
-
-
-@dataclass(frozen=True)
-class Regions:
-    """Which jet counts as forward, which as central.
-
-    ``eta_rank``: of the pair, the jet with the higher \\|eta\\| is forward, the other one central (at equal \\|eta\\|
-    the leading jet is forward); the pair is used if its \\|eta\\| differ by at least `min_eta_gap`.
-    ``eta_split``: a jet with \\|eta\\| >= `split` is forward, any other central.
+    Attributes:
+        name: name of the tagger.
+        bins: number of bins.
+        low: lower edge of the first bin.
+        high: upper edge of the last bin.
     """
 
-    rule: str = "eta_rank"
-    min_eta_gap: float = 0.0
-    split: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.rule not in _REGION_RULES:
-            raise UnknownNameError("rule of the regions", self.rule, _REGION_RULES)
-        if self.min_eta_gap < 0 or self.split <= 0:
-            raise ConfigError(f"regions: got {self}, expected min_eta_gap >= 0 and split > 0")
+    name: str
+    bins: int
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -89,12 +60,13 @@ class Tagger:
     """A quantity that is low for quark-like jets, in `bins` equal bins; outside counts in the first or last bin.
 
     Attributes:
-        name: ``n_trk`` is the number of tracks; any other is a boosted tree, whose score is the probability for a
-            gluon.
+        name: name of the tagger. ``n_trk`` is the number of tracks; any other is a boosted tree, whose score is the
+            probability for a gluon.
         bins: number of bins.
         low: lower edge of the first bin.
         high: upper edge of the last bin.
-        model: of a boosted tree: ``shipped``, a LightGBM text file, or ``grpc://HOST:PORT/MODEL`` for a served one.
+        model: where the model of a boosted tree is: ``shipped``, a LightGBM text file, or ``grpc://HOST:PORT/MODEL``
+            for a served one.
     """
 
     name: str = "n_trk"
@@ -112,21 +84,36 @@ class Tagger:
             raise ConfigError(f"tagger {self.name}: got model {self.model!r}, expected one for every tagger but n_trk")
 
     @property
+    def axis(self) -> TaggerAxis:
+        """The tagger's name and bins: all that histograms and factors depend on."""
+        return TaggerAxis(self.name, self.bins, self.low, self.high)
+
+    @property
+    def boosted(self) -> bool:
+        """Whether scores of a model are what is counted, and not the number of tracks."""
+        return bool(self.model)
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the model is the one that comes with the package."""
+        return self.model == "shipped"
+
+    @property
     def served(self) -> bool:
-        """Scores come from a server."""
+        """Whether scores come from a server."""
         return "://" in self.model
 
 
 @dataclass(frozen=True)
-class Sample:
+class InputSample:
     """Files of one dataset.
 
     Attributes:
-        name: in this configuration.
-        files: sorted, without repetition.
-        kind: of the sample.
-        luminosity: that simulation is scaled to [1/pb].
-        weight_bits: weights are rounded to multiples of 2**-weight_bits, so that their sums are exact.
+        name: name of the sample in this configuration.
+        files: ROOT files, sorted, without repetition.
+        kind: simulation, data or pseudo-data.
+        luminosity: integrated luminosity that simulation is scaled to [1/pb].
+        weight_bits: number of bits after the point that weights are rounded to, so that their sums are exact.
     """
 
     name: str
@@ -144,7 +131,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Energy:
-    """Nuisance parameters of the jet energy: `scale` of the scale, `resolution` of the resolution, each up and down."""
+    """Nuisance parameters of the jet energy, each of which is varied up and down.
+
+    Attributes:
+        scale: number of parameters of the jet energy scale.
+        resolution: number of parameters of the jet energy resolution.
+    """
 
     scale: int = 45
     resolution: int = 8
@@ -157,43 +149,13 @@ class Energy:
 
 
 @dataclass(frozen=True)
-class Systematic:
-    """One source of uncertainty; exactly one of `weights`, `kinematics`, `samples`, `method` says where it comes from.
+class Bootstrap:
+    """Poisson bootstrap per event, which gives the statistical uncertainty.
 
     Attributes:
-        name: of the source.
-        rule: how its variations are combined.
-        weights: patterns (``pdf_*``) for names of weights of the nominal sample.
-        kinematics: patterns for variations of jets: ``jes_*``, ``jer_*``, ``trk_*``.
-        samples: one (against nominal) or two (against each other).
-        method: ``gluon_reweight`` or ``nonclosure``.
-        experimental: drawn as a bar in the plot, not as a band.
+        replicas: number of replicas; 0 leaves the statistical uncertainty unknown.
+        seed: seed of the Poisson numbers.
     """
-
-    name: str
-    rule: Rule = "difference"
-    weights: tuple[str, ...] = ()
-    kinematics: tuple[str, ...] = ()
-    samples: tuple[str, ...] = ()
-    method: str = ""
-    experimental: bool = False
-
-    def __post_init__(self) -> None:
-        given = [bool(self.weights), bool(self.kinematics), bool(self.samples), bool(self.method)]
-        if sum(given) != 1:
-            raise ConfigError(
-                f"systematic {self.name}: got {sum(given)} of weights, kinematics, samples, method; expected one of"
-                " them"
-            )
-        if len(self.samples) > 2:
-            raise ConfigError(f"systematic {self.name}: got {len(self.samples)} samples, expected one or two")
-        if self.method not in ("", "gluon_reweight", "nonclosure"):
-            raise UnknownNameError(f"method of systematic {self.name}", self.method, ("gluon_reweight", "nonclosure"))
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """Poisson bootstrap per event: number of replicas and seed."""
 
     replicas: int = 200
     seed: int = 1
@@ -209,23 +171,30 @@ class Configuration:
 
     Attributes:
         output: folder of the store and of the results.
+        samples: every sample by its name.
         nominal: name of the sample that supplies fractions, cuts and re-weighting.
         data: name of the sample in the role of data.
-        pt_edges: of the bins of jet pT [GeV].
+        pt_edges: edges of the bins of jet pT [GeV].
         working_points: quark efficiencies aimed at.
-        chunk_events: about so many events are read at once; no result depends on it.
-        keep_tables: keep jet tables and scores, so that other bins need no second reading of ROOT files.
+        chunk_events: number of events that are read at once, roughly; no result depends on it.
+        keep_tables: whether to keep jet tables and scores, so that other bins need no second reading of ROOT files.
+        selection: cuts on the two leading jets.
+        regions: which jet counts as forward, which as central.
+        taggers: quantities that tell quark jets from gluon jets.
+        energy: number of nuisance parameters of the jet energy.
+        bootstrap: number of replicas, and their seed.
+        systematics: sources of uncertainty.
     """
 
     output: Path
-    samples: Mapping[str, Sample]
+    samples: Mapping[str, InputSample]
     nominal: str = "nominal"
     data: str = "data"
     pt_edges: tuple[float, ...] = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
     working_points: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8)
     chunk_events: int = 100_000
     keep_tables: bool = True
-    selection: Selection = field(default_factory=Selection)
+    selection: DijetSelection = field(default_factory=DijetSelection)
     regions: Regions = field(default_factory=Regions)
     taggers: tuple[Tagger, ...] = (Tagger(),)
     energy: Energy = field(default_factory=Energy)
@@ -256,28 +225,41 @@ class Configuration:
 
     @property
     def tagger_names(self) -> tuple[str, ...]:
-        """In the order of the configuration."""
+        """Names of the taggers, in the order of the configuration."""
         return tuple(tagger.name for tagger in self.taggers)
 
-    def wants_variations(self, sample: str) -> bool:
-        """Variations of weights and jets are filled for the nominal sample only."""
-        return sample == self.nominal
+    @property
+    def other_samples(self) -> tuple[str, ...]:
+        """Names of the samples that take the nominal one's place in a systematic."""
+        names = dict.fromkeys(name for source in self.systematics for name in source.samples)
+        return tuple(name for name in names if name != self.nominal)
 
+    @property
+    def used_samples(self) -> tuple[str, ...]:
+        """Names of the nominal sample, of data and of the other samples; what else is configured costs nothing."""
+        return tuple(dict.fromkeys((self.nominal, self.data, *self.other_samples)))
+
+    @property
     def kinematic_patterns(self) -> tuple[str, ...]:
-        """Of all systematics that vary jets."""
+        """Patterns of the variations of jets that systematics ask for."""
         return tuple(pattern for source in self.systematics for pattern in source.kinematics)
 
+    @property
     def weight_patterns(self) -> tuple[str, ...]:
-        """Of all systematics that vary weights."""
+        """Patterns of the weights that systematics ask for."""
         return tuple(pattern for source in self.systematics for pattern in source.weights)
+
+    def wants_variations(self, sample: str) -> bool:
+        """Whether weights and jets of a sample are varied: only those of the nominal one are."""
+        return sample == self.nominal
 
 
 def load_configuration(path: Path, *, output: Path | None = None) -> Configuration:
-    """Read a TOML file.
+    """The configuration in a TOML file.
 
     Args:
-        path: of the file.
-        output: takes the place of the one in the file.
+        path: TOML file of the calibration.
+        output: folder for results, in place of the one in the file.
 
     Raises:
         FileError: there is no such file, it is no TOML, or a pattern of `files` matches none.
@@ -291,7 +273,18 @@ def load_configuration(path: Path, *, output: Path | None = None) -> Configurati
 
 
 def parse_configuration(table: Mapping[str, Any], folder: Path, where: str) -> Configuration:
-    """A configuration from nested tables; see `load_configuration`."""
+    """A configuration from nested tables, as TOML has them.
+
+    Args:
+        table: keys and values of the configuration.
+        folder: folder that paths are relative to.
+        where: name of the file for messages.
+
+    Raises:
+        FileError: a pattern of `files` matches none.
+        ConfigError: a key is unknown or missing, or a value impossible.
+        UnknownNameError: a name of a sample, kind or rule does not exist.
+    """
     table = {"output": "calibration", **table}
     samples = table.get("samples", {})
     if isinstance(samples, Mapping):
@@ -321,12 +314,7 @@ def _with_files(entry: Any, folder: Path, where: str) -> Any:
 
 
 def _with_path(tagger: Tagger, folder: Path) -> Tagger:
-    if not tagger.model or tagger.served or tagger.model == "shipped":
+    """The tagger with the path of its model file, if it has one, taken relative to the folder."""
+    if not tagger.boosted or tagger.served or tagger.shipped:
         return tagger
     return replace(tagger, model=str(folder / tagger.model))
-
-
-def _positive(part: object, *names: str) -> None:
-    for name in names:
-        if not getattr(part, name) > 0:
-            raise ConfigError(f"{type(part).__name__.lower()}: got {name} {getattr(part, name)}, expected more than 0")

@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Regions, Selection
-from beampipe.calibration.jets.dijets import CUTS, FLAVOURS, Dijets, read_dijets, write_dijets
-from beampipe.calibration.jets.select import SelectSettings, flavours, regions_of, select
+from beampipe.calibration.jets.dijets import CUT_NAMES, FLAVOURS, Dijets, read_dijets, write_dijets
+from beampipe.calibration.jets.regions import Regions, assign_regions
+from beampipe.calibration.jets.select import SelectSettings, flavours, select
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.ntuple.reading import inspect_file
-from beampipe.calibration.simulation import read_events, write_file
-from beampipe.calibration.tagger.predict import Scores, write_scores
+from beampipe.calibration.simulation import read_ntuple, write_ntuple
+from beampipe.calibration.tagger.predict import ScoreKey, Scores, write_scores
 from beampipe.errors import BeampipeError, ColumnError, FileError
 from tests.calibration.campaign import Toys
 from tests.calibration.events import random_dijets
 from tests.calibration.rootfiles import bookkeeping_of, rewrite, small_events, write_odd
 
-SETTINGS = SelectSettings(Selection(), Regions(), 36, True, True, (0, 2), ("trk_eff",))
+SETTINGS = SelectSettings(DijetSelection(), Regions(), 36, True, True, (0, 2), ("trk_eff",))
 COLUMNS = ("run", "event", "weight", "pt", "eta", "n_trk", "width", "c1", "label", "region")
 
 
@@ -43,7 +44,7 @@ def same(one: Dijets, other: Dijets) -> None:
 def test_the_columns_are_those_of_the_leading_jets(toys: Toys) -> None:
     """Looked up in the file event by event."""
     path = toys.files("nominal")[0]
-    events, dijets = read_events(path), whole(path)
+    events, dijets = read_ntuple(path), whole(path)
     assert 100 < len(dijets) < len(events)
     assert events.weight is not None
     assert events.jet_label is not None
@@ -76,20 +77,20 @@ def test_pieces_of_a_file_are_its_whole(toys: Toys, size: int) -> None:
         )
     np.testing.assert_array_equal(sum(piece.cut_flow.events for piece in pieces), everything.cut_flow.events)
     np.testing.assert_array_equal(sum(piece.cut_flow.weight for piece in pieces), everything.cut_flow.weight)
-    assert everything.cut_flow.events[CUTS.index("all")] == n
+    assert everything.cut_flow.events[CUT_NAMES.index("all")] == n
     assert min(piece.ranges[0][1] for piece in pieces) == everything.ranges[0][1]
 
 
 def test_a_range_in_which_nothing_is_selected(toys: Toys) -> None:
-    settings = replace(SETTINGS, selection=Selection(min_n_trk=1000))
+    settings = replace(SETTINGS, selection=DijetSelection(min_n_trk=1000))
     dijets = whole(toys.files("nominal")[0], settings)
     assert len(dijets) == 0
-    assert dijets.cut_flow.events[CUTS.index("clean")] > 0
-    assert dijets.cut_flow.events[CUTS.index("n_trk")] == 0
+    assert dijets.cut_flow.events[CUT_NAMES.index("clean")] > 0
+    assert dijets.cut_flow.events[CUT_NAMES.index("n_trk")] == 0
 
 
 def test_data_has_weight_one_and_no_labels(toys: Toys) -> None:
-    settings = SelectSettings(Selection(), Regions(), 10, False, False)
+    settings = SelectSettings(DijetSelection(), Regions(), 10, False, False)
     dijets = whole(toys.files("data")[0], settings)
     assert (dijets.weight == 1).all()
     assert (dijets.label == 0).all()
@@ -105,9 +106,9 @@ def test_flavours_of_labels() -> None:
 
 def test_regions() -> None:
     eta = np.array([[1.0, -0.5], [0.5, -1.0], [0.7, -0.7], [1.2, 1.5]], np.float32)
-    assert regions_of(eta, Regions()).tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]
-    assert regions_of(eta, Regions(min_eta_gap=0.4)).tolist() == [[0, 1], [1, 0], [-1, -1], [-1, -1]]
-    assert regions_of(eta, Regions("eta_split", 0.0, 0.7)).tolist() == [[0, 1], [1, 0], [0, 0], [0, 0]]
+    assert assign_regions(eta, Regions()).tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]
+    assert assign_regions(eta, Regions(min_eta_gap=0.4)).tolist() == [[0, 1], [1, 0], [-1, -1], [-1, -1]]
+    assert assign_regions(eta, Regions("eta_split", 0.0, 0.7)).tolist() == [[0, 1], [1, 0], [0, 0], [0, 0]]
 
 
 def test_a_table_gives_back_what_was_written(toys: Toys, tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "dijets.parquet"
     write_dijets(random_dijets(50, 1), path)
     content = path.read_bytes()
-    write_scores(Scores({("gbdt", "nominal"): np.zeros((3, 2), np.float32)}), path)
+    write_scores(Scores({ScoreKey("gbdt", "nominal"): np.zeros((3, 2), np.float32)}), path)
     for wrong in (path.read_bytes(), b"", b"PAR1", content[: len(content) // 2]):
         path.write_bytes(wrong)
         with pytest.raises(FileError, match=r"dijets\.parquet: got no table of dijet events"):
@@ -134,7 +135,7 @@ def odd(tmp_path: Path) -> Path:
 
 def test_the_writer_of_odd_files_can_write_a_good_one(odd: Path, tmp_path: Path) -> None:
     events = small_events()
-    write_file(tmp_path / "good.root", events, bookkeeping_of(events))
+    write_ntuple(tmp_path / "good.root", events, bookkeeping_of(events))
     same(whole(write_odd(odd, events)), whole(tmp_path / "good.root"))
 
 
@@ -207,7 +208,7 @@ def test_what_is_wrong_with_a_branch_is_named(odd: Path, fault: dict[str, Any], 
 def test_a_number_that_is_none_is_named_with_its_entry(odd: Path, branch: str, value: float) -> None:
     """In the leading jet of a selected event, in the middle of a range."""
     events = small_events()
-    write_file(odd, events, bookkeeping_of(events))
+    write_ntuple(odd, events, bookkeeping_of(events))
     selected = set(whole(odd).event.tolist())
     entry = next(i for i in range(120, len(events)) if int(events.event[i]) in selected)
 
@@ -223,7 +224,7 @@ def test_a_number_that_is_none_is_named_with_its_entry(odd: Path, branch: str, v
 
 def test_a_number_that_is_none_in_a_jet_that_does_not_count_harms_nothing(odd: Path) -> None:
     events = small_events()
-    write_file(odd, events, bookkeeping_of(events))
+    write_ntuple(odd, events, bookkeeping_of(events))
     before = whole(odd)
     third = int(events.offset[np.flatnonzero(np.diff(events.offset) > 2)[0]]) + 2
 
@@ -242,7 +243,7 @@ def test_an_event_that_is_there_twice_is_named(odd: Path) -> None:
         values[150] = values[20]
         return values
 
-    write_file(odd, events, bookkeeping_of(events))
+    write_ntuple(odd, events, bookkeeping_of(events))
     rewrite(odd, event=doubled)
     with pytest.raises(FileError, match=r"odd\.root: got run 1, event 20 more than once, expected each event once"):
         whole(odd)

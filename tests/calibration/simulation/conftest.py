@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.calibration.simulation import simulate
+from beampipe.calibration.simulation import simulate_dijets
 
 N_EVENTS = 60
 """Of the small sample, in all slices together."""
@@ -24,4 +24,4 @@ def _rough_cross_sections() -> Iterator[None]:
 @pytest.fixture(scope="package")
 def small_sample(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A sample with the weights of the variations, one file per slice."""
-    return simulate("nominal", tmp_path_factory.mktemp("nominal"), N_EVENTS, seed=5)
+    return simulate_dijets("nominal", tmp_path_factory.mktemp("nominal"), N_EVENTS, seed=5)

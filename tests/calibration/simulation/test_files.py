@@ -19,8 +19,15 @@ from beampipe.calibration.ntuple.columns import (
     MC_BRANCHES,
     VARIED_N_TRK,
 )
-from beampipe.calibration.simulation import Events, read_bookkeeping, read_events, simulate, simulate_toy, write_file
-from beampipe.calibration.simulation.produce import PAIR_PT, is_made, tasks
+from beampipe.calibration.simulation import (
+    Events,
+    read_bookkeeping,
+    read_ntuple,
+    simulate_dijets,
+    simulate_toy,
+    write_ntuple,
+)
+from beampipe.calibration.simulation.produce import PAIR_PT, file_specs, is_made
 from beampipe.calibration.simulation.toy import WHOLE as TOY_WHOLE
 from beampipe.calibration.simulation.toy import toy_events
 from beampipe.errors import FileError, InputError, ShapeError
@@ -55,7 +62,7 @@ def test_layout_is_the_one_of_ntuple(small_sample: list[Path]) -> None:
 def test_simulation_is_sound(small_sample: list[Path]) -> None:
     n_generated = 0
     for number, path in enumerate(small_sample):
-        book, events = read_bookkeeping(path), read_events(path)
+        book, events = read_bookkeeping(path), read_ntuple(path)
         assert (book["dataset"], book["slice"], book["file_number"], book["n_files"]) == ("nominal", number, 0, 1)
         n_generated += book["n_generated"]
         assert 0 < len(events) <= book["n_generated"]
@@ -82,42 +89,43 @@ def test_simulation_is_sound(small_sample: list[Path]) -> None:
 
 def test_all_events_are_written_where_all_are_hard(small_sample: list[Path]) -> None:
     # The premise of the equality of sums above.
-    book, events = read_bookkeeping(small_sample[2]), read_events(small_sample[2])
+    book, events = read_bookkeeping(small_sample[2]), read_ntuple(small_sample[2])
     assert len(events) == book["n_generated"]
 
 
 def test_same_seed_same_file(tmp_path: Path) -> None:
-    made = [simulate("nominal2", tmp_path / name, 12, seed=seed)[1] for name, seed in (("a", 5), ("b", 5), ("c", 6))]
-    one, same, other = (read_events(path) for path in made)
+    seeds = {"a": 5, "b": 5, "c": 6}
+    made = [simulate_dijets("nominal2", tmp_path / name, 12, seed=seed)[1] for name, seed in seeds.items()]
+    one, same, other = (read_ntuple(path) for path in made)
     assert_same(one, same)
     assert not np.array_equal(one.jet_pt, other.jet_pt)
 
 
 def test_second_call_makes_what_is_missing(tmp_path: Path) -> None:
-    paths = simulate("nominal2", tmp_path, 12, seed=5, files=2)
+    paths = simulate_dijets("nominal2", tmp_path, 12, seed=5, files=2)
     assert len(paths) == 6
     before = {path: path.stat().st_mtime_ns for path in paths}
     paths[0].unlink()
     paths[1].write_bytes(paths[1].read_bytes()[:1000])
     told: list[Path] = []
-    assert simulate("nominal2", tmp_path, 12, seed=5, files=2, progress=told.append) == paths
+    assert simulate_dijets("nominal2", tmp_path, 12, seed=5, files=2, progress=told.append) == paths
     assert sorted(told) == sorted(paths)
     changed = [path for path in paths if path.stat().st_mtime_ns != before[path]]
     assert changed == paths[:2]
     assert not list(tmp_path.glob("*.part"))
-    assert not any(is_made(task) for task in tasks("nominal2", tmp_path, 12, 6, 2))
+    assert not any(is_made(file) for file in file_specs("nominal2", tmp_path, 12, 6, 2))
 
 
 def test_workers_make_the_same_files(tmp_path: Path) -> None:
-    one = simulate("nominal2", tmp_path / "one", 9, seed=5)
-    two = simulate("nominal2", tmp_path / "two", 9, seed=5, workers=2)
+    one = simulate_dijets("nominal2", tmp_path / "one", 9, seed=5)
+    two = simulate_dijets("nominal2", tmp_path / "two", 9, seed=5, workers=2)
     for a, b in zip(one, two, strict=True):
-        assert_same(read_events(a), read_events(b))
+        assert_same(read_ntuple(a), read_ntuple(b))
 
 
 def test_too_few_events(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="for 9 files"):
-        simulate("nominal2", tmp_path, 9, files=9)
+        simulate_dijets("nominal2", tmp_path, 9, files=9)
 
 
 def test_events_slice_and_join() -> None:
@@ -129,28 +137,28 @@ def test_events_slice_and_join() -> None:
 
 
 def test_round_trip_of_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beampipe.calibration.simulation.write.BLOCK", 70)
+    monkeypatch.setattr("beampipe.calibration.simulation.write.EVENTS_PER_BASKET", 70)
     (path,) = simulate_toy(tmp_path, 300, n_weights=2, slices=(replace(TOY_WHOLE, share=1.0),))
     with uproot.open(path) as file:
         assert list(file[EVENTS].common_entry_offsets()) == [0, 70, 140, 210, 280, 300]
-    made = read_events(path)
+    made = read_ntuple(path)
     monkeypatch.undo()
     (path,) = simulate_toy(tmp_path / "whole", 300, n_weights=2, slices=(replace(TOY_WHOLE, share=1.0),))
-    assert_same(made, read_events(path))
+    assert_same(made, read_ntuple(path))
 
 
 def test_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match="bookkeeping differs from the layout in"):
-        write_file(tmp_path / "a.root", toy_events(5, 1), {"format": 1})
+        write_ntuple(tmp_path / "a.root", toy_events(5, 1), {"format": 1})
     book = dict.fromkeys(BOOKKEEPING_BRANCHES, 1) | {"sum_weights": object()}
     with pytest.raises(Exception, match=r"."):
-        write_file(tmp_path / "a.root", toy_events(5, 1), book)
+        write_ntuple(tmp_path / "a.root", toy_events(5, 1), book)
     assert not list(tmp_path.iterdir())
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.root"
     path.write_bytes(b"no ROOT file")
-    for read in (read_bookkeeping, read_events):
+    for read in (read_bookkeeping, read_ntuple):
         with pytest.raises(FileError, match=r"a\.root"):
             read(path)

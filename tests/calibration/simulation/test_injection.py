@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.simulation import INJECTIONS, Injection, inject, read_bookkeeping, read_events, simulate_toy
+from beampipe.calibration.simulation import INJECTIONS, Injection, inject, read_bookkeeping, read_ntuple, simulate_toy
 from beampipe.calibration.simulation.injection import altered
 from beampipe.calibration.simulation.toy import toy_events
 from beampipe.errors import ConfigError, FileError, UnknownNameError
@@ -59,7 +59,7 @@ def test_files_of_pseudo_data(tmp_path: Path) -> None:
         assert {name: after[name] for name in ("slice", "n_files", "cross_section", "n_generated")} == {
             name: before[name] for name in ("slice", "n_files", "cross_section", "n_generated")
         }
-        events, original = read_events(new), read_events(old)
+        events, original = read_ntuple(new), read_ntuple(old)
         assert events.weight is not None
         assert original.weight is not None
         np.testing.assert_array_equal(events.weight[:, 0], original.weight[:, 0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.calibration.simulation.jets import features, features_reference, labels, particle_jets
+from beampipe.calibration.simulation.jets import features, features_reference, particle_jets, parton_labels
 from beampipe.calibration.simulation.pythia import Collisions
 
 
@@ -46,7 +46,7 @@ def test_jet_made_by_hand() -> None:
 
 
 def test_label_is_that_of_the_parton_with_the_highest_energy_nearby() -> None:
-    found = labels(
+    found = parton_labels(
         np.array([0, 0, 1]),
         np.array([0.0, 2.0, 0.0]),
         np.array([np.pi - 0.1, 0.0, 0.0]),

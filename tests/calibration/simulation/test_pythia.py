@@ -12,25 +12,21 @@ from beampipe.calibration.simulation.produce import detected
 from beampipe.calibration.simulation.pythia import (
     PDF_SETS,
     SHOWER_WEIGHTS,
-    Generator,
     PdfWeights,
+    PythiaRun,
     cross_section,
-    pythia8,
-    seed_of,
     settings_of,
 )
 from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.pythia import pythia8, start_pythia
 
 PLAIN = sample_spec("nominal2")
 
 
 def hard_process(part: Slice, biased: bool, n_events: int) -> tuple[np.ndarray, np.ndarray, float]:
     """pT of the hard process, weight and cross section [pb], by the settings of a slice and without partons."""
-    pythia = pythia8().Pythia("", False)
     off = () if biased else ("PhaseSpace:bias2Selection = off",)
-    for line in (*settings_of(PLAIN, part, 11), *off, "PartonLevel:all = off", "HadronLevel:all = off"):
-        assert pythia.readString(line)
-    assert pythia.init()
+    pythia = start_pythia((*settings_of(PLAIN, part, 11), *off, "PartonLevel:all = off", "HadronLevel:all = off"))
     info = pythia.nextBatch(n_events).info
     weight = np.asarray(info.weights[:, 0])
     return np.sqrt(np.asarray(info.pT2Hat)), weight, float(pythia.infoPython().sigmaGen()) * 1e9
@@ -54,7 +50,7 @@ def test_weights_undo_the_bias() -> None:
 def test_batches_of_any_size_give_the_same_events() -> None:
     runs = []
     for batch in (4, 9):
-        parts = [detected(some, 3, 1, 0) for some in Generator(PLAIN, SLICES[1], 17).batches(18, batch)]
+        parts = [detected(some, 3, 1, 0) for some in PythiaRun(PLAIN, SLICES[1], 17).batches(18, batch)]
         runs.append({name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns})
     assert len(runs[0]["run"]) > 10
     for name, column in runs[0].items():
@@ -62,7 +58,7 @@ def test_batches_of_any_size_give_the_same_events() -> None:
 
 
 def test_collisions_hold_together() -> None:
-    some = next(Generator(PLAIN, SLICES[0], 2).batches(5))
+    some = next(PythiaRun(PLAIN, SLICES[0], 2).batches(5))
     assert len(some) == 5
     assert some.offset[-1] == len(some.momentum) == len(some.charged)
     assert some.parton_offset[-1] == len(some.parton) == len(some.parton_label)
@@ -74,7 +70,7 @@ def test_collisions_hold_together() -> None:
 
 
 def test_varied_sample_has_all_weights() -> None:
-    generator = Generator(sample_spec("nominal"), SLICES[0], 4)
+    generator = PythiaRun(sample_spec("nominal"), SLICES[0], 4)
     weights = next(generator.batches(40)).weights
     assert generator.weight_names[0] == "nominal"
     assert set(SHOWER_WEIGHTS) | set(PDF_SETS) < set(generator.weight_names)
@@ -83,14 +79,11 @@ def test_varied_sample_has_all_weights() -> None:
     ratio = weights[:, 1:] / weights[:, :1]
     assert (ratio.std(axis=0) > 0).all()
     assert np.median(ratio, axis=0) == pytest.approx(1, abs=0.5)
-    assert Generator(PLAIN, SLICES[0], 4).weight_names == ("nominal",)
+    assert PythiaRun(PLAIN, SLICES[0], 4).weight_names == ("nominal",)
 
 
 def test_pdf_ratio_is_one_for_the_set_of_the_sample() -> None:
-    pythia = pythia8().Pythia("", False)
-    for line in (*settings_of(PLAIN, SLICES[0], 11), "PartonLevel:all = off", "HadronLevel:all = off"):
-        assert pythia.readString(line)
-    assert pythia.init()
+    pythia = start_pythia((*settings_of(PLAIN, SLICES[0], 11), "PartonLevel:all = off", "HadronLevel:all = off"))
     ratio = PdfWeights({"same": 13, "other": 17})(pythia.nextBatch(200).info)
     np.testing.assert_allclose(ratio[:, 0], 1, rtol=1e-9)
     assert ratio[:, 1].std() > 0.01
@@ -99,10 +92,7 @@ def test_pdf_ratio_is_one_for_the_set_of_the_sample() -> None:
 def test_pdf_weights_agree_with_events_made_with_the_other_set() -> None:
     # The cross section of the reweighted events is that of a run with the other set; alpha_s is the tune's in both.
     sample = SampleSpec("other", "pdf", ("Tune:pp = 21", "PDF:pSet = 17"), 99)
-    pythia = pythia8().Pythia("", False)
-    for line in (*settings_of(PLAIN, SLICES[1], 11), "PartonLevel:all = off", "HadronLevel:all = off"):
-        assert pythia.readString(line)
-    assert pythia.init()
+    pythia = start_pythia((*settings_of(PLAIN, SLICES[1], 11), "PartonLevel:all = off", "HadronLevel:all = off"))
     info = pythia.nextBatch(20_000).info
     weight = np.asarray(info.weights[:, 0])
     moved = (weight[:, None] * PdfWeights({"other": 17})(info)).sum() / weight.sum()
@@ -120,7 +110,7 @@ def test_every_sample_is_accepted_by_pythia() -> None:
 
 def test_refused_setting_is_named() -> None:
     with pytest.raises(ConfigError, match="Tune:pq = 3"):
-        Generator(SampleSpec("wrong", "none", ("Tune:pq = 3",), 1), SLICES[0], 1)
+        PythiaRun(SampleSpec("wrong", "none", ("Tune:pq = 3",), 1), SLICES[0], 1)
 
 
 def test_unknown_sample() -> None:
@@ -132,5 +122,3 @@ def test_samples_are_distinct() -> None:
     assert len({spec.seed for spec in SAMPLES.values()}) == len(SAMPLES)
     assert sum(part.share for part in SLICES) == pytest.approx(1)
     assert all(a.high == b.low for a, b in pairwise(SLICES))
-    assert len({seed_of(1, k, n) for k in range(20) for n in range(20)}) == 400
-    assert 1 <= seed_of(0) <= 899_999_999

@@ -14,7 +14,7 @@ from beampipe.calibration.simulation import (
     Events,
     ToyModel,
     read_bookkeeping,
-    read_events,
+    read_ntuple,
     simulate_toy,
     toy_events,
 )
@@ -133,14 +133,14 @@ def test_files(tmp_path: Path) -> None:
     assert sum(book["n_generated"] for book in books) == 1000
     assert [book["n_files"] for book in books] == [2, 2, 2, 2, 1]
     for path, book in zip(paths, books, strict=True):
-        events = read_events(path)
+        events = read_ntuple(path)
         assert len(events) == book["n_generated"]
         assert events.weight is not None
         np.testing.assert_allclose(events.weight.sum(axis=0, dtype=np.float64), book["sum_weights"], rtol=1e-6)
         assert (
             ToyModel(**{**json.loads(book["settings"])["model"], "quark": MODEL.quark, "gluon": MODEL.gluon}) == MODEL
         )
-    named = {(book["slice"], int(n)) for path, book in zip(paths, books, strict=True) for n in read_events(path).event}
+    named = {(book["slice"], int(n)) for path, book in zip(paths, books, strict=True) for n in read_ntuple(path).event}
     assert len(named) == 1000, "an event's run and number occur twice"
 
 
@@ -149,7 +149,7 @@ def test_data_files(tmp_path: Path) -> None:
     book = read_bookkeeping(path)
     assert (book["slice"], book["cross_section"], book["weight_names"]) == (0, 0.0, "nominal")
     assert book["sum_weights"].tolist() == [500.0]
-    assert set(read_events(path).columns).isdisjoint({"weight", "jet_label", "jet_n_trk_eff"})
+    assert set(read_ntuple(path).columns).isdisjoint({"weight", "jet_label", "jet_n_trk_eff"})
 
 
 def test_too_few_files(tmp_path: Path) -> None:

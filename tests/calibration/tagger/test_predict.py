@@ -12,9 +12,10 @@ from numpy import ndarray
 from beampipe.calibration.config import Energy, Tagger
 from beampipe.calibration.histograms.fill import fill
 from beampipe.calibration.histograms.sums import Filled
-from beampipe.calibration.jets.variations import NOMINAL, kinematics_of
-from beampipe.calibration.tagger.predict import Scores, predict, read_scores, write_scores
-from beampipe.calibration.tagger.taggers import FEATURES, features_of, local_scores, model_bytes, score_function
+from beampipe.calibration.jets.kinematics import kinematics_of
+from beampipe.calibration.tagger.predict import ScoreKey, Scores, predict, read_scores, write_scores
+from beampipe.calibration.tagger.taggers import JET_FEATURES, features_of, local_scores, model_bytes, score_function
+from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import FileError, InputError
 from tests.calibration.campaign import Toys
 from tests.calibration.events import fill_settings, random_dijets
@@ -43,7 +44,7 @@ def test_scores_are_those_of_every_jet_scored_alone() -> None:
     for name in (NOMINAL, *VARIATIONS):
         varied = kinematics_of(name, dijets, ENERGY)
         want = Counting()(features_of(dijets, varied, everywhere)).reshape(300, 2)
-        np.testing.assert_array_equal(scores.by_name["toy", name], want, err_msg=name)
+        np.testing.assert_array_equal(scores.by_name[ScoreKey("toy", name)], want, err_msg=name)
     assert count.jets[0] == 600
     assert 0 < count.jets[2] < 450, "a variation of few jets scores few again"
 
@@ -71,7 +72,7 @@ def test_features_have_the_stated_columns() -> None:
     dijets = random_dijets(10, 2)
     nominal = kinematics_of(NOMINAL, dijets, ENERGY)
     got = features_of(dijets, nominal, (np.array([3, 4]), np.array([1, 0])))
-    assert FEATURES == ("n_trk", "width", "c1", "pt", "abs_eta")
+    assert JET_FEATURES == ("n_trk", "width", "c1", "pt", "abs_eta")
     want = [[dijets.n_trk[3, 1], dijets.width[3, 1], dijets.c1[3, 1], dijets.pt[3, 1], abs(dijets.eta[3, 1])]]
     np.testing.assert_allclose(got[:1], want, rtol=1e-7)
 
@@ -80,7 +81,7 @@ def test_a_model_of_lightgbm(toys: Toys) -> None:
     dijets = random_dijets(400, 3)
     tagger = Tagger("gbdt", 10, 0.0, 1.0, str(toys.model))
     found = predict(dijets, [(tagger, score_function(tagger))], VARIATIONS, ENERGY)
-    scores = found.by_name["gbdt", NOMINAL]
+    scores = found.by_name[ScoreKey("gbdt", NOMINAL)]
     assert scores.dtype == np.float32
     assert 0 < scores.min() < 0.3 < 0.5 < scores.max() < 1
     few = dijets.n_trk < 12
@@ -145,7 +146,7 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
 
 def filled_with(values: list[list[float]], bins: int, low: float, high: float) -> Filled:
     """Histograms of given scores."""
-    scores = Scores({("toy", NOMINAL): np.array(values, np.float32)})
+    scores = Scores({ScoreKey("toy", NOMINAL): np.array(values, np.float32)})
     settings = fill_settings(taggers=(Tagger("toy", bins, low, high, "m"),), kinematics=(), weight_bits=10)
     return fill(random_dijets(len(values), 11), scores, settings)
 

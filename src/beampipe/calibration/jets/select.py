@@ -6,25 +6,26 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int8, Int64
+from jaxtyping import Bool, Float32, Int8, Int64
 from numpy import ndarray
 
-from beampipe.calibration.config import Regions, Selection
-from beampipe.calibration.jets.dijets import CUTS, FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets
-from beampipe.calibration.jets.pairs import choose_pairs, leading_pairs
+from beampipe.calibration.jets.dijets import FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets, RunRange
+from beampipe.calibration.jets.pairs import PairColumns, choose_pairs, leading_pairs
+from beampipe.calibration.jets.regions import Regions, assign_regions
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.ntuple.columns import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, NOMINAL_WEIGHT, VARIED_N_TRK
-from beampipe.calibration.ntuple.reading import Basket, open_events, read_flat, read_jagged
+from beampipe.calibration.ntuple.reading import Basket, open_event_tree, read_flat, read_jagged
 from beampipe.errors import FileError
 
-__all__ = ["SelectSettings", "cut_values", "regions_of", "select"]
+__all__ = ["SelectSettings", "select"]
 
 _FLAVOUR_OF_LABEL: Final = {1: "light", 2: "light", 3: "light", 4: "charm", 5: "bottom", 21: "gluon"}
 
 _TYPES: Final = {**JET_BRANCHES, **MC_BRANCHES, **dict.fromkeys(VARIED_N_TRK.values(), "uint16")}
-"""Branch of lists -> type."""
+"""Branches with a list of numbers per event -> type of the numbers."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,16 @@ class SelectSettings:
     """All that `select` depends on besides the file.
 
     Attributes:
-        selection: cuts.
-        regions: forward and central.
-        weight_bits: of the sample.
-        simulated: weights are in the file.
-        labelled: and labels, which are then asked for.
+        selection: cuts on the two leading jets.
+        regions: which jet counts as forward, which as central.
+        weight_bits: number of bits after the point that weights are rounded to.
+        simulated: whether weights are in the file.
+        labelled: whether labels are in the file; events without a label are then left out.
         weights: places of the weights to keep; nominal first.
-        varied: variations of n_trk to keep.
+        varied: names of the variations of n_trk to keep.
     """
 
-    selection: Selection
+    selection: DijetSelection
     regions: Regions
     weight_bits: int
     simulated: bool
@@ -54,16 +55,16 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
     """The dijet events among the entries `start` to `stop` of a file.
 
     Args:
-        path: of the ROOT file.
-        start: first entry.
-        stop: one past the last entry.
+        path: ROOT file with the events.
+        start: first entry to read.
+        stop: one past the last entry to read.
         settings: cuts, regions and what to keep.
-        observables: read the widths and c1, too; without, they are NaN, for histograms that need neither.
+        observables: whether to read width and c1, too; without, they are NaN, for histograms that need neither.
 
     Raises:
         FileError: the file cannot be read, a number is not finite, or an event number appears twice.
     """
-    with open_events(path) as tree:
+    with open_event_tree(path) as tree:
         branches = _Branches(path, tree, start, stop)
         run, event, trigger = (branches.flat(name) for name in ("run", "event", "trigger"))
         _refuse_repeated(path, run, event)
@@ -77,10 +78,9 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
         varied = {name: jets.take(VARIED_N_TRK[name]) for name in settings.varied}
         most = np.maximum.reduce([n_trk, *varied.values()]) if varied else n_trk
         flavour = flavours(jets.take("jet_label")) if settings.labelled else np.empty((0, 2), np.int8)
-        counts, sums = np.zeros(len(CUTS), np.int64), np.zeros(len(CUTS), np.int64)
-        cuts, scale = cut_values(settings.selection), 2.0**settings.weight_bits
-        pairs = (jets.pt, eta, clean, most, n_trk, flavour)
-        rows = choose_pairs(trigger, nominal, jets.events, *pairs, cuts, LARGEST_SHIFT, scale, counts, sums)
+        pairs = PairColumns(jets.pt, eta, clean, n_trk, most, flavour)
+        cuts, scale = settings.selection.cuts, 2.0**settings.weight_bits
+        rows, counts, sums = choose_pairs(trigger, nominal, jets.events, pairs, cuts, LARGEST_SHIFT, scale)
         chosen, chosen_eta = jets.only(rows), eta.take(rows, axis=0)
         taken = dict.fromkeys(("width", "c1"), np.broadcast_to(np.float32(np.nan), chosen.places.shape))
         for name in taken if observables else ():
@@ -97,29 +97,15 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
             **taken,
             n_trk=n_trk.take(rows, axis=0),
             label=flavour.take(rows, axis=0) if settings.labelled else np.zeros((len(rows), 2), np.int8),
-            region=regions_of(chosen_eta, settings.regions),
+            region=assign_regions(chosen_eta, settings.regions),
             ranges=_ranges(run, event),
             varied_n_trk={name: values.take(rows, axis=0) for name, values in varied.items()},
             cut_flow=CutFlow(counts, sums),
         )
 
 
-def cut_values(selection: Selection) -> Float64[ndarray, " 6"]:
-    """The cuts as the kernels take them."""
-    return np.array(
-        [
-            selection.min_subleading_pt,
-            selection.max_leading_pt,
-            selection.max_pt_ratio,
-            selection.max_abs_eta,
-            selection.min_n_trk,
-            selection.max_abs_weight,
-        ]
-    )
-
-
 def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
-    """Numbers in `FLAVOURS` of PDG numbers; -1 for jets without a parton."""
+    """Numbers in `FLAVOURS` of jets with given PDG numbers; -1 for jets without a parton."""
     table = np.full(256, -1, np.int8)
     for pdg, name in _FLAVOUR_OF_LABEL.items():
         table[pdg] = FLAVOURS.index(name)
@@ -127,23 +113,9 @@ def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
     return found
 
 
-def regions_of(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarray, "n 2"]:
-    """Numbers in `REGIONS` of each jet of a pair, -1 for neither; see `Regions`."""
-    size = np.abs(eta)
-    if regions.rule == "eta_split":
-        central: ndarray = size < regions.split
-        return central.astype(np.int8)
-    out = np.empty(size.shape, np.int8)
-    np.less(size[:, 0], size[:, 1], out=out[:, 0], casting="unsafe")
-    np.subtract(1, out[:, 0], out=out[:, 1])
-    if regions.min_eta_gap > 0:
-        out[np.abs(size[:, 0] - size[:, 1]) < regions.min_eta_gap] = -1
-    return out
-
-
 @dataclass(frozen=True, eq=False)
 class _Branches:
-    """A range of entries of a tree."""
+    """A range of entries of the tree of events."""
 
     path: Path
     tree: Any
@@ -151,11 +123,11 @@ class _Branches:
     stop: int
 
     def flat(self, branch: str) -> Any:
-        """One number per event."""
+        """A branch with one number per event."""
         return read_flat(self.path, self.tree, branch, EVENT_BRANCHES[branch], self.start, self.stop)
 
     def jagged(self, branch: str) -> Iterator[Basket]:
-        """Lists of numbers."""
+        """A branch with a list of numbers per event."""
         return read_jagged(self.path, self.tree, branch, _TYPES[branch], self.start, self.stop)
 
     def leading_jets(self, trigger: Bool[ndarray, " n"]) -> _LeadingJets:
@@ -177,15 +149,16 @@ class _Branches:
         """The weights of all events, of which some columns are wanted."""
         return _Weights(tuple(self._table(basket, max(columns)) for basket in self.jagged("weight")), columns)
 
-    def _table(self, basket: Basket, last_column: int) -> tuple[int, ndarray]:
-        """Start of a basket, and (m, n_weights) of it."""
+    def _table(self, basket: Basket, last_column: int) -> _WeightTable:
+        """The weights of one basket."""
         counts = np.diff(basket.offsets)
         if np.any(counts != counts[0]) or counts[0] <= last_column:
             raise FileError(
                 f"{self.path}: branch 'weight': got {counts.min()} to {counts.max()} weights an event, expected the"
                 f" same number for all, and more than {last_column}"
             )
-        return basket.start, basket.content[basket.offsets[0] : basket.offsets[-1]].reshape(len(counts), -1)
+        flat = basket.content[basket.offsets[0] : basket.offsets[-1]]
+        return _WeightTable(basket.start, flat.reshape(len(counts), -1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,11 +166,11 @@ class _LeadingJets:
     """Pairs of jets, and how to find what else is known of them.
 
     Attributes:
-        branches: they are in.
+        branches: range of the tree that the jets are in.
         first: (n + 1,) first jet of each event of the range.
-        events: (m,) with a pair, rising.
-        places: (m, 2) of the pair among all jets of the range.
-        pt: (m, 2) [GeV].
+        events: (m,) events that have a pair, rising.
+        places: (m, 2) places of the pair among all jets of the range.
+        pt: (m, 2) transverse momenta of the pair [GeV].
     """
 
     branches: _Branches
@@ -207,7 +180,7 @@ class _LeadingJets:
     pt: Float32[ndarray, "m 2"]
 
     def only(self, rows: Int64[ndarray, " k"]) -> _LeadingJets:
-        """Some of the pairs."""
+        """The pairs of some rows, and no others."""
         return replace(self, **{name: getattr(self, name).take(rows, axis=0) for name in ("events", "places", "pt")})
 
     def take(self, branch: str) -> Any:
@@ -226,15 +199,27 @@ class _LeadingJets:
         return out
 
 
+class _WeightTable(NamedTuple):
+    """The weights of one basket: (m, n_weights) big-endian float32, and the place of its first event in the range."""
+
+    start: int
+    weights: ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class _Weights:
-    """Tables of weights as the file holds them, each with its first event, and the columns that are wanted."""
+    """Weights of a range of events, and the columns that are wanted.
 
-    tables: tuple[tuple[int, ndarray], ...]
+    Attributes:
+        tables: tables as the file holds them.
+        columns: places of the wanted weights, rising.
+    """
+
+    tables: tuple[_WeightTable, ...]
     columns: tuple[int, ...]
 
     def nominal(self, n_events: int) -> Float32[ndarray, " n"]:
-        """Of each event."""
+        """Nominal weight of each event."""
         out = np.empty(n_events, np.float32)
         for start, table in self.tables:
             out[start : start + len(table)] = table[:, NOMINAL_WEIGHT]
@@ -253,14 +238,11 @@ class _Weights:
         return swapped
 
 
-def _ranges(run: ndarray, event: ndarray) -> tuple[tuple[int, int, int], ...]:
-    if len(run) and run.min() == run.max():
-        return ((int(run[0]), int(event.min()), int(event.max())),)
-    out = []
-    for number in np.unique(run):
-        of_run = event[run == number]
-        out.append((int(number), int(of_run.min()), int(of_run.max())))
-    return tuple(out)
+def _ranges(run: ndarray, event: ndarray) -> tuple[RunRange, ...]:
+    """The range of event numbers of each run; files of one run, the usual case, are not searched for others."""
+    one_run = len(run) > 0 and run.min() == run.max()
+    by_run = {run[0]: event} if one_run else {number: event[run == number] for number in np.unique(run)}
+    return tuple(RunRange(int(number), int(own.min()), int(own.max())) for number, own in by_run.items())
 
 
 def _refuse_not_finite(

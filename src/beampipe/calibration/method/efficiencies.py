@@ -15,18 +15,10 @@ from numpy import ndarray
 from beampipe.calibration.method.cases import Cases
 from beampipe.calibration.method.extract import Extracted, cumulated, extract, mixtures, truth, working_point_cuts
 from beampipe.calibration.method.reweight import Reweighting, apply_factors
+from beampipe.calibration.variations import GLUON_REWEIGHT, Variation
 from beampipe.errors import FileError
 
-__all__ = [
-    "GLUON_REWEIGHT",
-    "Efficiencies",
-    "measure_efficiencies",
-    "read_arrays",
-    "write_arrays",
-]
-
-GLUON_REWEIGHT = "gluon_reweight"
-"""The case in which central jets are weighted by the factors of gluons."""
+__all__ = ["Efficiencies", "measure_efficiencies", "read_arrays", "write_arrays"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +26,15 @@ class Efficiencies:
     """Share of jets that count as quark-like, of quark and of gluon jets (last axis).
 
     Attributes:
-        names: of the cases; the last is `GLUON_REWEIGHT`.
-        cuts: (n_pt, n_wp) int64: bins that count as quark-like; from nominal simulation, for all cases.
-        data: (n_cases, n_pt, n_wp, 2).
-        simulation: (n_cases, n_pt, n_wp, 2), extracted like data.
-        truth: (n_cases, n_pt, n_wp, 2), by label, of forward jets.
-        data_replicas: (n_replicas, n_pt, n_wp, 2).
-        simulation_replicas: (n_replicas, n_pt, n_wp, 2).
-        fractions: (n_cases, n_pt, 2 regions) of quarks, re-weighted.
-        shapes: (3, n_pt, 2, n_x), nominal: data, simulation and truth, of quark and gluon jets.
+        names: (n_cases,) text of the variations as files hold it, nominal first; the last is `GLUON_REWEIGHT`.
+        cuts: (n_pt, n_wp) int64, numbers of bins that count as quark-like; from nominal simulation, for all cases.
+        data: (n_cases, n_pt, n_wp, 2) efficiencies in data.
+        simulation: (n_cases, n_pt, n_wp, 2) efficiencies in simulation, extracted like those in data.
+        truth: (n_cases, n_pt, n_wp, 2) efficiencies of forward jets of simulation by label.
+        data_replicas: (n_replicas, n_pt, n_wp, 2) efficiencies in data, nominal case.
+        simulation_replicas: (n_replicas, n_pt, n_wp, 2) efficiencies in simulation, nominal case.
+        fractions: (n_cases, n_pt, 2 regions) fractions of quarks in re-weighted simulation.
+        shapes: (3, n_pt, 2, n_x) shapes of the nominal case: data, simulation and truth, of quark and gluon jets.
     """
 
     names: ndarray
@@ -55,6 +47,11 @@ class Efficiencies:
     fractions: Float64[ndarray, "v p 2"]
     shapes: Float64[ndarray, "3 p 2 x"]
 
+    @property
+    def variations(self) -> tuple[Variation, ...]:
+        """What the first axis of `data`, `simulation`, `truth` and `fractions` counts."""
+        return tuple(Variation.parse(str(name)) for name in self.names)
+
 
 def measure_efficiencies(cases: Cases, reweighting: Reweighting, working_points: Sequence[float]) -> Efficiencies:
     """Pass 2: fractions, inversion, efficiencies.
@@ -62,8 +59,8 @@ def measure_efficiencies(cases: Cases, reweighting: Reweighting, working_points:
     A case supplies factors, fractions and simulation; data and cuts stay. A replica draws simulation and data.
 
     Args:
-        cases: numbers of jets.
-        reweighting: factors of `measure_reweighting`.
+        cases: numbers of jets of all cases.
+        reweighting: factors of central jets, from `measure_reweighting`.
         working_points: quark efficiencies aimed at.
     """
     factors = np.concatenate([reweighting.quark, reweighting.gluon])
@@ -75,7 +72,7 @@ def measure_efficiencies(cases: Cases, reweighting: Reweighting, working_points:
     cuts = np.stack([working_point_cuts(simulation.quark[0], wp) for wp in working_points], axis=-1)
     mixture, drawn = mixtures(cases.simulation_replicas, reweighting.replicas)
     return Efficiencies(
-        names=np.array([*cases.names, GLUON_REWEIGHT]),
+        names=np.array([str(variation) for variation in (*cases.variations, GLUON_REWEIGHT)]),
         cuts=cuts,
         data=_at(data, cuts),
         simulation=_at(simulation, cuts),
@@ -106,7 +103,7 @@ def read_arrays(kind: type[Any], path: Path) -> dict[str, Any]:
     """Read what `write_arrays` wrote: a `kind` for each tagger.
 
     Raises:
-        FileError: it is another file.
+        FileError: the file is another one.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

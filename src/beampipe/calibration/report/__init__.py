@@ -1,12 +1,14 @@
 """Stage 7, `report`: what a calibration found, for people and for programs.
 
-gather      results out of the store
-plots       scale factors and their uncertainties against pT; closure: shapes, fractions
-tables      the same and all that led to it in numbers
-correction  JSON of correctionlib, covariance beside it
-export      ROOT file of histograms
-page        one HTML page of everything, readable without a network
-write       all of them
+gather      the results, read from the store
+plots       figures of scale factors and their uncertainties against pT
+closure     figures of shapes against labels, and of fractions of quarks
+style       words, colours and names of files that figures share
+tables      tables of the results and of what led to them
+correction  scale factors as JSON for correctionlib, their covariance beside it
+export      a ROOT file of histograms
+page        one HTML page of everything, to be read without a network
+write       all files of a report
 """
 
 from beampipe.calibration.report.correction import read_correction, write_correction, write_covariance

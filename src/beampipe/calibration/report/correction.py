@@ -1,14 +1,14 @@
 """Scale factors as corrections that `correctionlib` evaluates (schema 2), with the covariance in a file beside them.
 
-One correction per tagger and quantity, ``n_trk_efficiency``, with four inputs:
+There is one correction per tagger and quantity, e.g. ``n_trk_efficiency``. It has four inputs:
 
-    systematic     nominal; SOURCE_up, SOURCE_down for each source, stat and total
-    flavour        quark, gluon
-    working_point  as text: 0.5
-    pt             of the jet [GeV]
+    systematic     nominal, or SOURCE_up or SOURCE_down for each source, for stat and for total
+    flavour        quark or gluon
+    working_point  as text, e.g. 0.5
+    pt             transverse momentum of the jet [GeV]
 
-Below the first edge evaluation fails. Above the last one it gives the last bin, or fails, as was asked for. In a bin
-whose value is unknown it fails, and only there: the bin holds a binning that no pT is in.
+Evaluation fails below the first edge of pT. Above the last one it gives the value of the last bin, or fails, as was
+asked for. It also fails in a bin whose value is not known: the bin holds a binning that no pT is in.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, Factors, ScaleFactor
+from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor
 from beampipe.errors import ConfigError, FileError, MissingExtraError
 
 __all__ = ["Above", "correction_set", "read_correction", "systematics_of", "write_correction", "write_covariance"]
 
 Above = Literal["last", "error"]
-"""What holds above the last edge of pT: the last bin, or nothing."""
+"""What corrections give above the last edge of pT: ``last`` the value of the last bin, ``error`` a failure."""
 
 STATISTICAL: Final = "stat"
+"""Name of the statistical uncertainty among the systematics."""
+
 TOTAL: Final = "total"
+"""Name of the total uncertainty among the systematics."""
 
 _QUARK_LIKE: Final = {
     "efficiency": "For jets that the tagger takes for quark-like: efficiency in data / efficiency in simulation. The "
@@ -52,23 +55,23 @@ def write_correction(factors: Factors, path: Path, above: Above = "last") -> Non
     """Write the corrections as JSON.
 
     Args:
-        factors: to publish.
-        path: of the file.
-        above: what holds above the last edge of pT.
+        factors: the scale factors.
+        path: the file to write.
+        above: what the corrections give above the last edge of pT.
 
     Raises:
         MissingExtraError: correctionlib is not installed.
-        ConfigError: a source cannot be told from ``stat`` or ``total``.
+        ConfigError: a source is called ``stat`` or ``total``, like an uncertainty of its own.
     """
     text = correction_set(factors, above).model_dump_json(exclude_unset=True, indent=1, by_alias=True)
     path.write_text(text + "\n", encoding="utf-8")
 
 
 def read_correction(path: Path) -> Any:
-    """What `write_correction` wrote, ready to evaluate: a ``correctionlib.CorrectionSet``.
+    """The corrections that `write_correction` wrote, ready to evaluate, as a ``correctionlib.CorrectionSet``.
 
     Raises:
-        FileError: it is another file.
+        FileError: the file is missing, or does not hold corrections.
         MissingExtraError: correctionlib is not installed.
     """
     _schema()
@@ -77,11 +80,19 @@ def read_correction(path: Path) -> Any:
     try:
         return correctionlib.CorrectionSet.from_string(path.read_text(encoding="utf-8"))
     except (OSError, RuntimeError, ValueError) as error:
-        raise FileError(f"{path}: got no corrections ({error}); make them: beampipe calibration report") from error
+        message = f"{path}: got no corrections ({error}); make them: beampipe calibration report"
+        raise FileError(message, path=path) from error
 
 
 def write_covariance(factors: Factors, path: Path) -> None:
-    """Write JSON: covariance across bins of pT of every scale factor, statistical (where known) and all sources."""
+    """Write the covariance of every scale factor across bins of pT as JSON.
+
+    It is of all sources and, where that is known, of the statistical uncertainty.
+
+    Args:
+        factors: the scale factors.
+        path: the file to write.
+    """
     entries = [
         {
             "correction": f"{tagger}_{quantity}",
@@ -101,7 +112,7 @@ def write_covariance(factors: Factors, path: Path) -> None:
 
 
 def correction_set(factors: Factors, above: Above = "last") -> Any:
-    """The corrections as a ``correctionlib.schemav2.CorrectionSet``; see `write_correction`."""
+    """The corrections as a ``correctionlib.schemav2.CorrectionSet``, which `write_correction` writes."""
     schema = _schema()
     corrections = [
         _correction(factors, tagger, quantity, above) for tagger in factors.taggers for quantity in QUANTITIES
@@ -112,10 +123,10 @@ def correction_set(factors: Factors, above: Above = "last") -> Any:
 
 
 def systematics_of(one: ScaleFactor) -> Iterator[tuple[str, Any]]:
-    """Names of the input `systematic`, and the value of each: (n_pt,).
+    """The values of the input `systematic` by name, and for each the scale factors (n_pt,).
 
     Raises:
-        ConfigError: a source cannot be told from ``stat`` or ``total``.
+        ConfigError: a source is called ``stat`` or ``total``, like an uncertainty of its own.
     """
     yield "nominal", one.nominal
     for name in (STATISTICAL, TOTAL):
@@ -132,10 +143,13 @@ def _correction(factors: Factors, tagger: str, quantity: str, above: Above) -> A
     schema = _schema()
     low, high = factors.pt_edges[0], factors.pt_edges[-1]
     by_flavour = {
-        flavour: {f"{wp:g}": factors.by_name[tagger, wp, flavour, quantity] for wp in factors.working_points}
+        flavour: {f"{wp:g}": factors.by_name[FactorKey(tagger, wp, flavour, quantity)] for wp in factors.working_points}
         for flavour in FLAVOUR_NAMES
     }
-    names = [name for name, _ in systematics_of(factors.by_name[tagger, factors.working_points[0], "quark", quantity])]
+    names = [
+        name
+        for name, _ in systematics_of(factors.by_name[FactorKey(tagger, factors.working_points[0], "quark", quantity)])
+    ]
 
     def at_point(one: ScaleFactor, systematic: str) -> Any:
         return _binning(dict(systematics_of(one))[systematic].tolist(), factors.pt_edges, above)
@@ -173,14 +187,14 @@ def _correction(factors: Factors, tagger: str, quantity: str, above: Above) -> A
 
 def _binning(values: Sequence[float], edges: Sequence[float], above: Above) -> Any:
     content = [value if np.isfinite(value) else _never() for value in values]
-    # The schema knows one rule for both ends; a last bin without an end gives the upper one its own.
+    # The schema knows one rule for both ends. A last bin that has no end gives the upper end a rule of its own.
     every: list[float | str] = [*edges, "inf"] if above == "last" else [*edges]
     content += content[-1:] if above == "last" else []
     return _schema().Binning(nodetype="binning", input="pt", edges=every, content=content, flow="error")
 
 
 def _never() -> Any:
-    """No pT is negative: evaluation fails here."""
+    """A binning in which evaluation fails: no pT is negative."""
     return _schema().Binning(nodetype="binning", input="pt", edges=[-2.0, -1.0], content=[0.0], flow="error")
 
 

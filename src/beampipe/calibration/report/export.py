@@ -1,19 +1,20 @@
 """Scale factors and what they were made from as a ROOT file of histograms.
 
-It is a layout of its own, like no other program's::
+The layout is our own; no other program writes it::
 
     scale_factors/TAGGER/wp_50/FLAVOUR/QUANTITY/
-        scale_factor      TH1D against jet pT [GeV]; errors: total
-        statistical       TH1D of the uncertainty
-        total             TH1D of the uncertainty, statistical and all sources
-        source_NAME       TH1D of the uncertainty, one per source
-        covariance        TH2D across bins of pT
+        scale_factor      TH1D against jet pT [GeV]; its errors are the total uncertainty
+        statistical       TH1D of the statistical uncertainty
+        total             TH1D of the total uncertainty: statistical and all sources
+        source_NAME       TH1D of the uncertainty of one source
+        covariance        TH2D of the covariance across bins of pT
         data, simulation, truth   TH1D of the efficiency or rejection itself
     inputs/SAMPLE/TAGGER/
         REGION_FLAVOUR    TH2D (jet pT [GeV], quantity of the tagger) of nominal jets, all slices, scaled to the
                           luminosity; errors from the sums of squared weights
 
-What is not known is nan; some readers show an error of nan as 0. Data has one flavour, ``light``, which then means all.
+Values that are not known are nan; some readers show an error of nan as 0. Data has one flavour, ``light``, which then
+means all jets.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from beampipe.calibration.histograms.templates import Templates
-from beampipe.calibration.jets.dijets import REGIONS
+from beampipe.calibration.jets.regions import REGIONS
 from beampipe.calibration.method.factors import ScaleFactor
 from beampipe.calibration.report.gather import Results
 from beampipe.errors import MissingExtraError
@@ -36,7 +37,11 @@ __all__ = ["scale_factor_folder", "write_root"]
 
 
 def write_root(results: Results, path: Path) -> None:
-    """Write the file.
+    """Write the ROOT file.
+
+    Args:
+        results: results of the calibration.
+        path: the file to write.
 
     Raises:
         MissingExtraError: uproot or hist is not installed.
@@ -60,7 +65,7 @@ def write_root(results: Results, path: Path) -> None:
 
 
 def scale_factor_folder(tagger: str, working_point: float, flavour: str, quantity: str) -> str:
-    """Where the histograms of a scale factor are."""
+    """The folder of a scale factor's histograms in the ROOT file."""
     return f"scale_factors/{tagger}/wp_{100 * working_point:g}/{flavour}/{quantity}"
 
 
@@ -91,7 +96,7 @@ def _of_sample(templates: Templates, tagger: str, x: tuple[int, float, float]) -
 
 
 def _histogram(axes: Mapping[str, ndarray], values: ndarray, squares: ndarray | None = None) -> Any:
-    """A histogram; without `squares` it has no errors."""
+    """A histogram of `hist`; without sums of squared weights it has no errors."""
     import hist
 
     storage = hist.storage.Double() if squares is None else hist.storage.Weight()

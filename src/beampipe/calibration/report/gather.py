@@ -1,4 +1,4 @@
-"""What a report is made of, read from the store."""
+"""The results that a report tells, read from the store."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from numpy import ndarray
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.histograms.sums import read_filled
 from beampipe.calibration.histograms.templates import Templates, templates_of
-from beampipe.calibration.jets.dijets import CUTS
+from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
 from beampipe.calibration.method.extract import cumulated, truth
-from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, Factors, scale_factors
-from beampipe.calibration.tasks.plan import Plan, SamplePlan, inspect_recipe
+from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors
+from beampipe.calibration.method.scale_factors import scale_factors
+from beampipe.calibration.tasks.inspection import inspect_recipe
+from beampipe.calibration.tasks.plan import Plan, SamplePlan
 from beampipe.workflow import Recipe, Store
 
-__all__ = ["Cost", "Key", "Results", "SampleResult", "gather"]
-
-Key = tuple[str, float, str, str]
-"""Tagger, working point, flavour, quantity."""
+__all__ = ["Cost", "Results", "SampleResult", "gather"]
 
 
 @dataclass(frozen=True, eq=False)
 class SampleResult:
-    """What a sample contributes.
+    """What a report tells of one sample.
 
     Attributes:
-        templates: numbers of jets, nominal variation only, no replicas.
-        cut_events: (n_cuts,) events after each of `CUTS`.
-        cut_weights: (n_cuts,) the same, weighted, scaled to the luminosity.
+        templates: numbers of jets of the nominal variation, without replicas.
+        cut_events: (n_cuts,) number of events after each of `CUT_NAMES`.
+        cut_weights: (n_cuts,) sum of the weights of these events, scaled to the luminosity.
     """
 
     templates: Templates
@@ -43,14 +42,14 @@ class SampleResult:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage took.
+    """What a stage of the calibration cost.
 
     Attributes:
-        stage: name.
-        artifacts: that the result needs.
-        kept: how many of them are in the store.
-        size: of those [bytes].
-        seconds: that they took, added up over the workers.
+        stage: name of the stage.
+        artifacts: number of artifacts of the stage that the result needs.
+        kept: number of these artifacts that are in the store.
+        size: size of the artifacts in the store [bytes].
+        seconds: time that it took to make them, added up over the workers [s].
     """
 
     stage: str
@@ -62,26 +61,26 @@ class Cost:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """Everything a report tells.
+    """Everything that a report tells.
 
     Attributes:
-        configuration: of the calibration.
-        factors: scale factors.
-        efficiencies: by tagger.
-        samples: by name: nominal, data, then the others.
-        true: (n_pt,) scale factors by label, if the sample in the role of data has labels.
-        costs: of all stages, in their order.
-        input_bytes: size of the ROOT files; None if one of them is gone.
-        input_files: how many there are.
-        provenance: (what, key) of the artifacts that the result rests on.
-        versions: of the software that worked out the factors.
+        configuration: configuration of the calibration.
+        factors: the scale factors.
+        efficiencies: the efficiencies by tagger.
+        samples: what is told of each sample, by name: nominal, data, then the others.
+        true: (n_pt,) scale factors by label; empty unless the sample in the role of data has labels.
+        costs: costs of the stages, in the order of the stages.
+        input_bytes: size of all ROOT files [bytes]; None if one of them is gone.
+        input_files: number of ROOT files.
+        provenance: pairs of what an artifact is and its key, for the artifacts that the result rests on.
+        versions: versions of the software that worked out the factors, by name.
     """
 
     configuration: Configuration
     factors: Factors
     efficiencies: Mapping[str, Efficiencies]
     samples: Mapping[str, SampleResult]
-    true: Mapping[Key, Float64[ndarray, " p"]]
+    true: Mapping[FactorKey, Float64[ndarray, " p"]]
     costs: Sequence[Cost]
     input_bytes: int | None
     input_files: int
@@ -92,14 +91,18 @@ class Results:
 def gather(plan: Plan, store: Store) -> Results:
     """Read the results of a calibration.
 
+    Args:
+        plan: plan of the calibration.
+        store: store that holds its artifacts.
+
     Raises:
-        FileError: something is missing in the store.
+        FileError: the store lacks an artifact.
     """
     configuration = plan.configuration
     efficiencies: Mapping[str, Efficiencies] = read_arrays(Efficiencies, store.require(plan.extract))
     factors = Factors.read(store.require(plan.factors))
     samples = {name: _sample(store, part) for name, part in plan.samples.items()}
-    true: dict[Key, Float64[ndarray, " p"]] = {}
+    true: dict[FactorKey, Float64[ndarray, " p"]] = {}
     if configuration.samples[configuration.data].kind == "pseudo-data":
         data = samples[configuration.data].templates
         true = {
@@ -126,9 +129,9 @@ def _sample(store: Store, part: SamplePlan) -> SampleResult:
     by_slice = {number: read_filled(store.require(recipe)) for number, recipe in part.merged.items()}
     every = templates_of(by_slice, part.bookkeeping, part.sample.weight_bits)
     templates = Templates(
-        every.axes, every.names[:1], every.values[:1], every.squares[:1], every.replicas[:0], every.entries
+        every.axes, every.variations[:1], every.values[:1], every.squares[:1], every.replicas[:0], every.entries
     )
-    events, weights = np.zeros(len(CUTS)), np.zeros(len(CUTS))
+    events, weights = np.zeros(len(CUT_NAMES)), np.zeros(len(CUT_NAMES))
     for one in part.bookkeeping.slices:
         flow = by_slice[one.number].cut_flow
         events = events + flow.events
@@ -138,7 +141,7 @@ def _sample(store: Store, part: SamplePlan) -> SampleResult:
 
 def _true(
     tagger: str, configuration: Configuration, measured: Efficiencies, data: Templates
-) -> Iterator[tuple[Key, Float64[ndarray, " p"]]]:
+) -> Iterator[tuple[FactorKey, Float64[ndarray, " p"]]]:
     """Scale factors by label: pseudo-data over nominal simulation, forward jets."""
     by_label = truth(data.flavours(tagger)[0])
     for f, flavour in enumerate(FLAVOUR_NAMES):
@@ -146,14 +149,14 @@ def _true(
         for w, wp in enumerate(configuration.working_points):
             for quantity in QUANTITIES:
                 yield (
-                    (tagger, wp, flavour, quantity),
+                    FactorKey(tagger, wp, flavour, quantity),
                     scale_factors(shares[:, w], measured.truth[0, :, w, f], quantity),
                 )
 
 
 def _recipes(plan: Plan) -> Iterator[Recipe]:
     for part in plan.samples.values():
-        files = {source.label: source.key for chunk in part.chunks for source in chunk.recipes[0].inputs}
+        files = {source.label: source.key for chunk in part.chunks for source in chunk.recipes.select.inputs}
         yield from (inspect_recipe(Path(path), digest) for path, digest in files.items())
         yield part.books
         for chunk in part.chunks:

@@ -1,4 +1,4 @@
-"""One HTML page that needs nothing else: no network, no scripts, figures inside."""
+"""One HTML page that needs nothing else: no network and no scripts, the figures inside."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.style import key_name, percent, point_name
-from beampipe.calibration.report.tables import UNKNOWN, Table
+from beampipe.calibration.report.tables import UNKNOWN, TextTable
 
 __all__ = ["STYLE", "Picture", "write_page"]
 
@@ -62,10 +62,10 @@ class Picture:
     """A figure of the page.
 
     Attributes:
-        name: of its files, without ending.
-        alt: what it shows, for those who do not see it.
-        kind: which section it belongs to: scale factor, uncertainty, working points, closure, fractions.
-        tagger: that it is about.
+        name: name of the figure's files, without ending.
+        alt: what the figure shows, for those who do not see it.
+        kind: section that the figure belongs to: scale factor, uncertainty, working points, closure or fractions.
+        tagger: name of the tagger that the figure is about.
     """
 
     name: str
@@ -74,20 +74,22 @@ class Picture:
     tagger: str
 
 
-def write_page(results: Results, pictures: Sequence[Picture], tables: Sequence[Table], plots: Path, path: Path) -> None:
-    """Write the page.
+def write_page(
+    results: Results, pictures: Sequence[Picture], tables: Sequence[TextTable], plots: Path, path: Path
+) -> None:
+    """Write the page of a report.
 
     Args:
-        results: of the calibration.
-        pictures: the headline first.
-        tables: all.
-        plots: folder of the PNG files.
-        path: of the page.
+        results: results of the calibration.
+        pictures: the figures, the headline first.
+        tables: the tables.
+        plots: folder of the figures' PNG files.
+        path: the file to write.
     """
     path.write_text("\n".join(_page(results, pictures, tables, plots)) + "\n", encoding="utf-8")
 
 
-def _page(results: Results, pictures: Sequence[Picture], tables: Sequence[Table], plots: Path) -> Iterator[str]:
+def _page(results: Results, pictures: Sequence[Picture], tables: Sequence[TextTable], plots: Path) -> Iterator[str]:
     configuration = results.configuration
     title = "Quark/gluon tagging: scale factors"
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
@@ -120,7 +122,7 @@ def _page(results: Results, pictures: Sequence[Picture], tables: Sequence[Table]
     yield _table(by_name["sources"])
     for tagger in results.factors.taggers:
         yield f"<div class=pair>{''.join(figures[one.name] for one in by_kind['uncertainty', tagger])}</div>"
-        mine = [by_name[f"uncertainties_{key_name(key)}"] for key in results.factors.by_name if key[0] == tagger]
+        mine = [by_name[f"uncertainties_{key_name(key)}"] for key in results.factors.by_name if key.tagger == tagger]
         yield _details(f"{tagger}: all in numbers", "".join(_titled(table) for table in mine))
     yield _section("closure")
     yield "<p>What is extracted from simulation, against its labels. The shapes of data are the measurement.</p>"
@@ -158,7 +160,7 @@ def _what(results: Results) -> str:
     )
 
 
-def _factor_tables(results: Results, tagger: str, tables: Mapping[str, Table], *, opened: bool) -> Iterator[str]:
+def _factor_tables(results: Results, tagger: str, tables: Mapping[str, TextTable], *, opened: bool) -> Iterator[str]:
     for number, wp in enumerate(results.factors.working_points):
         table = tables[f"scale_factors_{point_name(tagger, wp)}"]
         yield _details(table.title, _table(table), opened=opened and number == 0)
@@ -170,7 +172,7 @@ def _provenance(results: Results) -> Iterator[str]:
     yield f"<p>Scale factors by {escape(versions)}. A key says what an artifact was made of, down to the bytes of the"
     yield "input files: <code>beampipe calibration explain KEY</code>.</p>"
     rows = tuple((what, key) for what, key in results.provenance)
-    yield _table(Table("provenance", "Keys", ("artifact", "key"), rows, labels=2))
+    yield _table(TextTable("provenance", "Keys", ("artifact", "key"), rows, labels=2))
 
 
 def _grouped(pictures: Sequence[Picture]) -> Mapping[tuple[str, str], list[Picture]]:
@@ -193,11 +195,11 @@ def _figure(picture: Picture, plots: Path) -> str:
     return f'<figure><img alt="{escape(picture.alt)}" src="data:image/png;base64,{data}"></figure>\n'
 
 
-def _titled(table: Table) -> str:
+def _titled(table: TextTable) -> str:
     return f"<div><h3>{escape(table.title)}</h3>\n{_table(table)}</div>"
 
 
-def _table(table: Table) -> str:
+def _table(table: TextTable) -> str:
     heads = "".join(
         f'<th scope="col"{"" if place < table.labels else " class=value"}>{escape(head)}</th>'
         for place, head in enumerate(table.columns)
@@ -207,7 +209,7 @@ def _table(table: Table) -> str:
     return f'<div class=scroll tabindex="0"><table>\n{inside}\n</table></div>\n'
 
 
-def _cells(table: Table, row: Sequence[str]) -> Iterator[str]:
+def _cells(table: TextTable, row: Sequence[str]) -> Iterator[str]:
     for place, cell in enumerate(row):
         if place < table.labels:
             yield f'<th scope="row">{escape(cell)}</th>'

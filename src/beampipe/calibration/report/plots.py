@@ -1,32 +1,34 @@
-"""Scale factors and their uncertainties against pT. Each function returns a figure of its own; no display is used."""
+"""Figures of scale factors and their uncertainties against pT."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from beampipe.calibration.method.factors import ScaleFactor
-from beampipe.calibration.report.gather import Key, Results
+from beampipe.calibration.method.factors import FactorKey, ScaleFactor
+from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.style import (
-    EXPERIMENTAL,
+    EXPERIMENTAL_COLOUR,
     INK,
     OTHERS,
     PT_LABEL,
-    STATISTICAL,
-    TOTAL,
+    REPORT_STYLE,
+    STATISTICAL_COLOUR,
+    TOTAL_COLOUR,
     bands_of,
     colours_of,
-    drawing,
     experimental_of,
     heading,
-    new_figure,
     percent,
     source_label,
     tagger_label,
 )
+from beampipe.figures import drawing, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,67 +37,73 @@ if TYPE_CHECKING:
 __all__ = ["HEADLINES", "plot_points", "plot_scale_factor", "plot_uncertainties"]
 
 HEADLINES: Final = (("quark", "efficiency"), ("gluon", "rejection"))
-"""What is drawn for every tagger and working point."""
+"""Flavour and quantity of the scale factors that are drawn for every tagger and working point."""
 
 
-def plot_scale_factor(results: Results, key: Key) -> Figure:
-    """One scale factor: point and bin, bands of theory and in total, bars of the detector and of statistics.
+def plot_scale_factor(results: Results, key: FactorKey) -> Figure:
+    """One scale factor against pT.
 
-    Bands are not stacked: each reaches as far as its source alone, larger ones behind smaller ones.
+    A point stands for the scale factor in a bin, bands for its total uncertainty and for the sources of theory, bars
+    for experimental and statistical uncertainties. Bands are not stacked: each reaches as far as its source alone, and
+    larger ones lie behind smaller ones.
+
+    Args:
+        results: results of the calibration.
+        key: which scale factor to draw.
     """
     factors, one = results.factors, results.factors.by_name[key]
     edges = np.array(factors.pt_edges)
-    with drawing():
-        figure, panels = new_figure(size=(8.4, 6.3))
-        axes = panels[0, 0]
+    with _one_panel(6.3) as (figure, axes):
         bands = bands_of(factors, one)
         colours = colours_of(factors, list(bands))
-        handles = [_boxes(axes, edges, one, {"": one.total}, {"": TOTAL}, zorder=1.0)[""]]
+        handles = [_boxes(axes, edges, one, {"": one.total}, {"": TOTAL_COLOUR}, zorder=1.0)[""]]
         drawn = _boxes(axes, edges, one, bands, colours, zorder=2.0)
         labels = ["total", *(_band_label(name) for name in bands)]
         handles += [drawn[name] for name in bands]
         axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=3)
         if factors.experimental:
-            handles.append(_bars(axes, edges, one.nominal, experimental_of(factors, one), EXPERIMENTAL, 6.0, 0.0, 4.0))
+            handles.append(
+                _bars(axes, edges, one.nominal, experimental_of(factors, one), EXPERIMENTAL_COLOUR, 6.0, 0.0, 4.0)
+            )
             labels.append("experimental")
         if np.isfinite(one.statistical).any():
-            handles.append(_bars(axes, edges, one.nominal, one.statistical, STATISTICAL, 1.4, 5.0, 5.0))
+            handles.append(_bars(axes, edges, one.nominal, one.statistical, STATISTICAL_COLOUR, 1.4, 5.0, 5.0))
             labels.append("statistical")
         handles.append(_points(axes, edges, one.nominal))
         labels.append("scale factor")
         if key in results.true:
-            centre = (edges[:-1] + edges[1:]) / 2
-            handles += axes.plot(
-                centre, results.true[key], "D", color="white", markeredgecolor="#b3003c", markersize=7, zorder=7
-            )
+            style: Any = {"color": "white", "markeredgecolor": "#b3003c", "markersize": 7, "zorder": 7}
+            handles += axes.plot(_centres(edges), results.true[key], "D", **style)
             labels.append("true, by label")
-        _frame(axes, edges, f"{_quantity(*key[2:])} scale factor")
+        _frame(axes, edges, f"{_quantity(key.flavour, key.quantity)} scale factor")
         _room(axes, one, results.true.get(key), n_labels=len(labels))
         data = "pseudo-data" if _is_pseudo(results) else "data"
-        heading(
-            axes, _title(*key[2:]), f"{tagger_label(key[0])} tagger, {percent(key[1])} working point", f"{data} / MC"
-        )
-        axes.legend(handles, labels, loc="upper right", ncols=2, fontsize=12.5, frameon=False, columnspacing=1.4)
+        which = f"{tagger_label(key.tagger)} tagger, {percent(key.working_point)} working point"
+        heading(axes, _title(key.flavour, key.quantity), which, f"{data} / MC")
+        axes.legend(handles, labels, columnspacing=1.4, **_LEGEND)
     return figure
 
 
-def plot_uncertainties(results: Results, key: Key) -> Figure:
-    """Every uncertainty of one scale factor against pT, as steps."""
+def plot_uncertainties(results: Results, key: FactorKey) -> Figure:
+    """Every uncertainty of one scale factor against pT, as steps.
+
+    Args:
+        results: results of the calibration.
+        key: which scale factor to draw.
+    """
     factors, one = results.factors, results.factors.by_name[key]
     edges = np.array(factors.pt_edges)
-    with drawing():
-        figure, panels = new_figure(size=(8.4, 6.0))
-        axes = panels[0, 0]
+    with _one_panel(6.0) as (figure, axes):
         bands = bands_of(factors, one)
         colours = colours_of(factors, list(bands))
-        axes.stairs(one.total, edges, fill=True, color=TOTAL, label="total", zorder=1)
+        axes.stairs(one.total, edges, fill=True, color=TOTAL_COLOUR, label="total", zorder=1)
         axes.stairs(one.total, edges, baseline=None, color="#9aa1ab", linewidth=1.2, zorder=2)
         if np.isfinite(one.statistical).any():
             axes.stairs(
                 one.statistical,
                 edges,
                 baseline=None,
-                color=STATISTICAL,
+                color=STATISTICAL_COLOUR,
                 linewidth=1.8,
                 linestyle=(0, (1.5, 1.5)),
                 label="statistical",
@@ -106,7 +114,7 @@ def plot_uncertainties(results: Results, key: Key) -> Figure:
                 one.sources[name],
                 edges,
                 baseline=None,
-                color=EXPERIMENTAL,
+                color=EXPERIMENTAL_COLOUR,
                 linewidth=2.2,
                 linestyle=_DASHES[number % len(_DASHES)],
                 label=f"{source_label(name)} (exp.)",
@@ -124,25 +132,30 @@ def plot_uncertainties(results: Results, key: Key) -> Figure:
             )
         _frame(axes, edges, "Uncertainty of the scale factor")
         top = float(np.max(one.total[np.isfinite(one.total)], initial=0.0))
-        rows = -(-len(axes.get_legend_handles_labels()[1]) // 2)
-        axes.set_ylim(0, (top or 1.0) / min(0.76, 0.92 - 0.042 * rows))
-        heading(axes, _title(*key[2:]), f"{tagger_label(key[0])} tagger", f"{percent(key[1])} working point")
-        axes.legend(loc="upper right", ncols=2, fontsize=12.5, frameon=False, columnspacing=1.4)
+        axes.set_ylim(0, (top or 1.0) / _below_legend(len(axes.get_legend_handles_labels()[1])))
+        which = (f"{tagger_label(key.tagger)} tagger", f"{percent(key.working_point)} working point")
+        heading(axes, _title(key.flavour, key.quantity), *which)
+        axes.legend(columnspacing=1.4, **_LEGEND)
     return figure
 
 
 def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> Figure:
-    """All working points of a tagger side by side, with their total and statistical uncertainties."""
+    """One scale factor at all working points of a tagger, side by side, with total and statistical uncertainties.
+
+    Args:
+        results: results of the calibration.
+        tagger: name of the tagger.
+        flavour: ``quark`` or ``gluon``.
+        quantity: ``efficiency`` or ``rejection``.
+    """
     factors = results.factors
     edges = np.array(factors.pt_edges)
     width = np.diff(edges)
     points = factors.working_points
-    with drawing():
-        figure, panels = new_figure(size=(8.4, 6.0))
-        axes = panels[0, 0]
+    with _one_panel(6.0) as (figure, axes):
         axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
         for number, wp in enumerate(points):
-            one = factors.by_name[tagger, wp, flavour, quantity]
+            one = factors.by_name[FactorKey(tagger, wp, flavour, quantity)]
             where = edges[:-1] + width * (number + 1) / (len(points) + 1)
             colour = _POINT_COLOURS[number % len(_POINT_COLOURS)]
             axes.errorbar(
@@ -163,20 +176,28 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
         _frame(axes, edges, f"{_quantity(flavour, quantity)} scale factor")
         low, high = axes.get_ylim()
         axes.set_ylim(low, high + 0.4 * (high - low))
-        heading(
-            axes,
-            _title(flavour, quantity),
-            f"{tagger_label(tagger)} tagger",
-            "thin: statistical, wide: total",
-        )
-        axes.legend(
-            loc="upper right", title="working point", ncols=2, fontsize=12.5, title_fontsize=12.5, frameon=False
-        )
+        heading(axes, _title(flavour, quantity), f"{tagger_label(tagger)} tagger", "thin: statistical, wide: total")
+        axes.legend(title="working point", title_fontsize=_LEGEND["fontsize"], **_LEGEND)
     return figure
 
 
 _DASHES: Final = ("-", (0, (6, 2)), (0, (3, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)))
 _POINT_COLOURS: Final = ("#2457a6", "#e4572e", "#3a9d8f", "#8e4585", "#c98f1f", "#6f7a87")
+_LEGEND: Final[Mapping[str, Any]] = {"loc": "upper right", "ncols": 2, "fontsize": 12.5, "frameon": False}
+
+
+@contextmanager
+def _one_panel(height: float) -> Iterator[tuple[Figure, Axes]]:
+    """A figure of one panel, its height in inches, and the style while it is drawn."""
+    with drawing(REPORT_STYLE):
+        figure, panels = new_figure(size=(8.4, height))
+        yield figure, panels[0, 0]
+
+
+def _centres(edges: Float64[ndarray, " e"]) -> Float64[ndarray, " p"]:
+    """The centres of bins."""
+    centres: Float64[ndarray, " p"] = (edges[:-1] + edges[1:]) / 2
+    return centres
 
 
 def _boxes(
@@ -188,7 +209,7 @@ def _boxes(
     *,
     zorder: float,
 ) -> dict[str, Any]:
-    """A box per bin and band around the scale factor; in each bin larger ones lie behind."""
+    """Draw a box per bin and band around the scale factor, in each bin the larger ones behind, and give one of each."""
     drawn: dict[str, Any] = {}
     ranks = np.argsort(np.argsort([-np.nan_to_num(values) for values in bands.values()], axis=0), axis=0)
     for name, rank in zip(bands, ranks, strict=True):
@@ -227,9 +248,8 @@ def _bars(
     cap: float,
     zorder: float,
 ) -> Any:
-    centre = (edges[:-1] + edges[1:]) / 2
     return axes.errorbar(
-        centre,
+        _centres(edges),
         nominal,
         _unless_nan(error),
         fmt="none",
@@ -242,8 +262,10 @@ def _bars(
 
 
 def _points(axes: Axes, edges: Float64[ndarray, " e"], nominal: Float64[ndarray, " p"]) -> Any:
-    centre, half = (edges[:-1] + edges[1:]) / 2, np.diff(edges) / 2
-    return axes.errorbar(centre, nominal, xerr=half, fmt="o", color=INK, markersize=6, elinewidth=1.6, zorder=6)
+    half = np.diff(edges) / 2
+    return axes.errorbar(
+        _centres(edges), nominal, xerr=half, fmt="o", color=INK, markersize=6, elinewidth=1.6, zorder=6
+    )
 
 
 def _frame(axes: Axes, edges: Float64[ndarray, " e"], label: str) -> None:
@@ -253,17 +275,21 @@ def _frame(axes: Axes, edges: Float64[ndarray, " e"], label: str) -> None:
 
 
 def _room(axes: Axes, one: ScaleFactor, true: Float64[ndarray, " p"] | None, n_labels: int) -> None:
-    """Room for the legend above the bands."""
+    """Make room for the legend above the bands."""
     reach = np.nan_to_num(one.total)
     ends = [one.nominal - reach, one.nominal + reach, np.ones(1), *([] if true is None else [true])]
     every = np.concatenate(ends)
     every = every[np.isfinite(every)]
     low, high = float(every.min()), float(every.max())
     span = max(high - low, 0.1)
-    rows = -(-n_labels // 2)
     bottom = low - 0.08 * span
-    used = min(0.76, 0.92 - 0.042 * rows)
-    axes.set_ylim(bottom, bottom + (high - bottom) / used)
+    axes.set_ylim(bottom, bottom + (high - bottom) / _below_legend(n_labels))
+
+
+def _below_legend(n_labels: int) -> float:
+    """The share of a panel's height that a legend of two columns leaves free."""
+    rows = -(-n_labels // 2)
+    return min(0.76, 0.92 - 0.042 * rows)
 
 
 def _band_label(name: str) -> str:
@@ -284,6 +310,6 @@ def _is_pseudo(results: Results) -> bool:
 
 
 def _unless_nan(error: Float64[ndarray, " p"]) -> Float64[ndarray, " p"]:
-    """An error that is unknown is drawn as none."""
+    """An error that is drawn: none where it is not known."""
     known: Float64[ndarray, " p"] = np.nan_to_num(error)
     return known

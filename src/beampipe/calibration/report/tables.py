@@ -1,4 +1,4 @@
-"""Tables: scale factors, uncertainties, numbers of jets, cut flow, cost."""
+"""The tables of a report: scale factors, uncertainties, numbers of jets, cut flows and costs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from beampipe.calibration.jets.dijets import CUTS, REGIONS
-from beampipe.calibration.report.gather import Key, Results
+from beampipe.calibration.jets.dijets import CUT_NAMES
+from beampipe.calibration.jets.regions import REGIONS
+from beampipe.calibration.method.factors import FactorKey
+from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.style import key_name, percent, point_name
 
 __all__ = [
     "UNKNOWN",
-    "Table",
+    "TextTable",
     "cost_table",
     "cut_flow_tables",
     "factor_table",
@@ -30,20 +32,21 @@ __all__ = [
 ]
 
 UNKNOWN = "not known"
+"""What stands in a table in place of a number that is not known."""
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 @dataclass(frozen=True)
-class Table:
-    """Text in rows.
+class TextTable:
+    """A table as text, for a CSV file and for the page.
 
     Attributes:
-        name: of its file.
-        title: for a reader.
-        columns: heads.
-        rows: as many cells as columns each; the first `labels` are names, the others numbers.
-        labels: how many columns are names.
+        name: name of the CSV file, without ending.
+        title: title for a reader.
+        columns: heads of the columns.
+        rows: the rows, with as many cells as there are columns.
+        labels: number of columns that hold names; the columns after them hold numbers.
     """
 
     name: str
@@ -53,27 +56,20 @@ class Table:
     labels: int = 1
 
 
-def factor_table(results: Results, tagger: str, working_point: float) -> Table:
-    """Scale factors of one working point: a row per flavour, quantity and bin of pT."""
+def factor_table(results: Results, tagger: str, working_point: float) -> TextTable:
+    """The scale factors of one working point: a row per flavour, quantity and bin of pT."""
     factors = results.factors
     rows = []
     for key, one in factors.by_name.items():
-        if key[:2] != (tagger, working_point):
+        if (key.tagger, key.working_point) != (tagger, working_point):
             continue
         true = results.true.get(key)
         for p, pt in enumerate(_bins(factors.pt_edges)):
             values = (one.nominal[p], one.statistical[p], one.total[p], one.data[p], one.simulation[p], one.truth[p])
-            rows.append(
-                (
-                    key[2],
-                    key[3],
-                    pt,
-                    *(fixed(value) for value in values),
-                    *([] if true is None else [fixed(true[p])]),
-                )
-            )
+            known = values if true is None else (*values, true[p])
+            rows.append((key.flavour, key.quantity, pt, *(fixed(value) for value in known)))
     columns = ("flavour", "quantity", "pT [GeV]", "scale factor", "± stat", "± total", "data", "MC", "MC by label")
-    return Table(
+    return TextTable(
         f"scale_factors_{point_name(tagger, working_point)}",
         f"Scale factors, {tagger}, working point {percent(working_point)}",
         (*columns, *(("true, by label",) if results.true else ())),
@@ -82,8 +78,8 @@ def factor_table(results: Results, tagger: str, working_point: float) -> Table:
     )
 
 
-def uncertainty_table(results: Results, key: Key) -> Table:
-    """Uncertainties of one scale factor by source: a row per source, a column per bin of pT."""
+def uncertainty_table(results: Results, key: FactorKey) -> TextTable:
+    """The uncertainties of one scale factor: a row per source, a column per bin of pT."""
     factors, one = results.factors, results.factors.by_name[key]
     tagger, wp, flavour, quantity = key
     rows = [
@@ -91,7 +87,7 @@ def uncertainty_table(results: Results, key: Key) -> Table:
         for name, values in one.sources.items()
     ]
     rows += [("statistical", one.statistical), ("total", one.total)]
-    return Table(
+    return TextTable(
         f"uncertainties_{key_name(key)}",
         f"Uncertainties of the {flavour} {quantity} scale factor, {tagger}, working point {percent(wp)}",
         ("source", *(f"{pt} GeV" for pt in _bins(factors.pt_edges))),
@@ -99,8 +95,8 @@ def uncertainty_table(results: Results, key: Key) -> Table:
     )
 
 
-def source_table(results: Results) -> Table:
-    """What each source varies, and how its variations become one uncertainty."""
+def source_table(results: Results) -> TextTable:
+    """The sources of uncertainty: what each varies, and how its variations become one uncertainty."""
     rows = []
     for source in results.configuration.systematics:
         samples = " against ".join(source.samples if len(source.samples) == 2 else (*source.samples, "nominal"))
@@ -113,13 +109,13 @@ def source_table(results: Results) -> Table:
         what = next(f"{kind}: {text}" for kind, text in varied.items() if text)
         rule = source.rule.replace("_", " and ")
         rows.append((source.name, what, rule, "experimental" if source.experimental else "theory or method"))
-    return Table(
+    return TextTable(
         "sources", "Sources of uncertainty", ("source", "what varies", "rule", "drawn as"), tuple(rows), labels=4
     )
 
 
-def yield_table(results: Results) -> Table:
-    """Jets by sample, pT, region and flavour: as many as were counted, and their weights scaled to the luminosity."""
+def yield_table(results: Results) -> TextTable:
+    """Numbers of jets by sample, pT, region and flavour: as counted, and weighted and scaled to the luminosity."""
     tagger = results.configuration.tagger_names[0]  # every jet is in the histogram of each
     rows = []
     for sample, found in results.samples.items():
@@ -135,7 +131,7 @@ def yield_table(results: Results) -> Table:
                     cells = (number(weighted[p, r, f], 5), number(math.sqrt(squares[p, r, f]), 3))
                     name = flavour if labelled else "all"
                     rows.append((sample, pt, region, name, f"{entries[p, r, f]:.0f}", *cells))
-    return Table(
+    return TextTable(
         "yields",
         "Jets by sample, pT, region and flavour",
         ("sample", "pT [GeV]", "region", "flavour", "jets", "weighted", "± stat"),
@@ -144,15 +140,15 @@ def yield_table(results: Results) -> Table:
     )
 
 
-def cut_flow_tables(results: Results) -> Iterator[Table]:
-    """Events after each cut, one table per sample."""
+def cut_flow_tables(results: Results) -> Iterator[TextTable]:
+    """Numbers of events after each cut, one table per sample."""
     for sample, found in results.samples.items():
         rows = []
-        for c, cut in enumerate(CUTS):
+        for c, cut in enumerate(CUT_NAMES):
             before = found.cut_events[c - 1] if c else found.cut_events[0]
             kept = 100 * found.cut_events[c] / before if before else math.nan
             rows.append((cut, f"{found.cut_events[c]:.0f}", number(kept, 4), number(found.cut_weights[c], 6)))
-        yield Table(
+        yield TextTable(
             f"cut_flow_{sample}",
             f"Events of {sample} after each cut",
             ("cut", "events", "% of those before", "weighted"),
@@ -160,8 +156,8 @@ def cut_flow_tables(results: Results) -> Iterator[Table]:
         )
 
 
-def cost_table(results: Results) -> Table:
-    """What each stage took: artifacts, bytes, seconds of work."""
+def cost_table(results: Results) -> TextTable:
+    """What each stage cost: artifacts, bytes, seconds of work."""
     rows = [
         ("input files", str(results.input_files), str(results.input_files), _size(results.input_bytes), ""),
         *(
@@ -185,11 +181,13 @@ def cost_table(results: Results) -> Table:
             f"{sum(one.seconds for one in kept):.2f}",
         )
     )
-    return Table("cost", "What it took", ("stage", "artifacts", "kept", "size", "seconds for those kept"), tuple(rows))
+    return TextTable(
+        "cost", "What it took", ("stage", "artifacts", "kept", "size", "seconds for those kept"), tuple(rows)
+    )
 
 
 def number(value: float, digits: int = 4) -> str:
-    """A number for a reader; one that is not known says so."""
+    """A number for a reader, with so many significant digits; `UNKNOWN` if it is not finite."""
     if not math.isfinite(value):
         return UNKNOWN
     text = f"{value:.{digits}g}"
@@ -197,12 +195,12 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def fixed(value: float) -> str:
-    """The same with four decimals, so that points stand below each other."""
+    """A number with four decimals, so that points stand below each other; `UNKNOWN` if it is not finite."""
     return f"{value:.4f}" if math.isfinite(value) else UNKNOWN
 
 
-def write_csv(table: Table, path: Path) -> None:
-    """Write a table, its heads first."""
+def write_csv(table: TextTable, path: Path) -> None:
+    """Write a table as CSV, with its heads in the first row."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table.columns)

@@ -8,16 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from beampipe.calibration.method.factors import FLAVOUR_NAMES
+from beampipe.calibration.method.factors import FLAVOUR_NAMES, FactorKey
 from beampipe.calibration.report.closure import plot_closure, plot_fractions
 from beampipe.calibration.report.correction import Above, write_correction, write_covariance
 from beampipe.calibration.report.export import write_root
 from beampipe.calibration.report.gather import Results, gather
 from beampipe.calibration.report.page import STYLE, Picture, write_page
 from beampipe.calibration.report.plots import HEADLINES, plot_points, plot_scale_factor, plot_uncertainties
-from beampipe.calibration.report.style import figure_paths, key_name, percent, save_figure
+from beampipe.calibration.report.style import REPORT_STYLE, figure_paths, key_name, percent
 from beampipe.calibration.report.tables import (
-    Table,
+    TextTable,
     cost_table,
     cut_flow_tables,
     factor_table,
@@ -27,6 +27,7 @@ from beampipe.calibration.report.tables import (
     yield_table,
 )
 from beampipe.calibration.tasks.plan import Plan
+from beampipe.figures import save_figure
 from beampipe.files import sweep, write_whole
 from beampipe.workflow import Input, Recipe, Store, Task, code_digest
 from beampipe.workflow.digest import NO_RESULT
@@ -48,21 +49,31 @@ __all__ = [
 ]
 
 PAGE: Final = "index.html"
+"""Name of the page in the folder of a report."""
+
 CORRECTIONS: Final = "corrections.json"
+"""Name of the file of corrections, for correctionlib."""
+
 COVARIANCE: Final = "covariance.json"
+"""Name of the file of covariances."""
+
 ROOT: Final = "histograms.root"
+"""Name of the ROOT file."""
 
 _MADE: Final = "made.json"
-_NO_RESULT: Final = (*NO_RESULT, "beampipe.serving")
+"""Name of the file that says which report the folder holds, and which files belong to it."""
+
+_NO_RESULT: Final = (*NO_RESULT, "beampipe.triton")
+"""Code that shapes no report: clients of a served tagger come before it."""
 
 Figures = Iterator[tuple[Picture, Callable[[], "Figure"]]]
 
 Spread = Callable[[str, Sequence[Task[None]]], object]
-"""``spread(what, tasks)`` runs tasks, in whatever order and process."""
+"""``spread(what, tasks)`` runs tasks, in any order and in any process; `what` says what they do, for a progress bar."""
 
 
 def in_turn(what: str, tasks: Sequence[Task[None]]) -> None:
-    """Run tasks here, one after the other."""
+    """A `Spread` that runs tasks in this process, one after the other."""
     for task in tasks:
         task.function(*task.arguments)
 
@@ -70,28 +81,29 @@ def in_turn(what: str, tasks: Sequence[Task[None]]) -> None:
 def write_report(
     plan: Plan, store: Store, folder: Path, *, above: Above = "last", spread: Spread = in_turn
 ) -> tuple[Path, ...]:
-    """Write the report, unless the one in the folder is of the same results.
+    """Write the report of a calibration, unless the folder holds a report of the same results.
 
     Args:
-        plan: of the calibration; its histograms, efficiencies and factors are in the store.
-        store: where they are.
-        folder: for the report; made if it is not there.
-        above: what corrections hold above the last edge of pT: the last bin, or nothing (``error``).
-        spread: runs the tasks that draw, which takes most of the time.
+        plan: plan of the calibration.
+        store: store that holds its histograms, efficiencies and factors.
+        folder: folder of the report; it is made if there is none.
+        above: what corrections give above the last edge of pT: the last bin's value (``last``), or a failure
+            (``error``).
+        spread: runs the tasks that draw, which take most of the time.
 
     Returns:
-        The files, the page first.
+        The files of the report, the page first.
 
     Raises:
-        FileError: something is missing in the store.
+        FileError: the store lacks an artifact.
         MissingExtraError: a package that draws or writes is not installed.
-        ConfigError: a systematic has a name that corrections need for themselves.
+        ConfigError: a source of uncertainty is called ``stat`` or ``total``.
     """
     recipe = report_recipe(plan, above)
     before, sizes = _read_made(folder)
     if before == recipe.key and _whole(sizes):
         return tuple(sizes)
-    (folder / _MADE).unlink(missing_ok=True)  # what is there is no longer one report
+    (folder / _MADE).unlink(missing_ok=True)  # from here on the folder holds files of two reports
     results = gather(plan, store)
     every = write_all(results, folder, above=above, spread=spread)
     for path in set(sizes) - set(every):
@@ -104,7 +116,17 @@ def write_report(
 
 
 def write_all(results: Results, folder: Path, *, above: Above = "last", spread: Spread = in_turn) -> tuple[Path, ...]:
-    """Write all files of a report; see `write_report`."""
+    """Write all files of a report.
+
+    Args:
+        results: results of the calibration.
+        folder: folder of the report.
+        above: what corrections give above the last edge of pT; see `write_report`.
+        spread: runs the tasks that draw.
+
+    Returns:
+        The files of the report, the page first.
+    """
     figures, tables, plots = list(figures_of(results)), list(_tables(results)), folder / "plots"
     paths = [
         write_whole(folder / CORRECTIONS, lambda path: write_correction(results.factors, path, above)),
@@ -121,7 +143,7 @@ def write_all(results: Results, folder: Path, *, above: Above = "last", spread: 
 
 
 def report_recipe(plan: Plan, above: Above = "last") -> Recipe:
-    """What the report depends on. It is no artifact of the store: its place is where people look for it."""
+    """The recipe of a report: its key tells whether a folder holds it. A report is no artifact of the store."""
     inputs = [Input("factors", plan.factors.key), Input("extract", plan.extract.key)]
     inputs += [item for part in plan.samples.values() for item in part.inputs]
     code = code_digest("beampipe.calibration.report.write", but=_NO_RESULT)
@@ -129,11 +151,11 @@ def report_recipe(plan: Plan, above: Above = "last") -> Recipe:
 
 
 def figures_of(results: Results) -> Figures:
-    """All figures, the headline first: what each shows, and the function that draws it."""
+    """The figures of a report, the headline first: for each what it shows, and the function that draws it."""
     for tagger in results.factors.taggers:
         for number, wp in enumerate(results.factors.working_points):
             for flavour, quantity in HEADLINES:
-                key = (tagger, wp, flavour, quantity)
+                key = FactorKey(tagger, wp, flavour, quantity)
                 what = f"the {flavour} {quantity} scale factor against jet pT, {tagger}, working point {percent(wp)}"
                 alt = f"Points with bands and bars of uncertainty: {what}"
                 picture = Picture(f"scale_factor_{key_name(key)}", alt, "scale factor", tagger)
@@ -154,7 +176,7 @@ def figures_of(results: Results) -> Figures:
         yield Picture(f"fractions_{tagger}", alt, "fractions", tagger), partial(plot_fractions, results, tagger)
 
 
-def _tables(results: Results) -> Iterator[Table]:
+def _tables(results: Results) -> Iterator[TextTable]:
     factors = results.factors
     for tagger in factors.taggers:
         for wp in factors.working_points:
@@ -167,11 +189,11 @@ def _tables(results: Results) -> Iterator[Table]:
 
 
 def _draw(draw: Callable[[], Figure], folder: Path, name: str) -> None:
-    save_figure(draw(), folder, name)
+    save_figure(draw(), *figure_paths(folder, name), settings=REPORT_STYLE)
 
 
 def _read_made(folder: Path) -> tuple[str, dict[Path, int]]:
-    """Key of the report in the folder, and the sizes of its files."""
+    """The key of the report that a folder holds, and the sizes of its files; an empty key if it holds none."""
     try:
         made = json.loads((folder / _MADE).read_text(encoding="utf-8"))
         return str(made["key"]), {folder / name: int(size) for name, size in made["files"].items()}

@@ -1,7 +1,7 @@
 """A toy detector: lost and fake tracks, jet energy scale and resolution, and the variations of the tracking.
 
-All numbers are made up within what a tracker and a calorimeter do; what matters is their shape: tracking gets worse
-away from the centre, so that forward jets of one flavour differ from central ones.
+The numbers are of no real detector, but within what trackers and calorimeters do. What matters is their shape: tracking
+gets worse away from the centre, so that forward jets of one flavour differ from central ones.
 """
 
 from __future__ import annotations
@@ -13,41 +13,42 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt64
 from numpy import ndarray
 
-from beampipe.calibration.simulation.jets import RADIUS, TRACK_PT, ParticleJets, features
+from beampipe.calibration.simulation.jets import RADIUS, TRACK_PT, ParticleJets, distance, features
 from beampipe.calibration.simulation.randoms import keys, normal, poisson, uniform
 
 __all__ = ["Reconstructed", "efficiency", "fakes", "reconstruct", "resolution", "response"]
 
 TRACKER_ETA: Final = 2.5
-"""No tracks beyond this absolute pseudorapidity."""
+"""Largest |eta| of a track."""
 
 CORE: Final = 0.03
-"""Distance to the jet's axis within which tracks merge."""
+"""Distance from the jet's axis within which tracks merge."""
 
 LESS_EFFICIENT: Final = 0.03
-"""Share of the tracks that the variation of the efficiency loses in addition."""
+"""Share of the found tracks that are lost in the variation of the tracking efficiency."""
 
 MORE_FAKES: Final = 0.5
-"""Fakes that the variation of the fakes adds, relative to the nominal ones."""
+"""Fake tracks that are added in the variation of the fakes, relative to the nominal number."""
 
 NOT_CLEAN: Final = 0.003
 """Share of jets that fail the cleaning."""
 
-_JET, _TRACK, _FAKE = 1, 2, 3  # kinds of things that own random numbers
+# What random numbers belong to; see `keys`.
+_JET, _TRACK, _FAKE = 1, 2, 3
 
 
 @dataclass(frozen=True, eq=False)
 class Reconstructed:
-    """What the detector sees of each particle jet, in the same order; all (n_jets,).
+    """What the detector sees of each particle jet, in the order of these jets.
 
     Attributes:
-        pt: float64 [GeV], calibrated.
-        clean: bool.
-        n_trk: int64.
-        width: float64.
-        c1: float64.
-        n_trk_eff: int64, with fewer tracks found.
-        n_trk_fake: int64, with more fakes.
+        pt: (n,) float64, calibrated transverse momentum [GeV].
+        clean: (n,) bool, whether the jet passes the cleaning.
+        n_trk: (n,) int64, number of tracks, fakes included.
+        width: (n,) float64, track width.
+        c1: (n,) float64, two-point energy correlation of the tracks.
+        n_trk_eff: (n,) int64, number of tracks at a lower tracking efficiency.
+        n_trk_fake: (n,) int64, number of tracks with more fakes.
     """
 
     pt: Float64[ndarray, " n"]
@@ -60,28 +61,28 @@ class Reconstructed:
 
 
 def efficiency(
-    eta: Float64[ndarray, " n"], distance: Float64[ndarray, " n"], jet_pt: Float64[ndarray, " n"]
+    eta: Float64[ndarray, " n"], from_axis: Float64[ndarray, " n"], jet_pt: Float64[ndarray, " n"]
 ) -> Float64[ndarray, " n"]:
-    """Chance to find a track.
+    """Chance to find the track of a charged particle.
 
     Args:
-        eta: (n,) of the particle.
-        distance: (n,) from the jet's axis.
-        jet_pt: (n,) [GeV] of its jet.
+        eta: (n,) pseudorapidity of the particle.
+        from_axis: (n,) distance of the particle from the axis of its jet.
+        jet_pt: (n,) transverse momentum of its jet [GeV].
     """
     far = 0.93 - 0.022 * eta**2
-    merged = 0.12 * np.minimum(jet_pt / 1500, 1.5) * np.exp(-0.5 * (distance / CORE) ** 2)
+    merged = 0.12 * np.minimum(jet_pt / 1500, 1.5) * np.exp(-0.5 * (from_axis / CORE) ** 2)
     return np.where(np.abs(eta) < TRACKER_ETA, far * (1 - merged), 0.0)
 
 
 def fakes(eta: Float64[ndarray, " n"], jet_pt: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
-    """Mean number of fake tracks in a jet; grows with its |eta| and its pT [GeV]."""
+    """Mean number of fake tracks in a jet, which grows with the jet's |eta| and pT [GeV]."""
     mean = 0.25 * (1 + 0.6 * eta**2) * np.sqrt(jet_pt / 500)
     return np.where(np.abs(eta) < TRACKER_ETA, mean, 0.0)
 
 
 def response(eta: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
-    """Mean calibrated over true pT: 1 but for what a simple calibration leaves, up to half a per cent."""
+    """Mean of calibrated over true pT. It differs from 1 by what a simple calibration leaves, up to half a per cent."""
     true = 0.965 - 0.008 * eta**2 + 0.01 * np.exp(-0.5 * ((np.abs(eta) - 1.4) / 0.2) ** 2)
     assumed = 0.968 - 0.008 * eta**2
     ratio: ndarray = true / assumed
@@ -89,26 +90,26 @@ def response(eta: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
 
 
 def resolution(pt: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
-    """Relative resolution of the jet pT [GeV]: 4.4 % at 500 GeV."""
+    """Relative resolution of the pT of a jet of some pT [GeV]: 4.4 % at 500 GeV."""
     relative: ndarray = np.hypot(0.6 / np.sqrt(pt), 0.035)
     return relative
 
 
 def reconstruct(jets: ParticleJets, event_key: UInt64[ndarray, " n_events"]) -> Reconstructed:
-    """Pass jets through the detector.
+    """What the detector makes of jets.
 
     Args:
-        jets: at particle level.
-        event_key: (n_events,) uint64, of the collisions that the jets belong to; all random numbers follow from it.
+        jets: the jets at particle level.
+        event_key: (n_events,) uint64, keys of the collisions that the jets belong to; all random numbers follow from
+            them.
     """
     own = keys(event_key[jets.event], _JET, jets.number)
     pt = jets.pt * response(jets.eta) * np.maximum(1 + resolution(jets.pt) * normal(own, 0), 0.1)
 
     jet = np.repeat(np.arange(len(jets)), np.diff(jets.offset))
     chance = uniform(keys(event_key[jets.event[jet]], _TRACK, jets.track_number), 0)
-    around = np.abs(jets.track_phi - jets.phi[jet])
-    distance = np.hypot(jets.track_eta - jets.eta[jet], np.minimum(around, 2 * np.pi - around))
-    found = efficiency(jets.track_eta, distance, jets.pt[jet])
+    from_axis = distance(jets.track_eta, jets.track_phi, jets.eta[jet], jets.phi[jet])
+    found = efficiency(jets.track_eta, from_axis, jets.pt[jet])
     kept = chance < found
     kept_less = chance < found * (1 - LESS_EFFICIENT)
 

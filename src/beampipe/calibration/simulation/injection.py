@@ -17,13 +17,16 @@ from jaxtyping import UInt16
 from numpy import ndarray
 
 from beampipe.calibration.simulation.randoms import keys, uniform
-from beampipe.calibration.simulation.write import Events, file_name, read_bookkeeping, read_events, write_file
-from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.calibration.simulation.write import Events, file_name, read_bookkeeping, read_ntuple, write_ntuple
+from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
 
 __all__ = ["INJECTIONS", "Injection", "altered", "inject"]
 
-GLUON: Final = 21
-_OWN: Final = 4  # kind of the random numbers, beside those of the detector
+GLUON_LABEL: Final = 21
+"""PDG number of the gluon, the label of gluon jets."""
+
+_INJECTED: Final = 4
+"""What the random numbers belong to; see `keys`. The detector uses 1 to 3."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,12 @@ class Injection:
     """What is done to the jets of each flavour.
 
     Attributes:
-        name: of the injection.
-        quark_tracks: mean number of tracks after over before. Below 1 each track is kept with this chance; up to 2
-            each is doubled with the chance that is above 1.
-        gluon_tracks: the same for gluon jets.
-        quark_shape: factor on width and c1.
-        gluon_shape: the same for gluon jets.
+        name: name of the injection.
+        quark_tracks: factor on the mean number of tracks of quark jets, 0 to 2. Below 1 each track is kept with this
+            chance; above 1 each track is doubled with the chance by which the factor exceeds 1.
+        gluon_tracks: factor on the mean number of tracks of gluon jets, 0 to 2.
+        quark_shape: factor on width and c1 of quark jets.
+        gluon_shape: factor on width and c1 of gluon jets.
     """
 
     name: str
@@ -64,7 +67,7 @@ _INJECTIONS: Final = (
 )
 
 INJECTIONS: Final = {injection.name: injection for injection in _INJECTIONS}
-"""Name -> injection. Fewer tracks make quark jets easier to accept: their scale factor rises."""
+"""The injections by name. Fewer tracks make quark jets easier to accept: their scale factor rises."""
 
 
 def inject(
@@ -78,19 +81,23 @@ def inject(
 ) -> list[Path]:
     """Make pseudo-data from the files of a simulated sample, one file each.
 
-    Labels stay, they are the truth; of the weights only the nominal one stays, and the varied track counts go.
+    The labels stay, because they are the truth. Of the weights only the nominal one stays; the varied numbers of tracks
+    are dropped.
 
     Args:
-        source: files of one sample.
+        source: files of one simulated sample.
         folder: where the new files go.
-        injection: what to do, or a name of `INJECTIONS`.
-        seed: with run and number of an event it fixes what happens to it.
-        dataset: of the new files; by default the old name and the injection's.
-        progress: called with each new file.
+        injection: the injection, or a name of `INJECTIONS`.
+        seed: seed which, with the numbers of run and event, fixes what happens to an event.
+        dataset: name of the new dataset; by default the old name, followed by the name of the injection.
+        progress: is called with each new file.
+
+    Returns:
+        The new files, in the order of the old ones.
 
     Raises:
-        UnknownNameError: there is no such injection.
-        FileError: a file is no simulation.
+        UnknownNameError: no injection has that name.
+        FileError: a file is not of simulation, is incomplete or has another layout.
     """
     if isinstance(injection, str):
         if injection not in INJECTIONS:
@@ -98,9 +105,10 @@ def inject(
         injection = INJECTIONS[injection]
     out = []
     for path in source:
-        book, events = read_bookkeeping(path), read_events(path)
+        book, events = read_bookkeeping(path), read_ntuple(path)
         if events.jet_label is None or events.weight is None:
-            raise FileError(f"{path}: got data (no labels, no weights), expected simulation to make pseudo-data from")
+            message = f"{path}: got data (no labels, no weights), expected simulation to make pseudo-data from"
+            raise FileError(message, path=path)
         name = dataset or f"{book['dataset']}_{injection.name}"
         settings = json.loads(book["settings"]) | {"injection": asdict(injection), "injection_seed": seed}
         book |= {
@@ -110,7 +118,7 @@ def inject(
             "settings": json.dumps(settings),
         }
         new = folder / file_name(name, book["slice"], book["file_number"])
-        write_file(new, altered(events, injection, seed), book)
+        write_ntuple(new, altered(events, injection, seed), book)
         out.append(new)
         if progress:
             progress(new)
@@ -121,17 +129,20 @@ def altered(events: Events, injection: Injection, seed: int) -> Events:
     """The events after an injection, with the nominal weight only.
 
     Args:
-        events: simulation.
-        injection: what to do.
-        seed: see `inject`.
+        events: simulated events.
+        injection: what is done to them.
+        seed: seed which, with the numbers of run and event, fixes what happens to an event.
+
+    Raises:
+        InputError: the events are of data.
     """
-    assert events.jet_label is not None
-    assert events.weight is not None
+    if events.jet_label is None or events.weight is None:
+        raise InputError("injection: got data (no labels, no weights), expected simulated events")
     counts = np.diff(events.offset)
     jet_event = np.repeat(np.arange(len(events)), counts)
     place = np.arange(len(jet_event)) - events.offset[jet_event]
-    own = keys(np.full(len(jet_event), seed), _OWN, events.run[jet_event], events.event[jet_event], place)
-    gluon = events.jet_label == GLUON
+    own = keys(np.full(len(jet_event), seed), _INJECTED, events.run[jet_event], events.event[jet_event], place)
+    gluon = events.jet_label == GLUON_LABEL
 
     def by_flavour(quark: float, other: float) -> Any:
         return np.where(gluon, other, quark)
@@ -149,7 +160,7 @@ def altered(events: Events, injection: Injection, seed: int) -> Events:
 
 
 def _altered_counts(n_trk: UInt16[ndarray, " n"], factor: ndarray, own: ndarray) -> UInt16[ndarray, " n"]:
-    """Each track kept or doubled on its own, with the chances of its jet."""
+    """Numbers of tracks after each track was kept, dropped or doubled on its own, with the chance of its jet."""
     jet = np.repeat(np.arange(len(n_trk)), n_trk)
     track = np.arange(len(jet)) - np.repeat(np.cumsum(n_trk, dtype=np.int64) - n_trk, n_trk)
     chance = uniform(keys(own[jet], track), 0)

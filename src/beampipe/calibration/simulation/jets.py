@@ -17,34 +17,37 @@ from numpy import ndarray
 from beampipe.calibration.simulation.pythia import Collisions
 from beampipe.errors import MissingExtraError
 
-__all__ = ["ParticleJets", "features", "features_reference", "labels", "particle_jets"]
+__all__ = ["ParticleJets", "distance", "features", "features_reference", "particle_jets", "parton_labels"]
 
 RADIUS: Final = 0.4
-"""Of the anti-kt algorithm, and how far from the jet's axis its parton may be."""
+"""Radius of the anti-kt algorithm, and the largest distance of a jet's axis from the parton that labels it."""
 
 TRACK_PT: Final = 0.5
 """Charged particles below this transverse momentum [GeV] leave no track."""
 
+PARTON_PT: Final = 0.1
+"""Partons below this transverse momentum [GeV] label no jet."""
+
 BETA: Final = 0.2
-"""Power of the distance in c1."""
+"""Power of the distance between two tracks in c1."""
 
 
 @dataclass(frozen=True, eq=False)
 class ParticleJets:
-    """Jets of some collisions, by event and falling pT.
+    """Jets of some collisions, by event and falling pT, with their charged particles.
 
     Attributes:
-        event: (n_jets,) int64, which of the collisions.
-        number: (n_jets,) int64, place in its event, from 0.
-        pt: (n_jets,) float64 [GeV].
-        eta: (n_jets,) float64.
-        phi: (n_jets,) float64 [rad].
-        label: (n_jets,) int64, see `labels`.
+        event: (n_jets,) int64, which of the collisions a jet belongs to.
+        number: (n_jets,) int64, place of the jet in its event, from 0.
+        pt: (n_jets,) float64, transverse momentum [GeV].
+        eta: (n_jets,) float64, pseudorapidity.
+        phi: (n_jets,) float64, azimuth [rad].
+        label: (n_jets,) int64, PDG number of the parton behind the jet, see `parton_labels`.
         offset: (n_jets + 1,) int64, first charged particle of each jet.
-        track_pt: (n,) float64 [GeV] of the charged particles.
-        track_eta: (n,) float64.
-        track_phi: (n,) float64 [rad].
-        track_number: (n,) int64, place among all particles of its event: names the particle.
+        track_pt: (n,) float64, transverse momentum of the charged particles [GeV].
+        track_eta: (n,) float64, pseudorapidity of the charged particles.
+        track_phi: (n,) float64, azimuth of the charged particles [rad].
+        track_number: (n,) int64, place of the charged particles among all particles of their event, which names them.
     """
 
     event: Int64[ndarray, " n_jets"]
@@ -67,53 +70,27 @@ def particle_jets(collisions: Collisions, pt_min: float, eta_max: float) -> Part
     """Anti-kt jets of the visible particles with their charged particles above `TRACK_PT`.
 
     Args:
-        collisions: what to cluster.
-        pt_min: softest jet kept [GeV].
-        eta_max: largest absolute pseudorapidity kept.
+        collisions: the collisions whose particles are clustered.
+        pt_min: transverse momentum of the softest jet kept [GeV].
+        eta_max: largest absolute pseudorapidity of the jets kept.
     """
-    import awkward as ak
+    found = _clustered(collisions, pt_min)
+    order = np.lexsort((-found.pt, found.event))
+    order = order[np.abs(found.eta[order]) < eta_max]
+    event, pt, eta, phi = found.event[order], found.pt[order], found.eta[order], found.phi[order]
 
-    fastjet = _fastjet()
-    counts = np.diff(collisions.offset)
-    columns = {name: collisions.momentum[:, k] for k, name in enumerate(("px", "py", "pz", "E"))}
-    particles = ak.unflatten(ak.zip(columns, with_name="Momentum4D"), counts)
-    cluster = fastjet.ClusterSequence(particles, fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS))
-    found, members = cluster.inclusive_jets(pt_min), cluster.constituent_index(pt_min)
-
-    event = np.repeat(np.arange(len(collisions)), ak.num(found).to_numpy()).astype(np.int64)
-    flat = ak.flatten(found)
-    pt, eta, phi = _pt_eta_phi(np.stack([np.asarray(flat[axis]) for axis in ("px", "py", "pz")], axis=1))
-    per_jet = ak.flatten(members)
-    jet_counts = ak.num(per_jet).to_numpy()
-    member = np.asarray(ak.flatten(per_jet), dtype=np.int64)
-    start = np.concatenate([[0], np.cumsum(jet_counts)]).astype(np.int64)
-
-    order = np.lexsort((-pt, event))
-    order = order[np.abs(eta[order]) < eta_max]
-    event, pt, eta, phi = event[order], pt[order], eta[order], phi[order]
-    picked = _ranges(start[order], jet_counts[order])
-    jet = np.repeat(np.arange(len(order)), jet_counts[order])
-    number = member[picked]
+    jet = np.repeat(np.arange(len(order)), found.n_members[order])
+    number = found.member[_ranges(found.first_member[order], found.n_members[order])]
     row = collisions.offset[event[jet]] + number
     track_pt, track_eta, track_phi = _pt_eta_phi(collisions.momentum[row, :3])
     track = collisions.charged[row] & (track_pt > TRACK_PT)
-    parton_pt, parton_eta, parton_phi = _pt_eta_phi(collisions.parton[:, :3])
     return ParticleJets(
         event,
         np.arange(len(event), dtype=np.int64) - np.searchsorted(event, event),
         pt,
         eta,
         phi,
-        labels(
-            event,
-            eta,
-            phi,
-            collisions.parton_offset,
-            parton_eta,
-            parton_phi,
-            np.where(parton_pt > 0.1, collisions.parton[:, 3], 0.0),
-            collisions.parton_label,
-        ),
+        _labelled(collisions, event, eta, phi),
         np.searchsorted(jet[track], np.arange(len(event) + 1)).astype(np.int64),
         track_pt[track],
         track_eta[track],
@@ -122,23 +99,89 @@ def particle_jets(collisions: Collisions, pt_min: float, eta_max: float) -> Part
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Clustered:
+    """All jets that FastJet found, in its order.
+
+    Attributes:
+        event: (n_jets,) which of the collisions a jet belongs to.
+        pt: (n_jets,) transverse momentum [GeV].
+        eta: (n_jets,) pseudorapidity.
+        phi: (n_jets,) azimuth [rad].
+        first_member: (n_jets,) place in `member` of the first particle of a jet.
+        n_members: (n_jets,) number of particles of a jet.
+        member: (n_particles,) particles of the jets one after the other: places in their event.
+    """
+
+    event: Int64[ndarray, " n_jets"]
+    pt: Float64[ndarray, " n_jets"]
+    eta: Float64[ndarray, " n_jets"]
+    phi: Float64[ndarray, " n_jets"]
+    first_member: Int64[ndarray, " n_jets"]
+    n_members: Int64[ndarray, " n_jets"]
+    member: Int64[ndarray, " n_particles"]
+
+
+def _clustered(collisions: Collisions, pt_min: float) -> _Clustered:
+    """Anti-kt jets above a transverse momentum [GeV], by FastJet."""
+    import awkward as ak
+
+    fastjet = _fastjet()
+    columns = {name: collisions.momentum[:, k] for k, name in enumerate(("px", "py", "pz", "E"))}
+    particles = ak.unflatten(ak.zip(columns, with_name="Momentum4D"), np.diff(collisions.offset))
+    cluster = fastjet.ClusterSequence(particles, fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS))
+    found, members = cluster.inclusive_jets(pt_min), ak.flatten(cluster.constituent_index(pt_min))
+    flat = ak.flatten(found)
+    n_members = ak.num(members).to_numpy().astype(np.int64)
+    return _Clustered(
+        np.repeat(np.arange(len(collisions)), ak.num(found).to_numpy()).astype(np.int64),
+        *_pt_eta_phi(np.stack([np.asarray(flat[axis]) for axis in ("px", "py", "pz")], axis=1)),
+        np.cumsum(n_members) - n_members,
+        n_members,
+        np.asarray(ak.flatten(members), dtype=np.int64),
+    )
+
+
+def _labelled(
+    collisions: Collisions,
+    event: Int64[ndarray, " n_jets"],
+    eta: Float64[ndarray, " n_jets"],
+    phi: Float64[ndarray, " n_jets"],
+) -> Int64[ndarray, " n_jets"]:
+    """`parton_labels` of jets; partons along the beam, which have no direction across it, do not count."""
+    pt, parton_eta, parton_phi = _pt_eta_phi(collisions.parton[:, :3])
+    energy = np.where(pt > PARTON_PT, collisions.parton[:, 3], 0.0)
+    found: Int64[ndarray, " n_jets"] = parton_labels(
+        event, eta, phi, collisions.parton_offset, parton_eta, parton_phi, energy, collisions.parton_label
+    )
+    return found
+
+
 @njit(cache=True)
 @no_type_check
-def labels(event, eta, phi, parton_offset, parton_eta, parton_phi, parton_energy, parton_label):
-    """Label of each jet: that of the parton with the highest energy within `RADIUS` of its axis, 0 if there is none.
+def _angle_between(phi, other):
+    """Angle between two azimuths that differ by less than a full turn [rad]."""
+    apart = abs(phi - other)
+    return min(apart, 2 * np.pi - apart)
+
+
+@njit(cache=True)
+@no_type_check
+def parton_labels(event, eta, phi, parton_offset, parton_eta, parton_phi, parton_energy, parton_label):
+    """The label of each jet: that of the parton with the highest energy within `RADIUS` of its axis.
 
     Args:
-        event: (n_jets,) int64.
-        eta: (n_jets,) float64.
-        phi: (n_jets,) float64 [rad].
+        event: (n_jets,) int64, event of the jet.
+        eta: (n_jets,) float64, pseudorapidity of the jet.
+        phi: (n_jets,) float64, azimuth of the jet [rad].
         parton_offset: (n_events + 1,) int64, first parton of each event.
-        parton_eta: (m,) float64.
-        parton_phi: (m,) float64 [rad].
-        parton_energy: (m,) float64 [GeV].
-        parton_label: (m,) int64.
+        parton_eta: (m,) float64, pseudorapidity of the parton.
+        parton_phi: (m,) float64, azimuth of the parton [rad].
+        parton_energy: (m,) float64, energy of the parton [GeV].
+        parton_label: (m,) int64, label of the parton.
 
     Returns:
-        (n_jets,) int64.
+        (n_jets,) int64, the labels; 0 for a jet without a parton.
     """
     out = np.zeros(len(event), dtype=np.int64)
     for j in range(len(event)):
@@ -147,8 +190,7 @@ def labels(event, eta, phi, parton_offset, parton_eta, parton_phi, parton_energy
             if parton_energy[k] <= best:
                 continue
             d_eta = parton_eta[k] - eta[j]
-            d_phi = abs(parton_phi[k] - phi[j])
-            d_phi = min(d_phi, 2 * np.pi - d_phi)
+            d_phi = _angle_between(parton_phi[k], phi[j])
             if d_eta * d_eta + d_phi * d_phi < RADIUS * RADIUS:
                 best = parton_energy[k]
                 out[j] = parton_label[k]
@@ -158,7 +200,7 @@ def labels(event, eta, phi, parton_offset, parton_eta, parton_phi, parton_energy
 @njit(cache=True)
 @no_type_check
 def features(offset, pt, eta, phi, jet_eta, jet_phi):
-    """Observables of each jet from its tracks.
+    """What tells quark jets from gluon jets: number of tracks, width and c1 of each jet.
 
     With sums over its tracks i (and pairs i < j),
     ``width = sum pT_i dR(i, axis) / sum pT_i`` and ``c1 = sum pT_i pT_j dR(i, j)**0.2 / (sum pT_i)**2``;
@@ -166,14 +208,14 @@ def features(offset, pt, eta, phi, jet_eta, jet_phi):
 
     Args:
         offset: (n_jets + 1,) int64, first track of each jet.
-        pt: (n,) float64 [GeV].
-        eta: (n,) float64.
-        phi: (n,) float64 [rad].
-        jet_eta: (n_jets,) float64.
-        jet_phi: (n_jets,) float64 [rad].
+        pt: (n,) float64, transverse momentum of the track [GeV].
+        eta: (n,) float64, pseudorapidity of the track.
+        phi: (n,) float64, azimuth of the track [rad].
+        jet_eta: (n_jets,) float64, pseudorapidity of the jet's axis.
+        jet_phi: (n_jets,) float64, azimuth of the jet's axis [rad].
 
     Returns:
-        n_trk (n_jets,) int64, width (n_jets,) float64, c1 (n_jets,) float64.
+        Number of tracks (n_jets,) int64, width (n_jets,) float64 and c1 (n_jets,) float64.
     """
     n_jets = len(offset) - 1
     n_trk = np.zeros(n_jets, dtype=np.int64)
@@ -183,14 +225,12 @@ def features(offset, pt, eta, phi, jet_eta, jet_phi):
         total, moment, pairs = 0.0, 0.0, 0.0
         for i in range(offset[j], offset[j + 1]):
             d_eta = eta[i] - jet_eta[j]
-            d_phi = abs(phi[i] - jet_phi[j])
-            d_phi = min(d_phi, 2 * np.pi - d_phi)
+            d_phi = _angle_between(phi[i], jet_phi[j])
             total += pt[i]
             moment += pt[i] * np.sqrt(d_eta * d_eta + d_phi * d_phi)
             for k in range(i + 1, offset[j + 1]):
                 d_eta = eta[i] - eta[k]
-                d_phi = abs(phi[i] - phi[k])
-                d_phi = min(d_phi, 2 * np.pi - d_phi)
+                d_phi = _angle_between(phi[i], phi[k])
                 pairs += pt[i] * pt[k] * (d_eta * d_eta + d_phi * d_phi) ** (0.5 * BETA)
         n_trk[j] = offset[j + 1] - offset[j]
         if total > 0:
@@ -207,27 +247,27 @@ def features_reference(
     jet_eta: Float64[ndarray, " n_jets"],
     jet_phi: Float64[ndarray, " n_jets"],
 ) -> tuple[Int64[ndarray, " n_jets"], Float64[ndarray, " n_jets"], Float64[ndarray, " n_jets"]]:
-    """What `features` computes, written down with whole arrays."""
+    """Reference implementation of `features`, with whole arrays."""
     rows = []
     for j in range(len(offset) - 1):
         mine = slice(int(offset[j]), int(offset[j + 1]))
         weight = pt[mine] / pt[mine].sum()
         pair = np.triu(
-            np.outer(weight, weight) * _distance(eta[mine, None], phi[mine, None], eta[mine], phi[mine]) ** BETA, 1
+            np.outer(weight, weight) * distance(eta[mine, None], phi[mine, None], eta[mine], phi[mine]) ** BETA, 1
         )
-        rows.append((len(weight), (weight * _distance(eta[mine], phi[mine], jet_eta[j], jet_phi[j])).sum(), pair.sum()))
+        rows.append((len(weight), (weight * distance(eta[mine], phi[mine], jet_eta[j], jet_phi[j])).sum(), pair.sum()))
     table = np.array(rows).reshape(-1, 3)
     return table[:, 0].astype(np.int64), table[:, 1], table[:, 2]
 
 
-def _distance(eta: Any, phi: Any, other_eta: Any, other_phi: Any) -> Any:
-    """Distance in the plane of pseudorapidity and azimuth."""
+def distance(eta: Any, phi: Any, other_eta: Any, other_phi: Any) -> Any:
+    """Distance in the plane of pseudorapidity and azimuth [rad], of numbers or arrays."""
     around = np.abs(phi - other_phi) % (2 * np.pi)
     return np.hypot(eta - other_eta, np.minimum(around, 2 * np.pi - around))
 
 
 def _pt_eta_phi(momentum: Float64[ndarray, "n 3"]) -> tuple[ndarray, ndarray, ndarray]:
-    """Transverse momentum, pseudorapidity and azimuth; along the beam the pseudorapidity stays finite."""
+    """Transverse momentum, pseudorapidity and azimuth of momenta; the pseudorapidity is finite along the beam, too."""
     pt = np.hypot(momentum[:, 0], momentum[:, 1])
     eta = np.arcsinh(momentum[:, 2] / np.maximum(pt, 1e-9))
     return pt, eta, np.arctan2(momentum[:, 1], momentum[:, 0])
@@ -243,12 +283,12 @@ def _fastjet() -> Any:
     """The module fastjet.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: fastjet is not installed.
     """
     try:
         import fastjet
     except ImportError:
         raise MissingExtraError("fastjet", "simulation", "clustering jets") from None
-    # A banner of 13 lines per process would bury our own output; its text is the citation above.
+    # A banner of 13 lines per process would bury our own output. It asks for the citation that stands above.
     fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
     return fastjet

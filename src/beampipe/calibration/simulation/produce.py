@@ -12,19 +12,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from beampipe.calibration.ntuple.columns import FORMAT
 from beampipe.calibration.simulation.detector import reconstruct
 from beampipe.calibration.simulation.jets import particle_jets
-from beampipe.calibration.simulation.pythia import Collisions, Generator, cross_section, seed_of, settings_of
+from beampipe.calibration.simulation.pythia import Collisions, PythiaRun, cross_section, settings_of
 from beampipe.calibration.simulation.randoms import keys
 from beampipe.calibration.simulation.samples import SLICES, sample_spec
-from beampipe.calibration.simulation.write import Events, file_name, read_bookkeeping, write_file
+from beampipe.calibration.simulation.write import Events, file_name, new_bookkeeping, read_bookkeeping, write_ntuple
 from beampipe.errors import FileError, InputError
+from beampipe.pythia import seed_of
 
-__all__ = ["PAIR_PT", "TRIGGER_PT", "Task", "detected", "produce", "simulate", "tasks"]
+__all__ = ["PAIR_PT", "TRIGGER_PT", "FileSpec", "detected", "file_specs", "produce", "simulate_dijets"]
 
 JET_PT: Final = 100.0
-"""Softest jet in the files [GeV]."""
+"""Transverse momentum of the softest jet in the files [GeV]."""
 
 JET_ETA: Final = 4.5
 """Largest |eta| of a jet in the files."""
@@ -35,23 +35,30 @@ PAIR_PT: Final = 400.0
 TRIGGER_PT: Final = 450.0
 """The trigger fires if the leading jet exceeds this [GeV]."""
 
-CLUSTER_PT: Final = 80.0  # of the particle jet; lower than `JET_PT` by more than the resolution
-HARD_EVENTS: Final = 200_000  # of the hard process, for the cross section of a slice
-FIRST_RUN: Final = 364_700  # run number of slice 0
-_VERSION: Final = 1  # of detector, PDF weights and cuts above; files of another version are made anew
+CLUSTER_PT: Final = 80.0
+"""Transverse momentum of the softest particle jet [GeV]: lower than `JET_PT` by more than the resolution."""
+
+HARD_EVENTS: Final = 200_000
+"""Events of the hard process from which the cross section of a slice is estimated."""
+
+FIRST_RUN: Final = 364_700
+"""Run number of slice 0; the others follow."""
+
+_VERSION: Final = 1
+"""Version of the detector, the PDF weights and the cuts above; files of another version are made anew."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """One file to be made.
+class FileSpec:
+    """One file of a sample that is to be made.
 
     Attributes:
-        sample: name of its `SampleSpec`.
-        slice_number: place in `SLICES`.
-        file_number: in its slice.
-        n_files: of its slice.
-        n_events: to generate.
-        seed: of the whole production.
+        sample: name of the sample, see `SAMPLES`.
+        slice_number: number of the slice, its place in `SLICES`.
+        file_number: number of the file in its slice.
+        n_files: number of files of the slice.
+        n_events: number of events to generate.
+        seed: seed of the whole production.
         path: where the file goes.
     """
 
@@ -65,11 +72,11 @@ class Task:
 
     @property
     def own_seed(self) -> int:
-        """Of this file alone."""
+        """The seed of this file alone."""
         return seed_of(self.seed, sample_spec(self.sample).seed, self.slice_number, self.file_number)
 
 
-def simulate(
+def simulate_dijets(
     sample: str,
     folder: Path,
     events: int,
@@ -79,48 +86,60 @@ def simulate(
     workers: int = 1,
     progress: Callable[[Path], object] | None = None,
 ) -> list[Path]:
-    """Generate a sample. Complete files of the same settings are kept, so a second call does what is left.
+    """Generate dijet events of a sample. Files that are complete and of the same settings are kept.
 
     Args:
-        sample: name in `SAMPLES`.
+        sample: name of the sample, see `SAMPLES`.
         folder: where the files go.
-        events: to generate in all slices together; `SLICES` says how they are shared.
-        seed: of the production.
-        files: per slice.
-        workers: processes.
-        progress: called with each file once it is there.
+        events: number of events to generate in all slices together; `SLICES` says how they are shared.
+        seed: seed of the production.
+        files: number of files per slice.
+        workers: number of processes.
+        progress: is called with each file once it is there.
 
     Returns:
         All files, by slice and number.
 
     Raises:
-        UnknownNameError: there is no such sample.
+        UnknownNameError: no sample has that name.
         InputError: fewer than one event per file.
     """
-    todo = tasks(sample, folder, events, seed, files)
+    wanted = file_specs(sample, folder, events, seed, files)
     tell = progress or (lambda path: None)
     missing = []
-    for task in todo:
-        if is_made(task):
-            tell(task.path)
+    for spec in wanted:
+        if is_made(spec):
+            tell(spec.path)
         else:
-            missing.append(task)
-    # All files of a slice carry one number, from one estimate.
-    numbers = sorted({task.slice_number for task in missing})
+            missing.append(spec)
+    # One estimate for all files of a slice, since all carry the same cross section.
+    numbers = sorted({spec.slice_number for spec in missing})
     sigma = {number: cross_section(sample_spec(sample), SLICES[number], HARD_EVENTS) for number in numbers}
     if workers <= 1:
-        for task in missing:
-            tell(produce(task, sigma[task.slice_number]))
+        for spec in missing:
+            tell(produce(spec, sigma[spec.slice_number]))
     else:
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=spawn, max_tasks_per_child=1) as pool:
-            for done in as_completed([pool.submit(produce, task, sigma[task.slice_number]) for task in missing]):
+            for done in as_completed([pool.submit(produce, spec, sigma[spec.slice_number]) for spec in missing]):
                 tell(done.result())
-    return [task.path for task in todo]
+    return [spec.path for spec in wanted]
 
 
-def tasks(sample: str, folder: Path, events: int, seed: int, files: int) -> list[Task]:
-    """The files of a sample; see `simulate`."""
+def file_specs(sample: str, folder: Path, events: int, seed: int, files: int) -> list[FileSpec]:
+    """The files that make up a sample.
+
+    Args:
+        sample: name of the sample, see `SAMPLES`.
+        folder: where the files go.
+        events: number of events in all slices together.
+        seed: seed of the production.
+        files: number of files per slice.
+
+    Raises:
+        UnknownNameError: no sample has that name.
+        InputError: fewer than one event per file.
+    """
     sample_spec(sample)  # an unknown name fails here
     out = []
     for number, part in enumerate(SLICES):
@@ -132,65 +151,71 @@ def tasks(sample: str, folder: Path, events: int, seed: int, files: int) -> list
         edges = np.linspace(0, n_events, files + 1).round().astype(int)
         for k in range(files):
             path = folder / file_name(sample, number, k)
-            out.append(Task(sample, number, k, files, int(edges[k + 1] - edges[k]), seed, path))
+            out.append(FileSpec(sample, number, k, files, int(edges[k + 1] - edges[k]), seed, path))
     return out
 
 
-def is_made(task: Task) -> bool:
-    """True if the file of a task is there, complete and with the same settings."""
-    if not task.path.exists():
+def is_made(file: FileSpec) -> bool:
+    """True if a file is there, complete and of the same settings."""
+    if not file.path.exists():
         return False
     try:
-        found = read_bookkeeping(task.path)
+        found = read_bookkeeping(file.path)
     except FileError:
         return False
     made = json.loads(found["settings"])
-    lines = settings_of(sample_spec(task.sample), SLICES[task.slice_number], task.own_seed)
-    same = made["request"] == _request(task) and made["settings"] == list(lines)
-    return bool(same and found["n_files"] == task.n_files)
+    lines = settings_of(sample_spec(file.sample), SLICES[file.slice_number], file.own_seed)
+    same = made["request"] == _request(file) and made["settings"] == list(lines)
+    return bool(same and found["n_files"] == file.n_files)
 
 
-def produce(task: Task, sigma: float) -> Path:
-    """Generate one file, of a slice with the cross section `sigma` [pb]."""
-    spec, part = sample_spec(task.sample), SLICES[task.slice_number]
-    generator = Generator(spec, part, task.own_seed)
+def produce(file: FileSpec, sigma: float) -> Path:
+    """Generate one file.
+
+    Args:
+        file: the file.
+        sigma: cross section of its slice [pb].
+
+    Returns:
+        The path of the file.
+    """
+    spec, part = sample_spec(file.sample), SLICES[file.slice_number]
+    generator = PythiaRun(spec, part, file.own_seed)
     parts, total = [], np.zeros(len(generator.weight_names))
-    for collisions in generator.batches(task.n_events):
+    for collisions in generator.batches(file.n_events):
         total += collisions.weights.sum(axis=0)
-        parts.append(detected(collisions, task.own_seed, FIRST_RUN + task.slice_number, task.file_number))
+        parts.append(detected(collisions, file.own_seed, FIRST_RUN + file.slice_number, file.file_number))
     settings = {
         "generator": "Pythia",
         "version": generator.version,
         "settings": generator.settings,
-        "request": _request(task),
+        "request": _request(file),
         "note": spec.note,
     }
-    bookkeeping = {
-        "format": FORMAT,
-        "dataset": task.sample,
-        "slice": task.slice_number,
-        "file_number": task.file_number,
-        "n_slices": len(SLICES),
-        "n_files": task.n_files,
-        "n_generated": task.n_events,
-        "cross_section": sigma,
-        "filter_efficiency": 1.0,
-        "sum_weights": total,
-        "weight_names": ",".join(generator.weight_names),
-        "settings": json.dumps(settings),
-    }
-    write_file(task.path, Events.join(parts), bookkeeping)
-    return task.path
+    bookkeeping = new_bookkeeping(
+        dataset=file.sample,
+        slice_number=file.slice_number,
+        file_number=file.file_number,
+        n_slices=len(SLICES),
+        n_files=file.n_files,
+        n_generated=file.n_events,
+        cross_section=sigma,
+        sum_weights=total,
+        weight_names=generator.weight_names,
+        settings=settings,
+    )
+    write_ntuple(file.path, Events.join(parts), bookkeeping)
+    return file.path
 
 
 def detected(collisions: Collisions, seed: int, run: int, file_number: int) -> Events:
-    """What the detector records of some collisions: events with two jets above `PAIR_PT`, jets above `JET_PT`.
+    """What the detector records of some collisions: events with two jets above `PAIR_PT`, and jets above `JET_PT`.
 
     Args:
-        collisions: at particle level.
-        seed: of the detector; with the numbers of the events it fixes every random number.
+        collisions: the collisions at particle level.
+        seed: seed of the detector; with the numbers of the events it fixes every random number.
         run: number of the run.
-        file_number: makes the numbers of the events differ between files.
+        file_number: number of the file, which makes the numbers of its events differ from those of other files.
     """
     event_number = collisions.first + np.arange(len(collisions))
     jets = particle_jets(collisions, CLUSTER_PT, JET_ETA)
@@ -220,13 +245,13 @@ def detected(collisions: Collisions, seed: int, run: int, file_number: int) -> E
     )
 
 
-def _request(task: Task) -> dict[str, Any]:
-    """What a file was asked to be; a file of the same request need not be made again."""
-    spec, part = sample_spec(task.sample), SLICES[task.slice_number]
+def _request(file: FileSpec) -> dict[str, Any]:
+    """How a file was asked for; a file of the same request need not be made again."""
+    spec, part = sample_spec(file.sample), SLICES[file.slice_number]
     return {
         "version": _VERSION,
-        "seed": task.own_seed,
-        "n_events": task.n_events,
+        "seed": file.own_seed,
+        "n_events": file.n_events,
         "settings": [*spec.settings, *part.settings],
         "varied": spec.varied,
     }

@@ -11,17 +11,16 @@ from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from beampipe.calibration.simulation.samples import SampleSpec, Slice
-from beampipe.errors import ConfigError, MissingExtraError
+from beampipe.errors import ConfigError
+from beampipe.pythia import seed_of, start_pythia
 
 __all__ = [
     "PDF_SETS",
     "SHOWER_WEIGHTS",
     "Collisions",
-    "Generator",
     "PdfWeights",
+    "PythiaRun",
     "cross_section",
-    "pythia8",
-    "seed_of",
     "settings_of",
 ]
 
@@ -33,7 +32,7 @@ COMMON: Final = (
     "ParticleDecays:limitTau0 = on",
     "ParticleDecays:tau0Max = 10",
 )
-"""Of all samples."""
+"""Lines for Pythia that all samples share."""
 
 SHOWER_WEIGHTS: Final = {
     "fsr_up": "fsr:muRfac=1.4142",
@@ -47,12 +46,12 @@ SHOWER_WEIGHTS: Final = {
     "fsr_g2gg_up": "fsr:G2GG:muRfac=1.4142",
     "fsr_g2gg_down": "fsr:G2GG:muRfac=0.7071",
 }
-"""Name of a weight -> variation of Pythia's shower. Factors on the final-state scale are milder than the usual two:
-jets of a TeV radiate so much that weights for two leave a tenth of the statistics."""
+"""Variations of Pythia's shower, by name of the weight. Factors on the final-state scale are milder than the usual two:
+jets of a TeV radiate so much that weights for a factor of two leave a tenth of the statistics."""
 
 FRAGMENTATION_WEIGHTS: Final = {"frag_a_up": "frag:aLund=0.70", "frag_a_down": "frag:aLund=0.66"}
-"""Name of a weight -> variation of the Lund string. Larger steps and other parameters give weights of no use at this
-multiplicity."""
+"""Variations of the Lund string, by name of the weight. Jets have so many hadrons that the weights of larger steps, or
+of other parameters, would spread too much to be of use."""
 
 PDF_SETS: Final = {
     "pdf_cteq6l1": 8,
@@ -64,32 +63,31 @@ PDF_SETS: Final = {
     "pdf_nnpdf23nlo": 15,
     "pdf_nnpdf31nlo": 19,
 }
-"""Name of a weight -> Pythia's number of the PDF set. Central members; Pythia ships no replicas."""
+"""Pythia's numbers of PDF sets, by name of the weight. They are central members: Pythia ships no replicas."""
 
-HADRONS: Final = 2212  # what collides
-UNSEEN: Final = (12, 13, 14, 16)  # neutrinos and muons leave no energy in a calorimeter jet
-PARTON_STATUS: Final = (
-    23,
-    33,
-    43,
-    *range(51, 60),
-    *range(71, 80),
-)  # partons of the hard process, the showers and before strings
+HADRONS: Final = 2212
+"""PDG number of what collides: protons."""
+
+UNSEEN: Final = (12, 13, 14, 16)
+"""PDG numbers of neutrinos and muons, which leave no energy in a calorimeter jet."""
+
+PARTON_STATUS: Final = (23, 33, 43, *range(51, 60), *range(71, 80))
+"""Pythia's status codes of partons: those of the hard process, of the showers, and before hadronisation."""
 
 
 @dataclass(frozen=True, eq=False)
 class Collisions:
-    """Some collisions of one run of the generator, at particle level.
+    """Some collisions of one run of Pythia, at particle level.
 
     Attributes:
         first: number of the first event in its run; the others follow.
         offset: (n_events + 1,) int64, first particle of each event.
-        momentum: (n, 4) float64 px, py, pz, E [GeV] of the visible final particles.
-        charged: (n,) bool.
+        momentum: (n, 4) float64, px, py, pz and E of the visible final particles [GeV].
+        charged: (n,) bool, whether a particle is charged.
         parton_offset: (n_events + 1,) int64, first parton of each event.
-        parton: (m, 4) float64 px, py, pz, E [GeV] of all copies of all partons.
-        parton_label: (m,) int64, PDG number without sign: 1 to 5, or 21.
-        weights: (n_events, n_weights) float64, the nominal first.
+        parton: (m, 4) float64, px, py, pz and E of all copies of all partons [GeV].
+        parton_label: (m,) int64, PDG number of the parton without sign: 1 to 5, or 21.
+        weights: (n_events, n_weights) float64, weights of the events, the nominal one first.
     """
 
     first: int
@@ -105,26 +103,14 @@ class Collisions:
         return len(self.weights)
 
 
-def pythia8() -> Any:
-    """The module pythia8mc.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        import pythia8mc
-    except ImportError:
-        raise MissingExtraError("pythia8mc", "simulation", "generating collisions") from None
-    return pythia8mc
-
-
-def seed_of(seed: int, *what: int) -> int:
-    """A seed in 1 .. 899 999 999 (what Pythia takes) that depends on all arguments."""
-    return int(np.random.SeedSequence([seed, *what]).generate_state(1, np.uint64)[0] % 899_999_999) + 1
-
-
 def settings_of(spec: SampleSpec, part: Slice, seed: int) -> tuple[str, ...]:
-    """All lines for Pythia, in order, for one run."""
+    """All lines for one run of Pythia, in order.
+
+    Args:
+        spec: the sample.
+        part: the slice.
+        seed: seed of Pythia, 1 to 899 999 999.
+    """
     lines = [*COMMON, *spec.settings, *part.settings]
     if spec.varied:
         lines += [
@@ -136,14 +122,20 @@ def settings_of(spec: SampleSpec, part: Slice, seed: int) -> tuple[str, ...]:
 
 
 def cross_section(spec: SampleSpec, part: Slice, n_events: int) -> float:
-    """Cross section of a slice [pb], from the hard process alone, which is fast.
+    """Cross section of a slice [pb], estimated from the hard process alone, which is fast.
 
-    All files of a slice need the same number, so it does not come from the run of any of them. The estimate's own
-    relative error is about ``0.5 / sqrt(n_events)``. It is the true cross section, free of the bias, which Pythia takes
-    into account: an event counts ``luminosity * cross_section * weight / sum_weights``.
+    All files of a slice need the same number, so it does not come from the run of one of them. Its relative error is
+    about ``0.5 / sqrt(n_events)``. It is the cross section without the bias of the slice, which the weights undo: an
+    event counts ``luminosity * cross_section * weight / sum_weights``.
+
+    Args:
+        spec: the sample.
+        part: the slice.
+        n_events: number of events of the hard process to generate.
     """
-    whole = settings_of(spec, part, seed_of(0, spec.seed, int(part.low)))
-    pythia = _started((*whole, "UncertaintyBands:doVariations = off", "PartonLevel:all = off", "HadronLevel:all = off"))
+    lines = settings_of(spec, part, seed_of(0, spec.seed, int(part.low)))
+    hard_only = ("UncertaintyBands:doVariations = off", "PartonLevel:all = off", "HadronLevel:all = off")
+    pythia = start_pythia((*lines, *hard_only))
     done = 0
     while done < n_events:
         done += len(pythia.nextBatch(min(20_000, n_events - done)))
@@ -151,25 +143,28 @@ def cross_section(spec: SampleSpec, part: Slice, n_events: int) -> float:
 
 
 class PdfWeights:
-    """Reweighting of an event to other PDF sets, by what the two partons of the hard process are.
+    """Re-weighting of events to other PDF sets, by the two partons of the hard process.
 
     The weight of a set f' relative to the set f that the events were made with is
     ``f'(id1, x1, Q2) f'(id2, x2, Q2) / (f(id1, x1, Q2) f(id2, x2, Q2))``.
-    The showers keep the PDF set they were made with.
+    The showers keep the PDF set that they were made with.
 
     Args:
-        sets: name of a weight -> Pythia's number of the set.
+        sets: Pythia's numbers of the sets, by name of the weight.
+
+    Attributes:
+        names: names of the weights.
     """
 
     def __init__(self, sets: dict[str, int]) -> None:
         self.names = tuple(sets)
         # The Pythia objects own the PDFs.
         quiet = ("Print:quiet = on", "HardQCD:all = on", "PartonLevel:all = off", "HadronLevel:all = off")
-        self._owners = [_started((*quiet, f"PDF:pSet = {number}")) for number in sets.values()]
+        self._owners = [start_pythia((*quiet, f"PDF:pSet = {number}")) for number in sets.values()]
         self._pdfs = [owner.getPDFPtr(HADRONS) for owner in self._owners]
 
     def __call__(self, info: Any) -> Float64[ndarray, "n_events n_sets"]:
-        """Ratios for the events of a batch, given its `info`."""
+        """The relative weights of the events of a batch, from the batch's `info`."""
         columns = (np.asarray(info[name]).tolist() for name in ("id1", "x1", "id2", "x2", "Q2Fac"))
         events = list(zip(*columns, strict=True))
         made = np.asarray(info.pdf1) * np.asarray(info.pdf2)
@@ -181,23 +176,23 @@ class PdfWeights:
         return out
 
 
-class Generator:
-    """One run of Pythia: a stream of collisions.
+class PythiaRun:
+    """One run of Pythia, which gives collisions batch by batch.
 
     Args:
         spec: the sample.
         part: the slice.
-        seed: of Pythia, 1 to 899 999 999.
+        seed: seed of Pythia, 1 to 899 999 999.
 
     Attributes:
-        version: of Pythia.
-        settings: the lines it was given.
-        weight_names: of the columns of `Collisions.weights`.
+        version: version of Pythia.
+        settings: the lines that Pythia was given.
+        weight_names: names of the columns of `Collisions.weights`.
     """
 
     def __init__(self, spec: SampleSpec, part: Slice, seed: int) -> None:
         self.settings = settings_of(spec, part, seed)
-        self._pythia = _started(self.settings)
+        self._pythia = start_pythia(self.settings)
         self.version = f"{self._pythia.settings.parm('Pythia:versionNumber'):.3f}"
         shower = (*SHOWER_WEIGHTS, *FRAGMENTATION_WEIGHTS) if spec.varied else ()
         self._pdf = PdfWeights(PDF_SETS if spec.varied else {})
@@ -207,7 +202,12 @@ class Generator:
         self._done = 0
 
     def batches(self, n_events: int, batch: int = 500) -> Iterator[Collisions]:
-        """The next `n_events` collisions, `batch` at a time; how they are grouped does not change them."""
+        """The next collisions, in batches; the size of the batches does not change the collisions.
+
+        Args:
+            n_events: number of collisions.
+            batch: number of collisions per batch.
+        """
         while n_events > 0:
             made = self._pythia.nextBatch(min(batch, n_events))
             n_events -= len(made)
@@ -238,7 +238,7 @@ class Generator:
 
     def _weights(self, info: Any) -> Float64[ndarray, "n_events n_weights"]:
         found = info.weights.to_numpy().astype(np.float64)
-        # Each variation is listed twice, by its settings and by our name.
+        # Pythia lists each variation twice, by its settings and by our name.
         names = list(self._pythia.infoPython().weightNameVector())
         missing = [name for name in self._shower if name not in names]
         if missing:
@@ -255,21 +255,6 @@ class Generator:
             if kind not in self._charged:
                 self._charged[kind] = data.charge(kind) != 0
         return np.array([self._charged[kind] for kind in kinds.tolist()], dtype=bool)[place]
-
-
-def _started(lines: tuple[str, ...]) -> Any:
-    """Pythia after its initialisation.
-
-    Raises:
-        ConfigError: it refuses a line or all of them together.
-    """
-    pythia = pythia8().Pythia("", False)
-    for line in lines:
-        if not pythia.readString(line):
-            raise ConfigError(f"Pythia refuses the setting {line!r}")
-    if not pythia.init():
-        raise ConfigError(f"Pythia cannot start with {'; '.join(lines)}")
-    return pythia
 
 
 def _listed(setting: str, variations: dict[str, str]) -> str:

@@ -1,4 +1,8 @@
-"""Random numbers that belong to a thing and not to a sequence: the same for an event however events are grouped."""
+"""Random numbers that belong to a thing and not to a sequence: an event has the same ones however events are grouped.
+
+G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom number generators, OOPSLA 2014 (splitmix64).
+G. E. P. Box, M. E. Muller, Ann. Math. Statist. 29 (1958) 610.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,18 @@ from numpy import ndarray
 
 __all__ = ["keys", "normal", "poisson", "uniform"]
 
-_STEP: Final = np.uint64(0x9E3779B97F4A7C15)  # splitmix64: Steele, Lea, Flood, OOPSLA 2014
+# The constants of splitmix64.
+_STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2: Final = np.uint64(0x94D049BB133111EB)
 
 
 def keys(*what: Any) -> UInt64[ndarray, " n"]:
-    """A well-mixed 64-bit number for each row of some integers.
+    """The keys of some things: a well-mixed 64-bit number for each.
 
     Args:
-        what: (n,) arrays of integers or numbers, not negative; what the random numbers belong to.
+        what: what names a thing, e.g. a seed, a kind and numbers of run and event: integers that are not negative, or
+            (n,) arrays of them.
     """
     columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(column)).astype(np.uint64) for column in what))
     state = np.zeros(columns[0].shape, dtype=np.uint64)
@@ -29,11 +35,11 @@ def keys(*what: Any) -> UInt64[ndarray, " n"]:
 
 
 def uniform(key: UInt64[ndarray, " n"], draw: int) -> Float64[ndarray, " n"]:
-    """Uniform in (0, 1).
+    """Random numbers that are uniform in (0, 1).
 
     Args:
-        key: (n,) from `keys`.
-        draw: which number of the key.
+        key: (n,) keys, from `keys`.
+        draw: which of a key's random numbers to give.
     """
     bits = _mixed(key + np.full(1, draw + 1, dtype=np.uint64) * _STEP)
     chance: ndarray = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
@@ -41,17 +47,17 @@ def uniform(key: UInt64[ndarray, " n"], draw: int) -> Float64[ndarray, " n"]:
 
 
 def normal(key: UInt64[ndarray, " n"], draw: int) -> Float64[ndarray, " n"]:
-    """Standard normal, by Box and Muller. Uses the draws `draw` and `draw` + 1."""
+    """Random numbers of the standard normal distribution, by Box and Muller, from the draws `draw` and `draw` + 1."""
     value: ndarray = np.sqrt(-2 * np.log(uniform(key, draw))) * np.cos(2 * np.pi * uniform(key, draw + 1))
     return value
 
 
 def poisson(chance: Float64[ndarray, " n"], mean: Float64[ndarray, " n"]) -> Int64[ndarray, " n"]:
-    """Poisson numbers by inversion, for small means.
+    """Random numbers of the Poisson distribution by inversion, for small means.
 
     Args:
-        chance: (n,) uniform numbers; the result grows with them and with the mean.
-        mean: (n,).
+        chance: (n,) uniform random numbers; the result grows with them.
+        mean: (n,) means of the distributions; the result grows with them.
     """
     term = np.exp(-mean)
     below = term.copy()

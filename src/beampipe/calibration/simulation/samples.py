@@ -1,4 +1,4 @@
-"""What is generated: the samples, their Pythia settings and the ranges of the hard process they are made in."""
+"""What is generated: the samples, their settings of Pythia, and the slices that they are made in."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["SAMPLES", "SLICES", "SampleSpec", "Slice", "sample_spec"]
 
 @dataclass(frozen=True)
 class Slice:
-    """One range of the hard process's transverse momentum, generated with its own cross section.
+    """A range of the transverse momentum of the hard process, which is generated with a cross section of its own.
 
     Within a slice events are drawn with an extra factor ``(pT / low) ** power`` and carry its inverse as weight, so
-    that the sparse upper end is as well filled as the lower one.
+    that the sparse upper end is filled as well as the lower one.
 
     Attributes:
-        low: lower edge [GeV].
-        high: upper edge [GeV].
-        power: of the extra factor.
-        share: of the events of a sample that go to this slice; the shares of all slices sum to 1.
+        low: lower edge of the slice [GeV].
+        high: upper edge of the slice [GeV].
+        power: power of the extra factor.
+        share: share of the sample's events that are generated in this slice; the shares of all slices sum to 1.
     """
 
     low: float
@@ -31,7 +31,7 @@ class Slice:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """The lines for Pythia."""
+        """The lines for Pythia that select the slice."""
         return (
             f"PhaseSpace:pTHatMin = {self.low:g}",
             f"PhaseSpace:pTHatMax = {self.high:g}",
@@ -41,21 +41,26 @@ class Slice:
         )
 
 
-SLICES: Final = (Slice(470.0, 800.0, 4.0, 0.45), Slice(800.0, 1300.0, 6.0, 0.32), Slice(1300.0, 2400.0, 6.5, 0.23))
-"""With these shares the six pT bins between 500 and 2000 GeV get comparable numbers of selected jets."""
+SLICES: Final = (
+    Slice(470.0, 800.0, 4.0, 0.45),
+    Slice(800.0, 1300.0, 6.0, 0.32),
+    Slice(1300.0, 2400.0, 6.5, 0.23),
+)
+"""The slices of all samples. With their shares, the six pT bins between 500 and 2000 GeV get comparable numbers of
+selected jets."""
 
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """One sample.
+    """One sample that can be generated.
 
     Attributes:
-        name: also the dataset's name in the files.
-        role: which uncertainty it stands for, or "nominal".
-        settings: lines for Pythia beyond those of all samples, in order.
-        seed: tells samples apart that share their settings; mixed into every seed.
-        note: what is special about it.
-        varied: True if its events also carry the weights of the variations.
+        name: name of the sample, and of the dataset in its files.
+        role: the uncertainty that the sample stands for, ``"nominal"`` or ``"data"``.
+        settings: lines for Pythia beyond those that all samples share, in order.
+        seed: number that is mixed into every seed, so that samples of the same settings are independent.
+        note: what is special about the sample.
+        varied: True if the events also carry the weights of the variations.
     """
 
     name: str
@@ -119,14 +124,14 @@ _SAMPLES: Final = (
 )
 
 SAMPLES: Final = {spec.name: spec for spec in _SAMPLES}
-"""Name -> sample. Alternatives are what they are called: none replaces another generator."""
+"""The samples by name. All are made by Pythia: no alternative stands for another generator."""
 
 
 def sample_spec(name: str) -> SampleSpec:
-    """The sample of that name.
+    """The sample of a name.
 
     Raises:
-        UnknownNameError: there is none.
+        UnknownNameError: no sample has that name.
     """
     if name not in SAMPLES:
         raise UnknownNameError("sample", name, SAMPLES)

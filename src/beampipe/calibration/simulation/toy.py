@@ -1,6 +1,7 @@
-"""A fast parametric toy: dijet events drawn from simple laws that were fitted to the generated sample.
+"""A fast parametric toy: dijet events drawn from simple laws that were fitted to the sample made by Pythia.
 
-For tests, throughput and coverage studies, where millions of events and a known truth matter more than their physics.
+It is for tests and for studies of throughput and coverage, where millions of events and a known truth matter more than
+their physics.
 """
 
 from __future__ import annotations
@@ -12,27 +13,52 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 
-from beampipe.calibration.simulation.detector import MORE_FAKES, fakes
+from beampipe.calibration.simulation.detector import LESS_EFFICIENT, MORE_FAKES, NOT_CLEAN, fakes
 from beampipe.calibration.simulation.produce import JET_PT, TRIGGER_PT
 from beampipe.calibration.simulation.samples import Slice
 from beampipe.calibration.simulation.write import Events
 from beampipe.errors import InputError
 
-__all__ = ["MODEL", "WHOLE", "Flavour", "ToyModel", "toy_events", "toy_weight_names"]
+__all__ = ["MODEL", "WHOLE", "FlavourLaws", "ToyModel", "toy_events", "toy_weight_names"]
 
 WHOLE: Final = Slice(470.0, 2400.0, 4.0, 1.0)
-"""All of the hard pT at once."""
+"""The whole range of the hard pT as one slice."""
 
-BLOCK: Final = 50_000  # events drawn at a time, from one seed
+EVENTS_PER_SEED: Final = 50_000
+"""Events that are drawn at a time, from a seed of their own."""
+
+MAX_ETA: Final = 4.4
+"""Largest |eta| of a jet."""
+
+QUARK_SHARES: Final = (0.28, 0.74, 0.84, 0.93)
+"""Of the quark jets, the summed shares of those labelled 1 (d), 2 (u), 3 (s) and 4 (c); the rest is labelled 5 (b)."""
 
 
 @dataclass(frozen=True)
-class Flavour:
-    """What the jets of one flavour look like, with L = ln(pT / 500 GeV).
+class FlavourLaws:
+    """The laws that jets of one flavour follow, with L = ln(pT / 500 GeV).
 
-    The number of tracks n is negative binomial with mean m = (`n` + `n_slope` L) (1 - `n_eta` eta²) and variance
-    m + m² / `n_shape`. The width is log-normal with `width_spread` around `width` + `width_slope` L
-    + `width_n` ln(n / m), and c1 around the same of its own plus `c1_width` times what ln(width) is off.
+    The number of tracks n has a negative binomial distribution of mean m and variance m + m² / `n_shape`, with
+    m = (`n` + `n_slope` L) (1 - `n_eta` eta²).
+
+    The width is log-normal: ln(width) = `width` + `width_slope` L + `width_n` ln(n / m) + `width_spread` g, where g is
+    a standard normal random number. So is c1: ln(c1) = `c1` + `c1_slope` L + `c1_n` ln(n / m)
+    + `c1_width` `width_spread` g + `c1_spread` h, with another such number h.
+
+    Attributes:
+        n: mean number of tracks at 500 GeV and eta = 0.
+        n_slope: growth of the mean number of tracks with L.
+        n_eta: relative fall of the mean number of tracks with eta².
+        n_shape: shape of the distribution of the number of tracks; the larger, the closer to Poisson's.
+        width: mean ln(width) at 500 GeV.
+        width_slope: growth of ln(width) with L.
+        width_n: growth of ln(width) with ln(n / m).
+        width_spread: standard deviation of ln(width).
+        c1: mean ln(c1) at 500 GeV.
+        c1_slope: growth of ln(c1) with L.
+        c1_n: growth of ln(c1) with ln(n / m).
+        c1_width: growth of ln(c1) with the deviation of ln(width).
+        c1_spread: standard deviation of ln(c1) beyond that.
     """
 
     n: float
@@ -50,8 +76,8 @@ class Flavour:
     c1_spread: float
 
 
-QUARK: Final = Flavour(12.5, 4.2, 0.017, 6.2, -3.37, -0.35, 1.32, 0.73, -1.69, -0.09, 0.60, 0.23, 0.25)
-GLUON: Final = Flavour(19.7, 8.4, 0.016, 12.5, -2.83, -0.24, 1.22, 0.56, -1.42, -0.06, 0.46, 0.20, 0.11)
+QUARK_LAWS: Final = FlavourLaws(12.5, 4.2, 0.017, 6.2, -3.37, -0.35, 1.32, 0.73, -1.69, -0.09, 0.60, 0.23, 0.25)
+GLUON_LAWS: Final = FlavourLaws(19.7, 8.4, 0.016, 12.5, -2.83, -0.24, 1.22, 0.56, -1.42, -0.06, 0.46, 0.20, 0.11)
 
 
 @dataclass(frozen=True)
@@ -59,20 +85,21 @@ class ToyModel:
     """The laws of the toy.
 
     Attributes:
-        quark: what quark jets look like.
-        gluon: what gluon jets look like.
-        quark_tracks: factor on the mean number of tracks of quark jets; not 1: an injected difference.
-        gluon_tracks: the same for gluon jets.
+        quark: laws of quark jets.
+        gluon: laws of gluon jets.
+        quark_tracks: factor on the mean number of tracks of quark jets; other than 1 it is an injected difference.
+        gluon_tracks: factor on the mean number of tracks of gluon jets; other than 1 it is an injected difference.
         fraction: chance that a jet of 500 GeV comes from a quark, where both jets have the same |eta|.
-        fraction_slope: its growth with ln(pT / 500 GeV).
-        fraction_eta: its growth with tanh(|eta| - |eta of the other jet|): makes forward jets quark-like.
-        spectrum: the hard process falls as pT to minus this.
+        fraction_slope: growth of that chance with ln(pT / 500 GeV).
+        fraction_eta: growth of that chance with tanh(|eta| - |eta of the other jet|), which makes forward jets
+            quark-like.
+        spectrum: power of the fall of the hard process: its density is pT to the minus `spectrum`.
         total: cross section between 470 and 2400 GeV [pb].
-        extra_jets: mean number of jets beyond two.
+        extra_jets: mean number of jets beyond the leading two.
     """
 
-    quark: Flavour = QUARK
-    gluon: Flavour = GLUON
+    quark: FlavourLaws = QUARK_LAWS
+    gluon: FlavourLaws = GLUON_LAWS
     quark_tracks: float = 1.0
     gluon_tracks: float = 1.0
     fraction: float = 0.46
@@ -83,7 +110,7 @@ class ToyModel:
     extra_jets: float = 3.0
 
     def cross_section(self, low: float, high: float) -> float:
-        """Of a range of the hard pT [GeV], in pb."""
+        """Cross section of a range of the hard pT [pb]; its ends `low` and `high` are in GeV."""
         power = 1 - self.spectrum
         share: float = (low**power - high**power) / (WHOLE.low**power - WHOLE.high**power)
         return self.total * share
@@ -91,7 +118,7 @@ class ToyModel:
     def quark_fraction(
         self, pt: Float64[ndarray, " n"], eta: Float64[ndarray, " n"], other_eta: Float64[ndarray, " n"]
     ) -> Float64[ndarray, " n"]:
-        """Chance that a jet of the leading pair comes from a quark; pT in GeV."""
+        """Chance that a jet of the leading pair comes from a quark; `pt` is in GeV, `other_eta` of the other jet."""
         rank = np.tanh(np.abs(eta) - np.abs(other_eta))
         chance = self.fraction + self.fraction_slope * np.log(pt / 500) + self.fraction_eta * rank
         clipped: ndarray = np.clip(chance, 0.05, 0.95)
@@ -100,7 +127,7 @@ class ToyModel:
     def mean_tracks(
         self, quark: Bool[ndarray, " n"], pt: Float64[ndarray, " n"], eta: Float64[ndarray, " n"]
     ) -> Float64[ndarray, " n"]:
-        """Mean number of tracks of quark (True) and gluon (False) jets; pT in GeV."""
+        """Mean number of tracks of jets, of quarks where `quark` is True and of gluons elsewhere; `pt` is in GeV."""
         growth, square = np.log(pt / 500), np.minimum(eta**2, 6.25)
         q, g = self.quark, self.gluon
         mean: ndarray = np.where(
@@ -112,11 +139,11 @@ class ToyModel:
 
 
 MODEL: Final = ToyModel()
-"""The laws as fitted."""
+"""The laws as fitted to the sample made by Pythia, with no injected difference."""
 
 
 def toy_weight_names(n_weights: int) -> tuple[str, ...]:
-    """Names of the first `n_weights` weights of the toy: the nominal, four of the showers, then PDF members."""
+    """Names of the weights of the toy: the nominal one, four of the showers, then PDF members, `n_weights` in all."""
     shower = ("nominal", "fsr_up", "fsr_down", "isr_up", "isr_down")
     return (*shower, *(f"pdf_{k:03d}" for k in range(n_weights - len(shower))))[:n_weights]
 
@@ -135,27 +162,65 @@ def toy_events(
     """Draw dijet events.
 
     Args:
-        n_events: how many; all are kept.
-        seed: the same seed gives the same events.
-        n_weights: weights of each event, see `toy_weight_names`; data has none.
-        kind: simulation comes with labels, varied track counts and weights; data follows the spectrum with weight 1.
-        part: range of the hard pT; simulation is drawn as ``pT**(part.power - model.spectrum)`` and carries the weight
-            that undoes it.
-        model: the laws.
+        n_events: number of events; all of them are kept.
+        seed: seed of all random numbers; the same seed gives the same events.
+        n_weights: number of weights of each event, see `toy_weight_names`; data has none.
+        kind: simulation has labels, varied numbers of tracks and weights; data follows the spectrum, with weight 1.
+        part: slice of the hard pT. Simulation is drawn as ``pT**(part.power - model.spectrum)``, and its weights undo
+            the first power.
+        model: the laws that the events follow.
         run: number of the run.
-        first_event: number of the first event.
+        first_event: number of the first event; the others follow.
 
     Raises:
-        InputError: less than one event, or less than one weight.
+        InputError: fewer than one event, or fewer than one weight.
     """
     if n_events < 1 or n_weights < 1:
         raise InputError(f"toy: got {n_events} events with {n_weights} weights, expected one or more of each")
     blocks = []
-    for start in range(0, n_events, BLOCK):
-        size = min(BLOCK, n_events - start)
-        rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, start // BLOCK])))
+    for start in range(0, n_events, EVENTS_PER_SEED):
+        size = min(EVENTS_PER_SEED, n_events - start)
+        rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, start // EVENTS_PER_SEED])))
         blocks.append(_block(rng, size, n_weights, kind, part, model, run, first_event + start))
     return Events.join(blocks) if len(blocks) > 1 else blocks[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """The two leading jets of each event, the hardest first.
+
+    Attributes:
+        hard: (n,) pT of the hard process [GeV].
+        pt: (2, n) pT of the jets [GeV].
+        eta: (2, n) pseudorapidity of the jets.
+        phi: (2, n) azimuth of the jets [rad].
+        quark: (2, n) bool, whether a jet comes from a quark.
+    """
+
+    hard: Float64[ndarray, " n"]
+    pt: Float64[ndarray, "2 n"]
+    eta: Float64[ndarray, "2 n"]
+    phi: Float64[ndarray, "2 n"]
+    quark: Bool[ndarray, "2 n"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Jets:
+    """All jets of some events, by event and falling pT.
+
+    Attributes:
+        offset: (n_events + 1,) first jet of each event.
+        pt: (n_jets,) pT [GeV].
+        eta: (n_jets,) pseudorapidity.
+        phi: (n_jets,) azimuth [rad].
+        quark: (n_jets,) bool, whether the jet comes from a quark.
+    """
+
+    offset: Int64[ndarray, " n_events_1"]
+    pt: Float64[ndarray, " n_jets"]
+    eta: Float64[ndarray, " n_jets"]
+    phi: Float64[ndarray, " n_jets"]
+    quark: Bool[ndarray, " n_jets"]
 
 
 def _block(
@@ -168,69 +233,74 @@ def _block(
     run: int,
     first: int,
 ) -> Events:
-    """Events of one seed."""
+    """Events of one seed. Each step draws from `rng` in turn, so their order belongs to the result."""
     simulation = kind == "simulation"
     bias = part.power if simulation else 0.0
-    hard = _power_law(rng.random(n), part.low, part.high, bias - model.spectrum)
-
-    # The pair: balanced but for radiation and resolution, with a common boost.
-    pair = (
-        hard * (1 - rng.exponential(0.06, (2, n)).clip(max=0.6)) * (1 + 0.045 * rng.standard_normal((2, n)).clip(-4, 4))
-    )
-    lead, second = pair.max(axis=0), pair.min(axis=0)
-    narrow = (hard / 470) ** -0.35
-    boost, opening = 0.75 * narrow * rng.standard_normal(n), 0.8 * narrow * rng.standard_normal(n)
-    eta = np.stack([boost + opening, boost - opening]).clip(-4.4, 4.4)
-    phi = 2 * np.pi * rng.random(n) - np.pi
-    back = np.where(phi > 0, phi - np.pi, phi + np.pi) + 0.05 * rng.standard_normal(n)
-    quark = rng.random((2, n)) < np.stack(
-        [model.quark_fraction(lead, eta[0], eta[1]), model.quark_fraction(second, eta[1], eta[0])]
-    )
-
-    # All jets, flat: the pair first, then softer and softer ones.
-    counts = 2 + rng.poisson(model.extra_jets, n)
-    offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    n_jets = int(offset[-1])
-    jet_pt, jet_eta, jet_phi = (
-        np.empty(n_jets),
-        rng.normal(0, 1.3, n_jets).clip(-4.4, 4.4),
-        rng.uniform(-np.pi, np.pi, n_jets),
-    )
-    jet_quark = rng.random(n_jets) < 0.4
-    for place, values in enumerate((lead, second)):
-        at = offset[:-1] + place
-        jet_pt[at], jet_eta[at], jet_quark[at] = values, eta[place], quark[place]
-        jet_phi[at] = (phi, back)[place]
-    left = rng.random(n_jets)
-    for place in range(2, int(counts.max(initial=0))):
-        at = offset[:-1][counts > place] + place
-        jet_pt[at] = JET_PT + (jet_pt[at - 1] - JET_PT) * left[at]
-
-    n_trk, width, c1 = _observables(rng, model, jet_quark, jet_pt, jet_eta)
-    columns: dict[str, Any] = {}
+    pairs = _draw_pairs(rng, n, part, bias - model.spectrum, model)
+    jets = _draw_jets(rng, pairs, model)
+    n_trk, width, c1 = _observables(rng, model, jets.quark, jets.pt, jets.eta)
+    columns: dict[str, Any] = _simulated_columns(rng, jets, n_trk) if simulation else {}
     if simulation:
-        flavours = np.array([1, 2, 3, 4, 5], dtype=np.int8)
-        which = np.searchsorted([0.28, 0.74, 0.84, 0.93], rng.random(n_jets))
-        columns["jet_label"] = np.where(jet_quark, flavours[which], np.int8(21))
-        columns["jet_n_trk_eff"] = rng.binomial(n_trk, 0.97).astype(np.uint16)
-        columns["jet_n_trk_fake"] = (n_trk + rng.poisson(MORE_FAKES * fakes(jet_eta, jet_pt))).astype(np.uint16)
-        nominal = (part.low / hard) ** bias
-        pull = (n_trk / model.mean_tracks(jet_quark, jet_pt, jet_eta) - 1)[offset[:-1, None] + np.arange(2)]
-        columns["weight"] = _weights(nominal, n_weights, pull.sum(axis=1), hard, eta, quark)
+        nominal = (part.low / pairs.hard) ** bias
+        pull = (n_trk / model.mean_tracks(jets.quark, jets.pt, jets.eta) - 1)[jets.offset[:-1, None] + np.arange(2)]
+        columns["weight"] = _weights(nominal, n_weights, pull.sum(axis=1), pairs.hard, pairs.eta, pairs.quark)
     return Events(
         run=np.full(n, run, dtype=np.uint32),
         event=np.arange(first, first + n, dtype=np.uint64),
-        trigger=lead > TRIGGER_PT,
-        offset=offset,
-        jet_pt=jet_pt.astype(np.float32),
-        jet_eta=jet_eta.astype(np.float32),
-        jet_phi=jet_phi.astype(np.float32),
-        jet_clean=rng.random(n_jets) > 0.003,
+        trigger=pairs.pt[0] > TRIGGER_PT,
+        offset=jets.offset,
+        jet_pt=jets.pt.astype(np.float32),
+        jet_eta=jets.eta.astype(np.float32),
+        jet_phi=jets.phi.astype(np.float32),
+        jet_clean=rng.random(len(jets.pt)) > NOT_CLEAN,
         jet_n_trk=n_trk.astype(np.uint16),
         jet_width=width.astype(np.float32),
         jet_c1=c1.astype(np.float32),
         **columns,
     )
+
+
+def _draw_pairs(rng: np.random.Generator, n: int, part: Slice, power: float, model: ToyModel) -> _Pairs:
+    """The leading pairs: balanced but for radiation and resolution, with a common boost along the beam."""
+    hard = _power_law(rng.random(n), part.low, part.high, power)
+    radiated = rng.exponential(0.06, (2, n)).clip(max=0.6)
+    pt = hard * (1 - radiated) * (1 + 0.045 * rng.standard_normal((2, n)).clip(-4, 4))
+    pt = np.stack([pt.max(axis=0), pt.min(axis=0)])
+    narrow = (hard / 470) ** -0.35
+    boost, opening = 0.75 * narrow * rng.standard_normal(n), 0.8 * narrow * rng.standard_normal(n)
+    eta = np.stack([boost + opening, boost - opening]).clip(-MAX_ETA, MAX_ETA)
+    phi = 2 * np.pi * rng.random(n) - np.pi
+    back = np.where(phi > 0, phi - np.pi, phi + np.pi) + 0.05 * rng.standard_normal(n)
+    fraction = [model.quark_fraction(pt[0], eta[0], eta[1]), model.quark_fraction(pt[1], eta[1], eta[0])]
+    return _Pairs(hard, pt, eta, np.stack([phi, back]), rng.random((2, n)) < np.stack(fraction))
+
+
+def _draw_jets(rng: np.random.Generator, pairs: _Pairs, model: ToyModel) -> _Jets:
+    """All jets of the events: the pair first, then softer and softer ones."""
+    counts = 2 + rng.poisson(model.extra_jets, len(pairs.hard))
+    offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    n_jets = int(offset[-1])
+    pt, eta = np.empty(n_jets), rng.normal(0, 1.3, n_jets).clip(-MAX_ETA, MAX_ETA)
+    phi, quark = rng.uniform(-np.pi, np.pi, n_jets), rng.random(n_jets) < 0.4
+    for place in range(2):
+        at = offset[:-1] + place
+        pt[at], eta[at], phi[at], quark[at] = pairs.pt[place], pairs.eta[place], pairs.phi[place], pairs.quark[place]
+    left = rng.random(n_jets)
+    for place in range(2, int(counts.max(initial=0))):
+        at = offset[:-1][counts > place] + place
+        pt[at] = JET_PT + (pt[at - 1] - JET_PT) * left[at]
+    return _Jets(offset, pt, eta, phi, quark)
+
+
+def _simulated_columns(rng: np.random.Generator, jets: _Jets, n_trk: Int64[ndarray, " n"]) -> dict[str, ndarray]:
+    """What simulation has and data has not, by name of the branch: labels and varied numbers of tracks."""
+    quark_labels = np.array([1, 2, 3, 4, 5], dtype=np.int8)
+    which = np.searchsorted(QUARK_SHARES, rng.random(len(n_trk)))
+    return {
+        "jet_label": np.where(jets.quark, quark_labels[which], np.int8(21)),
+        "jet_n_trk_eff": rng.binomial(n_trk, 1 - LESS_EFFICIENT).astype(np.uint16),
+        "jet_n_trk_fake": (n_trk + rng.poisson(MORE_FAKES * fakes(jets.eta, jets.pt))).astype(np.uint16),
+    }
 
 
 def _observables(
@@ -240,7 +310,7 @@ def _observables(
     pt: Float64[ndarray, " n"],
     eta: Float64[ndarray, " n"],
 ) -> tuple[Int64[ndarray, " n"], Float64[ndarray, " n"], Float64[ndarray, " n"]]:
-    """Tracks, width and c1 of jets; see `Flavour`."""
+    """Number of tracks, width and c1 of jets, by their `FlavourLaws`."""
     q, g = asdict(model.quark), asdict(model.gluon)
     of = {name: np.where(quark, q[name], g[name]) for name in q if name[:2] != "n_"}
     shape = np.where(quark, q["n_shape"], g["n_shape"])
@@ -263,10 +333,10 @@ def _weights(
     eta: Float64[ndarray, "2 n"],
     quark: Bool[ndarray, "2 n"],
 ) -> Float32[ndarray, "n n_weights"]:
-    """Whole weights: showers move the number of tracks, PDF members the spectrum, the rapidities and the flavours."""
+    """Weights of events. Those of showers move the number of tracks, PDF members the spectrum, eta and the flavours."""
     traits = (pull, np.log(hard / 800), np.abs(eta).sum(axis=0) - 1, quark.sum(axis=0) - 1.0)
     shower = [[0, 0, 0, 0], [-0.15, 0, 0, 0], [0.18, 0, 0, 0], [0, 0.03, 0.02, 0], [0, -0.04, -0.02, 0]]
-    # The same members whatever the seed of the events and however many.
+    # The members are the same whatever the seed of the events is.
     members = np.random.default_rng(20).normal(0, [0, 0.03, 0.02, 0.04], (n_weights, len(traits)))
     moves = np.concatenate([shower, members])[:n_weights]
     ratio = np.ones((len(nominal), n_weights), dtype=np.float32)
@@ -277,7 +347,7 @@ def _weights(
 
 
 def _power_law(chance: Float64[ndarray, " n"], low: float, high: float, power: float) -> Float64[ndarray, " n"]:
-    """Numbers between `low` and `high` with density x**power, from uniform ones."""
+    """Random numbers between `low` and `high` with the density x**power, from uniform ones."""
     if power == -1:
         even: ndarray = low * (high / low) ** chance
         return even

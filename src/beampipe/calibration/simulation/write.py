@@ -1,14 +1,15 @@
-"""Events as arrays, and the ROOT files they are written to."""
+"""Simulated events as arrays, and the ROOT files that they are written to and read from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int8, Int64, UInt16, UInt32, UInt64
+from jaxtyping import Bool, Float32, Float64, Int8, Int64, UInt16, UInt32, UInt64
 from numpy import ndarray
 
 from beampipe.calibration.ntuple.columns import (
@@ -16,6 +17,7 @@ from beampipe.calibration.ntuple.columns import (
     BOOKKEEPING_BRANCHES,
     EVENT_BRANCHES,
     EVENTS,
+    FORMAT,
     JET_BRANCHES,
     MC_BRANCHES,
     VARIED_N_TRK,
@@ -23,32 +25,32 @@ from beampipe.calibration.ntuple.columns import (
 from beampipe.errors import FileError, ShapeError
 from beampipe.files import replacing
 
-__all__ = ["Events", "file_name", "read_bookkeeping", "read_events", "write_file"]
+__all__ = ["Events", "file_name", "new_bookkeeping", "read_bookkeeping", "read_ntuple", "write_ntuple"]
 
-BLOCK: Final = 50_000
-"""Events per basket. A reader that takes whole baskets reads whole multiples of this."""
+EVENTS_PER_BASKET: Final = 50_000
+"""Events per basket of a file. Readers take whole baskets, so they read multiples of this."""
 
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """Events with jagged jets, as the files hold them. Data has no labels, no varied track counts and no weights.
+    """Events with any number of jets each, as the files hold them. What data does not have is None.
 
     Attributes:
-        run: (n_events,) uint32.
-        event: (n_events,) uint64.
-        trigger: (n_events,) bool.
+        run: (n_events,) uint32, number of the run.
+        event: (n_events,) uint64, number of the event.
+        trigger: (n_events,) bool, whether the trigger fired.
         offset: (n_events + 1,) int64, first jet of each event.
-        jet_pt: (n_jets,) float32 [GeV], falling within an event.
-        jet_eta: (n_jets,) float32.
-        jet_phi: (n_jets,) float32 [rad].
-        jet_clean: (n_jets,) bool.
-        jet_n_trk: (n_jets,) uint16.
-        jet_width: (n_jets,) float32.
-        jet_c1: (n_jets,) float32.
-        jet_n_trk_eff: (n_jets,) uint16 or None.
-        jet_n_trk_fake: (n_jets,) uint16 or None.
-        jet_label: (n_jets,) int8 or None.
-        weight: (n_events, n_weights) float32 or None.
+        jet_pt: (n_jets,) float32, transverse momentum [GeV], falling within an event.
+        jet_eta: (n_jets,) float32, pseudorapidity.
+        jet_phi: (n_jets,) float32, azimuth [rad].
+        jet_clean: (n_jets,) bool, whether the jet passes the cleaning.
+        jet_n_trk: (n_jets,) uint16, number of tracks.
+        jet_width: (n_jets,) float32, track width.
+        jet_c1: (n_jets,) float32, two-point energy correlation of the tracks.
+        jet_n_trk_eff: (n_jets,) uint16, number of tracks at a lower tracking efficiency; None for data.
+        jet_n_trk_fake: (n_jets,) uint16, number of tracks with more fakes; None for data.
+        jet_label: (n_jets,) int8, PDG number of the parton without sign, 0 for none; None for data.
+        weight: (n_events, n_weights) float32, the nominal weight first; None for data.
     """
 
     run: UInt32[ndarray, " n_events"]
@@ -71,7 +73,7 @@ class Events:
         return len(self.run)
 
     def __getitem__(self, part: slice) -> Events:
-        """Neighbouring events."""
+        """The events of a slice, which must be neighbours."""
         start, stop, step = part.indices(len(self))
         if step != 1:
             raise ShapeError(f"events can only be taken in a row: got a step of {step}")
@@ -86,13 +88,13 @@ class Events:
 
     @property
     def columns(self) -> dict[str, ndarray]:
-        """What there is, by name of the branch, without `offset`."""
+        """The columns that these events have, by name of the branch, without `offset`."""
         names = (field.name for field in fields(self) if field.name != "offset")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @classmethod
     def join(cls, parts: list[Events]) -> Events:
-        """One part after the other; all with the same columns."""
+        """The events of some parts one after the other; all parts must have the same columns."""
         start = np.cumsum([0, *(part.offset[-1] for part in parts)])
         offset = np.concatenate([[0], *(part.offset[1:] + at for part, at in zip(parts, start, strict=False))])
         rest = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
@@ -100,20 +102,69 @@ class Events:
 
 
 def file_name(dataset: str, slice_number: int, file_number: int) -> str:
-    """Name of one file of a dataset."""
+    """The name of one file of a dataset.
+
+    Args:
+        dataset: name of the dataset.
+        slice_number: number of the slice, from 0.
+        file_number: number of the file in its slice, from 0.
+    """
     return f"{dataset}.slice{slice_number}.{file_number:04d}.root"
 
 
-def write_file(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> None:
+def new_bookkeeping(
+    *,
+    dataset: str,
+    slice_number: int,
+    file_number: int,
+    n_slices: int,
+    n_files: int,
+    n_generated: int,
+    cross_section: float,
+    sum_weights: Float64[ndarray, " n_weights"],
+    weight_names: Sequence[str],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The bookkeeping of a file that is to be written.
+
+    Args:
+        dataset: name of the dataset.
+        slice_number: number of the slice, from 0.
+        file_number: number of the file in its slice, from 0.
+        n_slices: number of slices of the dataset.
+        n_files: number of files of the slice.
+        n_generated: number of events that were generated for the file, also those that are not written.
+        cross_section: cross section of the slice [pb]; 0 for data.
+        sum_weights: (n_weights,) float64, sums of the weights of all generated events.
+        weight_names: names of the weights.
+        settings: how the events were made; kept as JSON.
+    """
+    return {
+        "format": FORMAT,
+        "dataset": dataset,
+        "slice": slice_number,
+        "file_number": file_number,
+        "n_slices": n_slices,
+        "n_files": n_files,
+        "n_generated": n_generated,
+        "cross_section": cross_section,
+        "filter_efficiency": 1.0,
+        "sum_weights": sum_weights,
+        "weight_names": ",".join(weight_names),
+        "settings": json.dumps(settings),
+    }
+
+
+def write_ntuple(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> None:
     """Write one file; it appears under its name only when it is complete.
 
     Args:
-        path: of the file; folders are made.
-        events: all of it.
-        bookkeeping: one value for each of `BOOKKEEPING_BRANCHES`; `sum_weights` is (n_weights,) float64.
+        path: the file; its folder is made.
+        events: all events of the file.
+        bookkeeping: one value for each of `BOOKKEEPING_BRANCHES`, as by `new_bookkeeping`.
 
     Raises:
-        ShapeError: `bookkeeping` lacks or exceeds the names of the layout.
+        ShapeError: `bookkeeping` has other names than the layout.
     """
     import awkward as ak
     import uproot
@@ -124,10 +175,10 @@ def write_file(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> No
     jets = [name for name in (*JET_BRANCHES, *VARIED_N_TRK.values(), *MC_BRANCHES) if name.startswith("jet_")]
     jets = [name for name in jets if name in events.columns]
     with replacing(path, parents=True) as part, uproot.recreate(part, compression=uproot.ZSTD(5)) as file:
-        for start in range(0, max(len(events), 1), BLOCK):
-            block = events[start : start + BLOCK]
+        for start in range(0, max(len(events), 1), EVENTS_PER_BASKET):
+            block = events[start : start + EVENTS_PER_BASKET]
             columns = block.columns
-            # One record for all jets makes one counter, njet, and branches jet_...
+            # uproot writes one counter, njet, for all fields of a record, and names the branches jet_FIELD.
             record = ak.zip({name[4:]: columns[name] for name in jets})
             table: dict[str, Any] = {name: columns[name] for name in EVENT_BRANCHES}
             table["jet"] = ak.unflatten(record, np.diff(block.offset))
@@ -142,10 +193,10 @@ def write_file(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> No
 
 
 def read_bookkeeping(path: Path) -> dict[str, Any]:
-    """The bookkeeping of a file: text, numbers, and `sum_weights` (n_weights,) float64.
+    """The bookkeeping of a file, by name of the branch; `sum_weights` is (n_weights,) float64.
 
     Raises:
-        FileError: it is no complete file of this layout.
+        FileError: the file is incomplete or has another layout.
     """
     import uproot
 
@@ -153,16 +204,17 @@ def read_bookkeeping(path: Path) -> dict[str, Any]:
         with uproot.open(path) as file:
             found = file[BOOKKEEPING].arrays(list(BOOKKEEPING_BRANCHES))
     except (OSError, ValueError, KeyError) as error:
-        raise FileError(f"{path}: expected a ROOT file with the tree {BOOKKEEPING!r}, got {error}") from error
+        message = f"{path}: expected a ROOT file with the tree {BOOKKEEPING!r}, got {error}"
+        raise FileError(message, path=path, name=BOOKKEEPING) from error
     row: dict[str, Any] = found[0].to_list()
     return row | {"sum_weights": np.array(row["sum_weights"], dtype=np.float64)}
 
 
-def read_events(path: Path) -> Events:
+def read_ntuple(path: Path) -> Events:
     """All events of a file.
 
     Raises:
-        FileError: it is no complete file of this layout.
+        FileError: the file is incomplete or has another layout.
     """
     import awkward as ak
     import uproot
@@ -172,7 +224,8 @@ def read_events(path: Path) -> Events:
             tree = file[EVENTS]
             found = tree.arrays([field.name for field in fields(Events) if field.name in tree])
     except (OSError, ValueError, KeyError) as error:
-        raise FileError(f"{path}: expected a ROOT file with the tree {EVENTS!r}, got {error}") from error
+        message = f"{path}: expected a ROOT file with the tree {EVENTS!r}, got {error}"
+        raise FileError(message, path=path, name=EVENTS) from error
     columns: dict[str, Any] = {}
     for name in found.fields:
         column = ak.flatten(found[name]) if name.startswith("jet_") else found[name]
@@ -182,7 +235,7 @@ def read_events(path: Path) -> Events:
 
 
 def _kind(column: Any) -> Any:
-    """What uproot must know of a column to make its branch."""
+    """The type of a column, from which uproot makes its branch."""
     return column.dtype if isinstance(column, ndarray) else column.type.content
 
 

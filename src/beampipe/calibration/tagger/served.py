@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from beampipe.calibration.tagger.taggers import FEATURES, ScoreJets
+from beampipe.calibration.tagger.taggers import JET_FEATURES, ScoreJets
 from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
 from beampipe.triton.client.endpoint import Security, parse_endpoint
 from beampipe.triton.client.grpc_transport import GrpcTransport
@@ -20,8 +20,8 @@ from beampipe.triton.model.contract import TensorSpec
 
 __all__ = ["JETS", "SCORES", "served_scores"]
 
-JETS: Final = TensorSpec("JETS", "FP32", np.float32, (-1, len(FEATURES)))
-"""One row of `FEATURES` per jet."""
+JETS: Final = TensorSpec("JETS", "FP32", np.float32, (-1, len(JET_FEATURES)))
+"""One row of `JET_FEATURES` per jet."""
 
 SCORES: Final = TensorSpec("SCORES", "FP32", np.float32, (-1,))
 """Probability that each jet is a gluon's."""

@@ -13,27 +13,28 @@ from numpy import ndarray
 
 from beampipe.calibration.config import Tagger
 from beampipe.calibration.jets.dijets import Dijets
-from beampipe.calibration.jets.variations import Kinematics
+from beampipe.calibration.jets.kinematics import Kinematics
 from beampipe.errors import FileError, MissingExtraError
 
-__all__ = ["FEATURES", "SHIPPED_MODEL", "ScoreJets", "features_of", "model_bytes", "score_function"]
+__all__ = ["JET_FEATURES", "SHIPPED_MODEL", "ScoreJets", "features_of", "model_bytes", "score_function"]
 
-FEATURES: Final = ("n_trk", "width", "c1", "pt", "abs_eta")
+JET_FEATURES: Final = ("n_trk", "width", "c1", "pt", "abs_eta")
 """Columns of a boosted tagger's input, float32, pT in GeV."""
 
 SHIPPED_MODEL: Final = Path(__file__).parents[1] / "data" / "gbdt.txt"
+"""Model file of the boosted tagger that comes with the package."""
 
 ScoreJets = Callable[[Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
-"""Features of jets -> probability that each is a gluon's."""
+"""Function from features of jets to the probability that each is a gluon's."""
 
 
 def features_of(dijets: Dijets, kinematics: Kinematics, where: Sequence[ndarray]) -> Float32[ndarray, "m 5"]:
-    """`FEATURES` of chosen jets.
+    """`JET_FEATURES` of chosen jets.
 
     Args:
-        dijets: what a variation does not change.
-        kinematics: what it does.
-        where: places (event, jet).
+        dijets: events with two leading jets, for what a variation does not change.
+        kinematics: pT and n_trk of the variation.
+        where: places (event, jet) of the chosen jets.
     """
     at = tuple(where)
     columns = (kinematics.n_trk[at], dijets.width[at], dijets.c1[at], kinematics.pt[at], np.abs(dijets.eta[at]))
@@ -44,7 +45,7 @@ def score_function(tagger: Tagger) -> ScoreJets:
     """What scores jets for a boosted tagger: its model here, or a server that holds it.
 
     Raises:
-        FileError: the model file is missing or no LightGBM model of `FEATURES`.
+        FileError: the model file is missing or no LightGBM model of `JET_FEATURES`.
         MissingExtraError: lightgbm or the client is not installed.
     """
     if tagger.served:
@@ -56,7 +57,7 @@ def score_function(tagger: Tagger) -> ScoreJets:
 
 def model_path(tagger: Tagger) -> Path:
     """The model file of a local tagger."""
-    return SHIPPED_MODEL if tagger.model == "shipped" else Path(tagger.model)
+    return SHIPPED_MODEL if tagger.shipped else Path(tagger.model)
 
 
 def model_bytes(tagger: Tagger) -> bytes:
@@ -83,8 +84,8 @@ def local_scores(path: Path) -> ScoreJets:
         booster = lightgbm.Booster(model_file=str(path))
     except lightgbm.basic.LightGBMError as error:
         raise FileError(f"{path}: got no model of LightGBM ({error})") from error
-    if tuple(booster.feature_name()) != FEATURES:
-        raise FileError(f"{path}: got features {booster.feature_name()}, expected {list(FEATURES)}")
+    if tuple(booster.feature_name()) != JET_FEATURES:
+        raise FileError(f"{path}: got features {booster.feature_name()}, expected {list(JET_FEATURES)}")
 
     def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
         if len(features) == 0:

@@ -1,11 +1,11 @@
-"""Trains the boosted tagger: gradient-boosted trees that tell gluon jets from quark jets."""
+"""Training of the boosted tagger: gradient-boosted trees that tell gluon jets from quark jets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -14,9 +14,12 @@ from numpy import ndarray
 from beampipe.calibration.config import Configuration, Energy, Tagger
 from beampipe.calibration.jets.dijets import FLAVOURS, Dijets, read_dijets
 from beampipe.calibration.jets.hashing import event_keys
-from beampipe.calibration.jets.variations import NOMINAL, dataset_key, kinematics_of
-from beampipe.calibration.run import Settings, run_calibration, workspace_of
-from beampipe.calibration.tagger.taggers import FEATURES, features_of
+from beampipe.calibration.jets.kinematics import dataset_key, kinematics_of
+from beampipe.calibration.run import run_calibration
+from beampipe.calibration.tagger.taggers import JET_FEATURES, features_of
+from beampipe.calibration.tasks.workers import RunSettings
+from beampipe.calibration.tasks.workspace import workspace_of
+from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import InputError, MissingExtraError
 from beampipe.files import write_whole
 from beampipe.terminal import Progress
@@ -35,8 +38,13 @@ _PARAMETERS: Final = {
     "verbosity": -1,
 }
 _TREES: Final = 60
+"""Number of trees of the tagger."""
+
 _ETA_EDGES: Final = (0.0, 0.35, 0.7, 1.05, 1.4, 1.75, 2.1)
-_HELD_OUT: Final = 4  # one event in so many is not trained on
+"""Edges of the cells of |eta| in which quarks and gluons get the same weight."""
+
+_HELD_OUT: Final = 4
+"""One event in so many is not trained on."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +52,10 @@ class TrainedTagger:
     """How good a tagger is on events that it was not trained on.
 
     Attributes:
-        n_jets: trained on.
-        n_held_out: measured on.
-        auc: area under its curve of efficiencies: 0.5 knows nothing, 1 is perfect.
-        auc_n_trk: the same of n_trk alone.
+        n_jets: number of jets that it was trained on.
+        n_held_out: number of jets that it was measured on.
+        auc: area under the curve of efficiencies: 0.5 knows nothing, 1 is perfect.
+        auc_n_trk: area under the curve of efficiencies of n_trk alone.
     """
 
     n_jets: int
@@ -65,9 +73,9 @@ def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: 
 
     Args:
         tables: selected events of simulation.
-        pt_edges: of the bins [GeV].
-        output: file to write.
-        seed: of LightGBM.
+        pt_edges: edges of the bins of jet pT [GeV].
+        output: model file to write.
+        seed: seed of LightGBM's random choices.
 
     Raises:
         InputError: there are too few quark or gluon jets.
@@ -77,7 +85,8 @@ def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: 
         import lightgbm
     except ImportError:
         raise MissingExtraError("lightgbm", "calibration", "training a tagger") from None
-    features, gluon, weight, held_out = (np.concatenate(parts) for parts in zip(*map(_jets, tables), strict=True))
+    jets = _LabelledJets(*(np.concatenate(parts) for parts in zip(*map(_jets, tables), strict=True)))
+    features, gluon, weight, held_out = jets
     for name, mask in (("quark", ~gluon), ("gluon", gluon)):
         if (mask & ~held_out).sum() < 1000 or (mask & held_out).sum() < 100:
             raise InputError(f"training a tagger: got {int(mask.sum())} {name} jets, expected at least a few thousand")
@@ -86,7 +95,7 @@ def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: 
         features[~held_out],
         gluon[~held_out],
         weight=weight[~held_out],
-        feature_name=list(FEATURES),
+        feature_name=list(JET_FEATURES),
         free_raw_data=False,
     )
     booster = lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=_TREES)
@@ -107,20 +116,20 @@ def train_from_configuration(
     """Select the nominal sample, and train on its tables.
 
     Args:
-        configuration: its boosted taggers are left out: they may not exist yet.
+        configuration: configuration of the calibration; its boosted taggers are left out, as they may not exist yet.
         output: model file to write.
-        seed: of LightGBM.
-        executor: see `Settings`.
-        workers: see `Settings`.
-        progress: shows a bar.
+        seed: seed of LightGBM's random choices.
+        executor: where tasks run, as in `RunSettings`.
+        workers: number of tasks that run at once.
+        progress: opens a progress bar for each batch of tasks.
     """
     without = replace(configuration, taggers=(Tagger(),), systematics=())
-    plan = run_calibration(without, Settings(executor, workers), until="select", progress=progress)
+    plan = run_calibration(without, RunSettings(executor, workers), until="select", progress=progress)
     store = workspace_of(without).store
 
     def tables() -> Iterator[Dijets]:
         for chunk in plan.samples[without.nominal].chunks:
-            yield read_dijets(store.require(chunk.recipes[0]))
+            yield read_dijets(store.require(chunk.recipes.select))
 
     return train_tagger(tables(), without.pt_edges, output, seed)
 
@@ -136,13 +145,25 @@ def area_under_curve(
     return float((above * (before + below / 2)).sum() / (above.sum() * below.sum()))
 
 
-def _jets(dijets: Dijets) -> tuple[Any, ...]:
-    """Features, whether a gluon, weight and whether held out, of all jets."""
+class _LabelledJets(NamedTuple):
+    """Jets to train on: their features, whether each is a gluon's, its weight, and whether it is held out."""
+
+    features: Float32[ndarray, "m 5"]
+    gluon: Bool[ndarray, " m"]
+    weight: Float64[ndarray, " m"]
+    held_out: Bool[ndarray, " m"]
+
+
+def _jets(dijets: Dijets) -> _LabelledJets:
+    """All jets of a table; an event is held out with both its jets."""
     every = np.nonzero(np.ones(dijets.pt.shape, bool))
-    features: Float32[ndarray, "m 5"] = features_of(dijets, kinematics_of(NOMINAL, dijets, Energy()), every)
     keys = event_keys(np.uint64(dataset_key("held out")), dijets.run, dijets.event)
-    gluon = dijets.label.reshape(-1) == FLAVOURS.index("gluon")
-    return features, gluon, np.repeat(dijets.weight[:, 0], 2).astype(np.float64), np.repeat(keys % _HELD_OUT == 0, 2)
+    return _LabelledJets(
+        features=features_of(dijets, kinematics_of(NOMINAL, dijets, Energy()), every),
+        gluon=dijets.label.reshape(-1) == FLAVOURS.index("gluon"),
+        weight=np.repeat(dijets.weight[:, 0], 2).astype(np.float64),
+        held_out=np.repeat(keys % _HELD_OUT == 0, 2),
+    )
 
 
 def _balanced(
@@ -154,8 +175,8 @@ def _balanced(
     """Weights of the same sum for quarks and gluons in each cell of pT and |eta|; 0 where one is missing."""
     out = np.zeros(len(weight))
     n_eta = len(_ETA_EDGES) - 1
-    row = np.digitize(features[:, FEATURES.index("pt")], pt_edges) - 1
-    column = np.digitize(features[:, FEATURES.index("abs_eta")], _ETA_EDGES) - 1
+    row = np.digitize(features[:, JET_FEATURES.index("pt")], pt_edges) - 1
+    column = np.digitize(features[:, JET_FEATURES.index("abs_eta")], _ETA_EDGES) - 1
     inside = (row >= 0) & (row < len(pt_edges) - 1) & (column >= 0) & (column < n_eta)
     cell = np.where(inside, row * n_eta + column, -1)
     for number in np.unique(cell[inside]):

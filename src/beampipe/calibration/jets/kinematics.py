@@ -1,27 +1,24 @@
-"""Variations of jets: their names, and the pT and n_trk that each gives."""
+"""Variations of jets: their names, and the pT and n_trk that each gives the jets of an event."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from hashlib import sha256
-from typing import Final
 
 import numpy as np
 from jaxtyping import Float32, UInt16, UInt64
 from numpy import ndarray
 
-from beampipe.calibration.config import Configuration, Energy
+from beampipe.calibration.config import Energy
 from beampipe.calibration.jets.dijets import Dijets
 from beampipe.calibration.jets.energy import energy_factors, energy_names
 from beampipe.calibration.jets.hashing import event_keys
 from beampipe.calibration.ntuple.columns import VARIED_N_TRK
+from beampipe.calibration.variations import NOMINAL, matching
 from beampipe.errors import UnknownNameError
 
-__all__ = ["NOMINAL", "Kinematics", "dataset_key", "kinematics_of", "known_kinematics", "matching", "wanted_kinematics"]
-
-NOMINAL: Final = "nominal"
+__all__ = ["Kinematics", "changed", "dataset_key", "kinematics_of", "known_kinematics", "wanted_kinematics"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,35 +26,34 @@ class Kinematics:
     """What a variation makes of the jets.
 
     Attributes:
-        pt: (n, 2) float32 [GeV].
-        n_trk: (n, 2) uint16.
+        pt: (n, 2) float32, transverse momentum of each jet [GeV].
+        n_trk: (n, 2) uint16, number of tracks of each jet.
     """
 
     pt: Float32[ndarray, "n 2"]
     n_trk: UInt16[ndarray, "n 2"]
 
 
-def matching(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
-    """The names that match one of the patterns, in their order."""
-    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
-
-
 def known_kinematics(energy: Energy) -> tuple[str, ...]:
-    """Every variation of jets that there is."""
+    """Names of all variations of jets that there are."""
     return (*VARIED_N_TRK, *energy_names(energy))
 
 
-def wanted_kinematics(configuration: Configuration) -> tuple[str, ...]:
-    """Those that the systematics of a configuration ask for.
+def wanted_kinematics(energy: Energy, patterns: Sequence[str]) -> tuple[str, ...]:
+    """The variations of jets that systematics ask for.
+
+    Args:
+        energy: number of parameters of the jet energy.
+        patterns: patterns of names, e.g. ``jes_*``.
 
     Raises:
         UnknownNameError: a pattern matches none.
     """
-    known = known_kinematics(configuration.energy)
-    for pattern in configuration.kinematic_patterns():
+    known = known_kinematics(energy)
+    for pattern in patterns:
         if not matching(known, (pattern,)):
             raise UnknownNameError("variation of jets", pattern, known)
-    return matching(known, configuration.kinematic_patterns())
+    return matching(known, patterns)
 
 
 def dataset_key(dataset: str, seed: int = 0) -> int:
@@ -66,7 +62,16 @@ def dataset_key(dataset: str, seed: int = 0) -> int:
 
 
 def kinematics_of(name: str, dijets: Dijets, energy: Energy) -> Kinematics:
-    """pT and n_trk of the jets under a variation, or as they are for `NOMINAL`."""
+    """pT and n_trk of the jets under a variation, or as they are for `NOMINAL`.
+
+    Args:
+        name: name of the variation.
+        dijets: events with the nominal jets.
+        energy: number of nuisance parameters of the jet energy.
+
+    Raises:
+        UnknownNameError: there is no such variation.
+    """
     if name == NOMINAL:
         return Kinematics(dijets.pt, dijets.n_trk)
     if name in dijets.varied_n_trk:
@@ -76,7 +81,7 @@ def kinematics_of(name: str, dijets: Dijets, energy: Energy) -> Kinematics:
 
 
 def noise_keys(dijets: Dijets) -> UInt64[ndarray, " n"]:
-    """Keys of the random numbers of an event, the same in every dataset."""
+    """Keys of the random numbers of each event, the same in every dataset."""
     keys: UInt64[ndarray, " n"] = event_keys(np.uint64(0), dijets.run, dijets.event)
     return keys
 

@@ -1,0 +1,103 @@
+"""Where a scale factor comes from: its numbers, and the chain of artifacts down to files and cuts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from beampipe.calibration.config import Configuration
+from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
+from beampipe.calibration.method.factors import SHORT_NAMES, FactorInBin, Factors
+from beampipe.calibration.tasks.plan import Plan
+from beampipe.calibration.tasks.workspace import workspace_of
+from beampipe.errors import UnknownNameError
+from beampipe.workflow import Provenance
+
+__all__ = ["explain"]
+
+
+def explain(
+    plan: Plan, name: str = "SF_q", *, tagger: str = "n_trk", working_point: float = 0.5, pt: float, full: bool = False
+) -> Iterator[str]:
+    """Lines of text that say what a scale factor is, and what it was made from.
+
+    Args:
+        plan: plan of a calibration that was run.
+        name: short name of the scale factor, ``SF_q`` or ``SF_g``.
+        tagger: name of the tagger.
+        working_point: quark efficiency aimed at, one of the configuration's.
+        pt: transverse momentum of the jet [GeV].
+        full: name every file and chunk, not only how many there are.
+
+    Raises:
+        UnknownNameError: there is no such scale factor, tagger or working point.
+        ConfigError: pT is outside all bins.
+        FileError: the calibration was not run.
+    """
+    configuration = plan.configuration
+    store = workspace_of(configuration).store
+    factors = Factors.read(store.require(plan.factors, "beampipe calibration factors CONFIG"))
+    if name not in SHORT_NAMES:
+        raise UnknownNameError("scale factor", name, SHORT_NAMES)
+    one = factors.at(tagger=tagger, working_point=working_point, pt=pt, **SHORT_NAMES[name]._asdict())
+    n_replicas = len(read_arrays(Efficiencies, store.require(plan.extract))[tagger].data_replicas)
+    yield from _numbers(configuration, name, one, n_replicas)
+    yield ""
+    yield "made from:"
+    yield from _tree(store.walk(plan.factors.key), "  ", full=full)
+
+
+def _numbers(configuration: Configuration, name: str, one: FactorInBin, n_replicas: int) -> Iterator[str]:
+    """The value with what it is a ratio of, and its uncertainties."""
+    yield (
+        f"{name}({one.tagger}, {one.working_point:.0%}, {one.pt_low:g}-{one.pt_high:g} GeV)"
+        f" = {one.nominal:.4f} +- {one.total:.4f}"
+    )
+    yield f"  ratio of {one.flavour} {one.quantity}: data {one.data:.4f} / simulation {one.simulation:.4f}"
+    yield f"  by label in simulation: {one.truth:.4f}"
+    yield f"  quark-like: {one.tagger} < {one.cut:g}, frozen from nominal simulation"
+    yield (
+        f"  quark fractions after re-weighting: forward {one.forward_fraction:.4f}, central {one.central_fraction:.4f},"
+        f" determinant {one.forward_fraction - one.central_fraction:.4f}"
+    )
+    yield f"  statistical  {one.statistical:.4f}  ({n_replicas} replicas)"
+    for source in configuration.systematics:
+        members = source.weights or source.kinematics or source.samples or (source.method,)
+        yield f"  {source.name:12} {one.sources[source.name]:.4f}  ({source.rule} of {', '.join(members)})"
+
+
+def _tree(node: Provenance, indent: str, *, full: bool) -> Iterator[str]:
+    """A node, its parameters, and what it was made of; many alike in one line."""
+    if node.about is None:
+        yield f"{indent}file {node.label} sha256 {node.key[:16]}"
+        return
+    yield f"{indent}{node.about['stage']} {node.key[:12]} {node.about['label']}"
+    parameters = node.about["parameters"]
+    if isinstance(parameters, dict):
+        for name, value in _cuts(parameters):
+            yield f"{indent}    {name} = {value}"
+    stages = Counter(_stage(each) for each in node.inputs)
+    shown: Counter[str] = Counter()
+    for each in node.inputs:
+        stage = _stage(each)
+        shown[stage] += 1
+        if full or shown[stage] == 1 or stages[stage] <= 3 or stage in ("merge", "bookkeeping"):
+            yield from _tree(each, indent + "  ", full=full)
+        elif shown[stage] == 2:
+            yield f"{indent}  ... and {stages[stage] - 1} more of stage {stage} (--full names them)"
+
+
+def _stage(node: Provenance) -> str:
+    """The stage that made something; ``file`` for what was there before."""
+    return "file" if node.about is None else str(node.about["stage"])
+
+
+def _cuts(parameters: dict[str, object]) -> Iterator[tuple[str, object]]:
+    """Parameters that a reader asks about; long lists by their length."""
+    for name, value in parameters.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{key}", inner) for key, inner in _cuts(value))
+        elif isinstance(value, list) and len(str(value)) > 120:
+            yield name, f"{len(value)} entries, first {value[0]}"
+        elif value not in (None, [], ""):
+            yield name, value
