@@ -34,8 +34,7 @@ from beampipe.tracking.evaluation.evaluate import candidates_of, evaluate
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, match
 from beampipe.tracking.evaluation.report import edge_table
 from beampipe.tracking.events import Event
-from beampipe.tracking.pipeline import Pipeline
-from beampipe.tracking.stages import Graph
+from beampipe.tracking.pipelines.pipeline import Pipeline
 from beampipe.tracking.truth import contributions, select_particles
 
 
@@ -141,16 +140,15 @@ def stage_scores(pipeline: Pipeline, events: list[Event], options: argparse.Name
     """Edge efficiency and purity after each stage that leaves a graph, pooled over events."""
     total: dict[str, EdgeScore] = {}
     for event in events:
-        graph, graphs = Graph(event.hits.position), {}
-        for name, stage in pipeline.stages:
-            graph = stage(graph)
-            if graph.edge_index is not None and graph.track_id is None and name != "gnn":
-                graphs[name] = graph.edge_index
-        if graph.edge_index is not None and graph.track_id is not None:
-            same = (graph.track_id[graph.edge_index[0]] == graph.track_id[graph.edge_index[1]]) & (
-                graph.track_id[graph.edge_index[0]] >= 0
-            )
-            graphs["labelling"] = graph.edge_index[:, same]
+        graphs = {}
+        for name, arrays in pipeline.arrays_after(event.hits):
+            edge_index = arrays.get("edge_index")
+            if edge_index is None or name == "gnn":
+                continue
+            graphs[name] = edge_index
+            if "track_id" in arrays:
+                inner, outer = arrays["track_id"][edge_index]
+                graphs[name] = edge_index[:, (inner == outer) & (inner >= 0)]
         for stage_name, score in score_stages(event, graphs, selection_of(options)).items():
             total[stage_name] = total.get(stage_name, EdgeScore()) + score
     return total

@@ -215,7 +215,7 @@ def open_finders(options: argparse.Namespace, names: Sequence[str] | None = None
 
 
 def _pipeline(name: str, threads: int) -> Finder:
-    from beampipe.tracking.pipeline import load_pipeline
+    from beampipe.tracking import load_pipeline
 
     finder: Finder = load_pipeline(name, threads=threads, device="cpu")
     return finder

@@ -9,9 +9,9 @@ import sys
 
 import numpy as np
 
+from beampipe.tracking import load_pipeline
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.formats import open_events
-from beampipe.tracking.pipeline import load_pipeline
 
 
 def main() -> None:

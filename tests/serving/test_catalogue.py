@@ -22,10 +22,11 @@ from beampipe.serving.catalogue import (
 )
 from beampipe.serving.contract import FEATURES, LABELS, STAGES
 from beampipe.serving.tracking_model import TrackingModel, small_event
+from beampipe.tracking import load_pipeline
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.pipeline import PIPELINES, load_pipeline
+from beampipe.tracking.pipelines.specs import PIPELINES
 from beampipe.triton.model.repository import EnsembleSettings, ModelSettings, export_repository
 from beampipe.triton.model.served_model import Instance, Request
 

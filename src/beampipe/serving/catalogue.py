@@ -17,7 +17,8 @@ from beampipe.errors import UnknownNameError
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.pipeline import PIPELINES, load_pipeline, pipeline_weights
+from beampipe.tracking.pipelines.loading import load_pipeline, pipeline_weights
+from beampipe.tracking.pipelines.specs import PIPELINES
 from beampipe.triton.model.repository import EnsembleSettings, ModelSettings
 
 __all__ = [

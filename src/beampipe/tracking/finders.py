@@ -96,7 +96,7 @@ def named_finders(
     """
     finders: dict[str, Finder] = {}
     if pipelines:
-        from beampipe.tracking.pipeline import load_pipeline
+        from beampipe.tracking.pipelines.loading import load_pipeline
 
         for name in pipelines:
             finders[name] = load_pipeline(name, device=device, threads=threads)

@@ -30,7 +30,7 @@ from beampipe.serving.load import (
 from beampipe.serving.serve import generated_repository
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.events import Event
-from beampipe.tracking.pipeline import load_pipeline
+from beampipe.tracking.pipelines.loading import load_pipeline
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 

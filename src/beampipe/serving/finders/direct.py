@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from beampipe.tracking.events import Hits, Tracks
-from beampipe.tracking.pipeline import load_pipeline
+from beampipe.tracking.pipelines.loading import load_pipeline
 
 __all__ = ["DirectTrackFinder"]
 
@@ -15,7 +15,7 @@ class DirectTrackFinder:
     """Runs a pipeline here; events that are submitted wait for each other.
 
     Args:
-        pipeline: a name of `beampipe.tracking.pipeline.PIPELINES`.
+        pipeline: a name of `beampipe.tracking.PIPELINES`.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: for one event; as many as there are cores if not given.
 

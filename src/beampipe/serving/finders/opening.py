@@ -12,7 +12,7 @@ from beampipe.serving.finders.direct import DirectTrackFinder
 from beampipe.serving.finders.fallback import FallbackTrackFinder
 from beampipe.serving.finders.finder import TrackFinder
 from beampipe.serving.finders.triton import TritonTrackFinder
-from beampipe.tracking.pipeline import PIPELINES
+from beampipe.tracking.pipelines.specs import PIPELINES
 
 __all__ = ["IN_FLIGHT", "open_finder", "read_token"]
 
