@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, ConfigError, FileError, InputError
+from beampipe.errors import BeampipeError, CancelledError, ConfigError, FileError, InputError
 from beampipe.triton.model import backend as triton_model
 from beampipe.triton.model import canary, contract
 from beampipe.triton.model.backend import TritonPythonModel
 from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Answer, CancelledError, Instance, Request
+from beampipe.triton.model.served_model import Answer, Instance, Request
 
 X = TensorSpec("X", "FP32", np.float32, (-1, 2))
 Y = TensorSpec("Y", "INT64", np.int64, (-1,))

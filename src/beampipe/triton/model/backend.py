@@ -17,13 +17,13 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, InputError
+from beampipe.errors import BeampipeError, CancelledError, InputError, ModelError
 from beampipe.triton.model import contract
 from beampipe.triton.model.canary import check_model
 from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.exchange import exchange
 from beampipe.triton.model.metrics import StageMetrics
-from beampipe.triton.model.served_model import Answer, CancelledError, Instance, Request, model_class
+from beampipe.triton.model.served_model import Answer, Instance, Request, model_class
 
 __all__ = ["TritonPythonModel"]
 
@@ -116,7 +116,7 @@ class TritonPythonModel:
         try:
             answers = list(self.model.run(requests))
             if len(answers) != len(requests):
-                raise RuntimeError(f"model: got {len(answers)} answers, expected {len(requests)}")
+                raise ModelError(f"model: got {len(answers)} answers, expected {len(requests)}")
         except Exception as error:
             if len(requests) == 1:
                 return [self._known(error)]
@@ -156,7 +156,7 @@ class TritonPythonModel:
     def _output(self, spec: TensorSpec, array: ndarray) -> Any:
         # Triton checks neither type nor shape of what a model answers.
         if array.dtype != spec.dtype or not _fits(spec, array):
-            raise TypeError(
+            raise ModelError(
                 f"{spec.name}: got {array.dtype} {list(array.shape)}, expected {np.dtype(spec.dtype)} {list(spec.dims)}"
             )
         array = np.ascontiguousarray(array)

@@ -32,17 +32,13 @@ from numpy import ndarray
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.triton.model.contract import TensorSpec
 
-__all__ = ["Answer", "CancelledError", "Instance", "Model", "Request", "model_class"]
+__all__ = ["Answer", "Instance", "Model", "Request", "model_class"]
 
 Request = Mapping[str, ndarray]
 """Arrays of one request by name of tensor."""
 
 Answer = Mapping[str, ndarray] | BeampipeError
 """Arrays of one answer by name of tensor, or why there is none."""
-
-
-class CancelledError(BeampipeError):
-    """The client has gone or no longer wants the answer."""
 
 
 @dataclass(frozen=True)
