@@ -23,7 +23,7 @@ from beampipe.triton.model.canary import check_model
 from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.exchange import exchange
 from beampipe.triton.model.metrics import StageMetrics
-from beampipe.triton.model.served_model import Answer, Instance, Request, model_class
+from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest, model_class
 
 __all__ = ["TritonPythonModel"]
 
@@ -70,8 +70,8 @@ class TritonPythonModel:
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request."""
-        answers: dict[int, Answer] = {}
-        arrays: dict[int, Request] = {}
+        answers: dict[int, ModelAnswer] = {}
+        arrays: dict[int, ModelRequest] = {}
         for row, request in enumerate(requests):
             try:
                 arrays[row] = self._read(request)
@@ -91,7 +91,7 @@ class TritonPythonModel:
         self.metrics.stop()
         del self.model
 
-    def _read(self, request: Any) -> Request:
+    def _read(self, request: Any) -> ModelRequest:
         arrays = {}
         for spec in self.inputs:
             tensor = self.pb.get_input_tensor_by_name(request, spec.name)
@@ -112,7 +112,7 @@ class TritonPythonModel:
             arrays[spec.name] = array
         return arrays
 
-    def _run(self, requests: list[Request]) -> Sequence[Answer]:
+    def _run(self, requests: list[ModelRequest]) -> Sequence[ModelAnswer]:
         try:
             answers = list(self.model.run(requests))
             if len(answers) != len(requests):
@@ -143,7 +143,7 @@ class TritonPythonModel:
         self.pb.Logger.log_error("".join(traceback.format_exception(error)))
         return BeampipeError("internal error of the model; the server's log has the details")
 
-    def _response(self, request: Any, answer: Answer) -> Any:
+    def _response(self, request: Any, answer: ModelAnswer) -> Any:
         try:
             if isinstance(answer, BeampipeError):
                 return self._error(self._known(answer))

@@ -28,7 +28,7 @@ from beampipe.triton.model import contract
 from beampipe.triton.model.canary import triton_type, write_canary
 from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.pbtxt import Symbol, to_pbtxt
-from beampipe.triton.model.served_model import Instance, Model, Request, model_class
+from beampipe.triton.model.served_model import Instance, Model, ModelRequest, model_class
 
 __all__ = ["EnsembleSettings", "ModelSettings", "export_repository"]
 
@@ -195,7 +195,7 @@ def _write(building: Path, settings: ModelSettings | EnsembleSettings) -> None:
     write_canary(folder / "1", request, exact)
 
 
-def _write_model(folder: Path, settings: ModelSettings, request: Request | None) -> dict[str, ndarray]:
+def _write_model(folder: Path, settings: ModelSettings, request: ModelRequest | None) -> dict[str, ndarray]:
     """Write one model; gives the arrays of its canary, made from `request` or the model's own example."""
     version = folder / "1"
     version.mkdir(parents=True)
@@ -246,7 +246,7 @@ def _made(name: str, model: type[Any], instance: Instance) -> Model:
     return made
 
 
-def _answer_to_example(name: str, model: Model, request: Request) -> Request:
+def _answer_to_example(name: str, model: Model, request: ModelRequest) -> ModelRequest:
     try:
         (answer,) = model.run([request])
     except BeampipeError as error:

@@ -32,12 +32,12 @@ from numpy import ndarray
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.triton.model.contract import TensorSpec
 
-__all__ = ["Answer", "Instance", "Model", "Request", "model_class"]
+__all__ = ["Instance", "Model", "ModelAnswer", "ModelRequest", "model_class"]
 
-Request = Mapping[str, ndarray]
+ModelRequest = Mapping[str, ndarray]
 """Arrays of one request by name of tensor."""
 
-Answer = Mapping[str, ndarray] | BeampipeError
+ModelAnswer = Mapping[str, ndarray] | BeampipeError
 """Arrays of one answer by name of tensor, or why there is none."""
 
 
@@ -73,7 +73,7 @@ class Model(Protocol):
 
     def __init__(self, instance: Instance) -> None: ...
 
-    def run(self, requests: Sequence[Request], /) -> Sequence[Answer]:
+    def run(self, requests: Sequence[ModelRequest], /) -> Sequence[ModelAnswer]:
         """One answer per request, in order; several requests only where the configuration batches.
 
         An `InputError` may be returned for one request, or raised: then each is asked alone, and the good ones are
@@ -82,7 +82,7 @@ class Model(Protocol):
         ...
 
     @classmethod
-    def example(cls) -> Request:
+    def example(cls) -> ModelRequest:
         """A request that has an answer, for the canary."""
         ...
 
