@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from jaxtyping import Float64
@@ -22,12 +22,20 @@ from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelReque
 
 __all__ = ["ActsModel", "TrackingModel", "stage_values"]
 
+_COUNTERS: Final = {
+    "hits": "Hits of the events answered.",
+    "edges": "Edges that were left to label.",
+    "tracks": "Tracks found.",
+}
+"""What the models count, besides events and the time of stages."""
+
 
 class TrackingModel:
     """Any named pipeline of `beampipe.tracking`."""
 
     inputs: ClassVar = (FEATURES,)
     outputs: ClassVar = (LABELS, STAGES)
+    counters: ClassVar = _COUNTERS
 
     def __init__(self, instance: Instance) -> None:
         settings = instance.parameters
@@ -85,6 +93,7 @@ class ActsModel:
 
     inputs: ClassVar[tuple[TensorSpec, ...]] = (FEATURES, GEOMETRY_ID, LOCAL, VARIANCE)
     outputs: ClassVar[tuple[TensorSpec, ...]] = (LABELS, STAGES)
+    counters: ClassVar = _COUNTERS
 
     def __init__(self, instance: Instance) -> None:
         from beampipe.tracking.acts import ACTS_SETTINGS, ActsTrackFinder

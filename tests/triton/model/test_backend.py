@@ -161,6 +161,7 @@ def serve(triton: Triton, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
         class Fake:
             inputs = (X,)
             outputs = (Y, Z)
+            counters: ClassVar = {"hits": "Hits of the events answered."}
 
             def __init__(self, instance: Instance) -> None:
                 self.instance = instance

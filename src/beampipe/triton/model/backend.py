@@ -22,7 +22,7 @@ from beampipe.triton.model import contract
 from beampipe.triton.model.canary import check_model
 from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.exchange import exchange
-from beampipe.triton.model.metrics import StageMetrics
+from beampipe.triton.model.metrics import InstanceMetrics
 from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest, model_class
 
 __all__ = ["TritonPythonModel"]
@@ -49,7 +49,10 @@ class TritonPythonModel:
         self.batches = config.get("max_batch_size", 0) > 0
         self.requests: Sequence[Any] = ()
         self.begun = self.polled = monotonic()
-        self.metrics = StageMetrics(pb, args["model_name"], args["model_instance_name"])
+        made = model_class(parameters[contract.MODEL_CLASS], version)
+        self.metrics = InstanceMetrics(
+            pb, args["model_name"], args["model_instance_name"], getattr(made, "counters", {})
+        )
         weights = parameters.get(contract.EXECUTION_MODEL_PATH, contract.MODEL_DIRECTORY)
         instance = Instance(
             name=args["model_instance_name"],
@@ -60,7 +63,6 @@ class TritonPythonModel:
             checkpoint=self._checkpoint,
             observe=self.metrics.observe,
         )
-        made = model_class(parameters[contract.MODEL_CLASS], version)
         self.inputs: tuple[TensorSpec, ...] = made.inputs
         self.outputs = {spec.name: spec for spec in made.outputs}
         self.model = made(instance)
