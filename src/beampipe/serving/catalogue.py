@@ -18,7 +18,7 @@ from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.pipeline import PIPELINES, load_pipeline, pipeline_weights
-from beampipe.triton.model.repository import EnsembleSettings, ModelSettings
+from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
 __all__ = [
     "DEFAULT_MODELS",

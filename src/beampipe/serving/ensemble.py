@@ -28,7 +28,7 @@ from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.pipeline import load_pipeline, turned
 from beampipe.tracking.stages import Graph, Stage
 from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Answer, Instance, Request
+from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
 
 __all__ = ["STEPS", "ApplyFilter", "Embed", "Filter", "FindNeighbours", "Label", "Score"]
 
@@ -57,17 +57,17 @@ class _Step:
         )
         self.stages = {type(stage): stage for _, stage in pipeline.stages}
 
-    def run(self, requests: Sequence[Request], /) -> list[Answer]:
+    def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
         """One answer each."""
         return [self._one(request) for request in requests]
 
-    def _one(self, request: Request) -> Answer:
+    def _one(self, request: ModelRequest) -> ModelAnswer:
         try:
             return self.step(request)
         except InputError as error:
             return error
 
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
         raise NotImplementedError
 
     def through(self, kind: type, graph: Graph) -> Graph:
@@ -82,7 +82,7 @@ class _Step:
         return stage
 
     @classmethod
-    def example(cls) -> Request:
+    def example(cls) -> ModelRequest:
         """A shipped event without pile-up, in mm: what the chain is asked."""
         return {FEATURES.name: small_event().position}
 
@@ -93,7 +93,7 @@ class Embed(_Step):
     inputs = (FEATURES,)
     outputs = (POSITION, EMBEDDING)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
         features = request[FEATURES.name]
         if len(features) > self.max_hits:
             raise TooLargeError(
@@ -110,7 +110,7 @@ class FindNeighbours(_Step):
     inputs = (POSITION, EMBEDDING)
     outputs = (EDGE_INDEX, DISTANCE2)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
         graph = Graph(request[POSITION.name], embedding=request[EMBEDDING.name])
         graph = self.through(stages.FindNeighbours, graph)
         return _given({EDGE_INDEX.name: graph.edge_index, DISTANCE2.name: graph.distance2})
@@ -122,7 +122,7 @@ class Filter(_Step):
     inputs = (POSITION, EDGE_INDEX, DISTANCE2)
     outputs = (EDGE_LOGIT,)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
         stage = self.filter_stage()
         edges = (request[EDGE_INDEX.name], request[DISTANCE2.name])
         logit = kernels.filter_logits(request[POSITION.name], *edges, stage.network, stage.threads)
@@ -135,7 +135,7 @@ class ApplyFilter(_Step):
     inputs = (POSITION, EDGE_INDEX, EDGE_LOGIT)
     outputs = (KEPT_INDEX, PAIR_FEATURES)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
         cut = kernels.logit_of(self.filter_stage().cut)
         kept = np.ascontiguousarray(request[EDGE_INDEX.name][:, request[EDGE_LOGIT.name] >= cut])
         graph = self.through(stages.PairEdges, Graph(request[POSITION.name], edge_index=kept))
@@ -148,7 +148,7 @@ class Score(_Step):
     inputs = (POSITION, KEPT_INDEX, PAIR_FEATURES)
     outputs = (EDGE_SCORE,)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
         pairs = request[PAIR_FEATURES.name]
         graph = Graph(request[POSITION.name], edge_index=request[KEPT_INDEX.name], pair_features=pairs)
         return _given({EDGE_SCORE.name: self.through(stages.ScoreEdges, graph).edge_score})
@@ -160,7 +160,7 @@ class Label(_Step):
     inputs = (POSITION, KEPT_INDEX, EDGE_SCORE)
     outputs = (LABELS,)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
         score = request[EDGE_SCORE.name]
         graph = Graph(request[POSITION.name], edge_index=request[KEPT_INDEX.name], edge_score=score)
         return _given({LABELS.name: self.through(stages.ConnectComponents, graph).track_id})
