@@ -27,8 +27,9 @@ from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.pipelines.specs import PIPELINES
-from beampipe.triton.model.repository import EnsembleSettings, ModelSettings, export_repository
-from beampipe.triton.model.served_model import Instance, Request
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.model.served_model import Instance, ModelRequest
+from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
 SINGLE = [name for name in MODELS if not name.endswith("_ensemble") and name != "acts"]
 
@@ -39,7 +40,7 @@ def model_of(settings: ModelSettings | EnsembleSettings) -> TrackingModel:
     return TrackingModel(Instance(weights=weights, parameters=settings.parameters))
 
 
-def labels(model: TrackingModel, *requests: Request) -> list[bytes]:
+def labels(model: TrackingModel, *requests: ModelRequest) -> list[bytes]:
     found = []
     for answer in model.run(requests):
         assert not isinstance(answer, Exception)

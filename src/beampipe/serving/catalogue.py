@@ -19,7 +19,7 @@ from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.pipelines.loading import load_pipeline, pipeline_weights
 from beampipe.tracking.pipelines.specs import PIPELINES
-from beampipe.triton.model.repository import EnsembleSettings, ModelSettings
+from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
 __all__ = [
     "DEFAULT_MODELS",

@@ -145,7 +145,8 @@ def export(
 ) -> None:
     """Write a Triton model repository."""
     from beampipe.serving.catalogue import DEFAULT_MODELS, named_models
-    from beampipe.triton.model.repository import EnsembleSettings, ModelSettings, export_repository
+    from beampipe.triton.model.repository import export_repository
+    from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
     settings: list[ModelSettings | EnsembleSettings] = []
     for name in model or DEFAULT_MODELS:

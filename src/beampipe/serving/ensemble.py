@@ -30,7 +30,7 @@ from beampipe.tracking.pipelines import stages
 from beampipe.tracking.pipelines.loading import load_pipeline
 from beampipe.tracking.pipelines.pipeline import turned
 from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Answer, Instance, Request
+from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
 
 __all__ = [
     "STEPS",
@@ -69,18 +69,18 @@ class _Step(ABC):
             settings[contract.PIPELINE], device=instance.device, threads=instance.threads, weights=instance.weights
         )
 
-    def run(self, requests: Sequence[Request], /) -> list[Answer]:
+    def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
         """One answer each."""
         return [self._one(request) for request in requests]
 
-    def _one(self, request: Request) -> Answer:
+    def _one(self, request: ModelRequest) -> ModelAnswer:
         try:
             return self.step(request)
         except InputError as error:
             return error
 
     @abstractmethod
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
         """What one event becomes."""
 
     def stage(self, kind: type[_Kind]) -> _Kind:
@@ -94,7 +94,7 @@ class _Step(ABC):
         )
 
     @classmethod
-    def example(cls) -> Request:
+    def example(cls) -> ModelRequest:
         """A shipped event without pile-up, in mm: what the chain is asked."""
         return {FEATURES.name: small_event().position}
 
@@ -105,7 +105,7 @@ class EmbedModel(_Step):
     inputs = (FEATURES,)
     outputs = (POSITION, EMBEDDING)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
         features = request[FEATURES.name]
         if len(features) > self.max_hits:
             raise TooLargeError(
@@ -122,7 +122,7 @@ class NeighbourModel(_Step):
     inputs = (POSITION, EMBEDDING)
     outputs = (EDGE_INDEX, DISTANCE2)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
         find = self.stage(stages.FindNeighbours)
         edge_index, distance2 = find(request[POSITION.name], request[EMBEDDING.name], offsets=None)
         return {EDGE_INDEX.name: edge_index, DISTANCE2.name: distance2}
@@ -134,7 +134,7 @@ class FilterModel(_Step):
     inputs = (POSITION, EDGE_INDEX, DISTANCE2)
     outputs = (EDGE_LOGIT,)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
         stage = self.stage(stages.FilterEdges)
         edges = (request[EDGE_INDEX.name], request[DISTANCE2.name])
         logit = kernels.filter_logits(request[POSITION.name], *edges, stage.network, stage.threads)
@@ -147,7 +147,7 @@ class ApplyFilterModel(_Step):
     inputs = (POSITION, EDGE_INDEX, EDGE_LOGIT)
     outputs = (KEPT_INDEX, PAIR_FEATURES)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
         cut = kernels.logit_of(self.stage(stages.FilterEdges).cut)
         passed = np.ascontiguousarray(request[EDGE_INDEX.name][:, request[EDGE_LOGIT.name] >= cut])
         edge_index, _, _, features = self.stage(stages.PairEdges)(request[POSITION.name], passed)
@@ -160,7 +160,7 @@ class ScoreModel(_Step):
     inputs = (POSITION, KEPT_INDEX, PAIR_FEATURES)
     outputs = (EDGE_SCORE,)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
         arrays = (request[POSITION.name], request[KEPT_INDEX.name], request[PAIR_FEATURES.name])
         score, _ = self.stage(stages.ScoreEdges)(*arrays)
         return {EDGE_SCORE.name: score}
@@ -172,7 +172,7 @@ class LabelModel(_Step):
     inputs = (POSITION, KEPT_INDEX, EDGE_SCORE)
     outputs = (LABELS,)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
         arrays = (request[POSITION.name], request[KEPT_INDEX.name], request[EDGE_SCORE.name])
         (track_id,) = self.stage(stages.ConnectComponents)(*arrays)
         return {LABELS.name: track_id}

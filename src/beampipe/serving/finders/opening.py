@@ -10,8 +10,8 @@ from typing import Final
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.serving.finders.direct import DirectTrackFinder
 from beampipe.serving.finders.fallback import FallbackTrackFinder
-from beampipe.serving.finders.finder import TrackFinder
 from beampipe.serving.finders.triton import TritonTrackFinder
+from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.pipelines.specs import PIPELINES
 
 __all__ = ["IN_FLIGHT", "open_finder", "read_token"]
