@@ -26,6 +26,7 @@ SURFACE = {
         "MODELS",
         "DirectTrackFinder",
         "FallbackTrackFinder",
+        "ServedVariant",
         "TritonTrackFinder",
         "export_repository",
         "named_models",

@@ -11,17 +11,16 @@ import pytest
 from beampipe.errors import InputError, NotFiniteError, TooLargeError, UnknownNameError
 from beampipe.serving import contract
 from beampipe.serving.catalogue import (
-    DEFAULT_MODELS,
     HIT_BUDGET,
     MAX_BATCH_SIZE,
     MAX_HITS,
-    MODELS,
     default_models,
     named_models,
     tracking_model,
 )
 from beampipe.serving.contract import FEATURES, LABELS, STAGES
 from beampipe.serving.tracking_model import TrackingModel, small_event
+from beampipe.serving.variants import DEFAULT_MODELS, MODELS
 from beampipe.tracking import load_pipeline
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks

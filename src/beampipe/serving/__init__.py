@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.serving.catalogue import DEFAULT_MODELS, MODELS, named_models
+    from beampipe.serving.catalogue import named_models
     from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
+    from beampipe.serving.variants import DEFAULT_MODELS, MODELS, ServedVariant
     from beampipe.triton.model.repository import export_repository
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "MODELS",
     "DirectTrackFinder",
     "FallbackTrackFinder",
+    "ServedVariant",
     "TritonTrackFinder",
     "export_repository",
     "named_models",
@@ -31,7 +33,8 @@ __getattr__ = loader(
     __name__,
     {
         "beampipe.triton.model.repository": ("export_repository",),
-        "catalogue": ("DEFAULT_MODELS", "MODELS", "named_models"),
+        "catalogue": ("named_models",),
         "finders": ("DirectTrackFinder", "FallbackTrackFinder", "TritonTrackFinder"),
+        "variants": ("DEFAULT_MODELS", "MODELS", "ServedVariant"),
     },
 )

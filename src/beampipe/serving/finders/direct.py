@@ -5,6 +5,7 @@ from __future__ import annotations
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.pipelines.loading import load_pipeline
+from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
 __all__ = ["DirectTrackFinder"]
 
@@ -23,7 +24,7 @@ class DirectTrackFinder(InOneThread):
         FileError: weights are missing or damaged.
     """
 
-    def __init__(self, pipeline: str = "exatrkx", *, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(self, pipeline: str = DEFAULT_PIPELINE, *, device: str = "cpu", threads: int | None = None) -> None:
         self._pipeline = load_pipeline(pipeline, device=device, threads=threads)
 
     def find(self, hits: Hits, /) -> Tracks:
