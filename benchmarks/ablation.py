@@ -41,8 +41,9 @@ from samples import DEGRADATIONS, degraded, sample_name, take
 from beampipe.errors import FileError
 from beampipe.tracking import load_pipeline
 from beampipe.tracking.evaluation.checks import TruthFinder
-from beampipe.tracking.evaluation.evaluate import Finder, evaluate
+from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.results import evaluation_body
+from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.networks import Networks, load_networks
 from beampipe.tracking.pipelines import stages
 from beampipe.tracking.pipelines.loading import WEIGHTS
@@ -90,11 +91,11 @@ def main() -> None:
             report(options, begun, {"samples": samples})
 
 
-def variants(options: argparse.Namespace) -> dict[str, Finder]:
+def variants(options: argparse.Namespace) -> dict[str, TrackFinder]:
     """All that can be built from the weights that are there."""
     threads = options.threads
     by_chi2 = load_pipeline("module_map", threads=threads)
-    out: dict[str, Finder] = {"windows, chi2": by_chi2}
+    out: dict[str, TrackFinder] = {"windows, chi2": by_chi2}
     try:
         full = {
             "full": load_pipeline("exatrkx", threads=threads),

@@ -30,8 +30,8 @@ from samples import DEGRADATIONS, degraded, take
 from beampipe.tracking.acts import acts_truth_matching
 from beampipe.tracking.evaluation.checks import permuted_hits_check, scrambled_truth
 from beampipe.tracking.evaluation.edges import EdgeScore, score_stages
-from beampipe.tracking.evaluation.evaluate import candidates_of, evaluate
-from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, match
+from beampipe.tracking.evaluation.evaluate import evaluate, tracks_of
+from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, match
 from beampipe.tracking.evaluation.report import edge_table
 from beampipe.tracking.events import Event
 from beampipe.tracking.pipelines.pipeline import Pipeline
@@ -97,7 +97,7 @@ def count_both_ways(
     ours = dict.fromkeys(_COUNTS, 0)
     for event in events:
         assert event.truth is not None
-        _, candidates = candidates_of(finder.find(event.hits), len(event.hits))
+        candidates = Candidates.of(tracks_of(finder, event.hits))
         known = contributions(event.truth)
         chosen = select_particles(event, selection_of(options), known)
         rows = known.row(event.truth.particles.particle_id[chosen])

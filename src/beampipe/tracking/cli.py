@@ -15,8 +15,8 @@ import typer
 
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.terminal import bar, console
-from beampipe.tracking.batch import Finder
 from beampipe.tracking.events import Event, Tracks
+from beampipe.tracking.finder import TrackFinder
 
 __all__ = ["app", "track"]
 
@@ -35,7 +35,7 @@ _DEMO = ("module_map", "exatrkx", "exatrkx_walk")
 def track(
     files: list[Path],
     output: Path,
-    finder: Callable[[], AbstractContextManager[Finder]],
+    finder: Callable[[], AbstractContextManager[TrackFinder]],
     scale: str,
     in_flight: int = 1,
 ) -> None:

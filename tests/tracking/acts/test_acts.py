@@ -76,7 +76,7 @@ def test_momentum_of_the_filter_is_that_of_the_muon(events: list[Event], found: 
 
 
 def test_labels_and_counts(events: list[Event], found: list[ActsTracks]) -> None:
-    tracks = found[0].tracks
+    tracks = found[0]
     assert MUONS <= tracks.n_tracks <= len(found[0].candidates)
     first = [int(np.flatnonzero(tracks.track_id == i)[0]) for i in range(tracks.n_tracks)]
     assert first == sorted(first)
