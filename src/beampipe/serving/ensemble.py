@@ -12,7 +12,7 @@ Each step runs the stage of the one-model pipeline; what differs is that the dat
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Final, TypeVar
 
@@ -55,7 +55,7 @@ PAIR_FEATURES: Final = TensorSpec("PAIR_FEATURES", "FP32", np.float32, (-1, 6))
 EDGE_SCORE: Final = TensorSpec("EDGE_SCORE", "FP32", np.float32, (-1,))
 
 
-class _Step(ABC):
+class _Step:
     """One step of the pipeline as a model; `step` says what it does to one event."""
 
     inputs: ClassVar[tuple[TensorSpec, ...]] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -63,6 +64,15 @@ def test_every_array_is_described(kind: type[Stage]) -> None:
 def test_every_array_is_of_use() -> None:
     needed = {name for kind in stages.STAGE_KINDS for name in kind.needs} | {"track_id"}
     assert needed == set(stages.ARRAYS)
+
+
+def test_the_documentation_has_every_array_and_stage() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "stage.md").read_text(encoding="utf-8")
+    for name, meaning in stages.ARRAYS.items():
+        assert f"| `{name}` | {meaning} |" in page
+    for kind in stages.STAGE_KINDS:
+        needs, makes = (", ".join(f"`{name}`" for name in names) for names in (kind.needs, kind.makes))
+        assert f"| `{kind.__name__}` | {needs} | {makes} |" in page
 
 
 def test_dropping_edges_is_as_if_they_had_never_been(built: Arrays, windows: Windows) -> None:
