@@ -178,7 +178,9 @@ class LabelModel(_Step):
         return {LABELS.name: track_id}
 
 
-STEPS: Final = {
+_AnyStep = EmbedModel | NeighbourModel | FilterModel | ApplyFilterModel | ScoreModel | LabelModel
+
+STEPS: Final[dict[str, type[_AnyStep]]] = {
     "embed": EmbedModel,
     "frnn": NeighbourModel,
     "filter": FilterModel,
