@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.errors import BeampipeError, ConfigError
+from beampipe.errors import BeampipeError, ConfigError, WrongLabelsError
 from beampipe.serving.bench.perf_analyzer import RawPoint, perf_analyze
 from beampipe.serving.bench.points import DIRECT, BenchResult, Point, Sample, conditions
 from beampipe.serving.bench.usage import Usage
@@ -20,7 +20,6 @@ from beampipe.serving.catalogue import MODELS
 from beampipe.serving.load import (
     Sender,
     Workload,
-    WrongLabelsError,
     closed_loop,
     direct_workload,
     open_loop,
