@@ -8,6 +8,7 @@ import pytest
 from beampipe.errors import DtypeError, InputError, ServiceError, ShapeError, UnknownNameError
 from beampipe.triton.client.codec import Output
 from beampipe.triton.client.signature import signature_of
+from beampipe.triton.model.contract import TensorSpec
 
 CONFIG: dict[str, Any] = {
     "name": "m",
@@ -28,9 +29,9 @@ X = np.arange(6, dtype=np.float32).reshape(2, 3)
 def test_a_configuration_says_what_a_model_takes_and_gives() -> None:
     signature = signature_of(CONFIG, "s")
     assert (signature.model, signature.url, signature.batched) == ("m", "s", False)
-    assert [(spec.name, spec.dtype, spec.dims) for spec in signature.inputs.values()] == [
-        ("X", np.float32, (-1, 3)),
-        ("OFFSET", np.int64, (1,)),
+    assert list(signature.inputs.values()) == [
+        TensorSpec("X", "FP32", np.float32, (-1, 3)),
+        TensorSpec("OFFSET", "INT64", np.int64, (1,)),
     ]
     assert list(signature.outputs) == ["LABELS", "FIT"]
     assert signature.optional == {"OFFSET"}
@@ -85,7 +86,6 @@ def test_arrays_come_in_the_shape_of_the_model_and_in_memory_of_their_own(batche
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        (None, r"gave \[\], expected LABELS"),
         (Output("INT32", (2,), b"0" * 8), r"INT32 \[2\], expected INT64 \[2\]"),
         (Output("INT64", (3,), b"0" * 24), r"INT64 \[3\], expected INT64 \[2\]"),
         (Output("INT64", (1, 2), b"0" * 16), r"INT64 \[1, 2\], expected INT64 \[2\]"),
@@ -94,11 +94,18 @@ def test_arrays_come_in_the_shape_of_the_model_and_in_memory_of_their_own(batche
         (Output("INT64", (2,), b"0" * 15), "15 bytes of LABELS"),
     ],
 )
-def test_an_answer_that_cannot_be_right_is_no_answer(output: Output | None, message: str) -> None:
-    answer = {} if output is None else {"LABELS": output}
+def test_an_answer_that_cannot_be_right_is_no_answer(output: Output, message: str) -> None:
     with pytest.raises(ServiceError, match=message) as caught:
-        signature_of(CONFIG, "s").arrays(answer, {"LABELS": (2,)})
+        signature_of(CONFIG, "s").arrays({"LABELS": output}, {"LABELS": (2,)})
     assert (caught.value.url, caught.value.model) == ("s", "m")
+
+
+def test_what_did_not_come_is_missed_by_those_who_need_it() -> None:
+    signature = signature_of(CONFIG, "s")
+    found = signature.arrays({}, {"LABELS": (2,)})
+    assert found == {}
+    with pytest.raises(ServiceError, match=r"gave \[\], expected LABELS"):
+        signature.required(found, "LABELS")
 
 
 @pytest.mark.parametrize(

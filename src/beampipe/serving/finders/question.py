@@ -122,7 +122,7 @@ class FindTracks:
 
     def result(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:
         """The tracks of the event."""
-        labels = arrays[LABELS.name]
+        labels = signature.required(arrays, LABELS.name)
         if STAGES.name not in arrays:
             return Tracks(labels, {}, {"hits": len(labels)})
         contract, values = tracking_contract(signature), arrays[STAGES.name].tolist()

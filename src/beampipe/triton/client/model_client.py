@@ -205,7 +205,7 @@ class _ArraysWanted:
         return dict.fromkeys(signature.outputs) if self.due is None else self.due
 
     def result(self, signature: ModelSignature, arrays: dict[str, ndarray]) -> dict[str, ndarray]:
-        return arrays
+        return {name: signature.required(arrays, name) for name in self.outputs(signature)}
 
 
 def _wanted(ask: Callable[[], _Answer], pending: PendingAnswer[Any] | None) -> _Answer:

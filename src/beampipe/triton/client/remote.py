@@ -22,7 +22,8 @@ from beampipe.triton.client.transport import PendingAnswer, Transport
 __all__ = ["SHARED_FROM", "Question", "RemoteModel", "connect"]
 
 SHARED_FROM: Final = 24_000
-"""Bytes of inputs from which on shared memory is clearly quicker than sending: by a tenth here, three times at 1 MB."""
+"""Bytes of the largest input from which on shared memory is clearly quicker than sending: by a tenth here, three times
+at 1 MB."""
 
 _Result = TypeVar("_Result", covariant=True)
 _Answer = TypeVar("_Answer")
@@ -41,7 +42,7 @@ class Question(Protocol[_Result]):
         ...
 
     def result(self, signature: ModelSignature, arrays: dict[str, ndarray]) -> _Result:
-        """What the arrays that came mean."""
+        """What the arrays mean; of those that were asked for, some may not have come."""
         ...
 
 
@@ -52,7 +53,7 @@ class RemoteModel:
         url: address of the server, for messages.
         transport: connection to the server.
         model: name of the model.
-        shared_from: bytes of inputs from which on shared memory is used, None for never.
+        shared_from: bytes of the largest input from which on shared memory is used, None for never.
         must_share: whether a request that cannot go through shared memory is an error.
     """
 
@@ -117,11 +118,14 @@ class RemoteModel:
         due = signature.due(question.outputs(signature))
         request = signature.request(question.inputs(signature), due)
         arrays = None
-        if self._regions is not None and sum(tensor.array.nbytes for tensor in request.inputs) >= self._shared_from:
+        if self._regions is not None and self._is_large(request):
             arrays = self._through_memory(self._regions, signature, request, due, deadline, pending)
         if arrays is None:
             arrays = signature.arrays(self._transport.send(request, self._left(deadline), pending), due)
         return question.result(signature, arrays)
+
+    def _is_large(self, request: InferRequest) -> bool:
+        return max((tensor.array.nbytes for tensor in request.inputs), default=0) >= self._shared_from
 
     def _through_memory(
         self,

@@ -107,7 +107,7 @@ class ModelSignature:
     def arrays(
         self, answer: Mapping[str, Output], due: Due, region: SharedRegion | None = None, at: Places | None = None
     ) -> dict[str, ndarray]:
-        """The checked answer, in memory of its own.
+        """The checked answer, in memory of its own; what did not come is left out, see `required`.
 
         Args:
             answer: what came.
@@ -116,11 +116,13 @@ class ModelSignature:
             at: where in the region they are.
 
         Raises:
-            ServiceError: a tensor is missing, or not of the type, shape or size that is due.
+            ServiceError: a tensor is not of the type, shape or size that is due.
         """
         arrays = {}
         for name, shape in due.items():
-            output, spec = self._checked(answer, name, shape), self.outputs[name]
+            if name not in answer:
+                continue
+            output, spec = self._checked(answer[name], self.outputs[name], shape), self.outputs[name]
             shape = output.shape[1:] if self.batched else output.shape
             if region is not None and output.data is None and at is not None and name in at:
                 array = region.output(spec, shape, at)
@@ -129,17 +131,23 @@ class ModelSignature:
             arrays[name] = array.copy()
         return arrays
 
-    def _checked(self, answer: Mapping[str, Output], name: str, shape: tuple[int, ...] | None) -> Output:
-        """The output of that name, of the right type and shape."""
-        output = answer.get(name)
-        if output is None:
-            raise self._wrong(f"{sorted(answer)}", name)
-        spec = self.outputs[name]
+    def required(self, arrays: Mapping[str, ndarray], name: str) -> ndarray:
+        """The array of that name.
+
+        Raises:
+            ServiceError: it did not come.
+        """
+        if name not in arrays:
+            raise self._wrong(f"{sorted(arrays)}", name)
+        return arrays[name]
+
+    def _checked(self, output: Output, spec: TensorSpec, shape: tuple[int, ...] | None) -> Output:
+        """The same, if it is of the right type and shape."""
         due = spec.dims if shape is None else shape
         if self.batched:
             due = (1, *due)
         if output.datatype != spec.triton_type or not _fits(output.shape, due):
-            got = f"{name} {output.datatype} {list(output.shape)}"
+            got = f"{spec.name} {output.datatype} {list(output.shape)}"
             raise self._wrong(got, f"{spec.triton_type} {list(due)}")
         return output
 
