@@ -176,7 +176,7 @@ class ModelClient:
                 raise CancelledError
             try:
                 with balance.asking(remote):
-                    return _wanted(partial(remote.ask, question, deadline, pending), pending)
+                    return _wanted(remote, question, deadline, pending)
             except ServiceUnavailableError as error:
                 self._check_open()
                 if attempt == self._attempts - 1:
@@ -208,10 +208,12 @@ class _ArraysWanted:
         return {name: signature.required(arrays, name) for name in self.outputs(signature)}
 
 
-def _wanted(ask: Callable[[], _Answer], pending: PendingAnswer[Any] | None) -> _Answer:
-    """What `ask` gives; that it was cancelled here is no fault of the server."""
+def _wanted(
+    remote: RemoteModel, question: Question[_Answer], deadline: float, pending: PendingAnswer[Any] | None
+) -> _Answer:
+    """The answer of one server; that the request was cancelled here is no fault of the server."""
     try:
-        return ask()
+        return remote.ask(question, deadline, pending)
     except ServiceError:
         if pending is not None and pending.cancelled():
             raise CancelledError from None

@@ -80,14 +80,15 @@ class ModelSignature:
             InputError: an array is missing, or of another type or shape than the model takes.
             UnknownNameError: the model has no such input.
         """
-        for name in self.inputs.keys() - arrays.keys() - self.optional:
-            raise InputError(f"{self.model}: got no {name}, expected {_words(self.inputs[name])}")
+        if len(arrays) < len(self.inputs):
+            for name in self.inputs.keys() - arrays.keys() - self.optional:
+                raise InputError(f"{self.model}: got no {name}, expected {_words(self.inputs[name])}")
         tensors = []
         for name, array in arrays.items():
             spec = self.inputs.get(name)
             if spec is None:
                 raise UnknownNameError(f"input of {self.model}", name, self.inputs)
-            if array.dtype != spec.dtype:
+            if array.dtype.type is not spec.dtype or not array.dtype.isnative:
                 expected = f"{np.dtype(spec.dtype)}, as {_words(spec)}; convert it"
                 raise DtypeError(f"{self.model}: got {name} of {array.dtype}, expected {expected}")
             if not _fits(array.shape, spec.dims):
@@ -157,7 +158,7 @@ class ModelSignature:
         values = math.prod(shape)
         if size != np.dtype(spec.dtype).itemsize * values:
             raise self._wrong(f"{size} bytes of {spec.name}", f"{values} values; its backend is broken")
-        array: ndarray = np.frombuffer(output.data or b"", spec.dtype).reshape(shape)
+        array: ndarray = np.ndarray(shape, spec.dtype, output.data)
         return array
 
     def _wrong(self, got: str, expected: str) -> ServiceError:
@@ -202,6 +203,9 @@ def _spec(tensor: Mapping[str, Any]) -> TensorSpec:
 
 
 def _fits(shape: tuple[int, ...], dims: tuple[int, ...]) -> bool:
+    """Whether a shape is as stated, where -1 stands for any length."""
+    if shape == dims:
+        return True
     return len(shape) == len(dims) and all(want in (-1, got) for want, got in zip(dims, shape, strict=True))
 
 
