@@ -15,9 +15,9 @@ import typer
 from typer.testing import CliRunner
 
 from beampipe.errors import BeampipeError, FileError
-from beampipe.serving.cli import app, serve
-from beampipe.triton.server.cleanup import processes_of, regions_of
-from beampipe.triton.server.engine import Engine
+from beampipe.serving.cli import app, serve_command
+from beampipe.triton.engine import Engine
+from beampipe.triton.server.cleanup import processes_of, shared_memory_of
 from beampipe.triton.server.server import TritonServer
 from tests.triton.doublers import BROKEN, ask, write_model
 from tests.triton.server.test_server import wait_until
@@ -25,10 +25,10 @@ from tests.triton.server.test_server import wait_until
 PROGRAM = """
 import sys, typer
 from beampipe.errors import BeampipeError
-from beampipe.serving.cli import serve
+from beampipe.serving.cli import serve_command
 
 try:
-    typer.run(serve)
+    typer.run(serve_command)
 except BeampipeError as error:
     print(error)
     sys.exit(2)
@@ -85,7 +85,7 @@ def test_a_signal_ends_it_cleanly(engine: Engine, doublers: Path, number: signal
         assert started.wait(20) == 0
         idle.close()
         assert not processes_of(prefix)
-        assert not regions_of(prefix)
+        assert not shared_memory_of(prefix)
 
 
 def test_the_second_signal_does_not_wait(engine: Engine, doublers: Path) -> None:
@@ -100,7 +100,7 @@ def test_the_second_signal_does_not_wait(engine: Engine, doublers: Path) -> None
         started.send_signal(signal.SIGTERM)
         assert started.wait(20) == 0
         assert not processes_of(prefix)
-        assert not regions_of(prefix)
+        assert not shared_memory_of(prefix)
 
 
 def test_what_happens_is_printed(engine: Engine, doublers: Path) -> None:
@@ -161,7 +161,7 @@ def test_the_engine_is_shown(engine: Engine) -> None:
 
 def test_serve_refuses_what_it_cannot_do(doublers: Path, tmp_path: Path) -> None:
     one = typer.Typer()
-    one.command()(serve)
+    one.command()(serve_command)
     with pytest.raises(FileError, match="no such folder, expected a repository"):
         CliRunner().invoke(one, ["--repository", str(tmp_path / "no")], catch_exceptions=False)
     with pytest.raises(BeampipeError, match="--repository: got it with --instances or --device"):
@@ -175,4 +175,4 @@ def test_the_owner_can_be_killed(engine: Engine, doublers: Path) -> None:
     ):
         prefix = prefix_of(int(part(summary, r"process (\d+)")))
         started.kill()
-        wait_until(lambda: not processes_of(prefix) and not regions_of(prefix))
+        wait_until(lambda: not processes_of(prefix) and not shared_memory_of(prefix))

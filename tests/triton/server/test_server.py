@@ -18,17 +18,17 @@ from pathlib import Path
 import pytest
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
+from beampipe.triton.engine import Engine, Interpreter, prepare_backends, this_interpreter
 from beampipe.triton.server import control, preflight
 from beampipe.triton.server.cleanup import (
     SHARED_MEMORY,
-    clean_leftovers,
+    clean_up_after_dead_owners,
     folders_of,
     new_prefix,
     processes_of,
-    regions_of,
+    shared_memory_of,
 )
-from beampipe.triton.server.engine import Engine, Interpreter, prepare_backends, this_interpreter
-from beampipe.triton.server.launch import Ports, ServerSettings, environment, free_ports, port_is_free
+from beampipe.triton.server.launch import Ports, ServerSettings, free_ports, port_is_free, server_environment
 from beampipe.triton.server.server import TritonServer
 from tests.triton.doublers import BROKEN, ask, write_model
 
@@ -53,11 +53,11 @@ def wait_until(condition: Callable[[], bool], limit: float = 60.0) -> None:
 
 def assert_nothing_left(prefix: str) -> None:
     assert not processes_of(prefix)
-    assert not regions_of(prefix)
+    assert not shared_memory_of(prefix)
     assert not folders_of(prefix)
 
 
-def guardians_of(prefix: str) -> list[int]:
+def watchdogs_of(prefix: str) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
@@ -117,7 +117,7 @@ def test_two_servers_side_by_side(engine: Engine, doublers: Path, doubler_server
         other.kill()
     assert_nothing_left(other.prefix)
     assert ask(doubler_server.http_url, "one", 0.0) == (200, [0.0])
-    assert regions_of(doubler_server.prefix)
+    assert shared_memory_of(doubler_server.prefix)
 
 
 def test_stop_finishes_work_and_ignores_idle_connections(engine: Engine, doublers: Path) -> None:
@@ -152,23 +152,23 @@ def test_nothing_is_left_when_the_owner_is_killed(engine: Engine, doublers: Path
         time.sleep(0.3)
         assert len(processes_of(prefix)) == 2
         owner.kill()
-        wait_until(lambda: not processes_of(prefix) and not regions_of(prefix) and not folders_of(prefix))
+        wait_until(lambda: not processes_of(prefix) and not shared_memory_of(prefix) and not folders_of(prefix))
         busy.join()
 
 
-def test_the_next_start_ends_orphans_when_the_guardian_is_killed_too(engine: Engine, doublers: Path) -> None:
+def test_the_next_start_ends_orphans_when_the_watchdog_is_killed_too(engine: Engine, doublers: Path) -> None:
     command = [sys.executable, "-c", OWNER, str(doublers), str(engine.folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         prefix, url = owner.stdout.readline().split()
-        for guardian in guardians_of(prefix):
-            os.kill(guardian, signal.SIGSTOP)  # the owner would replace a dead one
+        for watchdog in watchdogs_of(prefix):
+            os.kill(watchdog, signal.SIGSTOP)  # the owner would replace a dead one
         owner.kill()
         owner.wait()
-        for guardian in guardians_of(prefix):
-            os.kill(guardian, signal.SIGKILL)
+        for watchdog in watchdogs_of(prefix):
+            os.kill(watchdog, signal.SIGKILL)
         assert ask(url, "one", 0.0) == (200, [0.0]), "nobody has told it to end"
-        assert prefix in clean_leftovers()
+        assert prefix in clean_up_after_dead_owners()
         assert_nothing_left(prefix)
 
 
@@ -182,12 +182,12 @@ def test_what_a_dead_owner_left_is_removed_at_the_next_start() -> None:
     folder = Path(tempfile.mkdtemp(prefix=dead))
     kept = Path(tempfile.mkdtemp(prefix=mine))
     try:
-        assert dead in clean_leftovers()
-        assert not regions_of(dead)
+        assert dead in clean_up_after_dead_owners()
+        assert not shared_memory_of(dead)
         assert not folder.exists()
         assert kept.exists()
-        assert regions_of(mine), "its owner lives"
-        assert regions_of(elsewhere), "its owner cannot be seen from here"
+        assert shared_memory_of(mine), "its owner lives"
+        assert shared_memory_of(elsewhere), "its owner cannot be seen from here"
     finally:
         kept.rmdir()
         for prefix in (mine, elsewhere):
@@ -285,7 +285,7 @@ def test_a_python_that_cannot_be_embedded_is_refused(engine: Engine, tmp_path: P
 def test_a_stub_that_cannot_start_is_noticed(engine: Engine, doublers: Path, tmp_path: Path) -> None:
     python = this_interpreter()
     backends = prepare_backends(engine, python, tmp_path)
-    good = environment(ServerSettings(doublers), engine, python, backends)
+    good = server_environment(ServerSettings(doublers), engine, python, backends)
     preflight.check_stub(backends, good)
     with pytest.raises(ConfigError, match="no bash"):
         preflight.check_stub(backends, {**good, "PATH": str(tmp_path)})
@@ -297,7 +297,7 @@ def test_the_environment_of_the_stubs(engine: Engine, doublers: Path, monkeypatc
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("LD_LIBRARY_PATH", "/mine")
     python = Interpreter("3.11", Path("/venv/bin"), Path("/usr/lib/libpython3.11.so.1.0"))
-    environ = environment(ServerSettings(doublers, threads=3), engine, python, engine.folder)
+    environ = server_environment(ServerSettings(doublers, threads=3), engine, python, engine.folder)
     assert "PYTHONPATH" not in environ
     assert environ["PATH"].split(os.pathsep)[0] == "/venv/bin"
     assert environ["LD_LIBRARY_PATH"].split(os.pathsep)[0] == "/usr/lib"

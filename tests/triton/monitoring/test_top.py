@@ -6,9 +6,11 @@ import pytest
 from rich.console import Console
 
 from beampipe.errors import BeampipeError
-from beampipe.triton.server.scrape import Counters, counters, rates
+from beampipe.triton.monitoring.counters import Counters, parse_metrics
+from beampipe.triton.monitoring.rates import rates_between
+from beampipe.triton.monitoring.top import ServerWatch, rates_table, status_line
 from beampipe.triton.server.server import TritonServer
-from beampipe.triton.server.top import Watch, status_line, stub_memory, table
+from beampipe.triton.server.stubs import memory_of_stubs
 from tests.triton.doublers import ask
 
 TEXT = """# HELP nv_inference_request_success Number of successful inference requests
@@ -30,26 +32,35 @@ beampipe_events_total{instance="exatrkx_0_0",model="exatrkx"} 4
 
 
 def test_versions_reasons_and_instances_are_summed() -> None:
-    assert counters(TEXT) == {
-        "exatrkx": Counters({"answered": 15.0, "failed": 3.0, "compute_us": 42.0, "events": 4.0}, {"gnn": 0.75})
+    assert parse_metrics(TEXT) == {
+        "exatrkx": Counters({"answered": 15.0, "failed": 3.0, "compute_us": 42.0}, {"events": 4.0}, {"gnn": 0.75})
     }
 
 
 def test_other_text_is_refused() -> None:
     with pytest.raises(BeampipeError, match="cannot be read"):
-        counters('nv_inference_count{model="a"} fast\n')
+        parse_metrics('nv_inference_count{model="a"} fast\n')
 
 
-def made(stages: Mapping[str, float] | None = None, **values: float) -> Counters:
-    return Counters(values, stages or {})
+def made(
+    stages: Mapping[str, float] | None = None, observed: Mapping[str, float] | None = None, **values: float
+) -> Counters:
+    return Counters(values, observed or {}, stages or {})
 
 
 def test_rates_are_differences() -> None:
     before = made(
-        {"gnn": 1.0}, answered=10.0, request_us=1e6, queue_us=0.0, inferences=10.0, executions=10.0, events=10.0
+        {"gnn": 1.0},
+        {"events": 10.0, "tracks": 90.0},
+        answered=10.0,
+        request_us=1e6,
+        queue_us=0.0,
+        inferences=10.0,
+        executions=10.0,
     )
     after = made(
         {"gnn": 1.5},
+        {"events": 35.0, "hits": 5000.0, "tracks": 90.0},
         answered=30.0,
         failed=4.0,
         request_us=1.1e6,
@@ -57,20 +68,18 @@ def test_rates_are_differences() -> None:
         compute_us=6e4,
         inferences=40.0,
         executions=15.0,
-        events=35.0,
-        hits=5000.0,
         pending=3.0,
     )
-    found = rates(before, after, 2.0)
+    found = rates_between(before, after, 2.0)
     assert (found.requests, found.failures, found.inferences, found.batch) == (10.0, 2.0, 15.0, 6.0)
     assert (found.latency, found.queue, found.compute) == pytest.approx((5.0, 2.0, 3.0))
-    assert (found.pending, found.hits, found.tracks) == (3, 200.0, 0.0)
+    assert (found.pending, found.per_event) == (3, {"hits": 200.0, "tracks": 0.0})
     assert found.stages == pytest.approx({"gnn": 20.0})
 
 
 def test_nothing_done_is_no_number() -> None:
     same = made(answered=10.0, request_us=1e6)
-    found = rates(same, same, 1.0)
+    found = rates_between(same, same, 1.0)
     assert found.requests == 0.0
     assert found.latency is None
     assert found.batch is None
@@ -78,12 +87,12 @@ def test_nothing_done_is_no_number() -> None:
 
 
 def test_a_counter_that_was_started_again_counts_from_zero() -> None:
-    assert rates(made(answered=100.0), made(answered=7.0), 1.0).requests == 7.0
-    assert rates(None, made(answered=7.0), 1.0).requests == 7.0
+    assert rates_between(made(answered=100.0), made(answered=7.0), 1.0).requests == 7.0
+    assert rates_between(None, made(answered=7.0), 1.0).requests == 7.0
 
 
 def test_a_running_server_is_watched(doubler_server: TritonServer) -> None:
-    watch = Watch(doubler_server.metrics_url)
+    watch = ServerWatch(doubler_server.metrics_url)
     watch.look()
     assert watch.rates == {}
     for _ in range(3):
@@ -97,31 +106,36 @@ def test_a_running_server_is_watched(doubler_server: TritonServer) -> None:
     line = status_line(watch)
     assert "one" in line
     assert "two" not in line, "idle models are left out"
-    memory = stub_memory(doubler_server.metrics_url)
+    memory = memory_of_stubs(doubler_server.metrics_url)
     assert set(memory) == {"one", "two"}
     assert all(5 < value < 2000 for value in memory.values())
     console = Console(width=160)
     with console.capture() as captured:
-        console.print(table([watch]))
+        console.print(rates_table([watch]))
     assert doubler_server.metrics_url in captured.get()
 
 
 def test_a_server_that_does_not_answer_is_a_row() -> None:
-    watch = Watch("127.0.0.1:1")
+    watch = ServerWatch("127.0.0.1:1")
     watch.look()
     assert watch.error is not None
     assert "expected the metrics port of a Triton" in watch.error
     assert status_line(watch) == "no answer from the server"
     console = Console(width=160)
     with console.capture() as captured:
-        console.print(table([watch]))
+        console.print(rates_table([watch]))
     assert "no answer" in captured.get()
 
 
 def test_steps_are_shown_below_the_model() -> None:
-    watch = Watch("127.0.0.1:1")
-    watch.rates = {"exatrkx": rates(None, made({"gnn": 0.5}, answered=10.0, events=10.0), 1.0)}
+    watch = ServerWatch("127.0.0.1:1")
+    watch.rates = {
+        "exatrkx": rates_between(None, made({"gnn": 0.5}, {"events": 10.0, "hits": 3120.0}, answered=10.0), 1.0)
+    }
     console = Console(width=160)
     with console.capture() as captured:
-        console.print(table([watch]))
-    assert "gnn 50.00 ms" in captured.get()
+        console.print(rates_table([watch], per_event=("hits", "tracks")))
+    said = captured.get()
+    assert "gnn 50.00 ms" in said
+    assert "312" in said
+    assert "tracks" in said
