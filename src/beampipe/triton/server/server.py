@@ -39,7 +39,7 @@ _PORT_TAKEN: Final = re.compile(r"address already in use|failed to start (HTTP|G
 class TritonServer:
     """One Triton as a child of this process; a context manager.
 
-    >>> with TritonServer(ServerSettings(repository, models=("exatrkx",))) as server:  # doctest: +SKIP
+    >>> with TritonServer(ServerSettings(repository, models=("doubler",))) as server:  # doctest: +SKIP
     ...     print(server.http_url)
 
     Args:
