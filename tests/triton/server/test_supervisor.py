@@ -15,7 +15,7 @@ from beampipe.triton.server.cleanup import processes_of, shared_memory_of
 from beampipe.triton.server.server import ServerSettings, TritonServer
 from beampipe.triton.server.supervisor import RateLimit, Supervisor
 from tests.triton.doublers import ask
-from tests.triton.server.test_server import assert_nothing_left, wait_until
+from tests.triton.waiting import assert_nothing_left, wait_until
 
 
 @pytest.fixture
