@@ -20,7 +20,6 @@ from beampipe.triton.client.codec import (
     ConfigRequest,
     HttpReply,
     InferRequest,
-    MappedRegions,
     Placed,
     Tensor,
     refusal,
@@ -134,4 +133,3 @@ def test_a_configuration_is_asked_for_and_read() -> None:
     assert ConfigRequest("m").from_http(HttpReply(200, b'{"name": "m"}'), "u") == {"name": "m"}
     with pytest.raises(ServiceError, match="expected a model's configuration"):
         ConfigRequest("m").from_http(HttpReply(200, b'"hello"'), "u")
-    assert MappedRegions().from_http(HttpReply(200, b'[{"name": "r"}]'), "u") == ["r"]

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 
 from beampipe.errors import DeadlineError, InputError, RegionLostError, ServiceError
-from beampipe.triton.client.codec import MappedRegions, MapRegion, Message, Tensor, UnmapRegion
-from beampipe.triton.client.shared_memory import SharedRegion, SharedRegions, layout
+from beampipe.triton.client.codec import HttpReply, Message, Tensor
+from beampipe.triton.client.shared_memory import (
+    MappedRegions,
+    MapRegion,
+    SharedRegion,
+    SharedRegions,
+    UnmapRegion,
+    layout,
+)
 from beampipe.triton.client.transport import PendingAnswer
 from beampipe.triton.model.contract import TensorSpec
 
@@ -176,3 +183,9 @@ def test_what_killed_processes_left_is_cleaned_up() -> None:
         assert (SHARED / mine).exists()
     finally:
         (SHARED / mine).unlink()
+
+
+def test_the_server_tells_which_regions_it_has() -> None:
+    assert MappedRegions().from_http(HttpReply(200, b'[{"name": "r"}, {"name": "s"}]'), "u") == ["r", "s"]
+    with pytest.raises(ServiceError, match="expected JSON"):
+        MappedRegions().from_http(HttpReply(200, b"<html>"), "u")

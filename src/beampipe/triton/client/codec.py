@@ -33,13 +33,11 @@ __all__ = [
     "HttpCall",
     "HttpReply",
     "InferRequest",
-    "MapRegion",
-    "MappedRegions",
     "Message",
     "Output",
     "Placed",
     "Tensor",
-    "UnmapRegion",
+    "parsed",
     "reason_of",
     "refusal",
     "refused_by_http",
@@ -200,7 +198,7 @@ class InferRequest:
         rest = memoryview(reply.data)[length:]
         outputs = {}
         try:
-            for tensor in _json(reply.data[:length], url)["outputs"]:
+            for tensor in parsed(reply.data[:length], url)["outputs"]:
                 size = tensor.get("parameters", {}).get("binary_data_size")
                 data = None if size is None else rest[:size]
                 outputs[tensor["name"]] = Output(tensor["datatype"], tuple(tensor["shape"]), data)
@@ -265,7 +263,7 @@ class ConfigRequest:
         return HttpCall("GET", f"/v2/models/{quote(self.model, safe='')}/config")
 
     def from_http(self, reply: HttpReply, url: str) -> dict[str, Any]:
-        config = _json(reply.data, url)
+        config = parsed(reply.data, url)
         if not isinstance(config, dict):
             raise ServiceError(f"{url}: got {str(config)[:40]!r}, expected a model's configuration", url=url)
         return config
@@ -280,81 +278,8 @@ class ConfigRequest:
         return config
 
 
-@dataclass(frozen=True)
-class MapRegion:
-    """Have the server map POSIX shared memory.
-
-    Attributes:
-        region: name under which the server is to know the memory.
-        key: name of the shared memory object, with its leading slash.
-        size: of the memory [bytes].
-    """
-
-    rpc: ClassVar[str] = "SystemSharedMemoryRegister"
-
-    region: str
-    key: str
-    size: int
-
-    def to_http(self, timeout: float | None = None) -> HttpCall:
-        body = json.dumps({"key": self.key, "offset": 0, "byte_size": self.size}).encode()
-        return HttpCall("POST", f"/v2/systemsharedmemory/region/{self.region}/register", [body])
-
-    def from_http(self, reply: HttpReply, url: str) -> None:
-        return None
-
-    def to_grpc(self, protobuf: Any) -> Any:
-        return protobuf.SystemSharedMemoryRegisterRequest(name=self.region, key=self.key, offset=0, byte_size=self.size)
-
-    def from_grpc(self, answer: Any) -> None:
-        return None
-
-
-@dataclass(frozen=True)
-class MappedRegions:
-    """Names of the regions that the server has mapped, anybody's."""
-
-    rpc: ClassVar[str] = "SystemSharedMemoryStatus"
-
-    def to_http(self, timeout: float | None = None) -> HttpCall:
-        return HttpCall("GET", "/v2/systemsharedmemory/status")
-
-    def from_http(self, reply: HttpReply, url: str) -> list[str]:
-        return [region["name"] for region in _json(reply.data, url)]
-
-    def to_grpc(self, protobuf: Any) -> Any:
-        return protobuf.SystemSharedMemoryStatusRequest()
-
-    def from_grpc(self, answer: Any) -> list[str]:
-        return list(answer.regions)
-
-
-@dataclass(frozen=True)
-class UnmapRegion:
-    """Have the server let go of shared memory.
-
-    Attributes:
-        region: name under which the server knows the memory.
-    """
-
-    rpc: ClassVar[str] = "SystemSharedMemoryUnregister"
-
-    region: str
-
-    def to_http(self, timeout: float | None = None) -> HttpCall:
-        return HttpCall("POST", f"/v2/systemsharedmemory/region/{self.region}/unregister", [b""])
-
-    def from_http(self, reply: HttpReply, url: str) -> None:
-        return None
-
-    def to_grpc(self, protobuf: Any) -> Any:
-        return protobuf.SystemSharedMemoryUnregisterRequest(name=self.region)
-
-    def from_grpc(self, answer: Any) -> None:
-        return None
-
-
-def _json(data: bytes, url: str) -> Any:
+def parsed(data: bytes, url: str) -> Any:
+    """What JSON says; `ServiceError` if it is none."""
     try:
         return json.loads(data)
     except ValueError:

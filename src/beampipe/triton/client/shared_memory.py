@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import mmap
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy import ndarray
@@ -25,11 +27,11 @@ from beampipe.errors import (
     ServiceUnavailableError,
 )
 from beampipe.processes import is_used
-from beampipe.triton.client.codec import MappedRegions, MapRegion, Placed, Tensor, UnmapRegion
+from beampipe.triton.client.codec import HttpCall, HttpReply, Placed, Tensor, parsed
 from beampipe.triton.client.transport import Transport
 from beampipe.triton.model.contract import TensorSpec
 
-__all__ = ["Places", "SharedRegion", "SharedRegions", "layout"]
+__all__ = ["MapRegion", "MappedRegions", "Places", "SharedRegion", "SharedRegions", "UnmapRegion", "layout"]
 
 Places = dict[str, tuple[int, int]]
 """Offset and length [bytes] in a region by name of tensor."""
@@ -218,6 +220,80 @@ class SharedRegions:
         deadline = monotonic() + _TIMEOUT
         while (left := [region for region in left if not region.close()]) and monotonic() < deadline:
             sleep(_MOMENT)
+
+
+@dataclass(frozen=True)
+class MapRegion:
+    """Have the server map POSIX shared memory.
+
+    Attributes:
+        region: name under which the server is to know the memory.
+        key: name of the shared memory object, with its leading slash.
+        size: of the memory [bytes].
+    """
+
+    rpc: ClassVar[str] = "SystemSharedMemoryRegister"
+
+    region: str
+    key: str
+    size: int
+
+    def to_http(self, timeout: float | None = None) -> HttpCall:
+        body = json.dumps({"key": self.key, "offset": 0, "byte_size": self.size}).encode()
+        return HttpCall("POST", f"/v2/systemsharedmemory/region/{self.region}/register", [body])
+
+    def from_http(self, reply: HttpReply, url: str) -> None:
+        return None
+
+    def to_grpc(self, protobuf: Any) -> Any:
+        return protobuf.SystemSharedMemoryRegisterRequest(name=self.region, key=self.key, offset=0, byte_size=self.size)
+
+    def from_grpc(self, answer: Any) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class MappedRegions:
+    """Names of the regions that the server has mapped, anybody's."""
+
+    rpc: ClassVar[str] = "SystemSharedMemoryStatus"
+
+    def to_http(self, timeout: float | None = None) -> HttpCall:
+        return HttpCall("GET", "/v2/systemsharedmemory/status")
+
+    def from_http(self, reply: HttpReply, url: str) -> list[str]:
+        return [region["name"] for region in parsed(reply.data, url)]
+
+    def to_grpc(self, protobuf: Any) -> Any:
+        return protobuf.SystemSharedMemoryStatusRequest()
+
+    def from_grpc(self, answer: Any) -> list[str]:
+        return list(answer.regions)
+
+
+@dataclass(frozen=True)
+class UnmapRegion:
+    """Have the server let go of shared memory.
+
+    Attributes:
+        region: name under which the server knows the memory.
+    """
+
+    rpc: ClassVar[str] = "SystemSharedMemoryUnregister"
+
+    region: str
+
+    def to_http(self, timeout: float | None = None) -> HttpCall:
+        return HttpCall("POST", f"/v2/systemsharedmemory/region/{self.region}/unregister", [b""])
+
+    def from_http(self, reply: HttpReply, url: str) -> None:
+        return None
+
+    def to_grpc(self, protobuf: Any) -> Any:
+        return protobuf.SystemSharedMemoryUnregisterRequest(name=self.region)
+
+    def from_grpc(self, answer: Any) -> None:
+        return None
 
 
 def _sweep(transport: Transport) -> None:

@@ -100,7 +100,7 @@ def _compare(name: str, answer: Mapping[str, ndarray], expected: Mapping[str, nd
         if got is None or got.dtype != array.dtype or got.tobytes() != array.tobytes():
             raise ConfigError(
                 f"{name}: the canary got another {key} than when the model was exported; export it again on this"
-                " machine, and if that differs from what the direct pipeline gives, do not serve it"
+                " machine, and if that differs from what the model gives without a server, do not serve it"
             )
 
 
