@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ServiceError
 from beampipe.triton.client.codec import ConfigRequest, InferRequest, Message, Output
-from beampipe.triton.client.signature import DTYPES
 from beampipe.triton.client.transport import PendingAnswer
-from beampipe.triton.model.contract import TensorSpec
+from beampipe.triton.model.contract import TensorSpec, triton_type
 from beampipe.triton.model.served_model import Instance, Model
 
 __all__ = ["FakeTransport"]
 
 Answers = Callable[[dict[str, ndarray]], Mapping[str, ndarray]]
 """Arrays by name in, arrays by name out; it may raise what a server would, such as `ServiceUnavailableError`."""
-
-_TYPES: Final = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class FakeTransport:
@@ -98,7 +95,7 @@ class FakeTransport:
             if spec.name in found:
                 array = np.ascontiguousarray(found[spec.name])
                 shape = (1, *array.shape) if self._batched else array.shape
-                outputs[spec.name] = Output(_TYPES.get(array.dtype.type, str(array.dtype)), shape, array.tobytes())
+                outputs[spec.name] = Output(triton_type(array.dtype), shape, array.tobytes())
         return outputs
 
 

@@ -13,26 +13,16 @@ from numpy import ndarray
 from beampipe.errors import DtypeError, InputError, ServiceError, ShapeError, UnknownNameError
 from beampipe.triton.client.codec import InferRequest, Output, Tensor
 from beampipe.triton.client.shared_memory import Places, SharedRegion
-from beampipe.triton.model.contract import TensorSpec
+from beampipe.triton.model.contract import TensorSpec, triton_type
 
-__all__ = ["DTYPES", "Due", "ModelSignature", "signature_of"]
+__all__ = ["Due", "ModelSignature", "signature_of"]
 
 Due = Mapping[str, tuple[int, ...] | None]
 """Outputs that are wanted with the shape that each must have; None for any that the configuration allows."""
 
-DTYPES: Final[dict[str, type[np.generic]]] = {
-    "BOOL": np.bool_,
-    "UINT8": np.uint8,
-    "UINT16": np.uint16,
-    "UINT32": np.uint32,
-    "UINT64": np.uint64,
-    "INT8": np.int8,
-    "INT16": np.int16,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "FP16": np.float16,
-    "FP32": np.float32,
-    "FP64": np.float64,
+_INTEGERS: Final = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
+_DTYPES: Final[dict[str, type[np.generic]]] = {
+    triton_type(np.dtype(dtype)): dtype for dtype in (np.bool_, *_INTEGERS, np.float16, np.float32, np.float64)
 }
 """Element types by Triton's name; strings (BYTES) and BF16 have no fixed numpy type and are not handled."""
 
@@ -88,7 +78,7 @@ class ModelSignature:
             spec = self.inputs.get(name)
             if spec is None:
                 raise UnknownNameError(f"input of {self.model}", name, self.inputs)
-            if array.dtype.type is not spec.dtype or not array.dtype.isnative:
+            if array.dtype != spec.dtype:
                 expected = f"{np.dtype(spec.dtype)}, as {_words(spec)}; convert it"
                 raise DtypeError(f"{self.model}: got {name} of {array.dtype}, expected {expected}")
             if not _fits(array.shape, spec.dims):
@@ -183,7 +173,7 @@ def signature_of(config: Mapping[str, Any], url: str) -> ModelSignature:
         parameters = {key: str(value.get("string_value", "")) for key, value in config.get("parameters", {}).items()}
         batched = int(config.get("max_batch_size", 0)) > 0
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        message = f"{url}: got a configuration of {model!r} with {error}, expected tensors of {', '.join(DTYPES)}"
+        message = f"{url}: got a configuration of {model!r} with {error}, expected tensors of {', '.join(_DTYPES)}"
         raise ServiceError(message, url=url, model=model) from None
     return ModelSignature(
         model,
@@ -198,8 +188,8 @@ def signature_of(config: Mapping[str, Any], url: str) -> ModelSignature:
 
 def _spec(tensor: Mapping[str, Any]) -> TensorSpec:
     """One tensor of a configuration; gRPC gives its dimensions as text."""
-    triton_type = str(tensor["data_type"]).removeprefix("TYPE_")
-    return TensorSpec(tensor["name"], triton_type, DTYPES[triton_type], tuple(int(size) for size in tensor["dims"]))
+    name = str(tensor["data_type"]).removeprefix("TYPE_")
+    return TensorSpec(tensor["name"], name, _DTYPES[name], tuple(int(size) for size in tensor["dims"]))
 
 
 def _fits(shape: tuple[int, ...], dims: tuple[int, ...]) -> bool:
