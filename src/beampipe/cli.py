@@ -29,7 +29,7 @@ app = typer.Typer(
 app.add_typer(tracking.app, name="tracking")
 app.add_typer(serving.app, name="serving")
 app.add_typer(calibration.app, name="calibration")
-app.command()(serving.serve)
+app.command("serve")(serving.serve_command)
 
 
 def _version(wanted: bool) -> None:

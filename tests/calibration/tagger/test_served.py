@@ -14,9 +14,9 @@ from beampipe.calibration.config import Tagger
 from beampipe.calibration.tagger.served import served_scores
 from beampipe.calibration.tagger.taggers import SHIPPED_MODEL, local_scores, score_function
 from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.triton.engine import install_engine
 from beampipe.triton.model.repository import export_repository
 from beampipe.triton.model.settings import ModelSettings
-from beampipe.triton.server.engine import install_engine
 from beampipe.triton.server.server import ServerSettings, TritonServer
 
 
@@ -53,12 +53,13 @@ def test_a_model_that_is_not_there(server: TritonServer) -> None:
 
 
 def test_no_server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beampipe.calibration.tagger.served._PAUSES", (0.01,))
+    monkeypatch.setattr("beampipe.calibration.tagger.served._RETRIES", 0)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-        with pytest.raises(ServiceUnavailableError):
+        with pytest.raises(ServiceUnavailableError) as caught:
             served_scores(f"http://127.0.0.1:{port}/gbdt")(jets(2))
+        assert (caught.value.url, caught.value.model) == (f"http://127.0.0.1:{port}", "gbdt")
 
 
 @pytest.mark.parametrize("url", ["grpc://127.0.0.1:8001", "gbdt", "http://"])

@@ -15,8 +15,8 @@ A model is written like this, and served by naming it in a `ModelSettings`::
         def example(cls):
             return {"X": np.arange(3, dtype=np.float32)}
 
-A model that counts something, say jets, names it in a further attribute, ``counters = {"jets": "Jets scored."}``, and
-calls ``instance.observe("jets", 3, "")``: this adds to the metric ``beampipe_jets_total``.
+A model that counts something names it in a further attribute, such as ``counters = {"values": "Values doubled."}``, and
+calls ``instance.observe("values", 3, "")``: this adds to the metric ``beampipe_values_total``.
 """
 
 from __future__ import annotations

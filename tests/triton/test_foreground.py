@@ -1,3 +1,5 @@
+"""A server in the foreground of a process: what it prints, and how signals end it."""
+
 from __future__ import annotations
 
 import http.client
@@ -11,35 +13,32 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from beampipe.errors import BeampipeError, FileError
-from beampipe.serving.cli import app, serve
-from beampipe.triton.server.cleanup import processes_of, regions_of
-from beampipe.triton.server.engine import Engine
-from beampipe.triton.server.server import TritonServer
+from beampipe.triton.engine import Engine
+from beampipe.triton.server.cleanup import processes_of, shared_memory_of
 from tests.triton.doublers import BROKEN, ask, write_model
-from tests.triton.server.test_server import wait_until
+from tests.triton.waiting import wait_until
 
 PROGRAM = """
-import sys, typer
+import sys
+from pathlib import Path
 from beampipe.errors import BeampipeError
-from beampipe.serving.cli import serve
+from beampipe.triton.foreground import run_server
+from beampipe.triton.server.launch import ServerSettings
 
+repository, engine, *models = sys.argv[1:]
 try:
-    typer.run(serve)
+    run_server(ServerSettings(Path(repository), models=tuple(models), triton=Path(engine)))
 except BeampipeError as error:
     print(error)
     sys.exit(2)
 """
-FREE = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command in a process of its own, and its summary."""
-    command = [sys.executable, "-c", PROGRAM, *FREE, *arguments]
+def serving(repository: Path, engine: Engine, *models: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server in the foreground of a process of its own, and its summary."""
+    command = [sys.executable, "-c", PROGRAM, str(repository), str(engine.folder), *models]
     environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ) as started:
         try:
@@ -68,7 +67,7 @@ def prefix_of(server: int) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(engine: Engine, doublers: Path, number: signal.Signals) -> None:
-    with serving("--repository", str(doublers), "--models", "one", "--triton", str(engine.folder)) as (
+    with serving(doublers, engine, "one") as (
         started,
         summary,
     ):
@@ -85,11 +84,11 @@ def test_a_signal_ends_it_cleanly(engine: Engine, doublers: Path, number: signal
         assert started.wait(20) == 0
         idle.close()
         assert not processes_of(prefix)
-        assert not regions_of(prefix)
+        assert not shared_memory_of(prefix)
 
 
 def test_the_second_signal_does_not_wait(engine: Engine, doublers: Path) -> None:
-    with serving("--repository", str(doublers), "--models", "one", "--triton", str(engine.folder)) as (
+    with serving(doublers, engine, "one") as (
         started,
         summary,
     ):
@@ -100,11 +99,11 @@ def test_the_second_signal_does_not_wait(engine: Engine, doublers: Path) -> None
         started.send_signal(signal.SIGTERM)
         assert started.wait(20) == 0
         assert not processes_of(prefix)
-        assert not regions_of(prefix)
+        assert not shared_memory_of(prefix)
 
 
 def test_what_happens_is_printed(engine: Engine, doublers: Path) -> None:
-    with serving("--repository", str(doublers), "--models", "two", "--triton", str(engine.folder)) as (
+    with serving(doublers, engine, "two") as (
         started,
         summary,
     ):
@@ -118,61 +117,17 @@ def test_what_happens_is_printed(engine: Engine, doublers: Path) -> None:
 
 def test_a_server_that_cannot_start_is_one_error(engine: Engine, tmp_path: Path) -> None:
     write_model(tmp_path, "broken", BROKEN)
-    with serving("--repository", str(tmp_path), "--triton", str(engine.folder)) as (started, said):
+    with serving(tmp_path, engine) as (started, said):
         assert started.wait(20) == 2
         assert "weights are from Mars" in said
         assert "Traceback" not in said
 
 
-def run(*arguments: str) -> str:
-    """Output of `beampipe serving ...`."""
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert result.exit_code == 0
-    return result.output
-
-
-def test_load_and_unload(engine: Engine, doublers: Path) -> None:
-    from beampipe.triton.server.launch import ServerSettings
-
-    with TritonServer(ServerSettings(doublers, models=("one",), triton=engine.folder)) as server:
-        assert run("load", "two", "--url", server.http_url) == f"{server.http_url}: two is loaded\n"
-        assert ask(server.http_url, "two", 0.0) == (200, [0.0])
-        assert run("unload", "two", "--url", server.http_url) == f"{server.http_url}: two is unavailable\n"
-        with pytest.raises(BeampipeError, match="failed to load 'three'"):
-            run("load", "three", "--url", server.http_url)
-        server.kill()
-    with pytest.raises(BeampipeError, match="expected a Triton there"):
-        run("load", "two", "--url", server.http_url)
-
-
-def test_top_once(doubler_server: TritonServer) -> None:
-    said = run("top", "--once", "--interval", "0.1", "--url", doubler_server.metrics_url)
-    assert doubler_server.metrics_url in said
-    assert "requests/s" in said
-    with pytest.raises(BeampipeError, match="metrics port"):
-        run("top", "--once", "--interval", "0.1", "--url", "127.0.0.1:1")
-
-
-def test_the_engine_is_shown(engine: Engine) -> None:
-    said = run("engine", "show", "--triton", str(engine.folder))
-    assert "usable" in said
-    assert str(engine.binary) in said
-
-
-def test_serve_refuses_what_it_cannot_do(doublers: Path, tmp_path: Path) -> None:
-    one = typer.Typer()
-    one.command()(serve)
-    with pytest.raises(FileError, match="no such folder, expected a repository"):
-        CliRunner().invoke(one, ["--repository", str(tmp_path / "no")], catch_exceptions=False)
-    with pytest.raises(BeampipeError, match="--repository: got it with --instances or --device"):
-        CliRunner().invoke(one, ["--repository", str(doublers), "--instances", "2"], catch_exceptions=False)
-
-
 def test_the_owner_can_be_killed(engine: Engine, doublers: Path) -> None:
-    with serving("--repository", str(doublers), "--models", "one", "--triton", str(engine.folder)) as (
+    with serving(doublers, engine, "one") as (
         started,
         summary,
     ):
         prefix = prefix_of(int(part(summary, r"process (\d+)")))
         started.kill()
-        wait_until(lambda: not processes_of(prefix) and not regions_of(prefix))
+        wait_until(lambda: not processes_of(prefix) and not shared_memory_of(prefix))

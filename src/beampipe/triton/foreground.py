@@ -1,37 +1,36 @@
-"""The work of `beampipe serve`: a server in the foreground, with a summary, a status line and a clean end."""
+"""A server in the foreground: a summary, a status line, and a clean end when a signal comes."""
 
 from __future__ import annotations
 
 import signal
-import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import FrameType
 from typing import Final
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from beampipe import terminal
-from beampipe.errors import BeampipeError, ConfigError
+from beampipe.errors import BeampipeError
+from beampipe.triton.monitoring.top import ServerWatch, status_line
 from beampipe.triton.server import control
-from beampipe.triton.server.cleanup import new_prefix
+from beampipe.triton.server.incidents import Incident
 from beampipe.triton.server.launch import ServerSettings
-from beampipe.triton.server.server import Incident, TritonServer
-from beampipe.triton.server.top import Watch, status_line
+from beampipe.triton.server.server import TritonServer
 
-__all__ = ["generated_repository", "run_server"]
+__all__ = ["run_server"]
 
-_LOOK: Final = 1.0  # s between two looks at the metrics
-_LINE: Final = 60.0  # s between two lines in a log
+_LOOK: Final = 1.0
+"""Time [s] between two looks at the metrics."""
+_LINE: Final = 60.0
+"""Time [s] between two lines in a log."""
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
-_QUIET: Final = ("started", "stopped")  # incidents that the summary tells
+_TOLD_BY_SUMMARY: Final = ("started", "stopped")
+"""Kinds of incidents that are not printed a second time."""
 
 
 class _Signals:
@@ -64,57 +63,25 @@ class _Signals:
 
 
 class _EndedError(Exception):
-    """A signal came before the server was ready."""
-
-
-@contextmanager
-def generated_repository(
-    models: Sequence[str], *, instances: int = 1, device: str = "cpu", threads: int | None = None
-) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """A repository in a temporary folder, removed at the end.
-
-    Args:
-        models: names of `catalogue.MODELS`; none: the default ones.
-        instances: of each model.
-        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        threads: of each instance.
-
-    Yields:
-        The folder, and the names of the models to load.
-
-    Raises:
-        UnknownNameError: no such model or device.
-    """
-    from beampipe.serving.catalogue import default_models, named_models
-    from beampipe.triton.model.repository import export_repository
-
-    if models:
-        settings = named_models(models, instances=instances, device=device, threads=threads)
-    else:
-        settings = default_models(instances=instances, device=device, threads=threads)
-    with tempfile.TemporaryDirectory(prefix=new_prefix()) as folder:
-        yield Path(folder), tuple(export_repository(Path(folder), settings))
+    """A signal came before the server was ready. No `BeampipeError`: only `run_server` may catch it."""
 
 
 def run_server(
     settings: ServerSettings,
     *,
-    generated: bool = False,
-    instances: int | None = None,
-    device: str | None = None,
+    prepare: Callable[[ServerSettings], AbstractContextManager[ServerSettings]] = nullcontext,
     console: Console | None = None,
 ) -> None:
     """Serve until a signal comes.
 
     Args:
-        settings: of the server.
-        generated: instead of the repository in the settings, make one of the models named there.
-        instances: of each model of a generated repository.
-        device: of the models of a generated repository.
+        settings: what the server is to be.
+        prepare: makes what is to be served, say a repository for as long as it is served, and gives the settings with
+            it. A signal ends it at once.
         console: where to print.
 
     Raises:
-        BeampipeError: it cannot be started, or has died too often.
+        BeampipeError: the server cannot be started, or has died too often.
     """
     out = terminal.console() if console is None else console
     begin = time.monotonic()
@@ -123,21 +90,11 @@ def run_server(
     try:
         with ExitStack() as stack:
             with signals.starting():
-                if generated:
-                    made = generated_repository(
-                        settings.models, instances=instances or 1, device=device or "cpu", threads=settings.threads
-                    )
-                    folder, models = stack.enter_context(made)
-                    settings = replace(settings, repository=folder, models=models)
-                elif instances is not None or device is not None:
-                    raise ConfigError(
-                        "--repository: got it with --instances or --device, expected either; how a model runs is in its"
-                        " config.pbtxt: write another repository with beampipe serving export"
-                    )
-                server = signals.server = TritonServer(settings, lambda incident: _tell(out, incident))
+                prepared = stack.enter_context(prepare(settings))
+                server = signals.server = TritonServer(prepared, lambda incident: _tell(out, incident))
                 stack.enter_context(server)
             out.print(_summary(server, time.monotonic() - begin))
-            _watch(server, signals.ended, out)
+            _show_until(signals.ended, server, out)
             out.print("stopping: requests in progress are finished, new ones refused; once more to stop at once")
         out.print("stopped")
     except _EndedError:
@@ -147,18 +104,18 @@ def run_server(
             signal.signal(number, handler)
 
 
-def _watch(server: TritonServer, ended: threading.Event, out: Console) -> None:
-    """Show what the server does until it is to end."""
-    watch = Watch(server.metrics_url)
+def _show_until(ended: threading.Event, server: TritonServer, out: Console) -> None:
+    """Show what the server does until it is to end: a line that changes on a terminal, now and then one in a log."""
+    watch = ServerWatch(server.metrics_url)
     watch.look()
     line_at = time.monotonic() + _LINE
-    with Live(console=out, auto_refresh=False, transient=True) if out.is_terminal else ExitStack() as live:
+    with terminal.live(out, transient=True) if out.is_terminal else nullcontext() as show:
         while not ended.wait(_LOOK):
             if server.gave_up:
                 raise BeampipeError("server: it died too often and was given up; see the log")
-            if isinstance(live, Live):
+            if show is not None:
                 watch.look()
-                live.update(Text(status_line(watch), style="cyan", overflow="ellipsis", no_wrap=True), refresh=True)
+                show(Text(status_line(watch), style="cyan", overflow="ellipsis", no_wrap=True))
             elif time.monotonic() >= line_at:
                 watch.look()
                 line_at += _LINE
@@ -166,7 +123,7 @@ def _watch(server: TritonServer, ended: threading.Event, out: Console) -> None:
 
 
 def _tell(out: Console, incident: Incident) -> None:
-    if incident.kind not in _QUIET:
+    if incident.kind not in _TOLD_BY_SUMMARY:
         stamp = time.strftime("%H:%M:%S", time.localtime(incident.time))
         out.print(f"{stamp} {incident.kind}: {incident.text}", style="yellow", markup=False, soft_wrap=True)
 
