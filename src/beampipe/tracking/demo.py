@@ -11,10 +11,10 @@ from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
 from beampipe.tracking.finders import named_finders
 from beampipe.tracking.showing import show_event
 
-__all__ = ["run_demo"]
+__all__ = ["run_tracking_demo"]
 
 
-def run_demo(
+def run_tracking_demo(
     folder: Path,
     pipelines: Sequence[str],
     *,
