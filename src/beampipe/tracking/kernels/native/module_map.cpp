@@ -17,12 +17,12 @@
 namespace beampipe {
 namespace {
 
-constexpr int kWidth = 16;         // hits tested at a time
+constexpr int kWidth = 16;  // hits tested at a time
 constexpr int kPhiBins = 256;
-constexpr int kChunk = 256;        // middle hits per task
+constexpr int kChunk = 256;  // middle hits per task
 constexpr float kPi = 3.14159265358979f;
-constexpr float kMinDr = 0.5f;     // mm: an edge goes outwards by at least this
-constexpr float kMaxDphi = 1.2f;   // rad: and turns by at most this
+constexpr float kMinDr = 0.5f;    // mm: an edge goes outwards by at least this
+constexpr float kMaxDphi = 1.2f;  // rad: and turns by at most this
 
 // A layer cut into rows (of z for a barrel, of r for a disc), each row sorted by phi.
 struct LayerGrid {
@@ -30,15 +30,15 @@ struct LayerGrid {
   float r_min, r_max, z_min, z_max;
   float low, inverse_pitch;  // of the rows
   int n_rows;
-  int cell;                  // number of its first cell
+  int cell;  // number of its first cell
 };
 
 // Hits of known layer, sorted by (layer, row, phi bin, phi): an order that does not depend on the input's.
 struct Grid {
   std::vector<LayerGrid> layers;
-  std::vector<std::int32_t> begin;   // first hit of each cell, one more at the end
-  std::vector<float> r, phi, z;      // padded by kWidth
-  std::vector<std::int32_t> hit;     // input row
+  std::vector<std::int32_t> begin;  // first hit of each cell, one more at the end
+  std::vector<float> r, phi, z;     // padded by kWidth
+  std::vector<std::int32_t> hit;    // input row
   std::vector<std::int16_t> layer;
 };
 
@@ -115,7 +115,7 @@ struct Side {
   std::vector<std::int32_t> hit;          // row in the grid
   std::vector<std::uint8_t> kept;
   int size = 0;
-  std::int64_t tried = 0;                 // hits that were looked at
+  std::int64_t tried = 0;  // hits that were looked at
 
   void reserve(int more) {
     const std::size_t need = size + more + kWidth;
@@ -133,9 +133,9 @@ struct Side {
 };
 
 struct Query {
-  float r, phi, z;          // the middle hit
+  float r, phi, z;  // the middle hit
   float kappa_max, z0_min, z0_max;
-  bool outward;             // the other hit lies outside
+  bool outward;  // the other hit lies outside
 };
 
 // Test the hits [first, last) of one row and append those inside the windows.
@@ -191,7 +191,8 @@ void collect(const Grid& grid, const LayerGrid& layer, const Query& q, Side& sid
   const float slope_low = (q.z - q.z0_max) / q.r, slope_high = (q.z - q.z0_min) / q.r;
   if (layer.barrel) {
     // Lengths along the arc: between the straight line's and that of the tightest curve.
-    const float r_a = layer.r_min * std::min(1.0f, stretch(layer.r_min)), r_b = layer.r_max * std::max(1.0f, stretch(layer.r_max));
+    const float r_a = layer.r_min * std::min(1.0f, stretch(layer.r_min)),
+                r_b = layer.r_max * std::max(1.0f, stretch(layer.r_max));
     const auto [lo, hi] = std::minmax({q.z0_max + slope_low * r_a, q.z0_max + slope_low * r_b,
                                        q.z0_min + slope_high * r_a, q.z0_min + slope_high * r_b});
     low = lo, high = hi;
@@ -211,8 +212,10 @@ void collect(const Grid& grid, const LayerGrid& layer, const Query& q, Side& sid
       high = std::min(high, r_high / std::min(1.0f, stretch(r_high)));
       if (high < low) return;
     }
-    if (q.outward) low = std::max(low, q.r);
-    else high = std::min(high, q.r);
+    if (q.outward)
+      low = std::max(low, q.r);
+    else
+      high = std::min(high, q.r);
     if (high < low) return;
   }
   // The phi window: a circle through the beam line has sin phi = kappa r / 2, measured from its tangent there.
@@ -225,7 +228,8 @@ void collect(const Grid& grid, const LayerGrid& layer, const Query& q, Side& sid
   for (int row = row_low; row <= row_high; ++row) {
     const std::int32_t* begin = grid.begin.data() + layer.cell + row * kPhiBins;
     if (bin_low < 0) scan(grid, q, begin[kPhiBins + bin_low], begin[kPhiBins], side);
-    if (bin_low < kPhiBins && bin_high >= 0) scan(grid, q, begin[std::max(bin_low, 0)], begin[std::min(bin_high, kPhiBins - 1) + 1], side);
+    if (bin_low < kPhiBins && bin_high >= 0)
+      scan(grid, q, begin[std::max(bin_low, 0)], begin[std::min(bin_high, kPhiBins - 1) + 1], side);
     if (bin_high >= kPhiBins) scan(grid, q, begin[0], begin[bin_high - kPhiBins + 1], side);
   }
 }
@@ -268,7 +272,7 @@ Array<std::int16_t> assign_layers(const float* position, std::int64_t n, const W
       found[i] = -1;
     }
     for (int l = 0; l < w.n_layers; ++l) {
-      const float *box = w.layers + 4 * l;
+      const float* box = w.layers + 4 * l;
       const float r_min = box[0], r_max = box[1], z_min = box[2], z_max = box[3];
 #pragma omp simd
       for (int i = 0; i < kWidth; ++i)
@@ -286,7 +290,8 @@ struct Totals {
   std::atomic<std::int64_t> tried{0}, tests{0}, edges{0};
 
   bool too_large() const {
-    return tried.load(std::memory_order_relaxed) > kMaxTried || tests.load(std::memory_order_relaxed) > kMaxDoubletTests ||
+    return tried.load(std::memory_order_relaxed) > kMaxTried ||
+           tests.load(std::memory_order_relaxed) > kMaxDoubletTests ||
            edges.load(std::memory_order_relaxed) > kMaxEdges;
   }
 };

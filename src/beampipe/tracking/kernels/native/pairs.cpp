@@ -188,7 +188,8 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
   for (int chunk = 0; chunk < n_chunks; ++chunk) {
     const std::size_t last = std::min(middle.size(), static_cast<std::size_t>(chunk + 1) * kChunk);
-    for (std::size_t m = static_cast<std::size_t>(chunk) * kChunk; m < last && so_far.load(std::memory_order_relaxed) <= kMaxTriplets; ++m) {
+    for (std::size_t m = static_cast<std::size_t>(chunk) * kChunk;
+         m < last && so_far.load(std::memory_order_relaxed) <= kMaxTriplets; ++m) {
       const std::size_t before = found[chunk].chi2.size();
       const std::int32_t b = middle[m];
       match(d, w, in_edge.data() + in_begin[b], in_begin[b + 1] - in_begin[b], out_begin[b], out_begin[b + 1],
