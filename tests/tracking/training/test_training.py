@@ -11,8 +11,8 @@ import torch
 from safetensors.numpy import load_file
 
 from beampipe.errors import ConfigError, UnknownNameError
-from beampipe.tracking.features import hit_features
 from beampipe.tracking.kernels import embed
+from beampipe.tracking.kernels.features import hit_features
 from beampipe.tracking.training.edge_filter import FilterConfig
 from beampipe.tracking.training.embedding import EmbeddingConfig, neighbourhood, train_embedding
 from beampipe.tracking.training.gnn import GnnConfig

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from beampipe.tracking import stages as host
 from beampipe.tracking.cuda import graphs, networks
+from beampipe.tracking.kernels import logit_of
 from beampipe.tracking.networks import EMBEDDING_SIZE
 
 __all__ = [
@@ -107,8 +108,8 @@ def filter_edges(graph: DeviceGraph, network: networks.DeviceMlp, cut: float) ->
     """Drops edges that the filter network scores below `cut`."""
     assert graph.edge_index is not None
     assert graph.distance2 is not None
-    score = networks.sigmoid(networks.filter_logits(graph.position, graph.edge_index, graph.distance2, network))
-    return replace(graph.keep_edges(score >= cut), distance2=None)
+    logit = networks.filter_logits(graph.position, graph.edge_index, graph.distance2, network)
+    return replace(graph.keep_edges(logit >= float(logit_of(cut))), distance2=None)
 
 
 def build_from_windows(graph: DeviceGraph, windows: graphs.DeviceWindows) -> DeviceGraph:

@@ -17,7 +17,7 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from beampipe.tracking.features import hit_features
+from beampipe.tracking.kernels.features import hit_features
 from beampipe.tracking.training.networks import Embedding
 from beampipe.tracking.training.samples import Degrading, Labelled, Sample, Windows, visit, wedge
 from beampipe.tracking.training.schedule import Log, Optimiser

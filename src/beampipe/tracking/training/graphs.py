@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
 
 from beampipe.errors import MissingExtraError
-from beampipe.tracking.features import edge_features, hit_features, node_features
 from beampipe.tracking.kernels import native, radius_edges
+from beampipe.tracking.kernels.features import edge_features, hit_features, node_features
 from beampipe.tracking.training.networks import EMBEDDING_SIZE, Embedding, Filter, logit_margin
 from beampipe.tracking.training.samples import Labelled, Windows
 from beampipe.tracking.windows import Windows as TripletWindows

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 
-from beampipe.tracking.features import EDGE_FEATURES, HIT_FEATURES, NODE_FEATURES, PAIR_FEATURES
+from beampipe.tracking.kernels.features import EDGE_FEATURES, HIT_FEATURES, NODE_FEATURES, PAIR_FEATURES
 
 __all__ = ["EMBEDDING_SIZE", "Embedding", "Filter", "InteractionNetwork", "Perceptron", "logit_margin"]
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Int64, UInt64
 from numpy import ndarray
 
 from beampipe.tracking.events import NOISE, Event
-from beampipe.tracking.features import doublet
+from beampipe.tracking.kernels.geometry import doublet
 from beampipe.tracking.truth import HEADLINE, Selection
 
 __all__ = [

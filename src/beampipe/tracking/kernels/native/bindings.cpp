@@ -9,7 +9,7 @@
 //      of a parallel region.
 //   3. here: a function that checks shapes, frees the GIL, calls `kernels().name(...)` and returns
 //      `numpy(std::move(array))`.
-//   4. ../__init__.py: the public function, with the numpy truth in ../reference.py.
+//   4. ../__init__.py: the public function, with the numpy truth in ../reference.py or ../reference_map.py.
 //   5. build: cmake -S . -B build -G Ninja && cmake --build build && cmake --install build --prefix src
 //
 // Wrong shapes raise ValueError here; beampipe's own errors, with advice, come from the Python side.
@@ -82,16 +82,13 @@ auto connected_components(std::int64_t n, EdgeIndex edge_index, std::int64_t min
 
 // ---- learned windows: layers, doublets, triplets, paths ----
 
-using Floats = In<float, -1>;
-using Position = In<float, -1, 3>;
-
 /// Keeps the arrays alive that beampipe::Windows points to.
 struct WindowTables {
   In<float, -1, 4> layers;
   In<std::int32_t, -1, 2> pairs;
   In<float, -1, 3> pair_windows;
   In<std::int32_t, -1> out_begin;
-  nb::ndarray<const float, nb::shape<-1, beampipe::kMaxOut, 4>, nb::c_contig, nb::device::cpu> triplet_windows;
+  In<float, -1, beampipe::kMaxOut, 4> triplet_windows;
 
   beampipe::Windows view() const {
     return {static_cast<int>(layers.shape(0)),
@@ -178,15 +175,14 @@ NB_MODULE(_native, m) {
   m.def("use_isa", &use_isa, "name"_a, "Choose the instruction set (for tests).");
   m.def("connected_components", &connected_components, "n"_a, "edge_index"_a, "min_hits"_a);
   nb::class_<WindowTables>(m, "Windows")
-      .def("__init__", [](WindowTables* self, In<float, -1, 4> layers, In<std::int32_t, -1, 2> pairs,
-                          In<float, -1, 3> pair_windows, In<std::int32_t, -1> out_begin,
-                          nb::ndarray<const float, nb::shape<-1, beampipe::kMaxOut, 4>, nb::c_contig, nb::device::cpu>
-                              triplet_windows) {
-        require(out_begin.shape(0) == layers.shape(0) + 1, "out_begin: one per layer and one more");
-        require(pair_windows.shape(0) == pairs.shape(0) && triplet_windows.shape(0) == pairs.shape(0),
-                "windows: one per pair");
-        new (self) WindowTables{layers, pairs, pair_windows, out_begin, triplet_windows};
-      });
+      .def("__init__",
+           [](WindowTables* self, In<float, -1, 4> layers, In<std::int32_t, -1, 2> pairs, In<float, -1, 3> pair_windows,
+              In<std::int32_t, -1> out_begin, In<float, -1, beampipe::kMaxOut, 4> triplet_windows) {
+             require(out_begin.shape(0) == layers.shape(0) + 1, "out_begin: one per layer and one more");
+             require(pair_windows.shape(0) == pairs.shape(0) && triplet_windows.shape(0) == pairs.shape(0),
+                     "windows: one per pair");
+             new (self) WindowTables{layers, pairs, pair_windows, out_begin, triplet_windows};
+           });
   m.def("assign_layers", &assign_layers, "position"_a, "windows"_a, "threads"_a);
   m.def("module_map_edges", &module_map_edges, "position"_a, "offsets"_a, "windows"_a, "threads"_a);
   m.def("triplets", &triplets, "position"_a, "edge_index"_a, "windows"_a, "threads"_a);

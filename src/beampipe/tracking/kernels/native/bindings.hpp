@@ -20,6 +20,9 @@ using beampipe::Array;
 template <typename T, int... Shape>
 using In = nb::ndarray<const T, nb::shape<Shape...>, nb::c_contig, nb::device::cpu>;
 using EdgeIndex = In<std::int64_t, 2, -1>;
+using Floats = In<float, -1>;
+using Position = In<float, -1, 3>;
+using Offsets = In<std::int64_t, -1>;
 
 /// The array as numpy, which now owns the memory.
 template <typename T>
@@ -32,8 +35,6 @@ nb::object numpy(Array<T>&& array, std::vector<std::size_t> shape = {}) {
   if constexpr (std::is_same_v<T, std::int64_t>) result = result.attr("view")("int64");
   return result;
 }
-
-using Offsets = In<std::int64_t, -1>;
 
 inline void require(bool holds, const char* message) {
   if (!holds) throw std::invalid_argument(message);
