@@ -32,7 +32,7 @@ class FilterConfig:
         rate: highest learning rate.
         events: largest number of training events that are used, for memory.
         negatives: number of wrong edges kept per true one when an event is sampled; the rest is weighted in.
-        negative_weight: weight in the loss of wrong edges: the cut will keep nearly all true ones, so these matter more.
+        negative_weight: weight in the loss of wrong edges: the cut will keep nearly all true ones.
         pt_min: lowest pT of a particle whose true edges must pass [GeV].
         soft_pt_min: lowest pT of a particle whose true edges count as right at all [GeV].
         soft_weight: weight in the loss of true edges between `soft_pt_min` and `pt_min`.

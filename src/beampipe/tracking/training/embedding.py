@@ -81,12 +81,12 @@ def train_embedding(
     """Train and return the averaged network.
 
     Args:
-        config: how.
+        config: sizes, learning rate and weights of the loss.
         events: clean training events.
-        validation: degraded, labelled events for the log.
-        log: receives `neighbourhood` every `report_every` steps.
-        start: network to continue from; new random weights without.
-        report_every: steps between reports.
+        validation: degraded, labelled events, for the log.
+        log: receives `neighbourhood` at each report.
+        start: network to continue from; without it, one of new random weights.
+        report_every: number of updates between reports.
         checkpoint: called with the averaged network at each report, if given.
     """
     torch.manual_seed(config.seed)

@@ -190,7 +190,7 @@ def degraded(
 
 
 def rotated(event: CleanEvent, rng: np.random.Generator) -> CleanEvent:
-    """The event turned about the beam by a random angle and, every other time, with the two ends of the detector swapped."""
+    """The event turned about the beam at random and, every other time, its two ends swapped."""
     position = event.position.copy()
     position[:, 1] = (position[:, 1] + np.float32(rng.uniform(0, 2 * np.pi)) + np.pi) % (2 * np.pi) - np.pi
     if rng.random() < 0.5:
