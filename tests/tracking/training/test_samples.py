@@ -7,6 +7,7 @@ import numpy as np
 from beampipe.tracking.training.samples import (
     Degrading,
     KinematicWindows,
+    clean_events,
     degraded,
     label,
     overlaid,
