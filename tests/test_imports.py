@@ -15,7 +15,7 @@ import beampipe
 SOURCE = Path(beampipe.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"errors", "units", "files", "processes", "settings", "terminal"}
+GROUND = {"errors", "units", "files", "figures", "processes", "pythia", "settings", "terminal"}
 """What every area stands on."""
 
 ALLOWED = {
@@ -23,6 +23,8 @@ ALLOWED = {
     "units": set(),
     "processes": set(),
     "files": {"errors", "processes"},
+    "figures": {"errors", "files"},
+    "pythia": {"errors"},
     "settings": {"errors"},
     "terminal": set(),
     "tracking": {*GROUND, "tracking"},
