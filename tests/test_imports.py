@@ -15,12 +15,13 @@ import beampipe
 SOURCE = Path(beampipe.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"errors", "units", "files", "figures", "processes", "pythia", "settings", "terminal"}
+GROUND = {"errors", "units", "files", "figures", "lazy", "processes", "pythia", "settings", "terminal"}
 """What every area stands on."""
 
 ALLOWED = {
     "errors": set(),
     "units": set(),
+    "lazy": set(),
     "processes": set(),
     "files": {"errors", "processes"},
     "figures": {"errors", "files"},

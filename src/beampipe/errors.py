@@ -16,6 +16,8 @@ expected and what to do next::
     ├── ServiceError          a service gave no usable answer
     │   ├── ServiceUnavailableError  it is down or out of reach; try again later  (also a ConnectionError)
     │   └── DeadlineError     it did not answer in time                      (also a TimeoutError)
+    ├── ModelError            a served model broke its contract with its server
+    ├── CancelledError        the work was ended because nobody waits for its result any more
     ├── WorkflowError         some tasks of a run failed; the others are done and kept
     └── MissingExtraError     an optional dependency is not installed; names the extra (also an ImportError)
 """
@@ -27,6 +29,7 @@ from typing import Any
 
 __all__ = [
     "BeampipeError",
+    "CancelledError",
     "ColumnError",
     "ConfigError",
     "DeadlineError",
@@ -34,6 +37,7 @@ __all__ = [
     "FileError",
     "InputError",
     "MissingExtraError",
+    "ModelError",
     "NotFiniteError",
     "ServiceError",
     "ServiceUnavailableError",
@@ -135,6 +139,14 @@ class ServiceUnavailableError(ServiceError, ConnectionError):
 
 class DeadlineError(ServiceError, TimeoutError):
     """The service did not answer in time."""
+
+
+class ModelError(BeampipeError):
+    """A served model broke its contract with its server, e.g. gave too few answers, or arrays of another type."""
+
+
+class CancelledError(BeampipeError):
+    """The work was ended because nobody waits for its result any more."""
 
 
 class WorkflowError(BeampipeError):

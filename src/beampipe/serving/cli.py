@@ -144,8 +144,10 @@ def export(
     batch: Annotated[int, typer.Option(help="Own models: most requests in one call; 0 for one at a time.", min=0)] = 0,
 ) -> None:
     """Write a Triton model repository."""
-    from beampipe.serving.catalogue import DEFAULT_MODELS, named_models
-    from beampipe.triton.model.repository import EnsembleSettings, ModelSettings, export_repository
+    from beampipe.serving.catalogue import named_models
+    from beampipe.serving.variants import DEFAULT_MODELS
+    from beampipe.triton.model.repository import export_repository
+    from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
     settings: list[ModelSettings | EnsembleSettings] = []
     for name in model or DEFAULT_MODELS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from jaxtyping import Float64
@@ -16,11 +16,18 @@ from beampipe.serving.contract import FEATURES, GEOMETRY_ID, LABELS, LOCAL, STAG
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.pipeline import load_pipeline
+from beampipe.tracking.pipelines.loading import load_pipeline
 from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Answer, Instance, Request
+from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
 
 __all__ = ["ActsModel", "TrackingModel", "stage_values"]
+
+_COUNTERS: Final = {
+    "hits": "Hits of the events answered.",
+    "edges": "Edges that were left to label.",
+    "tracks": "Tracks found.",
+}
+"""What the models count, besides events and the time of stages."""
 
 
 class TrackingModel:
@@ -28,6 +35,7 @@ class TrackingModel:
 
     inputs: ClassVar = (FEATURES,)
     outputs: ClassVar = (LABELS, STAGES)
+    counters: ClassVar = _COUNTERS
 
     def __init__(self, instance: Instance) -> None:
         settings = instance.parameters
@@ -42,16 +50,16 @@ class TrackingModel:
             weights=instance.weights,
         )
 
-    def run(self, requests: Sequence[Request], /) -> list[Answer]:
+    def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
         """Labels of each event; several run as one block-diagonal graph, up to the hit budget."""
         read = [self._hits_or_error(request) for request in requests]
-        answers: dict[int, Answer] = {row: hits for row, hits in enumerate(read) if not isinstance(hits, Hits)}
+        answers: dict[int, ModelAnswer] = {row: hits for row, hits in enumerate(read) if not isinstance(hits, Hits)}
         events = {row: hits for row, hits in enumerate(read) if isinstance(hits, Hits)}
         for rows in _within(self.hit_budget, events):
             answers.update(zip(rows, self._found([events[row] for row in rows]), strict=True))
         return [answers[row] for row in range(len(requests))]
 
-    def _hits_or_error(self, request: Request) -> Hits | InputError:
+    def _hits_or_error(self, request: ModelRequest) -> Hits | InputError:
         features = request[FEATURES.name]
         if len(features) > self.max_hits:
             need = self.pipeline.memory(len(features))
@@ -64,7 +72,7 @@ class TrackingModel:
         except InputError as error:
             return error
 
-    def _found(self, events: Sequence[Hits]) -> Sequence[Answer]:
+    def _found(self, events: Sequence[Hits]) -> Sequence[ModelAnswer]:
         try:
             if len(events) == 1:
                 tracks = [self.pipeline.find(events[0], between=self.instance.checkpoint)]
@@ -75,7 +83,7 @@ class TrackingModel:
         return [_answer(self.instance, found) for found in tracks]
 
     @classmethod
-    def example(cls) -> Request:
+    def example(cls) -> ModelRequest:
         """A shipped event without pile-up, in mm."""
         return {FEATURES.name: small_event().position}
 
@@ -85,6 +93,7 @@ class ActsModel:
 
     inputs: ClassVar[tuple[TensorSpec, ...]] = (FEATURES, GEOMETRY_ID, LOCAL, VARIANCE)
     outputs: ClassVar[tuple[TensorSpec, ...]] = (LABELS, STAGES)
+    counters: ClassVar = _COUNTERS
 
     def __init__(self, instance: Instance) -> None:
         from beampipe.tracking.acts import ACTS_SETTINGS, ActsTrackFinder
@@ -94,11 +103,11 @@ class ActsModel:
         self.max_hits = int(instance.parameters[contract.MAX_HITS])
         self.finder = ActsTrackFinder(ACTS_SETTINGS[instance.parameters[contract.ACTS_SETTING]])
 
-    def run(self, requests: Sequence[Request], /) -> list[Answer]:
+    def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
         """Labels of each event."""
         return [self._one(request) for request in requests]
 
-    def _one(self, request: Request) -> Answer:
+    def _one(self, request: ModelRequest) -> ModelAnswer:
         if (n := len(request[FEATURES.name])) > self.max_hits:
             return TooLargeError(f"hits: got {n}, expected at most {self.max_hits}; cut the event into regions")
         try:
@@ -114,7 +123,7 @@ class ActsModel:
         return _answer(self.instance, tracks)
 
     @classmethod
-    def example(cls) -> Request:
+    def example(cls) -> ModelRequest:
         """A shipped event without pile-up, in mm."""
         hits = small_event()
         assert hits.geometry_id is not None

@@ -14,7 +14,8 @@ from beampipe.calibration.config import Tagger
 from beampipe.calibration.tagger.served import served_scores
 from beampipe.calibration.tagger.taggers import SHIPPED_MODEL, local_scores, score_function
 from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
-from beampipe.triton.model.repository import ModelSettings, export_repository
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.model.settings import ModelSettings
 from beampipe.triton.server.engine import install_engine
 from beampipe.triton.server.server import ServerSettings, TritonServer
 

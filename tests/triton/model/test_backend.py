@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, ConfigError, FileError, InputError
+from beampipe.errors import BeampipeError, CancelledError, ConfigError, FileError, InputError
 from beampipe.triton.model import backend as triton_model
 from beampipe.triton.model import canary, contract
 from beampipe.triton.model.backend import TritonPythonModel
 from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Answer, CancelledError, Instance, Request
+from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
 
 X = TensorSpec("X", "FP32", np.float32, (-1, 2))
 Y = TensorSpec("Y", "INT64", np.int64, (-1,))
@@ -126,7 +126,7 @@ def triton(monkeypatch: pytest.MonkeyPatch) -> Triton:
     return utilities
 
 
-Run = Callable[[Instance, Sequence[Request]], Sequence[Answer]]
+Run = Callable[[Instance, Sequence[ModelRequest]], Sequence[ModelAnswer]]
 Serve = Callable[..., TritonPythonModel]
 
 
@@ -161,15 +161,16 @@ def serve(triton: Triton, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
         class Fake:
             inputs = (X,)
             outputs = (Y, Z)
+            counters: ClassVar = {"hits": "Hits of the events answered."}
 
             def __init__(self, instance: Instance) -> None:
                 self.instance = instance
 
-            def run(self, requests: Sequence[Request], /) -> Sequence[Answer]:
+            def run(self, requests: Sequence[ModelRequest], /) -> Sequence[ModelAnswer]:
                 return run(self.instance, requests)
 
             @classmethod
-            def example(cls) -> Request:
+            def example(cls) -> ModelRequest:
                 return {}
 
         monkeypatch.setattr(triton_model, "model_class", lambda path, folder: Fake)
@@ -183,9 +184,9 @@ def serve(triton: Triton, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
         served.finalize()
 
 
-def sums(instance: Instance, requests: Sequence[Request]) -> list[Answer]:
+def sums(instance: Instance, requests: Sequence[ModelRequest]) -> list[ModelAnswer]:
     """Y counts rows, Z adds them up; a negative first value is refused, a huge one is a fault of ours."""
-    answers: list[Answer] = []
+    answers: list[ModelAnswer] = []
     for request in requests:
         x = request["X"]
         if x.size and x[0, 0] < 0:
@@ -240,7 +241,7 @@ def test_only_what_was_asked_for(serve: Serve, outputs: tuple[str, ...]) -> None
 def test_a_batch_has_one_answer_each_of_its_own_length(serve: Serve) -> None:
     calls: list[int] = []
 
-    def counted(instance: Instance, requests: Sequence[Request]) -> Sequence[Answer]:
+    def counted(instance: Instance, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         calls.append(len(requests))
         return sums(instance, requests)
 
@@ -254,7 +255,7 @@ def test_a_batch_has_one_answer_each_of_its_own_length(serve: Serve) -> None:
 def test_without_batching_requests_run_one_by_one(serve: Serve) -> None:
     calls: list[int] = []
 
-    def counted(instance: Instance, requests: Sequence[Request]) -> Sequence[Answer]:
+    def counted(instance: Instance, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         calls.append(len(requests))
         return sums(instance, requests)
 
@@ -282,7 +283,7 @@ def test_one_bad_request_of_three_costs_no_other(serve: Serve, triton: Triton, b
 def test_an_unreadable_request_of_a_batch_never_reaches_the_model(serve: Serve) -> None:
     calls: list[int] = []
 
-    def counted(instance: Instance, requests: Sequence[Request]) -> Sequence[Answer]:
+    def counted(instance: Instance, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         calls.append(len(requests))
         return sums(instance, requests)
 
@@ -341,7 +342,7 @@ def test_what_the_model_gets_wrong_is_an_internal_error(
 )
 @pytest.mark.parametrize("how", ["raised", "returned"])
 def test_errors_by_kind(serve: Serve, error: Exception, code: str, message: str, how: str) -> None:
-    def run(instance: Instance, requests: Sequence[Request]) -> Sequence[Answer]:
+    def run(instance: Instance, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         if how == "returned" and isinstance(error, BeampipeError):
             return [error]
         raise error
@@ -356,7 +357,7 @@ def always_ask(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_quick_request_is_spared_the_question(serve: Serve) -> None:
-    def quick(instance: Instance, requests: Sequence[Request]) -> Sequence[Answer]:
+    def quick(instance: Instance, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         instance.checkpoint()
         return sums(instance, requests)
 
@@ -368,7 +369,7 @@ def test_a_quick_request_is_spared_the_question(serve: Serve) -> None:
 def test_work_ends_between_steps_when_nobody_waits(serve: Serve) -> None:
     steps: list[int] = []
 
-    def long(instance: Instance, requests: Sequence[Request]) -> Sequence[Answer]:
+    def long(instance: Instance, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         for step in range(3):
             instance.checkpoint()
             steps.append(step)
@@ -385,7 +386,7 @@ def test_work_ends_between_steps_when_nobody_waits(serve: Serve) -> None:
 def test_work_ends_when_the_time_that_the_client_allowed_is_over(serve: Serve) -> None:
     steps: list[int] = []
 
-    def long(instance: Instance, requests: Sequence[Request]) -> Sequence[Answer]:
+    def long(instance: Instance, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         for step in range(3):
             instance.checkpoint()
             steps.append(step)
@@ -402,7 +403,7 @@ def test_work_ends_when_the_time_that_the_client_allowed_is_over(serve: Serve) -
 
 @pytest.mark.usefixtures("always_ask")
 def test_a_batch_goes_on_while_somebody_waits(serve: Serve) -> None:
-    def checked(instance: Instance, requests: Sequence[Request]) -> Sequence[Answer]:
+    def checked(instance: Instance, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         instance.checkpoint()
         return sums(instance, requests)
 
@@ -414,7 +415,7 @@ def test_a_batch_goes_on_while_somebody_waits(serve: Serve) -> None:
 
 
 def test_an_input_may_be_handed_back(serve: Serve) -> None:
-    def echo(instance: Instance, requests: Sequence[Request]) -> Sequence[Answer]:
+    def echo(instance: Instance, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         return [{"Y": np.arange(len(request["X"])), "Z": request["X"].reshape(-1)} for request in requests]
 
     request = sent((1, 2), (3, 4))
@@ -464,7 +465,7 @@ def test_a_model_that_answers_its_canary_wrongly_is_not_served(serve: Serve, tmp
 
 
 def test_what_a_model_observes_becomes_metrics_at_the_end(serve: Serve, triton: Triton, tmp_path: Path) -> None:
-    def observed(instance: Instance, requests: Sequence[Request]) -> Sequence[Answer]:
+    def observed(instance: Instance, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         instance.observe("hits", 5, "")
         instance.observe("stage_seconds", 0.5, "gnn")
         return sums(instance, requests)

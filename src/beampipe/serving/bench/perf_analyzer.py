@@ -25,6 +25,7 @@ import numpy as np
 
 from beampipe.errors import BeampipeError, MissingExtraError
 from beampipe.serving.contract import FEATURES, LABELS
+from beampipe.serving.variants import is_ragged
 from beampipe.tracking.events import Hits
 
 __all__ = ["RawPoint", "perf_analyze"]
@@ -83,7 +84,7 @@ def perf_analyze(
     program = shutil.which("perf_analyzer", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         raise MissingExtraError("perf-analyzer", "bench", "perf_analyzer")
-    batches = model.endswith("_ragged")
+    batches = is_ragged(model)
     with tempfile.TemporaryDirectory(prefix="beampipe-perf-") as folder:
         data, table = Path(folder) / "events.json", Path(folder) / "out.csv"
         data.write_text(json.dumps({"data": [_entry(hits) for hits in events]}))

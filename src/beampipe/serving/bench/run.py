@@ -16,7 +16,6 @@ from beampipe.serving.bench.perf_analyzer import RawPoint, perf_analyze
 from beampipe.serving.bench.points import DIRECT, BenchResult, Point, Sample, conditions
 from beampipe.serving.bench.usage import Usage
 from beampipe.serving.bench.ways import direct_sender, model_of, open_way
-from beampipe.serving.catalogue import MODELS
 from beampipe.serving.load import (
     Sender,
     Workload,
@@ -28,9 +27,11 @@ from beampipe.serving.load import (
     verify,
 )
 from beampipe.serving.serve import generated_repository
+from beampipe.serving.variants import variants_of
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.events import Event
-from beampipe.tracking.pipeline import load_pipeline
+from beampipe.tracking.pipelines.loading import load_pipeline
+from beampipe.tracking.pipelines.specs import pipeline_spec
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 
@@ -80,9 +81,8 @@ class BenchPlan:
 
 def default_ways(pipeline: str) -> tuple[str, ...]:
     """Direct, and every model of a pipeline, over the cheapest protocol; one of them over the others too."""
-    ensemble = f"{pipeline}_ensemble"
-    ways = (DIRECT, f"{pipeline} http", f"{pipeline} grpc", f"{pipeline} shm", f"{pipeline}_ragged http")
-    return (*ways, f"{ensemble} http") if ensemble in MODELS else ways
+    plain, *others = (variant.name for variant in variants_of(pipeline_spec(pipeline)).values())
+    return (DIRECT, f"{plain} http", f"{plain} grpc", f"{plain} shm", *(f"{name} http" for name in others))
 
 
 def run_bench(

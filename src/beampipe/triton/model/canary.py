@@ -16,7 +16,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ConfigError
-from beampipe.triton.model.served_model import Answer, Request
+from beampipe.triton.model.served_model import ModelAnswer, ModelRequest
 
 __all__ = ["CANARY", "check_model", "check_served", "read_canary", "triton_type", "write_canary"]
 
@@ -27,7 +27,7 @@ _INPUT: Final = "in."
 _OUTPUT: Final = "out."
 
 
-def write_canary(version: Path, request: Request, answer: Request) -> None:
+def write_canary(version: Path, request: ModelRequest, answer: ModelRequest) -> None:
     """Store a request and the answer that it must get."""
     arrays = {_INPUT + key: array for key, array in request.items()}
     arrays |= {_OUTPUT + key: array for key, array in answer.items()}
@@ -45,7 +45,7 @@ def read_canary(version: Path) -> tuple[dict[str, ndarray], dict[str, ndarray]] 
     return request, {key.removeprefix(_OUTPUT): array for key, array in arrays.items() if key.startswith(_OUTPUT)}
 
 
-def check_model(run: Callable[[Sequence[Request]], Sequence[Answer]], version: Path, name: str) -> None:
+def check_model(run: Callable[[Sequence[ModelRequest]], Sequence[ModelAnswer]], version: Path, name: str) -> None:
     """Refuse a model whose answer is not the one that was found when it was exported.
 
     Raises:
@@ -113,7 +113,7 @@ def triton_type(dtype: np.dtype[Any]) -> str:
     return str(dtype).upper().replace("FLOAT", "FP")
 
 
-def _encode(request: Request, outputs: Sequence[str], batched: bool) -> tuple[bytes, int]:
+def _encode(request: ModelRequest, outputs: Sequence[str], batched: bool) -> tuple[bytes, int]:
     """The body of a binary request and the length of its header."""
     inputs = [
         {

@@ -18,14 +18,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor on the wire.
+    """A tensor as a model declares it.
 
     Attributes:
-        name: of the tensor.
-        triton_type: Triton's name of the element type, without ``TYPE_``.
-        dtype: numpy's.
-        dims: shape of one event, -1 for any length.
-        exact: the same request gives the same bytes; not so for times.
+        name: name of the tensor on the wire.
+        triton_type: Triton's name of the element type, without ``TYPE_``, such as ``"FP32"``.
+        dtype: numpy's name of the same element type.
+        dims: shape of the tensor of one event; -1 stands for any length.
+        exact: whether the same request gives the same bytes. It does not for measured times.
     """
 
     name: str
@@ -35,11 +35,11 @@ class TensorSpec:
     exact: bool = True
 
 
-# Parameters of a model's config.pbtxt.
 EXECUTION_MODEL_PATH: Final = "EXECUTION_MODEL_PATH"
-"""Folder of the weights; `MODEL_DIRECTORY` in it stands for the model's own folder."""
+"""Parameter of ``config.pbtxt``: folder of the weights. `MODEL_DIRECTORY` in it stands for the model's own folder."""
 MODEL_DIRECTORY: Final = "$$TRITON_MODEL_DIRECTORY"
+"""What stands for the model's own folder in the value of EXECUTION_MODEL_PATH."""
 MODEL_CLASS: Final = "MODEL_CLASS"
-"""The `Model` behind it: ``package.module:Class``, or ``file.py:Class`` for a file beside ``model.py``."""
+"""Parameter of ``config.pbtxt``: class of the model, as `model_class` reads it."""
 THREADS: Final = "THREADS"
-"""Threads of one instance."""
+"""Parameter of ``config.pbtxt``: threads of one instance, or ``auto``: the cores are shared out among the instances."""
