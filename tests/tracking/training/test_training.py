@@ -18,7 +18,7 @@ from beampipe.tracking.training.embedding import EmbeddingConfig, neighbourhood,
 from beampipe.tracking.training.gnn import GnnConfig
 from beampipe.tracking.training.networks import Embedding
 from beampipe.tracking.training.recipe import RECIPES, TrainingRecipe, recipe, train
-from beampipe.tracking.training.samples import KinematicWindows, label
+from beampipe.tracking.training.samples import KinematicWindows, clean_events, label
 from beampipe.tracking.training.schedule import Log
 from beampipe.tracking.training.windows import learn_windows
 from beampipe.tracking.training.working_point import choose, scan, score_tracks
