@@ -14,15 +14,16 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
 from beampipe.settings import build
-from beampipe.tracking.features import EDGE_FEATURES, HIT_FEATURES, NODE_FEATURES, PAIR_FEATURES
+from beampipe.tracking.kernels.features import (
+    EDGE_FEATURES,
+    EMBEDDING_SIZE,
+    FILTER_INPUTS,
+    HIT_FEATURES,
+    PAIR_FEATURES,
+)
 from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
 
 __all__ = ["EMBEDDING_SIZE", "Networks", "NetworksConfig", "card_path", "load_networks", "networks_from"]
-
-EMBEDDING_SIZE = 8
-"""Length of the source and of the target vector of a hit."""
-
-_FILTER_INPUTS = len(EDGE_FEATURES) + 2 * len(NODE_FEATURES) + 1  # and the squared embedding distance
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Networks:
         if self.embedding is not None:
             _expect("embedding", self.embedding, len(HIT_FEATURES), 2 * EMBEDDING_SIZE)
         if self.filter is not None:
-            _expect("filter", self.filter, _FILTER_INPUTS, 1)
+            _expect("filter", self.filter, FILTER_INPUTS, 1)
             if len(self.filter.layers) != 2:
                 raise ConfigError(f"filter: got {len(self.filter.layers)} layers, expected 2")
         if self.gnn is not None:
