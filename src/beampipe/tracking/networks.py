@@ -35,8 +35,8 @@ class NetworksConfig:
         max_neighbours: most outgoing edges of a hit before the filter.
         kappa_max: largest |curvature| of an edge [1/mm].
         z0_max: largest |z| of an edge's line at the beam line [mm].
-        filter_cut: edges with a lower filter score are dropped.
-        score_cut: edges with a lower final score are on no track.
+        filter_cut: lowest score by the filter of an edge that stays.
+        score_cut: lowest score by the interaction network of an edge that joins hits.
 
     Raises:
         ConfigError: a value is impossible.
@@ -60,7 +60,17 @@ class NetworksConfig:
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """Weights, packed for the kernels when first used, and their cuts. A part that was not trained is None."""
+    """The networks of one weight file, packed for the kernels when first used.
+
+    Attributes:
+        config: cuts that belong to the weights.
+        embedding: weights of the embedding, None if it was not trained.
+        filter: weights of the filter, None if it was not trained.
+        gnn: weights of the interaction network, None if it was not trained.
+
+    Raises:
+        ConfigError: a network has other inputs or outputs than the kernels.
+    """
 
     config: NetworksConfig
     embedding: Mlp | None = None
@@ -101,7 +111,7 @@ def load_networks(path: Path | str) -> Networks:
     """Read weights and card.
 
     Args:
-        path: the safetensors file; its card has the same name with the suffix .json.
+        path: safetensors file of the weights; its card has the same name with the suffix .json.
 
     Raises:
         FileError: a file is missing, damaged, or the weights are not those that the card describes.
