@@ -60,17 +60,17 @@ class Way:
     """One way to ask, and what came of it.
 
     Attributes:
-        model: name.
-        instances: of it.
-        protocol: how events travelled.
-        in_flight: requests at once.
-        events: compared.
-        hits: in them.
-        different: events whose labels differ in any byte.
-        errors: events without an answer.
+        model: name of the model.
+        instances: number of instances of the model.
+        protocol: protocol by which events travelled.
+        in_flight: number of requests at once.
+        events: number of events that were compared.
+        hits: number of hits in all of them.
+        different: number of events whose labels differ in any byte.
+        errors: number of events without an answer.
         first: the first thing that went wrong.
-        batch: events per call of the model.
-        seconds: for all.
+        batch: mean number of events in one call of the model.
+        seconds: time for all events [s].
     """
 
     model: str

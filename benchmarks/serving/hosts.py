@@ -35,9 +35,9 @@ class Settings:
     """What every server is to hold.
 
     Attributes:
-        pipeline: its name.
-        replicas: processes with the pipeline, one thread each.
-        python: interpreter with the peers installed.
+        pipeline: name of the pipeline.
+        replicas: number of processes with the pipeline, one thread each.
+        python: path of the interpreter with the peers installed.
     """
 
     pipeline: str
@@ -50,8 +50,8 @@ class Running:
     """A server that runs.
 
     Attributes:
-        clients: ways to ask it, by name.
-        pid: of the process that everything else of it descends from.
+        clients: ways to ask the server, by name.
+        pid: id of the process that all others of the server descend from.
     """
 
     clients: Mapping[str, SenderMaker]

@@ -61,11 +61,11 @@ class Target:
     """What is attacked.
 
     Attributes:
-        http_url: ``host:port``.
-        grpc_url: ``host:port``.
-        models: names; those that end in ``_ragged`` have one more axis in front.
-        direct: for each model the same pipeline in this process.
-        stubs: a gRPC stub, made when first needed.
+        http_url: address for HTTP, ``host:port``.
+        grpc_url: address for gRPC, ``host:port``.
+        models: names of the models; those that end in ``_ragged`` have one more axis in front.
+        direct: the same pipeline in this process, for each model.
+        stubs: the gRPC stub, which is made when it is first needed.
     """
 
     http_url: str
@@ -84,10 +84,10 @@ class Reply:
     """What came back.
 
     Attributes:
-        status: of HTTP or gRPC, or what happened instead.
+        status: status of HTTP or gRPC, or what happened instead.
         good: whether that is acceptable.
         text: what the server said.
-        seconds: it took.
+        seconds: time that it took [s].
     """
 
     status: str

@@ -65,7 +65,9 @@ _MB: Final = 1 / 2**20
 def options_of(name: str, about: str | None, *, threads: int = 1) -> argparse.ArgumentParser:
     """A parser with the options that each of these benchmarks has."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=threads, help="of each instance, and of the direct pipeline")
+    parser.add_argument(
+        "--threads", type=int, default=threads, help="number of threads of each instance, and of the direct pipeline"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path(f"runs/bench/serving/{name}.json"))
     return parser
