@@ -38,6 +38,7 @@ from served import (
 )
 
 from beampipe.errors import BeampipeError
+from beampipe.serving.variants import is_ragged
 from beampipe.tracking.events import Hits
 from beampipe.triton.server.server import TritonServer
 
@@ -50,7 +51,6 @@ MODELS = (
     "exatrkx_walk",
     "acts",
 )
-BATCHING = "_ragged"
 IN_FLIGHT = 64
 """Requests at once for a batching model: its largest batch."""
 
@@ -166,7 +166,7 @@ def compared(
 ) -> Iterator[Way]:
     """All ways to ask one served model."""
     for protocol in protocols:
-        for in_flight in (1, IN_FLIGHT) if model.endswith(BATCHING) else (2 * instances,):
+        for in_flight in (1, IN_FLIGHT) if is_ragged(model) else (2 * instances,):
             yield one_way(server, model, instances, protocol, in_flight, events, labels)
 
 

@@ -79,10 +79,12 @@ def _triton(batching: bool) -> Host:
     @contextlib.contextmanager
     def start(settings: Settings) -> Iterator[Running]:
         from beampipe.serving.catalogue import named_models
+        from beampipe.serving.variants import variants_of
+        from beampipe.tracking.pipelines.specs import pipeline_spec
         from beampipe.triton.model.repository import export_repository
         from beampipe.triton.server.server import ServerSettings, TritonServer
 
-        model = settings.pipeline + ("_ragged" if batching else "")
+        model = variants_of(pipeline_spec(settings.pipeline))["ragged" if batching else "plain"].name
         with tempfile.TemporaryDirectory(prefix="peers-") as folder:
             repository = Path(folder) / "repository"
             export_repository(repository, named_models([model], instances=settings.replicas, threads=1))

@@ -13,8 +13,9 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import InputError
-from beampipe.tracking.batch import Finder
+from beampipe.serving.variants import is_ragged
 from beampipe.tracking.events import Hits
+from beampipe.tracking.finder import TrackFinder
 
 __all__ = [
     "KNOWN",
@@ -63,7 +64,7 @@ class Target:
     Attributes:
         http_url: address for HTTP, ``host:port``.
         grpc_url: address for gRPC, ``host:port``.
-        models: names of the models; those that end in ``_ragged`` have one more axis in front.
+        models: names of the models.
         direct: the same pipeline in this process, for each model.
         stubs: the gRPC stub, which is made when it is first needed.
     """
@@ -71,12 +72,12 @@ class Target:
     http_url: str
     grpc_url: str
     models: tuple[str, ...]
-    direct: Mapping[str, Finder]
+    direct: Mapping[str, TrackFinder]
     stubs: list[Any] = field(default_factory=list)
 
     def batched(self, model: str) -> bool:
         """Whether the model's tensors have one more axis."""
-        return model.endswith("_ragged")
+        return is_ragged(model)
 
 
 @dataclass(frozen=True)

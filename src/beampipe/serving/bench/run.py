@@ -27,8 +27,7 @@ from beampipe.serving.load import (
 )
 from beampipe.serving.service import generated_repository
 from beampipe.tracking.events import Event
-from beampipe.tracking.pipeline import load_pipeline
-from beampipe.triton.server import control
+from beampipe.tracking.pipelines.loading import load_pipeline
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 
@@ -186,13 +185,10 @@ class _Bench:
             return
         events = [hits for hits in self.workload.hits if len(hits)]
         for model in dict.fromkeys(model_of(way) for way in self.plan.ways if way != DIRECT):
-            batches = control.model_config(self.server.http_url, model).get("max_batch_size", 0) > 0
             for concurrency in sorted({min(self.plan.concurrency), max(self.plan.concurrency)}):
                 requests = max(_RAW_WINDOW, 2 * concurrency, len(events))
                 try:
-                    yield perf_analyze(
-                        self.server.grpc_url, model, events, concurrency, requests=requests, batches=batches
-                    )
+                    yield perf_analyze(self.server.grpc_url, model, events, concurrency, requests=requests)
                 except BeampipeError as error:
                     yield f"{model}, {concurrency} in flight: {error}"
 

@@ -10,8 +10,8 @@ from time import monotonic
 
 from beampipe.errors import ServiceError
 from beampipe.serving.finders.answer import Answer
-from beampipe.serving.finders.finder import TrackFinder
 from beampipe.tracking.events import Hits, Tracks
+from beampipe.tracking.finder import TrackFinder
 
 __all__ = ["FallbackTrackFinder"]
 
