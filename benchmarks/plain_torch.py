@@ -23,7 +23,7 @@ from beampipe.tracking.features import doublet, edge_features, hit_features, nod
 from beampipe.tracking.kernels import GnnWeights, Mlp
 from beampipe.tracking.networks import EMBEDDING_SIZE, Networks
 
-__all__ = ["PairFeatures", "PlainTorch", "apply", "components", "embed", "filter_scores", "gnn_logits", "radius_edges"]
+__all__ = ["PairFeatures", "PlainTorch", "apply", "components", "embed", "filter_logits", "gnn_logits", "radius_edges"]
 
 PairFeatures = Callable[
     [Float32[ndarray, "n 3"], Int64[ndarray, "2 n_edges"]],
@@ -73,7 +73,7 @@ def radius_edges(
     return edge_index[:, chosen], dist2[chosen]
 
 
-def filter_scores(
+def filter_logits(
     position: Float32[ndarray, "n 3"],
     edge_index: Int64[ndarray, "2 n_edges"],
     dist2: Float32[ndarray, " n_edges"],
@@ -83,7 +83,7 @@ def filter_scores(
     inner, outer = edge_index
     x = np.concatenate([edge_features(position, edge_index), nodes[inner], nodes[outer], dist2[:, None]], axis=1)
     with torch.inference_mode():
-        return torch.sigmoid(apply(mlp, torch.from_numpy(x))[:, 0]).numpy()
+        return apply(mlp, torch.from_numpy(x))[:, 0].numpy()
 
 
 def gnn_logits(
@@ -159,7 +159,7 @@ class PlainTorch:
             self.threads,
         )
         stop("connect")
-        score = filter_scores(position, edge_index, dist2, self.filter)
+        score = torch.sigmoid(torch.from_numpy(filter_logits(position, edge_index, dist2, self.filter))).numpy()
         edge_index = np.ascontiguousarray(edge_index[:, score >= cuts.filter_cut])
         stop("filter")
         kept, features = self.pair_features(position, edge_index)
