@@ -17,7 +17,7 @@ SURFACE = {
         "Configuration",
         "Factors",
         "ScaleFactor",
-        "Settings",
+        "RunSettings",
         "load_configuration",
         "run_calibration",
     ],
