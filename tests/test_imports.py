@@ -15,12 +15,13 @@ import beampipe
 SOURCE = Path(beampipe.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"errors", "units", "files", "processes", "settings", "terminal"}
+GROUND = {"errors", "units", "files", "lazy", "processes", "settings", "terminal"}
 """What every area stands on."""
 
 ALLOWED = {
     "errors": set(),
     "units": set(),
+    "lazy": set(),
     "processes": set(),
     "files": {"errors", "processes"},
     "settings": {"errors"},

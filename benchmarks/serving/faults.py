@@ -47,8 +47,8 @@ from served import (
 
 from beampipe.errors import BeampipeError, DeadlineError
 from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
-from beampipe.tracking.batch import Finder
 from beampipe.tracking.events import Hits
+from beampipe.tracking.finder import TrackFinder
 from beampipe.triton.server.server import TritonServer
 
 MODEL, OTHER = "exatrkx", "module_map"
@@ -75,7 +75,7 @@ class Load:
     errors: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, finder: Finder, first: int) -> None:
+    def run(self, finder: TrackFinder, first: int) -> None:
         """One client."""
         number = first
         while not self.stop.is_set():
@@ -133,7 +133,7 @@ def under_load(
     options: argparse.Namespace,
     hit: Load,
     other: Load,
-    wrap: Callable[[TritonTrackFinder], Finder],
+    wrap: Callable[[TritonTrackFinder], TrackFinder],
     happen: Callable[[], None],
 ) -> None:
     """All clients at work while `happen()` happens."""
@@ -191,7 +191,7 @@ def kill_server(options: argparse.Namespace, rows: list[dict[str, Any]], summary
     backs: list[float] = []
     falling: list[FallbackTrackFinder] = []
 
-    def with_fallback(finder: TritonTrackFinder) -> Finder:
+    def with_fallback(finder: TritonTrackFinder) -> TrackFinder:
         pipeline = MODEL if len(falling) < options.clients else OTHER
         falling.append(
             FallbackTrackFinder(finder, lambda: DirectTrackFinder(pipeline, threads=options.threads), pause=0.5)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import InputError
-from beampipe.tracking.batch import Finder
 from beampipe.tracking.events import Hits
+from beampipe.tracking.finder import TrackFinder
 
 __all__ = [
     "KNOWN",
@@ -71,7 +71,7 @@ class Target:
     http_url: str
     grpc_url: str
     models: tuple[str, ...]
-    direct: Mapping[str, Finder]
+    direct: Mapping[str, TrackFinder]
     stubs: list[Any] = field(default_factory=list)
 
     def batched(self, model: str) -> bool:

@@ -25,9 +25,9 @@ from harness import CONSOLE, EVENTS, print_header, report
 
 from beampipe.serving.catalogue import named_models
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
-from beampipe.tracking.batch import Finder
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits
+from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import read_events
 from beampipe.tracking.simulation.degradation import degrade
 from beampipe.tracking.simulation.parameters import DEFAULT
@@ -103,7 +103,7 @@ def pipeline_of(model: str) -> str:
     return model.removesuffix("_ragged").removesuffix("_ensemble")
 
 
-def direct_finder(model: str, threads: int = 1) -> Finder:
+def direct_finder(model: str, threads: int = 1) -> TrackFinder:
     """The same finder as the model of that name, in this process."""
     if model == "acts":
         from beampipe.tracking.acts import ACTS_SETTINGS, ActsTrackFinder
@@ -112,7 +112,7 @@ def direct_finder(model: str, threads: int = 1) -> Finder:
     return DirectTrackFinder(pipeline_of(model), threads=threads)
 
 
-def labels_of(finder: Finder, events: Sequence[Hits]) -> list[Int64[ndarray, " _"]]:
+def labels_of(finder: TrackFinder, events: Sequence[Hits]) -> list[Int64[ndarray, " _"]]:
     """Direct labels of each event."""
     return [finder.find(hits).track_id for hits in events]
 

@@ -14,7 +14,8 @@ from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError
 from beampipe.serving import cli as serving
 from beampipe.tracking import cli as tracking
-from beampipe.tracking.cli import Device, Threads
+from beampipe.tracking.cli import PIPELINE_HELP, SCALE_HELP, Device, Threads
+from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
 __all__ = ["app", "main"]
 
@@ -49,10 +50,10 @@ def track(
     files: Annotated[list[Path], typer.Argument(help="Parquet, ACTS or TrackML CSV or a folder of them, or r,phi,z.")],
     output: Annotated[Path, typer.Option("--output", "-o", help=".parquet or .csv; for several FILES a folder.")],
     pipeline: Annotated[
-        str | None, typer.Option("--pipeline", "-p", help="Name of the pipeline.", show_default="module_map")
+        str | None, typer.Option("--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE)
     ] = None,
     device: Device = "cpu",
-    scale: Annotated[str, typer.Option(help="Units of three-column files: mm, exatrkx or acts.")] = "mm",
+    scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
     threads: Threads = 1,
     via: Annotated[
         list[str] | None,

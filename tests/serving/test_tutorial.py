@@ -18,8 +18,8 @@ from numpy import ndarray
 
 from beampipe.errors import BeampipeError
 from beampipe.serving.catalogue import named_models
+from beampipe.tracking import load_pipeline
 from beampipe.tracking.data import shipped_events, shipped_path
-from beampipe.tracking.pipeline import load_pipeline
 from beampipe.triton.engine import Engine
 from beampipe.triton.model.repository import export_repository
 from beampipe.triton.model.served_model import Instance, model_class

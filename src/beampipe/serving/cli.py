@@ -66,7 +66,8 @@ def export_command(
     ] = 0,
 ) -> None:
     """Write a Triton model repository."""
-    from beampipe.serving.catalogue import DEFAULT_MODELS, named_models
+    from beampipe.serving.catalogue import named_models
+    from beampipe.serving.variants import DEFAULT_MODELS
     from beampipe.triton.model.repository import export_repository
     from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 

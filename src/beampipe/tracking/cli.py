@@ -9,43 +9,52 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.terminal import bar, console
-from beampipe.tracking.batch import Finder
-from beampipe.tracking.events import Event, Tracks
+from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
 
-__all__ = ["app", "track"]
+if TYPE_CHECKING:
+    from beampipe.tracking.events import Event, Tracks
+    from beampipe.tracking.finder import TrackFinder
+
+__all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "SCALE_HELP", "app", "track"]
 
 app = typer.Typer(help="Track finding: hits to tracks.", no_args_is_help=True)
 
-Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline.")]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Threads = Annotated[int, typer.Option(help="Threads of the pipeline.", min=1)]
-Seed = Annotated[int, typer.Option(help="Of every random choice.", min=0)]
-Files = Annotated[list[Path], typer.Argument(help="Parquet files of events, ACTS or TrackML CSV.")]
+PIPELINE_HELP: Final = f"Name of the pipeline: {pipeline_names()}."
+SCALE_HELP: Final = "Units of files with three columns: mm, exatrkx or acts."
 
-_PIPELINE = "module_map"
-_DEMO = ("module_map", "exatrkx", "exatrkx_walk")
+Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP)]
+Pipelines = Annotated[
+    list[str] | None, typer.Option("--pipeline", "-p", help=f"{PIPELINE_HELP} May be given several times.")
+]
+Device = Annotated[str, typer.Option(help="Device that finds the tracks: cpu, cuda or cuda:N.")]
+Threads = Annotated[int, typer.Option(help="Threads of the pipeline for one event.", min=1)]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
+Files = Annotated[list[Path], typer.Argument(help="Files of events: Parquet, ACTS or TrackML CSV.")]
+
+DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx", "exatrkx_walk")
+"""Names of the pipelines that the demo compares: by windows, by networks, and by networks with best paths."""
 
 
 def track(
     files: list[Path],
     output: Path,
-    finder: Callable[[], AbstractContextManager[Finder]],
+    finder: Callable[[], AbstractContextManager[TrackFinder]],
     scale: str,
     in_flight: int = 1,
 ) -> None:
     """Find the tracks in `files`; the command fails at the end if one of them failed.
 
     Args:
-        files: inputs.
-        output: file or folder.
-        finder: makes what finds them.
-        scale: units of three-column files.
+        files: files or folders of events.
+        output: file of the labels; for several inputs, a folder.
+        finder: makes the finder that is asked.
+        scale: units of files with three columns, a name of `beampipe.tracking.formats.SCALES`.
         in_flight: events that are asked for at once.
     """
     from beampipe.tracking.batch import output_paths, track_files
@@ -75,9 +84,9 @@ def track(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where the pictures and figures go.")] = Path("demo"),
-    pipeline: Annotated[list[str] | None, typer.Option("--pipeline", "-p", help="May be given several times.")] = None,
-    mu: Annotated[int, typer.Option(help="Which shipped events: 0, 60 or 200.")] = 200,
+    folder: Annotated[Path, typer.Argument(help="Folder of the pictures and figures.")] = Path("demo"),
+    pipeline: Pipelines = None,
+    mu: Annotated[int, typer.Option(help="Pile-up of the shipped events: 0, 60 or 200.")] = 200,
     threads: Threads = 1,
 ) -> None:
     """Find tracks in the shipped events; print efficiency and speed, draw one event."""
@@ -85,7 +94,7 @@ def demo(
     from beampipe.tracking.evaluation.report import print_evaluation
 
     with bar("events") as step:
-        result = run_demo(folder, pipeline or list(_DEMO), mu=mu, threads=threads, progress=step)
+        result = run_demo(folder, pipeline or list(DEMO_PIPELINES), mu=mu, threads=threads, progress=step)
     print_evaluation(result, console())
     typer.echo(f"pictures and figures: {folder}/event.png, {folder}/event.html, {folder}/evaluation.json")
 
@@ -93,12 +102,14 @@ def demo(
 @app.command()
 def simulate(
     output: Annotated[Path, typer.Argument(help="Parquet file to write.")],
-    events: Annotated[int, typer.Option("--events", "-n", help="How many.", min=0)] = 10,
+    events: Annotated[int, typer.Option("--events", "-n", help="Number of events.", min=0)] = 10,
     mu: Annotated[float, typer.Option(help="Mean number of pile-up collisions.", min=0)] = 200.0,
-    hard: Annotated[str | None, typer.Option(help="ttbar, gun or none; by default ttbar unless mu is 0.")] = None,
+    hard: Annotated[
+        str | None, typer.Option(help="Hard process: ttbar, gun or none; by default ttbar unless mu is 0.")
+    ] = None,
     seed: Seed = 1,
     first_event: Annotated[int, typer.Option(help="Number of the first event.", min=0)] = 0,
-    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Number of worker processes.", min=1)] = 1,
 ) -> None:
     """Simulate clean events with Pythia 8 and ACTS; `evaluate` degrades them."""
     from beampipe.tracking.simulation.parameters import Generator
@@ -121,9 +132,9 @@ def simulate(
 
 @app.command()
 def ship(
-    clean: Annotated[Path, typer.Argument(help="Clean simulated events.")],
-    output: Annotated[Path, typer.Argument(help="File among the shipped ones.")],
-    events: Annotated[int, typer.Option("--events", "-n", help="How many of them.", min=1)] = 1,
+    clean: Annotated[Path, typer.Argument(help="File of clean simulated events.")],
+    output: Annotated[Path, typer.Argument(help="File to write, among the shipped ones.")],
+    events: Annotated[int, typer.Option("--events", "-n", help="Number of events to take.", min=1)] = 1,
     seed: Seed = 1,
 ) -> None:
     """Make a shipped sample: the default degradation, coordinates rounded to a micrometre."""
@@ -135,13 +146,15 @@ def ship(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="module_map, module_map_soft, exatrkx, exatrkx_soft or an ablation.")],
+    name: Annotated[
+        str, typer.Argument(help="Recipe: module_map, module_map_soft, exatrkx, exatrkx_soft or an ablation.")
+    ],
     files: Files,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Safetensors file; a card goes beside it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Safetensors file to write; a card goes beside it.")],
     validation: Annotated[Path | None, typer.Option(help="Networks: clean events that fix radius and cuts.")] = None,
     windows: Annotated[Path | None, typer.Option(help="Networks: learned windows, for the pair features.")] = None,
     start: Annotated[Path | None, typer.Option(help="Networks: keep the embedding and filter of this file.")] = None,
-    log: Annotated[Path | None, typer.Option(help="JSON lines of metrics.")] = None,
+    log: Annotated[Path | None, typer.Option(help="File of the metrics, as JSON lines.")] = None,
 ) -> None:
     """Make shipped windows or weights again from clean simulated events."""
     from beampipe.tracking.formats import open_events
@@ -179,15 +192,19 @@ def train(
 @app.command()
 def evaluate(
     files: Files,
-    pipeline: Annotated[list[str] | None, typer.Option("--pipeline", "-p", help="May be given several times.")] = None,
-    acts: Annotated[list[str] | None, typer.Option(help="Also ACTS: efficient, fast or soft.")] = None,
-    degradation: Annotated[str, typer.Option(help="none, default or stress.")] = "none",
-    events: Annotated[int | None, typer.Option("--events", "-n", help="At most so many.", min=1)] = None,
-    min_pt: Annotated[float, typer.Option(help="Particles above [GeV].", min=0)] = 1.0,
+    pipeline: Pipelines = None,
+    acts: Annotated[
+        list[str] | None, typer.Option(help="Setting of ACTS to score too: efficient, fast or soft. Repeatable.")
+    ] = None,
+    degradation: Annotated[
+        str, typer.Option(help="What the detector loses and adds in clean events: none, default or stress.")
+    ] = "none",
+    events: Annotated[int | None, typer.Option("--events", "-n", help="Most events to score.", min=1)] = None,
+    min_pt: Annotated[float, typer.Option(help="Lowest pT of a particle that counts [GeV].", min=0)] = 1.0,
     device: Device = "cpu",
     threads: Threads = 1,
     seed: Seed = 1,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also as JSON.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File of the results, as JSON.")] = None,
 ) -> None:
     """Score and time finders on simulated events."""
     from beampipe.tracking.evaluation.evaluate import evaluate as score
@@ -197,7 +214,7 @@ def evaluate(
     from beampipe.tracking.truth import Selection
 
     chosen = _degraded(files, degradation, seed)
-    finders = named_finders(pipeline or ([] if acts else [_PIPELINE]), acts or (), device, threads)
+    finders = named_finders(pipeline or ([] if acts else [DEFAULT_PIPELINE]), acts or (), device, threads)
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
         result = score(
@@ -215,14 +232,14 @@ def evaluate(
 
 @app.command()
 def display(
-    file: Annotated[Path, typer.Argument(help="Events.")],
-    output: Annotated[Path, typer.Argument(help=".png, .html (interactive) or .json (Phoenix).")],
-    event: Annotated[int, typer.Option(help="Which one, counted from 0.", min=0)] = 0,
-    pipeline: Pipeline = _PIPELINE,
-    scale: Annotated[str, typer.Option(help="Units of three-column files: mm, exatrkx or acts.")] = "mm",
+    file: Annotated[Path, typer.Argument(help="File of events.")],
+    output: Annotated[Path, typer.Argument(help="Picture to write: .png, .html (interactive) or .json (Phoenix).")],
+    event: Annotated[int, typer.Option(help="Number of the event in the file, counted from 0.", min=0)] = 0,
+    pipeline: Pipeline = DEFAULT_PIPELINE,
+    scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
     device: Device = "cpu",
     threads: Threads = 1,
-    min_pt: Annotated[float, typer.Option(help="Draw tracks above [GeV].", min=0)] = 1.0,
+    min_pt: Annotated[float, typer.Option(help="Lowest pT of a track that is drawn [GeV].", min=0)] = 1.0,
 ) -> None:
     """Draw one event and the tracks found in it."""
     from beampipe.tracking.formats import open_events
@@ -230,7 +247,7 @@ def display(
     chosen = next(islice(open_events(file, scale), event, None), None)
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")
-    from beampipe.tracking.pipeline import load_pipeline
+    from beampipe.tracking.pipelines.loading import load_pipeline
     from beampipe.tracking.showing import show_event
 
     finder = load_pipeline(pipeline, device=device, threads=threads)

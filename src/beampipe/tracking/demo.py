@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.evaluation.evaluate import candidates_of, evaluate
+from beampipe.tracking.evaluation.evaluate import evaluate, tracks_of
 from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
 from beampipe.tracking.finders import named_finders
 from beampipe.tracking.showing import show_event
@@ -46,7 +46,7 @@ def run_demo(
     folder.mkdir(parents=True, exist_ok=True)
     write_evaluation(folder / "evaluation.json", result)
     event = next(shipped_events(mu))
-    tracks, _ = candidates_of(finders[pipelines[0]].find(event.hits), len(event.hits))
+    tracks = tracks_of(finders[pipelines[0]], event.hits)
     for ending in ("png", "html"):
         show_event(event, tracks, folder / f"event.{ending}")
     return result

@@ -16,8 +16,8 @@ from beampipe.serving.bench.report import bench_table, draw_concurrency, draw_in
 from beampipe.serving.bench.run import _require_equal, run_bench
 from beampipe.serving.bench.ways import direct_sender
 from beampipe.serving.load import direct_workload
+from beampipe.tracking import load_pipeline
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.pipeline import load_pipeline
 from beampipe.triton.engine import Engine
 
 WAYS = (

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from beampipe.errors import ConfigError
 from beampipe.serving.bench.points import DIRECT
-from beampipe.serving.catalogue import MODELS
+from beampipe.serving.variants import variants_of
+from beampipe.tracking.pipelines.specs import pipeline_spec
 
 __all__ = ["BenchPlan", "default_ways"]
 
@@ -54,6 +55,5 @@ class BenchPlan:
 
 def default_ways(pipeline: str) -> tuple[str, ...]:
     """Direct, and every model of a pipeline over the cheapest protocol; one of them over the others, too."""
-    ensemble = f"{pipeline}_ensemble"
-    ways = (DIRECT, f"{pipeline} http", f"{pipeline} grpc", f"{pipeline} shm", f"{pipeline}_ragged http")
-    return (*ways, f"{ensemble} http") if ensemble in MODELS else ways
+    plain, *others = (variant.name for variant in variants_of(pipeline_spec(pipeline)).values())
+    return (DIRECT, f"{plain} http", f"{plain} grpc", f"{plain} shm", *(f"{name} http" for name in others))

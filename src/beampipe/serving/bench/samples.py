@@ -13,7 +13,7 @@ from beampipe.tracking.data import shipped_events
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.events import Event
 from beampipe.tracking.formats import open_events
-from beampipe.tracking.pipeline import Pipeline
+from beampipe.tracking.pipelines.pipeline import Pipeline
 
 __all__ = ["describe_sample", "load_samples"]
 

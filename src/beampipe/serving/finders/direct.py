@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.finder import InOneThread
-from beampipe.tracking.pipeline import load_pipeline
+from beampipe.tracking.pipelines.loading import load_pipeline
+from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
 __all__ = ["DirectTrackFinder"]
 
@@ -13,7 +14,7 @@ class DirectTrackFinder(InOneThread):
     """Runs a pipeline here; events that are submitted wait for each other.
 
     Args:
-        pipeline: a name of `beampipe.tracking.pipeline.PIPELINES`.
+        pipeline: a name of `beampipe.tracking.PIPELINES`.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: for one event; as many as there are cores if not given.
 
@@ -23,7 +24,7 @@ class DirectTrackFinder(InOneThread):
         FileError: weights are missing or damaged.
     """
 
-    def __init__(self, pipeline: str = "exatrkx", *, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(self, pipeline: str = DEFAULT_PIPELINE, *, device: str = "cpu", threads: int | None = None) -> None:
         self._pipeline = load_pipeline(pipeline, device=device, threads=threads)
 
     def find(self, hits: Hits, /) -> Tracks:

@@ -25,26 +25,20 @@ from beampipe.errors import (
     TooLargeError,
     UnknownNameError,
 )
-from beampipe.tracking import kernels, pipeline
+from beampipe.tracking import kernels
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.statistics import Proportion
 from beampipe.tracking.events import NO_TRACK, Event, Hits
 from beampipe.tracking.kernels import module_map
-from beampipe.tracking.pipeline import (
-    MEMORY_LIMIT,
-    MIN_HITS,
-    PIPELINES,
-    WEIGHTS,
-    Pipeline,
-    load_pipeline,
-    pipeline_weights,
-    weight_file,
-)
+from beampipe.tracking.pipelines import pipeline
+from beampipe.tracking.pipelines.loading import WEIGHTS, load_pipeline, pipeline_weights, weight_file
+from beampipe.tracking.pipelines.pipeline import MEMORY_LIMIT, Pipeline
+from beampipe.tracking.pipelines.specs import PIPELINES
 from beampipe.tracking.truth import HEADLINE
 
-from .labels import agreement
-from .unchecked import unchecked
+from ..labels import agreement
+from ..unchecked import unchecked
 
 EFFICIENCY = {"module_map": 0.975, "module_map_soft": 0.965}
 """Least efficiency (double majority) of a pipeline at home, some 2 % below what is measured; 0.95 for the others."""
@@ -69,8 +63,8 @@ def labels(name: str, mu: int) -> ndarray:
 
 
 def missing_weights(name: str) -> list[Path]:
-    kinds = ("module_map",) if name.startswith("module_map") else ("module_map", "exatrkx")
-    return [path for kind in kinds if not (path := weight_file(WEIGHTS, name, kind)).is_file()]
+    files = [weight_file(WEIGHTS, stem) for stem in PIPELINES[name].weight_stems]
+    return [path for path in files if not path.is_file()]
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -98,7 +92,7 @@ def test_labels_are_dense_and_numbered_by_first_hit(name: str, mu: int) -> None:
     assert len(found) > 10
     np.testing.assert_array_equal(found, np.arange(len(found)))
     assert (np.diff(first) > 0).all()
-    assert size.min() >= MIN_HITS
+    assert size.min() >= PIPELINES[name].segmentation.min_hits >= 5
     assert track_id.min() == NO_TRACK
 
 
@@ -265,7 +259,7 @@ def test_weights_of_a_folder_are_used(name: str, tmp_path: Path) -> None:
     assert [path.name for path in pipeline_weights(name, tmp_path)] == [path.name for path in files]
     tracks = load_pipeline(name, threads=1, weights=tmp_path).find(events(0)[0].hits)
     np.testing.assert_array_equal(tracks.track_id, labels(name, 0))
-    (tmp_path / weight_file(WEIGHTS, name, "module_map").name).write_bytes(b"damaged")
+    weight_file(tmp_path, PIPELINES[name].windows).write_bytes(b"damaged")
     with pytest.raises(FileError, match="module_map"):
         load_pipeline(name, threads=1, weights=tmp_path)
 
@@ -305,7 +299,7 @@ MEMORY = """
 import re, sys
 from pathlib import Path
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.pipeline import load_pipeline
+from beampipe.tracking import load_pipeline
 def peak():
     return 1024 * int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1])
 finder, (hits,) = load_pipeline(sys.argv[1], threads=2), [event.hits for event in shipped_events(int(sys.argv[2]))][:1]
