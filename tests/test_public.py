@@ -77,6 +77,7 @@ SURFACE = {
         "write_tracks",
     ],
     "beampipe.tracking.display": ["draw_png", "estimate_pt", "write_html", "write_phoenix"],
+    "beampipe.triton.client": ["FakeTransport", "ModelClient", "Transport"],
     "beampipe.workflow": [
         "POOLS",
         "Artifact",
