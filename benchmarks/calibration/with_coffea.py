@@ -15,8 +15,9 @@ import numpy as np
 from coffea import processor
 from coffea.nanoevents import BaseSchema
 
-from beampipe.calibration.config import Selection
-from beampipe.calibration.jets.dijets import FLAVOURS, REGIONS
+from beampipe.calibration.jets.dijets import FLAVOURS
+from beampipe.calibration.jets.regions import REGIONS
+from beampipe.calibration.jets.selection import DijetSelection
 
 __all__ = ["POOLS", "DijetProcessor", "run_coffea"]
 
@@ -47,7 +48,7 @@ class DijetProcessor(processor.ProcessorABC):
 
     def process(self, events: Any) -> dict[str, Any]:
         """Of one chunk."""
-        cuts, simulated = Selection(), "weight" in events.fields
+        cuts, simulated = DijetSelection(), "weight" in events.fields
         rows = np.flatnonzero(ak.to_numpy(events.trigger) & (ak.to_numpy(events.njet) >= 2))
         pt = _pairs(events.jet_pt, rows)
         keep = (pt[:, 1] > cuts.min_subleading_pt) & (pt[:, 0] < cuts.max_leading_pt)

@@ -38,7 +38,7 @@ from served import (
 )
 
 from beampipe.errors import BeampipeError
-from beampipe.serving.variants import is_ragged
+from beampipe.serving.variants import VARIANTS
 from beampipe.tracking.events import Hits
 from beampipe.triton.server.server import TritonServer
 
@@ -166,7 +166,7 @@ def compared(
 ) -> Iterator[Way]:
     """All ways to ask one served model."""
     for protocol in protocols:
-        for in_flight in (1, IN_FLIGHT) if is_ragged(model) else (2 * instances,):
+        for in_flight in (1, IN_FLIGHT) if model in VARIANTS and VARIANTS[model].way == "ragged" else (2 * instances,):
             yield one_way(server, model, instances, protocol, in_flight, events, labels)
 
 

@@ -35,11 +35,10 @@ from typing import Any, Final, Self
 from hosts import HOSTS, Host, SenderMaker, Settings
 from rich.table import Table
 
-from beampipe.errors import BeampipeError
+from beampipe.errors import BeampipeError, WrongLabelsError
 from beampipe.serving.load import (
     Summary,
     Workload,
-    WrongLabelsError,
     closed_loop,
     direct_workload,
     open_loop,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import InputError
-from beampipe.serving.variants import is_ragged
+from beampipe.serving.variants import VARIANTS
 from beampipe.tracking.events import Hits
 from beampipe.tracking.finder import TrackFinder
 
@@ -77,7 +77,7 @@ class Target:
 
     def batched(self, model: str) -> bool:
         """Whether the model's tensors have one more axis."""
-        return is_ragged(model)
+        return model in VARIANTS and VARIANTS[model].way == "ragged"
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ from beampipe.serving import contract
 from beampipe.serving.catalogue import ensemble_model, named_models
 from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.ensemble import STEPS
-from beampipe.tracking import load_pipeline
+from beampipe.tracking import Pipeline, load_pipeline
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.pipelines.pipeline import Pipeline
 from beampipe.triton.engine import Engine
 from beampipe.triton.model.repository import export_repository
 from beampipe.triton.model.served_model import Instance, Model, ModelRequest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from beampipe.errors import UnknownNameError
-from beampipe.serving.variants import DEFAULT_MODELS, MODELS, VARIANTS, is_ragged, model_table, pipeline_of, variants_of
+from beampipe.serving.variants import DEFAULT_MODELS, MODELS, VARIANTS, model_table, pipeline_of, variants_of
 from beampipe.tracking.pipelines.specs import PIPELINES
 
 
@@ -22,9 +22,7 @@ def test_every_pipeline_has_its_ways() -> None:
         assert list(ways)[:2] == ["plain", "ragged"]
         assert ("ensemble" in ways) == (name in ("exatrkx", "exatrkx_soft"))
         assert {pipeline_of(variant.name) for variant in ways.values()} == {name}
-        assert all(is_ragged(variant.name) == (way == "ragged") for way, variant in ways.items())
     assert sum(len(variants_of(spec)) for spec in PIPELINES.values()) == len(VARIANTS)
-    assert not is_ragged("of_somebody_else_ragged")
 
 
 def test_a_model_that_runs_no_pipeline() -> None:

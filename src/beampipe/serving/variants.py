@@ -16,7 +16,6 @@ __all__ = [
     "MODELS",
     "VARIANTS",
     "ServedVariant",
-    "is_ragged",
     "model_table",
     "pipeline_of",
     "variants_of",
@@ -66,11 +65,6 @@ DEFAULT_MODELS: Final = ("exatrkx", "exatrkx_ragged", "module_map", "module_map_
 def variants_of(pipeline: PipelineSpec) -> dict[str, ServedVariant]:
     """The ways in which a pipeline can be served: ``"plain"``, ``"ragged"`` and perhaps ``"ensemble"``."""
     return {variant.way: variant for variant in VARIANTS.values() if variant.pipeline.name == pipeline.name}
-
-
-def is_ragged(model: str) -> bool:
-    """Whether requests to the model of that name have an axis for the batch; not for a model that is not ours."""
-    return model in VARIANTS and VARIANTS[model].way == "ragged"
 
 
 def pipeline_of(model: str) -> str:

@@ -14,7 +14,8 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError
-from beampipe.triton.model.canary import CANARY, check_model, check_served, read_canary, triton_type, write_canary
+from beampipe.triton.model.canary import CANARY, check_model, check_served, read_canary, write_canary
+from beampipe.triton.model.contract import triton_type
 from beampipe.triton.model.served_model import ModelAnswer, ModelRequest
 
 REQUEST: dict[str, ndarray] = {"X": np.arange(6, dtype=np.float32).reshape(3, 2), "ID": np.arange(3, dtype=np.uint64)}
@@ -123,7 +124,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked = json.loads(body[:length]), body[length:]
         self.server.path = self.path
         raw = self.server.labels.tobytes()
-        output = {"name": "LABELS", "datatype": "INT64", "parameters": {"binary_data_size": len(raw)}}
+        output: dict[str, Any] = {"name": "LABELS", "datatype": "INT64", "shape": list(self.server.labels.shape)}
+        output["parameters"] = {"binary_data_size": len(raw)}
         header = json.dumps({"outputs": [output]}).encode()
         self.send_response(self.server.status)
         self.send_header("Inference-Header-Content-Length", str(len(header)))

@@ -25,7 +25,6 @@ import numpy as np
 
 from beampipe.errors import BeampipeError, MissingExtraError
 from beampipe.serving.contract import FEATURES, LABELS
-from beampipe.serving.variants import is_ragged
 from beampipe.tracking.events import Hits
 
 __all__ = ["RawPoint", "perf_analyze"]
@@ -63,6 +62,7 @@ def perf_analyze(
     concurrency: int,
     *,
     requests: int = 100,
+    batches: bool = False,
     shared_memory: bool = False,
     timeout: float = 120.0,
 ) -> RawPoint:
@@ -74,6 +74,7 @@ def perf_analyze(
         events: events that are sent in a cycle.
         concurrency: number of requests in flight.
         requests: number of requests in one window of the measurement.
+        batches: whether the model takes batches: its tensors then have one more axis in front.
         shared_memory: whether events are handed over through system shared memory.
         timeout: time that the whole measurement may take [s].
 
@@ -84,7 +85,6 @@ def perf_analyze(
     program = shutil.which("perf_analyzer", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         raise MissingExtraError("perf-analyzer", "bench", "perf_analyzer")
-    batches = is_ragged(model)
     with tempfile.TemporaryDirectory(prefix="beampipe-perf-") as folder:
         data, table = Path(folder) / "events.json", Path(folder) / "out.csv"
         data.write_text(json.dumps({"data": [_entry(hits) for hits in events]}))

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from beampipe.errors import BeampipeError
+from beampipe.errors import BeampipeError, WrongLabelsError
 from beampipe.serving.bench.perf_analyzer import RawPoint, perf_analyze
 from beampipe.serving.bench.plan import BenchPlan
 from beampipe.serving.bench.points import DIRECT, BenchPoint, BenchResult, conditions
@@ -18,7 +18,6 @@ from beampipe.serving.bench.ways import direct_sender, model_of, open_way
 from beampipe.serving.load import (
     Sender,
     Workload,
-    WrongLabelsError,
     closed_loop,
     direct_workload,
     open_loop,
@@ -28,6 +27,7 @@ from beampipe.serving.load import (
 from beampipe.serving.service import generated_repository
 from beampipe.tracking.events import Event
 from beampipe.tracking.pipelines.loading import load_pipeline
+from beampipe.triton.server import control
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 
@@ -185,10 +185,13 @@ class _Bench:
             return
         events = [hits for hits in self.workload.hits if len(hits)]
         for model in dict.fromkeys(model_of(way) for way in self.plan.ways if way != DIRECT):
+            batches = control.model_config(self.server.http_url, model).get("max_batch_size", 0) > 0
             for concurrency in sorted({min(self.plan.concurrency), max(self.plan.concurrency)}):
                 requests = max(_RAW_WINDOW, 2 * concurrency, len(events))
                 try:
-                    yield perf_analyze(self.server.grpc_url, model, events, concurrency, requests=requests)
+                    yield perf_analyze(
+                        self.server.grpc_url, model, events, concurrency, requests=requests, batches=batches
+                    )
                 except BeampipeError as error:
                     yield f"{model}, {concurrency} in flight: {error}"
 

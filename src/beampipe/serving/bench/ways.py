@@ -10,9 +10,9 @@ from typing import Final
 from beampipe.errors import UnknownNameError
 from beampipe.serving.finders import TritonTrackFinder
 from beampipe.serving.load import FutureSender, HttpSender, Sender, Workload, kserve_requests
-from beampipe.serving.variants import is_ragged
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.pipelines.loading import load_pipeline
+from beampipe.triton.server import control
 from beampipe.triton.server.server import TritonServer
 
 __all__ = ["PROTOCOLS", "direct_sender", "model_of", "open_way"]
@@ -40,7 +40,8 @@ def open_way(way: str, server: TritonServer, workload: Workload, concurrency: in
     """
     model, _, protocol = way.partition(" ")
     if protocol == "http":
-        requests = kserve_requests(workload, server.http_url, model, batching=is_ragged(model))
+        batches = control.model_config(server.http_url, model).get("max_batch_size", 0) > 0
+        requests = kserve_requests(workload, server.http_url, model, batching=batches)
         return HttpSender(server.http_url, requests, workload, concurrency)
     if protocol in ("grpc", "shm"):
         finder = TritonTrackFinder(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,6 +13,7 @@ __all__ = [
     "MODEL_DIRECTORY",
     "THREADS",
     "TensorSpec",
+    "triton_type",
 ]
 
 
@@ -33,6 +34,15 @@ class TensorSpec:
     dtype: type[np.generic]
     dims: tuple[int, ...]
     exact: bool = True
+
+
+def triton_type(dtype: np.dtype[Any]) -> str:
+    """Triton's name of an element type.
+
+    >>> triton_type(np.dtype(np.float32)), triton_type(np.dtype(np.uint8)), triton_type(np.dtype(bool))
+    ('FP32', 'UINT8', 'BOOL')
+    """
+    return str(dtype).upper().replace("FLOAT", "FP")
 
 
 EXECUTION_MODEL_PATH: Final = "EXECUTION_MODEL_PATH"

@@ -11,8 +11,9 @@ from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.triton.model import contract
-from beampipe.triton.model.canary import triton_type, write_canary
+from beampipe.triton.model.canary import write_canary
 from beampipe.triton.model.configuration import ensemble_configuration, model_configuration
+from beampipe.triton.model.contract import triton_type
 from beampipe.triton.model.pbtxt import to_pbtxt
 from beampipe.triton.model.served_model import Instance, Model, ModelRequest, model_class
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
