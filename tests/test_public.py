@@ -17,7 +17,7 @@ SURFACE = {
         "Configuration",
         "Factors",
         "ScaleFactor",
-        "Settings",
+        "RunSettings",
         "load_configuration",
         "run_calibration",
     ],
@@ -30,6 +30,7 @@ SURFACE = {
         "TritonTrackFinder",
         "export_repository",
         "named_models",
+        "serve",
     ],
     "beampipe.tracking": [
         "DEFAULT_PIPELINE",
@@ -77,6 +78,7 @@ SURFACE = {
         "write_tracks",
     ],
     "beampipe.tracking.display": ["draw_png", "estimate_pt", "write_html", "write_phoenix"],
+    "beampipe.triton.client": ["FakeTransport", "ModelClient", "Transport"],
     "beampipe.workflow": [
         "POOLS",
         "Artifact",

@@ -26,15 +26,16 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from beampipe.calibration.config import Configuration, Sample, Tagger
+from beampipe.calibration.config import Configuration, InputSample, Tagger
 from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.method.cases import Cases, cases_of
 from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies
 from beampipe.calibration.method.extract import cumulated, truth
-from beampipe.calibration.method.factors import scale_factors, statistical
 from beampipe.calibration.method.reweight import GLUON, QUARK, measure_reweighting
-from beampipe.calibration.run import Settings, run_calibration, templates, workspace_of
+from beampipe.calibration.method.scale_factors import scale_factors, statistical
+from beampipe.calibration.run import RunSettings, run_calibration, templates, workspace_of
 from beampipe.calibration.simulation import INJECTIONS, inject
+from beampipe.calibration.variations import UNVARIED
 
 POINT = 0.5
 WHAT = (("SF_q", QUARK, "efficiency"), ("SF_g", GLUON, "rejection"))
@@ -45,12 +46,12 @@ TILTS = ((0.3, 0.0), (-0.3, 0.0), (0.0, 0.3), (0.0, -0.3), (0.25, -0.25), (-0.25
 def filled(options: argparse.Namespace, name: str, files: Sequence[Path]) -> tuple[Templates, Templates]:
     """Histograms of the nominal sample and of pseudo-data."""
     samples = {
-        "nominal": Sample("nominal", tuple(sorted((options.samples / "nominal").glob("*.root")))),
-        "data": Sample("data", tuple(sorted(files)), "pseudo-data"),
+        "nominal": InputSample("nominal", tuple(sorted((options.samples / "nominal").glob("*.root")))),
+        "data": InputSample("data", tuple(sorted(files)), "pseudo-data"),
     }
     tagger = Tagger() if options.tagger == "n_trk" else Tagger(options.tagger, 50, 0.0, 1.0, "shipped")
     configuration = Configuration(options.output / "closure", samples, taggers=(tagger,))
-    plan = run_calibration(configuration, Settings("processes", options.workers), until="fill")
+    plan = run_calibration(configuration, RunSettings("processes", options.workers), until="fill")
     store = workspace_of(configuration).store
     return templates(store, plan.samples["nominal"]), templates(store, plan.samples["data"])
 
@@ -76,7 +77,7 @@ def injection(nominal: Templates, tagger: str) -> dict[str, Any]:
             [np.clip(1 + s * (x - mean[..., 0, 0, :]) / mean[..., 0, 0, :], 0.2, 2) for s in strengths], axis=2
         )
         tilted = flavours * tilt[:, :, None]
-        cases = Cases(("nominal",), flavours, flavours[:0], tilted.sum(axis=3)[0], tilted.sum(axis=3)[:0])
+        cases = Cases((UNVARIED,), flavours, flavours[:0], tilted.sum(axis=3)[0], tilted.sum(axis=3)[:0])
         found = measured(cases)
         for name, flavour, quantity in WHAT:
             got = scale_factors(found.data[0, :, 0, flavour], found.simulation[0, :, 0, flavour], quantity)

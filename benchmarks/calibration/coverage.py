@@ -20,23 +20,24 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
-from beampipe.calibration.config import Bootstrap, Energy, Regions, Selection, Tagger
+from beampipe.calibration.config import Bootstrap, Energy, Tagger
 from beampipe.calibration.histograms.fill import FillSettings, fill
 from beampipe.calibration.histograms.sums import merge
 from beampipe.calibration.histograms.templates import Templates, templates_of
+from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.select import SelectSettings, select
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.method.cases import Cases, cases_of
 from beampipe.calibration.method.efficiencies import measure_efficiencies
 from beampipe.calibration.method.extract import cumulated, extract, mixtures, truth
-from beampipe.calibration.method.factors import scale_factors, statistical
 from beampipe.calibration.method.reweight import apply_factors, measure_reweighting
-from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, Slice
-from beampipe.calibration.simulation import Slice as PtSlice
-from beampipe.calibration.simulation import ToyModel, simulate_toy
+from beampipe.calibration.method.scale_factors import scale_factors, statistical
+from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
+from beampipe.calibration.simulation import Slice, ToyModel, simulate_toy
 from beampipe.calibration.tagger.predict import Scores
 
 EDGES = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
-SLICES = (PtSlice(470.0, 2400.0, 4.0, 1.0),)
+SLICES = (Slice(470.0, 2400.0, 4.0, 1.0),)
 SIMULATION = ToyModel(extra_jets=0.1)
 DATA = replace(SIMULATION, quark_tracks=0.97, gluon_tracks=0.98)
 POINT = 0.5
@@ -46,9 +47,9 @@ BINNED_TOYS = 200
 def sample(folder: Path, events: int, seed: int, model: ToyModel, name: str, replicas: int) -> Templates:
     """Draw a sample and fill its histograms."""
     paths = simulate_toy(folder, events, files=1, seed=seed, slices=SLICES, dataset=name, model=model)
-    to_select = SelectSettings(Selection(), Regions(), 36, True, True)
+    to_select = SelectSettings(DijetSelection(), Regions(), 36, True, True)
     to_fill = FillSettings(
-        EDGES, (Tagger(),), Selection(), Energy(0, 0), 36, True, ("nominal",), (), Bootstrap(replicas), name
+        EDGES, (Tagger(),), DijetSelection(), Energy(0, 0), 36, True, ("nominal",), (), Bootstrap(replicas), name
     )
     filled = merge(
         fill(select(path, start, min(start + 250_000, events), to_select), Scores(), to_fill)
@@ -57,7 +58,7 @@ def sample(folder: Path, events: int, seed: int, model: ToyModel, name: str, rep
     )
     for path in paths:
         path.unlink()
-    books = Bookkeeping(name, ("nominal",), (), True, (Slice(0, (1.0,)),))
+    books = Bookkeeping(name, ("nominal",), (), True, (SliceFactors(0, (1.0,)),))
     return templates_of({0: filled}, books, 36)
 
 
@@ -112,7 +113,9 @@ def true_factors(events: int) -> ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--toys", type=int, default=500)
-    parser.add_argument("--events", type=int, default=40_000, help="of simulation and of data, in each toy")
+    parser.add_argument(
+        "--events", type=int, default=40_000, help="number of events of simulation and of data, in each toy"
+    )
     parser.add_argument("--replicas", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_coverage.json"))

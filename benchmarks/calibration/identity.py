@@ -16,8 +16,9 @@ from shutil import rmtree
 
 from toys import KEPT, Toy, make_toys
 
-from beampipe.calibration.config import Configuration, Sample, Systematic, Tagger
-from beampipe.calibration.run import Settings, run_calibration
+from beampipe.calibration.config import Configuration, InputSample, Tagger
+from beampipe.calibration.method.systematics import Systematic
+from beampipe.calibration.run import RunSettings, run_calibration
 
 WAYS = (
     ("processes", 1, 100_000),
@@ -56,7 +57,7 @@ def main() -> None:
         Toy("identity", options.events, 9, n_weights=20),
         Toy("identity_data", options.events // 2, 4, kind="data", seed=2),
     )
-    samples = {"nominal": Sample("nominal", tuple(nominal)), "data": Sample("data", tuple(data), "data")}
+    samples = {"nominal": InputSample("nominal", tuple(nominal)), "data": InputSample("data", tuple(data), "data")}
     configuration = Configuration(
         KEPT / "identity",
         samples,
@@ -78,7 +79,7 @@ def main() -> None:
         }
         began = time.perf_counter()
         run_calibration(
-            replace(configuration, output=output, samples=shuffled, chunk_events=chunk), Settings(executor, workers)
+            replace(configuration, output=output, samples=shuffled, chunk_events=chunk), RunSettings(executor, workers)
         )
         digest = sha256((output / "factors.json").read_bytes()).hexdigest()
         hashes[f"{executor}, {workers} workers, chunks of {chunk}"] = digest

@@ -26,10 +26,12 @@ from measuring import CONSOLE, conditions, report
 from rich.table import Table
 from toys import Toy, make_toys
 
-from beampipe.calibration.config import Bootstrap, Energy, Regions, Selection, Tagger
+from beampipe.calibration.config import Bootstrap, Energy, Tagger
 from beampipe.calibration.histograms.fill import FillSettings, fill
+from beampipe.calibration.jets.kinematics import known_kinematics
+from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.jets.variations import known_kinematics
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.tagger.predict import Scores
 from beampipe.workflow import Task, open_pool, run
@@ -53,11 +55,11 @@ def work(path: Path, weight_names: tuple[str, ...], replicas: int) -> Memory:
     """Select and fill one file, nothing left out."""
     facts, energy = inspect_file(path), Energy()
     selecting = SelectSettings(
-        Selection(), Regions(), 36, True, True, tuple(range(len(weight_names))), ("trk_eff", "trk_fake")
+        DijetSelection(), Regions(), 36, True, True, tuple(range(len(weight_names))), ("trk_eff", "trk_fake")
     )
     edges = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
     filling = FillSettings(
-        *(edges, (Tagger(),), Selection(), energy, 36, True, weight_names),
+        *(edges, (Tagger(),), DijetSelection(), energy, 36, True, weight_names),
         *(known_kinematics(energy), Bootstrap(replicas, 1), facts.dataset),
     )
     fill(select(path, 0, facts.n_events, selecting), Scores(), filling)
@@ -68,9 +70,11 @@ def work(path: Path, weight_names: tuple[str, ...], replicas: int) -> Memory:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=200)
-    parser.add_argument("--events", type=int, default=100_000, help="of a file, which is read as one chunk")
+    parser.add_argument(
+        "--events", type=int, default=100_000, help="number of events of a file, which is read as one chunk"
+    )
     parser.add_argument("--weights", type=int, default=101)
-    parser.add_argument("--replicas", type=int, default=200, help="of the bootstrap")
+    parser.add_argument("--replicas", type=int, default=200, help="number of replicas of the bootstrap")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_memory.json"))
     options = parser.parse_args()
     begun = conditions("memory of the calibration's workers")

@@ -17,8 +17,9 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.calibration.config import Bootstrap, Configuration, Energy, Sample, Systematic
-from beampipe.calibration.run import Settings, run_calibration, workspace_of
+from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample
+from beampipe.calibration.method.systematics import Systematic
+from beampipe.calibration.run import RunSettings, run_calibration, workspace_of
 
 __all__ = ["BITS", "STORES", "coffea", "ours"]
 
@@ -41,12 +42,12 @@ def ours(
     """Fill all histograms of a calibration that was never run.
 
     Args:
-        files: of each sample.
-        chunk: events that are read at once.
-        weights: fill all weights, not only the nominal one.
-        kinematics: and all variations of jets.
-        executor: see `Settings`.
-        workers: see `Settings`.
+        files: files of each sample.
+        chunk: number of events that are read at once.
+        weights: whether to fill all weights, not only the nominal one.
+        kinematics: whether to fill all variations of jets, too.
+        executor: name of the executor, as in `RunSettings`.
+        workers: number of workers, as in `RunSettings`.
         digests: file of remembered digests of the files; empty for none.
 
     Returns:
@@ -60,7 +61,8 @@ def ours(
     configuration = Configuration(
         output=Path(tempfile.mkdtemp(dir=STORES)),
         samples={
-            name: Sample(name, tuple(map(Path, files[name])), kind, weight_bits=BITS) for name, kind in kinds.items()
+            name: InputSample(name, tuple(map(Path, files[name])), kind, weight_bits=BITS)
+            for name, kind in kinds.items()
         },
         keep_tables=False,
         energy=ENERGY,
@@ -72,7 +74,7 @@ def ours(
         known = workspace_of(configuration).digests
         known.parent.mkdir(parents=True)
         shutil.copyfile(digests, known)
-    return run_calibration(configuration, Settings(executor, workers), until="fill")
+    return run_calibration(configuration, RunSettings(executor, workers), until="fill")
 
 
 def coffea(

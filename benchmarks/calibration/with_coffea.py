@@ -15,8 +15,9 @@ import numpy as np
 from coffea import processor
 from coffea.nanoevents import BaseSchema
 
-from beampipe.calibration.config import Selection
-from beampipe.calibration.jets.dijets import FLAVOURS, REGIONS
+from beampipe.calibration.jets.dijets import FLAVOURS
+from beampipe.calibration.jets.regions import REGIONS
+from beampipe.calibration.jets.selection import DijetSelection
 
 __all__ = ["POOLS", "DijetProcessor", "run_coffea"]
 
@@ -33,10 +34,10 @@ class DijetProcessor(processor.ProcessorABC):
     """Histograms of n_trk by pT, region and flavour.
 
     Args:
-        pt_edges: [GeV].
-        weight_names: those to fill with, the first ones of the file; empty for data.
-        count: also count entries.
-        layout: of many weights: ``category``, one histogram with an axis of names, or ``list``, one histogram for each.
+        pt_edges: edges of the bins in pT [GeV].
+        weight_names: names of the weights to fill with, the first ones of the file; empty for data.
+        count: whether to count entries, too.
+        layout: layout of many weights, ``category`` (one histogram with an axis of names) or ``list`` (one each).
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class DijetProcessor(processor.ProcessorABC):
 
     def process(self, events: Any) -> dict[str, Any]:
         """Of one chunk."""
-        cuts, simulated = Selection(), "weight" in events.fields
+        cuts, simulated = DijetSelection(), "weight" in events.fields
         rows = np.flatnonzero(ak.to_numpy(events.trigger) & (ak.to_numpy(events.njet) >= 2))
         pt = _pairs(events.jet_pt, rows)
         keep = (pt[:, 1] > cuts.min_subleading_pt) & (pt[:, 0] < cuts.max_leading_pt)

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from beampipe.calibration.config import Bootstrap, Configuration, Energy, Sample, Systematic, Tagger
-from beampipe.calibration.run import FACTORS, LOG, Settings, run_calibration
+from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Tagger
+from beampipe.calibration.method.systematics import Systematic
+from beampipe.calibration.run import FACTORS, LOG, RunSettings, run_calibration
 from beampipe.calibration.simulation import ToyModel, simulate_toy, write
 from beampipe.workflow import EventLog
 
-INLINE = Settings("inline")
+INLINE = RunSettings("inline")
 
 SYSTEMATICS = (
     Systematic("pdf", "envelope", weights=("pdf_*",)),
@@ -85,7 +86,9 @@ def write_toys(folder: Path, *, events: int = 3000, basket: int = 300) -> Toys:
 def configuration_of(toys: Toys, output: Path, **changes: Any) -> Configuration:
     """The campaign with some fields changed."""
     kinds: dict[str, Literal["simulation", "data"]] = {"nominal": "simulation", "data": "data", "shower": "simulation"}
-    samples = {name: Sample(name, toys.files(name), kind, luminosity=toys.luminosity) for name, kind in kinds.items()}
+    samples = {
+        name: InputSample(name, toys.files(name), kind, luminosity=toys.luminosity) for name, kind in kinds.items()
+    }
     taggers = [Tagger("n_trk", 30, 0.0, 60.0)]
     if toys.model.exists():
         taggers.append(Tagger("gbdt", 20, 0.0, 1.0, str(toys.model)))
@@ -140,4 +143,6 @@ def length_of_log(output: Path) -> int:
 if __name__ == "__main__":
     given = Toys(Path(sys.argv[1]), 15.0)
     workers = int(sys.argv[3])
-    run_calibration(configuration_of(given, Path(sys.argv[2])), Settings("processes", workers) if workers else INLINE)
+    run_calibration(
+        configuration_of(given, Path(sys.argv[2])), RunSettings("processes", workers) if workers else INLINE
+    )

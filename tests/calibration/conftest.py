@@ -10,7 +10,7 @@ import pytest
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.simulation import toy_events
-from beampipe.calibration.tagger.taggers import FEATURES
+from beampipe.calibration.tagger.features import JET_FEATURES
 from tests.calibration.campaign import INLINE, Toys, configuration_of, write_toys
 
 N_EVENTS = 3000
@@ -28,7 +28,7 @@ def train_model(path: Path) -> None:
     assert events.jet_label is not None
     labels = (events.jet_label[at].ravel() == 21).astype(np.int8)
     settings = {"objective": "binary", "num_leaves": 6, "num_threads": 1, "verbose": -1, "deterministic": True}
-    data = lightgbm.Dataset(features, labels, feature_name=list(FEATURES))
+    data = lightgbm.Dataset(features, labels, feature_name=list(JET_FEATURES))
     lightgbm.train(settings, data, num_boost_round=8).save_model(path)
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from beampipe.calibration.config import Bootstrap, Energy, Selection, Tagger
+from beampipe.calibration.config import Bootstrap, Energy, Tagger
 from beampipe.calibration.histograms.fill import FillSettings
-from beampipe.calibration.jets.dijets import CUTS, CutFlow, Dijets
+from beampipe.calibration.jets.dijets import CUT_NAMES, CutFlow, Dijets
+from beampipe.calibration.jets.selection import DijetSelection
 
 PT_EDGES = (500.0, 800.0, 1200.0, 2000.0)
 
@@ -31,7 +32,7 @@ def random_dijets(n: int, seed: int, *, n_weights: int = 3, first_event: int = 0
         c1=rng.uniform(0, 0.4, (n, 2)).astype(np.float32),
         label=rng.integers(0, 4, (n, 2)).astype(np.int8),
         region=np.stack([forward, 1 - forward], axis=1).astype(np.int8),
-        cut_flow=CutFlow(np.full(len(CUTS), n), np.zeros(len(CUTS), np.int64)),
+        cut_flow=CutFlow(np.full(len(CUT_NAMES), n), np.zeros(len(CUT_NAMES), np.int64)),
         ranges=((1, first_event, first_event + n - 1),) if n else (),
         varied_n_trk={"trk_eff": np.maximum(n_trk, 1) - np.uint16(1)},
     )
@@ -42,7 +43,7 @@ def taken(dijets: Dijets, rows: Any) -> Dijets:
     names = ("run", "event", "weight", "pt", "eta", "n_trk", "width", "c1", "label", "region")
     columns: dict[str, Any] = {name: getattr(dijets, name)[rows] for name in names}
     n = len(columns["run"])
-    flow = CutFlow(np.full(len(CUTS), n), np.zeros(len(CUTS), np.int64))
+    flow = CutFlow(np.full(len(CUT_NAMES), n), np.zeros(len(CUT_NAMES), np.int64))
     varied = {name: values[rows] for name, values in dijets.varied_n_trk.items()}
     return Dijets(**columns, cut_flow=flow, varied_n_trk=varied)
 
@@ -52,7 +53,7 @@ def fill_settings(**changes: Any) -> FillSettings:
     standard: dict[str, Any] = {
         "pt_edges": PT_EDGES,
         "taggers": (Tagger("n_trk", 25, 0.0, 50.0),),
-        "selection": Selection(),
+        "selection": DijetSelection(),
         "energy": Energy(2, 1),
         "weight_bits": 30,
         "labelled": True,

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from beampipe.calibration.cli import app
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.demo import DEMO
-from beampipe.calibration.explain import Which, explain
+from beampipe.calibration.explain import explain
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.run import plan_calibration
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
@@ -40,7 +40,7 @@ def test_the_demo_draws_the_plot_and_finds_what_was_put_in(demo: Path) -> None:
     assert factors.taggers == ("n_trk", "gbdt")
     assert factors.working_points == (0.5, 0.6, 0.7, 0.8)
     for tagger in factors.taggers:
-        one = factors.by_name[tagger, 0.5, "quark", "efficiency"]
+        one = factors.against_pt(tagger=tagger, working_point=0.5, flavour="quark", quantity="efficiency")
         weight = 1 / one.statistical**2
         mean, error = (one.nominal * weight).sum() / weight.sum(), weight.sum() ** -0.5
         assert abs(mean - 1.04) < 3 * error < 0.15
@@ -55,7 +55,8 @@ def test_a_second_demo_does_nothing(demo: Path) -> None:
 
 def test_explain_goes_down_to_files_and_cuts(demo: Path) -> None:
     out = call("explain", DEMO, "SF_g", "--output", demo, "--pt", "900", "-w", "0.6").output
-    one = Factors.read(demo / "factors.json").by_name["n_trk", 0.6, "gluon", "rejection"]
+    factors = Factors.read(demo / "factors.json")
+    one = factors.against_pt(tagger="n_trk", working_point=0.6, flavour="gluon", quantity="rejection")
     assert out.startswith(f"SF_g(n_trk, 60%, 800-1000 GeV) = {one.nominal[2]:.4f} +- {one.total[2]:.4f}\n")
     assert "parton_shower" in out
     assert "selection.min_subleading_pt = 500.0" in out
@@ -73,22 +74,24 @@ def test_explain_runs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("which", "error", "message"),
     [
-        (Which("SF_x", "n_trk", 0.5, 700.0), UnknownNameError, "SF_g, SF_q"),
-        (Which("SF_q", "ntrk", 0.5, 700.0), UnknownNameError, "did you mean 'n_trk'"),
-        (Which("SF_q", "n_trk", 0.55, 700.0), UnknownNameError, "working point"),
-        (Which("SF_q", "n_trk", 0.5, 499.0), ConfigError, "got 499 GeV, expected 500 to 2000"),
+        (("SF_x", "n_trk", 0.5, 700.0), UnknownNameError, "SF_g, SF_q"),
+        (("SF_q", "ntrk", 0.5, 700.0), UnknownNameError, "did you mean 'n_trk'"),
+        (("SF_q", "n_trk", 0.55, 700.0), UnknownNameError, "working point"),
+        (("SF_q", "n_trk", 0.5, 499.0), ConfigError, "got 499 GeV, expected 500 to 2000"),
     ],
 )
-def test_what_cannot_be_explained(base: Configuration, which: Which, error: type[BeampipeError], message: str) -> None:
+def test_what_cannot_be_explained(
+    base: Configuration, which: tuple[str, str, float, float], error: type[BeampipeError], message: str
+) -> None:
     plan = plan_calibration(base)
+    name, tagger, working_point, pt = which
     with pytest.raises(error, match=message):
-        list(explain(plan, which))
+        list(explain(plan, name, tagger=tagger, working_point=working_point, pt=pt))
 
 
 def test_full_names_every_chunk(base: Configuration) -> None:
     plan = plan_calibration(base)
-    which = Which("SF_q", "n_trk", 0.5, 700.0)
-    short, full = (list(explain(plan, which, full=full)) for full in (False, True))
+    short, full = (list(explain(plan, "SF_q", pt=700.0, full=full)) for full in (False, True))
     assert len(full) > len(short)
     assert all(any(f"fill {chunk.recipes[2].key[:12]}" in line for line in full) for chunk in plan.chunks)
 

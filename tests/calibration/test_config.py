@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.calibration.config import Energy, Regions, Selection, Systematic, Tagger, load_configuration
+from beampipe.calibration.config import Energy, Tagger, load_configuration
+from beampipe.calibration.jets.regions import Regions
+from beampipe.calibration.jets.selection import DijetSelection
+from beampipe.calibration.method.systematics import Systematic
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 
 SAMPLES = """
@@ -87,7 +90,7 @@ def test_a_whole_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.samples["data"].files == (folder / "data/a.root", folder / "data/x/y/b.root")
     assert found.samples["shower"].files == found.samples["nominal"].files, "each once"
     assert (found.samples["shower"].weight_bits, found.samples["data"].weight_bits) == (30, 36)
-    assert found.selection == Selection(min_n_trk=3, max_abs_eta=2.0)
+    assert found.selection == DijetSelection(min_n_trk=3, max_abs_eta=2.0)
     assert found.regions == Regions("eta_split", 0.0, 0.7)
     assert found.tagger_names == ("n_trk", "gbdt", "far")
     assert found.taggers[0] == Tagger("n_trk", 50)
@@ -111,7 +114,7 @@ def test_a_short_file_takes_defaults(folder: Path) -> None:
     found = load_configuration(write(folder, SAMPLES))
     assert found.output == folder / "calibration"
     assert found.taggers == (Tagger(),)
-    assert found.selection == Selection()
+    assert found.selection == DijetSelection()
     assert found.systematics == ()
     assert len(found.pt_edges) == 7
 

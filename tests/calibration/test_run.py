@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, Sample, Tagger
+from beampipe.calibration.config import Configuration, InputSample, Tagger
 from beampipe.calibration.method.factors import Factors
-from beampipe.calibration.run import FACTORS, Settings, run_calibration, workspace_of
+from beampipe.calibration.run import FACTORS, RunSettings, run_calibration, workspace_of
 from beampipe.calibration.tagger.taggers import SHIPPED_MODEL
 from beampipe.errors import FileError, UnknownNameError, WorkflowError
 from tests.calibration.campaign import (
@@ -81,13 +81,13 @@ def test_any_number_of_workers_gives_the_same_bytes(
     toys: Toys, tmp_path: Path, sha256: str, executor: str, workers: int, size: int
 ) -> None:
     configuration = renamed(configuration_of(toys, tmp_path / "output", chunk_events=size), tmp_path / "files")
-    run_calibration(shuffled(configuration, workers), Settings(executor, workers))
+    run_calibration(shuffled(configuration, workers), RunSettings(executor, workers))
     assert factors_sha256(configuration) == sha256
 
 
 def test_one_worker_without_tables_gives_the_same_bytes(toys: Toys, tmp_path: Path, sha256: str) -> None:
     configuration = configuration_of(toys, tmp_path, keep_tables=False)
-    run_calibration(configuration, Settings("processes", 1))
+    run_calibration(configuration, RunSettings("processes", 1))
     assert factors_sha256(configuration) == sha256
     assert "select" not in counts(tmp_path)
     assert "predict" not in counts(tmp_path)
@@ -97,7 +97,7 @@ def test_one_worker_without_tables_gives_the_same_bytes(toys: Toys, tmp_path: Pa
 def test_dask_gives_the_same_bytes(toys: Toys, tmp_path: Path, sha256: str) -> None:
     pytest.importorskip("distributed")
     configuration = configuration_of(toys, tmp_path)
-    run_calibration(configuration, Settings("dask", 2))
+    run_calibration(configuration, RunSettings("dask", 2))
     assert factors_sha256(configuration) == sha256
 
 
@@ -137,7 +137,7 @@ def test_a_second_run_makes_nothing_and_opens_no_pool(base: Configuration, monke
 
     monkeypatch.setattr("beampipe.calibration.run.open_pool", refuse)
     before = length_of_log(base.output)
-    run_calibration(base, Settings("processes", 2))
+    run_calibration(base, RunSettings("processes", 2))
     assert made(base.output, before) == {}
 
 
@@ -309,7 +309,7 @@ def test_a_slice_that_lacks_a_file_is_refused_before_any_event_is_read(toys: Toy
 
 
 def test_a_name_that_no_weight_has_is_refused(toys: Toys, tmp_path: Path) -> None:
-    from beampipe.calibration.config import Systematic
+    from beampipe.calibration.method.systematics import Systematic
 
     wrong = configuration_of(toys, tmp_path, systematics=(Systematic("x", "envelope", weights=("pfd_*",)),))
     with pytest.raises(UnknownNameError, match=r"unknown weight of sample nominal: got 'pfd_\*', expected one of"):
@@ -354,16 +354,16 @@ def test_factors_name_what_they_were_asked_for(base: Configuration) -> None:
     assert found.taggers == ("n_trk", "gbdt")
     assert len(found.by_name) == 2 * 2 * 2 * 2
     assert found.experimental == ("tracking", "energy")
-    one = found.by_name["n_trk", 0.5, "quark", "efficiency"]
+    one = found.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
     assert list(one.sources) == ["pdf", "tracking", "energy", "shower", "gluons", "closure"]
     assert workspace_of(base).store.count() == sum(counts(base.output).values())
 
 
 def test_data_of_the_nominal_dataset_is_refused(toys: Toys, tmp_path: Path) -> None:
     files = toys.files("nominal")
-    samples = {"nominal": Sample("nominal", files), "data": Sample("data", files, "pseudo-data")}
+    samples = {"nominal": InputSample("nominal", files), "data": InputSample("data", files, "pseudo-data")}
     with pytest.raises(FileError, match="got dataset 'nominal' for both"):
-        run_calibration(Configuration(tmp_path, samples), Settings("inline"))
+        run_calibration(Configuration(tmp_path, samples), RunSettings("inline"))
 
 
 def test_a_model_that_was_trained_again_under_its_old_name_is_used(toys: Toys, tmp_path: Path) -> None:
@@ -371,12 +371,12 @@ def test_a_model_that_was_trained_again_under_its_old_name_is_used(toys: Toys, t
     model = tmp_path / "gbdt.txt"
     shutil.copy(toys.model, model)
     taggers = (Tagger("gbdt", 20, 0.0, 1.0, str(model)),)
-    run_calibration(configuration_of(toys, tmp_path / "kept", taggers=taggers), Settings("inline"))
+    run_calibration(configuration_of(toys, tmp_path / "kept", taggers=taggers), RunSettings("inline"))
     first = (tmp_path / "kept" / FACTORS).read_bytes()
     shutil.copy(SHIPPED_MODEL, model)
     for name in ("kept", "fresh"):
-        run_calibration(configuration_of(toys, tmp_path / name, taggers=taggers), Settings("inline"))
+        run_calibration(configuration_of(toys, tmp_path / name, taggers=taggers), RunSettings("inline"))
     shipped = (Tagger("gbdt", 20, 0.0, 1.0, "shipped"),)
-    run_calibration(configuration_of(toys, tmp_path / "shipped", taggers=shipped), Settings("inline"))
+    run_calibration(configuration_of(toys, tmp_path / "shipped", taggers=shipped), RunSettings("inline"))
     again, fresh, wanted = ((tmp_path / name / FACTORS).read_bytes() for name in ("kept", "fresh", "shipped"))
     assert again == fresh == wanted != first

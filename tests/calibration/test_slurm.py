@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from beampipe.calibration.config import Configuration
-from beampipe.calibration.run import FACTORS, Settings, run_calibration
+from beampipe.calibration.run import FACTORS, RunSettings, run_calibration
 from beampipe.workflow import EventLog, SlurmOptions
 from tests.calibration.campaign import Toys, configuration_of
 from tests.workflow.slurm import running_slurm
@@ -25,7 +25,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_the_same_factors_come_out_of_slurm(base: Configuration, toys: Toys, tmp_path: Path, slurm: Path) -> None:
     options = SlurmOptions(queue="main", memory="1GiB", walltime="00:05:00", host="127.0.0.1", folder=slurm)
     configuration = configuration_of(toys, tmp_path)
-    run_calibration(configuration, Settings("slurm", 2, options))
+    run_calibration(configuration, RunSettings("slurm", 2, options))
     assert (tmp_path / FACTORS).read_bytes() == (base.output / FACTORS).read_bytes()
     workers = {event["pid"] for event in EventLog(tmp_path / "log.jsonl").read() if event["stage"] == "fill"}
     assert workers

@@ -12,7 +12,10 @@ from typing import Any, Final
 import pytest
 
 import beampipe
-from beampipe.calibration.config import Bootstrap, Configuration, Energy, Regions, Selection, Systematic, Tagger
+from beampipe.calibration.config import Bootstrap, Configuration, Energy, Tagger
+from beampipe.calibration.jets.regions import Regions
+from beampipe.calibration.jets.selection import DijetSelection
+from beampipe.calibration.method.systematics import Systematic
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.plan import Plan, stage_code
 from tests.calibration.campaign import (
@@ -59,7 +62,7 @@ def bins(configuration: Configuration, number: int, **changes: Any) -> Configura
 
 CASES: Final = {
     "nothing": Case(lambda c: c, {}),
-    "a cut": Case(lambda c: replace(c, selection=Selection(min_n_trk=3)), of((*CHUNKS, *ENDS))),
+    "a cut": Case(lambda c: replace(c, selection=DijetSelection(min_n_trk=3)), of((*CHUNKS, *ENDS))),
     "regions": Case(lambda c: replace(c, regions=Regions(min_eta_gap=0.1)), of((*CHUNKS, *ENDS))),
     "an edge of pT": Case(lambda c: replace(c, pt_edges=(500.0, 800.0, 1300.0, 2000.0)), of(("fill", "merge", *ENDS))),
     "a bin of a tagger": Case(lambda c: bins(c, 0, high=70.0), of(("fill", "merge", *ENDS))),

@@ -1,8 +1,8 @@
 """Quark/gluon tagging calibration: scale factors from ROOT files.
 
-from beampipe.calibration import Settings, load_configuration, run_calibration
+from beampipe.calibration import RunSettings, load_configuration, run_calibration
 
-run_calibration(load_configuration(Path("dijets.toml")), Settings("processes", workers=4))
+run_calibration(load_configuration(Path("dijets.toml")), RunSettings("processes", workers=4))
 
 Stages meet on disk: select -> predict -> fill -> reweight -> extract -> factors -> report.
 """
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from beampipe.calibration.config import Configuration, load_configuration
     from beampipe.calibration.method.factors import Factors, ScaleFactor
-    from beampipe.calibration.run import Settings, run_calibration
+    from beampipe.calibration.run import RunSettings, run_calibration
 
-__all__ = ["Configuration", "Factors", "ScaleFactor", "Settings", "load_configuration", "run_calibration"]
+__all__ = ["Configuration", "Factors", "RunSettings", "ScaleFactor", "load_configuration", "run_calibration"]
 
 _HOME: Final = {
     "Configuration": "config",
     "Factors": "method.factors",
     "ScaleFactor": "method.factors",
-    "Settings": "run",
+    "RunSettings": "run",
     "load_configuration": "config",
     "run_calibration": "run",
 }

@@ -156,7 +156,7 @@ def _stage(name: str, until: str, text: str) -> None:
         walltime: Walltime = "01:00:00",
     ) -> None:
         from beampipe.calibration.config import load_configuration
-        from beampipe.calibration.run import Settings, run_calibration
+        from beampipe.calibration.run import RunSettings, run_calibration
         from beampipe.workflow import SlurmOptions
 
         configuration = load_configuration(config, output=output)
@@ -167,7 +167,7 @@ def _stage(name: str, until: str, text: str) -> None:
             memory=memory,
             walltime=walltime,
         )
-        settings = Settings(executor, _workers(workers), slurm)
+        settings = RunSettings(executor, _workers(workers), slurm)
         with bars() as progress:
             plan = run_calibration(configuration, settings, until=until, progress=progress)
         _summary(plan, until)
@@ -198,18 +198,17 @@ def explain(
 ) -> None:
     """Say where a number came from, down to files and cuts."""
     from beampipe.calibration.config import load_configuration
-    from beampipe.calibration.explain import Which
     from beampipe.calibration.explain import explain as lines
     from beampipe.calibration.run import plan_calibration
 
     plan = plan_calibration(load_configuration(config, output=output))
-    for line in lines(plan, Which(scale_factor, tagger, working_point, pt), full=full):
+    for line in lines(plan, scale_factor, tagger=tagger, working_point=working_point, pt=pt, full=full):
         typer.echo(line)
 
 
 def _summary(plan: Plan, until: str = "report") -> None:
     from beampipe.calibration.run import REPORT
-    from beampipe.calibration.tasks.plan import STAGES
+    from beampipe.calibration.tasks.plan import CALIBRATION_STAGES
 
     configuration = plan.configuration
     chunks = sum(len(sample.chunks) for sample in plan.samples.values())
@@ -217,7 +216,7 @@ def _summary(plan: Plan, until: str = "report") -> None:
     typer.echo(
         f"{until}: done for {len(plan.samples)} samples, {files} files, {chunks} chunks -> {configuration.output}"
     )
-    if STAGES.index(until) >= STAGES.index("factors"):
+    if CALIBRATION_STAGES.index(until) >= CALIBRATION_STAGES.index("factors"):
         from beampipe.calibration.results import print_factors
 
         print_factors(configuration, console())

@@ -13,6 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from beampipe.calibration.jets.regions import Regions
+from beampipe.calibration.jets.selection import DijetSelection
+from beampipe.calibration.method.systematics import Systematic
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.settings import build, read_toml
 
@@ -21,12 +24,8 @@ __all__ = [
     "Bootstrap",
     "Configuration",
     "Energy",
+    "InputSample",
     "Kind",
-    "Regions",
-    "Rule",
-    "Sample",
-    "Selection",
-    "Systematic",
     "Tagger",
     "load_configuration",
     "parse_configuration",
@@ -36,52 +35,6 @@ Kind = Literal["simulation", "data", "pseudo-data"]
 """Pseudo-data is simulation in the role of data: its labels serve only to tell the true answer."""
 
 DATA_KINDS: Final = ("data", "pseudo-data")
-
-Rule = Literal["envelope", "quadrature", "difference", "up_down"]
-"""How the variations of a source become one uncertainty: see `beampipe.calibration.method.combine`."""
-
-_REGION_RULES: Final = ("eta_rank", "eta_split")
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Cuts on the two leading jets of an event; pT in GeV. Each variation is held to them with its own pT and n_trk."""
-
-    min_subleading_pt: float = 500.0
-    max_leading_pt: float = 2000.0
-    max_pt_ratio: float = 1.5
-    max_abs_eta: float = 2.1
-    min_n_trk: int = 2
-    max_abs_weight: float = 100.0
-
-    def __post_init__(self) -> None:
-        _positive(self, "min_subleading_pt", "max_abs_eta", "max_abs_weight")
-        if not self.min_subleading_pt < self.max_leading_pt:
-            raise ConfigError(
-                f"selection: got max_leading_pt {self.max_leading_pt}, expected more than min_subleading_pt"
-            )
-        if self.max_pt_ratio <= 1:
-            raise ConfigError(f"selection: got max_pt_ratio {self.max_pt_ratio}, expected more than 1")
-
-
-@dataclass(frozen=True)
-class Regions:
-    """Which jet counts as forward, which as central.
-
-    ``eta_rank``: of the pair, the jet with the higher \\|eta\\| is forward, the other one central (at equal \\|eta\\|
-    the leading jet is forward); the pair is used if its \\|eta\\| differ by at least `min_eta_gap`.
-    ``eta_split``: a jet with \\|eta\\| >= `split` is forward, any other central.
-    """
-
-    rule: str = "eta_rank"
-    min_eta_gap: float = 0.0
-    split: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.rule not in _REGION_RULES:
-            raise UnknownNameError("rule of the regions", self.rule, _REGION_RULES)
-        if self.min_eta_gap < 0 or self.split <= 0:
-            raise ConfigError(f"regions: got {self}, expected min_eta_gap >= 0 and split > 0")
 
 
 @dataclass(frozen=True)
@@ -118,7 +71,7 @@ class Tagger:
 
 
 @dataclass(frozen=True)
-class Sample:
+class InputSample:
     """Files of one dataset.
 
     Attributes:
@@ -157,41 +110,6 @@ class Energy:
 
 
 @dataclass(frozen=True)
-class Systematic:
-    """One source of uncertainty; exactly one of `weights`, `kinematics`, `samples`, `method` says where it comes from.
-
-    Attributes:
-        name: of the source.
-        rule: how its variations are combined.
-        weights: patterns (``pdf_*``) for names of weights of the nominal sample.
-        kinematics: patterns for variations of jets: ``jes_*``, ``jer_*``, ``trk_*``.
-        samples: one (against nominal) or two (against each other).
-        method: ``gluon_reweight`` or ``nonclosure``.
-        experimental: drawn as a bar in the plot, not as a band.
-    """
-
-    name: str
-    rule: Rule = "difference"
-    weights: tuple[str, ...] = ()
-    kinematics: tuple[str, ...] = ()
-    samples: tuple[str, ...] = ()
-    method: str = ""
-    experimental: bool = False
-
-    def __post_init__(self) -> None:
-        given = [bool(self.weights), bool(self.kinematics), bool(self.samples), bool(self.method)]
-        if sum(given) != 1:
-            raise ConfigError(
-                f"systematic {self.name}: got {sum(given)} of weights, kinematics, samples, method; expected one of"
-                " them"
-            )
-        if len(self.samples) > 2:
-            raise ConfigError(f"systematic {self.name}: got {len(self.samples)} samples, expected one or two")
-        if self.method not in ("", "gluon_reweight", "nonclosure"):
-            raise UnknownNameError(f"method of systematic {self.name}", self.method, ("gluon_reweight", "nonclosure"))
-
-
-@dataclass(frozen=True)
 class Bootstrap:
     """Poisson bootstrap per event: number of replicas and seed."""
 
@@ -218,14 +136,14 @@ class Configuration:
     """
 
     output: Path
-    samples: Mapping[str, Sample]
+    samples: Mapping[str, InputSample]
     nominal: str = "nominal"
     data: str = "data"
     pt_edges: tuple[float, ...] = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
     working_points: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8)
     chunk_events: int = 100_000
     keep_tables: bool = True
-    selection: Selection = field(default_factory=Selection)
+    selection: DijetSelection = field(default_factory=DijetSelection)
     regions: Regions = field(default_factory=Regions)
     taggers: tuple[Tagger, ...] = (Tagger(),)
     energy: Energy = field(default_factory=Energy)
@@ -324,9 +242,3 @@ def _with_path(tagger: Tagger, folder: Path) -> Tagger:
     if not tagger.model or tagger.served or tagger.model == "shipped":
         return tagger
     return replace(tagger, model=str(folder / tagger.model))
-
-
-def _positive(part: object, *names: str) -> None:
-    for name in names:
-        if not getattr(part, name) > 0:
-            raise ConfigError(f"{type(part).__name__.lower()}: got {name} {getattr(part, name)}, expected more than 0")

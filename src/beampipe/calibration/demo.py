@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.calibration.config import load_configuration
-from beampipe.calibration.run import Settings, run_calibration
+from beampipe.calibration.run import RunSettings, run_calibration
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.terminal import Progress
 
@@ -25,4 +25,4 @@ def run_demo(folder: Path, workers: int, progress: Progress) -> Plan:
         progress: shows a bar.
     """
     configuration = load_configuration(DEMO, output=folder)
-    return run_calibration(configuration, Settings("processes", workers), until="report", progress=progress)
+    return run_calibration(configuration, RunSettings("processes", workers), until="report", progress=progress)

@@ -4,94 +4,66 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
-from beampipe.calibration.method.factors import FLAVOUR_NAMES, Factors
+from beampipe.calibration.method.factors import SHORT_NAMES, FactorInBin, Factors
 from beampipe.calibration.run import workspace_of
 from beampipe.calibration.tasks.plan import Plan
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.errors import UnknownNameError
 from beampipe.workflow import Provenance
 
-__all__ = ["SCALE_FACTORS", "Which", "explain"]
-
-SCALE_FACTORS = {"SF_q": ("quark", "efficiency"), "SF_g": ("gluon", "rejection")}
-"""Usual names -> flavour and quantity."""
+__all__ = ["explain"]
 
 
-@dataclass(frozen=True)
-class Which:
-    """One number.
-
-    Attributes:
-        name: SF_q or SF_g.
-        tagger: name.
-        working_point: one of the configuration's.
-        pt: of the jet [GeV].
-    """
-
-    name: str
-    tagger: str
-    working_point: float
-    pt: float
-
-
-def explain(plan: Plan, which: Which, *, full: bool = False) -> Iterator[str]:
-    """Lines of text.
+def explain(
+    plan: Plan, name: str = "SF_q", *, tagger: str = "n_trk", working_point: float = 0.5, pt: float, full: bool = False
+) -> Iterator[str]:
+    """Lines of text that say what a scale factor is, and what it was made from.
 
     Args:
-        plan: of a calibration that was run.
-        which: the number.
+        plan: plan of a calibration that was run.
+        name: short name of the scale factor, ``SF_q`` or ``SF_g``.
+        tagger: name of the tagger.
+        working_point: quark efficiency aimed at, one of the configuration's.
+        pt: transverse momentum of the jet [GeV].
         full: name every file and chunk, not only how many there are.
 
     Raises:
         UnknownNameError: there is no such scale factor, tagger or working point.
         ConfigError: pT is outside all bins.
+        FileError: the calibration was not run.
     """
     configuration = plan.configuration
     store = workspace_of(configuration).store
     factors = Factors.read(store.require(plan.factors, "beampipe calibration factors CONFIG"))
-    if which.name not in SCALE_FACTORS:
-        raise UnknownNameError("scale factor", which.name, SCALE_FACTORS)
-    if which.tagger not in factors.taggers:
-        raise UnknownNameError("tagger", which.tagger, factors.taggers)
-    if which.working_point not in factors.working_points:
-        raise UnknownNameError("working point", str(which.working_point), map(str, factors.working_points))
-    measured = read_arrays(Efficiencies, store.require(plan.extract))[which.tagger]
-    yield from _numbers(configuration, factors, measured, which)
+    if name not in SHORT_NAMES:
+        raise UnknownNameError("scale factor", name, SHORT_NAMES)
+    one = factors.at(tagger=tagger, working_point=working_point, pt=pt, **SHORT_NAMES[name]._asdict())
+    n_replicas = len(read_arrays(Efficiencies, store.require(plan.extract))[tagger].data_replicas)
+    yield from _numbers(configuration, name, one, n_replicas)
     yield ""
     yield "made from:"
     yield from _tree(store.walk(plan.factors.key), "  ", full=full)
 
 
-def _numbers(configuration: Configuration, factors: Factors, measured: Efficiencies, which: Which) -> Iterator[str]:
-    edges = factors.pt_edges
-    p = next((k for k in range(len(edges) - 1) if edges[k] <= which.pt < edges[k + 1]), None)
-    if p is None:
-        raise ConfigError(f"pt: got {which.pt:g} GeV, expected {edges[0]:g} to {edges[-1]:g}")
-    flavour, quantity = SCALE_FACTORS[which.name]
-    one = factors.by_name[which.tagger, which.working_point, flavour, quantity]
-    w = factors.working_points.index(which.working_point)
-    cut = factors.cuts[which.tagger][p, w]
-    forward, central = factors.fractions[which.tagger][p]
+def _numbers(configuration: Configuration, name: str, one: FactorInBin, n_replicas: int) -> Iterator[str]:
+    """The value with what it is a ratio of, and its uncertainties."""
     yield (
-        f"{which.name}({which.tagger}, {which.working_point:.0%}, {edges[p]:g}-{edges[p + 1]:g} GeV)"
-        f" = {one.nominal[p]:.4f} +- {one.total[p]:.4f}"
+        f"{name}({one.tagger}, {one.working_point:.0%}, {one.pt_low:g}-{one.pt_high:g} GeV)"
+        f" = {one.nominal:.4f} +- {one.total:.4f}"
     )
-    yield f"  ratio of {flavour} {quantity}: data {one.data[p]:.4f} / simulation {one.simulation[p]:.4f}"
-    yield f"  by label in simulation: {one.truth[p]:.4f}"
-    yield f"  quark-like: {which.tagger} < {cut:g}, frozen from nominal simulation"
+    yield f"  ratio of {one.flavour} {one.quantity}: data {one.data:.4f} / simulation {one.simulation:.4f}"
+    yield f"  by label in simulation: {one.truth:.4f}"
+    yield f"  quark-like: {one.tagger} < {one.cut:g}, frozen from nominal simulation"
     yield (
-        f"  quark fractions after re-weighting: forward {forward:.4f}, central {central:.4f},"
-        f" determinant {forward - central:.4f}"
+        f"  quark fractions after re-weighting: forward {one.forward_fraction:.4f}, central {one.central_fraction:.4f},"
+        f" determinant {one.forward_fraction - one.central_fraction:.4f}"
     )
-    f = FLAVOUR_NAMES.index(flavour)
-    spread = measured.data_replicas[:, p, w, f]
-    yield f"  statistical  {one.statistical[p]:.4f}  ({len(spread)} replicas)"
+    yield f"  statistical  {one.statistical:.4f}  ({n_replicas} replicas)"
     for source in configuration.systematics:
         members = source.weights or source.kinematics or source.samples or (source.method,)
-        yield f"  {source.name:12} {one.sources[source.name][p]:.4f}  ({source.rule} of {', '.join(members)})"
+        yield f"  {source.name:12} {one.sources[source.name]:.4f}  ({source.rule} of {', '.join(members)})"
 
 
 def _tree(node: Provenance, indent: str, *, full: bool) -> Iterator[str]:
@@ -116,6 +88,7 @@ def _tree(node: Provenance, indent: str, *, full: bool) -> Iterator[str]:
 
 
 def _stage(node: Provenance) -> str:
+    """The stage that made something; ``file`` for what was there before."""
     return "file" if node.about is None else str(node.about["stage"])
 
 

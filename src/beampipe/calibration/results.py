@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-from pathlib import Path
-
 import numpy as np
 from rich.console import Console
 
 from beampipe.calibration.config import Configuration
-from beampipe.calibration.explain import SCALE_FACTORS
-from beampipe.calibration.method.factors import Factors
+from beampipe.calibration.method.factors import SHORT_NAMES, Factors
 from beampipe.calibration.run import FACTORS
 from beampipe.terminal import make_table
 
@@ -19,17 +15,17 @@ __all__ = ["print_factors"]
 
 def print_factors(configuration: Configuration, console: Console) -> None:
     """Print the scale factors of the first working point, statistical and total uncertainty."""
-    path: Path = configuration.output / FACTORS
+    path = configuration.output / FACTORS
     factors = Factors.read(path)
     point = factors.working_points[0]
     table = make_table(
         f"scale factors at the {point:.0%} working point: value +- statistical (total)",
         ("tagger", ""),
-        (f"{low:g}-{high:g} GeV" for low, high in pairwise(factors.pt_edges)),
+        (f"{low:g}-{high:g} GeV" for low, high in factors.bins),
     )
     for tagger in factors.taggers:
-        for name, (flavour, quantity) in SCALE_FACTORS.items():
-            one = factors.by_name[tagger, point, flavour, quantity]
+        for name, what in SHORT_NAMES.items():
+            one = factors.against_pt(tagger=tagger, working_point=point, **what._asdict())
             cells = (
                 f"{value:.3f} +- {error:.3f} ({total:.3f})" if np.isfinite(value) else "not known"
                 for value, error, total in zip(one.nominal, one.statistical, one.total, strict=True)

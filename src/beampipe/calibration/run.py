@@ -13,20 +13,20 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.calibration.config import Configuration, Sample
+from beampipe.calibration.config import Configuration, InputSample
 from beampipe.calibration.histograms.sums import read_filled
 from beampipe.calibration.histograms.templates import Templates, templates_of
 from beampipe.calibration.method.cases import Cases, cases_of, simulation_of
 from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies, read_arrays, write_arrays
-from beampipe.calibration.method.factors import factors_of
 from beampipe.calibration.method.reweight import Reweighting, measure_reweighting
+from beampipe.calibration.method.scale_factors import factors_of
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, keep_books
 from beampipe.calibration.ntuple.columns import EVENT_BRANCHES
-from beampipe.calibration.ntuple.reading import Facts, inspect_file, open_events, read_flat
+from beampipe.calibration.ntuple.reading import Facts, inspect_file, open_event_tree, read_flat
 from beampipe.calibration.report import write_report
 from beampipe.calibration.tasks.chunks import Chunk, merge_chunks, run_chunk
 from beampipe.calibration.tasks.plan import (
-    STAGES,
+    CALIBRATION_STAGES,
     Plan,
     SamplePlan,
     inspect_recipe,
@@ -55,7 +55,7 @@ __all__ = [
     "FACTORS",
     "LOG",
     "REPORT",
-    "Settings",
+    "RunSettings",
     "Workspace",
     "plan_calibration",
     "prepare",
@@ -76,7 +76,7 @@ REPORT: Final = "report"
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """How to run; nothing here changes a result.
 
     Attributes:
@@ -102,7 +102,7 @@ class Workspace:
 class _Pool:
     """A pool that is opened when the first task comes: a run with nothing to do starts no worker."""
 
-    def __init__(self, settings: Settings, log: EventLog, progress: Progress) -> None:
+    def __init__(self, settings: RunSettings, log: EventLog, progress: Progress) -> None:
         self._settings, self._log, self._progress = settings, log, progress
         self._opened: AbstractContextManager[Pool] | None = None
         self._pool: Pool | None = None
@@ -139,7 +139,7 @@ def workspace_of(configuration: Configuration) -> Workspace:
 
 def run_calibration(
     configuration: Configuration,
-    settings: Settings = Settings(),
+    settings: RunSettings = RunSettings(),
     *,
     until: str = "factors",
     progress: Progress = lambda what, total: nullcontext(lambda: None),
@@ -149,7 +149,7 @@ def run_calibration(
     Args:
         configuration: what to do.
         settings: with how many workers, and where.
-        until: name of the last stage, one of `STAGES`.
+        until: name of the last stage, one of `CALIBRATION_STAGES`.
         progress: shows a bar.
 
     Returns:
@@ -160,8 +160,8 @@ def run_calibration(
         WorkflowError: files or chunks failed; all others are done and kept.
         FileError: files of a slice are missing, or events are in two files.
     """
-    if until not in STAGES:
-        raise UnknownNameError("stage", until, STAGES)
+    if until not in CALIBRATION_STAGES:
+        raise UnknownNameError("stage", until, CALIBRATION_STAGES)
     space = workspace_of(configuration)
     space.store.sweep()
     with _Pool(settings, space.log, progress) as pool:
@@ -172,7 +172,7 @@ def run_calibration(
         else:
             _merge(store, pool, plan)
         for stage, make in (("reweight", _reweight), ("extract", _extract), ("factors", _publish)):
-            if STAGES.index(until) >= STAGES.index(stage):
+            if CALIBRATION_STAGES.index(until) >= CALIBRATION_STAGES.index(stage):
                 make(store, plan)
         if until == "report":
             write_report(plan, store, configuration.output / REPORT, spread=pool.run)
@@ -187,7 +187,7 @@ def plan_calibration(configuration: Configuration) -> Plan:
         FileError: files of a slice are missing.
     """
     space = workspace_of(configuration)
-    with _Pool(Settings("inline"), space.log, lambda what, total: nullcontext(lambda: None)) as pool:
+    with _Pool(RunSettings("inline"), space.log, lambda what, total: nullcontext(lambda: None)) as pool:
         return prepare(configuration, space, pool)
 
 
@@ -227,7 +227,7 @@ def _inspect(store: Store, recipe: Recipe, path: Path) -> None:
 
 
 def _books(
-    store: Store, sample: Sample, inspected: Mapping[Path, Recipe], facts: Mapping[Path, Facts]
+    store: Store, sample: InputSample, inspected: Mapping[Path, Recipe], facts: Mapping[Path, Facts]
 ) -> tuple[Recipe, Bookkeeping]:
     """The bookkeeping of a sample: checked every time, as it is quick, and stored for `explain`."""
     of_sample = {path: facts[path] for path in sample.files}
@@ -242,7 +242,7 @@ def _books(
 
 
 def _run_chunks(store: Store, pool: _Pool, chunks: Iterable[Chunk], until: str) -> None:
-    number = STAGES.index(until)
+    number = CALIBRATION_STAGES.index(until)
     missing = [chunk for chunk in chunks if _wanted(chunk, number, store)]
     pool.run(until, [Task(chunk.label, run_chunk, (store, chunk, until)) for chunk in missing])
 
@@ -307,7 +307,7 @@ def _compare_events(chunks: Sequence[Chunk]) -> None:
     parts = []
     for chunk in chunks:
         part = np.empty(chunk.stop - chunk.start, numbers)
-        with open_events(chunk.path) as tree:
+        with open_event_tree(chunk.path) as tree:
             for name in ("run", "event"):
                 part[name] = read_flat(chunk.path, tree, name, EVENT_BRANCHES[name], chunk.start, chunk.stop)
         parts.append(part)

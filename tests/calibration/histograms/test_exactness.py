@@ -11,7 +11,7 @@ import pytest
 from beampipe.calibration.histograms.fill import fill
 from beampipe.calibration.histograms.sums import Axes, Filled, merge, read_filled, write_filled
 from beampipe.calibration.histograms.templates import templates_of
-from beampipe.calibration.jets.dijets import CUTS, CutFlow
+from beampipe.calibration.jets.dijets import CUT_NAMES, CutFlow
 from beampipe.calibration.tagger.predict import Scores
 from beampipe.errors import FileError, InputError
 from tests.calibration.events import fill_settings, random_dijets, taken
@@ -183,9 +183,9 @@ def test_axes_know_their_columns() -> None:
 
 def test_slices_are_scaled_before_they_are_added() -> None:
     """Two slices by hand: one jet of weight 3/2 and a varied one of 1/2 in each, factors 10 and 4, varied 20 and 2."""
-    from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, Slice
+    from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
 
-    flow = CutFlow(np.ones(len(CUTS), np.int64), np.ones(len(CUTS), np.int64))
+    flow = CutFlow(np.ones(len(CUT_NAMES), np.int64), np.ones(len(CUT_NAMES), np.int64))
     filled = Filled.empty(Axes((1.0, 2.0), ("light", "gluon"), (("n_trk", 2),)), ("nominal", "up"), ("jes",), 1, flow)
     filled.sumw[0] = [6, 2]  # of 2**-2
     filled.sumw2[0] = [9, 1]
@@ -193,9 +193,11 @@ def test_slices_are_scaled_before_they_are_added() -> None:
     filled.varied_sumw2[0, 1] = 9
     filled.replicas[0] = 12
     filled.entries[0] = 1
-    books = Bookkeeping("toy", ("nominal", "up"), (), True, (Slice(0, (10.0, 20.0)), Slice(7, (4.0, 2.0))))
+    books = Bookkeeping(
+        "toy", ("nominal", "up"), (), True, (SliceFactors(0, (10.0, 20.0)), SliceFactors(7, (4.0, 2.0)))
+    )
     found = templates_of({0: filled, 7: filled}, books, 2)
-    assert found.names == ("nominal", "weight:up", "jets:jes")
+    assert tuple(map(str, found.variations)) == ("nominal", "weight:up", "jets:jes")
     assert found.values[:, 0, 0, 0].tolist() == [[21.0, 0.0], [11.0, 0.0], [0.0, 21.0]]
     assert found.squares[:, 0, 0, 0].tolist() == [[261.0, 0], [101.0, 0], [0.0, 261.0]]
     assert found.replicas[0, 0, 0, 0].tolist() == [42.0, 0.0]
@@ -205,10 +207,10 @@ def test_slices_are_scaled_before_they_are_added() -> None:
 
 
 def test_data_has_no_flavours() -> None:
-    flow = CutFlow(np.ones(len(CUTS), np.int64), np.ones(len(CUTS), np.int64))
-    from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, Slice
+    flow = CutFlow(np.ones(len(CUT_NAMES), np.int64), np.ones(len(CUT_NAMES), np.int64))
+    from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
 
     filled = Filled.empty(Axes((1.0, 2.0), ("data",), (("n_trk", 2),)), ("nominal",), (), 1, flow)
-    found = templates_of({0: filled}, Bookkeeping("toy", ("nominal",), (), False, (Slice(0, (1.0,)),)), 2)
+    found = templates_of({0: filled}, Bookkeeping("toy", ("nominal",), (), False, (SliceFactors(0, (1.0,)),)), 2)
     with pytest.raises(InputError, match="expected labelled jets; is this sample data"):
         found.flavours("n_trk")

@@ -11,15 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import ndarray
 
-from beampipe.calibration.config import Selection
 from beampipe.calibration.histograms import filling, reference
 from beampipe.calibration.jets import hashing, pairs
-from beampipe.calibration.jets.dijets import CUTS, LARGEST_SHIFT
-from beampipe.calibration.jets.select import cut_values
+from beampipe.calibration.jets.dijets import CUT_NAMES, LARGEST_SHIFT
+from beampipe.calibration.jets.selection import DijetSelection
 
 BITS = 36
 SCALE = 2.0**BITS
-CUT_VALUES = cut_values(Selection())
+CUTS = DijetSelection().cuts
 
 words = st.integers(0, 2**64 - 1)
 
@@ -48,12 +47,14 @@ def random_pairs(seed: int, *, labelled: bool = True) -> dict[str, Any]:
         "trigger": events["trigger"],
         "weight": (rng.choice([1, -1], n, p=[0.9, 0.1]) * rng.lognormal(0, 2.2, n)).astype(np.float32),
         "entries": entries,
-        "pt": events["pt"][places],
-        "eta": rng.normal(0, 1.0, shape).astype(np.float32),
-        "clean": rng.random(shape) < 0.98,
-        "most_trk": (n_trk + rng.integers(0, 2, shape)).astype(np.uint16),
-        "n_trk": n_trk,
-        "flavour": flavour if labelled else np.empty((0, 2), np.int8),
+        "pairs": pairs.PairColumns(
+            pt=events["pt"][places],
+            eta=rng.normal(0, 1.0, shape).astype(np.float32),
+            clean=rng.random(shape) < 0.98,
+            most_trk=(n_trk + rng.integers(0, 2, shape)).astype(np.uint16),
+            n_trk=n_trk,
+            flavour=flavour if labelled else np.empty((0, 2), np.int8),
+        ),
     }
 
 
@@ -73,11 +74,10 @@ def test_leading_pairs(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_choose_pairs(seed: int, labelled: bool) -> None:
     columns = random_pairs(seed, labelled=labelled)
-    counts, sums = np.zeros(len(CUTS), np.int64), np.zeros(len(CUTS), np.int64)
-    rows = pairs.choose_pairs(*columns.values(), CUT_VALUES, LARGEST_SHIFT, SCALE, counts, sums)
-    want, passed, weights = reference.choose_pairs(**columns, cuts=CUT_VALUES, margin=LARGEST_SHIFT, bits=BITS)
+    rows, counts, sums = pairs.choose_pairs(*columns.values(), CUTS, LARGEST_SHIFT, SCALE)
+    want, passed, weights = reference.choose_pairs(**columns, cuts=CUTS, margin=LARGEST_SHIFT, bits=BITS)
     lost = -np.diff(counts)
-    assert ((lost > 0) | ((np.array(CUTS[1:]) == "label") & (not labelled))).all(), "each cut loses some"
+    assert ((lost > 0) | ((np.array(CUT_NAMES[1:]) == "label") & (not labelled))).all(), "each cut loses some"
     assert counts[-1] > 5, "and some are left"
     assert len(rows) > counts[-1], "some only for a variation"
     assert rows.tolist() == want
@@ -89,18 +89,17 @@ def test_choose_pairs(seed: int, labelled: bool) -> None:
 def test_no_scaling_within_the_margin_selects_an_event_that_is_lost(seed: int) -> None:
     """Each jet is scaled by a factor of its own, half of them by as much as is allowed."""
     columns = random_pairs(seed)
-    flow = np.zeros((2, len(CUTS)), np.int64)
-    rows = pairs.choose_pairs(*columns.values(), CUT_VALUES, LARGEST_SHIFT, SCALE, *flow)
-    everything = pairs.choose_pairs(*columns.values(), CUT_VALUES, 0.9, SCALE, *flow)
+    rows, _, _ = pairs.choose_pairs(*columns.values(), CUTS, LARGEST_SHIFT, SCALE)
+    everything, _, _ = pairs.choose_pairs(*columns.values(), CUTS, 0.9, SCALE)
     lost = ~np.isin(everything, rows)
     assert lost.sum() > 20
-    rng, nominal, new = np.random.default_rng(seed), columns["pt"][everything], 0
+    rng, nominal, new = np.random.default_rng(seed), columns["pairs"].pt[everything], 0
     for _ in range(30):
         factors = np.clip(rng.uniform(0.8, 1.2, nominal.shape), 1 - LARGEST_SHIFT, 1 + LARGEST_SHIFT)
         high, low = (nominal * factors).max(axis=1), (nominal * factors).min(axis=1)
-        selected = (low > CUT_VALUES[0]) & (high < CUT_VALUES[1]) & (high < CUT_VALUES[2] * low)
+        selected = (low > CUTS.min_subleading_pt) & (high < CUTS.max_leading_pt) & (high < CUTS.max_pt_ratio * low)
         assert not selected[lost].any()
-        new += int((selected & (nominal.min(axis=1) <= CUT_VALUES[0])).sum())
+        new += int((selected & (nominal.min(axis=1) <= CUTS.min_subleading_pt)).sum())
     assert new > 10
 
 
@@ -113,8 +112,8 @@ def test_histogram_rows(seed: int) -> None:
     columns = (pt.astype(np.float32), n_trk.astype(np.uint16), region.astype(np.int8))
     flavour = rng.integers(0, 4, (n, 2)).astype(np.int8)
     rows = np.full((n, 2), 77, np.int64)
-    filling.histogram_rows(*columns, flavour, edges, CUT_VALUES, 4, 30, rows)
-    want = reference.histogram_rows(*columns, flavour, edges, CUT_VALUES, 4, 30)
+    filling.histogram_rows(*columns, flavour, edges, CUTS, 4, 30, rows)
+    want = reference.histogram_rows(*columns, flavour, edges, CUTS, 4, 30)
     assert 50 < (rows >= 0).sum() < 2 * n - 50
     assert len(np.unique(rows[rows >= 0])) == 3 * 2 * 4, "every cell is met"
     assert ((rows[:, 0] >= 0) != (rows[:, 1] >= 0)).any(), "one jet of a pair may count without the other"

@@ -8,20 +8,16 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.calibration.config import Energy, Regions, Selection
+from beampipe.calibration.config import Energy
 from beampipe.calibration.jets.dijets import LARGEST_SHIFT, Dijets
 from beampipe.calibration.jets.energy import energy_factors, energy_names
 from beampipe.calibration.jets.hashing import event_keys
+from beampipe.calibration.jets.kinematics import kinematics_of, known_kinematics, noise_keys, wanted_kinematics
+from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.jets.variations import (
-    NOMINAL,
-    kinematics_of,
-    known_kinematics,
-    matching,
-    noise_keys,
-    wanted_kinematics,
-)
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.simulation import Events, read_events
+from beampipe.calibration.variations import NOMINAL, matching
 from beampipe.errors import UnknownNameError
 from tests.calibration.campaign import Toys, configuration_of
 from tests.calibration.events import random_dijets
@@ -122,7 +118,7 @@ def test_patterns_choose_in_the_order_of_the_names(toys: Toys, tmp_path: Path) -
         wanted_kinematics(configuration_of(toys, tmp_path, energy=Energy(0, 1)))
 
 
-SELECTION = Selection(min_subleading_pt=550.0, max_leading_pt=1700.0, max_pt_ratio=1.3, min_n_trk=8)
+SELECTION = DijetSelection(min_subleading_pt=550.0, max_leading_pt=1700.0, max_pt_ratio=1.3, min_n_trk=8)
 
 
 def pairs_of(events: Events) -> tuple[ndarray, ndarray]:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Regions, Selection
-from beampipe.calibration.jets.dijets import CUTS, FLAVOURS, Dijets, read_dijets, write_dijets
-from beampipe.calibration.jets.select import SelectSettings, flavours, regions_of, select
+from beampipe.calibration.jets.dijets import CUT_NAMES, FLAVOURS, Dijets, read_dijets, write_dijets
+from beampipe.calibration.jets.regions import Regions, assign_regions
+from beampipe.calibration.jets.select import SelectSettings, flavours, select
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.simulation import read_events, write_file
 from beampipe.calibration.tagger.predict import Scores, write_scores
@@ -20,7 +21,7 @@ from tests.calibration.campaign import Toys
 from tests.calibration.events import random_dijets
 from tests.calibration.rootfiles import bookkeeping_of, rewrite, small_events, write_odd
 
-SETTINGS = SelectSettings(Selection(), Regions(), 36, True, True, (0, 2), ("trk_eff",))
+SETTINGS = SelectSettings(DijetSelection(), Regions(), 36, True, True, (0, 2), ("trk_eff",))
 COLUMNS = ("run", "event", "weight", "pt", "eta", "n_trk", "width", "c1", "label", "region")
 
 
@@ -76,20 +77,20 @@ def test_pieces_of_a_file_are_its_whole(toys: Toys, size: int) -> None:
         )
     np.testing.assert_array_equal(sum(piece.cut_flow.events for piece in pieces), everything.cut_flow.events)
     np.testing.assert_array_equal(sum(piece.cut_flow.weight for piece in pieces), everything.cut_flow.weight)
-    assert everything.cut_flow.events[CUTS.index("all")] == n
+    assert everything.cut_flow.events[CUT_NAMES.index("all")] == n
     assert min(piece.ranges[0][1] for piece in pieces) == everything.ranges[0][1]
 
 
 def test_a_range_in_which_nothing_is_selected(toys: Toys) -> None:
-    settings = replace(SETTINGS, selection=Selection(min_n_trk=1000))
+    settings = replace(SETTINGS, selection=DijetSelection(min_n_trk=1000))
     dijets = whole(toys.files("nominal")[0], settings)
     assert len(dijets) == 0
-    assert dijets.cut_flow.events[CUTS.index("clean")] > 0
-    assert dijets.cut_flow.events[CUTS.index("n_trk")] == 0
+    assert dijets.cut_flow.events[CUT_NAMES.index("clean")] > 0
+    assert dijets.cut_flow.events[CUT_NAMES.index("n_trk")] == 0
 
 
 def test_data_has_weight_one_and_no_labels(toys: Toys) -> None:
-    settings = SelectSettings(Selection(), Regions(), 10, False, False)
+    settings = SelectSettings(DijetSelection(), Regions(), 10, False, False)
     dijets = whole(toys.files("data")[0], settings)
     assert (dijets.weight == 1).all()
     assert (dijets.label == 0).all()
@@ -105,9 +106,9 @@ def test_flavours_of_labels() -> None:
 
 def test_regions() -> None:
     eta = np.array([[1.0, -0.5], [0.5, -1.0], [0.7, -0.7], [1.2, 1.5]], np.float32)
-    assert regions_of(eta, Regions()).tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]
-    assert regions_of(eta, Regions(min_eta_gap=0.4)).tolist() == [[0, 1], [1, 0], [-1, -1], [-1, -1]]
-    assert regions_of(eta, Regions("eta_split", 0.0, 0.7)).tolist() == [[0, 1], [1, 0], [0, 0], [0, 0]]
+    assert assign_regions(eta, Regions()).tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]
+    assert assign_regions(eta, Regions(min_eta_gap=0.4)).tolist() == [[0, 1], [1, 0], [-1, -1], [-1, -1]]
+    assert assign_regions(eta, Regions("eta_split", 0.0, 0.7)).tolist() == [[0, 1], [1, 0], [0, 0], [0, 0]]
 
 
 def test_a_table_gives_back_what_was_written(toys: Toys, tmp_path: Path) -> None:

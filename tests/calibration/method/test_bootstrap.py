@@ -16,7 +16,7 @@ from beampipe.calibration.histograms.filling import fill_replicas
 from beampipe.calibration.histograms.sums import Filled
 from beampipe.calibration.jets.dijets import Dijets
 from beampipe.calibration.jets.hashing import POISSON, event_keys
-from beampipe.calibration.jets.variations import dataset_key
+from beampipe.calibration.jets.kinematics import dataset_key
 from beampipe.calibration.tagger.predict import Scores
 from tests.calibration.events import fill_settings, random_dijets, taken
 

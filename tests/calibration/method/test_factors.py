@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, Sample, Systematic, Tagger
-from beampipe.calibration.method.efficiencies import GLUON_REWEIGHT, Efficiencies, read_arrays, write_arrays
-from beampipe.calibration.method.factors import QUANTITIES, Factors, factors_of, scale_factors, statistical
+from beampipe.calibration.config import Configuration, InputSample, Tagger
+from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays, write_arrays
+from beampipe.calibration.method.factors import QUANTITIES, Factors
+from beampipe.calibration.method.scale_factors import factors_of, scale_factors, statistical
+from beampipe.calibration.method.systematics import Systematic
+from beampipe.calibration.variations import GLUON_REWEIGHT, Variation
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 
 SAMPLES = {
-    "nominal": Sample("nominal", ()),
-    "data": Sample("data", (), "data"),
-    "one": Sample("one", ()),
-    "two": Sample("two", ()),
+    "nominal": InputSample("nominal", ()),
+    "data": InputSample("data", (), "data"),
+    "one": InputSample("one", ()),
+    "two": InputSample("two", ()),
 }
 NAMES = (
     "nominal",
@@ -29,7 +32,7 @@ NAMES = (
     "jets:jes_1_down",
     "sample:one",
     "sample:two",
-    GLUON_REWEIGHT,
+    str(GLUON_REWEIGHT),
 )
 DATA = np.array([0.5, 0.52, 0.46, 0.55, 0.44, 0.6, 0.4, 0.51])
 """Efficiency of quarks in data by case; in simulation it is 0.4 for all, by label 0.42; of gluons half of these."""
@@ -74,12 +77,12 @@ def test_efficiency_and_rejection_are_named_and_differ() -> None:
 
 def test_numbers_of_the_nominal_case(tmp_path: Path) -> None:
     found = factors_of(configuration(tmp_path), {"n_trk": measured()})
-    quark = found.by_name["n_trk", 0.5, "quark", "efficiency"]
+    quark = found.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
     np.testing.assert_allclose(quark.nominal, [1.25, 1.375])
     np.testing.assert_allclose(quark.data, [0.5, 0.55])
     np.testing.assert_allclose(quark.simulation, [0.4, 0.4])
     np.testing.assert_allclose(quark.truth, [0.42, 0.42])
-    gluon = found.by_name["n_trk", 0.5, "gluon", "rejection"]
+    gluon = found.against_pt(tagger="n_trk", working_point=0.5, flavour="gluon", quantity="rejection")
     np.testing.assert_allclose(gluon.nominal, [0.75 / 0.8, 0.725 / 0.8])
     np.testing.assert_allclose(gluon.data, [0.75, 0.725])
     np.testing.assert_allclose(gluon.simulation, [0.8, 0.8])
@@ -103,7 +106,7 @@ def test_numbers_of_the_nominal_case(tmp_path: Path) -> None:
 )
 def test_each_kind_of_source_by_hand(tmp_path: Path, systematic: Systematic, want: float) -> None:
     found = factors_of(configuration(tmp_path, systematic), {"n_trk": measured()})
-    one = found.by_name["n_trk", 0.5, "quark", "efficiency"]
+    one = found.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
     np.testing.assert_allclose(one.sources["s"], [want, 1.1 * want], rtol=1e-12)
     np.testing.assert_allclose(one.total, one.sources["s"], rtol=1e-12)
     np.testing.assert_allclose(np.diagonal(one.covariance), one.total**2, rtol=1e-12)
@@ -128,7 +131,7 @@ def test_total_is_the_root_of_the_sum_of_squares(tmp_path: Path) -> None:
         np.testing.assert_allclose(np.diagonal(one.covariance), squares, rtol=1e-12)
         np.testing.assert_array_equal(one.covariance, one.covariance.T)
         assert np.linalg.eigvalsh(one.covariance).min() > 0
-    quark = found.by_name["n_trk", 0.5, "quark", "efficiency"]
+    quark = found.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
     np.testing.assert_allclose(quark.statistical, 0.1 * quark.nominal, rtol=4 / 500**0.5)
 
 
@@ -241,9 +244,50 @@ def test_arrays_of_efficiencies_survive_a_file(tmp_path: Path) -> None:
 
 def test_a_pattern_of_one_kind_takes_nothing_of_another() -> None:
     """`*_up` of weights is not the jet energy's."""
-    from beampipe.calibration.method.factors import _members
+    from beampipe.calibration.method.scale_factors import _members
 
-    names = ("nominal", "weight:fsr_up", "jets:jes_1_up", "sample:up", GLUON_REWEIGHT)
-    assert _members(Systematic("s", weights=("*_up",)), names) == ("weight:fsr_up",)
-    assert _members(Systematic("s", kinematics=("*",)), names) == ("jets:jes_1_up",)
-    assert _members(Systematic("s", samples=("up",)), names) == ("sample:up",)
+    names = ("nominal", "weight:fsr_up", "jets:jes_1_up", "sample:up", str(GLUON_REWEIGHT))
+    variations = tuple(map(Variation.parse, names))
+    assert tuple(map(str, variations)) == names
+
+    def members(source: Systematic) -> tuple[str, ...]:
+        return tuple(map(str, _members(source, variations)))
+
+    assert members(Systematic("s", weights=("*_up",))) == ("weight:fsr_up",)
+    assert members(Systematic("s", kinematics=("*",))) == ("jets:jes_1_up",)
+    assert members(Systematic("s", samples=("up",))) == ("sample:up",)
+
+
+def test_a_factor_is_found_by_what_it_is_of(some: Factors) -> None:
+    point = 0.1 + 0.4 + 1e-17  # need not have the bits of the configuration's
+    one = some.at(tagger="n_trk", working_point=point, flavour="quark", quantity="efficiency", pt=799.9)
+    whole = some.against_pt(tagger="n_trk", working_point=point, flavour="quark", quantity="efficiency")
+    assert some.bins == ((500.0, 800.0), (800.0, 2000.0))
+    assert (one.pt_low, one.pt_high, one.working_point) == (500.0, 800.0, 0.5)
+    assert (one.nominal, one.sources["pdf"], one.cut) == (1.25, whole.sources["pdf"][0], 10.0)
+    assert (one.forward_fraction, one.central_fraction) == (0.6, 0.6)
+    second = some.at(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency", pt=800.0)
+    assert second.pt_low == 800.0
+    assert np.isnan(second.data)
+    table = some.table()
+    assert len(table) == len(some.by_name) * len(some.bins) == 8
+    assert table[0] == one
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"tagger": "ntrk"}, UnknownNameError, "unknown tagger: got 'ntrk', .* did you mean 'n_trk'"),
+        ({"working_point": 0.55}, UnknownNameError, "unknown working point: got '0.55', expected one of 0.5"),
+        ({"flavour": "quarks"}, UnknownNameError, "unknown flavour: got 'quarks', .* did you mean 'quark'"),
+        ({"quantity": "rejections"}, UnknownNameError, "unknown quantity"),
+        ({"pt": 2000.0}, ConfigError, "pt: got 2000 GeV, expected 500 to 2000"),
+        ({"pt": 499.9}, ConfigError, "pt: got 499.9 GeV, expected 500 to 2000"),
+    ],
+)
+def test_what_is_no_factor_is_refused(
+    some: Factors, wrong: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    right = {"tagger": "n_trk", "working_point": 0.5, "flavour": "quark", "quantity": "efficiency", "pt": 700.0}
+    with pytest.raises(error, match=message):
+        some.at(**{**right, **wrong})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy import ndarray
 
 from beampipe.calibration.method.cases import Cases
-from beampipe.calibration.method.efficiencies import GLUON_REWEIGHT, Efficiencies, measure_efficiencies
+from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies
 from beampipe.calibration.method.extract import cumulated, extract, mixtures, quark_fractions, truth, working_point_cuts
 from beampipe.calibration.method.reweight import (
     Reweighting,
@@ -18,6 +18,7 @@ from beampipe.calibration.method.reweight import (
     reweighting_factors,
     shapes,
 )
+from beampipe.calibration.variations import GLUON_REWEIGHT, UNVARIED, Variation
 
 # Jets by (region, flavour, x): forward quarks 6 + 2 + 0, forward gluons 1 + 1 + 2, central quarks 2 + 2 + 0, central
 # gluons 1 + 3 + 4. Worked out on paper:
@@ -57,9 +58,7 @@ def test_fractions_and_inversion_by_hand() -> None:
 def cases_of(simulation: ndarray, data: ndarray) -> Cases:
     """One bin of pT, nominal alone, no replicas."""
     n_x = simulation.shape[-1]
-    return Cases(
-        ("nominal",), simulation[None, None], np.empty((0, 1, 2, 2, n_x)), data[None], np.empty((0, 1, 2, n_x))
-    )
+    return Cases((UNVARIED,), simulation[None, None], np.empty((0, 1, 2, 2, n_x)), data[None], np.empty((0, 1, 2, n_x)))
 
 
 def measured(simulation: ndarray, data: ndarray, *working_points: float) -> Efficiencies:
@@ -77,7 +76,7 @@ def test_efficiencies_by_hand() -> None:
     data = np.array([[6, 4, 2], [8 / 3, 6, 4]])
     found = measured(HAND, data, 0.6, 0.8)
     assert found.cuts.tolist() == [[1, 2]]
-    assert found.names.tolist() == ["nominal", GLUON_REWEIGHT]
+    assert found.names.tolist() == ["nominal", str(GLUON_REWEIGHT)]
     np.testing.assert_allclose(found.simulation[0, 0], [[31 / 40, 1 / 5], [42 / 40, 2 / 5]], rtol=1e-13)
     np.testing.assert_allclose(found.data[0, 0], [[26 / 40, 2 / 10], [42 / 40, 4 / 10]], rtol=1e-13)
     np.testing.assert_allclose(found.truth[0, 0], [[3 / 4, 1 / 4], [1, 1 / 2]], rtol=1e-13)
@@ -139,7 +138,7 @@ def test_empty_bins_and_empty_flavours_of_factors() -> None:
 def test_one_empty_bin_of_pt_leaves_the_others() -> None:
     simulation = np.stack([HAND, np.zeros_like(HAND)])[None]
     data = simulation[0].sum(axis=2)
-    cases = Cases(("nominal",), simulation, np.empty((0, 2, 2, 2, 3)), data, np.empty((0, 2, 2, 3)))
+    cases = Cases((UNVARIED,), simulation, np.empty((0, 2, 2, 2, 3)), data, np.empty((0, 2, 2, 3)))
     found = measure_efficiencies(cases, measure_reweighting(cases.simulation, cases.simulation_replicas), (0.6,))
     assert np.isfinite(found.data[:, 0]).all()
     assert np.isnan(found.data[:, 1]).all()
@@ -195,7 +194,7 @@ def test_closure_is_exact_after_reweighting_if_gluons_change_as_quarks_do() -> N
 def test_cases_take_their_own_factors_and_keep_the_cuts() -> None:
     other = HAND * np.array([1.0, 1.2, 0.9])
     cases = Cases(
-        ("nominal", "sample:other"),
+        (UNVARIED, Variation("sample", "other")),
         np.stack([HAND, other])[:, None],
         np.empty((0, 1, 2, 2, 3)),
         HAND.sum(axis=1)[None],

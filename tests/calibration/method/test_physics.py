@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.calibration.config import Bootstrap, Configuration, Sample, Tagger
+from beampipe.calibration.config import Bootstrap, Configuration, InputSample, Tagger
 from beampipe.calibration.method import extract
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, Factors
 from beampipe.calibration.run import FACTORS, run_calibration, templates, workspace_of
@@ -30,8 +30,8 @@ class Calibrated:
 def calibrated(folder: Path, model: ToyModel, data_seed: int, events: int) -> Calibrated:
     """Factors of pseudo-data of a model against the toy as it is."""
     samples = {
-        "nominal": Sample("nominal", tuple(write_sample(folder, "nominal", events, 3, 31)), luminosity=1000.0),
-        "data": Sample(
+        "nominal": InputSample("nominal", tuple(write_sample(folder, "nominal", events, 3, 31)), luminosity=1000.0),
+        "data": InputSample(
             "data",
             tuple(write_sample(folder, "shifted", events, 3, data_seed, model=model)),
             "pseudo-data",
@@ -72,14 +72,14 @@ def shifted(tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
 
 def test_extracted_efficiencies_close_within_a_few_percent(shifted: Calibrated) -> None:
     for flavour, quantity in (("quark", "efficiency"), ("gluon", "rejection")):
-        one = shifted.factors.by_name["n_trk", 0.5, flavour, quantity]
+        one = shifted.factors.against_pt(tagger="n_trk", working_point=0.5, flavour=flavour, quantity=quantity)
         np.testing.assert_allclose(one.simulation / one.truth, 1, atol=0.03, err_msg=flavour)
 
 
 def test_quarks_pass_as_often_as_asked_for(shifted: Calibrated) -> None:
     """A whole bin is the smallest step: the efficiency is that of the working point or a little more."""
     for wp in shifted.factors.working_points:
-        one = shifted.factors.by_name["n_trk", wp, "quark", "efficiency"]
+        one = shifted.factors.against_pt(tagger="n_trk", working_point=wp, flavour="quark", quantity="efficiency")
         assert (one.simulation >= wp).all()
         assert (one.simulation < wp + 0.08).all()
 
@@ -100,7 +100,7 @@ def test_a_known_shift_is_found_within_its_error(shifted: Calibrated) -> None:
     assert np.max(sizes) > 5, "the shift is large"
     assert np.abs(pulls).max() < 4
     assert np.mean(np.square(pulls)) < 2.5
-    quark = shifted.factors.by_name["n_trk", 0.5, "quark", "efficiency"]
+    quark = shifted.factors.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
     assert (quark.nominal < 0.95).all(), "more tracks: fewer quarks pass"
 
 

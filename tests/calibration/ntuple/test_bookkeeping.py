@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from beampipe.calibration.config import Kind, Sample
+from beampipe.calibration.config import InputSample, Kind
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, keep_books
 from beampipe.calibration.ntuple.reading import Facts, inspect_file
 from beampipe.errors import FileError
@@ -36,8 +36,8 @@ def facts(number: int, sums: tuple[float, ...] = (1.0, 2.0), **changes: Any) -> 
     return Facts(**(standard | changes))
 
 
-def sample(kind: Kind = "simulation", luminosity: float = 4.0) -> Sample:
-    return Sample("mine", (), kind, luminosity)
+def sample(kind: Kind = "simulation", luminosity: float = 4.0) -> InputSample:
+    return InputSample("mine", (), kind, luminosity)
 
 
 def at(*members: Facts) -> dict[Path, Facts]:

@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, Sample, Systematic, Tagger
+from beampipe.calibration.config import Configuration, InputSample, Tagger
 from beampipe.calibration.histograms.sums import Axes
 from beampipe.calibration.histograms.templates import Templates
-from beampipe.calibration.jets.dijets import CUTS, FLAVOURS
+from beampipe.calibration.jets.dijets import CUT_NAMES, FLAVOURS
 from beampipe.calibration.method.efficiencies import Efficiencies
-from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, Factors, ScaleFactor
+from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor
+from beampipe.calibration.method.systematics import Systematic
 from beampipe.calibration.report.gather import Cost, Results, SampleResult
 from beampipe.calibration.report.write import write_all
+from beampipe.calibration.variations import UNVARIED
 
 EDGES = (500.0, 600.0, 900.0)
 POINTS = (0.5, 0.8)
@@ -67,7 +69,12 @@ def without_last_bin(one: ScaleFactor) -> ScaleFactor:
 @pytest.fixture(scope="session")
 def factors() -> Factors:
     """Everything is known."""
-    keys = [("n_trk", wp, flavour, quantity) for wp in POINTS for flavour in FLAVOUR_NAMES for quantity in QUANTITIES]
+    keys = [
+        FactorKey("n_trk", wp, flavour, quantity)
+        for wp in POINTS
+        for flavour in FLAVOUR_NAMES
+        for quantity in QUANTITIES
+    ]
     return Factors(
         pt_edges=EDGES,
         working_points=POINTS,
@@ -81,7 +88,7 @@ def factors() -> Factors:
 @pytest.fixture(scope="session")
 def gappy(factors: Factors) -> Factors:
     """In one scale factor a bin is unknown, and there were no replicas for it."""
-    key = ("n_trk", 0.5, "quark", "efficiency")
+    key = FactorKey("n_trk", 0.5, "quark", "efficiency")
     by_name = {**factors.by_name, key: without_last_bin(factors.by_name[key])}
     return Factors(EDGES, POINTS, by_name, factors.cuts, factors.fractions, factors.experimental)
 
@@ -90,7 +97,7 @@ def templates(flavours: tuple[str, ...], seed: int) -> Templates:
     axes = Axes(EDGES, flavours, (("n_trk", BINS),))
     entries = np.random.default_rng(seed).integers(1, 50, axes.shape).astype(np.float64)
     nothing = np.zeros((0, *axes.shape))
-    return Templates(axes, ("nominal",), entries[None] * 0.5, entries[None] * 0.25, nothing, entries)
+    return Templates(axes, (UNVARIED,), entries[None] * 0.5, entries[None] * 0.25, nothing, entries)
 
 
 @pytest.fixture(scope="session")
@@ -110,13 +117,13 @@ def results(gappy: Factors) -> Results:
         fractions=gappy.fractions["n_trk"][None],
         shapes=shapes,
     )
-    flow = np.linspace(1000, 100, len(CUTS))
+    flow = np.linspace(1000, 100, len(CUT_NAMES))
     samples = {
         "nominal": SampleResult(templates(FLAVOURS, 1), flow, flow / 2),
         "data": SampleResult(templates(("data",), 2), flow, flow),
     }
     kinds = ("me", "one", "other", "nominal")
-    every = {name: Sample(name, ()) for name in kinds} | {"data": Sample("data", (), kind="pseudo-data")}
+    every = {name: InputSample(name, ()) for name in kinds} | {"data": InputSample("data", (), kind="pseudo-data")}
     return Results(
         configuration=Configuration(
             output=Path("output"),

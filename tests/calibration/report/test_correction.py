@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.calibration.report.conftest import EDGES
 
-from beampipe.calibration.method.factors import Factors
+from beampipe.calibration.method.factors import FactorKey, Factors
 from beampipe.calibration.report.correction import (
     read_correction,
     systematics_of,
@@ -21,7 +21,7 @@ from beampipe.errors import ConfigError, FileError
 CENTRES = [(low + high) / 2 for low, high in pairwise(EDGES)]
 ROUNDING = 1e-15
 """The reader of JSON in correctionlib may miss the nearest number by one."""
-GAP = ("n_trk", 0.5, "quark", "efficiency")
+GAP = FactorKey("n_trk", 0.5, "quark", "efficiency")
 
 
 def test_every_bin_evaluates_to_its_factor(factors: Factors, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_the_file_fits_the_schema_and_says_what_it_holds(factors: Factors, tmp_p
 def test_edges_belong_to_the_bin_above(factors: Factors, tmp_path: Path) -> None:
     path = tmp_path / "corrections.json"
     write_correction(factors, path)
-    nominal = factors.by_name["n_trk", 0.8, "gluon", "rejection"].nominal
+    nominal = factors.against_pt(tagger="n_trk", working_point=0.8, flavour="gluon", quantity="rejection").nominal
     correction = read_correction(path)["n_trk_rejection"]
     found = [correction.evaluate("nominal", "gluon", "0.8", pt) for pt in (500.0, 599.99, 600.0)]
     np.testing.assert_allclose(found, nominal[[0, 0, 1]], rtol=ROUNDING)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from beampipe.calibration.method.factors import FactorKey
 from beampipe.calibration.report.closure import plot_closure, plot_fractions
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.plots import plot_points, plot_scale_factor, plot_uncertainties
@@ -24,8 +25,8 @@ from beampipe.figures import save_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KEY = ("n_trk", 0.8, "gluon", "rejection")
-GAP = ("n_trk", 0.5, "quark", "efficiency")
+KEY = FactorKey("n_trk", 0.8, "gluon", "rejection")
+GAP = FactorKey("n_trk", 0.5, "quark", "efficiency")
 
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:

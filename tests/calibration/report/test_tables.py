@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.jets.dijets import CUTS
+from beampipe.calibration.jets.dijets import CUT_NAMES
+from beampipe.calibration.method.factors import FactorKey
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.tables import (
     UNKNOWN,
@@ -20,14 +21,14 @@ from beampipe.calibration.report.tables import (
     yield_table,
 )
 
-KEY = ("n_trk", 0.8, "gluon", "rejection")
+KEY = FactorKey("n_trk", 0.8, "gluon", "rejection")
 
 
 def test_factors(results: Results) -> None:
     table = factor_table(results, "n_trk", 0.5)
     assert len(table.rows) == 2 * 2 * 2
     assert table.columns[-1] == "true, by label"
-    one = results.factors.by_name["n_trk", 0.5, "quark", "efficiency"]
+    one = results.factors.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
     assert table.rows[0][:4] == ("quark", "efficiency", "500 to 600", f"{one.nominal[0]:.4f}")
     assert table.rows[0][4] == UNKNOWN
     assert table.rows[1][3:] == (UNKNOWN,) * 7
@@ -62,7 +63,7 @@ def test_yields_add_up(results: Results) -> None:
 
 def test_cut_flow(results: Results) -> None:
     nominal, data = cut_flow_tables(results)
-    assert [row[0] for row in nominal.rows] == list(CUTS)
+    assert [row[0] for row in nominal.rows] == list(CUT_NAMES)
     assert nominal.rows[0][1:] == ("1000", "100", "500")
     assert nominal.rows[1][1:3] == ("910", "91")
     assert data.rows[-1][3] == "100"

@@ -13,7 +13,7 @@ import pytest
 from tests.calibration.campaign import INLINE, Toys, configuration_of
 
 from beampipe.calibration.config import Bootstrap, Configuration, Tagger
-from beampipe.calibration.jets.dijets import CUTS
+from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.report import gather, read_correction, write_report
 from beampipe.calibration.report.write import CORRECTIONS, PAGE, in_turn
@@ -43,7 +43,7 @@ def test_results_are_those_of_the_campaign(ran: tuple[Plan, Store, Configuration
     assert set(results.samples) == {"nominal", "data", "shower"}
     assert results.input_files == sum(len(part.sample.files) for part in plan.samples.values())
     nominal = results.samples["nominal"]
-    assert nominal.cut_events.shape == (len(CUTS),)
+    assert nominal.cut_events.shape == (len(CUT_NAMES),)
     # Each selected event gives two jets, those beyond the edges of pT aside.
     assert 0 < nominal.templates.entries.sum() <= 2 * nominal.cut_events[-1]
     assert nominal.templates.values.shape[0] == 1

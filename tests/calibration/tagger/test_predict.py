@@ -12,9 +12,11 @@ from numpy import ndarray
 from beampipe.calibration.config import Energy, Tagger
 from beampipe.calibration.histograms.fill import fill
 from beampipe.calibration.histograms.sums import Filled
-from beampipe.calibration.jets.variations import NOMINAL, kinematics_of
+from beampipe.calibration.jets.kinematics import kinematics_of
+from beampipe.calibration.tagger.features import JET_FEATURES
 from beampipe.calibration.tagger.predict import Scores, predict, read_scores, write_scores
-from beampipe.calibration.tagger.taggers import FEATURES, features_of, local_scores, model_bytes, score_function
+from beampipe.calibration.tagger.taggers import features_of, local_scores, model_bytes, score_function
+from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import FileError, InputError
 from tests.calibration.campaign import Toys
 from tests.calibration.events import fill_settings, random_dijets
@@ -71,7 +73,7 @@ def test_features_have_the_stated_columns() -> None:
     dijets = random_dijets(10, 2)
     nominal = kinematics_of(NOMINAL, dijets, ENERGY)
     got = features_of(dijets, nominal, (np.array([3, 4]), np.array([1, 0])))
-    assert FEATURES == ("n_trk", "width", "c1", "pt", "abs_eta")
+    assert JET_FEATURES == ("n_trk", "width", "c1", "pt", "abs_eta")
     want = [[dijets.n_trk[3, 1], dijets.width[3, 1], dijets.c1[3, 1], dijets.pt[3, 1], abs(dijets.eta[3, 1])]]
     np.testing.assert_allclose(got[:1], want, rtol=1e-7)
 

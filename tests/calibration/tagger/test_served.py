@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +68,13 @@ def test_no_server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_address_without_a_model(url: str) -> None:
     with pytest.raises(ConfigError, match="expected"):
         served_scores(url)
+
+
+def test_no_module_of_tracking_is_loaded() -> None:
+    code = "import sys, beampipe.calibration.tagger.served; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "beampipe.calibration.tagger.served" in loaded
+    assert not [name for name in loaded if name.startswith(("beampipe.tracking", "beampipe.serving"))]
 
 
 def test_the_folder_of_weights_holds_one_model(tmp_path: Path) -> None:

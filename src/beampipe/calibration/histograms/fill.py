@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from beampipe.calibration.config import Bootstrap, Energy, Selection, Tagger
+from beampipe.calibration.config import Bootstrap, Energy, Tagger
 from beampipe.calibration.histograms.filling import (
     fill_replicas,
     fill_single,
@@ -21,9 +21,10 @@ from beampipe.calibration.histograms.filling import (
 from beampipe.calibration.histograms.sums import MOST, Axes, Filled, refuse_overflow
 from beampipe.calibration.jets.dijets import FLAVOURS, Dijets
 from beampipe.calibration.jets.hashing import POISSON, event_keys
-from beampipe.calibration.jets.select import cut_values
-from beampipe.calibration.jets.variations import NOMINAL, Kinematics, dataset_key, kinematics_of
+from beampipe.calibration.jets.kinematics import Kinematics, dataset_key, kinematics_of
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.tagger.predict import Scores
+from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import InputError
 
 __all__ = ["FillSettings", "fill"]
@@ -48,7 +49,7 @@ class FillSettings:
 
     pt_edges: tuple[float, ...]
     taggers: tuple[Tagger, ...]
-    selection: Selection
+    selection: DijetSelection
     energy: Energy
     weight_bits: int
     labelled: bool
@@ -104,7 +105,7 @@ def _rows(dijets: Dijets, kinematics: Kinematics, settings: FillSettings) -> Int
         dijets.region,
         dijets.label if settings.labelled else np.zeros_like(dijets.label),
         np.array(settings.pt_edges),
-        cut_values(settings.selection),
+        settings.selection.cuts,
         len(axes.flavours),
         axes.width,
         rows,

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from beampipe.calibration.jets.hashing import mix
+from beampipe.calibration.jets.pairs import PT_CUTS, enough_tracks, pt_cuts_passed
 
 __all__ = ["fill_replicas", "fill_single", "fill_weights", "histogram_rows", "quantise", "tagger_bins"]
 
@@ -24,7 +25,7 @@ def histogram_rows(pt, n_trk, region, flavour, edges, cuts, n_flavours, width, r
         region: (n, 2) int8.
         flavour: (n, 2) int8.
         edges: (n_bins + 1,) float64 of pT.
-        cuts: as in `choose_pairs`.
+        cuts: `Cuts`.
         n_flavours: number of flavours.
         width: bins of all taggers together.
         rows: (n, 2) int64, written: first row of the jet's cell, or -1 if the jet does not count.
@@ -34,9 +35,7 @@ def histogram_rows(pt, n_trk, region, flavour, edges, cuts, n_flavours, width, r
         rows[i, 1] = -1
         high = max(np.float64(pt[i, 0]), np.float64(pt[i, 1]))
         low = min(np.float64(pt[i, 0]), np.float64(pt[i, 1]))
-        if not (low > cuts[0] and high < cuts[1] and high < cuts[2] * low):
-            continue
-        if n_trk[i, 0] < cuts[4] or n_trk[i, 1] < cuts[4]:
+        if pt_cuts_passed(high, low, cuts) < PT_CUTS or not enough_tracks(n_trk[i, 0], n_trk[i, 1], cuts):
             continue
         for j in range(2):
             where = -1

@@ -15,7 +15,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int64, UInt16, UInt32, UInt64
 from numpy import ndarray
 
-from beampipe.calibration.jets.dijets import CUTS
+from beampipe.calibration.jets.dijets import CUT_NAMES
+from beampipe.calibration.jets.pairs import PairColumns
+from beampipe.calibration.jets.selection import Cuts
 
 __all__ = [
     "choose_pairs",
@@ -84,50 +86,44 @@ def choose_pairs(
     trigger: Bool[ndarray, " n"],
     weight: Float32[ndarray, " n"],
     entries: Int64[ndarray, " m"],
-    pt: Float32[ndarray, "m 2"],
-    eta: Float32[ndarray, "m 2"],
-    clean: Bool[ndarray, "m 2"],
-    most_trk: UInt16[ndarray, "m 2"],
-    n_trk: UInt16[ndarray, "m 2"],
-    flavour: Int8[ndarray, "f 2"],
-    cuts: Float64[ndarray, " 6"],
+    pairs: PairColumns,
+    cuts: Cuts,
     margin: float,
     bits: int,
 ) -> tuple[list[int], dict[str, int], dict[str, int]]:
-    """Rows of `entries` that some variation may select, and events and weights after each of `CUTS`.
+    """Rows of `entries` that some variation may select, and events and weights after each of `CUT_NAMES`.
 
     Every cut is a question about an event; an event passes the cuts up to the first that says no.
     """
-    min_pt, max_pt, max_ratio, max_eta, min_trk, max_weight = cuts.tolist()
     row_of = {event: row for row, event in enumerate(entries.tolist())}
     chosen: list[int] = []
-    passed: Counter[str] = Counter(dict.fromkeys(CUTS, 0))
-    sums: Counter[str] = Counter(dict.fromkeys(CUTS, 0))
+    passed: Counter[str] = Counter(dict.fromkeys(CUT_NAMES, 0))
+    sums: Counter[str] = Counter(dict.fromkeys(CUT_NAMES, 0))
     for i in range(len(trigger)):
         answers = {"all": True, "trigger": bool(trigger[i]), "two jets": i in row_of}
         row = row_of.get(i, 0)
         if answers["two jets"]:
-            high, low = pt[row].tolist()
+            high, low = pairs.pt[row].tolist()
             answers |= {
-                "clean": bool(clean[row].all()),
-                "n_trk": min(n_trk[row].tolist()) >= min_trk,
-                "label": len(flavour) == 0 or min(flavour[row].tolist()) >= 0,
-                "eta": max(abs(one) for one in eta[row].tolist()) < max_eta,
-                "weight": abs(float(weight[i])) < max_weight,
-                "subleading pt": low > min_pt,
-                "leading pt": high < max_pt,
-                "pt ratio": high < max_ratio * low,
+                "clean": bool(pairs.clean[row].all()),
+                "n_trk": min(pairs.n_trk[row].tolist()) >= cuts.min_n_trk,
+                "label": len(pairs.flavour) == 0 or min(pairs.flavour[row].tolist()) >= 0,
+                "eta": max(abs(one) for one in pairs.eta[row].tolist()) < cuts.max_abs_eta,
+                "weight": abs(float(weight[i])) < cuts.max_abs_weight,
+                "subleading pt": low > cuts.min_subleading_pt,
+                "leading pt": high < cuts.max_leading_pt,
+                "pt ratio": high < cuts.max_pt_ratio * low,
             }
-        for cut in CUTS:
+        for cut in CUT_NAMES:
             if not answers[cut]:
                 break
             passed[cut] += 1
             sums[cut] += rounded(float(weight[i]), bits)
         if answers["two jets"]:
             up, down = low * (1 + margin), high * (1 - margin)
-            answers["n_trk"] = min(most_trk[row].tolist()) >= min_trk
-            answers["subleading pt"], answers["leading pt"] = up > min_pt, down < max_pt
-            answers["pt ratio"] = down < max_ratio * up
+            answers["n_trk"] = min(pairs.most_trk[row].tolist()) >= cuts.min_n_trk
+            answers["subleading pt"], answers["leading pt"] = up > cuts.min_subleading_pt, down < cuts.max_leading_pt
+            answers["pt ratio"] = down < cuts.max_pt_ratio * up
             if all(answers.values()):
                 chosen.append(row)
     return chosen, dict(passed), dict(sums)
@@ -139,18 +135,18 @@ def histogram_rows(
     region: Int8[ndarray, "n 2"],
     flavour: Int8[ndarray, "n 2"],
     edges: Float64[ndarray, " e"],
-    cuts: Float64[ndarray, " 6"],
+    cuts: Cuts,
     n_flavours: int,
     width: int,
 ) -> list[tuple[int, int]]:
     """First row of the cell of each jet, -1 if it does not count."""
-    min_pt, max_pt, max_ratio, _, min_trk, _ = cuts.tolist()
     out: list[tuple[int, int]] = []
     for both_pt, both_trk, both_regions, both_flavours in zip(
         pt.tolist(), n_trk.tolist(), region.tolist(), flavour.tolist(), strict=True
     ):
-        selected = min(both_pt) > min_pt and max(both_pt) < max_pt and max(both_pt) < max_ratio * min(both_pt)
-        selected = selected and min(both_trk) >= min_trk
+        high, low = max(both_pt), min(both_pt)
+        selected = low > cuts.min_subleading_pt and high < cuts.max_leading_pt and high < cuts.max_pt_ratio * low
+        selected = selected and min(both_trk) >= cuts.min_n_trk
         rows = []
         for one_pt, one_region, one_flavour in zip(both_pt, both_regions, both_flavours, strict=True):
             inside = selected and one_region >= 0 and edges[0] <= one_pt < edges[-1]

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from beampipe.calibration.jets.dijets import REGIONS, CutFlow
+from beampipe.calibration.jets.dijets import CutFlow
+from beampipe.calibration.jets.regions import REGIONS
 from beampipe.errors import FileError, InputError
 
 __all__ = ["MOST", "Axes", "Filled", "merge", "read_filled", "refuse_overflow", "write_filled"]

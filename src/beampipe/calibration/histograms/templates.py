@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
 from beampipe.calibration.histograms.sums import Axes, Filled
-from beampipe.calibration.jets.variations import NOMINAL
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
+from beampipe.calibration.variations import UNVARIED, Variation
 from beampipe.errors import InputError
 
-__all__ = ["JETS", "WEIGHT", "Templates", "templates_of"]
-
-WEIGHT: Final = "weight:"
-"""In front of the name of a varied weight."""
-
-JETS: Final = "jets:"
-"""In front of the name of a variation of the jets."""
+__all__ = ["Templates", "templates_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +23,7 @@ class Templates:
 
     Attributes:
         axes: of the histograms.
-        names: of the variations, `NOMINAL` first, then weights (`WEIGHT` in front), then jets (`JETS` in front).
+        variations: what the first axis of `values` and `squares` counts: nominal, then weights, then jets.
         values: (n_variations, n_pt, 2 regions, n_flavours, n_x), weighted.
         squares: the same for squares of weights.
         replicas: (n_replicas, n_pt, 2 regions, n_flavours, n_x).
@@ -38,7 +31,7 @@ class Templates:
     """
 
     axes: Axes
-    names: tuple[str, ...]
+    variations: tuple[Variation, ...]
     values: Float64[ndarray, "v p 2 f x"]
     squares: Float64[ndarray, "v p 2 f x"]
     replicas: Float64[ndarray, "b p 2 f x"]
@@ -89,9 +82,9 @@ def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weigh
         part = Templates(
             axes,
             (
-                NOMINAL,
-                *(WEIGHT + name for name in filled.weight_names[1:]),
-                *(JETS + name for name in filled.kinematics),
+                UNVARIED,
+                *(Variation("weight", name) for name in filled.weight_names[1:]),
+                *(Variation("jets", name) for name in filled.kinematics),
             ),
             values.reshape(-1, *axes.shape),
             squares.reshape(-1, *axes.shape),
@@ -106,7 +99,7 @@ def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weigh
 def _sum(one: Templates, other: Templates) -> Templates:
     return Templates(
         one.axes,
-        one.names,
+        one.variations,
         one.values + other.values,
         one.squares + other.squares,
         one.replicas + other.replicas,

@@ -17,15 +17,12 @@ from beampipe.errors import FileError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CUTS", "FLAVOURS", "LARGEST_SHIFT", "REGIONS", "CutFlow", "Dijets", "read_dijets", "write_dijets"]
-
-REGIONS: Final = ("forward", "central")
-"""Place in this tuple is the number of a region; -1 is neither."""
+__all__ = ["CUT_NAMES", "FLAVOURS", "LARGEST_SHIFT", "CutFlow", "Dijets", "read_dijets", "write_dijets"]
 
 FLAVOURS: Final = ("light", "charm", "bottom", "gluon")
 """Place in this tuple is the number of a flavour; all but gluon are quarks. Data has one flavour, number 0."""
 
-CUTS: Final = (
+CUT_NAMES: Final = (
     "all",
     "trigger",
     "two jets",
@@ -47,7 +44,7 @@ LARGEST_SHIFT: Final = 0.1
 
 @dataclass(frozen=True, eq=False)
 class CutFlow:
-    """Events after each of `CUTS`, with nominal pT and n_trk.
+    """Events after each of `CUT_NAMES`, with nominal pT and n_trk.
 
     Attributes:
         events: (n_cuts,) int64.

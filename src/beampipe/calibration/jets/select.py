@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int8, Int64
+from jaxtyping import Bool, Float32, Int8, Int64
 from numpy import ndarray
 
-from beampipe.calibration.config import Regions, Selection
-from beampipe.calibration.jets.dijets import CUTS, FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets
-from beampipe.calibration.jets.pairs import choose_pairs, leading_pairs
+from beampipe.calibration.jets.dijets import FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets
+from beampipe.calibration.jets.pairs import PairColumns, choose_pairs, leading_pairs
+from beampipe.calibration.jets.regions import Regions, assign_regions
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.ntuple.columns import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, NOMINAL_WEIGHT, VARIED_N_TRK
-from beampipe.calibration.ntuple.reading import Basket, open_events, read_flat, read_jagged
+from beampipe.calibration.ntuple.reading import Basket, open_event_tree, read_flat, read_jagged
 from beampipe.errors import FileError
 
-__all__ = ["SelectSettings", "cut_values", "regions_of", "select"]
+__all__ = ["SelectSettings", "select"]
 
 _FLAVOUR_OF_LABEL: Final = {1: "light", 2: "light", 3: "light", 4: "charm", 5: "bottom", 21: "gluon"}
 
@@ -41,7 +42,7 @@ class SelectSettings:
         varied: variations of n_trk to keep.
     """
 
-    selection: Selection
+    selection: DijetSelection
     regions: Regions
     weight_bits: int
     simulated: bool
@@ -63,7 +64,7 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
     Raises:
         FileError: the file cannot be read, a number is not finite, or an event number appears twice.
     """
-    with open_events(path) as tree:
+    with open_event_tree(path) as tree:
         branches = _Branches(path, tree, start, stop)
         run, event, trigger = (branches.flat(name) for name in ("run", "event", "trigger"))
         _refuse_repeated(path, run, event)
@@ -77,10 +78,9 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
         varied = {name: jets.take(VARIED_N_TRK[name]) for name in settings.varied}
         most = np.maximum.reduce([n_trk, *varied.values()]) if varied else n_trk
         flavour = flavours(jets.take("jet_label")) if settings.labelled else np.empty((0, 2), np.int8)
-        counts, sums = np.zeros(len(CUTS), np.int64), np.zeros(len(CUTS), np.int64)
-        cuts, scale = cut_values(settings.selection), 2.0**settings.weight_bits
-        pairs = (jets.pt, eta, clean, most, n_trk, flavour)
-        rows = choose_pairs(trigger, nominal, jets.events, *pairs, cuts, LARGEST_SHIFT, scale, counts, sums)
+        pairs = PairColumns(jets.pt, eta, clean, n_trk, most, flavour)
+        cuts, scale = settings.selection.cuts, 2.0**settings.weight_bits
+        rows, counts, sums = choose_pairs(trigger, nominal, jets.events, pairs, cuts, LARGEST_SHIFT, scale)
         chosen, chosen_eta = jets.only(rows), eta.take(rows, axis=0)
         taken = dict.fromkeys(("width", "c1"), np.broadcast_to(np.float32(np.nan), chosen.places.shape))
         for name in taken if observables else ():
@@ -97,25 +97,11 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
             **taken,
             n_trk=n_trk.take(rows, axis=0),
             label=flavour.take(rows, axis=0) if settings.labelled else np.zeros((len(rows), 2), np.int8),
-            region=regions_of(chosen_eta, settings.regions),
+            region=assign_regions(chosen_eta, settings.regions),
             ranges=_ranges(run, event),
             varied_n_trk={name: values.take(rows, axis=0) for name, values in varied.items()},
             cut_flow=CutFlow(counts, sums),
         )
-
-
-def cut_values(selection: Selection) -> Float64[ndarray, " 6"]:
-    """The cuts as the kernels take them."""
-    return np.array(
-        [
-            selection.min_subleading_pt,
-            selection.max_leading_pt,
-            selection.max_pt_ratio,
-            selection.max_abs_eta,
-            selection.min_n_trk,
-            selection.max_abs_weight,
-        ]
-    )
 
 
 def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
@@ -125,20 +111,6 @@ def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
         table[pdg] = FLAVOURS.index(name)
     found: ndarray = table.take(label.view(np.uint8))
     return found
-
-
-def regions_of(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarray, "n 2"]:
-    """Numbers in `REGIONS` of each jet of a pair, -1 for neither; see `Regions`."""
-    size = np.abs(eta)
-    if regions.rule == "eta_split":
-        central: ndarray = size < regions.split
-        return central.astype(np.int8)
-    out = np.empty(size.shape, np.int8)
-    np.less(size[:, 0], size[:, 1], out=out[:, 0], casting="unsafe")
-    np.subtract(1, out[:, 0], out=out[:, 1])
-    if regions.min_eta_gap > 0:
-        out[np.abs(size[:, 0] - size[:, 1]) < regions.min_eta_gap] = -1
-    return out
 
 
 @dataclass(frozen=True, eq=False)

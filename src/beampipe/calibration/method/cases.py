@@ -10,12 +10,10 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from beampipe.calibration.histograms.templates import Templates
+from beampipe.calibration.variations import Variation
 from beampipe.errors import InputError
 
-__all__ = ["SAMPLE", "Cases", "cases_of", "simulation_of"]
-
-SAMPLE = "sample:"
-"""In front of the name of a sample that takes the nominal one's place."""
+__all__ = ["Cases", "cases_of", "simulation_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,14 +21,14 @@ class Cases:
     """Numbers of jets for one tagger; regions are (forward, central), flavours (quark, gluon).
 
     Attributes:
-        names: of the cases, ``nominal`` first.
+        variations: what the first axis of `simulation` counts: those of the nominal sample, then the other samples.
         simulation: (n_cases, n_pt, 2 regions, 2 flavours, n_x).
         simulation_replicas: (n_replicas, n_pt, 2 regions, 2 flavours, n_x), nominal.
         data: (n_pt, 2 regions, n_x).
         data_replicas: (n_replicas, n_pt, 2 regions, n_x).
     """
 
-    names: tuple[str, ...]
+    variations: tuple[Variation, ...]
     simulation: Float64[ndarray, "v p 2 2 x"]
     simulation_replicas: Float64[ndarray, "b p 2 2 x"]
     data: Float64[ndarray, "p 2 x"]
@@ -65,7 +63,7 @@ def cases_of(tagger: str, nominal: Templates, data: Templates, samples: Mapping[
     _same_axes(nominal, {"data": data})
     simulation, replicas = simulation_of(tagger, nominal, samples)
     return Cases(
-        names=(*nominal.names, *(SAMPLE + name for name in samples)),
+        variations=(*nominal.variations, *(Variation("sample", name) for name in samples)),
         simulation=simulation,
         simulation_replicas=replicas,
         data=data.total(tagger)[0],

@@ -15,18 +15,10 @@ from numpy import ndarray
 from beampipe.calibration.method.cases import Cases
 from beampipe.calibration.method.extract import Extracted, cumulated, extract, mixtures, truth, working_point_cuts
 from beampipe.calibration.method.reweight import Reweighting, apply_factors
+from beampipe.calibration.variations import GLUON_REWEIGHT, Variation
 from beampipe.errors import FileError
 
-__all__ = [
-    "GLUON_REWEIGHT",
-    "Efficiencies",
-    "measure_efficiencies",
-    "read_arrays",
-    "write_arrays",
-]
-
-GLUON_REWEIGHT = "gluon_reweight"
-"""The case in which central jets are weighted by the factors of gluons."""
+__all__ = ["Efficiencies", "measure_efficiencies", "read_arrays", "write_arrays"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +26,7 @@ class Efficiencies:
     """Share of jets that count as quark-like, of quark and of gluon jets (last axis).
 
     Attributes:
-        names: of the cases; the last is `GLUON_REWEIGHT`.
+        names: (n_cases,) text of the variations as files hold it, nominal first; the last is `GLUON_REWEIGHT`.
         cuts: (n_pt, n_wp) int64: bins that count as quark-like; from nominal simulation, for all cases.
         data: (n_cases, n_pt, n_wp, 2).
         simulation: (n_cases, n_pt, n_wp, 2), extracted like data.
@@ -54,6 +46,11 @@ class Efficiencies:
     simulation_replicas: Float64[ndarray, "b p w 2"]
     fractions: Float64[ndarray, "v p 2"]
     shapes: Float64[ndarray, "3 p 2 x"]
+
+    @property
+    def variations(self) -> tuple[Variation, ...]:
+        """What the first axis of `data`, `simulation`, `truth` and `fractions` counts."""
+        return tuple(Variation.parse(str(name)) for name in self.names)
 
 
 def measure_efficiencies(cases: Cases, reweighting: Reweighting, working_points: Sequence[float]) -> Efficiencies:
@@ -75,7 +72,7 @@ def measure_efficiencies(cases: Cases, reweighting: Reweighting, working_points:
     cuts = np.stack([working_point_cuts(simulation.quark[0], wp) for wp in working_points], axis=-1)
     mixture, drawn = mixtures(cases.simulation_replicas, reweighting.replicas)
     return Efficiencies(
-        names=np.array([*cases.names, GLUON_REWEIGHT]),
+        names=np.array([str(variation) for variation in (*cases.variations, GLUON_REWEIGHT)]),
         cuts=cuts,
         data=_at(data, cuts),
         simulation=_at(simulation, cuts),

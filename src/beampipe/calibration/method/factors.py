@@ -1,42 +1,78 @@
-"""Stage 6, `factors`: scale factors with their uncertainties.
-
-For quark and gluon jets, two ratios of data to simulation, both named, as readers mix them up:
-
-    efficiency   share of jets that count as quark-like
-    rejection    share of jets that do not: 1 - efficiency
-
-The statistical error is half the central 68 % interval of the replicas, which draw events of data and simulation
-together with all that is worked out from them: factors of re-weighting, fractions, inversion.
-"""
+"""Published scale factors: ratios of data to simulation against jet pT, with uncertainties, and their JSON file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from math import isclose
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from beampipe.calibration.config import Configuration, Systematic
-from beampipe.calibration.histograms.templates import JETS, WEIGHT
-from beampipe.calibration.jets.variations import matching
-from beampipe.calibration.method.cases import SAMPLE
-from beampipe.calibration.method.combine import combine, shift_vectors
-from beampipe.calibration.method.efficiencies import GLUON_REWEIGHT, Efficiencies
-from beampipe.errors import FileError, UnknownNameError
+from beampipe.errors import ConfigError, FileError, UnknownNameError
 
-__all__ = ["FLAVOUR_NAMES", "QUANTITIES", "Factors", "ScaleFactor", "factors_of", "scale_factors"]
+__all__ = [
+    "FLAVOUR_NAMES",
+    "QUANTITIES",
+    "SHORT_NAMES",
+    "FactorInBin",
+    "FactorKey",
+    "Factors",
+    "FlavourAndQuantity",
+    "ScaleFactor",
+]
 
 FLAVOUR_NAMES: Final = ("quark", "gluon")
+"""Flavours that scale factors are worked out for."""
+
 QUANTITIES: Final = ("efficiency", "rejection")
+"""Shares of jets whose ratio is a scale factor: of those that count as quark-like, and of those that do not."""
+
 Quantity = Literal["efficiency", "rejection"]
+"""One of `QUANTITIES`."""
 
 _FORMAT: Final = 1
-_LOW, _HIGH = 0.158655, 0.841345
+_ARRAYS: Final = ("nominal", "data", "simulation", "truth", "statistical", "total", "covariance")
+
+
+class FlavourAndQuantity(NamedTuple):
+    """What a scale factor is about, whatever the tagger and the working point.
+
+    Attributes:
+        flavour: one of `FLAVOUR_NAMES`.
+        quantity: one of `QUANTITIES`.
+    """
+
+    flavour: str
+    quantity: str
+
+
+SHORT_NAMES: Final[Mapping[str, FlavourAndQuantity]] = {
+    "SF_q": FlavourAndQuantity("quark", "efficiency"),
+    "SF_g": FlavourAndQuantity("gluon", "rejection"),
+}
+"""The usual names of the two scale factors that are quoted most."""
+
+
+class FactorKey(NamedTuple):
+    """Which scale factor.
+
+    Attributes:
+        tagger: name of the tagger.
+        working_point: quark efficiency aimed at.
+        flavour: one of `FLAVOUR_NAMES`.
+        quantity: one of `QUANTITIES`.
+    """
+
+    tagger: str
+    working_point: float
+    flavour: str
+    quantity: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +80,14 @@ class ScaleFactor:
     """One scale factor against pT.
 
     Attributes:
-        nominal: (n_pt,).
-        data: (n_pt,), the efficiency or rejection in data.
-        simulation: (n_pt,), extracted from simulation like data.
-        truth: (n_pt,), of simulation by label.
-        statistical: (n_pt,) uncertainty.
+        nominal: (n_pt,) the scale factor: data / simulation.
+        data: (n_pt,) the efficiency or rejection in data.
+        simulation: (n_pt,) the efficiency or rejection in simulation, extracted like that in data.
+        truth: (n_pt,) the efficiency or rejection in simulation by label.
+        statistical: (n_pt,) statistical uncertainty.
         sources: (n_pt,) uncertainty by name of the systematic.
         total: (n_pt,) uncertainty: statistical and all sources in quadrature.
-        covariance: (n_pt, n_pt), statistical and all sources.
+        covariance: (n_pt, n_pt) covariance of statistical uncertainty and all sources.
     """
 
     nominal: Float64[ndarray, " p"]
@@ -64,46 +100,129 @@ class ScaleFactor:
     covariance: Float64[ndarray, "p p"]
 
 
+@dataclass(frozen=True)
+class FactorInBin:
+    """One scale factor in one bin of pT.
+
+    Attributes:
+        tagger: name of the tagger.
+        working_point: quark efficiency aimed at.
+        flavour: ``quark`` or ``gluon``.
+        quantity: ``efficiency`` or ``rejection``.
+        pt_low: lower edge of the bin [GeV].
+        pt_high: upper edge of the bin [GeV].
+        nominal: the scale factor: data / simulation.
+        data: the efficiency or rejection in data.
+        simulation: the efficiency or rejection in simulation, extracted like that in data.
+        truth: the efficiency or rejection in simulation by label.
+        statistical: statistical uncertainty.
+        total: statistical uncertainty and all sources in quadrature.
+        sources: uncertainty by name of the systematic.
+        cut: value of the tagger below which a jet counts as quark-like.
+        forward_fraction: fraction of quarks among forward jets of re-weighted simulation.
+        central_fraction: fraction of quarks among central jets of re-weighted simulation.
+    """
+
+    tagger: str
+    working_point: float
+    flavour: str
+    quantity: str
+    pt_low: float
+    pt_high: float
+    nominal: float
+    data: float
+    simulation: float
+    truth: float
+    statistical: float
+    total: float
+    sources: Mapping[str, float]
+    cut: float
+    forward_fraction: float
+    central_fraction: float
+
+
 @dataclass(frozen=True, eq=False)
 class Factors:
     """All scale factors of a calibration.
 
+    >>> factors = Factors.read(Path("factors.json"))  # doctest: +SKIP
+    >>> one = factors.at(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency", pt=700)
+    ... # doctest: +SKIP
+    >>> one.nominal, one.total  # doctest: +SKIP
+
     Attributes:
-        pt_edges: [GeV].
+        pt_edges: edges of the bins of jet pT [GeV].
         working_points: quark efficiencies aimed at.
-        by_name: by (tagger, working point, flavour, quantity).
+        by_name: every scale factor.
         cuts: (n_pt, n_wp) upper edge of the quark-like bins, by tagger.
-        fractions: (n_pt, 2) of quarks in forward and central jets of simulation, by tagger, re-weighted.
-        experimental: sources that come from the detector.
+        fractions: (n_pt, 2) fractions of quarks in forward and central jets of re-weighted simulation, by tagger.
+        experimental: names of the sources that come from the detector.
     """
 
     pt_edges: tuple[float, ...]
     working_points: tuple[float, ...]
-    by_name: Mapping[tuple[str, float, str, str], ScaleFactor]
+    by_name: Mapping[FactorKey, ScaleFactor]
     cuts: Mapping[str, Float64[ndarray, "p w"]]
     fractions: Mapping[str, Float64[ndarray, "p 2"]]
     experimental: tuple[str, ...]
 
     @property
     def taggers(self) -> tuple[str, ...]:
-        """Names."""
+        """Names of the taggers."""
         return tuple(self.cuts)
+
+    @property
+    def bins(self) -> tuple[tuple[float, float], ...]:
+        """Lower and upper edge of each bin of jet pT [GeV]."""
+        return tuple(pairwise(self.pt_edges))
+
+    def against_pt(self, *, tagger: str, working_point: float, flavour: str, quantity: str) -> ScaleFactor:
+        """One scale factor in all bins of pT.
+
+        Args:
+            tagger: name of the tagger.
+            working_point: quark efficiency aimed at.
+            flavour: ``quark`` or ``gluon``.
+            quantity: ``efficiency`` or ``rejection``.
+
+        Raises:
+            UnknownNameError: there is no such tagger, working point, flavour or quantity.
+        """
+        return self.by_name[self._key(tagger, working_point, flavour, quantity)]
+
+    def at(self, *, tagger: str, working_point: float, flavour: str, quantity: str, pt: float) -> FactorInBin:
+        """One scale factor for jets of one pT.
+
+        Args:
+            tagger: name of the tagger.
+            working_point: quark efficiency aimed at.
+            flavour: ``quark`` or ``gluon``.
+            quantity: ``efficiency`` or ``rejection``.
+            pt: transverse momentum of the jet [GeV].
+
+        Raises:
+            UnknownNameError: there is no such tagger, working point, flavour or quantity.
+            ConfigError: pT is outside all bins.
+        """
+        key = self._key(tagger, working_point, flavour, quantity)
+        place = next((p for p, (low, high) in enumerate(self.bins) if low <= pt < high), None)
+        if place is None:
+            raise ConfigError(f"pt: got {pt:g} GeV, expected {self.pt_edges[0]:g} to {self.pt_edges[-1]:g}")
+        return self._in_bin(key, place)
+
+    def table(self) -> tuple[FactorInBin, ...]:
+        """Every scale factor in every bin, one row each: ``pandas.DataFrame(factors.table())``."""
+        return tuple(self._in_bin(key, place) for key in self.by_name for place in range(len(self.bins)))
 
     def write(self, path: Path) -> None:
         """Write JSON: the same factors give the same bytes. A number that cannot be known is null."""
         entries = [
             {
-                "tagger": tagger,
-                "working_point": wp,
-                "flavour": flavour,
-                "quantity": quantity,
-                **{
-                    name: getattr(one, name).tolist()
-                    for name in ("nominal", "data", "simulation", "truth", "statistical", "total", "covariance")
-                },
+                **key._asdict(),
+                **{name: getattr(one, name).tolist() for name in _ARRAYS},
                 "sources": {name: values.tolist() for name, values in one.sources.items()},
             }
-            for (tagger, wp, flavour, quantity), one in self.by_name.items()
+            for key, one in self.by_name.items()
         ]
         plain = {
             "format": _FORMAT,
@@ -126,21 +245,16 @@ class Factors:
         """Read what `write` wrote.
 
         Raises:
-            FileError: it is another file.
+            FileError: the file is missing, or another one.
         """
         try:
             plain = json.loads(path.read_text(encoding="utf-8"))
             if plain["format"] != _FORMAT:
                 raise ValueError(f"format {plain['format']}, expected {_FORMAT}")
-            by_name = {}
-            for entry in plain["scale_factors"]:
-                key = tuple(entry.pop(name) for name in ("tagger", "working_point", "flavour", "quantity"))
-                sources = {name: _array(values) for name, values in entry.pop("sources").items()}
-                by_name[key] = ScaleFactor(sources=sources, **{name: _array(v) for name, v in entry.items()})
             return cls(
                 tuple(plain["pt_edges"]),
                 tuple(plain["working_points"]),
-                by_name,
+                dict(_entries(plain["scale_factors"])),
                 {name: _array(values) for name, values in plain["cuts"].items()},
                 {name: _array(values) for name, values in plain["fractions"].items()},
                 tuple(plain["experimental"]),
@@ -148,122 +262,46 @@ class Factors:
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise FileError(f"{path}: got no factors ({error}); make them: beampipe calibration factors") from error
 
+    def _key(self, tagger: str, working_point: float, flavour: str, quantity: str) -> FactorKey:
+        """The key under which a scale factor is kept; a working point need not have the same bits."""
+        points = [point for point in self.working_points if isclose(point, working_point, abs_tol=1e-9)]
+        for kind, name, known in (
+            ("tagger", tagger, self.taggers),
+            ("working point", str(working_point), (str(working_point),) if points else map(str, self.working_points)),
+            ("flavour", flavour, FLAVOUR_NAMES),
+            ("quantity", quantity, QUANTITIES),
+        ):
+            choices = tuple(known)
+            if name not in choices:
+                raise UnknownNameError(kind, name, choices)
+        return FactorKey(tagger, points[0], flavour, quantity)
 
-def factors_of(configuration: Configuration, efficiencies: Mapping[str, Efficiencies]) -> Factors:
-    """Scale factors of all taggers, working points, flavours and quantities.
-
-    Raises:
-        UnknownNameError: a systematic's pattern matches no variation.
-        ConfigError: its rule does not fit.
-    """
-    by_name = {}
-    cuts, fractions = {}, {}
-    for tagger in configuration.taggers:
-        measured = efficiencies[tagger.name]
-        width = (tagger.high - tagger.low) / tagger.bins
-        cuts[tagger.name] = tagger.low + measured.cuts * width
-        fractions[tagger.name] = measured.fractions[0]
-        for w, wp in enumerate(configuration.working_points):
-            for f, flavour in enumerate(FLAVOUR_NAMES):
-                for quantity in QUANTITIES:
-                    by_name[tagger.name, wp, flavour, quantity] = _scale_factor(
-                        measured, (w, f), quantity, configuration.systematics
-                    )
-    experimental = tuple(source.name for source in configuration.systematics if source.experimental)
-    return Factors(configuration.pt_edges, configuration.working_points, by_name, cuts, fractions, experimental)
-
-
-def scale_factors(
-    data: Float64[ndarray, "*v"], simulation: Float64[ndarray, "*v"], quantity: str
-) -> Float64[ndarray, "*v"]:
-    """Ratio of data to simulation; nan where simulation has 0."""
-    if quantity == "rejection":
-        data, simulation = 1 - data, 1 - simulation
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(simulation != 0, data / simulation, np.nan)
-
-
-def statistical(replicas: Float64[ndarray, "b p"]) -> tuple[Float64[ndarray, " p"], Float64[ndarray, "p p"]]:
-    """Errors and covariance from replicas; nan if there are fewer than 2.
-
-    Replicas with a small determinant lie far out, so the error is half the central 68 % interval; correlations are
-    those of the replicas, kept within three errors of the median.
-    """
-    n_pt = replicas.shape[1]
-    if len(replicas) < 2:
-        return np.full(n_pt, np.nan), np.full((n_pt, n_pt), np.nan)
-    known = replicas[np.isfinite(replicas).all(axis=1)]
-    if len(known) < len(replicas) / 2:
-        return np.full(n_pt, np.nan), np.full((n_pt, n_pt), np.nan)
-    low, middle, high = np.quantile(known, [_LOW, 0.5, _HIGH], axis=0)
-    error = (high - low) / 2
-    centred = np.clip(known - middle, -3 * error, 3 * error)
-    centred = centred - np.cumsum(centred, axis=0)[-1] / len(centred)
-    products = np.cumsum(centred[:, :, None] * centred[:, None, :], axis=0)[-1]
-    size = np.sqrt(np.diagonal(products))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        correlation = np.where(size[:, None] * size > 0, products / (size[:, None] * size), 0.0)
-    return error, correlation * error[:, None] * error
+    def _in_bin(self, key: FactorKey, place: int) -> FactorInBin:
+        one, (low, high) = self.by_name[key], self.bins[place]
+        forward, central = self.fractions[key.tagger][place]
+        return FactorInBin(
+            **key._asdict(),
+            pt_low=low,
+            pt_high=high,
+            nominal=float(one.nominal[place]),
+            data=float(one.data[place]),
+            simulation=float(one.simulation[place]),
+            truth=float(one.truth[place]),
+            statistical=float(one.statistical[place]),
+            total=float(one.total[place]),
+            sources={name: float(values[place]) for name, values in one.sources.items()},
+            cut=float(self.cuts[key.tagger][place, self.working_points.index(key.working_point)]),
+            forward_fraction=float(forward),
+            central_fraction=float(central),
+        )
 
 
-def _scale_factor(
-    measured: Efficiencies, place: tuple[int, int], quantity: str, systematics: Sequence[Systematic]
-) -> ScaleFactor:
-    w, f = place
-    data, simulation, truth = (part[:, :, w, f] for part in (measured.data, measured.simulation, measured.truth))
-    every = scale_factors(data, simulation, quantity)
-    nominal = every[0]
-    names = [str(name) for name in measured.names]
-    drawn = scale_factors(measured.data_replicas[:, :, w, f], measured.simulation_replicas[:, :, w, f], quantity)
-    error, covariance = statistical(drawn)
-    sources: dict[str, Float64[ndarray, " p"]] = {}
-    members: Sequence[str]
-    square = np.where(np.isnan(error), 0.0, error**2)
-    covariance = np.where(np.isnan(covariance), 0.0, covariance)
-    for source in systematics:
-        if source.method == "nonclosure":
-            closure = scale_factors(simulation[:1], truth[:1], quantity)
-            members, shifts = ("nonclosure",), nominal * (1 - closure)
-        elif len(source.samples) == 2:
-            one, other = (_case(every, names, name) for name in source.samples)
-            members, shifts = ("difference",), (one - other)[None]
-        else:
-            members = _members(source, names)
-            shifts = np.stack([every[names.index(name)] - nominal for name in members])
-        sources[source.name] = combine(source.rule, members, shifts)
-        vectors = shift_vectors(source.rule, members, shifts)
-        square = square + sources[source.name] ** 2
-        covariance = covariance + np.cumsum(vectors[:, :, None] * vectors[:, None, :], axis=0)[-1]
-    quoted = [1 - part[0] if quantity == "rejection" else part[0] for part in (data, simulation, truth)]
-    return ScaleFactor(
-        nominal=nominal,
-        data=quoted[0],
-        simulation=quoted[1],
-        truth=quoted[2],
-        statistical=error,
-        sources=sources,
-        total=np.sqrt(square),
-        covariance=covariance,
-    )
-
-
-def _case(every: Float64[ndarray, "v p"], names: Sequence[str], sample: str) -> Float64[ndarray, " p"]:
-    """The nominal sample is in the first case, any other in one of its own."""
-    place = names.index(SAMPLE + sample) if SAMPLE + sample in names else 0
-    case: ndarray = every[place]
-    return case
-
-
-def _members(source: Systematic, names: Sequence[str]) -> Sequence[str]:
-    """The cases of a source, by name."""
-    if source.method:
-        return [GLUON_REWEIGHT]
-    kinds = ((WEIGHT, source.weights), (JETS, source.kinematics), (SAMPLE, source.samples))
-    patterns = tuple(kind + pattern for kind, given in kinds for pattern in given)
-    members = matching(names, patterns)
-    if not members:
-        raise UnknownNameError(f"variation of systematic {source.name}", ", ".join(patterns), names)
-    return members
+def _entries(scale_factors: Any) -> Iterator[tuple[FactorKey, ScaleFactor]]:
+    """Keys and values of `Factors.by_name` from what JSON holds."""
+    for entry in scale_factors:
+        sources = {name: _array(values) for name, values in entry["sources"].items()}
+        arrays = {name: _array(entry[name]) for name in _ARRAYS}
+        yield FactorKey(*(entry[name] for name in FactorKey._fields)), ScaleFactor(sources=sources, **arrays)
 
 
 def _without_nan(value: Any) -> Any:

@@ -28,7 +28,7 @@ __all__ = [
     "GLUON",
     "LARGEST",
     "QUARK",
-    "Flavour",
+    "FlavourName",
     "Reweighting",
     "apply_factors",
     "measure_reweighting",
@@ -42,7 +42,7 @@ little weight in a bin of the tail, and would count every gluon there many times
 
 FORWARD, CENTRAL = 0, 1
 QUARK, GLUON = 0, 1
-Flavour = Literal["quark", "gluon"]
+FlavourName = Literal["quark", "gluon"]
 
 
 def shapes(histograms: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v x"]:
@@ -55,7 +55,9 @@ def shapes(histograms: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v x"]:
         return np.where(area > 0, histograms / area, np.nan)
 
 
-def reweighting_factors(flavours: Float64[ndarray, "*v 2 2 x"], flavour: Flavour = "quark") -> Float64[ndarray, "*v x"]:
+def reweighting_factors(
+    flavours: Float64[ndarray, "*v 2 2 x"], flavour: FlavourName = "quark"
+) -> Float64[ndarray, "*v x"]:
     """The factors of central jets.
 
     A bin with no central jets of the flavour says nothing about it: its factor is 1, so that what data has there is

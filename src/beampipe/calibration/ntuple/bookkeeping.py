@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from beampipe.calibration.config import Sample
+from beampipe.calibration.config import InputSample
 from beampipe.calibration.ntuple.reading import Facts
 from beampipe.errors import FileError
 
-__all__ = ["Bookkeeping", "Slice", "keep_books"]
+__all__ = ["Bookkeeping", "SliceFactors", "keep_books"]
 
 
 @dataclass(frozen=True)
-class Slice:
+class SliceFactors:
     """One slice of a sample.
 
     Attributes:
@@ -45,7 +45,7 @@ class Bookkeeping:
     weight_names: tuple[str, ...]
     varied: tuple[str, ...]
     labelled: bool
-    slices: tuple[Slice, ...]
+    slices: tuple[SliceFactors, ...]
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -54,11 +54,11 @@ class Bookkeeping:
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Bookkeeping:
         """From what `plain` gave, as JSON gives it back."""
-        slices = tuple(Slice(s["number"], tuple(s["factors"])) for s in plain["slices"])
+        slices = tuple(SliceFactors(s["number"], tuple(s["factors"])) for s in plain["slices"])
         return cls(plain["dataset"], tuple(plain["weight_names"]), tuple(plain["varied"]), plain["labelled"], slices)
 
 
-def keep_books(sample: Sample, facts: Mapping[Path, Facts]) -> Bookkeeping:
+def keep_books(sample: InputSample, facts: Mapping[Path, Facts]) -> Bookkeeping:
     """Check that the files make whole slices of one dataset, and work out the factors.
 
     Sums run over the files in the order of their numbers and are correctly rounded, so that no order of the paths
@@ -92,7 +92,7 @@ def keep_books(sample: Sample, facts: Mapping[Path, Facts]) -> Bookkeeping:
     return Bookkeeping(first.dataset, first.weight_names, first.varied, first.simulated, tuple(slices))
 
 
-def _same_kind(sample: Sample, path: Path, fact: Facts, first_path: Path, first: Facts) -> None:
+def _same_kind(sample: InputSample, path: Path, fact: Facts, first_path: Path, first: Facts) -> None:
     if sample.kind == "data" and fact.simulated:
         raise FileError(
             f"{path}: got simulation in sample {sample.name} of kind data; take it out, or set kind = pseudo-data"
@@ -113,7 +113,7 @@ def _same_kind(sample: Sample, path: Path, fact: Facts, first_path: Path, first:
             )
 
 
-def _complete(sample: Sample, number: int, members: Sequence[tuple[Path, Facts]]) -> None:
+def _complete(sample: InputSample, number: int, members: Sequence[tuple[Path, Facts]]) -> None:
     """Every file of a slice once, or an error that names what is missing."""
     where = f"sample {sample.name}, slice {number}"
     first_path, first = members[0]
@@ -150,10 +150,10 @@ def _name_of(number: int, sibling: Path, sibling_number: int) -> str:
     return f"number {number}"
 
 
-def _slice(sample: Sample, number: int, members: Sequence[tuple[Path, Facts]]) -> Slice:
+def _slice(sample: InputSample, number: int, members: Sequence[tuple[Path, Facts]]) -> SliceFactors:
     first = members[0][1]
     if sample.kind == "data":
-        return Slice(number, (1.0,))
+        return SliceFactors(number, (1.0,))
     factors = []
     for k, name in enumerate(first.weight_names):
         total = math.fsum(fact.sum_weights[k] for _, fact in members)
@@ -162,4 +162,4 @@ def _slice(sample: Sample, number: int, members: Sequence[tuple[Path, Facts]]) -
                 f"sample {sample.name}, slice {number}: got a sum {total} of weights {name!r}, expected more than 0"
             )
         factors.append(sample.luminosity * first.cross_section * first.filter_efficiency / total)
-    return Slice(number, tuple(factors))
+    return SliceFactors(number, tuple(factors))

@@ -28,7 +28,7 @@ from beampipe.calibration.ntuple.columns import (
 )
 from beampipe.errors import ColumnError, FileError, nearest
 
-__all__ = ["Basket", "Facts", "inspect_file", "open_events", "read_flat", "read_jagged"]
+__all__ = ["Basket", "Facts", "inspect_file", "open_event_tree", "read_flat", "read_jagged"]
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def inspect_file(path: Path) -> Facts:
 
 
 @contextmanager
-def open_events(path: Path) -> Iterator[Any]:
+def open_event_tree(path: Path) -> Iterator[Any]:
     """The tree of events of a file."""
     with _opened(path) as file, _faults(path, EVENTS):
         yield file[EVENTS]

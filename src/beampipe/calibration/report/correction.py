@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, Factors, ScaleFactor
+from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor
 from beampipe.errors import ConfigError, FileError, MissingExtraError
 
 __all__ = ["Above", "correction_set", "read_correction", "systematics_of", "write_correction", "write_covariance"]
@@ -132,10 +132,13 @@ def _correction(factors: Factors, tagger: str, quantity: str, above: Above) -> A
     schema = _schema()
     low, high = factors.pt_edges[0], factors.pt_edges[-1]
     by_flavour = {
-        flavour: {f"{wp:g}": factors.by_name[tagger, wp, flavour, quantity] for wp in factors.working_points}
+        flavour: {f"{wp:g}": factors.by_name[FactorKey(tagger, wp, flavour, quantity)] for wp in factors.working_points}
         for flavour in FLAVOUR_NAMES
     }
-    names = [name for name, _ in systematics_of(factors.by_name[tagger, factors.working_points[0], "quark", quantity])]
+    names = [
+        name
+        for name, _ in systematics_of(factors.by_name[FactorKey(tagger, factors.working_points[0], "quark", quantity)])
+    ]
 
     def at_point(one: ScaleFactor, systematic: str) -> Any:
         return _binning(dict(systematics_of(one))[systematic].tolist(), factors.pt_edges, above)

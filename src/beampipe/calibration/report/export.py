@@ -27,7 +27,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from beampipe.calibration.histograms.templates import Templates
-from beampipe.calibration.jets.dijets import REGIONS
+from beampipe.calibration.jets.regions import REGIONS
 from beampipe.calibration.method.factors import ScaleFactor
 from beampipe.calibration.report.gather import Results
 from beampipe.errors import MissingExtraError

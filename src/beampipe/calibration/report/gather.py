@@ -13,17 +13,17 @@ from numpy import ndarray
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.histograms.sums import read_filled
 from beampipe.calibration.histograms.templates import Templates, templates_of
-from beampipe.calibration.jets.dijets import CUTS
+from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
 from beampipe.calibration.method.extract import cumulated, truth
-from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, Factors, scale_factors
+from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors
+from beampipe.calibration.method.scale_factors import scale_factors
 from beampipe.calibration.tasks.plan import Plan, SamplePlan, inspect_recipe
 from beampipe.workflow import Recipe, Store
 
 __all__ = ["Cost", "Key", "Results", "SampleResult", "gather"]
 
-Key = tuple[str, float, str, str]
-"""Tagger, working point, flavour, quantity."""
+Key = FactorKey
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class SampleResult:
 
     Attributes:
         templates: numbers of jets, nominal variation only, no replicas.
-        cut_events: (n_cuts,) events after each of `CUTS`.
+        cut_events: (n_cuts,) events after each of `CUT_NAMES`.
         cut_weights: (n_cuts,) the same, weighted, scaled to the luminosity.
     """
 
@@ -126,9 +126,9 @@ def _sample(store: Store, part: SamplePlan) -> SampleResult:
     by_slice = {number: read_filled(store.require(recipe)) for number, recipe in part.merged.items()}
     every = templates_of(by_slice, part.bookkeeping, part.sample.weight_bits)
     templates = Templates(
-        every.axes, every.names[:1], every.values[:1], every.squares[:1], every.replicas[:0], every.entries
+        every.axes, every.variations[:1], every.values[:1], every.squares[:1], every.replicas[:0], every.entries
     )
-    events, weights = np.zeros(len(CUTS)), np.zeros(len(CUTS))
+    events, weights = np.zeros(len(CUT_NAMES)), np.zeros(len(CUT_NAMES))
     for one in part.bookkeeping.slices:
         flow = by_slice[one.number].cut_flow
         events = events + flow.events
@@ -146,7 +146,7 @@ def _true(
         for w, wp in enumerate(configuration.working_points):
             for quantity in QUANTITIES:
                 yield (
-                    (tagger, wp, flavour, quantity),
+                    Key(tagger, wp, flavour, quantity),
                     scale_factors(shares[:, w], measured.truth[0, :, w, f], quantity),
                 )
 

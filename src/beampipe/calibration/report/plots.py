@@ -144,7 +144,7 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
         axes = panels[0, 0]
         axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
         for number, wp in enumerate(points):
-            one = factors.by_name[tagger, wp, flavour, quantity]
+            one = factors.by_name[Key(tagger, wp, flavour, quantity)]
             where = edges[:-1] + width * (number + 1) / (len(points) + 1)
             colour = _POINT_COLOURS[number % len(_POINT_COLOURS)]
             axes.errorbar(

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from beampipe.calibration.jets.dijets import CUTS, REGIONS
+from beampipe.calibration.jets.dijets import CUT_NAMES
+from beampipe.calibration.jets.regions import REGIONS
 from beampipe.calibration.report.gather import Key, Results
 from beampipe.calibration.report.style import key_name, percent, point_name
 
@@ -148,7 +149,7 @@ def cut_flow_tables(results: Results) -> Iterator[Table]:
     """Events after each cut, one table per sample."""
     for sample, found in results.samples.items():
         rows = []
-        for c, cut in enumerate(CUTS):
+        for c, cut in enumerate(CUT_NAMES):
             before = found.cut_events[c - 1] if c else found.cut_events[0]
             kept = 100 * found.cut_events[c] / before if before else math.nan
             rows.append((cut, f"{found.cut_events[c]:.0f}", number(kept, 4), number(found.cut_weights[c], 6)))

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from beampipe.calibration.method.factors import FLAVOUR_NAMES
+from beampipe.calibration.method.factors import FLAVOUR_NAMES, FactorKey
 from beampipe.calibration.report.closure import plot_closure, plot_fractions
 from beampipe.calibration.report.correction import Above, write_correction, write_covariance
 from beampipe.calibration.report.export import write_root
@@ -134,7 +134,7 @@ def figures_of(results: Results) -> Figures:
     for tagger in results.factors.taggers:
         for number, wp in enumerate(results.factors.working_points):
             for flavour, quantity in HEADLINES:
-                key = (tagger, wp, flavour, quantity)
+                key = FactorKey(tagger, wp, flavour, quantity)
                 what = f"the {flavour} {quantity} scale factor against jet pT, {tagger}, working point {percent(wp)}"
                 alt = f"Points with bands and bars of uncertainty: {what}"
                 picture = Picture(f"scale_factor_{key_name(key)}", alt, "scale factor", tagger)

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from beampipe.calibration.tagger.served import JETS, SCORES
+from beampipe.calibration.tagger.features import JETS, SCORES
 from beampipe.calibration.tagger.taggers import local_scores
 from beampipe.errors import FileError
 from beampipe.triton.model.contract import TensorSpec

@@ -9,18 +9,11 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from beampipe.calibration.tagger.taggers import FEATURES, ScoreJets
+from beampipe.calibration.tagger.features import JETS, SCORES, ScoreJets
 from beampipe.errors import ConfigError
 from beampipe.triton.client.model_client import ModelClient
-from beampipe.triton.model.contract import TensorSpec
 
-__all__ = ["JETS", "SCORES", "served_scores"]
-
-JETS: Final = TensorSpec("JETS", "FP32", np.float32, (-1, len(FEATURES)))
-"""One row of `FEATURES` per jet."""
-
-SCORES: Final = TensorSpec("SCORES", "FP32", np.float32, (-1,))
-"""Probability that each jet is a gluon's."""
+__all__ = ["served_scores"]
 
 _MOST_JETS: Final = 50_000  # in one request
 _RETRIES: Final = 4

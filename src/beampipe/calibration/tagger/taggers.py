@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,22 +13,17 @@ from numpy import ndarray
 
 from beampipe.calibration.config import Tagger
 from beampipe.calibration.jets.dijets import Dijets
-from beampipe.calibration.jets.variations import Kinematics
+from beampipe.calibration.jets.kinematics import Kinematics
+from beampipe.calibration.tagger.features import JET_FEATURES, ScoreJets
 from beampipe.errors import FileError, MissingExtraError
 
-__all__ = ["FEATURES", "SHIPPED_MODEL", "ScoreJets", "features_of", "model_bytes", "score_function"]
-
-FEATURES: Final = ("n_trk", "width", "c1", "pt", "abs_eta")
-"""Columns of a boosted tagger's input, float32, pT in GeV."""
+__all__ = ["SHIPPED_MODEL", "features_of", "local_scores", "model_bytes", "score_function"]
 
 SHIPPED_MODEL: Final = Path(__file__).parents[1] / "data" / "gbdt.txt"
 
-ScoreJets = Callable[[Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
-"""Features of jets -> probability that each is a gluon's."""
-
 
 def features_of(dijets: Dijets, kinematics: Kinematics, where: Sequence[ndarray]) -> Float32[ndarray, "m 5"]:
-    """`FEATURES` of chosen jets.
+    """`JET_FEATURES` of chosen jets.
 
     Args:
         dijets: what a variation does not change.
@@ -44,7 +39,7 @@ def score_function(tagger: Tagger) -> ScoreJets:
     """What scores jets for a boosted tagger: its model here, or a server that holds it.
 
     Raises:
-        FileError: the model file is missing or no LightGBM model of `FEATURES`.
+        FileError: the model file is missing or no LightGBM model of `JET_FEATURES`.
         MissingExtraError: lightgbm or the client is not installed.
     """
     if tagger.served:
@@ -83,8 +78,8 @@ def local_scores(path: Path) -> ScoreJets:
         booster = lightgbm.Booster(model_file=str(path))
     except lightgbm.basic.LightGBMError as error:
         raise FileError(f"{path}: got no model of LightGBM ({error})") from error
-    if tuple(booster.feature_name()) != FEATURES:
-        raise FileError(f"{path}: got features {booster.feature_name()}, expected {list(FEATURES)}")
+    if tuple(booster.feature_name()) != JET_FEATURES:
+        raise FileError(f"{path}: got features {booster.feature_name()}, expected {list(JET_FEATURES)}")
 
     def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
         if len(features) == 0:

@@ -14,9 +14,11 @@ from numpy import ndarray
 from beampipe.calibration.config import Configuration, Energy, Tagger
 from beampipe.calibration.jets.dijets import FLAVOURS, Dijets, read_dijets
 from beampipe.calibration.jets.hashing import event_keys
-from beampipe.calibration.jets.variations import NOMINAL, dataset_key, kinematics_of
-from beampipe.calibration.run import Settings, run_calibration, workspace_of
-from beampipe.calibration.tagger.taggers import FEATURES, features_of
+from beampipe.calibration.jets.kinematics import dataset_key, kinematics_of
+from beampipe.calibration.run import RunSettings, run_calibration, workspace_of
+from beampipe.calibration.tagger.features import JET_FEATURES
+from beampipe.calibration.tagger.taggers import features_of
+from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import InputError, MissingExtraError
 from beampipe.files import write_whole
 from beampipe.terminal import Progress
@@ -86,7 +88,7 @@ def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: 
         features[~held_out],
         gluon[~held_out],
         weight=weight[~held_out],
-        feature_name=list(FEATURES),
+        feature_name=list(JET_FEATURES),
         free_raw_data=False,
     )
     booster = lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=_TREES)
@@ -110,12 +112,12 @@ def train_from_configuration(
         configuration: its boosted taggers are left out: they may not exist yet.
         output: model file to write.
         seed: of LightGBM.
-        executor: see `Settings`.
-        workers: see `Settings`.
+        executor: see `RunSettings`.
+        workers: see `RunSettings`.
         progress: shows a bar.
     """
     without = replace(configuration, taggers=(Tagger(),), systematics=())
-    plan = run_calibration(without, Settings(executor, workers), until="select", progress=progress)
+    plan = run_calibration(without, RunSettings(executor, workers), until="select", progress=progress)
     store = workspace_of(without).store
 
     def tables() -> Iterator[Dijets]:
@@ -154,8 +156,8 @@ def _balanced(
     """Weights of the same sum for quarks and gluons in each cell of pT and |eta|; 0 where one is missing."""
     out = np.zeros(len(weight))
     n_eta = len(_ETA_EDGES) - 1
-    row = np.digitize(features[:, FEATURES.index("pt")], pt_edges) - 1
-    column = np.digitize(features[:, FEATURES.index("abs_eta")], _ETA_EDGES) - 1
+    row = np.digitize(features[:, JET_FEATURES.index("pt")], pt_edges) - 1
+    column = np.digitize(features[:, JET_FEATURES.index("abs_eta")], _ETA_EDGES) - 1
     inside = (row >= 0) & (row < len(pt_edges) - 1) & (column >= 0) & (column < n_eta)
     cell = np.where(inside, row * n_eta + column, -1)
     for number in np.unique(cell[inside]):

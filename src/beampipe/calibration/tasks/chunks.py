@@ -12,8 +12,9 @@ from beampipe.calibration.histograms.fill import FillSettings, fill
 from beampipe.calibration.histograms.sums import merge, read_filled, write_filled
 from beampipe.calibration.jets.dijets import Dijets, read_dijets, write_dijets
 from beampipe.calibration.jets.select import SelectSettings, select
+from beampipe.calibration.tagger.features import ScoreJets
 from beampipe.calibration.tagger.predict import Scores, predict, read_scores, write_scores
-from beampipe.calibration.tagger.taggers import ScoreJets, score_function
+from beampipe.calibration.tagger.taggers import score_function
 from beampipe.workflow import Recipe, Store
 
 __all__ = ["Chunk", "merge_chunks", "run_chunk"]

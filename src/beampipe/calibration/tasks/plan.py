@@ -10,21 +10,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from beampipe.calibration.config import Bootstrap, Configuration, Sample
+from beampipe.calibration.config import Bootstrap, Configuration, InputSample
 from beampipe.calibration.histograms.fill import FillSettings
+from beampipe.calibration.jets.kinematics import wanted_kinematics
 from beampipe.calibration.jets.select import SelectSettings
-from beampipe.calibration.jets.variations import matching, wanted_kinematics
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
 from beampipe.calibration.ntuple.reading import Facts
 from beampipe.calibration.tagger.taggers import model_bytes
 from beampipe.calibration.tasks.chunks import Chunk
+from beampipe.calibration.variations import matching
 from beampipe.errors import FileError, UnknownNameError
 from beampipe.workflow import Input, Recipe, code_digest, digest_of
 from beampipe.workflow.digest import NO_RESULT
 
-__all__ = ["STAGES", "Plan", "SamplePlan", "inspect_recipe", "make_plan", "stage_code"]
+__all__ = ["CALIBRATION_STAGES", "Plan", "SamplePlan", "inspect_recipe", "make_plan", "stage_code"]
 
-STAGES: Final = ("select", "predict", "fill", "reweight", "extract", "factors", "report")
+CALIBRATION_STAGES: Final = ("select", "predict", "fill", "reweight", "extract", "factors", "report")
 """In the order in which they run."""
 
 _MODULES: Final = {
@@ -36,7 +37,7 @@ _MODULES: Final = {
     "merge": ("histograms.sums",),
     "reweight": ("method.cases", "method.reweight"),
     "extract": ("method.efficiencies",),
-    "factors": ("method.factors",),
+    "factors": ("method.scale_factors",),
 }
 """Stage -> modules of `beampipe.calibration` whose code, with all that they import, makes it."""
 
@@ -57,7 +58,7 @@ class SamplePlan:
         parts: recipes of what is summed, by slice.
     """
 
-    sample: Sample
+    sample: InputSample
     bookkeeping: Bookkeeping
     books: Recipe
     chunks: tuple[Chunk, ...]
@@ -194,7 +195,7 @@ def _bins(configuration: Configuration) -> list[tuple[str, int, float, float]]:
     return [(tagger.name, tagger.bins, tagger.low, tagger.high) for tagger in configuration.taggers]
 
 
-def _wanted_weights(configuration: Configuration, sample: Sample, books: Bookkeeping) -> tuple[int, ...]:
+def _wanted_weights(configuration: Configuration, sample: InputSample, books: Bookkeeping) -> tuple[int, ...]:
     """Places of the nominal weight and of those that systematics ask for."""
     if sample.name != configuration.nominal:
         return (0,)
@@ -208,7 +209,7 @@ def _wanted_weights(configuration: Configuration, sample: Sample, books: Bookkee
 
 def _sample_plan(
     configuration: Configuration,
-    sample: Sample,
+    sample: InputSample,
     digests: Mapping[Path, str],
     facts: Mapping[Path, Facts],
     books: Recipe,

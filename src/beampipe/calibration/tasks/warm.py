@@ -11,10 +11,12 @@ from typing import Final
 
 from numba.core import entrypoints
 
-from beampipe.calibration.config import Bootstrap, Energy, Regions, Selection, Tagger
+from beampipe.calibration.config import Bootstrap, Energy, Tagger
 from beampipe.calibration.histograms.fill import FillSettings, fill
 from beampipe.calibration.jets.energy import energy_names
+from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.select import SelectSettings, select
+from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.tagger.predict import Scores
 from beampipe.calibration.tasks.chunks import run_chunk
 
@@ -30,7 +32,7 @@ entrypoints._already_initialized = True
 
 def _warm() -> None:
     """Read and fill in every way that has code of its own."""
-    cuts, energy, bins = Selection(), Energy(1, 1), (500.0, 2000.0)
+    cuts, energy, bins = DijetSelection(), Energy(1, 1), (500.0, 2000.0)
     jets = ("trk_eff", *energy_names(energy))
     for names in (("nominal",), ("nominal", "varied")):
         settings = SelectSettings(cuts, Regions(), 36, True, True, tuple(range(len(names))), jets[:1])

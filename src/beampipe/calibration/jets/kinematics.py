@@ -1,12 +1,10 @@
-"""Variations of jets: their names, and the pT and n_trk that each gives."""
+"""Variations of jets: their names, and the pT and n_trk that each gives the jets of an event."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from hashlib import sha256
-from typing import Final
 
 import numpy as np
 from jaxtyping import Float32, UInt16, UInt64
@@ -17,11 +15,10 @@ from beampipe.calibration.jets.dijets import Dijets
 from beampipe.calibration.jets.energy import energy_factors, energy_names
 from beampipe.calibration.jets.hashing import event_keys
 from beampipe.calibration.ntuple.columns import VARIED_N_TRK
+from beampipe.calibration.variations import NOMINAL, matching
 from beampipe.errors import UnknownNameError
 
-__all__ = ["NOMINAL", "Kinematics", "dataset_key", "kinematics_of", "known_kinematics", "matching", "wanted_kinematics"]
-
-NOMINAL: Final = "nominal"
+__all__ = ["Kinematics", "changed", "dataset_key", "kinematics_of", "known_kinematics", "wanted_kinematics"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +32,6 @@ class Kinematics:
 
     pt: Float32[ndarray, "n 2"]
     n_trk: UInt16[ndarray, "n 2"]
-
-
-def matching(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
-    """The names that match one of the patterns, in their order."""
-    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
 
 
 def known_kinematics(energy: Energy) -> tuple[str, ...]:
