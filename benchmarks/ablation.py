@@ -39,13 +39,15 @@ from harness import (
 from samples import DEGRADATIONS, degraded, sample_name, take
 
 from beampipe.errors import FileError
-from beampipe.tracking import pipeline as shipped
-from beampipe.tracking import stages
+from beampipe.tracking import load_pipeline
 from beampipe.tracking.evaluation.checks import TruthFinder
-from beampipe.tracking.evaluation.evaluate import Finder, evaluate
+from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.results import evaluation_body
+from beampipe.tracking.finder import TrackFinder
+from beampipe.tracking.loading import WEIGHTS
 from beampipe.tracking.networks import Networks, load_networks
-from beampipe.tracking.pipeline import Pipeline, load_pipeline
+from beampipe.tracking.pipelines import stages
+from beampipe.tracking.pipelines.pipeline import Pipeline
 
 VARIANTS: Final = {
     "no message passing": "ablation_no_message_passing",
@@ -53,7 +55,7 @@ VARIANTS: Final = {
     "one step": "ablation_one_step",
     "full, short": "ablation_full",
 }
-FOLDERS: Final = (Path(shipped.__file__).parent / "weights" / "ablation", Path("runs/training"))
+FOLDERS: Final = (WEIGHTS / "ablation", Path("runs/training"))
 
 
 def main() -> None:
@@ -89,11 +91,11 @@ def main() -> None:
             report(options, begun, {"samples": samples})
 
 
-def variants(options: argparse.Namespace) -> dict[str, Finder]:
+def variants(options: argparse.Namespace) -> dict[str, TrackFinder]:
     """All that can be built from the weights that are there."""
     threads = options.threads
     by_chi2 = load_pipeline("module_map", threads=threads)
-    out: dict[str, Finder] = {"windows, chi2": by_chi2}
+    out: dict[str, TrackFinder] = {"windows, chi2": by_chi2}
     try:
         full = {
             "full": load_pipeline("exatrkx", threads=threads),
@@ -102,7 +104,7 @@ def variants(options: argparse.Namespace) -> dict[str, Finder]:
     except FileError as error:
         CONSOLE.print(f"skipped: all variants with networks: {error}", markup=False)
         return out
-    path_by_chi2 = next(stage for _, stage in by_chi2.stages if isinstance(stage, stages.WalkThrough))
+    path_by_chi2 = next(stage for _, stage in by_chi2.stages if isinstance(stage, stages.WalkByChi2))
     no_net = without(full["full, walk"], stages.ScoreEdges)
     no_net = replace(no_net, stages=(*no_net.stages[:-1], (no_net.stages[-1][0], path_by_chi2)))
     out["no filter"] = without(no_net, stages.FilterEdges)
@@ -149,7 +151,7 @@ def _with_weights(stage: Any, networks: Networks) -> Any:
         return replace(stage, network=networks.filter, cut=cuts.filter_cut)
     if isinstance(stage, stages.ScoreEdges):
         return replace(stage, network=networks.gnn)
-    if isinstance(stage, stages.ConnectComponents | stages.WalkThrough):
+    if isinstance(stage, stages.ConnectComponents | stages.WalkByScore):
         return replace(stage, score_cut=cuts.score_cut)
     return stage
 

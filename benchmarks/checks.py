@@ -30,12 +30,11 @@ from samples import DEGRADATIONS, degraded, take
 from beampipe.tracking.acts import acts_truth_matching
 from beampipe.tracking.evaluation.checks import permuted_hits_check, scrambled_truth
 from beampipe.tracking.evaluation.edges import EdgeScore, score_stages
-from beampipe.tracking.evaluation.evaluate import candidates_of, evaluate
-from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, match
+from beampipe.tracking.evaluation.evaluate import evaluate, tracks_of
+from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, match
 from beampipe.tracking.evaluation.report import edge_table
 from beampipe.tracking.events import Event
-from beampipe.tracking.pipeline import Pipeline
-from beampipe.tracking.stages import Graph
+from beampipe.tracking.pipelines.pipeline import Pipeline
 from beampipe.tracking.truth import contributions, select_particles
 
 
@@ -98,7 +97,7 @@ def count_both_ways(
     ours = dict.fromkeys(_COUNTS, 0)
     for event in events:
         assert event.truth is not None
-        _, candidates = candidates_of(finder.find(event.hits), len(event.hits))
+        candidates = Candidates.of(tracks_of(finder, event.hits))
         known = contributions(event.truth)
         chosen = select_particles(event, selection_of(options), known)
         rows = known.row(event.truth.particles.particle_id[chosen])
@@ -141,16 +140,15 @@ def stage_scores(pipeline: Pipeline, events: list[Event], options: argparse.Name
     """Edge efficiency and purity after each stage that leaves a graph, pooled over events."""
     total: dict[str, EdgeScore] = {}
     for event in events:
-        graph, graphs = Graph(event.hits.position), {}
-        for name, stage in pipeline.stages:
-            graph = stage(graph)
-            if graph.edge_index is not None and graph.track_id is None and name != "gnn":
-                graphs[name] = graph.edge_index
-        if graph.edge_index is not None and graph.track_id is not None:
-            same = (graph.track_id[graph.edge_index[0]] == graph.track_id[graph.edge_index[1]]) & (
-                graph.track_id[graph.edge_index[0]] >= 0
-            )
-            graphs["labelling"] = graph.edge_index[:, same]
+        graphs = {}
+        for name, arrays in pipeline.arrays_after(event.hits):
+            edge_index = arrays.get("edge_index")
+            if edge_index is None or name == "gnn":
+                continue
+            graphs[name] = edge_index
+            if "track_id" in arrays:
+                inner, outer = arrays["track_id"][edge_index]
+                graphs[name] = edge_index[:, (inner == outer) & (inner >= 0)]
         for stage_name, score in score_stages(event, graphs, selection_of(options)).items():
             total[stage_name] = total.get(stage_name, EdgeScore()) + score
     return total

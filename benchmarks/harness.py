@@ -15,16 +15,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Int64
-from numpy import ndarray
 from rich.table import Table
 
 from beampipe.errors import FileError, UnknownNameError
 from beampipe.terminal import console, make_table
 from beampipe.tracking.evaluation.checks import TruthFinder
-from beampipe.tracking.evaluation.evaluate import Finder
 from beampipe.tracking.evaluation.results import Evaluation, FinderResult
 from beampipe.tracking.events import Event, Hits, Tracks
+from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.truth import Selection
 
 __all__ = [
@@ -61,11 +59,11 @@ def options_of(
     """A parser with the options that every benchmark has.
 
     Args:
-        name: of the benchmark, for its output file.
-        about: its docstring.
+        name: name of the benchmark, for its output file.
+        about: docstring of the benchmark.
         samples: names of the files in `EVENTS` that are used where none is given.
-        pipelines: finders used where none is given.
-        max_events: events per file where no number is given.
+        pipelines: names of the finders that are used where none is given.
+        max_events: largest number of events of each file where no number is given.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     files = [EVENTS / f"{sample}.parquet" for sample in samples]
@@ -74,7 +72,7 @@ def options_of(
     add("--pipelines", nargs="+", default=list(pipelines), metavar="NAME", help="pipelines, acts:PRESET, or truth")
     add("--threads", type=int, default=2, help="threads of our finders (ACTS does not split an event)")
     add("--max-events", type=int, default=max_events, help="events per file; all if neither is given")
-    add("--seed", type=int, default=1, help="of the degradation")
+    add("--seed", type=int, default=1, help="seed of the degradation")
     add("--min-pt", type=float, default=1.0, help="pT of the particles to be found [GeV]")
     add("--output", type=Path, default=Path(f"runs/bench/{name}.json"), help="JSON; pictures go beside it")
     add("--cache", type=Path, default=Path("runs/bench/cache"), help="folder for results of ACTS")
@@ -96,16 +94,7 @@ def selection_of(options: argparse.Namespace) -> Selection:
     return Selection(min_pt=options.min_pt)
 
 
-@dataclass(frozen=True, eq=False)
-class ActsResult:
-    """What ACTS found in an event, now or in an earlier run."""
-
-    tracks: Tracks
-    candidates: list[Int64[ndarray, " _"]]
-    cpu_seconds: dict[str, float]
-
-
-class StoredActs:
+class StoredActs(InOneThread):
     """ACTS as a finder that keeps its answers, with their times, in a folder under a digest of hits and settings.
 
     Args:
@@ -127,7 +116,7 @@ class StoredActs:
         self._done: set[Path] = set()
         self.loads: list[float] = []
 
-    def find(self, hits: Hits, /) -> ActsResult:
+    def find(self, hits: Hits, /) -> Tracks:
         """Hit lists, labels and times; the hand-over of the hits is in none of the times."""
         path = self._folder / f"acts-{self._digest(hits)}.npz"
         if not path.is_file() or (self._fresh and path not in self._done):
@@ -137,9 +126,9 @@ class StoredActs:
             notes = json.loads(str(stored["notes"]))
             ends = np.cumsum(stored["lengths"])[:-1]
             lists = np.split(stored["rows"], ends) if len(stored["lengths"]) else []
-            tracks = Tracks(stored["track_id"], notes["seconds"], notes["counts"])
+            tracks = Tracks(stored["track_id"], notes["seconds"], notes["counts"], lists, notes["cpu_seconds"])
         self.loads.append(notes["load_average"])
-        return ActsResult(tracks, lists, notes["cpu_seconds"])
+        return tracks
 
     def _digest(self, hits: Hits) -> str:
         digest = sha256(f"{self._finder.settings!r} {_version('pyacts')}".encode())
@@ -151,8 +140,8 @@ class StoredActs:
         if not self._warm:
             self._finder.find(hits.take(np.arange(min(len(hits), 1000))))
             self._warm = True
-        found = self._finder.find_batch([hits])[0]
-        tracks = found.tracks
+        found = self._finder.find(hits)
+        lists = found.candidates or ()
         notes = {
             "seconds": found.seconds,
             "cpu_seconds": found.cpu_seconds,
@@ -163,9 +152,9 @@ class StoredActs:
         part = path.with_suffix(f".{os.getpid()}.npz")
         np.savez(
             part,
-            rows=np.concatenate([np.empty(0, np.int64), *found.candidates]),
-            lengths=np.array([len(rows) for rows in found.candidates], np.int64),
-            track_id=tracks.track_id,
+            rows=np.concatenate([np.empty(0, np.int64), *lists]),
+            lengths=np.array([len(rows) for rows in lists], np.int64),
+            track_id=found.track_id,
             notes=np.array(json.dumps(notes)),
         )
         part.replace(path)
@@ -175,7 +164,7 @@ class StoredActs:
 class Finders:
     """Opened finders by name; pass events through `watching` so that the truth finder can see them."""
 
-    by_name: dict[str, Finder]
+    by_name: dict[str, TrackFinder]
     truth: TruthFinder
 
     def watching(self, events: Iterable[Event]) -> Iterator[Event]:
@@ -195,7 +184,7 @@ def open_finders(options: argparse.Namespace, names: Sequence[str] | None = None
     fit of ACTS on its candidates.
     """
     truth = TruthFinder()
-    by_name: dict[str, Finder] = {}
+    by_name: dict[str, TrackFinder] = {}
     for name in options.pipelines if names is None else names:
         try:
             if name == TRUTH:
@@ -214,10 +203,10 @@ def open_finders(options: argparse.Namespace, names: Sequence[str] | None = None
     return Finders(by_name, truth)
 
 
-def _pipeline(name: str, threads: int) -> Finder:
-    from beampipe.tracking.pipeline import load_pipeline
+def _pipeline(name: str, threads: int) -> TrackFinder:
+    from beampipe.tracking import load_pipeline
 
-    finder: Finder = load_pipeline(name, threads=threads, device="cpu")
+    finder: TrackFinder = load_pipeline(name, threads=threads, device="cpu")
     return finder
 
 

@@ -51,7 +51,7 @@ def run(path: Path, name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def measure(path: Path, name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Memory [MB] before, at the peak of, and after one call."""
-    from beampipe.tracking.pipeline import load_pipeline
+    from beampipe.tracking import load_pipeline
 
     event = next(degraded(take(path, 1), DEGRADATIONS[options.degradation], options.seed))
     try:

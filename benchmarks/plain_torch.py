@@ -19,11 +19,12 @@ from torch import Tensor
 from torch.nn.functional import linear, silu
 
 from beampipe.tracking.events import Hits
-from beampipe.tracking.features import doublet, edge_features, hit_features, node_features
 from beampipe.tracking.kernels import GnnWeights, Mlp
+from beampipe.tracking.kernels.features import edge_features, hit_features, node_features
+from beampipe.tracking.kernels.geometry import doublet
 from beampipe.tracking.networks import EMBEDDING_SIZE, Networks
 
-__all__ = ["PairFeatures", "PlainTorch", "apply", "components", "embed", "filter_scores", "gnn_logits", "radius_edges"]
+__all__ = ["PairFeatures", "PlainTorch", "apply", "components", "embed", "filter_logits", "gnn_logits", "radius_edges"]
 
 PairFeatures = Callable[
     [Float32[ndarray, "n 3"], Int64[ndarray, "2 n_edges"]],
@@ -73,7 +74,7 @@ def radius_edges(
     return edge_index[:, chosen], dist2[chosen]
 
 
-def filter_scores(
+def filter_logits(
     position: Float32[ndarray, "n 3"],
     edge_index: Int64[ndarray, "2 n_edges"],
     dist2: Float32[ndarray, " n_edges"],
@@ -83,7 +84,7 @@ def filter_scores(
     inner, outer = edge_index
     x = np.concatenate([edge_features(position, edge_index), nodes[inner], nodes[outer], dist2[:, None]], axis=1)
     with torch.inference_mode():
-        return torch.sigmoid(apply(mlp, torch.from_numpy(x))[:, 0]).numpy()
+        return apply(mlp, torch.from_numpy(x))[:, 0].numpy()
 
 
 def gnn_logits(
@@ -121,10 +122,10 @@ class PlainTorch:
     """The whole chain.
 
     Args:
-        networks: with all three parts.
-        pair_features: how the pair features are made.
-        min_hits: smallest track.
-        threads: of torch and of the k-d tree.
+        networks: the networks, with all three parts.
+        pair_features: function that makes the pair features.
+        min_hits: smallest number of hits of a track.
+        threads: number of threads of torch and of the k-d tree.
     """
 
     def __init__(self, networks: Networks, pair_features: PairFeatures, min_hits: int = 3, threads: int = 1) -> None:
@@ -159,7 +160,7 @@ class PlainTorch:
             self.threads,
         )
         stop("connect")
-        score = filter_scores(position, edge_index, dist2, self.filter)
+        score = torch.sigmoid(torch.from_numpy(filter_logits(position, edge_index, dist2, self.filter))).numpy()
         edge_index = np.ascontiguousarray(edge_index[:, score >= cuts.filter_cut])
         stop("filter")
         kept, features = self.pair_features(position, edge_index)

@@ -25,11 +25,13 @@ from rich.table import Table
 from samples import DEGRADATIONS, degraded, take
 
 from beampipe.errors import FileError
-from beampipe.tracking import stages
 from beampipe.tracking.evaluation.checks import canonical_labels, hits_apart
+from beampipe.tracking.kernels import module_map
+from beampipe.tracking.loading import WEIGHTS, load_pipeline, weight_file
 from beampipe.tracking.networks import load_networks
-from beampipe.tracking.pipeline import WEIGHTS, Pipeline, load_pipeline, weight_file
-from beampipe.tracking.stages import Graph
+from beampipe.tracking.pipelines import stages
+from beampipe.tracking.pipelines.pipeline import Pipeline
+from beampipe.tracking.pipelines.specs import PIPELINES
 
 SAMPLES = {"test200": ("exatrkx", 3, 8.0), "test60": ("exatrkx", 6, 4.0), "test0": ("exatrkx_soft", 40, 3.0)}
 """File -> pipeline, events, ratio wanted. Where the soft weights are missing, the others take their place."""
@@ -121,13 +123,13 @@ def sides(name: str, threads: int) -> tuple[Pipeline, PlainTorch]:
     label = next(stage for _, stage in ours.stages if isinstance(stage, stages.ConnectComponents))
 
     def pair_features(position: np.ndarray, edge_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        number = np.arange(edge_index.shape[1]).astype(np.float32)  # exact below 2^24 edges
-        graph = pairs(Graph(position, edge_index=edge_index, edge_score=number))
-        assert graph.edge_score is not None
-        assert graph.pair_features is not None
-        return graph.edge_score.astype(np.int64), graph.pair_features
+        triplets, chi2 = module_map.triplets(position, edge_index, pairs.windows, pairs.threads)
+        partnered = np.zeros(edge_index.shape[1], np.bool_)
+        partnered[triplets.ravel()] = True
+        features = module_map.pair_features(triplets, chi2, edge_index.shape[1])
+        return np.flatnonzero(partnered), features[partnered]
 
-    networks = load_networks(weight_file(WEIGHTS, name, "exatrkx"))
+    networks = load_networks(weight_file(WEIGHTS, str(PIPELINES[name].networks)))
     return ours, PlainTorch(networks, pair_features, label.min_hits, threads)
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/ways.py
 
-An event goes through `module_map` and through `exatrkx`. A request goes from a client over a socket of this machine, and
-from the arrays that Triton's backend hands over to the labels. A chunk is one task of the calibration's demo.
+An event goes through `module_map` and through `exatrkx`. A request goes from a client over a socket of this machine,
+and from the arrays that Triton's backend hands over to the labels. A chunk is one task of the calibration's demo.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from fingerprints import http_recorder, model_config
+
 import beampipe
 from beampipe.calibration import RunSettings, load_configuration, run_calibration
 from beampipe.calibration.demo import DEMO
@@ -24,7 +26,6 @@ from beampipe.serving import TritonTrackFinder, export_repository, named_models
 from beampipe.serving.tracking_model import TrackingModel
 from beampipe.tracking import load_pipeline, shipped_events
 from beampipe.triton import Instance
-from fingerprints import http_recorder, model_config
 
 SOURCE = Path(beampipe.__file__).parent
 

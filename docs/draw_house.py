@@ -1,4 +1,4 @@
-"""Draw the house, ``docs/_static/house.svg``, from the contract of its layers in ``pyproject.toml`` and from docstrings.
+"""Draw the house, ``docs/_static/house.svg``, from the contract of its layers in ``pyproject.toml``.
 
     python docs/draw_house.py
 

@@ -6,16 +6,13 @@ from time import perf_counter
 
 import numpy as np
 
-from beampipe.tracking.data import shipped_events
-from beampipe.tracking.evaluation.evaluate import evaluate
-from beampipe.tracking.evaluation.report import print_evaluation
-from beampipe.tracking.events import Hits, Tracks
+from beampipe.tracking import Hits, InOneThread, Tracks, evaluate, print_evaluation, shipped_events
 
 
-class Sectors:
+class Sectors(InOneThread):
     """Right only for stiff particles from the origin, which makes it a baseline."""
 
-    def find(self, hits: Hits) -> Tracks:
+    def find(self, hits: Hits, /) -> Tracks:
         """Label the hits of each sector that has at least seven."""
         start = perf_counter()
         r, phi, z = hits.position.T

@@ -9,16 +9,14 @@ import sys
 
 import numpy as np
 
-from beampipe.tracking.data import shipped_events
-from beampipe.tracking.formats import open_events
-from beampipe.tracking.pipeline import load_pipeline
+from beampipe.tracking import load_pipeline, open_events, shipped_events
 
 
 def main() -> None:
     """Track the file given, or a shipped event."""
     events = open_events(sys.argv[1]) if len(sys.argv) > 1 else shipped_events(60)
     event = next(events)
-    tracks = load_pipeline("module_map").find(event.hits)
+    tracks = load_pipeline().find(event.hits)
     print(f"event {event.event_id}: {len(event.hits)} hits, {tracks.n_tracks} tracks")
     for label in range(min(3, tracks.n_tracks)):
         hits = event.hits.position[tracks.track_id == label]

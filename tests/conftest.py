@@ -20,7 +20,7 @@ from jaxtyping import install_import_hook
 install_import_hook("beampipe", "beartype.beartype")
 
 if TYPE_CHECKING:
-    from beampipe.triton.server.engine import Engine
+    from beampipe.triton.engine import Engine
 
 _SEED = 20
 
@@ -35,7 +35,7 @@ def _seeds() -> None:
 @pytest.fixture(scope="session")
 def engine() -> Engine:
     """Triton in the default folder (``$BEAMPIPE_ENGINE`` if set); installed if it is not there."""
-    from beampipe.triton.server.engine import install_engine
+    from beampipe.triton.engine import install_engine
 
     return install_engine()
 

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from beampipe import errors
-from beampipe.errors import BeampipeError, FileError, MissingExtraError, UnknownNameError, WorkflowError, nearest
+from beampipe.errors import (
+    BeampipeError,
+    FileError,
+    MissingExtraError,
+    ServiceUnavailableError,
+    UnknownNameError,
+    WorkflowError,
+    nearest,
+)
 
 
 def test_every_error_is_drawn_in_the_tree_and_derives_from_the_root() -> None:
@@ -55,6 +63,7 @@ def test_errors_carry_what_they_are_about() -> None:
     [
         UnknownNameError("scale", "act", ["mm", "acts"]),
         MissingExtraError("acts", "simulation", "simulating"),
+        ServiceUnavailableError("down", url="grpc://a:1", model="exatrkx"),
         WorkflowError("1 of 2 tasks failed", [("fill", FileError("gone"))]),
         *(
             getattr(errors, n)("got 1")
@@ -71,4 +80,8 @@ def test_an_error_survives_the_way_to_another_process(error: BeampipeError) -> N
     assert str(copy) == str(error)
     assert copy.args == error.args
     assert copy.__notes__ == ["in worker 3"]
+    assert vars(copy).keys() == vars(error).keys()
+    assert [getattr(copy, name, None) for name in ("url", "model", "fault")] == [
+        getattr(error, name, None) for name in ("url", "model", "fault")
+    ]
     assert len(getattr(copy, "errors", ())) == len(getattr(error, "errors", ()))

@@ -39,6 +39,12 @@ def test_own_finder() -> None:
     assert "sectors" in out
 
 
+def test_own_stage() -> None:
+    out = run("own_stage.py")
+    assert "whole" in out
+    assert "flat" in out
+
+
 def test_track_a_file() -> None:
     assert "tracks\ntrack 0: r [mm] = [" in run("track_a_file.py")
 

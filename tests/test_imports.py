@@ -20,7 +20,7 @@ import beampipe
 SOURCE = Path(beampipe.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"errors", "units", "files", "figures", "processes", "pythia", "settings", "terminal"}
+GROUND = {"errors", "units", "files", "figures", "lazy", "processes", "pythia", "settings", "terminal"}
 """What every area stands on."""
 
 MAY_LOAD = {
@@ -93,7 +93,7 @@ def area_of(module: str) -> str:
 
 def test_the_graph_is_there() -> None:
     assert set(map(name_of, MODULES)) == set(imports())
-    assert "beampipe.errors" in loaded_by("beampipe.tracking.pipeline")
+    assert "beampipe.errors" in loaded_by("beampipe.tracking.pipelines.pipeline")
 
 
 @pytest.mark.parametrize("area", MAY_LOAD)

@@ -95,3 +95,17 @@ def test_bars_may_follow_each_other_and_need_no_total() -> None:
 def test_rich_is_not_loaded_before_something_is_drawn() -> None:
     code = "import sys, beampipe.terminal; assert not [name for name in sys.modules if name.split('.')[0] == 'rich']"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_live_takes_the_place_of_the_last() -> None:
+    code = """
+from beampipe.terminal import console, live
+with live(console(), transient=True) as show:
+    show("first")
+    show("second")
+print("after")
+"""
+    said = on_a_terminal(code)
+    assert "first" in said
+    assert "second" in said
+    assert said.index("\x1b[2K", said.index("second")) < said.index("after"), "the line is erased at the end"

@@ -47,8 +47,8 @@ from served import (
 
 from beampipe.errors import BeampipeError, DeadlineError
 from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
-from beampipe.tracking.batch import Finder
 from beampipe.tracking.events import Hits
+from beampipe.tracking.finder import TrackFinder
 from beampipe.triton.server.server import TritonServer
 
 MODEL, OTHER = "exatrkx", "module_map"
@@ -61,11 +61,11 @@ class Load:
     """Clients that ask one event after the other until they are told to stop.
 
     Attributes:
-        events: to ask for, in turn.
-        labels: due.
-        answers: (client, when asked, when answered) of each right answer.
-        wrong: events with other labels.
-        errors: events without an answer.
+        events: events to ask for, in turn.
+        labels: right labels of each event.
+        answers: client, time of the question and time of the answer [s] of each right answer.
+        wrong: number of events that got other labels.
+        errors: messages of the events without an answer.
     """
 
     events: Sequence[Hits]
@@ -75,7 +75,7 @@ class Load:
     errors: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, finder: Finder, first: int) -> None:
+    def run(self, finder: TrackFinder, first: int) -> None:
         """One client."""
         number = first
         while not self.stop.is_set():
@@ -105,7 +105,10 @@ def main() -> None:
     parser = options_of("faults", __doc__)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument(
-        "--kills", type=int, default=4, help="of each kind; the supervisor brings a model back 5 times a minute"
+        "--kills",
+        type=int,
+        default=4,
+        help="number of kills of each kind; the supervisor brings a model back 5 times a minute",
     )
     parser.add_argument("--only", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
     options = parser.parse_args()
@@ -133,7 +136,7 @@ def under_load(
     options: argparse.Namespace,
     hit: Load,
     other: Load,
-    wrap: Callable[[TritonTrackFinder], Finder],
+    wrap: Callable[[TritonTrackFinder], TrackFinder],
     happen: Callable[[], None],
 ) -> None:
     """All clients at work while `happen()` happens."""
@@ -191,7 +194,7 @@ def kill_server(options: argparse.Namespace, rows: list[dict[str, Any]], summary
     backs: list[float] = []
     falling: list[FallbackTrackFinder] = []
 
-    def with_fallback(finder: TritonTrackFinder) -> Finder:
+    def with_fallback(finder: TritonTrackFinder) -> TrackFinder:
         pipeline = MODEL if len(falling) < options.clients else OTHER
         falling.append(
             FallbackTrackFinder(finder, lambda: DirectTrackFinder(pipeline, threads=options.threads), pause=0.5)
@@ -262,11 +265,11 @@ class Farewell:
     """How a client gives up.
 
     Attributes:
-        name: for the table.
-        protocol: gRPC or HTTP.
-        after: so many seconds.
-        by_deadline: the client said beforehand how long it would wait; if not, it cancels.
-        seen: the model can notice.
+        name: name of the way, for the table.
+        protocol: protocol of the client, gRPC or HTTP.
+        after: time after which the client gives up [s].
+        by_deadline: whether the client said beforehand how long it would wait; if not, it cancels.
+        seen: whether the model can notice.
     """
 
     name: str

@@ -33,8 +33,8 @@ from served import (
 )
 
 from beampipe.serving.finders import TritonTrackFinder
-from beampipe.tracking.batch import Finder
 from beampipe.tracking.events import Hits
+from beampipe.tracking.finder import TrackFinder
 from beampipe.triton.server.server import TritonServer
 
 WANTED_MS = {"grpc": 0.5, "http": 0.4, "shm": 0.4, "shm-http": 0.4}
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=[WANTED_MODEL, "module_map"])
     parser.add_argument("--small-events", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=10, help="times that each small event is sent")
-    parser.add_argument("--rounds", type=int, default=5, help="of the throughput")
+    parser.add_argument("--rounds", type=int, default=5, help="number of measurements of the throughput")
     parser.add_argument("--events", type=int, default=8, help="events of a round at mu = 60; at mu = 200 a quarter")
     for action in parser._actions:
         if action.dest == "threads":
@@ -81,12 +81,12 @@ def main() -> None:
 
 
 def small_events(
-    server: TritonServer, model: str, threads: int, direct: Finder, options: argparse.Namespace
+    server: TritonServer, model: str, threads: int, direct: TrackFinder, options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Added time over each protocol."""
     sizes = range(*SMALL)
     events = [hits for hits in events_at(0, 400, options.seed) if len(hits) in sizes][: options.small_events]
-    finders: dict[str, Finder] = {protocol: finder_of(server, model, protocol) for protocol in PROTOCOLS}
+    finders: dict[str, TrackFinder] = {protocol: finder_of(server, model, protocol) for protocol in PROTOCOLS}
     require_equal(events, direct, finders)
     times: dict[str, list[float]] = {name: [] for name in ("direct", *finders)}
     everyone = {"direct": direct, **finders}
@@ -122,7 +122,7 @@ def throughput(
     model: str,
     threads: int,
     mu: int,
-    direct: Finder,
+    direct: TrackFinder,
     events: Sequence[Hits],
     rounds: int,
 ) -> list[dict[str, Any]]:
@@ -164,7 +164,7 @@ def throughput(
     return rows
 
 
-def one_by_one(finder: Finder, events: Sequence[Hits]) -> None:
+def one_by_one(finder: TrackFinder, events: Sequence[Hits]) -> None:
     for hits in events:
         finder.find(hits)
 
@@ -174,7 +174,7 @@ def together(finder: TritonTrackFinder, events: Sequence[Hits]) -> None:
         answer.result()
 
 
-def require_equal(events: Sequence[Hits], direct: Finder, finders: Any) -> None:
+def require_equal(events: Sequence[Hits], direct: TrackFinder, finders: Any) -> None:
     """Also the warm-up.
 
     Raises:

@@ -25,9 +25,10 @@ from harness import CONSOLE, EVENTS, print_header, report
 
 from beampipe.serving.catalogue import named_models
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
-from beampipe.tracking.batch import Finder
+from beampipe.serving.variants import pipeline_of
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits
+from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import read_events
 from beampipe.tracking.simulation.degradation import degrade
 from beampipe.tracking.simulation.parameters import DEFAULT
@@ -65,7 +66,9 @@ _MB: Final = 1 / 2**20
 def options_of(name: str, about: str | None, *, threads: int = 1) -> argparse.ArgumentParser:
     """A parser with the options that each of these benchmarks has."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=threads, help="of each instance, and of the direct pipeline")
+    parser.add_argument(
+        "--threads", type=int, default=threads, help="number of threads of each instance, and of the direct pipeline"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path(f"runs/bench/serving/{name}.json"))
     return parser
@@ -98,12 +101,7 @@ def finder_of(server: TritonServer, model: str, protocol: str, *, retries: int =
     )
 
 
-def pipeline_of(model: str) -> str:
-    """The pipeline that a served model runs."""
-    return model.removesuffix("_ragged").removesuffix("_ensemble")
-
-
-def direct_finder(model: str, threads: int = 1) -> Finder:
+def direct_finder(model: str, threads: int = 1) -> TrackFinder:
     """The same finder as the model of that name, in this process."""
     if model == "acts":
         from beampipe.tracking.acts import ACTS_SETTINGS, ActsTrackFinder
@@ -112,7 +110,7 @@ def direct_finder(model: str, threads: int = 1) -> Finder:
     return DirectTrackFinder(pipeline_of(model), threads=threads)
 
 
-def labels_of(finder: Finder, events: Sequence[Hits]) -> list[Int64[ndarray, " _"]]:
+def labels_of(finder: TrackFinder, events: Sequence[Hits]) -> list[Int64[ndarray, " _"]]:
     """Direct labels of each event."""
     return [finder.find(hits).track_id for hits in events]
 

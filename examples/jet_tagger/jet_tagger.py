@@ -7,7 +7,7 @@ from safetensors.numpy import load_file
 
 from beampipe.errors import InputError
 from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Answer, Instance, Request
+from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
 
 
 class JetTagger:
@@ -19,7 +19,7 @@ class JetTagger:
     def __init__(self, instance: Instance) -> None:
         self.fit = load_file(instance.weights / "jet_tagger.safetensors")
 
-    def run(self, requests: Sequence[Request]) -> list[Answer]:
+    def run(self, requests: Sequence[ModelRequest]) -> list[ModelAnswer]:
         """Scores of the jets of each request, all in one go."""
         jets = np.concatenate([request["JETS"] for request in requests])
         if not (np.isfinite(jets).all() and (jets[:, 0] > 0).all()):
@@ -34,6 +34,6 @@ class JetTagger:
         return 1 / (1 + np.exp(-(pull * self.fit["slope"]).sum(axis=1) - self.fit["offset"]))
 
     @classmethod
-    def example(cls) -> Request:
+    def example(cls) -> ModelRequest:
         """A quark-like jet and a gluon-like one: what the canary asks."""
         return {"JETS": np.array([[1000, 0.5, 16, 0.03, 0.2], [1000, 0.5, 32, 0.08, 0.26]], np.float32)}

@@ -14,7 +14,8 @@ from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError
 from beampipe.serving import cli as serving
 from beampipe.tracking import cli as tracking
-from beampipe.tracking.cli import Device, Threads
+from beampipe.tracking.cli import PIPELINE_HELP, SCALE_HELP, Device, Threads
+from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
 __all__ = ["app", "main"]
 
@@ -28,7 +29,7 @@ app = typer.Typer(
 app.add_typer(tracking.app, name="tracking")
 app.add_typer(serving.app, name="serving")
 app.add_typer(calibration.app, name="calibration")
-app.command()(serving.serve)
+app.command("serve")(serving.serve_command)
 
 
 def _version(wanted: bool) -> None:
@@ -62,12 +63,10 @@ def track(
     ],
     pipeline: Annotated[
         str | None,
-        typer.Option("--pipeline", "-p", help="Name of the pipeline that finds the tracks.", show_default="module_map"),
+        typer.Option("--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE),
     ] = None,
     device: Device = "cpu",
-    scale: Annotated[
-        str, typer.Option(help="Units of r, phi and z in files of three columns: mm, exatrkx or acts.")
-    ] = "mm",
+    scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
     threads: Threads = 1,
     via: Annotated[
         list[str] | None,

@@ -13,9 +13,14 @@ expected and what to do next::
     │   └── ColumnError       a file lacks a column; lists the nearest names
     ├── UnknownNameError      no pipeline, device, scale or setting of that name (also a KeyError)
     ├── ConfigError           a configuration is refused: unknown key, impossible value
-    ├── ServiceError          a service gave no usable answer
+    ├── ServiceError          a service gave no usable answer; carries the URL and the model that were asked
     │   ├── ServiceUnavailableError  it is down or out of reach; try again later  (also a ConnectionError)
-    │   └── DeadlineError     it did not answer in time                      (also a TimeoutError)
+    │   │   └── RegionLostError      it does not know our shared memory (any more)
+    │   ├── DeadlineError     it did not answer in time                      (also a TimeoutError)
+    │   ├── UnknownModelError it has no such model
+    │   └── WrongLabelsError  it gave other labels than the pipeline gives when run directly
+    ├── ModelError            a served model broke its contract with its server
+    ├── CancelledError        the work was ended because nobody waits for its result any more
     ├── WorkflowError         some tasks of a run failed; the others are done and kept
     └── MissingExtraError     an optional dependency is not installed; names the extra (also an ImportError)
 """
@@ -27,6 +32,7 @@ from typing import Any
 
 __all__ = [
     "BeampipeError",
+    "CancelledError",
     "ColumnError",
     "ConfigError",
     "DeadlineError",
@@ -34,13 +40,17 @@ __all__ = [
     "FileError",
     "InputError",
     "MissingExtraError",
+    "ModelError",
     "NotFiniteError",
+    "RegionLostError",
     "ServiceError",
     "ServiceUnavailableError",
     "ShapeError",
     "TooLargeError",
+    "UnknownModelError",
     "UnknownNameError",
     "WorkflowError",
+    "WrongLabelsError",
     "nearest",
 ]
 
@@ -126,15 +136,54 @@ class ConfigError(BeampipeError, ValueError):
 
 
 class ServiceError(BeampipeError):
-    """A service gave no usable answer; the data may be fine."""
+    """A service gave no usable answer; the data may be fine.
+
+    Args:
+        message: what was got, what was expected, and what to do next.
+        url: address of the server that was asked, None if it is not known.
+        model: name of the model that was asked, None if it is not known or no model was asked.
+    """
+
+    def __init__(self, message: str = "", *, url: str | None = None, model: str | None = None) -> None:
+        super().__init__(message)
+        self.url = url
+        self.model = model
 
 
 class ServiceUnavailableError(ServiceError, ConnectionError):
     """The service is down, stopping or out of reach; the same request may succeed later or elsewhere."""
 
 
+class RegionLostError(ServiceUnavailableError):
+    """The server does not know our shared memory region (any more): it is another one, or has been restarted."""
+
+
 class DeadlineError(ServiceError, TimeoutError):
     """The service did not answer in time."""
+
+
+class UnknownModelError(ServiceError):
+    """The server has no such model."""
+
+
+class WrongLabelsError(ServiceError):
+    """A server gave other labels than the pipeline gives when run directly, or none.
+
+    Args:
+        fault: what the server gave.
+    """
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"load: got {fault}, expected the labels that the pipeline gives when run directly")
+        self.fault = fault
+
+
+class ModelError(BeampipeError):
+    """A served model broke its contract with its server, e.g. gave too few answers, or arrays of another type."""
+
+
+class CancelledError(BeampipeError):
+    """The work was ended because nobody waits for its result any more."""
 
 
 class WorkflowError(BeampipeError):

@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
-__all__ = ["WIDTH", "Progress", "bar", "bars", "console", "make_table"]
+__all__ = ["WIDTH", "Progress", "bar", "bars", "console", "live", "make_table"]
 
 WIDTH: Final = 160
 """The width [characters] of tables and lines that go to a file or a pipe: enough for our widest table."""
@@ -91,3 +91,20 @@ def bar(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
     """
     with bars() as progress, progress(what, total) as step:
         yield step
+
+
+@contextmanager
+def live(out: Console, *, transient: bool = False) -> Iterator[Callable[[RenderableType], None]]:
+    """A place on a terminal where one thing is shown after the other, each in the place of the last.
+
+    Args:
+        out: the terminal.
+        transient: remove the last thing when the block ends.
+
+    Yields:
+        The function that shows a thing, a table or a line say.
+    """
+    from rich.live import Live
+
+    with Live(console=out, auto_refresh=False, transient=transient) as drawing:
+        yield lambda thing: drawing.update(thing, refresh=True)

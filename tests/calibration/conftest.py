@@ -10,7 +10,7 @@ import pytest
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.simulation import toy_events
-from beampipe.calibration.tagger.taggers import JET_FEATURES
+from beampipe.calibration.tagger.features import JET_FEATURES
 from tests.calibration.campaign import INLINE, Toys, configuration_of, write_toys
 
 N_EVENTS = 3000

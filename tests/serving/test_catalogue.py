@@ -11,23 +11,24 @@ import pytest
 from beampipe.errors import InputError, NotFiniteError, TooLargeError, UnknownNameError
 from beampipe.serving import contract
 from beampipe.serving.catalogue import (
-    DEFAULT_MODELS,
     HIT_BUDGET,
     MAX_BATCH_SIZE,
     MAX_HITS,
-    MODELS,
     default_models,
     named_models,
     tracking_model,
 )
 from beampipe.serving.contract import FEATURES, LABELS, STAGES
 from beampipe.serving.tracking_model import TrackingModel, small_event
+from beampipe.serving.variants import DEFAULT_MODELS, MODELS
+from beampipe.tracking import load_pipeline
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.pipeline import PIPELINES, load_pipeline
-from beampipe.triton.model.repository import EnsembleSettings, ModelSettings, export_repository
-from beampipe.triton.model.served_model import Instance, Request
+from beampipe.tracking.pipelines.specs import PIPELINES
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.model.served_model import Instance, ModelRequest
+from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
 SINGLE = [name for name in MODELS if not name.endswith("_ensemble") and name != "acts"]
 
@@ -38,7 +39,7 @@ def model_of(settings: ModelSettings | EnsembleSettings) -> TrackingModel:
     return TrackingModel(Instance(weights=weights, parameters=settings.parameters))
 
 
-def labels(model: TrackingModel, *requests: Request) -> list[bytes]:
+def labels(model: TrackingModel, *requests: ModelRequest) -> list[bytes]:
     found = []
     for answer in model.run(requests):
         assert not isinstance(answer, Exception)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.triton.server.engine import Engine
+from beampipe.triton.engine import Engine
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

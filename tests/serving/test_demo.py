@@ -9,13 +9,13 @@ from rich.console import Console
 
 from beampipe.errors import BeampipeError
 from beampipe.serving import demo
-from beampipe.serving.demo import demo_table, run_demo
-from beampipe.triton.server.engine import Engine
+from beampipe.serving.demo import demo_table, run_serving_demo
+from beampipe.triton.engine import Engine
 
 
 def test_the_demo_scores_draws_and_stops(engine: Engine, tmp_path: Path) -> None:
     told: list[str] = []
-    result = run_demo(tmp_path, ("module_map",), clients=2, events=4, mu=0, progress=told.append)
+    result = run_serving_demo(tmp_path, ("module_map",), clients=2, events=4, mu=0, progress=told.append)
     assert told[0] == "starting Triton"
     assert told[-1] == "stopping"
     (scored,) = result.evaluation.finders
@@ -33,4 +33,4 @@ def test_the_demo_scores_draws_and_stops(engine: Engine, tmp_path: Path) -> None
 def test_a_label_that_differs_ends_it(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "_direct_digests", lambda pipeline, mu: ["not a digest"])
     with pytest.raises(BeampipeError, match="labels from the server that the direct pipeline does not give"):
-        run_demo(tmp_path, ("module_map",), clients=1, events=2, mu=0)
+        run_serving_demo(tmp_path, ("module_map",), clients=1, events=2, mu=0)

@@ -14,11 +14,11 @@ from beampipe.serving import contract
 from beampipe.serving.catalogue import ensemble_model, named_models
 from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.ensemble import STEPS
+from beampipe.tracking import Pipeline, load_pipeline
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.pipeline import Pipeline, load_pipeline
+from beampipe.triton.engine import Engine
 from beampipe.triton.model.repository import export_repository
-from beampipe.triton.model.served_model import Instance, Model, Request
-from beampipe.triton.server.engine import Engine
+from beampipe.triton.model.served_model import Instance, Model, ModelRequest
 from beampipe.triton.server.server import ServerSettings, TritonServer
 
 ODD: list[ndarray] = [np.empty((0, 3), np.float32), np.array([[32.0, 0.1, 5.0]], np.float32)]
@@ -100,7 +100,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator
         server.kill()
 
 
-def asked(server: TritonServer, model: str, request: Request) -> ndarray:
+def asked(server: TritonServer, model: str, request: ModelRequest) -> ndarray:
     import tritonclient.http as triton
 
     with triton.InferenceServerClient(server.http_url) as client:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.triton.server.engine import ENGINE_VARIABLE, Engine
+from beampipe.triton.engine import ENGINE_VARIABLE, Engine
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "serving"
 

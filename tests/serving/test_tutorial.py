@@ -18,11 +18,11 @@ from numpy import ndarray
 
 from beampipe.errors import BeampipeError
 from beampipe.serving.catalogue import named_models
+from beampipe.tracking import load_pipeline
 from beampipe.tracking.data import shipped_events, shipped_path
-from beampipe.tracking.pipeline import load_pipeline
+from beampipe.triton.engine import Engine
 from beampipe.triton.model.repository import export_repository
 from beampipe.triton.model.served_model import Instance, model_class
-from beampipe.triton.server.engine import Engine
 from beampipe.triton.server.server import ServerSettings, TritonServer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -158,7 +158,7 @@ def test_bad_jets_are_refused_by_name(server: TritonServer, model: str) -> None:
 
 
 def test_the_pages_server_starts(folder: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    from beampipe.triton.server.engine import ENGINE_VARIABLE
+    from beampipe.triton.engine import ENGINE_VARIABLE
 
     monkeypatch.setenv(ENGINE_VARIABLE, str(engine.folder))
     (block,) = [block for block in BLOCKS if "TritonServer" in block]

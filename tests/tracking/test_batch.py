@@ -11,11 +11,12 @@ import pytest
 from beampipe.errors import ConfigError, TooLargeError
 from beampipe.tracking.batch import FileResult, output_paths, track_files
 from beampipe.tracking.events import Hits, Tracks
+from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.formats import write_events
 from tests.tracking.formats.events import random_event
 
 
-class OneTrack:
+class OneTrack(InOneThread):
     """All hits are one track; big events are refused."""
 
     def __init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,17 +16,17 @@ from beampipe.errors import ConfigError, MissingExtraError
 from beampipe.tracking import kernels
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import NO_TRACK, Hits, Tracks
-from beampipe.tracking.features import doublet
 from beampipe.tracking.kernels import module_map, reference, reference_map
+from beampipe.tracking.kernels.geometry import doublet
+from beampipe.tracking.loading import WEIGHTS, load_pipeline, weight_file
 from beampipe.tracking.networks import load_networks
-from beampipe.tracking.pipeline import WEIGHTS, load_pipeline, weight_file
-from beampipe.tracking.stages import Graph
+from beampipe.tracking.pipelines.specs import PIPELINES
 from beampipe.tracking.windows import Windows, load_windows
 
 from .kernels import toy
 
 torch = pytest.importorskip("torch")
-from beampipe.tracking.cuda import cuda_device, graphs, load_cuda_pipeline, networks, translate  # noqa: E402 - they need it
+from beampipe.tracking.cuda import cuda_device, graphs, networks, translate  # noqa: E402 - they need it
 
 CPU = torch.device("cpu")
 NAMES = ("exatrkx", "exatrkx_walk", "module_map", "module_map_soft")
@@ -41,7 +42,7 @@ def _hits() -> tuple[Hits, ...]:
 
 @cache
 def _windows(name: str) -> Windows:
-    return load_windows(weight_file(WEIGHTS, name, "module_map"))
+    return load_windows(weight_file(WEIGHTS, PIPELINES[name].windows))
 
 
 def _tensor(array: ndarray) -> Any:
@@ -121,7 +122,7 @@ def test_radius_edges_of_trained_networks(monkeypatch: pytest.MonkeyPatch) -> No
         return gaps[-1]
 
     monkeypatch.setattr(graphs, "_gap2", spy)
-    position, trained = _hits()[1].position, load_networks(weight_file(WEIGHTS, "exatrkx", "exatrkx"))
+    position, trained = _hits()[1].position, load_networks(weight_file(WEIGHTS, "exatrkx"))
     monkeypatch.setattr(graphs, "_DISTANCES", 100 * len(position))
     assert trained.embedding is not None
     embedding, config = kernels.embed(position, trained.embedding), trained.config
@@ -246,7 +247,7 @@ def test_device_out_of_range(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda k: f"card {k}")
     with pytest.raises(ConfigError, match=r"got 'cuda:2', .* sees 2: cuda:0 \(card 0\), cuda:1 \(card 1\)"):
-        load_cuda_pipeline("module_map", "cuda:2")
+        load_pipeline("module_map", device="cuda:2")
     assert cuda_device("cuda") == torch.device("cuda", 1)
     assert cuda_device("cuda:0") == torch.device("cuda", 0)
 
@@ -260,13 +261,16 @@ def test_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unknown_stage() -> None:
-    from dataclasses import replace
+    class Mine:
+        needs = ("position",)
+        makes = ("edge_index", "track_id")
 
-    def stage(graph: Graph) -> Graph:
-        return graph
+        def __call__(self, position: ndarray) -> tuple[ndarray, ndarray]:
+            return np.empty((2, 0), np.int64), np.full(len(position), NO_TRACK, np.int64)
 
-    pipeline = replace(load_pipeline("module_map", threads=1), stages=(("mine", stage),))
-    with pytest.raises(ConfigError, match="got function, which has no CUDA counterpart"):
+    pipeline = replace(load_pipeline("module_map", threads=1), stages=(("mine", Mine()),))
+    assert pipeline.find(_hits()[0]).n_tracks == 0
+    with pytest.raises(ConfigError, match="got Mine, which has no CUDA counterpart"):
         translate(pipeline, CPU)
 
 
@@ -274,7 +278,7 @@ def test_cpu_inference_does_without_torch() -> None:
     code = (
         "import sys, numpy as np\n"
         "from beampipe.tracking.events import Hits\n"
-        "from beampipe.tracking.pipeline import load_pipeline\n"
+        "from beampipe.tracking import load_pipeline\n"
         "load_pipeline('exatrkx', threads=1).find(Hits(np.ones((9, 3), np.float32)))\n"
         "assert 'torch' not in sys.modules"
     )

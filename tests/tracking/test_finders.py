@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from beampipe.errors import UnknownNameError
-from beampipe.tracking.acts import ActsCandidateFinder, ActsTrackFinder, acts_truth_matching
+from beampipe.tracking.acts import ActsTrackFinder, acts_truth_matching
 from beampipe.tracking.acts.settings import ACTS_SOFT
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.evaluation.evaluate import candidates_of, evaluate
+from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.events import Event, Hits, Tracks, Truth
+from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.finders import KALMAN_FIT, KalmanFitted, named_finders
 from beampipe.tracking.truth import Selection, contributions, select_particles
 
@@ -38,13 +39,14 @@ def test_a_kalman_fit_adds_its_time_and_leaves_the_tracks() -> None:
     bare, fitted = finders["module_map_soft"], finders["module_map_soft" + KALMAN_FIT]
     assert isinstance(fitted, KalmanFitted)
     found = fitted.find(event.hits)
-    tracks, candidates = candidates_of(bare.find(event.hits), len(event.hits))
-    assert np.array_equal(found.tracks.track_id, tracks.track_id)
+    tracks = bare.find(event.hits)
+    candidates = Candidates.of(tracks)
+    assert np.array_equal(found.track_id, tracks.track_id)
     long = int(np.count_nonzero(np.bincount(candidates.track) >= fitted.min_hits))
     assert 10 < long < tracks.n_tracks
-    assert 0.9 * long <= found.tracks.counts["fitted"] == len(found.fitted) <= long
-    assert found.tracks.seconds["kalman_fit"] > 0
-    assert list(found.tracks.seconds)[-1] == "kalman_fit"
+    assert 0.9 * long <= found.counts["fitted"] == len(found.fitted) <= long
+    assert found.seconds["kalman_fit"] > 0
+    assert list(found.seconds)[-1] == "kalman_fit"
     assert found.cpu_seconds["kalman_fit"] > 0
     assert np.median(found.fitted.pt) > 0.1
 
@@ -53,7 +55,8 @@ def test_a_kalman_fit_adds_its_time_and_leaves_the_tracks() -> None:
 def test_our_scoring_counts_what_acts_counts_on_the_same_tracks() -> None:
     """Tracks of ACTS, and the same spoilt: joined, halved, doubled, and with hits of others."""
     event = largest(0)
-    found = ActsCandidateFinder(ActsTrackFinder(ACTS_SOFT)).find(event.hits)
+    found = ActsTrackFinder(ACTS_SOFT).find(event.hits)
+    assert found.candidates is not None
     rng = np.random.default_rng(1)
     good = list(found.candidates)
     n = len(good) // 4
@@ -82,22 +85,19 @@ def test_our_scoring_counts_what_acts_counts_on_the_same_tracks() -> None:
         assert of_all.duplicates > n
 
 
-class Shared:
+class Own(InOneThread):
     """A finder that says its own processor time."""
 
-    def find(self, hits: Hits, /) -> Shared:
-        self.tracks = Tracks(np.full(len(hits), -1, np.int64), {"all": 2.0})
-        self.candidates = None
-        self.cpu_seconds = {"all": 1.5}
-        return self
+    def find(self, hits: Hits, /) -> Tracks:
+        return Tracks(np.full(len(hits), -1, np.int64), {"all": 2.0}, cpu_seconds={"all": 1.5})
 
 
 def test_processor_time_is_the_finders_own_or_that_of_the_call() -> None:
-    class Plain:
+    class Plain(InOneThread):
         def find(self, hits: Hits, /) -> Tracks:
             return Tracks(np.full(len(hits), -1, np.int64))
 
-    result = evaluate({"own": Shared(), "call": Plain()}, [largest(0)], sample="shipped")
+    result = evaluate({"own": Own(), "call": Plain()}, [largest(0)], sample="shipped")
     own, call = (finder.events[0] for finder in result.finders)
     assert (own.cpu, own.total) == (1.5, 2.0)
     assert list(call.cpu_seconds) == ["call"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.triton.server.engine import Engine
+from beampipe.triton.engine import Engine
 from beampipe.triton.server.server import ServerSettings, TritonServer
 from tests.triton.doublers import write_model
 

@@ -1,1 +1,43 @@
-"""Track finding as a service: the pipelines of `beampipe.tracking` behind NVIDIA Triton."""
+"""Track finding as a service: models behind NVIDIA Triton, and the finders that ask them.
+
+from beampipe.serving import TritonTrackFinder
+
+with TritonTrackFinder("grpc://127.0.0.1:8001") as finder:
+    tracks = finder.find(hits)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beampipe.lazy import loader
+
+if TYPE_CHECKING:
+    from beampipe.serving.catalogue import named_models
+    from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
+    from beampipe.serving.service import serve
+    from beampipe.serving.variants import DEFAULT_MODELS, MODELS, ServedVariant
+    from beampipe.triton.model.repository import export_repository
+
+__all__ = [
+    "DEFAULT_MODELS",
+    "MODELS",
+    "DirectTrackFinder",
+    "FallbackTrackFinder",
+    "ServedVariant",
+    "TritonTrackFinder",
+    "export_repository",
+    "named_models",
+    "serve",
+]
+
+__getattr__ = loader(
+    __name__,
+    {
+        "beampipe.triton.model.repository": ("export_repository",),
+        "catalogue": ("named_models",),
+        "finders": ("DirectTrackFinder", "FallbackTrackFinder", "TritonTrackFinder"),
+        "service": ("serve",),
+        "variants": ("DEFAULT_MODELS", "MODELS", "ServedVariant"),
+    },
+)

@@ -1,12 +1,4 @@
-"""The models that beampipe serves, by name.
-
-========================  ============================================================================
-`exatrkx`                 the whole pipeline in one model; also any other pipeline under its own name
-`exatrkx_ragged`          the same, several events of different size in one call
-`exatrkx_ensemble`        the same, as six models that Triton chains
-`acts`                    triplet seeding and CKF of ACTS, on hits with their modules
-========================  ============================================================================
-"""
+"""Settings of the models that beampipe serves, by their names in `beampipe.serving.variants`."""
 
 from __future__ import annotations
 
@@ -16,46 +8,27 @@ from typing import Final
 from beampipe.errors import UnknownNameError
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS
+from beampipe.serving.variants import ACTS_MODEL, DEFAULT_MODELS, MODELS, VARIANTS
 from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.pipeline import PIPELINES, load_pipeline, pipeline_weights
-from beampipe.triton.model.repository import EnsembleSettings, ModelSettings
+from beampipe.tracking.loading import load_pipeline, pipeline_weights
+from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
-__all__ = [
-    "DEFAULT_MODELS",
-    "MODELS",
-    "acts_model",
-    "default_models",
-    "ensemble_model",
-    "named_models",
-    "tracking_model",
-]
+__all__ = ["acts_model", "default_models", "ensemble_model", "named_models", "tracking_model"]
 
 MAX_BATCH_SIZE: Final = 64
+"""Most requests in one call of a model that gathers them."""
+
 MAX_HITS: Final = 400_000
-"""A larger event is refused; twice an event at mu = 200."""
+"""Most hits of an event; twice as many as at mu = 200."""
+
 HIT_BUDGET: Final = 200_000
-"""Hits of the events that run as one graph."""
-
-_RAGGED: Final = "_ragged"
-_ENSEMBLE: Final = "_ensemble"
-
-MODELS: Final = (
-    *PIPELINES,
-    *(name + _RAGGED for name in PIPELINES),
-    "exatrkx_ensemble",
-    "exatrkx_soft_ensemble",
-    "acts",
-)
-"""Every name that `named_models` knows."""
-
-DEFAULT_MODELS: Final = ("exatrkx", "exatrkx_ragged", "module_map", "module_map_ragged")
-"""What is served if nothing else is asked for."""
+"""Most hits of the events that run as one graph."""
 
 
 def default_models(
     instances: int = 1, device: str = "cpu", threads: int | None = None
 ) -> tuple[ModelSettings | EnsembleSettings, ...]:
-    """Settings of `DEFAULT_MODELS`."""
+    """Settings of `DEFAULT_MODELS`; the arguments are those of `named_models`."""
     return named_models(DEFAULT_MODELS, instances=instances, device=device, threads=threads)
 
 
@@ -70,28 +43,28 @@ def named_models(
     """Settings of the models of those names.
 
     Args:
-        names: of `MODELS`.
-        instances: copies of each.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"auto"``.
-        threads: of each instance.
-        scale: what one unit of FEATURES means.
+        names: names of `beampipe.serving.MODELS`.
+        instances: copies of each model.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"auto"``, for each model but ACTS.
+        threads: number of threads of each copy; if not given, the cores are shared out among the copies.
+        scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
 
     Raises:
         UnknownNameError: no model, device or scale of that name.
     """
 
     def one(name: str) -> ModelSettings | EnsembleSettings:
-        if name not in MODELS:
-            raise UnknownNameError("model", name, MODELS)
-        if name == "acts":
+        if name == ACTS_MODEL:
             return acts_model(instances=instances, scale=scale)
-        if name.endswith(_ENSEMBLE):
-            pipeline = name.removesuffix(_ENSEMBLE)
+        if name not in VARIANTS:
+            raise UnknownNameError("model", name, MODELS)
+        pipeline, way = VARIANTS[name].pipeline.name, VARIANTS[name].way
+        if way == "ensemble":
             return ensemble_model(name, pipeline, instances=instances, device=device, threads=threads, scale=scale)
         return tracking_model(
             name,
-            name.removesuffix(_RAGGED),
-            ragged=name.endswith(_RAGGED),
+            pipeline,
+            ragged=way == "ragged",
             instances=instances,
             device=device,
             threads=threads,
@@ -113,18 +86,18 @@ def tracking_model(
     max_hits: int = MAX_HITS,
     hit_budget: int = HIT_BUDGET,
 ) -> ModelSettings:
-    """A whole pipeline as one model.
+    """Settings of one model that runs a whole pipeline.
 
     Args:
-        name: on the wire.
+        name: name of the model in Triton's repository.
         pipeline: a name of `beampipe.tracking.PIPELINES`.
-        ragged: several events of different size in one call.
-        instances: copies.
+        ragged: whether Triton gathers events of different size for one call.
+        instances: copies of the model.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"auto"``.
-        threads: of each instance.
-        scale: what one unit of FEATURES means.
-        max_hits: a larger event is refused.
-        hit_budget: hits of the events that run as one graph.
+        threads: number of threads of each copy.
+        scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
+        max_hits: most hits of an event; a larger one is refused.
+        hit_budget: most hits of the events that run as one graph.
 
     Raises:
         UnknownNameError: no pipeline, device or scale of that name.
@@ -159,7 +132,19 @@ def ensemble_model(
     threads: int | None = None,
     scale: str = "mm",
 ) -> EnsembleSettings:
-    """A pipeline with networks and components as six chained models, named ``NAME_embed`` and so on."""
+    """Settings of a pipeline with networks and components as six chained models, named ``NAME_embed`` and so on.
+
+    Args:
+        name: name of the ensemble in Triton's repository.
+        pipeline: name of the pipeline; `beampipe.serving.variants` says which ones can be chained.
+        instances: copies of each of the six models.
+        device: ``"cpu"`` or ``"auto"``.
+        threads: number of threads of each copy.
+        scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
+
+    Raises:
+        UnknownNameError: no pipeline, device or scale of that name.
+    """
     from beampipe.serving.ensemble import STEPS
 
     parameters = {
@@ -177,8 +162,17 @@ def ensemble_model(
     return EnsembleSettings(name, steps, (FEATURES,), (LABELS,))
 
 
-def acts_model(name: str = "acts", setting: str = "fast", *, instances: int = 1, scale: str = "mm") -> ModelSettings:
-    """ACTS as a model, on the CPU; an event takes one thread."""
+def acts_model(
+    name: str = ACTS_MODEL, setting: str = "fast", *, instances: int = 1, scale: str = "mm"
+) -> ModelSettings:
+    """Settings of ACTS as a model, on the CPU; one event takes one thread.
+
+    Args:
+        name: name of the model in Triton's repository.
+        setting: a name of `beampipe.tracking.acts.ACTS_SETTINGS`.
+        instances: copies of the model.
+        scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
+    """
     parameters = {
         contract.ACTS_SETTING: setting,
         contract.MAX_HITS: str(MAX_HITS),

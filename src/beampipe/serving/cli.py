@@ -5,147 +5,71 @@ Whatever takes time to import is imported inside the command that needs it, so t
 
 from __future__ import annotations
 
-import time
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.terminal import console
+from beampipe.triton.cli import TritonFolder, engine_commands, load_command, unload_command
 
-__all__ = ["app", "serve"]
+__all__ = ["app", "serve_command"]
 
 app = typer.Typer(help="Track finding as a service.", no_args_is_help=True)
-engine = typer.Typer(help="NVIDIA Triton, which serves the models.", no_args_is_help=True)
-app.add_typer(engine, name="engine")
+app.add_typer(engine_commands, name="engine")
+app.command("load")(load_command)
+app.command("unload")(unload_command)
 
-Url = Annotated[str, typer.Option(help="HTTP address of the server, host:port.")]
+_PER_EVENT: Final = ("hits", "tracks")
+"""Counters of the tracking models that `beampipe serving top` shows."""
 
-
-@engine.command()
-def install(
-    folder: Annotated[
-        Path | None, typer.Option(help="Where to; by default $BEAMPIPE_ENGINE or the environment's folder.")
-    ] = None,
-) -> None:
-    """Load Triton from the package index into a folder of its own, unless it is there."""
-    from beampipe.triton.server.engine import install_engine, prepare_backends, this_interpreter
-    from beampipe.triton.server.preflight import check_interpreter
-
-    installed = install_engine(folder, lambda line: typer.echo(line))
-    python = this_interpreter()
-    check_interpreter(installed, python)
-    prepare_backends(installed, python, installed.folder)
+_Threads = Annotated[
+    int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
+]
+_DEVICES: Final = "Device of the models: cpu, cuda, cuda:N, or auto (GPUs where there are any)."
 
 
-@engine.command()
-def show(
-    triton: Annotated[Path | None, typer.Option(help="Folder of another Triton.")] = None,
-) -> None:
-    """Say which Triton is used, and whether it can run models with this Python."""
-    import tempfile
-
-    from beampipe.triton.server.engine import find_engine, prepare_backends, this_interpreter
-    from beampipe.triton.server.launch import ServerSettings, environment
-    from beampipe.triton.server.preflight import check_interpreter, check_shared_memory, check_stub
-
-    found, python = find_engine(triton), this_interpreter()
-    typer.echo(f"folder   {found.folder}")
-    typer.echo(f"server   {found.binary}")
-    typer.echo(f"pythons  {', '.join(found.versions())}")
-    check_interpreter(found, python)
-    check_shared_memory()
-    with tempfile.TemporaryDirectory() as scratch:
-        backends = prepare_backends(found, python, Path(scratch))
-        check_stub(backends, environment(ServerSettings(Path()), found, python, backends))
-    typer.echo(f"usable   with Python {python.version} of {python.bin}")
-
-
-@app.command()
-def load(
-    model: Annotated[str, typer.Argument(help="Name of a model in the server's repository.")],
-    url: Url = "127.0.0.1:8000",
-) -> None:
-    """Load a model into a running server, or load it again if its files have changed."""
-    from beampipe.triton.server.control import load_model
-
-    load_model(url, model)
-    typer.echo(f"{url}: {model} is loaded")
-
-
-@app.command()
-def unload(
-    model: Annotated[str, typer.Argument(help="Name of a loaded model.")],
-    url: Url = "127.0.0.1:8000",
-) -> None:
-    """Take a model out of a running server; what it is working on is finished."""
-    from beampipe.triton.server.control import model_states, unload_model
-
-    unload_model(url, model)
-    deadline = time.monotonic() + 60
-    while model_states(url).get(model) == "UNLOADING" and time.monotonic() < deadline:
-        time.sleep(0.05)
-    typer.echo(f"{url}: {model} is {model_states(url).get(model, 'UNAVAILABLE').lower()}")
-
-
-@app.command()
-def top(
+@app.command("top")
+def top_command(
     url: Annotated[
-        list[str] | None, typer.Option(help="Metrics address of a server, host:port; may be given several times.")
+        list[str] | None,
+        typer.Option(help="Address of a server's metrics, HOST:PORT. May be given several times."),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="One table, then end.")] = False,
-    interval: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.1)] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Show one table, then end.")] = False,
+    interval: Annotated[float, typer.Option(help="Time between two looks [s].", min=0.1)] = 1.0,
 ) -> None:
-    """Show what servers do: rates, queues, times and memory per model, time per step of the pipeline."""
-    from rich.live import Live
+    """Show what servers do: rates, queues, times and memory per model, time per stage of the pipeline."""
+    from beampipe.triton.monitoring.top import show_rates
 
-    from beampipe.triton.server.top import Watch, table
-
-    watches = [Watch(address) for address in url or ["127.0.0.1:8002"]]
-    out = console()
-    for watch in watches:
-        watch.look()
-    time.sleep(interval)
-    for watch in watches:
-        watch.look()
-    if once or not out.is_terminal:
-        out.print(table(watches))
-        if all(watch.error is not None for watch in watches):
-            raise BeampipeError("; ".join(watch.error or "" for watch in watches))
-        return
-    try:
-        with Live(table(watches), console=out, auto_refresh=False) as live:
-            while True:
-                time.sleep(interval)
-                for watch in watches:
-                    watch.look()
-                live.update(table(watches), refresh=True)
-    except KeyboardInterrupt:
-        return
+    show_rates(url or ["127.0.0.1:8002"], console(), interval=interval, once=once, per_event=_PER_EVENT)
 
 
-@app.command()
-def export(
-    folder: Annotated[Path, typer.Argument(help="New folder, or one that an export wrote.")],
+@app.command("export")
+def export_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of the repository: a new one, or one that an export wrote.")],
     model: Annotated[
         list[str] | None,
         typer.Option("--model", "-m", help="Name of a model, or NAME=file.py:Class. May be given several times."),
     ] = None,
-    instances: Annotated[int, typer.Option(help="Copies of each model.", min=1)] = 1,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto: GPUs where there are any.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(help="Of each instance.", min=1, show_default="cores / instances")
-    ] = None,
+    instances: Annotated[int, typer.Option(help="Number of copies of each model.", min=1)] = 1,
+    device: Annotated[str, typer.Option(help=_DEVICES)] = "cpu",
+    threads: _Threads = None,
     scale: Annotated[str, typer.Option(help="What one unit of FEATURES means: mm, exatrkx or acts.")] = "mm",
     weights: Annotated[
-        list[Path] | None, typer.Option(help="Own models: a file for the folder of their weights. Repeatable.")
+        list[Path] | None,
+        typer.Option(help="File for the folder of weights of models of your own. May be given several times."),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Own models: most requests in one call; 0 for one at a time.", min=0)] = 0,
+    batch: Annotated[
+        int, typer.Option(help="Most requests in one call of models of your own; 0 for one at a time.", min=0)
+    ] = 0,
 ) -> None:
     """Write a Triton model repository."""
-    from beampipe.serving.catalogue import DEFAULT_MODELS, named_models
-    from beampipe.triton.model.repository import EnsembleSettings, ModelSettings, export_repository
+    from beampipe.serving.catalogue import named_models
+    from beampipe.serving.variants import DEFAULT_MODELS
+    from beampipe.triton.model.repository import export_repository
+    from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
     settings: list[ModelSettings | EnsembleSettings] = []
     for name in model or DEFAULT_MODELS:
@@ -168,44 +92,49 @@ def export(
         typer.echo(f"{folder}/{name}")
 
 
-@app.command()
-def bench(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the JSON and the plots.")] = Path(
+@app.command("bench")
+def bench_command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the JSON and the plots.")] = Path(
         "runs/bench"
     ),
-    pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="What is served.")] = "exatrkx",
+    pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline that is served.")] = "exatrkx",
     way: Annotated[
         list[str] | None,
-        typer.Option(help="direct, or 'MODEL PROTOCOL' with http, grpc or shm. May be given several times."),
+        typer.Option(
+            help="Way to have tracks found: direct, or 'MODEL PROTOCOL' with http, grpc or shm. May be given several"
+            " times."
+        ),
     ] = None,
     mu: Annotated[
-        list[int] | None, typer.Option(help="Shipped events: 0, 60, 200. May be given several times.")
+        list[int] | None, typer.Option(help="Pile-up of the shipped events: 0, 60 or 200. May be given several times.")
     ] = None,
-    events: Annotated[list[Path] | None, typer.Option(help="Files of events, in place of the shipped ones.")] = None,
-    max_events: Annotated[int, typer.Option(help="Of each file.", min=1)] = 100,
-    concurrency: Annotated[str, typer.Option(help="Requests in flight.")] = "1,2,4,8,16",
-    instances: Annotated[str, typer.Option(help="Numbers of instances, at the largest concurrency.")] = "1,2,4",
-    seconds: Annotated[float, typer.Option(help="Of each point.", min=0.1)] = 5.0,
-    repetitions: Annotated[int, typer.Option(help="Of each point, all ways in turn; the median is kept.", min=1)] = 1,
+    events: Annotated[
+        list[Path] | None,
+        typer.Option(help="File of events, in place of the shipped ones. May be given several times."),
+    ] = None,
+    max_events: Annotated[int, typer.Option(help="Largest number of events of each file.", min=1)] = 100,
+    concurrency: Annotated[str, typer.Option(help="Numbers of requests in flight.")] = "1,2,4,8,16",
+    instances: Annotated[
+        str, typer.Option(help="Numbers of instances, each at the largest number of requests in flight.")
+    ] = "1,2,4",
+    seconds: Annotated[float, typer.Option(help="Duration of each point [s].", min=0.1)] = 5.0,
+    repetitions: Annotated[
+        int, typer.Option(help="Measurements of each point, all ways in turn, of which the median is kept.", min=1)
+    ] = 1,
     rate: Annotated[
-        list[float] | None, typer.Option(help="Also in an open loop: fraction of the largest throughput.")
+        list[float] | None,
+        typer.Option(help="Fraction of the largest throughput at which an open loop is measured, too. Repeatable."),
     ] = None,
     perf_analyzer: Annotated[bool, typer.Option(help="Also measure with NVIDIA's perf_analyzer.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(help="Of each instance.", min=1, show_default="cores / instances")
-    ] = None,
-    triton: Annotated[Path | None, typer.Option(help="Folder of another Triton.")] = None,
+    device: Annotated[str, typer.Option(help="Device of the pipelines: cpu, cuda or cuda:N.")] = "cpu",
+    threads: _Threads = None,
+    triton: TritonFolder = None,
 ) -> None:
     """Measure throughput and latency: direct, one model, batching, ensemble, shared memory. Labels must be equal."""
-    import sys
-    from itertools import islice
-
-    from beampipe.serving.bench.points import Point, write_bench
-    from beampipe.serving.bench.report import bench_table, draw_concurrency, draw_instances, raw_table
-    from beampipe.serving.bench.run import BenchPlan, default_ways, run_bench
-    from beampipe.tracking.data import shipped_events
-    from beampipe.tracking.formats import open_events
+    from beampipe.serving.bench.plan import BenchPlan, default_ways
+    from beampipe.serving.bench.report import report_bench
+    from beampipe.serving.bench.run import run_bench
+    from beampipe.serving.bench.samples import load_samples
 
     plan = BenchPlan(
         pipeline,
@@ -220,44 +149,30 @@ def bench(
         perf_analyzer,
         triton,
     )
-    if events:
-        samples = {path.stem: list(islice(open_events(path), max_events)) for path in events}
-    else:
-        samples = {f"mu = {level}": list(shipped_events(level)) for level in mu or (0, 60, 200)}
-
-    def tell(point: Point) -> None:
-        typer.echo(
-            f"{point.sample}: {point.way}, {point.concurrency} in flight, {point.instances} instance(s):"
-            f" {point.summary.throughput:.4g} events/s, p50 {1e3 * point.summary.p50:.4g} ms",
-            err=True,
-        )
-
-    result = run_bench(plan, samples, ["beampipe", *sys.argv[1:]], tell)
-    out = console()
-    for sample in result.samples:
-        out.print(bench_table(result, sample.name))
-    if result.raw or result.unstable:
-        out.print(raw_table(result))
-    write_bench(output / "serving.json", result)
-    draw_concurrency(result, output / "throughput_concurrency.png")
-    draw_instances(result, output / "throughput_instances.png")
-    typer.echo(f"{output}/serving.json, {output}/throughput_concurrency.png, {output}/throughput_instances.png")
+    samples = load_samples(events or (), max_events, mu or (0, 60, 200))
+    result = run_bench(plan, samples, ["beampipe", *sys.argv[1:]], lambda point: typer.echo(str(point), err=True))
+    written = report_bench(result, output, console())
+    typer.echo(", ".join(map(str, written)))
 
 
-@app.command()
-def demo(
-    folder: Annotated[Path, typer.Argument(help="Where the pictures and figures go.")] = Path("demo"),
-    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="May be given several times.")] = None,
-    clients: Annotated[int, typer.Option(help="Processes that send events at the same time.", min=1)] = 4,
-    events: Annotated[int, typer.Option(help="Sent by all of them together, to each model.", min=1)] = 12,
-    mu: Annotated[int, typer.Option(help="Which shipped events: 0, 60 or 200.")] = 200,
-    triton: Annotated[Path | None, typer.Option(help="Folder of another Triton.")] = None,
+@app.command("demo")
+def demo_command(
+    folder: Annotated[Path, typer.Argument(help="Folder for the pictures and figures.")] = Path("demo"),
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Name of a pipeline to serve. May be given several times.")
+    ] = None,
+    clients: Annotated[int, typer.Option(help="Number of processes that send events at the same time.", min=1)] = 4,
+    events: Annotated[
+        int, typer.Option(help="Number of events that all processes together send to each model.", min=1)
+    ] = 12,
+    mu: Annotated[int, typer.Option(help="Pile-up of the shipped events that are sent: 0, 60 or 200.")] = 200,
+    triton: TritonFolder = None,
 ) -> None:
     """Start a server, send it simulated events from several processes, print figures, draw, stop."""
-    from beampipe.serving.demo import DEMO_MODELS, demo_table, run_demo
+    from beampipe.serving.demo import DEMO_MODELS, demo_table, run_serving_demo
     from beampipe.tracking.evaluation.report import print_evaluation
 
-    result = run_demo(
+    result = run_serving_demo(
         folder,
         model or DEMO_MODELS,
         clients=clients,
@@ -286,27 +201,30 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
     return numbers
 
 
-def serve(
+def serve_command(
     repository: Annotated[
-        Path | None, typer.Option(help="Model repository; by default one is made, for as long as it serves.")
+        Path | None, typer.Option(help="Folder of the models; by default one is made, for as long as it serves.")
     ] = None,
     models: Annotated[
-        str, typer.Option(help="Names, separated by commas; by default the usual ones, or all of the repository.")
+        str,
+        typer.Option(
+            help="Names of the models, separated by commas; by default the usual ones, or all of the repository."
+        ),
     ] = "",
-    instances: Annotated[int | None, typer.Option(help="Copies of each model.", min=1, show_default="1")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or auto.", show_default="cpu")] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Of each instance.", min=1, show_default="cores / instances")
+    instances: Annotated[
+        int | None, typer.Option(help="Number of copies of each model.", min=1, show_default="1")
     ] = None,
+    device: Annotated[str | None, typer.Option(help=_DEVICES, show_default="cpu")] = None,
+    threads: _Threads = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    http_port: Annotated[int, typer.Option(help="0 for a free one.")] = 8000,
-    grpc_port: Annotated[int, typer.Option(help="0 for a free one.")] = 8001,
-    metrics_port: Annotated[int, typer.Option(help="0 for a free one.")] = 8002,
-    triton: Annotated[Path | None, typer.Option(help="Folder of another Triton, such as /opt/tritonserver.")] = None,
-    log: Annotated[Path | None, typer.Option(help="Append Triton's log to this file.")] = None,
+    http_port: Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(help="Port for gRPC; 0 for a free one.")] = 8001,
+    metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics; 0 for a free one.")] = 8002,
+    triton: TritonFolder = None,
+    log: Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")] = None,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
-    from beampipe.serving.serve import run_server
+    from beampipe.serving.service import serve
     from beampipe.triton.server.launch import ServerSettings
 
     if repository is not None and not repository.is_dir():
@@ -322,4 +240,4 @@ def serve(
         log=log,
         threads=threads,
     )
-    run_server(settings, generated=repository is None, instances=instances, device=device)
+    serve(settings, generated=repository is None, instances=instances, device=device)

@@ -17,16 +17,17 @@ from rich.table import Table
 
 from beampipe.errors import BeampipeError
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
-from beampipe.serving.serve import generated_repository
+from beampipe.serving.service import generated_repository
 from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
 from beampipe.tracking.showing import show_event
+from beampipe.triton.server.cleanup import shared_memory_of
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 
-__all__ = ["DEMO_MODELS", "DemoResult", "Throughput", "demo_table", "run_demo"]
+__all__ = ["DEMO_MODELS", "DemoResult", "Throughput", "demo_table", "run_serving_demo"]
 
 DEMO_MODELS: Final = ("module_map", "exatrkx")
 
@@ -36,11 +37,11 @@ class Throughput:
     """What client processes got out of one model.
 
     Attributes:
-        model: that was asked, or ``direct`` and the pipeline.
-        clients: processes, each with one request in flight.
-        events: answered by all of them; the labels of each were compared with the direct ones.
-        seconds: from the first request to the last answer.
-        latencies: of each request [s].
+        model: name of the model that was asked.
+        clients: number of processes, each with one request in flight.
+        events: number of events that were answered; the labels of each were compared with the direct ones.
+        seconds: time from the first request to the last answer [s].
+        latencies: time from each request to its answer [s].
     """
 
     model: str
@@ -51,7 +52,7 @@ class Throughput:
 
     @property
     def rate(self) -> float:
-        """Events per second."""
+        """Events answered per second."""
         return self.events / self.seconds
 
 
@@ -61,9 +62,9 @@ class DemoResult:
 
     Attributes:
         evaluation: efficiency, fakes and time of each stage, of tracks that came from the server.
-        throughputs: one per model and number of clients.
-        start_seconds: from nothing to a server that answers.
-        stopped_clean: nothing was left of it.
+        throughputs: what client processes got, for each model and number of clients.
+        start_seconds: time from nothing to a server that answers [s].
+        stopped_clean: whether nothing was left of the server.
     """
 
     evaluation: Evaluation
@@ -72,7 +73,7 @@ class DemoResult:
     stopped_clean: bool
 
 
-def run_demo(
+def run_serving_demo(
     folder: Path,
     models: Sequence[str] = DEMO_MODELS,
     *,
@@ -85,13 +86,13 @@ def run_demo(
     """Start a server, send it events from several processes, compare, score, draw, stop.
 
     Args:
-        folder: where ``event.png``, ``event.html``, ``throughput.png`` and ``evaluation.json`` go.
-        models: pipelines to serve.
-        clients: processes that send events at the same time.
-        events: sent by all of them together, to each model.
-        mu: which shipped events.
-        triton: another Triton than the installed engine.
-        progress: told what is being done.
+        folder: folder for ``event.png``, ``event.html``, ``throughput.png`` and ``evaluation.json``.
+        models: names of the pipelines to serve.
+        clients: number of processes that send events at the same time.
+        events: number of events that all processes together send to each model.
+        mu: pile-up of the shipped events that are sent.
+        triton: folder of another Triton than the installed engine.
+        progress: function that is told what is being done.
 
     Raises:
         BeampipeError: a label that came from the server is not that of the direct pipeline.
@@ -123,8 +124,7 @@ def run_demo(
         prefix = server.prefix
     write_evaluation(folder / "evaluation.json", evaluation)
     _draw(throughputs, mu, folder / "throughput.png")
-    clean = not any(Path("/dev/shm").glob(f"{prefix}*"))
-    return DemoResult(evaluation, tuple(throughputs), start_seconds, clean)
+    return DemoResult(evaluation, tuple(throughputs), start_seconds, stopped_clean=not shared_memory_of(prefix))
 
 
 def demo_table(result: DemoResult) -> Table:

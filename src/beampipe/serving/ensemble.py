@@ -1,4 +1,4 @@
-"""The same pipeline as six Triton models, one for each step: what `exatrkx_ensemble` chains, and is compared with.
+"""A pipeline as six Triton models, one for each step, that Triton chains: to compare with the same pipeline in one.
 
     embed        FEATURES                              -> POSITION, EMBEDDING
     frnn         POSITION, EMBEDDING                   -> EDGE_INDEX, DISTANCE2
@@ -13,24 +13,36 @@ Each step runs the stage of the one-model pipeline; what differs is that the dat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import InputError, TooLargeError
+from beampipe.errors import ConfigError, InputError, TooLargeError
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.tracking_model import small_event
-from beampipe.tracking import kernels, stages
+from beampipe.tracking import kernels
 from beampipe.tracking.events import Hits
 from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.pipeline import load_pipeline, turned
-from beampipe.tracking.stages import Graph, Stage
+from beampipe.tracking.loading import load_pipeline
+from beampipe.tracking.pipelines import stages
+from beampipe.tracking.pipelines.pipeline import turned
 from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Answer, Instance, Request
+from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
 
-__all__ = ["STEPS", "ApplyFilter", "Embed", "Filter", "FindNeighbours", "Label", "Score"]
+__all__ = [
+    "STEPS",
+    "ApplyFilterModel",
+    "EmbedModel",
+    "FilterModel",
+    "LabelModel",
+    "NeighbourModel",
+    "ScoreModel",
+]
+
+_Kind = TypeVar("_Kind")
+
 
 POSITION: Final = TensorSpec("POSITION", "FP32", np.float32, (-1, 3))
 EMBEDDING: Final = TensorSpec("EMBEDDING", "FP32", np.float32, (-1, 16))
@@ -52,131 +64,125 @@ class _Step:
         settings = instance.parameters
         self.scale = scale_named(settings.get(contract.FEATURE_SCALE, "mm"))
         self.max_hits = int(settings[contract.MAX_HITS])
-        pipeline = load_pipeline(
+        self.pipeline = load_pipeline(
             settings[contract.PIPELINE], device=instance.device, threads=instance.threads, weights=instance.weights
         )
-        self.stages = {type(stage): stage for _, stage in pipeline.stages}
 
-    def run(self, requests: Sequence[Request], /) -> list[Answer]:
+    def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
         """One answer each."""
         return [self._one(request) for request in requests]
 
-    def _one(self, request: Request) -> Answer:
+    def _one(self, request: ModelRequest) -> ModelAnswer:
         try:
             return self.step(request)
         except InputError as error:
             return error
 
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
+        """What one event becomes; each step says its own."""
         raise NotImplementedError
 
-    def through(self, kind: type, graph: Graph) -> Graph:
-        """The graph after the stage of that kind."""
-        stage: Stage = self.stages[kind]
-        return stage(graph)
-
-    def filter_stage(self) -> stages.FilterEdges:
-        """The one stage that the chain splits in two."""
-        stage = self.stages[stages.FilterEdges]
-        assert isinstance(stage, stages.FilterEdges)
-        return stage
+    def stage(self, kind: type[_Kind]) -> _Kind:
+        """The pipeline's stage of that kind."""
+        for _, stage in self.pipeline.stages:
+            if isinstance(stage, kind):
+                return stage
+        raise ConfigError(
+            f"{self.pipeline.name}: got no stage {kind.__name__}, expected one; ensembles run on the cpu"
+            " and have neighbours, filter, network and components"
+        )
 
     @classmethod
-    def example(cls) -> Request:
+    def example(cls) -> ModelRequest:
         """A shipped event without pile-up, in mm: what the chain is asked."""
         return {FEATURES.name: small_event().position}
 
 
-class Embed(_Step):
+class EmbedModel(_Step):
     """Hits to embedding; the chain's only look at what the client sent."""
 
     inputs = (FEATURES,)
     outputs = (POSITION, EMBEDDING)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
         features = request[FEATURES.name]
         if len(features) > self.max_hits:
             raise TooLargeError(
                 f"hits: got {len(features)}, expected at most {self.max_hits}; cut the event into regions"
             )
         position = turned(Hits(features if self.scale.name == "mm" else self.scale.to_mm(features)).position)
-        graph = self.through(stages.EmbedHits, Graph(position))
-        return _given({POSITION.name: position, EMBEDDING.name: graph.embedding})
+        (embedding,) = self.stage(stages.EmbedHits)(position)
+        return {POSITION.name: position, EMBEDDING.name: embedding}
 
 
-class FindNeighbours(_Step):
+class NeighbourModel(_Step):
     """Embedding to edges."""
 
     inputs = (POSITION, EMBEDDING)
     outputs = (EDGE_INDEX, DISTANCE2)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
-        graph = Graph(request[POSITION.name], embedding=request[EMBEDDING.name])
-        graph = self.through(stages.FindNeighbours, graph)
-        return _given({EDGE_INDEX.name: graph.edge_index, DISTANCE2.name: graph.distance2})
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
+        find = self.stage(stages.FindNeighbours)
+        edge_index, distance2 = find(request[POSITION.name], request[EMBEDDING.name], offsets=None)
+        return {EDGE_INDEX.name: edge_index, DISTANCE2.name: distance2}
 
 
-class Filter(_Step):
-    """Edges to what the filter network says of each."""
+class FilterModel(_Step):
+    """Edges to what the filter network says of each: the first half of `FilterEdges`."""
 
     inputs = (POSITION, EDGE_INDEX, DISTANCE2)
     outputs = (EDGE_LOGIT,)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
-        stage = self.filter_stage()
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
+        stage = self.stage(stages.FilterEdges)
         edges = (request[EDGE_INDEX.name], request[DISTANCE2.name])
         logit = kernels.filter_logits(request[POSITION.name], *edges, stage.network, stage.threads)
         return {EDGE_LOGIT.name: logit}
 
 
-class ApplyFilter(_Step):
+class ApplyFilterModel(_Step):
     """Edges that pass the filter and have a partner, and what their partners say of them."""
 
     inputs = (POSITION, EDGE_INDEX, EDGE_LOGIT)
     outputs = (KEPT_INDEX, PAIR_FEATURES)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
-        cut = kernels.logit_of(self.filter_stage().cut)
-        kept = np.ascontiguousarray(request[EDGE_INDEX.name][:, request[EDGE_LOGIT.name] >= cut])
-        graph = self.through(stages.PairEdges, Graph(request[POSITION.name], edge_index=kept))
-        return _given({KEPT_INDEX.name: graph.edge_index, PAIR_FEATURES.name: graph.pair_features})
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
+        cut = kernels.logit_of(self.stage(stages.FilterEdges).cut)
+        passed = np.ascontiguousarray(request[EDGE_INDEX.name][:, request[EDGE_LOGIT.name] >= cut])
+        edge_index, _, _, features = self.stage(stages.PairEdges)(request[POSITION.name], passed)
+        return {KEPT_INDEX.name: edge_index, PAIR_FEATURES.name: features}
 
 
-class Score(_Step):
+class ScoreModel(_Step):
     """Edges to scores, by the interaction network."""
 
     inputs = (POSITION, KEPT_INDEX, PAIR_FEATURES)
     outputs = (EDGE_SCORE,)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
-        pairs = request[PAIR_FEATURES.name]
-        graph = Graph(request[POSITION.name], edge_index=request[KEPT_INDEX.name], pair_features=pairs)
-        return _given({EDGE_SCORE.name: self.through(stages.ScoreEdges, graph).edge_score})
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
+        arrays = (request[POSITION.name], request[KEPT_INDEX.name], request[PAIR_FEATURES.name])
+        score, _ = self.stage(stages.ScoreEdges)(*arrays)
+        return {EDGE_SCORE.name: score}
 
 
-class Label(_Step):
+class LabelModel(_Step):
     """Scores to labels, by connected components."""
 
     inputs = (POSITION, KEPT_INDEX, EDGE_SCORE)
     outputs = (LABELS,)
 
-    def step(self, request: Request) -> dict[str, ndarray]:
-        score = request[EDGE_SCORE.name]
-        graph = Graph(request[POSITION.name], edge_index=request[KEPT_INDEX.name], edge_score=score)
-        return _given({LABELS.name: self.through(stages.ConnectComponents, graph).track_id})
-
-
-def _given(arrays: dict[str, ndarray | None]) -> dict[str, ndarray]:
-    """What a stage has added."""
-    return {name: array for name, array in arrays.items() if array is not None}
+    def step(self, request: ModelRequest) -> dict[str, ndarray]:
+        arrays = (request[POSITION.name], request[KEPT_INDEX.name], request[EDGE_SCORE.name])
+        (track_id,) = self.stage(stages.ConnectComponents)(*arrays)
+        return {LABELS.name: track_id}
 
 
 STEPS: Final = {
-    "embed": Embed,
-    "frnn": FindNeighbours,
-    "filter": Filter,
-    "applyfilter": ApplyFilter,
-    "gnn": Score,
-    "wcc": Label,
+    "embed": EmbedModel,
+    "frnn": NeighbourModel,
+    "filter": FilterModel,
+    "applyfilter": ApplyFilterModel,
+    "gnn": ScoreModel,
+    "wcc": LabelModel,
 }
-"""The models of the chain, in order."""
+"""Name of each step -> its model, in the order of the chain."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from jaxtyping import Float64
@@ -16,18 +16,26 @@ from beampipe.serving.contract import FEATURES, GEOMETRY_ID, LABELS, LOCAL, STAG
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.pipeline import load_pipeline
+from beampipe.tracking.loading import load_pipeline
 from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Answer, Instance, Request
+from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
 
 __all__ = ["ActsModel", "TrackingModel", "stage_values"]
 
+_COUNTERS: Final = {
+    "hits": "Hits of the events answered.",
+    "edges": "Edges that were left to label.",
+    "tracks": "Tracks found.",
+}
+"""Name -> meaning of what the models count, besides events and the time of stages."""
+
 
 class TrackingModel:
-    """Any named pipeline of `beampipe.tracking`."""
+    """A named pipeline of `beampipe.tracking` as a model: positions of hits in, labels out."""
 
     inputs: ClassVar = (FEATURES,)
     outputs: ClassVar = (LABELS, STAGES)
+    counters: ClassVar = _COUNTERS
 
     def __init__(self, instance: Instance) -> None:
         settings = instance.parameters
@@ -42,16 +50,16 @@ class TrackingModel:
             weights=instance.weights,
         )
 
-    def run(self, requests: Sequence[Request], /) -> list[Answer]:
-        """Labels of each event; several run as one block-diagonal graph, up to the hit budget."""
+    def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
+        """Labels of each event; several run as one graph of blocks, up to the hit budget."""
         read = [self._hits_or_error(request) for request in requests]
-        answers: dict[int, Answer] = {row: hits for row, hits in enumerate(read) if not isinstance(hits, Hits)}
+        answers: dict[int, ModelAnswer] = {row: hits for row, hits in enumerate(read) if not isinstance(hits, Hits)}
         events = {row: hits for row, hits in enumerate(read) if isinstance(hits, Hits)}
         for rows in _within(self.hit_budget, events):
             answers.update(zip(rows, self._found([events[row] for row in rows]), strict=True))
         return [answers[row] for row in range(len(requests))]
 
-    def _hits_or_error(self, request: Request) -> Hits | InputError:
+    def _hits_or_error(self, request: ModelRequest) -> Hits | InputError:
         features = request[FEATURES.name]
         if len(features) > self.max_hits:
             need = self.pipeline.memory(len(features))
@@ -64,7 +72,7 @@ class TrackingModel:
         except InputError as error:
             return error
 
-    def _found(self, events: Sequence[Hits]) -> Sequence[Answer]:
+    def _found(self, events: Sequence[Hits]) -> Sequence[ModelAnswer]:
         try:
             if len(events) == 1:
                 tracks = [self.pipeline.find(events[0], between=self.instance.checkpoint)]
@@ -75,8 +83,8 @@ class TrackingModel:
         return [_answer(self.instance, found) for found in tracks]
 
     @classmethod
-    def example(cls) -> Request:
-        """A shipped event without pile-up, in mm."""
+    def example(cls) -> ModelRequest:
+        """Hits of a shipped event without pile-up, in mm."""
         return {FEATURES.name: small_event().position}
 
 
@@ -85,6 +93,7 @@ class ActsModel:
 
     inputs: ClassVar[tuple[TensorSpec, ...]] = (FEATURES, GEOMETRY_ID, LOCAL, VARIANCE)
     outputs: ClassVar[tuple[TensorSpec, ...]] = (LABELS, STAGES)
+    counters: ClassVar = _COUNTERS
 
     def __init__(self, instance: Instance) -> None:
         from beampipe.tracking.acts import ACTS_SETTINGS, ActsTrackFinder
@@ -94,11 +103,11 @@ class ActsModel:
         self.max_hits = int(instance.parameters[contract.MAX_HITS])
         self.finder = ActsTrackFinder(ACTS_SETTINGS[instance.parameters[contract.ACTS_SETTING]])
 
-    def run(self, requests: Sequence[Request], /) -> list[Answer]:
-        """Labels of each event."""
+    def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
+        """Labels of each event, one after the other."""
         return [self._one(request) for request in requests]
 
-    def _one(self, request: Request) -> Answer:
+    def _one(self, request: ModelRequest) -> ModelAnswer:
         if (n := len(request[FEATURES.name])) > self.max_hits:
             return TooLargeError(f"hits: got {n}, expected at most {self.max_hits}; cut the event into regions")
         try:
@@ -114,8 +123,8 @@ class ActsModel:
         return _answer(self.instance, tracks)
 
     @classmethod
-    def example(cls) -> Request:
-        """A shipped event without pile-up, in mm."""
+    def example(cls) -> ModelRequest:
+        """Hits of a shipped event without pile-up, in mm."""
         hits = small_event()
         assert hits.geometry_id is not None
         assert hits.local is not None
@@ -143,7 +152,7 @@ def small_event() -> Hits:
 
 
 def stage_values(tracks: Tracks, parameters: Mapping[str, str]) -> Float64[ndarray, " n"]:
-    """Seconds and counts in the order that the configuration names."""
+    """Values of STAGES: seconds of stages, then counts, in the order that the model's parameters name."""
     seconds = [tracks.seconds.get(name, 0.0) for name in _names(parameters.get(contract.STAGE_NAMES, ""))]
     counts = [float(tracks.counts.get(name, 0)) for name in _names(parameters.get(contract.COUNT_NAMES, ""))]
     return np.array(seconds + counts, np.float64)
@@ -155,7 +164,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _within(budget: int, events: Mapping[int, Hits]) -> list[list[int]]:
-    """Consecutive rows whose hits add up to `budget` at most, or single ones."""
+    """Rows of consecutive events whose hits add up to `budget` at most; a larger event is alone."""
     parts: list[list[int]] = []
     total = 0
     for row, hits in events.items():

@@ -2,22 +2,81 @@
 
 from beampipe.tracking import Hits, load_pipeline
 
-tracks = load_pipeline("module_map").find(Hits(position))  # (n_hits, 3) float32: r [mm], phi [rad], z [mm]
+tracks = load_pipeline().find(Hits(position))  # (n_hits, 3) float32: r [mm], phi [rad], z [mm]
 tracks.track_id  # (n_hits,) int64, -1 for a hit on no track
 """
 
-from beampipe.tracking.events import Event, Hits, Particles, Tracks, Truth
-from beampipe.tracking.pipeline import PIPELINES, Pipeline, TrackFinder, load_pipeline, pipeline_weights
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beampipe.lazy import loader
+
+if TYPE_CHECKING:
+    from beampipe.tracking.batch import track_files
+    from beampipe.tracking.data import shipped_events
+    from beampipe.tracking.display import draw_png, write_html, write_phoenix
+    from beampipe.tracking.evaluation.evaluate import evaluate
+    from beampipe.tracking.evaluation.report import print_evaluation
+    from beampipe.tracking.events import NO_TRACK, Event, Hits, Particles, Tracks, Truth
+    from beampipe.tracking.finder import InOneThread, TrackFinder
+    from beampipe.tracking.finders import named_finders
+    from beampipe.tracking.formats import open_events, write_events, write_tracks
+    from beampipe.tracking.loading import build_pipeline, load_pipeline, pipeline_weights
+    from beampipe.tracking.pipelines.pipeline import Pipeline
+    from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, PIPELINES, Components, PipelineSpec, Walk
+    from beampipe.tracking.pipelines.stages import Stage
+    from beampipe.tracking.truth import Selection
 
 __all__ = [
+    "DEFAULT_PIPELINE",
+    "NO_TRACK",
     "PIPELINES",
+    "Components",
     "Event",
     "Hits",
+    "InOneThread",
     "Particles",
     "Pipeline",
+    "PipelineSpec",
+    "Selection",
+    "Stage",
     "TrackFinder",
     "Tracks",
     "Truth",
+    "Walk",
+    "build_pipeline",
+    "draw_png",
+    "evaluate",
     "load_pipeline",
+    "named_finders",
+    "open_events",
     "pipeline_weights",
+    "print_evaluation",
+    "shipped_events",
+    "track_files",
+    "write_events",
+    "write_html",
+    "write_phoenix",
+    "write_tracks",
 ]
+
+__getattr__ = loader(
+    __name__,
+    {
+        "batch": ("track_files",),
+        "data": ("shipped_events",),
+        "display": ("draw_png", "write_html", "write_phoenix"),
+        "evaluation.evaluate": ("evaluate",),
+        "evaluation.report": ("print_evaluation",),
+        "events": ("NO_TRACK", "Event", "Hits", "Particles", "Tracks", "Truth"),
+        "finder": ("InOneThread", "TrackFinder"),
+        "finders": ("named_finders",),
+        "formats": ("open_events", "write_events", "write_tracks"),
+        "loading": ("build_pipeline", "load_pipeline", "pipeline_weights"),
+        "pipelines.pipeline": ("Pipeline",),
+        "pipelines.specs": ("DEFAULT_PIPELINE", "PIPELINES", "Components", "PipelineSpec", "Walk"),
+        "pipelines.stages": ("Stage",),
+        "truth": ("Selection",),
+    },
+)

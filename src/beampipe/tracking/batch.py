@@ -4,33 +4,16 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from beampipe.errors import BeampipeError, ConfigError
-from beampipe.tracking.events import Event, Hits, Tracks
+from beampipe.tracking.events import Event, Tracks
+from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import open_events, write_tracks
 
-__all__ = ["FileResult", "Finder", "Submitter", "output_paths", "track_files"]
-
-
-@runtime_checkable
-class Finder(Protocol):
-    """Anything that labels hits."""
-
-    def find(self, hits: Hits, /) -> Tracks:
-        """Find the tracks of one event."""
-
-
-@runtime_checkable
-class Submitter(Finder, Protocol):
-    """A finder that can be asked for several events at once."""
-
-    def submit(self, hits: Hits, /) -> Future[Tracks]:
-        """Find them later."""
+__all__ = ["FileResult", "output_paths", "track_files"]
 
 
 @dataclass(frozen=True)
@@ -38,12 +21,12 @@ class FileResult:
     """What came of one input.
 
     Attributes:
-        path: the input.
-        output: where its labels are, or would be.
-        n_events: events written.
-        n_hits: hits written.
-        n_tracks: tracks found.
-        error: why nothing was written, or None.
+        path: input, a file or folder.
+        output: file of the labels, if nothing went wrong.
+        n_events: number of events written.
+        n_hits: number of hits written.
+        n_tracks: number of tracks found.
+        error: why nothing was written; None if all went well.
     """
 
     path: Path
@@ -88,7 +71,7 @@ class _Asked:
 
 def track_files(
     inputs: Sequence[Path],
-    finder: Finder,
+    finder: TrackFinder,
     output: Path,
     scale: str = "mm",
     progress: Callable[[Path, Event, Tracks], None] = lambda path, event, tracks: None,
@@ -98,12 +81,12 @@ def track_files(
 
     Args:
         inputs: files or folders that `open_events` knows.
-        finder: what finds them.
-        output: see `output_paths`.
-        scale: units of three-column files.
+        finder: finder that is asked for the tracks of each event.
+        output: file or folder of the labels, see `output_paths`.
+        scale: units of files with three columns, a name of `beampipe.tracking.formats.SCALES`.
         progress: called after each event.
-        in_flight: with more than one, so many events are read ahead and submitted, across files too; the finder must
-            be a `Submitter`. The outputs are the same.
+        in_flight: events that are asked for at once: with more than one, so many are read ahead and submitted, across
+            files too. The outputs are the same.
 
     Yields:
         One result per input; after an error the next input is tried.
@@ -120,14 +103,16 @@ def track_files(
         yield _track_file(path, asked, target, progress, failed)
 
 
-def _ask(inputs: Sequence[Path], finder: Finder, scale: str, in_flight: int, failed: set[Path]) -> Iterator[_Asked]:
+def _ask(
+    inputs: Sequence[Path], finder: TrackFinder, scale: str, in_flight: int, failed: set[Path]
+) -> Iterator[_Asked]:
     """Each event of each input with its tracks to come, and an end for each input."""
     for path in inputs:
         try:
             for event in open_events(path, scale):
                 if path in failed:
                     break
-                if in_flight > 1 and isinstance(finder, Submitter):
+                if in_flight > 1:
                     yield _Asked(path, event, finder.submit(event.hits).result)
                 else:
                     yield _Asked(path, event, partial(finder.find, event.hits))

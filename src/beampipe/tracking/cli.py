@@ -9,35 +9,41 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.terminal import bar, console
-from beampipe.tracking.batch import Finder
-from beampipe.tracking.events import Event, Tracks
+from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
 
-__all__ = ["app", "track"]
+if TYPE_CHECKING:
+    from beampipe.tracking.events import Event, Tracks
+    from beampipe.tracking.finder import TrackFinder
+
+__all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "SCALE_HELP", "app", "track"]
 
 app = typer.Typer(
     help="Track finding: simulate events, find tracks, score them, draw them, train.", no_args_is_help=True
 )
 
-Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline that finds the tracks.")]
+PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {pipeline_names()}."
+SCALE_HELP: Final = "Units of r, phi and z in files of three columns: mm, exatrkx or acts."
+
+Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP)]
 Device = Annotated[str, typer.Option(help="Device that the pipeline runs on: cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
 Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
 
-_PIPELINE = "module_map"
-_DEMO = ("module_map", "exatrkx", "exatrkx_walk")
+DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx", "exatrkx_walk")
+"""Names of the pipelines that the demo compares: by windows, by networks, and by networks with best paths."""
 
 
 def track(
     files: list[Path],
     output: Path,
-    finder: Callable[[], AbstractContextManager[Finder]],
+    finder: Callable[[], AbstractContextManager[TrackFinder]],
     scale: str,
     in_flight: int = 1,
 ) -> None:
@@ -86,8 +92,8 @@ def demo(
         typer.Option(
             "--pipeline",
             "-p",
-            help="Name of a pipeline to run; may be given several times.",
-            show_default=", ".join(_DEMO),
+            help=f"Name of a pipeline to run, of {pipeline_names()}; may be given several times.",
+            show_default=", ".join(DEMO_PIPELINES),
         ),
     ] = None,
     mu: Annotated[
@@ -96,11 +102,11 @@ def demo(
     threads: Threads = 1,
 ) -> None:
     """Find the tracks of the shipped events, print efficiency and time, and draw one event."""
-    from beampipe.tracking.demo import run_demo
+    from beampipe.tracking.demo import run_tracking_demo
     from beampipe.tracking.evaluation.report import print_evaluation
 
     with bar("events") as step:
-        result = run_demo(folder, pipeline or list(_DEMO), mu=mu, threads=threads, progress=step)
+        result = run_tracking_demo(folder, pipeline or list(DEMO_PIPELINES), mu=mu, threads=threads, progress=step)
     print_evaluation(result, console())
     typer.echo(f"pictures and figures: {folder}/event.png, {folder}/event.html, {folder}/evaluation.json")
 
@@ -222,8 +228,8 @@ def evaluate(
         typer.Option(
             "--pipeline",
             "-p",
-            help="Name of a pipeline to score; may be given several times.",
-            show_default=f"{_PIPELINE}; none if --acts is given",
+            help=f"Name of a pipeline to score, of {pipeline_names()}; may be given several times.",
+            show_default=f"{DEFAULT_PIPELINE}; none if --acts is given",
         ),
     ] = None,
     acts: Annotated[
@@ -250,7 +256,7 @@ def evaluate(
     from beampipe.tracking.truth import Selection
 
     chosen = _degraded(files, degradation, seed)
-    finders = named_finders(pipeline or ([] if acts else [_PIPELINE]), acts or (), device, threads)
+    finders = named_finders(pipeline or ([] if acts else [DEFAULT_PIPELINE]), acts or (), device, threads)
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
         result = score(
@@ -271,10 +277,8 @@ def display(
     file: Annotated[Path, typer.Argument(help="File or folder of events.")],
     output: Annotated[Path, typer.Argument(help="Picture to write: .png, .html (interactive) or .json (for Phoenix).")],
     event: Annotated[int, typer.Option(help="Place of the event in the file, counted from 0.", min=0)] = 0,
-    pipeline: Pipeline = _PIPELINE,
-    scale: Annotated[
-        str, typer.Option(help="Units of r, phi and z in files of three columns: mm, exatrkx or acts.")
-    ] = "mm",
+    pipeline: Pipeline = DEFAULT_PIPELINE,
+    scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
     device: Device = "cpu",
     threads: Threads = 1,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a track that is drawn [GeV].", min=0)] = 1.0,
@@ -285,7 +289,7 @@ def display(
     chosen = next(islice(open_events(file, scale), event, None), None)
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")
-    from beampipe.tracking.pipeline import load_pipeline
+    from beampipe.tracking.loading import load_pipeline
     from beampipe.tracking.showing import show_event
 
     finder = load_pipeline(pipeline, device=device, threads=threads)

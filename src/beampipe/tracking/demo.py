@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.evaluation.evaluate import candidates_of, evaluate
+from beampipe.tracking.evaluation.evaluate import evaluate, tracks_of
 from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
 from beampipe.tracking.finders import named_finders
 from beampipe.tracking.showing import show_event
 
-__all__ = ["run_demo"]
+__all__ = ["run_tracking_demo"]
 
 
-def run_demo(
+def run_tracking_demo(
     folder: Path,
     pipelines: Sequence[str],
     *,
@@ -25,10 +25,10 @@ def run_demo(
     """Evaluate `pipelines` on the shipped events and draw the first one with the first pipeline.
 
     Args:
-        folder: where ``event.png``, ``event.html`` and ``evaluation.json`` go.
-        pipelines: names that `load_pipeline` knows.
-        mu: which shipped events.
-        threads: of each pipeline.
+        folder: folder of ``event.png``, ``event.html`` and ``evaluation.json``.
+        pipelines: names of `beampipe.tracking.PIPELINES`.
+        mu: pile-up of the shipped events: 0, 60 or 200.
+        threads: number of threads of each pipeline.
         progress: called after each event.
 
     Returns:
@@ -46,7 +46,7 @@ def run_demo(
     folder.mkdir(parents=True, exist_ok=True)
     write_evaluation(folder / "evaluation.json", result)
     event = next(shipped_events(mu))
-    tracks, _ = candidates_of(finders[pipelines[0]].find(event.hits), len(event.hits))
+    tracks = tracks_of(finders[pipelines[0]], event.hits)
     for ending in ("png", "html"):
         show_event(event, tracks, folder / f"event.{ending}")
     return result

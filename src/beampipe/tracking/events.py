@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -174,11 +175,16 @@ class Tracks:
             Tracks are numbered by their first hit in input order.
         seconds: wall time of each stage [s], in pipeline order.
         counts: sizes along the way, e.g. ``{"hits": 91000, "edges": 120000}``.
+        candidates: rows of the hits of each track, from a finder whose tracks share hits; None where the labels say
+            all.
+        cpu_seconds: processor time of each stage [s], from a finder that measures it.
     """
 
     track_id: Int64[ndarray, " n_hits"]
     seconds: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    candidates: Sequence[Int64[ndarray, " _"]] | None = None
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _expect("track_id", self.track_id, np.int64, (None,))

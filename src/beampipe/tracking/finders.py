@@ -7,41 +7,22 @@ from dataclasses import dataclass
 from time import process_time
 from typing import Final
 
-from jaxtyping import Int64
-from numpy import ndarray
-
 from beampipe.errors import UnknownNameError
-from beampipe.tracking.acts import ACTS_SETTINGS, ActsCandidateFinder, ActsTrackFinder, FittedTracks, fit_tracks
+from beampipe.tracking.acts import ACTS_SETTINGS, ActsTrackFinder, ActsTracks, fit_tracks
 from beampipe.tracking.acts.fitting import hit_lists_of
-from beampipe.tracking.evaluation.evaluate import CandidateTracks, Finder
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS
-from beampipe.tracking.events import Hits, Tracks
+from beampipe.tracking.events import Hits
+from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.loading import load_pipeline
 
-__all__ = ["KALMAN_FIT", "FoundAndFitted", "KalmanFitted", "named_finders"]
+__all__ = ["KALMAN_FIT", "KalmanFitted", "named_finders"]
 
 KALMAN_FIT: Final = " + Kalman fit"
 """What a finder's name ends in when its candidates are also fitted."""
 
 
-@dataclass(frozen=True, eq=False)
-class FoundAndFitted:
-    """Tracks as a finder gave them, and their Kalman fit.
-
-    Attributes:
-        tracks: the labels of the finder; its stages with ``kalman_fit`` after them, and the number ``fitted``.
-        candidates: hit lists, if the finder gave any.
-        fitted: parameters of the tracks that could be fitted.
-        cpu_seconds: processor time [s]: ``find`` and ``kalman_fit``.
-    """
-
-    tracks: Tracks
-    candidates: Sequence[Int64[ndarray, " _"]] | None
-    fitted: FittedTracks
-    cpu_seconds: dict[str, float]
-
-
 @dataclass(frozen=True)
-class KalmanFitted:
+class KalmanFitted(InOneThread):
     """A finder and the Kalman fit of ACTS on its candidates.
 
     The CKF of ACTS gives fitted tracks, ours gives hits: with the fit added, both give the same thing. The tracks
@@ -54,21 +35,25 @@ class KalmanFitted:
         field_z: magnetic field along z [T].
     """
 
-    finder: Finder
+    finder: TrackFinder
     min_hits: int = MIN_TRACK_HITS
     field_z: float = 2.0
 
-    def find(self, hits: Hits, /) -> FoundAndFitted:
-        """Find and fit; raises what the finder and `fit_tracks` raise."""
+    def find(self, hits: Hits, /) -> ActsTracks:
+        """Tracks as the finder gave them, with their fit; raises what the finder and `fit_tracks` raise."""
         start = process_time()
-        found: Tracks | CandidateTracks = self.finder.find(hits)
+        found = self.finder.find(hits)
         cpu = process_time() - start
-        tracks, lists = (found, None) if isinstance(found, Tracks) else (found.tracks, found.candidates)
-        rows = hit_lists_of(hits, tracks.track_id if lists is None else lists)
+        rows = hit_lists_of(hits, found.track_id if found.candidates is None else found.candidates)
         fitted = fit_tracks(hits, [track for track in rows if len(track) >= self.min_hits], self.field_z)
-        seconds = {**tracks.seconds, "kalman_fit": sum(fitted.seconds.values())}
-        both = Tracks(tracks.track_id, seconds, {**tracks.counts, "fitted": len(fitted)})
-        return FoundAndFitted(both, lists, fitted, {"find": cpu, "kalman_fit": sum(fitted.cpu_seconds.values())})
+        return ActsTracks(
+            found.track_id,
+            {**found.seconds, "kalman_fit": sum(fitted.seconds.values())},
+            {**found.counts, "fitted": len(fitted)},
+            found.candidates,
+            {"find": cpu, "kalman_fit": sum(fitted.cpu_seconds.values())},
+            fitted=fitted,
+        )
 
 
 def named_finders(
@@ -78,32 +63,29 @@ def named_finders(
     threads: int = 1,
     *,
     fit: bool = False,
-) -> dict[str, Finder]:
+) -> dict[str, TrackFinder]:
     """The finders asked for, by name.
 
     ACTS is scored by its own hit lists: as one label per hit, the hits that its tracks share would count against it.
 
     Args:
-        pipelines: names that `load_pipeline` knows.
-        acts: names of `ACTS_SETTINGS`; they appear as ``acts-NAME``.
-        device: ``"cpu"`` or ``"cuda"``, for the pipelines.
-        threads: for the pipelines; ACTS works on one event with one thread.
-        fit: add each pipeline once more with the Kalman fit of ACTS, as ``NAME + Kalman fit``.
+        pipelines: names of `beampipe.tracking.PIPELINES`.
+        acts: names of `ACTS_SETTINGS`; their finders appear as ``acts-NAME``.
+        device: device of the pipelines: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        threads: number of threads of the pipelines; ACTS works on one event with one thread.
+        fit: whether each pipeline is added once more with the Kalman fit of ACTS, as ``NAME + Kalman fit``.
 
     Raises:
         UnknownNameError: no pipeline or setting of that name.
         MissingExtraError: ACTS is asked for and not installed.
     """
-    finders: dict[str, Finder] = {}
-    if pipelines:
-        from beampipe.tracking.pipeline import load_pipeline
-
-        for name in pipelines:
-            finders[name] = load_pipeline(name, device=device, threads=threads)
-            if fit:
-                finders[name + KALMAN_FIT] = KalmanFitted(finders[name])
+    finders: dict[str, TrackFinder] = {}
+    for name in pipelines:
+        finders[name] = load_pipeline(name, device=device, threads=threads)
+        if fit:
+            finders[name + KALMAN_FIT] = KalmanFitted(finders[name])
     for name in acts:
         if name not in ACTS_SETTINGS:
             raise UnknownNameError("ACTS setting", name, ACTS_SETTINGS)
-        finders[f"acts-{name}"] = ActsCandidateFinder(ActsTrackFinder(ACTS_SETTINGS[name]))
+        finders[f"acts-{name}"] = ActsTrackFinder(ACTS_SETTINGS[name])
     return finders

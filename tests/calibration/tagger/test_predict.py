@@ -13,8 +13,9 @@ from beampipe.calibration.config import Energy, Tagger
 from beampipe.calibration.histograms.fill import fill
 from beampipe.calibration.histograms.sums import Filled
 from beampipe.calibration.jets.kinematics import kinematics_of
+from beampipe.calibration.tagger.features import JET_FEATURES
 from beampipe.calibration.tagger.predict import ScoreKey, Scores, predict, read_scores, write_scores
-from beampipe.calibration.tagger.taggers import JET_FEATURES, features_of, local_scores, model_bytes, score_function
+from beampipe.calibration.tagger.taggers import features_of, local_scores, model_bytes, score_function
 from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import FileError, InputError
 from tests.calibration.campaign import Toys

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +16,9 @@ from beampipe.calibration.config import Tagger
 from beampipe.calibration.tagger.served import served_scores
 from beampipe.calibration.tagger.taggers import SHIPPED_MODEL, local_scores, score_function
 from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
-from beampipe.triton.model.repository import ModelSettings, export_repository
-from beampipe.triton.server.engine import install_engine
+from beampipe.triton.engine import install_engine
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.model.settings import ModelSettings
 from beampipe.triton.server.server import ServerSettings, TritonServer
 
 
@@ -52,18 +55,26 @@ def test_a_model_that_is_not_there(server: TritonServer) -> None:
 
 
 def test_no_server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beampipe.calibration.tagger.served._PAUSES", (0.01,))
+    monkeypatch.setattr("beampipe.calibration.tagger.served._RETRIES", 0)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-        with pytest.raises(ServiceUnavailableError):
+        with pytest.raises(ServiceUnavailableError) as caught:
             served_scores(f"http://127.0.0.1:{port}/gbdt")(jets(2))
+        assert (caught.value.url, caught.value.model) == (f"http://127.0.0.1:{port}", "gbdt")
 
 
 @pytest.mark.parametrize("url", ["grpc://127.0.0.1:8001", "gbdt", "http://"])
 def test_an_address_without_a_model(url: str) -> None:
     with pytest.raises(ConfigError, match="expected"):
         served_scores(url)
+
+
+def test_no_module_of_tracking_is_loaded() -> None:
+    code = "import sys, beampipe.calibration.tagger.served; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "beampipe.calibration.tagger.served" in loaded
+    assert not [name for name in loaded if name.startswith(("beampipe.tracking", "beampipe.serving"))]
 
 
 def test_the_folder_of_weights_holds_one_model(tmp_path: Path) -> None:

@@ -10,14 +10,15 @@ import pytest
 from rich.console import Console
 
 from beampipe.errors import BeampipeError, ConfigError
-from beampipe.serving.bench.points import Point, write_bench
+from beampipe.serving.bench.plan import BenchPlan
+from beampipe.serving.bench.points import BenchPoint, write_bench
 from beampipe.serving.bench.report import bench_table, draw_concurrency, draw_instances
-from beampipe.serving.bench.run import BenchPlan, _require_equal, run_bench
+from beampipe.serving.bench.run import _require_equal, run_bench
 from beampipe.serving.bench.ways import direct_sender
 from beampipe.serving.load import direct_workload
+from beampipe.tracking import load_pipeline
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.pipeline import load_pipeline
-from beampipe.triton.server.engine import Engine
+from beampipe.triton.engine import Engine
 
 WAYS = (
     "direct",
@@ -31,7 +32,7 @@ WAYS = (
 def test_every_way_is_measured_and_drawn(engine: Engine, tmp_path: Path) -> None:
     plan = BenchPlan("module_map", WAYS, concurrency=(1, 3), instances=(2,), seconds=0.1, rates=(0.5,))
     events = list(shipped_events(0))[:6]
-    seen: list[Point] = []
+    seen: list[BenchPoint] = []
     result = run_bench(plan, {"mu = 0": events}, ["beampipe", "serving", "bench"], seen.append)
     assert list(result.points) == seen
     closed = [point for point in result.points if point.rate is None]

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from beampipe.serving.catalogue import named_models
+from beampipe.triton.engine import Engine
 from beampipe.triton.model.repository import export_repository
-from beampipe.triton.server.engine import Engine
 from beampipe.triton.server.server import ServerSettings, TritonServer
 
 

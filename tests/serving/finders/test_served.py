@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.errors import InputError, ServiceError
+from beampipe.errors import InputError, ServiceError, UnknownModelError
 from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks
-from beampipe.triton.client.endpoint import Protocol
-from beampipe.triton.client.failures import UnknownModelError
+from beampipe.triton.client.endpoint import WireProtocol
 from beampipe.triton.server import control
 from beampipe.triton.server.server import TritonServer
 
@@ -76,7 +75,7 @@ def test_labels_are_those_of_the_pipeline_here(
     found: dict[str, list[Tracks]],
     model: str,
     scheme: str,
-    protocol: Protocol,
+    protocol: WireProtocol,
 ) -> None:
     expected = [tracks.track_id.tobytes() for tracks in found[model.removesuffix("_ragged")]]
     with TritonTrackFinder(url_of(tracking_server, scheme), model, protocol=protocol) as finder:
@@ -94,9 +93,9 @@ def test_stages_have_the_names_of_the_pipeline_here(
     tracking_server: TritonServer, events: list[Hits], found: dict[str, list[Tracks]], scheme: str
 ) -> None:
     here = found["exatrkx"][-1]
-    protocols: tuple[Protocol, ...] = ("auto", "shm")
+    protocols: tuple[WireProtocol, ...] = ("auto", "shm")
     for protocol in protocols:
-        with TritonTrackFinder(url_of(tracking_server, scheme), protocol=protocol, stages=True) as finder:
+        with TritonTrackFinder(url_of(tracking_server, scheme), "exatrkx", protocol=protocol, stages=True) as finder:
             there = finder.find(events[-1])
         assert there.counts == here.counts
         assert list(there.seconds) == list(here.seconds)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError
-from beampipe.serving.load import Answer, closed_loop, latencies, open_loop, poisson_arrivals, summarise
+from beampipe.serving.load import Arrival, closed_loop, latencies, open_loop, poisson_arrivals, summarise
 from tests.serving.load.virtual import VirtualServer, workload_of
 
 WORKLOAD = workload_of(3, 5, 0)
@@ -104,11 +104,11 @@ def test_errors_and_wrong_labels_are_counted_and_kept_out_of_the_figures() -> No
     workload = workload_of(3, 5, 2)
 
     class Faulty(VirtualServer):
-        def answer(self, ticket: int, event: int, finished: float) -> Answer:
+        def answer(self, ticket: int, event: int, finished: float) -> Arrival:
             if ticket % 10 == 3:
-                return Answer(ticket, finished, None, "HTTP 500")
+                return Arrival(ticket, finished, None, "HTTP 500")
             if ticket % 10 == 6:
-                return Answer(ticket, finished, np.full(len(workload.hits[event]), 99, np.int64))
+                return Arrival(ticket, finished, np.full(len(workload.hits[event]), 99, np.int64))
             return super().answer(ticket, event, finished)
 
     server = Faulty(workload, lambda n: 0.1 if n % 10 not in (3, 6) else 9.0, servers=10)

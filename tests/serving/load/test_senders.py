@@ -10,13 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from beampipe.errors import ConfigError, NotFiniteError, ShapeError
+from beampipe.errors import ConfigError, NotFiniteError, ShapeError, WrongLabelsError
 from beampipe.serving.load import (
     FutureSender,
     HttpSender,
     Sender,
     Workload,
-    WrongLabelsError,
     closed_loop,
     direct_workload,
     in_event_loop,
@@ -160,7 +159,7 @@ def test_a_server_that_hangs_up_costs_that_request_only(address: str) -> None:
         run = closed_loop(sender, WORKLOAD, 1, seconds=0.0001, warm_up=0.0, min_requests=8)
     assert sum(run.faults.values()) == run.n_all // 2
     assert list(run.faults) == [
-        "ConnectionError: the server closed the connection before the answer was complete",
+        "ServiceUnavailableError: the server closed the connection before the answer was complete",
     ]
 
 

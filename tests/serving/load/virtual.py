@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from beampipe.serving.load import Answer, Workload
+from beampipe.serving.load import Arrival, Workload
 from beampipe.tracking import Hits
 
 TINY = 1e-9
@@ -45,7 +45,7 @@ class VirtualServer:
         heapq.heappush(self._coming, (finished, ticket, event))
         self.most = max(self.most, len(self._coming))
 
-    def answers(self, timeout: float) -> Sequence[Answer]:
+    def answers(self, timeout: float) -> Sequence[Arrival]:
         if not self._coming or self._coming[0][0] > self.now + timeout:
             self.now += max(timeout, TINY)
             return []
@@ -56,8 +56,8 @@ class VirtualServer:
             out.append(self.answer(ticket, event, finished))
         return out
 
-    def answer(self, ticket: int, event: int, finished: float) -> Answer:
-        return Answer(ticket, finished, self._workload.labels[event])
+    def answer(self, ticket: int, event: int, finished: float) -> Arrival:
+        return Arrival(ticket, finished, self._workload.labels[event])
 
     def close(self) -> None:
         pass

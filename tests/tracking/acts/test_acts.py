@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError, MissingExtraError, ShapeError
 from beampipe.tracking.acts import (
@@ -41,6 +43,12 @@ def found(events: list[Event]) -> list[ActsTracks]:
     return ActsTrackFinder(ACTS_EFFICIENT).find_batch([event.hits for event in events])
 
 
+def lists_of(tracks: ActsTracks) -> Sequence[ndarray]:
+    """The hit lists that ACTS made."""
+    assert tracks.candidates is not None
+    return tracks.candidates
+
+
 def truth_of(event: Event) -> Truth:
     assert event.truth is not None
     return event.truth
@@ -49,7 +57,7 @@ def truth_of(event: Event) -> Truth:
 def owners(event: Event, tracks: ActsTracks) -> list[int]:
     """The particle of each track; fails unless it owns all of its hits."""
     particle = truth_of(event).particle_id
-    one = [np.unique(particle[rows]) for rows in tracks.candidates]
+    one = [np.unique(particle[rows]) for rows in lists_of(tracks)]
     assert all(len(who) == 1 for who in one)
     return [int(who[0]) for who in one]
 
@@ -61,7 +69,7 @@ def test_finds_every_muon(events: list[Event], found: list[ActsTracks]) -> None:
 
 def test_hit_lists_hold_measurements_only_and_go_outwards(events: list[Event], found: list[ActsTracks]) -> None:
     for event, tracks in zip(events, found, strict=True):
-        for rows, n in zip(tracks.candidates, tracks.fitted.n_measurements, strict=True):
+        for rows, n in zip(lists_of(tracks), tracks.fitted.n_measurements, strict=True):
             assert len(np.unique(rows)) == len(rows) == n >= ACTS_EFFICIENT.measurements_min
             distance = np.hypot(event.hits.position[rows, 0], event.hits.position[rows, 2])
             assert distance[0] < distance[-1]
@@ -76,30 +84,30 @@ def test_momentum_of_the_filter_is_that_of_the_muon(events: list[Event], found: 
 
 
 def test_labels_and_counts(events: list[Event], found: list[ActsTracks]) -> None:
-    tracks = found[0].tracks
-    assert MUONS <= tracks.n_tracks <= len(found[0].candidates)
+    tracks = found[0]
+    assert MUONS <= tracks.n_tracks <= len(lists_of(found[0]))
     first = [int(np.flatnonzero(tracks.track_id == i)[0]) for i in range(tracks.n_tracks)]
     assert first == sorted(first)
     assert list(tracks.seconds) == STAGES
     assert all(0 < seconds < 10 for seconds in tracks.seconds.values())
     assert tracks.counts["hits"] == len(events[0].hits)
     assert tracks.counts["hits"] > tracks.counts["spacepoints"] > MUONS
-    assert tracks.counts["seeds"] >= tracks.counts["tracks"] == len(found[0].candidates)
+    assert tracks.counts["seeds"] >= tracks.counts["tracks"] == len(lists_of(found[0]))
 
 
 def test_order_of_the_hits_does_not_matter(events: list[Event], found: list[ActsTracks]) -> None:
     hits = events[0].hits
     order = np.random.default_rng(1).permutation(len(hits))
     again = ActsTrackFinder(ACTS_EFFICIENT).find_batch([hits.take(order)])[0]
-    want = {frozenset(rows.tolist()) for rows in found[0].candidates}
-    got = {frozenset(order[rows].tolist()) for rows in again.candidates}
+    want = {frozenset(rows.tolist()) for rows in lists_of(found[0])}
+    got = {frozenset(order[rows].tolist()) for rows in lists_of(again)}
     assert len(want & got) > 0.95 * len(want)
 
 
 def test_threads_do_not_matter(events: list[Event], found: list[ActsTracks]) -> None:
     again = ActsTrackFinder(ACTS_EFFICIENT, threads=2).find_batch([event.hits for event in events])
     for one, two in zip(found, again, strict=True):
-        assert [rows.tolist() for rows in one.candidates] == [rows.tolist() for rows in two.candidates]
+        assert [rows.tolist() for rows in lists_of(one)] == [rows.tolist() for rows in lists_of(two)]
 
 
 def test_fewer_seeds_per_middle_point_make_fewer_seeds(events: list[Event], found: list[ActsTracks]) -> None:
@@ -244,6 +252,6 @@ def test_truth_matching_by_acts(events: list[Event], found: list[ActsTracks]) ->
     assert (double.tracks, double.fakes, double.duplicates, double.particles, double.found) == (4, 2, 1, 10, 1)
     assert (single.tracks, single.fakes, single.duplicates, single.particles, single.found) == (4, 1, 1, 10, 2)
     every = np.ones(MUONS, np.bool_)
-    all_of_it = acts_truth_matching(events, [tracks.candidates for tracks in found], [every] * len(events))
+    all_of_it = acts_truth_matching(events, [lists_of(tracks) for tracks in found], [every] * len(events))
     assert all_of_it.found == all_of_it.particles == 3 * MUONS
     assert all_of_it.fakes == 0

@@ -3,56 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from jaxtyping import Int64
-from numpy import ndarray
 from rich.console import Console
 
 from beampipe.errors import FileError, InputError
 from beampipe.figures import save_figure
 from beampipe.tracking.evaluation import checks, plots, report
 from beampipe.tracking.evaluation.edges import score_stages
-from beampipe.tracking.evaluation.evaluate import Finder, evaluate, pt_edges
+from beampipe.tracking.evaluation.evaluate import evaluate, pt_edges
 from beampipe.tracking.evaluation.results import Evaluation, read_evaluation, write_evaluation
 from beampipe.tracking.evaluation.statistics import Proportion
 from beampipe.tracking.events import Event, Hits, Tracks
+from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.truth import HEADLINE, select_particles, true_edges
 
 from .toy import labels_by_particle, toy_event
 
 
-@dataclass(frozen=True)
-class Shared:
-    """Tracks that share hits, as ACTS gives them."""
-
-    tracks: Tracks
-    candidates: list[Int64[ndarray, " _"]]
-
-
-class Doubling:
+class Doubling(InOneThread):
     """Gives every true track twice."""
 
     def __init__(self, truth: checks.TruthFinder) -> None:
         self.truth = truth
 
-    def find(self, hits: Hits, /) -> Shared:
+    def find(self, hits: Hits, /) -> Tracks:
         tracks = self.truth.find(hits)
         lists = [np.flatnonzero(tracks.track_id == track) for track in range(tracks.n_tracks)]
-        return Shared(Tracks(tracks.track_id, {"seeding": 0.25, "ckf": 0.5}, {"seeds": 7}), lists + lists)
+        return Tracks(tracks.track_id, {"seeding": 0.25, "ckf": 0.5}, {"seeds": 7}, lists + lists)
 
 
-class Refusing:
+class Refusing(InOneThread):
     """Refuses every event."""
 
     def find(self, hits: Hits, /) -> Tracks:
         raise InputError("refusing: got an event, expected none")
 
 
-class ByPhi:
+class ByPhi(InOneThread):
     """Cuts the event into slices of phi: an order-free finder that is nearly always wrong."""
 
     def find(self, hits: Hits, /) -> Tracks:
@@ -60,7 +50,7 @@ class ByPhi:
         return Tracks(checks.canonical_labels(label))
 
 
-class ByOrder:
+class ByOrder(InOneThread):
     """Cheats: takes ten hits after each other for a track."""
 
     def find(self, hits: Hits, /) -> Tracks:
@@ -75,7 +65,7 @@ def events() -> Iterator[Event]:
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
     truth = checks.TruthFinder()
-    finders: dict[str, Finder] = {
+    finders: dict[str, TrackFinder] = {
         "truth": truth,
         "doubling": Doubling(truth),
         "refusing": Refusing(),
@@ -187,7 +177,7 @@ def test_scrambled_truth_scores_nothing() -> None:
     scrambled = checks.scrambled_truth(event)
     label = labels_by_particle(event)
 
-    class Knowing:
+    class Knowing(InOneThread):
         def find(self, hits: Hits, /) -> Tracks:
             return Tracks(label)
 

@@ -14,8 +14,9 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError
-from beampipe.triton.model.canary import CANARY, check_model, check_served, read_canary, triton_type, write_canary
-from beampipe.triton.model.served_model import Answer, Request
+from beampipe.triton.model.canary import CANARY, check_model, check_served, read_canary, write_canary
+from beampipe.triton.model.contract import triton_type
+from beampipe.triton.model.served_model import ModelAnswer, ModelRequest
 
 REQUEST: dict[str, ndarray] = {"X": np.arange(6, dtype=np.float32).reshape(3, 2), "ID": np.arange(3, dtype=np.uint64)}
 ANSWER: dict[str, ndarray] = {"LABELS": np.array([0, -1, 1])}
@@ -27,8 +28,8 @@ def version(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def answering(answer: Answer) -> Any:
-    def run(requests: Sequence[Request]) -> Sequence[Answer]:
+def answering(answer: ModelAnswer) -> Any:
+    def run(requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         (request,) = requests
         assert {key: array.tolist() for key, array in request.items()} == {
             key: array.tolist() for key, array in REQUEST.items()
@@ -88,7 +89,7 @@ def test_an_error_for_an_answer(version: Path) -> None:
 
 
 def test_no_canary_is_no_check(tmp_path: Path) -> None:
-    def never(requests: Sequence[Request]) -> Sequence[Answer]:
+    def never(requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         raise AssertionError
 
     check_model(never, tmp_path, "model")
@@ -123,7 +124,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked = json.loads(body[:length]), body[length:]
         self.server.path = self.path
         raw = self.server.labels.tobytes()
-        output = {"name": "LABELS", "datatype": "INT64", "parameters": {"binary_data_size": len(raw)}}
+        output: dict[str, Any] = {"name": "LABELS", "datatype": "INT64", "shape": list(self.server.labels.shape)}
+        output["parameters"] = {"binary_data_size": len(raw)}
         header = json.dumps({"outputs": [output]}).encode()
         self.send_response(self.server.status)
         self.send_header("Inference-Header-Content-Length", str(len(header)))

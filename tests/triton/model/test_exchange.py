@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
+from beampipe.triton.engine import Engine
 from beampipe.triton.model.exchange import exchange
-from beampipe.triton.model.repository import ModelSettings, export_repository
-from beampipe.triton.server.engine import Engine
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.model.settings import ModelSettings
 from beampipe.triton.server.server import ServerSettings, TritonServer
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from beampipe.triton.model import metrics
-from beampipe.triton.model.metrics import METRICS, StageMetrics
+from beampipe.triton.model.metrics import COMMON_COUNTERS, InstanceMetrics
+
+COUNTERS = {"hits": "Hits of the events answered.", "tracks": "Tracks found."}
 
 
 class Family:
@@ -34,8 +36,8 @@ def families() -> list[Family]:
     return Family.made
 
 
-def made(families: list[Family]) -> StageMetrics:
-    return StageMetrics(SimpleNamespace(MetricFamily=Family), "model", "model_0")
+def made(families: list[Family]) -> InstanceMetrics:
+    return InstanceMetrics(SimpleNamespace(MetricFamily=Family), "model", "model_0", COUNTERS)
 
 
 def added(families: list[Family]) -> dict[str, dict[str, list[float]]]:
@@ -44,7 +46,7 @@ def added(families: list[Family]) -> dict[str, dict[str, list[float]]]:
 
 def test_names_follow_prometheus(families: list[Family]) -> None:
     made(families)
-    assert [family.name for family in families] == [f"beampipe_{name}_total" for name in METRICS]
+    assert [family.name for family in families] == [f"beampipe_{name}_total" for name in (*COMMON_COUNTERS, *COUNTERS)]
     assert {family.kind for family in families} == {"counter"}
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
+from beampipe.triton.engine import Engine
 from beampipe.triton.model.canary import check_served, read_canary
 from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.repository import MANIFEST, EnsembleSettings, ModelSettings, export_repository
-from beampipe.triton.server.engine import Engine
+from beampipe.triton.model.repository import MANIFEST, export_repository
+from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 from beampipe.triton.server.server import ServerSettings, TritonServer
 from tests.triton.model.test_pbtxt import parsed
 

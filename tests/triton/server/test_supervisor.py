@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.triton.server.cleanup import processes_of, regions_of
-from beampipe.triton.server.engine import Engine
+from beampipe.triton.engine import Engine
+from beampipe.triton.server.cleanup import processes_of, shared_memory_of
 from beampipe.triton.server.server import ServerSettings, TritonServer
 from beampipe.triton.server.supervisor import RateLimit, Supervisor
 from tests.triton.doublers import ask
-from tests.triton.server.test_server import assert_nothing_left, wait_until
+from tests.triton.waiting import assert_nothing_left, wait_until
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_dead_server_comes_back_with_the_models_it_had(server: TritonServer) -
     assert ask(server.http_url, "one", 0.0) == (200, [0.0])
     assert ask(server.http_url, "two", 0.0)[0] == 404
     assert len(processes_of(server.prefix)) == 2
-    assert len(regions_of(server.prefix)) == 1, "those of the dead server are gone"
+    assert len(shared_memory_of(server.prefix)) == 1, "those of the dead server are gone"
 
 
 def test_a_server_that_keeps_dying_is_given_up(engine: Engine, doublers: Path) -> None:
@@ -134,11 +134,11 @@ def test_a_server_that_keeps_dying_is_given_up(engine: Engine, doublers: Path) -
     assert_nothing_left(server.prefix)
 
 
-def test_the_guardian_is_replaced(server: TritonServer) -> None:
-    assert server._guardian is not None
-    first = server._guardian.pid
+def test_the_watchdog_is_replaced(server: TritonServer) -> None:
+    first = server._watchdog.pid
+    assert first is not None
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: server._guardian is not None and server._guardian.pid != first)
+    wait_until(lambda: server._watchdog.pid not in (first, None))
 
 
 def test_rate_limit() -> None:

@@ -10,11 +10,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from beampipe.calibration.tagger.served import JETS, SCORES
+from beampipe.calibration.tagger.features import JETS, SCORES
 from beampipe.calibration.tagger.taggers import local_scores
 from beampipe.errors import FileError
 from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Answer, Instance, Request
+from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
 
 __all__ = ["GluonTagger"]
 
@@ -35,12 +35,12 @@ class GluonTagger:
             raise FileError(f"{instance.weights}: got {len(found)} files *.txt, expected the one model of LightGBM")
         self._score = local_scores(found[0])
 
-    def run(self, requests: Sequence[Request]) -> Sequence[Answer]:
+    def run(self, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         """Score the jets of each request."""
         return [{SCORES.name: self._score(request[JETS.name])} for request in requests]
 
     @classmethod
-    def example(cls) -> Request:
+    def example(cls) -> ModelRequest:
         """A quark-like and a gluon-like jet."""
         jets = [[12, 0.05, 0.1, 800, 0.5], [35, 0.12, 0.3, 800, 0.5]]
         return {JETS.name: np.array(jets, np.float32)}

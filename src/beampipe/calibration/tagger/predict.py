@@ -14,7 +14,8 @@ from numpy import ndarray
 from beampipe.calibration.config import Energy, Tagger
 from beampipe.calibration.jets.dijets import Dijets, as_lists, from_lists
 from beampipe.calibration.jets.kinematics import changed, kinematics_of
-from beampipe.calibration.tagger.taggers import ScoreJets, features_of
+from beampipe.calibration.tagger.features import ScoreJets
+from beampipe.calibration.tagger.taggers import features_of
 from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import FileError, InputError
 

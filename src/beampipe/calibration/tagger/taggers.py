@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,18 +14,13 @@ from numpy import ndarray
 from beampipe.calibration.config import Tagger
 from beampipe.calibration.jets.dijets import Dijets
 from beampipe.calibration.jets.kinematics import Kinematics
+from beampipe.calibration.tagger.features import JET_FEATURES, ScoreJets
 from beampipe.errors import FileError, MissingExtraError
 
-__all__ = ["JET_FEATURES", "SHIPPED_MODEL", "ScoreJets", "features_of", "model_bytes", "score_function"]
-
-JET_FEATURES: Final = ("n_trk", "width", "c1", "pt", "abs_eta")
-"""Columns of a boosted tagger's input, float32, pT in GeV."""
+__all__ = ["SHIPPED_MODEL", "features_of", "local_scores", "model_bytes", "score_function"]
 
 SHIPPED_MODEL: Final = Path(__file__).parents[1] / "data" / "gbdt.txt"
 """Model file of the boosted tagger that comes with the package."""
-
-ScoreJets = Callable[[Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
-"""Function from features of jets to the probability that each is a gluon's."""
 
 
 def features_of(dijets: Dijets, kinematics: Kinematics, where: Sequence[ndarray]) -> Float32[ndarray, "m 5"]:

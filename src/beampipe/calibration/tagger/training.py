@@ -16,7 +16,8 @@ from beampipe.calibration.jets.dijets import FLAVOURS, Dijets, read_dijets
 from beampipe.calibration.jets.hashing import event_keys
 from beampipe.calibration.jets.kinematics import dataset_key, kinematics_of
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.tagger.taggers import JET_FEATURES, features_of
+from beampipe.calibration.tagger.features import JET_FEATURES
+from beampipe.calibration.tagger.taggers import features_of
 from beampipe.calibration.tasks.workers import RunSettings
 from beampipe.calibration.tasks.workspace import workspace_of
 from beampipe.calibration.variations import NOMINAL

@@ -14,8 +14,9 @@ from beampipe.calibration.histograms.fill import FillSettings, fill
 from beampipe.calibration.histograms.sums import write_filled
 from beampipe.calibration.jets.dijets import Dijets, read_dijets, write_dijets
 from beampipe.calibration.jets.select import SelectSettings, select
+from beampipe.calibration.tagger.features import ScoreJets
 from beampipe.calibration.tagger.predict import Scores, predict, read_scores, write_scores
-from beampipe.calibration.tagger.taggers import ScoreJets, score_function
+from beampipe.calibration.tagger.taggers import score_function
 from beampipe.calibration.tasks.workers import Workers
 from beampipe.workflow import Recipe, Store, Task
 

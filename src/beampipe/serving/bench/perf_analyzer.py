@@ -35,14 +35,14 @@ class RawPoint:
     """What `perf_analyzer` measured; it does not look at the labels.
 
     Attributes:
-        model: that was asked.
-        concurrency: requests in flight.
-        throughput: events per second.
-        p50: latency [s].
-        p95: latency [s].
-        p99: latency [s].
-        queue: mean wait in the server [s].
-        compute: mean time of the model [s].
+        model: name of the model that was asked.
+        concurrency: number of requests in flight.
+        throughput: events answered per second.
+        p50: median of the latency [s].
+        p95: 95th percentile of the latency [s].
+        p99: 99th percentile of the latency [s].
+        queue: mean time that a request waited in the server [s].
+        compute: mean time of a request in the model [s].
     """
 
     model: str
@@ -62,28 +62,29 @@ def perf_analyze(
     concurrency: int,
     *,
     requests: int = 100,
+    batches: bool = False,
     shared_memory: bool = False,
     timeout: float = 120.0,
 ) -> RawPoint:
     """Measure one point over gRPC.
 
     Args:
-        grpc_url: ``host:port``.
-        model: of the tracking contract.
-        events: sent in a cycle.
-        concurrency: requests in flight.
-        requests: of one measurement window.
-        shared_memory: hand events over through system shared memory.
-        timeout: of the whole measurement [s].
+        grpc_url: address of the server for gRPC, ``host:port``.
+        model: name of a model of the tracking contract.
+        events: events that are sent in a cycle.
+        concurrency: number of requests in flight.
+        requests: number of requests in one window of the measurement.
+        batches: whether the model takes batches: its tensors then have one more axis in front.
+        shared_memory: whether events are handed over through system shared memory.
+        timeout: time that the whole measurement may take [s].
 
     Raises:
-        MissingExtraError: it is not installed.
-        BeampipeError: it gave no result.
+        MissingExtraError: `perf_analyzer` is not installed.
+        BeampipeError: `perf_analyzer` gave no result.
     """
     program = shutil.which("perf_analyzer", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         raise MissingExtraError("perf-analyzer", "bench", "perf_analyzer")
-    batches = model.endswith("_ragged")
     with tempfile.TemporaryDirectory(prefix="beampipe-perf-") as folder:
         data, table = Path(folder) / "events.json", Path(folder) / "out.csv"
         data.write_text(json.dumps({"data": [_entry(hits) for hits in events]}))

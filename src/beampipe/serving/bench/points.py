@@ -12,22 +12,22 @@ from typing import Any, Final
 from beampipe.serving.bench.perf_analyzer import RawPoint
 from beampipe.serving.load import Summary
 
-__all__ = ["DIRECT", "BenchResult", "Point", "Sample", "write_bench"]
+__all__ = ["DIRECT", "BenchPoint", "BenchResult", "BenchSample", "conditions", "write_bench"]
 
 DIRECT: Final = "direct"
 """The way that has no server: the same pipeline in the process of the client."""
 
 
 @dataclass(frozen=True)
-class Sample:
+class BenchSample:
     """The events of a load test and what the pipeline makes of them; served labels equal the direct ones.
 
     Attributes:
-        name: in words.
-        events: how many.
-        hits: median of their hits.
-        efficiency: double majority, None without truth.
-        fakes: double majority, None without truth.
+        name: name of the sample, in words.
+        events: number of events.
+        hits: median number of hits of an event.
+        efficiency: efficiency by double majority, None without truth.
+        fakes: fake rate by double majority, None without truth.
     """
 
     name: str
@@ -38,21 +38,21 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Point:
+class BenchPoint:
     """One measurement.
 
     Attributes:
         sample: name of the sample.
-        way: `DIRECT`, or a model's name with its protocol, such as ``exatrkx http``.
-        concurrency: requests in flight.
-        instances: of the model, or pipelines side by side.
-        threads: of each of them.
+        way: how tracks were found: `DIRECT`, or a model's name with its protocol, such as ``exatrkx http``.
+        concurrency: number of requests in flight.
+        instances: number of instances of the model, or of pipelines side by side.
+        threads: number of threads of each of them.
         summary: throughput and latency.
         utilisation: processor time of server and models (of this process, if direct) over that of all cores.
-        gpu_utilisation: mean over GPUs, None without one.
+        gpu_utilisation: mean utilisation of the GPUs, None without one.
         batch: mean number of events in one call of the model, None if direct.
-        load_average: of the machine before.
-        rate: mean arrivals per second in an open loop, None in a closed one.
+        load_average: load average of the machine just before.
+        rate: mean number of arrivals per second in an open loop, None in a closed one.
     """
 
     sample: str
@@ -67,28 +67,34 @@ class Point:
     load_average: float
     rate: float | None = None
 
+    def __str__(self) -> str:
+        return (
+            f"{self.sample}: {self.way}, {self.concurrency} in flight, {self.instances} instance(s):"
+            f" {self.summary.throughput:.4g} events/s, p50 {1e3 * self.summary.p50:.4g} ms"
+        )
+
 
 @dataclass(frozen=True)
 class BenchResult:
     """A whole load test.
 
     Attributes:
-        pipeline: what was served.
-        samples: what was sent.
+        pipeline: name of the pipeline that was served.
+        samples: the samples that were sent.
         points: what was measured, in order.
-        conditions: of the machine.
-        raw: what `perf_analyzer` measured, by name of sample.
-        unstable: what it could not measure, and why.
+        conditions: state of the machine when it began.
+        raw: what `perf_analyzer` measured, each with the name of its sample.
+        unstable: what `perf_analyzer` could not measure, and why.
     """
 
     pipeline: str
-    samples: tuple[Sample, ...]
-    points: tuple[Point, ...]
+    samples: tuple[BenchSample, ...]
+    points: tuple[BenchPoint, ...]
     conditions: dict[str, Any]
     raw: tuple[tuple[str, RawPoint], ...] = ()
     unstable: tuple[str, ...] = ()
 
-    def of(self, sample: str, way: str) -> list[Point]:
+    def of(self, sample: str, way: str) -> list[BenchPoint]:
         """Closed-loop points of one sample and way."""
         return [point for point in self.points if (point.sample, point.way, point.rate) == (sample, way, None)]
 
@@ -100,7 +106,7 @@ def write_bench(path: Path, result: BenchResult) -> None:
 
 
 def conditions(command: Sequence[str]) -> dict[str, Any]:
-    """Of the machine, now."""
+    """The state of the machine now, and the command that was typed."""
     return {
         "command": " ".join(command),
         "cores": len(os.sched_getaffinity(0)),

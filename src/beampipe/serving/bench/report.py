@@ -5,12 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 
-from beampipe.serving.bench.points import DIRECT, BenchResult, Point
+from beampipe.serving.bench.points import DIRECT, BenchPoint, BenchResult, write_bench
 from beampipe.terminal import make_table
 
-__all__ = ["bench_table", "draw_concurrency", "draw_instances", "raw_table"]
+__all__ = ["bench_table", "draw_concurrency", "draw_instances", "raw_table", "report_bench"]
+
+
+def report_bench(result: BenchResult, folder: Path, out: Console) -> list[Path]:
+    """Print the tables of a load test and write its files.
+
+    Args:
+        result: what was measured.
+        folder: folder of the files.
+        out: where the tables are printed.
+
+    Returns:
+        The paths of the files: the JSON and the two plots.
+    """
+    for sample in result.samples:
+        out.print(bench_table(result, sample.name))
+    if result.raw or result.unstable:
+        out.print(raw_table(result))
+    names = ("serving.json", "throughput_concurrency.png", "throughput_instances.png")
+    figures, concurrency, instances = (folder / name for name in names)
+    write_bench(figures, result)
+    draw_concurrency(result, concurrency)
+    draw_instances(result, instances)
+    return [figures, concurrency, instances]
 
 
 def bench_table(result: BenchResult, sample: str) -> Table:
@@ -50,14 +74,14 @@ def raw_table(result: BenchResult) -> Table:
     return table
 
 
-def _direct(result: BenchResult, point: Point) -> Point | None:
+def _direct(result: BenchResult, point: BenchPoint) -> BenchPoint | None:
     for other in result.of(point.sample, DIRECT):
         if (other.concurrency, other.instances) == (point.concurrency, point.instances):
             return other
     return None
 
 
-def _row(point: Point, direct: Point | None) -> Sequence[str]:
+def _row(point: BenchPoint, direct: BenchPoint | None) -> Sequence[str]:
     summary = point.summary
     ratio = f"{summary.throughput / direct.summary.throughput:.3f}" if direct and point.rate is None else ""
     return (

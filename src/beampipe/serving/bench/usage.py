@@ -9,8 +9,8 @@ from typing import Final
 
 from beampipe.errors import ServiceError
 from beampipe.processes import processor_time
+from beampipe.triton.monitoring.counters import parse_metrics
 from beampipe.triton.server import control
-from beampipe.triton.server.scrape import counters
 from beampipe.triton.server.server import TritonServer
 
 __all__ = ["Usage"]
@@ -23,8 +23,11 @@ class Usage:
     """Reads on entry and on exit of a ``with`` block.
 
     Attributes:
-        server: whose processes are watched; this process if None.
-        model: whose batches are counted.
+        server: server whose processes are watched; None to watch this process.
+        model: name of the model whose batches are counted.
+        utilisation: processor time that was used over that of all cores; known at the end of the block.
+        gpu_utilisation: mean utilisation of the GPUs as Triton last said it, None without one.
+        batch: mean number of events in one call of the model, None if it was not called.
     """
 
     server: TritonServer | None
@@ -51,7 +54,7 @@ class Usage:
         text = control.ask(self.server.metrics_url, "GET", "/metrics")[1].decode()
         if gpus := [float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(_GPU)]:
             self.gpu_utilisation = sum(gpus) / len(gpus)
-        values = counters(text)[self.model].values
+        values = parse_metrics(text)[self.model].values
         return perf_counter(), cpu, values.get("inferences", 0.0), values.get("executions", 0.0)
 
 

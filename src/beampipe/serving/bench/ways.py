@@ -11,7 +11,8 @@ from beampipe.errors import UnknownNameError
 from beampipe.serving.finders import TritonTrackFinder
 from beampipe.serving.load import FutureSender, HttpSender, Sender, Workload, kserve_requests
 from beampipe.tracking.events import Hits, Tracks
-from beampipe.tracking.pipeline import load_pipeline
+from beampipe.tracking.loading import load_pipeline
+from beampipe.triton.server import control
 from beampipe.triton.server.server import TritonServer
 
 __all__ = ["PROTOCOLS", "direct_sender", "model_of", "open_way"]
@@ -21,7 +22,7 @@ PROTOCOLS: Final = ("http", "grpc", "shm")
 
 
 def model_of(way: str) -> str:
-    """The model that a way asks, or ``direct``."""
+    """The name of the model that a way asks, or ``direct``."""
     return way.split()[0]
 
 
@@ -29,17 +30,18 @@ def open_way(way: str, server: TritonServer, workload: Workload, concurrency: in
     """A sender to a model.
 
     Args:
-        way: ``MODEL PROTOCOL``.
-        server: that holds the model.
-        workload: what will be sent.
-        concurrency: requests in flight at most.
+        way: model and protocol, ``MODEL PROTOCOL``.
+        server: server that holds the model.
+        workload: events that will be sent.
+        concurrency: largest number of requests in flight.
 
     Raises:
-        UnknownNameError: no such protocol.
+        UnknownNameError: no protocol has that name.
     """
     model, _, protocol = way.partition(" ")
     if protocol == "http":
-        requests = kserve_requests(workload, server.http_url, model, batching=model.endswith("_ragged"))
+        batches = control.model_config(server.http_url, model).get("max_batch_size", 0) > 0
+        requests = kserve_requests(workload, server.http_url, model, batching=batches)
         return HttpSender(server.http_url, requests, workload, concurrency)
     if protocol in ("grpc", "shm"):
         finder = TritonTrackFinder(
@@ -50,7 +52,15 @@ def open_way(way: str, server: TritonServer, workload: Workload, concurrency: in
 
 
 def direct_sender(pipeline: str, workload: Workload, device: str, workers: int, threads: int) -> Sender:
-    """The pipeline in this process, `workers` times side by side."""
+    """A sender to a pipeline in this process.
+
+    Args:
+        pipeline: name of the pipeline.
+        workload: events that will be sent.
+        device: device of the pipeline.
+        workers: number of pipelines side by side.
+        threads: number of threads of each of them.
+    """
     made: SimpleQueue[Callable[[Hits], Tracks]] = SimpleQueue()
     for _ in range(workers):
         made.put(load_pipeline(pipeline, device=device, threads=threads).find)

@@ -6,7 +6,7 @@ with TritonTrackFinder("grpc://127.0.0.1:8001") as finder:
 
 from beampipe.serving.finders.direct import DirectTrackFinder
 from beampipe.serving.finders.fallback import FallbackTrackFinder
-from beampipe.serving.finders.finder import TrackFinder
 from beampipe.serving.finders.triton import TritonTrackFinder
+from beampipe.tracking.finder import TrackFinder
 
 __all__ = ["DirectTrackFinder", "FallbackTrackFinder", "TrackFinder", "TritonTrackFinder"]

@@ -9,9 +9,9 @@ from concurrent.futures import CancelledError, Future
 from time import monotonic
 
 from beampipe.errors import ServiceError
-from beampipe.serving.finders.answer import Answer
-from beampipe.serving.finders.finder import TrackFinder
 from beampipe.tracking.events import Hits, Tracks
+from beampipe.tracking.finder import TrackFinder
+from beampipe.triton.client.transport import PendingAnswer
 
 __all__ = ["FallbackTrackFinder"]
 
@@ -69,9 +69,9 @@ class FallbackTrackFinder:
 
     def submit(self, hits: Hits) -> Future[Tracks]:
         """The same, later."""
-        answer = Answer()
-        self._submit_next(-1, hits, answer)
-        return answer
+        pending: PendingAnswer[Tracks] = PendingAnswer()
+        self._submit_next(-1, hits, pending)
+        return pending
 
     async def find_async(self, hits: Hits) -> Tracks:
         """The same for asyncio."""
@@ -88,32 +88,34 @@ class FallbackTrackFinder:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _submit_next(self, row: int, hits: Hits, answer: Answer) -> None:
+    def _submit_next(self, row: int, hits: Hits, pending: PendingAnswer[Tracks]) -> None:
         row = self._next(row)
         try:
             future = self._finder(row).submit(hits)
         except Exception as error:
-            self._settle(row, hits, answer, error, None)
+            self._settle(row, hits, pending, error, None)
             return
-        answer.on_cancel(future.cancel)
-        future.add_done_callback(lambda done: self._done(row, hits, answer, done))
+        pending.on_cancel(future.cancel)
+        future.add_done_callback(lambda done: self._done(row, hits, pending, done))
 
-    def _done(self, row: int, hits: Hits, answer: Answer, done: Future[Tracks]) -> None:
+    def _done(self, row: int, hits: Hits, pending: PendingAnswer[Tracks], done: Future[Tracks]) -> None:
         if done.cancelled():
             # Either nobody waits any more, or the finder was closed.
-            self._settle(row, hits, answer, CancelledError(), None)
+            self._settle(row, hits, pending, CancelledError(), None)
         else:
             error = done.exception()
-            self._settle(row, hits, answer, error, None if error else done.result())
+            self._settle(row, hits, pending, error, None if error else done.result())
 
-    def _settle(self, row: int, hits: Hits, answer: Answer, error: BaseException | None, tracks: Tracks | None) -> None:
+    def _settle(
+        self, row: int, hits: Hits, pending: PendingAnswer[Tracks], error: BaseException | None, tracks: Tracks | None
+    ) -> None:
         if isinstance(error, ServiceError):
             self._failed(row, error)
-            if row < len(self._makers) - 1 and not answer.cancelled():
-                self._submit_next(row, hits, answer)
+            if row < len(self._makers) - 1 and not pending.cancelled():
+                self._submit_next(row, hits, pending)
                 return
         elif isinstance(error, CancelledError):
-            answer.cancel()
+            pending.cancel()
             return
         if tracks is not None:
             self._count(row)
@@ -124,7 +126,7 @@ class FallbackTrackFinder:
             assert tracks is not None
             return tracks
 
-        answer.settle(outcome)
+        pending.settle(outcome)
 
     def _next(self, row: int) -> int:
         """The next one that did not fail lately."""

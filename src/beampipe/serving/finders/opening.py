@@ -10,16 +10,15 @@ from typing import Final
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.serving.finders.direct import DirectTrackFinder
 from beampipe.serving.finders.fallback import FallbackTrackFinder
-from beampipe.serving.finders.finder import TrackFinder
 from beampipe.serving.finders.triton import TritonTrackFinder
-from beampipe.tracking.pipeline import PIPELINES
+from beampipe.serving.variants import pipeline_of
+from beampipe.tracking.finder import TrackFinder
+from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, PIPELINES
 
 __all__ = ["IN_FLIGHT", "open_finder", "read_token"]
 
 IN_FLIGHT: Final = 8
 """Events that a command sends at once."""
-
-_PIPELINE: Final = "module_map"
 
 
 def open_finder(
@@ -37,7 +36,7 @@ def open_finder(
 
     Args:
         urls: servers; none for the pipeline here.
-        pipeline: to run here; if not given, the one that the model's name begins with.
+        pipeline: to run here; if not given, the one that the model runs.
         model: on the servers; if not given, named like the pipeline.
         token_file: holds the token to show.
         fallback: run the pipeline here if no server answers.
@@ -53,12 +52,12 @@ def open_finder(
     if not urls:
         if model is not None or token_file is not None or fallback:
             raise ConfigError("got --model, --token-file or --fallback without --via, expected the URL of a server")
-        return DirectTrackFinder(pipeline or _PIPELINE, device=device, threads=threads)
-    model = model or pipeline or _PIPELINE
+        return DirectTrackFinder(pipeline or DEFAULT_PIPELINE, device=device, threads=threads)
+    model = model or pipeline or DEFAULT_PIPELINE
     token = None if token_file is None else read_token(token_file)
     if not fallback:
         return TritonTrackFinder(urls, model, token=token, in_flight=IN_FLIGHT)
-    pipeline = pipeline or _pipeline_of(model)
+    pipeline = pipeline or pipeline_of(model)
     if pipeline not in PIPELINES:
         raise UnknownNameError("pipeline", pipeline, PIPELINES)
     return FallbackTrackFinder(
@@ -81,11 +80,3 @@ def read_token(path: Path) -> str:
     if len(lines) != 1:
         raise FileError(f"{path}: got {len(lines)} words, expected one token")
     return lines[0]
-
-
-def _pipeline_of(model: str) -> str:
-    """The pipeline that a model runs, by the names that beampipe gives: ``exatrkx_ragged`` runs ``exatrkx``."""
-    named = [name for name in PIPELINES if model == name or model.startswith(f"{name}_")]
-    if not named:
-        raise UnknownNameError("pipeline of a model (give --pipeline)", model, PIPELINES)
-    return max(named, key=len)

@@ -5,7 +5,7 @@ from beampipe.serving.load.http_sender import HttpSender, kserve_requests, raw_r
 from beampipe.serving.load.open_loop import open_loop, poisson_arrivals
 from beampipe.serving.load.recording import LoadRun
 from beampipe.serving.load.sending import (
-    Answer,
+    Arrival,
     FutureSender,
     Sender,
     Workload,
@@ -14,17 +14,16 @@ from beampipe.serving.load.sending import (
     in_threads,
 )
 from beampipe.serving.load.statistics import Summary, latencies, summarise
-from beampipe.serving.load.verifying import WrongLabelsError, verify
+from beampipe.serving.load.verifying import verify
 
 __all__ = [
-    "Answer",
+    "Arrival",
     "FutureSender",
     "HttpSender",
     "LoadRun",
     "Sender",
     "Summary",
     "Workload",
-    "WrongLabelsError",
     "closed_loop",
     "direct_workload",
     "in_event_loop",

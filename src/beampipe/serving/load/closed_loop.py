@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import perf_counter
 
-from beampipe.errors import ConfigError
+from beampipe.errors import ConfigError, DeadlineError
 from beampipe.serving.load.recording import LoadRun, Recorder
-from beampipe.serving.load.sending import Answer, Sender, Workload
+from beampipe.serving.load.sending import Arrival, Sender, Workload
 
 __all__ = ["closed_loop"]
 
@@ -41,7 +41,7 @@ def closed_loop(
 
     Raises:
         ConfigError: a setting is not positive.
-        TimeoutError: no answer came for `patience` seconds.
+        DeadlineError: no answer came for `patience` seconds.
     """
     for name, value in (("concurrency", concurrency), ("seconds", seconds), ("patience", patience)):
         if value <= 0:
@@ -89,10 +89,10 @@ class _ClosedLoop:
         self.recorder.sent(ticket, event, due=now, now=now)
         self._sender.send(ticket, event)
 
-    def _answers(self) -> list[Answer]:
+    def _answers(self) -> list[Arrival]:
         answers = list(self._sender.answers(self._patience))
         if not answers:
-            raise TimeoutError(f"load: got no answer for {self._patience:g} s, {self._in_flight} requests in flight")
+            raise DeadlineError(f"load: got no answer for {self._patience:g} s, {self._in_flight} requests in flight")
         for answer in answers:
             # Before anything is sent: the labels may lie in a buffer that the next answer fills.
             self.recorder.finished(answer)

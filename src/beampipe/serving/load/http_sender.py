@@ -1,7 +1,8 @@
 """A small HTTP/1.1 client for load tests: one thread, many keep-alive connections, requests made ahead of time.
 
-The load must cost little beside the server on the same cores. Whole requests are stored as bytes and one epoll watches
-all connections; there is no parsing beyond the length of the answer. It speaks to two kinds of servers:
+It is a second client beside `beampipe.triton.client` because it measures: the load must cost little beside the server
+on the same cores. Whole requests are stored as bytes and one epoll watches all connections; there is no parsing beyond
+the length of the answer. What is in a request comes from the one codec. It speaks to two kinds of servers:
 
 - raw: ``POST path``, body float32 [n_hits, 3], answer int64 [n_hits], nothing else in either (`raw_requests`);
 - the binary KServe v2 protocol, as Triton has it (`kserve_requests`).
@@ -9,30 +10,31 @@ all connections; there is no parsing beyond the length of the answer. It speaks 
 
 from __future__ import annotations
 
-import json
 import select
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
+from typing import Final
 
 import numpy as np
 
-from beampipe.errors import ConfigError
+from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
 from beampipe.serving.contract import FEATURES, LABELS
-from beampipe.serving.load.sending import Answer, Workload
+from beampipe.serving.load.sending import Arrival, Workload
+from beampipe.triton.client.codec import HEADER_LENGTH, InferRequest, Tensor
 
 __all__ = ["HttpSender", "kserve_requests", "raw_requests"]
 
-_JSON_LENGTH = b"inference-header-content-length"
+_JSON_LENGTH: Final = HEADER_LENGTH.lower().encode()
 
 
 def raw_requests(workload: Workload, address: str, path: str) -> tuple[bytes, ...]:
     """One request per event: float32 [n_hits, 3] as the body, r [mm], phi [rad], z [mm], little-endian.
 
     Args:
-        workload: the events.
-        address: ``host:port``.
-        path: with its leading slash.
+        workload: events to send.
+        address: ``host:port`` of the server.
+        path: where to post, with its leading slash.
     """
     bodies = [np.ascontiguousarray(hits.position, "<f4").tobytes() for hits in workload.hits]
     return tuple(_post(address, path, {"Content-Type": "application/octet-stream"}, body) for body in bodies)
@@ -42,28 +44,21 @@ def kserve_requests(workload: Workload, address: str, model: str, *, batching: b
     """One inference request per event, input and output as binary data behind a JSON header.
 
     Args:
-        workload: the events.
-        address: ``host:port`` of the HTTP endpoint.
-        model: its name.
-        batching: the model has a batch axis.
+        workload: events to send.
+        address: ``host:port`` of the server's HTTP endpoint.
+        model: name of the model.
+        batching: whether the model has a batch axis.
     """
     out = []
     for hits in workload.hits:
-        body = np.ascontiguousarray(hits.position, "<f4").tobytes()
-        tensor = {
-            "name": FEATURES.name,
-            "datatype": FEATURES.triton_type,
-            "shape": [1, len(hits), 3] if batching else [len(hits), 3],
-            "parameters": {"binary_data_size": len(body)},
-        }
-        wanted = {"name": LABELS.name, "parameters": {"binary_data": True}}
-        head = json.dumps({"inputs": [tensor], "outputs": [wanted]}).encode()
-        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
-        out.append(_post(address, f"/v2/models/{model}/infer", headers, head + body))
+        features = np.ascontiguousarray(hits.position, FEATURES.dtype)
+        tensor = Tensor(FEATURES, features[None] if batching else features)
+        call = InferRequest(model, (tensor,), (LABELS,)).to_http()
+        out.append(_post(address, call.path, call.headers, b"".join(call.body)))
     return tuple(out)
 
 
-def _post(address: str, path: str, headers: dict[str, str], body: bytes) -> bytes:
+def _post(address: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
     lines = [f"POST {path} HTTP/1.1", f"Host: {address}", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + body
@@ -73,11 +68,11 @@ class HttpSender:
     """Sends stored requests over keep-alive connections.
 
     Args:
-        address: ``host:port``.
-        requests: one per event of the workload.
-        workload: the events, for the size of the answers.
-        connections: requests in flight at most.
-        clock: seconds, growing.
+        address: ``host:port`` of the server.
+        requests: whole requests, one per event of the workload.
+        workload: events that are sent, for the size of the answers.
+        connections: most requests in flight.
+        clock: gives the time [s], growing.
     """
 
     def __init__(
@@ -95,7 +90,7 @@ class HttpSender:
         self._connections = [_Connection((host, int(port)), size, self._poll) for _ in range(connections)]
         self._idle = list(self._connections)
         self._busy: dict[int, _Connection] = {}
-        self._ready: list[Answer] = []
+        self._ready: list[Arrival] = []
 
     def send(self, ticket: int, event: int) -> None:
         if not self._idle:
@@ -108,7 +103,7 @@ class HttpSender:
             return
         self._busy[connection.fileno] = connection
 
-    def answers(self, timeout: float) -> Sequence[Answer]:
+    def answers(self, timeout: float) -> Sequence[Arrival]:
         deadline = perf_counter() + timeout
         while True:
             out = self._complete()
@@ -118,7 +113,7 @@ class HttpSender:
             # epoll waits in whole milliseconds, select in microseconds, and an epoll can be selected.
             select.select([self._poll], [], [], left)
 
-    def _complete(self) -> list[Answer]:
+    def _complete(self) -> list[Arrival]:
         """Serve the connections that are ready."""
         for fileno, what in self._poll.poll(0):
             connection = self._busy.get(fileno)
@@ -128,7 +123,7 @@ class HttpSender:
                 if what & select.EPOLLOUT:
                     connection.push()
                 complete = bool(what & ~select.EPOLLOUT) and connection.pull()
-            except (OSError, ValueError) as error:
+            except (OSError, ServiceError, ValueError) as error:  # ValueError: a length that is no number
                 del self._busy[fileno]
                 self._end(connection, f"{type(error).__name__}: {error}")
                 continue
@@ -142,7 +137,7 @@ class HttpSender:
     def _end(self, connection: _Connection, error: str) -> None:
         connection.close()
         self._idle.append(connection)
-        self._ready.append(Answer(connection.ticket, self._clock(), None, error))
+        self._ready.append(Arrival(connection.ticket, self._clock(), None, error))
 
     def close(self) -> None:
         for connection in self._connections:
@@ -200,7 +195,7 @@ class _Connection:
             except BlockingIOError:
                 return False
             if n == 0:
-                raise ConnectionError("the server closed the connection before the answer was complete")
+                raise ServiceUnavailableError("the server closed the connection before the answer was complete")
             self._filled += n
             if not self._end:
                 self._parse()
@@ -215,25 +210,25 @@ class _Connection:
         lines = bytes(self._view[:stop]).lower().split(b"\r\n")
         headers = dict(line.split(b":", 1) for line in lines[1:])
         if b"content-length" not in headers:
-            raise ValueError("got an answer without Content-Length, expected one with it")
+            raise ServiceError("got an answer without Content-Length, expected one with it")
         self._keep = headers.get(b"connection", b"").strip() != b"close"
         self._body = stop + 4
         self._end = self._body + int(headers[b"content-length"])
         if self._end > len(self._buffer):
-            raise ValueError(f"got an answer of {self._end} bytes, expected at most {len(self._buffer)}")
+            raise ServiceError(f"got an answer of {self._end} bytes, expected at most {len(self._buffer)}")
         self._status = lines[0].split(b" ", 2)[1]
         length = int(headers[b"content-length"])
         # Triton answers without binary data (no hits, no labels) with JSON alone, and does not say its length.
         only_json = headers.get(b"content-type", b"").strip() == b"application/json"
         self._json = int(headers.get(_JSON_LENGTH, length if only_json else 0))
 
-    def answer(self, now: float) -> Answer:
+    def answer(self, now: float) -> Arrival:
         body = self._view[self._body : self._end]
         if not self._keep:
             self.close()
         if self._status != b"200":
-            return Answer(self.ticket, now, None, f"HTTP {self._status.decode()}: {bytes(body[:200])!r}")
-        return Answer(self.ticket, now, body[self._json :])
+            return Arrival(self.ticket, now, None, f"HTTP {self._status.decode()}: {bytes(body[:200])!r}")
+        return Arrival(self.ticket, now, body[self._json :])
 
     def close(self) -> None:
         if self._socket is not None:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from beampipe.errors import ConfigError
+from beampipe.errors import ConfigError, DeadlineError
 from beampipe.serving.load.recording import LoadRun, Recorder
 from beampipe.serving.load.sending import Sender, Workload
 
@@ -61,7 +61,7 @@ def open_loop(
 
     Raises:
         ConfigError: a setting is not positive.
-        TimeoutError: no answer came for `patience` seconds.
+        DeadlineError: no answer came for `patience` seconds.
     """
     for name, value in (("rate", rate), ("seconds", seconds), ("in_flight", in_flight), ("patience", patience)):
         if value <= 0:
@@ -88,6 +88,6 @@ def open_loop(
         if answers or not flying:
             heard = clock()
         elif clock() - heard >= patience:
-            raise TimeoutError(f"load: got no answer for {patience:g} s, {flying} requests in flight")
+            raise DeadlineError(f"load: got no answer for {patience:g} s, {flying} requests in flight")
     recorder.stop(start + warm_up + seconds)
     return recorder.run(concurrency=None, rate=rate)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from beampipe.serving.load.sending import Answer, Workload
+from beampipe.serving.load.sending import Arrival, Workload
 
 __all__ = ["LoadRun", "Recorder"]
 
@@ -98,7 +98,7 @@ class Recorder:
             self._kept[ticket] = _Request(event, due, now)
             self.pending += 1
 
-    def finished(self, answer: Answer) -> None:
+    def finished(self, answer: Arrival) -> None:
         """Note an answer. Labels are compared for every request, faults counted even in the warm-up."""
         event = self._events.pop(answer.ticket)
         fault = answer.error

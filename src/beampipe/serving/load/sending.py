@@ -22,7 +22,7 @@ from numpy import ndarray
 from beampipe.errors import ConfigError, ShapeError
 from beampipe.tracking.events import Hits, Tracks
 
-__all__ = ["Answer", "FutureSender", "Sender", "Workload", "direct_workload", "in_event_loop", "in_threads"]
+__all__ = ["Arrival", "FutureSender", "Sender", "Workload", "direct_workload", "in_event_loop", "in_threads"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ def direct_workload(hits: Sequence[Hits], find: Callable[[Hits], Tracks]) -> Wor
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Arrival:
     """An event came back.
 
     Attributes:
@@ -93,7 +93,7 @@ class Sender(Protocol):
         """Send event number `event` without waiting for its answer; every ticket gets exactly one answer."""
         ...
 
-    def answers(self, timeout: float) -> Sequence[Answer]:
+    def answers(self, timeout: float) -> Sequence[Arrival]:
         """What came back, waiting for the first for up to `timeout` seconds; empty if nothing did."""
         ...
 
@@ -120,26 +120,26 @@ class FutureSender:
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._submit, self._workload, self._closing, self._clock = submit, workload, closing, clock
-        self._done: SimpleQueue[Answer] = SimpleQueue()
+        self._done: SimpleQueue[Arrival] = SimpleQueue()
 
     def send(self, ticket: int, event: int) -> None:
         try:
             future = self._submit(self._workload.hits[event])
         except Exception as error:  # refused at the door: an answer as any other
-            self._done.put(Answer(ticket, self._clock(), None, _words(error)))
+            self._done.put(Arrival(ticket, self._clock(), None, _words(error)))
             return
         future.add_done_callback(lambda done: self._done.put(self._answer(ticket, done)))
 
-    def _answer(self, ticket: int, done: Future[Tracks]) -> Answer:
+    def _answer(self, ticket: int, done: Future[Tracks]) -> Arrival:
         now = self._clock()
         if done.cancelled():
-            return Answer(ticket, now, None, "cancelled")
+            return Arrival(ticket, now, None, "cancelled")
         error = done.exception()
         if error is not None:
-            return Answer(ticket, now, None, _words(error))
-        return Answer(ticket, now, np.ascontiguousarray(done.result().track_id))
+            return Arrival(ticket, now, None, _words(error))
+        return Arrival(ticket, now, np.ascontiguousarray(done.result().track_id))
 
-    def answers(self, timeout: float) -> Sequence[Answer]:
+    def answers(self, timeout: float) -> Sequence[Arrival]:
         try:
             out = [self._done.get(timeout=max(0.0, timeout))]
         except Empty:

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from beampipe.errors import BeampipeError
+from beampipe.errors import DeadlineError, WrongLabelsError
 from beampipe.serving.load.sending import Sender, Workload
 
-__all__ = ["WrongLabelsError", "verify"]
-
-
-class WrongLabelsError(BeampipeError):
-    """A server gave other labels than the pipeline gives directly, or none.
-
-    Args:
-        fault: what it gave.
-    """
-
-    def __init__(self, fault: str) -> None:
-        super().__init__(f"load: got {fault}, expected the labels that the pipeline gives when run directly")
-        self.fault = fault
+__all__ = ["verify"]
 
 
 def verify(sender: Sender, workload: Workload, *, patience: float = 300.0) -> None:
@@ -25,13 +13,13 @@ def verify(sender: Sender, workload: Workload, *, patience: float = 300.0) -> No
 
     Raises:
         WrongLabelsError: labels differ, or there are none.
-        TimeoutError: no answer came for `patience` seconds.
+        DeadlineError: no answer came for `patience` seconds.
     """
     for event in range(len(workload)):
         sender.send(event, event)
         answers = sender.answers(patience)
         if not answers:
-            raise TimeoutError(f"load: got no answer to event {event} for {patience:g} s")
+            raise DeadlineError(f"load: got no answer to event {event} for {patience:g} s")
         fault = answers[0].error
         if answers[0].labels is not None:
             fault = workload.difference(event, answers[0].labels)

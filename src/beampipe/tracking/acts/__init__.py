@@ -1,7 +1,7 @@
 """ACTS as the judge: the combinatorial Kalman filter that our pipelines are compared with, and its track fit."""
 
-from beampipe.tracking.acts.finder import ActsCandidateFinder, ActsTrackFinder, ActsTracks
-from beampipe.tracking.acts.fitted import FittedTracks
+from beampipe.tracking.acts.finder import ActsTrackFinder
+from beampipe.tracking.acts.fitted import ActsTracks, FittedTracks
 from beampipe.tracking.acts.fitting import fit_batch, fit_tracks
 from beampipe.tracking.acts.settings import ACTS_EFFICIENT, ACTS_FAST, ACTS_SETTINGS, ACTS_SOFT, ActsSettings
 from beampipe.tracking.acts.truth_matching import ActsMatching, acts_truth_matching
@@ -11,7 +11,6 @@ __all__ = [
     "ACTS_FAST",
     "ACTS_SETTINGS",
     "ACTS_SOFT",
-    "ActsCandidateFinder",
     "ActsMatching",
     "ActsSettings",
     "ActsTrackFinder",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,43 +11,16 @@ from numpy import ndarray
 
 from beampipe.tracking.acts.algorithms import SEEDS, SPACE_POINTS, TRACKS, finding_algorithms
 from beampipe.tracking.acts.detector import detector, pyacts, require_measurements, run_sequence
-from beampipe.tracking.acts.fitted import FittedTracks, read_fitted
+from beampipe.tracking.acts.fitted import ActsTracks, read_fitted
 from beampipe.tracking.acts.settings import ACTS_EFFICIENT, ActsSettings
 from beampipe.tracking.acts.whiteboard import Clock, Failures, Laps, feed, python_algorithm, read_hit_lists, reader
-from beampipe.tracking.events import NO_TRACK, Hits, Tracks
+from beampipe.tracking.events import NO_TRACK, Hits
+from beampipe.tracking.finder import InOneThread
 
-__all__ = ["ActsCandidateFinder", "ActsTrackFinder", "ActsTracks", "label_hits"]
-
-
-@dataclass(frozen=True, eq=False)
-class ActsTracks:
-    """What ACTS found in one event.
-
-    Attributes:
-        candidates: per track its rows in the hits, inside out; tracks may share hits.
-        fitted: per track its parameters (the CKF fits while it finds).
-        seconds: wall time of ``spacepoints``, ``seeding``, ``parameters``, ``ckf`` [s].
-        cpu_seconds: processor time of the same [s].
-        counts: ``hits``, ``spacepoints``, ``seeds``, ``tracks``.
-        min_hits: fewest hits of a track, for the labels.
-    """
-
-    candidates: tuple[Int64[ndarray, " _"], ...]
-    fitted: FittedTracks
-    seconds: dict[str, float]
-    cpu_seconds: dict[str, float]
-    counts: dict[str, int]
-    min_hits: int
-
-    @property
-    def tracks(self) -> Tracks:
-        """One label per hit, shared hits resolved by `label_hits`."""
-        chi2_per_ndf = self.fitted.chi2 / np.maximum(self.fitted.ndf, 1)
-        labels = label_hits(self.counts["hits"], self.candidates, chi2_per_ndf, self.min_hits)
-        return Tracks(labels, dict(self.seconds), dict(self.counts))
+__all__ = ["ActsTrackFinder", "label_hits"]
 
 
-class ActsTrackFinder:
+class ActsTrackFinder(InOneThread):
     """Finds tracks with ACTS; needs the module, local position and variance of each hit.
 
     The hits are handed over as arrays in memory; that hand-over, which a program that lives in ACTS does not
@@ -64,16 +36,16 @@ class ActsTrackFinder:
         self.threads = threads
         self._detector = detector(settings.field_z)
 
-    def find(self, hits: Hits) -> Tracks:
-        """One label per hit.
+    def find(self, hits: Hits, /) -> ActsTracks:
+        """The tracks of one event: hit lists as ACTS made them, and one label per hit.
 
         Raises:
             InputError: a hit lacks its module, local position or variance.
         """
-        return self.find_batch([hits])[0].tracks
+        return self.find_batch([hits])[0]
 
     def find_batch(self, hits: Sequence[Hits]) -> list[ActsTracks]:
-        """All tracks of many events, hit lists kept as ACTS made them.
+        """The tracks of many events.
 
         Args:
             hits: one `Hits` per event.
@@ -96,21 +68,6 @@ class ActsTrackFinder:
         return [collected[number] for number in range(len(hits))]
 
 
-@dataclass(frozen=True)
-class ActsCandidateFinder:
-    """The same finder for scoring: returns the tracks of ACTS with the hits they share, instead of labels.
-
-    Attributes:
-        finder: the finder.
-    """
-
-    finder: ActsTrackFinder
-
-    def find(self, hits: Hits) -> ActsTracks:
-        """Tracks of one event; raises what `ActsTrackFinder.find` raises."""
-        return self.finder.find_batch([hits])[0]
-
-
 class _Collected(dict[int, ActsTracks]):
     """Results by event number: with several threads they come in any order."""
 
@@ -129,19 +86,17 @@ def _collector(
             container = tracks(context)
             laps: Laps = clock.laps(number)
             every = np.arange(len(container), dtype=np.int64)
-            collected[number] = ActsTracks(
-                read_hit_lists(container, rows[number]),
-                read_fitted(container, every, every, laps.wall, laps.cpu),
-                laps.wall,
-                laps.cpu,
-                {
-                    "hits": len(rows[number]),
-                    "spacepoints": len(space_points(context)),
-                    "seeds": len(seeds(context)),
-                    "tracks": len(container),
-                },
-                min_hits,
-            )
+            candidates = read_hit_lists(container, rows[number])
+            fitted = read_fitted(container, every, every, laps.wall, laps.cpu)
+            counts = {
+                "hits": len(rows[number]),
+                "spacepoints": len(space_points(context)),
+                "seeds": len(seeds(context)),
+                "tracks": len(container),
+            }
+            chi2_per_ndf = fitted.chi2 / np.maximum(fitted.ndf, 1)
+            track_id = label_hits(counts["hits"], candidates, chi2_per_ndf, min_hits)
+            collected[number] = ActsTracks(track_id, laps.wall, counts, candidates, laps.cpu, fitted=fitted)
 
         return run
 

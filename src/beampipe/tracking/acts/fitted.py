@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-__all__ = ["FittedTracks", "read_fitted"]
+from beampipe.tracking.events import Tracks
+
+__all__ = ["ActsTracks", "FittedTracks", "read_fitted"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,20 @@ class FittedTracks:
     def pt(self) -> Float64[ndarray, " n_tracks"]:
         """Transverse momentum sin(theta) / abs(q/p) [GeV]."""
         return np.asarray(np.sin(self.theta) / np.abs(self.q_over_p))
+
+
+@dataclass(frozen=True, eq=False)
+class ActsTracks(Tracks):
+    """Tracks and the parameters that ACTS fitted to them: found by ACTS, or by another finder.
+
+    Tracks of ACTS may share hits: `candidates` are its hit lists, inside out, and `track_id` gives each shared hit to
+    one track, by `beampipe.tracking.acts.finder.label_hits`.
+
+    Attributes:
+        fitted: parameters of the tracks that could be fitted; the CKF fits while it finds.
+    """
+
+    fitted: FittedTracks = field(kw_only=True)
 
 
 def read_fitted(

@@ -9,16 +9,14 @@ other, so edges, triplets and logits (a few MB) are copied and the CPU stage is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from beampipe.errors import ConfigError, MissingExtraError
-from beampipe.tracking import pipeline as cpu
-from beampipe.tracking import stages as host
+from beampipe.tracking.pipelines import stages as host
+from beampipe.tracking.pipelines.pipeline import Pipeline
 
 try:
     import torch
@@ -28,24 +26,9 @@ except ImportError:
 from beampipe.tracking.cuda import stages
 from beampipe.tracking.cuda.graphs import windows_on
 from beampipe.tracking.cuda.networks import gnn_on, mlp_on
-from beampipe.tracking.cuda.stages import DeviceGraph, DeviceStage
+from beampipe.tracking.cuda.stages import DeviceStage, on_device
 
-__all__ = ["load_cuda_pipeline", "translate"]
-
-
-def load_cuda_pipeline(name: str, device: str, weights: Path = cpu.WEIGHTS) -> cpu.Pipeline:
-    """The pipeline of that name on a CUDA device.
-
-    Args:
-        name: one of `beampipe.tracking.pipeline.PIPELINES`.
-        device: ``"cuda"`` or ``"cuda:N"``.
-        weights: folder of the weight files.
-
-    Raises:
-        ConfigError: torch sees no such device.
-        FileError: weights are missing or damaged.
-    """
-    return translate(cpu.PIPELINES[name](name, 1, weights), cuda_device(device))
+__all__ = ["cuda_device", "translate"]
 
 
 def cuda_device(device: str) -> torch.device:
@@ -65,50 +48,31 @@ def cuda_device(device: str) -> torch.device:
     return torch.device("cuda", number)
 
 
-def translate(pipeline: cpu.Pipeline, device: torch.device) -> cpu.Pipeline:
-    """A CPU pipeline, with every stage on `device` (any that torch knows, the CPU too).
+def translate(pipeline: Pipeline, device: torch.device) -> Pipeline:
+    """A CPU pipeline with its stages on `device` (any that torch knows, the CPU too).
 
     Raises:
         ConfigError: a stage has no counterpart.
     """
-    with _guard(device):
-        line = tuple((name, _Step(_translated(stage, device), device)) for name, stage in pipeline.stages)
-    return replace(pipeline, stages=line, in_blocks=False, _pool=[])
+    with on_device(device):
+        line = tuple(_translated(pipeline.stages, device))
+    return replace(pipeline, stages=line, in_blocks=False)
 
 
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """A stage of a `Pipeline` that keeps the graph on the device, and is done when it returns."""
-
-    stage: DeviceStage
-    device: torch.device
-
-    def __call__(self, graph: Any) -> Any:
-        with _guard(self.device):
-            if isinstance(graph, host.Graph):  # the first stage: hits arrive
-                graph = DeviceGraph(torch.tensor(graph.position, device=self.device))
-            graph = self.stage(graph)
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)  # so that the time of a stage is its own
-        return graph
+def _translated(line: tuple[tuple[str, host.Stage], ...], device: torch.device) -> Iterator[tuple[str, host.Stage]]:
+    """The steps on the device, those that copy arrays to it and back among them."""
+    copied = ("position",)
+    yield line[0][0], DeviceStage(copied, copied, partial(stages.to_device, device), device)
+    for name, stage in line:
+        if isinstance(stage, host.WalkByChi2 | host.WalkByScore):
+            yield name, DeviceStage(stage.needs, stage.needs, stages.to_host, device)
+            yield name, stage
+        else:
+            yield name, DeviceStage(stage.needs, stage.makes, _work(stage, device), device)
 
 
-@contextmanager
-def _guard(device: torch.device) -> Iterator[None]:
-    """Work on `device`, without gradients, with full float32 products (no TF32)."""
-    precision = torch.get_float32_matmul_precision()
-    if precision != "highest":
-        torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.inference_mode(), torch.cuda.device(device if device.type == "cuda" else -1):
-            yield
-    finally:
-        if precision != "highest":
-            torch.set_float32_matmul_precision(precision)
-
-
-def _translated(stage: host.Stage, device: torch.device) -> DeviceStage:
-    """The counterpart of a CPU stage, its weights and tables on the device."""
+def _work(stage: host.Stage, device: torch.device) -> Callable[..., tuple[Any, ...]]:
+    """What a stage does, its weights and tables on the device."""
     match stage:
         case host.EmbedHits(network=network):
             return partial(stages.embed_hits, network=mlp_on(network, device))
@@ -118,12 +82,12 @@ def _translated(stage: host.Stage, device: torch.device) -> DeviceStage:
             return partial(stages.filter_edges, network=mlp_on(network, device), cut=cut)
         case host.BuildFromWindows(windows=windows):
             return partial(stages.build_from_windows, windows=windows_on(windows, device))
-        case host.PairEdges(windows=windows, features=features):
-            return partial(stages.pair_edges, windows=windows_on(windows, device), features=features)
+        case host.FindTriplets(windows=windows):
+            return partial(stages.find_triplets, windows=windows_on(windows, device))
+        case host.PairEdges(windows=windows):
+            return partial(stages.pair_edges, windows=windows_on(windows, device))
         case host.ScoreEdges(network=gnn):
-            return partial(stages.score_edges, network=gnn_on(gnn, device))
+            return partial(stages.classify_edges, network=gnn_on(gnn, device))
         case host.ConnectComponents(score_cut=score_cut, min_hits=min_hits):
             return partial(stages.connect_components, score_cut=score_cut, min_hits=min_hits)
-        case host.WalkThrough():
-            return partial(stages.walk_through, stage=stage)
     raise ConfigError(f"stage: got {type(stage).__name__}, which has no CUDA counterpart; run this pipeline on the cpu")

@@ -1,152 +1,175 @@
-"""The stages of `beampipe.tracking.stages` on tensors."""
+"""The work of the stages of `beampipe.tracking.pipelines.stages` on tensors: the same arrays in, the same out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Float32, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from beampipe.tracking import stages as host
 from beampipe.tracking.cuda import graphs, networks
+from beampipe.tracking.kernels import logit_of
 from beampipe.tracking.networks import EMBEDDING_SIZE
+from beampipe.tracking.pipelines import stages as host
 
 __all__ = [
-    "DeviceGraph",
     "DeviceStage",
     "build_from_windows",
+    "classify_edges",
     "connect_components",
     "embed_hits",
     "filter_edges",
     "find_neighbours",
+    "find_triplets",
+    "on_device",
     "pair_edges",
-    "score_edges",
-    "walk_through",
+    "to_device",
+    "to_host",
 ]
 
 
 @dataclass(frozen=True, eq=False)
-class DeviceGraph:
-    """`beampipe.tracking.stages.Graph` with tensors of one device; only the labels are on the host."""
+class DeviceStage:
+    """A stage whose arrays are tensors on a device; it is done when it returns.
 
-    position: Float32[Tensor, "n_hits 3"]
-    embedding: Float32[Tensor, "n_hits d"] | None = None
-    edge_index: Int64[Tensor, "2 n_edges"] | None = None
-    distance2: Float32[Tensor, " n_edges"] | None = None
-    triplets: Int64[Tensor, "2 n_triplets"] | None = None
-    chi2: Float32[Tensor, " n_triplets"] | None = None
-    pair_features: Float32[Tensor, "n_edges 6"] | None = None
-    edge_score: Float32[Tensor, " n_edges"] | None = None
-    edge_logit: Float32[Tensor, " n_edges"] | None = None
-    track_id: Int64[ndarray, " n_hits"] | None = None
+    Attributes:
+        needs: names of the arrays that the stage is called with.
+        makes: names of the arrays that the stage returns.
+        work: what makes them.
+        device: where the tensors are.
+    """
 
-    def keep_edges(self, kept: Bool[Tensor, " n_edges"]) -> DeviceGraph:
-        """The graph without the other edges, nor the triplets that need them."""
-        assert self.edge_index is not None
+    needs: tuple[str, ...]
+    makes: tuple[str, ...]
+    work: Callable[..., tuple[Any, ...]]
+    device: torch.device
 
-        def part(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values[kept]
-
-        triplets, chi2 = self.triplets, self.chi2
-        if triplets is not None and chi2 is not None:
-            whole = kept[triplets[0]] & kept[triplets[1]]
-            triplets, chi2 = (torch.cumsum(kept, 0) - 1)[triplets[:, whole]], chi2[whole]
-        return replace(
-            self,
-            edge_index=self.edge_index[:, kept],
-            distance2=part(self.distance2),
-            triplets=triplets,
-            chi2=chi2,
-            pair_features=part(self.pair_features),
-            edge_score=part(self.edge_score),
-            edge_logit=part(self.edge_logit),
-        )
-
-    def on_host(self) -> host.Graph:
-        """What labelling by paths needs, copied."""
-
-        def copied(values: Tensor | None) -> ndarray | None:
-            return None if values is None else values.cpu().numpy()
-
-        return host.Graph(
-            self.position.cpu().numpy(),
-            edge_index=copied(self.edge_index),
-            triplets=copied(self.triplets),
-            chi2=copied(self.chi2),
-            edge_logit=copied(self.edge_logit),
-        )
+    def __call__(self, **arrays: Any) -> tuple[Any, ...]:
+        with on_device(self.device):
+            made = self.work(**arrays)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)  # so that the time of a stage is its own
+        return made
 
 
-DeviceStage = Callable[[DeviceGraph], DeviceGraph]
+@contextmanager
+def on_device(device: torch.device) -> Iterator[None]:
+    """Work on `device`, without gradients, with full float32 products (no TF32)."""
+    precision = torch.get_float32_matmul_precision()
+    if precision != "highest":
+        torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.inference_mode(), torch.cuda.device(device if device.type == "cuda" else -1):
+            yield
+    finally:
+        if precision != "highest":
+            torch.set_float32_matmul_precision(precision)
 
 
-def embed_hits(graph: DeviceGraph, network: networks.DeviceMlp) -> DeviceGraph:
-    """Adds `embedding`."""
-    return replace(graph, embedding=networks.embed(graph.position, network))
+def to_device(device: torch.device, **arrays: ndarray) -> tuple[Tensor, ...]:
+    """The arrays, copied to a device."""
+    return tuple(torch.tensor(array, device=device) for array in arrays.values())
 
 
-def find_neighbours(graph: DeviceGraph, settings: host.FindNeighbours) -> DeviceGraph:
-    """Turns `embedding` into `edge_index`: all pairs within the radius and inside the kinematic windows."""
-    assert graph.embedding is not None
-    edge_index, distance2 = graphs.radius_edges(
-        graph.embedding[:, :EMBEDDING_SIZE],
-        graph.embedding[:, EMBEDDING_SIZE:],
-        graph.position,
+def to_host(**tensors: Tensor) -> tuple[ndarray, ...]:
+    """The tensors, copied to the host."""
+    return tuple(tensor.cpu().numpy() for tensor in tensors.values())
+
+
+def embed_hits(
+    position: Float32[Tensor, "n_hits 3"], *, network: networks.DeviceMlp
+) -> tuple[Float32[Tensor, "n_hits d"]]:
+    """`EmbedHits` on tensors."""
+    return (networks.embed(position, network),)
+
+
+def find_neighbours(
+    position: Float32[Tensor, "n_hits 3"],
+    embedding: Float32[Tensor, "n_hits d"],
+    offsets: None,
+    *,
+    settings: host.FindNeighbours,
+) -> tuple[Int64[Tensor, "2 n_edges"], Float32[Tensor, " n_edges"]]:
+    """`FindNeighbours` on tensors, of one event."""
+    return graphs.radius_edges(
+        embedding[:, :EMBEDDING_SIZE],
+        embedding[:, EMBEDDING_SIZE:],
+        position,
         settings.radius,
         settings.max_neighbours,
         settings.kappa_max,
         settings.z0_max,
     )
-    return replace(graph, embedding=None, edge_index=edge_index, distance2=distance2)
 
 
-def filter_edges(graph: DeviceGraph, network: networks.DeviceMlp, cut: float) -> DeviceGraph:
-    """Drops edges that the filter network scores below `cut`."""
-    assert graph.edge_index is not None
-    assert graph.distance2 is not None
-    score = networks.sigmoid(networks.filter_logits(graph.position, graph.edge_index, graph.distance2, network))
-    return replace(graph.keep_edges(score >= cut), distance2=None)
+def filter_edges(
+    position: Float32[Tensor, "n_hits 3"],
+    edge_index: Int64[Tensor, "2 n_edges"],
+    distance2: Float32[Tensor, " n_edges"],
+    *,
+    network: networks.DeviceMlp,
+    cut: float,
+) -> tuple[Int64[Tensor, "2 n_kept"]]:
+    """`FilterEdges` on tensors."""
+    logit = networks.filter_logits(position, edge_index, distance2, network)
+    return (edge_index[:, logit >= float(logit_of(cut))],)
 
 
-def build_from_windows(graph: DeviceGraph, windows: graphs.DeviceWindows) -> DeviceGraph:
-    """Adds `edge_index`: doublets and triplets inside learned windows."""
-    return replace(graph, edge_index=graphs.module_map_edges(graph.position, windows))
+def build_from_windows(
+    position: Float32[Tensor, "n_hits 3"], offsets: None, *, windows: graphs.DeviceWindows
+) -> tuple[Int64[Tensor, "2 n_edges"]]:
+    """`BuildFromWindows` on tensors, of one event."""
+    return (graphs.module_map_edges(position, windows),)
 
 
-def pair_edges(graph: DeviceGraph, windows: graphs.DeviceWindows, features: bool) -> DeviceGraph:
-    """Adds `triplets` and, if wanted, `pair_features`, dropping the edges that have no partner."""
-    assert graph.edge_index is not None
-    triplets, chi2 = graphs.triplets(graph.position, graph.edge_index, windows)
-    graph = replace(graph, triplets=triplets, chi2=chi2)
-    if not features:
-        return graph
-    assert graph.edge_index is not None
-    partnered = torch.zeros_like(graph.edge_index[0], dtype=torch.bool)
+def find_triplets(
+    position: Float32[Tensor, "n_hits 3"], edge_index: Int64[Tensor, "2 n_edges"], *, windows: graphs.DeviceWindows
+) -> tuple[Int64[Tensor, "2 n_triplets"], Float32[Tensor, " n_triplets"]]:
+    """`FindTriplets` on tensors."""
+    return graphs.triplets(position, edge_index, windows)
+
+
+def pair_edges(
+    position: Float32[Tensor, "n_hits 3"], edge_index: Int64[Tensor, "2 n_edges"], *, windows: graphs.DeviceWindows
+) -> tuple[
+    Int64[Tensor, "2 n_kept"],
+    Int64[Tensor, "2 n_triplets"],
+    Float32[Tensor, " n_triplets"],
+    Float32[Tensor, "n_kept 6"],
+]:
+    """`PairEdges` on tensors. Both edges of a triplet have a partner, so that all triplets stay."""
+    triplets, chi2 = graphs.triplets(position, edge_index, windows)
+    partnered = torch.zeros_like(edge_index[0], dtype=torch.bool)
     partnered[triplets.reshape(-1)] = True
-    values = graphs.pair_features(graph.position, graph.edge_index, triplets, chi2)
-    return replace(graph, pair_features=values).keep_edges(partnered)
+    features = graphs.pair_features(position, edge_index, triplets, chi2)
+    return edge_index[:, partnered], (torch.cumsum(partnered, 0) - 1)[triplets], chi2, features[partnered]
 
 
-def score_edges(graph: DeviceGraph, network: networks.DeviceGnn) -> DeviceGraph:
-    """Adds `edge_score` by the interaction network."""
-    assert graph.edge_index is not None
-    assert graph.pair_features is not None
-    logit = networks.gnn_logits(graph.position, graph.edge_index, graph.pair_features, network)
-    return replace(graph, edge_score=networks.sigmoid(logit), edge_logit=logit)
+def classify_edges(
+    position: Float32[Tensor, "n_hits 3"],
+    edge_index: Int64[Tensor, "2 n_edges"],
+    pair_features: Float32[Tensor, "n_edges 6"],
+    *,
+    network: networks.DeviceGnn,
+) -> tuple[Float32[Tensor, " n_edges"], Float32[Tensor, " n_edges"]]:
+    """`ScoreEdges` on tensors."""
+    logit = networks.gnn_logits(position, edge_index, pair_features, network)
+    return networks.sigmoid(logit), logit
 
 
-def connect_components(graph: DeviceGraph, score_cut: float, min_hits: int) -> DeviceGraph:
-    """Tracks are the connected components of the edges with a score of at least `score_cut`."""
-    assert graph.edge_index is not None
-    assert graph.edge_score is not None
-    kept = graph.edge_index[:, graph.edge_score >= score_cut]
-    label = graphs.connected_components(len(graph.position), kept, min_hits)
-    return replace(graph, track_id=label.cpu().numpy())
-
-
-def walk_through(graph: DeviceGraph, stage: host.WalkThrough) -> DeviceGraph:
-    """Tracks are the best paths, by the CPU stage on the host."""
-    return replace(graph, track_id=stage(graph.on_host()).track_id)
+def connect_components(
+    position: Float32[Tensor, "n_hits 3"],
+    edge_index: Int64[Tensor, "2 n_edges"],
+    edge_score: Float32[Tensor, " n_edges"],
+    *,
+    score_cut: float,
+    min_hits: int,
+) -> tuple[Int64[ndarray, " n_hits"]]:
+    """`ConnectComponents` on tensors; the labels are copied to the host."""
+    kept = edge_index[:, edge_score >= score_cut]
+    return (graphs.connected_components(len(position), kept, min_hits).cpu().numpy(),)

@@ -14,8 +14,9 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from beampipe.errors import InputError
-from beampipe.tracking.evaluation.evaluate import Finder, candidates_of
+from beampipe.tracking.evaluation.evaluate import tracks_of
 from beampipe.tracking.events import NO_TRACK, Event, Hits, Tracks
+from beampipe.tracking.finder import InOneThread, TrackFinder
 
 __all__ = [
     "PermutationCheck",
@@ -60,15 +61,15 @@ def canonical_labels(track_id: Int64[ndarray, " n_hits"]) -> Int64[ndarray, " n_
     return out
 
 
-def permuted_hits_check(finder: Finder, hits: Hits, seed: int = 0) -> PermutationCheck:
+def permuted_hits_check(finder: TrackFinder, hits: Hits, seed: int = 0) -> PermutationCheck:
     """Find tracks of the hits as given and in a random order, and compare.
 
     Kernels break ties by index, so that equal distances may be resolved the other way: judge `n_changed`, where a
     finder computes in floating point.
     """
     order = np.random.default_rng(seed).permutation(len(hits))
-    given, _ = candidates_of(finder.find(hits), len(hits))
-    permuted, _ = candidates_of(finder.find(hits.take(order)), len(hits))
+    given = tracks_of(finder, hits)
+    permuted = tracks_of(finder, hits.take(order))
     back = np.empty_like(permuted.track_id)
     back[order] = permuted.track_id
     changed = canonical_labels(given.track_id) != canonical_labels(back)
@@ -94,7 +95,7 @@ def scrambled_truth(event: Event, seed: int = 0) -> Event:
     return replace(event, truth=truth)
 
 
-class TruthFinder:
+class TruthFinder(InOneThread):
     """The finder that knows: one track per particle. It bounds what labels can reach, and tests whatever takes finders.
 
     It is told each event as it passes: ``for event in finder.watching(events): finder.find(event.hits)``.

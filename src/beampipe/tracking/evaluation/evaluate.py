@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter, process_time
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 import numpy as np
 from jaxtyping import Int64
@@ -16,9 +16,10 @@ from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, Ma
 from beampipe.tracking.evaluation.results import Curve, Evaluation, EventRecord, FinderResult, Quality
 from beampipe.tracking.evaluation.statistics import Proportion, StageTime, stage_time
 from beampipe.tracking.events import NO_TRACK, Event, Hits, Tracks
+from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.truth import HEADLINE, Contributions, Selection, contributions, select_particles
 
-__all__ = ["TOTAL", "CandidateTracks", "Finder", "candidates_of", "evaluate", "pt_edges"]
+__all__ = ["TOTAL", "evaluate", "pt_edges", "tracks_of"]
 
 TOTAL: Final = "total"
 """Name of the sum over stages in tables of times."""
@@ -26,30 +27,6 @@ TOTAL: Final = "total"
 _ETA_BINS: Final = 12
 _NOTHING: Final = Quality(Proportion(), Proportion(), Proportion(), Proportion())
 _ORIGIN_EDGES: Final = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 75.0, 100.0, 150.0, 200.0)
-
-
-@runtime_checkable
-class CandidateTracks(Protocol):
-    """What a finder may return instead of `Tracks` when its tracks share hits.
-
-    If it also has `cpu_seconds` (processor time per stage [s]), these are taken instead of the time of the call.
-    """
-
-    @property
-    def tracks(self) -> Tracks:
-        """Labels (each hit on one track), times and counts."""
-
-    @property
-    def candidates(self) -> Sequence[Int64[ndarray, " _"]] | None:
-        """Hit indices of each track, or None: then the labels are scored."""
-
-
-@runtime_checkable
-class Finder(Protocol):
-    """Anything that turns hits into tracks."""
-
-    def find(self, hits: Hits, /) -> Tracks | CandidateTracks:
-        """Find the tracks of one event."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,25 +77,20 @@ def pt_edges(min_pt: float) -> tuple[float, ...]:
     return (min_pt, *above, float(max(50.0, 2 * min_pt)))
 
 
-def candidates_of(found: Tracks | CandidateTracks, n_hits: int) -> tuple[Tracks, Candidates]:
-    """Labels and scored candidates of what a finder returned.
+def tracks_of(finder: TrackFinder, hits: Hits) -> Tracks:
+    """What a finder finds, with a look whether it is of these hits.
 
     Raises:
-        InputError: labels or lists do not belong to `n_hits` hits.
+        InputError: there is not one label for each hit.
     """
-    if isinstance(found, Tracks):
-        tracks, lists = found, None
-    else:
-        tracks, lists = found.tracks, found.candidates
-    if len(tracks.track_id) != n_hits:
-        raise InputError(f"track_id: got {len(tracks.track_id)} labels, expected {n_hits}, one per hit")
-    if lists is None:
-        return tracks, Candidates.from_labels(tracks.track_id)
-    return tracks, Candidates.from_lists(lists, n_hits)
+    tracks = finder.find(hits)
+    if len(tracks.track_id) != len(hits):
+        raise InputError(f"track_id: got {len(tracks.track_id)} labels, expected {len(hits)}, one per hit")
+    return tracks
 
 
 def evaluate(
-    finders: Mapping[str, Finder],
+    finders: Mapping[str, TrackFinder],
     events: Iterable[Event],
     *,
     sample: str,
@@ -189,15 +161,14 @@ def _scene(event: Event, selection: Selection, displaced: Selection, anywhere: S
     return _Scene(event, known, reference(selection), reference(displaced), reference(anywhere))
 
 
-def _run(finder: Finder, event: Event) -> _Found:
+def _run(finder: TrackFinder, event: Event) -> _Found:
     """Call the finder; an event that it refuses gives no tracks and says why."""
     n_hits = len(event.hits)
     start, cpu_start = perf_counter(), process_time()
     try:
-        found = finder.find(event.hits)
+        tracks = tracks_of(finder, event.hits)
         wall, cpu = perf_counter() - start, process_time() - cpu_start
-        tracks, candidates = candidates_of(found, n_hits)
-        return _Found(tracks, candidates, wall, dict(getattr(found, "cpu_seconds", {"call": cpu})))
+        return _Found(tracks, Candidates.of(tracks), wall, tracks.cpu_seconds or {"call": cpu})
     except BeampipeError as error:
         nothing = Tracks(np.full(n_hits, NO_TRACK, np.int64))
         return _Found(nothing, Candidates.from_labels(nothing.track_id), perf_counter() - start, {}, f"{error}")

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Int64
 from numpy import ndarray
 
 from beampipe.errors import InputError
-from beampipe.tracking.events import NO_TRACK
+from beampipe.tracking.events import NO_TRACK, Tracks
 from beampipe.tracking.truth import Contributions
 
 __all__ = ["MIN_TRACK_HITS", "Candidates", "Matches", "match"]
@@ -44,6 +44,17 @@ class Candidates:
     hit: Int64[ndarray, " n_pairs"]
     n_tracks: int
     n_hits: int
+
+    @classmethod
+    def of(cls, tracks: Tracks) -> Candidates:
+        """Candidates of what a finder found: by its hit lists if it gave any, else by its labels.
+
+        Raises:
+            InputError: labels or lists do not belong to the hits.
+        """
+        if tracks.candidates is None:
+            return cls.from_labels(tracks.track_id)
+        return cls.from_lists(tracks.candidates, len(tracks.track_id))
 
     @classmethod
     def from_labels(cls, track_id: Int64[ndarray, " n_hits"]) -> Candidates:

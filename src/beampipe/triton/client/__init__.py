@@ -1,1 +1,27 @@
-"""Clients of Triton: addresses, transports, failures, load balancing, shared memory."""
+"""Clients of Triton: arrays to servers and back, whatever the model is.
+
+with ModelClient("grpc://127.0.0.1:8001", "doubler") as client:
+    doubled = client.infer({"X": np.arange(3, dtype=np.float32)})["Y"]
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beampipe.lazy import loader
+
+if TYPE_CHECKING:
+    from beampipe.triton.client.fake import FakeTransport
+    from beampipe.triton.client.model_client import ModelClient
+    from beampipe.triton.client.transport import Transport
+
+__all__ = ["FakeTransport", "ModelClient", "Transport"]
+
+__getattr__ = loader(
+    __name__,
+    {
+        "fake": ("FakeTransport",),
+        "model_client": ("ModelClient",),
+        "transport": ("Transport",),
+    },
+)

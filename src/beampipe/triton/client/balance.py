@@ -5,17 +5,36 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Generic, TypeVar
 
 from beampipe.errors import DeadlineError, ServiceUnavailableError
 
-__all__ = ["Balance"]
+__all__ = ["Backoff", "Balance"]
 
 _Server = TypeVar("_Server")
 
-_FIRST_PAUSE: Final = 0.25
-_LONGEST_PAUSE: Final = 5.0
+
+@dataclass(frozen=True)
+class Backoff:
+    """Pauses that double from one failure to the next.
+
+    Attributes:
+        longest: pause that is not exceeded [s].
+        first: pause after the first failure [s].
+    """
+
+    longest: float
+    first: float = 0.25
+
+    def pause(self, failures: int) -> float:
+        """How long to wait [s] after so many failures before the last one."""
+        return min(self.longest, self.first * 2.0**failures)
+
+
+_LEFT_OUT: Final = Backoff(longest=5.0)
+"""How long a server that failed is left out."""
 
 
 class _State:
@@ -29,11 +48,11 @@ class _State:
 
 
 class Balance(Generic[_Server]):
-    """Shares requests out.
+    """Shares requests out among servers.
 
     Args:
-        servers: one or more.
-        clock: seconds.
+        servers: those to share out among, one or more.
+        clock: gives the time [s], for tests.
     """
 
     def __init__(self, servers: Sequence[_Server], clock: Callable[[], float] = monotonic) -> None:
@@ -66,9 +85,8 @@ class Balance(Generic[_Server]):
             yield
         except (ServiceUnavailableError, DeadlineError):
             with self._lock:
-                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**state.failures)
+                state.back_at = self._clock() + _LEFT_OUT.pause(state.failures)
                 state.failures += 1
-                state.back_at = self._clock() + pause
             raise
         else:
             state.failures, state.back_at = 0, float("-inf")

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 
-__all__ = ["Endpoint", "Protocol", "Security", "parse_endpoint"]
+__all__ = ["Endpoint", "Security", "WireProtocol", "parse_endpoint"]
 
-Protocol = Literal["auto", "grpc", "http", "shm"]
-"""``auto`` and ``shm`` speak what the URL says; ``shm`` hands all events over in shared memory, ``auto`` large ones."""
+WireProtocol = Literal["auto", "grpc", "http", "shm"]
+"""``auto`` and ``shm`` speak what the URL says; ``shm`` has all tensors in shared memory, ``auto`` large ones."""
 
 _SCHEMES: Final[dict[str, tuple[Literal["grpc", "http"], bool]]] = {
     "grpc": ("grpc", False),
@@ -28,11 +28,11 @@ class Endpoint:
     """The address of one server.
 
     Attributes:
-        protocol: what it speaks there.
-        tls: encrypted.
-        host: name or address, an IPv6 address without brackets.
-        port: number.
-        path: in front of ``/v2``, for HTTP behind a gateway.
+        protocol: what the server speaks at that address.
+        tls: whether the connection is encrypted.
+        host: name or address of the machine, an IPv6 address without brackets.
+        port: number of the TCP port.
+        path: what stands in front of ``/v2``, for HTTP behind a gateway.
     """
 
     protocol: Literal["grpc", "http"]
@@ -48,7 +48,7 @@ class Endpoint:
 
     @property
     def local(self) -> bool:
-        """The address is of this machine's loopback."""
+        """Whether the address is of this machine's loopback."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -63,8 +63,8 @@ class Security:
     """What a client shows and what it trusts.
 
     Attributes:
-        token: sent as ``authorization: Bearer TOKEN``, or None.
-        roots: PEM file of the certificates to trust, or None for the system's.
+        token: secret that is sent as ``authorization: Bearer TOKEN``, None for none.
+        roots: PEM file of the certificates to trust, None for those of the system.
 
     Raises:
         ConfigError: the token holds something that no header can.
@@ -82,14 +82,14 @@ class Security:
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """To send with each request."""
+        """Headers to send with each request."""
         return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
 
     def __repr__(self) -> str:
         return f"Security(token={'None' if self.token is None else '...'}, roots={self.roots})"
 
 
-def parse_endpoint(url: str, protocol: Protocol = "auto", *, tls: bool = False) -> Endpoint:
+def parse_endpoint(url: str, protocol: WireProtocol = "auto", *, tls: bool = False) -> Endpoint:
     """The endpoint that a URL names.
 
     Args:
@@ -101,8 +101,8 @@ def parse_endpoint(url: str, protocol: Protocol = "auto", *, tls: bool = False) 
         UnknownNameError: no such scheme or protocol.
         ConfigError: no port, or the scheme and `protocol` or `tls` contradict each other.
     """
-    if protocol not in get_args(Protocol):
-        raise UnknownNameError("protocol", protocol, get_args(Protocol))
+    if protocol not in get_args(WireProtocol):
+        raise UnknownNameError("protocol", protocol, get_args(WireProtocol))
     scheme, colon, rest = url.partition("://")
     if not colon:
         scheme, rest = ("http" if protocol == "http" else "grpc") + ("s" if tls else ""), url

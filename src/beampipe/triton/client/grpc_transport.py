@@ -7,15 +7,13 @@ call cannot be cancelled.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from beampipe.errors import MissingExtraError, ServiceError
+from beampipe.triton.client.codec import Message, refusal
 from beampipe.triton.client.endpoint import Endpoint, Security
-from beampipe.triton.client.failures import from_grpc
-from beampipe.triton.client.wire import Call, Output, Request, Tensor
-from beampipe.triton.model.contract import TensorSpec
+from beampipe.triton.client.transport import PendingAnswer
 
 __all__ = ["GrpcTransport"]
 
@@ -27,19 +25,21 @@ _OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # Finders do not share connections: closing one leaves the others alone.
+    # Clients do not share connections: closing one leaves the others alone.
     ("grpc.use_local_subchannel_pool", 1),
     # A proxy of the environment is for the web, never for a server that was named.
     ("grpc.enable_http_proxy", 0),
 )
 
+_Reply = TypeVar("_Reply")
+
 
 class GrpcTransport:
-    """One gRPC channel.
+    """One gRPC channel to a server.
 
     Args:
-        endpoint: where.
-        security: token and certificates.
+        endpoint: address of the server.
+        security: token to show and certificates to trust.
 
     Raises:
         MissingExtraError: `tritonclient` is not installed.
@@ -52,8 +52,8 @@ class GrpcTransport:
         except ImportError as error:
             raise MissingExtraError("tritonclient", "serving", "asking a server over gRPC") from error
         self._grpc = grpc
-        self._messages = service_pb2
-        self._where = str(endpoint)
+        self._protobuf = service_pb2
+        self._url = str(endpoint)
         self._metadata = security.headers
         if endpoint.tls:
             # Without a file gRPC would trust a list of its own, which knows nothing of a site's authority.
@@ -64,84 +64,22 @@ class GrpcTransport:
             self._channel = grpc.insecure_channel(endpoint.authority, _OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
-    def config(self, model: str, timeout: float) -> Mapping[str, Any]:
-        from google.protobuf.json_format import MessageToDict
-
-        answer = self._blocking(self._stub.ModelConfig, self._messages.ModelConfigRequest(name=model), timeout)
-        config: dict[str, Any] = MessageToDict(answer.config, preserving_proto_field_name=True)
-        return config
-
-    def infer(self, request: Request, timeout: float, call: Call | None) -> dict[str, Output]:
-        message = self._message(request)
-        if call is None:
-            answer = self._blocking(self._stub.ModelInfer, message, timeout)
-        else:
-            answer = self._cancellable(message, timeout, call)
-        raw = answer.raw_output_contents
-        outputs = {}
-        for row, tensor in enumerate(answer.outputs):
-            # What is in shared memory has an empty entry among the raw contents.
-            shared = request.placed is not None and tensor.name in request.placed.at
-            data = None if shared or row >= len(raw) else raw[row]
-            outputs[tensor.name] = Output(tensor.datatype, tuple(tensor.shape), data)
-        return outputs
-
-    def register(self, region: str, key: str, size: int, timeout: float) -> None:
-        message = self._messages.SystemSharedMemoryRegisterRequest(name=region, key=key, offset=0, byte_size=size)
-        self._blocking(self._stub.SystemSharedMemoryRegister, message, timeout)
-
-    def registered(self, timeout: float) -> list[str]:
-        message = self._messages.SystemSharedMemoryStatusRequest()
-        return list(self._blocking(self._stub.SystemSharedMemoryStatus, message, timeout).regions)
-
-    def unregister(self, region: str, timeout: float) -> None:
-        message = self._messages.SystemSharedMemoryUnregisterRequest(name=region)
-        self._blocking(self._stub.SystemSharedMemoryUnregister, message, timeout)
+    def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
+        method, request = getattr(self._stub, message.rpc), message.to_grpc(self._protobuf)
+        try:
+            if pending is None:
+                answer = method(request, timeout=timeout, metadata=self._metadata)
+            else:
+                call = method.future(request, timeout=timeout, metadata=self._metadata)
+                pending.on_cancel(call.cancel)
+                answer = call.result()
+        except self._grpc.FutureCancelledError:
+            raise refusal(self._url, "CANCELLED", "cancelled here") from None
+        except self._grpc.RpcError as error:
+            raise refusal(self._url, error.code().name, error.details() or "") from None
+        except ValueError as error:  # what gRPC says of a closed channel
+            raise ServiceError(f"{self._url}: {error}", url=self._url) from None
+        return message.from_grpc(answer)
 
     def close(self) -> None:
         self._channel.close()
-
-    def _message(self, request: Request) -> Any:
-        message = self._messages.ModelInferRequest(model_name=request.model)
-        for tensor in request.inputs:
-            made = message.inputs.add(name=tensor.spec.name, datatype=tensor.spec.triton_type, shape=tensor.array.shape)
-            if not self._place(made, tensor.spec, request):
-                message.raw_input_contents.append(_bytes(tensor))
-        for spec in request.outputs:
-            self._place(message.outputs.add(name=spec.name), spec, request)
-        return message
-
-    @staticmethod
-    def _place(made: Any, spec: TensorSpec, request: Request) -> bool:
-        """Say where in shared memory a tensor is, if it is there."""
-        if request.placed is None or spec.name not in request.placed.at:
-            return False
-        offset, length = request.placed.at[spec.name]
-        made.parameters["shared_memory_region"].string_param = request.placed.region
-        made.parameters["shared_memory_offset"].int64_param = offset
-        made.parameters["shared_memory_byte_size"].int64_param = length
-        return True
-
-    def _blocking(self, method: Any, message: Any, timeout: float) -> Any:
-        try:
-            return method(message, timeout=timeout, metadata=self._metadata)
-        except self._grpc.RpcError as error:
-            raise from_grpc(self._where, error.code().name, error.details()) from None
-        except ValueError as error:  # what gRPC says of a closed channel
-            raise ServiceError(f"{self._where}: {error}") from None
-
-    def _cancellable(self, message: Any, timeout: float, call: Call) -> Any:
-        try:
-            pending = self._stub.ModelInfer.future(message, timeout=timeout, metadata=self._metadata)
-            call.on_cancel(pending.cancel)
-            return pending.result()
-        except self._grpc.FutureCancelledError:
-            raise from_grpc(self._where, "CANCELLED", "cancelled here") from None
-        except self._grpc.RpcError as error:
-            raise from_grpc(self._where, error.code().name, error.details()) from None
-        except ValueError as error:
-            raise ServiceError(f"{self._where}: {error}") from None
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.array.tobytes()

@@ -1,34 +1,48 @@
-"""Memory that this process and a server on the same machine both see, so that large events are not sent at all."""
+"""Memory that this process and a server on the same machine both see, so that large tensors are not sent at all."""
 
 from __future__ import annotations
 
 import itertools
+import json
+import math
 import mmap
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, DeadlineError, InputError, ServiceError, ServiceUnavailableError
+from beampipe.errors import (
+    BeampipeError,
+    DeadlineError,
+    InputError,
+    RegionLostError,
+    ServiceError,
+    ServiceUnavailableError,
+)
 from beampipe.processes import is_used
-from beampipe.serving.contract import LABELS
-from beampipe.triton.client.failures import RegionLostError
-from beampipe.triton.client.wire import Placed, Request, Transport
+from beampipe.triton.client.codec import HttpCall, HttpReply, Placed, Tensor, parsed
+from beampipe.triton.client.transport import Transport
+from beampipe.triton.model.contract import TensorSpec
 
-__all__ = ["Region", "Regions", "layout"]
+__all__ = ["MapRegion", "MappedRegions", "Places", "SharedRegion", "SharedRegions", "UnmapRegion", "layout"]
+
+Places = dict[str, tuple[int, int]]
+"""Offset and length [bytes] in a region by name of tensor."""
 
 _FOLDER: Final = Path("/dev/shm")
 _PREFIX: Final = "beampipe_client_"
 _ALIGNED: Final = 64
 _SMALLEST: Final = 1 << 20
-_UNWRITTEN: Final = np.iinfo(np.int64).min
+_SHORTEST: Final = 16
+_UNWRITTEN: Final = os.urandom(8)
+"""Stands at the begin and at the end of an output until the server has written it."""
 _TIMEOUT: Final = 2.0
 _MOMENT: Final = 0.02
 _PAUSE: Final = 10.0
@@ -37,7 +51,7 @@ _PAUSE: Final = 10.0
 _NUMBERS: Final = itertools.count()
 
 
-class Region:
+class SharedRegion:
     """One piece of shared memory that the server has mapped.
 
     Its file is removed as soon as the server has mapped it (Triton does so while it registers the region, not when it
@@ -45,8 +59,8 @@ class Region:
     this one, nothing is left in /dev/shm.
 
     Args:
-        transport: to the server.
-        size: bytes.
+        transport: connection to the server.
+        size: length of the memory [bytes].
 
     Raises:
         RegionLostError: there is no room, or the server cannot map it.
@@ -66,7 +80,7 @@ class Region:
                 self._memory = mmap.mmap(descriptor, size)
             finally:
                 os.close(descriptor)
-            transport.register(self.name, f"/{self.name}", size, _TIMEOUT)
+            transport.send(MapRegion(self.name, f"/{self.name}", size), _TIMEOUT)
         except (ServiceUnavailableError, DeadlineError):
             raise
         except BeampipeError as error:
@@ -76,65 +90,75 @@ class Region:
         finally:
             path.unlink(missing_ok=True)
 
-    def place(self, request: Request, at: dict[str, tuple[int, int]]) -> Placed:
-        """Copy the inputs in."""
-        for tensor in request.inputs:
-            offset, _ = at[tensor.spec.name]
-            target = np.ndarray(tensor.array.shape, tensor.array.dtype, self._memory, offset)
-            target[...] = tensor.array
-        labels = self._labels(at)
-        labels[[0, -1]] = _UNWRITTEN
+    def place(self, inputs: Sequence[Tensor], outputs: Sequence[TensorSpec], at: Places) -> Placed:
+        """Copy the inputs in, and mark the outputs as not written yet."""
+        for tensor in inputs:
+            if tensor.spec.name in at:
+                self._view(tensor.array.shape, tensor.array.dtype.type, at[tensor.spec.name])[...] = tensor.array
+        for spec in outputs:
+            if spec.name in at:
+                offset, length = at[spec.name]
+                self._memory[offset : offset + 8] = self._memory[offset + length - 8 : offset + length] = _UNWRITTEN
         return Placed(self.name, at)
 
-    def labels(self, at: dict[str, tuple[int, int]], n_hits: int) -> Int64[ndarray, " n_hits"]:
-        """The labels, still in the region.
+    def output(self, spec: TensorSpec, shape: tuple[int, ...], at: Places) -> ndarray:
+        """An output, still in the region.
 
         Raises:
             ServiceError: the server answered, but wrote none.
         """
-        labels = self._labels(at)
-        if (labels[[0, -1]] == _UNWRITTEN).any():
-            raise ServiceError(f"{self.name}: got no labels in shared memory, expected {n_hits}; the backend is broken")
-        return labels
+        offset, length = at[spec.name]
+        if _UNWRITTEN in (self._memory[offset : offset + 8], self._memory[offset + length - 8 : offset + length]):
+            raise ServiceError(
+                f"{self.name}: got no {spec.name.lower()} in shared memory, expected {math.prod(shape)};"
+                " the backend is broken"
+            )
+        return self._view(shape, spec.dtype, at[spec.name])
 
     def close(self) -> bool:
         """Have the server let go of it; False if that is still at work on it, or cannot be asked."""
         try:
-            self._transport.unregister(self.name, _TIMEOUT)
+            self._transport.send(UnmapRegion(self.name), _TIMEOUT)
         except BeampipeError:
             return False
         return True
 
-    def _labels(self, at: dict[str, tuple[int, int]]) -> ndarray:
-        offset, length = at[LABELS.name]
-        labels: ndarray = np.ndarray((length // 8,), np.int64, self._memory, offset)
-        return labels
+    def _view(self, shape: tuple[int, ...], dtype: type[np.generic], place: tuple[int, int]) -> ndarray:
+        view: ndarray = np.ndarray(shape, dtype, self._memory, place[0])
+        return view
 
 
-def layout(request: Request, n_hits: int) -> tuple[dict[str, tuple[int, int]], int]:
-    """Where inputs and labels go in a region, and how large it must be [bytes]."""
+def layout(inputs: Sequence[Tensor], outputs: Mapping[str, int]) -> tuple[Places, int]:
+    """Where tensors go in a region, and how large it must be [bytes].
+
+    Args:
+        inputs: tensors to send.
+        outputs: lengths [bytes] of outputs by name; the short ones, which could not be told from unwritten memory, are
+            left out and sent.
+    """
     at, end = {}, 0
-    lengths = [(tensor.spec.name, tensor.array.nbytes) for tensor in request.inputs]
-    for name, length in (*lengths, (LABELS.name, 8 * n_hits)):
+    lengths = [(tensor.spec.name, tensor.array.nbytes) for tensor in inputs]
+    lengths += [(name, length) for name, length in outputs.items() if length >= _SHORTEST]
+    for name, length in lengths:
         at[name] = (end, length)
         end += -(-length // _ALIGNED) * _ALIGNED
     return at, end
 
 
-class Regions:
+class SharedRegions:
     """The regions of one connection: as many as there are requests at once, made once and used again.
 
     Args:
-        transport: to the server.
-        clock: seconds.
+        transport: connection to the server.
+        clock: gives the time [s], for tests.
     """
 
     def __init__(self, transport: Transport, clock: Callable[[], float] = monotonic) -> None:
         self._transport = transport
         self._clock = clock
         self._lock = threading.Lock()
-        self._free: list[Region] = []
-        self._given_up: list[Region] = []
+        self._free: list[SharedRegion] = []
+        self._given_up: list[SharedRegion] = []
         self._off_until = float("-inf")
         self._swept = False
 
@@ -151,7 +175,7 @@ class Regions:
             self._free = []
 
     @contextmanager
-    def region(self, size: int) -> Iterator[Region]:
+    def region(self, size: int) -> Iterator[SharedRegion]:
         """A region of at least `size` bytes for one request.
 
         Unless the server has answered it is not used again: the server may be at work still, and write to it later.
@@ -167,7 +191,7 @@ class Regions:
         if not self._swept:
             self._swept = True
             _sweep(self._transport)
-        region = taken or Region(self._transport, max(_SMALLEST, 1 << (size - 1).bit_length()))
+        region = taken or SharedRegion(self._transport, max(_SMALLEST, 1 << (size - 1).bit_length()))
         try:
             yield region
         except InputError:
@@ -179,7 +203,7 @@ class Regions:
             raise
         self._give_back(region)
 
-    def _give_back(self, region: Region) -> None:
+    def _give_back(self, region: SharedRegion) -> None:
         with self._lock:
             self._free.append(region)
             # Not before the server answers again: one that hangs would also hang on this.
@@ -198,6 +222,80 @@ class Regions:
             sleep(_MOMENT)
 
 
+@dataclass(frozen=True)
+class MapRegion:
+    """Have the server map POSIX shared memory.
+
+    Attributes:
+        region: name under which the server is to know the memory.
+        key: name of the shared memory object, with its leading slash.
+        size: of the memory [bytes].
+    """
+
+    rpc: ClassVar[str] = "SystemSharedMemoryRegister"
+
+    region: str
+    key: str
+    size: int
+
+    def to_http(self, timeout: float | None = None) -> HttpCall:
+        body = json.dumps({"key": self.key, "offset": 0, "byte_size": self.size}).encode()
+        return HttpCall("POST", f"/v2/systemsharedmemory/region/{self.region}/register", [body])
+
+    def from_http(self, reply: HttpReply, url: str) -> None:
+        return None
+
+    def to_grpc(self, protobuf: Any) -> Any:
+        return protobuf.SystemSharedMemoryRegisterRequest(name=self.region, key=self.key, offset=0, byte_size=self.size)
+
+    def from_grpc(self, answer: Any) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class MappedRegions:
+    """Names of the regions that the server has mapped, anybody's."""
+
+    rpc: ClassVar[str] = "SystemSharedMemoryStatus"
+
+    def to_http(self, timeout: float | None = None) -> HttpCall:
+        return HttpCall("GET", "/v2/systemsharedmemory/status")
+
+    def from_http(self, reply: HttpReply, url: str) -> list[str]:
+        return [region["name"] for region in parsed(reply.data, url)]
+
+    def to_grpc(self, protobuf: Any) -> Any:
+        return protobuf.SystemSharedMemoryStatusRequest()
+
+    def from_grpc(self, answer: Any) -> list[str]:
+        return list(answer.regions)
+
+
+@dataclass(frozen=True)
+class UnmapRegion:
+    """Have the server let go of shared memory.
+
+    Attributes:
+        region: name under which the server knows the memory.
+    """
+
+    rpc: ClassVar[str] = "SystemSharedMemoryUnregister"
+
+    region: str
+
+    def to_http(self, timeout: float | None = None) -> HttpCall:
+        return HttpCall("POST", f"/v2/systemsharedmemory/region/{self.region}/unregister", [b""])
+
+    def from_http(self, reply: HttpReply, url: str) -> None:
+        return None
+
+    def to_grpc(self, protobuf: Any) -> Any:
+        return protobuf.SystemSharedMemoryUnregisterRequest(name=self.region)
+
+    def from_grpc(self, answer: Any) -> None:
+        return None
+
+
 def _sweep(transport: Transport) -> None:
     """Let go of what killed processes left: memory that the server still maps, or a file that it had yet to map."""
     for path in _FOLDER.glob(f"{_PREFIX}*"):
@@ -205,10 +303,10 @@ def _sweep(transport: Transport) -> None:
             with suppress(OSError):
                 path.unlink()
     with suppress(BeampipeError):
-        for region in transport.registered(_TIMEOUT):
+        for region in transport.send(MappedRegions(), _TIMEOUT):
             if _dead(region):
                 with suppress(BeampipeError):
-                    transport.unregister(region, _TIMEOUT)
+                    transport.send(UnmapRegion(region), _TIMEOUT)
 
 
 def _dead(name: str) -> bool:

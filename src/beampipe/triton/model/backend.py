@@ -17,13 +17,13 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, InputError
+from beampipe.errors import BeampipeError, CancelledError, InputError, ModelError
 from beampipe.triton.model import contract
 from beampipe.triton.model.canary import check_model
 from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.exchange import exchange
-from beampipe.triton.model.metrics import StageMetrics
-from beampipe.triton.model.served_model import Answer, CancelledError, Instance, Request, model_class
+from beampipe.triton.model.metrics import InstanceMetrics
+from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest, model_class
 
 __all__ = ["TritonPythonModel"]
 
@@ -49,7 +49,10 @@ class TritonPythonModel:
         self.batches = config.get("max_batch_size", 0) > 0
         self.requests: Sequence[Any] = ()
         self.begun = self.polled = monotonic()
-        self.metrics = StageMetrics(pb, args["model_name"], args["model_instance_name"])
+        made = model_class(parameters[contract.MODEL_CLASS], version)
+        self.metrics = InstanceMetrics(
+            pb, args["model_name"], args["model_instance_name"], getattr(made, "counters", {})
+        )
         weights = parameters.get(contract.EXECUTION_MODEL_PATH, contract.MODEL_DIRECTORY)
         instance = Instance(
             name=args["model_instance_name"],
@@ -60,7 +63,6 @@ class TritonPythonModel:
             checkpoint=self._checkpoint,
             observe=self.metrics.observe,
         )
-        made = model_class(parameters[contract.MODEL_CLASS], version)
         self.inputs: tuple[TensorSpec, ...] = made.inputs
         self.outputs = {spec.name: spec for spec in made.outputs}
         self.model = made(instance)
@@ -70,8 +72,8 @@ class TritonPythonModel:
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request."""
-        answers: dict[int, Answer] = {}
-        arrays: dict[int, Request] = {}
+        answers: dict[int, ModelAnswer] = {}
+        arrays: dict[int, ModelRequest] = {}
         for row, request in enumerate(requests):
             try:
                 arrays[row] = self._read(request)
@@ -91,7 +93,7 @@ class TritonPythonModel:
         self.metrics.stop()
         del self.model
 
-    def _read(self, request: Any) -> Request:
+    def _read(self, request: Any) -> ModelRequest:
         arrays = {}
         for spec in self.inputs:
             tensor = self.pb.get_input_tensor_by_name(request, spec.name)
@@ -112,11 +114,11 @@ class TritonPythonModel:
             arrays[spec.name] = array
         return arrays
 
-    def _run(self, requests: list[Request]) -> Sequence[Answer]:
+    def _run(self, requests: list[ModelRequest]) -> Sequence[ModelAnswer]:
         try:
             answers = list(self.model.run(requests))
             if len(answers) != len(requests):
-                raise RuntimeError(f"model: got {len(answers)} answers, expected {len(requests)}")
+                raise ModelError(f"model: got {len(answers)} answers, expected {len(requests)}")
         except Exception as error:
             if len(requests) == 1:
                 return [self._known(error)]
@@ -143,7 +145,7 @@ class TritonPythonModel:
         self.pb.Logger.log_error("".join(traceback.format_exception(error)))
         return BeampipeError("internal error of the model; the server's log has the details")
 
-    def _response(self, request: Any, answer: Answer) -> Any:
+    def _response(self, request: Any, answer: ModelAnswer) -> Any:
         try:
             if isinstance(answer, BeampipeError):
                 return self._error(self._known(answer))
@@ -156,7 +158,7 @@ class TritonPythonModel:
     def _output(self, spec: TensorSpec, array: ndarray) -> Any:
         # Triton checks neither type nor shape of what a model answers.
         if array.dtype != spec.dtype or not _fits(spec, array):
-            raise TypeError(
+            raise ModelError(
                 f"{spec.name}: got {array.dtype} {list(array.shape)}, expected {np.dtype(spec.dtype)} {list(spec.dims)}"
             )
         array = np.ascontiguousarray(array)

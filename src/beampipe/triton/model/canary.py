@@ -6,19 +6,19 @@ Asked twice: by the model itself when it is made (`check_model`), and through th
 
 from __future__ import annotations
 
-import http.client
-import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ConfigError
-from beampipe.triton.model.served_model import Answer, Request
+from beampipe.triton.model.contract import TensorSpec, triton_type
+from beampipe.triton.model.served_model import ModelAnswer, ModelRequest
 
-__all__ = ["CANARY", "check_model", "check_served", "read_canary", "triton_type", "write_canary"]
+__all__ = ["CANARY", "check_model", "check_served", "read_canary", "write_canary"]
 
 CANARY: Final = "canary.npz"
 """In the folder of a model's version."""
@@ -27,7 +27,7 @@ _INPUT: Final = "in."
 _OUTPUT: Final = "out."
 
 
-def write_canary(version: Path, request: Request, answer: Request) -> None:
+def write_canary(version: Path, request: ModelRequest, answer: ModelRequest) -> None:
     """Store a request and the answer that it must get."""
     arrays = {_INPUT + key: array for key, array in request.items()}
     arrays |= {_OUTPUT + key: array for key, array in answer.items()}
@@ -45,7 +45,7 @@ def read_canary(version: Path) -> tuple[dict[str, ndarray], dict[str, ndarray]] 
     return request, {key.removeprefix(_OUTPUT): array for key, array in arrays.items() if key.startswith(_OUTPUT)}
 
 
-def check_model(run: Callable[[Sequence[Request]], Sequence[Answer]], version: Path, name: str) -> None:
+def check_model(run: Callable[[Sequence[ModelRequest]], Sequence[ModelAnswer]], version: Path, name: str) -> None:
     """Refuse a model whose answer is not the one that was found when it was exported.
 
     Raises:
@@ -77,19 +77,24 @@ def check_served(url: str, version: Path, name: str, *, batched: bool = False, t
     """
     if (stored := read_canary(version)) is None:
         return False
-    request, expected = stored
-    body, header_length = _encode(request, list(expected), batched)
-    connection = http.client.HTTPConnection(url, timeout=timeout)
-    try:
-        headers = {"Inference-Header-Content-Length": str(header_length), "Content-Type": "application/octet-stream"}
-        connection.request("POST", f"/v2/models/{name}/infer", body, headers)
-        response = connection.getresponse()
-        raw = response.read()
-        if response.status != 200:
-            raise ConfigError(f"{name}: the canary got status {response.status}, expected 200: {raw[:300]!r}")
-        answer = _decode(raw, int(response.getheader("Inference-Header-Content-Length") or len(raw)), expected)
-    finally:
-        connection.close()
+    # Here, because each instance of a model reads this module, and none of them asks a server.
+    from beampipe.triton.client.codec import InferRequest, Tensor
+    from beampipe.triton.client.endpoint import Security, parse_endpoint
+    from beampipe.triton.client.http_transport import HttpTransport
+
+    arrays, expected = stored
+    tensors = [
+        Tensor(spec, arrays[spec.name][None] if batched else arrays[spec.name]) for spec in map(_spec, arrays.items())
+    ]
+    request = InferRequest(name, tuple(tensors), tuple(map(_spec, expected.items())))
+    with closing(HttpTransport(parse_endpoint(url, "http"), Security())) as transport:
+        reply = transport.exchange(request.to_http(), timeout)
+    if reply.status != 200:
+        raise ConfigError(f"{name}: the canary got status {reply.status}, expected 200: {reply.data[:300]!r}")
+    outputs = request.from_http(reply, url)
+    answer = {
+        key: np.frombuffer(outputs[key].data or b"", array.dtype) for key, array in expected.items() if key in outputs
+    }
     _compare(name, answer, expected)
     return True
 
@@ -100,43 +105,10 @@ def _compare(name: str, answer: Mapping[str, ndarray], expected: Mapping[str, nd
         if got is None or got.dtype != array.dtype or got.tobytes() != array.tobytes():
             raise ConfigError(
                 f"{name}: the canary got another {key} than when the model was exported; export it again on this"
-                " machine, and if that differs from what the direct pipeline gives, do not serve it"
+                " machine, and if that differs from what the model gives without a server, do not serve it"
             )
 
 
-def triton_type(dtype: np.dtype[Any]) -> str:
-    """Triton's name of an element type.
-
-    >>> triton_type(np.dtype(np.float32)), triton_type(np.dtype(np.uint8)), triton_type(np.dtype(bool))
-    ('FP32', 'UINT8', 'BOOL')
-    """
-    return str(dtype).upper().replace("FLOAT", "FP")
-
-
-def _encode(request: Request, outputs: Sequence[str], batched: bool) -> tuple[bytes, int]:
-    """The body of a binary request and the length of its header."""
-    inputs = [
-        {
-            "name": key,
-            "datatype": triton_type(array.dtype),
-            "shape": [1, *array.shape] if batched else list(array.shape),
-            "parameters": {"binary_data_size": array.nbytes},
-        }
-        for key, array in request.items()
-    ]
-    wanted = [{"name": key, "parameters": {"binary_data": True}} for key in outputs]
-    # Where no output is named, Triton gives all; then these too come as bytes.
-    every = {"binary_data_output": True}
-    header = json.dumps({"inputs": inputs, "outputs": wanted, "parameters": every}).encode()
-    return header + b"".join(array.tobytes() for array in request.values()), len(header)
-
-
-def _decode(raw: bytes, header_length: int, expected: Mapping[str, ndarray]) -> dict[str, ndarray]:
-    header = json.loads(raw[:header_length])
-    answer, at = {}, header_length
-    for output in header["outputs"]:
-        size = output["parameters"]["binary_data_size"]
-        if output["name"] in expected:
-            answer[output["name"]] = np.frombuffer(raw[at : at + size], expected[output["name"]].dtype)
-        at += size
-    return answer
+def _spec(named: tuple[str, ndarray]) -> TensorSpec:
+    name, array = named
+    return TensorSpec(name, triton_type(array.dtype), array.dtype.type, array.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,19 +13,20 @@ __all__ = [
     "MODEL_DIRECTORY",
     "THREADS",
     "TensorSpec",
+    "triton_type",
 ]
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor on the wire.
+    """A tensor as a model declares it.
 
     Attributes:
-        name: of the tensor.
-        triton_type: Triton's name of the element type, without ``TYPE_``.
-        dtype: numpy's.
-        dims: shape of one event, -1 for any length.
-        exact: the same request gives the same bytes; not so for times.
+        name: name of the tensor on the wire.
+        triton_type: Triton's name of the element type, without ``TYPE_``, such as ``"FP32"``.
+        dtype: numpy's name of the same element type.
+        dims: shape of the tensor of one event; -1 stands for any length.
+        exact: whether the same request gives the same bytes. It does not for measured times.
     """
 
     name: str
@@ -35,11 +36,20 @@ class TensorSpec:
     exact: bool = True
 
 
-# Parameters of a model's config.pbtxt.
+def triton_type(dtype: np.dtype[Any]) -> str:
+    """Triton's name of an element type.
+
+    >>> triton_type(np.dtype(np.float32)), triton_type(np.dtype(np.uint8)), triton_type(np.dtype(bool))
+    ('FP32', 'UINT8', 'BOOL')
+    """
+    return str(dtype).upper().replace("FLOAT", "FP")
+
+
 EXECUTION_MODEL_PATH: Final = "EXECUTION_MODEL_PATH"
-"""Folder of the weights; `MODEL_DIRECTORY` in it stands for the model's own folder."""
+"""Parameter of ``config.pbtxt``: folder of the weights. `MODEL_DIRECTORY` in it stands for the model's own folder."""
 MODEL_DIRECTORY: Final = "$$TRITON_MODEL_DIRECTORY"
+"""What stands for the model's own folder in the value of EXECUTION_MODEL_PATH."""
 MODEL_CLASS: Final = "MODEL_CLASS"
-"""The `Model` behind it: ``package.module:Class``, or ``file.py:Class`` for a file beside ``model.py``."""
+"""Parameter of ``config.pbtxt``: class of the model, as `model_class` reads it."""
 THREADS: Final = "THREADS"
-"""Threads of one instance."""
+"""Parameter of ``config.pbtxt``: threads of one instance, or ``auto``: the cores are shared out among the instances."""

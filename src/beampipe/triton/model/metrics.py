@@ -1,7 +1,8 @@
 """Prometheus metrics from inside a model, on Triton's own metrics port.
 
-    beampipe_events_total, beampipe_hits_total, beampipe_edges_total, beampipe_tracks_total   {model, instance}
-    beampipe_stage_seconds_total                                                              {model, instance, stage}
+    beampipe_events_total           {model, instance}           by every model that observes it
+    beampipe_stage_seconds_total    {model, instance, stage}    likewise
+    beampipe_NAME_total             {model, instance}           for each NAME in the `counters` of a model
 
 Each call into the server costs tens of microseconds, so amounts are added up here and handed over once a second.
 """
@@ -10,37 +11,34 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["METRICS", "StageMetrics"]
+__all__ = ["COMMON_COUNTERS", "InstanceMetrics"]
 
-METRICS: Final = {
-    "events": "Events answered.",
-    "hits": "Hits of the events answered.",
-    "edges": "Edges that were left to label.",
-    "tracks": "Tracks found.",
-    "stage_seconds": "Wall time of each stage [s].",
-}
-"""What may be observed; other names are ignored."""
+COMMON_COUNTERS: Final = {"events": "Events answered.", "stage_seconds": "Wall time of each stage [s]."}
+"""What any model may observe, with the description of its counter."""
 
-_PERIOD: Final = 1.0  # s
+_PERIOD: Final = 1.0
+"""Time [s] between two times at which the amounts are handed over."""
 
 
-class StageMetrics:
-    """The counters of one instance.
+class InstanceMetrics:
+    """The counters of one instance of a model.
 
     Args:
-        pb: Triton's `triton_python_backend_utils`.
+        pb: Triton's module `triton_python_backend_utils`.
         model: name of the model.
         instance: name of the instance.
+        counters: descriptions by name of what the model may observe besides `COMMON_COUNTERS`. Other names are ignored.
     """
 
-    def __init__(self, pb: Any, model: str, instance: str) -> None:
+    def __init__(self, pb: Any, model: str, instance: str, counters: Mapping[str, str]) -> None:
         self._labels = {"model": model, "instance": instance}
         # Families must live as long as their metrics are used.
         self._families = {
             name: pb.MetricFamily(name=f"beampipe_{name}_total", description=text, kind=pb.MetricFamily.COUNTER)
-            for name, text in METRICS.items()
+            for name, text in {**COMMON_COUNTERS, **counters}.items()
         }
         self._metrics: dict[tuple[str, str], Any] = {}
         self._amounts: defaultdict[tuple[str, str], float] = defaultdict(float)
@@ -49,19 +47,25 @@ class StageMetrics:
         self._thread = threading.Thread(target=self._hand_over_for_ever, name="metrics", daemon=True)
 
     def start(self) -> None:
-        """Forget what the canary left, and begin to hand over."""
+        """Forget what the canary has added, and begin to hand amounts over to Triton."""
         self._take()
         self._thread.start()
 
     def stop(self) -> None:
-        """Hand over the rest and end."""
+        """Hand over the amounts that are left, and end."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def observe(self, name: str, amount: int | float, stage: str) -> None:
-        """Add to the counter of that name (and stage)."""
-        if name in METRICS:
+        """Add to a counter.
+
+        Args:
+            name: name of the counter; one that was not declared is ignored.
+            amount: what is added, in the unit of the counter.
+            stage: label of the stage that the amount belongs to; empty for none.
+        """
+        if name in self._families:
             with self._lock:
                 self._amounts[name, stage] += amount
 

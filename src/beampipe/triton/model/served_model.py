@@ -14,6 +14,9 @@ A model is written like this, and served by naming it in a `ModelSettings`::
         @classmethod
         def example(cls):
             return {"X": np.arange(3, dtype=np.float32)}
+
+A model that counts something names it in a further attribute, such as ``counters = {"values": "Values doubled."}``, and
+calls ``instance.observe("values", 3, "")``: this adds to the metric ``beampipe_values_total``.
 """
 
 from __future__ import annotations
@@ -32,17 +35,13 @@ from numpy import ndarray
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.triton.model.contract import TensorSpec
 
-__all__ = ["Answer", "CancelledError", "Instance", "Model", "Request", "model_class"]
+__all__ = ["Instance", "Model", "ModelAnswer", "ModelRequest", "model_class"]
 
-Request = Mapping[str, ndarray]
-"""Arrays of one request by name of tensor."""
+ModelRequest = Mapping[str, ndarray]
+"""The arrays of one request, by name of the tensor."""
 
-Answer = Mapping[str, ndarray] | BeampipeError
-"""Arrays of one answer by name of tensor, or why there is none."""
-
-
-class CancelledError(BeampipeError):
-    """The client has gone or no longer wants the answer."""
+ModelAnswer = Mapping[str, ndarray] | BeampipeError
+"""The arrays of one answer, by name of the tensor, or the error that says why there is none."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,15 @@ class Instance:
     """Where one copy of a model runs. Without a server: ``Model(Instance(weights=folder))``.
 
     Attributes:
-        name: of the instance, unique in its server.
-        device: ``"cpu"`` or ``"cuda:N"``: everything of the instance stays there.
-        threads: for it to use.
-        weights: folder of its weights.
-        parameters: of the model's configuration, by name.
-        checkpoint: to be called between the steps of long work: raises `CancelledError` once nobody waits any more.
-        observe: ``observe(name, amount, step)`` adds to the metric ``beampipe_<name>_total``.
+        name: name of the instance, unique in its server.
+        device: device on which everything of the instance stays, ``"cpu"`` or ``"cuda:N"``.
+        threads: number of threads that the instance may use.
+        weights: folder of the model's weights.
+        parameters: parameters of the model's configuration, by name.
+        checkpoint: function to call between the steps of long work. It raises `CancelledError` once nobody waits for
+            the answer any more.
+        observe: function ``observe(name, amount, stage)`` that adds an amount to the metric ``beampipe_<name>_total``.
+            The names are those in the model's `counters`, and ``events`` and ``stage_seconds``.
     """
 
     name: str = "direct"
@@ -70,24 +71,35 @@ class Instance:
 
 @runtime_checkable
 class Model(Protocol):
-    """One pipeline that a server can hold; made once per instance with an `Instance`."""
+    """What a server can hold: arrays in, arrays out. It is made once for each `Instance`.
+
+    Attributes:
+        inputs: tensors that a request brings.
+        outputs: tensors that an answer may hold.
+    """
 
     inputs: ClassVar[tuple[TensorSpec, ...]]
     outputs: ClassVar[tuple[TensorSpec, ...]]
 
     def __init__(self, instance: Instance) -> None: ...
 
-    def run(self, requests: Sequence[Request], /) -> Sequence[Answer]:
-        """One answer per request, in order; several requests only where the configuration batches.
+    def run(self, requests: Sequence[ModelRequest], /) -> Sequence[ModelAnswer]:
+        """Answer requests.
 
-        An `InputError` may be returned for one request, or raised: then each is asked alone, and the good ones are
-        answered.
+        Args:
+            requests: the requests, one at a time unless the model's configuration allows batches.
+
+        Returns:
+            One answer per request, in order. The answer to a bad request is an `InputError`.
+
+        Raises:
+            InputError: a request is bad. Each is then asked alone, so that the good ones are answered.
         """
         ...
 
     @classmethod
-    def example(cls) -> Request:
-        """A request that has an answer, for the canary."""
+    def example(cls) -> ModelRequest:
+        """A request that has an answer: it becomes the model's canary."""
         ...
 
 
@@ -105,8 +117,8 @@ def model_class(path: str, folder: Path | None = None) -> type[Any]:
     """The class that ``"package.module:Class"`` or ``"file.py:Class"`` names.
 
     Args:
-        path: module and class.
-        folder: where a file is looked for.
+        path: name of module and class, or of file and class.
+        folder: folder in which a file is looked for.
 
     Raises:
         ConfigError: there is no such module or class, or it lacks what a `Model` has.

@@ -20,36 +20,40 @@ from pathlib import Path
 from typing import Final
 
 from beampipe import processes
+from beampipe.triton.engine import STUB
 
 __all__ = [
     "SHARED_MEMORY",
-    "Process",
-    "clean_leftovers",
+    "ServedProcess",
+    "clean_up_after_dead_owners",
     "folders_of",
     "new_prefix",
     "processes_of",
-    "regions_of",
     "remove",
+    "shared_memory_of",
 ]
 
 SHARED_MEMORY: Final = Path("/dev/shm")
+"""Folder in which the system shows shared memory as files."""
 
 _PREFIX: Final = re.compile(r"beampipe_(\d+)_(\d+)_(\d+)_(\d+)_")
 _SERVER: Final = "tritonserver"
-_PROGRAMS: Final = (_SERVER, "triton_python_backend_stub", "bash", "sh")  # a shell, until it has become a stub
-_PAUSE: Final = 0.02  # s
-_KILL: Final = 3.0  # s for killed processes to go
+_PROGRAMS: Final = (_SERVER, STUB, "bash", "sh")  # a shell, until it has become a stub
+_PAUSE: Final = 0.02
+"""Time [s] between two looks whether killed processes are gone."""
+_KILL: Final = 3.0
+"""Time [s] that killed processes get to go."""
 
 _numbers = itertools.count()
 
 
 @dataclass(frozen=True)
-class Process:
-    """A process of a server.
+class ServedProcess:
+    """A process that serves: the server itself or one of its stubs.
 
     Attributes:
-        pid: its id.
-        arguments: its command line.
+        pid: id of the process.
+        arguments: command line of the process, program first.
     """
 
     pid: int
@@ -57,34 +61,34 @@ class Process:
 
     @property
     def is_server(self) -> bool:
-        """Whether it is the server itself."""
+        """Whether the process is the server itself."""
         return Path(self.arguments[0]).name == _SERVER
 
 
 def new_prefix() -> str:
-    """A prefix for one more server of this process."""
+    """A prefix that no other server has, for one more server of this process."""
     own = os.getpid()
     return f"beampipe_{own}_{processes.start_time(own)}_{processes.namespace()}_{next(_numbers)}_"
 
 
-def processes_of(prefix: str) -> tuple[Process, ...]:
-    """The server and stubs with that prefix, of this user."""
+def processes_of(prefix: str) -> tuple[ServedProcess, ...]:
+    """The processes of this user with a prefix in their command line: a server and its stubs."""
     return tuple(
-        Process(pid, arguments)
+        ServedProcess(pid, arguments)
         for pid, arguments in processes.command_lines()
         if Path(arguments[0]).name in _PROGRAMS and any(prefix in argument for argument in arguments)
     )
 
 
-def regions_of(prefix: str) -> tuple[Path, ...]:
-    """Shared memory with that prefix."""
+def shared_memory_of(prefix: str) -> tuple[Path, ...]:
+    """The paths of shared memory with a prefix."""
     if not SHARED_MEMORY.is_dir():
         return ()
     return tuple(sorted(path for path in SHARED_MEMORY.iterdir() if path.name.startswith(prefix)))
 
 
 def folders_of(prefix: str) -> tuple[Path, ...]:
-    """Temporary folders of this user with that prefix."""
+    """The temporary folders of this user with a prefix."""
     found = []
     for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         with contextlib.suppress(OSError):
@@ -94,13 +98,13 @@ def folders_of(prefix: str) -> tuple[Path, ...]:
 
 
 def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
-    """End what has that prefix and unlink its shared memory.
+    """End the processes with a prefix and remove their shared memory.
 
     Args:
-        prefix: of one server.
-        grace: how long the server may take to end by itself [s]; then it and its stubs, which ignore a polite signal
-            while they are busy, are killed.
-        orphaned: the owner is gone; remove all its temporary folders, too.
+        prefix: prefix of one server.
+        grace: time [s] that the server gets to end by itself. Then it is killed, and so are its stubs, which ignore a
+            polite signal while they are busy.
+        orphaned: whether the owner is gone, so that all its temporary folders are removed, too.
     """
     if grace > 0:
         for process in processes_of(prefix):
@@ -113,7 +117,7 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
         for process in sorted(left, key=lambda one: not one.is_server):
             _signal(process.pid, signal.SIGKILL)
         time.sleep(_PAUSE)
-    for path in regions_of(prefix):
+    for path in shared_memory_of(prefix):
         with contextlib.suppress(OSError):
             path.unlink()
     owner = prefix.rpartition("_")[0].rpartition("_")[0] + "_"  # without the number
@@ -136,12 +140,15 @@ def _signal(pid: int, number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def clean_leftovers() -> tuple[str, ...]:
-    """Remove what servers of dead owners have left on this machine; gives their prefixes.
+def clean_up_after_dead_owners() -> tuple[str, ...]:
+    """Remove what the servers of dead owners have left on this machine.
 
     Owners in another pid namespace (a container that shares ``/dev/shm``) cannot be seen from here; theirs is left.
+
+    Returns:
+        The prefixes of the servers of which something was removed.
     """
-    names = {path.name for path in (*regions_of("beampipe_"), *folders_of("beampipe_"))}
+    names = {path.name for path in (*shared_memory_of("beampipe_"), *folders_of("beampipe_"))}
     # Orphans whose shared memory is already gone.
     names.update(argument for process in processes_of("beampipe_") for argument in process.arguments)
     prefixes = sorted({match.group() for name in names if (match := _PREFIX.search(name))})

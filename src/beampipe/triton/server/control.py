@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Final
 from urllib.parse import quote
 
-from beampipe.errors import BeampipeError, ConfigError
+from beampipe.errors import ServiceError, ServiceUnavailableError
+from beampipe.triton.client.codec import ConfigRequest, HttpCall, reason_of
+from beampipe.triton.client.endpoint import Security, parse_endpoint
+from beampipe.triton.client.http_transport import HttpTransport
 
 __all__ = [
     "ask",
@@ -27,39 +29,30 @@ __all__ = [
 
 _TIMEOUT: Final = 10.0  # s
 _RELOADS: Final = "BEAMPIPE_RELOADS"
+_JSON: Final = {"Content-Type": "application/json"}
 
 
 def ask(url: str, method: str, path: str, body: Any = None, timeout: float = _TIMEOUT) -> tuple[int, bytes]:
-    """One request to a server.
+    """One request to a server, over a connection of its own: a server that is to end waits for those that stay open.
 
     Args:
-        url: ``host:port``, with or without ``http://``.
-        method: of HTTP.
-        path: of HTTP.
-        body: what is sent as JSON.
-        timeout: for each step of the connection [s].
+        url: ``host:port`` of the server, with or without ``http://``.
+        method: method of HTTP.
+        path: path from the root of the server on.
+        body: what is sent as JSON, None for nothing.
+        timeout: longest wait [s].
 
     Returns:
         Status and body of the answer.
 
     Raises:
-        OSError: nobody answers.
+        ServiceUnavailableError: nobody answers.
+        DeadlineError: no answer in time.
         ConfigError: `url` is none.
     """
-    address = url.removeprefix("http://").rstrip("/")
-    host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isdigit()):
-        raise ConfigError(f"url: got {url!r}, expected host:port such as 127.0.0.1:8000")
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout)
-    try:
-        content = None if body is None else json.dumps(body)
-        connection.request(method, path, body=content, headers={"Content-Type": "application/json"})
-        response = connection.getresponse()
-        return response.status, response.read()
-    except http.client.HTTPException as error:
-        raise ConnectionError(f"{address}: {error!r}") from error
-    finally:
-        connection.close()
+    with closing(_transport(url)) as transport:
+        reply = transport.exchange(_call(method, path, body), timeout)
+    return reply.status, reply.data
 
 
 def is_ready(url: str, timeout: float = 1.0) -> bool:
@@ -89,7 +82,7 @@ def is_live(url: str, timeout: float = 5.0) -> bool:
 
 def model_states(url: str, timeout: float = _TIMEOUT) -> dict[str, str]:
     """State of each model that is or was loaded: ``READY``, ``LOADING``, ``UNLOADING``, ``UNAVAILABLE``."""
-    rows = json.loads(_checked(url, "POST", "/v2/repository/index", {}, timeout))
+    rows = json.loads(_checked(url, "/v2/repository/index", {}, timeout))
     states: dict[str, str] = {}
     for row in rows:
         if row.get("state") and states.get(row["name"]) != "READY":  # of several versions one will do
@@ -99,8 +92,8 @@ def model_states(url: str, timeout: float = _TIMEOUT) -> dict[str, str]:
 
 def model_config(url: str, model: str) -> dict[str, Any]:
     """The configuration of a loaded model, as Triton has completed it."""
-    config: dict[str, Any] = json.loads(_checked(url, "GET", f"/v2/models/{quote(model)}/config"))
-    return config
+    with closing(_transport(url)) as transport:
+        return transport.send(ConfigRequest(model), _TIMEOUT)
 
 
 def instance_count(config: Mapping[str, Any]) -> int:
@@ -119,10 +112,10 @@ def load_model(url: str, model: str, config: Mapping[str, Any] | None = None, ti
         timeout: how long it may take [s].
 
     Raises:
-        BeampipeError: the server cannot load it; the message has its reason.
+        ServiceError: the server cannot load it; the message has its reason.
     """
     body = {} if config is None else {"parameters": {"config": json.dumps(config)}}
-    _checked(url, "POST", f"/v2/repository/models/{quote(model)}/load", body, timeout)
+    _checked(url, f"/v2/repository/models/{quote(model)}/load", body, timeout)
 
 
 def reload_model(url: str, model: str, timeout: float = 600.0) -> None:
@@ -131,7 +124,7 @@ def reload_model(url: str, model: str, timeout: float = 600.0) -> None:
     Triton does not load unchanged files again, so the configuration is handed over with a counter in it.
 
     Raises:
-        BeampipeError: the server cannot load it; the old instances stay.
+        ServiceError: the server cannot load it; the old instances stay.
     """
     config = model_config(url, model)
     parameters = config.setdefault("parameters", {})
@@ -144,9 +137,9 @@ def unload_model(url: str, model: str, timeout: float = 60.0) -> None:
     """Take a model out of service; what it is working on is finished.
 
     Raises:
-        BeampipeError: the server refuses.
+        ServiceError: the server refuses.
     """
-    _checked(url, "POST", f"/v2/repository/models/{quote(model)}/unload", {}, timeout)
+    _checked(url, f"/v2/repository/models/{quote(model)}/unload", {}, timeout)
 
 
 @contextmanager
@@ -157,39 +150,39 @@ def connected(url: str, timeout: float = _TIMEOUT) -> Iterator[Callable[[], None
     its models: those need not wait.
 
     Raises:
-        OSError: nobody answers, here or in the function.
+        ServiceUnavailableError: nobody answers, here or in the function, or not as a Triton does.
+        DeadlineError: no answer in time.
     """
-    connection = http.client.HTTPConnection(url, timeout=timeout)
-
-    def unload_all() -> None:
-        for row in rows:
-            if row.get("state") == "READY":
-                _exchange(connection, f"/v2/repository/models/{quote(row['name'])}/unload")
-
-    try:
+    with closing(_transport(url)) as transport:
         # A connection that was opened but not used yet may not have been accepted, and then never is.
-        rows = json.loads(_exchange(connection, "/v2/repository/index"))
-        yield unload_all
-    except (http.client.HTTPException, ValueError) as error:
-        raise ConnectionError(f"{url}: {error!r}") from error
-    finally:
-        connection.close()
+        index = transport.exchange(_call("POST", "/v2/repository/index", {}), timeout)
 
+        def unload_all() -> None:
+            for row in rows:
+                if row.get("state") == "READY":
+                    unload = _call("POST", f"/v2/repository/models/{quote(row['name'])}/unload", {})
+                    transport.exchange(unload, timeout)
 
-def _exchange(connection: http.client.HTTPConnection, path: str) -> bytes:
-    connection.request("POST", path, body="{}", headers={"Content-Type": "application/json"})
-    return connection.getresponse().read()
-
-
-def _checked(url: str, method: str, path: str, body: Any = None, timeout: float = _TIMEOUT) -> bytes:
-    try:
-        status, answer = ask(url, method, path, body, timeout)
-    except OSError as error:
-        raise BeampipeError(f"{url}: got no answer ({error}), expected a Triton there; is it running?") from error
-    if status != 200:
         try:
-            reason = json.loads(answer)["error"]
-        except (ValueError, KeyError, TypeError):
-            reason = answer.decode(errors="replace") or f"status {status}"
-        raise BeampipeError(f"{url}: {method} {path} was refused: {reason}")
-    return answer
+            rows = json.loads(index.data)
+        except ValueError:
+            message = f"{url}: got {index.data[:40]!r}, expected a list of models"
+            raise ServiceUnavailableError(message, url=url) from None
+        yield unload_all
+
+
+def _transport(url: str) -> HttpTransport:
+    return HttpTransport(parse_endpoint(url.rstrip("/"), "http"), Security())
+
+
+def _call(method: str, path: str, body: Any) -> HttpCall:
+    return HttpCall(method, path, () if body is None else (json.dumps(body).encode(),), _JSON)
+
+
+def _checked(url: str, path: str, body: Any, timeout: float) -> bytes:
+    """The answer to a POST that the server must not refuse."""
+    with closing(_transport(url)) as transport:
+        reply = transport.exchange(_call("POST", path, body), timeout)
+    if reply.status != 200:
+        raise ServiceError(f"{url}: POST {path} was refused: {reason_of(reply)}", url=url)
+    return reply.data

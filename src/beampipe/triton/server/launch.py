@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError
-from beampipe.triton.server.engine import Engine, Interpreter
+from beampipe.triton.engine import Engine, Interpreter
 
-__all__ = ["Ports", "ServerSettings", "command", "environment", "free_ports", "port_is_free"]
+__all__ = ["Ports", "ServerSettings", "free_ports", "port_is_free", "server_command", "server_environment"]
 
-_PORTS: Final = range(20000, 32000)  # below those that the system gives to clients
+_PORTS: Final = range(20000, 32000)
+"""Numbers from which a free port is chosen: below those that the system gives to clients."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +25,18 @@ class ServerSettings:
 
     Attributes:
         repository: folder of the models.
-        models: names of those to load; none: all that are there.
-        host: address to listen on; by default only this machine can reach it.
-        http_port: 0 for a free one.
-        grpc_port: 0 for a free one.
-        metrics_port: 0 for a free one.
+        models: names of the models to load; all of the repository if there are none.
+        host: address to listen on. By default only this machine can reach it.
+        http_port: port for HTTP; 0 for a free one.
+        grpc_port: port for gRPC; 0 for a free one.
+        metrics_port: port of the Prometheus metrics; 0 for a free one.
         triton: folder of a Triton, by default the installed engine.
-        log: file that is appended to, by default one in a temporary folder.
-        threads: for the math libraries of an instance (`OMP_NUM_THREADS`); models may set their own.
-        start_timeout: how long loading the models may take [s].
-        exit_timeout: how long work in progress may take at the end [s].
-        supervise: bring back models whose process died, and the server itself.
-        canary: ask each model for the answer that was stored with it, and refuse to serve another one.
+        log: file to which the server's log is appended, by default one in a temporary folder.
+        threads: number of threads of the math libraries in an instance (`OMP_NUM_THREADS`). Models may set their own.
+        start_timeout: time [s] that loading the models may take.
+        exit_timeout: time [s] that work in progress may take at the end.
+        supervise: whether to bring back models whose process died, and the server itself.
+        canary: whether to ask each model for the answer that was stored with it, and to refuse one that gives another.
     """
 
     repository: Path
@@ -65,7 +66,13 @@ class ServerSettings:
 
 @dataclass(frozen=True)
 class Ports:
-    """Where one server listens."""
+    """The ports on which one server listens.
+
+    Attributes:
+        http: port for HTTP.
+        grpc: port for gRPC.
+        metrics: port of the Prometheus metrics.
+    """
 
     http: int
     grpc: int
@@ -76,7 +83,7 @@ class Ports:
 
 
 def port_is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Whether a server could listen on a port of a host now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -102,10 +109,19 @@ def free_ports(settings: ServerSettings) -> Ports:
     return Ports(*chosen)
 
 
-def command(
+def server_command(
     settings: ServerSettings, engine: Engine, backends: Path, ports: Ports, prefix: str, models: tuple[str, ...]
 ) -> list[str]:
-    """The command line of the server."""
+    """The command line of a server.
+
+    Args:
+        settings: what the server is to be.
+        engine: the Triton that is started.
+        backends: folder of the backends, from `prepare_backends`.
+        ports: ports to listen on.
+        prefix: prefix of the shared memory, from `new_prefix`.
+        models: names of the models to load.
+    """
     host = settings.host
     return [
         str(engine.binary),
@@ -126,8 +142,15 @@ def command(
     ]
 
 
-def environment(settings: ServerSettings, engine: Engine, python: Interpreter, backends: Path) -> dict[str, str]:
-    """The environment of the server, which its stubs inherit."""
+def server_environment(settings: ServerSettings, engine: Engine, python: Interpreter, backends: Path) -> dict[str, str]:
+    """The environment of a server, which its stubs inherit.
+
+    Args:
+        settings: what the server is to be.
+        engine: the Triton that is started.
+        python: the interpreter that the stubs embed.
+        backends: folder of the backends, from `prepare_backends`.
+    """
     given = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
     folders = [backends / "python" / "lib", *([python.library.parent] if python.library else []), *engine.libraries]
     # The first python3 on PATH decides which environment a stub sees.

@@ -9,21 +9,32 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.triton.engine import STUB, Engine, Interpreter, prepare_backends
 from beampipe.triton.server.cleanup import SHARED_MEMORY
-from beampipe.triton.server.engine import STUB, Engine, Interpreter
-from beampipe.triton.server.launch import Ports, ServerSettings, port_is_free
+from beampipe.triton.server.launch import Ports, ServerSettings, port_is_free, server_environment
 
-__all__ = ["check_interpreter", "check_ports", "check_repository", "check_shared_memory", "check_stub", "models_in"]
+__all__ = [
+    "check_engine",
+    "check_interpreter",
+    "check_ports",
+    "check_repository",
+    "check_shared_memory",
+    "check_stub",
+    "models_in",
+]
 
 _CONFIG: Final = "config.pbtxt"
 _STUB_SAYS: Final = "Expected 9 arguments"
-_STUB_TIME: Final = 20.0  # s
-_SHARED_MEMORY: Final = 32 * 2**20  # bytes: one instance takes 1 MiB idle, and twice its largest event
+_STUB_TIME: Final = 20.0
+"""Time [s] that a stub gets to start and say so."""
+_SHARED_MEMORY: Final = 32 * 2**20
+"""Shared memory [bytes] that must be free: one instance takes 1 MiB idle, and twice its largest event."""
 
 
 def models_in(repository: Path) -> tuple[str, ...]:
@@ -32,15 +43,15 @@ def models_in(repository: Path) -> tuple[str, ...]:
 
 
 def check_repository(repository: Path, models: tuple[str, ...]) -> tuple[str, ...]:
-    """The models to load.
+    """The names of the models to load.
 
     Args:
         repository: folder of the models.
-        models: those wanted; none: all.
+        models: names of the models that are wanted; all if there are none.
 
     Raises:
-        FileError: there is no repository, or nothing in it.
-        UnknownNameError: it lacks one of the models.
+        FileError: there is no repository, or no model in it.
+        UnknownNameError: the repository lacks one of the models.
     """
     if not repository.is_dir():
         raise FileError(
@@ -98,6 +109,19 @@ def check_stub(backends: Path, environ: Mapping[str, str]) -> None:
         raise ConfigError(
             f"{stub}: got {last!r}, expected it to start; with LD_LIBRARY_PATH={environ['LD_LIBRARY_PATH']}"
         )
+
+
+def check_engine(engine: Engine, python: Interpreter) -> None:
+    """Raise unless an engine can run models with a Python on this machine.
+
+    Raises:
+        ConfigError: a stub for this Python is missing or does not start, or there is no room in shared memory.
+    """
+    check_interpreter(engine, python)
+    check_shared_memory()
+    with tempfile.TemporaryDirectory() as scratch:
+        backends = prepare_backends(engine, python, Path(scratch))
+        check_stub(backends, server_environment(ServerSettings(Path()), engine, python, backends))
 
 
 def check_ports(settings: ServerSettings, ports: Ports) -> None:

@@ -3,85 +3,55 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
-import signal
-import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from beampipe import processes
 from beampipe.errors import BeampipeError
+from beampipe.triton.engine import find_engine, prepare_backends, this_interpreter
+from beampipe.triton.model.canary import check_served
 from beampipe.triton.server import control, preflight
-from beampipe.triton.server.cleanup import clean_leftovers, new_prefix, regions_of, remove
-from beampipe.triton.server.engine import find_engine, prepare_backends, this_interpreter
-from beampipe.triton.server.launch import Ports, ServerSettings, command, environment, free_ports
-from beampipe.triton.server.watchdog import start_guardian
+from beampipe.triton.server.cleanup import clean_up_after_dead_owners, new_prefix, remove, shared_memory_of
+from beampipe.triton.server.incidents import Incident, IncidentKind
+from beampipe.triton.server.launch import Ports, ServerSettings, free_ports, server_command, server_environment
+from beampipe.triton.server.process import ServerProcess
+from beampipe.triton.server.stubs import Stub, stubs_of
+from beampipe.triton.server.supervisor import Supervisor
+from beampipe.triton.server.watchdog import Watchdog
 
-__all__ = ["Incident", "ServerSettings", "Stub", "TritonServer"]
+__all__ = ["ServerSettings", "TritonServer"]
 
-_POLL: Final = 0.01  # s
-_ATTEMPTS: Final = 3  # starts, if a free port was taken before the server had it
-_FLUSH: Final = 0.3  # s from the end of the last stub until its answer has left the server
+_POLL: Final = 0.01
+"""Time [s] between two looks whether the server is up."""
+_ATTEMPTS: Final = 3
+"""Number of starts, if a free port was taken before the server had it."""
+_FLUSH: Final = 0.3
+"""Time [s] from the end of the last stub until its answer has left the server."""
 _PORT_TAKEN: Final = re.compile(r"address already in use|failed to start (HTTP|GRPC|Metrics)|Socket .* already", re.I)
-_USEFUL: Final = re.compile(r"^E\d{4} |error|exception|failed|no module named|cannot open", re.I)
-_HARMLESS: Final = re.compile("CudaDriverHelper")  # said wherever there is no GPU
-
-
-@dataclass(frozen=True)
-class Incident:
-    """Something that happened to a server.
-
-    Attributes:
-        time: when [s since 1970].
-        kind: ``started``, ``stub died``, ``model back``, ``model lost``, ``server died``, ``server back``, ``gave up``,
-            ``cleaned``, ``watching``, ``stopped``.
-        text: for people.
-    """
-
-    time: float
-    kind: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Stub:
-    """The process of one instance of a model.
-
-    Attributes:
-        pid: its id.
-        model: name of the model.
-        instance: name of the instance.
-        region: name of its shared memory.
-    """
-
-    pid: int
-    model: str
-    instance: str
-    region: str
-
-    @property
-    def alive(self) -> bool:
-        """Whether it still runs."""
-        return processes.is_alive(self.pid)
 
 
 class TritonServer:
     """One Triton as a child of this process; a context manager.
 
-    >>> with TritonServer(ServerSettings(repository, models=("exatrkx",))) as server:  # doctest: +SKIP
+    >>> with TritonServer(ServerSettings(repository, models=("doubler",))) as server:  # doctest: +SKIP
     ...     print(server.http_url)
 
     Args:
-        settings: what it is to be.
-        on_incident: is told what happens; from another thread.
+        settings: what the server is to be.
+        on_incident: function that is told what happens, from another thread.
+
+    Attributes:
+        settings: what the server is to be.
+        incidents: what has happened so far, in order.
+        prefix: prefix of the names of all that belongs to the server, by which it is cleaned up.
+        ports: ports on which the server listens.
+        models: names of the models that are loaded at its start.
     """
 
     def __init__(
@@ -93,13 +63,12 @@ class TritonServer:
         self.ports = Ports(settings.http_port, settings.grpc_port, settings.metrics_port)
         self.models: tuple[str, ...] = ()
         self._on_incident = on_incident
-        self._process: subprocess.Popen[bytes] | None = None
-        self._guardian: subprocess.Popen[bytes] | None = None
+        self._process: ServerProcess | None = None
+        self._watchdog = Watchdog(self.prefix, float(settings.exit_timeout))
         self._folder: Path | None = None
-        self._watch: contextlib.ExitStack = contextlib.ExitStack()
+        self._supervision = contextlib.ExitStack()
         self._stopping = threading.Event()
-        self._launcher: Callable[[], list[str]] = list
-        self._environ: dict[str, str] = {}
+        self._new_process: Callable[[], ServerProcess]
 
     # Addresses
 
@@ -133,27 +102,22 @@ class TritonServer:
     @property
     def pid(self) -> int | None:
         """Process id of the server, None if it does not run."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
+        return None if self._process is None else self._process.pid
 
     @property
     def ready(self) -> bool:
-        """Whether it answers and all its models are loaded."""
+        """Whether the server answers and all its models are loaded."""
         return self.pid is not None and control.is_ready(self.http_url)
 
     @property
     def gave_up(self) -> bool:
-        """Whether it died so often that nobody starts it again."""
+        """Whether the server died so often that nobody starts it again."""
         return any(incident.kind == "gave up" for incident in self.incidents)
 
     def stubs(self) -> tuple[Stub, ...]:
-        """The processes of its models, dead ones included for as long as they have a name."""
-        found = []
+        """The processes of the models, dead ones included for as long as they have a command line."""
         server = self.pid
-        for pid in () if server is None else processes.children(server):
-            arguments = processes.arguments(pid)
-            if len(arguments) > 8 and arguments[2].startswith(self.prefix):
-                found.append(Stub(pid, Path(arguments[1]).parts[-3], arguments[8], arguments[2]))
-        return tuple(found)
+        return () if server is None else stubs_of(server)
 
     # Models
 
@@ -161,8 +125,8 @@ class TritonServer:
         """Load a model of the repository.
 
         Raises:
-            UnknownNameError: there is none of that name.
-            BeampipeError: Triton cannot load it.
+            UnknownNameError: the repository has no model of that name.
+            BeampipeError: Triton cannot load the model.
         """
         preflight.check_repository(self.settings.repository, (model,))
         control.load_model(self.http_url, model, timeout=self.settings.start_timeout)
@@ -190,7 +154,7 @@ class TritonServer:
         """Check, start, and wait until all models are loaded.
 
         Raises:
-            BeampipeError: it cannot be started; nothing is left of it.
+            BeampipeError: the server cannot be started; nothing is left of it.
         """
         assert self._process is None, "started before"
         settings = self.settings
@@ -202,16 +166,17 @@ class TritonServer:
         self._folder = Path(tempfile.mkdtemp(prefix=self.prefix))
         try:
             backends = prepare_backends(engine, python, self._folder)
-            environ = environment(settings, engine, python, backends)
+            environ = server_environment(settings, engine, python, backends)
             preflight.check_stub(backends, environ)
-            self._launcher = lambda: command(settings, engine, backends, self.ports, self.prefix, self.models)
-            self._environ = environ
+            self._new_process = lambda: ServerProcess(
+                server_command(settings, engine, backends, self.ports, self.prefix, self.models), environ, self.log
+            )
             self.ports = free_ports(settings)
             preflight.check_ports(settings, self.ports)
             self.log.parent.mkdir(parents=True, exist_ok=True)
-            if cleaned := clean_leftovers():
+            if cleaned := clean_up_after_dead_owners():
                 self.note("cleaned", f"removed what {len(cleaned)} earlier server(s) had left: {', '.join(cleaned)}")
-            self.keep_guardian()
+            self.keep_watchdog()
             self._launch_on_free_ports()
             if settings.canary:
                 self._check_canaries()
@@ -220,13 +185,9 @@ class TritonServer:
             raise
         self.note("started", f"models {', '.join(self.models)}; http {self.http_url}, gRPC {self.grpc_url}")
         if settings.supervise:
-            from beampipe.triton.server.supervisor import Supervisor
-
-            self._watch.enter_context(Supervisor(self))
+            self._supervision.enter_context(Supervisor(self))
 
     def _check_canaries(self) -> None:
-        from beampipe.triton.model.canary import check_served
-
         for model in self.models:
             batched = control.model_config(self.http_url, model).get("max_batch_size", 0) > 0
             for version in sorted((self.settings.repository / model).glob("[0-9]*")):
@@ -247,19 +208,10 @@ class TritonServer:
     def _launch(self) -> None:
         """Start the process and wait until it is ready."""
         settings = self.settings
-        with self.log.open("ab") as log:
-            begin = log.tell()
-            self._process = subprocess.Popen(
-                self._launcher(),
-                env=self._environ,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a group of its own, so that all of it can be killed
-            )
+        self._process = process = self._new_process()
         deadline = time.monotonic() + settings.start_timeout
         while not self._is_up():
-            code = self._process.poll()
+            code = process.exit_code
             if self._stopping.is_set():
                 raise BeampipeError("server: stopped while it was starting")
             if code is not None or time.monotonic() > deadline:
@@ -268,7 +220,7 @@ class TritonServer:
                 raise BeampipeError(
                     f"Triton: got {what}, expected it to load {', '.join(self.models)};"
                     f" {f'the log is {settings.log}' if settings.log else 'with a log file given, its log is kept'}:"
-                    + "".join(f"\n    {line}" for line in _useful_lines(self.log, begin))
+                    + "".join(f"\n    {line}" for line in process.complaints())
                 )
             time.sleep(_POLL)
 
@@ -277,24 +229,24 @@ class TritonServer:
         return control.is_ready(self.http_url) and control.has_metrics(self.metrics_url)
 
     def restart(self, models: tuple[str, ...]) -> None:
-        """Kill what is left of the server and start it again on the same ports with these models.
+        """Kill what is left of the server and start it again on the same ports.
+
+        Args:
+            models: names of the models to load.
 
         Raises:
-            BeampipeError: it does not start.
+            BeampipeError: the server does not start.
         """
         self._kill()
         self.models = models
         self._launch()
 
-    def keep_guardian(self) -> None:
+    def keep_watchdog(self) -> None:
         """See to it that somebody cleans up if this process is killed."""
-        if self._guardian is None or self._guardian.poll() is not None:
-            if self._guardian is not None and self._guardian.stdin is not None:
-                self._guardian.stdin.close()
-            self._guardian = start_guardian(self.prefix, float(self.settings.exit_timeout))
+        self._watchdog.keep()
 
-    def note(self, kind: str, text: str) -> None:
-        """Keep an incident, write it into the log and tell it."""
+    def note(self, kind: IncidentKind, text: str) -> None:
+        """Keep an incident, write it into the log and tell it to whoever wanted to be told."""
         incident = Incident(time.time(), kind, text)
         self.incidents.append(incident)
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(incident.time))
@@ -308,38 +260,37 @@ class TritonServer:
         New requests are refused from the first moment on.
         """
         self._stopping.set()
-        self._watch.close()
+        self._supervision.close()
         process = self._process
-        if process is not None and process.poll() is None:
+        if process is not None and process.pid is not None:
             try:
                 with control.connected(self.http_url, timeout=2.0) as unload_all:
-                    process.send_signal(signal.SIGTERM)
+                    process.terminate()
                     unload_all()
             except OSError:  # it was about to end, or hangs
-                process.send_signal(signal.SIGTERM)
+                process.terminate()
             self._wait_for_end(process)
-        if self._folder is not None and self._guardian is not None:
+        if self._watchdog.pid is not None:
             self.note("stopped", "by its owner")
         self._end()
 
     def kill(self) -> None:
-        """End at once, whatever it is doing."""
+        """End at once, whatever the server is doing."""
         self._stopping.set()
-        self._watch.close()
+        self._supervision.close()
         self.kill_processes()
         self.stop()
 
     def kill_processes(self) -> None:
         """Kill the server and its stubs, and nothing more: for a signal handler, while `stop` goes on."""
-        if (pid := self.pid) is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()
 
-    def _wait_for_end(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait_for_end(self, process: ServerProcess) -> None:
         """Until the server has ended, or all its stubs have: after that it only waits for idle connections."""
         deadline = time.monotonic() + self.settings.exit_timeout + 1
         idle_since: float | None = None
-        while process.poll() is None and (now := time.monotonic()) < deadline:
+        while process.pid is not None and (now := time.monotonic()) < deadline:
             idle = not any(stub.alive for stub in self.stubs())
             idle_since = (idle_since or now) if idle else None
             if idle_since is not None and now - idle_since > _FLUSH:
@@ -355,21 +306,7 @@ class TritonServer:
     def _end(self) -> None:
         """Kill what is left and remove every trace but the log that was asked for."""
         self._kill()
-        if self._guardian is not None:
-            self._guardian.kill()
-            self._guardian.wait()
-            assert self._guardian.stdin is not None
-            self._guardian.stdin.close()
-            self._guardian = None
+        self._watchdog.dismiss()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        assert not regions_of(self.prefix)
-
-
-def _useful_lines(log: Path, begin: int, count: int = 6) -> list[str]:
-    """The last lines of a log that tell of an error, or the last ones at all."""
-    with log.open("rb") as stream:
-        stream.seek(begin)
-        lines = [line.rstrip() for line in stream.read().decode(errors="replace").splitlines() if line.strip()]
-    useful = [line for line in lines if _USEFUL.search(line) and not _HARMLESS.search(line)]
-    return list(dict.fromkeys(useful or lines))[-count:]
+        assert not shared_memory_of(self.prefix)

@@ -14,30 +14,79 @@ import threading
 import time
 from collections import deque
 from types import TracebackType
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from beampipe.errors import BeampipeError
 from beampipe.processes import processor_time
 from beampipe.triton.server import control
 from beampipe.triton.server.cleanup import SHARED_MEMORY
-from beampipe.triton.server.server import Stub, TritonServer
+from beampipe.triton.server.incidents import IncidentKind
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.stubs import Stub
 
-__all__ = ["RateLimit", "Supervisor"]
+__all__ = ["RateLimit", "Supervised", "Supervisor"]
 
-_PERIOD: Final = 0.1  # s between looks at the known processes
-_REFRESH: Final = 1.0  # s between looks for new ones
-_IDLE: Final = 5.0  # s without any work after which a replaced stub is ended
-_COUNT: Final = 5.0  # s between counts of all stubs, for a death that was not seen
-_JOIN: Final = 10.0  # s; a load in progress is cut off when the server ends
-_RETRY: Final = 5.0  # s from a failed or refused recovery to the next
+_PERIOD: Final = 0.1
+"""Time [s] between two looks at the known processes."""
+_REFRESH: Final = 1.0
+"""Time [s] between two looks for new processes."""
+_IDLE: Final = 5.0
+"""Time [s] without any work after which a replaced stub is ended."""
+_COUNT: Final = 5.0
+"""Time [s] between two counts of all stubs, for a death that was not seen."""
+_JOIN: Final = 10.0
+"""Time [s] that the thread gets to end; a load in progress is cut off when the server ends."""
+_RETRY: Final = 5.0
+"""Time [s] from a failed or refused recovery to the next."""
+
+
+@runtime_checkable
+class Supervised(Protocol):
+    """What the supervisor asks of a server, and does to it."""
+
+    @property
+    def settings(self) -> ServerSettings:
+        """What the server is to be."""
+        ...
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models that are loaded at its start."""
+        ...
+
+    @property
+    def http_url(self) -> str:
+        """Address for HTTP, ``host:port``."""
+        ...
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server, None if it does not run."""
+        ...
+
+    def stubs(self) -> tuple[Stub, ...]:
+        """The processes of the models."""
+        ...
+
+    def restart(self, models: tuple[str, ...]) -> None:
+        """Start the server again with these models."""
+        ...
+
+    def keep_watchdog(self) -> None:
+        """See to it that somebody cleans up if the owner is killed."""
+        ...
+
+    def note(self, kind: IncidentKind, text: str) -> None:
+        """Keep an incident."""
+        ...
 
 
 class RateLimit:
-    """So many times in so many seconds.
+    """Allows something a number of times within a period.
 
     Args:
-        count: times.
-        period: seconds.
+        count: largest number of times.
+        period: length of the period [s].
     """
 
     def __init__(self, count: int, period: float) -> None:
@@ -46,7 +95,7 @@ class RateLimit:
         self._times: deque[float] = deque()
 
     def take(self, now: float) -> bool:
-        """Whether it may be done once more now; then it counts as done."""
+        """Whether it may be done once more at the time `now` [s]; if so, it counts as done."""
         while self._times and now - self._times[0] > self.period:
             self._times.popleft()
         if len(self._times) >= self.count:
@@ -59,13 +108,13 @@ class Supervisor:
     """A thread that brings back what dies; a context manager.
 
     Args:
-        server: that was started.
-        restarts: how often at most server or one model are brought back within `period`. Beyond that a model has to
-            wait, and a server is given up.
-        period: seconds.
+        server: a server that was started.
+        restarts: largest number of times that the server, or one model, is brought back within `period`. Beyond that a
+            model has to wait, and the server is given up.
+        period: period [s] in which they are counted.
     """
 
-    def __init__(self, server: TritonServer, restarts: int = 5, period: float = 60.0) -> None:
+    def __init__(self, server: Supervised, restarts: int = 5, period: float = 60.0) -> None:
         self.server = server
         self._limits: dict[str, RateLimit] = {}
         self._restarts, self._within = restarts, period
@@ -105,7 +154,7 @@ class Supervisor:
         count_all = now - self._counted > _COUNT
         if died or count_all or now - self._refreshed > _REFRESH:
             self._refresh()
-            self.server.keep_guardian()
+            self.server.keep_watchdog()
             self._retire()
         suspects = {stub.model for stub in died}
         if count_all:

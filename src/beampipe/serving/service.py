@@ -1,0 +1,88 @@
+"""The pipelines behind a Triton: a repository for as long as it is served, and a server of it in the foreground."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from beampipe.errors import ConfigError
+from beampipe.triton.foreground import run_server
+from beampipe.triton.server.cleanup import new_prefix
+from beampipe.triton.server.launch import ServerSettings
+
+__all__ = ["generated_repository", "serve"]
+
+
+@contextmanager
+def generated_repository(
+    models: Sequence[str], *, instances: int = 1, device: str = "cpu", threads: int | None = None
+) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """A repository in a temporary folder, removed at the end.
+
+    Args:
+        models: names of `catalogue.MODELS`; the default ones if there are none.
+        instances: number of copies of each model.
+        device: device of the models, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        threads: number of threads of each copy. If not given, the cores are shared out among the copies.
+
+    Yields:
+        The folder, and the names of the models to load.
+
+    Raises:
+        UnknownNameError: no model or device has that name.
+    """
+    # Here, because a server of other repositories needs neither.
+    from beampipe.serving.catalogue import default_models, named_models
+    from beampipe.triton.model.repository import export_repository
+
+    if models:
+        settings = named_models(models, instances=instances, device=device, threads=threads)
+    else:
+        settings = default_models(instances=instances, device=device, threads=threads)
+    with tempfile.TemporaryDirectory(prefix=new_prefix()) as folder:
+        yield Path(folder), tuple(export_repository(Path(folder), settings))
+
+
+def serve(
+    settings: ServerSettings,
+    *,
+    generated: bool = False,
+    instances: int | None = None,
+    device: str | None = None,
+    console: Console | None = None,
+) -> None:
+    """Serve until a signal comes.
+
+    Args:
+        settings: what the server is to be.
+        generated: whether to make a repository of the models named in the settings, in place of the one named there.
+        instances: number of copies of each model of a generated repository.
+        device: device of the models of a generated repository.
+        console: where to print.
+
+    Raises:
+        BeampipeError: the server cannot be started, or has died too often.
+    """
+
+    @contextmanager
+    def prepare(settings: ServerSettings) -> Iterator[ServerSettings]:
+        if generated:
+            made = generated_repository(
+                settings.models, instances=instances or 1, device=device or "cpu", threads=settings.threads
+            )
+            with made as (folder, models):
+                yield replace(settings, repository=folder, models=models)
+        elif instances is not None or device is not None:
+            raise ConfigError(
+                "--repository: got it with --instances or --device, expected either; how a model runs is in its"
+                " config.pbtxt: write another repository with beampipe serving export"
+            )
+        else:
+            yield settings
+
+    run_server(settings, prepare=prepare, console=console)

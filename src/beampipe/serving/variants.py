@@ -1,0 +1,91 @@
+"""The models that can be served, as data: each pipeline in the ways that it allows, and ACTS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+from beampipe.errors import UnknownNameError
+from beampipe.tracking.pipelines.specs import PIPELINES, Components, PipelineSpec
+
+__all__ = [
+    "ACTS_MODEL",
+    "DEFAULT_MODELS",
+    "MODELS",
+    "VARIANTS",
+    "ServedVariant",
+    "model_table",
+    "pipeline_of",
+    "variants_of",
+]
+
+
+@dataclass(frozen=True)
+class ServedVariant:
+    """One way in which a pipeline is served.
+
+    Attributes:
+        name: name of the model in Triton's repository.
+        pipeline: what the model runs.
+        way: ``"plain"``, one event in a request and a call; ``"ragged"``, events of different size that Triton gathers
+            for one call; ``"ensemble"``, six models that Triton chains.
+    """
+
+    name: str
+    pipeline: PipelineSpec
+    way: Literal["plain", "ragged", "ensemble"]
+
+
+def _all_variants() -> Iterator[ServedVariant]:
+    for spec in PIPELINES.values():
+        yield ServedVariant(spec.name, spec, "plain")
+    for spec in PIPELINES.values():
+        yield ServedVariant(f"{spec.name}_ragged", spec, "ragged")
+    for spec in PIPELINES.values():
+        # The six steps are neighbours, filter, network and components: `beampipe.serving.ensemble`.
+        if spec.graph == "neighbours" and spec.scored and isinstance(spec.segmentation, Components):
+            yield ServedVariant(f"{spec.name}_ensemble", spec, "ensemble")
+
+
+VARIANTS: Final[Mapping[str, ServedVariant]] = MappingProxyType({variant.name: variant for variant in _all_variants()})
+"""Name of each model that runs a pipeline -> what it runs, and how."""
+
+ACTS_MODEL: Final = "acts"
+"""Name of the model that runs triplet seeding and CKF of ACTS, on hits with their modules."""
+
+MODELS: Final = (*VARIANTS, ACTS_MODEL)
+"""Names of all models that can be served."""
+
+DEFAULT_MODELS: Final = ("exatrkx", "exatrkx_ragged", "module_map", "module_map_ragged")
+"""Names of the models that are served if nothing else is asked for."""
+
+
+def variants_of(pipeline: PipelineSpec) -> dict[str, ServedVariant]:
+    """The ways in which a pipeline can be served: ``"plain"``, ``"ragged"`` and perhaps ``"ensemble"``."""
+    return {variant.way: variant for variant in VARIANTS.values() if variant.pipeline.name == pipeline.name}
+
+
+def pipeline_of(model: str) -> str:
+    """Name of the pipeline that the model of that name runs.
+
+    Raises:
+        UnknownNameError: no model of that name runs a pipeline.
+    """
+    if model not in VARIANTS:
+        raise UnknownNameError("pipeline of a model (give --pipeline)", model, VARIANTS)
+    return VARIANTS[model].pipeline.name
+
+
+def model_table() -> str:
+    """The models as a table in Markdown, as the documentation shows it."""
+    ways = {
+        "plain": "one event in a request",
+        "ragged": "events of different size, gathered by Triton for one call",
+        "ensemble": "six models that Triton chains: to compare with",
+    }
+    rows = ["| model | runs | how |", "| --- | --- | --- |"]
+    rows += [f"| `{one.name}` | {one.pipeline.for_what} | {ways[one.way]} |" for one in VARIANTS.values()]
+    rows.append(f"| `{ACTS_MODEL}` | triplet seeding and CKF of ACTS, on hits with their modules | {ways['plain']} |")
+    return "\n".join(rows)

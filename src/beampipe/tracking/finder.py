@@ -1,0 +1,75 @@
+"""The seam: whatever finds tracks, here or on a server, is asked in the same ways."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from typing import Protocol, TypeVar, runtime_checkable
+
+from beampipe.tracking.events import Hits, Tracks
+
+__all__ = ["InOneThread", "TrackFinder"]
+
+_Finder = TypeVar("_Finder", bound="InOneThread")
+
+
+@runtime_checkable
+class TrackFinder(Protocol):
+    """Finds the tracks of events; for the same pipeline, each kind of finder gives the same labels, byte for byte."""
+
+    def find(self, hits: Hits, /) -> Tracks:
+        """The tracks of one event."""
+        ...
+
+    def submit(self, hits: Hits, /) -> Future[Tracks]:
+        """The tracks of one event, later: returns at once."""
+        ...
+
+    async def find_async(self, hits: Hits, /) -> Tracks:
+        """The tracks of one event, for asyncio."""
+        ...
+
+    def close(self) -> None:
+        """Free what the finder holds; events that were submitted and are not done are cancelled."""
+        ...
+
+    def __enter__(self) -> TrackFinder: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+
+class InOneThread:
+    """Makes a whole `TrackFinder` of a class that has `find`: one thread takes the submitted events in turn.
+
+    The thread is started by the first `submit` and ended by `close`. It is kept among the attributes of the instance,
+    which may be a frozen dataclass.
+    """
+
+    @abstractmethod
+    def find(self, hits: Hits, /) -> Tracks:
+        """The tracks of one event."""
+
+    def submit(self, hits: Hits, /) -> Future[Tracks]:
+        """The tracks of one event, later: events that are submitted wait for each other."""
+        return self._thread.submit(self.find, hits)
+
+    async def find_async(self, hits: Hits, /) -> Tracks:
+        """The tracks of one event, for asyncio."""
+        return await asyncio.wrap_future(self.submit(hits))
+
+    def close(self) -> None:
+        """End the thread; what has not begun is cancelled."""
+        if "_thread" in self.__dict__:
+            self.__dict__.pop("_thread").shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self: _Finder) -> _Finder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @cached_property
+    def _thread(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, thread_name_prefix=type(self).__name__)

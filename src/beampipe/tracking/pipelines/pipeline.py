@@ -1,0 +1,190 @@
+"""A pipeline: stages in a straight line from hits to tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Float32, Int64
+from numpy import ndarray
+
+from beampipe.errors import TooLargeError
+from beampipe.tracking.events import NO_TRACK, Hits, Tracks
+from beampipe.tracking.finder import InOneThread
+from beampipe.tracking.pipelines.order import Step, checked_steps
+from beampipe.tracking.pipelines.stages import Stage
+
+__all__ = ["MEMORY_LIMIT", "Pipeline", "turned"]
+
+MEMORY_LIMIT: Final = 8e9
+"""Most memory of an event, or of events found together [B]; what would need more is refused."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pipeline(InOneThread):
+    """Finds tracks by running its stages in turn.
+
+    Attributes:
+        name: name of the pipeline.
+        stages: name of the step and stage, in order; steps of one name are timed together.
+        bytes_per_hit: memory of an event that grows with its hits [B].
+        bytes_per_hit2: memory of an event that grows with their square [B]: edges, at a given size of the detector.
+        in_blocks: whether the stages take several events as one graph; if not, `find_many` finds them one by one.
+
+    Raises:
+        ConfigError: a stage needs an array that no earlier stage makes; the message says which one does.
+    """
+
+    name: str
+    stages: tuple[tuple[str, Stage], ...]
+    bytes_per_hit: float
+    bytes_per_hit2: float
+    in_blocks: bool = True
+    _steps: tuple[Step, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_steps", checked_steps(self.name, self.stages))
+
+    def find(self, hits: Hits, /, *, between: Callable[[], None] = lambda: None) -> Tracks:
+        """Tracks of one event, with the time of each step and the numbers of hits, edges and triplets.
+
+        Args:
+            hits: hits of the event.
+            between: called before each stage; what it raises ends the work.
+
+        Raises:
+            TooLargeError: the event would need more memory than `MEMORY_LIMIT`.
+        """
+        return self._found([hits], between)[0]
+
+    def find_many(self, events: Sequence[Hits], *, between: Callable[[], None] = lambda: None) -> list[Tracks]:
+        """Tracks of several events, found together: each stage runs once, on all of them side by side.
+
+        The labels are those that `find` gives for each event. As for time, an event's `seconds` are its share of the
+        whole by number of hits. Small events gain most: what a stage costs whatever the number of hits is paid once,
+        and the threads have something to share.
+
+        Args:
+            events: hits of each event; events may differ in size and be empty.
+            between: called before each stage; what it raises ends the work.
+
+        Raises:
+            TooLargeError: one event, or all together, would need more memory than `MEMORY_LIMIT`; see `memory`.
+                Found one by one, the others may still be answered.
+        """
+        if not events:
+            return []
+        if not self.in_blocks:
+            return [self._found([hits], between)[0] for hits in events]
+        return self._found(events, between)
+
+    def memory(self, n_hits: int) -> float:
+        """Memory that an event of that size may need [B]; events found together need the sum."""
+        return self.bytes_per_hit * n_hits + self.bytes_per_hit2 * n_hits * n_hits
+
+    def arrays_after(self, hits: Hits) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The name of each step and the arrays that are there after it, for a look inside one event.
+
+        Args:
+            hits: hits of the event.
+        """
+        arrays: dict[str, Any] = {"position": turned(hits.position), "offsets": None}
+        for step in self._steps:
+            _run(step, arrays)
+            yield step.name, dict(arrays)
+
+    def _found(self, events: Sequence[Hits], between: Callable[[], None]) -> list[Tracks]:
+        """Tracks of one or more events, found together."""
+        self._check_memory(events)
+        seconds = {name: 0.0 for name, _ in self.stages}
+        sizes = [len(hits) for hits in events]
+        if max(sizes) < 2:
+            return [
+                Tracks(np.full(n, NO_TRACK, np.int64), dict(seconds), {"hits": n, "edges": 0, "triplets": 0})
+                for n in sizes
+            ]
+        arrays: dict[str, Any] = {"position": turned(events[0].position), "offsets": None}
+        if len(events) > 1:
+            arrays["position"] = turned(np.concatenate([hits.position for hits in events]))
+            arrays["offsets"] = offsets = np.cumsum([0, *sizes], dtype=np.int64)
+        for step in self._steps:
+            between()
+            start = perf_counter()
+            _run(step, arrays)
+            seconds[step.name] += perf_counter() - start
+        if len(events) > 1:
+            return _split(arrays, offsets, seconds)
+        counts = {"hits": sizes[0], "edges": arrays["edge_index"].shape[1]}
+        if "triplets" in arrays:
+            counts["triplets"] = arrays["triplets"].shape[1]
+        return [Tracks(arrays["track_id"], seconds, counts)]
+
+    def _check_memory(self, events: Sequence[Hits]) -> None:
+        limit = f"expected at most {MEMORY_LIMIT / 1e9:.1f} GB"
+        total = 0.0
+        for row, hits in enumerate(events):
+            need = self.memory(len(hits))
+            if need > MEMORY_LIMIT:
+                where = f" in event {row} of {len(events)}" if len(events) > 1 else ""
+                raise TooLargeError(
+                    f"{self.name}: got {len(hits)} hits{where}, which would need {need / 1e9:.1f} GB, {limit};"
+                    " cut the event into regions in phi or z"
+                )
+            total += need
+        if total > MEMORY_LIMIT:
+            raise TooLargeError(
+                f"{self.name}: got {len(events)} events, which would need {total / 1e9:.1f} GB together, {limit};"
+                " find fewer of them at a time"
+            )
+
+
+def turned(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
+    """The same hits with phi between -pi and pi, where the kernels look for it."""
+    outside = np.abs(position[:, 1]) > np.float32(np.pi)
+    if not outside.any():
+        return position
+    turned = position.copy()
+    turned[outside, 1] = np.remainder(position[outside, 1].astype(np.float64) + np.pi, 2 * np.pi) - np.pi
+    return turned
+
+
+def _run(step: Step, arrays: dict[str, Any]) -> None:
+    """Replace what the stage forgets by what it makes."""
+    made = step.stage(**{name: arrays[name] for name in step.needs})
+    arrays.update(zip(step.makes, made, strict=True))
+    for name in step.forgets:
+        del arrays[name]
+
+
+def _split(
+    arrays: Mapping[str, Any], offsets: Int64[ndarray, " n_events_and_1"], seconds: Mapping[str, float]
+) -> list[Tracks]:
+    """The tracks of each event of a graph: its part of the labels, numbered from 0."""
+    track_id = arrays["track_id"]
+    edges = np.searchsorted(arrays["edge_index"][0], offsets)  # edges are sorted by their inner hit
+    counted = {"hits": np.diff(offsets), "edges": np.diff(edges)}
+    if "triplets" in arrays:
+        counted["triplets"] = _per_event(arrays["triplets"], edges)
+    found, next_track = [], 0
+    for row, (first, last) in enumerate(pairwise(offsets.tolist())):
+        label = track_id[first:last].copy()  # the answer keeps no other event's labels alive
+        on_track = label >= 0
+        label[on_track] -= next_track  # tracks are numbered by their first hit, so one event's come before the next's
+        next_track += int(label.max(initial=NO_TRACK)) + 1
+        share = (last - first) / len(track_id)
+        counts = {name: int(count[row]) for name, count in counted.items()}
+        found.append(Tracks(label, {name: share * taken for name, taken in seconds.items()}, counts))
+    return found
+
+
+def _per_event(
+    triplets: Int64[ndarray, "2 n_triplets"], edges: Int64[ndarray, " n_events_and_1"]
+) -> Int64[ndarray, " n_events"]:
+    """Number of triplets of each event, whose edges begin at `edges`."""
+    n_events = len(edges) - 1
+    event = np.repeat(np.arange(n_events), np.diff(edges))
+    return np.bincount(event[triplets[0]], minlength=n_events)

@@ -1,0 +1,185 @@
+"""The table of named pipelines: what each is made of, as data. Nothing here loads or runs anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final, Literal
+
+from beampipe.errors import ConfigError, UnknownNameError
+
+__all__ = [
+    "DEFAULT_PIPELINE",
+    "PIPELINES",
+    "Components",
+    "PipelineSpec",
+    "Walk",
+    "pipeline_names",
+    "pipeline_spec",
+    "pipeline_table",
+]
+
+
+@dataclass(frozen=True)
+class Components:
+    """Hits become tracks as connected components of the likely edges; the cut on the score comes with the weights.
+
+    Attributes:
+        min_hits: fewest hits of a track.
+    """
+
+    min_hits: int
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Hits become tracks as best paths through the graph, by length and chi2, or by the scores of the edges.
+
+    Attributes:
+        min_hits: fewest hits of a path, before the second hits of overlapping modules join it.
+        penalty: cost of a triplet at the edge of its window, in units of one edge.
+        score_cut: score in [0, 1] at which an edge is as good as none; of no effect where no network scores edges.
+    """
+
+    min_hits: int
+    penalty: float
+    score_cut: float = 0.5
+
+
+@dataclass(frozen=True)
+class PipelineSpec:
+    """One pipeline, as data.
+
+    Attributes:
+        name: name of the pipeline, in Python, on the command line and on the wire.
+        for_what: what the pipeline is made for, in a line of help.
+        graph: how hits become edges: ``"neighbours"`` in a learned embedding, or layers with learned ``"windows"``.
+        scored: whether an interaction network scores the edges.
+        segmentation: how edges become tracks, with its numbers.
+        windows: stem of the weight file of the learned windows.
+        networks: stem of the weight file of embedding, filter and interaction network; None for no networks.
+        bytes_per_hit: memory of an event that grows with its hits [B].
+        bytes_per_hit2: memory of an event that grows with their square [B]: edges, at a given size of the detector.
+
+    Raises:
+        ConfigError: networks are named but not used, or used but not named.
+    """
+
+    name: str
+    for_what: str
+    graph: Literal["neighbours", "windows"]
+    scored: bool
+    segmentation: Components | Walk
+    windows: str
+    networks: str | None
+    bytes_per_hit: float
+    bytes_per_hit2: float
+
+    def __post_init__(self) -> None:
+        if (self.networks is not None) != (self.scored or self.graph == "neighbours"):
+            expected = "the weight file that embeds hits or scores edges" if self.networks is None else "None"
+            raise ConfigError(f"pipeline {self.name}: got networks {self.networks!r}, expected {expected}")
+
+    @property
+    def weight_stems(self) -> tuple[str, ...]:
+        """Stems of all weight files of the pipeline."""
+        return (self.windows,) if self.networks is None else (self.networks, self.windows)
+
+
+_EXATRKX: Final = PipelineSpec(
+    name="exatrkx",
+    for_what="embedding, neighbours, filter, interaction network, connected components",
+    graph="neighbours",
+    scored=True,
+    segmentation=Components(min_hits=5),
+    windows="module_map",
+    networks="exatrkx",
+    bytes_per_hit=2000.0,
+    bytes_per_hit2=0.02,
+)
+_EXATRKX_WALK: Final = replace(
+    _EXATRKX,
+    name="exatrkx_walk",
+    for_what="as exatrkx, best paths in place of components",
+    segmentation=Walk(min_hits=5, penalty=1.0),
+)
+_MODULE_MAP: Final = PipelineSpec(
+    name="module_map",
+    for_what="learned windows, best paths; no network",
+    graph="windows",
+    scored=False,
+    # No network has judged these paths, and at high pile-up five hits in a row occur by chance.
+    segmentation=Walk(min_hits=6, penalty=0.5),
+    windows="module_map",
+    networks=None,
+    bytes_per_hit=500.0,
+    bytes_per_hit2=0.005,
+)
+_SOFT: Final = "for low pile-up, learned down to pT = 0.3 GeV"
+
+PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in (
+            _EXATRKX,
+            _EXATRKX_WALK,
+            _MODULE_MAP,
+            replace(
+                _EXATRKX,
+                name="exatrkx_soft",
+                for_what=f"as exatrkx, {_SOFT}",
+                windows="module_map_soft",
+                networks="exatrkx_soft",
+            ),
+            replace(
+                _EXATRKX_WALK,
+                name="exatrkx_walk_soft",
+                for_what=f"as exatrkx_walk, {_SOFT}",
+                windows="module_map_soft",
+                networks="exatrkx_soft",
+            ),
+            replace(
+                _MODULE_MAP,
+                name="module_map_soft",
+                for_what=f"as module_map, {_SOFT}",
+                segmentation=Walk(min_hits=5, penalty=0.5),
+                windows="module_map_soft",
+            ),
+        )
+    }
+)
+"""The named pipelines: name -> what it is made of."""
+
+DEFAULT_PIPELINE: Final = _MODULE_MAP.name
+"""The pipeline that is meant where none is named."""
+
+
+def pipeline_spec(name: str) -> PipelineSpec:
+    """The pipeline of that name.
+
+    Raises:
+        UnknownNameError: no pipeline of that name.
+    """
+    if name not in PIPELINES:
+        raise UnknownNameError("pipeline", name, PIPELINES)
+    return PIPELINES[name]
+
+
+def pipeline_names() -> str:
+    """All names in one line, for texts of help."""
+    return ", ".join(PIPELINES)
+
+
+def pipeline_table() -> str:
+    """The named pipelines as a table in Markdown, as the documentation shows it."""
+    rows = [
+        "| pipeline | what it is | edges from | edges scored | tracks by | fewest hits |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for spec in PIPELINES.values():
+        tracks_by = "components" if isinstance(spec.segmentation, Components) else "best paths"
+        scored = "yes" if spec.scored else "no"
+        cells = (f"`{spec.name}`", spec.for_what, spec.graph, scored, tracks_by, str(spec.segmentation.min_hits))
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)

@@ -1,0 +1,375 @@
+"""The stages of track finding, and the arrays that they hand on to each other.
+
+A stage says which arrays it needs and which it makes, by the names of `ARRAYS`. It is called with exactly those that
+it needs, as keyword arguments, and returns those that it makes, in that order. It knows no other stage: the pipeline
+keeps the arrays, and has checked the order when it was built (`beampipe.tracking.pipelines.order`).
+
+`threads` is the number of threads of one call; no result depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32, Int64
+from numpy import ndarray
+
+from beampipe.tracking import kernels
+from beampipe.tracking.kernels import module_map
+from beampipe.tracking.networks import EMBEDDING_SIZE
+from beampipe.tracking.windows import Windows
+
+__all__ = [
+    "ARRAYS",
+    "OF_HITS",
+    "STAGE_KINDS",
+    "BuildFromWindows",
+    "ConnectComponents",
+    "EmbedHits",
+    "FilterEdges",
+    "FindNeighbours",
+    "FindTriplets",
+    "PairEdges",
+    "ScoreEdges",
+    "Stage",
+    "WalkByChi2",
+    "WalkByScore",
+]
+
+ARRAYS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "position": "(n_hits, 3) float32: r [mm], phi [rad] between -pi and pi, z [mm]; given",
+        "offsets": "(n_events + 1,) int64: first hit of each event, and the end; None for one event; given",
+        "embedding": "(n_hits, 16) float32: source vector, then target vector of each hit",
+        "edge_index": "(2, n_edges) int64: inner hit, outer hit, sorted by both; no edge joins two events",
+        "distance2": "(n_edges,) float32: squared distance of an edge's source and target vector",
+        "triplets": "(2, n_triplets) int64: pairs of edges (in, out) that share a hit, from the beam outwards",
+        "chi2": "(n_triplets,) float32: chi2 of each triplet in units of its window, below 1",
+        "pair_features": "(n_edges, 6) float32: what the triplets say of each edge",
+        "edge_score": "(n_edges,) float32: score of each edge in [0, 1]",
+        "edge_logit": "(n_edges,) float32: logit of each score; tells apart scores that round to 1",
+        "track_id": "(n_hits,) int64: track of each hit, -1 for none; tracks are numbered by their first hit",
+    }
+)
+"""Name -> shape, type and meaning of the arrays that our stages hand on. A stage of your own may add others."""
+
+OF_HITS: Final = frozenset({"position", "offsets", "embedding", "track_id"})
+"""The arrays that outlive a change of the edges; all others belong to the `edge_index` they were made with."""
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """One step from hits to tracks; `needs` and `makes` are names of arrays."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the arrays that the stage is called with, as keyword arguments."""
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """Names of the arrays that the stage returns, in that order."""
+
+    def __call__(self, *args: Any, **arrays: Any) -> tuple[Any, ...]:
+        """Make arrays of those of the names in `needs`, which are left as they were."""
+
+
+@dataclass(frozen=True, eq=False)
+class EmbedHits:
+    """Embeds hits so that those of one particle that follow each other come close.
+
+    Attributes:
+        network: weights of the embedding.
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position",)
+    makes: ClassVar = ("embedding",)
+
+    network: kernels.Mlp
+    threads: int
+
+    def __call__(self, position: Float32[ndarray, "n_hits 3"]) -> tuple[Float32[ndarray, "n_hits d"]]:
+        return (kernels.embed(position, self.network, self.threads),)
+
+
+@dataclass(frozen=True, eq=False)
+class FindNeighbours:
+    """Joins hits that are close in the embedding and whose edge points back to the beam.
+
+    Attributes:
+        radius: largest distance of an edge's source and target vector.
+        max_neighbours: most outgoing edges of a hit; the nearest stay.
+        kappa_max: largest |curvature| of an edge [1/mm].
+        z0_max: largest |z| of an edge's line at the beam line [mm].
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position", "embedding", "offsets")
+    makes: ClassVar = ("edge_index", "distance2")
+
+    radius: float
+    max_neighbours: int
+    kappa_max: float
+    z0_max: float
+    threads: int
+
+    def __call__(
+        self,
+        position: Float32[ndarray, "n_hits 3"],
+        embedding: Float32[ndarray, "n_hits d"],
+        offsets: Int64[ndarray, " n_events_and_1"] | None,
+    ) -> tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]]:
+        return kernels.radius_edges(
+            embedding[:, :EMBEDDING_SIZE],
+            embedding[:, EMBEDDING_SIZE:],
+            position,
+            self.radius,
+            self.max_neighbours,
+            self.kappa_max,
+            self.z0_max,
+            self.threads,
+            offsets,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FilterEdges:
+    """Drops edges that the filter network scores below a cut.
+
+    Attributes:
+        network: weights of the filter.
+        cut: lowest score of an edge that stays, in [0, 1].
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position", "edge_index", "distance2")
+    makes: ClassVar = ("edge_index",)
+
+    network: kernels.Mlp
+    cut: float
+    threads: int
+
+    def __call__(
+        self,
+        position: Float32[ndarray, "n_hits 3"],
+        edge_index: Int64[ndarray, "2 n_edges"],
+        distance2: Float32[ndarray, " n_edges"],
+    ) -> tuple[Int64[ndarray, "2 n_kept"]]:
+        return (kernels.filter_kept(position, edge_index, distance2, self.network, self.cut, self.threads),)
+
+
+@dataclass(frozen=True, eq=False)
+class BuildFromWindows:
+    """Joins hits whose doublet lies inside its learned window and takes part in a triplet inside its own.
+
+    Attributes:
+        windows: learned tables of layers, doublets and triplets.
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position", "offsets")
+    makes: ClassVar = ("edge_index",)
+
+    windows: Windows
+    threads: int
+
+    def __call__(
+        self, position: Float32[ndarray, "n_hits 3"], offsets: Int64[ndarray, " n_events_and_1"] | None
+    ) -> tuple[Int64[ndarray, "2 n_edges"]]:
+        return (module_map.module_map_edges(position, self.windows, self.threads, offsets),)
+
+
+@dataclass(frozen=True, eq=False)
+class FindTriplets:
+    """Finds the pairs of edges that share a hit and agree in curvature and slope.
+
+    Attributes:
+        windows: learned tables of layers, doublets and triplets.
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position", "edge_index")
+    makes: ClassVar = ("triplets", "chi2")
+
+    windows: Windows
+    threads: int
+
+    def __call__(
+        self, position: Float32[ndarray, "n_hits 3"], edge_index: Int64[ndarray, "2 n_edges"]
+    ) -> tuple[Int64[ndarray, "2 n_triplets"], Float32[ndarray, " n_triplets"]]:
+        return module_map.triplets(position, edge_index, self.windows, self.threads)
+
+
+@dataclass(frozen=True, eq=False)
+class PairEdges:
+    """Finds the triplets, says of each edge what its partners are like, and drops the edges that have none.
+
+    Attributes:
+        windows: learned tables of layers, doublets and triplets.
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position", "edge_index")
+    makes: ClassVar = ("edge_index", "triplets", "chi2", "pair_features")
+
+    windows: Windows
+    threads: int
+
+    def __call__(
+        self, position: Float32[ndarray, "n_hits 3"], edge_index: Int64[ndarray, "2 n_edges"]
+    ) -> tuple[
+        Int64[ndarray, "2 n_kept"],
+        Int64[ndarray, "2 n_triplets"],
+        Float32[ndarray, " n_triplets"],
+        Float32[ndarray, "n_kept 6"],
+    ]:
+        n_edges = edge_index.shape[1]
+        triplets, chi2 = module_map.triplets(position, edge_index, self.windows, self.threads)
+        features = module_map.pair_features(triplets, chi2, n_edges)
+        partnered = np.zeros(n_edges, np.bool_)
+        partnered[triplets.ravel()] = True
+        number = np.cumsum(partnered) - 1  # of the edges that stay; both edges of a triplet do
+        return np.ascontiguousarray(edge_index[:, partnered]), number[triplets], chi2, features[partnered]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreEdges:
+    """Scores edges with an interaction network.
+
+    Attributes:
+        network: weights of the network; one trained without pair features sees none.
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position", "edge_index", "pair_features")
+    makes: ClassVar = ("edge_score", "edge_logit")
+
+    network: kernels.GnnWeights
+    threads: int
+
+    def __call__(
+        self,
+        position: Float32[ndarray, "n_hits 3"],
+        edge_index: Int64[ndarray, "2 n_edges"],
+        pair_features: Float32[ndarray, "n_edges 6"],
+    ) -> tuple[Float32[ndarray, " n_edges"], Float32[ndarray, " n_edges"]]:
+        pairs = pair_features if self.network.n_pair_features else pair_features[:, :0]
+        return kernels.gnn_scores(position, edge_index, pairs, self.network, self.threads)
+
+
+@dataclass(frozen=True, eq=False)
+class ConnectComponents:
+    """Makes tracks of the connected components of the likely edges.
+
+    Attributes:
+        score_cut: lowest score of an edge that joins hits, in [0, 1].
+        min_hits: fewest hits of a track.
+    """
+
+    needs: ClassVar = ("position", "edge_index", "edge_score")
+    makes: ClassVar = ("track_id",)
+
+    score_cut: float
+    min_hits: int
+
+    def __call__(
+        self,
+        position: Float32[ndarray, "n_hits 3"],
+        edge_index: Int64[ndarray, "2 n_edges"],
+        edge_score: Float32[ndarray, " n_edges"],
+    ) -> tuple[Int64[ndarray, " n_hits"]]:
+        kept = np.ascontiguousarray(edge_index[:, edge_score >= self.score_cut])
+        return (kernels.connected_components(len(position), kept, self.min_hits),)
+
+
+@dataclass(frozen=True, eq=False)
+class WalkByChi2:
+    """Makes tracks of the best paths, by length and chi2: an edge lengthens a path by 1, a bend costs.
+
+    Attributes:
+        windows: learned tables, whose layers tell the hits of overlapping modules.
+        penalty: cost of a triplet at the edge of its window, in units of one edge.
+        min_hits: fewest hits of a path.
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position", "edge_index", "triplets", "chi2")
+    makes: ClassVar = ("track_id",)
+
+    windows: Windows
+    penalty: float
+    min_hits: int
+    threads: int
+
+    def __call__(
+        self,
+        position: Float32[ndarray, "n_hits 3"],
+        edge_index: Int64[ndarray, "2 n_edges"],
+        triplets: Int64[ndarray, "2 n_triplets"],
+        chi2: Float32[ndarray, " n_triplets"],
+    ) -> tuple[Int64[ndarray, " n_hits"]]:
+        weight = np.ones(edge_index.shape[1], np.float32)
+        layer = module_map.assign_layers(position, self.windows, self.threads)
+        return (module_map.walk(len(position), edge_index, triplets, chi2, weight, layer, self.penalty, self.min_hits),)
+
+
+@dataclass(frozen=True, eq=False)
+class WalkByScore:
+    """Makes tracks of the best paths, by the scores of their edges and chi2.
+
+    The weight of an edge is its logit less that of `score_cut`, clipped, times `edges_per_logit`: a likely edge
+    lengthens a path, an unlikely one costs.
+
+    Attributes:
+        windows: learned tables, whose layers tell the hits of overlapping modules.
+        penalty: cost of a triplet at the edge of its window, in units of one edge.
+        min_hits: fewest hits of a path.
+        score_cut: score in [0, 1] at which an edge is as good as none.
+        threads: number of threads.
+        logit_max: largest distance of a logit from the cut that counts: no edge is worth or costs more.
+        edges_per_logit: length that one unit of logit is worth, in edges.
+    """
+
+    needs: ClassVar = ("position", "edge_index", "triplets", "chi2", "edge_logit")
+    makes: ClassVar = ("track_id",)
+
+    windows: Windows
+    penalty: float
+    min_hits: int
+    score_cut: float
+    threads: int
+    logit_max: float = 8.0
+    edges_per_logit: float = 0.25
+
+    def __call__(
+        self,
+        position: Float32[ndarray, "n_hits 3"],
+        edge_index: Int64[ndarray, "2 n_edges"],
+        triplets: Int64[ndarray, "2 n_triplets"],
+        chi2: Float32[ndarray, " n_triplets"],
+        edge_logit: Float32[ndarray, " n_edges"],
+    ) -> tuple[Int64[ndarray, " n_hits"]]:
+        limit = np.float32(self.logit_max)
+        distance = np.clip(edge_logit - kernels.logit_of(self.score_cut), -limit, limit)
+        weight = distance * np.float32(self.edges_per_logit)
+        layer = module_map.assign_layers(position, self.windows, self.threads)
+        return (module_map.walk(len(position), edge_index, triplets, chi2, weight, layer, self.penalty, self.min_hits),)
+
+
+STAGE_KINDS: Final = (
+    EmbedHits,
+    FindNeighbours,
+    FilterEdges,
+    BuildFromWindows,
+    FindTriplets,
+    PairEdges,
+    ScoreEdges,
+    ConnectComponents,
+    WalkByChi2,
+    WalkByScore,
+)
+"""All stages of this module, in the order in which a pipeline may run them."""

@@ -1,0 +1,78 @@
+"""Commands about Triton and its servers, whatever they serve: parse, call, print.
+
+An area takes them among its own commands. Whatever takes time to import is imported inside the command that needs it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["TritonFolder", "engine_commands", "load_command", "unload_command"]
+
+engine_commands = typer.Typer(help="NVIDIA Triton, which serves the models.", no_args_is_help=True)
+
+TritonFolder = Annotated[
+    Path | None, typer.Option(help="Folder of another Triton than the installed engine, such as /opt/tritonserver.")
+]
+"""Option of commands that start a server."""
+
+_Url = Annotated[str, typer.Option(help="Address of the server for HTTP, HOST:PORT.")]
+_URL = "127.0.0.1:8000"
+_UNLOADING = 60.0
+"""Time [s] that a model gets to finish what it is working on."""
+
+
+@engine_commands.command("install")
+def install_command(
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the engine; by default $BEAMPIPE_ENGINE, or a folder in the Python environment."),
+    ] = None,
+) -> None:
+    """Load Triton from the package index into a folder of its own, unless it is there."""
+    from beampipe.triton.engine import install_engine, prepare_backends, this_interpreter
+    from beampipe.triton.server.preflight import check_interpreter
+
+    installed = install_engine(folder, lambda line: typer.echo(line))
+    python = this_interpreter()
+    check_interpreter(installed, python)
+    prepare_backends(installed, python, installed.folder)
+
+
+@engine_commands.command("show")
+def show_command(triton: TritonFolder = None) -> None:
+    """Say which Triton is used, and whether it can run models with this Python."""
+    from beampipe.triton.engine import find_engine, this_interpreter
+    from beampipe.triton.server.preflight import check_engine
+
+    found, python = find_engine(triton), this_interpreter()
+    typer.echo(f"folder   {found.folder}")
+    typer.echo(f"server   {found.binary}")
+    typer.echo(f"pythons  {', '.join(found.versions())}")
+    check_engine(found, python)
+    typer.echo(f"usable   with Python {python.version} of {python.bin}")
+
+
+def load_command(
+    model: Annotated[str, typer.Argument(help="Name of a model in the server's repository.")], url: _Url = _URL
+) -> None:
+    """Load a model into a running server, or load it again if its files have changed."""
+    from beampipe.triton.server.control import load_model
+
+    load_model(url, model)
+    typer.echo(f"{url}: {model} is loaded")
+
+
+def unload_command(model: Annotated[str, typer.Argument(help="Name of a loaded model.")], url: _Url = _URL) -> None:
+    """Take a model out of a running server; what it is working on is finished."""
+    from beampipe.triton.server.control import model_states, unload_model
+
+    unload_model(url, model)
+    deadline = time.monotonic() + _UNLOADING
+    while model_states(url).get(model) == "UNLOADING" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    typer.echo(f"{url}: {model} is {model_states(url).get(model, 'UNAVAILABLE').lower()}")

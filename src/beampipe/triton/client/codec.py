@@ -1,0 +1,357 @@
+"""KServe v2, the protocol of Triton: what is asked, answered and refused, as HTTP and as gRPC, and back.
+
+Each message knows its form in both; a transport only carries it. What HTTP carries is a JSON header with the tensors as
+raw bytes behind it (the protocol's binary extension), what gRPC carries are NVIDIA's protobuf messages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
+from urllib.parse import quote
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.errors import (
+    BeampipeError,
+    DeadlineError,
+    InputError,
+    RegionLostError,
+    ServiceError,
+    ServiceUnavailableError,
+    TooLargeError,
+    UnknownModelError,
+)
+from beampipe.triton.model.contract import TensorSpec
+
+__all__ = [
+    "HEADER_LENGTH",
+    "ConfigRequest",
+    "HttpCall",
+    "HttpReply",
+    "InferRequest",
+    "Message",
+    "Output",
+    "Placed",
+    "Tensor",
+    "parsed",
+    "reason_of",
+    "refusal",
+    "refused_by_http",
+]
+
+HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+"""HTTP header with the length [bytes] of the JSON in front of the raw tensors."""
+
+_NONE: Final[Mapping[str, str]] = {}
+
+_Reply = TypeVar("_Reply", covariant=True)
+
+
+class HttpCall(NamedTuple):
+    """A message as HTTP carries it.
+
+    Attributes:
+        method: of HTTP.
+        path: from the root of the server on.
+        body: parts that are sent one after the other, none for a request without a body.
+        headers: beside those that each request has.
+    """
+
+    method: str
+    path: str
+    body: Sequence[bytes | memoryview] = ()
+    headers: Mapping[str, str] = _NONE
+
+
+class HttpReply(NamedTuple):
+    """An answer as HTTP carries it.
+
+    Attributes:
+        status: of HTTP.
+        data: the body.
+        header_length: bytes of JSON in front of the raw tensors, None if the server states none.
+    """
+
+    status: int
+    data: bytes
+    header_length: int | None = None
+
+
+@runtime_checkable
+class Message(Protocol[_Reply]):
+    """Something to ask a server, and how its answer is read.
+
+    Attributes:
+        rpc: name of the gRPC method.
+    """
+
+    rpc: ClassVar[str]
+
+    def to_http(self, timeout: float | None = None) -> HttpCall:
+        """The message for HTTP; a model may be told how long [s] the client waits."""
+        ...
+
+    def from_http(self, reply: HttpReply, url: str) -> _Reply:
+        """What an answer with status 200 says; `ServiceError` if it is none of KServe v2."""
+        ...
+
+    def to_grpc(self, protobuf: Any) -> Any:
+        """The message for gRPC, made with the module of NVIDIA's generated classes."""
+        ...
+
+    def from_grpc(self, answer: Any) -> _Reply:
+        """What an answer says."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """An array as it goes out.
+
+    Attributes:
+        spec: name and type.
+        array: C-contiguous, of the wire's shape.
+    """
+
+    spec: TensorSpec
+    array: ndarray
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where in a shared memory region the tensors of one request are.
+
+    Attributes:
+        region: name under which the server knows the region.
+        at: offset and length [bytes] by name of tensor, for inputs and outputs.
+    """
+
+    region: str
+    at: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """A tensor as it came in, unchecked.
+
+    Attributes:
+        datatype: Triton's name of the element type.
+        shape: of the tensor, as the server states it.
+        data: raw bytes, None if they are in shared memory.
+    """
+
+    datatype: str
+    shape: tuple[int, ...]
+    data: bytes | memoryview | None
+
+
+@dataclass(frozen=True, eq=False)
+class InferRequest:
+    """Run a model on some tensors; the answer has an `Output` by name.
+
+    Attributes:
+        model: name of the model.
+        inputs: tensors to send.
+        outputs: tensors to get.
+        placed: which of both are in shared memory, None for none.
+    """
+
+    rpc: ClassVar[str] = "ModelInfer"
+
+    model: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[TensorSpec, ...]
+    placed: Placed | None = None
+
+    def to_http(self, timeout: float | None = None) -> HttpCall:
+        inputs, body = [], []
+        for tensor in self.inputs:
+            place = self._place(tensor.spec)
+            if place is None:
+                body.append(memoryview(tensor.array.reshape(-1).view(np.uint8).data))
+            inputs.append(
+                {
+                    "name": tensor.spec.name,
+                    "shape": tensor.array.shape,
+                    "datatype": tensor.spec.triton_type,
+                    "parameters": place or {"binary_data_size": tensor.array.nbytes},
+                }
+            )
+        outputs = [
+            {"name": spec.name, "parameters": self._place(spec) or {"binary_data": True}} for spec in self.outputs
+        ]
+        head: dict[str, Any] = {"inputs": inputs, "outputs": outputs}
+        if timeout is not None:
+            # Triton does not notice that an HTTP client has gone; a model may look at how long it was allowed [us].
+            head["parameters"] = {"timeout": int(timeout * 1e6)}
+        raw = json.dumps(head, separators=(",", ":")).encode()
+        headers = {HEADER_LENGTH: str(len(raw)), "Content-Type": "application/octet-stream"}
+        return HttpCall("POST", f"/v2/models/{quote(self.model, safe='')}/infer", [raw, *body], headers)
+
+    def from_http(self, reply: HttpReply, url: str) -> dict[str, Output]:
+        # Triton answers without binary data (no rows, say) with JSON alone, and does not say its length.
+        length = len(reply.data) if reply.header_length is None else reply.header_length
+        rest = memoryview(reply.data)[length:]
+        outputs = {}
+        try:
+            for tensor in parsed(reply.data[:length], url)["outputs"]:
+                size = tensor.get("parameters", {}).get("binary_data_size")
+                data = None if size is None else rest[:size]
+                outputs[tensor["name"]] = Output(tensor["datatype"], tuple(tensor["shape"]), data)
+                rest = rest[size or 0 :]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ServiceError(f"{url}: got an answer without {error}, expected KServe v2", url=url) from None
+        return outputs
+
+    def to_grpc(self, protobuf: Any) -> Any:
+        message = protobuf.ModelInferRequest(model_name=self.model)
+        for tensor in self.inputs:
+            spec, array = tensor.spec, tensor.array
+            made = message.inputs.add(name=spec.name, datatype=spec.triton_type, shape=array.shape)
+            if not self._place_grpc(made, spec):
+                message.raw_input_contents.append(array.tobytes())
+        for spec in self.outputs:
+            self._place_grpc(message.outputs.add(name=spec.name), spec)
+        return message
+
+    def from_grpc(self, answer: Any) -> dict[str, Output]:
+        raw = answer.raw_output_contents
+        outputs = {}
+        for row, tensor in enumerate(answer.outputs):
+            # What is in shared memory has an empty entry among the raw contents.
+            shared = self.placed is not None and tensor.name in self.placed.at
+            data = None if shared or row >= len(raw) else raw[row]
+            outputs[tensor.name] = Output(tensor.datatype, tuple(tensor.shape), data)
+        return outputs
+
+    def _place(self, spec: TensorSpec) -> dict[str, Any] | None:
+        """Parameters that say where in shared memory a tensor is, None if it is not there."""
+        if self.placed is None or spec.name not in self.placed.at:
+            return None
+        offset, length = self.placed.at[spec.name]
+        return {
+            "shared_memory_region": self.placed.region,
+            "shared_memory_offset": offset,
+            "shared_memory_byte_size": length,
+        }
+
+    def _place_grpc(self, made: Any, spec: TensorSpec) -> bool:
+        """Set the same parameters in a protobuf message; False if the tensor is not in shared memory."""
+        place = self._place(spec)
+        for key, value in (place or {}).items():
+            setattr(made.parameters[key], "string_param" if isinstance(value, str) else "int64_param", value)
+        return place is not None
+
+
+@dataclass(frozen=True)
+class ConfigRequest:
+    """The configuration of a model, as Triton has completed it; the answer is what JSON has.
+
+    Attributes:
+        model: name of the model.
+    """
+
+    rpc: ClassVar[str] = "ModelConfig"
+
+    model: str
+
+    def to_http(self, timeout: float | None = None) -> HttpCall:
+        return HttpCall("GET", f"/v2/models/{quote(self.model, safe='')}/config")
+
+    def from_http(self, reply: HttpReply, url: str) -> dict[str, Any]:
+        config = parsed(reply.data, url)
+        if not isinstance(config, dict):
+            raise ServiceError(f"{url}: got {str(config)[:40]!r}, expected a model's configuration", url=url)
+        return config
+
+    def to_grpc(self, protobuf: Any) -> Any:
+        return protobuf.ModelConfigRequest(name=self.model)
+
+    def from_grpc(self, answer: Any) -> dict[str, Any]:
+        from google.protobuf.json_format import MessageToDict
+
+        config: dict[str, Any] = MessageToDict(answer.config, preserving_proto_field_name=True)
+        return config
+
+
+def parsed(data: bytes, url: str) -> Any:
+    """What JSON says; `ServiceError` if it is none."""
+    try:
+        return json.loads(data)
+    except ValueError:
+        message = f"{url}: got {data[:40]!r}..., expected JSON; is it a Triton?"
+        raise ServiceError(message, url=url) from None
+
+
+def reason_of(reply: HttpReply) -> str:
+    """Why a server refused: the ``error`` of Triton's JSON, or the page of a gateway."""
+    try:
+        return str(json.loads(reply.data)["error"])
+    except (ValueError, KeyError, TypeError):
+        return reply.data[:200].decode(errors="replace").strip() or f"HTTP status {reply.status}"
+
+
+_CODES: Final = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    413: "RESOURCE_EXHAUSTED",
+    429: "UNAVAILABLE",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""Name of the gRPC status that means what an HTTP status does."""
+
+# Triton says the same thing with different codes over HTTP and gRPC, and in different versions.
+_REGION: Final = ("unable to find shared memory region", "unable to find system shared memory region")
+_STOPPING: Final = ("no available versions", "is not ready", "unloading", "is not healthy", "server is stopping")
+_UNKNOWN: Final = ("unknown model", "failed to find model", "is not found")
+
+
+def refused_by_http(url: str, reply: HttpReply) -> BeampipeError:
+    """The error to raise for an HTTP status other than 200."""
+    return refusal(url, _CODES.get(reply.status, "UNKNOWN"), reason_of(reply))
+
+
+def refusal(url: str, code: str, message: str) -> BeampipeError:
+    """The error to raise for a refusal: the data, the request or the service is at fault, and may one ask again?
+
+    Args:
+        url: address of the server.
+        code: name of the gRPC status.
+        message: what the server said.
+    """
+    text = message.lower()
+    said = f"{url}: {message or code}"
+    if any(part in text for part in _REGION):
+        return RegionLostError(said, url=url)
+    if any(part in text for part in _STOPPING):
+        return ServiceUnavailableError(f"{said}; the model is starting, stopping or has lost its process", url=url)
+    if any(part in text for part in _UNKNOWN):
+        return UnknownModelError(f"{said}; expected one that is loaded there", url=url)
+    match code:
+        case "INVALID_ARGUMENT" | "OUT_OF_RANGE":
+            return InputError(message or said)
+        case "RESOURCE_EXHAUSTED":
+            return TooLargeError(f"{said}; send less at once, or raise the limit there")
+        case "UNAVAILABLE" | "CANCELLED" | "ABORTED":
+            return ServiceUnavailableError(f"{said}; is a server running there?", url=url)
+        case "DEADLINE_EXCEEDED":
+            return DeadlineError(f"{said}; allow more time, or send less at once", url=url)
+        case "UNAUTHENTICATED" | "PERMISSION_DENIED":
+            expected = "got no token that it accepts, expected one (token=..., --token-file)"
+            return ServiceError(f"{said}; {expected}", url=url)
+        case "UNIMPLEMENTED" | "NOT_FOUND":
+            expected = "expected the KServe v2 protocol there; check the URL and its scheme"
+            return ServiceError(f"{said}; {expected}", url=url)
+    return ServiceError(f"{said} ({code})", url=url)

@@ -1,0 +1,203 @@
+"""What one model takes and gives, as its configuration says; arrays are checked against it on both ways."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.errors import DtypeError, InputError, ServiceError, ShapeError, UnknownNameError
+from beampipe.triton.client.codec import InferRequest, Output, Tensor
+from beampipe.triton.client.shared_memory import Places, SharedRegion
+from beampipe.triton.model.contract import TensorSpec, triton_type
+
+__all__ = ["Due", "ModelSignature", "signature_of"]
+
+Due = Mapping[str, tuple[int, ...] | None]
+"""Outputs that are wanted with the shape that each must have; None for any that the configuration allows."""
+
+_INTEGERS: Final = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
+_DTYPES: Final[dict[str, type[np.generic]]] = {
+    triton_type(np.dtype(dtype)): dtype for dtype in (np.bool_, *_INTEGERS, np.float16, np.float32, np.float64)
+}
+"""Element types by Triton's name; strings (BYTES) and BF16 have no fixed numpy type and are not handled."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSignature:
+    """The contract of one model on one server.
+
+    Attributes:
+        model: name of the model.
+        url: address of the server.
+        batched: whether each tensor has one more axis, of length 1, in front on the wire; arrays never have it.
+        inputs: tensors that the model takes, by name.
+        optional: names of inputs that may be left out.
+        outputs: tensors that the model gives, by name.
+        parameters: what else the configuration states, by name.
+    """
+
+    model: str
+    url: str
+    batched: bool
+    inputs: Mapping[str, TensorSpec]
+    optional: frozenset[str]
+    outputs: Mapping[str, TensorSpec]
+    parameters: Mapping[str, str]
+
+    def due(self, wanted: Due) -> Due:
+        """The same outputs; a shape that is not given is the configuration's if that leaves nothing open.
+
+        Raises:
+            UnknownNameError: the model has no such output.
+        """
+        due = {}
+        for name, shape in wanted.items():
+            spec = self.outputs.get(name)
+            if spec is None:
+                raise UnknownNameError(f"output of {self.model}", name, self.outputs)
+            due[name] = spec.dims if shape is None and -1 not in spec.dims else shape
+        return due
+
+    def request(self, arrays: Mapping[str, ndarray], due: Due) -> InferRequest:
+        """What to send.
+
+        Raises:
+            InputError: an array is missing, or of another type or shape than the model takes.
+            UnknownNameError: the model has no such input.
+        """
+        if len(arrays) < len(self.inputs):
+            for name in self.inputs.keys() - arrays.keys() - self.optional:
+                raise InputError(f"{self.model}: got no {name}, expected {_words(self.inputs[name])}")
+        tensors = []
+        for name, array in arrays.items():
+            spec = self.inputs.get(name)
+            if spec is None:
+                raise UnknownNameError(f"input of {self.model}", name, self.inputs)
+            if array.dtype != spec.dtype:
+                expected = f"{np.dtype(spec.dtype)}, as {_words(spec)}; convert it"
+                raise DtypeError(f"{self.model}: got {name} of {array.dtype}, expected {expected}")
+            if not _fits(array.shape, spec.dims):
+                raise ShapeError(f"{self.model}: got {name} {list(array.shape)}, expected {_words(spec)}")
+            array = np.ascontiguousarray(array)
+            tensors.append(Tensor(spec, array[None] if self.batched else array))
+        return InferRequest(self.model, tuple(tensors), tuple(self.outputs[name] for name in due))
+
+    def sizes(self, due: Due) -> dict[str, int]:
+        """Lengths [bytes] of the outputs of which the shape is known."""
+        return {
+            name: math.prod(shape) * np.dtype(self.outputs[name].dtype).itemsize
+            for name, shape in due.items()
+            if shape is not None
+        }
+
+    def arrays(
+        self, answer: Mapping[str, Output], due: Due, region: SharedRegion | None = None, at: Places | None = None
+    ) -> dict[str, ndarray]:
+        """The checked answer, in memory of its own; what did not come is left out, see `required`.
+
+        Args:
+            answer: what came.
+            due: what should have come.
+            region: shared memory in which outputs may be, None if none was used.
+            at: where in the region they are.
+
+        Raises:
+            ServiceError: a tensor is not of the type, shape or size that is due.
+        """
+        arrays = {}
+        for name, shape in due.items():
+            if name not in answer:
+                continue
+            output, spec = self._checked(answer[name], self.outputs[name], shape), self.outputs[name]
+            shape = output.shape[1:] if self.batched else output.shape
+            if region is not None and output.data is None and at is not None and name in at:
+                array = region.output(spec, shape, at)
+            else:
+                array = self._decoded(output, spec, shape)
+            arrays[name] = array.copy()
+        return arrays
+
+    def required(self, arrays: Mapping[str, ndarray], name: str) -> ndarray:
+        """The array of that name.
+
+        Raises:
+            ServiceError: it did not come.
+        """
+        if name not in arrays:
+            raise self._wrong(f"{sorted(arrays)}", name)
+        return arrays[name]
+
+    def _checked(self, output: Output, spec: TensorSpec, shape: tuple[int, ...] | None) -> Output:
+        """The same, if it is of the right type and shape."""
+        due = spec.dims if shape is None else shape
+        if self.batched:
+            due = (1, *due)
+        if output.datatype != spec.triton_type or not _fits(output.shape, due):
+            got = f"{spec.name} {output.datatype} {list(output.shape)}"
+            raise self._wrong(got, f"{spec.triton_type} {list(due)}")
+        return output
+
+    def _decoded(self, output: Output, spec: TensorSpec, shape: tuple[int, ...]) -> ndarray:
+        # A server can state the right shape and send nothing.
+        size = 0 if output.data is None else len(output.data)
+        values = math.prod(shape)
+        if size != np.dtype(spec.dtype).itemsize * values:
+            raise self._wrong(f"{size} bytes of {spec.name}", f"{values} values; its backend is broken")
+        array: ndarray = np.ndarray(shape, spec.dtype, output.data)
+        return array
+
+    def _wrong(self, got: str, expected: str) -> ServiceError:
+        message = f"{self.url}: {self.model} gave {got}, expected {expected}"
+        return ServiceError(message, url=self.url, model=self.model)
+
+
+def signature_of(config: Mapping[str, Any], url: str) -> ModelSignature:
+    """Read a model's configuration, as JSON has it.
+
+    Args:
+        config: what the server says of the model.
+        url: address of the server.
+
+    Raises:
+        ServiceError: it is no configuration, or a tensor is of a type that numpy does not have.
+    """
+    model = str(config.get("name", ""))
+    try:
+        inputs, outputs = ([_spec(tensor) for tensor in config.get(key, ())] for key in ("input", "output"))
+        optional = frozenset(tensor["name"] for tensor in config.get("input", ()) if tensor.get("optional"))
+        parameters = {key: str(value.get("string_value", "")) for key, value in config.get("parameters", {}).items()}
+        batched = int(config.get("max_batch_size", 0)) > 0
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        message = f"{url}: got a configuration of {model!r} with {error}, expected tensors of {', '.join(_DTYPES)}"
+        raise ServiceError(message, url=url, model=model) from None
+    return ModelSignature(
+        model,
+        url,
+        batched,
+        {spec.name: spec for spec in inputs},
+        optional,
+        {spec.name: spec for spec in outputs},
+        parameters,
+    )
+
+
+def _spec(tensor: Mapping[str, Any]) -> TensorSpec:
+    """One tensor of a configuration; gRPC gives its dimensions as text."""
+    name = str(tensor["data_type"]).removeprefix("TYPE_")
+    return TensorSpec(tensor["name"], name, _DTYPES[name], tuple(int(size) for size in tensor["dims"]))
+
+
+def _fits(shape: tuple[int, ...], dims: tuple[int, ...]) -> bool:
+    """Whether a shape is as stated, where -1 stands for any length."""
+    if shape == dims:
+        return True
+    return len(shape) == len(dims) and all(want in (-1, got) for want, got in zip(dims, shape, strict=True))
+
+
+def _words(spec: TensorSpec) -> str:
+    return f"{spec.triton_type} {list(spec.dims)}"

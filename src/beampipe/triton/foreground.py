@@ -1,0 +1,151 @@
+"""A server in the foreground: a summary, a status line, and a clean end when a signal comes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from types import FrameType
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from beampipe import terminal
+from beampipe.errors import BeampipeError
+from beampipe.triton.monitoring.top import ServerWatch, status_line
+from beampipe.triton.server import control
+from beampipe.triton.server.incidents import Incident
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
+
+__all__ = ["run_server"]
+
+_LOOK: Final = 1.0
+"""Time [s] between two looks at the metrics."""
+_LINE: Final = 60.0
+"""Time [s] between two lines in a log."""
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_TOLD_BY_SUMMARY: Final = ("started", "stopped")
+"""Kinds of incidents that are not printed a second time."""
+
+
+class _Signals:
+    """SIGTERM and SIGINT: the first one ends the server in order, the second one at once."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.server: TritonServer | None = None
+        self._starting = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        first = not self.ended.is_set()
+        self.ended.set()
+        if self._starting:
+            self._starting = False
+            raise _EndedError
+        if not first and self.server is not None:
+            self.server.kill_processes()
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """A block that a signal leaves at once."""
+        self._starting = True
+        try:
+            if self.ended.is_set():
+                raise _EndedError
+            yield
+        finally:
+            self._starting = False
+
+
+class _EndedError(Exception):
+    """A signal came before the server was ready. No `BeampipeError`: only `run_server` may catch it."""
+
+
+def run_server(
+    settings: ServerSettings,
+    *,
+    prepare: Callable[[ServerSettings], AbstractContextManager[ServerSettings]] = nullcontext,
+    console: Console | None = None,
+) -> None:
+    """Serve until a signal comes.
+
+    Args:
+        settings: what the server is to be.
+        prepare: makes what is to be served, say a repository for as long as it is served, and gives the settings with
+            it. A signal ends it at once.
+        console: where to print.
+
+    Raises:
+        BeampipeError: the server cannot be started, or has died too often.
+    """
+    out = terminal.console() if console is None else console
+    begin = time.monotonic()
+    signals = _Signals()
+    before = {number: signal.signal(number, signals) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with ExitStack() as stack:
+            with signals.starting():
+                prepared = stack.enter_context(prepare(settings))
+                server = signals.server = TritonServer(prepared, lambda incident: _tell(out, incident))
+                stack.enter_context(server)
+            out.print(_summary(server, time.monotonic() - begin))
+            _show_until(signals.ended, server, out)
+            out.print("stopping: requests in progress are finished, new ones refused; once more to stop at once")
+        out.print("stopped")
+    except _EndedError:
+        out.print("stopped before it was ready")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show_until(ended: threading.Event, server: TritonServer, out: Console) -> None:
+    """Show what the server does until it is to end: a line that changes on a terminal, now and then one in a log."""
+    watch = ServerWatch(server.metrics_url)
+    watch.look()
+    line_at = time.monotonic() + _LINE
+    with terminal.live(out, transient=True) if out.is_terminal else nullcontext() as show:
+        while not ended.wait(_LOOK):
+            if server.gave_up:
+                raise BeampipeError("server: it died too often and was given up; see the log")
+            if show is not None:
+                watch.look()
+                show(Text(status_line(watch), style="cyan", overflow="ellipsis", no_wrap=True))
+            elif time.monotonic() >= line_at:
+                watch.look()
+                line_at += _LINE
+                out.print(f"{time.strftime('%H:%M:%S')} {status_line(watch)}", markup=False, soft_wrap=True)
+
+
+def _tell(out: Console, incident: Incident) -> None:
+    if incident.kind not in _TOLD_BY_SUMMARY:
+        stamp = time.strftime("%H:%M:%S", time.localtime(incident.time))
+        out.print(f"{stamp} {incident.kind}: {incident.text}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _summary(server: TritonServer, seconds: float) -> Table:
+    table = Table.grid(padding=(0, 2))
+    states = control.model_states(server.http_url)
+    names = [name for name, state in states.items() if state == "READY"]
+    configs = {name: control.model_config(server.http_url, name) for name in names}
+    models = [f"{name} ({_instances(control.instance_count(config))})" for name, config in configs.items()]
+    table.add_row("[bold]ready[/bold]", f"after {seconds:.1f} s, process {server.pid}")
+    table.add_row("HTTP", f"http://{server.http_url}")
+    table.add_row("gRPC", f"grpc://{server.grpc_url}")
+    table.add_row("metrics", f"http://{server.metrics_url}/metrics")
+    if server.settings.host not in _LOOPBACK:
+        open_to = f"{server.settings.host}: whoever reaches these ports can use, load and unload models"
+        table.add_row("[yellow]open to[/yellow]", open_to)
+    table.add_row("models", ", ".join(models))
+    table.add_row("log", str(server.log))
+    table.add_row("to stop", "Ctrl-C, or SIGTERM")
+    return table
+
+
+def _instances(count: int) -> str:
+    return {0: "ensemble", 1: "1 instance"}.get(count, f"{count} instances")

@@ -1,0 +1,35 @@
+"""The names of the served models follow from the pipelines, and stay what they were on the wire."""
+
+from __future__ import annotations
+
+import pytest
+
+from beampipe.errors import UnknownNameError
+from beampipe.serving.variants import DEFAULT_MODELS, MODELS, VARIANTS, model_table, pipeline_of, variants_of
+from beampipe.tracking.pipelines.specs import PIPELINES
+
+
+def test_the_names_on_the_wire() -> None:
+    names = ("exatrkx", "exatrkx_walk", "module_map", "exatrkx_soft", "exatrkx_walk_soft", "module_map_soft")
+    ragged = tuple(f"{name}_ragged" for name in names)
+    assert (*names, *ragged, "exatrkx_ensemble", "exatrkx_soft_ensemble", "acts") == MODELS
+    assert set(DEFAULT_MODELS) <= set(MODELS)
+
+
+def test_every_pipeline_has_its_ways() -> None:
+    for name, spec in PIPELINES.items():
+        ways = variants_of(spec)
+        assert list(ways)[:2] == ["plain", "ragged"]
+        assert ("ensemble" in ways) == (name in ("exatrkx", "exatrkx_soft"))
+        assert {pipeline_of(variant.name) for variant in ways.values()} == {name}
+    assert sum(len(variants_of(spec)) for spec in PIPELINES.values()) == len(VARIANTS)
+
+
+def test_a_model_that_runs_no_pipeline() -> None:
+    with pytest.raises(UnknownNameError, match="unknown pipeline of a model"):
+        pipeline_of("acts")
+
+
+def test_the_table_names_every_model() -> None:
+    lines = model_table().splitlines()
+    assert [line.split("`")[1] for line in lines[2:]] == list(MODELS)

@@ -1,0 +1,135 @@
+"""Several events found together: the same tracks as one by one, whatever the mix."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from beampipe.errors import TooLargeError
+from beampipe.tracking import kernels, load_pipeline
+from beampipe.tracking.data import shipped_events
+from beampipe.tracking.events import Hits, Tracks
+from beampipe.tracking.kernels import module_map
+from beampipe.tracking.pipelines import pipeline
+from beampipe.tracking.pipelines.pipeline import MEMORY_LIMIT, Pipeline
+from beampipe.tracking.pipelines.specs import PIPELINES
+
+
+@cache
+def loaded(name: str, threads: int = 1) -> Pipeline:
+    return load_pipeline(name, threads=threads)
+
+
+@cache
+def pieces() -> tuple[Hits, ...]:
+    """Whole events without pile-up (some empty), slices in phi of others, one hit alone."""
+    found = [event.hits for event in shipped_events(0)]
+    for mu, widths in ((60, (0.1, 0.4)), (200, (0.05, 0.1, 0.25))):
+        (hits, *_) = (event.hits for event in shipped_events(mu))
+        phi = hits.position[:, 1]
+        for row, width in enumerate(widths):
+            found.append(hits.take(np.abs(phi - (row - 1)) < width))
+    return (*found, found[0].take(np.arange(1)))
+
+
+@cache
+def alone(name: str, row: int) -> Tracks:
+    return loaded(name).find(pieces()[row])
+
+
+def mix(seed: int) -> list[int]:
+    """Rows of pieces, in any order, some more than once."""
+    rng = np.random.default_rng(seed)
+    return [int(row) for row in rng.choice(len(pieces()), int(rng.integers(2, 30)))]
+
+
+def test_the_mixes_hold_events_of_every_kind() -> None:
+    sizes = [len(pieces()[row]) for seed in range(4) for row in mix(seed)]
+    assert {0, 1} <= set(sizes)
+    assert sum(300 < size < 3000 for size in sizes) > 10
+    assert max(sizes) > 5000  # where sources and targets are ordered by the median
+    assert len({tuple(mix(seed)) for seed in range(4)}) == 4
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", PIPELINES)
+def test_events_together_are_found_as_alone(name: str, seed: int, threads: int) -> None:
+    rows = mix(seed)
+    found = loaded(name, threads).find_many([pieces()[row] for row in rows])
+    assert sum(tracks.n_tracks for tracks in found) > 20
+    for row, tracks in zip(rows, found, strict=True):
+        assert tracks.track_id.tobytes() == alone(name, row).track_id.tobytes()
+        assert tracks.track_id.dtype == np.int64
+        assert tracks.counts == alone(name, row).counts
+
+
+def test_a_large_event_among_small_ones() -> None:
+    large = next(iter(shipped_events(60))).hits
+    assert len(large) > 20_000  # such a block shares the threads, the small ones are shared among them
+    small = [hits for hits in pieces() if 0 < len(hits) < 2000][:3]
+    for name in ("exatrkx", "module_map"):
+        events = [small[0], large, *small[1:]]
+        for hits, tracks in zip(events, loaded(name, 2).find_many(events), strict=True):
+            np.testing.assert_array_equal(tracks.track_id, loaded(name).find(hits).track_id)
+
+
+@pytest.mark.parametrize("name", ["exatrkx", "module_map"])
+def test_the_reference_kernels_find_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [hits for hits in pieces() if len(hits) < 700]
+    assert sum(map(len, events)) > 1000
+    for module in (kernels, module_map):
+        monkeypatch.setattr(module, "native", lambda: None)
+    finder = load_pipeline(name, threads=1)
+    found = finder.find_many(events)
+    assert sum(tracks.n_tracks for tracks in found) >= 3
+    for hits, tracks in zip(events, found, strict=True):
+        np.testing.assert_array_equal(tracks.track_id, finder.find(hits).track_id)
+
+
+def test_time_is_shared_by_hits() -> None:
+    events = [hits for hits in pieces() if len(hits) > 100][:4]
+    found = loaded("module_map").find_many(events)
+    per_hit = [tracks.seconds["building"] / len(hits) for hits, tracks in zip(events, found, strict=True)]
+    assert per_hit[0] > 0
+    np.testing.assert_allclose(per_hit, per_hit[0])
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [1], [0, 0], [1, 0, 1]])
+def test_almost_nothing(sizes: list[int]) -> None:
+    hits = pieces()[0]
+    found = loaded("exatrkx").find_many([hits.take(np.arange(n)) for n in sizes])
+    assert [tracks.track_id.tolist() for tracks in found] == [[-1] * n for n in sizes]
+    assert [tracks.counts for tracks in found] == [{"hits": n, "edges": 0, "triplets": 0} for n in sizes]
+
+
+def test_between_is_called_before_each_stage_and_may_end_the_work() -> None:
+    calls = []
+    finder = loaded("module_map")
+    finder.find_many(list(pieces()[:2]), between=lambda: calls.append(len(calls)))
+    assert len(calls) == len(finder.stages)
+
+    def stop() -> None:
+        raise KeyError("nobody waits")
+
+    with pytest.raises(KeyError, match="nobody waits"):
+        finder.find_many(list(pieces()[:2]), between=stop)
+
+
+def test_an_event_too_large_is_named() -> None:
+    finder = loaded("module_map")
+    million = Hits(np.zeros((2_000_000, 3), np.float32))
+    with pytest.raises(TooLargeError, match="got 2000000 hits in event 1 of 2, which would need"):
+        finder.find_many([pieces()[0], million])
+
+
+def test_events_too_large_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = loaded("module_map")
+    events = [pieces()[0]] * 3
+    monkeypatch.setattr(pipeline, "MEMORY_LIMIT", 2.5 * finder.memory(len(events[0])))
+    assert finder.find_many(events[:2])[0].n_tracks > 0
+    with pytest.raises(TooLargeError, match=r"got 3 events, which would need .* together.*find fewer"):
+        finder.find_many(events)
+    assert MEMORY_LIMIT > 1e9

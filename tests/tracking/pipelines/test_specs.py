@@ -1,0 +1,68 @@
+"""The table of pipelines: whole, sound, and what the documentation shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.tracking import DEFAULT_PIPELINE, PIPELINES, Components, Walk, build_pipeline, shipped_events
+from beampipe.tracking.pipelines import stages
+from beampipe.tracking.pipelines.specs import pipeline_spec, pipeline_table
+
+STAGE_PAGE = Path(__file__).parents[3] / "docs" / "stage.md"
+
+
+def test_every_spec_is_found_by_its_name() -> None:
+    assert all(pipeline_spec(name).name == name for name in PIPELINES)
+    assert DEFAULT_PIPELINE in PIPELINES
+    with pytest.raises(UnknownNameError, match="did you mean 'module_map'"):
+        pipeline_spec("modulemap")
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_pipeline_is_what_its_spec_says(name: str) -> None:
+    spec = PIPELINES[name]
+    line = [stage for _, stage in build_pipeline(spec, 1).stages]
+    kinds = {type(stage) for stage in line}
+    assert (stages.FindNeighbours in kinds) == (spec.graph == "neighbours") != (stages.BuildFromWindows in kinds)
+    assert (stages.ScoreEdges in kinds) == spec.scored == (spec.networks is not None)
+    how, last = spec.segmentation, line[-1]
+    if isinstance(how, Components):
+        assert isinstance(last, stages.ConnectComponents)
+        assert last.min_hits == how.min_hits
+    elif spec.scored:
+        assert isinstance(last, stages.WalkByScore)
+        assert (last.min_hits, last.penalty, last.score_cut) == (how.min_hits, how.penalty, how.score_cut)
+    else:
+        assert isinstance(last, stages.WalkByChi2)
+        assert (last.min_hits, last.penalty) == (how.min_hits, how.penalty)
+
+
+def test_a_spec_of_ones_own() -> None:
+    hits = next(shipped_events(0)).hits
+    short = replace(PIPELINES["module_map_soft"], name="mine", segmentation=Walk(min_hits=3, penalty=0.5))
+    pipeline = build_pipeline(short, 1)
+    assert pipeline.find(hits).n_tracks > build_pipeline(PIPELINES["module_map_soft"], 1).find(hits).n_tracks > 0
+    # Scores on a graph from windows: no named pipeline has them.
+    scored = replace(PIPELINES["exatrkx_walk_soft"], name="mixed", graph="windows")
+    assert build_pipeline(scored, 1).find(hits).n_tracks > 0
+    unscored = replace(PIPELINES["exatrkx_walk_soft"], name="bare", scored=False)
+    assert build_pipeline(unscored, 1).find(hits).n_tracks > 0
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ConfigError, match="pipeline exatrkx: got networks None, expected the weight file"):
+        replace(PIPELINES["exatrkx"], networks=None)
+    with pytest.raises(ConfigError, match="pipeline module_map: got networks 'exatrkx', expected None"):
+        replace(PIPELINES["module_map"], networks="exatrkx")
+    with pytest.raises(ConfigError, match="got components without networks"):
+        build_pipeline(replace(PIPELINES["module_map"], segmentation=Components(min_hits=5)), 1)
+    with pytest.raises(ConfigError, match="it needs `edge_score`, which no earlier stage makes; put ScoreEdges before"):
+        build_pipeline(replace(PIPELINES["exatrkx"], scored=False), 1)
+
+
+def test_the_table_of_the_documentation_is_this_one() -> None:
+    assert pipeline_table() in STAGE_PAGE.read_text(encoding="utf-8")

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from beampipe.errors import DtypeError, InputError, ServiceError, ShapeError, UnknownNameError
+from beampipe.triton.client.codec import Output
+from beampipe.triton.client.signature import signature_of
+from beampipe.triton.model.contract import TensorSpec
+
+CONFIG: dict[str, Any] = {
+    "name": "m",
+    "max_batch_size": 0,
+    "input": [
+        {"name": "X", "data_type": "TYPE_FP32", "dims": ["-1", "3"]},  # as gRPC has it
+        {"name": "OFFSET", "data_type": "TYPE_INT64", "dims": [1], "optional": True},
+    ],
+    "output": [
+        {"name": "LABELS", "data_type": "TYPE_INT64", "dims": [-1]},
+        {"name": "FIT", "data_type": "TYPE_FP64", "dims": [2, 2]},
+    ],
+    "parameters": {"UNIT": {"string_value": "mm"}},
+}
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+def test_a_configuration_says_what_a_model_takes_and_gives() -> None:
+    signature = signature_of(CONFIG, "s")
+    assert (signature.model, signature.url, signature.batched) == ("m", "s", False)
+    assert list(signature.inputs.values()) == [
+        TensorSpec("X", "FP32", np.float32, (-1, 3)),
+        TensorSpec("OFFSET", "INT64", np.int64, (1,)),
+    ]
+    assert list(signature.outputs) == ["LABELS", "FIT"]
+    assert signature.optional == {"OFFSET"}
+    assert signature.parameters == {"UNIT": "mm"}
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_request_holds_the_arrays_as_the_wire_wants_them(batched: bool) -> None:
+    signature = signature_of({**CONFIG, "max_batch_size": 4 * batched}, "s")
+    due = signature.due({"LABELS": (2,), "FIT": None})
+    assert due == {"LABELS": (2,), "FIT": (2, 2)}
+    assert signature.sizes(due) == {"LABELS": 16, "FIT": 32}
+    assert signature.sizes(signature.due({"LABELS": None})) == {}
+    request = signature.request({"X": np.asfortranarray(X)}, due)
+    (tensor,) = request.inputs
+    assert tensor.array.shape == ((1, 2, 3) if batched else (2, 3))
+    assert tensor.array.flags.c_contiguous
+    assert [spec.name for spec in request.outputs] == ["LABELS", "FIT"]
+    assert np.shares_memory(signature.request({"X": X}, due).inputs[0].array, X)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "kind", "message"),
+    [
+        ({}, InputError, r"m: got no X, expected FP32 \[-1, 3\]"),
+        ({"X": X.astype(float)}, DtypeError, r"X of float64, expected float32, as FP32 \[-1, 3\]; convert it"),
+        ({"X": X.T}, ShapeError, r"got X \[3, 2\], expected FP32 \[-1, 3\]"),
+        ({"X": X[0]}, ShapeError, r"got X \[3\]"),
+        ({"X": X, "OFSET": X}, UnknownNameError, "did you mean 'OFFSET'"),
+    ],
+)
+def test_what_a_model_does_not_take_is_not_sent(arrays: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        signature_of(CONFIG, "s").request(arrays, {})
+
+
+def test_an_output_that_a_model_does_not_have_is_not_asked_for() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'LABELS'"):
+        signature_of(CONFIG, "s").due({"LABEL": None})
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_arrays_come_in_the_shape_of_the_model_and_in_memory_of_their_own(batched: bool) -> None:
+    signature = signature_of({**CONFIG, "max_batch_size": 4 * batched}, "s")
+    fit = np.arange(4.0).reshape(2, 2)
+    shape = (1, 2, 2) if batched else (2, 2)
+    found = signature.arrays({"FIT": Output("FP64", shape, fit.tobytes())}, {"FIT": None})["FIT"]
+    np.testing.assert_array_equal(found, fit)
+    assert found.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (Output("INT32", (2,), b"0" * 8), r"INT32 \[2\], expected INT64 \[2\]"),
+        (Output("INT64", (3,), b"0" * 24), r"INT64 \[3\], expected INT64 \[2\]"),
+        (Output("INT64", (1, 2), b"0" * 16), r"INT64 \[1, 2\], expected INT64 \[2\]"),
+        (Output("INT64", (2,), b""), "0 bytes of LABELS, expected 2 values"),
+        (Output("INT64", (2,), None), "0 bytes of LABELS, expected 2 values"),
+        (Output("INT64", (2,), b"0" * 15), "15 bytes of LABELS"),
+    ],
+)
+def test_an_answer_that_cannot_be_right_is_no_answer(output: Output, message: str) -> None:
+    with pytest.raises(ServiceError, match=message) as caught:
+        signature_of(CONFIG, "s").arrays({"LABELS": output}, {"LABELS": (2,)})
+    assert (caught.value.url, caught.value.model) == ("s", "m")
+
+
+def test_what_did_not_come_is_missed_by_those_who_need_it() -> None:
+    signature = signature_of(CONFIG, "s")
+    found = signature.arrays({}, {"LABELS": (2,)})
+    assert found == {}
+    with pytest.raises(ServiceError, match=r"gave \[\], expected LABELS"):
+        signature.required(found, "LABELS")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input": [{"name": "X"}]},
+        {"input": 7},
+        {"output": [{"name": "WORDS", "data_type": "TYPE_STRING", "dims": [1]}]},
+        {"max_batch_size": "many"},
+    ],
+)
+def test_what_is_no_configuration_is_told(change: dict[str, Any]) -> None:
+    with pytest.raises(ServiceError, match=r"s: got a configuration of 'm' with .*, expected tensors of BOOL"):
+        signature_of({**CONFIG, **change}, "s")

@@ -1,0 +1,46 @@
+"""The commands about Triton that areas take among their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from beampipe.errors import BeampipeError
+from beampipe.triton.cli import engine_commands, load_command, unload_command
+from beampipe.triton.engine import Engine
+from beampipe.triton.server.server import TritonServer
+from tests.triton.doublers import ask
+
+
+def run(*arguments: str) -> str:
+    """Output of a command."""
+    commands = typer.Typer()
+    commands.add_typer(engine_commands, name="engine")
+    commands.command("load")(load_command)
+    commands.command("unload")(unload_command)
+    result = CliRunner().invoke(commands, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_load_and_unload(engine: Engine, doublers: Path) -> None:
+    from beampipe.triton.server.launch import ServerSettings
+
+    with TritonServer(ServerSettings(doublers, models=("one",), triton=engine.folder)) as server:
+        assert run("load", "two", "--url", server.http_url) == f"{server.http_url}: two is loaded\n"
+        assert ask(server.http_url, "two", 0.0) == (200, [0.0])
+        assert run("unload", "two", "--url", server.http_url) == f"{server.http_url}: two is unavailable\n"
+        with pytest.raises(BeampipeError, match="failed to load 'three'"):
+            run("load", "three", "--url", server.http_url)
+        server.kill()
+    with pytest.raises(BeampipeError, match="expected a Triton there"):
+        run("load", "two", "--url", server.http_url)
+
+
+def test_the_engine_is_shown(engine: Engine) -> None:
+    said = run("engine", "show", "--triton", str(engine.folder))
+    assert "usable" in said
+    assert str(engine.binary) in said

@@ -1,0 +1,133 @@
+"""A server in the foreground of a process: what it prints, and how signals end it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from beampipe.triton.engine import Engine
+from beampipe.triton.server.cleanup import processes_of, shared_memory_of
+from tests.triton.doublers import BROKEN, ask, write_model
+from tests.triton.waiting import wait_until
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from beampipe.errors import BeampipeError
+from beampipe.triton.foreground import run_server
+from beampipe.triton.server.launch import ServerSettings
+
+repository, engine, *models = sys.argv[1:]
+try:
+    run_server(ServerSettings(Path(repository), models=tuple(models), triton=Path(engine)))
+except BeampipeError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+@contextmanager
+def serving(repository: Path, engine: Engine, *models: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server in the foreground of a process of its own, and its summary."""
+    command = [sys.executable, "-c", PROGRAM, str(repository), str(engine.folder), *models]
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ) as started:
+        try:
+            assert started.stdout is not None
+            lines = []
+            for line in started.stdout:
+                lines.append(line)
+                if line.startswith("to stop"):
+                    break
+            yield started, "".join(lines)
+        finally:
+            started.kill()
+
+
+def part(summary: str, pattern: str) -> str:
+    match = re.search(pattern, summary)
+    assert match is not None, summary
+    return match.group(1)
+
+
+def prefix_of(server: int) -> str:
+    """The prefix of the server with that process id, from its command line."""
+    arguments = Path(f"/proc/{server}/cmdline").read_text()
+    return part(arguments, r"shm-region-prefix-name=(\w+)")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly(engine: Engine, doublers: Path, number: signal.Signals) -> None:
+    with serving(doublers, engine, "one") as (
+        started,
+        summary,
+    ):
+        url = part(summary, r"http://(\S+:\d+)\s")
+        assert "one (1 instance)" in summary
+        assert ask(url, "one", 0.0) == (200, [0.0])
+        prefix = prefix_of(int(part(summary, r"process (\d+)")))
+        idle = http.client.HTTPConnection(url, timeout=20)
+        idle.request("GET", "/v2/health/ready")
+        idle.getresponse().read()
+        started.send_signal(number)
+        assert started.stdout is not None
+        assert started.stdout.read().splitlines()[-1] == "stopped"
+        assert started.wait(20) == 0
+        idle.close()
+        assert not processes_of(prefix)
+        assert not shared_memory_of(prefix)
+
+
+def test_the_second_signal_does_not_wait(engine: Engine, doublers: Path) -> None:
+    with serving(doublers, engine, "one") as (
+        started,
+        summary,
+    ):
+        prefix = prefix_of(int(part(summary, r"process (\d+)")))
+        assert started.stdout is not None
+        started.send_signal(signal.SIGTERM)
+        assert started.stdout.readline().startswith("stopping")
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(20) == 0
+        assert not processes_of(prefix)
+        assert not shared_memory_of(prefix)
+
+
+def test_what_happens_is_printed(engine: Engine, doublers: Path) -> None:
+    with serving(doublers, engine, "two") as (
+        started,
+        summary,
+    ):
+        os.kill(int(part(summary, r"process (\d+)")), signal.SIGKILL)
+        assert started.stdout is not None
+        assert "server died: the server died; starting it again with two" in started.stdout.readline()
+        assert "server back" in started.stdout.readline()
+        started.terminate()
+        assert started.wait(20) == 0
+
+
+def test_a_server_that_cannot_start_is_one_error(engine: Engine, tmp_path: Path) -> None:
+    write_model(tmp_path, "broken", BROKEN)
+    with serving(tmp_path, engine) as (started, said):
+        assert started.wait(20) == 2
+        assert "weights are from Mars" in said
+        assert "Traceback" not in said
+
+
+def test_the_owner_can_be_killed(engine: Engine, doublers: Path) -> None:
+    with serving(doublers, engine, "one") as (
+        started,
+        summary,
+    ):
+        prefix = prefix_of(int(part(summary, r"process (\d+)")))
+        started.kill()
+        wait_until(lambda: not processes_of(prefix) and not shared_memory_of(prefix))
