@@ -11,7 +11,7 @@ from typing import Any
 from beampipe.errors import ConfigError, InputError, MissingExtraError
 from beampipe.tracking.events import Hits
 
-__all__ = ["Detector", "detector", "pyacts", "require_measurements", "run_sequence"]
+__all__ = ["ActsDetector", "detector", "pyacts", "require_measurements", "run_sequence"]
 
 _run_lock = threading.Lock()
 
@@ -30,7 +30,7 @@ def pyacts() -> tuple[ModuleType, ModuleType]:
     return acts, acts.examples
 
 
-class Detector:
+class ActsDetector:
     """The Generic detector of ACTS with a constant field along z.
 
     Args:
@@ -56,12 +56,12 @@ class Detector:
 
 
 @cache
-def detector(field_z: float) -> Detector:
+def detector(field_z: float) -> ActsDetector:
     """The detector in a field of `field_z` tesla, built once per process (half a second)."""
-    return Detector(field_z)
+    return ActsDetector(field_z)
 
 
-def require_measurements(hits: Hits, where: Detector, purpose: str) -> None:
+def require_measurements(hits: Hits, where: ActsDetector, purpose: str) -> None:
     """Refuse hits that ACTS cannot place on its modules.
 
     Args:
