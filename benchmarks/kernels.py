@@ -103,7 +103,7 @@ def cases_of(position: Float32[ndarray, "n 3"], networks: Networks, threads: int
         "filter_logits": Case(
             n_edges,
             lambda: kernels.filter_logits(position, edge_index, dist2, edge_filter, threads),
-            lambda: plain_torch.filter_scores(position, edge_index, dist2, edge_filter),
+            lambda: plain_torch.filter_logits(position, edge_index, dist2, edge_filter),
             close,
             "torch",
         ),
