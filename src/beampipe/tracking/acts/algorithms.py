@@ -21,8 +21,8 @@ def finding_algorithms(settings: ActsSettings, where: ActsDetector) -> dict[str,
     """The four stages of track finding, in order, by the names under which they are timed.
 
     Args:
-        settings: what to use.
-        where: the detector.
+        settings: cuts of seeding, filter and selection.
+        where: detector that the hits lie in.
 
     Returns:
         ``spacepoints``, ``seeding``, ``parameters``, ``ckf``.

@@ -34,11 +34,11 @@ class ActsDetector:
     """The Generic detector of ACTS with a constant field along z.
 
     Args:
-        field_z: magnetic field [T].
+        field_z: magnetic field along z [T].
 
     Attributes:
-        geometry: ``acts.TrackingGeometry``.
-        field: ``acts.MagneticFieldProvider``.
+        geometry: ``acts.TrackingGeometry`` of the detector.
+        field: ``acts.MagneticFieldProvider`` of the constant field.
         modules: identifiers of the sensitive surfaces.
     """
 
@@ -65,8 +65,8 @@ def require_measurements(hits: Hits, where: ActsDetector, purpose: str) -> None:
     """Refuse hits that ACTS cannot place on its modules.
 
     Args:
-        hits: the hits.
-        where: the detector they should lie in.
+        hits: hits of one event.
+        where: detector that the hits should lie in.
         purpose: who asks, for the message.
 
     Raises:
@@ -97,9 +97,9 @@ def run_sequence(algorithms: Sequence[Any], n_events: int, threads: int, writers
     """Run `algorithms` in order on events 0 .. n_events - 1, without output.
 
     Args:
-        algorithms: sequence elements of ``acts.examples``.
-        n_events: number of events.
-        threads: events in flight.
+        algorithms: sequence elements of ``acts.examples``, in order.
+        n_events: number of events to run on.
+        threads: number of events in flight.
         writers: writers of ``acts.examples``, run after the algorithms.
 
     Raises:

@@ -70,9 +70,9 @@ def fit_batch(
 
     Args:
         hits: one `Hits` per event with geometry_id, local and variance.
-        candidates: per event one label per hit (negative for none), or one array of rows per track.
+        candidates: one label per hit (negative for none), or one array of rows per track, for each event.
         field_z: magnetic field along z [T].
-        threads: events in flight.
+        threads: number of events in flight.
 
     Returns:
         per event the fitted tracks; `seconds` has ``spacepoints``, ``parameters``, ``fit`` and
@@ -111,7 +111,7 @@ def hit_lists_of(
     """Rows of each candidate, inside out.
 
     Args:
-        hits: the hits.
+        hits: hits of one event.
         candidates: one label per hit (negative for none), or one array of rows per track.
 
     Returns:

@@ -133,7 +133,7 @@ def gnn_logits(
     """Logit of each edge: message passing over edges and hits (Battaglia et al. 2016, arXiv:1612.00222).
 
     Args:
-        edge_index: sorted by inner hit.
+        edge_index: inner hit and outer hit of each edge, sorted by inner hit.
     """
     inner, outer = edge_index
     by_outer = torch.argsort(outer, stable=True)

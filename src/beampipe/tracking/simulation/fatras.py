@@ -40,10 +40,10 @@ class Chain:
     """Simulates events in this process; the detector is built once.
 
     Args:
-        generator: what collides.
-        detector: what it goes through.
-        seed: of the sample; an event depends on this and on its number alone.
-        soft: pool of soft collisions.
+        generator: collisions that events are made of.
+        detector: detector that the particles go through.
+        seed: number of the sample; an event depends on this and on its number alone.
+        soft: pool of soft collisions, for the pile-up.
         hard: pool of hard (or, without pile-up, soft) collisions, of which event i takes number i.
         interactions: hadron-nucleus table, or None to leave them out.
     """

@@ -42,12 +42,12 @@ class Products:
     """What comes out of the interactions of one event, in the detector's frame.
 
     Attributes:
-        parent: (n,) int64 row of the interaction.
-        pdg: (n,) int32.
-        charge: (n,) float32 [e].
-        mass: (n,) float32 [GeV].
-        momentum: (n, 3) float64 [GeV].
-        displacement: (n, 4) float64 x, y, z, t [mm] from the interaction.
+        parent: (n,) int64 row of the interaction that made each particle.
+        pdg: (n,) int32 PDG code of each particle.
+        charge: (n,) float32 charge of each particle [e].
+        mass: (n,) float32 mass of each particle [GeV].
+        momentum: (n, 3) float64 x, y, z of each momentum [GeV].
+        displacement: (n, 4) float64 x, y, z, t of each particle's start, from the interaction [mm].
     """
 
     parent: Int64[ndarray, " n"]

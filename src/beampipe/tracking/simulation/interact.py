@@ -27,12 +27,12 @@ def interact(
     """Stop hadrons at nuclei.
 
     Args:
-        record: the event after the first pass; its hits get a column ``kept``, False for hits that a hadron no
+        record: event after the first pass; its hits get a column ``kept``, False for hits that a hadron no
             longer makes, and its counts ``hadrons`` (those with hits) and ``interactions``.
-        hits: the same hits as an ACTS container, asked for a few momenta.
-        table: the modules.
+        hits: ACTS container of the same hits, asked for a few momenta.
+        table: modules that the hits lie on.
         interactions: cross sections and final states, or None for none.
-        rng: source of all choices.
+        rng: source of all random choices.
 
     Returns:
         the products that can leave hits.

@@ -58,8 +58,8 @@ class Gun:
     Attributes:
         n_particles: number of particles per event.
         pdg: PDG code; each particle gets this code or its antiparticle with equal chance.
-        pt: lowest and highest transverse momentum [GeV].
-        eta_max: largest absolute pseudorapidity.
+        pt: lowest and highest transverse momentum of a particle [GeV].
+        eta_max: largest absolute pseudorapidity of a particle.
     """
 
     n_particles: int = 10
@@ -82,7 +82,7 @@ class EventGenerator:
         pileup: mean number mu of soft inelastic collisions, Poisson distributed.
         hard: ``"ttbar"`` adds one top pair. ``"none"`` adds nothing; with mu = 0 the event is then exactly one soft
             inelastic collision. ``"gun"`` adds particles of the gun instead of a collision.
-        gun: the particles of ``"gun"``.
+        gun: particles that ``"gun"`` adds.
         pool_size: soft collisions generated once and drawn from, each time with a new vertex and rotation in phi.
         vertex_xy: spread of the vertices across the beam [mm].
         vertex_z: spread of the vertices along the beam [mm].

@@ -52,11 +52,11 @@ class CollisionPool:
 
     Attributes:
         offset: (n_collisions + 1,) int64, first particle of each collision.
-        pdg: (n,) int32.
-        charge: (n,) float32 [e].
-        mass: (n,) float32 [GeV].
-        momentum: (n, 3) float32 [GeV].
-        vertex: (n, 4) float32 x, y, z, t [mm] of production.
+        pdg: (n,) int32 PDG code of each particle.
+        charge: (n,) float32 charge of each particle [e].
+        mass: (n,) float32 mass of each particle [GeV].
+        momentum: (n, 3) float32 x, y, z of each momentum [GeV].
+        vertex: (n, 4) float32 x, y, z, t of each particle's production [mm].
     """
 
     offset: Int64[ndarray, " m"]
@@ -115,9 +115,9 @@ def pool(process: str, n_collisions: int, seed: int, cache: Path | None = None) 
     """The first `n_collisions` of a process, generated once and then read from the cache.
 
     Args:
-        process: ``"soft"`` (inelastic) or ``"ttbar"``.
-        n_collisions: how many.
-        seed: of the sample; collisions of one seed are always the same, whatever `n_collisions`.
+        process: process that is generated, ``"soft"`` (inelastic) or ``"ttbar"``.
+        n_collisions: number of collisions in the pool.
+        seed: number of the sample; collisions of one seed are always the same, whatever `n_collisions`.
         cache: folder of the pools, default `cache_directory`.
     """
     folder = cache_directory() if cache is None else cache

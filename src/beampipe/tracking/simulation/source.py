@@ -22,11 +22,11 @@ class PrimaryParticles:
         collision: (n,) int64 number of the collision in the event, from 1.
         group: (n,) int64, 0, or the number of the interaction that made them.
         number: (n,) int64 number within collision and group, from 1.
-        pdg: (n,) int32.
-        charge: (n,) float32 [e].
-        mass: (n,) float32 [GeV].
-        momentum: (n, 3) float64 [GeV].
-        vertex: (n, 4) float64 x, y, z, t [mm].
+        pdg: (n,) int32 PDG code of each particle.
+        charge: (n,) float32 charge of each particle [e].
+        mass: (n,) float32 mass of each particle [GeV].
+        momentum: (n, 3) float64 x, y, z of each momentum [GeV].
+        vertex: (n, 4) float64 x, y, z, t of each particle's start [mm].
     """
 
     collision: Int64[ndarray, " n"]
@@ -64,7 +64,7 @@ def primaries(
         soft: pool of soft collisions, needed with pile-up.
         hard: pool that `rows` refers to.
         rows: particles of the first collision, or None for none.
-        rng: source of all choices.
+        rng: source of all random choices.
     """
     parts = []
     if rows is not None and hard is not None:

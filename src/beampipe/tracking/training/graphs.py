@@ -71,10 +71,10 @@ class TrainingGraph:
     """The filtered edges of one event, sorted by inner hit.
 
     Attributes:
-        position: (n, 3) float32, sorted by phi.
-        nodes: (n, 3) float32 `NODE_FEATURES`.
-        edge_index: (2, n_edges) int64.
-        edges: (n_edges, 12) float32 `EDGE_FEATURES` and `PAIR_FEATURES`.
+        position: (n, 3) float32 r [mm], phi [rad], z [mm] of each hit, sorted by phi.
+        nodes: (n, 3) float32 `NODE_FEATURES` of each hit.
+        edge_index: (2, n_edges) int64 inner hit and outer hit of each edge.
+        edges: (n_edges, 12) float32 `EDGE_FEATURES` and `PAIR_FEATURES` of each edge.
         target: (n_edges,) float32 1 for a true edge.
         weight: (n_edges,) float32 weight in the loss; 1 for wrong edges and for true ones that are wanted.
         found: true edges above the wanted pt in the graph over all of them inside the windows.
