@@ -12,8 +12,8 @@ import argparse
 import time
 from pathlib import Path
 
-from beampipe.tracking.simulation.parameters import Detector, Generator
-from beampipe.tracking.simulation.run import simulate_to
+from beampipe.tracking.simulation.parameters import Detector, EventGenerator
+from beampipe.tracking.simulation.run import simulate_events, write_simulated
 
 SEED = 4
 POOL = 10_000
@@ -42,14 +42,14 @@ def main() -> None:
         n_events, mu, hard, field_scale = SAMPLES[name]
         path.parent.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
-        counts = simulate_to(
-            path,
+        simulated = simulate_events(
             n_events,
-            Generator(pileup=mu, hard=hard, pool_size=POOL),
+            EventGenerator(pileup=mu, hard=hard, pool_size=POOL),
             Detector(field_scale=field_scale),
             seed=SEED,
             workers=options.workers,
         )
+        counts = write_simulated(path, simulated)
         print(f"{path}: {n_events} events, mu = {mu:g}, {counts}, {time.perf_counter() - start:.0f} s", flush=True)
 
 

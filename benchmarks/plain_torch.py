@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn.functional import linear, silu
 
 from beampipe.tracking.events import Hits
-from beampipe.tracking.kernels import GnnWeights, Mlp
-from beampipe.tracking.kernels.features import edge_features, hit_features, node_features
+from beampipe.tracking.kernels import GnnWeights, Mlp, logit_of
+from beampipe.tracking.kernels.features import edge_features, filter_features, hit_features, node_features
 from beampipe.tracking.kernels.geometry import doublet
 from beampipe.tracking.networks import EMBEDDING_SIZE, Networks
 
@@ -80,11 +80,8 @@ def filter_logits(
     dist2: Float32[ndarray, " n_edges"],
     mlp: Mlp,
 ) -> Float32[ndarray, " n_edges"]:
-    nodes = node_features(position)
-    inner, outer = edge_index
-    x = np.concatenate([edge_features(position, edge_index), nodes[inner], nodes[outer], dist2[:, None]], axis=1)
     with torch.inference_mode():
-        return apply(mlp, torch.from_numpy(x))[:, 0].numpy()
+        return apply(mlp, torch.from_numpy(filter_features(position, edge_index, dist2)))[:, 0].numpy()
 
 
 def gnn_logits(
@@ -160,8 +157,8 @@ class PlainTorch:
             self.threads,
         )
         stop("connect")
-        score = torch.sigmoid(torch.from_numpy(filter_logits(position, edge_index, dist2, self.filter))).numpy()
-        edge_index = np.ascontiguousarray(edge_index[:, score >= cuts.filter_cut])
+        logit = filter_logits(position, edge_index, dist2, self.filter)
+        edge_index = np.ascontiguousarray(edge_index[:, logit >= logit_of(cuts.filter_cut)])
         stop("filter")
         kept, features = self.pair_features(position, edge_index)
         edge_index = np.ascontiguousarray(edge_index[:, kept])

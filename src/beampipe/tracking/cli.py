@@ -128,13 +128,12 @@ def simulate(
     workers: Annotated[int, typer.Option(help="Number of processes that simulate.", min=1)] = 1,
 ) -> None:
     """Simulate events with Pythia 8 and ACTS Fatras. No hit is lost and no noise added: `evaluate` does that."""
-    from beampipe.tracking.simulation.parameters import Generator
-    from beampipe.tracking.simulation.run import simulate_to
+    from beampipe.tracking.simulation.parameters import EventGenerator
+    from beampipe.tracking.simulation.run import simulate_events, write_simulated
 
-    generator = Generator(pileup=mu, hard=hard or ("ttbar" if mu else "none"))
+    generator = EventGenerator(pileup=mu, hard=hard or ("ttbar" if mu else "none"))
     with bar("events", events) as step:
-        counts = simulate_to(
-            output,
+        simulated = simulate_events(
             events,
             generator,
             seed=seed,
@@ -142,6 +141,7 @@ def simulate(
             workers=workers,
             progress=lambda done: step(),
         )
+        counts = write_simulated(output, simulated)
     summary = ", ".join(f"{value} {name}" for name, value in counts.items())
     typer.echo(f"{output}: {events} events{', ' if summary else ''}{summary}")
 

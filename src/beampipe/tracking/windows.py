@@ -1,7 +1,7 @@
 """What simulation teaches about tracks, without a network: layers, doublet windows, triplet windows.
 
 A *doublet* joins hits on two layers that a particle crosses one after the other. It has a curvature kappa (of the
-circle through both hits and the beam line), a slope cot (dz over the arc length) and an intercept z0.
+circle through both hits and the beam line), cot = dz / ds (s: length of arc) and an intercept z0.
 A *triplet* is two doublets that share a hit. It passes if::
 
     dkappa^2 / (a (1/d_in^2 + 1/d_out^2) + b kappa^2)  +  t^2 / (c + d kappa^2)  <  1

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from beampipe.tracking.acts.detector import Detector, detector, pyacts, run_sequence
+from beampipe.tracking.acts.detector import ActsDetector, detector, pyacts, run_sequence
 from beampipe.tracking.acts.whiteboard import Failures, python_algorithm, reader, writer
 from beampipe.tracking.events import Event, Hits, Particles, Truth
 
@@ -109,7 +109,9 @@ def _container(acts: Any, examples: Any, particles: Particles) -> Any:
     return container
 
 
-def _digitise(number: int, simhits: Any, particles: Particles, where: Detector, random: np.random.Generator) -> Event:
+def _digitise(
+    number: int, simhits: Any, particles: Particles, where: ActsDetector, random: np.random.Generator
+) -> Event:
     acts, _ = pyacts()
     surfaces = {key.value: surface for key, surface in where.geometry.geoIdSurfaceMap().items()}
     world, zero = acts.GeometryContext.dangerouslyDefaultConstruct(), acts.Vector3(0, 0, 0)

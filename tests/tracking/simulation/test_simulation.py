@@ -11,16 +11,16 @@ import pytest
 from beampipe.errors import ConfigError, MissingExtraError
 from beampipe.tracking.events import NOISE, Event
 from beampipe.tracking.formats import read_events
-from beampipe.tracking.simulation import Detector, Generator, Gun, simulate, simulate_to
+from beampipe.tracking.simulation import Detector, EventGenerator, Gun, simulate_events, write_simulated
 from beampipe.tracking.simulation.fatras import Chain, _step
 from beampipe.tracking.simulation.hadronic import HADRONS, interaction_table
 from beampipe.tracking.simulation.modules import acts_examples, build_detector, modules, read_modules, volume_of
-from beampipe.tracking.simulation.pythia import ETA_MAX, PT_MIN, Pool, collisions, pool
+from beampipe.tracking.simulation.pythia import ETA_MAX, PT_MIN, CollisionPool, collisions, pool
 
 pytestmark = pytest.mark.acts
 
-SMALL = Generator(pileup=2.0, hard="none", pool_size=20)
-MUONS = Generator(pileup=0.0, hard="gun", gun=Gun(n_particles=20, pdg=13, pt=(5.0, 50.0), eta_max=2.5))
+SMALL = EventGenerator(pileup=2.0, hard="none", pool_size=20)
+MUONS = EventGenerator(pileup=0.0, hard="gun", gun=Gun(n_particles=20, pdg=13, pt=(5.0, 50.0), eta_max=2.5))
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +31,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def muons(cache: Path) -> list[Event]:
-    return [event for event, _ in simulate(4, MUONS, seed=1, cache=cache)]
+    return [event for event, _ in simulate_events(4, MUONS, seed=1, cache=cache)]
 
 
 @pytest.fixture(scope="module")
 def small(cache: Path) -> list[tuple[Event, dict[str, int]]]:
-    return list(simulate(6, SMALL, seed=1, cache=cache))
+    return list(simulate_events(6, SMALL, seed=1, cache=cache))
 
 
 def arrays(event: Event) -> list[np.ndarray]:
@@ -139,7 +139,7 @@ def test_truth_is_consistent(small: list[tuple[Event, dict[str, int]]]) -> None:
 
 def test_labels_are_those_of_acts(cache: Path) -> None:
     """Every label against ACTS's own map from measurements to particles, where modules have several hits each."""
-    dense = Generator(pileup=0.0, hard="gun", gun=Gun(n_particles=3000, pdg=211, pt=(0.5, 10.0)))
+    dense = EventGenerator(pileup=0.0, hard="gun", gun=Gun(n_particles=3000, pdg=211, pt=(0.5, 10.0)))
     chain = Chain(dense, Detector(), 6, None, None, interaction_table(cache))
     expected: dict[tuple[int, float, float], set[tuple[int, float]]] = {}
 
@@ -185,8 +185,8 @@ def test_labels_are_those_of_acts(cache: Path) -> None:
 
 def test_resolution_is_the_pitch(cache: Path) -> None:
     """Residuals against the same event without smearing are not at hand: compare barrel hits with their circle."""
-    stiff = Generator(pileup=0.0, hard="gun", gun=Gun(n_particles=200, pt=(90.0, 100.0), eta_max=0.3))
-    event, _ = next(simulate(1, stiff, Detector(field=2.0, hadronic=False), seed=3, cache=cache))
+    stiff = EventGenerator(pileup=0.0, hard="gun", gun=Gun(n_particles=200, pt=(90.0, 100.0), eta_max=0.3))
+    event, _ = next(simulate_events(1, stiff, Detector(field=2.0, hadronic=False), seed=3, cache=cache))
     assert event.hits.geometry_id is not None
     assert event.truth is not None
     pixel = volume_of(event.hits.geometry_id) == 8
@@ -203,21 +203,21 @@ def test_resolution_is_the_pitch(cache: Path) -> None:
 
 
 def test_seed_and_workers(cache: Path, small: list[tuple[Event, dict[str, int]]]) -> None:
-    again = list(simulate(6, SMALL, seed=1, cache=cache, workers=2))
+    again = list(simulate_events(6, SMALL, seed=1, cache=cache, workers=2))
     assert [event.event_id for event, _ in again] == [0, 1, 2, 3, 4, 5]
     for (first, counts), (second, more) in zip(small, again, strict=True):
         assert_same(first, second)
         assert counts == more
     # An event does not depend on the ones before it.
-    alone, _ = next(simulate(1, SMALL, seed=1, first_event=4, cache=cache))
+    alone, _ = next(simulate_events(1, SMALL, seed=1, first_event=4, cache=cache))
     assert_same(alone, small[4][0])
-    other, _ = next(simulate(1, SMALL, seed=2, cache=cache))
+    other, _ = next(simulate_events(1, SMALL, seed=2, cache=cache))
     assert len(other.hits) != len(small[0][0].hits)
 
 
 def test_one_soft_collision_without_pileup(cache: Path) -> None:
-    single = Generator(pileup=0.0, hard="none")
-    events = [event for event, _ in simulate(3, single, seed=1, cache=cache)]
+    single = EventGenerator(pileup=0.0, hard="none")
+    events = [event for event, _ in simulate_events(3, single, seed=1, cache=cache)]
     for event in events:
         assert event.truth is not None
         made = event.truth.particles
@@ -228,10 +228,10 @@ def test_one_soft_collision_without_pileup(cache: Path) -> None:
 
 
 def test_field_scale_bends_less(cache: Path) -> None:
-    gun = Generator(pileup=0.0, hard="gun", gun=Gun(n_particles=50, pt=(1.0, 1.0), eta_max=1.0))
+    gun = EventGenerator(pileup=0.0, hard="gun", gun=Gun(n_particles=50, pt=(1.0, 1.0), eta_max=1.0))
 
     def turn(detector: Detector) -> float:
-        event, _ = next(simulate(1, gun, detector, seed=8, cache=cache))
+        event, _ = next(simulate_events(1, gun, detector, seed=8, cache=cache))
         assert event.truth is not None
         turns = []
         for number in event.truth.particles.particle_id[event.truth.particles.primary]:
@@ -247,9 +247,9 @@ def test_field_scale_bends_less(cache: Path) -> None:
 
 
 def test_hadronic_interactions(cache: Path) -> None:
-    pions = Generator(pileup=0.0, hard="gun", gun=Gun(n_particles=400, pdg=211, pt=(2.0, 10.0), eta_max=2.0))
-    with_them, counts = next(simulate(1, pions, seed=4, cache=cache))
-    without, none = next(simulate(1, pions, Detector(hadronic=False), seed=4, cache=cache))
+    pions = EventGenerator(pileup=0.0, hard="gun", gun=Gun(n_particles=400, pdg=211, pt=(2.0, 10.0), eta_max=2.0))
+    with_them, counts = next(simulate_events(1, pions, seed=4, cache=cache))
+    without, none = next(simulate_events(1, pions, Detector(hadronic=False), seed=4, cache=cache))
     assert none["interactions"] == 0
     assert counts["hadrons"] == 400
     # Up to ten layers of 1.65 to 3.85 mm in 465 mm: between 3 and 12 % by path and momentum.
@@ -301,7 +301,7 @@ def test_pools(cache: Path) -> None:
     assert (np.abs(np.arcsinh(long.momentum[:, 2] / pt)) < 1.01 * ETA_MAX).all()
     assert not np.isin(np.abs(long.pdg), (12, 14, 16, 310, 3122, 130, 2112, 111)).any()
     assert (long.pdg == 22).any()
-    joined = Pool.join([long, other])
+    joined = CollisionPool.join([long, other])
     np.testing.assert_array_equal(joined.momentum[joined.collision(8)], other.momentum[other.collision(0)])
 
 
@@ -316,10 +316,10 @@ def test_file_appears_only_when_complete(tmp_path: Path, cache: Path) -> None:
             raise Stopped
 
     with pytest.raises(Stopped):
-        simulate_to(path, 4, MUONS, seed=1, cache=cache, progress=stop)
+        write_simulated(path, simulate_events(4, MUONS, seed=1, cache=cache, progress=stop))
     assert not path.exists()
     done: list[int] = []
-    counts = simulate_to(path, 4, MUONS, seed=1, cache=cache, progress=done.append)
+    counts = write_simulated(path, simulate_events(4, MUONS, seed=1, cache=cache, progress=done.append))
     assert done == [1, 2, 3, 4]
     assert counts["interactions"] == 0
     assert [len(event.hits) > 100 for event in read_events(path)] == [True] * 4
@@ -328,7 +328,7 @@ def test_file_appears_only_when_complete(tmp_path: Path, cache: Path) -> None:
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "acts.examples", None)
     with pytest.raises(MissingExtraError, match=r"needs pyacts.*pip install 'beampipe\[simulation\]'"):
-        next(simulate(1, MUONS, seed=1))
+        next(simulate_events(1, MUONS, seed=1))
     monkeypatch.setitem(sys.modules, "pythia8mc", None)
     with pytest.raises(MissingExtraError, match="generating collisions needs pythia8mc"):
         collisions("soft", 1, 1)
@@ -336,8 +336,8 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match="got hard='higgs', expected 'ttbar', 'none' or 'gun'"):
-        Generator(hard="higgs")
+        EventGenerator(hard="higgs")
     with pytest.raises(ConfigError, match="got pdg 22"):
         Gun(pdg=22)
     with pytest.raises(ConfigError, match="workers=0"):
-        next(simulate(1, MUONS, seed=1, workers=0))
+        next(simulate_events(1, MUONS, seed=1, workers=0))

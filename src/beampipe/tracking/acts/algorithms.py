@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from beampipe.tracking.acts.detector import Detector, pyacts
+from beampipe.tracking.acts.detector import ActsDetector, pyacts
 from beampipe.tracking.acts.settings import ActsSettings
 from beampipe.tracking.acts.whiteboard import SUBSET
 
@@ -17,12 +17,12 @@ ESTIMATED_PARAMETERS = "estimatedparameters"
 TRACKS = "ckf_tracks"
 
 
-def finding_algorithms(settings: ActsSettings, where: Detector) -> dict[str, Any]:
+def finding_algorithms(settings: ActsSettings, where: ActsDetector) -> dict[str, Any]:
     """The four stages of track finding, in order, by the names under which they are timed.
 
     Args:
-        settings: what to use.
-        where: the detector.
+        settings: cuts of seeding, filter and selection.
+        where: detector that the hits lie in.
 
     Returns:
         ``spacepoints``, ``seeding``, ``parameters``, ``ckf``.
@@ -35,7 +35,7 @@ def finding_algorithms(settings: ActsSettings, where: Detector) -> dict[str, Any
     }
 
 
-def space_point_maker(volumes: tuple[int, ...], where: Detector) -> Any:
+def space_point_maker(volumes: tuple[int, ...], where: ActsDetector) -> Any:
     """Space points of all hits in `volumes`."""
     acts, examples = pyacts()
     return examples.SpacePointMaker(
@@ -77,7 +77,7 @@ def _seeding(settings: ActsSettings) -> Any:
     )
 
 
-def _parameter_estimation(where: Detector) -> Any:
+def _parameter_estimation(where: ActsDetector) -> Any:
     acts, examples = pyacts()
     unit = acts.UnitConstants
     return examples.TrackParamsEstimationAlgorithm(
@@ -95,7 +95,7 @@ def _parameter_estimation(where: Detector) -> Any:
     )
 
 
-def _ckf(settings: ActsSettings, where: Detector) -> Any:
+def _ckf(settings: ActsSettings, where: ActsDetector) -> Any:
     acts, examples = pyacts()
     mm, gev = acts.UnitConstants.mm, acts.UnitConstants.GeV
     everywhere = acts.GeometryIdentifier()

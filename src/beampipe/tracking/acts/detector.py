@@ -11,7 +11,7 @@ from typing import Any
 from beampipe.errors import ConfigError, InputError, MissingExtraError
 from beampipe.tracking.events import Hits
 
-__all__ = ["Detector", "detector", "pyacts", "require_measurements", "run_sequence"]
+__all__ = ["ActsDetector", "detector", "pyacts", "require_measurements", "run_sequence"]
 
 _run_lock = threading.Lock()
 
@@ -30,15 +30,15 @@ def pyacts() -> tuple[ModuleType, ModuleType]:
     return acts, acts.examples
 
 
-class Detector:
+class ActsDetector:
     """The Generic detector of ACTS with a constant field along z.
 
     Args:
-        field_z: magnetic field [T].
+        field_z: magnetic field along z [T].
 
     Attributes:
-        geometry: ``acts.TrackingGeometry``.
-        field: ``acts.MagneticFieldProvider``.
+        geometry: ``acts.TrackingGeometry`` of the detector.
+        field: ``acts.MagneticFieldProvider`` of the constant field.
         modules: identifiers of the sensitive surfaces.
     """
 
@@ -56,17 +56,17 @@ class Detector:
 
 
 @cache
-def detector(field_z: float) -> Detector:
+def detector(field_z: float) -> ActsDetector:
     """The detector in a field of `field_z` tesla, built once per process (half a second)."""
-    return Detector(field_z)
+    return ActsDetector(field_z)
 
 
-def require_measurements(hits: Hits, where: Detector, purpose: str) -> None:
+def require_measurements(hits: Hits, where: ActsDetector, purpose: str) -> None:
     """Refuse hits that ACTS cannot place on its modules.
 
     Args:
-        hits: the hits.
-        where: the detector they should lie in.
+        hits: hits of one event.
+        where: detector that the hits should lie in.
         purpose: who asks, for the message.
 
     Raises:
@@ -97,9 +97,9 @@ def run_sequence(algorithms: Sequence[Any], n_events: int, threads: int, writers
     """Run `algorithms` in order on events 0 .. n_events - 1, without output.
 
     Args:
-        algorithms: sequence elements of ``acts.examples``.
-        n_events: number of events.
-        threads: events in flight.
+        algorithms: sequence elements of ``acts.examples``, in order.
+        n_events: number of events to run on.
+        threads: number of events in flight.
         writers: writers of ``acts.examples``, run after the algorithms.
 
     Raises:

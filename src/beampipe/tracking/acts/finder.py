@@ -27,7 +27,7 @@ class ActsTrackFinder(InOneThread):
     have, is in none of the times.
 
     Args:
-        settings: what ACTS is told.
+        settings: cuts of seeding, filter and selection.
         threads: events in flight in `find_batch`; ACTS does not split one event.
     """
 
@@ -48,7 +48,7 @@ class ActsTrackFinder(InOneThread):
         """The tracks of many events.
 
         Args:
-            hits: one `Hits` per event.
+            hits: hits of each event.
 
         Raises:
             InputError: a hit lacks its module, local position or variance.
@@ -117,7 +117,7 @@ def label_hits(
 
     Args:
         n_hits: number of hits of the event.
-        hit_lists: per track its rows.
+        hit_lists: rows of the hits of each track.
         chi2_per_ndf: (n_tracks,) chi2 per degree of freedom.
         min_hits: fewest hits of its own for a track to stay.
 

@@ -27,7 +27,7 @@ class FittedTracks:
         d0: (n_tracks,) signed transverse distance to the beam line [mm].
         z0: (n_tracks,) position along the beam line [mm].
         covariance: (n_tracks, 6, 6) of d0, z0, phi, theta, q_over_p, time in these units, time in mm/c.
-        chi2: (n_tracks,) of all hits.
+        chi2: (n_tracks,) chi2 of the fit, over all hits.
         ndf: (n_tracks,) int64 degrees of freedom.
         n_measurements: (n_tracks,) int64 hits on the track.
         seconds: wall time per stage [s].
@@ -80,7 +80,7 @@ def read_fitted(
     """Copy the columns of a ``ConstTrackContainer`` (its arrays are views that die with the event).
 
     Args:
-        tracks: the container.
+        tracks: ``ConstTrackContainer`` of one event.
         chosen: numbers of the tracks to take.
         candidate: number of the candidate of each track.
         seconds: wall time per stage [s].

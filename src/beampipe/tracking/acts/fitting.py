@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from beampipe.errors import InputError, ShapeError
 from beampipe.tracking.acts.algorithms import SPACE_POINTS, space_point_maker
-from beampipe.tracking.acts.detector import Detector, detector, pyacts, require_measurements, run_sequence
+from beampipe.tracking.acts.detector import ActsDetector, detector, pyacts, require_measurements, run_sequence
 from beampipe.tracking.acts.fitted import FittedTracks, read_fitted
 from beampipe.tracking.acts.whiteboard import (
     MEASUREMENTS,
@@ -70,9 +70,9 @@ def fit_batch(
 
     Args:
         hits: one `Hits` per event with geometry_id, local and variance.
-        candidates: per event one label per hit (negative for none), or one array of rows per track.
+        candidates: one label per hit (negative for none), or one array of rows per track, for each event.
         field_z: magnetic field along z [T].
-        threads: events in flight.
+        threads: number of events in flight.
 
     Returns:
         per event the fitted tracks; `seconds` has ``spacepoints``, ``parameters``, ``fit`` and
@@ -111,7 +111,7 @@ def hit_lists_of(
     """Rows of each candidate, inside out.
 
     Args:
-        hits: the hits.
+        hits: hits of one event.
         candidates: one label per hit (negative for none), or one array of rows per track.
 
     Returns:
@@ -137,7 +137,7 @@ def hit_lists_of(
     return [rows[np.argsort(distance[rows], kind="stable")] for rows in lists]
 
 
-def _stages(where: Detector) -> dict[str, Any]:
+def _stages(where: ActsDetector) -> dict[str, Any]:
     acts, examples = pyacts()
     quiet = acts.logging.FATAL
     perigee = acts.Surface.createPerigee(acts.Vector3(0.0, 0.0, 0.0))

@@ -23,10 +23,10 @@ class ActsSettings:
         seed_min_pt: lowest transverse momentum for which seeds are built [GeV].
         seeds_per_middle: a middle space point keeps its best this + 1 seeds (``maxSeedsPerSpM``).
         delta_r_min: shortest radial distance between two space points of a seed [mm].
-        delta_r_max: longest one [mm]; above 100 mm a pixel layer can be skipped.
+        delta_r_max: longest radial distance of two space points of a seed [mm]; above 100 mm it can skip a pixel layer.
         impact_max: largest transverse impact parameter of a seed [mm].
-        sigma_scattering: how many sigmas of multiple scattering a seed may bend.
-        rad_length_per_seed: material that a seed crosses, in radiation lengths.
+        sigma_scattering: number of standard deviations of multiple scattering that a seed may bend.
+        rad_length_per_seed: thickness of the material that a seed crosses, in radiation lengths.
         collision_z: seeds point to |z| below this on the beam line [mm].
         seed_r_max: outermost radius of a space point [mm].
         seed_z_max: largest |z| of a space point [mm].
@@ -38,7 +38,7 @@ class ActsSettings:
         branches: hits followed per surface (``numMeasurementsCutOff``).
         two_way: search outwards from the seed, then inwards.
         seed_deduplication: skip a seed whose hits are all on a track already.
-        stay_on_seed: the track must take the hits of its seed.
+        stay_on_seed: whether the track must take the hits of its seed.
         record_material: keep a track state for each passive surface; costs time and finds the same tracks
             (7811 against 7809 in four events with mu = 200).
         track_min_pt: lowest transverse momentum of a track [GeV].

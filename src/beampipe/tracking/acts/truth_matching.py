@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Bool, Int64
@@ -17,7 +17,10 @@ from beampipe.tracking.events import Event, Particles, Truth
 
 __all__ = ["ActsMatching", "acts_truth_matching"]
 
-MORE_THAN_HALF = 0.5 + 1e-6
+PION_MASS: Final = 0.1396
+"""Mass that ACTS is told of every particle [GeV]; species and mass play no part in matching."""
+
+MORE_THAN_HALF: Final = 0.5 + 1e-6
 """ACTS asks for at least its ratio; at 0.5 a track with half of its hits from each of two particles would match."""
 
 
@@ -26,12 +29,12 @@ class ActsMatching:
     """Counts of ``TrackTruthMatcher`` and the pattern recognition performance writer of ACTS, over all events.
 
     Attributes:
-        tracks: tracks given.
-        matched: tracks that ACTS counts as matched; narrower than tracks less fakes, as it looks at `asked`.
-        fakes: tracks that match none.
-        duplicates: further tracks of a particle that has a better one.
-        particles: particles asked for.
-        found: of these, those with at least one matching track.
+        tracks: number of tracks given.
+        matched: number of tracks that ACTS counts as matched; fewer than tracks less fakes, as it looks at `asked`.
+        fakes: number of tracks that match no particle.
+        duplicates: number of further tracks of particles that have a better one.
+        particles: number of particles asked for.
+        found: number of particles asked for that have at least one matching track.
     """
 
     tracks: int
@@ -56,10 +59,10 @@ def acts_truth_matching(
 
     Args:
         events: events with truth, and hits with geometry_id, local and variance.
-        hit_lists: per event the rows of each track; apply a cut on the number of hits before.
-        asked: per event which particles are to be found.
-        double: double or single majority.
-        field_z: magnetic field along z [T]; has no influence.
+        hit_lists: rows of the hits of each track, per event; apply a cut on the number of hits before.
+        asked: mask of the particles that are to be found, per event.
+        double: whether double or single majority is asked for.
+        field_z: magnetic field along z [T]; it has no influence.
 
     Raises:
         InputError: an event without truth or without measurements on modules.
@@ -70,17 +73,7 @@ def acts_truth_matching(
             f"acts_truth_matching: got {len(events)} events, {len(hit_lists)} sets of hit lists and {len(asked)}"
             " masks, expected one of each per event"
         )
-    truths = []
-    for event, mask in zip(events, asked, strict=True):
-        require_measurements(event.hits, detector(field_z), "acts_truth_matching")
-        if event.truth is None:
-            raise InputError(f"event {event.event_id}: got no truth, expected simulated events")
-        if mask.shape != (len(event.truth.particles),):
-            raise ShapeError(
-                f"event {event.event_id}: got a mask of shape {mask.shape}, expected ({len(event.truth.particles)},)"
-            )
-        truths.append(event.truth)
-
+    truths = [_truth_of(event, mask, field_z) for event, mask in zip(events, asked, strict=True)]
     failures = Failures()
     algorithms, rows = feed([event.hits for event in events], failures)
     algorithms += [
@@ -102,6 +95,18 @@ def acts_truth_matching(
         particles=counts["nTotalParticles"],
         found=counts["nTotalMatchedParticles"],
     )
+
+
+def _truth_of(event: Event, asked: Bool[ndarray, " n_particles"], field_z: float) -> Truth:
+    """The truth of an event, after a look whether ACTS can place its hits, and whether the mask fits."""
+    require_measurements(event.hits, detector(field_z), "acts_truth_matching")
+    if event.truth is None:
+        raise InputError(f"event {event.event_id}: got no truth, expected simulated events")
+    if asked.shape != (len(event.truth.particles),):
+        raise ShapeError(
+            f"event {event.event_id}: got a mask of shape {asked.shape}, expected ({len(event.truth.particles)},)"
+        )
+    return event.truth
 
 
 def _feed_truth(
@@ -162,8 +167,7 @@ def _container(examples: Any, particles: Particles, codes: dict[int, Any], mask:
         particles.momentum[chosen].tolist(),
         strict=True,
     ):
-        # Species and mass play no part in matching.
-        particle = examples.SimParticle(codes[number], acts.PdgParticle.ePionPlus, charge, 0.1396)
+        particle = examples.SimParticle(codes[number], acts.PdgParticle.ePionPlus, charge, PION_MASS)
         size = float(np.linalg.norm(momentum))
         if size > 0:
             particle.direction = acts.Vector3(*(component / size for component in momentum))

@@ -53,7 +53,7 @@ def python_algorithm(
     """A sequencer algorithm from a Python function.
 
     Args:
-        name: its name.
+        name: name of the algorithm in the sequencer's messages.
         setup: gets the algorithm, makes its data handles, and returns what runs once per event with the event
             number and the context.
         failures: where an exception is kept; without it the exception stays in the sequencer.
@@ -105,7 +105,7 @@ def feed(hits: Sequence[Hits], failures: Failures | None = None) -> tuple[list[A
 
     Args:
         hits: one `Hits` per event with geometry_id, local and variance.
-        failures: where exceptions are kept.
+        failures: list that exceptions are added to.
 
     Returns:
         algorithms: two algorithms, to come first in the sequence. The subset needs the container in its final
@@ -165,10 +165,10 @@ def proto_tracks(
     """An algorithm that puts hit lists on the whiteboard as ``ProtoTrackContainer``.
 
     Args:
-        lists: per event and track the rows of its hits, inside out.
+        lists: rows of the hits of each track, inside out, per event.
         rows: row of each measurement, from `feed`.
-        key: their name on the whiteboard.
-        failures: where exceptions are kept.
+        key: name of the hit lists on the whiteboard.
+        failures: list that exceptions are added to.
     """
     examples = pyacts()[1]
 
@@ -194,7 +194,7 @@ def read_hit_lists(tracks: Any, rows: Int64[ndarray, " n_hits"]) -> tuple[Int64[
     """The hits of each track, inside out: measurements only, no outliers, no holes.
 
     Args:
-        tracks: a ``ConstTrackContainer``.
+        tracks: ``ConstTrackContainer`` of one event.
         rows: row of each measurement, from `feed`.
     """
     link = pyacts()[1].IndexSourceLink.fromSourceLink
@@ -214,8 +214,8 @@ class Laps:
     """Time of each algorithm for one event [s].
 
     Attributes:
-        wall: elapsed time.
-        cpu: processor time of the thread that ran it; does not see other jobs on the machine.
+        wall: elapsed time by algorithm [s].
+        cpu: processor time of the thread by algorithm [s]; it does not see other jobs on the machine.
     """
 
     wall: dict[str, float]

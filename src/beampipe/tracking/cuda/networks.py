@@ -11,7 +11,17 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from beampipe.tracking.cuda.geometry import MIN_DR, doublet
-from beampipe.tracking.kernels.features import EDGE_FEATURES, NODE_FEATURES
+from beampipe.tracking.kernels.features import (
+    AXIAL_UNIT,
+    DPHI_SCALE,
+    EDGE_FEATURES,
+    ETA_SCALE,
+    FEATURE_MAX,
+    KAPPA_SCALE,
+    LENGTH_SCALE,
+    NODE_FEATURES,
+    RADIAL_UNIT,
+)
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
 
 __all__ = [
@@ -71,7 +81,8 @@ def hit_features(position: Float32[Tensor, "n 3"]) -> Float32[Tensor, "n 5"]:
     """`beampipe.tracking.kernels.features.HIT_FEATURES` of each hit."""
     r, phi, z = position.T.contiguous()
     eta = torch.asinh(z / r.clamp(min=MIN_DR))
-    return torch.stack([r * 1e-3, torch.cos(phi), torch.sin(phi), z * 1e-3, eta * 0.25], dim=1)
+    columns = [r * LENGTH_SCALE, torch.cos(phi), torch.sin(phi), z * LENGTH_SCALE, eta * ETA_SCALE]
+    return torch.stack(columns, dim=1)
 
 
 def node_features(position: Float32[Tensor, "n 3"]) -> Float32[Tensor, "n 3"]:
@@ -84,8 +95,15 @@ def edge_features(
 ) -> Float32[Tensor, "n_edges 6"]:
     """`beampipe.tracking.kernels.features.EDGE_FEATURES` of each edge."""
     kappa, slope, z0, dr, dz, dphi = doublet(position, edge_index)
-    scaled = [kappa * 1000, torch.asinh(slope) * 0.25, z0 / 200, dr / 200, dz / 500, dphi * 10]
-    return torch.stack(scaled, dim=1).clamp(-4, 4)
+    scaled = [
+        kappa * KAPPA_SCALE,
+        torch.asinh(slope) * ETA_SCALE,
+        z0 / RADIAL_UNIT,
+        dr / RADIAL_UNIT,
+        dz / AXIAL_UNIT,
+        dphi * DPHI_SCALE,
+    ]
+    return torch.stack(scaled, dim=1).clamp(-FEATURE_MAX, FEATURE_MAX)
 
 
 def sigmoid(logit: Float32[Tensor, " n"]) -> Float32[Tensor, " n"]:
@@ -133,7 +151,7 @@ def gnn_logits(
     """Logit of each edge: message passing over edges and hits (Battaglia et al. 2016, arXiv:1612.00222).
 
     Args:
-        edge_index: sorted by inner hit.
+        edge_index: inner hit and outer hit of each edge, sorted by inner hit.
     """
     inner, outer = edge_index
     by_outer = torch.argsort(outer, stable=True)

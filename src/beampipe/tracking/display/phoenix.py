@@ -47,7 +47,7 @@ def write_phoenix(
         events: events that are written.
         tracks: tracks that were found in each event, in the same order.
         path: JSON file to write; an existing one is replaced.
-        track_is_fake: per event, (n_tracks,) True for a track that belongs to no particle, or None.
+        track_is_fake: (n_tracks,) True for a track that belongs to no particle, or None, for each event.
         min_pt: lowest pT of a track that is written [GeV]; Phoenix is slow beyond a few thousand tracks.
         field: solenoidal field, for the pT of found tracks [T].
 

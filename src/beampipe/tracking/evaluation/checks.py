@@ -33,9 +33,9 @@ class PermutationCheck:
     """Did the order of the hits change the tracks?
 
     Attributes:
-        n_hits: hits of the event.
+        n_hits: number of hits of the event.
         n_tracks: tracks in the order given.
-        n_tracks_permuted: tracks after the permutation.
+        n_tracks_permuted: number of tracks after the permutation.
         n_changed: hits whose label differs once both are back in one order and numbered alike.
     """
 

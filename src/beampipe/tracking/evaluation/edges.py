@@ -22,10 +22,10 @@ class EdgeScore:
     """A graph against the true edges of the selected particles (`true_edges`). Add scores to pool events.
 
     Attributes:
-        n_edges: distinct edges of the graph, whichever way round.
-        n_true: true edges there are.
-        n_found: true edges in the graph.
-        n_same: edges of the graph that join two hits of one particle without being a true edge: of a particle
+        n_edges: number of distinct edges of the graph, whichever way round.
+        n_true: number of true edges.
+        n_found: number of true edges that are in the graph.
+        n_same: number of edges that join two hits of one particle without being a true edge: of a particle
             outside the selection, between twins, or past a layer.
     """
 
@@ -68,8 +68,8 @@ def score_edges(
     """Score one graph.
 
     Args:
-        event: an event with truth.
-        edge_index: the graph; repeated and reversed edges count once.
+        event: event with truth.
+        edge_index: edges of the graph; repeated and reversed ones count once.
         selection: particles whose edges are wanted.
         true_edge_index: `true_edges(event, selection)`, if at hand.
         known: `contributions(event.truth)`, if at hand.

@@ -104,16 +104,16 @@ def evaluate(
     """Score finders on the same events, event by event, so that all of them see the same state of the machine.
 
     Args:
-        finders: name -> finder.
+        finders: finders by name.
         events: events with truth; read once, one at a time.
-        sample: what the events are, in words.
-        selection: particles of the headline.
+        sample: description of the events (file, degradation, seed).
+        selection: particles that the headline efficiency counts.
         displaced: particles of the displaced class; by default the same cuts with origin from
             `selection.max_origin` to 100 mm.
         min_track_hits: hits from which a track is a candidate.
         threads: threads that each finder has, to be noted.
         warm_up: extra calls on the first event whose times are not used.
-        progress: called after each event.
+        progress: function that is called after each event.
 
     Raises:
         InputError: an event has no truth, or there is no event.

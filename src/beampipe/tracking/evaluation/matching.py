@@ -36,8 +36,8 @@ class Candidates:
     Attributes:
         track: (n_pairs,) int64, 0 .. n_tracks - 1.
         hit: (n_pairs,) int64, 0 .. n_hits - 1.
-        n_tracks: number of tracks.
-        n_hits: hits of the event.
+        n_tracks: number of tracks of the event.
+        n_hits: number of hits of the event.
     """
 
     track: Int64[ndarray, " n_pairs"]
@@ -128,8 +128,8 @@ def match(candidates: Candidates, known: Contributions, min_track_hits: int = MI
     """Match candidates to particles.
 
     Args:
-        candidates: the tracks.
-        known: who made which hit.
+        candidates: tracks that are matched.
+        known: particles that made each hit.
         min_track_hits: shorter tracks are no candidates.
 
     Raises:

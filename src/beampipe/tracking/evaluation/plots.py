@@ -96,7 +96,7 @@ def plot_scaling(series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) 
     """Time against hits, both logarithmic, each finder with its fitted power law.
 
     Args:
-        series: finder -> (hits, seconds).
+        series: numbers of hits and times [s], by finder.
     """
     with drawing():
         figure, (axes,) = _figure(1)

@@ -31,7 +31,7 @@ class Quality:
 
     Attributes:
         efficiency: selected particles found / selected particles.
-        displaced: the same for the displaced class.
+        displaced: efficiency for the displaced class.
         fakes: candidates that match nothing / candidates.
         duplicates: matched candidates beyond the first of their particle / candidates.
     """
@@ -48,11 +48,11 @@ class Curve:
 
     Attributes:
         variable: ``"pt"`` [GeV], ``"eta"`` or ``"origin"`` [mm].
-        selection: particles in it.
+        selection: particles that the curve counts.
         edges: n + 1 bin edges.
-        total: selected particles per bin.
-        single: found by single majority.
-        double: found by double majority.
+        total: number of selected particles per bin.
+        single: number of particles found by single majority, per bin.
+        double: number of particles found by double majority, per bin.
     """
 
     variable: str
@@ -74,12 +74,12 @@ class EventRecord:
 
     Attributes:
         event_id: number of the event.
-        n_hits: hits in it.
+        n_hits: number of hits of the event.
         n_candidates: tracks long enough to be candidates.
-        n_reference: selected particles.
-        n_found: of these found by double majority.
+        n_reference: number of selected particles.
+        n_found: number of selected particles found by double majority.
         seconds: [s] per stage, as the finder says.
-        wall: [s] around the call.
+        wall: elapsed time of the call [s].
         counts: sizes along the way, as the finder says.
         error: why the finder refused the event, or None. Its particles then count as not found.
         cpu_seconds: processor time [s] of all threads: per stage if the finder says it, else of the call as
@@ -115,12 +115,12 @@ class FinderResult:
     """One finder on one sample.
 
     Attributes:
-        name: of the finder.
-        single: rates by single majority.
-        double: rates by double majority.
+        name: name of the finder.
+        single: efficiencies and rates by single majority.
+        double: efficiencies and rates by double majority.
         curves: efficiency by pT, eta and radius of origin.
         stages: times per stage and ``"total"``, warm events only.
-        events: one record per event.
+        events: record of each event.
     """
 
     name: str
@@ -145,11 +145,11 @@ class Evaluation:
     """Several finders on the same events.
 
     Attributes:
-        sample: what the events are, in words (file, degradation, seed).
+        sample: description of the events (file, degradation, seed).
         selection: particles of the headline.
         displaced: particles of the displaced class.
         min_track_hits: hits from which a track is a candidate.
-        threads: threads each finder had.
+        threads: number of threads that each finder had.
         finders: results, in the order given.
     """
 

@@ -25,9 +25,9 @@ def clopper_pearson(passed: int, total: int, level: float = _ONE_SIGMA) -> tuple
     Source: C. Clopper, E. Pearson, Biometrika 26 (1934) 404; PDG review of statistics, section 40.4.2.5.
 
     Args:
-        passed: k, successes.
-        total: n, trials.
-        level: wanted coverage.
+        passed: number k of successes.
+        total: number n of trials.
+        level: coverage of the interval.
 
     Raises:
         InputError: not 0 <= k <= n, or the level is not in (0, 1).
@@ -72,11 +72,11 @@ class StageTime:
     """Wall time of one stage over events.
 
     Attributes:
-        stage: name.
-        median: [s].
-        p95: 95th percentile [s].
-        mean: [s].
-        n_events: events timed.
+        stage: name of the stage.
+        median: median time [s].
+        p95: 95th percentile of the times [s].
+        mean: mean time [s].
+        n_events: number of events that were timed.
     """
 
     stage: str
@@ -99,7 +99,7 @@ class PowerLaw:
     """y = scale * x**exponent.
 
     Attributes:
-        exponent: fitted.
+        exponent: fitted exponent of the power law.
         error: standard error of the exponent from the scatter of the points; NaN for two points.
         scale: y at x = 1.
     """

@@ -32,7 +32,7 @@ def read_acts(family: Family) -> Event:
     A particle is primary if no process made it (`process` = 0).
 
     Args:
-        family: the common path of the files and how they end.
+        family: common path of the event's files, and how they end.
 
     Returns:
         The event; with truth if the map, the hits and the particles are there.

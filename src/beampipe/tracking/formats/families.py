@@ -23,9 +23,9 @@ class Family:
     """The files of one event.
 
     Attributes:
-        folder: where they lie.
-        stem: what their names begin with, e.g. ``event000000012``.
-        event_id: the number in the stem.
+        folder: folder that the files lie in.
+        stem: beginning of the files' names, e.g. ``event000000012``.
+        event_id: number of the event, from the stem.
     """
 
     folder: Path

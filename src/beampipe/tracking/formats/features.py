@@ -21,7 +21,7 @@ def read_features(path: str | Path, scale: str = "mm") -> Event:
     """The event of a three-column file.
 
     Args:
-        path: CSV, plain or gzipped.
+        path: CSV file, plain or gzipped.
         scale: a name of `SCALES`: what one unit of each column means.
 
     Returns:

@@ -34,7 +34,7 @@ def open_events(path: str | Path, scale: str = "mm") -> Iterator[Event]:
     ======================================  ================================================
 
     Args:
-        path: file or folder.
+        path: file or folder of events.
         scale: a name of `SCALES`, for three-column files; the others state their units.
 
     Raises:

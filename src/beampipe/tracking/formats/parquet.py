@@ -53,9 +53,9 @@ def write_events(path: str | Path, events: Iterable[Event], *, compression_level
     """Write `events` to `path`; the file appears only when it is complete.
 
     Args:
-        path: the file to write; an older one of that name is replaced.
+        path: Parquet file to write; an older one of that name is replaced.
         events: taken one at a time, so a generator of any length needs the memory of one event.
-        compression_level: of zstd.
+        compression_level: level of the zstd compression.
 
     Returns:
         The number of events written.

@@ -19,10 +19,10 @@ class Scale:
     """The size of one unit of each coordinate.
 
     Attributes:
-        name: what a user calls it.
-        r: [mm].
-        phi: [rad].
-        z: [mm].
+        name: name by which a user chooses the scale.
+        r: length that r is divided by [mm].
+        phi: angle that phi is divided by [rad].
+        z: length that z is divided by [mm].
     """
 
     name: str

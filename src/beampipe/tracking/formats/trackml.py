@@ -29,7 +29,7 @@ def read_trackml(family: Family) -> Event:
     They do not say the species either: `pdg` is 0.
 
     Args:
-        family: the common path of the files and how they end.
+        family: common path of the event's files, and how they end.
 
     Returns:
         The event; with truth if both truth and particles are there.

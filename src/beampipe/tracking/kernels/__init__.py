@@ -60,11 +60,12 @@ def radius_edges(
     `max_neighbours` nearest stay, ties to the lower index.
 
     Args:
-        source, target: embeddings; columns of one wider array are fine.
+        source: source vector of each hit; columns of a wider array are fine.
+        target: target vector of each hit; columns of a wider array are fine.
         position: r [mm], phi [rad], z [mm].
         kappa_max: largest |curvature| of the circle through both hits and the beam line [1/mm].
         z0_max: largest |z| of the edge's line at the beam line [mm].
-        threads: for this call.
+        threads: largest number of threads that the call uses.
         offsets: first hit of each event, and the end, where there are several: no edge joins two events.
 
     Returns:
@@ -131,7 +132,7 @@ def filter_kept(
     """The edges whose `filter_logits` are at least `logit_of(cut)`, in order.
 
     Args:
-        cut: in [0, 1].
+        cut: lowest filter score of an edge that is kept, in [0, 1].
     """
     if (kernels := native()) is None:
         kept: ndarray = reference.filter_logits(position, edge_index, dist2, weights) >= logit_of(cut)
@@ -160,8 +161,8 @@ def gnn_scores(
     """Score in [0, 1] of each edge, and its logit, which still tells scores apart that round to 1.
 
     Args:
-        edge_index: sorted by inner hit.
-        pair_features: what the triplets say about each edge.
+        edge_index: inner hit and outer hit of each edge, sorted by inner hit.
+        pair_features: `PAIR_FEATURES` of each edge, or no column where the network uses none.
     """
     if (kernels := native()) is None:
         logit = reference.gnn_logits(position, edge_index, pair_features, weights)
@@ -182,7 +183,7 @@ def connected_components(n: int, edge_index: Int64[ndarray, "2 n_edges"], min_hi
     """Component of each hit, numbered by first hit in input order; -1 where it has fewer than `min_hits` (>= 2) hits.
 
     Args:
-        n: number of hits.
+        n: number of hits of the event, or of all events.
     """
     if (kernels := native()) is None:
         return reference.connected_components(n, edge_index, min_hits)

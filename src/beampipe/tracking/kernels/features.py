@@ -14,12 +14,19 @@ from numpy import ndarray
 from beampipe.tracking.kernels.geometry import MIN_DR, doublet
 
 __all__ = [
+    "AXIAL_UNIT",
+    "DPHI_SCALE",
     "EDGE_FEATURES",
     "EMBEDDING_SIZE",
+    "ETA_SCALE",
+    "FEATURE_MAX",
     "FILTER_INPUTS",
     "HIT_FEATURES",
+    "KAPPA_SCALE",
+    "LENGTH_SCALE",
     "NODE_FEATURES",
     "PAIR_FEATURES",
+    "RADIAL_UNIT",
     "edge_features",
     "filter_features",
     "hit_features",
@@ -41,6 +48,27 @@ PAIR_FEATURES: Final = ("chi2_in", "chi2_out", "n_in", "n_out", "level_in", "lev
 FILTER_INPUTS: Final = len(EDGE_FEATURES) + 2 * len(NODE_FEATURES) + 1
 """Length of the filter's input: the edge, both of its hits and their squared embedding distance."""
 
+LENGTH_SCALE: Final = 1e-3
+"""Factor on r and z of a hit: the networks see metres."""
+
+ETA_SCALE: Final = 0.25
+"""Factor on pseudorapidities, and on asinh(slope), which is one."""
+
+KAPPA_SCALE: Final = 1000.0
+"""Factor on the curvature of an edge [mm]: 1 stands for 1/m, a pT of 0.6 GeV in 2 T."""
+
+RADIAL_UNIT: Final = 200.0
+"""Length that z0 and dr of an edge are divided by [mm]."""
+
+AXIAL_UNIT: Final = 500.0
+"""Length that dz of an edge is divided by [mm]."""
+
+DPHI_SCALE: Final = 10.0
+"""Factor on dphi of an edge [1/rad]."""
+
+FEATURE_MAX: Final = 4.0
+"""Largest absolute value of an edge feature; larger ones are clipped."""
+
 EMBEDDING_SIZE: Final = 8
 """Length of the source and of the target vector of a hit."""
 
@@ -49,10 +77,8 @@ def hit_features(position: Float32[ndarray, "n 3"]) -> Float32[ndarray, "n 5"]:
     """Input of the embedding, `HIT_FEATURES`: r and z in m, cos and sin of phi, eta / 4."""
     r, phi, z = position.T
     eta = np.arcsinh(z / np.maximum(r, MIN_DR))
-    out = np.stack(
-        [r * np.float32(1e-3), np.cos(phi), np.sin(phi), z * np.float32(1e-3), eta * np.float32(0.25)], axis=1
-    )
-    return out.astype(np.float32)
+    length, angle = np.float32(LENGTH_SCALE), np.float32(ETA_SCALE)
+    return np.stack([r * length, np.cos(phi), np.sin(phi), z * length, eta * angle], axis=1).astype(np.float32)
 
 
 def node_features(position: Float32[ndarray, "n 3"]) -> Float32[ndarray, "n 3"]:
@@ -69,14 +95,15 @@ def edge_features(
     """
     edge, f32 = doublet(position, edge_index), np.float32
     scaled = [
-        edge.kappa * f32(1000),
-        np.arcsinh(edge.slope) * f32(0.25),
-        edge.z0 / f32(200),
-        edge.dr / f32(200),
-        edge.dz / f32(500),
-        edge.dphi * f32(10),
+        edge.kappa * f32(KAPPA_SCALE),
+        np.arcsinh(edge.slope) * f32(ETA_SCALE),
+        edge.z0 / f32(RADIAL_UNIT),
+        edge.dr / f32(RADIAL_UNIT),
+        edge.dz / f32(AXIAL_UNIT),
+        edge.dphi * f32(DPHI_SCALE),
     ]
-    clipped: Float32[ndarray, "n_edges 6"] = np.clip(np.stack(scaled, axis=1), f32(-4), f32(4)).astype(np.float32)
+    highest = f32(FEATURE_MAX)
+    clipped: Float32[ndarray, "n_edges 6"] = np.clip(np.stack(scaled, axis=1), -highest, highest).astype(np.float32)
     return clipped
 
 

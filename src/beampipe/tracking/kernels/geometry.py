@@ -150,8 +150,8 @@ def triplet_chi2(inner: Arc, outer: Arc, window: Float32[ndarray, "n 4"]) -> Flo
         chi2 = dkappa^2 / (a (1/d_in^2 + 1/d_out^2) + b kappa^2)  +  t^2 / (c + d kappa^2)
 
     Args:
-        inner: the doublets that end at the shared hits; their curvature is the kappa of the formula.
-        outer: the doublets that start there.
+        inner: arcs of the doublets that end at the shared hits; their curvature is the kappa of the formula.
+        outer: arcs of the doublets that start at the shared hits.
         window: a, b, c, d of each (see `beampipe.tracking.windows`); a = 0 where the windows know no such triplet.
     """
     a, b, c, d = window.T

@@ -19,8 +19,8 @@ def assign_layers(position: Float32[ndarray, "n 3"], windows: Windows, threads: 
 
     Args:
         position: r [mm], phi [rad], z [mm].
-        windows: whose `layers` count.
-        threads: for this call.
+        windows: learned windows, whose `layers` are the boxes.
+        threads: largest number of threads that the call uses.
     """
     if (kernels := native()) is None:
         return reference_map.assign_layers(position, windows)
@@ -40,8 +40,8 @@ def module_map_edges(
 
     Args:
         position: r [mm], phi [rad] between -pi and pi, z [mm].
-        windows: learned tables.
-        threads: for this call.
+        windows: learned windows of doublets and triplets.
+        threads: largest number of threads that the call uses.
         offsets: first hit of each event, and the end, where there are several: no edge joins two events.
 
     Returns:
@@ -67,8 +67,8 @@ def triplets(
     Args:
         position: r [mm], phi [rad], z [mm].
         edge_index: inner hit, outer hit; sorted by inner hit.
-        windows: learned tables.
-        threads: for this call.
+        windows: learned windows of doublets and triplets.
+        threads: largest number of threads that the call uses.
 
     Returns:
         numbers of both edges, grouped by the shared hit from the beam outwards (by r^2 + z^2), and chi2 in units of
@@ -95,9 +95,9 @@ def pair_features(
     longest chain inwards and outwards / 8.
 
     Args:
-        triplets: as `triplets` returns them, from the beam outwards.
-        chi2: of each.
-        n_edges: number of edges.
+        triplets: pairs of edges as `triplets` returns them, from the beam outwards.
+        chi2: chi2 of each triplet, in units of its window.
+        n_edges: number of edges of the graph.
     """
     if (kernels := native()) is None:
         return reference_map.pair_features(triplets, chi2, n_edges)
@@ -123,14 +123,14 @@ def walk(
     modules overlap, and a particle leaves two hits there.
 
     Args:
-        n_hits: number of hits.
-        edge_index: inner hit, outer hit.
-        triplets: as `triplets` returns them, from the beam outwards.
-        chi2: of each triplet.
-        weight: of each edge, below 1000 in absolute value.
-        layer: of each hit.
+        n_hits: number of hits of the graph.
+        edge_index: inner hit and outer hit of each edge.
+        triplets: pairs of edges as `triplets` returns them, from the beam outwards.
+        chi2: chi2 of each triplet, in units of its window.
+        weight: what each edge adds to a path's score, below 1000 in absolute value.
+        layer: layer of each hit, from `assign_layers`.
         penalty: cost of a triplet at the edge of its window.
-        min_hits: shorter paths are dropped.
+        min_hits: fewest hits of a path that becomes a track.
 
     Returns:
         track_id of each hit, tracks numbered by their first hit, -1 for none.

@@ -20,8 +20,8 @@ class Layer:
     """One linear layer, y = W x + b.
 
     Attributes:
-        weight: (out, in) float32.
-        bias: (out,) float32.
+        weight: (out, in) float32 matrix.
+        bias: (out,) float32 offset of each output.
     """
 
     weight: Float32[ndarray, "out in"]

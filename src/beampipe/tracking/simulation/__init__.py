@@ -1,8 +1,8 @@
 """Simulated events: Pythia 8, ACTS Fatras with hadronic interactions, and hits lost or added afterwards."""
 
 from beampipe.tracking.simulation.degradation import dead_modules, degrade
-from beampipe.tracking.simulation.parameters import DEFAULT, NONE, STRESS, Degradation, Detector, Generator, Gun
-from beampipe.tracking.simulation.run import simulate, simulate_to
+from beampipe.tracking.simulation.parameters import DEFAULT, NONE, STRESS, Degradation, Detector, EventGenerator, Gun
+from beampipe.tracking.simulation.run import simulate_events, write_simulated
 
 __all__ = [
     "DEFAULT",
@@ -10,10 +10,10 @@ __all__ = [
     "STRESS",
     "Degradation",
     "Detector",
-    "Generator",
+    "EventGenerator",
     "Gun",
     "dead_modules",
     "degrade",
-    "simulate",
-    "simulate_to",
+    "simulate_events",
+    "write_simulated",
 ]

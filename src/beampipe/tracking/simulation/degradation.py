@@ -26,10 +26,10 @@ def degrade(event: Event, degradation: Degradation = DEFAULT, seed: int = 0, *, 
     lost all their hits stay.
 
     Args:
-        event: with geometry identifiers of the GenericDetector, unless only `hit_loss` is asked for.
-        degradation: how much.
-        seed: of the event's losses and noise, combined with its `event_id`.
-        run_seed: of the dead modules: events of one run share them.
+        event: clean event, with geometry identifiers of the GenericDetector unless only `hit_loss` is asked for.
+        degradation: how much is lost and added.
+        seed: seed of the event's losses and noise, combined with its `event_id`.
+        run_seed: seed of the dead modules, which events of one run share.
 
     Returns:
         the degraded event; `event` itself is untouched.

@@ -25,8 +25,8 @@ from beampipe.tracking.events import Event
 from beampipe.tracking.simulation.hadronic import Interactions
 from beampipe.tracking.simulation.interact import interact
 from beampipe.tracking.simulation.modules import acts_examples, build_detector, modules
-from beampipe.tracking.simulation.parameters import PITCH, Detector, Generator
-from beampipe.tracking.simulation.pythia import Pool
+from beampipe.tracking.simulation.parameters import PITCH, Detector, EventGenerator
+from beampipe.tracking.simulation.pythia import CollisionPool
 from beampipe.tracking.simulation.source import PrimaryParticles, primaries
 from beampipe.tracking.simulation.tables import Record, collect, columns, identifiers, true_position
 
@@ -40,21 +40,21 @@ class Chain:
     """Simulates events in this process; the detector is built once.
 
     Args:
-        generator: what collides.
-        detector: what it goes through.
-        seed: of the sample; an event depends on this and on its number alone.
-        soft: pool of soft collisions.
+        generator: collisions that events are made of.
+        detector: detector that the particles go through.
+        seed: number of the sample; an event depends on this and on its number alone.
+        soft: pool of soft collisions, for the pile-up.
         hard: pool of hard (or, without pile-up, soft) collisions, of which event i takes number i.
         interactions: hadron-nucleus table, or None to leave them out.
     """
 
     def __init__(
         self,
-        generator: Generator,
+        generator: EventGenerator,
         detector: Detector,
         seed: int,
-        soft: Pool | None,
-        hard: Pool | None,
+        soft: CollisionPool | None,
+        hard: CollisionPool | None,
         interactions: Interactions | None,
     ) -> None:
         self.examples = acts_examples()
@@ -87,89 +87,64 @@ class Chain:
         return out
 
     def _algorithms(self, folder: Path, out: list[tuple[Event, dict[str, int]]]) -> Iterator[Any]:
-        import acts
-
-        ae, warn = self.examples, acts.logging.WARNING
-        records: dict[int, Record] = {}
-        arrow = _arrow()
-        table = arrow.arrow.ArrowTable
-        random = ae.RandomNumbers(seed=seed_of(self.seed, _FATRAS))
-        unit = acts.UnitConstants
-        # Particles that start outside the volume and loopers that exceed the steps are reported one by one, and hits
-        # that fail to be digitised: both are few and harmless.
-        quiet = acts.logging.FATAL
-        field_z = self.setup.field * self.setup.field_scale * unit.T
-        solenoid = acts.ConstantBField(acts.Vector3(0.0, 0.0, field_z))
-
-        def fatras(particles: str, simulated: str, hits: str) -> Any:
-            return ae.FatrasSimulation(
-                level=quiet,
-                inputParticles=particles,
-                outputParticles=simulated,
-                outputSimHits=hits,
-                randomNumbers=random,
-                trackingGeometry=self.geometry,
-                magneticField=solenoid,
-                pMin=_P_MIN * unit.GeV,
-            )
-
-        def tables(simulated: str, hits: str, **more: str) -> Iterator[Any]:
-            yield arrow.ArrowSimHitOutputConverter(
-                level=warn, inputParticles=simulated, inputSimHits=hits, outputTable=f"{hits}_table", **more
-            )
-            if not more:
-                yield arrow.ArrowParticleOutputConverter(
-                    level=warn, inputParticles=simulated, outputTable=f"{simulated}_table"
-                )
-
-        def source(event: int) -> tuple[Any, ...]:
-            rng = np.random.default_rng([self.seed, _SOURCE, event])
-            rows = None if self.hard is None else self.hard.collision(event)
-            records[event] = Record()
-            return (_particles(primaries(self.generator, self.soft, self.hard, rows, rng)),)
-
-        def stop(event: int, hits: Any, hit_table: Any, particle_table: Any) -> tuple[Any, ...]:
-            record = keep(event, hit_table, particle_table)
-            rng = np.random.default_rng([self.seed, _INTERACT, event])
-            return (_particles(interact(record, hits, self.modules, self.interactions, rng)),)
-
-        def merge(event: int, first: Any, second: Any, hit_table: Any, particle_table: Any) -> tuple[Any, ...]:
-            return (_merge(keep(event, hit_table, particle_table), first, second),)
-
-        def keep(event: int, hit_table: Any, particle_table: Any) -> Record:
-            records[event].hits.append(columns(hit_table))
-            records[event].particles.append(columns(particle_table))
-            return records[event]
-
-        def finish(event: int, hit_table: Any) -> tuple[Any, ...]:
-            record = records.pop(event)
-            out.append((collect(event, record, columns(hit_table), self.modules), record.counts))
-            return ()
-
-        particles, hits = ae.SimParticleContainer, ae.SimHitContainer
-        yield _step("Source", source, {}, {"particles": particles})
-        yield fatras("particles", "simulated", "hits")
-        yield from tables("simulated", "hits")
+        """The algorithms of the sequencer, in order; finished events are added to `out`."""
+        work = _Work(self, out)
+        table = _arrow().arrow.ArrowTable
+        particles, hits = self.examples.SimParticleContainer, self.examples.SimHitContainer
+        random = self.examples.RandomNumbers(seed=seed_of(self.seed, _FATRAS))
+        yield _step("Source", work.source, {}, {"particles": particles})
+        yield self._fatras("particles", "simulated", "hits", random)
+        yield from self._tables("simulated", "hits")
         yield _step(
             "Interact",
-            stop,
+            work.stop,
             {"hits": hits, "hits_table": table, "simulated_table": table},
             {"products": particles},
         )
-        yield fatras("products", "simulated_products", "product_hits")
-        yield from tables("simulated_products", "product_hits")
+        yield self._fatras("products", "simulated_products", "product_hits", random)
+        yield from self._tables("simulated_products", "product_hits")
         yield _step(
             "Merge",
-            merge,
+            work.merge,
             {"hits": hits, "product_hits": hits, "product_hits_table": table, "simulated_products_table": table},
             {"all_hits": hits},
         )
-        yield ae.DigitizationAlgorithm(self._digitization(folder, random), quiet)
+        yield self.examples.DigitizationAlgorithm(self._digitization(folder, random), _quiet())
         # Particles of the second pass are not in this container: the table then lacks their numbers, not their hits.
-        yield from tables(
+        yield from self._tables(
             "simulated", "all_hits", inputClusters="clusters", inputSimHitMeasurementsMap="simhit_measurements"
         )
-        yield _step("Collect", finish, {"all_hits_table": table}, {})
+        yield _step("Collect", work.finish, {"all_hits_table": table}, {})
+
+    def _fatras(self, particles: str, simulated: str, hits: str, random: Any) -> Any:
+        """Fatras from one container of particles to two, of particles and hits."""
+        import acts
+
+        unit = acts.UnitConstants
+        field_z = self.setup.field * self.setup.field_scale * unit.T
+        return self.examples.FatrasSimulation(
+            level=_quiet(),
+            inputParticles=particles,
+            outputParticles=simulated,
+            outputSimHits=hits,
+            randomNumbers=random,
+            trackingGeometry=self.geometry,
+            magneticField=acts.ConstantBField(acts.Vector3(0.0, 0.0, field_z)),
+            pMin=_P_MIN * unit.GeV,
+        )
+
+    def _tables(self, simulated: str, hits: str, **more: str) -> Iterator[Any]:
+        """Arrow tables of the hits and, where nothing more is asked for, of the particles."""
+        import acts
+
+        arrow, warn = _arrow(), acts.logging.WARNING
+        yield arrow.ArrowSimHitOutputConverter(
+            level=warn, inputParticles=simulated, inputSimHits=hits, outputTable=f"{hits}_table", **more
+        )
+        if not more:
+            yield arrow.ArrowParticleOutputConverter(
+                level=warn, inputParticles=simulated, outputTable=f"{simulated}_table"
+            )
 
     def _digitization(self, folder: Path, random: Any) -> Any:
         import acts.examples.json
@@ -189,6 +164,54 @@ class Chain:
             outputParticleMeasurementsMap="particle_measurements",
             outputSimHitMeasurementsMap="simhit_measurements",
         )
+
+
+class _Work:
+    """What Python does between the algorithms of ACTS, event by event."""
+
+    def __init__(self, chain: Chain, out: list[tuple[Event, dict[str, int]]]) -> None:
+        self.chain, self.out = chain, out
+        self.records: dict[int, Record] = {}
+
+    def source(self, event: int) -> tuple[Any, ...]:
+        """The particles that the event starts from."""
+        chain = self.chain
+        rng = np.random.default_rng([chain.seed, _SOURCE, event])
+        rows = None if chain.hard is None else chain.hard.collision(event)
+        self.records[event] = Record()
+        return (_particles(primaries(chain.generator, chain.soft, chain.hard, rows, rng)),)
+
+    def stop(self, event: int, hits: Any, hit_table: Any, particle_table: Any) -> tuple[Any, ...]:
+        """Hadrons stopped at nuclei: the products."""
+        record = self._keep(event, hit_table, particle_table)
+        rng = np.random.default_rng([self.chain.seed, _INTERACT, event])
+        return (_particles(interact(record, hits, self.chain.modules, self.chain.interactions, rng)),)
+
+    def merge(self, event: int, first: Any, second: Any, hit_table: Any, particle_table: Any) -> tuple[Any, ...]:
+        """The hits of both passes of Fatras."""
+        return (_merge(self._keep(event, hit_table, particle_table), first, second),)
+
+    def finish(self, event: int, hit_table: Any) -> tuple[Any, ...]:
+        """The event, measured."""
+        record = self.records.pop(event)
+        self.out.append((collect(event, record, columns(hit_table), self.chain.modules), record.counts))
+        return ()
+
+    def _keep(self, event: int, hit_table: Any, particle_table: Any) -> Record:
+        self.records[event].hits.append(columns(hit_table))
+        self.records[event].particles.append(columns(particle_table))
+        return self.records[event]
+
+
+def _quiet() -> Any:
+    """Level of messages of Fatras and of the digitisation.
+
+    Particles that start outside the volume, loopers that exceed the steps and hits that fail to be digitised are
+    reported one by one: all are few and harmless.
+    """
+    import acts
+
+    return acts.logging.FATAL
 
 
 def _digitization_settings() -> dict[str, object]:

@@ -21,7 +21,8 @@ from numpy import ndarray
 
 from beampipe.errors import FileError
 from beampipe.pythia import pythia8, start_pythia
-from beampipe.tracking.simulation.pythia import DECAYS, Pool, Row, cache_directory
+from beampipe.tracking.simulation.parameters import MASSES
+from beampipe.tracking.simulation.pythia import DECAYS, CollisionPool, Row, cache_directory
 
 __all__ = ["HADRONS", "SILICON_DENSITY", "Interactions", "Products", "interaction_table"]
 
@@ -33,7 +34,6 @@ SILICON_DENSITY: Final = 4.995e-6
 
 _MOMENTA: Final = np.geomspace(0.4, 200.0, 24)  # [GeV]
 _PER_POINT: Final = 100  # collisions per species and momentum
-_MASSES: Final = {211: 0.13957, 321: 0.49368, 2212: 0.93827}
 _VERSION: Final = 1
 
 
@@ -42,12 +42,12 @@ class Products:
     """What comes out of the interactions of one event, in the detector's frame.
 
     Attributes:
-        parent: (n,) int64 row of the interaction.
-        pdg: (n,) int32.
-        charge: (n,) float32 [e].
-        mass: (n,) float32 [GeV].
-        momentum: (n, 3) float64 [GeV].
-        displacement: (n, 4) float64 x, y, z, t [mm] from the interaction.
+        parent: (n,) int64 row of the interaction that made each particle.
+        pdg: (n,) int32 PDG code of each particle.
+        charge: (n,) float32 charge of each particle [e].
+        mass: (n,) float32 mass of each particle [GeV].
+        momentum: (n, 3) float64 x, y, z of each momentum [GeV].
+        displacement: (n, 4) float64 x, y, z, t of each particle's start, from the interaction [mm].
     """
 
     parent: Int64[ndarray, " n"]
@@ -68,7 +68,7 @@ class Interactions:
     """
 
     sigma: Float64[ndarray, "n_species n_momenta"]
-    collisions: Pool
+    collisions: CollisionPool
 
     def cross_section(self, species: Int64[ndarray, " n"], momentum: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
         """Inelastic cross section [mb], interpolated in log(p); `species` are rows of `HADRONS`."""
@@ -122,7 +122,7 @@ def interaction_table(cache: Path | None = None) -> Interactions:
     path = folder / f"interactions-v{_VERSION}.npz"
     sigma_path = folder / f"interactions-v{_VERSION}-sigma.npy"
     if path.exists() and sigma_path.exists():
-        return Interactions(np.load(sigma_path, allow_pickle=False), Pool.load(path))
+        return Interactions(np.load(sigma_path, allow_pickle=False), CollisionPool.load(path))
     made = _generate()
     made.collisions.save(path)
     np.save(sigma_path, made.sigma, allow_pickle=False)
@@ -143,7 +143,7 @@ def _generate() -> Interactions:
     sigma = np.zeros((len(HADRONS), len(_MOMENTA)))
     out: list[list[Row]] = []
     for i, pdg in enumerate(HADRONS):
-        mass = _MASSES[abs(pdg)]
+        mass = MASSES[abs(pdg)]
         for j, p in enumerate(_MOMENTA):
             momentum = pythia8mc.Vec4(0.0, 0.0, float(p), float(np.hypot(p, mass)))
             if cascade.sigmaSetuphN(pdg, momentum, mass):
@@ -151,7 +151,7 @@ def _generate() -> Interactions:
             for _ in range(_PER_POINT):
                 cascade.sigmaSetuphN(pdg, momentum, mass)
                 out.append(_decayed(cascade.nextColl(14, 28), decayer) if sigma[i, j] > 0 else [])
-    return Interactions(sigma, Pool.of(out))
+    return Interactions(sigma, CollisionPool.of(out))
 
 
 def _decayed(event: Any, decayer: Any) -> list[Row]:

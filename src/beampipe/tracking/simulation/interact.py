@@ -13,7 +13,7 @@ from beampipe.tracking.simulation.modules import Modules
 from beampipe.tracking.simulation.parameters import THICKNESS
 from beampipe.tracking.simulation.pythia import TRACKER_R, TRACKER_Z
 from beampipe.tracking.simulation.source import PrimaryParticles
-from beampipe.tracking.simulation.tables import Record, Table, identifiers
+from beampipe.tracking.simulation.tables import Columns, Record, identifiers
 
 __all__ = ["interact"]
 
@@ -27,12 +27,12 @@ def interact(
     """Stop hadrons at nuclei.
 
     Args:
-        record: the event after the first pass; its hits get a column ``kept``, False for hits that a hadron no
+        record: event after the first pass; its hits get a column ``kept``, False for hits that a hadron no
             longer makes, and its counts ``hadrons`` (those with hits) and ``interactions``.
-        hits: the same hits as an ACTS container, asked for a few momenta.
-        table: the modules.
+        hits: ACTS container of the same hits, asked for a few momenta.
+        table: modules that the hits lie on.
         interactions: cross sections and final states, or None for none.
-        rng: source of all choices.
+        rng: source of all random choices.
 
     Returns:
         the products that can leave hits.
@@ -62,7 +62,7 @@ def _species(pdg: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
 
 
 def _where(
-    hit: Table,
+    hit: Columns,
     species: Int64[ndarray, " n"],
     hits: Any,
     table: Modules,
@@ -98,7 +98,7 @@ def _vector(four: Any) -> tuple[float, float, float]:
     return four[0], four[1], four[2]
 
 
-def _later(hit: Table, row: Int64[ndarray, " k"]) -> Bool[ndarray, " n_hits"]:
+def _later(hit: Columns, row: Int64[ndarray, " k"]) -> Bool[ndarray, " n_hits"]:
     """Hits that a particle would have made after the hit in `row`."""
     stop = np.full(int(hit["particle_id"].max()) + 1, np.inf)
     stop[hit["particle_id"][row]] = hit["time"][row]
@@ -106,8 +106,8 @@ def _later(hit: Table, row: Int64[ndarray, " k"]) -> Bool[ndarray, " n_hits"]:
 
 
 def _products(
-    hit: Table,
-    particle: Table,
+    hit: Columns,
+    particle: Columns,
     row: Int64[ndarray, " k"],
     momentum: Float64[ndarray, "k 3"],
     products: Products,

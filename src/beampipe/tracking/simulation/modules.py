@@ -25,12 +25,12 @@ class Modules:
     +-half_x_high. A rectangle has both equal.
 
     Attributes:
-        geometry_id: (n,) uint64.
-        centre: (n, 3) float64 global x, y, z [mm].
+        geometry_id: (n,) uint64 ACTS geometry identifier of each module.
+        centre: (n, 3) float64 global x, y, z of each module's centre [mm].
         axes: (n, 3, 3) float64; column k is the global direction of local axis k, column 2 the normal.
-        half_x_low: (n,) float64 [mm].
-        half_x_high: (n,) float64 [mm].
-        half_y: (n,) float64 [mm].
+        half_x_low: (n,) float64 reach along local 0 at the lower edge [mm].
+        half_x_high: (n,) float64 reach along local 0 at the upper edge [mm].
+        half_y: (n,) float64 reach along local 1 [mm].
     """
 
     geometry_id: UInt64[ndarray, " n"]

@@ -8,7 +8,18 @@ from typing import Final
 from beampipe.errors import ConfigError
 from beampipe.units import GeV, T, mm, um
 
-__all__ = ["DEFAULT", "NONE", "PITCH", "STRESS", "THICKNESS", "Degradation", "Detector", "Generator", "Gun"]
+__all__ = [
+    "DEFAULT",
+    "MASSES",
+    "NONE",
+    "PITCH",
+    "STRESS",
+    "THICKNESS",
+    "Degradation",
+    "Detector",
+    "EventGenerator",
+    "Gun",
+]
 
 _PIXEL, _SHORT_STRIP, _LONG_STRIP = (7, 8, 9), (12, 13, 14), (16, 17, 18)
 
@@ -33,6 +44,13 @@ THICKNESS: Final[dict[int, float]] = {
 """Silicon equivalent [mm] of one layer (module and support) for each volume: what a hadron can interact in."""
 
 
+MASSES: Final[dict[int, float]] = {11: 0.000511, 13: 0.105658, 211: 0.13957, 321: 0.49368, 2212: 0.93827}
+"""Masses of electron, muon, charged pion, charged kaon and proton [GeV] by PDG code.
+
+Source: Particle Data Group, Review of Particle Physics.
+"""
+
+
 @dataclass(frozen=True)
 class Gun:
     """Charged particles from the beam line, flat in log(pT), flat in eta and phi.
@@ -40,8 +58,8 @@ class Gun:
     Attributes:
         n_particles: number of particles per event.
         pdg: PDG code; each particle gets this code or its antiparticle with equal chance.
-        pt: lowest and highest transverse momentum [GeV].
-        eta_max: largest absolute pseudorapidity.
+        pt: lowest and highest transverse momentum of a particle [GeV].
+        eta_max: largest absolute pseudorapidity of a particle.
     """
 
     n_particles: int = 10
@@ -52,19 +70,19 @@ class Gun:
     def __post_init__(self) -> None:
         if self.n_particles < 1 or not 0 < self.pt[0] <= self.pt[1] or not 0 < self.eta_max <= 4:
             raise ConfigError(f"gun: got {self}, expected n_particles >= 1, 0 < pt[0] <= pt[1] and 0 < eta_max <= 4")
-        if abs(self.pdg) not in (11, 13, 211, 321, 2212):
+        if abs(self.pdg) not in MASSES:
             raise ConfigError(f"gun: got pdg {self.pdg}, expected +-11, 13, 211, 321 or 2212")
 
 
 @dataclass(frozen=True)
-class Generator:
+class EventGenerator:
     """Proton-proton collisions at 14 TeV by Pythia 8.
 
     Attributes:
         pileup: mean number mu of soft inelastic collisions, Poisson distributed.
         hard: ``"ttbar"`` adds one top pair. ``"none"`` adds nothing; with mu = 0 the event is then exactly one soft
             inelastic collision. ``"gun"`` adds particles of the gun instead of a collision.
-        gun: the particles of ``"gun"``.
+        gun: particles that ``"gun"`` adds.
         pool_size: soft collisions generated once and drawn from, each time with a new vertex and rotation in phi.
         vertex_xy: spread of the vertices across the beam [mm].
         vertex_z: spread of the vertices along the beam [mm].

@@ -14,7 +14,7 @@ from numpy import ndarray
 from beampipe.files import replacing
 from beampipe.pythia import seed_of, start_pythia
 
-__all__ = ["ETA_MAX", "PT_MIN", "Pool", "Row", "cache_directory", "collisions", "pool"]
+__all__ = ["ETA_MAX", "PT_MIN", "CollisionPool", "Row", "cache_directory", "collisions", "pool"]
 
 PT_MIN: Final = 0.1
 """Particles below this transverse momentum [GeV] are not tracked."""
@@ -47,16 +47,16 @@ _VERSION: Final = 1  # of the selection above; part of the name of a cached pool
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class CollisionPool:
     """Final particles of many collisions, each collision at the origin.
 
     Attributes:
         offset: (n_collisions + 1,) int64, first particle of each collision.
-        pdg: (n,) int32.
-        charge: (n,) float32 [e].
-        mass: (n,) float32 [GeV].
-        momentum: (n, 3) float32 [GeV].
-        vertex: (n, 4) float32 x, y, z, t [mm] of production.
+        pdg: (n,) int32 PDG code of each particle.
+        charge: (n,) float32 charge of each particle [e].
+        mass: (n,) float32 mass of each particle [GeV].
+        momentum: (n, 3) float32 x, y, z of each momentum [GeV].
+        vertex: (n, 4) float32 x, y, z, t of each particle's production [mm].
     """
 
     offset: Int64[ndarray, " m"]
@@ -74,7 +74,7 @@ class Pool:
         return slice(int(self.offset[index]), int(self.offset[index + 1]))
 
     @classmethod
-    def of(cls, collisions: list[list[Row]]) -> Pool:
+    def of(cls, collisions: list[list[Row]]) -> CollisionPool:
         """From one list of rows per collision."""
         rows = np.array([row for rows in collisions for row in rows], dtype=np.float64).reshape(-1, 10)
         offset = np.concatenate([[0], np.cumsum([len(rows) for rows in collisions])]).astype(np.int64)
@@ -82,17 +82,17 @@ class Pool:
         return cls(offset, rows[:, 0].astype(np.int32), real[:, 1], real[:, 2], real[:, 3:6], real[:, 6:10])
 
     @classmethod
-    def join(cls, pools: list[Pool]) -> Pool:
+    def join(cls, pools: list[CollisionPool]) -> CollisionPool:
         """One pool after the other."""
         start = np.cumsum([0, *(pool.offset[-1] for pool in pools)])
         offset = np.concatenate([[0], *(pool.offset[1:] + at for pool, at in zip(pools, start, strict=False))])
         rest = (np.concatenate([getattr(pool, f.name) for pool in pools]) for f in fields(cls)[1:])
         return cls(offset.astype(np.int64), *rest)
 
-    def first(self, n_collisions: int) -> Pool:
+    def first(self, n_collisions: int) -> CollisionPool:
         """The pool cut after `n_collisions`."""
         offset = self.offset[: n_collisions + 1]
-        return Pool(offset, *(getattr(self, f.name)[: offset[-1]] for f in fields(self)[1:]))
+        return CollisionPool(offset, *(getattr(self, f.name)[: offset[-1]] for f in fields(self)[1:]))
 
     def save(self, path: Path) -> None:
         """Write to `path`; the file appears only when it is complete."""
@@ -100,7 +100,7 @@ class Pool:
             np.savez(file, **{f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
-    def load(cls, path: Path) -> Pool:
+    def load(cls, path: Path) -> CollisionPool:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
             return cls(**{f.name: arrays[f.name] for f in fields(cls)})
@@ -111,13 +111,13 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "beampipe"
 
 
-def pool(process: str, n_collisions: int, seed: int, cache: Path | None = None) -> Pool:
+def pool(process: str, n_collisions: int, seed: int, cache: Path | None = None) -> CollisionPool:
     """The first `n_collisions` of a process, generated once and then read from the cache.
 
     Args:
-        process: ``"soft"`` (inelastic) or ``"ttbar"``.
-        n_collisions: how many.
-        seed: of the sample; collisions of one seed are always the same, whatever `n_collisions`.
+        process: process that is generated, ``"soft"`` (inelastic) or ``"ttbar"``.
+        n_collisions: number of collisions in the pool.
+        seed: number of the sample; collisions of one seed are always the same, whatever `n_collisions`.
         cache: folder of the pools, default `cache_directory`.
     """
     folder = cache_directory() if cache is None else cache
@@ -128,17 +128,17 @@ def pool(process: str, n_collisions: int, seed: int, cache: Path | None = None) 
         # Only the last block may be short, so that a small sample costs little.
         size = min(block, n_collisions - number * block)
         if path.exists():
-            found = Pool.load(path)
+            found = CollisionPool.load(path)
             if len(found) >= size:
                 blocks.append(found)
                 continue
         made = collisions(process, size, seed_of(seed, list(_PROCESSES).index(process), number))
         made.save(path)
         blocks.append(made)
-    return Pool.join(blocks).first(n_collisions)
+    return CollisionPool.join(blocks).first(n_collisions)
 
 
-def collisions(process: str, n_collisions: int, seed: int) -> Pool:
+def collisions(process: str, n_collisions: int, seed: int) -> CollisionPool:
     """Generate collisions: all final particles except neutrinos and neutral hadrons, which leave no hits.
 
     Photons are kept, as they convert. Cuts: `PT_MIN`, `ETA_MAX`, production inside the tracker.
@@ -149,11 +149,11 @@ def collisions(process: str, n_collisions: int, seed: int) -> Pool:
     while len(out) < n_collisions:
         if pythia.next():
             out.append(visible(pythia.event))
-    return Pool.of(out)
+    return CollisionPool.of(out)
 
 
 def visible(event: Any) -> list[Row]:
-    """The rows of `Pool.of` for the final particles of a Pythia event that can leave hits."""
+    """The rows of `CollisionPool.of` for the final particles of a Pythia event that can leave hits."""
     rows: list[Row] = []
     for p in event:
         if not p.isFinal():

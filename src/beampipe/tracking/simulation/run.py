@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,21 +16,56 @@ from beampipe.tracking.formats import write_events
 from beampipe.tracking.simulation.fatras import Chain
 from beampipe.tracking.simulation.hadronic import interaction_table
 from beampipe.tracking.simulation.modules import acts_examples
-from beampipe.tracking.simulation.parameters import Detector, Generator
+from beampipe.tracking.simulation.parameters import Detector, EventGenerator
 from beampipe.tracking.simulation.pythia import pool
 
-__all__ = ["SimulatedEvent", "simulate", "simulate_to"]
+__all__ = ["SimulatedEvent", "simulate_events", "write_simulated"]
 
 SimulatedEvent = tuple[Event, dict[str, int]]
+"""An event and its counts: ``hadrons`` with hits, ``interactions`` of these, ``merged`` and ``unmeasured`` hits."""
 
-_CHUNK_COLLISIONS: Final = 400  # collisions per task of a worker
+_CHUNK_COLLISIONS: Final = 400
+"""Number of collisions that a worker simulates per task."""
+
+_CHUNK_EVENTS: Final = 25
+"""Largest number of events that a worker simulates per task."""
 
 _chain: Chain | None = None
 
 
-def simulate(
+@dataclass(frozen=True)
+class _Sample:
+    """All that the events of a sample depend on, and how many of them are wanted."""
+
+    generator: EventGenerator
+    detector: Detector
+    seed: int
+    first_event: int
+    n_events: int
+    cache: Path | None
+
+    def chain(self) -> Chain:
+        """What simulates these events; collisions and interactions that are not in the cache are made."""
+        generator, last = self.generator, self.first_event + self.n_events
+        soft = pool("soft", generator.pool_size, self.seed, self.cache) if generator.pileup > 0 else None
+        hard = None
+        if generator.hard == "ttbar":
+            hard = pool("ttbar", last, self.seed, self.cache)
+        elif generator.hard == "none" and generator.pileup == 0:
+            hard = pool("soft", last, self.seed, self.cache)
+        interactions = interaction_table(self.cache) if self.detector.hadronic else None
+        return Chain(generator, self.detector, self.seed, soft, hard, interactions)
+
+    def chunks(self, workers: int) -> list[tuple[int, int]]:
+        """First event and number of events of each task."""
+        by_collisions = int(_CHUNK_COLLISIONS / (self.generator.pileup + 1))
+        size = max(1, min(_CHUNK_EVENTS, by_collisions, -(-self.n_events // workers)))
+        return [(self.first_event + at, min(size, self.n_events - at)) for at in range(0, self.n_events, size)]
+
+
+def simulate_events(
     n_events: int,
-    generator: Generator | None = None,
+    generator: EventGenerator | None = None,
     detector: Detector | None = None,
     *,
     seed: int,
@@ -41,20 +77,21 @@ def simulate(
     """Simulate events number `first_event` onwards of the sample `seed`, in order.
 
     Args:
-        n_events: how many.
+        n_events: number of events to simulate.
         generator: what collides, default ttbar with 200 pile-up collisions.
-        detector: default the GenericDetector in 2 T with hadronic interactions.
-        seed: of the sample; samples of different seeds share no collision.
+        detector: what it collides in, default the GenericDetector in 2 T with hadronic interactions.
+        seed: number of the sample; samples of different seeds share no collision.
         first_event: number of the first event. An event depends on the seed and its number, on nothing else.
-        workers: processes; with 1 the work is done in this one.
+        workers: number of processes; with 1 the work is done in this one.
         progress: called with the number of events done after each.
         cache: folder for generated collisions, default the user's cache.
 
     Yields:
-        each event and its counts: ``hadrons`` with hits, ``interactions`` of these, ``merged`` and
-        ``unmeasured`` hits.
+        Each event and its counts: ``hadrons`` with hits, ``interactions`` of these, ``merged`` and ``unmeasured``
+        hits.
 
     Raises:
+        ConfigError: a number is negative, or there is no worker.
         MissingExtraError: pyacts or pythia8mc is not installed.
     """
     if n_events < 0 or first_event < 0 or workers < 1 or seed < 0:
@@ -63,14 +100,9 @@ def simulate(
             " expected none negative and at least one worker"
         )
     acts_examples()
-    generator, detector = generator or Generator(), detector or Detector()
-    arguments = (generator, detector, seed, first_event, n_events, cache)
-    # Made here once, so that the workers find everything in the cache.
-    _prepare(*arguments)
-    size = max(1, min(25, int(_CHUNK_COLLISIONS / (generator.pileup + 1)), -(-n_events // workers)))
-    chunks = [(at, min(size, n_events - at)) for at in range(0, n_events, size)]
+    sample = _Sample(generator or EventGenerator(), detector or Detector(), seed, first_event, n_events, cache)
     done = 0
-    for chunk in _results(arguments, [(first_event + at, n) for at, n in chunks], workers):
+    for chunk in _results(sample, workers):
         for event in chunk:
             done += 1
             yield event
@@ -78,66 +110,37 @@ def simulate(
                 progress(done)
 
 
-def simulate_to(
-    path: str | Path,
-    n_events: int,
-    generator: Generator | None = None,
-    detector: Detector | None = None,
-    *,
-    seed: int,
-    first_event: int = 0,
-    workers: int = 1,
-    progress: Callable[[int], object] | None = None,
-    cache: Path | None = None,
-) -> dict[str, int]:
-    """`simulate` into a Parquet file that appears under `path` when it is complete; returns the summed counts."""
-    total: dict[str, int] = {}
+def write_simulated(path: str | Path, simulated: Iterable[SimulatedEvent]) -> dict[str, int]:
+    """Write events into a Parquet file that appears under `path` when it is complete.
+
+    Args:
+        path: Parquet file to write.
+        simulated: events and their counts, from `simulate_events`.
+
+    Returns:
+        The counts of all events, summed.
+    """
+    total: Counter[str] = Counter()
 
     def events() -> Iterator[Event]:
-        for event, counts in simulate(
-            n_events,
-            generator,
-            detector,
-            seed=seed,
-            first_event=first_event,
-            workers=workers,
-            progress=progress,
-            cache=cache,
-        ):
-            for name, count in counts.items():
-                total[name] = total.get(name, 0) + count
+        for event, counts in simulated:
+            total.update(counts)
             yield event
 
     write_events(path, events())
-    return total
+    return dict(total)
 
 
-def _prepare(
-    generator: Generator, detector: Detector, seed: int, first_event: int, n_events: int, cache: Path | None
-) -> Chain:
-    """The chain for events of a sample."""
-    last = first_event + n_events
-    soft = pool("soft", generator.pool_size, seed, cache) if generator.pileup > 0 else None
-    hard = None
-    if generator.hard == "ttbar":
-        hard = pool("ttbar", last, seed, cache)
-    elif generator.hard == "none" and generator.pileup == 0:
-        hard = pool("soft", last, seed, cache)
-    interactions = interaction_table(cache) if detector.hadronic else None
-    return Chain(generator, detector, seed, soft, hard, interactions)
-
-
-def _results(
-    arguments: tuple[Generator, Detector, int, int, int, Path | None], chunks: list[tuple[int, int]], workers: int
-) -> Iterator[list[SimulatedEvent]]:
+def _results(sample: _Sample, workers: int) -> Iterator[list[SimulatedEvent]]:
     """The chunks in order, made here or by processes that are at most a few chunks ahead."""
+    # Made here in any case, once, so that the workers find everything in the cache.
+    chain, chunks = sample.chain(), sample.chunks(workers)
     if workers == 1:
-        chain = _prepare(*arguments)
         for first, n in chunks:
             yield chain.run(first, n)
         return
     with ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=arguments
+        workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(sample,)
     ) as executor:
         waiting: deque[Future[list[SimulatedEvent]]] = deque()
         try:
@@ -152,11 +155,9 @@ def _results(
                 future.cancel()
 
 
-def _start(
-    generator: Generator, detector: Detector, seed: int, first_event: int, n_events: int, cache: Path | None
-) -> None:
+def _start(sample: _Sample) -> None:
     global _chain
-    _chain = _prepare(generator, detector, seed, first_event, n_events, cache)
+    _chain = sample.chain()
 
 
 def _work(first: int, n: int) -> list[SimulatedEvent]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from numpy import ndarray
 
-from beampipe.tracking.simulation.parameters import Generator, Gun
-from beampipe.tracking.simulation.pythia import TRACKER_R, TRACKER_Z, Pool
+from beampipe.tracking.simulation.parameters import MASSES, EventGenerator, Gun
+from beampipe.tracking.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionPool
 
 __all__ = ["PrimaryParticles", "primaries"]
-
-_MASSES: Final = {11: 0.000511, 13: 0.105658, 211: 0.13957, 321: 0.49368, 2212: 0.93827}
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +22,11 @@ class PrimaryParticles:
         collision: (n,) int64 number of the collision in the event, from 1.
         group: (n,) int64, 0, or the number of the interaction that made them.
         number: (n,) int64 number within collision and group, from 1.
-        pdg: (n,) int32.
-        charge: (n,) float32 [e].
-        mass: (n,) float32 [GeV].
-        momentum: (n, 3) float64 [GeV].
-        vertex: (n, 4) float64 x, y, z, t [mm].
+        pdg: (n,) int32 PDG code of each particle.
+        charge: (n,) float32 charge of each particle [e].
+        mass: (n,) float32 mass of each particle [GeV].
+        momentum: (n, 3) float64 x, y, z of each momentum [GeV].
+        vertex: (n, 4) float64 x, y, z, t of each particle's start [mm].
     """
 
     collision: Int64[ndarray, " n"]
@@ -54,7 +51,11 @@ class PrimaryParticles:
 
 
 def primaries(
-    generator: Generator, soft: Pool | None, hard: Pool | None, rows: slice | None, rng: np.random.Generator
+    generator: EventGenerator,
+    soft: CollisionPool | None,
+    hard: CollisionPool | None,
+    rows: slice | None,
+    rng: np.random.Generator,
 ) -> PrimaryParticles:
     """Draw one event.
 
@@ -63,7 +64,7 @@ def primaries(
         soft: pool of soft collisions, needed with pile-up.
         hard: pool that `rows` refers to.
         rows: particles of the first collision, or None for none.
-        rng: source of all choices.
+        rng: source of all random choices.
     """
     parts = []
     if rows is not None and hard is not None:
@@ -83,14 +84,16 @@ def primaries(
     return event.take((radius < TRACKER_R) & (np.abs(event.vertex[:, 2]) < TRACKER_Z))
 
 
-def _vertex(generator: Generator, rng: np.random.Generator) -> Float64[ndarray, " 4"]:
+def _vertex(generator: EventGenerator, rng: np.random.Generator) -> Float64[ndarray, " 4"]:
     """x, y, z, t of a collision [mm]."""
     spread = (generator.vertex_xy, generator.vertex_xy, generator.vertex_z, 0.0)
     vertex: Float64[ndarray, " 4"] = rng.normal(size=4) * np.array(spread)
     return vertex
 
 
-def _placed(pool: Pool, rows: slice, number: int, generator: Generator, rng: np.random.Generator) -> PrimaryParticles:
+def _placed(
+    pool: CollisionPool, rows: slice, number: int, generator: EventGenerator, rng: np.random.Generator
+) -> PrimaryParticles:
     """One collision of a pool, turned around the beam by a random angle, at a random vertex."""
     angle = rng.uniform(-np.pi, np.pi)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -110,7 +113,7 @@ def _placed(pool: Pool, rows: slice, number: int, generator: Generator, rng: np.
     )
 
 
-def _shot(generator: Generator, gun: Gun, number: int, rng: np.random.Generator) -> PrimaryParticles:
+def _shot(generator: EventGenerator, gun: Gun, number: int, rng: np.random.Generator) -> PrimaryParticles:
     """The particles of a gun, all from one vertex."""
     n = gun.n_particles
     sign = rng.choice([-1, 1], size=n)
@@ -124,7 +127,7 @@ def _shot(generator: Generator, gun: Gun, number: int, rng: np.random.Generator)
         np.arange(n) + 1,
         (sign * gun.pdg).astype(np.int32),
         charge.astype(np.float32),
-        np.full(n, _MASSES[abs(gun.pdg)], np.float32),
+        np.full(n, MASSES[abs(gun.pdg)], np.float32),
         np.column_stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)]),
         np.tile(_vertex(generator, rng), (n, 1)),
     )

@@ -15,23 +15,23 @@ from numpy import ndarray
 from beampipe.tracking.events import Event, Hits, Particles, Truth
 from beampipe.tracking.simulation.modules import Modules
 
-__all__ = ["Record", "Table", "collect", "columns", "identifiers", "true_position"]
+__all__ = ["Columns", "Record", "collect", "columns", "identifiers", "true_position"]
 
-Table = dict[str, ndarray]
+Columns = dict[str, ndarray]
 
 
 @dataclass
 class Record:
     """One event on its way through the chain: tables of the first and the second pass of Fatras, and counts."""
 
-    hits: list[Table] = field(default_factory=list)
-    particles: list[Table] = field(default_factory=list)
+    hits: list[Columns] = field(default_factory=list)
+    particles: list[Columns] = field(default_factory=list)
     origin: Int64[ndarray, "n_merged 2"] | None = None  # (pass, particle row) of each hit given to the digitisation
     spot: Float32[ndarray, "n_merged 3"] | None = None  # true position of each of these hits
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def columns(table: Any) -> Table:
+def columns(table: Any) -> Columns:
     """The list columns of a one-row Arrow table as numpy arrays."""
     import pyarrow
 
@@ -39,7 +39,7 @@ def columns(table: Any) -> Table:
     return {name: batch.column(i)[0].values.to_numpy(zero_copy_only=False) for i, name in enumerate(batch.schema.names)}
 
 
-def identifiers(hits: Table) -> UInt64[ndarray, " n"]:
+def identifiers(hits: Columns) -> UInt64[ndarray, " n"]:
     """ACTS geometry identifiers: volume, layer and sensitive number in bits 56, 36 and 8 upwards."""
     identifier: UInt64[ndarray, " n"] = (
         (hits["volume_id"].astype(np.uint64) << np.uint64(56))
@@ -49,13 +49,13 @@ def identifiers(hits: Table) -> UInt64[ndarray, " n"]:
     return identifier
 
 
-def true_position(hits: Table) -> Float32[ndarray, "n 3"]:
+def true_position(hits: Columns) -> Float32[ndarray, "n 3"]:
     """Where the particles crossed the modules [mm]."""
     spot: Float32[ndarray, "n 3"] = np.column_stack([hits[f"true_{axis}"] for axis in "xyz"]).astype(np.float32)
     return spot
 
 
-def collect(event: int, record: Record, hit: Table, table: Modules) -> Event:
+def collect(event: int, record: Record, hit: Columns, table: Modules) -> Event:
     """Measurements and their truth as an event; hits that ACTS merged appear once."""
     assert record.origin is not None
     assert record.spot is not None

@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from beampipe.tracking.kernels.features import filter_features
 from beampipe.tracking.kernels.reference import sigmoid
-from beampipe.tracking.training.graphs import Building, edge_labels, filter_logits, nearby
+from beampipe.tracking.training.graphs import Building, edge_targets, filter_logits, nearby
 from beampipe.tracking.training.networks import Embedding, FilterNetwork
 from beampipe.tracking.training.samples import CleanEvent, Degrading, Labelled, visit
 from beampipe.tracking.training.schedule import Log, Optimiser
@@ -94,7 +94,7 @@ def filter_cut(
     for event in events:
         edge_index, dist2 = nearby(event, embedding, building)
         score = sigmoid(filter_logits(event.position, edge_index, dist2, network))
-        _, _, wanted = edge_labels(event, edge_index, config.pt_min, config.soft_weight, config.same_weight)
+        _, _, wanted = edge_targets(event, edge_index, config.pt_min, config.soft_weight, config.same_weight)
         of_true.append(score[wanted])
         everything.append(score)
         hits += len(event)
@@ -111,7 +111,7 @@ def _edges(
 ) -> tuple[Float32[ndarray, "n 13"], Float32[ndarray, " n"], Float32[ndarray, " n"]]:
     event = visit(sample, rng, config.degrading, config.soft_pt_min)
     edge_index, dist2 = nearby(event, embedding, building)
-    target, weight, _ = edge_labels(event, edge_index, config.pt_min, config.soft_weight, config.same_weight)
+    target, weight, _ = edge_targets(event, edge_index, config.pt_min, config.soft_weight, config.same_weight)
     wrong = np.flatnonzero(target == 0)
     n_wrong = min(len(wrong), int(config.negatives * target.sum()))
     weight[wrong] *= np.float32(config.negative_weight * len(wrong) / max(n_wrong, 1))

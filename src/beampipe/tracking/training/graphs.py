@@ -29,7 +29,7 @@ __all__ = [
     "PairMaker",
     "TrainingGraph",
     "build_graph",
-    "edge_labels",
+    "edge_targets",
     "filter_logits",
     "nearby",
     "pair_maker",
@@ -71,10 +71,10 @@ class TrainingGraph:
     """The filtered edges of one event, sorted by inner hit.
 
     Attributes:
-        position: (n, 3) float32, sorted by phi.
-        nodes: (n, 3) float32 `NODE_FEATURES`.
-        edge_index: (2, n_edges) int64.
-        edges: (n_edges, 12) float32 `EDGE_FEATURES` and `PAIR_FEATURES`.
+        position: (n, 3) float32 r [mm], phi [rad], z [mm] of each hit, sorted by phi.
+        nodes: (n, 3) float32 `NODE_FEATURES` of each hit.
+        edge_index: (2, n_edges) int64 inner hit and outer hit of each edge.
+        edges: (n_edges, 12) float32 `EDGE_FEATURES` and `PAIR_FEATURES` of each edge.
         target: (n_edges,) float32 1 for a true edge.
         weight: (n_edges,) float32 weight in the loss; 1 for wrong edges and for true ones that are wanted.
         found: true edges above the wanted pt in the graph over all of them inside the windows.
@@ -143,7 +143,7 @@ def filter_logits(
     return np.concatenate(logits)
 
 
-def edge_labels(
+def edge_targets(
     event: Labelled, edge_index: Int64[ndarray, "2 n_edges"], pt_min: float, soft_weight: float, same_weight: float
 ) -> tuple[Float32[ndarray, " n_edges"], Float32[ndarray, " n_edges"], Bool[ndarray, " n_edges"]]:
     """Target and loss weight of each edge, and which edges are true and wanted.
@@ -182,7 +182,7 @@ def build_graph(
     pairs = pair_maker(event.position, edge_index)
     partnered = (pairs[:, _PARTNERS] > 0).any(axis=1)
     edge_index, pairs = np.ascontiguousarray(edge_index[:, partnered]), pairs[partnered]
-    target, weight, wanted = edge_labels(event, edge_index, pt_min, soft_weight, same_weight)
+    target, weight, wanted = edge_targets(event, edge_index, pt_min, soft_weight, same_weight)
     all_true = event.edge_index[:, ((event.pt > pt_min) & event.prompt)[event.edge_index[0]]]
     n_true = int(building.windows.keep(event.position, all_true).sum())
     return TrainingGraph(

@@ -158,13 +158,7 @@ def train(
     if not taught or not held_out:
         raise ConfigError(f"train: got {len(taught)} training and {len(held_out)} validation events, expected some")
     judged = [_validation_event(config, k, event) for k, event in enumerate(held_out)]
-    training = {
-        "recipe": asdict(config),
-        "events": len(taught),
-        "validation_events": len(held_out),
-        "windows_sha256": _digest(windows),
-        **(about or {}),
-    }
+    training = _facts(config, taught, held_out, windows, about or {})
     metrics: dict[str, Any] = {}
     with Log(log, echo=echo) as record:
         ready = _ready(config, taught, judged, start, record, log, metrics)
@@ -183,6 +177,23 @@ def train(
 
         train_gnn(config.gnn, graphs, checks, record, report_every=max(500, config.gnn.steps // 8), checkpoint=save)
     return metrics
+
+
+def _facts(
+    config: TrainingRecipe,
+    taught: Sequence[CleanEvent],
+    held_out: Sequence[CleanEvent],
+    windows: Windows,
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What the card says about the training."""
+    return {
+        "recipe": asdict(config),
+        "events": len(taught),
+        "validation_events": len(held_out),
+        "windows_sha256": _digest(windows),
+        **about,
+    }
 
 
 def _ready(

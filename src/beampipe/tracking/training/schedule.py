@@ -21,10 +21,10 @@ class Optimiser:
     """AdamW on a cosine, gradient clipped to norm 1, with an exponential moving average of the weights.
 
     Args:
-        network: what is trained; `average` holds its averaged copy.
-        steps: length of the cosine.
+        network: network that is trained; `average` holds its averaged copy.
+        steps: number of updates over which the learning rate falls.
         rate: highest learning rate.
-        decay: weight decay.
+        decay: weight decay of AdamW.
         memory: steps over which weights are averaged (fewer at the start).
     """
 

@@ -46,9 +46,11 @@ def write_weights(
     """Write `path` (.safetensors) and its card (.json), each replaced in one go.
 
     Args:
-        path: the safetensors file.
-        embedding, network, gnn: what was trained; None leaves that part out.
-        building: how edges are made.
+        path: safetensors file to write; the card lies beside it.
+        embedding: trained embedding; None leaves it out.
+        network: trained filter; None leaves it out.
+        gnn: trained interaction network; None leaves it out.
+        building: radius, windows and filter cut that the networks go with.
         score_cut: lowest score of an edge that joins two hits.
         training: data, seeds, command and configurations, for the card.
         metrics: measured on validation events, for the card.

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking.events import Event
-from beampipe.tracking.kernels.geometry import arc
+from beampipe.tracking.kernels.geometry import MIN_DR, arc
 from beampipe.tracking.simulation.degradation import degrade
 from beampipe.tracking.simulation.parameters import Degradation
 from beampipe.tracking.windows import MAX_OUT, Windows, save_windows
@@ -28,16 +28,16 @@ class WindowConfig:
     """What to learn from, and how wide the windows become.
 
     Attributes:
-        pt_min: softest particle that counts [GeV].
-        eta_max: largest |eta|.
-        origin_max: largest radius of production [mm].
+        pt_min: lowest pT of a particle that is learned from [GeV].
+        eta_max: largest |eta| of a particle that is learned from.
+        origin_max: largest radius at which a particle that is learned from was made [mm].
         quantile: fraction of true doublets that each side of a doublet window keeps.
-        kappa_max: doublets beyond it are tails (bremsstrahlung, hard scatters), not taught [1/mm].
-        z0_max: likewise for |z0| [mm].
-        chi2_cut: a triplet passes below this, in units of the fitted variances (two degrees of freedom).
-        min_pairs: a layer pair is known if it is seen this often per million true doublets.
-        min_triplets: a triple of layers is known if it is seen this often.
-        padding: added to the layer boxes on all sides [mm].
+        kappa_max: largest |curvature| of a doublet that is taught [1/mm]; beyond are tails of bremsstrahlung.
+        z0_max: largest |z| at the beam line of a doublet that is taught [mm].
+        chi2_cut: largest chi2 of a triplet that passes, with the fitted variances (two degrees of freedom).
+        min_pairs: fewest doublets of a layer pair that is known, per million true doublets.
+        min_triplets: fewest triplets of a triple of layers that is known.
+        padding: margin of the layer boxes on all sides [mm].
     """
 
     pt_min: float = 0.95
@@ -57,6 +57,18 @@ WINDOW_RECIPES: Final = {
     "module_map_soft": WindowConfig(pt_min=0.27, kappa_max=3e-3, quantile=0.999, min_pairs=100.0, min_triplets=8),
 }
 """The windows that are shipped."""
+
+_MEDIAN_CHI2: Final = 0.455
+"""Median of chi2 with one degree of freedom."""
+
+_TAIL_CHI2: Final = 12.0
+"""Squares beyond this many times their variance are tails, left out of its fit."""
+
+_LEAST_SHARE: Final = 1e-3
+"""Smallest constant part of a variance, as a share of the median square: windows stay open where none was seen."""
+
+_KAPPA_MARGIN: Final = 1.02
+"""Factor by which the window of a doublet's curvature is wider than the quantile that was seen."""
 
 _TAUGHT: Final = (Degradation(0.0, 0.0, 0.0), Degradation(0.02, 0.01, 0.0), Degradation(0.05, 0.02, 0.0))
 """Degradations of the training events in turn, so that tracks with and without missing hits are learned."""
@@ -81,7 +93,7 @@ def learn_windows(events: Iterable[Event], config: WindowConfig = WindowConfig()
 
     Args:
         events: events with truth and geometry ids, degraded as the data will be, so that skipped layers are learned.
-        config: selection and widths.
+        config: selection of particles and widths of the windows.
 
     Raises:
         ConfigError: an event has no truth or geometry ids, or layers overlap in r and z.
@@ -101,9 +113,9 @@ def train_windows(name: str, events: Iterable[Event], out: Path, about: Mapping[
     """Learn the windows of that name from clean events and write them, with a card beside them.
 
     Args:
-        name: one of `WINDOW_RECIPES`.
+        name: name of the windows, one of `WINDOW_RECIPES`.
         events: clean simulated events; every third one stays so, the others lose hits and modules.
-        out: the safetensors file.
+        out: safetensors file to write; the card lies beside it.
         about: further facts for the card (command, data).
 
     Raises:
@@ -204,12 +216,12 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
     linked = np.flatnonzero(owner[1:] == owner[:-1]) if len(owner) > 1 else np.empty(0, np.int64)
     a, b = join(linked, linked + 1)
     edge_index = np.stack([row[a], row[b]])
-    outward = position[edge_index[1], 0] > position[edge_index[0], 0] + 0.5
+    outward = position[edge_index[1], 0] > position[edge_index[0], 0] + MIN_DR
     edge_index, a, b = edge_index[:, outward], a[outward], b[outward]
-    kappa, cot, z0, weight = arc(position, edge_index)
-    core = (np.abs(kappa) < config.kappa_max) & (np.abs(z0) < config.z0_max)
+    arcs = arc(position, edge_index)
+    core = np.flatnonzero((np.abs(arcs.kappa) < config.kappa_max) & (np.abs(arcs.z0) < config.z0_max))
     edge_index, a, b = edge_index[:, core], a[core], b[core]
-    kappa, cot, z0, weight = kappa[core], cot[core], z0[core], weight[core]
+    kappa, cot, z0, inverse_d2 = arcs.take(core)
 
     # Pairs of edges that share their middle hit: edges sorted by inner hit are searched by outer hit.
     by_inner = np.argsort(a, kind="stable")
@@ -224,7 +236,7 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
         np.stack([layer[edge_index[0, e]], layer[edge_index[1, e]], layer[edge_index[1, f]]], axis=1),
         (kappa[f] - kappa[e]).astype(np.float64) ** 2,
         turn.astype(np.float64) ** 2,
-        (weight[e] + weight[f]).astype(np.float64),
+        (inverse_d2[e] + inverse_d2[f]).astype(np.float64),
         kappa[e].astype(np.float64) ** 2,
     )
 
@@ -236,7 +248,7 @@ def _doublet_windows(sample: _Sample, config: WindowConfig) -> tuple[ndarray, nd
     windows = np.empty((len(pairs), 3), np.float32)
     for pair in np.flatnonzero(enough):
         mine = number == pair
-        windows[pair, 0] = np.quantile(np.abs(sample.kappa[mine]), config.quantile) * 1.02
+        windows[pair, 0] = np.quantile(np.abs(sample.kappa[mine]), config.quantile) * _KAPPA_MARGIN
         windows[pair, 1:] = np.quantile(sample.z0[mine], [tail, 1 - tail])
     return pairs[enough].astype(np.int32), windows[enough]
 
@@ -263,14 +275,14 @@ def _variance(square: ndarray, constant: ndarray, kappa2: ndarray) -> tuple[floa
 
     design = np.stack([constant, kappa2], axis=1)
     scale = design.mean(axis=0)
-    a, b = np.median(square) / 0.455 / scale[0], 0.0  # 0.455: median of chi2 with one degree of freedom
+    a, b = np.median(square) / _MEDIAN_CHI2 / scale[0], 0.0
     for _ in range(8):
         variance = a * constant + b * kappa2
-        core = square < 12 * variance
+        core = square < _TAIL_CHI2 * variance
         if core.sum() < 10:
             break
         weight = 1 / variance[core]
         solution, _ = nnls(design[core] / scale * weight[:, None], square[core] * weight)
         a, b = solution[0] / scale[0], solution[1] / scale[1]
-        a = max(a, 1e-3 * np.median(square) / scale[0])
+        a = max(a, _LEAST_SHARE * np.median(square) / scale[0])
     return float(a), float(b)

@@ -2,6 +2,8 @@
 // (module_map.cpp) and by the pairing of edges (pairs.cpp); told again, slowly, in beampipe.tracking.kernels.geometry.
 #pragma once
 
+#include <type_traits>
+
 #include "geometry.hpp"
 
 namespace beampipe {
@@ -52,7 +54,11 @@ inline Chi2 triplet_chi2(const TripletWindow<Number>& window, float kappa, float
   const Vec dkappa = kappa_out - kappa;
   const Vec turn = 1.0f + cot_out * cot;
   const Vec dcot = cot_out - cot;
-  const Vec s = window.a * (inverse_d2_out + inverse_d2) + window.b * kappa2;
+  Vec s;
+  if constexpr (std::is_same_v<Number, float>)  // the part of the doublet inside is one number, made once for all lanes
+    s = inverse_d2_out * window.a + (window.a * inverse_d2 + window.b * kappa2);
+  else
+    s = window.a * (inverse_d2_out + inverse_d2) + window.b * kappa2;
   const Vec t = turn * turn * (window.c + window.d * kappa2);
   return {dkappa * dkappa * t + dcot * dcot * s, s * t};
 }

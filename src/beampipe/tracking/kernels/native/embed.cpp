@@ -17,11 +17,11 @@ void hit_features(const float* position, float* out) {
     const Vec r = load(column[0]), phi = wrap(load(column[1])), z = load(column[2]);
     Vec sine, cosine;
     sine_cosine(0.5f * phi, sine, cosine);
-    store(out + i, r * 1e-3f);
+    store(out + i, r * kLengthScale);
     store(out + kBlock + i, 1.0f - 2.0f * sine * sine);
     store(out + 2 * kBlock + i, 2.0f * sine * cosine);
-    store(out + 3 * kBlock + i, z * 1e-3f);
-    store(out + 4 * kBlock + i, pseudorapidity(r, z) * 0.25f);
+    store(out + 3 * kBlock + i, z * kLengthScale);
+    store(out + 4 * kBlock + i, pseudorapidity(r, z) * kEtaScale);
   }
 }
 

@@ -18,8 +18,8 @@ void filter_features(const Ends& ends, const float* dist2, float* out) {
     const Doublet d = ends.doublet(i);
     edge_features(d, out + i, kBlock);
     for (int side = 0; side < 2; ++side) {
-      store(out + (6 + 3 * side) * kBlock + i, load(ends.column[side][Node::kR] + i) * 1e-3f);
-      store(out + (7 + 3 * side) * kBlock + i, load(ends.column[side][Node::kZ] + i) * 1e-3f);
+      store(out + (6 + 3 * side) * kBlock + i, load(ends.column[side][Node::kR] + i) * kLengthScale);
+      store(out + (7 + 3 * side) * kBlock + i, load(ends.column[side][Node::kZ] + i) * kLengthScale);
       store(out + (8 + 3 * side) * kBlock + i, load(ends.column[side][Node::kEta] + i));
     }
     store(out + 12 * kBlock + i, load(dist2 + i));

@@ -45,16 +45,25 @@ inline Doublet doublet(Vec r_inner, Vec phi_inner, Vec z_inner, Vec r_outer, Vec
   return d;
 }
 
-inline Vec clip(Vec v) { return minimum(maximum(v, splat(-4.0f)), splat(4.0f)); }
+// What features are scaled by; beampipe.tracking.kernels.features says why.
+constexpr float kLengthScale = 1e-3f;       // r and z of a hit
+constexpr float kEtaScale = 0.25f;          // eta of a hit, asinh(slope) of an edge
+constexpr float kKappaScale = 1000.0f;      // mm
+constexpr float kRadialScale = 1.0f / 200;  // 1/mm: z0 and dr of an edge
+constexpr float kAxialScale = 1.0f / 500;   // 1/mm: dz of an edge
+constexpr float kDphiScale = 10.0f;         // 1/rad
+constexpr float kFeatureMax = 4.0f;
+
+inline Vec clip(Vec v) { return minimum(maximum(v, splat(-kFeatureMax)), splat(kFeatureMax)); }
 
 /// The six edge features, scaled and clipped, to out[k * stride].
 inline void edge_features(const Doublet& d, float* out, int stride) {
-  store(out, clip(d.kappa * 1000.0f));
-  store(out + stride, clip(arcsinh(d.slope) * 0.25f));
-  store(out + 2 * stride, clip(d.z0 * (1.0f / 200)));
-  store(out + 3 * stride, clip(d.dr * (1.0f / 200)));
-  store(out + 4 * stride, clip(d.dz * (1.0f / 500)));
-  store(out + 5 * stride, clip(d.dphi * 10.0f));
+  store(out, clip(d.kappa * kKappaScale));
+  store(out + stride, clip(arcsinh(d.slope) * kEtaScale));
+  store(out + 2 * stride, clip(d.z0 * kRadialScale));
+  store(out + 3 * stride, clip(d.dr * kRadialScale));
+  store(out + 4 * stride, clip(d.dz * kAxialScale));
+  store(out + 5 * stride, clip(d.dphi * kDphiScale));
 }
 
 }  // namespace beampipe

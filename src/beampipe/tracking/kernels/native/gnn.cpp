@@ -88,8 +88,8 @@ void encode_nodes(State<Hidden>& s, std::int64_t row, const Graph& graph, const 
   alignas(64) float features[3 * kBlock] = {};
   for (int i = 0; i < kBlock && row + i < graph.n_nodes; ++i) {
     const Node& node = nodes[graph.hit[row + i]];
-    features[i] = node.value[Node::kR] * 1e-3f;
-    features[kBlock + i] = node.value[Node::kZ] * 1e-3f;
+    features[i] = node.value[Node::kR] * kLengthScale;
+    features[kBlock + i] = node.value[Node::kZ] * kLengthScale;
     features[2 * kBlock + i] = node.value[Node::kEta];
   }
   dense(

@@ -302,15 +302,7 @@ Array<std::int64_t> module_map_edges(const float* position, const Blocks& blocks
   require_at_most(totals.tests, kMaxDoubletTests, "pairs of doublets to look at");
   require_at_most(totals.edges, kMaxEdges, "edges");
   if (blocks.n == 1) return std::move(parts[0]);
-  std::int64_t n_edges = 0, to = 0;
-  for (const auto& part : parts) n_edges += static_cast<std::int64_t>(part.size() / 2);
-  Array<std::int64_t> edge_index(2 * n_edges);
-  for (std::int64_t block = 0; block < blocks.n; ++block) {
-    const std::int64_t size = static_cast<std::int64_t>(parts[block].size() / 2), first = blocks.begin[block];
-    for (std::int64_t e = 0; e < size; ++e, ++to)
-      edge_index[to] = parts[block][e] + first, edge_index[n_edges + to] = parts[block][size + e] + first;
-  }
-  return edge_index;
+  return joined(blocks, [&](std::int64_t block) -> const Array<std::int64_t>& { return parts[block]; });
 }
 
 }  // namespace beampipe

@@ -20,7 +20,7 @@ inline Array<Node> make_nodes(const float* position, std::int64_t n, int threads
     const int size = static_cast<int>(n - i < kLanes ? n - i : kLanes);
     float r[kLanes] = {}, z[kLanes] = {}, eta[kLanes];
     for (int l = 0; l < size; ++l) r[l] = position[3 * (i + l)], z[l] = position[3 * (i + l) + 2];
-    store(eta, pseudorapidity(load(r), load(z)) * 0.25f);
+    store(eta, pseudorapidity(load(r), load(z)) * kEtaScale);
     for (int l = 0; l < size; ++l) nodes[i + l] = {{r[l], position[3 * (i + l) + 1], z[l], eta[l]}};
   }
   return nodes;

@@ -355,19 +355,10 @@ RadiusEdges radius_edges(const RadiusQuery& q, int threads) {
   require_at_most(totals.pairs, kMaxPairs, "pairs of hits within the radius");
   require_at_most(totals.edges, kMaxEdges, "edges");
   if (q.blocks.n == 1) return std::move(parts[0]);
-  const std::int64_t n_edges = totals.edges;
-  RadiusEdges all{Array<std::int64_t>(2 * n_edges), Array<float>(n_edges)};
-  std::int64_t to = 0;
-  for (std::int64_t block = 0; block < q.blocks.n; ++block) {
-    const RadiusEdges& part = parts[block];
-    const std::int64_t size = part.dist2.size(), first = q.blocks.begin[block];
-    for (std::int64_t e = 0; e < size; ++e) {
-      all.edge_index[to + e] = part.edge_index[e] + first;
-      all.edge_index[n_edges + to + e] = part.edge_index[size + e] + first;
-    }
-    std::copy_n(part.dist2.data(), size, all.dist2.data() + to);
-    to += size;
-  }
+  RadiusEdges all{joined(q.blocks, [&](std::int64_t b) -> const Array<std::int64_t>& { return parts[b].edge_index; }),
+                  Array<float>(totals.edges)};
+  float* to = all.dist2.data();
+  for (const RadiusEdges& part : parts) to = std::copy_n(part.dist2.data(), part.dist2.size(), to);
   return all;
 }
 
