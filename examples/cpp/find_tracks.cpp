@@ -76,9 +76,9 @@ std::vector<int64_t> find_tracks(int descriptor, const std::string& host, const 
                                  const std::vector<float>& hits) {
   const size_t n_hits = hits.size() / 3, n_bytes = hits.size() * sizeof(float);
   const std::string json = "{\"inputs\":[{\"name\":\"FEATURES\",\"datatype\":\"FP32\",\"shape\":[" +
-                           std::to_string(n_hits) + ",3],\"parameters\":{\"binary_data_size\":" +
-                           std::to_string(n_bytes) + "}}],\"outputs\":[{\"name\":\"LABELS\"," +
-                           "\"parameters\":{\"binary_data\":true}}]}";
+                           std::to_string(n_hits) +
+                           ",3],\"parameters\":{\"binary_data_size\":" + std::to_string(n_bytes) +
+                           "}}],\"outputs\":[{\"name\":\"LABELS\"," + "\"parameters\":{\"binary_data\":true}}]}";
   const std::string head = "POST /v2/models/" + model + "/infer HTTP/1.1\r\nHost: " + host +
                            "\r\nConnection: close\r\nInference-Header-Content-Length: " + std::to_string(json.size()) +
                            "\r\nContent-Length: " + std::to_string(json.size() + n_bytes) + "\r\n\r\n" + json;

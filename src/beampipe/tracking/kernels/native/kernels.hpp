@@ -5,9 +5,9 @@
 #include <cstdint>
 
 #include "array.hpp"
-#include "blocks.hpp"
-#include "radius.hpp"
-#include "windows.hpp"
+#include "graphs/blocks.hpp"
+#include "graphs/radius.hpp"
+#include "windows/windows.hpp"
 
 #define BEAMPIPE_MAP_KERNELS(K)                                                                                 \
   K(assign_layers, Array<std::int16_t>, (const float* position, std::int64_t n, const Windows& w, int threads)) \

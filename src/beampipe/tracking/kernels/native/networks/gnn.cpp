@@ -5,10 +5,10 @@
 // run in the order of the edges, so the result does not depend on the number of threads.
 #include <cstring>
 
-#include "dense.hpp"
 #include "geometry.hpp"
 #include "kernels.hpp"
-#include "nodes.hpp"
+#include "networks/dense.hpp"
+#include "networks/nodes.hpp"
 
 namespace beampipe {
 namespace {

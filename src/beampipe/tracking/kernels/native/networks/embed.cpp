@@ -1,7 +1,7 @@
 // Hit features and the embedding network, a block of hits at a time: everything in between stays in L1.
-#include "dense.hpp"
 #include "geometry.hpp"
 #include "kernels.hpp"
+#include "networks/dense.hpp"
 
 namespace beampipe {
 namespace {

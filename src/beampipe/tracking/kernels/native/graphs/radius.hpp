@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "array.hpp"
-#include "blocks.hpp"
+#include "graphs/blocks.hpp"
 
 namespace beampipe {
 

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "geometry.hpp"
-#include "radius.hpp"
+#include "graphs/radius.hpp"
 
 namespace beampipe {
 

@@ -5,8 +5,8 @@
 // number of doublets, which is some fifty times the number of edges that are kept.
 #include "arc.hpp"
 #include "kernels.hpp"
-#include "layer_grid.hpp"
 #include "limits.hpp"
+#include "windows/layer_grid.hpp"
 
 #include <algorithm>
 #include <atomic>

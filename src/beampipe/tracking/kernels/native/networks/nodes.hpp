@@ -2,8 +2,8 @@
 #pragma once
 
 #include "array.hpp"
-#include "dense.hpp"
 #include "geometry.hpp"
+#include "networks/dense.hpp"
 
 namespace beampipe {
 

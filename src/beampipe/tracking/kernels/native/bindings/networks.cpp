@@ -1,7 +1,7 @@
 // The kernels of the networks: embedding, fixed-radius search, filter, interaction network.
 #include <cmath>
 
-#include "bindings.hpp"
+#include "bindings/arrays.hpp"
 
 namespace {
 

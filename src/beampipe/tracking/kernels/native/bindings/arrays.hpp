@@ -51,5 +51,5 @@ inline beampipe::Blocks blocks_of(const Offsets& offsets, std::int64_t n) {
 /// The kernels of the instruction set in use.
 const beampipe::Table& kernels();
 
-/// Adds the kernels of the networks to the module (bindings_networks.cpp).
+/// Adds the kernels of the networks to the module (bindings/networks.cpp).
 void bind_networks(nb::module_& m);

@@ -19,7 +19,7 @@
 
 #include <string>
 
-#include "bindings.hpp"
+#include "bindings/arrays.hpp"
 
 namespace {
 

@@ -1,10 +1,10 @@
 // Edge features and the filter network in one pass; nothing is kept per edge but its score.
 #include <cmath>
 
-#include "dense.hpp"
 #include "geometry.hpp"
 #include "kernels.hpp"
-#include "nodes.hpp"
+#include "networks/dense.hpp"
+#include "networks/nodes.hpp"
 
 namespace beampipe {
 namespace {

@@ -7,9 +7,9 @@
 #include <memory>
 #include <stdexcept>
 
+#include "graphs/radius_boxes.hpp"
 #include "kernels.hpp"
 #include "limits.hpp"
-#include "radius_boxes.hpp"
 
 namespace beampipe {
 namespace {
