@@ -20,8 +20,6 @@ from google.protobuf.json_format import ParseDict
 from numpy import ndarray
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
-from beampipe.tracking.events import Hits
-
 CONFIG: dict[str, Any] = {
     "name": "exatrkx",
     "max_batch_size": 0,
@@ -31,8 +29,9 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def hits(n: int = 5, seed: int = 1) -> Hits:
-    return Hits(np.random.default_rng(seed).uniform(1, 1000, (n, 3)).astype(np.float32))
+def event(n: int = 5, seed: int = 1) -> ndarray:
+    """FEATURES of one event."""
+    return np.random.default_rng(seed).uniform(1, 1000, (n, 3)).astype(np.float32)
 
 
 def labels_of(features: ndarray) -> ndarray:
