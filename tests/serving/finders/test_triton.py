@@ -7,9 +7,7 @@ import multiprocessing
 import os
 import pickle
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,7 @@ from numpy import ndarray
 from beampipe.errors import ConfigError, InputError, ServiceError, ServiceUnavailableError
 from beampipe.serving.finders import TritonTrackFinder
 from tests.serving.finders.events import hits
-from tests.triton.client.servers import CONFIG, Fake, Refusal, grpc_server, http_server, labels_of
-
-Server = Callable[..., AbstractContextManager[str]]
-
-SERVERS: dict[str, Server] = {"grpc": grpc_server, "http": http_server}
+from tests.triton.client.servers import CONFIG, SERVERS, Fake, Held, Refusal, Server, grpc_server, labels_of
 
 
 @pytest.fixture(params=list(SERVERS))
@@ -102,18 +96,6 @@ def test_nobody_there(scheme: str, closed_port: int) -> None:
         with pytest.raises(ServiceUnavailableError, match="is a server running there"):
             finder.find(hits())
         assert isinstance(finder.submit(hits()).exception(10), ConnectionError)
-
-
-class Held:
-    """Requests that reach the server wait there until told."""
-
-    def __init__(self) -> None:
-        self.arrived, self.release = threading.Semaphore(0), threading.Event()
-
-    def __call__(self, features: ndarray) -> ndarray:
-        self.arrived.release()
-        self.release.wait(20)
-        return labels_of(features)
 
 
 def test_an_asyncio_task_that_is_cancelled_cancels_its_request() -> None:

@@ -10,9 +10,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future, wait
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,35 +25,22 @@ from beampipe.errors import (
     ServiceUnavailableError,
 )
 from beampipe.triton.client import ModelClient
-from beampipe.triton.client.signature import Due
 from tests.triton.client.servers import (
     CONFIG,
+    MODEL,
     Fake,
     Refusal,
+    Server,
+    ask,
+    assert_right,
     event,
     grpc_server,
     http_server,
     labels_of,
+    later,
     make_certificate,
+    wanted,
 )
-
-MODEL = "exatrkx"
-
-Server = Callable[..., AbstractContextManager[str]]
-
-SERVERS: dict[str, Server] = {"grpc": grpc_server, "http": http_server}
-
-
-@pytest.fixture(params=list(SERVERS))
-def serve(request: pytest.FixtureRequest) -> Server:
-    return SERVERS[request.param]
-
-
-@pytest.fixture
-def closed_port() -> Iterator[int]:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else gets it
-        yield taken.getsockname()[1]
 
 
 class Once:
@@ -68,27 +53,6 @@ class Once:
         if self.refusals:
             raise self.refusals.pop(0)
         return labels_of(features)
-
-
-def wanted(features: ndarray) -> Due:
-    """One label per hit."""
-    return {"LABELS": (len(features),)}
-
-
-def ask(client: ModelClient, n: int = 5) -> ndarray:
-    features = event(n)
-    return client.infer({"FEATURES": features}, wanted(features))["LABELS"]
-
-
-def later(client: ModelClient) -> Future[dict[str, ndarray]]:
-    features = event()
-    return client.submit({"FEATURES": features}, wanted(features))
-
-
-def assert_right(client: ModelClient, n: int = 5) -> None:
-    labels = ask(client, n)
-    assert labels.tobytes() == labels_of(event(n)).tobytes()
-    assert labels.flags.writeable
 
 
 @pytest.mark.parametrize("n", [0, 1, 300, 20_000])
@@ -267,82 +231,6 @@ def test_no_more_than_in_flight_are_sent_and_order_is_kept(serve: Server) -> Non
         for features, future in zip(events, futures, strict=True):
             assert future.result(10)["LABELS"].tolist() == labels_of(features).tolist()
     assert fake.most == 3
-
-
-class Held:
-    """Requests that reach the server wait there until told."""
-
-    def __init__(self) -> None:
-        self.arrived, self.release = threading.Semaphore(0), threading.Event()
-
-    def __call__(self, features: ndarray) -> ndarray:
-        self.arrived.release()
-        self.release.wait(20)
-        return labels_of(features)
-
-
-def test_a_future_is_cancelled_before_and_after_it_is_sent(serve: Server) -> None:
-    held = Held()
-    fake = Fake(held)
-    with serve(fake) as url, ModelClient(url, MODEL, in_flight=1) as client:
-        sent, waiting, kept = later(client), later(client), later(client)
-        assert held.arrived.acquire(timeout=10)
-        assert waiting.cancel()
-        assert sent.cancel()
-        assert sent.cancelled()
-        assert wait([sent, waiting], 1).not_done == set()
-        with pytest.raises(CancelledError):
-            sent.result()
-        if url.startswith("grpc"):
-            assert fake.gone.wait(10)  # the server knows
-        held.release.set()
-        assert len(kept.result(10)["LABELS"]) == 5
-        assert not kept.cancel()
-    assert fake.asked == 2
-
-
-def test_cancelling_is_no_fault_of_the_server() -> None:
-    held, other = Held(), Fake()
-    with grpc_server(Fake(held)) as one, grpc_server(other) as two, ModelClient([one, two], MODEL) as client:
-        cancelled = later(client)
-        assert held.arrived.acquire(timeout=10)  # the first is asked first
-        assert cancelled.cancel()
-        held.release.set()
-        for _ in range(7):
-            assert_right(client)
-    assert other.asked == 4  # so the other half went to the first
-
-
-def test_an_asyncio_task_that_is_cancelled_cancels_its_request() -> None:
-    held = Held()
-    fake = Fake(held)
-
-    async def give_up(client: ModelClient) -> None:
-        task = asyncio.create_task(client.infer_async({"FEATURES": event()}))
-        await asyncio.to_thread(held.arrived.acquire, timeout=10)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    with grpc_server(fake) as url, ModelClient(url, MODEL) as client:
-        asyncio.run(give_up(client))
-        assert fake.gone.wait(10)
-        held.release.set()
-
-
-def test_closing_cancels_what_is_on_its_way(serve: Server) -> None:
-    held = Held()
-    with serve(Fake(held)) as url:
-        client = ModelClient(url, MODEL, in_flight=1)
-        futures = [later(client) for _ in range(3)]
-        assert held.arrived.acquire(timeout=10)
-        client.close()
-        assert all(future.cancelled() for future in futures)
-        with pytest.raises(ServiceError, match=r"after close\(\)"):
-            ask(client)
-        with pytest.raises(ServiceError, match=r"after close\(\)"):
-            later(client)
-        held.release.set()
 
 
 def test_many_threads_share_one_client(serve: Server) -> None:
