@@ -62,9 +62,13 @@ Files = Mapping[str, Sequence[str]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=7_200_000, help="of the nominal test")
-    parser.add_argument("--weighted-events", type=int, default=1_200_000, help="of the test of weights")
-    parser.add_argument("--repeats", type=int, default=5, help="of the nominal test; 3 of the test of weights")
+    parser.add_argument("--events", type=int, default=7_200_000, help="number of events of the nominal test")
+    parser.add_argument(
+        "--weighted-events", type=int, default=1_200_000, help="number of events of the test of weights"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="number of repeats of the nominal test; the test of weights has 3"
+    )
     parser.add_argument("--quick", action="store_true", help="few events, one repetition")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_vs_coffea.json"))
     options = parser.parse_args()

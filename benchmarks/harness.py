@@ -59,11 +59,11 @@ def options_of(
     """A parser with the options that every benchmark has.
 
     Args:
-        name: of the benchmark, for its output file.
-        about: its docstring.
+        name: name of the benchmark, for its output file.
+        about: docstring of the benchmark.
         samples: names of the files in `EVENTS` that are used where none is given.
-        pipelines: finders used where none is given.
-        max_events: events per file where no number is given.
+        pipelines: names of the finders that are used where none is given.
+        max_events: largest number of events of each file where no number is given.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     files = [EVENTS / f"{sample}.parquet" for sample in samples]
@@ -72,7 +72,7 @@ def options_of(
     add("--pipelines", nargs="+", default=list(pipelines), metavar="NAME", help="pipelines, acts:PRESET, or truth")
     add("--threads", type=int, default=2, help="threads of our finders (ACTS does not split an event)")
     add("--max-events", type=int, default=max_events, help="events per file; all if neither is given")
-    add("--seed", type=int, default=1, help="of the degradation")
+    add("--seed", type=int, default=1, help="seed of the degradation")
     add("--min-pt", type=float, default=1.0, help="pT of the particles to be found [GeV]")
     add("--output", type=Path, default=Path(f"runs/bench/{name}.json"), help="JSON; pictures go beside it")
     add("--cache", type=Path, default=Path("runs/bench/cache"), help="folder for results of ACTS")

@@ -121,10 +121,10 @@ class PlainTorch:
     """The whole chain.
 
     Args:
-        networks: with all three parts.
-        pair_features: how the pair features are made.
-        min_hits: smallest track.
-        threads: of torch and of the k-d tree.
+        networks: the networks, with all three parts.
+        pair_features: function that makes the pair features.
+        min_hits: smallest number of hits of a track.
+        threads: number of threads of torch and of the k-d tree.
     """
 
     def __init__(self, networks: Networks, pair_features: PairFeatures, min_hits: int = 3, threads: int = 1) -> None:

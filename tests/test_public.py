@@ -30,6 +30,7 @@ SURFACE = {
         "TritonTrackFinder",
         "export_repository",
         "named_models",
+        "serve",
     ],
     "beampipe.tracking": [
         "DEFAULT_PIPELINE",

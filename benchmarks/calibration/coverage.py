@@ -113,7 +113,9 @@ def true_factors(events: int) -> ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--toys", type=int, default=500)
-    parser.add_argument("--events", type=int, default=40_000, help="of simulation and of data, in each toy")
+    parser.add_argument(
+        "--events", type=int, default=40_000, help="number of events of simulation and of data, in each toy"
+    )
     parser.add_argument("--replicas", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_coverage.json"))

@@ -70,9 +70,11 @@ def work(path: Path, weight_names: tuple[str, ...], replicas: int) -> Memory:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=200)
-    parser.add_argument("--events", type=int, default=100_000, help="of a file, which is read as one chunk")
+    parser.add_argument(
+        "--events", type=int, default=100_000, help="number of events of a file, which is read as one chunk"
+    )
     parser.add_argument("--weights", type=int, default=101)
-    parser.add_argument("--replicas", type=int, default=200, help="of the bootstrap")
+    parser.add_argument("--replicas", type=int, default=200, help="number of replicas of the bootstrap")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_memory.json"))
     options = parser.parse_args()
     begun = conditions("memory of the calibration's workers")

@@ -42,12 +42,12 @@ def ours(
     """Fill all histograms of a calibration that was never run.
 
     Args:
-        files: of each sample.
-        chunk: events that are read at once.
-        weights: fill all weights, not only the nominal one.
-        kinematics: and all variations of jets.
-        executor: see `RunSettings`.
-        workers: see `RunSettings`.
+        files: files of each sample.
+        chunk: number of events that are read at once.
+        weights: whether to fill all weights, not only the nominal one.
+        kinematics: whether to fill all variations of jets, too.
+        executor: name of the executor, as in `RunSettings`.
+        workers: number of workers, as in `RunSettings`.
         digests: file of remembered digests of the files; empty for none.
 
     Returns:

@@ -23,12 +23,12 @@ class Toy:
     """A sample of toy events.
 
     Attributes:
-        dataset: its name, and with the number of events that of its folder.
-        events: in all files.
-        files: at least one per slice of the toy; data has one slice.
-        n_weights: of each event.
-        kind: of the sample.
-        seed: of its events.
+        dataset: name of the sample; with the number of events, name of its folder.
+        events: number of events in all files.
+        files: number of files, at least one per slice of the toy; data has one slice.
+        n_weights: number of weights of each event.
+        kind: kind of the sample.
+        seed: seed of the events.
     """
 
     dataset: str

@@ -34,10 +34,10 @@ class DijetProcessor(processor.ProcessorABC):
     """Histograms of n_trk by pT, region and flavour.
 
     Args:
-        pt_edges: [GeV].
-        weight_names: those to fill with, the first ones of the file; empty for data.
-        count: also count entries.
-        layout: of many weights: ``category``, one histogram with an axis of names, or ``list``, one histogram for each.
+        pt_edges: edges of the bins in pT [GeV].
+        weight_names: names of the weights to fill with, the first ones of the file; empty for data.
+        count: whether to count entries, too.
+        layout: layout of many weights, ``category`` (one histogram with an axis of names) or ``list`` (one each).
     """
 
     def __init__(

@@ -40,9 +40,9 @@ class Attack:
     """One kind of request.
 
     Attributes:
-        name: of it.
-        send: makes one, sends it and judges the answer.
-        weight: how often it is drawn.
+        name: name of the kind, for the table.
+        send: function that makes a request, sends it and judges the answer.
+        weight: how often the kind is drawn, relative to the others.
     """
 
     name: str

@@ -38,6 +38,7 @@ from served import (
 )
 
 from beampipe.errors import BeampipeError
+from beampipe.serving.variants import VARIANTS
 from beampipe.tracking.events import Hits
 from beampipe.triton.server.server import TritonServer
 
@@ -50,7 +51,6 @@ MODELS = (
     "exatrkx_walk",
     "acts",
 )
-BATCHING = "_ragged"
 IN_FLIGHT = 64
 """Requests at once for a batching model: its largest batch."""
 
@@ -60,17 +60,17 @@ class Way:
     """One way to ask, and what came of it.
 
     Attributes:
-        model: name.
-        instances: of it.
-        protocol: how events travelled.
-        in_flight: requests at once.
-        events: compared.
-        hits: in them.
-        different: events whose labels differ in any byte.
-        errors: events without an answer.
+        model: name of the model.
+        instances: number of instances of the model.
+        protocol: protocol by which events travelled.
+        in_flight: number of requests at once.
+        events: number of events that were compared.
+        hits: number of hits in all of them.
+        different: number of events whose labels differ in any byte.
+        errors: number of events without an answer.
         first: the first thing that went wrong.
-        batch: events per call of the model.
-        seconds: for all.
+        batch: mean number of events in one call of the model.
+        seconds: time for all events [s].
     """
 
     model: str
@@ -166,7 +166,7 @@ def compared(
 ) -> Iterator[Way]:
     """All ways to ask one served model."""
     for protocol in protocols:
-        for in_flight in (1, IN_FLIGHT) if model.endswith(BATCHING) else (2 * instances,):
+        for in_flight in (1, IN_FLIGHT) if model in VARIANTS and VARIANTS[model].way == "ragged" else (2 * instances,):
             yield one_way(server, model, instances, protocol, in_flight, events, labels)
 
 

@@ -61,11 +61,11 @@ class Load:
     """Clients that ask one event after the other until they are told to stop.
 
     Attributes:
-        events: to ask for, in turn.
-        labels: due.
-        answers: (client, when asked, when answered) of each right answer.
-        wrong: events with other labels.
-        errors: events without an answer.
+        events: events to ask for, in turn.
+        labels: right labels of each event.
+        answers: client, time of the question and time of the answer [s] of each right answer.
+        wrong: number of events that got other labels.
+        errors: messages of the events without an answer.
     """
 
     events: Sequence[Hits]
@@ -105,7 +105,10 @@ def main() -> None:
     parser = options_of("faults", __doc__)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument(
-        "--kills", type=int, default=4, help="of each kind; the supervisor brings a model back 5 times a minute"
+        "--kills",
+        type=int,
+        default=4,
+        help="number of kills of each kind; the supervisor brings a model back 5 times a minute",
     )
     parser.add_argument("--only", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
     options = parser.parse_args()
@@ -262,11 +265,11 @@ class Farewell:
     """How a client gives up.
 
     Attributes:
-        name: for the table.
-        protocol: gRPC or HTTP.
-        after: so many seconds.
-        by_deadline: the client said beforehand how long it would wait; if not, it cancels.
-        seen: the model can notice.
+        name: name of the way, for the table.
+        protocol: protocol of the client, gRPC or HTTP.
+        after: time after which the client gives up [s].
+        by_deadline: whether the client said beforehand how long it would wait; if not, it cancels.
+        seen: whether the model can notice.
     """
 
     name: str

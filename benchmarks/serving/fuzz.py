@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--only", nargs="+", metavar="ATTACK", help="names of attacks; all if not given")
-    parser.add_argument("--log", type=Path, help="of the server")
+    parser.add_argument("--log", type=Path, help="file to which the log of the server is appended")
     options = parser.parse_args()
     begun = print_header("fuzzing", options)
     attacks = [attack for attack in ATTACKS if options.only is None or attack.name in options.only]

@@ -35,9 +35,9 @@ class Settings:
     """What every server is to hold.
 
     Attributes:
-        pipeline: its name.
-        replicas: processes with the pipeline, one thread each.
-        python: interpreter with the peers installed.
+        pipeline: name of the pipeline.
+        replicas: number of processes with the pipeline, one thread each.
+        python: path of the interpreter with the peers installed.
     """
 
     pipeline: str
@@ -50,8 +50,8 @@ class Running:
     """A server that runs.
 
     Attributes:
-        clients: ways to ask it, by name.
-        pid: of the process that everything else of it descends from.
+        clients: ways to ask the server, by name.
+        pid: id of the process that all others of the server descend from.
     """
 
     clients: Mapping[str, SenderMaker]
@@ -79,10 +79,12 @@ def _triton(batching: bool) -> Host:
     @contextlib.contextmanager
     def start(settings: Settings) -> Iterator[Running]:
         from beampipe.serving.catalogue import named_models
+        from beampipe.serving.variants import variants_of
+        from beampipe.tracking.pipelines.specs import pipeline_spec
         from beampipe.triton.model.repository import export_repository
         from beampipe.triton.server.server import ServerSettings, TritonServer
 
-        model = settings.pipeline + ("_ragged" if batching else "")
+        model = variants_of(pipeline_spec(settings.pipeline))["ragged" if batching else "plain"].name
         with tempfile.TemporaryDirectory(prefix="peers-") as folder:
             repository = Path(folder) / "repository"
             export_repository(repository, named_models([model], instances=settings.replicas, threads=1))

@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=[WANTED_MODEL, "module_map"])
     parser.add_argument("--small-events", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=10, help="times that each small event is sent")
-    parser.add_argument("--rounds", type=int, default=5, help="of the throughput")
+    parser.add_argument("--rounds", type=int, default=5, help="number of measurements of the throughput")
     parser.add_argument("--events", type=int, default=8, help="events of a round at mu = 60; at mu = 200 a quarter")
     for action in parser._actions:
         if action.dest == "threads":

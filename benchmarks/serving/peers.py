@@ -84,11 +84,11 @@ class Point:
 
     Attributes:
         host: name of the server.
-        client: how it was asked.
-        load: how much.
-        repeat: in which repeat.
-        load_average_before: of the machine.
-        others: cores that other programs kept busy meanwhile; times with much of it are worth little.
+        client: name of the way in which the server was asked.
+        load: how much the server was asked.
+        repeat: number of the repeat.
+        load_average_before: load average of the machine just before.
+        others: number of cores that other programs kept busy meanwhile; where they are many, times are worth little.
         cpu: processor time of server and client per event [s], which other programs disturb less.
         summary: what was measured.
     """
@@ -108,10 +108,10 @@ class Watch:
     """Who used the processor since the start.
 
     Attributes:
-        pid: of the server.
-        load_average: of one minute, at the start.
+        pid: process id of the server.
+        load_average: load average of one minute, at the start.
         busy: processor time of the machine [s].
-        ours: that of the server and of this process [s].
+        ours: processor time of the server and of this process [s].
         time: wall clock [s].
     """
 

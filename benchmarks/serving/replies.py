@@ -13,6 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import InputError
+from beampipe.serving.variants import VARIANTS
 from beampipe.tracking.events import Hits
 from beampipe.tracking.finder import TrackFinder
 
@@ -61,11 +62,11 @@ class Target:
     """What is attacked.
 
     Attributes:
-        http_url: ``host:port``.
-        grpc_url: ``host:port``.
-        models: names; those that end in ``_ragged`` have one more axis in front.
-        direct: for each model the same pipeline in this process.
-        stubs: a gRPC stub, made when first needed.
+        http_url: address for HTTP, ``host:port``.
+        grpc_url: address for gRPC, ``host:port``.
+        models: names of the models.
+        direct: the same pipeline in this process, for each model.
+        stubs: the gRPC stub, which is made when it is first needed.
     """
 
     http_url: str
@@ -76,7 +77,7 @@ class Target:
 
     def batched(self, model: str) -> bool:
         """Whether the model's tensors have one more axis."""
-        return model.endswith("_ragged")
+        return model in VARIANTS and VARIANTS[model].way == "ragged"
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,10 @@ class Reply:
     """What came back.
 
     Attributes:
-        status: of HTTP or gRPC, or what happened instead.
+        status: status of HTTP or gRPC, or what happened instead.
         good: whether that is acceptable.
         text: what the server said.
-        seconds: it took.
+        seconds: time that it took [s].
     """
 
     status: str

@@ -25,6 +25,7 @@ from harness import CONSOLE, EVENTS, print_header, report
 
 from beampipe.serving.catalogue import named_models
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
+from beampipe.serving.variants import pipeline_of
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits
 from beampipe.tracking.finder import TrackFinder
@@ -65,7 +66,9 @@ _MB: Final = 1 / 2**20
 def options_of(name: str, about: str | None, *, threads: int = 1) -> argparse.ArgumentParser:
     """A parser with the options that each of these benchmarks has."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=threads, help="of each instance, and of the direct pipeline")
+    parser.add_argument(
+        "--threads", type=int, default=threads, help="number of threads of each instance, and of the direct pipeline"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path(f"runs/bench/serving/{name}.json"))
     return parser
@@ -96,11 +99,6 @@ def finder_of(server: TritonServer, model: str, protocol: str, *, retries: int =
         in_flight=in_flight,
         timeout=timeout,
     )
-
-
-def pipeline_of(model: str) -> str:
-    """The pipeline that a served model runs."""
-    return model.removesuffix("_ragged").removesuffix("_ensemble")
 
 
 def direct_finder(model: str, threads: int = 1) -> TrackFinder:

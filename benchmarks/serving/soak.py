@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=10.0, help="between looks at the memory [s]")
     parser.add_argument("--warm-up", type=float, default=0.2, help="part of the time that the slope leaves out")
     parser.add_argument("--models", nargs="+", default=list(MODELS))
-    parser.add_argument("--log", type=Path, help="of the server")
+    parser.add_argument("--log", type=Path, help="file to which the log of the server is appended")
     options = parser.parse_args()
     begun = print_header("soak", options)
     sample = prepared(options)

@@ -15,6 +15,7 @@ from beampipe.lazy import loader
 if TYPE_CHECKING:
     from beampipe.serving.catalogue import named_models
     from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
+    from beampipe.serving.service import serve
     from beampipe.serving.variants import DEFAULT_MODELS, MODELS, ServedVariant
     from beampipe.triton.model.repository import export_repository
 
@@ -27,6 +28,7 @@ __all__ = [
     "TritonTrackFinder",
     "export_repository",
     "named_models",
+    "serve",
 ]
 
 __getattr__ = loader(
@@ -35,6 +37,7 @@ __getattr__ = loader(
         "beampipe.triton.model.repository": ("export_repository",),
         "catalogue": ("named_models",),
         "finders": ("DirectTrackFinder", "FallbackTrackFinder", "TritonTrackFinder"),
+        "service": ("serve",),
         "variants": ("DEFAULT_MODELS", "MODELS", "ServedVariant"),
     },
 )
