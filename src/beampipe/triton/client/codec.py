@@ -47,6 +47,7 @@ HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 """HTTP header with the length [bytes] of the JSON in front of the raw tensors."""
 
 _NONE: Final[Mapping[str, str]] = {}
+_TO_JSON: Final = json.JSONEncoder(separators=(",", ":"))  # made once: `json.dumps` would make one for each request
 
 _Reply = TypeVar("_Reply", covariant=True)
 
@@ -188,7 +189,7 @@ class InferRequest:
         if timeout is not None:
             # Triton does not notice that an HTTP client has gone; a model may look at how long it was allowed [us].
             head["parameters"] = {"timeout": int(timeout * 1e6)}
-        raw = json.dumps(head, separators=(",", ":")).encode()
+        raw = _TO_JSON.encode(head).encode()
         headers = {HEADER_LENGTH: str(len(raw)), "Content-Type": "application/octet-stream"}
         return HttpCall("POST", f"/v2/models/{quote(self.model, safe='')}/infer", [raw, *body], headers)
 
