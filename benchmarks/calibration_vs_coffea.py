@@ -49,7 +49,7 @@ from toys import KEPT, Toy, make_toys
 
 from beampipe.calibration.histograms.sums import Filled, read_filled
 from beampipe.calibration.ntuple.reading import inspect_file
-from beampipe.calibration.run import workspace_of
+from beampipe.calibration.tasks.workspace import workspace_of
 from beampipe.workflow import FileDigests
 
 WANTED_NOMINAL: Final = 2.0

@@ -30,9 +30,10 @@ from harness import (
 from rich.table import Table
 from samples import DEGRADATIONS, degraded, sample_name, take
 
+from beampipe.figures import save_figure
 from beampipe.tracking.evaluation.checks import scrambled_truth
 from beampipe.tracking.evaluation.evaluate import evaluate
-from beampipe.tracking.evaluation.plots import plot_efficiency, plot_stages, save_figure
+from beampipe.tracking.evaluation.plots import plot_efficiency, plot_stages
 from beampipe.tracking.evaluation.report import curve_table, stage_table
 from beampipe.tracking.evaluation.results import evaluation_body
 from beampipe.tracking.finders import KALMAN_FIT

@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.nn.functional import linear, silu
 
 from beampipe.tracking.events import Hits
-from beampipe.tracking.features import doublet, edge_features, hit_features, node_features
 from beampipe.tracking.kernels import GnnWeights, Mlp
+from beampipe.tracking.kernels.features import edge_features, hit_features, node_features
+from beampipe.tracking.kernels.geometry import doublet
 from beampipe.tracking.networks import EMBEDDING_SIZE, Networks
 
 __all__ = ["PairFeatures", "PlainTorch", "apply", "components", "embed", "filter_logits", "gnn_logits", "radius_edges"]

@@ -15,8 +15,9 @@ from harness import CONSOLE, existing, open_finders, options_of, print_header, r
 from rich.table import Table
 from samples import resize, take
 
+from beampipe.figures import save_figure
 from beampipe.tracking.evaluation.evaluate import evaluate
-from beampipe.tracking.evaluation.plots import plot_scaling, save_figure
+from beampipe.tracking.evaluation.plots import plot_scaling
 from beampipe.tracking.evaluation.results import Evaluation
 from beampipe.tracking.evaluation.statistics import fit_power_law
 from beampipe.units import ms

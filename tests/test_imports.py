@@ -15,7 +15,7 @@ import beampipe
 SOURCE = Path(beampipe.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"errors", "units", "files", "lazy", "processes", "settings", "terminal"}
+GROUND = {"errors", "units", "files", "figures", "lazy", "processes", "pythia", "settings", "terminal"}
 """What every area stands on."""
 
 ALLOWED = {
@@ -24,6 +24,8 @@ ALLOWED = {
     "lazy": set(),
     "processes": set(),
     "files": {"errors", "processes"},
+    "figures": {"errors", "files"},
+    "pythia": {"errors"},
     "settings": {"errors"},
     "terminal": set(),
     "tracking": {*GROUND, "tracking"},

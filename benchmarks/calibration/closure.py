@@ -33,8 +33,11 @@ from beampipe.calibration.method.efficiencies import Efficiencies, measure_effic
 from beampipe.calibration.method.extract import cumulated, truth
 from beampipe.calibration.method.reweight import GLUON, QUARK, measure_reweighting
 from beampipe.calibration.method.scale_factors import scale_factors, statistical
-from beampipe.calibration.run import RunSettings, run_calibration, templates, workspace_of
+from beampipe.calibration.run import run_calibration
 from beampipe.calibration.simulation import INJECTIONS, inject
+from beampipe.calibration.tasks.method import read_templates
+from beampipe.calibration.tasks.workers import RunSettings
+from beampipe.calibration.tasks.workspace import workspace_of
 from beampipe.calibration.variations import UNVARIED
 
 POINT = 0.5
@@ -53,7 +56,7 @@ def filled(options: argparse.Namespace, name: str, files: Sequence[Path]) -> tup
     configuration = Configuration(options.output / "closure", samples, taggers=(tagger,))
     plan = run_calibration(configuration, RunSettings("processes", options.workers), until="fill")
     store = workspace_of(configuration).store
-    return templates(store, plan.samples["nominal"]), templates(store, plan.samples["data"])
+    return read_templates(store, plan.samples["nominal"]), read_templates(store, plan.samples["data"])
 
 
 def measured(cases: Cases) -> Efficiencies:

@@ -18,7 +18,8 @@ from toys import KEPT, Toy, make_toys
 
 from beampipe.calibration.config import Configuration, InputSample, Tagger
 from beampipe.calibration.method.systematics import Systematic
-from beampipe.calibration.run import RunSettings, run_calibration
+from beampipe.calibration.run import run_calibration
+from beampipe.calibration.tasks.workers import RunSettings
 
 WAYS = (
     ("processes", 1, 100_000),

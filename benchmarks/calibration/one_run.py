@@ -19,7 +19,9 @@ from typing import Any, Final
 
 from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample
 from beampipe.calibration.method.systematics import Systematic
-from beampipe.calibration.run import RunSettings, run_calibration, workspace_of
+from beampipe.calibration.run import run_calibration
+from beampipe.calibration.tasks.workers import RunSettings
+from beampipe.calibration.tasks.workspace import workspace_of
 
 __all__ = ["BITS", "STORES", "coffea", "ours"]
 

@@ -16,8 +16,10 @@ from typing import Any, Literal
 
 from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Tagger
 from beampipe.calibration.method.systematics import Systematic
-from beampipe.calibration.run import FACTORS, LOG, RunSettings, run_calibration
+from beampipe.calibration.run import run_calibration
 from beampipe.calibration.simulation import ToyModel, simulate_toy, write
+from beampipe.calibration.tasks.workers import RunSettings
+from beampipe.calibration.tasks.workspace import FACTORS, LOG
 from beampipe.workflow import EventLog
 
 INLINE = RunSettings("inline")

@@ -8,7 +8,7 @@ import numpy as np
 
 from beampipe.calibration.config import Bootstrap, Energy, Tagger
 from beampipe.calibration.histograms.fill import FillSettings
-from beampipe.calibration.jets.dijets import CUT_NAMES, CutFlow, Dijets
+from beampipe.calibration.jets.dijets import CUT_NAMES, CutFlow, Dijets, RunRange
 from beampipe.calibration.jets.selection import DijetSelection
 
 PT_EDGES = (500.0, 800.0, 1200.0, 2000.0)
@@ -33,7 +33,7 @@ def random_dijets(n: int, seed: int, *, n_weights: int = 3, first_event: int = 0
         label=rng.integers(0, 4, (n, 2)).astype(np.int8),
         region=np.stack([forward, 1 - forward], axis=1).astype(np.int8),
         cut_flow=CutFlow(np.full(len(CUT_NAMES), n), np.zeros(len(CUT_NAMES), np.int64)),
-        ranges=((1, first_event, first_event + n - 1),) if n else (),
+        ranges=(RunRange(1, first_event, first_event + n - 1),) if n else (),
         varied_n_trk={"trk_eff": np.maximum(n_trk, 1) - np.uint16(1)},
     )
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from beampipe.calibration.cli import app
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.demo import DEMO
-from beampipe.calibration.explain import explain
+from beampipe.calibration.explanation import explain
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.run import plan_calibration
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
@@ -93,7 +93,7 @@ def test_full_names_every_chunk(base: Configuration) -> None:
     plan = plan_calibration(base)
     short, full = (list(explain(plan, "SF_q", pt=700.0, full=full)) for full in (False, True))
     assert len(full) > len(short)
-    assert all(any(f"fill {chunk.recipes[2].key[:12]}" in line for line in full) for chunk in plan.chunks)
+    assert all(any(f"fill {chunk.recipes.fill.key[:12]}" in line for line in full) for chunk in plan.chunks)
 
 
 def test_stages_one_by_one(tmp_path: Path) -> None:

@@ -104,8 +104,8 @@ def test_a_whole_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Systematic("jets", "up_down", kinematics=("jes_*", "jer_*"), experimental=True),
         Systematic("shower", samples=("nominal", "shower")),
     )
-    assert found.weight_patterns() == ("pdf_*",)
-    assert found.kinematic_patterns() == ("jes_*", "jer_*")
+    assert found.weight_patterns == ("pdf_*",)
+    assert found.kinematic_patterns == ("jes_*", "jer_*")
     assert found.wants_variations("nominal")
     assert not found.wants_variations("data")
 

@@ -18,8 +18,10 @@ import pytest
 
 from beampipe.calibration.config import Configuration, InputSample, Tagger
 from beampipe.calibration.method.factors import Factors
-from beampipe.calibration.run import FACTORS, RunSettings, run_calibration, workspace_of
+from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tagger.taggers import SHIPPED_MODEL
+from beampipe.calibration.tasks.workers import RunSettings
+from beampipe.calibration.tasks.workspace import FACTORS, workspace_of
 from beampipe.errors import FileError, UnknownNameError, WorkflowError
 from tests.calibration.campaign import (
     INLINE,
@@ -135,7 +137,7 @@ def test_a_second_run_makes_nothing_and_opens_no_pool(base: Configuration, monke
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a pool was opened")
 
-    monkeypatch.setattr("beampipe.calibration.run.open_pool", refuse)
+    monkeypatch.setattr("beampipe.calibration.tasks.workers.open_pool", refuse)
     before = length_of_log(base.output)
     run_calibration(base, RunSettings("processes", 2))
     assert made(base.output, before) == {}

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from beampipe.calibration.config import Configuration
-from beampipe.calibration.run import FACTORS, RunSettings, run_calibration
+from beampipe.calibration.run import run_calibration
+from beampipe.calibration.tasks.workers import RunSettings
+from beampipe.calibration.tasks.workspace import FACTORS
 from beampipe.workflow import EventLog, SlurmOptions
 from tests.calibration.campaign import Toys, configuration_of
 from tests.workflow.slurm import running_slurm

@@ -17,7 +17,8 @@ from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.method.systematics import Systematic
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.tasks.plan import Plan, stage_code
+from beampipe.calibration.tasks.plan import Plan
+from beampipe.calibration.tasks.stages import stage_code
 from tests.calibration.campaign import (
     INLINE,
     SYSTEMATICS,
@@ -125,7 +126,7 @@ def keys(plan: Plan, stages: Mapping[str, tuple[str, ...]], path: Path | None = 
             found[stage] = {part.merged[number].key for part in parts for number in slices & set(part.merged)}
         else:
             chunks = [chunk for part in parts for chunk in part.chunks if path in (None, chunk.path)]
-            recipes = [chunk.recipes[CHUNKS.index(stage)] for chunk in chunks]
+            recipes = [getattr(chunk.recipes, stage) for chunk in chunks]
             found[stage] = {recipe.key for recipe in recipes if recipe is not None}
     return found
 

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError, FileError
 from beampipe.tracking.events import Event, Hits
-from beampipe.tracking.kernels import module_map, reference_map
+from beampipe.tracking.kernels import geometry, module_map
 from beampipe.tracking.training.windows import WindowConfig, learn_windows
 from beampipe.tracking.windows import Windows, load_windows, save_windows
 
@@ -71,7 +71,7 @@ def test_learned_windows_hold_the_true_doublets(taught: list[Event], windows: Wi
         edge_index = true_doublets(event)
         layer = module_map.assign_layers(event.hits.position, windows)
         assert (layer >= 0).all()
-        kappa, _, z0, _ = reference_map.curved_doublet(event.hits.position, edge_index)
+        kappa, _, z0, _ = geometry.arc(event.hits.position, edge_index)
         for e, (a, b) in enumerate(layer[edge_index].T.tolist()):
             if (p := pair_of.get((a, b))) is not None:
                 kappa_max, z0_min, z0_max = windows.pair_windows[p]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
@@ -52,27 +51,6 @@ def test_what_is_written_is_found_and_says_what_it_is(store: Store) -> None:
     assert about["label"] == "dijet 1/3"
     assert set(about["versions"]) == {"python", "beampipe", "numpy"}
     assert files(store) == [f"{RECIPE.key}.about.json", f"{RECIPE.key}.npz"]
-
-
-@pytest.mark.parametrize(
-    ("other", "same"),
-    [
-        (Recipe("fill", "code", {"cut": 1.5}, (Input("events", "ab", "elsewhere"),), label="x"), True),
-        (Recipe("fill", "code", {"cut": 1.6}, RECIPE.inputs), False),
-        (Recipe("fill", "other", {"cut": 1.5}, RECIPE.inputs), False),
-        (Recipe("full", "code", {"cut": 1.5}, RECIPE.inputs), False),
-        (Recipe("fill", "code", {"cut": 1.5}, (Input("events", "ac"),)), False),
-        (Recipe("fill", "code", {"cut": 1.5}, (Input("weights", "ab"),)), False),
-    ],
-)
-def test_labels_are_no_part_of_the_key_and_all_else_is(other: Recipe, same: bool) -> None:
-    assert (other.key == RECIPE.key) == same
-
-
-@pytest.mark.parametrize("stage", ["", "../x", "a/b", "A", ".parts"])
-def test_a_stage_is_a_plain_name(stage: str) -> None:
-    with pytest.raises(ConfigError, match="stage: got"):
-        Recipe(stage, "code")
 
 
 def test_get_makes_once(store: Store) -> None:
@@ -248,18 +226,3 @@ def test_a_key_that_is_no_key_is_refused(store: Store) -> None:
     with pytest.raises(ConfigError, match="artifacts begin with"):
         store.about(two)
     assert store.count() == 300
-
-
-def test_a_log_survives_a_torn_line(tmp_path: Path) -> None:
-    log = EventLog(tmp_path / "deep" / "events.jsonl")
-    assert list(log.read()) == []
-    log.write("start", stage="fill", key="ab", label="x", seconds=1.5)
-    with log.path.open("a") as stream:
-        stream.write('{"time": 12, "ev\n')
-    log.write("done")
-    first, second = log.read()
-    assert first["event"] == "start"
-    assert first["seconds"] == 1.5
-    assert first["pid"] == os.getpid()
-    assert second["event"] == "done"
-    assert json.loads(log.path.read_text().splitlines()[0]) == first

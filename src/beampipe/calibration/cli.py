@@ -20,24 +20,28 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Quark/gluon tagging: scale factors from ROOT files.", no_args_is_help=True)
 
-Config = Annotated[Path, typer.Argument(help="TOML file of the calibration.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder, in place of the configuration's.")]
-Workers = Annotated[int, typer.Option("--workers", "-j", help="Tasks at once; 0 for one per core.", min=0)]
-Executor = Annotated[str, typer.Option(help="processes, inline, dask, dask=ADDRESS or slurm.")]
-Partition = Annotated[str, typer.Option(help="Of Slurm.")]
-Memory = Annotated[str, typer.Option(help="Of each Slurm job.")]
-Account = Annotated[str, typer.Option(help="Of Slurm.")]
+Config = Annotated[Path, typer.Argument(help="TOML file that configures the calibration.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Folder for results, in place of the one in CONFIG.")
+]
+Workers = Annotated[
+    int, typer.Option("--workers", "-j", help="Number of tasks that run at once; 0 for one per core.", min=0)
+]
+Executor = Annotated[str, typer.Option(help="Where tasks run: processes, inline, dask, dask=ADDRESS or slurm.")]
+Partition = Annotated[str, typer.Option(help="Slurm partition to submit to.")]
+Memory = Annotated[str, typer.Option(help="Memory of each Slurm job, e.g. 2GiB.")]
+Account = Annotated[str, typer.Option(help="Slurm account to charge.")]
 Interface = Annotated[str, typer.Option(help="Network interface on which Slurm's jobs reach this machine, e.g. ib0.")]
-Walltime = Annotated[str, typer.Option(help="Of each Slurm job.")]
-Seed = Annotated[int, typer.Option(help="Of every random choice.", min=0)]
+Walltime = Annotated[str, typer.Option(help="Time limit of each Slurm job, HH:MM:SS.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
 
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where everything goes.")] = Path("demo/calibration"),
+    folder: Annotated[Path, typer.Argument(help="Folder for store, results and report.")] = Path("demo/calibration"),
     workers: Workers = 0,
 ) -> None:
-    """Run the whole chain on the shipped sample, and draw the scale factors."""
+    """Run all stages on the shipped sample, and draw the scale factors."""
     from beampipe.calibration.demo import run_demo
 
     with bars() as progress:
@@ -47,10 +51,12 @@ def demo(
 
 @app.command()
 def simulate(
-    sample: Annotated[str, typer.Argument(help="Name of a sample; see --list.")] = "nominal",
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for its files.")] = Path("samples"),
-    events: Annotated[int, typer.Option("--events", "-n", help="To generate.", min=1)] = 10_000,
-    files: Annotated[int, typer.Option(help="Per slice.", min=1)] = 1,
+    sample: Annotated[str, typer.Argument(help="Name of a sample; --list prints them.")] = "nominal",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder in which the sample gets a folder of its own.")
+    ] = Path("samples"),
+    events: Annotated[int, typer.Option("--events", "-n", help="Number of events to generate.", min=1)] = 10_000,
+    files: Annotated[int, typer.Option(help="Number of files per slice of hard pT.", min=1)] = 1,
     seed: Seed = 1,
     workers: Workers = 0,
     list_samples: Annotated[bool, typer.Option("--list", help="Print the samples, and stop.")] = False,
@@ -78,13 +84,13 @@ def simulate(
 
 @app.command()
 def toy(
-    output: Annotated[Path, typer.Argument(help="Folder for the files.")],
-    events: Annotated[int, typer.Option("--events", "-n", help="How many.", min=1)] = 100_000,
-    files: Annotated[int, typer.Option(help="In all.", min=1)] = 3,
-    weights: Annotated[int, typer.Option(help="Weights of each event.", min=1)] = 8,
-    data: Annotated[bool, typer.Option("--data", help="Data: no labels, no weights.")] = False,
-    quark_tracks: Annotated[float, typer.Option(help="Factor on the tracks of quark jets.")] = 1.0,
-    gluon_tracks: Annotated[float, typer.Option(help="Factor on the tracks of gluon jets.")] = 1.0,
+    output: Annotated[Path, typer.Argument(help="Folder for the ROOT files.")],
+    events: Annotated[int, typer.Option("--events", "-n", help="Number of events to draw.", min=1)] = 100_000,
+    files: Annotated[int, typer.Option(help="Number of files to write.", min=1)] = 3,
+    weights: Annotated[int, typer.Option(help="Number of weights of each event.", min=1)] = 8,
+    data: Annotated[bool, typer.Option("--data", help="Write data: neither labels nor weights.")] = False,
+    quark_tracks: Annotated[float, typer.Option(help="Factor on the number of tracks of quark jets.")] = 1.0,
+    gluon_tracks: Annotated[float, typer.Option(help="Factor on the number of tracks of gluon jets.")] = 1.0,
     seed: Seed = 1,
 ) -> None:
     """Draw events from shapes fitted to the simulation: any number, fast."""
@@ -108,8 +114,10 @@ def toy(
 @app.command()
 def inject(
     files: Annotated[list[Path], typer.Argument(help="Files of one simulated sample.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")],
-    injection: Annotated[str, typer.Option(help="Name: fewer_tracks, quark_fewer, gluon_fewer, ...")] = "fewer_tracks",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pseudo-data.")],
+    injection: Annotated[
+        str, typer.Option(help="Name of the change: fewer_tracks, quark_fewer, gluon_fewer, ...")
+    ] = "fewer_tracks",
     seed: Seed = 1,
 ) -> None:
     """Make pseudo-data with a known scale factor from simulated files."""
@@ -123,7 +131,7 @@ def inject(
 @app.command("train-tagger")
 def train_tagger(
     config: Config,
-    model: Annotated[Path, typer.Option("--model", help="File to write.")] = Path("gbdt.txt"),
+    model: Annotated[Path, typer.Option("--model", help="Model file to write, text of LightGBM.")] = Path("gbdt.txt"),
     output: Output = None,
     seed: Seed = 1,
     workers: Workers = 0,
@@ -143,6 +151,8 @@ def train_tagger(
 
 
 def _stage(name: str, until: str, text: str) -> None:
+    """Add the command that runs all stages up to `until`."""
+
     @app.command(name, help=text)
     def stage(
         config: Config,
@@ -156,7 +166,8 @@ def _stage(name: str, until: str, text: str) -> None:
         walltime: Walltime = "01:00:00",
     ) -> None:
         from beampipe.calibration.config import load_configuration
-        from beampipe.calibration.run import RunSettings, run_calibration
+        from beampipe.calibration.run import run_calibration
+        from beampipe.calibration.tasks.workers import RunSettings
         from beampipe.workflow import SlurmOptions
 
         configuration = load_configuration(config, output=output)
@@ -177,7 +188,7 @@ for _name, _until, _text in (
     ("run", "report", "Run everything that is not yet done, from ROOT files to the report."),
     ("select", "select", "Stage 1: tables of dijet events from ROOT files."),
     ("predict", "predict", "Stage 2: scores of the boosted taggers."),
-    ("fill", "fill", "Stage 3: histograms for all variations, merged."),
+    ("fill", "fill", "Stage 3: histograms of all variations, merged."),
     ("reweight", "reweight", "Stage 4: factors that make central jets look like forward jets."),
     ("extract", "extract", "Stage 5: efficiencies of quark and gluon jets."),
     ("factors", "factors", "Stage 6: scale factors with uncertainties."),
@@ -189,16 +200,22 @@ for _name, _until, _text in (
 @app.command()
 def explain(
     config: Config,
-    scale_factor: Annotated[str, typer.Argument(help="SF_q or SF_g.")] = "SF_q",
-    tagger: Annotated[str, typer.Option(help="Name.")] = "n_trk",
-    working_point: Annotated[float, typer.Option("--working-point", "-w", help="Quark efficiency.")] = 0.5,
-    pt: Annotated[float, typer.Option(help="Of the jet [GeV].")] = 700.0,
+    scale_factor: Annotated[
+        str, typer.Argument(help="Scale factor: SF_q (quark efficiency) or SF_g (gluon rejection).")
+    ] = "SF_q",
+    tagger: Annotated[str, typer.Option(help="Name of the tagger.")] = "n_trk",
+    working_point: Annotated[
+        float, typer.Option("--working-point", "-w", help="Working point: quark efficiency aimed at.")
+    ] = 0.5,
+    pt: Annotated[float, typer.Option(help="Transverse momentum of the jet [GeV].")] = 700.0,
     output: Output = None,
-    full: Annotated[bool, typer.Option("--full", help="Name every file and chunk.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Name every file and chunk, not only how many there are.")
+    ] = False,
 ) -> None:
-    """Say where a number came from, down to files and cuts."""
+    """Say where a scale factor came from, down to files and cuts."""
     from beampipe.calibration.config import load_configuration
-    from beampipe.calibration.explain import explain as lines
+    from beampipe.calibration.explanation import explain as lines
     from beampipe.calibration.run import plan_calibration
 
     plan = plan_calibration(load_configuration(config, output=output))
@@ -207,8 +224,9 @@ def explain(
 
 
 def _summary(plan: Plan, until: str = "report") -> None:
-    from beampipe.calibration.run import REPORT
-    from beampipe.calibration.tasks.plan import CALIBRATION_STAGES
+    """Print what was done, and the scale factors if the run went that far."""
+    from beampipe.calibration.tasks.stages import reaches
+    from beampipe.calibration.tasks.workspace import REPORT
 
     configuration = plan.configuration
     chunks = sum(len(sample.chunks) for sample in plan.samples.values())
@@ -216,7 +234,7 @@ def _summary(plan: Plan, until: str = "report") -> None:
     typer.echo(
         f"{until}: done for {len(plan.samples)} samples, {files} files, {chunks} chunks -> {configuration.output}"
     )
-    if CALIBRATION_STAGES.index(until) >= CALIBRATION_STAGES.index("factors"):
+    if reaches(until, "factors"):
         from beampipe.calibration.results import print_factors
 
         print_factors(configuration, console())
@@ -225,4 +243,5 @@ def _summary(plan: Plan, until: str = "report") -> None:
 
 
 def _workers(workers: int) -> int:
+    """Number of workers: as many as there are cores, if 0 was asked for."""
     return workers or len(os.sched_getaffinity(0))

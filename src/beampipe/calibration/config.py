@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from glob import glob
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.selection import DijetSelection
@@ -27,6 +27,7 @@ __all__ = [
     "InputSample",
     "Kind",
     "Tagger",
+    "TaggerAxis",
     "load_configuration",
     "parse_configuration",
 ]
@@ -35,6 +36,22 @@ Kind = Literal["simulation", "data", "pseudo-data"]
 """Pseudo-data is simulation in the role of data: its labels serve only to tell the true answer."""
 
 DATA_KINDS: Final = ("data", "pseudo-data")
+
+
+class TaggerAxis(NamedTuple):
+    """Name of a tagger, and the equal bins in which its values are counted.
+
+    Attributes:
+        name: name of the tagger.
+        bins: number of bins.
+        low: lower edge of the first bin.
+        high: upper edge of the last bin.
+    """
+
+    name: str
+    bins: int
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -65,8 +82,18 @@ class Tagger:
             raise ConfigError(f"tagger {self.name}: got model {self.model!r}, expected one for every tagger but n_trk")
 
     @property
+    def axis(self) -> TaggerAxis:
+        """The tagger's name and bins: all that histograms and factors depend on."""
+        return TaggerAxis(self.name, self.bins, self.low, self.high)
+
+    @property
+    def boosted(self) -> bool:
+        """Whether scores of a model are what is counted, and not the number of tracks."""
+        return bool(self.model)
+
+    @property
     def served(self) -> bool:
-        """Scores come from a server."""
+        """Whether scores come from a server."""
         return "://" in self.model
 
 
@@ -174,20 +201,33 @@ class Configuration:
 
     @property
     def tagger_names(self) -> tuple[str, ...]:
-        """In the order of the configuration."""
+        """Names of the taggers, in the order of the configuration."""
         return tuple(tagger.name for tagger in self.taggers)
 
-    def wants_variations(self, sample: str) -> bool:
-        """Variations of weights and jets are filled for the nominal sample only."""
-        return sample == self.nominal
+    @property
+    def other_samples(self) -> tuple[str, ...]:
+        """Names of the samples that take the nominal one's place in a systematic."""
+        names = dict.fromkeys(name for source in self.systematics for name in source.samples)
+        return tuple(name for name in names if name != self.nominal)
 
+    @property
+    def used_samples(self) -> tuple[str, ...]:
+        """Names of the nominal sample, of data and of the other samples; what else is configured costs nothing."""
+        return tuple(dict.fromkeys((self.nominal, self.data, *self.other_samples)))
+
+    @property
     def kinematic_patterns(self) -> tuple[str, ...]:
-        """Of all systematics that vary jets."""
+        """Patterns of the variations of jets that systematics ask for."""
         return tuple(pattern for source in self.systematics for pattern in source.kinematics)
 
+    @property
     def weight_patterns(self) -> tuple[str, ...]:
-        """Of all systematics that vary weights."""
+        """Patterns of the weights that systematics ask for."""
         return tuple(pattern for source in self.systematics for pattern in source.weights)
+
+    def wants_variations(self, sample: str) -> bool:
+        """Whether weights and jets of a sample are varied: only those of the nominal one are."""
+        return sample == self.nominal
 
 
 def load_configuration(path: Path, *, output: Path | None = None) -> Configuration:

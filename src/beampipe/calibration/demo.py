@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.calibration.config import load_configuration
-from beampipe.calibration.run import RunSettings, run_calibration
+from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.plan import Plan
+from beampipe.calibration.tasks.workers import RunSettings
 from beampipe.terminal import Progress
 
 __all__ = ["DEMO", "run_demo"]

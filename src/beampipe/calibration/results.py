@@ -7,7 +7,7 @@ from rich.console import Console
 
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.method.factors import SHORT_NAMES, Factors
-from beampipe.calibration.run import FACTORS
+from beampipe.calibration.tasks.workspace import FACTORS
 from beampipe.terminal import make_table
 
 __all__ = ["print_factors"]

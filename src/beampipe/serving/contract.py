@@ -1,6 +1,6 @@
-"""What both ends of the wire agree on: names, types, parameters. Servers and clients import it from here.
+"""The contract of tracking on the wire: tensors and parameters, for the models and for those who ask them.
 
-One event is one request::
+One event is one request, and these are its tensors::
 
     FEATURES  FP32  [n_hits, 3]   r, phi, z in units of the model's FEATURE_SCALE      in
     LABELS    INT64 [n_hits]      track of each hit, -1 for a hit on no track          out
@@ -44,16 +44,16 @@ VARIANCE: Final = TensorSpec("VARIANCE", "FP32", np.float32, (-1, 2))
 
 # Parameters of a tracking model's config.pbtxt.
 FEATURE_SCALE: Final = "FEATURE_SCALE"
-"""What one unit of FEATURES means: a name of `beampipe.tracking.formats.SCALES`."""
+"""Meaning of one unit of FEATURES: a name of `beampipe.tracking.formats.SCALES`."""
 PIPELINE: Final = "PIPELINE"
-"""The pipeline a model runs: a name of `beampipe.tracking.PIPELINES`."""
+"""Pipeline that the model runs: a name of `beampipe.tracking.PIPELINES`."""
 MAX_HITS: Final = "MAX_HITS"
-"""A larger event is refused."""
+"""Most hits of an event; a larger one is refused."""
 HIT_BUDGET: Final = "HIT_BUDGET"
-"""Hits of the events that a batching model runs as one graph."""
+"""Most hits of the events that a batching model runs as one graph."""
 STAGE_NAMES: Final = "STAGE_NAMES"
-"""Comma-separated names of the first values of STAGES [s]."""
+"""Names of the stages whose seconds come first in STAGES, separated by commas."""
 ACTS_SETTING: Final = "ACTS_SETTING"
-"""How ACTS is set: a name of `beampipe.tracking.acts.ACTS_SETTINGS`."""
+"""Setting of ACTS: a name of `beampipe.tracking.acts.ACTS_SETTINGS`."""
 COUNT_NAMES: Final = "COUNT_NAMES"
-"""Comma-separated names of the values of STAGES after them."""
+"""Names of the counts that follow them in STAGES, separated by commas."""

@@ -27,11 +27,11 @@ _COUNTERS: Final = {
     "edges": "Edges that were left to label.",
     "tracks": "Tracks found.",
 }
-"""What the models count, besides events and the time of stages."""
+"""Name -> meaning of what the models count, besides events and the time of stages."""
 
 
 class TrackingModel:
-    """Any named pipeline of `beampipe.tracking`."""
+    """A named pipeline of `beampipe.tracking` as a model: positions of hits in, labels out."""
 
     inputs: ClassVar = (FEATURES,)
     outputs: ClassVar = (LABELS, STAGES)
@@ -51,7 +51,7 @@ class TrackingModel:
         )
 
     def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
-        """Labels of each event; several run as one block-diagonal graph, up to the hit budget."""
+        """Labels of each event; several run as one graph of blocks, up to the hit budget."""
         read = [self._hits_or_error(request) for request in requests]
         answers: dict[int, ModelAnswer] = {row: hits for row, hits in enumerate(read) if not isinstance(hits, Hits)}
         events = {row: hits for row, hits in enumerate(read) if isinstance(hits, Hits)}
@@ -84,7 +84,7 @@ class TrackingModel:
 
     @classmethod
     def example(cls) -> ModelRequest:
-        """A shipped event without pile-up, in mm."""
+        """Hits of a shipped event without pile-up, in mm."""
         return {FEATURES.name: small_event().position}
 
 
@@ -104,7 +104,7 @@ class ActsModel:
         self.finder = ActsTrackFinder(ACTS_SETTINGS[instance.parameters[contract.ACTS_SETTING]])
 
     def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
-        """Labels of each event."""
+        """Labels of each event, one after the other."""
         return [self._one(request) for request in requests]
 
     def _one(self, request: ModelRequest) -> ModelAnswer:
@@ -124,7 +124,7 @@ class ActsModel:
 
     @classmethod
     def example(cls) -> ModelRequest:
-        """A shipped event without pile-up, in mm."""
+        """Hits of a shipped event without pile-up, in mm."""
         hits = small_event()
         assert hits.geometry_id is not None
         assert hits.local is not None
@@ -152,7 +152,7 @@ def small_event() -> Hits:
 
 
 def stage_values(tracks: Tracks, parameters: Mapping[str, str]) -> Float64[ndarray, " n"]:
-    """Seconds and counts in the order that the configuration names."""
+    """Values of STAGES: seconds of stages, then counts, in the order that the model's parameters name."""
     seconds = [tracks.seconds.get(name, 0.0) for name in _names(parameters.get(contract.STAGE_NAMES, ""))]
     counts = [float(tracks.counts.get(name, 0)) for name in _names(parameters.get(contract.COUNT_NAMES, ""))]
     return np.array(seconds + counts, np.float64)
@@ -164,7 +164,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _within(budget: int, events: Mapping[int, Hits]) -> list[list[int]]:
-    """Consecutive rows whose hits add up to `budget` at most, or single ones."""
+    """Rows of consecutive events whose hits add up to `budget` at most; a larger event is alone."""
     parts: list[list[int]] = []
     total = 0
     for row, hits in events.items():

@@ -21,12 +21,12 @@ class FileResult:
     """What came of one input.
 
     Attributes:
-        path: the input.
-        output: where its labels are, or would be.
-        n_events: events written.
-        n_hits: hits written.
-        n_tracks: tracks found.
-        error: why nothing was written, or None.
+        path: input, a file or folder.
+        output: file of the labels, if nothing went wrong.
+        n_events: number of events written.
+        n_hits: number of hits written.
+        n_tracks: number of tracks found.
+        error: why nothing was written; None if all went well.
     """
 
     path: Path
@@ -81,9 +81,9 @@ def track_files(
 
     Args:
         inputs: files or folders that `open_events` knows.
-        finder: what finds them.
-        output: see `output_paths`.
-        scale: units of three-column files.
+        finder: finder that is asked for the tracks of each event.
+        output: file or folder of the labels, see `output_paths`.
+        scale: units of files with three columns, a name of `beampipe.tracking.formats.SCALES`.
         progress: called after each event.
         in_flight: events that are asked for at once: with more than one, so many are read ahead and submitted, across
             files too. The outputs are the same.

@@ -90,11 +90,11 @@ def demo(
     threads: Threads = 1,
 ) -> None:
     """Find tracks in the shipped events; print efficiency and speed, draw one event."""
-    from beampipe.tracking.demo import run_demo
+    from beampipe.tracking.demo import run_tracking_demo
     from beampipe.tracking.evaluation.report import print_evaluation
 
     with bar("events") as step:
-        result = run_demo(folder, pipeline or list(DEMO_PIPELINES), mu=mu, threads=threads, progress=step)
+        result = run_tracking_demo(folder, pipeline or list(DEMO_PIPELINES), mu=mu, threads=threads, progress=step)
     print_evaluation(result, console())
     typer.echo(f"pictures and figures: {folder}/event.png, {folder}/event.html, {folder}/evaluation.json")
 

@@ -11,10 +11,10 @@ from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
 from beampipe.tracking.finders import named_finders
 from beampipe.tracking.showing import show_event
 
-__all__ = ["run_demo"]
+__all__ = ["run_tracking_demo"]
 
 
-def run_demo(
+def run_tracking_demo(
     folder: Path,
     pipelines: Sequence[str],
     *,
@@ -25,10 +25,10 @@ def run_demo(
     """Evaluate `pipelines` on the shipped events and draw the first one with the first pipeline.
 
     Args:
-        folder: where ``event.png``, ``event.html`` and ``evaluation.json`` go.
-        pipelines: names that `load_pipeline` knows.
-        mu: which shipped events.
-        threads: of each pipeline.
+        folder: folder of ``event.png``, ``event.html`` and ``evaluation.json``.
+        pipelines: names of `beampipe.tracking.PIPELINES`.
+        mu: pile-up of the shipped events: 0, 60 or 200.
+        threads: number of threads of each pipeline.
         progress: called after each event.
 
     Returns:

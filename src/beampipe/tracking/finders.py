@@ -13,6 +13,7 @@ from beampipe.tracking.acts.fitting import hit_lists_of
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS
 from beampipe.tracking.events import Hits
 from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.pipelines.loading import load_pipeline
 
 __all__ = ["KALMAN_FIT", "KalmanFitted", "named_finders"]
 
@@ -68,24 +69,21 @@ def named_finders(
     ACTS is scored by its own hit lists: as one label per hit, the hits that its tracks share would count against it.
 
     Args:
-        pipelines: names that `load_pipeline` knows.
-        acts: names of `ACTS_SETTINGS`; they appear as ``acts-NAME``.
-        device: ``"cpu"`` or ``"cuda"``, for the pipelines.
-        threads: for the pipelines; ACTS works on one event with one thread.
-        fit: add each pipeline once more with the Kalman fit of ACTS, as ``NAME + Kalman fit``.
+        pipelines: names of `beampipe.tracking.PIPELINES`.
+        acts: names of `ACTS_SETTINGS`; their finders appear as ``acts-NAME``.
+        device: device of the pipelines: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        threads: number of threads of the pipelines; ACTS works on one event with one thread.
+        fit: whether each pipeline is added once more with the Kalman fit of ACTS, as ``NAME + Kalman fit``.
 
     Raises:
         UnknownNameError: no pipeline or setting of that name.
         MissingExtraError: ACTS is asked for and not installed.
     """
     finders: dict[str, TrackFinder] = {}
-    if pipelines:
-        from beampipe.tracking.pipelines.loading import load_pipeline
-
-        for name in pipelines:
-            finders[name] = load_pipeline(name, device=device, threads=threads)
-            if fit:
-                finders[name + KALMAN_FIT] = KalmanFitted(finders[name])
+    for name in pipelines:
+        finders[name] = load_pipeline(name, device=device, threads=threads)
+        if fit:
+            finders[name + KALMAN_FIT] = KalmanFitted(finders[name])
     for name in acts:
         if name not in ACTS_SETTINGS:
             raise UnknownNameError("ACTS setting", name, ACTS_SETTINGS)

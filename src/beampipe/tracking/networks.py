@@ -14,15 +14,16 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
 from beampipe.settings import build
-from beampipe.tracking.features import EDGE_FEATURES, HIT_FEATURES, NODE_FEATURES, PAIR_FEATURES
+from beampipe.tracking.kernels.features import (
+    EDGE_FEATURES,
+    EMBEDDING_SIZE,
+    FILTER_INPUTS,
+    HIT_FEATURES,
+    PAIR_FEATURES,
+)
 from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
 
 __all__ = ["EMBEDDING_SIZE", "Networks", "NetworksConfig", "card_path", "load_networks", "networks_from"]
-
-EMBEDDING_SIZE = 8
-"""Length of the source and of the target vector of a hit."""
-
-_FILTER_INPUTS = len(EDGE_FEATURES) + 2 * len(NODE_FEATURES) + 1  # and the squared embedding distance
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class NetworksConfig:
         max_neighbours: most outgoing edges of a hit before the filter.
         kappa_max: largest |curvature| of an edge [1/mm].
         z0_max: largest |z| of an edge's line at the beam line [mm].
-        filter_cut: edges with a lower filter score are dropped.
-        score_cut: edges with a lower final score are on no track.
+        filter_cut: lowest score by the filter of an edge that stays.
+        score_cut: lowest score by the interaction network of an edge that joins hits.
 
     Raises:
         ConfigError: a value is impossible.
@@ -59,7 +60,17 @@ class NetworksConfig:
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """Weights, packed for the kernels when first used, and their cuts. A part that was not trained is None."""
+    """The networks of one weight file, packed for the kernels when first used.
+
+    Attributes:
+        config: cuts that belong to the weights.
+        embedding: weights of the embedding, None if it was not trained.
+        filter: weights of the filter, None if it was not trained.
+        gnn: weights of the interaction network, None if it was not trained.
+
+    Raises:
+        ConfigError: a network has other inputs or outputs than the kernels.
+    """
 
     config: NetworksConfig
     embedding: Mlp | None = None
@@ -70,7 +81,7 @@ class Networks:
         if self.embedding is not None:
             _expect("embedding", self.embedding, len(HIT_FEATURES), 2 * EMBEDDING_SIZE)
         if self.filter is not None:
-            _expect("filter", self.filter, _FILTER_INPUTS, 1)
+            _expect("filter", self.filter, FILTER_INPUTS, 1)
             if len(self.filter.layers) != 2:
                 raise ConfigError(f"filter: got {len(self.filter.layers)} layers, expected 2")
         if self.gnn is not None:
@@ -100,7 +111,7 @@ def load_networks(path: Path | str) -> Networks:
     """Read weights and card.
 
     Args:
-        path: the safetensors file; its card has the same name with the suffix .json.
+        path: safetensors file of the weights; its card has the same name with the suffix .json.
 
     Raises:
         FileError: a file is missing, damaged, or the weights are not those that the card describes.

@@ -32,16 +32,16 @@ def fake_tracks(event: Event, tracks: Tracks) -> Bool[ndarray, " n_tracks"] | No
 
 
 def show_event(event: Event, tracks: Tracks, path: str | Path, min_pt: float = 1.0) -> None:
-    """Draw `event`.
+    """Draw one event and its tracks into a file.
 
     Args:
-        event: the event.
-        tracks: its tracks.
-        path: ``.png``, ``.html`` (an interactive page) or ``.json`` (for Phoenix).
-        min_pt: tracks below are not drawn [GeV].
+        event: event to draw, with or without truth.
+        tracks: tracks found in the event.
+        path: file to write, ``.png``, ``.html`` (an interactive page) or ``.json`` (for Phoenix).
+        min_pt: lowest pT of a track that is drawn [GeV].
 
     Raises:
-        FileError: another ending.
+        FileError: the file has another ending.
     """
     from beampipe.tracking.display import draw_png, write_html, write_phoenix
 

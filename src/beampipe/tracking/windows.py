@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -27,8 +28,8 @@ from beampipe.errors import ConfigError, FileError
 
 __all__ = ["MAX_OUT", "Windows", "load_windows", "save_windows"]
 
-MAX_OUT = 16
-"""Most outgoing layer pairs of one layer."""
+MAX_OUT: Final = 16
+"""Most layer pairs that start on one layer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +71,14 @@ class Windows:
 
 
 def save_windows(windows: Windows, path: Path) -> None:
-    """Write the tables to a safetensors file."""
+    """Write learned tables to a safetensors file."""
     from safetensors.numpy import save_file
 
     save_file({f.name: np.ascontiguousarray(getattr(windows, f.name)) for f in fields(windows)}, path)
 
 
 def load_windows(path: Path) -> Windows:
-    """Read the tables from a safetensors file.
+    """Read learned tables from a safetensors file.
 
     Raises:
         FileError: the file is missing, truncated or lacks a table.

@@ -1,24 +1,31 @@
-"""Machinery for work in stages: artifacts in a store, tasks in a pool; safe to kill, the same bytes again.
+"""Work in stages: artifacts in a store, tasks in a pool. It may be killed at any time, and gives the same bytes again.
 
-It knows nothing of physics. A stage has a `Recipe` for each artifact, whose key is made of the stage's code, its
-parameters and the keys of its inputs. `run` runs the stage's tasks in a `Pool`, a few at a time; each commits its own
-artifact to the `Store` and returns something small. What is committed is never made again, and never lost::
+This room knows no physics. A stage writes a `Recipe` for each artifact, whose key is made of the stage's code, its
+parameters and the keys of its inputs. `run` runs the stage's tasks in a `Pool`, a few at a time. Each task commits its
+own artifact to the `Store` and returns something small. What is committed is never made again, and never lost::
 
     store = Store(Path("store"), log=EventLog(Path("store/events.jsonl")))
     with open_pool("processes", workers=8) as pool:
         paths = run([Task(recipe.label, make_one, (store, recipe)) for recipe in recipes], pool)
 
-digest: keys. events: what happened. store: artifacts. pool, clusters: workers. run: tasks. More lines than that
-sounds like: a third are contracts in docstrings, and most of the others deal with what goes wrong: a full disk, a torn
-file, a killed worker or driver.
+digest     digests of settings, code and files, which keys are made of
+recipe     what determines an artifact, and its key
+store      artifacts on disk: written whole or not at all, checked when read
+events     a log of what happened
+pool       where tasks run: here, in processes, or in any executor
+clusters   the same in dask and Slurm
+run        many tasks in a pool: which are tried again, and which are at fault
+
+Most of the lines deal with what goes wrong: a full disk, a torn file, a killed worker or driver.
 """
 
 from beampipe.workflow.clusters import SlurmOptions
 from beampipe.workflow.digest import FileDigests, canonical, code_digest, digest_of, file_digest
 from beampipe.workflow.events import EventLog
 from beampipe.workflow.pool import POOLS, Pool, open_pool, prepare_processes
+from beampipe.workflow.recipe import Input, Recipe
 from beampipe.workflow.run import Task, run
-from beampipe.workflow.store import Artifact, Input, Provenance, Recipe, Store
+from beampipe.workflow.store import Artifact, Provenance, Store
 
 __all__ = [
     "POOLS",

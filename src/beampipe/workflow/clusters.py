@@ -1,8 +1,8 @@
 """Dask as a pool: a cluster on this machine, one that runs somewhere, or workers that are Slurm jobs.
 
-Only its transport is used. Tasks are submitted a few at a time, never as a graph, and each commits what it makes to the
-store, so nothing depends on the memory of dask's scheduler. Whoever reaches the port of a scheduler can run code as its
-owner: on this machine it listens on loopback only, for Slurm on the host or interface that is asked for.
+Only dask's transport is used. Tasks are submitted a few at a time, never as a graph, and each commits what it makes to
+the store, so nothing depends on the memory of dask's scheduler. Whoever reaches the port of a scheduler can run code as
+its owner. The scheduler therefore listens on loopback only, or for Slurm on the host or interface that is asked for.
 """
 
 from __future__ import annotations
@@ -24,25 +24,27 @@ __all__ = ["SlurmOptions", "open_dask", "open_slurm"]
 T = TypeVar("T")
 
 _LOOPBACK = "127.0.0.1"
-_OFF = {"dashboard_address": f"{_LOOPBACK}:0"}  # dask takes None for its usual port, which may be taken
+_DASHBOARD = {"dashboard_address": f"{_LOOPBACK}:0"}  # any free port; None would mean the usual one, which may be taken
 
 
 @dataclass(frozen=True)
 class SlurmOptions:
-    """What to ask Slurm for; each worker is a job of its own.
+    """What to ask Slurm for. Each worker is a job of its own.
 
     Attributes:
-        queue: partition; None for the default one.
-        account: whom to charge; None for the default one.
-        cores: of a job; a worker runs one task at a time, whatever uses threads may use these.
-        memory: of a job.
-        walltime: of a job; when it ends, a new job takes its place, and only the task it ran is done again.
-        host: where the scheduler listens and workers connect to; None for what the machine's name stands for.
-        interface: network interface instead of a host, e.g. ``"ib0"``.
-        folder: for the workers' scratch files and logs; None for temporary ones.
-        prologue: lines of shell before the worker, e.g. ``"module load python"``.
-        directives: lines for sbatch, e.g. ``"--qos=debug"``.
-        python: the interpreter on the nodes, with beampipe installed.
+        queue: Slurm partition to submit to; None for the default one.
+        account: Slurm account to charge; None for the default one.
+        cores: number of cores of each job. A worker runs one task at a time, whose threads may use all of them.
+        memory: memory of each job, as dask writes it.
+        walltime: time limit of each job, HH:MM:SS. A new job follows one that ends, and only the interrupted task is
+            done again.
+        host: host name or address that the scheduler listens on and workers connect to; None for the address of this
+            machine's name.
+        interface: network interface that the scheduler listens on, instead of a host, e.g. ``"ib0"``.
+        folder: folder for the workers' scratch files and logs, seen by all nodes; None for a temporary one.
+        prologue: lines of shell to run before each worker, e.g. ``"module load python"``.
+        directives: further options for sbatch, e.g. ``"--qos=debug"``.
+        python: Python interpreter on the nodes, with beampipe installed.
     """
 
     queue: str | None = None
@@ -59,7 +61,7 @@ class SlurmOptions:
 
 
 class _Dask:
-    """A client of dask as a pool; lost workers are replaced by whoever started them."""
+    """A client of dask as a pool; whoever started the workers replaces those that die."""
 
     def __init__(self, client: Any, workers: int) -> None:
         distributed = _load("distributed")
@@ -68,7 +70,7 @@ class _Dask:
         self._client = client
 
     def submit(self, function: Callable[..., T], /, *arguments: Any) -> Future[T]:
-        # Not by dask's own executor: its futures stay open for ever if a worker dies between a result and its delivery.
+        # In dask's own executor a future stays open for ever if a worker dies between a result and its delivery.
         future: Future[T] = Future()
 
         def deliver(remote: Any) -> None:
@@ -78,10 +80,10 @@ class _Dask:
                 future.set_result(remote.result())
             except Exception as error:
                 future.set_exception(error)
-            except BaseException as error:  # cancelled, in the words of asyncio
-                future.set_exception(ConnectionError(f"dask gave no result: {error!r}"))
+            except BaseException as error:  # e.g. asyncio's CancelledError, which is no Exception
+                future.set_exception(ServiceUnavailableError(f"dask gave no result: {error!r}"))
 
-        # Equal calls are still two calls.
+        # pure=False: dask would make one call of two equal ones.
         self._client.submit(function, *arguments, pure=False).add_done_callback(deliver)
         return future
 
@@ -96,15 +98,15 @@ class _Dask:
 
 @contextmanager
 def open_dask(workers: int, address: str = "") -> Iterator[_Dask]:
-    """A dask cluster.
+    """Open a dask cluster as a pool.
 
     Args:
-        workers: how many processes, if it is made here.
-        address: of the scheduler of a running cluster, whose workers are all used; empty to make one here.
+        workers: number of processes of a cluster that is made here.
+        address: address of the scheduler of a running cluster, whose workers are all used; empty to make one here.
 
     Raises:
         MissingExtraError: dask is not installed.
-        ServiceUnavailableError: there is no scheduler at that address.
+        ServiceUnavailableError: no scheduler listens at that address.
     """
     distributed = _load("distributed")
     if not address:
@@ -112,11 +114,16 @@ def open_dask(workers: int, address: str = "") -> Iterator[_Dask]:
             tempfile.TemporaryDirectory(prefix="beampipe-dask-") as scratch,
             _first_loss_counts(),
             distributed.LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, host=_LOOPBACK, local_directory=scratch, **_OFF
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host=_LOOPBACK,
+                local_directory=scratch,
+                **_DASHBOARD,
             ) as cluster,
             distributed.Client(cluster) as client,
         ):
-            # A worker that dies while it starts takes its nanny with it, and nothing but this makes another.
+            # A worker that dies while it starts takes its watchdog with it, and nothing but this makes another.
             cluster.adapt(minimum=workers, maximum=workers, interval="1s")
             yield _Dask(client, workers)
         return
@@ -130,20 +137,20 @@ def open_dask(workers: int, address: str = "") -> Iterator[_Dask]:
 
 @contextmanager
 def open_slurm(workers: int, options: SlurmOptions) -> Iterator[_Dask]:
-    """Slurm jobs that work for a scheduler in this process; the first tasks wait until the first job starts.
+    """Open a pool of Slurm jobs that work for a scheduler in this process. Tasks wait until the first job starts.
 
     Args:
-        workers: how many jobs to keep.
-        options: what each of them asks for.
+        workers: number of jobs to keep alive.
+        options: what each job asks for.
 
     Raises:
-        ConfigError: both a host and an interface.
+        ConfigError: both a host and an interface are given.
         MissingExtraError: dask-jobqueue is not installed.
     """
     jobqueue, distributed = _load("dask_jobqueue"), _load("distributed")
     if options.host and options.interface:
         raise ConfigError(f"slurm: got host {options.host!r} and interface {options.interface!r}, expected one of them")
-    scheduler = {**_OFF, **({"host": options.host} if options.host else {"interface": options.interface})}
+    scheduler = {**_DASHBOARD, **({"host": options.host} if options.host else {"interface": options.interface})}
     with tempfile.TemporaryDirectory(prefix="beampipe-slurm-", dir=options.folder) as scratch:
         folder = options.folder or Path(scratch)
         cluster = jobqueue.SLURMCluster(
@@ -163,13 +170,13 @@ def open_slurm(workers: int, options: SlurmOptions) -> Iterator[_Dask]:
             death_timeout=60,
         )
         with _first_loss_counts(), cluster, distributed.Client(cluster) as client:
-            # Keeps that many alive: a job that Slurm ends is followed by another.
+            # This keeps as many jobs alive: one that Slurm ends is followed by another.
             cluster.adapt(minimum_jobs=workers, maximum_jobs=workers, interval="1s")
             yield _Dask(client, workers)
 
 
 def _first_loss_counts() -> AbstractContextManager[object]:
-    """Dask would send a task that kills its worker to three more; `run` knows better which ones to send alone."""
+    """Make dask report a worker's first death: it would give the task to three more, but `run` runs suspects alone."""
     return _load("dask").config.set({"distributed.scheduler.allowed-failures": 0})  # type: ignore[no-any-return]
 
 

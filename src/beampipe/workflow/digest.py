@@ -1,4 +1,4 @@
-"""Digests of settings, of code and of files: what the key of an artifact is made of."""
+"""Digests of settings, of code and of files, which the key of an artifact is made of."""
 
 from __future__ import annotations
 
@@ -29,21 +29,23 @@ NO_RESULT: Final = (
     "beampipe.terminal",
     "beampipe.workflow",
 )
-"""What every stage may use, and what shapes no result: texts of errors, how files are written, what is printed."""
+"""Modules whose code shapes no result, though every stage may use them: texts of errors, how files are written, what is
+printed, how tasks are run."""
 
 _RACY_SECONDS = 2.0
-"""A file changed so shortly before it was hashed may change again within the same tick of its clock."""
+"""A file that changed within this time [s] before it was hashed may change again within the same tick of its clock."""
 
 
 def canonical(value: object) -> bytes:
     """The one JSON text that stands for a value: keys sorted, no spaces, floats by `repr`.
 
     Args:
-        value: made of None, bool, int, finite float, str, lists, tuples, mappings, dataclasses (as the mapping of their
-            fields; the name of the class does not count) and paths (as text). Keys of mappings are written as text.
+        value: anything made of None, bool, int, finite float, str, lists, tuples, mappings, dataclasses (as the mapping
+            of their fields; the name of the class does not count) and paths (as text). Keys of mappings are written as
+            text.
 
     Raises:
-        ConfigError: something else is in it, or a NaN or infinity.
+        ConfigError: the value holds something else, or a NaN or infinity.
     """
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
@@ -53,7 +55,7 @@ def canonical(value: object) -> bytes:
 
 
 def _plain(value: object) -> object:
-    """What JSON has no word for, as something it has."""
+    """Dataclasses, mappings and paths as types that JSON knows."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -67,34 +69,35 @@ def _plain(value: object) -> object:
 
 
 def digest_of(value: object) -> str:
-    """The first 40 hexadecimal digits of the SHA-256 of `canonical`."""
+    """The digest of a value: the first 40 hexadecimal digits of the SHA-256 of its `canonical` text."""
     return hashlib.sha256(canonical(value)).hexdigest()[:40]
 
 
 def code_digest(module: str, root: str = "beampipe", but: Iterable[str] = NO_RESULT) -> str:
-    """Digest of the code that a stage runs: a module and whatever of its package it imports, directly or not.
+    """Digest of the code that a stage runs: a module and all modules of its package that it imports, directly or not.
 
-    Comments, docstrings, formatting and imports for the type checker do not count; any other line does. Files are read,
-    nothing is imported but `root`. Not seen: other packages, compiled code, data files, modules imported by a name made
-    at run time. What of these a result depends on belongs among the parameters of its recipe.
+    Comments, docstrings, formatting and imports for the type checker do not count; any other line does. The files are
+    read; nothing is imported but `root`. Other packages, compiled code, data files and modules that are imported by a
+    name made at run time are not seen: if a result depends on one, its version or digest belongs among the parameters
+    of the recipe.
 
     Args:
-        module: where to start, e.g. ``"beampipe.calibration.histograms.fill"``.
+        module: the module that the stage starts in, e.g. ``"beampipe.calibration.histograms.fill"``.
         root: the package whose modules count.
         but: modules or packages that do not count.
 
     Returns:
-        40 hexadecimal digits, the same for the same version of Python.
+        40 hexadecimal digits; the same code gives the same digits in one version of Python.
 
     Raises:
-        ConfigError: there is no such module in `root`.
+        ConfigError: `root` has no such module.
     """
     folders = [Path(folder) for folder in importlib.import_module(root).__path__]
     left_out = tuple(but)
     found: dict[str, str] = {}
-    open_names = [module]
-    while open_names:
-        name = open_names.pop()
+    to_read = [module]
+    while to_read:
+        name = to_read.pop()
         if name in found or any(name == other or name.startswith(f"{other}.") for other in left_out):
             continue
         path = _source(name, root, folders)
@@ -105,7 +108,7 @@ def code_digest(module: str, root: str = "beampipe", but: Iterable[str] = NO_RES
         found[name], imported = _read_code(path, name, is_package, stat.st_mtime_ns, stat.st_size)
         for candidates in imported:
             # `from a.b import c`: the module a.b.c if there is one, else something in a.b.
-            open_names.extend([other for other in candidates if _source(other, root, folders) is not None][:1])
+            to_read.extend([other for other in candidates if _source(other, root, folders) is not None][:1])
     return digest_of(found)
 
 
@@ -126,14 +129,14 @@ def _source(module: str, root: str, folders: Iterable[Path]) -> Path | None:
 def _read_code(
     path: Path, module: str, is_package: bool, mtime_ns: int, size: int
 ) -> tuple[str, tuple[tuple[str, ...], ...]]:
-    """Digest of one file's code, and the names it imports; time and size are there for the cache."""
+    """Digest of one file's code, and the names that it imports; a file of another time or size is read anew."""
     tree = _Bare().visit(ast.parse(path.read_bytes(), filename=str(path)))
     package = module if is_package else module.rpartition(".")[0]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(_imported(tree, package))
 
 
 def _imported(tree: ast.AST, package: str) -> Iterator[tuple[str, ...]]:
-    """For each imported name the modules it can mean, best first."""
+    """For each imported name the modules that it can mean, the likeliest first."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name,) for alias in node.names)
@@ -144,7 +147,7 @@ def _imported(tree: ast.AST, package: str) -> Iterator[tuple[str, ...]]:
 
 
 class _Bare(ast.NodeTransformer):
-    """Takes away what cannot change a result: texts that stand alone, and blocks for the type checker."""
+    """Removes what cannot change a result: texts that stand alone, and blocks for the type checker."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
@@ -156,31 +159,31 @@ class _Bare(ast.NodeTransformer):
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's contents, 64 hexadecimal digits.
+    """The SHA-256 of a file's contents, 64 hexadecimal digits.
 
     Raises:
-        FileError: it cannot be read.
+        FileError: the file cannot be read.
     """
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror})") from error
+        raise FileError(f"{path}: cannot be read ({error.strerror})", path=path) from error
 
 
 class FileDigests:
     """Digests of files, remembered for as long as the files look untouched: same path, inode, size and times.
 
-    A context manager: what was learned is kept on leaving it.
+    It is a context manager; new digests are saved when its block ends.
 
     Args:
-        path: where they are remembered; one that is missing or damaged is an empty one.
+        path: the file of remembered digests; a missing or damaged file counts as an empty one.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: dict[str, list[int | str]] = {}
-        self._learned = False
+        self._unsaved = False
         with suppress(FileNotFoundError, ValueError, TypeError):
             self._known = dict(json.loads(path.read_bytes()))
 
@@ -191,10 +194,10 @@ class FileDigests:
         self.save()
 
     def of(self, path: Path) -> str:
-        """The digest of one file; only its `stat` is asked if it is remembered.
+        """The digest of one file, which is read only if its digest is not remembered.
 
         Raises:
-            FileError: it cannot be read, or changed while it was.
+            FileError: the file cannot be read, or changed while it was read.
         """
         place = os.path.abspath(path)
         before = _looks(path)
@@ -204,31 +207,31 @@ class FileDigests:
         now = time.time()
         digest = file_digest(path)
         if _looks(path) != before:
-            raise FileError(f"{path}: it changed while it was read; wait until it is complete")
+            raise FileError(f"{path}: it changed while it was read; wait until it is complete", path=path)
         *_, modified, changed = before
         if max(modified, changed) < (now - _RACY_SECONDS) * 1e9:
             self._known[place] = [*before, digest]
-            self._learned = True
+            self._unsaved = True
         return digest
 
     def of_all(self, paths: Iterable[Path]) -> list[str]:
-        """The digest of each file, in their order; several are read at once."""
+        """The digests of some files, in their order; several files are read at once."""
         with ThreadPoolExecutor() as pool:
             return list(pool.map(self.of, paths))
 
     def save(self) -> None:
-        """Remember what was learned."""
-        if not self._learned:
+        """Write the new digests, if there are any."""
+        if not self._unsaved:
             return
         text = json.dumps(self._known, separators=(",", ":"))
         write_whole(self._path, lambda part: part.write_text(text))
-        self._learned = False
+        self._unsaved = False
 
 
 def _looks(path: Path) -> list[int]:
-    """What changes when a file does: inode, size, time of its contents, time of its inode."""
+    """What changes when a file does: its inode, its size, the times of its contents and of its inode."""
     try:
         stat = path.stat()
     except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror})") from error
+        raise FileError(f"{path}: cannot be read ({error.strerror})", path=path) from error
     return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]

@@ -1,4 +1,4 @@
-"""What happens in a run, as JSON lines that several processes append to."""
+"""A log of what happens in a run: JSON lines that several processes append to."""
 
 from __future__ import annotations
 
@@ -16,18 +16,26 @@ __all__ = ["EventLog"]
 class EventLog:
     """A log that any number of processes on a machine may share.
 
-    Each line has ``time`` (seconds since 1970), ``event``, ``stage``, ``key``, ``label``, ``pid`` and what else was
-    given. Events of the store are ``start``, ``done``, ``cached`` and ``damaged``; those of a run are ``retry``,
+    Each line has ``time`` (seconds since 1970), ``event``, ``stage``, ``key``, ``label`` and ``pid``, and what else the
+    writer gave. Events of the store are ``start``, ``done``, ``cached`` and ``damaged``; events of a run are ``retry``,
     ``failed`` and ``pool-broken``.
 
-    Args:
-        path: the file; made with its folder when the first event comes.
+    Attributes:
+        path: the file of the log; it is made, with its folder, when the first event is written.
     """
 
     path: Path
 
     def write(self, event: str, *, stage: str = "", key: str = "", label: str = "", **more: object) -> None:
-        """Append one event."""
+        """Append one event.
+
+        Args:
+            event: name of the event, e.g. ``"done"``.
+            stage: name of the stage that it happened in.
+            key: key of the artifact that it is about.
+            label: what the artifact or task is to a reader.
+            more: what else there is to say; values that JSON does not know are written as text.
+        """
         line = {"time": round(time.time(), 3), "event": event, "stage": stage, "key": key, "label": label}
         text = json.dumps({**line, "pid": os.getpid(), **more}, default=str) + "\n"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
@@ -37,13 +45,13 @@ class EventLog:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, flags, 0o666)
         try:
-            # One call: lines of several processes do not mix.
+            # In one call, so that the lines of several processes do not mix.
             os.write(descriptor, text.encode())
         finally:
             os.close(descriptor)
 
     def read(self) -> Iterator[dict[str, object]]:
-        """The events, oldest first; a line that its writer did not live to finish is skipped."""
+        """The events of the log, oldest first; lines that their writers did not live to finish are skipped."""
         if not self.path.exists():
             return
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():

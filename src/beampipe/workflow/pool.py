@@ -1,4 +1,4 @@
-"""Where tasks run: this process, processes beside it, dask, Slurm, or any executor."""
+"""Where tasks run: in this process, in processes beside it, in dask, in Slurm, or in any executor."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ __all__ = ["POOLS", "Pool", "open_pool", "prepare_processes"]
 T = TypeVar("T")
 
 POOLS = ("inline", "processes", "dask", "slurm")
-"""Names that `open_pool` takes; ``dask=ADDRESS`` is another."""
+"""The names that `open_pool` takes, beside ``dask=ADDRESS``."""
 
 RECYCLE = 200
-"""Tasks per worker after which the workers are replaced: memory that a library leaks goes with them."""
+"""Tasks per worker after which the workers are replaced, so that memory which a library leaks is given back."""
 
 
 @runtime_checkable
 class Pool(Protocol):
-    """Workers, and how to tell that one was lost.
+    """Workers that run tasks; what `run` needs to know of dask, of processes and of other executors.
 
     Attributes:
-        workers: how many tasks run at once.
-        lost: what a future raises if its worker died, through no known fault of the task.
+        workers: number of tasks that run at once.
+        lost: the errors that a future raises if its worker died, whether or not its task was to blame.
     """
 
     workers: int
     lost: tuple[type[Exception], ...]
 
     def submit(self, function: Callable[..., T], /, *arguments: Any) -> Future[T]:
-        """Call a function in a worker; both it and its arguments travel by pickle."""
+        """Call a function in a worker; the function and its arguments travel by pickle."""
 
     def restart(self) -> None:
-        """Make the pool usable again after a worker was lost; futures not done end with one of `lost`."""
+        """Make the pool usable again after a worker died; futures that are not done end with one of `lost`."""
 
     def abandon(self, futures: Iterable[Future[Any]]) -> None:
-        """Nobody waits for these any more."""
+        """Drop tasks whose results nobody waits for any more, as far as that is possible."""
 
 
 @contextmanager
@@ -58,21 +58,23 @@ def open_pool(
     recycle: int = RECYCLE,
     preload: Sequence[str] = (),
 ) -> Iterator[Pool]:
-    """Open a pool, and close it afterwards: at once if an exception leaves the block, else when its tasks are done.
+    """Open a pool for a block. It is closed when its tasks are done, or at once if an exception leaves the block.
 
     Args:
-        spec: ``"inline"`` runs each task when it is submitted, in this process; ``"processes"`` in processes beside
-            it; ``"dask"`` in a dask cluster on this machine; ``"dask=ADDRESS"`` in a running one; ``"slurm"`` in Slurm
-            jobs, through dask-jobqueue. Or any executor, e.g. of mpi4py: it stays open.
-        workers: how many tasks to run at once.
-        slurm: what to ask Slurm for.
-        recycle: tasks per worker after which processes are replaced.
-        preload: modules that processes need; see `prepare_processes`.
+        spec: where tasks run. ``"inline"``: in this process, each when it is submitted. ``"processes"``: in processes
+            beside it. ``"dask"``: in a dask cluster on this machine. ``"dask=ADDRESS"``: in the dask cluster whose
+            scheduler listens there. ``"slurm"``: in Slurm jobs, through dask-jobqueue. An executor, e.g. of mpi4py, is
+            used as it is, and stays open.
+        workers: number of tasks to run at once.
+        slurm: what to ask Slurm for; by default one core and 2 GiB per job.
+        recycle: tasks per worker after which the processes of ``"processes"`` are replaced.
+        preload: modules that the processes of ``"processes"`` need; see `prepare_processes`.
 
     Raises:
-        UnknownNameError: there is no such pool.
-        ConfigError: fewer than one worker, or the address is missing.
-        MissingExtraError: dask is not installed.
+        UnknownNameError: there is no pool of that name.
+        ConfigError: fewer than one worker is asked for, or `slurm` contradicts itself.
+        ServiceUnavailableError: no scheduler listens at ADDRESS.
+        MissingExtraError: dask or dask-jobqueue is not installed.
     """
     if workers < 1:
         raise ConfigError(f"workers: got {workers}, expected at least 1")
@@ -102,14 +104,15 @@ def prepare_processes(preload: Sequence[str]) -> None:
     """Start the server that worker processes are forked from, without waiting for it.
 
     Args:
-        preload: modules that it imports first. They must start no thread. A server that runs already stays as it is.
+        preload: modules that the server imports first; they must start no thread. A server that runs already is not
+            changed.
     """
     multiprocessing.set_forkserver_preload(list(preload))
     forkserver.ensure_running()
 
 
 class _Inline:
-    """This process."""
+    """This process as a pool: a task runs when it is submitted."""
 
     workers = 1
     lost: tuple[type[Exception], ...] = ()
@@ -130,7 +133,7 @@ class _Inline:
 
 
 class _Given:
-    """Somebody else's executor; what it does about lost workers is its own affair."""
+    """An executor that the user brought, as a pool; it deals with dead workers in its own way."""
 
     lost: tuple[type[Exception], ...] = ()
 
@@ -150,9 +153,10 @@ class _Given:
 
 
 class _Processes:
-    """Processes on this machine, forked from a server that was spawned: they inherit no thread and no lock of ours.
+    """Processes on this machine as a pool.
 
-    What the server has imported costs its workers nothing, neither at the start nor when they are replaced.
+    They are forked from a server that was spawned, so they inherit no thread and no lock of this process. What the
+    server has imported costs them nothing, neither when they start nor when they are replaced.
     """
 
     lost: tuple[type[Exception], ...] = (BrokenExecutor,)
@@ -164,7 +168,7 @@ class _Processes:
         self._open()
 
     def submit(self, function: Callable[..., T], /, *arguments: Any) -> Future[T]:
-        # Not max_tasks_per_child: it can leave Python 3.11 waiting for ever.
+        # The executor's own max_tasks_per_child can leave Python 3.11 waiting for ever.
         if self._submitted >= self._limit:
             self.close()
             self._open()
@@ -180,7 +184,7 @@ class _Processes:
         pass
 
     def close(self, *, at_once: bool = False) -> None:
-        """End the workers, after their tasks or at once."""
+        """End the workers: after their tasks, or at once."""
         if at_once:
             self._lifeline.close()
         self._executor.shutdown(wait=True, cancel_futures=at_once)
@@ -189,19 +193,19 @@ class _Processes:
     def _open(self) -> None:
         context = multiprocessing.get_context("forkserver")
         self._submitted = 0
-        # Closed by us, or by the kernel when this process dies in whatever way: the workers go then.
+        # We close this pipe, or the kernel does when this process dies in whatever way. Then the workers end.
         watched, self._lifeline = context.Pipe(duplex=False)
         self._executor = ProcessPoolExecutor(self.workers, context, _enter_worker, (watched,))
 
 
 def _enter_worker(lifeline: Connection) -> None:
-    """Before the first task of a worker."""
-    # Ctrl-C reaches the whole group; the driver decides what becomes of the workers.
+    """What a worker does before its first task."""
+    # Ctrl-C reaches all processes of the terminal; the driver alone decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow, args=(lifeline,), daemon=True).start()
 
 
 def _follow(lifeline: Connection) -> None:
-    """End this process when the other end of the line is gone."""
+    """End this process when the driver's end of the pipe is closed."""
     lifeline.poll(None)
     os._exit(1)

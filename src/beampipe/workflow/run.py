@@ -1,4 +1,4 @@
-"""Many tasks in a pool: a few at a time, tried again where that can help, and no failure stops the others."""
+"""Many tasks in a pool: a few at a time, tried again where that can help. No failure stops the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from beampipe.errors import BeampipeError, DeadlineError, ServiceUnavailableError, WorkflowError
 from beampipe.workflow.events import EventLog
@@ -18,17 +18,17 @@ __all__ = ["Task", "run"]
 
 T = TypeVar("T")
 
-_SHARED = 3
-"""Losses of a worker in the company of other tasks, after which a task runs alone, and last."""
+_LOSSES_IN_COMPANY: Final = 3
+"""Deaths of a task's worker, whatever else ran, after which the task is a suspect: it runs alone, after all others."""
 
-_ALONE = 5
-"""Losses of a worker while alone, after which the task is at fault."""
+_LOSSES_ALONE: Final = 5
+"""Deaths of a task's worker while nothing else ran, after which the task is at fault."""
 
-_HOPELESS = 10
-"""Losses without any result, after which the pool is at fault."""
+_LOSSES_WITHOUT_RESULT: Final = 10
+"""Deaths of workers before any task was done, after which the pool is at fault."""
 
-_SHOWN = 5
-"""Errors that the message of a failed run quotes."""
+_SHOWN_ERRORS: Final = 5
+"""Number of errors that the message of a failed run quotes."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Task(Generic[T]):
     """A call that commits what it makes to a store, and returns something small.
 
     Attributes:
-        label: what it is to a reader, e.g. ``"fill dijet.root 3/10"``.
-        function: a function of a module, so that a worker finds it.
-        arguments: what to call it with; they travel by pickle.
+        label: what the task is to a reader, e.g. ``"fill dijet.root 3/10"``.
+        function: the function to call; it must belong to a module, so that a worker finds it.
+        arguments: positional arguments of the function; they travel by pickle.
     """
 
     label: str
@@ -47,16 +47,26 @@ class Task(Generic[T]):
 
 
 @dataclass
-class _Try(Generic[T]):
-    """A task on its way."""
+class _Attempt(Generic[T]):
+    """A task of the run, and what has happened to it.
+
+    Attributes:
+        number: place of the task among those of the run.
+        task: the task.
+        failures: number of errors after which it was tried again.
+        losses: number of workers that died with it.
+        losses_alone: number of these that ran nothing else.
+        not_before: time on the monotonic clock before which it must not start again [s].
+        generation: restarts of the pool before it was submitted.
+    """
 
     number: int
     task: Task[T]
     failures: int = 0
     losses: int = 0
-    alone_losses: int = 0
+    losses_alone: int = 0
     not_before: float = 0.0
-    pool_number: int = 0
+    generation: int = 0
 
 
 def run(
@@ -71,31 +81,36 @@ def run(
 ) -> list[T]:
     """Run tasks, in any order.
 
-    Tried again: what the system or a service failed at (an `OSError` that is not ours, `ServiceUnavailableError`,
-    `DeadlineError`), with growing pauses; and what was on the way when a worker died, a suspect alone and at the end.
-    Not tried again: every other error. It costs no other task.
+    A task is tried again, after a pause, if the system or a service failed: an `OSError` that is not of beampipe,
+    `ServiceUnavailableError` or `DeadlineError`. It is also tried again if its worker died, which may be the fault of a
+    task beside it; after a few deaths it runs alone, when all others are done. Any other error is final for its task,
+    and for no other one.
 
     Args:
-        tasks: taken as they are needed.
-        pool: where they run.
-        log: gets ``retry``, ``failed`` (with its traceback) and ``pool-broken``.
-        progress: called with each task that is done.
-        window: how many may be submitted at once; by default twice the workers and two more.
-        retries: how often a task may be tried again after an error.
-        pause: before the first of these [s]; it doubles.
+        tasks: the tasks; they are taken one by one, when there is room for them.
+        pool: the pool that they run in.
+        log: the log of the events ``retry``, ``failed`` (with its traceback) and ``pool-broken``; None for no log.
+        progress: is called with each task that is done.
+        window: number of tasks that may be submitted at once; by default twice the workers and two more.
+        retries: number of times that a task may be tried again after an error.
+        pause: time to wait before a task is tried again [s]; it doubles with each error of the task.
 
     Returns:
         What each task returned, in the order of the tasks.
 
     Raises:
-        WorkflowError: some failed, after all others were done.
+        WorkflowError: some tasks failed; all others were done before it is raised.
     """
     return _Run(tasks, pool, log, progress, window or 2 * pool.workers + 2, retries, pause).results()
 
 
 @dataclass
 class _Run(Generic[T]):
-    """The state of one run."""
+    """The state of one run.
+
+    A task is in one of these at a time: not yet taken, `running`, `waiting` to be tried again, among the `suspects`,
+    `done` or `failed`.
+    """
 
     tasks: Iterable[Task[T]]
     pool: Pool
@@ -106,14 +121,14 @@ class _Run(Generic[T]):
     pause: float
     done: dict[int, T] = field(default_factory=dict)
     failed: dict[int, tuple[str, Exception]] = field(default_factory=dict)
-    again: deque[_Try[T]] = field(default_factory=deque)
-    suspects: deque[_Try[T]] = field(default_factory=deque)
-    running: dict[Future[T], _Try[T]] = field(default_factory=dict)
-    breaks: int = 0
+    waiting: deque[_Attempt[T]] = field(default_factory=deque)
+    suspects: deque[_Attempt[T]] = field(default_factory=deque)
+    running: dict[Future[T], _Attempt[T]] = field(default_factory=dict)
+    restarts: int = 0
 
     def results(self) -> list[T]:
-        """Run everything."""
-        source = (_Try(number, task) for number, task in enumerate(self.tasks))
+        """Run everything; see `run`."""
+        source = (_Attempt(number, task) for number, task in enumerate(self.tasks))
         try:
             while self._submit(source):
                 self._collect()
@@ -124,98 +139,95 @@ class _Run(Generic[T]):
             raise self._failure()
         return [self.done[number] for number in sorted(self.done)]
 
-    def _submit(self, source: Iterator[_Try[T]]) -> bool:
-        """Fill the window; False if there is nothing more to do."""
+    def _submit(self, source: Iterator[_Attempt[T]]) -> bool:
+        """Submit what there is room for; False if there is nothing more to do."""
         while len(self.running) < self.window:
-            ready = [each for each in self.again if each.not_before <= time.monotonic()]
-            each = ready[0] if ready else next(source, None)
-            if each is None:
+            ready = [attempt for attempt in self.waiting if attempt.not_before <= time.monotonic()]
+            attempt = ready[0] if ready else next(source, None)
+            if attempt is None:
                 break
             if ready:
-                self.again.remove(each)
-            self._start(each)
-        if not self.running and not self.again and self.suspects:
+                self.waiting.remove(attempt)
+            self._start(attempt)
+        if not self.running and not self.waiting and self.suspects:
             self._start(self.suspects.popleft())
-        return bool(self.running or self.again or self.suspects)
+        return bool(self.running or self.waiting or self.suspects)
 
-    def _start(self, each: _Try[T]) -> None:
+    def _start(self, attempt: _Attempt[T]) -> None:
         while True:
-            each.pool_number = self.breaks
+            attempt.generation = self.restarts
             try:
-                self.running[self.pool.submit(each.task.function, *each.task.arguments)] = each
+                self.running[self.pool.submit(attempt.task.function, *attempt.task.arguments)] = attempt
                 return
             except self.pool.lost as error:
                 self._restart(error)
 
     def _collect(self) -> None:
-        """Wait for something to happen, and deal with it."""
+        """Wait until a task ends, or until one may be tried again, and deal with it."""
         if not self.running:
-            time.sleep(max(0.0, min(each.not_before for each in self.again) - time.monotonic()))
+            time.sleep(max(0.0, min(attempt.not_before for attempt in self.waiting) - time.monotonic()))
             return
-        soon = min((each.not_before for each in self.again), default=None)
+        soon = min((attempt.not_before for attempt in self.waiting), default=None)
         room = len(self.running) < self.window and soon is not None
         patience = max(0.0, soon - time.monotonic()) if room and soon is not None else None
         alone = len(self.running) == 1
         for future in wait(self.running, timeout=patience, return_when=FIRST_COMPLETED).done:
-            each = self.running.pop(future)
+            attempt = self.running.pop(future)
             try:
-                self.done[each.number] = future.result()
+                self.done[attempt.number] = future.result()
             except self.pool.lost as error:
-                self._lost(each, error, alone=alone)
+                self._worker_died(attempt, error, alone=alone)
             except Exception as error:
-                self._wrong(each, error)
+                self._task_raised(attempt, error)
             else:
                 if self.progress is not None:
-                    self.progress(each.task)
+                    self.progress(attempt.task)
 
-    def _lost(self, each: _Try[T], error: Exception, *, alone: bool) -> None:
-        """A worker died, and this task with it: perhaps the cause, perhaps only near."""
-        if each.pool_number == self.breaks:
+    def _worker_died(self, attempt: _Attempt[T], error: Exception, *, alone: bool) -> None:
+        """A worker died with a task, which may be the cause, or may only have been there."""
+        if attempt.generation == self.restarts:
             self._restart(error)
-        each.losses += 1
-        each.alone_losses += alone
-        if each.alone_losses >= _ALONE:
+        attempt.losses += 1
+        attempt.losses_alone += alone
+        if attempt.losses_alone >= _LOSSES_ALONE:
             self._fail(
-                each, WorkflowError(f"its worker died {each.losses} times, {_ALONE} of them running nothing else")
+                attempt,
+                WorkflowError(f"its worker died {attempt.losses} times, {_LOSSES_ALONE} of them running nothing else"),
             )
-        elif each.losses >= _SHARED:
-            self.suspects.append(each)
+        elif attempt.losses >= _LOSSES_IN_COMPANY:
+            self.suspects.append(attempt)
         else:
-            self.again.append(each)
+            self.waiting.append(attempt)
 
     def _restart(self, error: Exception) -> None:
-        self.breaks += 1
-        self._report("pool-broken", error=str(error), breaks=self.breaks)
-        if self.breaks >= _HOPELESS and not self.done:
-            raise WorkflowError(f"workers died {self.breaks} times and finished no task: {error}") from error
+        self.restarts += 1
+        self._report("pool-broken", error=str(error), breaks=self.restarts)
+        if self.restarts >= _LOSSES_WITHOUT_RESULT and not self.done:
+            raise WorkflowError(f"workers died {self.restarts} times and finished no task: {error}") from error
         self.pool.restart()
 
-    def _wrong(self, each: _Try[T], error: Exception) -> None:
-        """A task raised."""
-        ours = isinstance(error, BeampipeError)
-        passing = isinstance(error, ServiceUnavailableError | DeadlineError) or (
-            isinstance(error, OSError) and not ours
-        )
-        if not passing or each.failures >= self.retries:
-            self._fail(each, error)
+    def _task_raised(self, attempt: _Attempt[T], error: Exception) -> None:
+        """A task raised an error; it is tried again if that can help."""
+        if not _may_pass(error) or attempt.failures >= self.retries:
+            self._fail(attempt, error)
             return
-        pause = self.pause * 2.0**each.failures
-        each.failures += 1
-        each.not_before = time.monotonic() + pause
-        self._report("retry", label=each.task.label, error=_line(error), pause=pause)
-        self.again.append(each)
+        pause = self.pause * 2.0**attempt.failures
+        attempt.failures += 1
+        attempt.not_before = time.monotonic() + pause
+        self._report("retry", label=attempt.task.label, error=_line(error), pause=pause)
+        self.waiting.append(attempt)
 
-    def _fail(self, each: _Try[T], error: Exception) -> None:
-        self.failed[each.number] = (each.task.label, error)
+    def _fail(self, attempt: _Attempt[T], error: Exception) -> None:
+        self.failed[attempt.number] = (attempt.task.label, error)
         text = "".join(traceback.format_exception(error))
-        self._report("failed", label=each.task.label, error=_line(error), traceback=text)
+        self._report("failed", label=attempt.task.label, error=_line(error), traceback=text)
 
     def _failure(self) -> WorkflowError:
         errors = [self.failed[number] for number in sorted(self.failed)]
         total = len(self.done) + len(errors)
-        lines = [f"{label}: {_line(error)}" for label, error in errors[:_SHOWN]]
-        if len(errors) > _SHOWN:
-            lines.append(f"... and {len(errors) - _SHOWN} more")
+        lines = [f"{label}: {_line(error)}" for label, error in errors[:_SHOWN_ERRORS]]
+        if len(errors) > _SHOWN_ERRORS:
+            lines.append(f"... and {len(errors) - _SHOWN_ERRORS} more")
         if self.log is not None:
             lines.append(f"(tracebacks: {self.log.path})")
         head = f"{len(errors)} of {total} tasks failed; the others are done and kept, a rerun does only what is left"
@@ -226,6 +238,13 @@ class _Run(Generic[T]):
             self.log.write(event, label=label, **more)
 
 
+def _may_pass(error: Exception) -> bool:
+    """Whether trying again can help; an `OSError` of beampipe was raised on purpose, e.g. for a damaged file."""
+    if isinstance(error, BeampipeError):
+        return isinstance(error, ServiceUnavailableError | DeadlineError)
+    return isinstance(error, OSError)
+
+
 def _line(error: Exception) -> str:
-    """An error of ours speaks for itself; of another one, its type tells more than its text."""
+    """An error in one line; the type of an error that is not of beampipe tells more than its text."""
     return str(error) if isinstance(error, BeampipeError) else f"{type(error).__name__}: {error}"

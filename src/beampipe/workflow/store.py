@@ -13,67 +13,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from beampipe import __version__
 from beampipe.errors import ConfigError, FileError
 from beampipe.files import sweep, unfinished
-from beampipe.workflow.digest import canonical, digest_of, file_digest
+from beampipe.workflow.digest import canonical, file_digest
 from beampipe.workflow.events import EventLog
+from beampipe.workflow.recipe import STAGE_NAME, Recipe
 
-__all__ = ["Artifact", "Input", "Provenance", "Recipe", "Store"]
+__all__ = ["Artifact", "Provenance", "Store"]
 
-_ABOUT = ".about.json"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_SUFFIX = re.compile(r"\.[a-z0-9]+(\.[a-z0-9]+)*")
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_PARTS = ".parts"
+_SIDECAR: Final = ".about.json"
+"""How the name of a sidecar ends, after the key."""
+
+_PARTS: Final = ".parts"
+"""The folder of unfinished files, in the root of the store."""
+
+_SUFFIX: Final = re.compile(r"\.[a-z0-9]+(\.[a-z0-9]+)*")
+"""What the name of a payload may end in."""
+
+_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _messages = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Input:
-    """One thing that an artifact is made of.
-
-    Attributes:
-        name: what it is to the stage, e.g. ``"events"``.
-        key: the key of another recipe, or the digest of a file.
-        label: what it is to a reader, e.g. a path; no part of any key.
-    """
-
-    name: str
-    key: str
-    label: str = ""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that determines an artifact. Equal keys, equal bytes: a stage must be deterministic.
-
-    Attributes:
-        stage: which stage makes it: lower case, digits, ``_``, ``-``.
-        code: digest of the stage's code.
-        parameters: its settings, anything that `beampipe.workflow.canonical` takes; not to be changed afterwards.
-        inputs: what it is made of; their order counts.
-        label: what it is to a reader; no part of the key.
-    """
-
-    stage: str
-    code: str
-    parameters: object = None
-    inputs: tuple[Input, ...] = ()
-    label: str = ""
-
-    def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.stage):
-            raise ConfigError(f"stage: got {self.stage!r}, expected lower-case letters, digits, '_' or '-'")
-
-    @cached_property
-    def key(self) -> str:
-        """40 hexadecimal digits."""
-        return digest_of([self.stage, self.code, self.parameters, [(each.name, each.key) for each in self.inputs]])
 
 
 @dataclass(frozen=True)
@@ -81,12 +43,12 @@ class Artifact:
     """A committed artifact.
 
     Attributes:
-        stage: the stage that made it.
-        key: the key of its recipe.
-        path: its payload.
-        sha256: digest of the payload.
-        size: of the payload [bytes].
-        seconds: how long it took to make.
+        stage: name of the stage that made the artifact.
+        key: key of the recipe.
+        path: the file of the payload.
+        sha256: SHA-256 of the payload, 64 hexadecimal digits.
+        size: size of the payload [bytes].
+        seconds: time that it took to make the artifact [s].
     """
 
     stage: str
@@ -99,14 +61,14 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where something comes from, down to files.
+    """Where an artifact comes from: a tree of inputs that ends in files.
 
     Attributes:
-        name: what it is to the stage that read it; empty for the one that was asked for.
-        key: its key, or the digest of the file.
-        label: what it is to a reader.
-        about: its sidecar; None for a file, or for an artifact that the store no longer has.
-        inputs: what it was made of.
+        name: what the input is to the stage that read it; empty for the artifact that was asked for.
+        key: key of the artifact, or the digest of a file.
+        label: what the artifact or file is to a reader.
+        about: the sidecar; None for a file, and for an artifact that the store no longer has.
+        inputs: what the artifact was made of; empty for a file.
     """
 
     name: str
@@ -118,16 +80,17 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of artifacts, ``STAGE/KE/KEY.suffix`` with ``KEY.about.json`` beside each.
+    """A folder of artifacts: payloads ``STAGE/KE/KEY.suffix``, each with a sidecar ``KEY.about.json`` beside it.
 
     The sidecar is the commit: a payload without one does not count. Any number of processes may read and write, on one
-    machine or on a shared file system; two that make the same artifact at once replace it by itself.
+    machine or on a shared file system. Two that make the same artifact at once write the same bytes, so it does not
+    matter who is last.
 
     Attributes:
-        root: the folder; made when something is written.
-        durable: whether a committed artifact must survive a power failure. A process that dies costs nothing either
-            way.
-        log: where `get`, `write` and `load` report.
+        root: the folder of the store; it is made when something is written.
+        durable: whether a committed artifact must survive a power failure. The death of a process loses nothing in
+            either case.
+        log: the log that `get`, `write` and `load` report to; None for no reports.
     """
 
     root: Path
@@ -135,31 +98,20 @@ class Store:
     log: EventLog | None = field(default=None, compare=False)
 
     def find(self, recipe: Recipe) -> Artifact | None:
-        """The artifact if it is committed and of the right size; its contents are not read."""
-        about = self._sidecar(recipe.stage, recipe.key)
-        if about is None:
-            return None
-        path = self._folder(recipe.stage, recipe.key) / about["file"]
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            return None
-        if size != about["size"]:
-            return None
-        return Artifact(recipe.stage, recipe.key, path, about["sha256"], size, about["seconds"])
+        """The artifact if it is committed and its payload has the right size; the payload is not read."""
+        artifact = self._committed(recipe)
+        return artifact if artifact is not None and _size(artifact.path) == artifact.size else None
 
     def load(self, recipe: Recipe) -> Path | None:
-        """The payload, after its digest was compared; None if it is not there.
+        """The payload of an artifact, after its digest was compared with the sidecar; None if there is none.
 
-        A damaged one is moved aside to ``NAME.damaged``, and is then not there: whoever asked makes it again.
+        A damaged payload is moved aside to ``NAME.damaged`` and counts as missing: whoever asked makes it again.
         """
-        about = self._sidecar(recipe.stage, recipe.key)
-        if about is None:
+        artifact = self._committed(recipe)
+        if artifact is None or (size := _size(artifact.path)) is None:
             return None
-        path = self._folder(recipe.stage, recipe.key) / str(about["file"])
-        if not path.exists():
-            return None
-        if path.stat().st_size == about["size"] and file_digest(path) == about["sha256"]:
+        path = artifact.path
+        if size == artifact.size and file_digest(path) == artifact.sha256:
             return path
         aside = path.with_name(f"{path.name}.damaged")
         path.replace(aside)
@@ -168,31 +120,31 @@ class Store:
         return None
 
     def require(self, recipe: Recipe, command: str = "") -> Path:
-        """The payload, as by `load`.
+        """The payload of an artifact that must be there, as by `load`.
 
         Args:
-            recipe: what is needed.
-            command: what to run if it is not there.
+            recipe: recipe of the artifact.
+            command: the command that makes the artifact, for the message of the error.
 
         Raises:
-            FileError: it is not there.
+            FileError: the store does not have the artifact.
         """
         path = self.load(recipe)
         if path is None:
             hint = f"; run: {command}" if command else f"; run the stage {recipe.stage!r} first"
-            raise FileError(f"{recipe.stage} of {recipe.label or recipe.key} is not in {self.root}{hint}")
+            raise FileError(f"{recipe} is not in {self.root}{hint}", path=self.root, name=recipe.key)
         return path
 
     def get(self, recipe: Recipe, suffix: str, make: Callable[[Path], object]) -> Path:
-        """The payload, as by `load`; made if it is not there.
+        """The payload of an artifact, as by `load`; it is made and committed if there is none.
 
         Args:
-            recipe: what is wanted.
-            suffix: of its file, e.g. ``".npz"``.
-            make: writes it to the path it is called with.
+            recipe: recipe of the artifact.
+            suffix: how the name of the payload ends, e.g. ``".npz"``.
+            make: writes the payload to the path that it is called with, which has that suffix.
 
         Raises:
-            FileError: the disk is full.
+            FileError: the disk is full, or `make` wrote nothing.
         """
         path = self.load(recipe)
         if path is not None:
@@ -210,115 +162,109 @@ class Store:
         seconds: float = 0.0,
         notes: Mapping[str, object] | None = None,
     ) -> Artifact:
-        """Make and commit an artifact, whether or not it is there.
+        """Make and commit an artifact, whether or not the store has it.
 
         Args:
-            recipe: what it is.
-            suffix: of its file, e.g. ``".npz"``.
-            make: writes the payload to the path it is called with, which has that suffix.
-            seconds: time spent on it before; that of `make` is added.
-            notes: goes into the sidecar.
+            recipe: recipe of the artifact.
+            suffix: how the name of the payload ends, e.g. ``".npz"``.
+            make: writes the payload to the path that it is called with, which has that suffix.
+            seconds: time spent on the artifact before [s]; that of `make` is added.
+            notes: more to be said in the sidecar, of types that `beampipe.workflow.canonical` takes.
 
         Raises:
+            ConfigError: the suffix is none.
             FileError: the disk is full, or `make` wrote nothing.
         """
         if not _SUFFIX.fullmatch(suffix):
             raise ConfigError(f"suffix: got {suffix!r}, expected a dot and lower-case letters or digits")
         folder = self._folder(recipe.stage, recipe.key)
         start = time.perf_counter()
-        with self._room(recipe):
+        with self._explained_if_full(recipe):
             self._make_folder(folder)
             with self._part(suffix) as part:
                 make(part)
                 if not part.is_file():
-                    raise FileError(
-                        f"{recipe.stage} of {recipe.label or recipe.key}: nothing was written to {part.name}"
-                    )
+                    raise FileError(f"{recipe}: nothing was written to {part.name}", path=part, name=recipe.key)
                 size, sha256 = part.stat().st_size, file_digest(part)
-                seconds += time.perf_counter() - start
-                path = folder / f"{recipe.key}{suffix}"
-                self._commit(part, path)
-            about = {
-                "stage": recipe.stage,
-                "key": recipe.key,
-                "label": recipe.label,
-                "file": path.name,
-                "sha256": sha256,
-                "size": size,
-                "seconds": round(seconds, 6),
-                "code": recipe.code,
-                "parameters": recipe.parameters,
-                "inputs": [{"name": each.name, "key": each.key, "label": each.label} for each in recipe.inputs],
-                "versions": _versions(),
-                "notes": dict(notes or {}),
-            }
-            with self._part(_ABOUT) as part:
-                part.write_text(json.dumps(json.loads(canonical(about)), indent=1) + "\n")
-                self._commit(part, folder / f"{recipe.key}{_ABOUT}")
+                seconds = round(seconds + time.perf_counter() - start, 6)
+                artifact = Artifact(recipe.stage, recipe.key, folder / f"{recipe.key}{suffix}", sha256, size, seconds)
+                self._commit(part, artifact.path)
+            about = json.loads(canonical(_sidecar_of(recipe, artifact, notes or {})))
+            with self._part(_SIDECAR) as part:
+                part.write_text(json.dumps(about, indent=1) + "\n")
+                self._commit(part, folder / f"{recipe.key}{_SIDECAR}")
             self._sync(folder)
         self._report("done", recipe, seconds=round(seconds, 3))
-        return Artifact(recipe.stage, recipe.key, path, sha256, size, round(seconds, 6))
+        return artifact
 
     def about(self, key: str) -> dict[str, Any]:
         """The sidecar of an artifact.
 
         Args:
-            key: its key, or the first digits of it, at least two.
+            key: key of the artifact, or its first digits, at least two.
 
         Raises:
-            FileError: there is none.
-            ConfigError: there are several.
+            FileError: the store has no artifact of that key.
+            ConfigError: several keys begin with these digits.
         """
-        found = sorted(self.root.glob(f"*/{key[:2]}/{key}*{_ABOUT}")) if re.fullmatch("[0-9a-f]{2,40}", key) else []
+        found = sorted(self.root.glob(f"*/{key[:2]}/{key}*{_SIDECAR}")) if re.fullmatch("[0-9a-f]{2,40}", key) else []
         if not found:
-            raise FileError(f"{self.root}: there is no artifact {key!r}")
+            raise FileError(f"{self.root}: there is no artifact {key!r}", path=self.root, name=key)
         if len(found) > 1:
-            names = ", ".join(f"{path.name.removesuffix(_ABOUT)} ({path.parent.parent.name})" for path in found[:5])
+            names = ", ".join(f"{path.name.removesuffix(_SIDECAR)} ({path.parent.parent.name})" for path in found[:5])
             raise ConfigError(f"key: got {key!r}, which {len(found)} artifacts begin with: {names}")
         return dict(json.loads(found[0].read_bytes()))
 
     def walk(self, key: str) -> Provenance:
-        """Where an artifact comes from.
+        """Where an artifact comes from, down to files.
 
         Args:
-            key: as for `about`.
+            key: key of the artifact, or its first digits, at least two.
 
         Raises:
-            FileError: there is none.
-            ConfigError: there are several.
+            FileError: the store has no artifact of that key.
+            ConfigError: several keys begin with these digits.
         """
         start = self.about(key)
-        stages = [folder.name for folder in self.root.iterdir() if _NAME.fullmatch(folder.name)]
+        stages = [folder.name for folder in self.root.iterdir() if STAGE_NAME.fullmatch(folder.name)]
         seen: dict[tuple[str, str], Provenance] = {}
 
-        def node(each: Mapping[str, str]) -> Provenance:
+        def node(source: Mapping[str, str]) -> Provenance:
             # Artifacts that share an input share its node, or a diamond in every layer would double the tree each time.
-            place = each["key"], each["label"]
+            place = source["key"], source["label"]
             if place not in seen:
-                found = (self._sidecar(stage, each["key"]) for stage in stages)
+                found = (self._sidecar(stage, source["key"]) for stage in stages)
                 about = next((about for about in found if about is not None), None)
-                inputs = tuple(node(other) for other in about["inputs"]) if about else ()
-                label = about["label"] if about else each["label"]
-                seen[place] = Provenance(each["name"], each["key"], label or each["label"], about, inputs)
-            return replace(seen[place], name=each["name"])
+                inputs = tuple(node(below) for below in about["inputs"]) if about else ()
+                label = about["label"] if about else source["label"]
+                seen[place] = Provenance(source["name"], source["key"], label or source["label"], about, inputs)
+            return replace(seen[place], name=source["name"])
 
         return node({"name": "", "key": start["key"], "label": start["label"]})
 
     def count(self) -> int:
-        """How many artifacts there are."""
-        return sum(1 for _ in self.root.glob(f"*/??/*{_ABOUT}"))
+        """The number of committed artifacts."""
+        return sum(1 for _ in self.root.glob(f"*/??/*{_SIDECAR}"))
 
     def sweep(self) -> int:
-        """Remove what dead writers left unfinished, as `beampipe.files.sweep` says; returns the number of files."""
+        """Remove the unfinished files of dead writers, as by `beampipe.files.sweep`; returns how many there were."""
         return sweep(self.root / _PARTS)
 
     def _folder(self, stage: str, key: str) -> Path:
         return self.root / stage / key[:2]
 
+    def _committed(self, recipe: Recipe) -> Artifact | None:
+        """The artifact as its sidecar tells, whatever has become of its payload; None without a sidecar."""
+        about = self._sidecar(recipe.stage, recipe.key)
+        if about is None:
+            return None
+        path = self._folder(recipe.stage, recipe.key) / str(about["file"])
+        return Artifact(recipe.stage, recipe.key, path, about["sha256"], about["size"], about["seconds"])
+
     def _sidecar(self, stage: str, key: str) -> dict[str, Any] | None:
         """The sidecar of an artifact; None if there is none, or one that a failing disk has torn."""
         try:
-            return dict(json.loads((self._folder(stage, key) / f"{key}{_ABOUT}").read_bytes()))
+            return dict(json.loads((self._folder(stage, key) / f"{key}{_SIDECAR}").read_bytes()))
         except (FileNotFoundError, ValueError):
             return None
 
@@ -347,16 +293,18 @@ class Store:
             os.close(descriptor)
 
     @contextmanager
-    def _room(self, recipe: Recipe) -> Iterator[None]:
-        """A full disk is nobody's fault, and trying again does not help."""
+    def _explained_if_full(self, recipe: Recipe) -> Iterator[None]:
+        """Make an error of ours of a full disk: trying again would not help, and a plain `OSError` is tried again."""
         try:
             yield
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in _DISK_FULL:
                 raise
             raise FileError(
-                f"disk full while writing {recipe.stage} of {recipe.label or recipe.key} to {self.root}: "
-                f"{self.count()} artifacts finished are kept; free space and run the same command again"
+                f"disk full while writing {recipe} to {self.root}: "
+                f"{self.count()} artifacts finished are kept; free space and run the same command again",
+                path=self.root,
+                name=recipe.key,
             ) from error
 
     def _report(self, event: str, recipe: Recipe, **more: object) -> None:
@@ -364,8 +312,34 @@ class Store:
             self.log.write(event, stage=recipe.stage, key=recipe.key, label=recipe.label, **more)
 
 
+def _sidecar_of(recipe: Recipe, artifact: Artifact, notes: Mapping[str, object]) -> dict[str, object]:
+    """What a sidecar tells about its artifact."""
+    return {
+        "stage": recipe.stage,
+        "key": recipe.key,
+        "label": recipe.label,
+        "file": artifact.path.name,
+        "sha256": artifact.sha256,
+        "size": artifact.size,
+        "seconds": artifact.seconds,
+        "code": recipe.code,
+        "parameters": recipe.parameters,
+        "inputs": recipe.inputs,
+        "versions": _versions(),
+        "notes": dict(notes),
+    }
+
+
+def _size(path: Path) -> int | None:
+    """The size of a file [bytes]; None if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
 def _versions() -> dict[str, str]:
-    """What ran; numpy's only if it is loaded: a stage that does not use it does not depend on it."""
+    """Versions of what ran. numpy's is among them only if numpy is loaded: other stages do not depend on it."""
     found = {"python": platform.python_version(), "beampipe": __version__}
     numpy = sys.modules.get("numpy")
     return found if numpy is None else {**found, "numpy": numpy.__version__}

@@ -12,20 +12,27 @@ from beampipe.calibration.report.closure import plot_closure, plot_fractions
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.plots import plot_points, plot_scale_factor, plot_uncertainties
 from beampipe.calibration.report.style import (
+    REPORT_STYLE,
     bands_of,
     colours_of,
     experimental_of,
     figure_paths,
-    save_figure,
     source_label,
 )
 from beampipe.calibration.report.write import figures_of
+from beampipe.figures import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KEY = FactorKey("n_trk", 0.8, "gluon", "rejection")
 GAP = FactorKey("n_trk", 0.5, "quark", "efficiency")
+
+
+def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+    paths = figure_paths(folder, name)
+    save_figure(figure, *paths, settings=REPORT_STYLE)
+    return paths
 
 
 def labels_of(figure: Figure) -> list[str]:
@@ -80,9 +87,9 @@ def test_nothing_known_at_all_still_gives_figures(results: Results, tmp_path: Pa
         one, nominal=never, statistical=never, total=never, sources=dict.fromkeys(one.sources, never), data=never
     )
     nothing = replace(results, factors=replace(results.factors, by_name=dict.fromkeys(results.factors.by_name, empty)))
-    save_figure(plot_scale_factor(nothing, GAP), tmp_path, "factor")
-    save_figure(plot_uncertainties(nothing, GAP), tmp_path, "uncertainty")
-    save_figure(plot_points(nothing, *GAP[:1], *GAP[2:]), tmp_path, "points")
+    save(plot_scale_factor(nothing, GAP), tmp_path, "factor")
+    save(plot_uncertainties(nothing, GAP), tmp_path, "uncertainty")
+    save(plot_points(nothing, *GAP[:1], *GAP[2:]), tmp_path, "points")
 
 
 def test_colours_are_distinct_and_stay_with_their_source(results: Results) -> None:
@@ -146,7 +153,7 @@ def test_the_same_figure_has_the_same_bytes_and_leaves_no_setting(results: Resul
     from matplotlib import rcParams
 
     before = dict(rcParams)
-    one, other = (save_figure(plot_scale_factor(results, KEY), tmp_path, name) for name in ("one", "other"))
+    one, other = (save(plot_scale_factor(results, KEY), tmp_path, name) for name in ("one", "other"))
     for first, second in zip(one, other, strict=True):
         assert first.read_bytes() == second.read_bytes()
     assert dict(rcParams) == before

@@ -17,8 +17,9 @@ from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.report import gather, read_correction, write_report
 from beampipe.calibration.report.write import CORRECTIONS, PAGE, in_turn
-from beampipe.calibration.run import FACTORS, run_calibration, workspace_of
+from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.plan import Plan
+from beampipe.calibration.tasks.workspace import FACTORS, workspace_of
 from beampipe.workflow import Store, Task
 
 

@@ -15,22 +15,18 @@ from beampipe.calibration.simulation.pythia import (
     Generator,
     PdfWeights,
     cross_section,
-    pythia8,
-    seed_of,
     settings_of,
 )
 from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.pythia import pythia8, start_pythia
 
 PLAIN = sample_spec("nominal2")
 
 
 def hard_process(part: Slice, biased: bool, n_events: int) -> tuple[np.ndarray, np.ndarray, float]:
     """pT of the hard process, weight and cross section [pb], by the settings of a slice and without partons."""
-    pythia = pythia8().Pythia("", False)
     off = () if biased else ("PhaseSpace:bias2Selection = off",)
-    for line in (*settings_of(PLAIN, part, 11), *off, "PartonLevel:all = off", "HadronLevel:all = off"):
-        assert pythia.readString(line)
-    assert pythia.init()
+    pythia = start_pythia((*settings_of(PLAIN, part, 11), *off, "PartonLevel:all = off", "HadronLevel:all = off"))
     info = pythia.nextBatch(n_events).info
     weight = np.asarray(info.weights[:, 0])
     return np.sqrt(np.asarray(info.pT2Hat)), weight, float(pythia.infoPython().sigmaGen()) * 1e9
@@ -87,10 +83,7 @@ def test_varied_sample_has_all_weights() -> None:
 
 
 def test_pdf_ratio_is_one_for_the_set_of_the_sample() -> None:
-    pythia = pythia8().Pythia("", False)
-    for line in (*settings_of(PLAIN, SLICES[0], 11), "PartonLevel:all = off", "HadronLevel:all = off"):
-        assert pythia.readString(line)
-    assert pythia.init()
+    pythia = start_pythia((*settings_of(PLAIN, SLICES[0], 11), "PartonLevel:all = off", "HadronLevel:all = off"))
     ratio = PdfWeights({"same": 13, "other": 17})(pythia.nextBatch(200).info)
     np.testing.assert_allclose(ratio[:, 0], 1, rtol=1e-9)
     assert ratio[:, 1].std() > 0.01
@@ -99,10 +92,7 @@ def test_pdf_ratio_is_one_for_the_set_of_the_sample() -> None:
 def test_pdf_weights_agree_with_events_made_with_the_other_set() -> None:
     # The cross section of the reweighted events is that of a run with the other set; alpha_s is the tune's in both.
     sample = SampleSpec("other", "pdf", ("Tune:pp = 21", "PDF:pSet = 17"), 99)
-    pythia = pythia8().Pythia("", False)
-    for line in (*settings_of(PLAIN, SLICES[1], 11), "PartonLevel:all = off", "HadronLevel:all = off"):
-        assert pythia.readString(line)
-    assert pythia.init()
+    pythia = start_pythia((*settings_of(PLAIN, SLICES[1], 11), "PartonLevel:all = off", "HadronLevel:all = off"))
     info = pythia.nextBatch(20_000).info
     weight = np.asarray(info.weights[:, 0])
     moved = (weight[:, None] * PdfWeights({"other": 17})(info)).sum() / weight.sum()
@@ -132,5 +122,3 @@ def test_samples_are_distinct() -> None:
     assert len({spec.seed for spec in SAMPLES.values()}) == len(SAMPLES)
     assert sum(part.share for part in SLICES) == pytest.approx(1)
     assert all(a.high == b.low for a, b in pairwise(SLICES))
-    assert len({seed_of(1, k, n) for k in range(20) for n in range(20)}) == 400
-    assert 1 <= seed_of(0) <= 899_999_999

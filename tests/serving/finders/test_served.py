@@ -95,7 +95,7 @@ def test_stages_have_the_names_of_the_pipeline_here(
     here = found["exatrkx"][-1]
     protocols: tuple[WireProtocol, ...] = ("auto", "shm")
     for protocol in protocols:
-        with TritonTrackFinder(url_of(tracking_server, scheme), protocol=protocol, stages=True) as finder:
+        with TritonTrackFinder(url_of(tracking_server, scheme), "exatrkx", protocol=protocol, stages=True) as finder:
             there = finder.find(events[-1])
         assert there.counts == here.counts
         assert list(there.seconds) == list(here.seconds)

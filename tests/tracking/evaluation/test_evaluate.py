@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from beampipe.errors import FileError, InputError
+from beampipe.figures import save_figure
 from beampipe.tracking.evaluation import checks, plots, report
 from beampipe.tracking.evaluation.edges import score_stages
 from beampipe.tracking.evaluation.evaluate import evaluate, pt_edges
@@ -157,7 +158,7 @@ def test_pictures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
     }
     assert [len(figure.axes) for figure in figures.values()] == [3, 1, 2, 1]
     for name, figure in figures.items():
-        plots.save_figure(figure, tmp_path / f"{name}.png")
+        save_figure(figure, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
     legend = figures["scaling"].axes[0].get_legend()
     assert legend is not None

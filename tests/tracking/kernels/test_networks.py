@@ -10,8 +10,8 @@ import pytest
 from numpy import ndarray
 
 from beampipe.tracking import kernels
-from beampipe.tracking.features import doublet
 from beampipe.tracking.kernels import reference
+from beampipe.tracking.kernels.geometry import doublet
 
 from . import toy
 

@@ -13,7 +13,7 @@ from numpy import ndarray
 from beampipe.errors import ConfigError
 from beampipe.tracking import Hits, Pipeline, load_pipeline
 from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.order import COUNTED, RESULT, checked
+from beampipe.tracking.pipelines.order import COUNTED, RESULT, checked_steps
 from beampipe.tracking.pipelines.stages import OF_HITS, Stage
 
 
@@ -121,7 +121,7 @@ def test_stages_of_ones_own_hand_on_arrays_of_their_own() -> None:
 @pytest.mark.parametrize("name", ["exatrkx", "exatrkx_walk", "module_map"])
 def test_arrays_are_there_as_long_as_they_are_read(name: str) -> None:
     pipeline = load_pipeline(name, threads=1)
-    steps = checked(name, pipeline.stages)
+    steps = checked_steps(name, pipeline.stages)
     there = {"position", "offsets"}
     for place, step in enumerate(steps):
         assert set(step.needs) <= there

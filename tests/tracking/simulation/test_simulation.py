@@ -15,7 +15,7 @@ from beampipe.tracking.simulation import Detector, Generator, Gun, simulate, sim
 from beampipe.tracking.simulation.fatras import Chain, _step
 from beampipe.tracking.simulation.hadronic import HADRONS, interaction_table
 from beampipe.tracking.simulation.modules import acts_examples, build_detector, modules, read_modules, volume_of
-from beampipe.tracking.simulation.pythia import ETA_MAX, PT_MIN, Pool, collisions, pool, seed_of
+from beampipe.tracking.simulation.pythia import ETA_MAX, PT_MIN, Pool, collisions, pool
 
 pytestmark = pytest.mark.acts
 
@@ -303,11 +303,6 @@ def test_pools(cache: Path) -> None:
     assert (long.pdg == 22).any()
     joined = Pool.join([long, other])
     np.testing.assert_array_equal(joined.momentum[joined.collision(8)], other.momentum[other.collision(0)])
-
-
-def test_seeds_of_samples_differ() -> None:
-    seeds = {seed_of(seed, process, block) for seed in range(20) for process in range(2) for block in range(50)}
-    assert len(seeds) == 20 * 2 * 50
 
 
 def test_file_appears_only_when_complete(tmp_path: Path, cache: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from beampipe.tracking.training.networks import Embedding, Filter, InteractionNetwork, Perceptron
+from beampipe.tracking.training.networks import Embedding, FilterNetwork, InteractionNetwork, Perceptron
 
 
 def straightforward(network: InteractionNetwork, x: torch.Tensor, e: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -49,8 +49,8 @@ def test_edge_order_does_not_matter() -> None:
 def test_keys_are_those_of_the_weight_file() -> None:
     keys = set(InteractionNetwork(16, 2).state_dict())
     assert {"node_encoder.0.weight", "edge_encoder.1.bias", "edge.1.0.weight", "node.0.1.bias"} <= keys
-    assert set(Filter(16).state_dict()) == {"0.weight", "0.bias", "1.weight", "1.bias"}
-    assert Filter(16).state_dict()["0.weight"].shape == (16, 13)
+    assert set(FilterNetwork(16).state_dict()) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+    assert FilterNetwork(16).state_dict()["0.weight"].shape == (16, 13)
     assert Embedding(16).state_dict()["3.weight"].shape == (16, 16)
 
 

@@ -6,12 +6,12 @@ import numpy as np
 
 from beampipe.tracking.training.samples import (
     Degrading,
-    Windows,
+    KinematicWindows,
+    clean_events,
     degraded,
     label,
     overlaid,
     rotated,
-    samples,
     visit,
     wedge,
 )
@@ -37,7 +37,7 @@ def slow_edges(sample, pt_min: float) -> set[tuple[int, int]]:  # type: ignore[n
 
 
 def test_labels_are_consecutive_layers_with_all_twins() -> None:
-    (sample,) = samples([toy_event(40, 1)])
+    (sample,) = clean_events([toy_event(40, 1)])
     broken = degraded(sample, np.random.default_rng(0), hit_loss=0.05, noise=0.1)
     assert 0 < (broken.particle < 0).sum() < 0.2 * len(broken)
     found = label(broken, 0.5, eta_max=9.0).edge_index
@@ -47,7 +47,7 @@ def test_labels_are_consecutive_layers_with_all_twins() -> None:
 
 
 def test_loss_noise_and_dead_modules_have_their_sizes() -> None:
-    (sample,) = samples([toy_event(800, 2)])
+    (sample,) = clean_events([toy_event(800, 2)])
     rng = np.random.default_rng(1)
     assert abs(len(degraded(sample, rng, hit_loss=0.1)) / len(sample) - 0.9) < 0.02
     assert abs(len(degraded(sample, rng, noise=0.1)) / len(sample) - 1.1) < 0.02
@@ -56,27 +56,27 @@ def test_loss_noise_and_dead_modules_have_their_sizes() -> None:
 
 
 def test_hits_stay_sorted_by_phi() -> None:
-    (sample,) = samples([toy_event(50, 3)])
+    (sample,) = clean_events([toy_event(50, 3)])
     event = visit(sample, np.random.default_rng(0), Degrading(), 0.5)
     assert (np.diff(event.position[:, 1]) >= 0).all()
     assert (np.diff(rotated(sample, np.random.default_rng(0)).position[:, 1]) >= 0).all()
 
 
 def test_rotation_keeps_the_true_edges() -> None:
-    (sample,) = samples([toy_event(50, 3)])
+    (sample,) = clean_events([toy_event(50, 3)])
     before = label(sample, 0.5, 9.0).edge_index.shape
     assert label(rotated(sample, np.random.default_rng(5)), 0.5, 9.0).edge_index.shape == before
 
 
 def test_toy_tracks_lie_inside_the_windows() -> None:
-    (sample,) = samples([toy_event(300, 4)])
+    (sample,) = clean_events([toy_event(300, 4)])
     event = label(sample, 0.9)
     assert event.edge_index.shape[1] > 500
-    assert Windows().keep(event.position, event.edge_index).mean() > 0.98
+    assert KinematicWindows().keep(event.position, event.edge_index).mean() > 0.98
 
 
 def test_wedge_across_the_seam() -> None:
-    (sample,) = samples([toy_event(100, 5)])
+    (sample,) = clean_events([toy_event(100, 5)])
     event = label(sample, 0.5)
     rows = wedge(event, 3.0, 0.5)
     phi = event.position[:, 1]
@@ -86,7 +86,7 @@ def test_wedge_across_the_seam() -> None:
 
 
 def test_overlaid_events_keep_their_particles_apart() -> None:
-    first, second = samples([toy_event(30, 6), toy_event(30, 7)])
+    first, second = clean_events([toy_event(30, 6), toy_event(30, 7)])
     (both,) = overlaid([first, second], 2)
     assert len(both) == len(first) + len(second)
     n = label(both, 0.5).edge_index.shape[1]

@@ -11,20 +11,20 @@ import torch
 from safetensors.numpy import load_file
 
 from beampipe.errors import ConfigError, UnknownNameError
-from beampipe.tracking.features import hit_features
 from beampipe.tracking.kernels import embed
+from beampipe.tracking.kernels.features import hit_features
 from beampipe.tracking.training.edge_filter import FilterConfig
 from beampipe.tracking.training.embedding import EmbeddingConfig, neighbourhood, train_embedding
 from beampipe.tracking.training.gnn import GnnConfig
 from beampipe.tracking.training.networks import Embedding
-from beampipe.tracking.training.recipe import RECIPES, Recipe, recipe, train
-from beampipe.tracking.training.samples import Windows, label, samples
+from beampipe.tracking.training.recipe import RECIPES, TrainingRecipe, recipe, train
+from beampipe.tracking.training.samples import KinematicWindows, clean_events, label
 from beampipe.tracking.training.schedule import Log
 from beampipe.tracking.training.windows import learn_windows
 from beampipe.tracking.training.working_point import choose, scan, score_tracks
 from tests.tracking.training.toy import toy_event
 
-TINY = Recipe(
+TINY = TrainingRecipe(
     embedding=EmbeddingConfig(hidden=16, steps=12, sector=2.0, far_hits=100),
     edge_filter=FilterConfig(hidden=16, steps=40, batch=512),
     gnn=GnnConfig(hidden=16, message_steps=1, steps=30),
@@ -80,7 +80,7 @@ def test_a_start_keeps_embedding_and_filter(trained: tuple[Path, dict[str, objec
 
 def test_embedding_learns_and_repeats_exactly() -> None:
     torch.set_num_threads(1)
-    events = samples([toy_event(150, seed) for seed in range(4)])
+    events = clean_events([toy_event(150, seed) for seed in range(4)])
     check = [label(events[3], 0.85)]
     config = EmbeddingConfig(hidden=16, steps=60, sector=1.0, far_hits=200)
     runs = [train_embedding(config, events[:3], check, Log(None)) for _ in range(2)]
@@ -94,9 +94,9 @@ def test_embedding_learns_and_repeats_exactly() -> None:
 def test_neighbourhood_counts_what_brute_force_counts() -> None:
     torch.manual_seed(0)
     network = Embedding(16)
-    (sample,) = samples([toy_event(30, 11)])
+    (sample,) = clean_events([toy_event(30, 11)])
     event = label(sample, 0.85)
-    windows = Windows()
+    windows = KinematicWindows()
     at = neighbourhood(network, [event], windows, 0.85, (0.9,))
     with torch.no_grad():
         source, target = (x.numpy() for x in network.split(torch.from_numpy(hit_features(event.position))))
@@ -109,7 +109,7 @@ def test_neighbourhood_counts_what_brute_force_counts() -> None:
 
 
 def test_true_tracks_score_one_and_scrambled_ones_nothing() -> None:
-    (sample,) = samples([toy_event(80, 12)])
+    (sample,) = clean_events([toy_event(80, 12)])
     event = label(sample, 0.5)
     wanted, found, double, tracks, matched = score_tracks(event, event.particle)
     assert wanted > 10

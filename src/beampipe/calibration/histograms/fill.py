@@ -120,7 +120,7 @@ def _bins(
     out = np.empty((len(dijets), 2, len(taggers)), np.int64)
     offset = 0
     for t, tagger in enumerate(taggers):
-        x = kinematics.n_trk if tagger.name == "n_trk" else scores.by_name[tagger.name, name]
+        x = scores.by_name[tagger.name, name] if tagger.boosted else kinematics.n_trk
         tagger_bins(x, tagger.low, tagger.high, tagger.bins, offset, out[:, :, t])
         offset += tagger.bins
     return out

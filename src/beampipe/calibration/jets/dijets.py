@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int8, Int64, UInt16, UInt32, UInt64
@@ -17,7 +17,7 @@ from beampipe.errors import FileError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CUT_NAMES", "FLAVOURS", "LARGEST_SHIFT", "CutFlow", "Dijets", "read_dijets", "write_dijets"]
+__all__ = ["CUT_NAMES", "FLAVOURS", "LARGEST_SHIFT", "CutFlow", "Dijets", "RunRange", "read_dijets", "write_dijets"]
 
 FLAVOURS: Final = ("light", "charm", "bottom", "gluon")
 """Place in this tuple is the number of a flavour; all but gluon are quarks. Data has one flavour, number 0."""
@@ -55,6 +55,20 @@ class CutFlow:
     weight: Int64[ndarray, " c"]
 
 
+class RunRange(NamedTuple):
+    """The events of one run that were looked at.
+
+    Attributes:
+        run: number of the run.
+        first: smallest event number.
+        last: largest event number.
+    """
+
+    run: int
+    first: int
+    last: int
+
+
 @dataclass(frozen=True, eq=False)
 class Dijets:
     """Pairs of leading jets. The pair is ordered by the file's pT: leading first.
@@ -74,7 +88,7 @@ class Dijets:
         label: (n, 2) int8, number in `FLAVOURS`; 0 for data.
         region: (n, 2) int8, number in `REGIONS`, or -1.
         cut_flow: of all events that were looked at.
-        ranges: (run, smallest, largest event number) of each run that was looked at.
+        ranges: range of event numbers of each run that was looked at.
         varied_n_trk: (n, 2) uint16 by name of the variation.
     """
 
@@ -89,7 +103,7 @@ class Dijets:
     label: Int8[ndarray, "n 2"]
     region: Int8[ndarray, "n 2"]
     cut_flow: CutFlow
-    ranges: tuple[tuple[int, int, int], ...] = ()
+    ranges: tuple[RunRange, ...] = ()
     varied_n_trk: Mapping[str, UInt16[ndarray, "n 2"]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -141,7 +155,7 @@ def read_dijets(path: Path) -> Dijets:
                 if name.startswith(_VARIED)
             },
             cut_flow=CutFlow(np.array(about["events"], np.int64), np.array(about["weight"], np.int64)),
-            ranges=tuple((run, low, high) for run, low, high in about["ranges"]),
+            ranges=tuple(RunRange(*numbers) for numbers in about["ranges"]),
         )
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise FileError(f"{path}: got no table of dijet events ({error})") from error

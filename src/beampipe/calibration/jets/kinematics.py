@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, UInt16, UInt64
 from numpy import ndarray
 
-from beampipe.calibration.config import Configuration, Energy
+from beampipe.calibration.config import Energy
 from beampipe.calibration.jets.dijets import Dijets
 from beampipe.calibration.jets.energy import energy_factors, energy_names
 from beampipe.calibration.jets.hashing import event_keys
@@ -39,17 +39,21 @@ def known_kinematics(energy: Energy) -> tuple[str, ...]:
     return (*VARIED_N_TRK, *energy_names(energy))
 
 
-def wanted_kinematics(configuration: Configuration) -> tuple[str, ...]:
-    """Those that the systematics of a configuration ask for.
+def wanted_kinematics(energy: Energy, patterns: Sequence[str]) -> tuple[str, ...]:
+    """The variations of jets that systematics ask for.
+
+    Args:
+        energy: number of parameters of the jet energy.
+        patterns: patterns of names, e.g. ``jes_*``.
 
     Raises:
         UnknownNameError: a pattern matches none.
     """
-    known = known_kinematics(configuration.energy)
-    for pattern in configuration.kinematic_patterns():
+    known = known_kinematics(energy)
+    for pattern in patterns:
         if not matching(known, (pattern,)):
             raise UnknownNameError("variation of jets", pattern, known)
-    return matching(known, configuration.kinematic_patterns())
+    return matching(known, patterns)
 
 
 def dataset_key(dataset: str, seed: int = 0) -> int:

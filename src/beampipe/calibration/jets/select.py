@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int8, Int64
 from numpy import ndarray
 
-from beampipe.calibration.jets.dijets import FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets
+from beampipe.calibration.jets.dijets import FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets, RunRange
 from beampipe.calibration.jets.pairs import PairColumns, choose_pairs, leading_pairs
 from beampipe.calibration.jets.regions import Regions, assign_regions
 from beampipe.calibration.jets.selection import DijetSelection
@@ -149,15 +149,16 @@ class _Branches:
         """The weights of all events, of which some columns are wanted."""
         return _Weights(tuple(self._table(basket, max(columns)) for basket in self.jagged("weight")), columns)
 
-    def _table(self, basket: Basket, last_column: int) -> tuple[int, ndarray]:
-        """Start of a basket, and (m, n_weights) of it."""
+    def _table(self, basket: Basket, last_column: int) -> _WeightTable:
+        """The weights of one basket."""
         counts = np.diff(basket.offsets)
         if np.any(counts != counts[0]) or counts[0] <= last_column:
             raise FileError(
                 f"{self.path}: branch 'weight': got {counts.min()} to {counts.max()} weights an event, expected the"
                 f" same number for all, and more than {last_column}"
             )
-        return basket.start, basket.content[basket.offsets[0] : basket.offsets[-1]].reshape(len(counts), -1)
+        flat = basket.content[basket.offsets[0] : basket.offsets[-1]]
+        return _WeightTable(basket.start, flat.reshape(len(counts), -1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,11 +199,23 @@ class _LeadingJets:
         return out
 
 
+class _WeightTable(NamedTuple):
+    """The weights of one basket: (m, n_weights) big-endian float32, and the place of its first event in the range."""
+
+    start: int
+    weights: ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class _Weights:
-    """Tables of weights as the file holds them, each with its first event, and the columns that are wanted."""
+    """Weights of a range of events, and the columns that are wanted.
 
-    tables: tuple[tuple[int, ndarray], ...]
+    Attributes:
+        tables: tables as the file holds them.
+        columns: places of the wanted weights, rising.
+    """
+
+    tables: tuple[_WeightTable, ...]
     columns: tuple[int, ...]
 
     def nominal(self, n_events: int) -> Float32[ndarray, " n"]:
@@ -225,14 +238,11 @@ class _Weights:
         return swapped
 
 
-def _ranges(run: ndarray, event: ndarray) -> tuple[tuple[int, int, int], ...]:
-    if len(run) and run.min() == run.max():
-        return ((int(run[0]), int(event.min()), int(event.max())),)
-    out = []
-    for number in np.unique(run):
-        of_run = event[run == number]
-        out.append((int(number), int(of_run.min()), int(of_run.max())))
-    return tuple(out)
+def _ranges(run: ndarray, event: ndarray) -> tuple[RunRange, ...]:
+    """The range of event numbers of each run; files of one run, the usual case, are not searched for others."""
+    one_run = len(run) > 0 and run.min() == run.max()
+    by_run = {run[0]: event} if one_run else {number: event[run == number] for number in np.unique(run)}
+    return tuple(RunRange(int(number), int(own.min()), int(own.max())) for number, own in by_run.items())
 
 
 def _refuse_not_finite(

@@ -10,14 +10,8 @@ from numpy import ndarray
 
 from beampipe.calibration.method.factors import FLAVOUR_NAMES
 from beampipe.calibration.report.gather import Results
-from beampipe.calibration.report.style import (
-    INK,
-    PT_LABEL,
-    drawing,
-    heading,
-    new_figure,
-    tagger_label,
-)
+from beampipe.calibration.report.style import INK, PT_LABEL, REPORT_STYLE, heading, tagger_label
+from beampipe.figures import drawing, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +37,7 @@ def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
     n_pt = len(edges) - 1
     columns = min(_ACROSS, n_pt)
     rows = -(-n_pt // columns)
-    with drawing():
+    with drawing(REPORT_STYLE):
         figure, panels = new_figure(
             2 * rows, columns, size=(4.3 * columns, 4.3 * rows), sharex=True, height_ratios=[3, 1.25] * rows
         )
@@ -86,7 +80,7 @@ def plot_fractions(results: Results, tagger: str) -> Figure:
 
     edges = np.array(results.factors.pt_edges)
     forward, central = results.factors.fractions[tagger].T
-    with drawing():
+    with drawing(REPORT_STYLE):
         figure, panels = new_figure(2, 1, size=(8.4, 6.4), sharex=True, height_ratios=[2.2, 1])
         upper, lower = panels[:, 0]
         for values, name, colour, style in (

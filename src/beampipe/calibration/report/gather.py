@@ -18,7 +18,8 @@ from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
 from beampipe.calibration.method.extract import cumulated, truth
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors
 from beampipe.calibration.method.scale_factors import scale_factors
-from beampipe.calibration.tasks.plan import Plan, SamplePlan, inspect_recipe
+from beampipe.calibration.tasks.inspection import inspect_recipe
+from beampipe.calibration.tasks.plan import Plan, SamplePlan
 from beampipe.workflow import Recipe, Store
 
 __all__ = ["Cost", "Key", "Results", "SampleResult", "gather"]
@@ -153,7 +154,7 @@ def _true(
 
 def _recipes(plan: Plan) -> Iterator[Recipe]:
     for part in plan.samples.values():
-        files = {source.label: source.key for chunk in part.chunks for source in chunk.recipes[0].inputs}
+        files = {source.label: source.key for chunk in part.chunks for source in chunk.recipes.select.inputs}
         yield from (inspect_recipe(Path(path), digest) for path, digest in files.items())
         yield part.books
         for chunk in part.chunks:

@@ -11,22 +11,22 @@ from numpy import ndarray
 from beampipe.calibration.method.factors import ScaleFactor
 from beampipe.calibration.report.gather import Key, Results
 from beampipe.calibration.report.style import (
-    EXPERIMENTAL,
+    EXPERIMENTAL_COLOUR,
     INK,
     OTHERS,
     PT_LABEL,
-    STATISTICAL,
-    TOTAL,
+    REPORT_STYLE,
+    STATISTICAL_COLOUR,
+    TOTAL_COLOUR,
     bands_of,
     colours_of,
-    drawing,
     experimental_of,
     heading,
-    new_figure,
     percent,
     source_label,
     tagger_label,
 )
+from beampipe.figures import drawing, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,21 +45,23 @@ def plot_scale_factor(results: Results, key: Key) -> Figure:
     """
     factors, one = results.factors, results.factors.by_name[key]
     edges = np.array(factors.pt_edges)
-    with drawing():
+    with drawing(REPORT_STYLE):
         figure, panels = new_figure(size=(8.4, 6.3))
         axes = panels[0, 0]
         bands = bands_of(factors, one)
         colours = colours_of(factors, list(bands))
-        handles = [_boxes(axes, edges, one, {"": one.total}, {"": TOTAL}, zorder=1.0)[""]]
+        handles = [_boxes(axes, edges, one, {"": one.total}, {"": TOTAL_COLOUR}, zorder=1.0)[""]]
         drawn = _boxes(axes, edges, one, bands, colours, zorder=2.0)
         labels = ["total", *(_band_label(name) for name in bands)]
         handles += [drawn[name] for name in bands]
         axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=3)
         if factors.experimental:
-            handles.append(_bars(axes, edges, one.nominal, experimental_of(factors, one), EXPERIMENTAL, 6.0, 0.0, 4.0))
+            handles.append(
+                _bars(axes, edges, one.nominal, experimental_of(factors, one), EXPERIMENTAL_COLOUR, 6.0, 0.0, 4.0)
+            )
             labels.append("experimental")
         if np.isfinite(one.statistical).any():
-            handles.append(_bars(axes, edges, one.nominal, one.statistical, STATISTICAL, 1.4, 5.0, 5.0))
+            handles.append(_bars(axes, edges, one.nominal, one.statistical, STATISTICAL_COLOUR, 1.4, 5.0, 5.0))
             labels.append("statistical")
         handles.append(_points(axes, edges, one.nominal))
         labels.append("scale factor")
@@ -83,19 +85,19 @@ def plot_uncertainties(results: Results, key: Key) -> Figure:
     """Every uncertainty of one scale factor against pT, as steps."""
     factors, one = results.factors, results.factors.by_name[key]
     edges = np.array(factors.pt_edges)
-    with drawing():
+    with drawing(REPORT_STYLE):
         figure, panels = new_figure(size=(8.4, 6.0))
         axes = panels[0, 0]
         bands = bands_of(factors, one)
         colours = colours_of(factors, list(bands))
-        axes.stairs(one.total, edges, fill=True, color=TOTAL, label="total", zorder=1)
+        axes.stairs(one.total, edges, fill=True, color=TOTAL_COLOUR, label="total", zorder=1)
         axes.stairs(one.total, edges, baseline=None, color="#9aa1ab", linewidth=1.2, zorder=2)
         if np.isfinite(one.statistical).any():
             axes.stairs(
                 one.statistical,
                 edges,
                 baseline=None,
-                color=STATISTICAL,
+                color=STATISTICAL_COLOUR,
                 linewidth=1.8,
                 linestyle=(0, (1.5, 1.5)),
                 label="statistical",
@@ -106,7 +108,7 @@ def plot_uncertainties(results: Results, key: Key) -> Figure:
                 one.sources[name],
                 edges,
                 baseline=None,
-                color=EXPERIMENTAL,
+                color=EXPERIMENTAL_COLOUR,
                 linewidth=2.2,
                 linestyle=_DASHES[number % len(_DASHES)],
                 label=f"{source_label(name)} (exp.)",
@@ -137,7 +139,7 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
     edges = np.array(factors.pt_edges)
     width = np.diff(edges)
     points = factors.working_points
-    with drawing():
+    with drawing(REPORT_STYLE):
         figure, panels = new_figure(size=(8.4, 6.0))
         axes = panels[0, 0]
         axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)

@@ -2,59 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
 from beampipe.calibration.method.factors import Factors, ScaleFactor
-from beampipe.errors import MissingExtraError
-from beampipe.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = [
-    "EXPERIMENTAL",
+    "EXPERIMENTAL_COLOUR",
     "INK",
     "OTHERS",
     "PT_LABEL",
-    "STATISTICAL",
-    "TOTAL",
+    "REPORT_STYLE",
+    "STATISTICAL_COLOUR",
+    "TOTAL_COLOUR",
     "bands_of",
     "colours_of",
-    "drawing",
     "experimental_of",
     "figure_paths",
     "heading",
     "key_name",
-    "new_figure",
     "percent",
     "point_name",
-    "save_figure",
     "source_label",
     "tagger_label",
 ]
 
 PT_LABEL: Final = r"Jet $p_{\mathrm{T}}$ [GeV]"
+"""Label of the horizontal axis."""
+
 INK: Final = "#1b1f24"
-TOTAL: Final = "#d9dce1"
-EXPERIMENTAL: Final = "#2457a6"
-STATISTICAL: Final = INK
+"""Colour of text, points and axes."""
+
+TOTAL_COLOUR: Final = "#d9dce1"
+"""Colour of total uncertainties."""
+
+EXPERIMENTAL_COLOUR: Final = "#2457a6"
+"""Colour of experimental uncertainties."""
+
+STATISTICAL_COLOUR: Final = INK
+"""Colour of statistical uncertainties."""
+
 OTHERS: Final = "others"
+"""How the name of the band begins that stands for many small sources."""
+
+REPORT_STYLE: Final = {"text.color": INK, "axes.labelcolor": INK, "axes.formatter.use_mathtext": False}
+"""Settings of matplotlib beyond the style of ATLAS. Numbers on axes, set as formulas, would take half of the time."""
 
 _MOST_BANDS: Final = 7
+"""Bands of more sources than these cannot be told apart: the smallest are drawn as one."""
+
 # Neighbours differ in lightness too, so that they can be told apart in grey.
 _COLOURS: Final = ("#f2c14e", "#3a9d8f", "#e4572e", "#7bb5e8", "#8e4585", "#a8c66c", "#c98f5f", "#6f7a87")
 _SHORT: Final = {
     word: word.upper() for word in ("pdf", "jes", "jer", "me", "mc", "fsr", "isr", "ps", "mpi", "cr", "lo", "nlo")
 } | {"nonclosure": "non-closure", "reweight": "re-weighting"}
-_DPI: Final = 150
 
 
 def source_label(name: str) -> str:
@@ -115,37 +124,6 @@ def colours_of(factors: Factors, names: Sequence[str]) -> Mapping[str, str]:
     return {name: fixed[name] if name in fixed else next(free) for name in names}
 
 
-@contextmanager
-def drawing() -> Iterator[None]:
-    """The style, for as long as a figure is made or written.
-
-    Raises:
-        MissingExtraError: matplotlib or mplhep is not installed.
-    """
-    try:
-        import mplhep
-        from matplotlib import rc_context, style
-    except ImportError as error:
-        raise MissingExtraError(error.name or "matplotlib", "calibration", "a figure") from None
-
-    # Numbers on axes that are set as formulas take half of the time.
-    settings: Any = {"text.color": INK, "axes.labelcolor": INK, "axes.formatter.use_mathtext": False}
-    with style.context(mplhep.style.ATLAS), rc_context(settings):
-        yield
-
-
-def new_figure(
-    rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (8.0, 6.0), **more: Any
-) -> tuple[Figure, Any]:
-    """A figure that belongs to nobody else, and its panels (rows, columns)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False, **more)
-
-
 def heading(axes: Axes, title: str, *lines: str) -> None:
     """Title and what belongs to it, inside the panel, upper left."""
     for number, text in enumerate((title, *lines)):
@@ -164,13 +142,3 @@ def heading(axes: Axes, title: str, *lines: str) -> None:
 def figure_paths(folder: Path, name: str) -> tuple[Path, Path]:
     """The files of a figure: PNG and PDF."""
     return folder / f"{name}.png", folder / f"{name}.pdf"
-
-
-def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write the figure as PNG and PDF, each whole or not at all. No time is written into them."""
-    png, pdf = figure_paths(folder, name)
-    with drawing():
-        write_whole(png, lambda part: figure.savefig(part, format="png", dpi=_DPI))
-        figure.set_layout_engine("none")  # where things are is settled
-        write_whole(pdf, lambda part: figure.savefig(part, format="pdf", metadata={"CreationDate": None}))
-    return png, pdf

@@ -15,7 +15,7 @@ from beampipe.calibration.report.export import write_root
 from beampipe.calibration.report.gather import Results, gather
 from beampipe.calibration.report.page import STYLE, Picture, write_page
 from beampipe.calibration.report.plots import HEADLINES, plot_points, plot_scale_factor, plot_uncertainties
-from beampipe.calibration.report.style import figure_paths, key_name, percent, save_figure
+from beampipe.calibration.report.style import REPORT_STYLE, figure_paths, key_name, percent
 from beampipe.calibration.report.tables import (
     Table,
     cost_table,
@@ -27,6 +27,7 @@ from beampipe.calibration.report.tables import (
     yield_table,
 )
 from beampipe.calibration.tasks.plan import Plan
+from beampipe.figures import save_figure
 from beampipe.files import sweep, write_whole
 from beampipe.workflow import Input, Recipe, Store, Task, code_digest
 from beampipe.workflow.digest import NO_RESULT
@@ -167,7 +168,7 @@ def _tables(results: Results) -> Iterator[Table]:
 
 
 def _draw(draw: Callable[[], Figure], folder: Path, name: str) -> None:
-    save_figure(draw(), folder, name)
+    save_figure(draw(), *figure_paths(folder, name), settings=REPORT_STYLE)
 
 
 def _read_made(folder: Path) -> tuple[str, dict[Path, int]]:

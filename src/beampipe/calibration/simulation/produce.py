@@ -15,11 +15,12 @@ import numpy as np
 from beampipe.calibration.ntuple.columns import FORMAT
 from beampipe.calibration.simulation.detector import reconstruct
 from beampipe.calibration.simulation.jets import particle_jets
-from beampipe.calibration.simulation.pythia import Collisions, Generator, cross_section, seed_of, settings_of
+from beampipe.calibration.simulation.pythia import Collisions, Generator, cross_section, settings_of
 from beampipe.calibration.simulation.randoms import keys
 from beampipe.calibration.simulation.samples import SLICES, sample_spec
 from beampipe.calibration.simulation.write import Events, file_name, read_bookkeeping, write_file
 from beampipe.errors import FileError, InputError
+from beampipe.pythia import seed_of
 
 __all__ = ["PAIR_PT", "TRIGGER_PT", "Task", "detected", "produce", "simulate", "tasks"]
 

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from beampipe.calibration.simulation.samples import SampleSpec, Slice
-from beampipe.errors import ConfigError, MissingExtraError
+from beampipe.errors import ConfigError
+from beampipe.pythia import seed_of, start_pythia
 
 __all__ = [
     "PDF_SETS",
@@ -20,8 +21,6 @@ __all__ = [
     "Generator",
     "PdfWeights",
     "cross_section",
-    "pythia8",
-    "seed_of",
     "settings_of",
 ]
 
@@ -105,24 +104,6 @@ class Collisions:
         return len(self.weights)
 
 
-def pythia8() -> Any:
-    """The module pythia8mc.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        import pythia8mc
-    except ImportError:
-        raise MissingExtraError("pythia8mc", "simulation", "generating collisions") from None
-    return pythia8mc
-
-
-def seed_of(seed: int, *what: int) -> int:
-    """A seed in 1 .. 899 999 999 (what Pythia takes) that depends on all arguments."""
-    return int(np.random.SeedSequence([seed, *what]).generate_state(1, np.uint64)[0] % 899_999_999) + 1
-
-
 def settings_of(spec: SampleSpec, part: Slice, seed: int) -> tuple[str, ...]:
     """All lines for Pythia, in order, for one run."""
     lines = [*COMMON, *spec.settings, *part.settings]
@@ -142,8 +123,9 @@ def cross_section(spec: SampleSpec, part: Slice, n_events: int) -> float:
     relative error is about ``0.5 / sqrt(n_events)``. It is the true cross section, free of the bias, which Pythia takes
     into account: an event counts ``luminosity * cross_section * weight / sum_weights``.
     """
-    whole = settings_of(spec, part, seed_of(0, spec.seed, int(part.low)))
-    pythia = _started((*whole, "UncertaintyBands:doVariations = off", "PartonLevel:all = off", "HadronLevel:all = off"))
+    lines = settings_of(spec, part, seed_of(0, spec.seed, int(part.low)))
+    hard_only = ("UncertaintyBands:doVariations = off", "PartonLevel:all = off", "HadronLevel:all = off")
+    pythia = start_pythia((*lines, *hard_only))
     done = 0
     while done < n_events:
         done += len(pythia.nextBatch(min(20_000, n_events - done)))
@@ -165,7 +147,7 @@ class PdfWeights:
         self.names = tuple(sets)
         # The Pythia objects own the PDFs.
         quiet = ("Print:quiet = on", "HardQCD:all = on", "PartonLevel:all = off", "HadronLevel:all = off")
-        self._owners = [_started((*quiet, f"PDF:pSet = {number}")) for number in sets.values()]
+        self._owners = [start_pythia((*quiet, f"PDF:pSet = {number}")) for number in sets.values()]
         self._pdfs = [owner.getPDFPtr(HADRONS) for owner in self._owners]
 
     def __call__(self, info: Any) -> Float64[ndarray, "n_events n_sets"]:
@@ -197,7 +179,7 @@ class Generator:
 
     def __init__(self, spec: SampleSpec, part: Slice, seed: int) -> None:
         self.settings = settings_of(spec, part, seed)
-        self._pythia = _started(self.settings)
+        self._pythia = start_pythia(self.settings)
         self.version = f"{self._pythia.settings.parm('Pythia:versionNumber'):.3f}"
         shower = (*SHOWER_WEIGHTS, *FRAGMENTATION_WEIGHTS) if spec.varied else ()
         self._pdf = PdfWeights(PDF_SETS if spec.varied else {})
@@ -255,21 +237,6 @@ class Generator:
             if kind not in self._charged:
                 self._charged[kind] = data.charge(kind) != 0
         return np.array([self._charged[kind] for kind in kinds.tolist()], dtype=bool)[place]
-
-
-def _started(lines: tuple[str, ...]) -> Any:
-    """Pythia after its initialisation.
-
-    Raises:
-        ConfigError: it refuses a line or all of them together.
-    """
-    pythia = pythia8().Pythia("", False)
-    for line in lines:
-        if not pythia.readString(line):
-            raise ConfigError(f"Pythia refuses the setting {line!r}")
-    if not pythia.init():
-        raise ConfigError(f"Pythia cannot start with {'; '.join(lines)}")
-    return pythia
 
 
 def _listed(setting: str, variations: dict[str, str]) -> str:

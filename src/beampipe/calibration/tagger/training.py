@@ -15,9 +15,11 @@ from beampipe.calibration.config import Configuration, Energy, Tagger
 from beampipe.calibration.jets.dijets import FLAVOURS, Dijets, read_dijets
 from beampipe.calibration.jets.hashing import event_keys
 from beampipe.calibration.jets.kinematics import dataset_key, kinematics_of
-from beampipe.calibration.run import RunSettings, run_calibration, workspace_of
+from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tagger.features import JET_FEATURES
 from beampipe.calibration.tagger.taggers import features_of
+from beampipe.calibration.tasks.workers import RunSettings
+from beampipe.calibration.tasks.workspace import workspace_of
 from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import InputError, MissingExtraError
 from beampipe.files import write_whole
@@ -122,7 +124,7 @@ def train_from_configuration(
 
     def tables() -> Iterator[Dijets]:
         for chunk in plan.samples[without.nominal].chunks:
-            yield read_dijets(store.require(chunk.recipes[0]))
+            yield read_dijets(store.require(chunk.recipes.select))
 
     return train_tagger(tables(), without.pt_edges, output, seed)
 

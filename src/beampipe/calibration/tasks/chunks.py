@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 from beampipe.calibration.config import Tagger
 from beampipe.calibration.histograms.fill import FillSettings, fill
-from beampipe.calibration.histograms.sums import merge, read_filled, write_filled
+from beampipe.calibration.histograms.sums import write_filled
 from beampipe.calibration.jets.dijets import Dijets, read_dijets, write_dijets
 from beampipe.calibration.jets.select import SelectSettings, select
 from beampipe.calibration.tagger.features import ScoreJets
 from beampipe.calibration.tagger.predict import Scores, predict, read_scores, write_scores
 from beampipe.calibration.tagger.taggers import score_function
-from beampipe.workflow import Recipe, Store
+from beampipe.calibration.tasks.workers import Workers
+from beampipe.workflow import Recipe, Store, Task
 
-__all__ = ["Chunk", "merge_chunks", "run_chunk"]
+__all__ = ["Chunk", "ChunkRecipes", "run_chunk", "run_chunks"]
+
+
+class ChunkRecipes(NamedTuple):
+    """Recipes of what is made of a chunk.
+
+    Attributes:
+        select: recipe of the table of dijet events.
+        predict: recipe of the scores; None if no tagger is boosted.
+        fill: recipe of the histograms.
+    """
+
+    select: Recipe
+    predict: Recipe | None
+    fill: Recipe
+
+    def of(self, stage: str) -> Recipe:
+        """What a stage ends with: without a boosted tagger, `predict` ends with the table of `select`."""
+        found = {"select": self.select, "predict": self.predict, "fill": self.fill}[stage]
+        return self.select if found is None else found
 
 
 @dataclass(frozen=True)
@@ -25,12 +47,12 @@ class Chunk:
     """A range of events of a file, and what is made of it.
 
     Attributes:
-        path: of the ROOT file.
-        start: first entry.
-        stop: one past the last entry.
+        path: the ROOT file.
+        start: first entry of the range.
+        stop: one past the last entry of the range.
         select: settings of stage 1.
         fill: settings of stage 3.
-        recipes: of stages 1 to 3; that of `predict` is None if no tagger is boosted.
+        recipes: recipes of the artifacts of stages 1 to 3.
         keep_tables: whether tables of stages 1 and 2 are stored.
     """
 
@@ -39,13 +61,33 @@ class Chunk:
     stop: int
     select: SelectSettings
     fill: FillSettings
-    recipes: tuple[Recipe, Recipe | None, Recipe]
+    recipes: ChunkRecipes
     keep_tables: bool
 
     @property
     def label(self) -> str:
-        """What it is to a reader."""
+        """File and range, for people."""
         return f"{self.path.name}[{self.start}:{self.stop}]"
+
+    def lacks(self, stage: str, store: Store) -> bool:
+        """Whether what a stage ends with is not in the store."""
+        return store.find(self.recipes.of(stage)) is None
+
+
+def run_chunks(store: Store, workers: Workers, chunks: Iterable[Chunk], until: str) -> None:
+    """Make what is missing of many chunks.
+
+    Args:
+        store: where artifacts are.
+        workers: where the tasks run.
+        chunks: what to do.
+        until: the last stage: select, predict or fill.
+
+    Raises:
+        WorkflowError: some chunks failed, after all others were done.
+    """
+    missing = [chunk for chunk in chunks if chunk.lacks(until, store)]
+    workers.run(until, [Task(chunk.label, run_chunk, (store, chunk, until)) for chunk in missing])
 
 
 def run_chunk(store: Store, chunk: Chunk, until: str) -> None:
@@ -56,13 +98,11 @@ def run_chunk(store: Store, chunk: Chunk, until: str) -> None:
         chunk: what to do.
         until: the last stage: select, predict or fill. The first two keep their tables.
     """
-    _, scores_recipe, filled_recipe = chunk.recipes
-    if until == "select" or (until == "predict" and scores_recipe is None):
-        _dijets(store, chunk, keep=True)
-    elif until == "predict":
-        assert scores_recipe is not None  # the branch above
+    scores_recipe, filled_recipe = chunk.recipes.predict, chunk.recipes.fill
+    if until != "fill":
         dijets = _dijets(store, chunk, keep=True)
-        _scores(store, chunk, scores_recipe, dijets, keep=True)
+        if until == "predict" and scores_recipe is not None:
+            _scores(store, chunk, scores_recipe, dijets, keep=True)
     elif store.load(filled_recipe) is None:
         if store.log is not None:
             store.log.write("start", stage="fill", key=filled_recipe.key, label=chunk.label)
@@ -70,26 +110,19 @@ def run_chunk(store: Store, chunk: Chunk, until: str) -> None:
         scores = Scores()
         if scores_recipe is not None:
             scores = _scores(store, chunk, scores_recipe, dijets, keep=chunk.keep_tables)
-        notes = {"ranges": [list(one) for one in dijets.ranges], "events": len(dijets)}
+        notes = {"ranges": dijets.ranges, "events": len(dijets)}
         store.write(
             filled_recipe, ".npz", lambda path: write_filled(fill(dijets, scores, chunk.fill), path), notes=notes
         )
 
 
-def merge_chunks(store: Store, recipe: Recipe, parts: tuple[Recipe, ...]) -> None:
-    """Add up the histograms of many chunks."""
-    if store.load(recipe) is None:
-        store.write(
-            recipe, ".npz", lambda path: write_filled(merge(read_filled(store.require(part)) for part in parts), path)
-        )
-
-
 def _dijets(store: Store, chunk: Chunk, *, keep: bool) -> Dijets:
-    recipe = chunk.recipes[0]
+    """The table of dijet events, from the store or from the file."""
+    recipe = chunk.recipes.select
     path = store.load(recipe)
     if path is not None:
         return read_dijets(path)
-    needed = keep or chunk.recipes[1] is not None
+    needed = keep or chunk.recipes.predict is not None
     began = perf_counter()
     dijets = select(chunk.path, chunk.start, chunk.stop, chunk.select, observables=needed)
     if keep:
@@ -99,11 +132,12 @@ def _dijets(store: Store, chunk: Chunk, *, keep: bool) -> Dijets:
 
 
 def _scores(store: Store, chunk: Chunk, recipe: Recipe, dijets: Dijets, *, keep: bool) -> Scores:
+    """The scores of the boosted taggers, from the store or from their models."""
     path = store.load(recipe)
     if path is not None:
         return read_scores(path)
-    boosted = [tagger for tagger in chunk.fill.taggers if tagger.model]
     models = {each.name: each.key for each in recipe.inputs}
+    boosted = [tagger for tagger in chunk.fill.taggers if tagger.boosted]
     with_functions = [(tagger, _score_function(tagger, models[tagger.name])) for tagger in boosted]
     began = perf_counter()
     scores = predict(dijets, with_functions, chunk.fill.kinematics, chunk.fill.energy)

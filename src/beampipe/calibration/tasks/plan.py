@@ -4,45 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from hashlib import sha256
 from itertools import pairwise
-from pathlib import Path
-from typing import Final
 
 from beampipe.calibration.config import Bootstrap, Configuration, InputSample
 from beampipe.calibration.histograms.fill import FillSettings
 from beampipe.calibration.jets.kinematics import wanted_kinematics
 from beampipe.calibration.jets.select import SelectSettings
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
-from beampipe.calibration.ntuple.reading import Facts
 from beampipe.calibration.tagger.taggers import model_bytes
-from beampipe.calibration.tasks.chunks import Chunk
+from beampipe.calibration.tasks.chunks import Chunk, ChunkRecipes
+from beampipe.calibration.tasks.inspection import InspectedFile, InspectedSample
+from beampipe.calibration.tasks.stages import stage_code
 from beampipe.calibration.variations import matching
 from beampipe.errors import FileError, UnknownNameError
-from beampipe.workflow import Input, Recipe, code_digest, digest_of
-from beampipe.workflow.digest import NO_RESULT
+from beampipe.workflow import Input, Recipe
 
-__all__ = ["CALIBRATION_STAGES", "Plan", "SamplePlan", "inspect_recipe", "make_plan", "stage_code"]
-
-CALIBRATION_STAGES: Final = ("select", "predict", "fill", "reweight", "extract", "factors", "report")
-"""In the order in which they run."""
-
-_MODULES: Final = {
-    "inspect": ("ntuple.reading",),
-    "bookkeeping": ("ntuple.bookkeeping",),
-    "select": ("jets.select",),
-    "predict": ("tagger.predict",),
-    "fill": ("histograms.fill",),
-    "merge": ("histograms.sums",),
-    "reweight": ("method.cases", "method.reweight"),
-    "extract": ("method.efficiencies",),
-    "factors": ("method.scale_factors",),
-}
-"""Stage -> modules of `beampipe.calibration` whose code, with all that they import, makes it."""
-
-_NO_RESULT: Final = (*NO_RESULT, "beampipe.triton", "beampipe.calibration.config")
-"""Code that shapes no result: the configuration's values are parameters of the stages."""
+__all__ = ["Plan", "SamplePlan", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -50,10 +28,10 @@ class SamplePlan:
     """One sample's part of the plan.
 
     Attributes:
-        sample: of the configuration.
-        bookkeeping: of its files.
+        sample: the sample as it is configured.
+        bookkeeping: what all its files say together.
         books: recipe of `bookkeeping`.
-        chunks: of all its files.
+        chunks: chunks of all its files.
         merged: recipe of the sum over the chunks, by slice.
         parts: recipes of what is summed, by slice.
     """
@@ -78,8 +56,8 @@ class Plan:
     """The whole calibration.
 
     Attributes:
-        configuration: it is for.
-        samples: by name.
+        configuration: what the plan was made for.
+        samples: plans of the samples, by name.
         reweight: recipe of stage 4.
         extract: recipe of stage 5.
         factors: recipe of stage 6.
@@ -93,57 +71,34 @@ class Plan:
 
     @property
     def chunks(self) -> tuple[Chunk, ...]:
-        """Of all samples."""
+        """The chunks of all samples."""
         return tuple(chunk for sample in self.samples.values() for chunk in sample.chunks)
 
-    def others(self) -> tuple[str, ...]:
-        """Samples that take the nominal one's place in a systematic."""
-        return other_samples(self.configuration)
 
-
-@cache
-def stage_code(stage: str) -> str:
-    """Digest of the code of a stage, as it was when first asked for: what runs does not change either."""
-    return digest_of([code_digest(f"beampipe.calibration.{module}", but=_NO_RESULT) for module in _MODULES[stage]])
-
-
-def inspect_recipe(path: Path, digest: str) -> Recipe:
-    """Recipe of the facts of a file."""
-    return Recipe("inspect", stage_code("inspect"), None, (Input("file", digest, str(path)),), str(path))
-
-
-def make_plan(
-    configuration: Configuration,
-    digests: Mapping[Path, str],
-    facts: Mapping[Path, Facts],
-    books: Mapping[str, tuple[Recipe, Bookkeeping]],
-) -> Plan:
+def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSample]) -> Plan:
     """The recipes of a calibration.
 
     Args:
         configuration: what to do.
-        digests: of all files.
-        facts: of all files.
-        books: of each sample.
+        inspected: the samples in use, with what is known of their files.
 
     Raises:
         UnknownNameError: a pattern of a systematic matches no weight or variation.
         FileError: simulation and data have the same name of a dataset.
     """
-    _refuse_same_dataset(configuration, books)
+    _refuse_same_dataset(inspected[configuration.nominal], inspected[configuration.data])
     models = [
         Input(tagger.name, sha256(model_bytes(tagger)).hexdigest(), tagger.model)
         for tagger in configuration.taggers
-        if tagger.model
+        if tagger.boosted
     ]
     samples = {
-        name: _sample_plan(configuration, sample, digests, facts, *books[name], models)
-        for name, sample in configuration.samples.items()
-        if name in used_samples(configuration)
+        name: _sample_plan(configuration, inspected[name], models)
+        for name in configuration.samples
+        if name in configuration.used_samples
     }
-    simulation = [name for name in samples if name != configuration.data]
-    inputs = tuple(item for name in simulation for item in samples[name].inputs)
-    order = {"nominal": configuration.nominal, "samples": other_samples(configuration)}
+    inputs = tuple(item for name, part in samples.items() if name != configuration.data for item in part.inputs)
+    order = {"nominal": configuration.nominal, "samples": configuration.other_samples}
     reweight = Recipe("reweight", stage_code("reweight"), order, inputs, "reweighting factors")
     extract = Recipe(
         "extract",
@@ -156,73 +111,70 @@ def make_plan(
         "systematics": configuration.systematics,
         "pt_edges": configuration.pt_edges,
         "working_points": configuration.working_points,
-        "taggers": _bins(configuration),
+        "taggers": [tagger.axis for tagger in configuration.taggers],
     }
-    factors = Recipe(
-        "factors",
-        stage_code("factors"),
-        parameters,
-        (Input("extract", extract.key, extract.label),),
-        "scale factors",
-    )
+    made_from = (Input("extract", extract.key, extract.label),)
+    factors = Recipe("factors", stage_code("factors"), parameters, made_from, "scale factors")
     return Plan(configuration, samples, reweight, extract, factors)
 
 
-def _refuse_same_dataset(configuration: Configuration, books: Mapping[str, tuple[Recipe, Bookkeeping]]) -> None:
+def _refuse_same_dataset(nominal: InspectedSample, data: InspectedSample) -> None:
     """An event's key is made of its dataset: with one name for both, data and simulation would be drawn together."""
-    names = configuration.nominal, configuration.data
-    datasets = [books[name][1].dataset for name in names]
-    if datasets[0] == datasets[1]:
+    if nominal.bookkeeping.dataset == data.bookkeeping.dataset:
         raise FileError(
-            f"samples {names[0]} and {names[1]}: got dataset {datasets[0]!r} for both, expected different names in"
-            " their files: errors would be those of the same events; rename one: beampipe calibration inject"
-            " --injection none"
+            f"samples {nominal.sample.name} and {data.sample.name}: got dataset {data.bookkeeping.dataset!r} for both,"
+            " expected different names in their files: errors would be those of the same events; rename one: beampipe"
+            " calibration inject --injection none"
         )
 
 
-def used_samples(configuration: Configuration) -> tuple[str, ...]:
-    """Nominal, data and those of the systematics; others in the configuration cost nothing."""
-    return tuple(dict.fromkeys((configuration.nominal, configuration.data, *other_samples(configuration))))
-
-
-def other_samples(configuration: Configuration) -> tuple[str, ...]:
-    """Samples of the systematics beside the nominal one."""
-    names = dict.fromkeys(name for source in configuration.systematics for name in source.samples)
-    return tuple(name for name in names if name != configuration.nominal)
-
-
-def _bins(configuration: Configuration) -> list[tuple[str, int, float, float]]:
-    return [(tagger.name, tagger.bins, tagger.low, tagger.high) for tagger in configuration.taggers]
-
-
-def _wanted_weights(configuration: Configuration, sample: InputSample, books: Bookkeeping) -> tuple[int, ...]:
+def _wanted_weights(configuration: Configuration, inspected: InspectedSample) -> tuple[int, ...]:
     """Places of the nominal weight and of those that systematics ask for."""
-    if sample.name != configuration.nominal:
+    name, names = inspected.sample.name, inspected.bookkeeping.weight_names
+    if not configuration.wants_variations(name):
         return (0,)
-    varied = books.weight_names[1:]
-    for pattern in configuration.weight_patterns():
-        if not matching(varied, (pattern,)):
-            raise UnknownNameError(f"weight of sample {sample.name}", pattern, varied)
-    chosen = matching(varied, configuration.weight_patterns())
-    return (0, *(books.weight_names.index(name) for name in chosen))
+    for pattern in configuration.weight_patterns:
+        if not matching(names[1:], (pattern,)):
+            raise UnknownNameError(f"weight of sample {name}", pattern, names[1:])
+    chosen = matching(names[1:], configuration.weight_patterns)
+    return (0, *(names.index(one) for one in chosen))
 
 
-def _sample_plan(
-    configuration: Configuration,
-    sample: InputSample,
-    digests: Mapping[Path, str],
-    facts: Mapping[Path, Facts],
-    books: Recipe,
-    bookkeeping: Bookkeeping,
-    models: Sequence[Input],
-) -> SamplePlan:
+def _sample_plan(configuration: Configuration, inspected: InspectedSample, models: Sequence[Input]) -> SamplePlan:
+    """The recipes of one sample: of every chunk, and of the sum over the chunks of each slice."""
+    sample, bookkeeping = inspected.sample, inspected.bookkeeping
+    to_select, to_fill = _settings(configuration, inspected)
+    chunks: list[Chunk] = []
+    parts: dict[int, list[Recipe]] = {}
+    for file in inspected.files:
+        for start, stop in _ranges(file.facts.borders, configuration.chunk_events):
+            recipes = _chunk_recipes(file, start, stop, to_select, to_fill, models)
+            chunks.append(Chunk(file.path, start, stop, to_select, to_fill, recipes, configuration.keep_tables))
+            parts.setdefault(file.facts.slice, []).append(recipes.fill)
+    merged = {}
+    for number, summed in parts.items():
+        inputs = tuple(Input("histograms", part.key, part.label) for part in summed)
+        merged[number] = Recipe("merge", stage_code("merge"), None, inputs, f"{sample.name}, slice {number}")
+    by_slice = {number: tuple(summed) for number, summed in parts.items()}
+    return SamplePlan(sample, bookkeeping, inspected.books, tuple(chunks), merged, by_slice)
+
+
+def _settings(configuration: Configuration, inspected: InspectedSample) -> tuple[SelectSettings, FillSettings]:
+    """All that stages 1 and 3 depend on; only the nominal sample is varied, and only it and data are bootstrapped."""
+    sample, bookkeeping = inspected.sample, inspected.bookkeeping
     varied = configuration.wants_variations(sample.name)
-    kinematics = wanted_kinematics(configuration) if varied else ()
+    kinematics = wanted_kinematics(configuration.energy, configuration.kinematic_patterns) if varied else ()
+    weights = _wanted_weights(configuration, inspected)
     simulated = sample.kind != "data"
-    tracking = matching(bookkeeping.varied, kinematics) if kinematics else ()
-    weights = _wanted_weights(configuration, sample, bookkeeping)
+    drawn = sample.name in (configuration.nominal, configuration.data)
     to_select = SelectSettings(
-        configuration.selection, configuration.regions, sample.weight_bits, simulated, simulated, weights, tracking
+        selection=configuration.selection,
+        regions=configuration.regions,
+        weight_bits=sample.weight_bits,
+        simulated=simulated,
+        labelled=simulated,
+        weights=weights,
+        varied=matching(bookkeeping.varied, kinematics) if kinematics else (),
     )
     to_fill = FillSettings(
         pt_edges=configuration.pt_edges,
@@ -233,61 +185,39 @@ def _sample_plan(
         labelled=simulated,
         weight_names=tuple(bookkeeping.weight_names[place] for place in weights),
         kinematics=kinematics,
-        bootstrap=configuration.bootstrap
-        if sample.name in (configuration.nominal, configuration.data)
-        else Bootstrap(0, 0),
+        bootstrap=configuration.bootstrap if drawn else Bootstrap(0, 0),
         dataset=bookkeeping.dataset,
     )
-    chunks: list[Chunk] = []
-    by_slice: dict[int, list[Recipe]] = {}
-    for path in sorted(sample.files, key=lambda path: (facts[path].slice, facts[path].file_number)):
-        for start, stop in _ranges(facts[path].borders, configuration.chunk_events):
-            recipes = _chunk_recipes(path, digests[path], start, stop, to_select, to_fill, models)
-            chunks.append(Chunk(path, start, stop, to_select, to_fill, recipes, configuration.keep_tables))
-            by_slice.setdefault(facts[path].slice, []).append(recipes[2])
-    merged = {}
-    code = stage_code("merge")
-    for number, parts in by_slice.items():
-        inputs = tuple(Input("histograms", part.key, part.label) for part in parts)
-        merged[number] = Recipe("merge", code, None, inputs, f"{sample.name}, slice {number}")
-    return SamplePlan(
-        sample, bookkeeping, books, tuple(chunks), merged, {number: tuple(parts) for number, parts in by_slice.items()}
-    )
+    return to_select, to_fill
 
 
 def _chunk_recipes(
-    path: Path,
-    digest: str,
+    file: InspectedFile,
     start: int,
     stop: int,
     to_select: SelectSettings,
     to_fill: FillSettings,
     models: Sequence[Input],
-) -> tuple[Recipe, Recipe | None, Recipe]:
-    label = f"{path}[{start}:{stop}]"
+) -> ChunkRecipes:
+    """The recipes of what is made of a range of events of a file."""
+    label = f"{file.path}[{start}:{stop}]"
     selected = Recipe(
         "select",
         stage_code("select"),
         {"start": start, "stop": stop, "settings": to_select},
-        (Input("file", digest, str(path)),),
+        (Input("file", file.digest, str(file.path)),),
         label,
     )
     inputs = [Input("dijets", selected.key, label)]
     scored = None
     if models:
-        scored = Recipe(
-            "predict",
-            stage_code("predict"),
-            {"kinematics": to_fill.kinematics, "energy": to_fill.energy},
-            (*inputs, *models),
-            label,
-        )
+        parameters = {"kinematics": to_fill.kinematics, "energy": to_fill.energy}
+        scored = Recipe("predict", stage_code("predict"), parameters, (*inputs, *models), label)
         inputs.append(Input("scores", scored.key, label))
     # Where a model lies does not matter, only what it is, and that is in the key of the scores.
-    bins = [(tagger.name, tagger.bins, tagger.low, tagger.high) for tagger in to_fill.taggers]
-    settings = {name: value for name, value in vars(to_fill).items() if name != "taggers"}
-    filled = Recipe("fill", stage_code("fill"), {**settings, "taggers": bins}, tuple(inputs), label)
-    return selected, scored, filled
+    settings = {**vars(to_fill), "taggers": [tagger.axis for tagger in to_fill.taggers]}
+    filled = Recipe("fill", stage_code("fill"), settings, tuple(inputs), label)
+    return ChunkRecipes(selected, scored, filled)
 
 
 def _ranges(borders: Sequence[int], size: int) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from beampipe.serving.finders.question import FindTracks
 from beampipe.tracking.events import Hits, Tracks
+from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 from beampipe.triton.client.endpoint import WireProtocol
 from beampipe.triton.client.model_client import ModelClient
 from beampipe.triton.client.transport import Transport
@@ -47,7 +48,7 @@ class TritonTrackFinder:
     def __init__(
         self,
         urls: str | Sequence[str],
-        model: str = "exatrkx",
+        model: str = DEFAULT_PIPELINE,
         *,
         protocol: WireProtocol = "auto",
         timeout: float = 60.0,

@@ -15,15 +15,14 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from beampipe.tracking.cuda.networks import doublet
-from beampipe.tracking.kernels.reference_map import MAX_DPHI, MIN_DR, NO_PARTNER
+from beampipe.tracking.cuda.geometry import MIN_DR, TWO_PI, arc, doublet, triplet_chi2, wrapped
+from beampipe.tracking.kernels.reference_map import MAX_DPHI, NO_PARTNER
 from beampipe.tracking.windows import Windows
 
 __all__ = [
     "DeviceWindows",
     "assign_layers",
     "connected_components",
-    "curved_doublet",
     "module_map_edges",
     "pair_features",
     "radius_edges",
@@ -33,7 +32,6 @@ __all__ = [
 
 _CANDIDATES = 1 << 22  # pairs tried at a time: some 25 float32 columns of them are alive
 _DISTANCES = 1 << 28  # embedding distances held at a time: 1 GB, a third of it with the usual cuts
-_TWO_PI = 2 * math.pi
 _MARGIN = 1e-5  # rad: more than float32 angles are off by
 
 
@@ -85,8 +83,8 @@ def radius_edges(
     """
     n = len(position)
     r, phi, z = position.T.contiguous()
-    order = torch.argsort(phi.double().remainder(_TWO_PI), stable=True)
-    angle = phi.double().remainder(_TWO_PI)[order]
+    order = torch.argsort(phi.double().remainder(TWO_PI), stable=True)
+    angle = phi.double().remainder(TWO_PI)[order]
     rho2 = (r.double() * r.double() + z.double() * z.double()).float()
     s, t = source[order], target[order]
     s2, t2 = (s * s).sum(1), (t * t).sum(1)
@@ -109,8 +107,8 @@ def radius_edges(
             d2 += (target[j, k] - source[i, k]).square()
         near = d2 < radius2
         edge_index, d2 = torch.stack([i[near], j[near]]), d2[near]
-        kappa, _, z0, *_ = doublet(position, edge_index)
-        inside = (kappa.abs() < kappa_max) & (z0.abs() < z0_max)
+        edge = doublet(position, edge_index)
+        inside = (edge.kappa.abs() < kappa_max) & (edge.z0.abs() < z0_max)
         edges.append(edge_index[:, inside])
         distances.append(d2[inside])
     return _nearest(torch.cat(edges, dim=1), torch.cat(distances), n, max_neighbours)
@@ -136,7 +134,7 @@ def _phi_ranges(angle: Tensor, kappa_max: float, r_max: float) -> Iterator[tuple
     rows = max(32, _DISTANCES // n)
     firsts = torch.arange(0, n, rows, device=angle.device)
     low, high = angle[firsts], angle[(firsts + rows - 1).clamp(max=n - 1)]
-    turns = torch.cat([angle - _TWO_PI, angle, angle + _TWO_PI])  # turns[k] is hit k % n
+    turns = torch.cat([angle - TWO_PI, angle, angle + TWO_PI])  # turns[k] is hit k % n
     bounds = []
     for middle, widest in ((0.0, near), (math.pi, far)):
         reach = widest + x[1] + _MARGIN
@@ -177,24 +175,6 @@ def assign_layers(position: Float32[Tensor, "n 3"], windows: DeviceWindows) -> I
     return layer
 
 
-def curved_doublet(
-    position: Float32[Tensor, "n 3"], edge_index: Int64[Tensor, "2 n_edges"]
-) -> tuple[Float32[Tensor, " n_edges"], ...]:
-    """kappa, cot, z0 and 1 / d^2, as `beampipe.tracking.kernels.reference_map.curved_doublet`."""
-    r, phi, z = position.T.contiguous()
-    a, b = edge_index
-    r_a, r_b, z_a = r[a], r[b], z[a]
-    dr, dphi = r_b - r_a, phi[b] - phi[a]
-    dphi = torch.where(dphi > math.pi, dphi - _TWO_PI, torch.where(dphi < -math.pi, dphi + _TWO_PI, dphi))
-    half = torch.sin(0.5 * dphi)
-    weight = 1 / (dr * dr + 4 * r_a * r_b * half * half).clamp(min=1e-6)
-    kappa = 2 * torch.sin(dphi) * torch.sqrt(weight)
-    bend = kappa * kappa * (1 / 24)
-    ds = dr * (1 + bend * (r_a * r_a + r_a * r_b + r_b * r_b))
-    cot = (z[b] - z_a) / torch.where(ds.abs() < 1e-3, 1e-3, ds)
-    return kappa, cot, z_a - r_a * (1 + bend * r_a * r_a) * cot, weight
-
-
 def module_map_edges(position: Float32[Tensor, "n 3"], windows: DeviceWindows) -> Int64[Tensor, "2 n_edges"]:
     """Doublets inside their windows that take part in at least one triplet inside its window, sorted."""
     edge_index = _doublets(position, windows)
@@ -209,7 +189,7 @@ def _doublets(position: Float32[Tensor, "n 3"], windows: DeviceWindows) -> Int64
     """All doublets inside their windows, sorted by both hits."""
     n = len(position)
     r, phi, _ = position.T.contiguous()
-    layer, angle = assign_layers(position, windows), phi.double().remainder(_TWO_PI)
+    layer, angle = assign_layers(position, windows), phi.double().remainder(TWO_PI)
     key, hit = torch.sort(layer * 8.0 + angle, stable=True)  # layer by layer, in phi
     n_pairs = torch.diff(windows.out_begin)
     on_layer = layer.clamp(min=0)
@@ -221,9 +201,9 @@ def _doublets(position: Float32[Tensor, "n 3"], windows: DeviceWindows) -> Int64
         low, high = angle[a] - reach, angle[a] + reach
         none = torch.full_like(low, -1.0)
         ranges = (
-            (low.clamp(min=0), high.clamp(max=_TWO_PI)),
-            (torch.where(low < 0, low + _TWO_PI, 0.0), torch.where(low < 0, _TWO_PI, none)),
-            (torch.zeros_like(low), torch.where(high > _TWO_PI, high - _TWO_PI, none)),
+            (low.clamp(min=0), high.clamp(max=TWO_PI)),
+            (torch.where(low < 0, low + TWO_PI, 0.0), torch.where(low < 0, TWO_PI, none)),
+            (torch.zeros_like(low), torch.where(high > TWO_PI, high - TWO_PI, none)),
         )
         for start, stop in ranges:  # the second and third lie beyond phi = 0
             begin = torch.searchsorted(key, outer_layer * 8.0 + start)
@@ -245,11 +225,10 @@ def _reach(r: Tensor, r_max: Tensor, kappa_max: Tensor) -> Tensor:
 
 def _inside(position: Tensor, edge_index: Int64[Tensor, "2 n"], window: Float32[Tensor, "n 3"]) -> Tensor:
     """Whether each doublet lies inside its window."""
-    kappa, _, z0, _ = curved_doublet(position, edge_index)
+    kappa, _, z0, _ = arc(position, edge_index)
     dr, dphi, _ = (position[edge_index[1]] - position[edge_index[0]]).T
-    turn = (dphi - _TWO_PI * torch.round(dphi / _TWO_PI)).abs()
     kappa_max, z0_min, z0_max = window.T
-    straight = (dr > float(MIN_DR)) & (turn < float(MAX_DPHI))
+    straight = (dr > MIN_DR) & (wrapped(dphi).abs() < float(MAX_DPHI))
     inside: Tensor = straight & (kappa.abs() < kappa_max) & (z0 > z0_min) & (z0 < z0_max)
     return inside
 
@@ -280,18 +259,13 @@ def _passing(
     middle = rank[edge_index[1, into]]
     begin = torch.searchsorted(middle_of_out, middle)
     count = torch.searchsorted(middle_of_out, middle, right=True) - begin
-    kappa, cot, _, weight = curved_doublet(position, edge_index)
+    arcs = arc(position, edge_index)
     for row, offset in _expanded(count):
         e, f = into[row], out[begin[row] + offset]
-        nth = pair[f] - windows.out_begin[windows.pairs[pair[e], 1]]
-        a, b, c, d = windows.triplet_windows[pair[e], nth].T
-        k = kappa[e]
-        turn = 1 + cot[e] * cot[f]
-        s = a * (weight[e] + weight[f]) + b * k * k
-        t = turn * turn * (c + d * k * k)
-        top = (kappa[f] - k).square() * t + (cot[f] - cot[e]).square() * s
-        good = (a > 0) & (top < s * t)
-        yield e[good], f[good], (top / (s * t))[good]
+        window = windows.triplet_windows[pair[e], pair[f] - windows.out_begin[windows.pairs[pair[e], 1]]]
+        top, bottom = triplet_chi2(arcs.take(e), arcs.take(f), window)
+        good = (window[:, 0] > 0) & (top < bottom)
+        yield e[good], f[good], (top / bottom)[good]
 
 
 def pair_features(
@@ -300,7 +274,7 @@ def pair_features(
     triplets: Int64[Tensor, "2 n_triplets"],
     chi2: Float32[Tensor, " n_triplets"],
 ) -> Float32[Tensor, "n_edges 6"]:
-    """`beampipe.tracking.features.PAIR_FEATURES` of each edge.
+    """`beampipe.tracking.kernels.features.PAIR_FEATURES` of each edge.
 
     The CPU kernel goes through the triplets once, from the beam outwards. An edge whose outer hit lies nearer to the
     origin than its inner one is therefore read there before anything is written to it: its level counts as 0.

@@ -1,23 +1,23 @@
-"""Features and networks on tensors; the formulas are those of `features` and of the kernels' reference."""
+"""Features and networks on tensors; the formulas are those of `beampipe.tracking.kernels` in numpy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
+from beampipe.tracking.cuda.geometry import MIN_DR, doublet
+from beampipe.tracking.kernels.features import EDGE_FEATURES, NODE_FEATURES
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
 
 __all__ = [
     "DeviceGnn",
     "DeviceMlp",
     "apply",
-    "doublet",
     "edge_features",
     "embed",
     "filter_logits",
@@ -31,7 +31,6 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 20  # edges whose hidden layer is held at a time: 256 MB with 64 units
-_MIN_DR = 0.5  # mm, as in `features`
 
 DeviceMlp = tuple[tuple[Tensor, Tensor], ...]
 """Weight (out, in) and bias (out,) of each layer."""
@@ -69,39 +68,23 @@ def gnn_on(gnn: GnnWeights, device: torch.device) -> DeviceGnn:
 
 
 def hit_features(position: Float32[Tensor, "n 3"]) -> Float32[Tensor, "n 5"]:
-    """`beampipe.tracking.features.HIT_FEATURES` of each hit."""
+    """`beampipe.tracking.kernels.features.HIT_FEATURES` of each hit."""
     r, phi, z = position.T.contiguous()
-    eta = torch.asinh(z / r.clamp(min=_MIN_DR))
+    eta = torch.asinh(z / r.clamp(min=MIN_DR))
     return torch.stack([r * 1e-3, torch.cos(phi), torch.sin(phi), z * 1e-3, eta * 0.25], dim=1)
 
 
 def node_features(position: Float32[Tensor, "n 3"]) -> Float32[Tensor, "n 3"]:
-    """`beampipe.tracking.features.NODE_FEATURES` of each hit."""
+    """`beampipe.tracking.kernels.features.NODE_FEATURES` of each hit."""
     return hit_features(position)[:, [0, 3, 4]]
-
-
-def doublet(
-    position: Float32[Tensor, "n 3"], edge_index: Int64[Tensor, "2 n_edges"]
-) -> tuple[Float32[Tensor, " n_edges"], ...]:
-    """kappa, cot, z0, dr, dz, dphi of each edge, as `beampipe.tracking.features.doublet`."""
-    inner, outer = edge_index
-    r, phi, z = position.T.contiguous()
-    dr, dz, dphi = r[outer] - r[inner], z[outer] - z[inner], phi[outer] - phi[inner]
-    dphi = dphi - 2 * np.pi * torch.round(dphi / (2 * np.pi))
-    sin_half = torch.sin(0.5 * dphi)
-    distance = torch.sqrt(dr * dr + 4 * r[inner] * r[outer] * sin_half * sin_half)
-    kappa = 2 * torch.sin(dphi) / distance.clamp(min=1e-3)
-    run = torch.where(dr.abs() < _MIN_DR, torch.where(dr < 0, -_MIN_DR, _MIN_DR), dr)
-    cot = dz / run
-    return kappa, cot, z[inner] - r[inner] * cot, dr, dz, dphi
 
 
 def edge_features(
     position: Float32[Tensor, "n 3"], edge_index: Int64[Tensor, "2 n_edges"]
 ) -> Float32[Tensor, "n_edges 6"]:
-    """`beampipe.tracking.features.EDGE_FEATURES` of each edge."""
-    kappa, cot, z0, dr, dz, dphi = doublet(position, edge_index)
-    scaled = [kappa * 1000, torch.asinh(cot) * 0.25, z0 / 200, dr / 200, dz / 500, dphi * 10]
+    """`beampipe.tracking.kernels.features.EDGE_FEATURES` of each edge."""
+    kappa, slope, z0, dr, dz, dphi = doublet(position, edge_index)
+    scaled = [kappa * 1000, torch.asinh(slope) * 0.25, z0 / 200, dr / 200, dz / 500, dphi * 10]
     return torch.stack(scaled, dim=1).clamp(-4, 4)
 
 
@@ -128,7 +111,8 @@ def filter_logits(
 ) -> Float32[Tensor, " n_edges"]:
     """Logit of each edge. The part of the first layer that reads a hit is done once per hit, not once per edge."""
     weight, bias = network[0]
-    of_edge, of_inner, of_outer, of_distance = torch.split(weight, [6, 3, 3, 1], dim=1)
+    parts = [len(EDGE_FEATURES), len(NODE_FEATURES), len(NODE_FEATURES), 1]
+    of_edge, of_inner, of_outer, of_distance = torch.split(weight, parts, dim=1)
     nodes = node_features(position)
     inner_part, outer_part = F.linear(nodes, of_inner, bias), F.linear(nodes, of_outer)
     logit = torch.empty_like(distance2)

@@ -13,6 +13,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from beampipe.tracking.cuda import graphs, networks
+from beampipe.tracking.kernels import logit_of
 from beampipe.tracking.networks import EMBEDDING_SIZE
 from beampipe.tracking.pipelines import stages as host
 
@@ -115,8 +116,8 @@ def filter_edges(
     cut: float,
 ) -> tuple[Int64[Tensor, "2 n_kept"]]:
     """`FilterEdges` on tensors."""
-    score = networks.sigmoid(networks.filter_logits(position, edge_index, distance2, network))
-    return (edge_index[:, score >= cut],)
+    logit = networks.filter_logits(position, edge_index, distance2, network)
+    return (edge_index[:, logit >= float(logit_of(cut))],)
 
 
 def build_from_windows(

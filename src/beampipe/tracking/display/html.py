@@ -14,14 +14,19 @@ from jaxtyping import Bool, Float32, Int16
 from numpy import ndarray
 
 from beampipe.errors import ConfigError
-from beampipe.tracking.display.lines import Polylines, cartesian, track_lines, truth_lines
+from beampipe.tracking.display.lines import Polylines, cartesian, event_lines
 from beampipe.tracking.events import Event, Tracks
 
 __all__ = ["write_html"]
 
+SCRIPTS: Final = ("event.js", "drawing.js", "controls.js")
+"""Parts of the page's script, in the order in which they are joined to one function."""
+
 MAX_INT16: Final = 32767
+"""Largest coordinate of a hit in the page, in steps."""
+
 MIN_STEP: Final = 0.001
-"""No finer than a micrometre [mm], however small the event."""
+"""Finest step of the coordinates [mm], however small the event."""
 
 
 def write_html(
@@ -41,13 +46,13 @@ def write_html(
     time since navigation.
 
     Args:
-        event: the event.
-        tracks: its tracks.
-        path: the file to write; an existing one is replaced.
+        event: event that is shown.
+        tracks: tracks that were found in it.
+        path: HTML file to write; an existing one is replaced.
         track_is_fake: (n_tracks,) True for a track that belongs to no particle; None if that is not known.
-        min_pt: pT cut [GeV] at which the page opens; 0 for none, at most 50.
+        min_pt: pT cut at which the page opens [GeV]; 0 for none, at most 50.
         show_truth: carry the simulated particles as a layer (switched off at first), if the event has truth.
-        field: solenoidal field [T], for the pT of found tracks.
+        field: solenoidal field, for the pT of found tracks [T].
         title: heading and document title; "Event N" if None.
 
     Raises:
@@ -56,14 +61,13 @@ def write_html(
     """
     if not 0 <= min_pt <= 50:
         raise ConfigError(f"min_pt: got {min_pt}, expected 0 to 50 GeV, the range of the page's slider")
-    lines = track_lines(event, tracks, track_is_fake, field)
-    truth = truth_lines(event.hits, event.truth) if show_truth and event.truth is not None else None
+    lines, truth = event_lines(event, tracks, track_is_fake, field, show_truth)
     payload = _payload(event, lines, truth, track_is_fake is not None, min_pt)
     page = files("beampipe.tracking.display")
     parts = {
         "title": html.escape(f"Event {event.event_id}" if title is None else title),
         "css": (page / "display.css").read_text(encoding="utf-8"),
-        "js": (page / "display.js").read_text(encoding="utf-8"),
+        "js": "\n".join((page / name).read_text(encoding="utf-8") for name in SCRIPTS),
         # "<" could end the script element early.
         "event": json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c"),
     }
@@ -76,7 +80,7 @@ def write_html(
 def _payload(
     event: Event, lines: Polylines, truth: Polylines | None, fakes_known: bool, min_pt: float
 ) -> dict[str, Any]:
-    """What display.js reads. Hits on tracks come first, in the order of the lines, so that tracks need no indices."""
+    """What event.js reads. Hits on tracks come first, in the order of the lines, so that tracks need no indices."""
     order = np.argsort(lines.pt, kind="stable")  # hard tracks are drawn last, on top
     lines = _reordered(lines, order)
     on_track = np.zeros(len(event.hits), np.bool_)

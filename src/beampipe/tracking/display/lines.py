@@ -13,7 +13,7 @@ from beampipe.errors import ShapeError
 from beampipe.tracking.display.momentum import estimate_pt
 from beampipe.tracking.events import NO_TRACK, NOISE, Event, Hits, Tracks, Truth
 
-__all__ = ["Polylines", "cartesian", "track_lines", "truth_lines"]
+__all__ = ["Polylines", "cartesian", "event_lines", "track_lines", "truth_lines"]
 
 MIN_TRUTH_HITS: Final = 3
 """A particle with fewer hits is no track that anyone could find."""
@@ -26,7 +26,7 @@ class Polylines:
     Attributes:
         hit: (n_points,) int64 row of the hit at each point; a line's points are consecutive, from the beam spot out.
         length: (n_lines,) int64 number of points of each line.
-        pt: (n_lines,) float32 [GeV]; 0 where unknown, so such a line is drawn only without a pT cut.
+        pt: (n_lines,) float32 pT of each line [GeV]; 0 where unknown, so such a line is drawn only without a pT cut.
         fake: (n_lines,) bool, True for a track that belongs to no particle.
     """
 
@@ -59,16 +59,39 @@ def cartesian(hits: Hits) -> Float32[ndarray, "n_hits 3"]:
     return np.stack([r * np.cos(phi), r * np.sin(phi), z], axis=1)
 
 
+def event_lines(
+    event: Event,
+    tracks: Tracks,
+    track_is_fake: Bool[ndarray, " n_tracks"] | None,
+    field: float,
+    show_truth: bool,
+) -> tuple[Polylines, Polylines | None]:
+    """`track_lines`, and `truth_lines` where they are wanted and the event has truth.
+
+    Args:
+        event: event that is drawn.
+        tracks: tracks that were found in it.
+        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None if that is not known.
+        field: solenoidal field, for the pT of found tracks [T].
+        show_truth: whether simulated particles are drawn as well.
+
+    Raises:
+        ShapeError: the tracks are of another event, or `track_is_fake` is of other tracks.
+    """
+    truth = truth_lines(event.hits, event.truth) if show_truth and event.truth is not None else None
+    return track_lines(event, tracks, track_is_fake, field), truth
+
+
 def track_lines(
     event: Event, tracks: Tracks, track_is_fake: Bool[ndarray, " n_tracks"] | None = None, field: float = 2.0
 ) -> Polylines:
     """One line per found track, with the pT of the circle through its hits.
 
     Args:
-        event: the event.
-        tracks: its tracks.
+        event: event that is drawn.
+        tracks: tracks that were found in it.
         track_is_fake: (n_tracks,) True for a track that belongs to no particle; None if that is not known.
-        field: solenoidal field [T].
+        field: solenoidal field, for the pT of found tracks [T].
 
     Raises:
         ShapeError: the tracks are of another event, or `track_is_fake` is of other tracks.

@@ -14,10 +14,14 @@ from beampipe.tracking.events import Hits
 __all__ = ["estimate_pt"]
 
 GEV_PER_TESLA_MM: Final = 0.299792458e-3
-"""pT [GeV] = this * charge [e] * field [T] * radius [mm]: the speed of light in these units."""
+"""pT [GeV] = this * charge [e] * field [T] * radius [mm]: the speed of light, 299 792 458 m/s, in these units.
+
+Source: Particle Data Group, Review of Particle Physics, "Particle detectors at accelerators", measurement of momenta
+in a uniform magnetic field, p cos(lambda) = 0.3 z B R.
+"""
 
 MIN_HITS: Final = 3
-"""Fewer points define no circle."""
+"""Fewest hits of a track whose pT is known: fewer points define no circle."""
 
 
 def estimate_pt(hits: Hits, track_id: Int64[ndarray, " n_hits"], field: float = 2.0) -> Float32[ndarray, " n_tracks"]:
@@ -29,7 +33,7 @@ def estimate_pt(hits: Hits, track_id: Int64[ndarray, " n_hits"], field: float = 
     eigenvalue of the covariance of (w / (2 sqrt W), x, y): one symmetric 3 x 3 matrix per track.
 
     Args:
-        hits: n_hits hits; r and phi are used.
+        hits: hits of the event; their r and phi are used.
         track_id: (n_hits,) track of each hit, 0 .. n_tracks - 1; negative for none.
         field: solenoidal field [T].
 

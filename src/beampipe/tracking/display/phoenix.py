@@ -12,15 +12,22 @@ from jaxtyping import Bool, Float32
 from numpy import ndarray
 
 from beampipe.errors import ShapeError
-from beampipe.tracking.display.lines import Polylines, cartesian, track_lines, truth_lines
+from beampipe.tracking.display.lines import Polylines, cartesian, event_lines
 from beampipe.tracking.events import Event, Tracks
 
 __all__ = ["write_phoenix"]
 
 FOUND_COLOUR: Final = "0x2f9fd0"
+"""Colour of found tracks in Phoenix."""
+
 FAKE_COLOUR: Final = "0xe8324f"
+"""Colour of found tracks that belong to no particle."""
+
 TRUTH_COLOUR: Final = "0x9aa3b2"
+"""Colour of simulated particles."""
+
 MEV_PER_GEV: Final = 1000.0
+"""Phoenix counts momenta in MeV."""
 
 
 def write_phoenix(
@@ -37,12 +44,12 @@ def write_phoenix(
     Each event has the collections `Hits/Hits`, `Tracks/Found`, and, where known, `Tracks/Fake` and `Tracks/Truth`.
 
     Args:
-        events: the events.
-        tracks: the tracks of each, in the same order.
-        path: the file to write; an existing one is replaced.
+        events: events that are written.
+        tracks: tracks that were found in each event, in the same order.
+        path: JSON file to write; an existing one is replaced.
         track_is_fake: per event, (n_tracks,) True for a track that belongs to no particle, or None.
-        min_pt: leave out tracks below this pT [GeV]; Phoenix is slow beyond a few thousand.
-        field: solenoidal field [T], for the pT of found tracks.
+        min_pt: lowest pT of a track that is written [GeV]; Phoenix is slow beyond a few thousand tracks.
+        field: solenoidal field, for the pT of found tracks [T].
 
     Raises:
         ShapeError: not as many tracks (or `track_is_fake`) as events, or tracks of another event.
@@ -68,13 +75,12 @@ def _event(
     event: Event, tracks: Tracks, fake: Bool[ndarray, " n_tracks"] | None, min_pt: float, field: float
 ) -> dict[str, Any]:
     xyz = cartesian(event.hits)
-    lines = track_lines(event, tracks, fake, field)
+    lines, truth = event_lines(event, tracks, fake, field, show_truth=True)
     lines = lines.take((lines.pt >= min_pt) & (lines.length > 1))
     collections = {"Found": _tracks(xyz, lines.take(~lines.fake), FOUND_COLOUR)}
     if fake is not None:
         collections["Fake"] = _tracks(xyz, lines.take(lines.fake), FAKE_COLOUR)
-    if event.truth is not None:
-        truth = truth_lines(event.hits, event.truth)
+    if truth is not None:
         collections["Truth"] = _tracks(xyz, truth.take(truth.pt >= min_pt), TRUTH_COLOUR)
     return {
         "event number": event.event_id,

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy import ndarray
 
-from beampipe.tracking.display.lines import Polylines, cartesian, track_lines, truth_lines
+from beampipe.tracking.display.lines import Polylines, cartesian, event_lines
 from beampipe.tracking.events import Event, Tracks
 
 __all__ = ["draw_png"]
@@ -66,22 +66,21 @@ def draw_png(
     """Draw x-y and r-z: hits as faint dots, tracks coloured by pT, fakes dashed in red.
 
     Args:
-        event: the event.
-        tracks: its tracks.
-        path: the PNG to write; an existing one is replaced.
+        event: event that is drawn.
+        tracks: tracks that were found in it.
+        path: PNG to write; an existing one is replaced.
         track_is_fake: (n_tracks,) True for a track that belongs to no particle; None if that is not known.
-        min_pt: draw tracks from this pT [GeV] on.
+        min_pt: lowest pT of a track that is drawn [GeV].
         show_truth: also draw the simulated particles, as a broad pale line under the tracks.
-        field: solenoidal field [T], for the pT of found tracks.
+        field: solenoidal field, for the pT of found tracks [T].
         dpi: pixels per inch of a picture of 14 x 5.8 inches.
 
     Raises:
         ShapeError: the tracks are of another event, or `track_is_fake` is of other tracks.
     """
     xyz = cartesian(event.hits)
-    lines = track_lines(event, tracks, track_is_fake, field)
+    lines, truth = event_lines(event, tracks, track_is_fake, field, show_truth)
     shown = lines.take((lines.pt >= min_pt) & (lines.length > 1))
-    truth = truth_lines(event.hits, event.truth) if show_truth and event.truth is not None else None
     with rc_context(STYLE):
         # Figure and canvas by hand: pyplot would keep the figure, and pick a backend for the whole process.
         figure = Figure(figsize=(14, 5.8), dpi=dpi, layout="constrained")

@@ -15,10 +15,24 @@ __all__ = ["toy_event"]
 
 BARREL: Final = np.array([34, 70, 116, 172, 260, 360, 500, 660, 820, 1020], np.float64)
 """Radii of the cylinders [mm]."""
+
 HALF_LENGTH: Final = 1100.0
+"""Half the length of the cylinders [mm]."""
+
 DISKS: Final = np.array([1300, 1500, 1750, 2050, 2400, 2800], np.float64)
-"""|z| of the disks [mm]."""
+"""Distance of the disks from the middle, on both sides [mm]."""
+
 DISK_RADII: Final = (50.0, 1000.0)
+"""Inner and outer radius of the disks [mm]."""
+
+HIT_EFFICIENCY: Final = 0.98
+"""Chance that a particle leaves a hit where it crosses a layer."""
+
+FOUND_PT: Final = 0.5
+"""Lowest pT of a particle that may be found [GeV]."""
+
+PION: Final = 211
+"""PDG code of the particles; the antiparticle has the negative code."""
 
 
 def toy_event(
@@ -31,7 +45,7 @@ def toy_event(
     Args:
         n_particles: number of particles; each leaves about nine hits at most.
         n_noise: number of hits that belong to no particle.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
         field: solenoidal field [T].
 
     Returns:
@@ -42,23 +56,8 @@ def toy_event(
     phi, charge = random.uniform(-np.pi, np.pi, n_particles), random.choice([-1.0, 1.0], n_particles)
     z0, cot = random.normal(0, 45, n_particles), np.sinh(random.uniform(-2.9, 2.9, n_particles))
     diameter = 2 * pt / (GEV_PER_TESLA_MM * field)
-
-    # A circle through the origin reaches radius r after the path diameter * asin(r / diameter).
-    disk_z = np.concatenate([DISKS, -DISKS])
-    with np.errstate(invalid="ignore"):
-        barrel_path = diameter[:, None] * np.arcsin(BARREL / diameter[:, None])
-    disk_path = (disk_z - z0[:, None]) / cot[:, None]
-    path = np.concatenate([barrel_path, disk_path], axis=1)
-    with np.errstate(invalid="ignore"):
-        turn = path / diameter[:, None]
-        r, z = diameter[:, None] * np.sin(turn), z0[:, None] + path * cot[:, None]
-        forwards = (path > 0) & (turn < np.pi / 2)
-        barrel = np.arange(path.shape[1]) < len(BARREL)
-        crossed = forwards & np.where(barrel, np.abs(z) < HALF_LENGTH, (r > DISK_RADII[0]) & (r < DISK_RADII[1]))
-    crossed &= random.random(crossed.shape) < 0.98
-    particle, surface = np.nonzero(crossed)
-    angle = (phi[:, None] - charge[:, None] * turn)[particle, surface]
-    signal = np.stack([r[particle, surface], angle, z[particle, surface]], axis=1)
+    particle, turn, r, z = _crossings(diameter, z0, cot, random)
+    signal = np.stack([r, phi[particle] - charge[particle] * turn, z], axis=1)
     noise = np.stack(
         [
             random.choice(BARREL, n_noise),
@@ -77,7 +76,7 @@ def toy_event(
     vertex = np.stack([np.zeros(n_particles), np.zeros(n_particles), z0], axis=1)
     particles = Particles(
         np.arange(1, n_particles + 1),
-        np.where(charge > 0, 211, -211).astype(np.int32),
+        np.where(charge > 0, PION, -PION).astype(np.int32),
         charge.astype(np.float32),
         momentum.astype(np.float32),
         vertex.astype(np.float32),
@@ -85,8 +84,28 @@ def toy_event(
     )
     event = Event(seed, Hits(position), Truth(particle_id, particles))
     n_hits = np.bincount(particle_id, minlength=n_particles + 1)[1:]
-    found = (pt > 0.5) & (n_hits >= 4) & (random.random(n_particles) < 0.95)
+    found = (pt > FOUND_PT) & (n_hits >= 4) & (random.random(n_particles) < 0.95)
     return event, *_tracks(particle_id, found, pt, position, random)
+
+
+def _crossings(
+    diameter: ndarray, z0: ndarray, cot: ndarray, random: np.random.Generator
+) -> tuple[ndarray, ndarray, ndarray, ndarray]:
+    """Where helices of these diameters [mm], z0 [mm] and cot = dz / ds leave hits: particle, turn, r and z of each."""
+    # A circle through the origin reaches radius r after the path diameter * asin(r / diameter).
+    disk_z = np.concatenate([DISKS, -DISKS])
+    with np.errstate(invalid="ignore"):
+        barrel_path = diameter[:, None] * np.arcsin(BARREL / diameter[:, None])
+    path = np.concatenate([barrel_path, (disk_z - z0[:, None]) / cot[:, None]], axis=1)
+    with np.errstate(invalid="ignore"):
+        turn = path / diameter[:, None]
+        r, z = diameter[:, None] * np.sin(turn), z0[:, None] + path * cot[:, None]
+        forwards = (path > 0) & (turn < np.pi / 2)
+        barrel = np.arange(path.shape[1]) < len(BARREL)
+        crossed = forwards & np.where(barrel, np.abs(z) < HALF_LENGTH, (r > DISK_RADII[0]) & (r < DISK_RADII[1]))
+    crossed &= random.random(crossed.shape) < HIT_EFFICIENCY
+    particle, surface = np.nonzero(crossed)
+    return particle, turn[particle, surface], r[particle, surface], z[particle, surface]
 
 
 def _tracks(
@@ -94,7 +113,7 @@ def _tracks(
 ) -> tuple[Tracks, Bool[ndarray, " n_tracks"]]:
     """One track per found particle, and fakes of one missed particle's inner and the next one's outer hits."""
     label = np.where(np.concatenate([[False], found])[particle_id], particle_id, NO_TRACK)
-    missed = random.permutation(np.flatnonzero(~found & (pt > 0.5)) + 1)[:400]
+    missed = random.permutation(np.flatnonzero(~found & (pt > FOUND_PT)) + 1)[:400]
     rows = [row for row in (np.flatnonzero(particle_id == particle) for particle in missed) if len(row) >= 6]
     rows.sort(key=lambda row: float(position[row, 1].mean()))  # neighbours in phi, so that a fake looks like a track
     for fake, pair in enumerate(zip(rows[::2], rows[1::2], strict=False)):

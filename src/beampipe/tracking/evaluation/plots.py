@@ -1,24 +1,22 @@
-"""Pictures of an evaluation. Each function returns a figure of its own; nothing touches a display or global state."""
+"""Pictures of an evaluation. Each function returns a figure; `beampipe.figures.save_figure` writes it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
-import mplhep
 import numpy as np
-from matplotlib import colormaps, style
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from beampipe.figures import drawing, new_figure
 from beampipe.tracking.evaluation.evaluate import TOTAL
 from beampipe.tracking.evaluation.results import Curve, Evaluation
 from beampipe.tracking.evaluation.statistics import Proportion, fit_power_law
 from beampipe.units import ms
 
-__all__ = ["plot_efficiency", "plot_robustness", "plot_scaling", "plot_stages", "save_figure"]
+__all__ = ["plot_efficiency", "plot_robustness", "plot_scaling", "plot_stages"]
 
 _AXIS: Final = {"pt": "$p_T$ [GeV]", "eta": r"$\eta$", "origin": "radius of origin [mm]"}
 _MARKERS: Final = "os^Dvp*"
@@ -28,7 +26,7 @@ def plot_efficiency(
     evaluation: Evaluation, variables: Sequence[str] = ("pt", "eta", "origin"), majority: str = "double"
 ) -> Figure:
     """Efficiency of all finders side by side, one panel per variable, with one-sigma Clopper-Pearson bars."""
-    with style.context(mplhep.style.ATLAS):
+    with drawing():
         figure, panels = _figure(len(variables))
         for axes, variable in zip(panels, variables, strict=True):
             for i, finder in enumerate(evaluation.finders):
@@ -48,7 +46,7 @@ def plot_efficiency(
 
 def plot_stages(evaluation: Evaluation) -> Figure:
     """Median time of each stage, stacked, one bar per finder; the tick is the 95th percentile of the total."""
-    with style.context(mplhep.style.ATLAS):
+    with drawing():
         figure, (axes,) = _figure(1)
         names = list(
             dict.fromkeys(time.stage for finder in evaluation.finders for time in finder.stages if time.stage != TOTAL)
@@ -80,7 +78,7 @@ def plot_robustness(scans: Mapping[str, Mapping[str, Sequence[tuple[float, Propo
     Args:
         scans: axis label (``"hit loss"``) -> finder -> points (level, efficiency), one panel per label.
     """
-    with style.context(mplhep.style.ATLAS):
+    with drawing():
         figure, panels = _figure(len(scans))
         for axes, (label, finders) in zip(panels, scans.items(), strict=True):
             for i, (name, points) in enumerate(finders.items()):
@@ -100,7 +98,7 @@ def plot_scaling(series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) 
     Args:
         series: finder -> (hits, seconds).
     """
-    with style.context(mplhep.style.ATLAS):
+    with drawing():
         figure, (axes,) = _figure(1)
         for i, (name, (hits, seconds)) in enumerate(series.items()):
             law = fit_power_law(hits, seconds)
@@ -120,17 +118,9 @@ def plot_scaling(series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) 
     return figure
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure; the ending of `path` (png, pdf, svg) chooses the format."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with style.context(mplhep.style.ATLAS):  # formulas are set when drawn, with the fonts of that moment
-        figure.savefig(path, dpi=150)
-
-
 def _figure(n_panels: int) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(7.5 * n_panels, 5.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, n_panels, squeeze=False)[0])
+    figure, panels = new_figure(1, n_panels, size=(7.5 * n_panels, 5.5))
+    return figure, list(panels[0])
 
 
 def _draw_curve(axes: Axes, curve: Curve, majority: str, name: str, marker: str, shift: float) -> None:

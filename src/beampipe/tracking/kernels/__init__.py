@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from beampipe.tracking.kernels import reference
-from beampipe.tracking.kernels.loading import answer, blocks, native, useful_threads
+from beampipe.tracking.kernels.loading import answer, blocks, contiguous, native, useful_threads
 from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
 
 __all__ = [
@@ -38,7 +38,7 @@ def embed(position: Float32[ndarray, "n 3"], weights: Mlp, threads: int = 1) -> 
     if (kernels := native()) is None:
         return reference.embed(position, weights)
     result: Float32[ndarray, "n d"] = kernels.embed(
-        _c(position), weights.packed, weights.widths, useful_threads(threads, len(position))
+        contiguous(position), weights.packed, weights.widths, useful_threads(threads, len(position))
     )
     return result
 
@@ -76,7 +76,7 @@ def radius_edges(
         kernels.radius_edges,
         source,
         target,
-        _c(position),
+        contiguous(position),
         blocks(offsets, len(position)),
         radius,
         max_neighbours,
@@ -88,7 +88,13 @@ def radius_edges(
 
 
 def logit_of(cut: float) -> np.float32:
-    """The logit at which a score reaches `cut`, in [0, 1]: cuts are made on logits, which do not round to 1."""
+    """The logit at which a score reaches `cut`.
+
+    Cuts on the filter are made here, on the logit, by every implementation: scores of likely edges round to 1.
+
+    Args:
+        cut: score in [0, 1].
+    """
     if 0 < cut < 1:
         return np.float32(np.log(cut / (1 - cut)))
     return np.float32(-np.inf if cut <= 0 else np.inf)
@@ -109,12 +115,7 @@ def filter_logits(
     if (kernels := native()) is None:
         return reference.filter_logits(position, edge_index, dist2, weights)
     logit: Float32[ndarray, " n_edges"] = kernels.filter_logits(
-        _c(position),
-        _c(edge_index),
-        _c(dist2),
-        weights.packed_by_output,
-        weights.widths[1],
-        useful_threads(threads, len(position)),
+        *_filter_arguments(position, edge_index, dist2, weights, threads)
     )
     return logit
 
@@ -136,15 +137,17 @@ def filter_kept(
         kept: ndarray = reference.filter_logits(position, edge_index, dist2, weights) >= logit_of(cut)
         return np.ascontiguousarray(edge_index[:, kept])
     result: Int64[ndarray, "2 n_kept"] = kernels.filter_kept(
-        _c(position),
-        _c(edge_index),
-        _c(dist2),
-        weights.packed_by_output,
-        weights.widths[1],
-        float(logit_of(cut)),
-        useful_threads(threads, len(position)),
+        *_filter_arguments(position, edge_index, dist2, weights, threads), float(logit_of(cut))
     )
     return result
+
+
+def _filter_arguments(
+    position: ndarray, edge_index: ndarray, dist2: ndarray, weights: Mlp, threads: int
+) -> tuple[object, ...]:
+    """What both native kernels of the filter read."""
+    arrays = (contiguous(position), contiguous(edge_index), contiguous(dist2), weights.packed_by_output)
+    return (*arrays, weights.widths[1], useful_threads(threads, len(position)))
 
 
 def gnn_scores(
@@ -164,9 +167,9 @@ def gnn_scores(
         logit = reference.gnn_logits(position, edge_index, pair_features, weights)
     else:
         logit = kernels.gnn_logits(
-            _c(position),
-            _c(edge_index),
-            _c(pair_features),
+            contiguous(position),
+            contiguous(edge_index),
+            contiguous(pair_features),
             weights.packed,
             weights.hidden,
             len(weights.edge),
@@ -183,10 +186,5 @@ def connected_components(n: int, edge_index: Int64[ndarray, "2 n_edges"], min_hi
     """
     if (kernels := native()) is None:
         return reference.connected_components(n, edge_index, min_hits)
-    label: Int64[ndarray, " n"] = kernels.connected_components(n, _c(edge_index), min_hits)
+    label: Int64[ndarray, " n"] = kernels.connected_components(n, contiguous(edge_index), min_hits)
     return label
-
-
-def _c(array: ndarray) -> ndarray:
-    """The array with rows contiguous in memory, as the native kernels read it."""
-    return np.ascontiguousarray(array)

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from beampipe.errors import TooLargeError
 
-__all__ = ["answer", "blocks", "native", "useful_threads"]
+__all__ = ["answer", "blocks", "contiguous", "native", "useful_threads"]
 
 _WORTH_A_THREAD: Final = 4000  # hits; below, waking a thread costs more than it saves
 
@@ -26,7 +26,7 @@ def native() -> ModuleType | None:
     # Idle threads sleep: where events share the cores, spinning ones would take the time of those that work.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        from beampipe.tracking.kernels import _native
+        import beampipe.tracking.kernels._native as compiled
     except ImportError as error:
         warnings.warn(
             f"beampipe's native kernels are not available ({error}); the numpy reference runs instead, some hundred"
@@ -35,13 +35,18 @@ def native() -> ModuleType | None:
             stacklevel=2,
         )
         return None
-    module: ModuleType = _native
+    module: ModuleType = compiled
     return module
 
 
 def useful_threads(threads: int, n_hits: int) -> int:
     """How many of the threads an event of that size can use; the result of a kernel does not depend on it."""
     return min(threads, 1 + n_hits // _WORTH_A_THREAD)
+
+
+def contiguous(array: ndarray) -> ndarray:
+    """The array with rows contiguous in memory, as the native kernels read it."""
+    return np.ascontiguousarray(array)
 
 
 def blocks(offsets: Int64[ndarray, " n_events_and_1"] | None, n_hits: int) -> Int64[ndarray, " n_blocks_and_1"]:

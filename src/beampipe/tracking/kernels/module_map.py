@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from jaxtyping import Float32, Int16, Int64
 from numpy import ndarray
 
 from beampipe.tracking.kernels import reference_map
-from beampipe.tracking.kernels.loading import answer, blocks, native, useful_threads
+from beampipe.tracking.kernels.loading import answer, blocks, contiguous, native, useful_threads
 from beampipe.tracking.windows import Windows
 
 __all__ = ["assign_layers", "module_map_edges", "pair_features", "triplets", "walk"]
@@ -26,7 +25,7 @@ def assign_layers(position: Float32[ndarray, "n 3"], windows: Windows, threads: 
     if (kernels := native()) is None:
         return reference_map.assign_layers(position, windows)
     layer: Int16[ndarray, " n"] = kernels.assign_layers(
-        _c(position), _tables(windows), useful_threads(threads, len(position))
+        contiguous(position), _tables(windows), useful_threads(threads, len(position))
     )
     return layer
 
@@ -52,7 +51,7 @@ def module_map_edges(
         return reference_map.module_map_edges(position, windows, offsets)
     edge_index: Int64[ndarray, "2 n_edges"] = answer(
         kernels.module_map_edges,
-        _c(position),
+        contiguous(position),
         blocks(offsets, len(position)),
         _tables(windows),
         useful_threads(threads, len(position)),
@@ -78,7 +77,11 @@ def triplets(
     if (kernels := native()) is None:
         return reference_map.triplets(position, edge_index, windows)
     found: tuple[Int64[ndarray, "2 n_triplets"], Float32[ndarray, " n_triplets"]] = answer(
-        kernels.triplets, _c(position), _c(edge_index), _tables(windows), useful_threads(threads, len(position))
+        kernels.triplets,
+        contiguous(position),
+        contiguous(edge_index),
+        _tables(windows),
+        useful_threads(threads, len(position)),
     )
     return found
 
@@ -86,7 +89,7 @@ def triplets(
 def pair_features(
     triplets: Int64[ndarray, "2 n_triplets"], chi2: Float32[ndarray, " n_triplets"], n_edges: int
 ) -> Float32[ndarray, "n_edges 6"]:
-    """`beampipe.tracking.features.PAIR_FEATURES` of each edge.
+    """`beampipe.tracking.kernels.features.PAIR_FEATURES` of each edge.
 
     Smallest chi2 to an edge inwards and outwards (2 for none), log(1 + number of them) / 2, and the length of the
     longest chain inwards and outwards / 8.
@@ -98,7 +101,7 @@ def pair_features(
     """
     if (kernels := native()) is None:
         return reference_map.pair_features(triplets, chi2, n_edges)
-    features: Float32[ndarray, "n_edges 6"] = kernels.pair_features(_c(triplets), _c(chi2), n_edges)
+    features: Float32[ndarray, "n_edges 6"] = kernels.pair_features(contiguous(triplets), contiguous(chi2), n_edges)
     return features
 
 
@@ -135,7 +138,14 @@ def walk(
     if (kernels := native()) is None:
         return reference_map.walk(n_hits, edge_index, triplets, chi2, weight, layer, penalty, min_hits)
     track_id: Int64[ndarray, " n_hits"] = kernels.walk(
-        n_hits, _c(edge_index), _c(triplets), _c(chi2), _c(weight), _c(layer), penalty, min_hits
+        n_hits,
+        contiguous(edge_index),
+        contiguous(triplets),
+        contiguous(chi2),
+        contiguous(weight),
+        contiguous(layer),
+        penalty,
+        min_hits,
     )
     return track_id
 
@@ -150,7 +160,3 @@ def _tables(windows: Windows) -> Any:
         )
         windows.__dict__["native"] = tables  # the dataclass is frozen, its cache is not
     return windows.__dict__["native"]
-
-
-def _c(array: ndarray) -> ndarray:
-    return np.ascontiguousarray(array)

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from beampipe.tracking.features import doublet, edge_features, hit_features, node_features
+from beampipe.tracking.kernels.features import edge_features, filter_features, hit_features, node_features
+from beampipe.tracking.kernels.geometry import doublet
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
 
 __all__ = [
@@ -80,8 +81,8 @@ def radius_edges(
         at, outer = np.nonzero((dist2 < radius2) & outward & (event == event[rows]))
         edge_index = np.stack([first + at, outer])
         near = dist2[at, outer]
-        kappa, _, z0, *_ = doublet(position, edge_index)
-        inside = (np.abs(kappa) < np.float32(kappa_max)) & (np.abs(z0) < np.float32(z0_max))
+        edge = doublet(position, edge_index)
+        inside = (np.abs(edge.kappa) < np.float32(kappa_max)) & (np.abs(edge.z0) < np.float32(z0_max))
         edge_index, near = edge_index[:, inside], near[inside]
         order = np.lexsort((edge_index[1], near, edge_index[0]))
         inner = edge_index[0, order]
@@ -99,10 +100,7 @@ def filter_logits(
     mlp: Mlp,
 ) -> Float32[ndarray, " n_edges"]:
     """Logit of each edge from its own features and those of its hits."""
-    nodes = node_features(position)
-    inner, outer = edge_index
-    x = np.concatenate([edge_features(position, edge_index), nodes[inner], nodes[outer], dist2[:, None]], axis=1)
-    return apply(mlp, x)[:, 0]
+    return apply(mlp, filter_features(position, edge_index, dist2))[:, 0]
 
 
 def gnn_logits(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from jaxtyping import Float32, Int16, Int64
 from numpy import ndarray
 
+from beampipe.tracking.kernels.geometry import MIN_DR, arc, triplet_chi2, wrapped
 from beampipe.tracking.kernels.reference import event_of
 from beampipe.tracking.windows import Windows
 
 __all__ = [
     "assign_layers",
-    "curved_doublet",
     "module_map_edges",
     "number_by_first_hit",
     "pair_features",
@@ -19,13 +21,10 @@ __all__ = [
     "walk",
 ]
 
-MIN_DR = np.float32(0.5)
-"""An edge goes outwards by at least this [mm]."""
+MAX_DPHI: Final = np.float32(1.2)
+"""An edge of the learned windows goes outwards by more than `MIN_DR`, and turns by less than this [rad]."""
 
-MAX_DPHI = np.float32(1.2)
-"""And turns by at most this [rad]."""
-
-NO_PARTNER = np.float32(2.0)
+NO_PARTNER: Final = np.float32(2.0)
 """Stands for the chi2 of an edge with no partner; one that passes has chi2 < 1."""
 
 
@@ -36,43 +35,6 @@ def assign_layers(position: Float32[ndarray, "n 3"], windows: Windows) -> Int16[
     for number, (r_min, r_max, z_min, z_max) in enumerate(windows.layers):
         layer[(r >= r_min) & (r <= r_max) & (z >= z_min) & (z <= z_max)] = number
     return layer
-
-
-def curved_doublet(
-    position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"]
-) -> tuple[Float32[ndarray, " n_edges"], ...]:
-    """kappa [1/mm], cot, z0 [mm] and 1 / d^2 [1/mm^2] of each edge, cot and z0 along the arc.
-
-    The arc length from the beam line to radius r is r (1 + (kappa r)^2 / 24) to this order.
-    """
-    f32 = np.float32
-    r, phi, z = np.ascontiguousarray(position.T)
-    a, b = edge_index
-    dr = r[b] - r[a]
-    dphi = phi[b] - phi[a]
-    dphi = np.where(dphi > np.pi, dphi - f32(2 * np.pi), np.where(dphi < -np.pi, dphi + f32(2 * np.pi), dphi))
-    half = np.sin(f32(0.5) * dphi)
-    weight = f32(1) / np.maximum(dr * dr + f32(4) * r[a] * r[b] * half * half, f32(1e-6))
-    kappa = f32(2) * np.sin(dphi) * np.sqrt(weight)
-    bend = kappa * kappa * f32(1 / 24)
-    ds = dr * (f32(1) + bend * (r[a] * r[a] + r[a] * r[b] + r[b] * r[b]))
-    cot = (z[b] - z[a]) / np.where(np.abs(ds) < f32(1e-3), f32(1e-3), ds)
-    z0 = z[a] - r[a] * (f32(1) + bend * r[a] * r[a]) * cot
-    return kappa, cot, z0, weight
-
-
-def _chi2(
-    inner: tuple[ndarray, ...], outer: tuple[ndarray, ...], window: Float32[ndarray, "n 4"]
-) -> Float32[ndarray, " n"]:
-    """chi2 of pairs of doublets (kappa, cot, _, weight), infinite where the window knows no such triplet."""
-    (k, cot, _, w), (k_out, cot_out, _, w_out) = inner, outer
-    a, b, c, d = window.T
-    turn = np.float32(1) + cot * cot_out
-    s = a * (w + w_out) + b * k * k
-    t = turn * turn * (c + d * k * k)
-    top = (k_out - k) ** 2 * t + (cot_out - cot) ** 2 * s
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where((a > 0) & (top < s * t), top / (s * t), np.float32(np.inf))
 
 
 def module_map_edges(
@@ -87,12 +49,10 @@ def module_map_edges(
     ):
         inner, outer = np.flatnonzero(layer == inner_layer), np.flatnonzero(layer == outer_layer)
         edge_index = np.stack([np.repeat(inner, len(outer)), np.tile(outer, len(inner))])
-        kappa, _, z0, _ = curved_doublet(position, edge_index)
-        dr = position[edge_index[1], 0] - position[edge_index[0], 0]
-        dphi = position[edge_index[1], 1] - position[edge_index[0], 1]
-        turn = np.abs(dphi - np.float32(2 * np.pi) * np.rint(dphi / np.float32(2 * np.pi)))
-        inside = event[edge_index[0]] == event[edge_index[1]]
-        inside &= (dr > MIN_DR) & (turn < MAX_DPHI) & (np.abs(kappa) < kappa_max) & (z0 > z0_min) & (z0 < z0_max)
+        kappa, _, z0, _ = arc(position, edge_index)
+        dr, dphi, _ = (position[edge_index[1]] - position[edge_index[0]]).T
+        inside = (event[edge_index[0]] == event[edge_index[1]]) & (dr > MIN_DR) & (np.abs(wrapped(dphi)) < MAX_DPHI)
+        inside &= (np.abs(kappa) < kappa_max) & (z0 > z0_min) & (z0 < z0_max)
         doublets.append(edge_index[:, inside])
     edge_index = np.concatenate([np.empty((2, 0), np.int64), *doublets], axis=1)
     edge_index = edge_index[:, np.lexsort((edge_index[1], edge_index[0]))]
@@ -117,9 +77,9 @@ def triplets(
         ins.append(np.repeat(into, len(out)))
         outs.append(np.tile(out, len(into)))
     e, f = np.concatenate(ins), np.concatenate(outs)
-    doublets = curved_doublet(position, edge_index)
+    arcs = arc(position, edge_index)
     window = windows.triplet_windows[pair[e], pair[f] - windows.out_begin[windows.pairs[pair[e], 1]]]
-    chi2 = _chi2(tuple(x[e] for x in doublets), tuple(x[f] for x in doublets), window)
+    chi2 = triplet_chi2(arcs.take(e), arcs.take(f), window)
     good = np.isfinite(chi2)
     return np.stack([e[good], f[good]]), chi2[good].astype(np.float32)
 
@@ -127,7 +87,7 @@ def triplets(
 def pair_features(
     triplets: Int64[ndarray, "2 n_triplets"], chi2: Float32[ndarray, " n_triplets"], n_edges: int
 ) -> Float32[ndarray, "n_edges 6"]:
-    """`beampipe.tracking.features.PAIR_FEATURES` of each edge."""
+    """`beampipe.tracking.kernels.features.PAIR_FEATURES` of each edge."""
     into, out = triplets
     best = np.full((2, n_edges), NO_PARTNER, np.float32)
     level = np.zeros((2, n_edges), np.int64)

@@ -10,7 +10,7 @@ from typing import Final
 from beampipe.errors import ConfigError
 from beampipe.tracking.pipelines.stages import OF_HITS, STAGE_KINDS, Stage
 
-__all__ = ["GIVEN", "RESULT", "Step", "checked"]
+__all__ = ["GIVEN", "RESULT", "Step", "checked_steps"]
 
 GIVEN: Final = ("position", "offsets")
 """The arrays that a pipeline hands to its first stage."""
@@ -41,7 +41,7 @@ class Step:
     forgets: tuple[str, ...]
 
 
-def checked(pipeline: str, line: Sequence[tuple[str, Stage]]) -> tuple[Step, ...]:
+def checked_steps(pipeline: str, line: Sequence[tuple[str, Stage]]) -> tuple[Step, ...]:
     """The steps of a line in which each stage finds what it needs.
 
     Args:

@@ -15,7 +15,7 @@ from numpy import ndarray
 from beampipe.errors import TooLargeError
 from beampipe.tracking.events import NO_TRACK, Hits, Tracks
 from beampipe.tracking.finder import InOneThread
-from beampipe.tracking.pipelines.order import Step, checked
+from beampipe.tracking.pipelines.order import Step, checked_steps
 from beampipe.tracking.pipelines.stages import Stage
 
 __all__ = ["MEMORY_LIMIT", "Pipeline", "turned"]
@@ -47,13 +47,13 @@ class Pipeline(InOneThread):
     _steps: tuple[Step, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_steps", checked(self.name, self.stages))
+        object.__setattr__(self, "_steps", checked_steps(self.name, self.stages))
 
-    def find(self, hits: Hits, *, between: Callable[[], None] = lambda: None) -> Tracks:
+    def find(self, hits: Hits, /, *, between: Callable[[], None] = lambda: None) -> Tracks:
         """Tracks of one event, with the time of each step and the numbers of hits, edges and triplets.
 
         Args:
-            hits: of the event.
+            hits: hits of the event.
             between: called before each stage; what it raises ends the work.
 
         Raises:
@@ -69,7 +69,7 @@ class Pipeline(InOneThread):
         and the threads have something to share.
 
         Args:
-            events: hits of each; they may differ in size and be empty.
+            events: hits of each event; events may differ in size and be empty.
             between: called before each stage; what it raises ends the work.
 
         Raises:
@@ -83,7 +83,7 @@ class Pipeline(InOneThread):
         return self._found(events, between)
 
     def memory(self, n_hits: int) -> float:
-        """Bytes that an event of that size may need; those of events found together add up."""
+        """Memory that an event of that size may need [B]; events found together need the sum."""
         return self.bytes_per_hit * n_hits + self.bytes_per_hit2 * n_hits * n_hits
 
     def arrays_after(self, hits: Hits) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -20,12 +20,13 @@ from typing import Any, Final
 import numpy as np
 
 from beampipe.errors import MissingExtraError
+from beampipe.pythia import seed_of
 from beampipe.tracking.events import Event
 from beampipe.tracking.simulation.hadronic import Interactions
 from beampipe.tracking.simulation.interact import interact
 from beampipe.tracking.simulation.modules import acts_examples, build_detector, modules
 from beampipe.tracking.simulation.parameters import PITCH, Detector, Generator
-from beampipe.tracking.simulation.pythia import Pool, seed_of
+from beampipe.tracking.simulation.pythia import Pool
 from beampipe.tracking.simulation.source import PrimaryParticles, primaries
 from beampipe.tracking.simulation.tables import Record, collect, columns, identifiers, true_position
 

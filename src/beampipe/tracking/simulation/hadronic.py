@@ -20,7 +20,8 @@ from jaxtyping import Float32, Float64, Int32, Int64
 from numpy import ndarray
 
 from beampipe.errors import FileError
-from beampipe.tracking.simulation.pythia import DECAYS, Pool, Row, cache_directory, pythia8
+from beampipe.pythia import pythia8, start_pythia
+from beampipe.tracking.simulation.pythia import DECAYS, Pool, Row, cache_directory
 
 __all__ = ["HADRONS", "SILICON_DENSITY", "Interactions", "Products", "interaction_table"]
 
@@ -136,10 +137,9 @@ def _generate() -> Interactions:
     if not setup.exists() or not cascade.init(0.3, 1.0, str(setup), True, 1e-10, True, True):
         raise FileError(f"{setup}: not usable; expected the file that pythia8mc installs; reinstall pythia8mc")
     cascade.rndm().init(1)
-    decayer = pythia8mc.Pythia("", False)
-    for line in ("Print:quiet = on", "ProcessLevel:all = off", *DECAYS, "Random:setSeed = on", "Random:seed = 1"):
-        decayer.readString(line)
-    decayer.init()
+    decayer = start_pythia(
+        ("Print:quiet = on", "ProcessLevel:all = off", *DECAYS, "Random:setSeed = on", "Random:seed = 1")
+    )
     sigma = np.zeros((len(HADRONS), len(_MOMENTA)))
     out: list[list[Row]] = []
     for i, pdg in enumerate(HADRONS):

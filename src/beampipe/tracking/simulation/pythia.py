@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
 
-from beampipe.errors import MissingExtraError
 from beampipe.files import replacing
+from beampipe.pythia import seed_of, start_pythia
 
-__all__ = ["ETA_MAX", "PT_MIN", "Pool", "Row", "cache_directory", "collisions", "pool", "pythia8", "seed_of"]
+__all__ = ["ETA_MAX", "PT_MIN", "Pool", "Row", "cache_directory", "collisions", "pool"]
 
 PT_MIN: Final = 0.1
 """Particles below this transverse momentum [GeV] are not tracked."""
@@ -106,27 +106,9 @@ class Pool:
             return cls(**{f.name: arrays[f.name] for f in fields(cls)})
 
 
-def pythia8() -> Any:
-    """The module pythia8mc.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        import pythia8mc
-    except ImportError:
-        raise MissingExtraError("pythia8mc", "simulation", "generating collisions") from None
-    return pythia8mc
-
-
 def cache_directory() -> Path:
     """Where pools and tables are kept: ``$XDG_CACHE_HOME/beampipe``, by default ``~/.cache/beampipe``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "beampipe"
-
-
-def seed_of(seed: int, *what: int) -> int:
-    """A seed in 1 .. 899 999 999 (what Pythia takes) that depends on all arguments."""
-    return int(np.random.SeedSequence([seed, *what]).generate_state(1, np.uint64)[0] % 899_999_999) + 1
 
 
 def pool(process: str, n_collisions: int, seed: int, cache: Path | None = None) -> Pool:
@@ -161,18 +143,8 @@ def collisions(process: str, n_collisions: int, seed: int) -> Pool:
 
     Photons are kept, as they convert. Cuts: `PT_MIN`, `ETA_MAX`, production inside the tracker.
     """
-    pythia = pythia8().Pythia("", False)
-    for line in (
-        "Print:quiet = on",
-        "Beams:eCM = 14000",
-        *_PROCESSES[process],
-        *DECAYS,
-        "Random:setSeed = on",
-        f"Random:seed = {seed}",
-    ):
-        if not pythia.readString(line):
-            raise RuntimeError(f"Pythia refuses the setting {line!r}")
-    pythia.init()
+    random = ("Random:setSeed = on", f"Random:seed = {seed}")
+    pythia = start_pythia(("Print:quiet = on", "Beams:eCM = 14000", *_PROCESSES[process], *DECAYS, *random))
     out: list[list[Row]] = []
     while len(out) < n_collisions:
         if pythia.next():

@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
-from beampipe.tracking.training.graphs import Building, filter_features, filter_scores, labels, nearby
-from beampipe.tracking.training.networks import Embedding, Filter
-from beampipe.tracking.training.samples import Degrading, Labelled, Sample, visit
+from beampipe.tracking.kernels.features import filter_features
+from beampipe.tracking.kernels.reference import sigmoid
+from beampipe.tracking.training.graphs import Building, edge_labels, filter_logits, nearby
+from beampipe.tracking.training.networks import Embedding, FilterNetwork
+from beampipe.tracking.training.samples import CleanEvent, Degrading, Labelled, visit
 from beampipe.tracking.training.schedule import Log, Optimiser
 
 __all__ = ["FilterConfig", "filter_cut", "train_filter"]
@@ -25,16 +27,19 @@ class FilterConfig:
 
     Attributes:
         hidden: length of the hidden layer.
-        steps, batch, rate: updates, edges per update, highest learning rate.
-        events: at most so many events are used (memory).
-        negatives: wrong edges kept per true one when an event is sampled; the rest is weighted in.
-        negative_weight: of wrong edges: the cut will keep nearly all true ones, so these matter more.
-        pt_min: true edges above [GeV] must pass.
-        soft_pt_min, soft_weight: softer true edges down to [GeV] count as right with that weight.
-        same_weight: weight of other edges within a particle.
+        steps: number of updates of the weights.
+        batch: number of edges per update.
+        rate: highest learning rate.
+        events: largest number of training events that are used, for memory.
+        negatives: number of wrong edges kept per true one when an event is sampled; the rest is weighted in.
+        negative_weight: weight in the loss of wrong edges: the cut will keep nearly all true ones.
+        pt_min: lowest pT of a particle whose true edges must pass [GeV].
+        soft_pt_min: lowest pT of a particle whose true edges count as right at all [GeV].
+        soft_weight: weight in the loss of true edges between `soft_pt_min` and `pt_min`.
+        same_weight: weight in the loss of edges between hits of one particle that are no true edges.
         efficiency: share of true edges above the cut.
-        degrading: of the events.
-        seed: of everything random.
+        degrading: largest losses and noise of the training events.
+        seed: seed of initial weights and of all random choices.
     """
 
     hidden: int = 64
@@ -54,8 +59,8 @@ class FilterConfig:
 
 
 def train_filter(
-    config: FilterConfig, events: Sequence[Sample], embedding: Embedding, building: Building, log: Log
-) -> Filter:
+    config: FilterConfig, events: Sequence[CleanEvent], embedding: Embedding, building: Building, log: Log
+) -> FilterNetwork:
     """Train on the edges of the events within the radius and return the averaged network."""
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
@@ -65,7 +70,7 @@ def train_filter(
             *(_edges(config, event, embedding, building, rng) for event in events[: config.events]), strict=True
         )
     )
-    network = Filter(config.hidden)
+    network = FilterNetwork(config.hidden)
     optimiser = Optimiser(network, config.steps, config.rate)
     log("filter", 0, edges=float(len(target)), true=float(target.sum()))
     losses: list[float] = []
@@ -78,18 +83,18 @@ def train_filter(
         if optimiser.step_number % 500 == 0:
             log("filter", optimiser.step_number, loss=float(np.mean(losses)))
             losses.clear()
-    return cast(Filter, optimiser.average)
+    return cast(FilterNetwork, optimiser.average)
 
 
 def filter_cut(
-    config: FilterConfig, events: Sequence[Labelled], embedding: Embedding, network: Filter, building: Building
+    config: FilterConfig, events: Sequence[Labelled], embedding: Embedding, network: FilterNetwork, building: Building
 ) -> tuple[float, dict[str, float]]:
     """The cut that keeps the wanted share of true edges, and the edges per hit before and after it."""
     of_true, everything, hits = [], [], 0
     for event in events:
         edge_index, dist2 = nearby(event, embedding, building)
-        score = filter_scores(event.position, edge_index, dist2, network)
-        _, _, wanted = labels(event, edge_index, config.pt_min, config.soft_weight, config.same_weight)
+        score = sigmoid(filter_logits(event.position, edge_index, dist2, network))
+        _, _, wanted = edge_labels(event, edge_index, config.pt_min, config.soft_weight, config.same_weight)
         of_true.append(score[wanted])
         everything.append(score)
         hits += len(event)
@@ -102,11 +107,11 @@ def filter_cut(
 
 
 def _edges(
-    config: FilterConfig, sample: Sample, embedding: Embedding, building: Building, rng: np.random.Generator
+    config: FilterConfig, sample: CleanEvent, embedding: Embedding, building: Building, rng: np.random.Generator
 ) -> tuple[Float32[ndarray, "n 13"], Float32[ndarray, " n"], Float32[ndarray, " n"]]:
     event = visit(sample, rng, config.degrading, config.soft_pt_min)
     edge_index, dist2 = nearby(event, embedding, building)
-    target, weight, _ = labels(event, edge_index, config.pt_min, config.soft_weight, config.same_weight)
+    target, weight, _ = edge_labels(event, edge_index, config.pt_min, config.soft_weight, config.same_weight)
     wrong = np.flatnonzero(target == 0)
     n_wrong = min(len(wrong), int(config.negatives * target.sum()))
     weight[wrong] *= np.float32(config.negative_weight * len(wrong) / max(n_wrong, 1))

@@ -17,9 +17,9 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from beampipe.tracking.features import hit_features
+from beampipe.tracking.kernels.features import hit_features
 from beampipe.tracking.training.networks import Embedding
-from beampipe.tracking.training.samples import Degrading, Labelled, Sample, Windows, visit, wedge
+from beampipe.tracking.training.samples import CleanEvent, Degrading, KinematicWindows, Labelled, visit, wedge
 from beampipe.tracking.training.schedule import Log, Optimiser
 
 __all__ = ["EmbeddingConfig", "neighbourhood", "train_embedding"]
@@ -31,28 +31,28 @@ class EmbeddingConfig:
 
     Attributes:
         hidden: length of the hidden layers.
-        steps: updates.
+        steps: number of updates of the weights.
         rate: highest learning rate.
-        windows: the kinematic windows of the pipeline.
-        pt_min: true edges of particles above [GeV] are pulled together.
-        sector: width of the wedge of queries [rad].
-        border: margin of candidates on both sides [rad]; true edges inside the windows span less.
-        margin: negatives are pushed up to this distance; the working radius is about 1.
-        positive_weight: of true edges against false ones.
-        displaced_weight: of true edges of particles that were made in the detector or by decays in flight.
+        windows: kinematic windows of the pipeline.
+        pt_min: lowest pT of a particle whose true edges are pulled together [GeV].
+        sector: width in phi of the wedge of queries [rad].
+        border: margin in phi of the candidates on both sides [rad]; true edges inside the windows span less.
+        margin: distance up to which negatives are pushed; the working radius is about 1.
+        positive_weight: weight in the loss of true edges against false ones.
+        displaced_weight: weight in the loss of true edges of particles made in the detector or by decays in flight.
         killed_share: share of the negatives removed by the windows that is used: they cost search time only.
-        max_pairs: at most so many close pairs per step, thinned at random and weighted up.
-        other_queries: hits on no true edge that ask too, per hit that does.
-        far_hits: hits from all over the event that are candidates as well.
-        degrading: of the events, drawn afresh per visit.
-        visits: consecutive steps on one degraded event.
-        seed: of everything random.
+        max_pairs: largest number of close pairs per update, thinned at random and weighted up.
+        other_queries: number of hits on no true edge that ask too, per hit that does.
+        far_hits: number of hits from all over the event that are candidates as well.
+        degrading: largest losses and noise of the training events, drawn afresh per visit.
+        visits: number of consecutive updates on one degraded event.
+        seed: seed of initial weights and of all random choices.
     """
 
     hidden: int = 64
     steps: int = 9000
     rate: float = 2e-3
-    windows: Windows = field(default_factory=Windows)
+    windows: KinematicWindows = field(default_factory=KinematicWindows)
     pt_min: float = 0.85
     sector: float = 0.35
     border: float = 0.14
@@ -70,7 +70,7 @@ class EmbeddingConfig:
 
 def train_embedding(
     config: EmbeddingConfig,
-    events: Sequence[Sample],
+    events: Sequence[CleanEvent],
     validation: Sequence[Labelled],
     log: Log,
     *,
@@ -81,12 +81,12 @@ def train_embedding(
     """Train and return the averaged network.
 
     Args:
-        config: how.
+        config: sizes, learning rate and weights of the loss.
         events: clean training events.
-        validation: degraded, labelled events for the log.
-        log: receives `neighbourhood` every `report_every` steps.
-        start: network to continue from; new random weights without.
-        report_every: steps between reports.
+        validation: degraded, labelled events, for the log.
+        log: receives `neighbourhood` at each report.
+        start: network to continue from; without it, one of new random weights.
+        report_every: number of updates between reports.
         checkpoint: called with the averaged network at each report, if given.
     """
     torch.manual_seed(config.seed)
@@ -205,7 +205,7 @@ def _distance(source: Tensor, target: Tensor, pairs: Int64[ndarray, "2 n"]) -> F
 def neighbourhood(
     network: torch.nn.Module,
     events: Sequence[Labelled],
-    windows: Windows,
+    windows: KinematicWindows,
     pt_min: float,
     efficiencies: Sequence[float] = (0.98, 0.99, 0.995),
     n_queries: int = 1000,

@@ -15,14 +15,13 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from beampipe.tracking.training.graphs import Graph
-from beampipe.tracking.training.networks import InteractionNetwork, logit_margin
+from beampipe.tracking.kernels.features import EDGE_FEATURES
+from beampipe.tracking.kernels.reference import sigmoid
+from beampipe.tracking.training.graphs import TrainingGraph
+from beampipe.tracking.training.networks import InteractionNetwork
 from beampipe.tracking.training.schedule import Log, Optimiser
 
 __all__ = ["GnnConfig", "purity", "scores", "train_gnn"]
-
-_N_EDGE = 6
-"""Columns of the edge features; pair features follow."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,18 @@ class GnnConfig:
     """How the interaction network is trained.
 
     Attributes:
-        hidden, message_steps, pair_features: the network.
-        steps: updates.
+        hidden: length of all latent vectors.
+        message_steps: number of message-passing steps.
+        pair_features: whether the edges carry the pair features.
+        steps: number of updates of the weights.
         rate: highest learning rate.
-        wedge: width of the training wedges [rad].
-        copies: degraded graphs made of each training event.
-        pt_min, soft_pt_min, soft_weight, same_weight: labels, as for the filter.
-        seed: of everything random.
+        wedge: width of the training wedges in phi [rad].
+        copies: number of degraded graphs made of each training event.
+        pt_min: lowest pT of a particle whose true edges weigh 1 in the loss [GeV].
+        soft_pt_min: lowest pT of a particle whose true edges count as right at all [GeV].
+        soft_weight: weight in the loss of true edges between `soft_pt_min` and `pt_min`.
+        same_weight: weight in the loss of edges between hits of one particle that are no true edges.
+        seed: seed of initial weights and of all random choices.
     """
 
     hidden: int = 32
@@ -55,8 +59,8 @@ class GnnConfig:
 
 def train_gnn(
     config: GnnConfig,
-    graphs: Sequence[Graph],
-    validation: Sequence[Graph],
+    graphs: Sequence[TrainingGraph],
+    validation: Sequence[TrainingGraph],
     log: Log,
     *,
     report_every: int = 1000,
@@ -65,11 +69,11 @@ def train_gnn(
     """Train and return the averaged network.
 
     Args:
-        config: how.
-        graphs: of degraded training events.
-        validation: graphs for the log.
+        config: sizes, learning rate and weights of the loss.
+        graphs: graphs of degraded training events.
+        validation: graphs of other events, for the log.
         log: receives `purity` at each report.
-        report_every: steps between reports.
+        report_every: number of updates between reports.
         checkpoint: called with the averaged network at each report.
     """
     torch.manual_seed(config.seed)
@@ -96,14 +100,14 @@ def train_gnn(
 
 
 @torch.no_grad()
-def scores(network: InteractionNetwork, graph: Graph) -> Float32[ndarray, " n_edges"]:
+def scores(network: InteractionNetwork, graph: TrainingGraph) -> Float32[ndarray, " n_edges"]:
     """Score of each edge of a whole graph."""
     nodes, edges, edge_index = _tensors(network, graph.nodes, graph.edges, graph.edge_index)
-    return logit_margin(network(nodes, edges, edge_index)).numpy()
+    return sigmoid(network(nodes, edges, edge_index).numpy())
 
 
 def purity(
-    network: InteractionNetwork, graphs: Sequence[Graph], efficiencies: Sequence[float] = (0.98, 0.99, 0.995)
+    network: InteractionNetwork, graphs: Sequence[TrainingGraph], efficiencies: Sequence[float] = (0.98, 0.99, 0.995)
 ) -> dict[str, float]:
     """Share of true edges among those above the score that keeps the given share of the wanted true edges.
 
@@ -121,7 +125,7 @@ def purity(
     return out
 
 
-def _loss(config: GnnConfig, network: InteractionNetwork, graph: Graph, start: float) -> Tensor | None:
+def _loss(config: GnnConfig, network: InteractionNetwork, graph: TrainingGraph, start: float) -> Tensor | None:
     rows, hits, edge_index = _wedge(graph, start, config.wedge)
     if len(rows) < 2:
         return None
@@ -132,7 +136,7 @@ def _loss(config: GnnConfig, network: InteractionNetwork, graph: Graph, start: f
 
 
 def _wedge(
-    graph: Graph, start: float, width: float
+    graph: TrainingGraph, start: float, width: float
 ) -> tuple[Int64[ndarray, " m"], Int64[ndarray, " k"], Int64[ndarray, "2 m"]]:
     """Edges with both ends inside, the hits that they touch, and the edges renumbered to these."""
     if width >= 2 * np.pi:
@@ -154,5 +158,5 @@ def _tensors(
     edges: Float32[ndarray, "n_edges 12"],
     edge_index: Int64[ndarray, "2 n_edges"],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    used = edges if network.pair_features else np.ascontiguousarray(edges[:, :_N_EDGE])
+    used = edges if network.pair_features else np.ascontiguousarray(edges[:, : len(EDGE_FEATURES)])
     return torch.from_numpy(nodes), torch.from_numpy(used), torch.from_numpy(edge_index)

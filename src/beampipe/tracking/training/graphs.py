@@ -11,31 +11,42 @@ from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
 
 from beampipe.errors import MissingExtraError
-from beampipe.tracking.features import edge_features, hit_features, node_features
-from beampipe.tracking.kernels import native, radius_edges
-from beampipe.tracking.training.networks import EMBEDDING_SIZE, Embedding, Filter, logit_margin
-from beampipe.tracking.training.samples import Labelled, Windows
-from beampipe.tracking.windows import Windows as TripletWindows
+from beampipe.tracking.kernels import logit_of, module_map, native, radius_edges
+from beampipe.tracking.kernels.features import (
+    EMBEDDING_SIZE,
+    PAIR_FEATURES,
+    edge_features,
+    filter_features,
+    hit_features,
+    node_features,
+)
+from beampipe.tracking.training.networks import Embedding, FilterNetwork
+from beampipe.tracking.training.samples import KinematicWindows, Labelled
+from beampipe.tracking.windows import Windows
 
 __all__ = [
     "Building",
-    "Graph",
     "PairMaker",
-    "build",
-    "filter_features",
-    "filter_scores",
-    "labels",
+    "TrainingGraph",
+    "build_graph",
+    "edge_labels",
+    "filter_logits",
     "nearby",
     "pair_maker",
     "side_by_side",
 ]
 
 PairMaker = Callable[[Float32[ndarray, "n 3"], Int64[ndarray, "2 n_edges"]], Float32[ndarray, "n_edges 6"]]
-"""Pair features of the edges of an event; columns n_in and n_out (2, 3) are 0 where an edge has no partner."""
+"""Makes the pair features of edges from the positions of the hits and the edges."""
 
-_CHUNK = 1 << 16  # edges per pass of the filter: its activations stay in the cache
+_CHUNK = 1 << 16
+"""Edges per pass of the filter: its activations stay in the cache."""
+
 _DISPLACED_WEIGHT = 0.5
-_LONELY = (2, 3)  # columns n_in, n_out of the pair features
+"""Weight in the loss of true edges of particles that were made in the detector or by decays in flight."""
+
+_PARTNERS = [PAIR_FEATURES.index("n_in"), PAIR_FEATURES.index("n_out")]
+"""Columns of the pair features that are 0 where an edge has no partner inside, outside."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +54,20 @@ class Building:
     """How edges are made from the embedding; frozen into the card of the weights.
 
     Attributes:
-        radius: in the embedding.
-        max_neighbours: nearest targets kept per source hit.
-        windows: kinematic windows.
-        filter_cut: lowest filter score kept.
+        radius: largest distance of an edge's source and target vector.
+        max_neighbours: most outgoing edges of a hit before the filter.
+        windows: kinematic windows that an edge lies in.
+        filter_cut: lowest filter score of an edge that is kept, in [0, 1].
     """
 
     radius: float
     max_neighbours: int
-    windows: Windows
+    windows: KinematicWindows
     filter_cut: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
-class Graph:
+class TrainingGraph:
     """The filtered edges of one event, sorted by inner hit.
 
     Attributes:
@@ -82,7 +93,7 @@ class Graph:
 def nearby(
     event: Labelled, embedding: Embedding, building: Building
 ) -> tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]]:
-    """Edges within the radius and the windows, and their squared distances."""
+    """Edges within the radius and the kinematic windows, and their squared embedding distances."""
     if len(event) < 2:
         return np.empty((2, 0), np.int64), np.empty(0, np.float32)
     both = embedding(torch.from_numpy(hit_features(event.position))).numpy()
@@ -98,53 +109,41 @@ def nearby(
     )
 
 
-def pair_maker(windows: TripletWindows) -> PairMaker:
-    """Pair features from the learned triplet windows, by the kernels that inference uses."""
+def pair_maker(windows: Windows) -> PairMaker:
+    """Pair features from the learned windows, by the kernels that inference uses.
 
-    compiled = native()
-    if compiled is None:
+    Raises:
+        MissingExtraError: the native kernels were not built; the reference would take months.
+    """
+    if native() is None:
         raise MissingExtraError("the native kernels", "train", "training")
-    tables = compiled.Windows(
-        windows.layers, windows.pairs, windows.pair_windows, windows.out_begin, windows.triplet_windows
-    )
 
     def make(
         position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"]
     ) -> Float32[ndarray, "n_edges 6"]:
-        found, chi2 = compiled.triplets(position, np.ascontiguousarray(edge_index), tables, 1)
-        pairs: Float32[ndarray, "n_edges 6"] = compiled.pair_features(found, chi2, edge_index.shape[1])
-        return pairs
+        triplets, chi2 = module_map.triplets(position, edge_index, windows)
+        return module_map.pair_features(triplets, chi2, edge_index.shape[1])
 
     return make
 
 
-def filter_features(
-    position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"], dist2: Float32[ndarray, " n_edges"]
-) -> Float32[ndarray, "n_edges 13"]:
-    """Input of the filter: edge features, node features of the inner and of the outer hit, squared distance."""
-    nodes = node_features(position)
-    inner, outer = edge_index
-    parts = [edge_features(position, edge_index), nodes[inner], nodes[outer], dist2[:, None]]
-    return np.concatenate(parts, axis=1)
-
-
 @torch.no_grad()
-def filter_scores(
+def filter_logits(
     position: Float32[ndarray, "n 3"],
     edge_index: Int64[ndarray, "2 n_edges"],
     dist2: Float32[ndarray, " n_edges"],
-    network: Filter,
+    network: FilterNetwork,
 ) -> Float32[ndarray, " n_edges"]:
-    """Score of each edge."""
-    scores = [np.empty(0, np.float32)]
+    """Logit of each edge by the network in training, as `beampipe.tracking.kernels.filter_logits` by the packed one."""
+    logits = [np.empty(0, np.float32)]
     for begin in range(0, edge_index.shape[1], _CHUNK):
         part = slice(begin, begin + _CHUNK)
         features = filter_features(position, edge_index[:, part], dist2[part])
-        scores.append(logit_margin(network(torch.from_numpy(features)).squeeze(1)).numpy())
-    return np.concatenate(scores)
+        logits.append(network(torch.from_numpy(features)).squeeze(1).numpy())
+    return np.concatenate(logits)
 
 
-def labels(
+def edge_labels(
     event: Labelled, edge_index: Int64[ndarray, "2 n_edges"], pt_min: float, soft_weight: float, same_weight: float
 ) -> tuple[Float32[ndarray, " n_edges"], Float32[ndarray, " n_edges"], Bool[ndarray, " n_edges"]]:
     """Target and loss weight of each edge, and which edges are true and wanted.
@@ -164,28 +163,29 @@ def labels(
     return true.astype(np.float32), weight.astype(np.float32), true & hard
 
 
-def build(
+def build_graph(
     event: Labelled,
     embedding: Embedding,
-    network: Filter | None,
+    network: FilterNetwork | None,
     pair_maker: PairMaker,
     building: Building,
     *,
     pt_min: float = 0.85,
     soft_weight: float = 0.1,
     same_weight: float = 0.05,
-) -> Graph:
+) -> TrainingGraph:
     """The graph that the interaction network sees: radius, windows, filter, then edges with a partner."""
     edge_index, dist2 = nearby(event, embedding, building)
     if network is not None and edge_index.shape[1]:
-        edge_index = edge_index[:, filter_scores(event.position, edge_index, dist2, network) >= building.filter_cut]
+        logit = filter_logits(event.position, edge_index, dist2, network)
+        edge_index = edge_index[:, logit >= logit_of(building.filter_cut)]
     pairs = pair_maker(event.position, edge_index)
-    partnered = (pairs[:, _LONELY] > 0).any(axis=1)
+    partnered = (pairs[:, _PARTNERS] > 0).any(axis=1)
     edge_index, pairs = np.ascontiguousarray(edge_index[:, partnered]), pairs[partnered]
-    target, weight, wanted = labels(event, edge_index, pt_min, soft_weight, same_weight)
+    target, weight, wanted = edge_labels(event, edge_index, pt_min, soft_weight, same_weight)
     all_true = event.edge_index[:, ((event.pt > pt_min) & event.prompt)[event.edge_index[0]]]
     n_true = int(building.windows.keep(event.position, all_true).sum())
-    return Graph(
+    return TrainingGraph(
         event.position,
         node_features(event.position),
         edge_index,
@@ -196,12 +196,12 @@ def build(
     )
 
 
-def side_by_side(graphs: Sequence[Graph]) -> Graph:
+def side_by_side(graphs: Sequence[TrainingGraph]) -> TrainingGraph:
     """Several graphs as one of which no edge joins two."""
     if len(graphs) == 1:
         return graphs[0]
     first = np.cumsum([0, *(len(graph.position) for graph in graphs)])
-    return Graph(
+    return TrainingGraph(
         np.concatenate([graph.position for graph in graphs]),
         np.concatenate([graph.nodes for graph in graphs]),
         np.concatenate([graph.edge_index + k for graph, k in zip(graphs, first, strict=False)], axis=1),

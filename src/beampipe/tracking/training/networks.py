@@ -14,12 +14,16 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 
-from beampipe.tracking.features import EDGE_FEATURES, HIT_FEATURES, NODE_FEATURES, PAIR_FEATURES
+from beampipe.tracking.kernels.features import (
+    EDGE_FEATURES,
+    EMBEDDING_SIZE,
+    FILTER_INPUTS,
+    HIT_FEATURES,
+    NODE_FEATURES,
+    PAIR_FEATURES,
+)
 
-__all__ = ["EMBEDDING_SIZE", "Embedding", "Filter", "InteractionNetwork", "Perceptron", "logit_margin"]
-
-EMBEDDING_SIZE = 8
-"""Length of the source and of the target vector of a hit."""
+__all__ = ["Embedding", "FilterNetwork", "InteractionNetwork", "Perceptron"]
 
 
 class Perceptron(nn.ModuleList):
@@ -66,11 +70,11 @@ class Embedding(Perceptron):
         return both[:, :EMBEDDING_SIZE], both[:, EMBEDDING_SIZE:]
 
 
-class Filter(Perceptron):
+class FilterNetwork(Perceptron):
     """Edge -> logit, from the edge features, the node features of both hits and the squared embedding distance."""
 
     def __init__(self, hidden: int = 64) -> None:
-        super().__init__(len(EDGE_FEATURES) + 2 * len(NODE_FEATURES) + 1, hidden, 1)
+        super().__init__(FILTER_INPUTS, hidden, 1)
 
 
 class InteractionNetwork(nn.Module):
@@ -176,8 +180,3 @@ def _on_edges(mlp: nn.Module, x: Tensor, e: Tensor, to_inner: _Incidence, to_out
     for layer in list(layers)[1:]:
         out = layer(nn.functional.silu(out))
     return out
-
-
-def logit_margin(logit: Float32[Tensor, " n"]) -> Float32[Tensor, " n"]:
-    """Score in [0, 1] of a logit, through float64: float32 sigmoids saturate and tie."""
-    return torch.sigmoid(logit.double()).float()

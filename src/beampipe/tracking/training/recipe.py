@@ -19,43 +19,45 @@ from beampipe.tracking.events import Event
 from beampipe.tracking.training.edge_filter import FilterConfig, filter_cut, train_filter
 from beampipe.tracking.training.embedding import EmbeddingConfig, neighbourhood, train_embedding
 from beampipe.tracking.training.gnn import GnnConfig, purity, scores, train_gnn
-from beampipe.tracking.training.graphs import Building, Graph, PairMaker, build, pair_maker, side_by_side
-from beampipe.tracking.training.networks import Embedding, Filter, InteractionNetwork
+from beampipe.tracking.training.graphs import Building, PairMaker, TrainingGraph, build_graph, pair_maker, side_by_side
+from beampipe.tracking.training.networks import Embedding, FilterNetwork, InteractionNetwork
 from beampipe.tracking.training.samples import (
+    CleanEvent,
     Degrading,
+    KinematicWindows,
     Labelled,
-    Sample,
-    Windows,
+    clean_events,
     degraded,
     label,
     overlaid,
-    samples,
     visit,
 )
 from beampipe.tracking.training.schedule import Log
 from beampipe.tracking.training.weight_file import tensors, write_weights
-from beampipe.tracking.training.working_point import Point, choose, scan
+from beampipe.tracking.training.working_point import choose, scan
 from beampipe.tracking.truth import HEADLINE, Selection
-from beampipe.tracking.windows import Windows as TripletWindows
+from beampipe.tracking.windows import Windows
 
-__all__ = ["RECIPES", "Recipe", "recipe", "train"]
+__all__ = ["RECIPES", "TrainingRecipe", "recipe", "train"]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """Everything that decides the weights, but the events.
 
     Attributes:
-        embedding, edge_filter, gnn: the three trainings.
+        embedding: training of the embedding.
+        edge_filter: training of the filter.
+        gnn: training of the interaction network.
         efficiency: share of prompt true edges inside the radius.
-        radius_max: but no larger radius than this.
-        max_neighbours: nearest targets kept per source hit.
-        graph_events: at most so many training events become graphs (memory and time).
-        overlay: so many events are laid over each other for embedding and filter, and side by side for the network:
+        radius_max: largest radius that may be chosen for that efficiency.
+        max_neighbours: most outgoing edges of a hit before the filter.
+        graph_events: largest number of training events that become graphs, for memory and time.
+        overlay: number of events laid over each other for embedding and filter, and side by side for the network:
             small events make poor batches.
         validation: degradation of the events that fix radius and cuts.
         selection: particles that the cut on the score is chosen for.
-        min_hits: of a track in that choice.
+        min_hits: fewest hits of a track in that choice.
     """
 
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
@@ -71,17 +73,17 @@ class Recipe:
     min_hits: int = 7
 
 
-_SOFT_WINDOWS = Windows(kappa_max=2.6e-3, z0_max=220.0)
+_SOFT_WINDOWS = KinematicWindows(kappa_max=2.6e-3, z0_max=220.0)
 
 
-def _short(gnn: GnnConfig) -> Recipe:
+def _short(gnn: GnnConfig) -> TrainingRecipe:
     """About equal CPU time for each variant, on graphs of the same events."""
-    return Recipe(gnn=replace(gnn, copies=1), graph_events=40)
+    return TrainingRecipe(gnn=replace(gnn, copies=1), graph_events=40)
 
 
-RECIPES: dict[str, Recipe] = {
-    "exatrkx": Recipe(),
-    "exatrkx_soft": Recipe(
+RECIPES: dict[str, TrainingRecipe] = {
+    "exatrkx": TrainingRecipe(),
+    "exatrkx_soft": TrainingRecipe(
         embedding=EmbeddingConfig(steps=6000, windows=_SOFT_WINDOWS, pt_min=0.27, sector=1.3, border=0.45, visits=5),
         edge_filter=FilterConfig(steps=3000, pt_min=0.27, soft_pt_min=0.2),
         gnn=GnnConfig(steps=4000, wedge=6.3, pt_min=0.27, soft_pt_min=0.2, copies=3),
@@ -97,7 +99,7 @@ RECIPES: dict[str, Recipe] = {
 """Named recipes: the two that are shipped, and the variants of the ablation (to be started from the shipped file)."""
 
 
-def recipe(name: str) -> Recipe:
+def recipe(name: str) -> TrainingRecipe:
     """The recipe of that name.
 
     Raises:
@@ -113,15 +115,15 @@ class _Start:
     """Networks that are taken as they are instead of being trained."""
 
     embedding: Embedding
-    edge_filter: Filter
+    edge_filter: FilterNetwork
     building: Building
 
 
 def train(
-    config: Recipe,
+    config: TrainingRecipe,
     events: Iterable[Event],
     validation: Iterable[Event],
-    windows: TripletWindows,
+    windows: Windows,
     out: Path,
     *,
     log: Path | None = None,
@@ -134,13 +136,13 @@ def train(
     One torch thread, every random number from the seeds in `config`: the same machine gives the same file.
 
     Args:
-        config: how.
+        config: everything that decides the weights, but the events.
         events: clean simulated events; they are degraded on the fly.
         validation: other clean events: they fix radius and cuts, and give the metrics of the card.
-        windows: triplet windows, for the pair features.
-        out: the weight file.
-        log: JSON lines of metrics, appended to.
-        echo: print them as well.
+        windows: learned windows, for the pair features.
+        out: weight file to write.
+        log: file of JSON lines that metrics are appended to.
+        echo: print these lines as well.
         start: weight file whose embedding, and filter if it has one, are taken over instead of being trained.
         about: further facts for the card (command, data).
 
@@ -151,13 +153,11 @@ def train(
         ConfigError: no event to train on or to validate with.
     """
     torch.set_num_threads(1)
-    taught = samples(events, config.selection)
-    held_out = samples(validation, config.selection)
+    taught = clean_events(events, config.selection)
+    held_out = clean_events(validation, config.selection)
     if not taught or not held_out:
         raise ConfigError(f"train: got {len(taught)} training and {len(held_out)} validation events, expected some")
-    soft_pt = config.gnn.soft_pt_min
-    judged = [_validation_event(config, k, sample, soft_pt) for k, sample in enumerate(held_out)]
-    pairs = pair_maker(windows)
+    judged = [_validation_event(config, k, event) for k, event in enumerate(held_out)]
     training = {
         "recipe": asdict(config),
         "events": len(taught),
@@ -167,72 +167,76 @@ def train(
     }
     metrics: dict[str, Any] = {}
     with Log(log, echo=echo) as record:
-        known = None if start is None else load_file(start)
-        if start is not None and known is not None and "filter.0.weight" in known:
-            ready = _read_start(known, start.with_suffix(".json"))
-        else:
-            small = overlaid(taught, config.overlay)
-            few = judged[: max(2, len(judged) // 4)]
-            embedding = _embedding_of(known) if known else _train_embedding(config, small, few, record, log)
-            ready = _edges(config, embedding, small, judged, record, metrics)
-        rng = np.random.default_rng(config.gnn.seed)
-        make = _GraphMaker(config, ready, pairs)
-        graphs = [
-            make(visit(taught[k], rng, config.embedding.degrading, soft_pt))
-            for k in np.resize(rng.permutation(len(taught)), config.gnn.copies * min(len(taught), config.graph_events))
-        ]
-        graphs = [side_by_side(graphs[k : k + config.overlay]) for k in range(0, len(graphs), config.overlay)]
-        checks = [make(event) for event in judged]
+        ready = _ready(config, taught, judged, start, record, log, metrics)
+        graphs, checks = _graphs(config, ready, pair_maker(windows), taught, judged)
         found = float(np.mean([graph.found for graph in checks]))
-        record("graphs", 0, found=found, edges=float(np.mean([graph.edge_index.shape[1] for graph in graphs])))
+        record("graphs", 0, found=found, edges=float(np.mean([graph.edge_index.shape[1] for graph in checks])))
 
         def save(network: InteractionNetwork) -> None:
-            point, points = _working_point(config, judged, checks, network)
+            points = scan(judged, checks, [scores(network, graph) for graph in checks], min_hits=config.min_hits)
+            chosen = choose(points)
             metrics["gnn"] = {"edge_efficiency_before": found, **purity(network, checks)}
-            metrics["tracks"] = {"chosen": asdict(point), "scan": [asdict(p) for p in points]}
-            record("tracks", 0, **asdict(point))
-            write_weights(
-                out,
-                ready.embedding,
-                ready.edge_filter,
-                network,
-                ready.building,
-                point.cut,
-                training=training,
-                metrics=metrics,
-            )
+            metrics["tracks"] = {"chosen": asdict(chosen), "scan": [asdict(point) for point in points]}
+            record("tracks", 0, **asdict(chosen))
+            networks = (ready.embedding, ready.edge_filter, network)
+            write_weights(out, *networks, ready.building, chosen.cut, training=training, metrics=metrics)
 
         train_gnn(config.gnn, graphs, checks, record, report_every=max(500, config.gnn.steps // 8), checkpoint=save)
     return metrics
 
 
-class _GraphMaker:
-    def __init__(self, config: Recipe, ready: _Start, pairs: PairMaker) -> None:
-        self._config, self._ready, self._pairs = config, ready, pairs
+def _ready(
+    config: TrainingRecipe,
+    taught: Sequence[CleanEvent],
+    judged: Sequence[Labelled],
+    start: Path | None,
+    record: Log,
+    log: Path | None,
+    metrics: dict[str, Any],
+) -> _Start:
+    """Embedding, filter and cuts: as far as `start` has them, else trained."""
+    known = None if start is None else load_file(start)
+    if start is not None and known is not None and "filter.0.weight" in known:
+        return _read_start(known, start.with_suffix(".json"))
+    small = overlaid(taught, config.overlay)
+    few = judged[: max(2, len(judged) // 4)]
+    embedding = _embedding_of(known) if known else _train_embedding(config, small, few, record, log)
+    return _edges(config, embedding, small, judged, record, metrics)
 
-    def __call__(self, event: Labelled) -> Graph:
-        ready, gnn = self._ready, self._config.gnn
-        return build(
+
+def _graphs(
+    config: TrainingRecipe, ready: _Start, pairs: PairMaker, taught: Sequence[CleanEvent], judged: Sequence[Labelled]
+) -> tuple[list[TrainingGraph], list[TrainingGraph]]:
+    """Graphs of training events, each degraded `copies` times afresh, and of the validation events."""
+    gnn = config.gnn
+
+    def make(event: Labelled) -> TrainingGraph:
+        return build_graph(
             event,
             ready.embedding,
             ready.edge_filter,
-            self._pairs,
+            pairs,
             ready.building,
             pt_min=gnn.pt_min,
             soft_weight=gnn.soft_weight,
             same_weight=gnn.same_weight,
         )
 
+    rng = np.random.default_rng(gnn.seed)
+    deck = np.resize(rng.permutation(len(taught)), gnn.copies * min(len(taught), config.graph_events))
+    graphs = [make(visit(taught[k], rng, config.embedding.degrading, gnn.soft_pt_min)) for k in deck.tolist()]
+    graphs = [side_by_side(graphs[k : k + config.overlay]) for k in range(0, len(graphs), config.overlay)]
+    return graphs, [make(event) for event in judged]
 
-def _validation_event(config: Recipe, number: int, sample: Sample, pt_min: float) -> Labelled:
-    rng = np.random.default_rng(number)
-    damage = config.validation
-    broken = degraded(sample, rng, hit_loss=damage.hit_loss, dead_modules=damage.dead_modules, noise=damage.noise)
-    return label(broken, pt_min)
+
+def _validation_event(config: TrainingRecipe, number: int, event: CleanEvent) -> Labelled:
+    rng, damage = np.random.default_rng(number), config.validation
+    broken = degraded(event, rng, hit_loss=damage.hit_loss, dead_modules=damage.dead_modules, noise=damage.noise)
+    return label(broken, config.gnn.soft_pt_min)
 
 
 def _train_embedding(
-    config: Recipe, taught: Sequence[Sample], judged: Sequence[Labelled], record: Log, log: Path | None
+    config: TrainingRecipe, taught: Sequence[CleanEvent], judged: Sequence[Labelled], record: Log, log: Path | None
 ) -> Embedding:
     """Train, and leave a copy beside the log after each report: it took the longest and can be a `start`."""
 
@@ -247,9 +251,9 @@ def _train_embedding(
 
 
 def _edges(
-    config: Recipe,
+    config: TrainingRecipe,
     embedding: Embedding,
-    taught: Sequence[Sample],
+    taught: Sequence[CleanEvent],
     judged: Sequence[Labelled],
     log: Log,
     metrics: dict[str, Any],
@@ -267,15 +271,8 @@ def _edges(
     return _Start(embedding, network, replace(building, filter_cut=cut))
 
 
-def _working_point(
-    config: Recipe, events: Sequence[Labelled], graphs: Sequence[Graph], network: InteractionNetwork
-) -> tuple[Point, list[Point]]:
-    points = scan(events, graphs, [scores(network, graph) for graph in graphs], min_hits=config.min_hits)
-    return choose(points), points
-
-
-def _digest(windows: TripletWindows) -> str:
-    """Of the tables: networks and windows belong together."""
+def _digest(windows: Windows) -> str:
+    """Hash of the tables, for the card: networks and windows belong together."""
     tables = (windows.layers, windows.pairs, windows.pair_windows, windows.out_begin, windows.triplet_windows)
     return hashlib.sha256(b"".join(np.ascontiguousarray(table).tobytes() for table in tables)).hexdigest()
 
@@ -288,9 +285,9 @@ def _embedding_of(stored: Mapping[str, ndarray]) -> Embedding:
 
 def _read_start(stored: Mapping[str, ndarray], card_path: Path) -> _Start:
     card = json.loads(card_path.read_text(encoding="utf-8"))["config"]
-    network = Filter(len(stored["filter.0.bias"]))
+    network = FilterNetwork(len(stored["filter.0.bias"]))
     _load(network, stored, "filter.")
-    windows = Windows(card["kappa_max"], card["z0_max"])
+    windows = KinematicWindows(card["kappa_max"], card["z0_max"])
     building = Building(card["radius"], card["max_neighbours"], windows, card["filter_cut"])
     return _Start(_embedding_of(stored), network, building)
 

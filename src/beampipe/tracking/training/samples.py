@@ -9,32 +9,41 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt64
 from numpy import ndarray
 
+from beampipe.errors import InputError
 from beampipe.tracking.events import NOISE, Event
-from beampipe.tracking.features import doublet
+from beampipe.tracking.kernels.geometry import MIN_DR, doublet
 from beampipe.tracking.truth import HEADLINE, Selection
 
 __all__ = [
+    "CleanEvent",
     "Degrading",
+    "KinematicWindows",
     "Labelled",
-    "Sample",
-    "Windows",
+    "clean_events",
     "degraded",
     "label",
     "outward",
     "overlaid",
     "rotated",
-    "samples",
     "visit",
     "wedge",
 ]
 
 _LAYER_SHIFT = np.uint64(36)
+"""Bits of an ACTS geometry identifier below volume and layer."""
+
 _NO_PT = np.float32(0)
+"""Stands for the pT of noise and of unknown particles [GeV]."""
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Kinematic windows on an edge: |kappa| < kappa_max [1/mm], |z0| < z0_max [mm]."""
+class KinematicWindows:
+    """What an edge between hits of one particle from the beam spot looks like; see `geometry.doublet`.
+
+    Attributes:
+        kappa_max: largest |curvature| of an edge [1/mm].
+        z0_max: largest |z| of an edge's line at the beam line [mm].
+    """
 
     kappa_max: float = 8.0e-4
     z0_max: float = 220.0
@@ -42,15 +51,21 @@ class Windows:
     def keep(
         self, position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"]
     ) -> Bool[ndarray, " n_edges"]:
-        """Mask of the edges inside."""
-        kappa, _, z0, *_ = doublet(position, edge_index)
-        kept: Bool[ndarray, " n_edges"] = (np.abs(kappa) < self.kappa_max) & (np.abs(z0) < self.z0_max)
+        """Whether each edge lies inside."""
+        edge = doublet(position, edge_index)
+        kept: Bool[ndarray, " n_edges"] = (np.abs(edge.kappa) < self.kappa_max) & (np.abs(edge.z0) < self.z0_max)
         return kept
 
 
 @dataclass(frozen=True)
 class Degrading:
-    """Largest fractions of lost hits, dead modules and noise; each visit draws from 0 to these."""
+    """How much a training event may lose and gain; each visit draws from 0 to these.
+
+    Attributes:
+        hit_loss: largest fraction of hits lost at random.
+        dead_modules: largest fraction of modules that give no hits.
+        noise: largest number of noise hits, as a fraction of the clean event's hits.
+    """
 
     hit_loss: float = 0.05
     dead_modules: float = 0.02
@@ -58,16 +73,16 @@ class Degrading:
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class CleanEvent:
     """A clean event, hits sorted by phi.
 
     Attributes:
-        position: (n, 3) float32 r [mm], phi [rad], z [mm].
-        geometry_id: (n,) uint64 module.
-        particle: (n,) int64 row of the particle, -1 for noise.
-        pt: (n,) float32 transverse momentum [GeV] of that particle, 0 for noise and unknown ones.
-        prompt: (n,) bool: of a particle made near the beam line, not in the detector.
-        wanted: (n,) bool: of a particle that counts in headline efficiencies, if it crosses enough layers.
+        position: (n, 3) float32 r [mm], phi [rad], z [mm] of each hit.
+        geometry_id: (n,) uint64 identifier of the module of each hit.
+        particle: (n,) int64 row of the particle that made each hit, -1 for noise.
+        pt: (n,) float32 transverse momentum of that particle [GeV], 0 for noise and unknown ones.
+        prompt: (n,) bool, whether that particle was made near the beam line, not in the detector.
+        wanted: (n,) bool, whether that particle counts in headline efficiencies, if it crosses enough layers.
     """
 
     position: Float32[ndarray, "n 3"]
@@ -86,12 +101,13 @@ class Labelled:
     """A degraded event and its true edges.
 
     Attributes:
-        position: (n, 3) float32, sorted by phi.
-        layer: (n,) int64 volume and layer, the geometry identifier without module and below.
-        particle: (n,) int64 row of the particle, -1 for noise.
-        pt: (n,) float32 [GeV].
-        prompt, wanted: (n,) bool, as in `Sample`.
-        edge_index: (2, n_true) int64 true edges with pt above the lowest that was asked for, inner then outer.
+        position: (n, 3) float32 r [mm], phi [rad], z [mm] of each hit, sorted by phi.
+        layer: (n,) int64 volume and layer of each hit: its geometry identifier without module and below.
+        particle: (n,) int64 row of the particle that made each hit, -1 for noise.
+        pt: (n,) float32 transverse momentum of that particle [GeV], 0 for noise and unknown ones.
+        prompt: (n,) bool, whether that particle was made near the beam line, not in the detector.
+        wanted: (n,) bool, whether that particle counts in headline efficiencies, if it crosses enough layers.
+        edge_index: (2, n_true) int64 true edges with pt above the lowest that was asked for, inner then outer hit.
     """
 
     position: Float32[ndarray, "n 3"]
@@ -106,22 +122,30 @@ class Labelled:
         return len(self.position)
 
 
-def samples(events: Iterable[Event], selection: Selection = HEADLINE) -> list[Sample]:
-    """The clean events as arrays; an event without truth or modules cannot teach and is refused by an assertion."""
-    return [_sample(event, selection) for event in events]
+def clean_events(events: Iterable[Event], selection: Selection = HEADLINE) -> list[CleanEvent]:
+    """The clean events as arrays.
+
+    Args:
+        events: simulated events.
+        selection: particles that count in headline efficiencies.
+
+    Raises:
+        InputError: an event has no truth or no geometry ids.
+    """
+    return [_clean(event, selection) for event in events]
 
 
-def overlaid(events: Sequence[Sample], size: int) -> list[Sample]:
+def overlaid(events: Sequence[CleanEvent], size: int) -> list[CleanEvent]:
     """Each `size` consecutive events laid over each other as one event."""
     if size == 1:
         return list(events)
     return [_overlay(events[k : k + size]) for k in range(0, len(events), size)]
 
 
-def visit(sample: Sample, rng: np.random.Generator, degrading: Degrading, pt_min: float) -> Labelled:
+def visit(event: CleanEvent, rng: np.random.Generator, degrading: Degrading, pt_min: float) -> Labelled:
     """The event turned, degraded and labelled afresh."""
     fresh = degraded(
-        rotated(sample, rng),
+        rotated(event, rng),
         rng,
         hit_loss=rng.uniform(0, degrading.hit_loss),
         dead_modules=rng.uniform(0, degrading.dead_modules),
@@ -131,62 +155,67 @@ def visit(sample: Sample, rng: np.random.Generator, degrading: Degrading, pt_min
 
 
 def degraded(
-    sample: Sample, rng: np.random.Generator, *, hit_loss: float = 0.0, dead_modules: float = 0.0, noise: float = 0.0
-) -> Sample:
+    event: CleanEvent,
+    rng: np.random.Generator,
+    *,
+    hit_loss: float = 0.0,
+    dead_modules: float = 0.0,
+    noise: float = 0.0,
+) -> CleanEvent:
     """Lose hits at random and with whole modules, and add noise hits at the (r, z) of real ones, phi uniform.
 
     The trainer's own quick copy of the measured effects: it runs once per event and visit.
     """
-    keep = rng.random(len(sample)) >= hit_loss
+    keep = rng.random(len(event)) >= hit_loss
     if dead_modules > 0:
-        modules, row = np.unique(sample.geometry_id, return_inverse=True)
+        modules, row = np.unique(event.geometry_id, return_inverse=True)
         keep &= (rng.random(len(modules)) >= dead_modules)[row]
-    n_noise = rng.poisson(noise * len(sample)) if len(sample) else 0
-    origin = rng.integers(0, max(len(sample), 1), n_noise)
-    at = sample.position[origin]
+    n_noise = rng.poisson(noise * len(event)) if len(event) else 0
+    origin = rng.integers(0, max(len(event), 1), n_noise)
+    at = event.position[origin]
     at[:, 1] = rng.uniform(-np.pi, np.pi, n_noise)
     kept = np.flatnonzero(keep)
-    position = np.concatenate([sample.position[kept], at])
+    position = np.concatenate([event.position[kept], at])
     order = np.argsort(position[:, 1], kind="stable")
     row = np.concatenate([kept, origin])[order]
     is_noise = order >= len(kept)
-    return Sample(
+    return CleanEvent(
         position[order],
-        sample.geometry_id[row],
-        np.where(is_noise, -1, sample.particle[row]),
-        np.where(is_noise, _NO_PT, sample.pt[row]),
-        sample.prompt[row] & ~is_noise,
-        sample.wanted[row] & ~is_noise,
+        event.geometry_id[row],
+        np.where(is_noise, -1, event.particle[row]),
+        np.where(is_noise, _NO_PT, event.pt[row]),
+        event.prompt[row] & ~is_noise,
+        event.wanted[row] & ~is_noise,
     )
 
 
-def rotated(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Turn the event about the beam by a random angle and, every other time, swap the two ends of the detector."""
-    position = sample.position.copy()
+def rotated(event: CleanEvent, rng: np.random.Generator) -> CleanEvent:
+    """The event turned about the beam at random and, every other time, its two ends swapped."""
+    position = event.position.copy()
     position[:, 1] = (position[:, 1] + np.float32(rng.uniform(0, 2 * np.pi)) + np.pi) % (2 * np.pi) - np.pi
     if rng.random() < 0.5:
         position[:, 2] *= -1
     order = np.argsort(position[:, 1], kind="stable")
-    columns = (sample.geometry_id, sample.particle, sample.pt, sample.prompt, sample.wanted)
-    return Sample(position[order], *(column[order] for column in columns))
+    columns = (event.geometry_id, event.particle, event.pt, event.prompt, event.wanted)
+    return CleanEvent(position[order], *(column[order] for column in columns))
 
 
-def label(sample: Sample, pt_min: float, eta_max: float = 3.3) -> Labelled:
+def label(event: CleanEvent, pt_min: float, eta_max: float = 3.3) -> Labelled:
     """True edges: between consecutive layers among those that a particle still has hits on, twins in all combinations.
 
     Layers of a particle are ordered by the smallest distance of their hits from the detector's centre.
 
     Args:
-        sample: the event.
-        pt_min: particles below [GeV] get no true edges.
-        eta_max: nor do hits beyond this |eta|.
+        event: clean or degraded event.
+        pt_min: lowest pT of a particle that gets true edges [GeV].
+        eta_max: largest |eta| of a hit that gets true edges.
     """
-    layer = (sample.geometry_id >> _LAYER_SHIFT).astype(np.int64)
-    eta = np.abs(np.arcsinh(sample.position[:, 2] / np.maximum(sample.position[:, 0], 0.5)))
-    hit = np.flatnonzero((sample.particle >= 0) & (sample.pt > pt_min) & (eta < eta_max))
-    distance = _distance(sample.position)
+    layer = (event.geometry_id >> _LAYER_SHIFT).astype(np.int64)
+    eta = np.abs(np.arcsinh(event.position[:, 2] / np.maximum(event.position[:, 0], MIN_DR)))
+    hit = np.flatnonzero((event.particle >= 0) & (event.pt > pt_min) & (eta < eta_max))
+    distance = _distance(event.position)
     _, group = (
-        np.unique(np.stack([sample.particle[hit], layer[hit]], axis=1), axis=0, return_inverse=True)
+        np.unique(np.stack([event.particle[hit], layer[hit]], axis=1), axis=0, return_inverse=True)
         if len(hit)
         else (None, np.empty(0, np.int64))
     )
@@ -195,7 +224,7 @@ def label(sample: Sample, pt_min: float, eta_max: float = 3.3) -> Labelled:
     nearest = np.full(n_groups, np.inf)
     np.minimum.at(nearest, group, distance[hit])
     owner = np.empty(n_groups, np.int64)
-    owner[group] = sample.particle[hit]
+    owner[group] = event.particle[hit]
     by_path = np.lexsort((nearest, owner))
     rank = np.empty(n_groups, np.int64)
     rank[by_path] = np.arange(n_groups)
@@ -212,8 +241,8 @@ def label(sample: Sample, pt_min: float, eta_max: float = 3.3) -> Labelled:
     inner_rows = np.repeat(inner, count)
     within = np.arange(len(inner_rows)) - np.repeat(np.cumsum(count) - count, count)
     outer_rows = np.repeat(start, count) + within
-    edges = outward(sample.position, np.stack([hit[inner_rows], hit[outer_rows]]))
-    return Labelled(sample.position, layer, sample.particle, sample.pt, sample.prompt, sample.wanted, edges)
+    edges = outward(event.position, np.stack([hit[inner_rows], hit[outer_rows]]))
+    return Labelled(event.position, layer, event.particle, event.pt, event.prompt, event.wanted, edges)
 
 
 def outward(position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"]) -> Int64[ndarray, "2 n_edges"]:
@@ -235,16 +264,16 @@ def wedge(event: Labelled, start: float, width: float) -> Int64[ndarray, " m"]:
     return rows
 
 
-def _sample(event: Event, selection: Selection) -> Sample:
+def _clean(event: Event, selection: Selection) -> CleanEvent:
     truth, hits = event.truth, event.hits
-    assert truth is not None, f"event {event.event_id}: training needs truth"
-    assert hits.geometry_id is not None, f"event {event.event_id}: training needs the modules of the hits"
+    if truth is None or hits.geometry_id is None:
+        raise InputError(f"event {event.event_id}: got no truth or no geometry ids, expected simulated events")
     order = np.argsort(hits.position[:, 1], kind="stable")
     ids = truth.particles.particle_id
     if len(ids) == 0:
         particle = np.full(len(hits), -1, np.int64)
         nothing = np.zeros(len(hits), np.float32)
-        return Sample(hits.position[order], hits.geometry_id[order], particle, nothing, nothing > 0, nothing > 0)
+        return CleanEvent(hits.position[order], hits.geometry_id[order], particle, nothing, nothing > 0, nothing > 0)
     by_id = np.argsort(ids)
     hit_id = truth.particle_id[order]
     row = by_id[np.minimum(np.searchsorted(ids, hit_id, sorter=by_id), len(ids) - 1)]
@@ -253,7 +282,7 @@ def _sample(event: Event, selection: Selection) -> Sample:
     prompt = (who.origin_radius < selection.max_origin) & (who.primary | (not selection.primary_only))
     wanted = prompt & (who.pt > selection.min_pt) & (np.abs(who.eta) < selection.max_abs_eta) & (who.charge != 0)
     row = np.where(known, row, 0)
-    return Sample(
+    return CleanEvent(
         hits.position[order],
         hits.geometry_id[order],
         np.where(known, row, -1),
@@ -263,7 +292,7 @@ def _sample(event: Event, selection: Selection) -> Sample:
     )
 
 
-def _overlay(events: Sequence[Sample]) -> Sample:
+def _overlay(events: Sequence[CleanEvent]) -> CleanEvent:
     position = np.concatenate([event.position for event in events])
     order = np.argsort(position[:, 1], kind="stable")
     n_particles = np.cumsum([0, *(int(event.particle.max(initial=-1)) + 1 for event in events)])
@@ -271,7 +300,7 @@ def _overlay(events: Sequence[Sample]) -> Sample:
         np.where(event.particle >= 0, event.particle + first, -1)
         for event, first in zip(events, n_particles, strict=False)
     ]
-    return Sample(
+    return CleanEvent(
         position[order],
         np.concatenate([event.geometry_id for event in events])[order],
         np.concatenate(particle)[order],

@@ -15,13 +15,13 @@ from numpy import ndarray
 
 from beampipe.files import write_whole
 from beampipe.tracking.training.graphs import Building
-from beampipe.tracking.training.networks import Embedding, Filter, InteractionNetwork
+from beampipe.tracking.training.networks import Embedding, FilterNetwork, InteractionNetwork
 
 __all__ = ["tensors", "write_weights"]
 
 
 def tensors(
-    embedding: Embedding | None, network: Filter | None, gnn: InteractionNetwork | None
+    embedding: Embedding | None, network: FilterNetwork | None, gnn: InteractionNetwork | None
 ) -> dict[str, Float32[ndarray, ...]]:
     """All weights by their name in the file."""
     named = {}
@@ -35,7 +35,7 @@ def tensors(
 def write_weights(
     path: Path,
     embedding: Embedding | None,
-    network: Filter | None,
+    network: FilterNetwork | None,
     gnn: InteractionNetwork | None,
     building: Building,
     score_cut: float,

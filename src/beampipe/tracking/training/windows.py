@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking.events import Event
-from beampipe.tracking.kernels.reference_map import curved_doublet
+from beampipe.tracking.kernels.geometry import arc
 from beampipe.tracking.simulation.degradation import degrade
 from beampipe.tracking.simulation.parameters import Degradation
 from beampipe.tracking.windows import MAX_OUT, Windows, save_windows
@@ -206,7 +206,7 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
     edge_index = np.stack([row[a], row[b]])
     outward = position[edge_index[1], 0] > position[edge_index[0], 0] + 0.5
     edge_index, a, b = edge_index[:, outward], a[outward], b[outward]
-    kappa, cot, z0, weight = curved_doublet(position, edge_index)
+    kappa, cot, z0, weight = arc(position, edge_index)
     core = (np.abs(kappa) < config.kappa_max) & (np.abs(z0) < config.z0_max)
     edge_index, a, b = edge_index[:, core], a[core], b[core]
     kappa, cot, z0, weight = kappa[core], cot[core], z0[core], weight[core]

@@ -10,17 +10,17 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from beampipe.tracking.kernels import connected_components
-from beampipe.tracking.training.graphs import Graph
+from beampipe.tracking.training.graphs import TrainingGraph
 from beampipe.tracking.training.samples import Labelled
 
-__all__ = ["CUTS", "Point", "choose", "scan", "score_tracks"]
+__all__ = ["SCORE_CUTS", "WorkingPoint", "choose", "scan", "score_tracks"]
 
-CUTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97)
+SCORE_CUTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97)
 """Cuts that are tried."""
 
 
 @dataclass(frozen=True)
-class Point:
+class WorkingPoint:
     """Single- and double-majority efficiency and single-majority fake rate at one cut."""
 
     cut: float
@@ -31,11 +31,11 @@ class Point:
 
 def scan(
     events: Sequence[Labelled],
-    graphs: Sequence[Graph],
+    graphs: Sequence[TrainingGraph],
     scores: Sequence[Float32[ndarray, " n_edges"]],
-    cuts: Sequence[float] = CUTS,
+    cuts: Sequence[float] = SCORE_CUTS,
     min_hits: int = 7,
-) -> list[Point]:
+) -> list[WorkingPoint]:
     """Components of the edges above each cut, scored."""
     points = []
     for cut in cuts:
@@ -45,7 +45,7 @@ def scan(
             total += score_tracks(event, track, min_hits)
         wanted, found, found_double, tracks, matched = total
         points.append(
-            Point(
+            WorkingPoint(
                 float(cut),
                 float(found / max(wanted, 1)),
                 float(found_double / max(wanted, 1)),
@@ -55,7 +55,7 @@ def scan(
     return points
 
 
-def choose(points: Sequence[Point]) -> Point:
+def choose(points: Sequence[WorkingPoint]) -> WorkingPoint:
     """The point with the highest efficiency minus fake rate, both by the stricter definitions."""
     return max(points, key=lambda point: point.efficiency + point.efficiency_double - 2 * point.fake_rate)
 

@@ -166,7 +166,9 @@ def signature_of(config: Mapping[str, Any], url: str) -> ModelSignature:
     Raises:
         ServiceError: it is no configuration, or a tensor is of a type that numpy does not have.
     """
-    model = str(config.get("name", ""))
+    if "name" not in config:
+        raise ServiceError(f"{url}: got {str(config)[:40]}, expected a model's configuration", url=url)
+    model = str(config["name"])
     try:
         inputs, outputs = ([_spec(tensor) for tensor in config.get(key, ())] for key in ("input", "output"))
         optional = frozenset(tensor["name"] for tensor in config.get("input", ()) if tensor.get("optional"))

@@ -14,49 +14,49 @@ namespace beampipe {
 template <typename T>
 class Array {
 public:
-    Array() = default;
+  Array() = default;
 
-    /// `size` elements, not initialised, on a cache line.
-    explicit Array(std::size_t size) : size_(size) {
-        const std::size_t bytes = (size * sizeof(T) + 127) / 64 * 64;  // never empty; may be read one vector past its end
-        // In large pages where the system has them: first touches of small ones took a quarter of some kernels' time.
-        const bool large = bytes >= 2 * kLargePage;
-        data_ = static_cast<T*>(std::aligned_alloc(large ? kLargePage : 64,
-                                                   large ? (bytes + kLargePage - 1) / kLargePage * kLargePage : bytes));
-        if (data_ == nullptr) throw std::bad_alloc();
+  /// `size` elements, not initialised, on a cache line.
+  explicit Array(std::size_t size) : size_(size) {
+    // Never empty; may be read one vector past its end.
+    const std::size_t bytes = (size * sizeof(T) + 127) / 64 * 64;
+    // In large pages where the system has them: first touches of small ones took a quarter of some kernels' time.
+    const bool large = bytes >= 2 * kLargePage;
+    data_ = static_cast<T*>(std::aligned_alloc(large ? kLargePage : 64,
+                                               large ? (bytes + kLargePage - 1) / kLargePage * kLargePage : bytes));
+    if (data_ == nullptr) throw std::bad_alloc();
 #if defined(MADV_HUGEPAGE)
-        if (large) madvise(data_, bytes, MADV_HUGEPAGE);
+    if (large) madvise(data_, bytes, MADV_HUGEPAGE);
 #endif
-    }
-    Array(std::size_t size, T value) : Array(size) {
-        for (std::size_t i = 0; i < size; ++i) data_[i] = value;
-    }
-    Array(Array&& other) noexcept
-        : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-    Array& operator=(Array&& other) noexcept {
-        std::swap(data_, other.data_);
-        std::swap(size_, other.size_);
-        return *this;
-    }
-    ~Array() { std::free(data_); }
+  }
+  Array(std::size_t size, T value) : Array(size) {
+    for (std::size_t i = 0; i < size; ++i) data_[i] = value;
+  }
+  Array(Array&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Array& operator=(Array&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~Array() { std::free(data_); }
 
-    T* data() { return data_; }
-    const T* data() const { return data_; }
-    std::size_t size() const { return size_; }
-    T& operator[](std::size_t i) { return data_[i]; }
-    const T& operator[](std::size_t i) const { return data_[i]; }
-    T* begin() { return data_; }
-    T* end() { return data_ + size_; }
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  std::size_t size() const { return size_; }
+  T& operator[](std::size_t i) { return data_[i]; }
+  const T& operator[](std::size_t i) const { return data_[i]; }
+  T* begin() { return data_; }
+  T* end() { return data_ + size_; }
 
-    /// Forget the elements past `size`.
-    void truncate(std::size_t size) { size_ = size; }
-    /// Give up the memory; the caller frees it with std::free.
-    T* release() { return std::exchange(data_, nullptr); }
+  /// Forget the elements past `size`.
+  void truncate(std::size_t size) { size_ = size; }
+  /// Give up the memory; the caller frees it with std::free.
+  T* release() { return std::exchange(data_, nullptr); }
 
 private:
-    static constexpr std::size_t kLargePage = std::size_t{1} << 21;
-    T* data_ = nullptr;
-    std::size_t size_ = 0;
+  static constexpr std::size_t kLargePage = std::size_t{1} << 21;
+  T* data_ = nullptr;
+  std::size_t size_ = 0;
 };
 
 }  // namespace beampipe

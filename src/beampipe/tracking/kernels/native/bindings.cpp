@@ -1,13 +1,15 @@
 // The Python module beampipe.tracking.kernels._native.
 //
 // To add a kernel `name`:
-//   1. kernels.hpp: one line K(name, Result, (arguments)); plain pointers and sizes in, Array<T> (or a struct of them) out.
+//   1. kernels.hpp: one line K(name, Result, (arguments)); pointers and sizes in, Array<T> or a struct of them out.
 //   2. name.cpp: `namespace beampipe { Result name(arguments) {...} }`. It is compiled once per instruction set into
 //      a library of its own (_kernels_baseline.so, _kernels_avx2.so, _kernels_avx512.so), so it may use the C++ library
-//      freely; vector code goes through simd.hpp or `#ifdef __AVX512F__`. Threads: `#pragma omp parallel num_threads(threads)`,
-//      and the result must not depend on their number. No exceptions out of a parallel region.
-//   3. here: a function that checks shapes, frees the GIL, calls `kernels().name(...)` and returns `numpy(std::move(array))`.
-//   4. ../__init__.py: the public function, with the numpy truth in ../reference.py.
+//      freely; vector code goes through simd.hpp or `#ifdef __AVX512F__`. Threads:
+//      `#pragma omp parallel num_threads(threads)`, and the result must not depend on their number. No exceptions out
+//      of a parallel region.
+//   3. here: a function that checks shapes, frees the GIL, calls `kernels().name(...)` and returns
+//      `numpy(std::move(array))`.
+//   4. ../__init__.py: the public function, with the numpy truth in ../reference.py or ../reference_map.py.
 //   5. build: cmake -S . -B build -G Ninja && cmake --build build && cmake --install build --prefix src
 //
 // Wrong shapes raise ValueError here; beampipe's own errors, with advice, come from the Python side.
@@ -24,17 +26,17 @@ namespace {
 // ---- choice of the instruction set ----
 
 std::vector<std::string> supported() {
-    std::vector<std::string> names = {"baseline"};
+  std::vector<std::string> names = {"baseline"};
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) {
-        names.push_back("avx2");
-        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
-            names.push_back("avx512");
-    }
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) {
+    names.push_back("avx2");
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
+      names.push_back("avx512");
+  }
 #endif
-    return names;
+  return names;
 }
 
 std::string isa_name;
@@ -47,139 +49,145 @@ namespace {
 
 /// Open the library of `name`, or of the best instruction set that this CPU has, and use its kernels from now on.
 void use_isa(const std::string& name) {
-    const std::vector<std::string> names = supported();
-    std::string wanted = name.empty() ? names.back() : name;
-    bool known = false;
-    for (const std::string& n : names) known = known || n == wanted;
-    if (!known) throw std::invalid_argument("BEAMPIPE_ISA: got '" + wanted + "', which this CPU does not have; the best here is '" + names.back() + "'");
-    Dl_info self;
-    dladdr(reinterpret_cast<const void*>(&use_isa), &self);
-    std::string path = self.dli_fname;
-    path = path.substr(0, path.rfind('/') + 1) + "_kernels_" + wanted + ".so";
-    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // stays open for the life of the process
-    if (library == nullptr) throw std::runtime_error(std::string("cannot open the kernels: ") + dlerror());
-    table = reinterpret_cast<const beampipe::Table* (*)()>(dlsym(library, "beampipe_table"))();
-    isa_name = wanted;
+  const std::vector<std::string> names = supported();
+  std::string wanted = name.empty() ? names.back() : name;
+  bool known = false;
+  for (const std::string& n : names) known = known || n == wanted;
+  if (!known)
+    throw std::invalid_argument("BEAMPIPE_ISA: got '" + wanted + "', which this CPU does not have; the best here is '" +
+                                names.back() + "'");
+  Dl_info self;
+  dladdr(reinterpret_cast<const void*>(&use_isa), &self);
+  std::string path = self.dli_fname;
+  path = path.substr(0, path.rfind('/') + 1) + "_kernels_" + wanted + ".so";
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // stays open for the life of the process
+  if (library == nullptr) throw std::runtime_error(std::string("cannot open the kernels: ") + dlerror());
+  table = reinterpret_cast<const beampipe::Table* (*)()>(dlsym(library, "beampipe_table"))();
+  isa_name = wanted;
 }
 
 // ---- kernels ----
 
 auto connected_components(std::int64_t n, EdgeIndex edge_index, std::int64_t min_hits) {
-    const std::int64_t n_edges = edge_index.shape(1);
-    const std::int64_t* inner = edge_index.data();
-    Array<std::int64_t> label;
-    {
-        nb::gil_scoped_release free;
-        for (std::int64_t e = 0; e < 2 * n_edges; ++e) require(inner[e] >= 0 && inner[e] < n, "edge_index: out of range");
-        label = kernels().connected_components(n, inner, inner + n_edges, n_edges, min_hits);
-    }
-    return numpy(std::move(label));
+  const std::int64_t n_edges = edge_index.shape(1);
+  const std::int64_t* inner = edge_index.data();
+  Array<std::int64_t> label;
+  {
+    nb::gil_scoped_release free;
+    for (std::int64_t e = 0; e < 2 * n_edges; ++e) require(inner[e] >= 0 && inner[e] < n, "edge_index: out of range");
+    label = kernels().connected_components(n, inner, inner + n_edges, n_edges, min_hits);
+  }
+  return numpy(std::move(label));
 }
 
 // ---- learned windows: layers, doublets, triplets, paths ----
 
-using Floats = In<float, -1>;
-using Position = In<float, -1, 3>;
-
 /// Keeps the arrays alive that beampipe::Windows points to.
 struct WindowTables {
-    In<float, -1, 4> layers;
-    In<std::int32_t, -1, 2> pairs;
-    In<float, -1, 3> pair_windows;
-    In<std::int32_t, -1> out_begin;
-    nb::ndarray<const float, nb::shape<-1, beampipe::kMaxOut, 4>, nb::c_contig, nb::device::cpu> triplet_windows;
+  In<float, -1, 4> layers;
+  In<std::int32_t, -1, 2> pairs;
+  In<float, -1, 3> pair_windows;
+  In<std::int32_t, -1> out_begin;
+  In<float, -1, beampipe::kMaxOut, 4> triplet_windows;
 
-    beampipe::Windows view() const {
-        return {static_cast<int>(layers.shape(0)), static_cast<int>(pairs.shape(0)), layers.data(), pairs.data(),
-                pair_windows.data(), out_begin.data(), triplet_windows.data()};
-    }
+  beampipe::Windows view() const {
+    return {static_cast<int>(layers.shape(0)),
+            static_cast<int>(pairs.shape(0)),
+            layers.data(),
+            pairs.data(),
+            pair_windows.data(),
+            out_begin.data(),
+            triplet_windows.data()};
+  }
 };
 
 auto assign_layers(Position position, const WindowTables& windows, int threads) {
-    Array<std::int16_t> layer;
-    {
-        nb::gil_scoped_release free;
-        layer = kernels().assign_layers(position.data(), position.shape(0), windows.view(), threads);
-    }
-    return numpy(std::move(layer));
+  Array<std::int16_t> layer;
+  {
+    nb::gil_scoped_release free;
+    layer = kernels().assign_layers(position.data(), position.shape(0), windows.view(), threads);
+  }
+  return numpy(std::move(layer));
 }
 
 auto module_map_edges(Position position, Offsets offsets, const WindowTables& windows, int threads) {
-    const beampipe::Blocks blocks = blocks_of(offsets, position.shape(0));
-    Array<std::int64_t> edge_index;
-    {
-        nb::gil_scoped_release free;
-        edge_index = kernels().module_map_edges(position.data(), blocks, windows.view(), threads);
-    }
-    const std::size_t n_edges = edge_index.size() / 2;
-    return numpy(std::move(edge_index), {2, n_edges});
+  const beampipe::Blocks blocks = blocks_of(offsets, position.shape(0));
+  Array<std::int64_t> edge_index;
+  {
+    nb::gil_scoped_release free;
+    edge_index = kernels().module_map_edges(position.data(), blocks, windows.view(), threads);
+  }
+  const std::size_t n_edges = edge_index.size() / 2;
+  return numpy(std::move(edge_index), {2, n_edges});
 }
 
 auto triplets(Position position, EdgeIndex edge_index, const WindowTables& windows, int threads) {
-    const std::int64_t n_edges = edge_index.shape(1);
-    const std::int64_t* inner = edge_index.data();
-    beampipe::Triplets found;
-    {
-        nb::gil_scoped_release free;
-        const std::int64_t n = position.shape(0);
-        for (std::int64_t e = 0; e < 2 * n_edges; ++e) require(inner[e] >= 0 && inner[e] < n, "edge_index: out of range");
-        for (std::int64_t e = 1; e < n_edges; ++e) require(inner[e - 1] <= inner[e], "edge_index: not sorted by inner hit");
-        found = kernels().triplets(position.data(), n, inner, inner + n_edges, n_edges, windows.view(), threads);
-    }
-    const std::size_t n = found.chi2.size();
-    return nb::make_tuple(numpy(std::move(found.edges), {2, n}), numpy(std::move(found.chi2)));
+  const std::int64_t n_edges = edge_index.shape(1);
+  const std::int64_t* inner = edge_index.data();
+  beampipe::Triplets found;
+  {
+    nb::gil_scoped_release free;
+    const std::int64_t n = position.shape(0);
+    for (std::int64_t e = 0; e < 2 * n_edges; ++e) require(inner[e] >= 0 && inner[e] < n, "edge_index: out of range");
+    for (std::int64_t e = 1; e < n_edges; ++e) require(inner[e - 1] <= inner[e], "edge_index: not sorted by inner hit");
+    found = kernels().triplets(position.data(), n, inner, inner + n_edges, n_edges, windows.view(), threads);
+  }
+  const std::size_t n = found.chi2.size();
+  return nb::make_tuple(numpy(std::move(found.edges), {2, n}), numpy(std::move(found.chi2)));
 }
 
 auto pair_features(EdgeIndex triplets, Floats chi2, std::int64_t n_edges) {
-    const std::int64_t n = triplets.shape(1);
-    require(static_cast<std::int64_t>(chi2.shape(0)) == n, "chi2: one per triplet");
-    Array<float> features;
-    {
-        nb::gil_scoped_release free;
-        features = kernels().pair_features(triplets.data(), triplets.data() + n, chi2.data(), n, n_edges);
-    }
-    return numpy(std::move(features), {static_cast<std::size_t>(n_edges), 6});
+  const std::int64_t n = triplets.shape(1);
+  require(static_cast<std::int64_t>(chi2.shape(0)) == n, "chi2: one per triplet");
+  Array<float> features;
+  {
+    nb::gil_scoped_release free;
+    features = kernels().pair_features(triplets.data(), triplets.data() + n, chi2.data(), n, n_edges);
+  }
+  return numpy(std::move(features), {static_cast<std::size_t>(n_edges), 6});
 }
 
 auto walk(std::int64_t n_hits, EdgeIndex edge_index, EdgeIndex triplets, Floats chi2, Floats weight,
           In<std::int16_t, -1> layer, float penalty, int min_hits) {
-    const std::int64_t n_edges = edge_index.shape(1), n = triplets.shape(1);
-    require(static_cast<std::int64_t>(chi2.shape(0)) == n, "chi2: one per triplet");
-    require(static_cast<std::int64_t>(weight.shape(0)) == n_edges, "weight: one per edge");
-    require(static_cast<std::int64_t>(layer.shape(0)) == n_hits, "layer: one per hit");
-    Array<std::int64_t> label;
-    {
-        nb::gil_scoped_release free;
-        const std::int64_t* inner = edge_index.data();
-        label = kernels().walk(n_hits, inner, inner + n_edges, n_edges, triplets.data(), triplets.data() + n, chi2.data(),
-                               n, weight.data(), layer.data(), penalty, min_hits);
-    }
-    return numpy(std::move(label));
+  const std::int64_t n_edges = edge_index.shape(1), n = triplets.shape(1);
+  require(static_cast<std::int64_t>(chi2.shape(0)) == n, "chi2: one per triplet");
+  require(static_cast<std::int64_t>(weight.shape(0)) == n_edges, "weight: one per edge");
+  require(static_cast<std::int64_t>(layer.shape(0)) == n_hits, "layer: one per hit");
+  Array<std::int64_t> label;
+  {
+    nb::gil_scoped_release free;
+    const std::int64_t* inner = edge_index.data();
+    label = kernels().walk(n_hits, inner, inner + n_edges, n_edges, triplets.data(), triplets.data() + n, chi2.data(),
+                           n, weight.data(), layer.data(), penalty, min_hits);
+  }
+  return numpy(std::move(label));
 }
 
 }  // namespace
 
 NB_MODULE(_native, m) {
-    const char* wish = std::getenv("BEAMPIPE_ISA");
-    use_isa(wish == nullptr ? "" : wish);
+  const char* wish = std::getenv("BEAMPIPE_ISA");
+  use_isa(wish == nullptr ? "" : wish);
 
-    m.doc() = "Native kernels of beampipe.tracking; see beampipe.tracking.kernels.";
-    m.def("isa", [] { return isa_name; }, "Name of the instruction set in use.");
-    m.def("supported_isas", &supported, "Names of the instruction sets that this CPU has, worst first.");
-    m.def("use_isa", &use_isa, "name"_a, "Choose the instruction set (for tests).");
-    m.def("connected_components", &connected_components, "n"_a, "edge_index"_a, "min_hits"_a);
-    nb::class_<WindowTables>(m, "Windows")
-        .def("__init__", [](WindowTables* self, In<float, -1, 4> layers, In<std::int32_t, -1, 2> pairs,
-                            In<float, -1, 3> pair_windows, In<std::int32_t, -1> out_begin,
-                            nb::ndarray<const float, nb::shape<-1, beampipe::kMaxOut, 4>, nb::c_contig, nb::device::cpu> triplet_windows) {
-            require(out_begin.shape(0) == layers.shape(0) + 1, "out_begin: one per layer and one more");
-            require(pair_windows.shape(0) == pairs.shape(0) && triplet_windows.shape(0) == pairs.shape(0), "windows: one per pair");
-            new (self) WindowTables{layers, pairs, pair_windows, out_begin, triplet_windows};
-        });
-    m.def("assign_layers", &assign_layers, "position"_a, "windows"_a, "threads"_a);
-    m.def("module_map_edges", &module_map_edges, "position"_a, "offsets"_a, "windows"_a, "threads"_a);
-    m.def("triplets", &triplets, "position"_a, "edge_index"_a, "windows"_a, "threads"_a);
-    m.def("pair_features", &pair_features, "triplets"_a, "chi2"_a, "n_edges"_a);
-    m.def("walk", &walk, "n_hits"_a, "edge_index"_a, "triplets"_a, "chi2"_a, "weight"_a, "layer"_a, "penalty"_a, "min_hits"_a);
-    bind_networks(m);
+  m.doc() = "Native kernels of beampipe.tracking; see beampipe.tracking.kernels.";
+  m.def("isa", [] { return isa_name; }, "Name of the instruction set in use.");
+  m.def("supported_isas", &supported, "Names of the instruction sets that this CPU has, worst first.");
+  m.def("use_isa", &use_isa, "name"_a, "Choose the instruction set (for tests).");
+  m.def("connected_components", &connected_components, "n"_a, "edge_index"_a, "min_hits"_a);
+  nb::class_<WindowTables>(m, "Windows")
+      .def("__init__",
+           [](WindowTables* self, In<float, -1, 4> layers, In<std::int32_t, -1, 2> pairs, In<float, -1, 3> pair_windows,
+              In<std::int32_t, -1> out_begin, In<float, -1, beampipe::kMaxOut, 4> triplet_windows) {
+             require(out_begin.shape(0) == layers.shape(0) + 1, "out_begin: one per layer and one more");
+             require(pair_windows.shape(0) == pairs.shape(0) && triplet_windows.shape(0) == pairs.shape(0),
+                     "windows: one per pair");
+             new (self) WindowTables{layers, pairs, pair_windows, out_begin, triplet_windows};
+           });
+  m.def("assign_layers", &assign_layers, "position"_a, "windows"_a, "threads"_a);
+  m.def("module_map_edges", &module_map_edges, "position"_a, "offsets"_a, "windows"_a, "threads"_a);
+  m.def("triplets", &triplets, "position"_a, "edge_index"_a, "windows"_a, "threads"_a);
+  m.def("pair_features", &pair_features, "triplets"_a, "chi2"_a, "n_edges"_a);
+  m.def("walk", &walk, "n_hits"_a, "edge_index"_a, "triplets"_a, "chi2"_a, "weight"_a, "layer"_a, "penalty"_a,
+        "min_hits"_a);
+  bind_networks(m);
 }

@@ -20,31 +20,32 @@ using beampipe::Array;
 template <typename T, int... Shape>
 using In = nb::ndarray<const T, nb::shape<Shape...>, nb::c_contig, nb::device::cpu>;
 using EdgeIndex = In<std::int64_t, 2, -1>;
+using Floats = In<float, -1>;
+using Position = In<float, -1, 3>;
+using Offsets = In<std::int64_t, -1>;
 
 /// The array as numpy, which now owns the memory.
 template <typename T>
 nb::object numpy(Array<T>&& array, std::vector<std::size_t> shape = {}) {
-    if (shape.empty()) shape = {array.size()};
-    T* data = array.release();
-    nb::capsule owner(data, [](void* p) noexcept { std::free(p); });
-    nb::object result = nb::cast(nb::ndarray<nb::numpy, T>(data, shape.size(), shape.data(), owner));
-    // It arrives as numpy's longlong, as wide as int64 but another type to whoever compares types.
-    if constexpr (std::is_same_v<T, std::int64_t>) result = result.attr("view")("int64");
-    return result;
+  if (shape.empty()) shape = {array.size()};
+  T* data = array.release();
+  nb::capsule owner(data, [](void* p) noexcept { std::free(p); });
+  nb::object result = nb::cast(nb::ndarray<nb::numpy, T>(data, shape.size(), shape.data(), owner));
+  // It arrives as numpy's longlong, as wide as int64 but another type to whoever compares types.
+  if constexpr (std::is_same_v<T, std::int64_t>) result = result.attr("view")("int64");
+  return result;
 }
 
-using Offsets = In<std::int64_t, -1>;
-
 inline void require(bool holds, const char* message) {
-    if (!holds) throw std::invalid_argument(message);
+  if (!holds) throw std::invalid_argument(message);
 }
 
 /// The blocks of n hits that the offsets tell.
 inline beampipe::Blocks blocks_of(const Offsets& offsets, std::int64_t n) {
-    const std::int64_t *begin = offsets.data(), size = static_cast<std::int64_t>(offsets.shape(0));
-    require(size > 0 && begin[0] == 0 && begin[size - 1] == n, "offsets: from 0 to the number of hits");
-    for (std::int64_t k = 1; k < size; ++k) require(begin[k - 1] <= begin[k], "offsets: not sorted");
-    return {begin, size - 1};
+  const std::int64_t *begin = offsets.data(), size = static_cast<std::int64_t>(offsets.shape(0));
+  require(size > 0 && begin[0] == 0 && begin[size - 1] == n, "offsets: from 0 to the number of hits");
+  for (std::int64_t k = 1; k < size; ++k) require(begin[k - 1] <= begin[k], "offsets: not sorted");
+  return {begin, size - 1};
 }
 
 /// The kernels of the instruction set in use.

@@ -15,7 +15,8 @@ struct Blocks {
   std::int64_t size(std::int64_t block) const { return begin[block + 1] - begin[block]; }
 };
 
-/// `find(block, threads)` for each block. Large blocks share the threads; small ones, which cannot, are shared among them.
+/// `find(block, threads)` for each block. Large blocks share the threads; small ones, which cannot, are shared among
+/// them.
 template <typename Find>
 void for_each_block(const Blocks& blocks, int threads, Find&& find) {
   constexpr std::int64_t kLarge = 20000;  // hits

@@ -9,8 +9,9 @@ namespace beampipe {
 
 /// acc[r][v] += sum_k x[r * row + k * step] * w[k * width + v * kLanes ...]
 template <int Rows, int Vecs>
-inline __attribute__((always_inline)) void multiply(const float* __restrict x, std::int64_t row, std::int64_t step, int n_in,
-                                                    const float* __restrict w, std::int64_t width, Vec (&acc)[Rows][Vecs]) {
+inline __attribute__((always_inline)) void multiply(const float* __restrict x, std::int64_t row, std::int64_t step,
+                                                    int n_in, const float* __restrict w, std::int64_t width,
+                                                    Vec (&acc)[Rows][Vecs]) {
   for (int k = 0; k < n_in; ++k) {
     Vec column[Vecs];
 #pragma GCC unroll 8
@@ -30,8 +31,8 @@ constexpr int kBlock = 48;                          // rows at a time: a multipl
 /// One tile of columns [column, column + Vecs * kLanes) for rows [0, n_rows), n_rows a multiple of the tile height.
 /// `begin(r, c)` gives the vector to start from, `end(r, c, v)` takes the result; r row, c first column.
 template <int Vecs, typename Begin, typename End>
-inline void dense_columns(int n_rows, const float* x, std::int64_t row, std::int64_t step, int n_in, const float* w, int width,
-                          int column, Begin&& begin, End&& end) {
+inline void dense_columns(int n_rows, const float* x, std::int64_t row, std::int64_t step, int n_in, const float* w,
+                          int width, int column, Begin&& begin, End&& end) {
   constexpr int kRows = kRegisters / Vecs;
   for (int r0 = 0; r0 < n_rows; r0 += kRows) {
     Vec acc[kRows][Vecs];
@@ -56,8 +57,7 @@ inline void dense(int n_rows, const float* x, std::int64_t row, std::int64_t ste
     dense_columns<4>(n_rows, x, row, step, n_in, w, width, column, begin, end);
   for (; column + 2 * kLanes <= width; column += 2 * kLanes)
     dense_columns<2>(n_rows, x, row, step, n_in, w, width, column, begin, end);
-  for (; column < width; column += kLanes)
-    dense_columns<1>(n_rows, x, row, step, n_in, w, width, column, begin, end);
+  for (; column < width; column += kLanes) dense_columns<1>(n_rows, x, row, step, n_in, w, width, column, begin, end);
 }
 
 /// A linear layer of a packed network: the transposed matrix (n_in, width), then the bias (width).
@@ -66,7 +66,8 @@ struct Linear {
   const float* bias;
   int n_in, width;
 
-  Linear(const float*& packed, int n_in, int width) : weight(packed), bias(packed + n_in * width), n_in(n_in), width(width) {
+  Linear(const float*& packed, int n_in, int width)
+      : weight(packed), bias(packed + n_in * width), n_in(n_in), width(width) {
     packed += (n_in + 1) * width;
   }
 };

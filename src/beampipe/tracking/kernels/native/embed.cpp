@@ -27,7 +27,8 @@ void hit_features(const float* position, float* out) {
 
 }  // namespace
 
-Array<float> embed(const float* position, std::int64_t n, const float* packed, const int* widths, int n_layers, int threads) {
+Array<float> embed(const float* position, std::int64_t n, const float* packed, const int* widths, int n_layers,
+                   int threads) {
   const int n_out = widths[n_layers];
   int widest = 0;
   for (int k = 1; k <= n_layers; ++k) widest = widths[k] > widest ? widths[k] : widest;

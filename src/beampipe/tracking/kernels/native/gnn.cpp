@@ -1,8 +1,8 @@
 // The interaction network on a graph whose edges are sorted by inner hit.
 //
-// The first layer of an edge network, W [x_inner, x_outer, e], is split: W_inner x and W_outer x are made once per node,
-// and the edge loop only adds two rows to W_e e. Nodes without edges are left out. Sums over the edges of a node run in
-// the order of the edges, so the result does not depend on the number of threads.
+// The first layer of an edge network, W [x_inner, x_outer, e], is split: W_inner x and W_outer x are made once per
+// node, and the edge loop only adds two rows to W_e e. Nodes without edges are left out. Sums over the edges of a node
+// run in the order of the edges, so the result does not depend on the number of threads.
 #include <cstring>
 
 #include "dense.hpp"
@@ -60,8 +60,11 @@ struct State {
 
   int hidden() const { return Hidden > 0 ? Hidden : length; }
   State(const Graph& graph, int hidden)
-      : length(hidden), x(padded(graph.n_nodes) * hidden), at_inner(padded(graph.n_nodes) * hidden),
-        at_outer(padded(graph.n_nodes) * hidden), e(padded(graph.n_edges) * hidden) {}
+      : length(hidden),
+        x(padded(graph.n_nodes) * hidden),
+        at_inner(padded(graph.n_nodes) * hidden),
+        at_outer(padded(graph.n_nodes) * hidden),
+        e(padded(graph.n_edges) * hidden) {}
 };
 
 /// The node parts of an edge network's first layer for one block of nodes; the bias goes with the inner one.
@@ -70,14 +73,17 @@ void project(State<Hidden>& s, std::int64_t row, const Linear& first) {
   const int h = s.hidden();
   const float* x = s.x.data() + row * h;
   float *inner = s.at_inner.data() + row * h, *outer = s.at_outer.data() + row * h;
-  dense(kBlock, x, h, 1, h, first.weight, h, [&](int, int c) { return load(first.bias + c); },
-        [&](int r, int c, Vec v) { store(inner + r * h + c, v); });
-  dense(kBlock, x, h, 1, h, first.weight + h * h, h, [](int, int) { return Vec{}; },
-        [&](int r, int c, Vec v) { store(outer + r * h + c, v); });
+  dense(
+      kBlock, x, h, 1, h, first.weight, h, [&](int, int c) { return load(first.bias + c); },
+      [&](int r, int c, Vec v) { store(inner + r * h + c, v); });
+  dense(
+      kBlock, x, h, 1, h, first.weight + h * h, h, [](int, int) { return Vec{}; },
+      [&](int r, int c, Vec v) { store(outer + r * h + c, v); });
 }
 
 template <int Hidden>
-void encode_nodes(State<Hidden>& s, std::int64_t row, const Graph& graph, const Node* nodes, const TwoLayers& mlp, float* hidden) {
+void encode_nodes(State<Hidden>& s, std::int64_t row, const Graph& graph, const Node* nodes, const TwoLayers& mlp,
+                  float* hidden) {
   const int h = s.hidden();
   alignas(64) float features[3 * kBlock] = {};
   for (int i = 0; i < kBlock && row + i < graph.n_nodes; ++i) {
@@ -86,15 +92,18 @@ void encode_nodes(State<Hidden>& s, std::int64_t row, const Graph& graph, const 
     features[kBlock + i] = node.value[Node::kZ] * 1e-3f;
     features[2 * kBlock + i] = node.value[Node::kEta];
   }
-  dense(kBlock, features, 1, kBlock, 3, mlp.first.weight, h, [&](int, int c) { return load(mlp.first.bias + c); },
-        [&](int r, int c, Vec v) { store(hidden + r * h + c, silu(v)); });
+  dense(
+      kBlock, features, 1, kBlock, 3, mlp.first.weight, h, [&](int, int c) { return load(mlp.first.bias + c); },
+      [&](int r, int c, Vec v) { store(hidden + r * h + c, silu(v)); });
   float* x = s.x.data() + row * h;
-  dense(kBlock, hidden, h, 1, h, mlp.second.weight, h, [&](int, int c) { return load(mlp.second.bias + c); },
-        [&](int r, int c, Vec v) { store(x + r * h + c, v); });
+  dense(
+      kBlock, hidden, h, 1, h, mlp.second.weight, h, [&](int, int c) { return load(mlp.second.bias + c); },
+      [&](int r, int c, Vec v) { store(x + r * h + c, v); });
 }
 
 template <int Hidden>
-void update_nodes(State<Hidden>& s, std::int64_t row, const Graph& graph, const TwoLayers& mlp, float* input, float* hidden) {
+void update_nodes(State<Hidden>& s, std::int64_t row, const Graph& graph, const TwoLayers& mlp, float* input,
+                  float* hidden) {
   const int h = s.hidden();
   float* x = s.x.data() + row * h;
   for (int i = 0; i < kBlock; ++i) {
@@ -105,17 +114,20 @@ void update_nodes(State<Hidden>& s, std::int64_t row, const Graph& graph, const 
     const std::int32_t out0 = real ? graph.out_begin[row + i] : 0, out1 = real ? graph.out_begin[row + i + 1] : 0;
     for (int c = 0; c < h; c += kLanes) {
       Vec in = {}, out = {};
-      for (std::int32_t k = in0; k < in1; ++k) in += load(s.e.data() + static_cast<std::int64_t>(graph.in_edge[k]) * h + c);
+      for (std::int32_t k = in0; k < in1; ++k)
+        in += load(s.e.data() + static_cast<std::int64_t>(graph.in_edge[k]) * h + c);
       for (std::int64_t k = out0; k < out1; ++k) out += load(s.e.data() + k * h + c);
       store(to + h + c, in);
       store(to + 2 * h + c, out);
     }
   }
-  dense(kBlock, input, 3 * h, 1, 3 * h, mlp.first.weight, h, [&](int, int c) { return load(mlp.first.bias + c); },
-        [&](int r, int c, Vec v) { store(hidden + r * h + c, silu(v)); });
-  dense(kBlock, hidden, h, 1, h, mlp.second.weight, h,
-        [&](int r, int c) { return load(x + r * h + c) + load(mlp.second.bias + c); },
-        [&](int r, int c, Vec v) { store(x + r * h + c, v); });
+  dense(
+      kBlock, input, 3 * h, 1, 3 * h, mlp.first.weight, h, [&](int, int c) { return load(mlp.first.bias + c); },
+      [&](int r, int c, Vec v) { store(hidden + r * h + c, silu(v)); });
+  dense(
+      kBlock, hidden, h, 1, h, mlp.second.weight, h,
+      [&](int r, int c) { return load(x + r * h + c) + load(mlp.second.bias + c); },
+      [&](int r, int c, Vec v) { store(x + r * h + c, v); });
 }
 
 inline void prefetch(const float* row, int length) {
@@ -130,13 +142,15 @@ void edge_hidden(const State<Hidden>& s, std::int64_t row, const Graph& graph, c
   const float *at_inner = s.at_inner.data(), *at_outer = s.at_outer.data();
   const bool more = row + 2 * kBlock <= static_cast<std::int64_t>(graph.outer.size());
   for (int i = 0; i < kBlock; ++i) {
-    const float *a = at_inner + static_cast<std::int64_t>(inner[i]) * h, *b = at_outer + static_cast<std::int64_t>(outer[i]) * h;
+    const float *a = at_inner + static_cast<std::int64_t>(inner[i]) * h,
+                *b = at_outer + static_cast<std::int64_t>(outer[i]) * h;
     for (int c = 0; c < h; c += kLanes) store(hidden + i * h + c, load(a + c) + load(b + c));
     if (more) prefetch(at_outer + static_cast<std::int64_t>(outer[i + kBlock]) * h, h);
   }
-  dense(kBlock, s.e.data() + row * h, h, 1, h, first.weight + 2 * h * h, h,
-        [&](int r, int c) { return load(hidden + r * h + c); },
-        [&](int r, int c, Vec v) { store(hidden + r * h + c, silu(v)); });
+  dense(
+      kBlock, s.e.data() + row * h, h, 1, h, first.weight + 2 * h * h, h,
+      [&](int r, int c) { return load(hidden + r * h + c); },
+      [&](int r, int c, Vec v) { store(hidden + r * h + c, silu(v)); });
 }
 
 template <int Hidden>
@@ -144,15 +158,16 @@ void update_edges(State<Hidden>& s, std::int64_t row, const Graph& graph, const 
   const int h = s.hidden();
   float* e = s.e.data() + row * h;
   edge_hidden(s, row, graph, mlp.first, hidden);
-  dense(kBlock, hidden, h, 1, h, mlp.second.weight, h,
-        [&](int r, int c) { return load(e + r * h + c) + load(mlp.second.bias + c); },
-        [&](int r, int c, Vec v) { store(e + r * h + c, v); });
+  dense(
+      kBlock, hidden, h, 1, h, mlp.second.weight, h,
+      [&](int r, int c) { return load(e + r * h + c) + load(mlp.second.bias + c); },
+      [&](int r, int c, Vec v) { store(e + r * h + c, v); });
 }
 
 /// Edge features, pair features and the edge encoder for one block of edges.
 template <int Hidden>
-void encode_edges(State<Hidden>& s, std::int64_t row, const Graph& graph, const Node* nodes, const float* pair_features, int n_pair,
-                  const TwoLayers& mlp, float* features, float* hidden) {
+void encode_edges(State<Hidden>& s, std::int64_t row, const Graph& graph, const Node* nodes, const float* pair_features,
+                  int n_pair, const TwoLayers& mlp, float* features, float* hidden) {
   const int h = s.hidden();
   const int size = static_cast<int>(graph.n_edges - row < kBlock ? graph.n_edges - row : kBlock);
   std::int32_t inner[kBlock], outer[kBlock];
@@ -163,18 +178,20 @@ void encode_edges(State<Hidden>& s, std::int64_t row, const Graph& graph, const 
   for (int k = 0; k < n_pair; ++k)
     for (int i = 0; i < kBlock; ++i)
       features[(kEdgeFeatures + k) * kBlock + i] = i < size ? pair_features[(row + i) * n_pair + k] : 0.0f;
-  dense(kBlock, features, 1, kBlock, kEdgeFeatures + n_pair, mlp.first.weight, h,
-        [&](int, int c) { return load(mlp.first.bias + c); },
-        [&](int r, int c, Vec v) { store(hidden + r * h + c, silu(v)); });
+  dense(
+      kBlock, features, 1, kBlock, kEdgeFeatures + n_pair, mlp.first.weight, h,
+      [&](int, int c) { return load(mlp.first.bias + c); },
+      [&](int r, int c, Vec v) { store(hidden + r * h + c, silu(v)); });
   float* e = s.e.data() + row * h;
-  dense(kBlock, hidden, h, 1, h, mlp.second.weight, h, [&](int, int c) { return load(mlp.second.bias + c); },
-        [&](int r, int c, Vec v) { store(e + r * h + c, v); });
+  dense(
+      kBlock, hidden, h, 1, h, mlp.second.weight, h, [&](int, int c) { return load(mlp.second.bias + c); },
+      [&](int r, int c, Vec v) { store(e + r * h + c, v); });
 }
 
 template <int Hidden>
 Array<float> run(const float* position, std::int64_t n, const std::int64_t* inner, const std::int64_t* outer,
-                 const float* pair_features, int n_pair, std::int64_t n_edges, const float* packed, int hidden, int steps,
-                 int threads) {
+                 const float* pair_features, int n_pair, std::int64_t n_edges, const float* packed, int hidden,
+                 int steps, int threads) {
   const int h = Hidden > 0 ? Hidden : hidden;
   const TwoLayers node_encoder(packed, 3, h, h), edge_encoder(packed, kEdgeFeatures + n_pair, h, h);
   const float* step = packed;  // per step: the edge network, then the node network
@@ -204,7 +221,8 @@ Array<float> run(const float* position, std::int64_t n, const std::int64_t* inne
 #pragma omp for schedule(static)
       for (std::int64_t row = 0; row < n_edges; row += kBlock) {
         if (s == 0)
-          encode_edges(state, row, graph, nodes.data(), pair_features, n_pair, edge_encoder, input.data(), scratch.data());
+          encode_edges(state, row, graph, nodes.data(), pair_features, n_pair, edge_encoder, input.data(),
+                       scratch.data());
         update_edges(state, row, graph, edge, scratch.data());
       }
 #pragma omp for schedule(static)
@@ -216,11 +234,13 @@ Array<float> run(const float* position, std::int64_t n, const std::int64_t* inne
 #pragma omp for schedule(static)
     for (std::int64_t row = 0; row < n_edges; row += kBlock) {
       if (steps == 0)
-        encode_edges(state, row, graph, nodes.data(), pair_features, n_pair, edge_encoder, input.data(), scratch.data());
+        encode_edges(state, row, graph, nodes.data(), pair_features, n_pair, edge_encoder, input.data(),
+                     scratch.data());
       edge_hidden(state, row, graph, classifier.first, scratch.data());
       for (int i = 0; i < kBlock && row + i < n_edges; ++i) {
         Vec total = {};
-        for (int c = 0; c < h; c += kLanes) total += load(scratch.data() + i * h + c) * load(classifier.second.weight + c);
+        for (int c = 0; c < h; c += kLanes)
+          total += load(scratch.data() + i * h + c) * load(classifier.second.weight + c);
         logit[row + i] = sum(total) + classifier.second.bias[0];
       }
     }

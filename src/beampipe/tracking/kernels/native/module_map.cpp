@@ -3,9 +3,10 @@
 // The loop runs over middle hits: the hits that may lie before and after it are collected from a (row, phi) grid of
 // their layers, tested against each other while in L1, and only survivors are written. Nothing grows with the
 // number of doublets, which is some fifty times the number of edges that are kept.
+#include "arc.hpp"
 #include "kernels.hpp"
+#include "layer_grid.hpp"
 #include "limits.hpp"
-#include "simd.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -17,97 +18,8 @@
 namespace beampipe {
 namespace {
 
-constexpr int kWidth = 16;         // hits tested at a time
-constexpr int kPhiBins = 256;
-constexpr int kChunk = 256;        // middle hits per task
-constexpr float kPi = 3.14159265358979f;
-constexpr float kMinDr = 0.5f;     // mm: an edge goes outwards by at least this
-constexpr float kMaxDphi = 1.2f;   // rad: and turns by at most this
-
-// A layer cut into rows (of z for a barrel, of r for a disc), each row sorted by phi.
-struct LayerGrid {
-  bool barrel;
-  float r_min, r_max, z_min, z_max;
-  float low, inverse_pitch;  // of the rows
-  int n_rows;
-  int cell;                  // number of its first cell
-};
-
-// Hits of known layer, sorted by (layer, row, phi bin, phi): an order that does not depend on the input's.
-struct Grid {
-  std::vector<LayerGrid> layers;
-  std::vector<std::int32_t> begin;   // first hit of each cell, one more at the end
-  std::vector<float> r, phi, z;      // padded by kWidth
-  std::vector<std::int32_t> hit;     // input row
-  std::vector<std::int16_t> layer;
-};
-
-/// The whole part of x, brought between low and high; low for what is no number.
-int whole(float x, int low, int high) {
-  const float floor = std::floor(x);
-  return floor > low ? (floor < high ? static_cast<int>(floor) : high) : low;
-}
-
-/// May lie outside of the bins by as much as a window is wide, not more: phi is between -pi and pi, or taken as such.
-int phi_bin(float phi) { return whole((phi + kPi) * (kPhiBins / (2 * kPi)), -kPhiBins, 2 * kPhiBins - 1); }
-
-int row_of(const LayerGrid& layer, float coordinate) {
-  const float row = (coordinate - layer.low) * layer.inverse_pitch;
-  return whole(row, 0, layer.n_rows - 1);
-}
-
-Grid make_grid(const float* position, const Array<std::int16_t>& layer_of, std::int64_t n, const Windows& w) {
-  Grid grid;
-  std::vector<std::int32_t> population(w.n_layers, 0);
-  for (std::int64_t i = 0; i < n; ++i)
-    if (layer_of[i] >= 0) ++population[layer_of[i]];
-  int cell = 0;
-  for (int l = 0; l < w.n_layers; ++l) {
-    const float* box = w.layers + 4 * l;
-    LayerGrid g{(box[1] - box[0]) < (box[3] - box[2]), box[0], box[1], box[2], box[3], 0, 0, 0, cell};
-    const float extent = g.barrel ? box[3] - box[2] : box[1] - box[0];
-    g.low = g.barrel ? box[2] : box[0];
-    g.n_rows = std::clamp(population[l] / (2 * kPhiBins), 1, 24);
-    g.inverse_pitch = g.n_rows / extent;
-    cell += g.n_rows * kPhiBins;
-    grid.layers.push_back(g);
-  }
-  std::vector<std::int32_t> key(n);
-  grid.begin.assign(cell + 1, 0);
-  for (std::int64_t i = 0; i < n; ++i) {
-    if (layer_of[i] < 0) continue;
-    const LayerGrid& g = grid.layers[layer_of[i]];
-    const float* p = position + 3 * i;
-    key[i] = g.cell + row_of(g, g.barrel ? p[2] : p[0]) * kPhiBins + std::clamp(phi_bin(p[1]), 0, kPhiBins - 1);
-    ++grid.begin[key[i] + 1];
-  }
-  std::partial_sum(grid.begin.begin(), grid.begin.end(), grid.begin.begin());
-  const std::int32_t total = grid.begin.back();
-  std::vector<std::int32_t> next(grid.begin.begin(), grid.begin.end() - 1);
-  grid.hit.resize(total);
-  for (std::int64_t i = 0; i < n; ++i)
-    if (layer_of[i] >= 0) grid.hit[next[key[i]]++] = static_cast<std::int32_t>(i);
-  const auto before = [position](std::int32_t a, std::int32_t b) {
-    const float *p = position + 3 * a, *q = position + 3 * b;
-    if (p[1] != q[1]) return p[1] < q[1];
-    if (p[2] != q[2]) return p[2] < q[2];
-    if (p[0] != q[0]) return p[0] < q[0];
-    return a < b;
-  };
-  for (int c = 0; c < cell; ++c)
-    if (grid.begin[c + 1] - grid.begin[c] > 1)
-      std::sort(grid.hit.begin() + grid.begin[c], grid.hit.begin() + grid.begin[c + 1], before);
-  for (auto* column : {&grid.r, &grid.phi, &grid.z}) column->assign(total + kWidth, 0.0f);
-  grid.layer.resize(total);
-  for (std::int32_t s = 0; s < total; ++s) {
-    const float* p = position + 3 * grid.hit[s];
-    grid.r[s] = p[0];
-    grid.phi[s] = p[1];
-    grid.z[s] = p[2];
-    grid.layer[s] = layer_of[grid.hit[s]];
-  }
-  return grid;
-}
+constexpr int kChunk = 256;       // middle hits per task
+constexpr float kMaxDphi = 1.2f;  // rad: an edge turns by at most this
 
 // Doublets of one middle hit with one neighbouring layer.
 struct Side {
@@ -115,7 +27,7 @@ struct Side {
   std::vector<std::int32_t> hit;          // row in the grid
   std::vector<std::uint8_t> kept;
   int size = 0;
-  std::int64_t tried = 0;                 // hits that were looked at
+  std::int64_t tried = 0;  // hits that were looked at
 
   void reserve(int more) {
     const std::size_t need = size + more + kWidth;
@@ -133,10 +45,18 @@ struct Side {
 };
 
 struct Query {
-  float r, phi, z;          // the middle hit
+  float r, phi, z;  // the middle hit
   float kappa_max, z0_min, z0_max;
-  bool outward;             // the other hit lies outside
+  bool outward;  // the other hit lies outside
 };
+
+// `chord_of` for |dphi| < kMaxDphi, by the series to dphi^7 and dphi^8: the sine to 2e-5, at less than half the work.
+Chord short_chord(float r, Vec other, Vec dr, Vec dphi) {
+  const Vec p2 = dphi * dphi;
+  const Vec sine = dphi * (1.0f - p2 * (1.0f / 6 - p2 * (1.0f / 120 - p2 * (1.0f / 5040))));
+  const Vec versine = p2 * (1.0f - p2 * (1.0f / 12 - p2 * (1.0f / 360 - p2 * (1.0f / 20160))));  // 2 (1 - cos)
+  return {sine, dr * dr + other * versine * r};
+}
 
 // Test the hits [first, last) of one row and append those inside the windows.
 void scan(const Grid& grid, const Query& query, std::int32_t first, std::int32_t last, Side& side) {
@@ -150,25 +70,18 @@ void scan(const Grid& grid, const Query& query, std::int32_t first, std::int32_t
   for (std::int32_t j = first; j < last; j += kLanes) {
     const Vec r = load(grid.r.data() + j), z = load(grid.z.data() + j);
     const Vec dr = (r - q.r) * sign, dz = (z - q.z) * sign;
-    Vec dphi = (load(grid.phi.data() + j) - q.phi) * sign;
-    dphi -= nearest(dphi * (0.5f / kPi)) * (2 * kPi);
-    const Vec p2 = dphi * dphi;
-    const Vec sine = dphi * (1.0f - p2 * (1.0f / 6 - p2 * (1.0f / 120 - p2 * (1.0f / 5040))));
-    const Vec versine = p2 * (1.0f - p2 * (1.0f / 12 - p2 * (1.0f / 360 - p2 * (1.0f / 20160))));  // 2 (1 - cos)
-    const Vec weight = 1.0f / (dr * dr + r * versine * q.r);
-    const Vec kappa = 2.0f * sine * square_root(weight);
-    const Vec bend = kappa * kappa * (1.0f / 24);
-    // arc length from the beam line to first order in (kappa r)^2
-    const Vec cot = dz / (dr * (1.0f + bend * (q.r * q.r + r * (q.r + r))));
+    const Vec dphi = wrap((load(grid.phi.data() + j) - q.phi) * sign);
+    const Arc arc = arc_on(short_chord(q.r, r, dr, dphi), q.r, r, dr);
+    const Vec cot = dz / arc.ds;
     const Vec r_in = own * q.r + foreign * r, z_in = own * q.z + foreign * z;
-    const Vec z0 = z_in - r_in * (1.0f + bend * r_in * r_in) * cot;
+    const Vec z0 = arc.z0(r_in, z_in, cot);
     unsigned inside = less_mask(splat(kMinDr), dr) & less_mask(absolute(dphi), splat(kMaxDphi)) &
-                      less_mask(absolute(kappa), splat(q.kappa_max)) & less_mask(splat(q.z0_min), z0) &
+                      less_mask(absolute(arc.kappa), splat(q.kappa_max)) & less_mask(splat(q.z0_min), z0) &
                       less_mask(z0, splat(q.z0_max));
     if (last - j < kLanes) inside &= (1u << (last - j)) - 1;
-    compress(side.kappa.data() + side.size, kappa, inside);
+    compress(side.kappa.data() + side.size, arc.kappa, inside);
     compress(side.cot.data() + side.size, cot, inside);
-    compress(side.weight.data() + side.size, weight, inside);
+    compress(side.weight.data() + side.size, arc.inverse_d2, inside);
     compress(side.hit.data() + side.size, lane_numbers() + j, inside);
     side.size += __builtin_popcount(inside);
   }
@@ -191,7 +104,8 @@ void collect(const Grid& grid, const LayerGrid& layer, const Query& q, Side& sid
   const float slope_low = (q.z - q.z0_max) / q.r, slope_high = (q.z - q.z0_min) / q.r;
   if (layer.barrel) {
     // Lengths along the arc: between the straight line's and that of the tightest curve.
-    const float r_a = layer.r_min * std::min(1.0f, stretch(layer.r_min)), r_b = layer.r_max * std::max(1.0f, stretch(layer.r_max));
+    const float r_a = layer.r_min * std::min(1.0f, stretch(layer.r_min)),
+                r_b = layer.r_max * std::max(1.0f, stretch(layer.r_max));
     const auto [lo, hi] = std::minmax({q.z0_max + slope_low * r_a, q.z0_max + slope_low * r_b,
                                        q.z0_min + slope_high * r_a, q.z0_min + slope_high * r_b});
     low = lo, high = hi;
@@ -211,8 +125,10 @@ void collect(const Grid& grid, const LayerGrid& layer, const Query& q, Side& sid
       high = std::min(high, r_high / std::min(1.0f, stretch(r_high)));
       if (high < low) return;
     }
-    if (q.outward) low = std::max(low, q.r);
-    else high = std::min(high, q.r);
+    if (q.outward)
+      low = std::max(low, q.r);
+    else
+      high = std::min(high, q.r);
     if (high < low) return;
   }
   // The phi window: a circle through the beam line has sin phi = kappa r / 2, measured from its tangent there.
@@ -225,27 +141,22 @@ void collect(const Grid& grid, const LayerGrid& layer, const Query& q, Side& sid
   for (int row = row_low; row <= row_high; ++row) {
     const std::int32_t* begin = grid.begin.data() + layer.cell + row * kPhiBins;
     if (bin_low < 0) scan(grid, q, begin[kPhiBins + bin_low], begin[kPhiBins], side);
-    if (bin_low < kPhiBins && bin_high >= 0) scan(grid, q, begin[std::max(bin_low, 0)], begin[std::min(bin_high, kPhiBins - 1) + 1], side);
+    if (bin_low < kPhiBins && bin_high >= 0)
+      scan(grid, q, begin[std::max(bin_low, 0)], begin[std::min(bin_high, kPhiBins - 1) + 1], side);
     if (bin_high >= kPhiBins) scan(grid, q, begin[0], begin[bin_high - kPhiBins + 1], side);
   }
 }
 
 // Mark the doublets of both sides that agree with one of the other side.
-void match(Side& in, Side& out, const float* window) {
-  const float a = window[0], b = window[1], c = window[2], d = window[3];
+void match(Side& in, Side& out, const float* row) {
+  const TripletWindow<float> window{row[0], row[1], row[2], row[3]};
   for (int i = 0; i < in.size; ++i) {
-    const float k = in.kappa[i], cot = in.cot[i];
-    const float e = c + d * k * k;
-    const float constant = a * in.weight[i] + b * k * k;
+    const float kappa = in.kappa[i], cot = in.cot[i], weight = in.weight[i];
     unsigned any = 0;
     for (int j = 0; j < out.size; j += kLanes) {
-      const Vec other = load(out.cot.data() + j);
-      const Vec dk = load(out.kappa.data() + j) - k;
-      const Vec dc = other - cot;
-      const Vec turn = 1.0f + other * cot;
-      const Vec s = load(out.weight.data() + j) * a + constant;
-      const Vec t = turn * turn * e;
-      unsigned pass = less_mask(dk * dk * t + dc * dc * s, s * t);
+      const Chi2 x = triplet_chi2(window, kappa, cot, weight, load(out.kappa.data() + j), load(out.cot.data() + j),
+                                  load(out.weight.data() + j));
+      unsigned pass = less_mask(x.top, x.bottom);
       any |= pass;
       for (; pass != 0; pass &= pass - 1) out.kept[j + __builtin_ctz(pass)] = 1;
     }
@@ -253,113 +164,88 @@ void match(Side& in, Side& out, const float* window) {
   }
 }
 
-}  // namespace
-
-Array<std::int16_t> assign_layers(const float* position, std::int64_t n, const Windows& w, int threads) {
-  Array<std::int16_t> layer(n);
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (std::int64_t block = 0; block < n; block += kWidth) {
-    float r[kWidth], z[kWidth];
-    std::int32_t found[kWidth];
-    const int lanes = static_cast<int>(std::min<std::int64_t>(kWidth, n - block));
-    for (int i = 0; i < kWidth; ++i) {
-      r[i] = i < lanes ? position[3 * (block + i)] : -1.0f;
-      z[i] = i < lanes ? position[3 * (block + i) + 2] : 0.0f;
-      found[i] = -1;
-    }
-    for (int l = 0; l < w.n_layers; ++l) {
-      const float *box = w.layers + 4 * l;
-      const float r_min = box[0], r_max = box[1], z_min = box[2], z_max = box[3];
-#pragma omp simd
-      for (int i = 0; i < kWidth; ++i)
-        found[i] = (r[i] >= r_min) & (r[i] <= r_max) & (z[i] >= z_min) & (z[i] <= z_max) ? l : found[i];
-    }
-    for (int i = 0; i < lanes; ++i) layer[block + i] = static_cast<std::int16_t>(found[i]);
-  }
-  return layer;
-}
-
-namespace {
-
 /// What all blocks have come to.
 struct Totals {
   std::atomic<std::int64_t> tried{0}, tests{0}, edges{0};
 
   bool too_large() const {
-    return tried.load(std::memory_order_relaxed) > kMaxTried || tests.load(std::memory_order_relaxed) > kMaxDoubletTests ||
+    return tried.load(std::memory_order_relaxed) > kMaxTried ||
+           tests.load(std::memory_order_relaxed) > kMaxDoubletTests ||
            edges.load(std::memory_order_relaxed) > kMaxEdges;
   }
 };
 
-/// The edges of one block of n hits; not all once there are too many.
-Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w, int threads, Totals& totals) {
-  const Array<std::int16_t> layer_of = assign_layers(position, n, w, threads);
-  const Grid grid = make_grid(position, layer_of, n, w);
-  const std::int32_t total = grid.begin.back();
-  std::vector<std::vector<int>> in_pairs(w.n_layers);
-  for (int p = 0; p < w.n_pairs; ++p) in_pairs[w.pairs[2 * p + 1]].push_back(p);
+/// Edges that were found, inner hit and outer hit.
+struct Found {
+  std::vector<std::int32_t> inner, outer;
 
-  const int n_chunks = (total + kChunk - 1) / kChunk;
-  struct Found {
-    std::vector<std::int32_t> inner, outer;
-  };
-  std::vector<Found> found(n_chunks);
-#pragma omp parallel num_threads(threads)
-  {
-    std::vector<Side> in(kMaxOut), out(kMaxOut);
-#pragma omp for schedule(dynamic, 4)
-    for (int chunk = 0; chunk < n_chunks; ++chunk) {
-      Found& mine = found[chunk];
-      const std::int32_t last = std::min(total, (chunk + 1) * kChunk);
-      for (std::int32_t s = chunk * kChunk; s < last && !totals.too_large(); ++s) {
-        const int layer = grid.layer[s];
-        const auto& before = in_pairs[layer];
-        const int first_out = w.out_begin[layer], n_out = w.out_begin[layer + 1] - first_out;
-        if (before.empty() || n_out == 0) continue;
-        if (in.size() < before.size()) in.resize(before.size());
-        const auto query = [&](int pair, bool outward) {
-          const float* window = w.pair_windows + 3 * pair;
-          return Query{grid.r[s], grid.phi[s], grid.z[s], window[0], window[1], window[2], outward};
-        };
-        int n_in_doublets = 0;
-        std::int64_t tried = 0, tests = 0;
-        for (std::size_t i = 0; i < before.size(); ++i) {
-          in[i].clear();
-          collect(grid, grid.layers[w.pairs[2 * before[i]]], query(before[i], false), in[i]);
-          in[i].close();
-          n_in_doublets += in[i].size;
-          tried += in[i].tried;
-        }
-        totals.tried += tried;
-        if (n_in_doublets == 0) continue;
-        for (int o = 0; o < n_out; ++o) {
-          out[o].clear();
-          collect(grid, grid.layers[w.pairs[2 * (first_out + o) + 1]], query(first_out + o, true), out[o]);
-          out[o].close();
-          tests += static_cast<std::int64_t>(n_in_doublets) * out[o].size;
-        }
-        totals.tests += tests;
-        if (tests > kMaxDoubletTests) continue;
-        for (int o = 0; o < n_out; ++o) {
-          if (out[o].size == 0) continue;
-          for (std::size_t i = 0; i < before.size(); ++i) {
-            const float* window = w.triplet_windows + 4 * (before[i] * kMaxOut + o);
-            if (window[0] > 0 && in[i].size > 0) match(in[i], out[o], window);
-          }
-        }
-        const std::size_t n_before = mine.inner.size();
-        for (std::size_t i = 0; i < before.size(); ++i)
-          for (int d = 0; d < in[i].size; ++d)
-            if (in[i].kept[d]) mine.inner.push_back(grid.hit[in[i].hit[d]]), mine.outer.push_back(grid.hit[s]);
-        for (int o = 0; o < n_out; ++o)
-          for (int d = 0; d < out[o].size; ++d)
-            if (out[o].kept[d]) mine.inner.push_back(grid.hit[s]), mine.outer.push_back(grid.hit[out[o].hit[d]]);
-        totals.edges += (mine.inner.size() - n_before) / 2;  // most are found at both ends
+  void add(std::int32_t from, std::int32_t to) { inner.push_back(from), outer.push_back(to); }
+};
+
+/// Finds the edges of one middle hit after the other, with room that is used again.
+class Middle {
+public:
+  Middle(const Grid& grid, const Windows& windows, const std::vector<std::vector<int>>& in_pairs, Totals& totals)
+      : grid_(grid), windows_(windows), in_pairs_(in_pairs), totals_(totals), in_(kMaxOut), out_(kMaxOut) {}
+
+  /// Adds the edges that end at, and those that start from, the hit in row `s` of the grid.
+  void add_edges(std::int32_t s, Found& found) {
+    const int layer = grid_.layer[s];
+    const std::vector<int>& before = in_pairs_[layer];
+    const int first_out = windows_.out_begin[layer], n_out = windows_.out_begin[layer + 1] - first_out;
+    if (before.empty() || n_out == 0) return;
+    if (in_.size() < before.size()) in_.resize(before.size());
+    int n_in_doublets = 0;
+    std::int64_t tried = 0, tests = 0;
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      fill(in_[i], s, before[i], false);
+      n_in_doublets += in_[i].size;
+      tried += in_[i].tried;
+    }
+    totals_.tried += tried;
+    if (n_in_doublets == 0) return;
+    for (int o = 0; o < n_out; ++o) {
+      fill(out_[o], s, first_out + o, true);
+      tests += static_cast<std::int64_t>(n_in_doublets) * out_[o].size;
+    }
+    totals_.tests += tests;
+    if (tests > kMaxDoubletTests) return;
+    for (int o = 0; o < n_out; ++o) {
+      if (out_[o].size == 0) continue;
+      for (std::size_t i = 0; i < before.size(); ++i) {
+        const float* window = windows_.triplet_windows + 4 * (before[i] * kMaxOut + o);
+        if (window[0] > 0 && in_[i].size > 0) match(in_[i], out_[o], window);
       }
     }
+    const std::size_t n_before = found.inner.size();
+    for (std::size_t i = 0; i < before.size(); ++i)
+      for (int d = 0; d < in_[i].size; ++d)
+        if (in_[i].kept[d]) found.add(grid_.hit[in_[i].hit[d]], grid_.hit[s]);
+    for (int o = 0; o < n_out; ++o)
+      for (int d = 0; d < out_[o].size; ++d)
+        if (out_[o].kept[d]) found.add(grid_.hit[s], grid_.hit[out_[o].hit[d]]);
+    totals_.edges += (found.inner.size() - n_before) / 2;  // most are found at both ends
   }
-  // An edge may have been kept at both of its ends: bring the lists together, sorted, each edge once.
-  if (totals.too_large()) return {};
+
+private:
+  /// The doublets of a middle hit with the other layer of a pair.
+  void fill(Side& side, std::int32_t s, int pair, bool outward) {
+    const float* window = windows_.pair_windows + 3 * pair;
+    const Query query{grid_.r[s], grid_.phi[s], grid_.z[s], window[0], window[1], window[2], outward};
+    side.clear();
+    collect(grid_, grid_.layers[windows_.pairs[2 * pair + outward]], query, side);
+    side.close();
+  }
+
+  const Grid& grid_;
+  const Windows& windows_;
+  const std::vector<std::vector<int>>& in_pairs_;  // numbers of the pairs that end on each layer
+  Totals& totals_;
+  std::vector<Side> in_, out_;
+};
+
+/// An edge may have been kept at both of its ends: the lists brought together, sorted, each edge once.
+Array<std::int64_t> merged(const std::vector<Found>& found, std::int64_t n, int threads) {
   std::vector<std::int32_t> begin(n + 1, 0);
   for (const Found& f : found)
     for (const std::int32_t i : f.inner) ++begin[i + 1];
@@ -380,6 +266,28 @@ Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w
   for (std::int64_t i = 0; i < n; ++i)
     for (std::int32_t e = begin[i]; e < begin[i] + size[i]; ++e, ++to) to[0] = i, to[n_edges] = outer[e];
   return edge_index;
+}
+
+/// The edges of one block of n hits; none once there are too many.
+Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w, int threads, Totals& totals) {
+  const Array<std::int16_t> layer_of = assign_layers(position, n, w, threads);
+  const Grid grid = make_grid(position, layer_of, n, w);
+  const std::int32_t total = grid.begin.back();
+  std::vector<std::vector<int>> in_pairs(w.n_layers);
+  for (int p = 0; p < w.n_pairs; ++p) in_pairs[w.pairs[2 * p + 1]].push_back(p);
+
+  const int n_chunks = (total + kChunk - 1) / kChunk;
+  std::vector<Found> found(n_chunks);
+#pragma omp parallel num_threads(threads)
+  {
+    Middle middle(grid, w, in_pairs, totals);
+#pragma omp for schedule(dynamic, 4)
+    for (int chunk = 0; chunk < n_chunks; ++chunk) {
+      const std::int32_t last = std::min(total, (chunk + 1) * kChunk);
+      for (std::int32_t s = chunk * kChunk; s < last && !totals.too_large(); ++s) middle.add_edges(s, found[chunk]);
+    }
+  }
+  return totals.too_large() ? Array<std::int64_t>() : merged(found, n, threads);
 }
 
 }  // namespace

@@ -43,8 +43,9 @@ struct Ends {
   }
 
   Doublet doublet(int i) const {
-    return beampipe::doublet(load(column[0][Node::kR] + i), load(column[0][Node::kPhi] + i), load(column[0][Node::kZ] + i),
-                             load(column[1][Node::kR] + i), load(column[1][Node::kPhi] + i), load(column[1][Node::kZ] + i));
+    return beampipe::doublet(load(column[0][Node::kR] + i), load(column[0][Node::kPhi] + i),
+                             load(column[0][Node::kZ] + i), load(column[1][Node::kR] + i),
+                             load(column[1][Node::kPhi] + i), load(column[1][Node::kZ] + i));
   }
 };
 

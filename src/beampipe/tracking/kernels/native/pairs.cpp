@@ -1,7 +1,7 @@
 // Pairs of edges that share a hit and agree in curvature and slope, and what they tell about each edge.
+#include "arc.hpp"
 #include "kernels.hpp"
 #include "limits.hpp"
-#include "simd.hpp"
 
 #include <algorithm>
 #include <array>
@@ -15,7 +15,6 @@ namespace beampipe {
 namespace {
 
 constexpr int kChunk = 1024;  // middle hits per task
-constexpr float kPi = 3.14159265358979f;
 
 // Rank of each hit by r^2 + z^2, equal ones by row: the order in which a particle from the beam line meets them.
 std::vector<std::int32_t> rank_outwards(const float* position, std::int64_t n) {
@@ -37,7 +36,7 @@ std::vector<std::int32_t> rank_outwards(const float* position, std::int64_t n) {
   return order;
 }
 
-// Curvature, slope and 1 / d^2 of each edge, and where its layer pair stands in the windows. Arrays end in spare room.
+// Curvature, cot and 1 / d^2 of each edge, and where its layer pair stands in the windows. Arrays end in spare room.
 struct Doublets {
   std::vector<float> kappa, cot, weight;
   std::vector<std::int32_t> pair;  // layer pair, -1 where the windows know none
@@ -67,17 +66,12 @@ Doublets measure(const float* position, const Array<std::int16_t>& layer, const 
       d.pair[e] = pair;
       if (pair >= 0) d.slot[e] = pair - w.out_begin[from], known[i] = 1;
     }
-    const Vec r = load(a[0]), other_r = load(b[0]), dr = other_r - r;
-    Vec half = load(b[1]) - load(a[1]);
-    half = 0.5f * (half - nearest(half * (0.5f / kPi)) * (2 * kPi));
-    Vec sine, cosine;
-    sine_cosine(half, sine, cosine);
-    const Vec weight = 1.0f / maximum(dr * dr + 4.0f * r * other_r * sine * sine, splat(1e-6f));
-    const Vec kappa = 4.0f * sine * cosine * square_root(weight);
-    const Vec ds = dr * (1.0f + kappa * kappa * (1.0f / 24) * (r * r + r * other_r + other_r * other_r));
-    const Vec cot = (load(b[2]) - load(a[2])) / (absolute(ds) < splat(1e-3f) ? splat(1e-3f) : ds);
+    const Vec r = load(a[0]), other = load(b[0]);
+    const Vec dr = other - r, dphi = wrap(load(b[1]) - load(a[1]));
+    const Arc arc = arc_on(chord_of(r, other, dr, dphi), r, other, dr);
+    const Vec ds = absolute(arc.ds) < splat(kMinArc) ? splat(kMinArc) : arc.ds;
     float out[3][kLanes];
-    store(out[0], kappa), store(out[1], cot), store(out[2], weight);
+    store(out[0], arc.kappa), store(out[1], (load(b[2]) - load(a[2])) / ds), store(out[2], arc.inverse_d2);
     for (int i = 0; i < lanes; ++i) {
       if (!known[i]) continue;
       d.kappa[first + i] = out[0][i];
@@ -88,12 +82,8 @@ Doublets measure(const float* position, const Array<std::int16_t>& layer, const 
   return d;
 }
 
-// Four numbers per lane: the windows of one inner pair for the outer pairs of a vector of edges.
-struct WindowVecs {
-  Vec a, b, c, d;
-};
-
-WindowVecs gather(const float* row, const std::int32_t* slot) {
+// The windows of one inner pair for the outer pairs of a vector of edges.
+TripletWindow<Vec> gather(const float* row, const std::int32_t* slot) {
   float column[4][kLanes];
   for (int i = 0; i < kLanes; ++i)
     for (int x = 0; x < 4; ++x) column[x][i] = row[4 * slot[i] + x];
@@ -110,27 +100,21 @@ void match(const Doublets& d, const Windows& w, const std::int32_t* into, int n_
            std::int32_t last_out, Found& found) {
   const std::size_t start = found.chi2.size();
   for (std::int32_t f = first_out; f < last_out && found.chi2.size() <= kMaxTriplets; f += kLanes) {
-    const Vec kappa = load(d.kappa.data() + f), slope = load(d.cot.data() + f), weight = load(d.weight.data() + f);
+    const Vec kappa = load(d.kappa.data() + f), cot = load(d.cot.data() + f), weight = load(d.weight.data() + f);
     const unsigned lanes = last_out - f < kLanes ? (1u << (last_out - f)) - 1 : ~0u;
     int pair = -1;
-    WindowVecs window{};
+    TripletWindow<Vec> window{};
     for (int i = 0; i < n_into; ++i) {
       const std::int32_t e = into[i];
       if (d.pair[e] != pair) {
         pair = d.pair[e];
         window = gather(w.triplet_windows + 4 * kMaxOut * pair, d.slot.data() + f);
       }
-      const float k2 = d.kappa[e] * d.kappa[e];
-      const Vec dk = kappa - d.kappa[e];
-      const Vec turn = 1.0f + slope * d.cot[e];
-      const Vec dc = slope - d.cot[e];
-      const Vec s = window.a * (weight + d.weight[e]) + window.b * k2;
-      const Vec t = turn * turn * (window.c + window.d * k2);
-      const Vec top = dk * dk * t + dc * dc * s, bottom = s * t;
-      unsigned pass = less_mask(top, bottom) & lanes;
+      const Chi2 x = triplet_chi2(window, d.kappa[e], d.cot[e], d.weight[e], kappa, cot, weight);
+      unsigned pass = less_mask(x.top, x.bottom) & lanes;
       if (pass == 0) continue;
       float chi2[kLanes];
-      store(chi2, top / bottom);
+      store(chi2, x.top / x.bottom);
       for (; pass != 0; pass &= pass - 1) {
         const int lane = __builtin_ctz(pass);
         found.in_edge.push_back(e);
@@ -188,7 +172,8 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
   for (int chunk = 0; chunk < n_chunks; ++chunk) {
     const std::size_t last = std::min(middle.size(), static_cast<std::size_t>(chunk + 1) * kChunk);
-    for (std::size_t m = static_cast<std::size_t>(chunk) * kChunk; m < last && so_far.load(std::memory_order_relaxed) <= kMaxTriplets; ++m) {
+    for (std::size_t m = static_cast<std::size_t>(chunk) * kChunk;
+         m < last && so_far.load(std::memory_order_relaxed) <= kMaxTriplets; ++m) {
       const std::size_t before = found[chunk].chi2.size();
       const std::int32_t b = middle[m];
       match(d, w, in_edge.data() + in_begin[b], in_begin[b + 1] - in_begin[b], out_begin[b], out_begin[b + 1],

@@ -11,13 +11,13 @@ namespace beampipe {
 constexpr int kEmbedding = 8;  // length of a source or target vector
 
 struct RadiusQuery {
-  const float *source, *target;                  // rows of kEmbedding floats
-  std::int64_t source_stride, target_stride;     // floats from row to row
-  const float* position;                         // (n, 3): r, phi, z [mm, rad]
+  const float *source, *target;               // rows of kEmbedding floats
+  std::int64_t source_stride, target_stride;  // floats from row to row
+  const float* position;                      // (n, 3): r, phi, z [mm, rad]
   Blocks blocks;
   float radius;
   std::int64_t max_neighbours;
-  float kappa_max, z0_max;                       // [1/mm], [mm]
+  float kappa_max, z0_max;  // [1/mm], [mm]
 };
 
 struct RadiusEdges {

@@ -20,7 +20,9 @@ inline Array<std::int32_t> order_by_direction(const float* position, std::int64_
     x = (x | x << 2) & 0x3333;
     return (x | x << 1) & 0x5555;
   };
-  const auto in_byte = [](Vec v) { return __builtin_convertvector(minimum(maximum(v, splat(0.0f)), splat(255.0f)), IntVec); };
+  const auto in_byte = [](Vec v) {
+    return __builtin_convertvector(minimum(maximum(v, splat(0.0f)), splat(255.0f)), IntVec);
+  };
   for (std::int64_t i = 0; i < n; i += kLanes) {
     float column[3][kLanes] = {};
     const int lanes = static_cast<int>(std::min<std::int64_t>(kLanes, n - i));
@@ -42,13 +44,15 @@ inline Array<std::int32_t> order_by_direction(const float* position, std::int64_
 }
 
 /// Splits rows at the median of their widest coordinate, again and again, down to `leaf` of them. `key` is scratch.
-inline void split(const float* rows, std::int64_t stride, std::int32_t* order, std::int64_t n, int leaf, std::uint64_t* key) {
+inline void split(const float* rows, std::int64_t stride, std::int32_t* order, std::int64_t n, int leaf,
+                  std::uint64_t* key) {
   while (n > leaf) {
     float low[kEmbedding], high[kEmbedding];
     for (int k = 0; k < kEmbedding; ++k) low[k] = INFINITY, high[k] = -INFINITY;
     for (std::int64_t i = 0; i < n; ++i) {
       const float* row = rows + order[i] * stride;
-      for (int k = 0; k < kEmbedding; ++k) low[k] = row[k] < low[k] ? row[k] : low[k], high[k] = row[k] > high[k] ? row[k] : high[k];
+      for (int k = 0; k < kEmbedding; ++k)
+        low[k] = row[k] < low[k] ? row[k] : low[k], high[k] = row[k] > high[k] ? row[k] : high[k];
     }
     int widest = 0;
     for (int k = 1; k < kEmbedding; ++k)
@@ -87,10 +91,12 @@ struct alignas(64) Boxes {
   }
   void include(int b, const Boxes& inner) {
     for (int k = 0; k < kEmbedding; ++k)
-      for (int i = 0; i < kLeaf; ++i) low[k][b] = std::min(low[k][b], inner.low[k][i]), high[k][b] = std::max(high[k][b], inner.high[k][i]);
+      for (int i = 0; i < kLeaf; ++i)
+        low[k][b] = std::min(low[k][b], inner.low[k][i]), high[k][b] = std::max(high[k][b], inner.high[k][i]);
     for (int i = 0; i < kLeaf; ++i) rho2[b] = std::max(rho2[b], inner.rho2[i]);
   }
-  /// Bit b is set where box b comes within the root of `limit2` of another, and not everything in it is inward of `least_rho2`.
+  /// Bit b is set where box b comes within the root of `limit2` of another, and not everything in it is inward of
+  /// `least_rho2`.
   unsigned near(const float* other_low, const float* other_high, float least_rho2, float limit2) const {
     unsigned mask = 0;
     for (int b = 0; b < kLeaf; b += kLanes) {

@@ -1,8 +1,8 @@
 // Exact fixed-radius search between source and target vectors, with the kinematic windows inside.
 //
 // Hits are brought into an order in which neighbours in a row lie close together. Their targets are cut into leaves of
-// 16, each with its bounding box, and these into 16 again. A few sources at a time look at the boxes, then at the leaves
-// within reach. Full distances use the vectors as given, so order and boxes decide only where to look.
+// 16, each with its bounding box, and these into 16 again. A few sources at a time look at the boxes, then at the
+// leaves within reach. Full distances use the vectors as given, so order and boxes decide only where to look.
 #include <atomic>
 #include <memory>
 #include <stdexcept>
@@ -14,11 +14,11 @@
 namespace beampipe {
 namespace {
 
-constexpr int kGroup = 4;                  // sources that look together: each target that is read serves all of them
-constexpr int kChunk = 512;                // sources per task
-constexpr std::int64_t kRefined = 4000;    // hits: from here on it pays to order sources and targets by the median
-constexpr std::int64_t kPatch = 8192;      // hits that are ordered so by one task
-constexpr std::int64_t kBuffer = 2048;     // pairs that are brought through the windows together
+constexpr int kGroup = 4;                // sources that look together: each target that is read serves all of them
+constexpr int kChunk = 512;              // sources per task
+constexpr std::int64_t kRefined = 4000;  // hits: from here on it pays to order sources and targets by the median
+constexpr std::int64_t kPatch = 8192;    // hits that are ordered so by one task
+constexpr std::int64_t kBuffer = 2048;   // pairs that are brought through the windows together
 
 /// A hit as the windows look at it.
 struct alignas(16) Point {
@@ -34,8 +34,10 @@ inline void columns(const Point* const (&point)[kLanes], Vec (&out)[4]) {
     row[j] = _mm512_insertf32x4(_mm512_castps128_ps512(at(j)), at(j + 4), 1);
     row[j] = _mm512_insertf32x4(_mm512_insertf32x4(row[j], at(j + 8), 2), at(j + 12), 3);
   }
-  const __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(row[0], row[1])), b = _mm512_castps_pd(_mm512_unpackhi_ps(row[0], row[1]));
-  const __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(row[2], row[3])), d = _mm512_castps_pd(_mm512_unpackhi_ps(row[2], row[3]));
+  const __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(row[0], row[1])),
+                b = _mm512_castps_pd(_mm512_unpackhi_ps(row[0], row[1]));
+  const __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(row[2], row[3])),
+                d = _mm512_castps_pd(_mm512_unpackhi_ps(row[2], row[3]));
   out[0] = reinterpret_cast<Vec>(_mm512_unpacklo_pd(a, c)), out[1] = reinterpret_cast<Vec>(_mm512_unpackhi_pd(a, c));
   out[2] = reinterpret_cast<Vec>(_mm512_unpacklo_pd(b, d)), out[3] = reinterpret_cast<Vec>(_mm512_unpackhi_pd(b, d));
 #else
@@ -48,13 +50,19 @@ inline void columns(const Point* const (&point)[kLanes], Vec (&out)[4]) {
 
 struct Tree {
   std::int64_t n;
-  Array<Point> from, to;                   // where sources and targets are, in their order
-  Array<std::int32_t> source, target;      // hits in order
+  Array<Point> from, to;               // where sources and targets are, in their order
+  Array<std::int32_t> source, target;  // hits in order
   Array<Leaf> leaves;
-  Array<Boxes> boxes, outer_boxes;         // of 16 leaves, of 16 x 16
+  Array<Boxes> boxes, outer_boxes;  // of 16 leaves, of 16 x 16
 
   Tree(const RadiusQuery& q, std::int64_t size, int threads)
-      : n(size), from(n), to(n), target(order_by_direction(q.position, n)), leaves((n + 15) / 16), boxes((n + 255) / 256), outer_boxes((n + 4095) / 4096) {
+      : n(size),
+        from(n),
+        to(n),
+        target(order_by_direction(q.position, n)),
+        leaves((n + 15) / 16),
+        boxes((n + 255) / 256),
+        outer_boxes((n + 4095) / 4096) {
     source = Array<std::int32_t>(n);
     std::memcpy(source.data(), target.data(), n * sizeof(std::int32_t));
     if (n >= kRefined) {
@@ -70,16 +78,19 @@ struct Tree {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (std::size_t b = 0; b < boxes.size(); ++b) {
       boxes[b].clear();
-      for (std::size_t leaf = kLeaf * b; leaf < std::min<std::size_t>(kLeaf * (b + 1), leaves.size()); ++leaf) fill(q, leaf, boxes[b]);
+      for (std::size_t leaf = kLeaf * b; leaf < std::min<std::size_t>(kLeaf * (b + 1), leaves.size()); ++leaf)
+        fill(q, leaf, boxes[b]);
     }
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (std::int64_t s = 0; s < n; ++s) {
-      const float *p = q.position + 3 * static_cast<std::int64_t>(source[s]), *t = q.position + 3 * static_cast<std::int64_t>(target[s]);
+      const float *p = q.position + 3 * static_cast<std::int64_t>(source[s]),
+                  *t = q.position + 3 * static_cast<std::int64_t>(target[s]);
       from[s] = {p[0], p[1], p[2], distance_from_origin2(p)};
       to[s] = {t[0], t[1], t[2], distance_from_origin2(t)};
     }
     for (std::size_t b = 0; b < outer_boxes.size(); ++b) outer_boxes[b].clear();
-    for (std::size_t b = 0; b < boxes.size(); ++b) outer_boxes[b / kLeaf].include(static_cast<int>(b % kLeaf), boxes[b]);
+    for (std::size_t b = 0; b < boxes.size(); ++b)
+      outer_boxes[b / kLeaf].include(static_cast<int>(b % kLeaf), boxes[b]);
   }
 
   void fill(const RadiusQuery& q, std::size_t leaf, Boxes& around) {
@@ -108,7 +119,8 @@ struct Pairs {
   void reserve(std::int64_t wanted) {
     if (wanted <= static_cast<std::int64_t>(inner.size())) return;
     Pairs more;
-    more.inner = Array<std::int32_t>(2 * wanted), more.outer = Array<std::int32_t>(2 * wanted), more.dist2 = Array<float>(2 * wanted);
+    more.inner = Array<std::int32_t>(2 * wanted), more.outer = Array<std::int32_t>(2 * wanted),
+    more.dist2 = Array<float>(2 * wanted);
     if (size > 0) {
       std::memcpy(more.inner.data(), inner.data(), size * sizeof(std::int32_t));
       std::memcpy(more.outer.data(), outer.data(), size * sizeof(std::int32_t));
@@ -146,7 +158,8 @@ struct Group {
 };
 
 /// Targets of one leaf within the radius of each source and not inward of it; `slot` is the first source's.
-inline void scan(const Leaf& leaf, std::int64_t number, const Group& group, std::int32_t slot, float radius2, Pairs& found) {
+inline void scan(const Leaf& leaf, std::int64_t number, const Group& group, std::int32_t slot, float radius2,
+                 Pairs& found) {
   for (int s = 0; s < kLeaf; s += kLanes) {
     Vec dist2[kGroup] = {};
 #pragma GCC unroll 8
@@ -168,7 +181,8 @@ inline void scan(const Leaf& leaf, std::int64_t number, const Group& group, std:
   }
 }
 
-__attribute__((noinline)) void search(const Tree& tree, float radius, const Group& group, std::int32_t slot, Pairs& found) {
+__attribute__((noinline)) void search(const Tree& tree, float radius, const Group& group, std::int32_t slot,
+                                      Pairs& found) {
   const float radius2 = radius * radius, limit2 = radius2 * 1.0001f;
   const auto near = [&](const Boxes& boxes) { return boxes.near(group.low, group.high, group.least_rho2, limit2); };
   for (std::size_t a = 0; a < tree.outer_boxes.size(); ++a)
@@ -201,7 +215,8 @@ void apply_windows(const RadiusQuery& q, const Tree& tree, Pairs& pairs) {
     Vec a[4], b[4];
     columns(from, a), columns(to, b);
     const Doublet d = doublet(a[0], a[1], a[2], b[0], b[1], b[2]);
-    unsigned mask = less_mask(absolute(d.kappa), splat(q.kappa_max)) & less_mask(absolute(d.z0), splat(q.z0_max)) & ((1u << lanes) - 1);
+    unsigned mask = less_mask(absolute(d.kappa), splat(q.kappa_max)) & less_mask(absolute(d.z0), splat(q.z0_max)) &
+                    ((1u << lanes) - 1);
     // The search left no target inward of its source; of two as far out, the one of higher number is outward.
     for (unsigned ties = mask & ~less_mask(a[3], b[3]); ties != 0; ties &= ties - 1) {
       const int l = __builtin_ctz(ties);
@@ -244,7 +259,8 @@ struct Task {
   std::int64_t count[kChunk] = {};
 
   /// Pairs of the slots [first, first + size), in any order.
-  __attribute__((noinline)) void take(const Pairs& pairs, std::int32_t first, int size, std::int64_t most, Array<std::uint64_t>& key) {
+  __attribute__((noinline)) void take(const Pairs& pairs, std::int32_t first, int size, std::int64_t most,
+                                      Array<std::uint64_t>& key) {
     std::int64_t begin[kChunk + 2] = {};
     for (std::int64_t p = 0; p < pairs.size; ++p) ++begin[pairs.inner[p] - first + 2];
     for (int s = 0; s < size; ++s) begin[s + 2] += begin[s + 1];
@@ -290,7 +306,8 @@ RadiusEdges find(const RadiusQuery& q, std::int64_t n, int threads, Totals& tota
       std::int64_t done = t * kChunk;
       for (std::int64_t k = done; k < last && totals.pairs.load(std::memory_order_relaxed) <= kMaxPairs; k += kGroup) {
         const std::int64_t after = std::min(last, k + kGroup);
-        search(tree, q.radius, Group(q, tree.source.data() + k, static_cast<int>(after - k)), static_cast<std::int32_t>(k), pairs);
+        search(tree, q.radius, Group(q, tree.source.data() + k, static_cast<int>(after - k)),
+               static_cast<std::int32_t>(k), pairs);
         if (pairs.size < kBuffer && after < last) continue;
         totals.pairs += pairs.size;
         apply_windows(q, tree, pairs);

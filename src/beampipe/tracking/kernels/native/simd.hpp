@@ -135,8 +135,12 @@ inline Vec silu(Vec x) {
 /// sin and cos for |half| <= pi / 2; error 1e-7.
 inline void sine_cosine(Vec half, Vec& sine, Vec& cosine) {
   const Vec s = half * half;
-  sine = half * (1.0f + s * (-1.66666666e-1f + s * (8.33333133e-3f + s * (-1.98408945e-4f + s * (2.75266393e-6f + s * -2.39095975e-8f)))));
-  cosine = 1.0f + s * (-0.5f + s * (4.16666665e-2f + s * (-1.38888846e-3f + s * (2.48010702e-5f + s * (-2.75256610e-7f + s * 1.99199538e-9f)))));
+  sine =
+      half * (1.0f + s * (-1.66666666e-1f +
+                          s * (8.33333133e-3f + s * (-1.98408945e-4f + s * (2.75266393e-6f + s * -2.39095975e-8f)))));
+  cosine = 1.0f +
+           s * (-0.5f + s * (4.16666665e-2f + s * (-1.38888846e-3f +
+                                                   s * (2.48010702e-5f + s * (-2.75256610e-7f + s * 1.99199538e-9f)))));
 }
 
 /// Natural logarithm of v >= 1, error 2e-7 relative to max(1, log v).

@@ -2,10 +2,10 @@
 #include "kernels.hpp"
 
 extern "C" __attribute__((visibility("default"))) const beampipe::Table* beampipe_table() {
-    static const beampipe::Table table = {
+  static const beampipe::Table table = {
 #define BEAMPIPE_ENTRY(name, result, arguments) &beampipe::name,
-        BEAMPIPE_KERNELS(BEAMPIPE_ENTRY)
+      BEAMPIPE_KERNELS(BEAMPIPE_ENTRY)
 #undef BEAMPIPE_ENTRY
-    };
-    return &table;
+  };
+  return &table;
 }

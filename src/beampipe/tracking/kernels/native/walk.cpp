@@ -17,8 +17,8 @@ struct Twin {
 };
 
 // Give each hit of a path the free hit of its layer that fits best in its place, if there is one.
-void add_twins(std::int64_t n_triplets, const std::int64_t* inner, const std::int64_t* outer, const std::int64_t* in_edge,
-               const std::int64_t* out_edge, const float* chi2, const std::int16_t* layer,
+void add_twins(std::int64_t n_triplets, const std::int64_t* inner, const std::int64_t* outer,
+               const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2, const std::int16_t* layer,
                const std::vector<std::int64_t>& before, const std::vector<std::int64_t>& after,
                Array<std::int64_t>& label) {
   std::vector<Twin> twins;
@@ -46,7 +46,8 @@ void add_twins(std::int64_t n_triplets, const std::int64_t* inner, const std::in
 
 Array<std::int64_t> walk(std::int64_t n, const std::int64_t* inner, const std::int64_t* outer, std::int64_t n_edges,
                          const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2,
-                         std::int64_t n_triplets, const float* weight, const std::int16_t* layer, float penalty, int min_hits) {
+                         std::int64_t n_triplets, const float* weight, const std::int16_t* layer, float penalty,
+                         int min_hits) {
   // Fixed point: sums along a path do not depend on the order of adding, so equal paths compare equal.
   constexpr double kUnit = 1 << 20;
   std::vector<std::int64_t> score(n_edges);
@@ -65,9 +66,8 @@ Array<std::int64_t> walk(std::int64_t n, const std::int64_t* inner, const std::i
   std::vector<std::int32_t> ends;
   for (std::int64_t e = 0; e < n_edges; ++e)
     if (!continued[e] && previous[e] >= 0) ends.push_back(static_cast<std::int32_t>(e));
-  std::sort(ends.begin(), ends.end(), [&](std::int32_t a, std::int32_t b) {
-    return score[a] != score[b] ? score[a] > score[b] : a < b;
-  });
+  std::sort(ends.begin(), ends.end(),
+            [&](std::int32_t a, std::int32_t b) { return score[a] != score[b] ? score[a] > score[b] : a < b; });
   Array<std::int64_t> label(n, -1);
   std::vector<std::int64_t> path, before(n, -1), after(n, -1);
   std::int64_t n_tracks = 0;

@@ -11,11 +11,11 @@ constexpr int kMaxOut = 16;  // most outgoing layer pairs of one layer
 struct Windows {
   int n_layers;
   int n_pairs;
-  const float* layers;             // (n_layers, 4): r_min, r_max, z_min, z_max [mm]
-  const std::int32_t* pairs;       // (n_pairs, 2): inner layer, outer layer; sorted
-  const float* pair_windows;       // (n_pairs, 3): kappa_max [1/mm], z0_min, z0_max [mm]
-  const std::int32_t* out_begin;   // (n_layers + 1,): first pair of each inner layer
-  const float* triplet_windows;    // (n_pairs, kMaxOut, 4): a, b, c, d of chi2 < 1; a <= 0 where the triplet is never seen
+  const float* layers;            // (n_layers, 4): r_min, r_max, z_min, z_max [mm]
+  const std::int32_t* pairs;      // (n_pairs, 2): inner layer, outer layer; sorted
+  const float* pair_windows;      // (n_pairs, 3): kappa_max [1/mm], z0_min, z0_max [mm]
+  const std::int32_t* out_begin;  // (n_layers + 1,): first pair of each inner layer
+  const float* triplet_windows;   // (n_pairs, kMaxOut, 4): a, b, c, d; a <= 0 where the triplet is never seen
 };
 
 // Pairs of edges that share a hit and agree in curvature and slope, grouped by that hit from the beam outwards.

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
 from beampipe.calibration.method.factors import SHORT_NAMES, FactorInBin, Factors
-from beampipe.calibration.run import workspace_of
 from beampipe.calibration.tasks.plan import Plan
+from beampipe.calibration.tasks.workspace import workspace_of
 from beampipe.errors import UnknownNameError
 from beampipe.workflow import Provenance
 

@@ -1,0 +1,75 @@
+"""Stages 4 to 6: from merged histograms to scale factors, each an artifact of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from beampipe.calibration.histograms.sums import read_filled
+from beampipe.calibration.histograms.templates import Templates, templates_of
+from beampipe.calibration.method.cases import Cases, cases_of, simulation_of
+from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies, read_arrays, write_arrays
+from beampipe.calibration.method.reweight import Reweighting, measure_reweighting
+from beampipe.calibration.method.scale_factors import factors_of
+from beampipe.calibration.tasks.plan import Plan, SamplePlan
+from beampipe.files import write_whole
+from beampipe.workflow import Store
+
+__all__ = ["extract_efficiencies", "publish_factors", "read_cases", "read_templates", "reweight"]
+
+
+def reweight(store: Store, plan: Plan) -> None:
+    """Stage 4: the factors that make central jets look like forward jets."""
+    configuration = plan.configuration
+
+    def make(path: Path) -> None:
+        nominal = read_templates(store, plan.samples[configuration.nominal])
+        others = {name: read_templates(store, plan.samples[name]) for name in configuration.other_samples}
+        taggers = configuration.tagger_names
+        write_arrays({name: measure_reweighting(*simulation_of(name, nominal, others)) for name in taggers}, path)
+
+    store.get(plan.reweight, ".npz", make)
+
+
+def extract_efficiencies(store: Store, plan: Plan) -> None:
+    """Stage 5: the efficiencies of quark and gluon jets in all cases."""
+
+    def make(path: Path) -> None:
+        frozen: Mapping[str, Reweighting] = read_arrays(Reweighting, store.require(plan.reweight))
+        points = plan.configuration.working_points
+        cases = read_cases(store, plan)
+        write_arrays({name: measure_efficiencies(cases[name], frozen[name], points) for name in cases}, path)
+
+    store.get(plan.extract, ".npz", make)
+
+
+def publish_factors(store: Store, plan: Plan, public: Path) -> None:
+    """Stage 6: the scale factors, and a copy of the artifact under a name that does not change.
+
+    Args:
+        store: where artifacts are.
+        plan: what there is to do.
+        public: file of the copy.
+    """
+
+    def make(path: Path) -> None:
+        measured: Mapping[str, Efficiencies] = read_arrays(Efficiencies, store.require(plan.extract))
+        factors_of(plan.configuration, measured).write(path)
+
+    content = store.get(plan.factors, ".json", make).read_bytes()
+    if not public.exists() or public.read_bytes() != content:
+        write_whole(public, lambda path: path.write_bytes(content))
+
+
+def read_templates(store: Store, part: SamplePlan) -> Templates:
+    """Numbers of jets of a sample, from its merged histograms."""
+    by_slice = {number: read_filled(store.require(recipe)) for number, recipe in part.merged.items()}
+    return templates_of(by_slice, part.bookkeeping, part.sample.weight_bits)
+
+
+def read_cases(store: Store, plan: Plan) -> dict[str, Cases]:
+    """The cases of each tagger, from the merged histograms of all samples."""
+    configuration = plan.configuration
+    nominal, data = (read_templates(store, plan.samples[name]) for name in (configuration.nominal, configuration.data))
+    others = {name: read_templates(store, plan.samples[name]) for name in configuration.other_samples}
+    return {tagger: cases_of(tagger, nominal, data, others) for tagger in configuration.tagger_names}

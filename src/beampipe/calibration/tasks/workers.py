@@ -1,0 +1,79 @@
+"""Workers of a run: a pool that is opened when the first task comes, with a progress bar for each batch of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final
+
+from beampipe.terminal import Progress
+from beampipe.workflow import EventLog, Pool, SlurmOptions, Task, open_pool, prepare_processes, run
+
+__all__ = ["RunSettings", "Workers"]
+
+_WARM: Final = "beampipe.calibration.tasks.warm"
+"""Module that loads what workers need; never imported here."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How to run a calibration; nothing here changes a result.
+
+    Attributes:
+        executor: where tasks run: ``processes``, ``inline``, ``dask``, ``dask=ADDRESS``, ``slurm``, or any
+            `concurrent.futures.Executor`.
+        workers: number of tasks that run at once.
+        slurm: what to ask Slurm for, if the executor is ``slurm``.
+    """
+
+    executor: str | Executor = "processes"
+    workers: int = 1
+    slurm: SlurmOptions | None = None
+
+
+class Workers:
+    """A pool that is opened when the first task comes: a run with nothing to do starts no worker.
+
+    Args:
+        settings: where tasks run, and how many at once.
+        log: gets retries and failures.
+        progress: opens a bar for each batch of tasks.
+    """
+
+    def __init__(self, settings: RunSettings, log: EventLog, progress: Progress) -> None:
+        self._settings, self._log, self._progress = settings, log, progress
+        self._opened: AbstractContextManager[Pool] | None = None
+        self._pool: Pool | None = None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._opened is not None:
+            self._opened.__exit__(*exception)  # type: ignore[arg-type]
+
+    def expect_work(self) -> None:
+        """Let the server of the workers load what they need while this process does something else."""
+        if self._settings.executor == "processes":
+            prepare_processes((_WARM,))
+
+    def run(self, what: str, tasks: Sequence[Task[None]]) -> None:
+        """Run tasks, if there are any.
+
+        Args:
+            what: text beside the progress bar, e.g. ``"merge"``.
+            tasks: calls that commit what they make to the store.
+
+        Raises:
+            WorkflowError: some tasks failed, after all others were done.
+        """
+        if not tasks:
+            return
+        if self._pool is None:
+            settings = self._settings
+            self._opened = open_pool(settings.executor, settings.workers, slurm=settings.slurm, preload=(_WARM,))
+            self._pool = self._opened.__enter__()
+        with self._progress(what, len(tasks)) as step:
+            run(tasks, self._pool, log=self._log, progress=lambda _: step())

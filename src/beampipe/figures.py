@@ -1,0 +1,84 @@
+"""Figures that belong to nobody else, drawn without a display and written whole or not at all.
+
+matplotlib is imported when something is drawn. Its pyplot is not used: it would keep each figure, and choose a backend
+for the whole process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from beampipe.errors import MissingExtraError
+from beampipe.files import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["drawing", "new_figure", "save_figure"]
+
+_DPI: Final = 150
+"""Resolution of PNG files [pixels per inch]."""
+
+_NO_TIME: Final = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+"""Metadata by format that keeps the time out of a file, so that the same figure gives the same bytes."""
+
+
+@contextmanager
+def drawing(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """The style of ATLAS for as long as the block runs. Figures must be made and saved in it.
+
+    Args:
+        settings: matplotlib's settings (rcParams) beyond the style.
+
+    Raises:
+        MissingExtraError: matplotlib or mplhep is not installed.
+    """
+    try:
+        import mplhep
+        from matplotlib import rc_context, style
+    except ImportError as error:
+        raise MissingExtraError(error.name or "matplotlib", "calibration", "a figure") from None
+    with style.context(mplhep.style.ATLAS), rc_context(dict(settings or {})):  # type: ignore[arg-type]
+        yield
+
+
+def new_figure(
+    rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (8.0, 6.0), **more: Any
+) -> tuple[Figure, Any]:
+    """A figure and its panels.
+
+    Args:
+        rows: number of rows of panels.
+        columns: number of columns of panels.
+        size: width and height of the figure [inches].
+        more: further arguments of matplotlib's `Figure.subplots`.
+
+    Returns:
+        The figure, and its panels as an array (rows, columns) of axes.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **more)
+
+
+def save_figure(figure: Figure, *paths: Path, settings: Mapping[str, Any] | None = None) -> None:
+    """Write a figure, each file whole or not at all. No time is written into the files.
+
+    Args:
+        figure: the figure, made inside `drawing`.
+        paths: the files; their endings (png, pdf, svg) choose the formats. Folders are made.
+        settings: the settings that the figure was made with: text is set when a figure is saved, in the style of then.
+    """
+    with drawing(settings):
+        for number, path in enumerate(paths):
+            if number:
+                figure.set_layout_engine("none")  # all files show things in the same places
+            kind = path.suffix.removeprefix(".")
+            write_whole(path, partial(figure.savefig, format=kind, dpi=_DPI, metadata=_NO_TIME.get(kind)))

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from beampipe.errors import MissingExtraError
+from beampipe.figures import drawing, new_figure, save_figure
+
+
+def draw() -> object:
+    with drawing():
+        figure, panels = new_figure(1, 2, size=(4.0, 3.0))
+        panels[0, 1].plot([1, 2], label=r"$n_{\mathrm{trk}}$")
+        panels[0, 1].legend()
+    return figure
+
+
+def test_the_same_figure_has_the_same_bytes_in_every_format(tmp_path: Path) -> None:
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
+
+    before = dict(rcParams)
+    for folder in ("one", "other"):
+        figure = draw()
+        assert isinstance(figure, Figure)
+        save_figure(figure, *(tmp_path / folder / f"a.{kind}" for kind in ("png", "pdf")))
+    assert dict(rcParams) == before, "a setting is left"
+    for kind, start in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
+        one, other = ((tmp_path / folder / f"a.{kind}").read_bytes() for folder in ("one", "other"))
+        assert one == other
+        assert one.startswith(start)
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["a.pdf", "a.png"]
+
+
+def test_pyplot_is_not_touched(tmp_path: Path) -> None:
+    from matplotlib import pyplot
+
+    before = pyplot.get_fignums()
+    draw()
+    assert pyplot.get_fignums() == before
+
+
+def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mplhep", None)
+    with pytest.raises(MissingExtraError, match="a figure needs mplhep"), drawing():
+        pass
