@@ -213,10 +213,12 @@ class InferRequest:
         for tensor in self.inputs:
             spec, array = tensor.spec, tensor.array
             made = message.inputs.add(name=spec.name, datatype=spec.triton_type, shape=array.shape)
-            if not self._place_grpc(made, spec):
+            if self.placed is None or not self._place_grpc(made, spec):
                 message.raw_input_contents.append(array.tobytes())
         for spec in self.outputs:
-            self._place_grpc(message.outputs.add(name=spec.name), spec)
+            made = message.outputs.add(name=spec.name)
+            if self.placed is not None:
+                self._place_grpc(made, spec)
         return message
 
     def from_grpc(self, answer: Any) -> dict[str, Output]:
