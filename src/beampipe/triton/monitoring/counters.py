@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from beampipe.errors import BeampipeError, MissingExtraError
+from beampipe.errors import BeampipeError, ServiceError, ServiceUnavailableError, MissingExtraError
 from beampipe.triton.server import control
 
 __all__ = ["Counters", "parse_metrics", "read_metrics"]
@@ -101,12 +101,15 @@ def read_metrics(url: str) -> dict[str, Counters]:
         The counters by name of the model.
 
     Raises:
-        BeampipeError: nobody answers at that address, or somebody else.
+        ServiceUnavailableError: nobody answers at that address.
+        ServiceError: somebody else answers at that address.
     """
     try:
         status, body = control.ask(url, "GET", "/metrics", timeout=5.0)
     except OSError as error:
-        raise BeampipeError(f"{url}: got no answer ({error}), expected the metrics port of a Triton") from error
+        message = f"{url}: got no answer ({error}), expected the metrics port of a Triton"
+        raise ServiceUnavailableError(message, url=url) from error
     if status != 200:
-        raise BeampipeError(f"{url}: got status {status} for /metrics, expected the metrics port of a Triton")
+        message = f"{url}: got status {status} for /metrics, expected the metrics port of a Triton"
+        raise ServiceError(message, url=url)
     return parse_metrics(body.decode(errors="replace"))
