@@ -78,9 +78,10 @@ class ModelSignature:
             spec = self.inputs.get(name)
             if spec is None:
                 raise UnknownNameError(f"input of {self.model}", name, self.inputs)
-            if array.dtype != spec.dtype:
+            dtype = getattr(array, "dtype", None)  # a list has none
+            if dtype != spec.dtype:
                 expected = f"{np.dtype(spec.dtype)}, as {_words(spec)}; convert it"
-                raise DtypeError(f"{self.model}: got {name} of {array.dtype}, expected {expected}")
+                raise DtypeError(f"{self.model}: got {name} of {dtype or type(array).__name__}, expected {expected}")
             if not _fits(array.shape, spec.dims):
                 raise ShapeError(f"{self.model}: got {name} {list(array.shape)}, expected {_words(spec)}")
             array = np.ascontiguousarray(array)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from beampipe.errors import BeampipeError, ServiceError, ServiceUnavailableError, MissingExtraError
+from beampipe.errors import BeampipeError, MissingExtraError, ServiceError, ServiceUnavailableError
 from beampipe.triton.server import control
 
 __all__ = ["Counters", "parse_metrics", "read_metrics"]
