@@ -76,9 +76,9 @@ def run_server(
 
     Args:
         settings: what the server is to be.
-        prepare: makes what is to be served, say a repository for as long as it is served, and gives the settings with
-            it. A signal ends it at once.
-        console: where to print.
+        prepare: context manager that makes what is to be served, say a repository for as long as it is served, and
+            gives the settings with it. A signal ends the preparation at once.
+        console: console on which to print, by default standard output.
 
     Raises:
         BeampipeError: the server cannot be started, or has died too often.
