@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,14 @@ def test_messages_are_for_reading() -> None:
         "simulating needs acts, which is not installed: pip install 'beampipe[simulation]'"
     )
     assert nearest("zzz", ["abc"]) == ""
+
+
+def test_errors_carry_what_they_are_about() -> None:
+    error = pickle.loads(pickle.dumps(FileError("a.root: no tree 'events'", path="a.root", name="events")))
+    assert (error.path, error.name) == (Path("a.root"), "events")
+    assert FileError("gone").path is None
+    assert UnknownNameError("scale", "act", ["mm", "acts"]).known == ("acts", "mm")
+    assert MissingExtraError("acts", "simulation", "simulating").extra == "simulation"
 
 
 @pytest.mark.parametrize(

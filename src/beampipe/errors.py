@@ -9,7 +9,7 @@ expected and what to do next::
     │   ├── DtypeError        wrong element type                             (also a TypeError)
     │   ├── NotFiniteError    NaN or infinity among the coordinates
     │   └── TooLargeError     more than the stated limit; names the memory it would need
-    ├── FileError             a file is missing, truncated or of another kind (also an OSError)
+    ├── FileError             a file is missing, truncated or of another kind; carries its path (also an OSError)
     │   └── ColumnError       a file lacks a column; lists the nearest names
     ├── UnknownNameError      no pipeline, device, scale or setting of that name (also a KeyError)
     ├── ConfigError           a configuration is refused: unknown key, impossible value
@@ -22,6 +22,7 @@ expected and what to do next::
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 __all__ = [
@@ -85,7 +86,18 @@ class TooLargeError(InputError):
 
 
 class FileError(BeampipeError, OSError):
-    """A file is missing, truncated or of another kind."""
+    """A file is missing, truncated or of another kind.
+
+    Args:
+        message: what was got, what was expected, and what to do next.
+        path: the file or folder, None if it is not known.
+        name: name of the object in it, e.g. a column or the key of an artifact; None if it is about the whole file.
+    """
+
+    def __init__(self, message: str = "", *, path: str | Path | None = None, name: str | None = None) -> None:
+        super().__init__(message)
+        self.path = None if path is None else Path(path)
+        self.name = name
 
 
 class ColumnError(FileError):
@@ -104,6 +116,9 @@ class UnknownNameError(BeampipeError, KeyError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
         super().__init__(f"unknown {kind}: got {name!r}, expected one of {', '.join(known)}{nearest(name, known)}")
+        self.kind = kind
+        self.name = name
+        self.known = tuple(known)
 
 
 class ConfigError(BeampipeError, ValueError):
@@ -146,6 +161,8 @@ class MissingExtraError(BeampipeError, ImportError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'beampipe[{extra}]'")
+        self.package = package
+        self.extra = extra
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

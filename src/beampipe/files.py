@@ -52,11 +52,11 @@ def replacing(path: str | Path, *, parents: bool = False) -> Iterator[Path]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FileError(f"{path}: cannot make the folder {path.parent} ({error.strerror})") from error
+            raise FileError(f"{path}: cannot make the folder {path.parent} ({error.strerror})", path=path) from error
     if not path.parent.is_dir():
-        raise FileError(f"{path}: no folder {path.parent}; make it first")
+        raise FileError(f"{path}: no folder {path.parent}; make it first", path=path)
     if not os.access(path.parent, os.W_OK):
-        raise FileError(f"{path}: may not write in {path.parent}; choose another place")
+        raise FileError(f"{path}: may not write in {path.parent}; choose another place", path=path)
     with _removed_afterwards(path.with_name(f".{path.name[:_SHOWN]}.{_writer()}.part")) as part:
         yield part
         part.replace(path)
