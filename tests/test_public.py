@@ -16,6 +16,7 @@ SURFACE = {
     "beampipe.calibration": [
         "Bootstrap",
         "Configuration",
+        "DEMO_CONFIGURATION",
         "DijetSelection",
         "Energy",
         "FactorInBin",
