@@ -3,8 +3,7 @@
 import sys
 from pathlib import Path
 
-from beampipe.triton.model.repository import export_repository
-from beampipe.triton.model.settings import ModelSettings
+from beampipe.triton import ModelSettings, export_repository
 
 here = Path(__file__).parent
 model, weights = f"{here}/jet_tagger.py:JetTagger", (here / "jet_tagger.safetensors",)

@@ -6,8 +6,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from beampipe.errors import InputError
-from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
+from beampipe.triton import Instance, ModelAnswer, ModelRequest, TensorSpec
 
 
 class JetTagger:

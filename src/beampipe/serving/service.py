@@ -63,7 +63,7 @@ def serve(
         generated: whether to make a repository of the models named in the settings, in place of the one named there.
         instances: number of copies of each model of a generated repository.
         device: device of the models of a generated repository.
-        console: where to print.
+        console: console on which to print, by default standard output.
 
     Raises:
         BeampipeError: the server cannot be started, or has died too often.

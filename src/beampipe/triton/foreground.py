@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from beampipe import terminal
-from beampipe.errors import BeampipeError
+from beampipe.errors import ServiceError
 from beampipe.triton.monitoring.top import ServerWatch, status_line
 from beampipe.triton.server import control
 from beampipe.triton.server.incidents import Incident
@@ -76,9 +76,9 @@ def run_server(
 
     Args:
         settings: what the server is to be.
-        prepare: makes what is to be served, say a repository for as long as it is served, and gives the settings with
-            it. A signal ends it at once.
-        console: where to print.
+        prepare: context manager that makes what is to be served, say a repository for as long as it is served, and
+            gives the settings with it. A signal ends the preparation at once.
+        console: console on which to print, by default standard output.
 
     Raises:
         BeampipeError: the server cannot be started, or has died too often.
@@ -112,7 +112,7 @@ def _show_until(ended: threading.Event, server: TritonServer, out: Console) -> N
     with terminal.live(out, transient=True) if out.is_terminal else nullcontext() as show:
         while not ended.wait(_LOOK):
             if server.gave_up:
-                raise BeampipeError("server: it died too often and was given up; see the log")
+                raise ServiceError("server: it died too often and was given up; see the log", url=server.http_url)
             if show is not None:
                 watch.look()
                 show(Text(status_line(watch), style="cyan", overflow="ellipsis", no_wrap=True))

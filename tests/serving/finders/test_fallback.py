@@ -11,7 +11,7 @@ import pytest
 from beampipe.errors import InputError, ServiceError, ServiceUnavailableError
 from beampipe.serving.finders.fallback import FallbackTrackFinder
 from beampipe.tracking.events import Hits, Tracks
-from tests.serving.finders.fakes import hits
+from tests.serving.finders.events import hits
 
 
 class Stub:

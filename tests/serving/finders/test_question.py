@@ -15,7 +15,8 @@ from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.triton.client import FakeTransport
 from beampipe.triton.client.signature import signature_of
-from tests.serving.finders.fakes import CONFIG, hits
+from tests.serving.finders.events import hits
+from tests.triton.client.servers import CONFIG
 
 STAGED: dict[str, Any] = {
     **CONFIG,

@@ -1,4 +1,4 @@
-"""`TritonTrackFinder` against servers that fail in every way that a test can tell them to."""
+"""`TritonTrackFinder`: hits to tracks, with all that `ModelClient` does when servers fail; its own tests have more."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ import asyncio
 import multiprocessing
 import os
 import pickle
-import shutil
 import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, wait
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +15,10 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.errors import (
-    ConfigError,
-    DeadlineError,
-    InputError,
-    ServiceError,
-    ServiceUnavailableError,
-)
+from beampipe.errors import ConfigError, InputError, ServiceError, ServiceUnavailableError
 from beampipe.serving.finders import TritonTrackFinder
-from tests.serving.finders.fakes import (
-    CONFIG,
-    Fake,
-    Refusal,
-    grpc_server,
-    hits,
-    http_server,
-    labels_of,
-    make_certificate,
-)
-
-Server = Callable[..., AbstractContextManager[str]]
-
-SERVERS: dict[str, Server] = {"grpc": grpc_server, "http": http_server}
+from tests.serving.finders.events import hits
+from tests.triton.client.servers import CONFIG, SERVERS, Fake, Held, Refusal, Server, grpc_server, labels_of
 
 
 @pytest.fixture(params=list(SERVERS))
@@ -54,18 +31,6 @@ def closed_port() -> Iterator[int]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else gets it
         yield taken.getsockname()[1]
-
-
-class Once:
-    """Fails with each of some refusals, then answers."""
-
-    def __init__(self, *refusals: Refusal) -> None:
-        self.refusals = list(refusals)
-
-    def __call__(self, features: ndarray) -> ndarray:
-        if self.refusals:
-            raise self.refusals.pop(0)
-        return labels_of(features)
 
 
 def assert_right(finder: TritonTrackFinder, n: int = 5) -> None:
@@ -101,48 +66,6 @@ def test_a_batching_model_gets_its_axis_and_exatrkx_units(serve: Server) -> None
 
 
 @pytest.mark.parametrize(
-    "refusal",
-    [
-        Refusal("UNAVAILABLE", "Exceeds maximum queue size", 503),
-        Refusal("INTERNAL", "Stub process 'exatrkx_0_0' is not healthy."),
-        Refusal("NOT_FOUND", "Request for unknown model: 'exatrkx' has no available versions", 404),
-    ],
-    ids=lambda refusal: refusal.code,
-)
-def test_what_may_pass_is_tried_once_more(serve: Server, refusal: Refusal) -> None:
-    fake = Fake(Once(refusal))
-    with serve(fake) as url, TritonTrackFinder(url) as finder:
-        assert_right(finder)
-    assert fake.asked == 2
-    fake = Fake(Once(refusal, refusal))
-    with serve(fake) as url, TritonTrackFinder(url) as finder:
-        with pytest.raises(ServiceUnavailableError, match=refusal.message[:10]):
-            finder.find(hits())
-        assert fake.asked == 2
-        assert_right(finder)
-    fake = Fake(Once(refusal))
-    with serve(fake) as url, TritonTrackFinder(url, retries=0) as finder, pytest.raises(ServiceUnavailableError):
-        finder.find(hits())
-    assert fake.asked == 1
-
-
-@pytest.mark.parametrize(
-    ("refusal", "kind"),
-    [
-        (Refusal("INVALID_ARGUMENT", "hits: got NaN at row 3", 400), InputError),
-        (Refusal("INTERNAL", "internal error of the model", 500), ServiceError),
-        (Refusal("UNAUTHENTICATED", "unauthenticated", 401), ServiceError),
-    ],
-    ids=lambda value: getattr(value, "code", ""),
-)
-def test_what_will_not_pass_is_not_repeated(serve: Server, refusal: Refusal, kind: type[Exception]) -> None:
-    fake = Fake(Once(refusal, refusal))
-    with serve(fake) as url, TritonTrackFinder(url, retries=3) as finder, pytest.raises(kind, match=refusal.message):
-        finder.find(hits())
-    assert fake.asked == 1
-
-
-@pytest.mark.parametrize(
     ("fake", "message"),
     [
         (Fake(datatype="INT32"), "gave LABELS INT32"),
@@ -157,11 +80,14 @@ def test_an_answer_that_cannot_be_right_is_an_error(serve: Server, fake: Fake, m
         finder.find(hits())
 
 
-def test_what_is_no_triton_is_no_service() -> None:
-    for config in ("hello", {"html": "<html>"}, [1]):
-        fake = Fake(config=config)  # type: ignore[arg-type]
-        with http_server(fake) as url, TritonTrackFinder(url) as finder, pytest.raises(ServiceError, match="expected"):
-            finder.find(hits())
+def test_bad_hits_are_refused_once(serve: Server) -> None:
+    def refuse(features: ndarray) -> ndarray:
+        raise Refusal("INVALID_ARGUMENT", "hits: got NaN at row 3", 400)
+
+    fake = Fake(refuse)
+    with serve(fake) as url, TritonTrackFinder(url, retries=3) as finder, pytest.raises(InputError, match="NaN"):
+        finder.find(hits())
+    assert fake.asked == 1
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
@@ -170,132 +96,6 @@ def test_nobody_there(scheme: str, closed_port: int) -> None:
         with pytest.raises(ServiceUnavailableError, match="is a server running there"):
             finder.find(hits())
         assert isinstance(finder.submit(hits()).exception(10), ConnectionError)
-
-
-@pytest.mark.parametrize("scheme", ["grpc", "http"])
-def test_a_server_that_never_answers_is_given_up(scheme: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
-        with TritonTrackFinder(url, timeout=0.3) as finder, pytest.raises((DeadlineError, ServiceUnavailableError)):
-            finder.find(hits())
-
-
-def test_a_model_that_takes_too_long_is_given_up(serve: Server) -> None:
-    release = threading.Event()
-
-    def slow(features: ndarray) -> ndarray:
-        release.wait(20)
-        return labels_of(features)
-
-    fake = Fake(slow)
-    with serve(fake) as url, TritonTrackFinder(url, timeout=0.4, retries=3) as finder:
-        with pytest.raises(DeadlineError) as caught:
-            finder.find(hits())
-        assert isinstance(caught.value, TimeoutError)
-        assert fake.asked == 1
-        release.set()
-
-
-def test_a_connection_that_the_server_closed_is_made_anew() -> None:
-    fake = Fake()
-    with http_server(fake) as url:
-        finder = TritonTrackFinder(url, retries=0)
-        assert_right(finder)
-        port = int(url.rpartition(":")[2])
-    deadline = time.monotonic() + 10
-    while True:  # the same port, another server; the old connection is dead
-        try:
-            server = restarted(port, fake)
-            break
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    with server:
-        assert_right(finder)
-    finder.close()
-
-
-def restarted(port: int, fake: Fake) -> ExitStack:
-    from http.server import ThreadingHTTPServer
-
-    from tests.serving.finders.fakes import Handler
-
-    server = ThreadingHTTPServer(("127.0.0.1", port), type("Bound", (Handler,), {"fake": fake}))
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    stack = ExitStack()
-    for step in (server.server_close, thread.join, server.shutdown):
-        stack.callback(step)
-    return stack
-
-
-def test_of_several_servers_a_dead_one_costs_no_event(serve: Server, closed_port: int) -> None:
-    first, second = Fake(), Fake()
-    with serve(first) as one, serve(second) as two:
-        dead = f"{one.partition(':')[0]}://127.0.0.1:{closed_port}"
-        with TritonTrackFinder([dead, one, two]) as finder:
-            for _ in range(20):
-                assert_right(finder)
-    assert first.asked + second.asked == 20
-    assert abs(first.asked - second.asked) <= 2
-
-
-def test_no_more_than_in_flight_are_sent_and_order_is_kept(serve: Server) -> None:
-    def slow(features: ndarray) -> ndarray:
-        time.sleep(0.02)
-        return labels_of(features)
-
-    fake = Fake(slow)
-    events = [hits(3, seed) for seed in range(12)]
-    with serve(fake) as url, TritonTrackFinder(url, in_flight=3) as finder:
-        futures = [finder.submit(event) for event in events]
-        for event, future in zip(events, futures, strict=True):
-            assert future.result(10).track_id.tolist() == labels_of(event.position).tolist()
-    assert fake.most == 3
-
-
-class Held:
-    """Requests that reach the server wait there until told."""
-
-    def __init__(self) -> None:
-        self.arrived, self.release = threading.Semaphore(0), threading.Event()
-
-    def __call__(self, features: ndarray) -> ndarray:
-        self.arrived.release()
-        self.release.wait(20)
-        return labels_of(features)
-
-
-def test_a_future_is_cancelled_before_and_after_it_is_sent(serve: Server) -> None:
-    held = Held()
-    fake = Fake(held)
-    with serve(fake) as url, TritonTrackFinder(url, in_flight=1) as finder:
-        sent, waiting, kept = finder.submit(hits()), finder.submit(hits()), finder.submit(hits())
-        assert held.arrived.acquire(timeout=10)
-        assert waiting.cancel()
-        assert sent.cancel()
-        assert sent.cancelled()
-        assert wait([sent, waiting], 1).not_done == set()
-        with pytest.raises(CancelledError):
-            sent.result()
-        if url.startswith("grpc"):
-            assert fake.gone.wait(10)  # the server knows
-        held.release.set()
-        assert len(kept.result(10).track_id) == 5
-        assert not kept.cancel()
-    assert fake.asked == 2
-
-
-def test_cancelling_is_no_fault_of_the_server() -> None:
-    held, other = Held(), Fake()
-    with grpc_server(Fake(held)) as one, grpc_server(other) as two, TritonTrackFinder([one, two]) as finder:
-        cancelled = finder.submit(hits())
-        assert held.arrived.acquire(timeout=10)  # the first is asked first
-        assert cancelled.cancel()
-        held.release.set()
-        for _ in range(7):
-            assert_right(finder)
-    assert other.asked == 4  # so the other half went to the first
 
 
 def test_an_asyncio_task_that_is_cancelled_cancels_its_request() -> None:
@@ -315,58 +115,11 @@ def test_an_asyncio_task_that_is_cancelled_cancels_its_request() -> None:
         held.release.set()
 
 
-def test_closing_cancels_what_is_on_its_way(serve: Server) -> None:
-    held = Held()
-    with serve(Fake(held)) as url:
-        finder = TritonTrackFinder(url, in_flight=1)
-        futures = [finder.submit(hits()) for _ in range(3)]
-        assert held.arrived.acquire(timeout=10)
-        finder.close()
-        assert all(future.cancelled() for future in futures)
-        with pytest.raises(ServiceError, match=r"after close\(\)"):
-            finder.find(hits())
-        with pytest.raises(ServiceError, match=r"after close\(\)"):
-            finder.submit(hits())
-        held.release.set()
-
-
-def test_many_threads_share_one_finder(serve: Server) -> None:
-    wrong: list[BaseException] = []
-
-    def ask(finder: TritonTrackFinder, seed: int) -> None:
-        try:
-            for n in range(20):
-                event = hits(10 + n, seed)
-                assert finder.find(event).track_id.tolist() == labels_of(event.position).tolist()
-        except BaseException as error:
-            wrong.append(error)
-
-    with serve(Fake()) as url, TritonTrackFinder(url) as finder:
-        threads = [threading.Thread(target=ask, args=(finder, seed)) for seed in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert not wrong
-
-
 def test_the_token_is_sent(serve: Server) -> None:
     fake = Fake()
     with serve(fake) as url, TritonTrackFinder(url, token="t0ken") as finder:
         assert_right(finder)
     assert [headers["authorization"] for headers in fake.headers] == ["Bearer t0ken"]
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
-def test_an_encrypted_server_is_trusted_by_its_certificate_only(serve: Server, tmp_path: Path) -> None:
-    pair = make_certificate(tmp_path)
-    fake = Fake()
-    with serve(fake, pair) as url:
-        with TritonTrackFinder(url, tls=pair[0]) as finder:
-            assert_right(finder)
-        with TritonTrackFinder(url) as finder, pytest.raises(ServiceError, match=r"(?i)certificate|handshake|connect"):
-            finder.find(hits())
-    assert fake.asked == 1
 
 
 def test_a_server_that_cannot_map_our_memory_gets_events_sent(serve: Server) -> None:

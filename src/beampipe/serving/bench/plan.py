@@ -54,6 +54,6 @@ class BenchPlan:
 
 
 def default_ways(pipeline: str) -> tuple[str, ...]:
-    """Direct, and every model of a pipeline over the cheapest protocol; one of them over the others, too."""
+    """The ways to find tracks with a pipeline: direct, each model over HTTP, the plain one over gRPC and shm, too."""
     plain, *others = (variant.name for variant in variants_of(pipeline_spec(pipeline)).values())
     return (DIRECT, f"{plain} http", f"{plain} grpc", f"{plain} shm", *(f"{name} http" for name in others))

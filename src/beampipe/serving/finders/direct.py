@@ -14,9 +14,9 @@ class DirectTrackFinder(InOneThread):
     """Runs a pipeline here; events that are submitted wait for each other.
 
     Args:
-        pipeline: a name of `beampipe.tracking.PIPELINES`.
-        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        threads: for one event; as many as there are cores if not given.
+        pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`.
+        device: device on which the pipeline runs, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        threads: number of threads for one event; as many as there are cores if not given.
 
     Raises:
         UnknownNameError: no such pipeline or device.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
+from functools import partial
 from time import monotonic
 
 from beampipe.errors import ServiceError
@@ -25,10 +26,10 @@ class FallbackTrackFinder:
     Only a `ServiceError` moves on: what one finder refuses for its data (`InputError`) the others would refuse too.
 
     Args:
-        first: the one to ask.
-        *others: what to ask instead, in order; a function that makes one is called when it is first needed.
-        pause: a finder that failed is left out for so long [s]; the last one never is.
-        on_failure: is told why the next one is asked, once per pause.
+        first: finder that is asked first.
+        *others: finders to ask instead, in order; a function that makes one is called when it is first needed.
+        pause: time for which a finder that failed is left out [s]; the last one never is.
+        on_failure: function that is told why the next finder is asked, once per pause.
     """
 
     def __init__(
@@ -49,10 +50,10 @@ class FallbackTrackFinder:
 
     @property
     def answered(self) -> tuple[int, ...]:
-        """Events that each finder has answered so far."""
+        """Number of events that each finder has answered so far."""
         return tuple(self._answered)
 
-    def find(self, hits: Hits) -> Tracks:
+    def find(self, hits: Hits, /) -> Tracks:
         """The tracks of one event; raises what the last finder raises."""
         row = -1
         while True:
@@ -67,18 +68,18 @@ class FallbackTrackFinder:
                 self._count(row)
                 return tracks
 
-    def submit(self, hits: Hits) -> Future[Tracks]:
-        """The same, later."""
+    def submit(self, hits: Hits, /) -> Future[Tracks]:
+        """`find`, later; cancelling the future cancels what is asked at that moment."""
         pending: PendingAnswer[Tracks] = PendingAnswer()
         self._submit_next(-1, hits, pending)
         return pending
 
-    async def find_async(self, hits: Hits) -> Tracks:
-        """The same for asyncio."""
+    async def find_async(self, hits: Hits, /) -> Tracks:
+        """`find` for asyncio."""
         return await asyncio.wrap_future(self.submit(hits))
 
     def close(self) -> None:
-        """Close all finders, those handed in too."""
+        """Close all finders, also those that were handed in."""
         for finder in self._made.values():
             finder.close()
 
@@ -92,44 +93,29 @@ class FallbackTrackFinder:
         row = self._next(row)
         try:
             future = self._finder(row).submit(hits)
-        except Exception as error:
-            self._settle(row, hits, pending, error, None)
-            return
+        except Exception as error:  # refused at the door, or not made
+            future = Future()
+            future.set_exception(error)
         pending.on_cancel(future.cancel)
-        future.add_done_callback(lambda done: self._done(row, hits, pending, done))
+        future.add_done_callback(partial(self._done, row, hits, pending))
 
-    def _done(self, row: int, hits: Hits, pending: PendingAnswer[Tracks], done: Future[Tracks]) -> None:
-        if done.cancelled():
+    def _done(self, row: int, hits: Hits, pending: PendingAnswer[Tracks], future: Future[Tracks]) -> None:
+        if future.cancelled():
             # Either nobody waits any more, or the finder was closed.
-            self._settle(row, hits, pending, CancelledError(), None)
-        else:
-            error = done.exception()
-            self._settle(row, hits, pending, error, None if error else done.result())
-
-    def _settle(
-        self, row: int, hits: Hits, pending: PendingAnswer[Tracks], error: BaseException | None, tracks: Tracks | None
-    ) -> None:
-        if isinstance(error, ServiceError):
+            pending.cancel()
+            return
+        error = future.exception()
+        if error is None:
+            self._count(row)
+        elif isinstance(error, ServiceError):
             self._failed(row, error)
             if row < len(self._makers) - 1 and not pending.cancelled():
                 self._submit_next(row, hits, pending)
                 return
-        elif isinstance(error, CancelledError):
-            pending.cancel()
-            return
-        if tracks is not None:
-            self._count(row)
-
-        def outcome() -> Tracks:
-            if error is not None:
-                raise error
-            assert tracks is not None
-            return tracks
-
-        pending.settle(outcome)
+        pending.settle(future.result)
 
     def _next(self, row: int) -> int:
-        """The next one that did not fail lately."""
+        """Number of the next finder that did not fail lately."""
         row += 1
         while row < len(self._makers) - 1 and self._back_at[row] > monotonic():
             row += 1

@@ -35,14 +35,14 @@ def open_finder(
     """The pipeline here, or a model on servers, or the one and else the other.
 
     Args:
-        urls: servers; none for the pipeline here.
-        pipeline: to run here; if not given, the one that the model runs.
-        model: on the servers; if not given, named like the pipeline.
-        token_file: holds the token to show.
-        fallback: run the pipeline here if no server answers.
-        device: for the pipeline here.
-        threads: for the pipeline here.
-        warn: is told that no server answers.
+        urls: URLs of servers; none for the pipeline here.
+        pipeline: name of the pipeline to run here; if not given, the one that the model runs.
+        model: name of the model on the servers; if not given, that of the pipeline.
+        token_file: file with the token to show to the servers.
+        fallback: whether the pipeline runs here if no server answers.
+        device: device of the pipeline here.
+        threads: number of threads of the pipeline here.
+        warn: function that is told that no server answers.
 
     Raises:
         ConfigError: an option that needs a server, without one; or no pipeline for the fallback.
@@ -68,10 +68,10 @@ def open_finder(
 
 
 def read_token(path: Path) -> str:
-    """The one line of a file.
+    """The one word in a file.
 
     Raises:
-        FileError: it cannot be read, or holds no or several lines.
+        FileError: it cannot be read, or holds no word or several.
     """
     try:
         lines = path.read_text(encoding="ascii").split()

@@ -30,14 +30,14 @@ def closed_loop(
     are awaited.
 
     Args:
-        sender: where to; its clock must be `clock`.
-        workload: the events, sent in a cycle.
-        concurrency: requests in flight.
-        seconds: requests sent in this span are recorded.
-        warm_up: seconds before it; at least `concurrency` answers in any case.
-        min_requests: the span is prolonged until that many were sent; twice `concurrency` if not given.
+        sender: what sends the requests; its clock must be `clock`.
+        workload: events that are sent in a cycle.
+        concurrency: number of requests in flight.
+        seconds: length of the span of time in which requests are recorded [s].
+        warm_up: length of the time before that span [s]; at least `concurrency` answers are awaited in any case.
+        min_requests: number of requests until which the span is prolonged; twice `concurrency` if not given.
         patience: longest wait for any answer [s].
-        clock: seconds, growing.
+        clock: function that gives the time [s], growing.
 
     Raises:
         ConfigError: a setting is not positive.

@@ -25,9 +25,9 @@ def poisson_arrivals(rate: float, seconds: float, seed: int) -> Float64[ndarray,
     """Times [s] of a Poisson process between 0 and `seconds`.
 
     Args:
-        rate: mean arrivals per second.
-        seconds: length.
-        seed: of the random gaps.
+        rate: mean number of arrivals per second.
+        seconds: length of the process [s].
+        seed: seed of the random gaps.
     """
     random = np.random.default_rng(seed)
     # Given their number, the arrivals of a Poisson process are uniform in time.
@@ -49,15 +49,15 @@ def open_loop(
     """Send events at a mean rate, with random gaps, and record those due after the warm-up.
 
     Args:
-        sender: where to; its clock must be `clock`.
-        workload: the events, sent in a cycle.
-        rate: mean arrivals per second.
-        seconds: span in which events arrive that are recorded.
-        warm_up: seconds of arrivals before it.
-        in_flight: no more requests at a time than this; what is due waits, and its wait counts.
-        seed: of the arrivals.
+        sender: what sends the requests; its clock must be `clock`.
+        workload: events that are sent in a cycle.
+        rate: mean number of arrivals per second.
+        seconds: length of the span in which the events arrive that are recorded [s].
+        warm_up: length of the time of arrivals before that span [s].
+        in_flight: most requests at a time; what is due waits, and its wait counts.
+        seed: seed of the arrivals.
         patience: longest wait for any answer [s].
-        clock: seconds, growing.
+        clock: function that gives the time [s], growing.
 
     Raises:
         ConfigError: a setting is not positive.

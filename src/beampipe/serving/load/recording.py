@@ -29,11 +29,11 @@ class LoadRun:
         begun: start of the recorded span.
         ended: end of it.
         faults: messages of requests that were not good, and how often each came.
-        wrong: requests whose labels came and differ from the direct ones.
-        concurrency: requests in flight (closed loop), or None.
-        rate: mean arrivals per second that were asked for (open loop), or None.
+        wrong: number of requests whose labels came and differ from the direct ones.
+        concurrency: number of requests in flight (closed loop), or None.
+        rate: mean number of arrivals per second that were asked for (open loop), or None.
         cpu_seconds: processor time of this process over all requests that were sent, recorded or not.
-        n_all: the number of those.
+        n_all: number of all requests that were sent.
     """
 
     event: Int64[ndarray, " n"]
@@ -69,7 +69,7 @@ class Recorder:
     """Notes of a loop; only requests due between `start` and `stop` are kept.
 
     Args:
-        workload: what the labels are compared with.
+        workload: events with the labels that answers are compared with.
     """
 
     def __init__(self, workload: Workload) -> None:

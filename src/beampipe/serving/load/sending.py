@@ -30,7 +30,7 @@ class Workload:
     """Events to send, in a cycle, and the labels that each must get.
 
     Attributes:
-        hits: the events.
+        hits: hits of each event.
         labels: for each event, (n_hits,) int64, what the pipeline gives when it is run directly.
 
     Raises:
@@ -70,10 +70,10 @@ def direct_workload(hits: Sequence[Hits], find: Callable[[Hits], Tracks]) -> Wor
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
-    """An event came back.
+    """What came back for one event: labels, or the reason why there are none.
 
     Attributes:
-        ticket: number under which it was sent.
+        ticket: number under which the event was sent.
         finished: when the whole answer was there, by the clock of the sender [s].
         labels: int64, or their bytes; may be overwritten by the next `Sender.send`. None after an error.
         error: why there are no labels, or None.
@@ -106,10 +106,10 @@ class FutureSender:
     """Anything with a ``submit``: a client of ours, a pool of threads, an event loop.
 
     Args:
-        submit: sends one event, as `beampipe.tracking.TrackFinder.submit`.
-        workload: the events.
-        closing: called at the end.
-        clock: seconds, growing.
+        submit: function that sends one event, as `beampipe.tracking.TrackFinder.submit`.
+        workload: events that are sent.
+        closing: function that is called at the end.
+        clock: function that gives the time [s], growing.
     """
 
     def __init__(

@@ -18,21 +18,21 @@ class Summary:
     """Figures of one run. Percentiles are over good answers; NaN where there is none.
 
     Attributes:
-        requests: recorded.
-        failed: those without an answer or with wrong labels.
-        faults: how many requests failed, recorded or not.
-        wrong: how many of those had labels that differ from the direct ones.
+        requests: number of requests that were recorded.
+        failed: number of recorded requests without an answer or with wrong labels.
+        faults: number of requests that failed, recorded or not.
+        wrong: number of requests with labels that differ from the direct ones, recorded or not.
         throughput: good answers per second.
-        mean: latency [s].
-        p50: latency [s].
-        p95: latency [s].
-        p99: latency [s].
-        worst: latency [s].
+        mean: mean latency [s].
+        p50: median latency [s].
+        p95: 95th percentile of the latency [s].
+        p99: 99th percentile of the latency [s].
+        worst: longest latency [s].
         lateness: 99th percentile of how much later than intended requests were sent [s]. In an open loop below
             saturation this is the generator's own error; it is part of the latency.
         generator: processor time of the generator per request [s]; of the whole process, so it means nothing where
             the pipeline runs in it.
-        sent: all requests, those before and after the recorded span included.
+        sent: number of all requests, those before and after the recorded span included.
     """
 
     requests: int

@@ -8,7 +8,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from numpy import ndarray
 
-from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.errors import CancelledError, ConfigError, ServiceError, ServiceUnavailableError
 from beampipe.triton.client.balance import Backoff, Balance
 from beampipe.triton.client.endpoint import Security, WireProtocol, parse_endpoint
 from beampipe.triton.client.remote import Question, RemoteModel, connect
@@ -173,7 +173,7 @@ class ModelClient:
                 # Nobody else to ask: give it a moment, longer each time.
                 sleep(max(0.0, min(_RETRY.pause(attempt - 1), deadline - monotonic())))
             if pending is not None and pending.cancelled():
-                raise CancelledError
+                raise CancelledError("client: nobody waits for the answer any more")
             try:
                 with balance.asking(remote):
                     return _wanted(remote, question, deadline, pending)
@@ -216,7 +216,7 @@ def _wanted(
         return remote.ask(question, deadline, pending)
     except ServiceError:
         if pending is not None and pending.cancelled():
-            raise CancelledError from None
+            raise CancelledError("client: nobody waits for the answer any more") from None
         raise
 
 

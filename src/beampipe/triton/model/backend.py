@@ -27,7 +27,9 @@ from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelReque
 
 __all__ = ["TritonPythonModel"]
 
-_POLL: Final = 0.02  # s; asking whether a client still waits is a round trip to the server: too long for small events
+_POLL: Final = 0.02
+"""Time [s] between two questions whether a client still waits. Each is a round trip to the server: too long for small
+events."""
 
 
 class TritonPythonModel:

@@ -1,7 +1,7 @@
 """Requests with a known answer: a model that does not give it, byte for byte, is not served.
 
-Asked twice: by the model itself when it is made (`check_model`), and through the server's own port once it is up
-(`check_served`), because between the two lies the exchange of arrays, which can lose data without an error.
+Each model is asked twice: by its own instance when that is made (`check_model`), and through the server's own port once
+that is up (`check_served`). Between the two lies the exchange of arrays, which can lose data without an error.
 """
 
 from __future__ import annotations
@@ -21,14 +21,20 @@ from beampipe.triton.model.served_model import ModelAnswer, ModelRequest
 __all__ = ["CANARY", "check_model", "check_served", "read_canary", "write_canary"]
 
 CANARY: Final = "canary.npz"
-"""In the folder of a model's version."""
+"""Name of the file with the canary, in the folder of a model's version."""
 
 _INPUT: Final = "in."
 _OUTPUT: Final = "out."
 
 
 def write_canary(version: Path, request: ModelRequest, answer: ModelRequest) -> None:
-    """Store a request and the answer that it must get."""
+    """Store a request and the answer that it must get.
+
+    Args:
+        version: folder of the model's version.
+        request: arrays of the request, by name of the tensor.
+        answer: arrays of the answer, by name of the tensor; those that change from call to call are left out.
+    """
     arrays = {_INPUT + key: array for key, array in request.items()}
     arrays |= {_OUTPUT + key: array for key, array in answer.items()}
     with (version / CANARY).open("wb") as file:
@@ -36,7 +42,7 @@ def write_canary(version: Path, request: ModelRequest, answer: ModelRequest) -> 
 
 
 def read_canary(version: Path) -> tuple[dict[str, ndarray], dict[str, ndarray]] | None:
-    """Request and answer, or None where none is stored."""
+    """The request and the answer that are stored in the folder of a model's version, or None if there are none."""
     if not (version / CANARY).exists():
         return None
     with np.load(version / CANARY, allow_pickle=False) as stored:
@@ -48,8 +54,13 @@ def read_canary(version: Path) -> tuple[dict[str, ndarray], dict[str, ndarray]] 
 def check_model(run: Callable[[Sequence[ModelRequest]], Sequence[ModelAnswer]], version: Path, name: str) -> None:
     """Refuse a model whose answer is not the one that was found when it was exported.
 
+    Args:
+        run: method of the model that answers requests.
+        version: folder of the model's version, with the canary; without one nothing is asked.
+        name: name of the model, for messages.
+
     Raises:
-        ConfigError: it is not.
+        ConfigError: the answer is an error, or another one.
     """
     if (stored := read_canary(version)) is None:
         return
@@ -60,14 +71,14 @@ def check_model(run: Callable[[Sequence[ModelRequest]], Sequence[ModelAnswer]], 
 
 
 def check_served(url: str, version: Path, name: str, *, batched: bool = False, timeout: float = 60.0) -> bool:
-    """Ask a running server over HTTP.
+    """Refuse a running server whose answer, asked over HTTP, is not the one that was found at the export.
 
     Args:
-        url: ``host:port`` of its HTTP endpoint.
-        version: folder of the model's version, with the canary.
-        name: of the model.
-        batched: the model's tensors have one more axis in front.
-        timeout: [s].
+        url: address of the server for HTTP, ``host:port``.
+        version: folder of the model's version, with the canary; without one nothing is asked.
+        name: name of the model.
+        batched: whether the model's tensors have one more axis in front.
+        timeout: longest wait for the answer [s].
 
     Returns:
         Whether there was a canary to ask.

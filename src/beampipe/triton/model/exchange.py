@@ -1,8 +1,8 @@
 """How arrays pass between numpy and Triton's Python backend.
 
 Builds of the backend made for numpy 1 (Triton 2.51 is one) give wrong data with numpy 2, without an error:
-``as_numpy`` repeats the first element, and `Tensor` sends an empty buffer of the right shape. DLPack goes around both.
-With numpy 1 it is the other way about. The canary tells, whatever the build.
+``as_numpy`` repeats the first element, and `Tensor` sends an empty buffer of the right shape. DLPack avoids both. With
+numpy 1 the backend's own functions are right. The canary notices a wrong choice, whatever the build.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ __all__ = ["exchange"]
 
 
 def exchange(pb: Any) -> tuple[Callable[[Any], ndarray], Callable[[str, ndarray], Any]]:
-    """Functions that read a tensor (the array may be read-only) and that make a tensor of a name.
+    """The two functions that carry arrays over.
 
     Args:
-        pb: Triton's `triton_python_backend_utils`.
+        pb: Triton's module `triton_python_backend_utils`.
+
+    Returns:
+        A function from a tensor to its array, which may be read-only, and one from a name and an array to a tensor.
     """
     if int(np.__version__.split(".")[0]) < 2:
         return lambda tensor: tensor.as_numpy(), lambda name, array: pb.Tensor(name, array)

@@ -1,10 +1,10 @@
 """Triton model repositories, generated from typed settings and never edited by hand.
 
-    DIR/.beampipe.json            what was generated, with a digest of each file
-    DIR/exatrkx/config.pbtxt
-    DIR/exatrkx/weights/...       what EXECUTION_MODEL_PATH points at
-    DIR/exatrkx/1/model.py        three lines that import `beampipe.triton.model.backend`
-    DIR/exatrkx/1/canary.npz      a request and the answer that it must get
+    DIR/.beampipe.json          what was generated, with a digest of each file
+    DIR/MODEL/config.pbtxt      how Triton runs the model
+    DIR/MODEL/weights/...       what EXECUTION_MODEL_PATH points at
+    DIR/MODEL/1/model.py        three lines that import `beampipe.triton.model.backend`
+    DIR/MODEL/1/canary.npz      a request and the answer that it must get
 
 The same folder runs in NVIDIA's Triton container, where ``pip install 'beampipe[serving]'`` was run.
 """

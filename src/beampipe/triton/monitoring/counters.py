@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from beampipe.errors import BeampipeError, MissingExtraError
+from beampipe.errors import MissingExtraError, ServiceError, ServiceUnavailableError
 from beampipe.triton.server import control
 
 __all__ = ["Counters", "parse_metrics", "read_metrics"]
@@ -53,7 +53,7 @@ def parse_metrics(text: str) -> dict[str, Counters]:
 
     Raises:
         MissingExtraError: the package `prometheus_client` is not installed.
-        BeampipeError: the text is something else.
+        ServiceError: the text is something else.
     """
     try:
         from prometheus_client.parser import text_string_to_metric_families
@@ -66,7 +66,7 @@ def parse_metrics(text: str) -> dict[str, Counters]:
                 if model := sample.labels.get("model"):
                     found[model].add(sample.name, sample.labels, sample.value)
     except ValueError as error:
-        raise BeampipeError(f"metrics: got text that cannot be read ({error}), expected Triton's /metrics") from error
+        raise ServiceError(f"metrics: got text that cannot be read ({error}), expected Triton's /metrics") from error
     return {model: found[model].counters() for model in sorted(found) if found[model].values or found[model].observed}
 
 
@@ -101,12 +101,14 @@ def read_metrics(url: str) -> dict[str, Counters]:
         The counters by name of the model.
 
     Raises:
-        BeampipeError: nobody answers at that address, or somebody else.
+        ServiceUnavailableError: nobody answers at that address.
+        ServiceError: somebody else answers.
     """
     try:
         status, body = control.ask(url, "GET", "/metrics", timeout=5.0)
     except OSError as error:
-        raise BeampipeError(f"{url}: got no answer ({error}), expected the metrics port of a Triton") from error
+        message = f"{url}: got no answer ({error}), expected the metrics port of a Triton"
+        raise ServiceUnavailableError(message, url=url) from error
     if status != 200:
-        raise BeampipeError(f"{url}: got status {status} for /metrics, expected the metrics port of a Triton")
+        raise ServiceError(f"{url}: got status {status} for /metrics, expected the metrics port of a Triton", url=url)
     return parse_metrics(body.decode(errors="replace"))

@@ -9,7 +9,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from beampipe.errors import BeampipeError
+from beampipe.errors import BeampipeError, ServiceUnavailableError
 from beampipe.terminal import live, make_table
 from beampipe.triton.monitoring.counters import Counters, read_metrics
 from beampipe.triton.monitoring.rates import Rates, rates_between
@@ -116,7 +116,7 @@ def show_rates(
         per_event: names of counters of the models' own, as `rates_table` takes them.
 
     Raises:
-        BeampipeError: one table was to be shown, and no server answers.
+        ServiceUnavailableError: one table was to be shown, and no server answers.
     """
     watches = [ServerWatch(url) for url in urls]
     _look(watches)
@@ -125,7 +125,7 @@ def show_rates(
     if once or not out.is_terminal:
         out.print(rates_table(watches, per_event))
         if all(watch.error is not None for watch in watches):
-            raise BeampipeError("; ".join(watch.error or "" for watch in watches))
+            raise ServiceUnavailableError("; ".join(watch.error or "" for watch in watches), url=urls[0])
         return
     try:
         with live(out) as show:

@@ -1,1 +1,1 @@
-"""A running Triton: where it comes from, how it is started, supervised, asked for metrics and cleaned up."""
+"""A running Triton: how it is started, asked to load models, supervised, stopped and cleaned up."""

@@ -106,10 +106,10 @@ def load_model(url: str, model: str, config: Mapping[str, Any] | None = None, ti
     """Load a model of the repository, or load it again if its files have changed.
 
     Args:
-        url: of the server.
-        model: its name.
-        config: instead of the configuration in the repository.
-        timeout: how long it may take [s].
+        url: ``host:port`` of the server's HTTP endpoint.
+        model: name of the model.
+        config: configuration to use instead of the one in the repository, None for that one.
+        timeout: longest time that loading may take [s].
 
     Raises:
         ServiceError: the server cannot load it; the message has its reason.

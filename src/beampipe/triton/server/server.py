@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from beampipe.errors import BeampipeError
+from beampipe.errors import BeampipeError, ServiceError
 from beampipe.triton.engine import find_engine, prepare_backends, this_interpreter
 from beampipe.triton.model.canary import check_served
 from beampipe.triton.server import control, preflight
@@ -213,14 +213,15 @@ class TritonServer:
         while not self._is_up():
             code = process.exit_code
             if self._stopping.is_set():
-                raise BeampipeError("server: stopped while it was starting")
+                raise ServiceError("server: stopped while it was starting", url=self.http_url)
             if code is not None or time.monotonic() > deadline:
                 what = f"exit code {code}" if code is not None else f"no answer within {settings.start_timeout:g} s"
                 self._kill()
-                raise BeampipeError(
+                raise ServiceError(
                     f"Triton: got {what}, expected it to load {', '.join(self.models)};"
                     f" {f'the log is {settings.log}' if settings.log else 'with a log file given, its log is kept'}:"
-                    + "".join(f"\n    {line}" for line in process.complaints())
+                    + "".join(f"\n    {line}" for line in process.complaints()),
+                    url=self.http_url,
                 )
             time.sleep(_POLL)
 

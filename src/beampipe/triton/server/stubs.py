@@ -72,7 +72,7 @@ def memory_of_stubs(metrics_url: str) -> dict[str, float]:
 
 
 def _read(pid: int, command: Sequence[str]) -> Stub | None:
-    """The stub with a command line, None if it is that of another program, or of a shell that will become a stub."""
+    """The stub that has a command line, None if another program has it, or a shell that will become a stub."""
     if len(command) < _COMMAND or Path(command[0]).name != STUB or not command[5].isdigit():
         return None
     # REPOSITORY/MODEL/VERSION/model.py

@@ -111,7 +111,7 @@ class Supervisor:
         server: a server that was started.
         restarts: largest number of times that the server, or one model, is brought back within `period`. Beyond that a
             model has to wait, and the server is given up.
-        period: period [s] in which they are counted.
+        period: length of the period [s] in which restarts are counted.
     """
 
     def __init__(self, server: Supervised, restarts: int = 5, period: float = 60.0) -> None:

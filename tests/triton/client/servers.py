@@ -7,8 +7,8 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,7 +20,10 @@ from google.protobuf.json_format import ParseDict
 from numpy import ndarray
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
-from beampipe.tracking.events import Hits
+from beampipe.triton.client import ModelClient
+from beampipe.triton.client.signature import Due
+
+MODEL = "exatrkx"
 
 CONFIG: dict[str, Any] = {
     "name": "exatrkx",
@@ -31,8 +34,9 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def hits(n: int = 5, seed: int = 1) -> Hits:
-    return Hits(np.random.default_rng(seed).uniform(1, 1000, (n, 3)).astype(np.float32))
+def event(n: int = 5, seed: int = 1) -> ndarray:
+    """FEATURES of one event."""
+    return np.random.default_rng(seed).uniform(1, 1000, (n, 3)).astype(np.float32)
 
 
 def labels_of(features: ndarray) -> ndarray:
@@ -190,3 +194,41 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run([*command.split(), *files], check=True, capture_output=True)
     return certificate, key
+
+
+def wanted(features: ndarray) -> Due:
+    """One label per hit."""
+    return {"LABELS": (len(features),)}
+
+
+def ask(client: ModelClient, n: int = 5) -> ndarray:
+    features = event(n)
+    return client.infer({"FEATURES": features}, wanted(features))["LABELS"]
+
+
+def later(client: ModelClient) -> Future[dict[str, ndarray]]:
+    features = event()
+    return client.submit({"FEATURES": features}, wanted(features))
+
+
+def assert_right(client: ModelClient, n: int = 5) -> None:
+    labels = ask(client, n)
+    assert labels.tobytes() == labels_of(event(n)).tobytes()
+    assert labels.flags.writeable
+
+
+Server = Callable[..., AbstractContextManager[str]]
+
+SERVERS: dict[str, Server] = {"grpc": grpc_server, "http": http_server}
+
+
+class Held:
+    """Requests that reach the server wait there until told."""
+
+    def __init__(self) -> None:
+        self.arrived, self.release = threading.Semaphore(0), threading.Event()
+
+    def __call__(self, features: ndarray) -> ndarray:
+        self.arrived.release()
+        self.release.wait(20)
+        return labels_of(features)
