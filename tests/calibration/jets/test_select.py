@@ -170,8 +170,12 @@ def test_what_is_wrong_with_a_file_is_seen_at_once(
     if "books" in fault:
         fault = {"books": bookkeeping_of(events, **fault["books"])}
     write_odd(odd, events, **fault)
-    with pytest.raises(error, match=rf"odd\.root: .*{message}"):
+    with pytest.raises(error, match=rf"odd\.root: .*{message}") as caught:
         inspect_file(odd)
+    assert isinstance(caught.value, FileError)
+    assert caught.value.path == odd
+    if isinstance(caught.value, ColumnError):
+        assert f"no branch {caught.value.name!r}" in message
 
 
 def test_an_empty_tree_and_a_file_that_is_none(odd: Path) -> None:

@@ -230,4 +230,4 @@ def read_filled(path: Path) -> Filled:
                 **whole,
             )
     except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
-        raise FileError(f"{path}: got no histograms ({error})") from error
+        raise FileError(f"{path}: got no histograms ({error})", path=path) from error

@@ -158,7 +158,7 @@ def read_dijets(path: Path) -> Dijets:
             ranges=tuple(RunRange(*numbers) for numbers in about["ranges"]),
         )
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise FileError(f"{path}: got no table of dijet events ({error})") from error
+        raise FileError(f"{path}: got no table of dijet events ({error})", path=path) from error
 
 
 def as_lists(values: ndarray) -> Any:

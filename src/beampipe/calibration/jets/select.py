@@ -155,7 +155,9 @@ class _Branches:
         if np.any(counts != counts[0]) or counts[0] <= last_column:
             raise FileError(
                 f"{self.path}: branch 'weight': got {counts.min()} to {counts.max()} weights an event, expected the"
-                f" same number for all, and more than {last_column}"
+                f" same number for all, and more than {last_column}",
+                path=self.path,
+                name="weight",
             )
         flat = basket.content[basket.offsets[0] : basket.offsets[-1]]
         return _WeightTable(basket.start, flat.reshape(len(counts), -1))
@@ -192,7 +194,9 @@ class _LeadingJets:
                 raise FileError(
                     f"{self.branches.path}: branch {branch!r}: got {basket.size} jets in"
                     f" {basket.stop - basket.start} entries from {self.branches.start + basket.start} on, expected"
-                    f" {after - before} as in 'jet_pt'"
+                    f" {after - before} as in 'jet_pt'",
+                    path=self.branches.path,
+                    name=branch,
                 )
             rows = slice(*np.searchsorted(self.events, (basket.start, basket.stop)))
             out[rows] = basket.content[self.places[rows] + (basket.offsets[0] - before)]
@@ -255,7 +259,9 @@ def _refuse_not_finite(
         entry = start + (row if events is None else int(events[row]))
         raise FileError(
             f"{path}: branch {branch!r}: got {values[bad][0]} at entry {entry}, expected finite numbers;"
-            " make the file again"
+            " make the file again",
+            path=path,
+            name=branch,
         )
 
 
@@ -269,5 +275,6 @@ def _refuse_repeated(path: Path, run: ndarray, event: ndarray) -> None:
         first = order[int(np.argmax(same))]
         raise FileError(
             f"{path}: got run {run[first]}, event {event[first]} more than once, expected each event once;"
-            " was the file merged with itself?"
+            " was the file merged with itself?",
+            path=path,
         )

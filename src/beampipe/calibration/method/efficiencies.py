@@ -113,4 +113,4 @@ def read_arrays(kind: type[Any], path: Path) -> dict[str, Any]:
                 for tagger in taggers
             }
     except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
-        raise FileError(f"{path}: got no arrays of {kind.__name__} ({error})") from error
+        raise FileError(f"{path}: got no arrays of {kind.__name__} ({error})", path=path) from error

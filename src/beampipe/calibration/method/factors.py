@@ -260,7 +260,9 @@ class Factors:
                 tuple(plain["experimental"]),
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise FileError(f"{path}: got no factors ({error}); make them: beampipe calibration factors") from error
+            raise FileError(
+                f"{path}: got no factors ({error}); make them: beampipe calibration factors", path=path
+            ) from error
 
     def _key(self, tagger: str, working_point: float, flavour: str, quantity: str) -> FactorKey:
         """The key under which a scale factor is kept; a working point need not have the same bits."""

@@ -103,21 +103,25 @@ def _same_kind(sample: InputSample, path: Path, fact: Facts, first_path: Path, f
     """A file of the sample's kind and dataset that agrees with the first one, or an error."""
     if sample.kind == "data" and fact.simulated:
         raise FileError(
-            f"{path}: got simulation in sample {sample.name} of kind data; take it out, or set kind = pseudo-data"
+            f"{path}: got simulation in sample {sample.name} of kind data; take it out, or set kind = pseudo-data",
+            path=path,
         )
     if sample.kind != "data" and not fact.simulated:
         raise FileError(
-            f"{path}: got data (no labels, no weights) in sample {sample.name} of kind {sample.kind}; take it out"
+            f"{path}: got data (no labels, no weights) in sample {sample.name} of kind {sample.kind}; take it out",
+            path=path,
         )
     if fact.dataset != first.dataset:
         raise FileError(
             f"{path}: got dataset {fact.dataset!r} in sample {sample.name}, expected {first.dataset!r} as in"
-            f" {first_path}"
+            f" {first_path}",
+            path=path,
         )
     for name in ("weight_names", "varied", "n_slices"):
         if getattr(fact, name) != getattr(first, name):
             raise FileError(
-                f"{path}: got {name} {getattr(fact, name)}, expected {getattr(first, name)} as in {first_path}"
+                f"{path}: got {name} {getattr(fact, name)}, expected {getattr(first, name)} as in {first_path}",
+                path=path,
             )
 
 
@@ -130,13 +134,14 @@ def _complete(sample: InputSample, number: int, members: Sequence[_File]) -> Non
             if getattr(fact, name) != getattr(first, name):
                 raise FileError(
                     f"{path}: {where}: got {name} {getattr(fact, name)}, expected {getattr(first, name)} as in"
-                    f" {first_path}"
+                    f" {first_path}",
+                    path=path,
                 )
     by_number: dict[int, Path] = {}
     for path, fact in members:
         if fact.file_number in by_number:
             raise FileError(
-                f"{path}: {where}: got file {fact.file_number} twice, also as {by_number[fact.file_number]}"
+                f"{path}: {where}: got file {fact.file_number} twice, also as {by_number[fact.file_number]}", path=path
             )
         by_number[fact.file_number] = path
     missing = sorted(set(range(first.n_files)) - set(by_number))

@@ -115,18 +115,24 @@ def inspect_file(path: Path) -> Facts:
         for tree in (BOOKKEEPING, EVENTS):
             if tree not in trees:
                 raise FileError(
-                    f"{path}: got no tree {tree!r}, expected it beside {', '.join(sorted(trees)) or 'nothing'}"
+                    f"{path}: got no tree {tree!r}, expected it beside {', '.join(sorted(trees)) or 'nothing'}",
+                    path=path,
+                    name=tree,
                 )
         book = file[BOOKKEEPING]
         _require(path, BOOKKEEPING, book.keys(), BOOKKEEPING_BRANCHES)
         if book.num_entries != 1:
-            raise FileError(f"{path}: got {book.num_entries} entries in {BOOKKEEPING!r}, expected 1")
+            raise FileError(f"{path}: got {book.num_entries} entries in {BOOKKEEPING!r}, expected 1", path=path)
         entry = {name: book[name].array(library="np")[0] for name in BOOKKEEPING_BRANCHES}
         if int(entry["format"]) != FORMAT:
-            raise FileError(f"{path}: got format {int(entry['format'])}, expected {FORMAT}; make the file again")
+            raise FileError(
+                f"{path}: got format {int(entry['format'])}, expected {FORMAT}; make the file again", path=path
+            )
         events = file[EVENTS]
         if events.num_entries == 0:
-            raise FileError(f"{path}: tree {EVENTS!r} is empty; leave the file out, or make it again")
+            raise FileError(
+                f"{path}: tree {EVENTS!r} is empty; leave the file out, or make it again", path=path, name=EVENTS
+            )
         branches = set(events.keys())
         _require(path, EVENTS, branches, EVENT_BRANCHES | JET_BRANCHES)
         simulated = bool(set(MC_BRANCHES) & branches)
@@ -137,7 +143,9 @@ def inspect_file(path: Path) -> Facts:
         if len(names) != len(sums) or not all(np.isfinite(sums)):
             raise FileError(
                 f"{path}: tree {BOOKKEEPING!r}: got {len(names)} names of weights and sums {sums[:4]}...,"
-                " expected one finite sum per name"
+                " expected one finite sum per name",
+                path=path,
+                name=BOOKKEEPING,
             )
         return Facts(
             dataset=str(entry["dataset"]),
@@ -178,7 +186,11 @@ def read_jagged(path: Path, tree: Any, branch: str, dtype: str, start: int, stop
         lists = tree[branch]
         kind, borders = lists.interpretation, lists.entry_offsets
     if not hasattr(kind, "content") or kind.header_bytes:
-        raise FileError(f"{path}: branch {branch!r}: got {lists.typename}, expected lists of {dtype} with a counter")
+        raise FileError(
+            f"{path}: branch {branch!r}: got {lists.typename}, expected lists of {dtype} with a counter",
+            path=path,
+            name=branch,
+        )
     stored = kind.content.from_dtype
     _require_type(path, branch, stored, dtype)
     for number, (first, last) in enumerate(pairwise(borders)):
@@ -206,7 +218,9 @@ def _offsets(basket: Any, item_size: int) -> Int64[ndarray, " m"]:
 
 def _require_type(path: Path, branch: str, got: np.dtype[Any], expected: str) -> None:
     if got.newbyteorder("=") != np.dtype(expected):
-        raise FileError(f"{path}: branch {branch!r}: got {got.newbyteorder('=')}, expected {expected}")
+        raise FileError(
+            f"{path}: branch {branch!r}: got {got.newbyteorder('=')}, expected {expected}", path=path, name=branch
+        )
 
 
 @contextmanager
@@ -214,7 +228,7 @@ def _opened(path: Path) -> Iterator[Any]:
     import uproot
 
     if not path.is_file():
-        raise FileError(f"{path}: is not there; expected a ROOT file")
+        raise FileError(f"{path}: is not there; expected a ROOT file", path=path)
     # Nothing is read twice: caches would only hold on to memory.
     caches = {"object_cache": None, "array_cache": None}
     with _faults(path, "header"), uproot.open(path, handler=uproot.source.file.MemmapSource, **caches) as file:
@@ -233,11 +247,17 @@ def _faults(path: Path, what: str) -> Iterator[None]:
         first = str(error).strip().splitlines()[:1]
         raise FileError(
             f"{path}: {what!r} cannot be read ({type(error).__name__}: {first[0] if first else ''});"
-            " the file is truncated or damaged: copy or make it again"
+            " the file is truncated or damaged: copy or make it again",
+            path=path,
+            name=what,
         ) from error
 
 
 def _require(path: Path, tree: str, got: Sequence[str] | set[str], wanted: Mapping[str, str]) -> None:
     for branch in wanted:
         if branch not in got:
-            raise ColumnError(f"{path}: tree {tree!r}: got no branch {branch!r}, expected it{nearest(branch, got)}")
+            raise ColumnError(
+                f"{path}: tree {tree!r}: got no branch {branch!r}, expected it{nearest(branch, got)}",
+                path=path,
+                name=branch,
+            )

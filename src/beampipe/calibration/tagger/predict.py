@@ -117,4 +117,4 @@ def read_scores(path: Path) -> Scores:
         table: Any = pq.read_table(path, memory_map=True)
         return Scores({ScoreKey.parse(name): from_lists(table[name]) for name in table.column_names})
     except (pa.ArrowException, OSError, TypeError, ValueError) as error:
-        raise FileError(f"{path}: got no table of scores ({error})") from error
+        raise FileError(f"{path}: got no table of scores ({error})", path=path) from error

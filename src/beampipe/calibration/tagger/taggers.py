@@ -78,9 +78,9 @@ def local_scores(path: Path) -> ScoreJets:
     try:
         booster = lightgbm.Booster(model_file=str(path))
     except lightgbm.basic.LightGBMError as error:
-        raise FileError(f"{path}: got no model of LightGBM ({error})") from error
+        raise FileError(f"{path}: got no model of LightGBM ({error})", path=path) from error
     if tuple(booster.feature_name()) != JET_FEATURES:
-        raise FileError(f"{path}: got features {booster.feature_name()}, expected {list(JET_FEATURES)}")
+        raise FileError(f"{path}: got features {booster.feature_name()}, expected {list(JET_FEATURES)}", path=path)
 
     def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
         if len(features) == 0:
@@ -95,7 +95,9 @@ def _refuse_damaged(path: Path) -> None:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror}); expected a model of LightGBM") from error
+        raise FileError(
+            f"{path}: cannot be read ({error.strerror}); expected a model of LightGBM", path=path
+        ) from error
     stated = re.search(rb"^tree_sizes=([\d ]*)$", text, re.MULTILINE)
     place = text.find(b"Tree=0\n")
     for number, size in enumerate(stated[1].split() if stated else ()):
@@ -105,5 +107,6 @@ def _refuse_damaged(path: Path) -> None:
     if not stated or not text.startswith(b"end of trees", max(place, 0)):
         raise FileError(
             f"{path}: got no model of LightGBM (its trees are not as long as it states); copy or train it again:"
-            " beampipe calibration train-tagger"
+            " beampipe calibration train-tagger",
+            path=path,
         )

@@ -115,7 +115,8 @@ def _refuse_equal_events(chunks: Sequence[Chunk]) -> None:
         run_number, event = every[order[same[0]]]
         raise FileError(
             f"{other.path}: got run {run_number}, event {event}, which is also in {one.path};"
-            " expected each event once: leave one of the files out"
+            " expected each event once: leave one of the files out",
+            path=other.path,
         )
 
 
