@@ -25,7 +25,7 @@ import numpy as np
 from measuring import conditions, report
 from numpy import ndarray
 
-from beampipe.calibration.config import Configuration, InputSample, Tagger
+from beampipe.calibration.config.configuration import Configuration, InputSample, Tagger
 from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.method.cases import Cases, cases_of
 from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies

@@ -20,13 +20,13 @@ import numpy as np
 from measuring import conditions, report
 from numpy import ndarray
 
-from beampipe.calibration.config import Bootstrap, Energy, Tagger
+from beampipe.calibration.config.configuration import Bootstrap, Energy, Tagger
+from beampipe.calibration.config.regions import Regions
+from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.histograms.fill import FillSettings, fill
 from beampipe.calibration.histograms.sums import merge
 from beampipe.calibration.histograms.templates import Templates, templates_of
-from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.method.cases import Cases, cases_of
 from beampipe.calibration.method.efficiencies import measure_efficiencies
 from beampipe.calibration.method.extract import cumulated, extract, mixtures, truth

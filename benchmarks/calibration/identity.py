@@ -16,8 +16,8 @@ from typing import NamedTuple
 from measuring import conditions, report
 from toys import KEPT, Toy, make_toys
 
-from beampipe.calibration.config import Configuration, InputSample, Tagger
-from beampipe.calibration.method.systematics import Systematic
+from beampipe.calibration.config.configuration import Configuration, InputSample, Tagger
+from beampipe.calibration.config.systematics import Systematic
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.workers import RunSettings
 

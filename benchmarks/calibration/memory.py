@@ -25,12 +25,12 @@ import psutil
 from measuring import CONSOLE, conditions, report
 from toys import Toy, make_toys
 
-from beampipe.calibration.config import Bootstrap, Energy, Tagger
+from beampipe.calibration.config.configuration import Bootstrap, Energy, Tagger
+from beampipe.calibration.config.regions import Regions
+from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.histograms.fill import FillSettings, fill
 from beampipe.calibration.jets.kinematics import known_kinematics
-from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.tagger.predict import Scores
 from beampipe.terminal import make_table

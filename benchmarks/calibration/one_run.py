@@ -17,8 +17,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample
-from beampipe.calibration.method.systematics import Systematic
+from beampipe.calibration.config.configuration import Bootstrap, Configuration, Energy, InputSample
+from beampipe.calibration.config.systematics import Systematic
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.workers import RunSettings
 from beampipe.calibration.tasks.workspace import workspace_of

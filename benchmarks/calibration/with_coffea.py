@@ -15,9 +15,9 @@ import numpy as np
 from coffea import processor
 from coffea.nanoevents import BaseSchema
 
+from beampipe.calibration.config.regions import REGIONS
+from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.jets.dijets import FLAVOURS
-from beampipe.calibration.jets.regions import REGIONS
-from beampipe.calibration.jets.selection import DijetSelection
 
 __all__ = ["POOLS", "DijetProcessor", "run_coffea"]
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Tagger
-from beampipe.calibration.method.systematics import Systematic
+from beampipe.calibration.config.configuration import Bootstrap, Configuration, Energy, InputSample, Tagger
+from beampipe.calibration.config.systematics import Systematic
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.simulation import ToyModel, simulate_toy, write
 from beampipe.calibration.tasks.workers import RunSettings

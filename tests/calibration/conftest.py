@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration
+from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.simulation import toy_events
 from beampipe.calibration.tagger.features import JET_FEATURES

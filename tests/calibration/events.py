@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from beampipe.calibration.config import Bootstrap, Energy, Tagger
+from beampipe.calibration.config.configuration import Bootstrap, Energy, Tagger
+from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.histograms.fill import FillSettings
 from beampipe.calibration.jets.dijets import CUT_NAMES, CutFlow, Dijets, RunRange
-from beampipe.calibration.jets.selection import DijetSelection
 
 PT_EDGES = (500.0, 800.0, 1200.0, 2000.0)
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from beampipe.calibration.cli import app
-from beampipe.calibration.config import Configuration
+from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.calibration.explanation import explain
 from beampipe.calibration.method.factors import Factors

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.calibration.config import Energy, Tagger, load_configuration
-from beampipe.calibration.jets.regions import Regions
-from beampipe.calibration.jets.selection import DijetSelection
-from beampipe.calibration.method.systematics import Systematic
+from beampipe.calibration.config.configuration import Energy, Tagger, load_configuration
+from beampipe.calibration.config.regions import Regions
+from beampipe.calibration.config.selection import DijetSelection
+from beampipe.calibration.config.systematics import Systematic
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 
 SAMPLES = """

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, InputSample, Tagger
+from beampipe.calibration.config.configuration import Configuration, InputSample, Tagger
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tagger.taggers import SHIPPED_MODEL
@@ -311,7 +311,7 @@ def test_a_slice_that_lacks_a_file_is_refused_before_any_event_is_read(toys: Toy
 
 
 def test_a_name_that_no_weight_has_is_refused(toys: Toys, tmp_path: Path) -> None:
-    from beampipe.calibration.method.systematics import Systematic
+    from beampipe.calibration.config.systematics import Systematic
 
     wrong = configuration_of(toys, tmp_path, systematics=(Systematic("x", "envelope", weights=("pfd_*",)),))
     with pytest.raises(UnknownNameError, match=r"unknown weight of sample nominal: got 'pfd_\*', expected one of"):

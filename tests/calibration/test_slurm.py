@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.calibration.config import Configuration
+from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.workers import RunSettings
 from beampipe.calibration.tasks.workspace import FACTORS

@@ -12,10 +12,10 @@ from typing import Any, Final
 import pytest
 
 import beampipe
-from beampipe.calibration.config import Bootstrap, Configuration, Energy, Tagger
-from beampipe.calibration.jets.regions import Regions
-from beampipe.calibration.jets.selection import DijetSelection
-from beampipe.calibration.method.systematics import Systematic
+from beampipe.calibration.config.configuration import Bootstrap, Configuration, Energy, Tagger
+from beampipe.calibration.config.regions import Regions
+from beampipe.calibration.config.selection import DijetSelection
+from beampipe.calibration.config.systematics import Systematic
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.stages import stage_code
@@ -220,7 +220,7 @@ CODE: Final[dict[str, tuple[str, Callable[[str], str], dict[str, tuple[str, ...]
     "a docstring": ("jets/pairs.py", lambda t: edited(t, '"""The loops that select events."""', '"""Other."""'), {}),
     "spaces": ("method/extract.py", lambda t: t.replace("\n\n\n", "\n\n\n\n"), {}),
     "how to run": ("run.py", lambda t: t + "\nx = 1\n", {}),
-    "the configuration": ("config.py", lambda t: t + "\nx = 1\n", {}),
+    "the configuration": ("config/configuration.py", lambda t: t + "\nx = 1\n", {}),
     "a simulation": ("simulation/toy.py", lambda t: t + "\nx = 1\n", {}),
     "the loop that selects": (
         "jets/pairs.py",

@@ -10,6 +10,7 @@ factors.at(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficie
 Stages meet on disk: inspect -> bookkeeping -> select -> predict -> fill -> merge -> reweight -> extract -> factors ->
 report. The rooms:
 
+config      what a calibration is told: samples, cuts, taggers, systematics
 ntuple      ROOT files as they are read: columns, baskets, bookkeeping of weights
 jets        selected jets and their variations
 tagger      scores of jets: models here or behind Triton
@@ -23,17 +24,25 @@ simulation  samples to try all this on
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Tagger, load_configuration
+    from beampipe.calibration.config.configuration import (
+        Bootstrap,
+        Configuration,
+        Energy,
+        InputSample,
+        Tagger,
+        load_configuration,
+    )
+    from beampipe.calibration.config.regions import Regions
+    from beampipe.calibration.config.selection import DijetSelection
+    from beampipe.calibration.config.systematics import Systematic
     from beampipe.calibration.demo import DEMO_CONFIGURATION, run_demo
     from beampipe.calibration.explanation import explain
-    from beampipe.calibration.jets.regions import Regions
-    from beampipe.calibration.jets.selection import DijetSelection
     from beampipe.calibration.method.factors import FactorInBin, Factors, ScaleFactor
-    from beampipe.calibration.method.systematics import Systematic
     from beampipe.calibration.run import plan_calibration, run_calibration
     from beampipe.calibration.tasks.workers import RunSettings
 
@@ -58,31 +67,17 @@ __all__ = [
     "run_demo",
 ]
 
-_HOME: Final = {
-    "Bootstrap": "config",
-    "Configuration": "config",
-    "DEMO_CONFIGURATION": "demo",
-    "DijetSelection": "jets.selection",
-    "Energy": "config",
-    "FactorInBin": "method.factors",
-    "Factors": "method.factors",
-    "InputSample": "config",
-    "Regions": "jets.regions",
-    "RunSettings": "tasks.workers",
-    "ScaleFactor": "method.factors",
-    "Systematic": "method.systematics",
-    "Tagger": "config",
-    "explain": "explanation",
-    "load_configuration": "config",
-    "plan_calibration": "run",
-    "run_calibration": "run",
-    "run_demo": "demo",
-}
-"""Public name -> module of this package that it is in."""
-
-
-def __getattr__(name: str) -> Any:
-    """Public names are loaded when they are asked for: the command line should not wait for numba."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = loader(
+    __name__,
+    {
+        "config.configuration": ("Bootstrap", "Configuration", "Energy", "InputSample", "Tagger", "load_configuration"),
+        "config.regions": ("Regions",),
+        "config.selection": ("DijetSelection",),
+        "config.systematics": ("Systematic",),
+        "demo": ("DEMO_CONFIGURATION", "run_demo"),
+        "explanation": ("explain",),
+        "method.factors": ("FactorInBin", "Factors", "ScaleFactor"),
+        "run": ("plan_calibration", "run_calibration"),
+        "tasks.workers": ("RunSettings",),
+    },
+)

@@ -137,8 +137,8 @@ def train_tagger(
     executor: Executor = "processes",
 ) -> None:
     """Train the boosted tagger on the nominal sample."""
-    from beampipe.calibration.config import load_configuration
-    from beampipe.calibration.tagger.training import train_from_configuration
+    from beampipe.calibration.config.configuration import load_configuration
+    from beampipe.calibration.training import train_from_configuration
 
     configuration = load_configuration(config, output=output)
     with bars() as progress:
@@ -164,7 +164,7 @@ def _stage(name: str, until: str, text: str) -> None:
         memory: Memory = "2GiB",
         walltime: Walltime = "01:00:00",
     ) -> None:
-        from beampipe.calibration.config import load_configuration
+        from beampipe.calibration.config.configuration import load_configuration
         from beampipe.calibration.run import run_calibration
         from beampipe.calibration.tasks.workers import RunSettings
         from beampipe.workflow import SlurmOptions
@@ -213,7 +213,7 @@ def explain(
     ] = False,
 ) -> None:
     """Say where a scale factor came from, down to files and cuts."""
-    from beampipe.calibration.config import load_configuration
+    from beampipe.calibration.config.configuration import load_configuration
     from beampipe.calibration.explanation import explain as lines
     from beampipe.calibration.run import plan_calibration
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from beampipe.calibration.config import load_configuration
+from beampipe.calibration.config.configuration import load_configuration
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.workers import RunSettings

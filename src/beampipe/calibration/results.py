@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from rich.console import Console
 
-from beampipe.calibration.config import Configuration
+from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.method.factors import SHORT_NAMES, Factors
 from beampipe.calibration.tasks.workspace import FACTORS
 from beampipe.terminal import make_table

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
-from beampipe.calibration.config import Configuration
+from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.report import write_report
 from beampipe.calibration.tasks.chunks import run_chunks
 from beampipe.calibration.tasks.inspection import inspect_files, keep_all_books

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import ndarray
 
+from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.histograms import filling, reference
 from beampipe.calibration.jets import hashing, pairs
 from beampipe.calibration.jets.dijets import CUT_NAMES, LARGEST_SHIFT
-from beampipe.calibration.jets.selection import DijetSelection
 
 BITS = 36
 SCALE = 2.0**BITS

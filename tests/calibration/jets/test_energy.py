@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.calibration.config import Energy
+from beampipe.calibration.config.configuration import Energy
+from beampipe.calibration.config.regions import Regions
+from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.jets.dijets import LARGEST_SHIFT, Dijets
 from beampipe.calibration.jets.energy import energy_factors, energy_names
 from beampipe.calibration.jets.hashing import event_keys
 from beampipe.calibration.jets.kinematics import kinematics_of, known_kinematics, noise_keys, wanted_kinematics
-from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.simulation import Events, read_ntuple
 from beampipe.calibration.variations import NOMINAL, matching
 from beampipe.errors import UnknownNameError

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from beampipe.calibration.config.regions import Regions
+from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.jets.dijets import CUT_NAMES, FLAVOURS, Dijets, read_dijets, write_dijets
-from beampipe.calibration.jets.regions import Regions, assign_regions
+from beampipe.calibration.jets.regions import assign_regions
 from beampipe.calibration.jets.select import SelectSettings, flavours, select
-from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.simulation import read_ntuple, write_ntuple
 from beampipe.calibration.tagger.predict import ScoreKey, Scores, write_scores

@@ -10,7 +10,7 @@ import pytest
 from jaxtyping import Int64
 from numpy import ndarray
 
-from beampipe.calibration.config import Bootstrap
+from beampipe.calibration.config.configuration import Bootstrap
 from beampipe.calibration.histograms.fill import fill
 from beampipe.calibration.histograms.filling import fill_replicas
 from beampipe.calibration.histograms.sums import Filled

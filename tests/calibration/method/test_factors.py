@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, InputSample, Tagger
+from beampipe.calibration.config.configuration import Configuration, InputSample, Tagger
+from beampipe.calibration.config.systematics import Systematic
 from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays, write_arrays
 from beampipe.calibration.method.factors import QUANTITIES, Factors
 from beampipe.calibration.method.scale_factors import factors_of, scale_factors, statistical
-from beampipe.calibration.method.systematics import Systematic
 from beampipe.calibration.variations import GLUON_REWEIGHT, Variation
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 

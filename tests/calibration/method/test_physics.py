@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.calibration.config import Bootstrap, Configuration, InputSample, Tagger
+from beampipe.calibration.config.configuration import Bootstrap, Configuration, InputSample, Tagger
 from beampipe.calibration.method import extract
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, Factors
 from beampipe.calibration.run import run_calibration

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from beampipe.calibration.config import InputSample, Kind
+from beampipe.calibration.config.configuration import InputSample, Kind
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, keep_books
 from beampipe.calibration.ntuple.reading import Facts, inspect_file
 from beampipe.errors import FileError

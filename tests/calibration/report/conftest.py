@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.config import Configuration, InputSample, Tagger
+from beampipe.calibration.config.configuration import Configuration, InputSample, Tagger
+from beampipe.calibration.config.systematics import Systematic
 from beampipe.calibration.histograms.sums import Axes, TaggerBins
 from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.jets.dijets import CUT_NAMES, FLAVOURS
 from beampipe.calibration.method.efficiencies import Efficiencies
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor
-from beampipe.calibration.method.systematics import Systematic
 from beampipe.calibration.report.gather import Cost, Results, SampleResult
 from beampipe.calibration.report.write import write_all
 from beampipe.calibration.variations import UNVARIED

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tests.calibration.report.conftest import BINS, EDGES
 
+from beampipe.calibration.config.regions import REGIONS
 from beampipe.calibration.jets.dijets import FLAVOURS
-from beampipe.calibration.jets.regions import REGIONS
 from beampipe.calibration.report.export import scale_factor_folder, write_root
 from beampipe.calibration.report.gather import Results
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.calibration.campaign import INLINE, Toys, configuration_of
 
-from beampipe.calibration.config import Bootstrap, Configuration, Tagger
+from beampipe.calibration.config.configuration import Bootstrap, Configuration, Tagger
 from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.report import gather, read_correction, write_report

@@ -9,7 +9,7 @@ import pytest
 from jaxtyping import Float32
 from numpy import ndarray
 
-from beampipe.calibration.config import Energy, Tagger
+from beampipe.calibration.config.configuration import Energy, Tagger
 from beampipe.calibration.histograms.fill import fill
 from beampipe.calibration.histograms.sums import Filled
 from beampipe.calibration.jets.kinematics import kinematics_of

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.calibration.config import Tagger
+from beampipe.calibration.config.configuration import Tagger
 from beampipe.calibration.tagger.served import served_scores
 from beampipe.calibration.tagger.taggers import SHIPPED_MODEL, local_scores, score_function
 from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError

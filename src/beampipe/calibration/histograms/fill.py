@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from beampipe.calibration.config import Bootstrap, Energy, Tagger
+from beampipe.calibration.config.configuration import Bootstrap, Energy, Tagger
+from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.histograms.filling import (
     fill_replicas,
     fill_single,
@@ -22,7 +23,6 @@ from beampipe.calibration.histograms.sums import MOST, Axes, Filled, TaggerBins,
 from beampipe.calibration.jets.dijets import FLAVOURS, Dijets
 from beampipe.calibration.jets.hashing import POISSON, event_keys
 from beampipe.calibration.jets.kinematics import Kinematics, dataset_key, kinematics_of
-from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.tagger.predict import ScoreKey, Scores
 from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import InputError

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int64, UInt16, UInt32, UInt64
 from numpy import ndarray
 
+from beampipe.calibration.config.selection import Cuts
 from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.jets.pairs import PairColumns
-from beampipe.calibration.jets.selection import Cuts
 
 __all__ = [
     "choose_pairs",

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.calibration.config.regions import REGIONS
 from beampipe.calibration.jets.dijets import CutFlow
-from beampipe.calibration.jets.regions import REGIONS
 from beampipe.errors import FileError, InputError
 
 __all__ = ["MOST", "Axes", "Filled", "TaggerBins", "merge", "read_filled", "refuse_overflow", "write_filled"]

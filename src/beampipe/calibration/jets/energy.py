@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt64
 from numpy import ndarray
 
-from beampipe.calibration.config import Energy
+from beampipe.calibration.config.configuration import Energy
 from beampipe.calibration.jets.hashing import mix
 from beampipe.errors import UnknownNameError
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, UInt16, UInt64
 from numpy import ndarray
 
-from beampipe.calibration.config import Energy
+from beampipe.calibration.config.configuration import Energy
 from beampipe.calibration.jets.dijets import Dijets
 from beampipe.calibration.jets.energy import energy_factors, energy_names
 from beampipe.calibration.jets.hashing import event_keys

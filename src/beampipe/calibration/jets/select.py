@@ -12,10 +12,11 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int8, Int64
 from numpy import ndarray
 
+from beampipe.calibration.config.regions import Regions
+from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.jets.dijets import FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets, RunRange
 from beampipe.calibration.jets.pairs import PairColumns, choose_pairs, leading_pairs
-from beampipe.calibration.jets.regions import Regions, assign_regions
-from beampipe.calibration.jets.selection import DijetSelection
+from beampipe.calibration.jets.regions import assign_regions
 from beampipe.calibration.ntuple.columns import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, NOMINAL_WEIGHT, VARIED_N_TRK
 from beampipe.calibration.ntuple.reading import Basket, open_event_tree, read_flat, read_jagged
 from beampipe.errors import FileError

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from beampipe.calibration.method.systematics import Rule
+from beampipe.calibration.config.systematics import Rule
 from beampipe.errors import ConfigError
 
 __all__ = ["combine", "shift_vectors"]

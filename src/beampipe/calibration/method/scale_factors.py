@@ -18,11 +18,11 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from beampipe.calibration.config import Configuration
+from beampipe.calibration.config.configuration import Configuration
+from beampipe.calibration.config.systematics import Systematic
 from beampipe.calibration.method.combine import combine, shift_vectors
 from beampipe.calibration.method.efficiencies import Efficiencies
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor
-from beampipe.calibration.method.systematics import Systematic
 from beampipe.calibration.variations import GLUON_REWEIGHT, UNVARIED, Variation, VariationKind
 from beampipe.errors import UnknownNameError
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from beampipe.calibration.config import InputSample
+from beampipe.calibration.config.configuration import InputSample
 from beampipe.calibration.ntuple.reading import Facts
 from beampipe.errors import FileError
 

@@ -27,8 +27,8 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.calibration.config.regions import REGIONS
 from beampipe.calibration.histograms.templates import Templates
-from beampipe.calibration.jets.regions import REGIONS
 from beampipe.calibration.method.factors import ScaleFactor
 from beampipe.calibration.report.gather import Results
 from beampipe.errors import MissingExtraError

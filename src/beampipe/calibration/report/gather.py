@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from beampipe.calibration.config import Configuration
+from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.histograms.sums import read_filled
 from beampipe.calibration.histograms.templates import Templates, templates_of
 from beampipe.calibration.jets.dijets import CUT_NAMES

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from beampipe.calibration.config.regions import REGIONS
 from beampipe.calibration.jets.dijets import CUT_NAMES
-from beampipe.calibration.jets.regions import REGIONS
 from beampipe.calibration.method.factors import FactorKey
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.style import key_name, percent, point_name

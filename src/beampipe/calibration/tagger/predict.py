@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from beampipe.calibration.config import Energy, Tagger
+from beampipe.calibration.config.configuration import Energy, Tagger
 from beampipe.calibration.jets.dijets import Dijets, as_lists, from_lists
 from beampipe.calibration.jets.kinematics import changed, kinematics_of
 from beampipe.calibration.tagger.features import ScoreJets

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from beampipe.calibration.config import Tagger
+from beampipe.calibration.config.configuration import Tagger
 from beampipe.calibration.jets.dijets import Dijets
 from beampipe.calibration.jets.kinematics import Kinematics
 from beampipe.calibration.tagger.features import JET_FEATURES, ScoreJets

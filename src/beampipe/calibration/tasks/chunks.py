@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
-from beampipe.calibration.config import Tagger
+from beampipe.calibration.config.configuration import Tagger
 from beampipe.calibration.histograms.fill import FillSettings, fill
 from beampipe.calibration.histograms.sums import write_filled
 from beampipe.calibration.jets.dijets import Dijets, read_dijets, write_dijets

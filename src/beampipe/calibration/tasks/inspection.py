@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from beampipe.calibration.config import Configuration, InputSample
+from beampipe.calibration.config.configuration import Configuration, InputSample
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, keep_books
 from beampipe.calibration.ntuple.reading import Facts, inspect_file
 from beampipe.calibration.tasks.stages import stage_code

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
 
-from beampipe.calibration.config import Bootstrap, Configuration, InputSample
+from beampipe.calibration.config.configuration import Bootstrap, Configuration, InputSample
 from beampipe.calibration.histograms.fill import FillSettings
 from beampipe.calibration.jets.kinematics import wanted_kinematics
 from beampipe.calibration.jets.select import SelectSettings

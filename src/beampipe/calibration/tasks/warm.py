@@ -11,12 +11,12 @@ from typing import Final
 
 from numba.core import entrypoints
 
-from beampipe.calibration.config import Bootstrap, Energy, Tagger
+from beampipe.calibration.config.configuration import Bootstrap, Energy, Tagger
+from beampipe.calibration.config.regions import Regions
+from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.histograms.fill import FillSettings, fill
 from beampipe.calibration.jets.energy import energy_names
-from beampipe.calibration.jets.regions import Regions
 from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.tagger.predict import Scores
 from beampipe.calibration.tasks.chunks import run_chunk
 from beampipe.calibration.tasks.merging import fill_and_merge

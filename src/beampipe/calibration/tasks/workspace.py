@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from beampipe.calibration.config import Configuration
+from beampipe.calibration.config.configuration import Configuration
 from beampipe.workflow import EventLog, Store
 
 __all__ = ["FACTORS", "LOG", "REPORT", "Workspace", "workspace_of"]

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ def native() -> ModuleType | None:
     # Idle threads sleep: where events share the cores, spinning ones would take the time of those that work.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        import beampipe.tracking.kernels._native as compiled
+        return import_module("beampipe.tracking.kernels._native")
     except ImportError as error:
         warnings.warn(
             f"beampipe's native kernels are not available ({error}); the numpy reference runs instead, some hundred"
@@ -35,8 +36,6 @@ def native() -> ModuleType | None:
             stacklevel=2,
         )
         return None
-    module: ModuleType = compiled
-    return module
 
 
 def useful_threads(threads: int, n_hits: int) -> int:

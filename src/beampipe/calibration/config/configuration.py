@@ -13,9 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from beampipe.calibration.jets.regions import Regions
-from beampipe.calibration.jets.selection import DijetSelection
-from beampipe.calibration.method.systematics import Systematic
+from beampipe.calibration.config.regions import Regions
+from beampipe.calibration.config.selection import DijetSelection
+from beampipe.calibration.config.systematics import Systematic
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.settings import build, read_toml
 

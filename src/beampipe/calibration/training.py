@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 from numpy import ndarray
 
-from beampipe.calibration.config import Configuration, Energy, Tagger
+from beampipe.calibration.config.configuration import Configuration, Energy, Tagger
 from beampipe.calibration.jets.dijets import FLAVOURS, Dijets, read_dijets
 from beampipe.calibration.jets.hashing import event_keys
 from beampipe.calibration.jets.kinematics import dataset_key, kinematics_of

@@ -1,0 +1,1 @@
+"""What a calibration is told: samples, cuts, regions, taggers, systematics; read from TOML once, then frozen."""
