@@ -7,7 +7,8 @@ VENV ?= .venv
 PYTHON ?= python3
 
 bin := $(VENV)/bin
-sources := pyproject.toml CMakeLists.txt $(wildcard src/beampipe/tracking/kernels/native/*)
+native := $(shell find src/beampipe/tracking/kernels/native examples/cpp -name '*.?pp')
+sources := pyproject.toml CMakeLists.txt $(native)
 # What an environment was made for is told by stamps, so that the demo never waits for torch.
 demo_ready := $(VENV)/.ready-demo
 test_ready := $(VENV)/.ready-test
@@ -18,7 +19,7 @@ docs_ready := $(VENV)/.ready-docs
 help:
 	@echo "make demo   start the service, find tracks in simulated events: figures, and pictures under demo/"
 	@echo "make test   every test"
-	@echo "make check  format, lint, types"
+	@echo "make check  format, lint, layers of imports, types"
 	@echo "make bench  benchmarks: a table and JSON each, under runs/bench/"
 	@echo "make bench-serving   the same for the service"
 	@echo "make bench-calibration   the same for the calibration, beside coffea"
@@ -35,11 +36,14 @@ test: $(test_ready) programs
 check: $(test_ready)
 	$(bin)/ruff format --check .
 	$(bin)/ruff check .
+	$(bin)/clang-format --dry-run --Werror $(native)
+	$(bin)/lint-imports
 	$(bin)/mypy
 
 format: $(test_ready)
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
+	$(bin)/clang-format -i $(native)
 
 # BENCH_OPTIONS goes to those that read events: "--max-events 2" for a quick look, "--fresh" to time ACTS again.
 BENCH_THREADS ?= 2

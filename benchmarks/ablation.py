@@ -44,9 +44,9 @@ from beampipe.tracking.evaluation.checks import TruthFinder
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.results import evaluation_body
 from beampipe.tracking.finder import TrackFinder
+from beampipe.tracking.loading import WEIGHTS
 from beampipe.tracking.networks import Networks, load_networks
 from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.loading import WEIGHTS
 from beampipe.tracking.pipelines.pipeline import Pipeline
 
 VARIANTS: Final = {

@@ -28,8 +28,8 @@ from beampipe.tracking import kernels
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.formats import read_events
 from beampipe.tracking.kernels import GnnWeights, Mlp
+from beampipe.tracking.loading import pipeline_weights
 from beampipe.tracking.networks import load_networks
-from beampipe.tracking.pipelines.loading import pipeline_weights
 
 LARGEST_GRAPH = 170_000
 """Largest number of edges that the interaction network gets: as many as pass the filter at mu = 200."""

@@ -27,9 +27,9 @@ from samples import DEGRADATIONS, degraded, take
 from beampipe.errors import FileError
 from beampipe.tracking.evaluation.checks import canonical_labels, hits_apart
 from beampipe.tracking.kernels import module_map
+from beampipe.tracking.loading import WEIGHTS, load_pipeline, weight_file
 from beampipe.tracking.networks import load_networks
 from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.loading import WEIGHTS, load_pipeline, weight_file
 from beampipe.tracking.pipelines.pipeline import Pipeline
 from beampipe.tracking.pipelines.specs import PIPELINES
 

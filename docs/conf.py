@@ -1,5 +1,10 @@
 """Sphinx configuration."""
 
+import re
+from typing import Any
+
+from sphinx.application import Sphinx
+
 from beampipe import __version__
 
 project = "beampipe"
@@ -24,3 +29,13 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 default_role = "code"
+
+
+def absolute_values(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """In our docstrings ``|eta|`` is an absolute value; reStructuredText would take it for a substitution."""
+    lines[:] = [re.sub(r"\|(\w+)\|", r"\|\1\|", line) for line in lines]
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", absolute_values)

@@ -1,13 +1,18 @@
-"""Arrows point down only, and importing one area imports nothing of another's dependencies."""
+"""What importing an area loads: nothing of areas that it must not know, nothing heavy; and no circles of imports.
+
+The layers themselves are contracts of import-linter in pyproject.toml (`make check`). Here stands what that tool does
+not see: what the ``__init__`` of a package brings along, and circles between a package and its own modules.
+"""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 import beampipe
@@ -18,25 +23,15 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 GROUND = {"errors", "units", "files", "figures", "lazy", "processes", "pythia", "settings", "terminal"}
 """What every area stands on."""
 
-ALLOWED = {
-    "errors": set(),
-    "units": set(),
-    "lazy": set(),
-    "processes": set(),
-    "files": {"errors", "processes"},
-    "figures": {"errors", "files"},
-    "pythia": {"errors"},
-    "settings": {"errors"},
-    "terminal": set(),
+MAY_LOAD = {
+    **dict.fromkeys(GROUND, GROUND),
     "tracking": {*GROUND, "tracking"},
     "triton": {*GROUND, "triton"},
-    "serving": {*GROUND, "triton", "tracking", "serving"},
     "workflow": {*GROUND, "workflow"},
+    "serving": {*GROUND, "triton", "tracking", "serving"},
     "calibration": {*GROUND, "workflow", "triton", "calibration"},
-    "cli": {"errors", "tracking", "triton", "serving", "calibration"},
-    "__main__": {"cli"},
 }
-"""First-level part of the package -> the parts that it may import."""
+"""Area of the package -> the areas that importing any module of it may load, by whatever chain."""
 
 HEAVY = {
     "torch",
@@ -59,64 +54,103 @@ HEAVY = {
     "grpc",
     "prometheus_client",
 }
+"""Packages that only parts of an area need: each is imported where it is used."""
 
 
 def name_of(path: Path) -> str:
+    """Dotted name of a module of beampipe."""
     parts = path.relative_to(SOURCE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path, *, top_level: bool = False) -> Iterator[str]:
-    """Absolute names that a module imports, those for the type checker left out."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for_types = {
-        node
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    }
-    for node in tree.body if top_level else ast.walk(tree):
-        if node in for_types:
-            continue
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+@cache
+def imports() -> dict[str, set[str]]:
+    """Module -> the modules of beampipe that it imports, at its top or late; imports for the type checker left out."""
+    graph = grimp.build_graph("beampipe", exclude_type_checking_imports=True, cache_dir=None)
+    return {module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_arrows_point_down(path: Path) -> None:
-    part = ".".join(name_of(path).split(".")[1:2])
-    known = {child.stem for child in SOURCE.iterdir()}
-    for name in imports(path):
-        target = name.split(".")[1:2] if name.split(".")[0] == "beampipe" else []
-        if target and target[0] in known and part:
-            assert target[0] in ALLOWED[part], f"{name_of(path)} imports {name}"
+def parents(module: str) -> set[str]:
+    """The packages whose ``__init__`` runs before a module does."""
+    parts = module.split(".")
+    return {".".join(parts[:n]) for n in range(1, len(parts))}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_inference_does_not_import_training(path: Path) -> None:
-    if "training" in path.parts or path.name == "cli.py":
-        return
-    assert not [name for name in imports(path) if name.startswith("beampipe.tracking.training")]
+def loaded_by(module: str) -> set[str]:
+    """Everything of beampipe that a module can load, packages on the way to it included."""
+    found: set[str] = set()
+    waiting = {module}
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        waiting |= (imports()[name] | parents(name)) - found
+    return found
+
+
+def area_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_the_graph_is_there() -> None:
+    assert set(map(name_of, MODULES)) == set(imports())
+    assert "beampipe.errors" in loaded_by("beampipe.tracking.pipelines.pipeline")
+
+
+@pytest.mark.parametrize("area", MAY_LOAD)
+def test_an_area_loads_only_what_it_may(area: str) -> None:
+    for module in imports():
+        if area_of(module) == area:
+            strangers = {name for name in loaded_by(module) if area_of(name) not in {"", *MAY_LOAD[area]}}
+            assert not strangers, f"{module} can load {sorted(strangers)}"
+
+
+def test_every_area_is_known() -> None:
+    assert {area_of(module) for module in imports()} == {*MAY_LOAD, "", "cli", "__main__"}
+
+
+def test_nobody_imports_in_circles() -> None:
+    try:
+        TopologicalSorter(imports()).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("module", [name for name in map(name_of, MODULES) if ".training" not in name])
+def test_inference_does_not_import_training(module: str) -> None:
+    if not module.endswith("cli"):
+        assert not [name for name in imports()[module] if name.startswith("beampipe.tracking.training")]
+
+
+def loaded(module: str) -> list[str]:
+    """Modules that are there after an import in a fresh interpreter."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
 
 
 @pytest.mark.parametrize(
     "module",
     [
         "beampipe",
+        "beampipe.calibration",
         "beampipe.cli",
+        "beampipe.serving",
         "beampipe.serving.finders",
         "beampipe.tracking",
-        "beampipe.tracking.formats",
         "beampipe.tracking.data",
+        "beampipe.tracking.formats",
+        "beampipe.triton",
+        "beampipe.triton.client",
+        "beampipe.triton.server",
         "beampipe.workflow",
     ],
 )
 def test_light_imports_stay_light(module: str) -> None:
-    code = f"import sys, {module}; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    assert module in loaded
-    assert HEAVY.isdisjoint(name.split(".")[0] for name in loaded)
+    modules = loaded(module)
+    assert module in modules
+    assert HEAVY.isdisjoint(name.split(".")[0] for name in modules)
+
+
+def test_the_served_tagger_loads_no_track_finding() -> None:
+    modules = loaded("beampipe.calibration.tagger.served")
+    assert "beampipe.triton.client" in modules
+    assert not [name for name in modules if name.startswith(("beampipe.tracking", "beampipe.serving"))]

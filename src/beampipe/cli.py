@@ -21,7 +21,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="beampipe",
-    help="From hits to physics.",
+    help="From hits to physics: find tracks in particle-physics events, serve track finding, calibrate taggers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # a BeampipeError is one line; any other error is a fault and keeps its traceback
@@ -40,30 +40,52 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
 ) -> None:
-    """From hits to physics."""
+    """From hits to physics: find tracks in particle-physics events, serve track finding, calibrate taggers."""
 
 
 @app.command()
 def track(
-    files: Annotated[list[Path], typer.Argument(help="Parquet, ACTS or TrackML CSV or a folder of them, or r,phi,z.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help=".parquet or .csv; for several FILES a folder.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files of events: Parquet, CSV of ACTS or TrackML or a folder of them, or CSV of r, phi, z."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="File to write the track labels to, .parquet or .csv; for several FILES, a folder."
+        ),
+    ],
     pipeline: Annotated[
-        str | None, typer.Option("--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE)
+        str | None,
+        typer.Option("--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE),
     ] = None,
     device: Device = "cpu",
     scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
     threads: Threads = 1,
     via: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="Ask a server: grpc://HOST:PORT, http://... Repeatable."),
+        typer.Option(
+            metavar="URL",
+            help="Address of a Triton server to ask, grpc://HOST:PORT or http://HOST:PORT; may be given several times.",
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Of the server; named like the pipeline if not given.")] = None,
-    token_file: Annotated[Path | None, typer.Option(help="Holds the token that the server wants.")] = None,
-    fallback: Annotated[bool, typer.Option("--fallback", help="If no server answers, find them here.")] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Name of the model to ask on the servers.", show_default="name of the pipeline")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
+    ] = None,
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="Find the tracks in this process if no server answers.")
+    ] = False,
 ) -> None:
-    """Find the tracks of events in files: one label per hit."""
+    """Find the tracks of the events in files, and write the number of its track for each hit."""
     from beampipe.serving.finders.opening import IN_FLIGHT, open_finder
 
     finder = partial(
@@ -81,7 +103,7 @@ def track(
 
 
 def main() -> None:
-    """Run the command; an error raised on purpose ends it with one line and exit code 2."""
+    """Run the command `beampipe`; a `BeampipeError` ends it with its message on one line and exit code 2."""
     try:
         app()
     except BeampipeError as error:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from beampipe.calibration.cli import app
 from beampipe.calibration.config import Configuration
-from beampipe.calibration.demo import DEMO
+from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.calibration.explanation import explain
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.run import plan_calibration
@@ -54,7 +54,7 @@ def test_a_second_demo_does_nothing(demo: Path) -> None:
 
 
 def test_explain_goes_down_to_files_and_cuts(demo: Path) -> None:
-    out = call("explain", DEMO, "SF_g", "--output", demo, "--pt", "900", "-w", "0.6").output
+    out = call("explain", DEMO_CONFIGURATION, "SF_g", "--output", demo, "--pt", "900", "-w", "0.6").output
     factors = Factors.read(demo / "factors.json")
     one = factors.against_pt(tagger="n_trk", working_point=0.6, flavour="gluon", quantity="rejection")
     assert out.startswith(f"SF_g(n_trk, 60%, 800-1000 GeV) = {one.nominal[2]:.4f} +- {one.total[2]:.4f}\n")
@@ -66,7 +66,7 @@ def test_explain_goes_down_to_files_and_cuts(demo: Path) -> None:
 
 def test_explain_runs_nothing(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="run: beampipe calibration factors"):
-        call("explain", DEMO, "--output", tmp_path)
+        call("explain", DEMO_CONFIGURATION, "--output", tmp_path)
     assert not (tmp_path / "factors.json").exists()
     assert not (tmp_path / "store/fill").exists()
 
@@ -98,7 +98,7 @@ def test_full_names_every_chunk(base: Configuration) -> None:
 
 def test_stages_one_by_one(tmp_path: Path) -> None:
     for stage in ("select", "predict", "fill", "reweight", "extract", "factors"):
-        done = call(stage, DEMO, "--output", tmp_path, "--executor", "inline")
+        done = call(stage, DEMO_CONFIGURATION, "--output", tmp_path, "--executor", "inline")
         assert done.exit_code == 0, done.output
         assert f"{stage}: done for 3 samples, 3 files" in done.output
         assert (tmp_path / "store" / stage).is_dir()
@@ -145,7 +145,7 @@ def test_the_log_is_json_lines(demo: Path) -> None:
 
 
 def test_the_shipped_sample_is_small() -> None:
-    assert sum(path.stat().st_size for path in DEMO.parent.glob("*.root")) < 3e6
+    assert sum(path.stat().st_size for path in DEMO_CONFIGURATION.parent.glob("*.root")) < 3e6
 
 
 def test_no_configuration_depends_on_where_it_is_read(base: Configuration, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import NO_TRACK, Hits, Tracks
 from beampipe.tracking.kernels import module_map, reference, reference_map
 from beampipe.tracking.kernels.geometry import doublet
+from beampipe.tracking.loading import WEIGHTS, load_pipeline, weight_file
 from beampipe.tracking.networks import load_networks
-from beampipe.tracking.pipelines.loading import WEIGHTS, load_pipeline, weight_file
 from beampipe.tracking.pipelines.specs import PIPELINES
 from beampipe.tracking.windows import Windows, load_windows
 

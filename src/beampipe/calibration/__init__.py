@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Tagger, load_configuration
-    from beampipe.calibration.demo import run_demo
+    from beampipe.calibration.demo import DEMO_CONFIGURATION, run_demo
     from beampipe.calibration.explanation import explain
     from beampipe.calibration.jets.regions import Regions
     from beampipe.calibration.jets.selection import DijetSelection
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from beampipe.calibration.tasks.workers import RunSettings
 
 __all__ = [
+    "DEMO_CONFIGURATION",
     "Bootstrap",
     "Configuration",
     "DijetSelection",
@@ -60,6 +61,7 @@ __all__ = [
 _HOME: Final = {
     "Bootstrap": "config",
     "Configuration": "config",
+    "DEMO_CONFIGURATION": "demo",
     "DijetSelection": "jets.selection",
     "Energy": "config",
     "FactorInBin": "method.factors",

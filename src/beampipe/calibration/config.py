@@ -33,9 +33,10 @@ __all__ = [
 ]
 
 Kind = Literal["simulation", "data", "pseudo-data"]
-"""Pseudo-data is simulation in the role of data: its labels serve only to tell the true answer."""
+"""Kind of a sample. Pseudo-data is simulation in the role of data: its labels serve only to tell the true answer."""
 
 DATA_KINDS: Final = ("data", "pseudo-data")
+"""Kinds of samples that may take the role of data."""
 
 
 class TaggerAxis(NamedTuple):
@@ -59,12 +60,13 @@ class Tagger:
     """A quantity that is low for quark-like jets, in `bins` equal bins; outside counts in the first or last bin.
 
     Attributes:
-        name: ``n_trk`` is the number of tracks; any other is a boosted tree, whose score is the probability for a
-            gluon.
+        name: name of the tagger. ``n_trk`` is the number of tracks; any other is a boosted tree, whose score is the
+            probability for a gluon.
         bins: number of bins.
         low: lower edge of the first bin.
         high: upper edge of the last bin.
-        model: of a boosted tree: ``shipped``, a LightGBM text file, or ``grpc://HOST:PORT/MODEL`` for a served one.
+        model: where the model of a boosted tree is: ``shipped``, a LightGBM text file, or ``grpc://HOST:PORT/MODEL``
+            for a served one.
     """
 
     name: str = "n_trk"
@@ -92,6 +94,11 @@ class Tagger:
         return bool(self.model)
 
     @property
+    def shipped(self) -> bool:
+        """Whether the model is the one that comes with the package."""
+        return self.model == "shipped"
+
+    @property
     def served(self) -> bool:
         """Whether scores come from a server."""
         return "://" in self.model
@@ -102,11 +109,11 @@ class InputSample:
     """Files of one dataset.
 
     Attributes:
-        name: in this configuration.
-        files: sorted, without repetition.
-        kind: of the sample.
-        luminosity: that simulation is scaled to [1/pb].
-        weight_bits: weights are rounded to multiples of 2**-weight_bits, so that their sums are exact.
+        name: name of the sample in this configuration.
+        files: ROOT files, sorted, without repetition.
+        kind: simulation, data or pseudo-data.
+        luminosity: integrated luminosity that simulation is scaled to [1/pb].
+        weight_bits: number of bits after the point that weights are rounded to, so that their sums are exact.
     """
 
     name: str
@@ -124,7 +131,12 @@ class InputSample:
 
 @dataclass(frozen=True)
 class Energy:
-    """Nuisance parameters of the jet energy: `scale` of the scale, `resolution` of the resolution, each up and down."""
+    """Nuisance parameters of the jet energy, each of which is varied up and down.
+
+    Attributes:
+        scale: number of parameters of the jet energy scale.
+        resolution: number of parameters of the jet energy resolution.
+    """
 
     scale: int = 45
     resolution: int = 8
@@ -138,7 +150,12 @@ class Energy:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Poisson bootstrap per event: number of replicas and seed."""
+    """Poisson bootstrap per event, which gives the statistical uncertainty.
+
+    Attributes:
+        replicas: number of replicas; 0 leaves the statistical uncertainty unknown.
+        seed: seed of the Poisson numbers.
+    """
 
     replicas: int = 200
     seed: int = 1
@@ -154,12 +171,19 @@ class Configuration:
 
     Attributes:
         output: folder of the store and of the results.
+        samples: every sample by its name.
         nominal: name of the sample that supplies fractions, cuts and re-weighting.
         data: name of the sample in the role of data.
-        pt_edges: of the bins of jet pT [GeV].
+        pt_edges: edges of the bins of jet pT [GeV].
         working_points: quark efficiencies aimed at.
-        chunk_events: about so many events are read at once; no result depends on it.
-        keep_tables: keep jet tables and scores, so that other bins need no second reading of ROOT files.
+        chunk_events: number of events that are read at once, roughly; no result depends on it.
+        keep_tables: whether to keep jet tables and scores, so that other bins need no second reading of ROOT files.
+        selection: cuts on the two leading jets.
+        regions: which jet counts as forward, which as central.
+        taggers: quantities that tell quark jets from gluon jets.
+        energy: number of nuisance parameters of the jet energy.
+        bootstrap: number of replicas, and their seed.
+        systematics: sources of uncertainty.
     """
 
     output: Path
@@ -231,11 +255,11 @@ class Configuration:
 
 
 def load_configuration(path: Path, *, output: Path | None = None) -> Configuration:
-    """Read a TOML file.
+    """The configuration in a TOML file.
 
     Args:
-        path: of the file.
-        output: takes the place of the one in the file.
+        path: TOML file of the calibration.
+        output: folder for results, in place of the one in the file.
 
     Raises:
         FileError: there is no such file, it is no TOML, or a pattern of `files` matches none.
@@ -249,7 +273,18 @@ def load_configuration(path: Path, *, output: Path | None = None) -> Configurati
 
 
 def parse_configuration(table: Mapping[str, Any], folder: Path, where: str) -> Configuration:
-    """A configuration from nested tables; see `load_configuration`."""
+    """A configuration from nested tables, as TOML has them.
+
+    Args:
+        table: keys and values of the configuration.
+        folder: folder that paths are relative to.
+        where: name of the file for messages.
+
+    Raises:
+        FileError: a pattern of `files` matches none.
+        ConfigError: a key is unknown or missing, or a value impossible.
+        UnknownNameError: a name of a sample, kind or rule does not exist.
+    """
     table = {"output": "calibration", **table}
     samples = table.get("samples", {})
     if isinstance(samples, Mapping):
@@ -279,6 +314,7 @@ def _with_files(entry: Any, folder: Path, where: str) -> Any:
 
 
 def _with_path(tagger: Tagger, folder: Path) -> Tagger:
-    if not tagger.model or tagger.served or tagger.model == "shipped":
+    """The tagger with the path of its model file, if it has one, taken relative to the folder."""
+    if not tagger.boosted or tagger.served or tagger.shipped:
         return tagger
     return replace(tagger, model=str(folder / tagger.model))

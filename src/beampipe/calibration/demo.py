@@ -1,4 +1,4 @@
-"""The whole chain on the sample that ships with the package."""
+"""The demo: all stages of a calibration on the sample that ships with the package."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.workers import RunSettings
 from beampipe.terminal import Progress
 
-__all__ = ["DEMO", "run_demo"]
+__all__ = ["DEMO_CONFIGURATION", "run_demo"]
 
-DEMO: Final = Path(__file__).parent / "data" / "demo.toml"
-"""Its configuration, also an example of one."""
+DEMO_CONFIGURATION: Final = Path(__file__).parent / "data" / "demo.toml"
+"""Configuration file of the demo, also an example of one."""
 
 
 def run_demo(folder: Path, workers: int, progress: Progress) -> Plan:
-    """Run it.
+    """Run all stages on the shipped sample.
 
     Args:
-        folder: where store and results go.
-        workers: processes.
-        progress: shows a bar.
+        folder: folder for store, results and report.
+        workers: number of worker processes.
+        progress: opens a progress bar for each batch of tasks.
+
+    Returns:
+        The plan, whose recipes find everything in the store.
     """
-    configuration = load_configuration(DEMO, output=folder)
+    configuration = load_configuration(DEMO_CONFIGURATION, output=folder)
     return run_calibration(configuration, RunSettings("processes", workers), until="report", progress=progress)

@@ -14,7 +14,12 @@ __all__ = ["print_factors"]
 
 
 def print_factors(configuration: Configuration, console: Console) -> None:
-    """Print the scale factors of the first working point, statistical and total uncertainty."""
+    """Print the scale factors of the first working point, with statistical and total uncertainty.
+
+    Args:
+        configuration: configuration of a calibration that was run.
+        console: console to print the table on.
+    """
     path = configuration.output / FACTORS
     factors = Factors.read(path)
     point = factors.working_points[0]

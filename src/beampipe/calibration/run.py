@@ -29,7 +29,7 @@ _ONE_WORKER: Final = RunSettings()
 
 
 def _no_bar(what: str, total: int | None) -> AbstractContextManager[Callable[[], None]]:
-    """Progress that nobody sees."""
+    """A progress bar that nobody sees."""
     return nullcontext(lambda: None)
 
 

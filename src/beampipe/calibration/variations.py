@@ -24,7 +24,7 @@ class Variation:
     """One case that a scale factor is worked out for.
 
     Attributes:
-        kind: what is varied.
+        kind: what is varied: weights, jets, the sample or the method.
         name: name of the weight, of the variation of jets, of the sample or of the method.
     """
 
@@ -50,7 +50,7 @@ class Variation:
 
 
 UNVARIED: Final = Variation("nominal", NOMINAL)
-"""The nominal case."""
+"""The nominal case, in which nothing is varied."""
 
 GLUON_REWEIGHT: Final = Variation("method", "gluon_reweight")
 """The case in which central jets are weighted by the factors of gluons."""

@@ -10,7 +10,7 @@ from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.variants import ACTS_MODEL, DEFAULT_MODELS, MODELS, VARIANTS
 from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.pipelines.loading import load_pipeline, pipeline_weights
+from beampipe.tracking.loading import load_pipeline, pipeline_weights
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
 __all__ = ["acts_model", "default_models", "ensemble_model", "named_models", "tracking_model"]

@@ -25,8 +25,8 @@ from beampipe.serving.tracking_model import small_event
 from beampipe.tracking import kernels
 from beampipe.tracking.events import Hits
 from beampipe.tracking.formats.scale import scale_named
+from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.loading import load_pipeline
 from beampipe.tracking.pipelines.pipeline import turned
 from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest

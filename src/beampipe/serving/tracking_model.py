@@ -16,7 +16,7 @@ from beampipe.serving.contract import FEATURES, GEOMETRY_ID, LABELS, LOCAL, STAG
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.pipelines.loading import load_pipeline
+from beampipe.tracking.loading import load_pipeline
 from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
 

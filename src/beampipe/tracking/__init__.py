@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from beampipe.tracking.finder import InOneThread, TrackFinder
     from beampipe.tracking.finders import named_finders
     from beampipe.tracking.formats import open_events, write_events, write_tracks
-    from beampipe.tracking.pipelines.loading import build_pipeline, load_pipeline, pipeline_weights
+    from beampipe.tracking.loading import build_pipeline, load_pipeline, pipeline_weights
     from beampipe.tracking.pipelines.pipeline import Pipeline
     from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, PIPELINES, Components, PipelineSpec, Walk
     from beampipe.tracking.pipelines.stages import Stage
@@ -73,7 +73,7 @@ __getattr__ = loader(
         "finder": ("InOneThread", "TrackFinder"),
         "finders": ("named_finders",),
         "formats": ("open_events", "write_events", "write_tracks"),
-        "pipelines.loading": ("build_pipeline", "load_pipeline", "pipeline_weights"),
+        "loading": ("build_pipeline", "load_pipeline", "pipeline_weights"),
         "pipelines.pipeline": ("Pipeline",),
         "pipelines.specs": ("DEFAULT_PIPELINE", "PIPELINES", "Components", "PipelineSpec", "Walk"),
         "pipelines.stages": ("Stage",),

@@ -1,4 +1,4 @@
-"""`beampipe tracking ...` and the work of `beampipe track`: parse, call, print.
+"""The commands `beampipe tracking ...` and the work of `beampipe track`: parse, call, print.
 
 Whatever takes time to import is imported inside the command that needs it, so that `beampipe --help` is quick.
 """
@@ -23,19 +23,18 @@ if TYPE_CHECKING:
 
 __all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "SCALE_HELP", "app", "track"]
 
-app = typer.Typer(help="Track finding: hits to tracks.", no_args_is_help=True)
+app = typer.Typer(
+    help="Track finding: simulate events, find tracks, score them, draw them, train.", no_args_is_help=True
+)
 
-PIPELINE_HELP: Final = f"Name of the pipeline: {pipeline_names()}."
-SCALE_HELP: Final = "Units of files with three columns: mm, exatrkx or acts."
+PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {pipeline_names()}."
+SCALE_HELP: Final = "Units of r, phi and z in files of three columns: mm, exatrkx or acts."
 
 Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP)]
-Pipelines = Annotated[
-    list[str] | None, typer.Option("--pipeline", "-p", help=f"{PIPELINE_HELP} May be given several times.")
-]
-Device = Annotated[str, typer.Option(help="Device that finds the tracks: cpu, cuda or cuda:N.")]
-Threads = Annotated[int, typer.Option(help="Threads of the pipeline for one event.", min=1)]
-Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
-Files = Annotated[list[Path], typer.Argument(help="Files of events: Parquet, ACTS or TrackML CSV.")]
+Device = Annotated[str, typer.Option(help="Device that the pipeline runs on: cpu, cuda or cuda:N.")]
+Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
+Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
 
 DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx", "exatrkx_walk")
 """Names of the pipelines that the demo compares: by windows, by networks, and by networks with best paths."""
@@ -48,14 +47,17 @@ def track(
     scale: str,
     in_flight: int = 1,
 ) -> None:
-    """Find the tracks in `files`; the command fails at the end if one of them failed.
+    """Find the tracks of the events in `files` and write their labels; fails at the end if a file could not be used.
 
     Args:
-        files: files or folders of events.
-        output: file of the labels; for several inputs, a folder.
-        finder: makes the finder that is asked.
-        scale: units of files with three columns, a name of `beampipe.tracking.formats.SCALES`.
-        in_flight: events that are asked for at once.
+        files: files or folders of events, in any format that `open_events` reads.
+        output: file to write the labels to; a folder if there are several `files`.
+        finder: called once to make the track finder, after all arguments are checked.
+        scale: name of the units of r, phi and z in files of three columns.
+        in_flight: number of events that are handed to the finder before the first answer is waited for.
+
+    Raises:
+        BeampipeError: one or more files could not be used; the labels of the others are written.
     """
     from beampipe.tracking.batch import output_paths, track_files
     from beampipe.tracking.formats import scale_named
@@ -84,12 +86,22 @@ def track(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder of the pictures and figures.")] = Path("demo"),
-    pipeline: Pipelines = None,
-    mu: Annotated[int, typer.Option(help="Pile-up of the shipped events: 0, 60 or 200.")] = 200,
+    folder: Annotated[Path, typer.Argument(help="Folder to write the pictures and the figures to.")] = Path("demo"),
+    pipeline: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pipeline",
+            "-p",
+            help=f"Name of a pipeline to run, of {pipeline_names()}; may be given several times.",
+            show_default=", ".join(DEMO_PIPELINES),
+        ),
+    ] = None,
+    mu: Annotated[
+        int, typer.Option(help="Mean number of pile-up collisions of the shipped events: 0, 60 or 200.")
+    ] = 200,
     threads: Threads = 1,
 ) -> None:
-    """Find tracks in the shipped events; print efficiency and speed, draw one event."""
+    """Find the tracks of the shipped events, print efficiency and time, and draw one event."""
     from beampipe.tracking.demo import run_tracking_demo
     from beampipe.tracking.evaluation.report import print_evaluation
 
@@ -101,17 +113,21 @@ def demo(
 
 @app.command()
 def simulate(
-    output: Annotated[Path, typer.Argument(help="Parquet file to write.")],
-    events: Annotated[int, typer.Option("--events", "-n", help="Number of events.", min=0)] = 10,
-    mu: Annotated[float, typer.Option(help="Mean number of pile-up collisions.", min=0)] = 200.0,
+    output: Annotated[Path, typer.Argument(help="Parquet file to write the events to.")],
+    events: Annotated[int, typer.Option("--events", "-n", help="Number of events to simulate.", min=0)] = 10,
+    mu: Annotated[float, typer.Option(help="Mean number of pile-up collisions per event.", min=0)] = 200.0,
     hard: Annotated[
-        str | None, typer.Option(help="Hard process: ttbar, gun or none; by default ttbar unless mu is 0.")
+        str | None,
+        typer.Option(
+            help="What is added to the pile-up: ttbar (one top pair), gun (ten muons) or none.",
+            show_default="ttbar; none if mu is 0",
+        ),
     ] = None,
     seed: Seed = 1,
-    first_event: Annotated[int, typer.Option(help="Number of the first event.", min=0)] = 0,
-    workers: Annotated[int, typer.Option(help="Number of worker processes.", min=1)] = 1,
+    first_event: Annotated[int, typer.Option(help="Number that the first event gets.", min=0)] = 0,
+    workers: Annotated[int, typer.Option(help="Number of processes that simulate.", min=1)] = 1,
 ) -> None:
-    """Simulate clean events with Pythia 8 and ACTS; `evaluate` degrades them."""
+    """Simulate events with Pythia 8 and ACTS Fatras. No hit is lost and no noise added: `evaluate` does that."""
     from beampipe.tracking.simulation.parameters import Generator
     from beampipe.tracking.simulation.run import simulate_to
 
@@ -132,12 +148,12 @@ def simulate(
 
 @app.command()
 def ship(
-    clean: Annotated[Path, typer.Argument(help="File of clean simulated events.")],
-    output: Annotated[Path, typer.Argument(help="File to write, among the shipped ones.")],
+    clean: Annotated[Path, typer.Argument(help="File of clean simulated events to take the first ones from.")],
+    output: Annotated[Path, typer.Argument(help="Parquet file to write the shipped sample to.")],
     events: Annotated[int, typer.Option("--events", "-n", help="Number of events to take.", min=1)] = 1,
     seed: Seed = 1,
 ) -> None:
-    """Make a shipped sample: the default degradation, coordinates rounded to a micrometre."""
+    """Make a sample to ship with the package: hits lost and noise added, coordinates rounded to about 1 um."""
     from beampipe.tracking.data.shipping import ship as make
 
     size = make(clean, output, events, seed)
@@ -147,16 +163,31 @@ def ship(
 @app.command()
 def train(
     name: Annotated[
-        str, typer.Argument(help="Recipe: module_map, module_map_soft, exatrkx, exatrkx_soft or an ablation.")
+        str,
+        typer.Argument(
+            help="What to train: module_map, module_map_soft, exatrkx, exatrkx_soft or an ablation (ablation_full)."
+        ),
     ],
     files: Files,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Safetensors file to write; a card goes beside it.")],
-    validation: Annotated[Path | None, typer.Option(help="Networks: clean events that fix radius and cuts.")] = None,
-    windows: Annotated[Path | None, typer.Option(help="Networks: learned windows, for the pair features.")] = None,
-    start: Annotated[Path | None, typer.Option(help="Networks: keep the embedding and filter of this file.")] = None,
-    log: Annotated[Path | None, typer.Option(help="File of the metrics, as JSON lines.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Safetensors file to write; a card in JSON is written beside it.")
+    ],
+    validation: Annotated[
+        Path | None, typer.Option(help="For networks: file of clean events on which radius and cuts are chosen.")
+    ] = None,
+    windows: Annotated[
+        Path | None,
+        typer.Option(help="For networks: file of learned windows (module_map), for the features of pairs of edges."),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="For networks: weight file whose embedding and filter are kept; only the rest is trained."),
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
+    ] = None,
 ) -> None:
-    """Make shipped windows or weights again from clean simulated events."""
+    """Train windows (module_map) or networks (exatrkx) from clean simulated events."""
     from beampipe.tracking.formats import open_events
     from beampipe.tracking.training.windows import WINDOW_RECIPES, train_windows
 
@@ -192,21 +223,32 @@ def train(
 @app.command()
 def evaluate(
     files: Files,
-    pipeline: Pipelines = None,
+    pipeline: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pipeline",
+            "-p",
+            help=f"Name of a pipeline to score, of {pipeline_names()}; may be given several times.",
+            show_default=f"{DEFAULT_PIPELINE}; none if --acts is given",
+        ),
+    ] = None,
     acts: Annotated[
-        list[str] | None, typer.Option(help="Setting of ACTS to score too: efficient, fast or soft. Repeatable.")
+        list[str] | None,
+        typer.Option(help="Setting of ACTS to score too: efficient, fast or soft; may be given several times."),
     ] = None,
     degradation: Annotated[
-        str, typer.Option(help="What the detector loses and adds in clean events: none, default or stress.")
+        str, typer.Option(help="Lost hits, dead modules and noise that are applied: none, default or stress.")
     ] = "none",
-    events: Annotated[int | None, typer.Option("--events", "-n", help="Most events to score.", min=1)] = None,
+    events: Annotated[
+        int | None, typer.Option("--events", "-n", help="Largest number of events to score.", min=1, show_default="all")
+    ] = None,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a particle that counts [GeV].", min=0)] = 1.0,
     device: Device = "cpu",
     threads: Threads = 1,
     seed: Seed = 1,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File of the results, as JSON.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file to write the result to.")] = None,
 ) -> None:
-    """Score and time finders on simulated events."""
+    """Measure efficiency, fakes and time of track finders on simulated events."""
     from beampipe.tracking.evaluation.evaluate import evaluate as score
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import write_evaluation
@@ -232,9 +274,9 @@ def evaluate(
 
 @app.command()
 def display(
-    file: Annotated[Path, typer.Argument(help="File of events.")],
-    output: Annotated[Path, typer.Argument(help="Picture to write: .png, .html (interactive) or .json (Phoenix).")],
-    event: Annotated[int, typer.Option(help="Number of the event in the file, counted from 0.", min=0)] = 0,
+    file: Annotated[Path, typer.Argument(help="File or folder of events.")],
+    output: Annotated[Path, typer.Argument(help="Picture to write: .png, .html (interactive) or .json (for Phoenix).")],
+    event: Annotated[int, typer.Option(help="Place of the event in the file, counted from 0.", min=0)] = 0,
     pipeline: Pipeline = DEFAULT_PIPELINE,
     scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
     device: Device = "cpu",
@@ -247,7 +289,7 @@ def display(
     chosen = next(islice(open_events(file, scale), event, None), None)
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")
-    from beampipe.tracking.pipelines.loading import load_pipeline
+    from beampipe.tracking.loading import load_pipeline
     from beampipe.tracking.showing import show_event
 
     finder = load_pipeline(pipeline, device=device, threads=threads)

@@ -13,7 +13,7 @@ from beampipe.tracking.acts.fitting import hit_lists_of
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS
 from beampipe.tracking.events import Hits
 from beampipe.tracking.finder import InOneThread, TrackFinder
-from beampipe.tracking.pipelines.loading import load_pipeline
+from beampipe.tracking.loading import load_pipeline
 
 __all__ = ["KALMAN_FIT", "KalmanFitted", "named_finders"]
 

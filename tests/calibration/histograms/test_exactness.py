@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from beampipe.calibration.histograms.fill import fill
-from beampipe.calibration.histograms.sums import Axes, Filled, merge, read_filled, write_filled
+from beampipe.calibration.histograms.sums import Axes, Filled, TaggerBins, merge, read_filled, write_filled
 from beampipe.calibration.histograms.templates import templates_of
 from beampipe.calibration.jets.dijets import CUT_NAMES, CutFlow
 from beampipe.calibration.tagger.predict import Scores
@@ -174,7 +174,7 @@ def test_no_field_is_forgotten() -> None:
 
 
 def test_axes_know_their_columns() -> None:
-    axes = Axes((1.0, 2.0, 3.0), ("data",), (("n_trk", 4), ("gbdt", 3)))
+    axes = Axes((1.0, 2.0, 3.0), ("data",), (TaggerBins("n_trk", 4), TaggerBins("gbdt", 3)))
     assert (axes.width, axes.shape, axes.n_rows) == (7, (2, 2, 1, 7), 28)
     assert (axes.columns("n_trk"), axes.columns("gbdt")) == (slice(0, 4), slice(4, 7))
     with pytest.raises(KeyError):
@@ -186,7 +186,9 @@ def test_slices_are_scaled_before_they_are_added() -> None:
     from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
 
     flow = CutFlow(np.ones(len(CUT_NAMES), np.int64), np.ones(len(CUT_NAMES), np.int64))
-    filled = Filled.empty(Axes((1.0, 2.0), ("light", "gluon"), (("n_trk", 2),)), ("nominal", "up"), ("jes",), 1, flow)
+    filled = Filled.empty(
+        Axes((1.0, 2.0), ("light", "gluon"), (TaggerBins("n_trk", 2),)), ("nominal", "up"), ("jes",), 1, flow
+    )
     filled.sumw[0] = [6, 2]  # of 2**-2
     filled.sumw2[0] = [9, 1]
     filled.varied_sumw[0, 1] = 6
@@ -210,7 +212,7 @@ def test_data_has_no_flavours() -> None:
     flow = CutFlow(np.ones(len(CUT_NAMES), np.int64), np.ones(len(CUT_NAMES), np.int64))
     from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
 
-    filled = Filled.empty(Axes((1.0, 2.0), ("data",), (("n_trk", 2),)), ("nominal",), (), 1, flow)
+    filled = Filled.empty(Axes((1.0, 2.0), ("data",), (TaggerBins("n_trk", 2),)), ("nominal",), (), 1, flow)
     found = templates_of({0: filled}, Bookkeeping("toy", ("nominal",), (), False, (SliceFactors(0, (1.0,)),)), 2)
     with pytest.raises(InputError, match="expected labelled jets; is this sample data"):
         found.flavours("n_trk")

@@ -15,7 +15,7 @@ from beampipe.calibration.jets.select import SelectSettings, flavours, select
 from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.simulation import read_events, write_file
-from beampipe.calibration.tagger.predict import Scores, write_scores
+from beampipe.calibration.tagger.predict import ScoreKey, Scores, write_scores
 from beampipe.errors import BeampipeError, ColumnError, FileError
 from tests.calibration.campaign import Toys
 from tests.calibration.events import random_dijets
@@ -121,7 +121,7 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "dijets.parquet"
     write_dijets(random_dijets(50, 1), path)
     content = path.read_bytes()
-    write_scores(Scores({("gbdt", "nominal"): np.zeros((3, 2), np.float32)}), path)
+    write_scores(Scores({ScoreKey("gbdt", "nominal"): np.zeros((3, 2), np.float32)}), path)
     for wrong in (path.read_bytes(), b"", b"PAR1", content[: len(content) // 2]):
         path.write_bytes(wrong)
         with pytest.raises(FileError, match=r"dijets\.parquet: got no table of dijet events"):

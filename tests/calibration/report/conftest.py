@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from beampipe.calibration.config import Configuration, InputSample, Tagger
-from beampipe.calibration.histograms.sums import Axes
+from beampipe.calibration.histograms.sums import Axes, TaggerBins
 from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.jets.dijets import CUT_NAMES, FLAVOURS
 from beampipe.calibration.method.efficiencies import Efficiencies
@@ -94,7 +94,7 @@ def gappy(factors: Factors) -> Factors:
 
 
 def templates(flavours: tuple[str, ...], seed: int) -> Templates:
-    axes = Axes(EDGES, flavours, (("n_trk", BINS),))
+    axes = Axes(EDGES, flavours, (TaggerBins("n_trk", BINS),))
     entries = np.random.default_rng(seed).integers(1, 50, axes.shape).astype(np.float64)
     nothing = np.zeros((0, *axes.shape))
     return Templates(axes, (UNVARIED,), entries[None] * 0.5, entries[None] * 0.25, nothing, entries)

@@ -14,7 +14,7 @@ from beampipe.calibration.histograms.fill import fill
 from beampipe.calibration.histograms.sums import Filled
 from beampipe.calibration.jets.kinematics import kinematics_of
 from beampipe.calibration.tagger.features import JET_FEATURES
-from beampipe.calibration.tagger.predict import Scores, predict, read_scores, write_scores
+from beampipe.calibration.tagger.predict import ScoreKey, Scores, predict, read_scores, write_scores
 from beampipe.calibration.tagger.taggers import features_of, local_scores, model_bytes, score_function
 from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import FileError, InputError
@@ -45,7 +45,7 @@ def test_scores_are_those_of_every_jet_scored_alone() -> None:
     for name in (NOMINAL, *VARIATIONS):
         varied = kinematics_of(name, dijets, ENERGY)
         want = Counting()(features_of(dijets, varied, everywhere)).reshape(300, 2)
-        np.testing.assert_array_equal(scores.by_name["toy", name], want, err_msg=name)
+        np.testing.assert_array_equal(scores.by_name[ScoreKey("toy", name)], want, err_msg=name)
     assert count.jets[0] == 600
     assert 0 < count.jets[2] < 450, "a variation of few jets scores few again"
 
@@ -82,7 +82,7 @@ def test_a_model_of_lightgbm(toys: Toys) -> None:
     dijets = random_dijets(400, 3)
     tagger = Tagger("gbdt", 10, 0.0, 1.0, str(toys.model))
     found = predict(dijets, [(tagger, score_function(tagger))], VARIATIONS, ENERGY)
-    scores = found.by_name["gbdt", NOMINAL]
+    scores = found.by_name[ScoreKey("gbdt", NOMINAL)]
     assert scores.dtype == np.float32
     assert 0 < scores.min() < 0.3 < 0.5 < scores.max() < 1
     few = dijets.n_trk < 12
@@ -147,7 +147,7 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
 
 def filled_with(values: list[list[float]], bins: int, low: float, high: float) -> Filled:
     """Histograms of given scores."""
-    scores = Scores({("toy", NOMINAL): np.array(values, np.float32)})
+    scores = Scores({ScoreKey("toy", NOMINAL): np.array(values, np.float32)})
     settings = fill_settings(taggers=(Tagger("toy", bins, low, high, "m"),), kinematics=(), weight_bits=10)
     return fill(random_dijets(len(values), 11), scores, settings)
 

@@ -31,8 +31,8 @@ from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.statistics import Proportion
 from beampipe.tracking.events import NO_TRACK, Event, Hits
 from beampipe.tracking.kernels import module_map
+from beampipe.tracking.loading import WEIGHTS, load_pipeline, pipeline_weights, weight_file
 from beampipe.tracking.pipelines import pipeline
-from beampipe.tracking.pipelines.loading import WEIGHTS, load_pipeline, pipeline_weights, weight_file
 from beampipe.tracking.pipelines.pipeline import MEMORY_LIMIT, Pipeline
 from beampipe.tracking.pipelines.specs import PIPELINES
 from beampipe.tracking.truth import HEADLINE

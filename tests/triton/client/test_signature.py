@@ -58,6 +58,7 @@ def test_a_request_holds_the_arrays_as_the_wire_wants_them(batched: bool) -> Non
     [
         ({}, InputError, r"m: got no X, expected FP32 \[-1, 3\]"),
         ({"X": X.astype(float)}, DtypeError, r"X of float64, expected float32, as FP32 \[-1, 3\]; convert it"),
+        ({"X": X.astype(">f4")}, DtypeError, "X of >f4, expected float32"),
         ({"X": X.T}, ShapeError, r"got X \[3, 2\], expected FP32 \[-1, 3\]"),
         ({"X": X[0]}, ShapeError, r"got X \[3\]"),
         ({"X": X, "OFSET": X}, UnknownNameError, "did you mean 'OFFSET'"),

@@ -18,12 +18,12 @@ from beampipe.calibration.histograms.filling import (
     quantise,
     tagger_bins,
 )
-from beampipe.calibration.histograms.sums import MOST, Axes, Filled, refuse_overflow
+from beampipe.calibration.histograms.sums import MOST, Axes, Filled, TaggerBins, refuse_overflow
 from beampipe.calibration.jets.dijets import FLAVOURS, Dijets
 from beampipe.calibration.jets.hashing import POISSON, event_keys
 from beampipe.calibration.jets.kinematics import Kinematics, dataset_key, kinematics_of
 from beampipe.calibration.jets.selection import DijetSelection
-from beampipe.calibration.tagger.predict import Scores
+from beampipe.calibration.tagger.predict import ScoreKey, Scores
 from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import InputError
 
@@ -35,16 +35,16 @@ class FillSettings:
     """All that `fill` depends on besides the jets and their scores.
 
     Attributes:
-        pt_edges: [GeV].
-        taggers: with their bins.
-        selection: cuts.
-        energy: how many parameters the jet energy has.
-        weight_bits: weights are multiples of 2**-weight_bits.
-        labelled: a histogram for each flavour, not one for all.
-        weight_names: of the columns of weights.
-        kinematics: variations of jets, beside the nominal one.
-        bootstrap: replicas.
-        dataset: that the events belong to, for their keys.
+        pt_edges: edges of the bins of jet pT [GeV].
+        taggers: taggers with their bins.
+        selection: cuts on the two leading jets.
+        energy: number of nuisance parameters of the jet energy.
+        weight_bits: number of bits after the point that weights are rounded to.
+        labelled: whether there is a histogram for each flavour, not one for all.
+        weight_names: names of the columns of weights.
+        kinematics: names of the variations of jets, beside the nominal one.
+        bootstrap: number of replicas, and their seed.
+        dataset: name of the dataset that the events belong to, for their keys.
     """
 
     pt_edges: tuple[float, ...]
@@ -60,14 +60,21 @@ class FillSettings:
 
     @property
     def axes(self) -> Axes:
-        """Of the histograms."""
+        """Axes of the histograms."""
         return Axes(
-            self.pt_edges, FLAVOURS if self.labelled else ("data",), tuple((t.name, t.bins) for t in self.taggers)
+            self.pt_edges,
+            FLAVOURS if self.labelled else ("data",),
+            tuple(TaggerBins(tagger.name, tagger.bins) for tagger in self.taggers),
         )
 
 
 def fill(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
     """Fill all histograms of a chunk.
+
+    Args:
+        dijets: events with two leading jets.
+        scores: scores of the boosted taggers.
+        settings: axes, cuts and variations.
 
     Raises:
         InputError: weights are too large for their number of bits.
@@ -77,26 +84,27 @@ def fill(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
         raise InputError(f"weights: got {dijets.weight.shape[1]} columns, expected {len(settings.weight_names)}")
     _refuse_overflow(dijets, scale)
     out = Filled.empty(axes, settings.weight_names, settings.kinematics, settings.bootstrap.replicas, dijets.cut_flow)
-    first, second = quantise(np.ascontiguousarray(dijets.weight[:, 0]), scale)
+    weight, square = quantise(np.ascontiguousarray(dijets.weight[:, 0]), scale)
     nominal = kinematics_of(NOMINAL, dijets, settings.energy)
     rows, bins = _rows(dijets, nominal, settings), _bins(dijets, nominal, NOMINAL, scores, settings.taggers)
     if len(settings.weight_names) == 1:
-        fill_single(rows, bins, first, second, out.sumw.reshape(-1), out.sumw2.reshape(-1), out.entries)
+        fill_single(rows, bins, weight, square, out.sumw.reshape(-1), out.sumw2.reshape(-1), out.entries)
     else:
         fill_weights(rows, bins, dijets.weight, scale, out.sumw, out.sumw2)
-        fill_single(rows, bins, first, second, *_unused(axes), out.entries)
+        fill_single(rows, bins, weight, square, *_unused(axes), out.entries)
     if settings.bootstrap.replicas:
         keys = event_keys(np.uint64(dataset_key(settings.dataset)), dijets.run, dijets.event)
-        fill_replicas(rows, bins, first, keys, np.uint64(settings.bootstrap.seed << 32), POISSON, out.replicas)
+        fill_replicas(rows, bins, weight, keys, np.uint64(settings.bootstrap.seed << 32), POISSON, out.replicas)
     entries = np.zeros(axes.n_rows, np.int64)
     for k, name in enumerate(settings.kinematics):
         varied = kinematics_of(name, dijets, settings.energy)
         rows, bins = _rows(dijets, varied, settings), _bins(dijets, varied, name, scores, settings.taggers)
-        fill_single(rows, bins, first, second, out.varied_sumw[k], out.varied_sumw2[k], entries)
+        fill_single(rows, bins, weight, square, out.varied_sumw[k], out.varied_sumw2[k], entries)
     return out.bounded()
 
 
 def _rows(dijets: Dijets, kinematics: Kinematics, settings: FillSettings) -> Int64[ndarray, "n 2"]:
+    """First row of the cell of each jet: its bin of pT, region and flavour; -1 if the jet does not count."""
     rows = np.empty(dijets.pt.shape, np.int64)
     axes = settings.axes
     histogram_rows(
@@ -120,7 +128,7 @@ def _bins(
     out = np.empty((len(dijets), 2, len(taggers)), np.int64)
     offset = 0
     for t, tagger in enumerate(taggers):
-        x = scores.by_name[tagger.name, name] if tagger.boosted else kinematics.n_trk
+        x = scores.by_name[ScoreKey(tagger.name, name)] if tagger.boosted else kinematics.n_trk
         tagger_bins(x, tagger.low, tagger.high, tagger.bins, offset, out[:, :, t])
         offset += tagger.bins
     return out
@@ -139,4 +147,5 @@ def _refuse_overflow(dijets: Dijets, scale: float) -> None:
 
 
 def _unused(axes: Axes) -> tuple[Int64[ndarray, " r"], Int64[ndarray, " r"]]:
+    """Room for sums that nobody reads."""
     return np.zeros(axes.n_rows, np.int64), np.zeros(axes.n_rows, np.int64)

@@ -1,5 +1,8 @@
-"""The loops that fill histograms. Sums are of integers and therefore exact: a weight becomes a multiple of 2**-bits
-before anything is added, and then no order of events, chunks or workers changes a bit."""
+"""The loops that fill histograms.
+
+Sums are of integers and therefore exact: a weight becomes a multiple of 2**-bits before anything is added, and then no
+order of events, chunks or workers changes a bit.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ def histogram_rows(pt, n_trk, region, flavour, edges, cuts, n_flavours, width, r
     """Where the jets of each event go.
 
     Args:
-        pt: (n, 2) [GeV], of the variation.
-        n_trk: (n, 2), of the variation.
-        region: (n, 2) int8.
-        flavour: (n, 2) int8.
-        edges: (n_bins + 1,) float64 of pT.
-        cuts: `Cuts`.
-        n_flavours: number of flavours.
+        pt: (n, 2) pT of the variation [GeV].
+        n_trk: (n, 2) numbers of tracks of the variation.
+        region: (n, 2) int8, number in `REGIONS`, -1 for neither.
+        flavour: (n, 2) int8, number in the flavours of the axes.
+        edges: (n_bins + 1,) float64, edges of the bins of pT [GeV].
+        cuts: limits of the selection, as `Cuts`.
+        n_flavours: number of flavours of the axes.
         width: bins of all taggers together.
         rows: (n, 2) int64, written: first row of the jet's cell, or -1 if the jet does not count.
     """
@@ -51,10 +54,10 @@ def tagger_bins(x, low, high, n_bins, offset, out):
     """Bins of a tagger; outside the axis is its first or last bin.
 
     Args:
-        x: (n, 2), what the tagger looks at.
+        x: (n, 2) values of the tagger: numbers of tracks, or scores.
         low: lower edge of the first bin.
         high: upper edge of the last bin.
-        n_bins: number of bins.
+        n_bins: number of bins of the tagger.
         offset: added to every bin.
         out: (n, 2) int64, written.
     """
@@ -68,14 +71,14 @@ def tagger_bins(x, low, high, n_bins, offset, out):
 @njit(cache=True, nogil=True)
 @no_type_check
 def quantise(weight, scale):
-    """(n,) int64: weights and their squares as multiples of 1 / scale."""
-    first = np.empty(len(weight), np.int64)
-    second = np.empty(len(weight), np.int64)
+    """(n,) int64 weights, and (n,) int64 squares of weights, as multiples of 1 / scale."""
+    weights = np.empty(len(weight), np.int64)
+    squares = np.empty(len(weight), np.int64)
     for i in range(len(weight)):
         w = np.float64(weight[i])
-        first[i] = np.int64(np.rint(w * scale))
-        second[i] = np.int64(np.rint(w * w * scale))
-    return first, second
+        weights[i] = np.int64(np.rint(w * scale))
+        squares[i] = np.int64(np.rint(w * w * scale))
+    return weights, squares
 
 
 @njit(cache=True, nogil=True)
@@ -84,59 +87,69 @@ def fill_weights(rows, bins, weight, scale, sumw, sumw2):
     """Add every weight of every jet: one pass for all variations of weights.
 
     Args:
-        rows: (n, 2) int64 of `histogram_rows`.
+        rows: (n, 2) int64 of `histogram_rows`: first row of the cell of each jet, -1 if it does not count.
         bins: (n, 2, n_taggers) int64, bin of each tagger, counted over all taggers.
-        weight: (n, n_weights) float32.
-        scale: 2**weight_bits.
+        weight: (n, n_weights) float32, weights of each event.
+        scale: units in a weight of 1: 2**weight_bits.
         sumw: (n_rows, n_weights) int64, added to.
-        sumw2: the same for squares.
+        sumw2: (n_rows, n_weights) int64, added to: squares of the weights.
     """
     n_weights = weight.shape[1]
-    first = np.empty(n_weights, np.int64)
-    second = np.empty(n_weights, np.int64)
+    weights = np.empty(n_weights, np.int64)
+    squares = np.empty(n_weights, np.int64)
     for i in range(len(rows)):
         if rows[i, 0] < 0 and rows[i, 1] < 0:
             continue
         for k in range(n_weights):
             w = np.float64(weight[i, k])
-            first[k] = np.int64(np.rint(w * scale))
-            second[k] = np.int64(np.rint(w * w * scale))
+            weights[k] = np.int64(np.rint(w * scale))
+            squares[k] = np.int64(np.rint(w * w * scale))
         for j in range(2):
             if rows[i, j] >= 0:
                 for t in range(bins.shape[2]):
                     row = rows[i, j] + bins[i, j, t]
                     for k in range(n_weights):
-                        sumw[row, k] += first[k]
+                        sumw[row, k] += weights[k]
                     for k in range(n_weights):
-                        sumw2[row, k] += second[k]
+                        sumw2[row, k] += squares[k]
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def fill_single(rows, bins, first, second, sumw, sumw2, entries):
-    """Add one weight of every jet; arguments as in `fill_weights`, `first` and `second` from `quantise`."""
+def fill_single(rows, bins, weights, squares, sumw, sumw2, entries):
+    """Add one weight of every jet.
+
+    Args:
+        rows: (n, 2) int64 of `histogram_rows`.
+        bins: (n, 2, n_taggers) int64, bin of each tagger, counted over all taggers.
+        weights: (n,) int64 weights of `quantise`.
+        squares: (n,) int64 squares of weights of `quantise`.
+        sumw: (n_rows,) int64, added to: weights.
+        sumw2: (n_rows,) int64, added to: squares of weights.
+        entries: (n_rows,) int64, added to: numbers of jets.
+    """
     for i in range(len(rows)):
         for j in range(2):
             if rows[i, j] >= 0:
                 for t in range(bins.shape[2]):
                     row = rows[i, j] + bins[i, j, t]
-                    sumw[row] += first[i]
-                    sumw2[row] += second[i]
+                    sumw[row] += weights[i]
+                    sumw2[row] += squares[i]
                     entries[row] += 1
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def fill_replicas(rows, bins, first, keys, seed, table, replicas):
+def fill_replicas(rows, bins, weights, keys, seed, table, replicas):
     """Add the nominal weight to every replica as often as the event is in it: both its jets together.
 
     Args:
-        rows: as in `fill_weights`.
-        bins: as in `fill_weights`.
-        first: (n,) int64 from `quantise`.
-        keys: (n,) uint64 of `event_keys`.
-        seed: uint64.
-        table: of `poisson_table`.
+        rows: (n, 2) int64 of `histogram_rows`.
+        bins: (n, 2, n_taggers) int64, bin of each tagger, counted over all taggers.
+        weights: (n,) int64 weights of `quantise`.
+        keys: (n,) uint64 keys of `event_keys`.
+        seed: uint64, added to the number of each block of four replicas.
+        table: (65536,) uint8 Poisson numbers of `poisson_table`.
         replicas: (n_rows, n_replicas) int64, added to.
     """
     n_replicas = replicas.shape[1]
@@ -147,7 +160,7 @@ def fill_replicas(rows, bins, first, keys, seed, table, replicas):
         for b in range((n_replicas + 3) // 4):
             bits = mix(keys[i] + mix(seed + np.uint64(b)))
             for c in range(4):
-                times[4 * b + c] = first[i] * table[(bits >> np.uint64(16 * c)) & np.uint64(0xFFFF)]
+                times[4 * b + c] = weights[i] * table[(bits >> np.uint64(16 * c)) & np.uint64(0xFFFF)]
         for j in range(2):
             if rows[i, j] >= 0:
                 for t in range(bins.shape[2]):

@@ -1,4 +1,4 @@
-"""Slow twins of the kernels: plain loops over events, with Python's integers and fractions, for tests to compare with.
+"""Reference implementations of the kernels: plain loops over events, with Python's integers and fractions, for tests.
 
 Each takes and gives what its namesake in a compiled kernel (`pairs`, `hashing`, `filling`) does, but returns what that
 one writes into its arguments.
@@ -44,7 +44,7 @@ def mix(key: int) -> int:
 
 
 def event_keys(dataset: int, run: UInt32[ndarray, " n"], event: UInt64[ndarray, " n"]) -> list[int]:
-    """One key per event."""
+    """One key per event, from its dataset, run and number."""
     return [
         mix((mix((dataset + one_run) % _WORD) + one_event) % _WORD)
         for one_run, one_event in zip(run.tolist(), event.tolist(), strict=True)
@@ -110,9 +110,7 @@ def choose_pairs(
                 "label": len(pairs.flavour) == 0 or min(pairs.flavour[row].tolist()) >= 0,
                 "eta": max(abs(one) for one in pairs.eta[row].tolist()) < cuts.max_abs_eta,
                 "weight": abs(float(weight[i])) < cuts.max_abs_weight,
-                "subleading pt": low > cuts.min_subleading_pt,
-                "leading pt": high < cuts.max_leading_pt,
-                "pt ratio": high < cuts.max_pt_ratio * low,
+                **_pt_answers(high, low, cuts),
             }
         for cut in CUT_NAMES:
             if not answers[cut]:
@@ -120,13 +118,20 @@ def choose_pairs(
             passed[cut] += 1
             sums[cut] += rounded(float(weight[i]), bits)
         if answers["two jets"]:
-            up, down = low * (1 + margin), high * (1 - margin)
+            answers |= _pt_answers(high * (1 - margin), low * (1 + margin), cuts)
             answers["n_trk"] = min(pairs.most_trk[row].tolist()) >= cuts.min_n_trk
-            answers["subleading pt"], answers["leading pt"] = up > cuts.min_subleading_pt, down < cuts.max_leading_pt
-            answers["pt ratio"] = down < cuts.max_pt_ratio * up
             if all(answers.values()):
                 chosen.append(row)
     return chosen, dict(passed), dict(sums)
+
+
+def _pt_answers(high: float, low: float, cuts: Cuts) -> dict[str, bool]:
+    """Whether a pair passes each cut on pT, by the name of the cut."""
+    return {
+        "subleading pt": low > cuts.min_subleading_pt,
+        "leading pt": high < cuts.max_leading_pt,
+        "pt ratio": high < cuts.max_pt_ratio * low,
+    }
 
 
 def histogram_rows(
@@ -144,9 +149,7 @@ def histogram_rows(
     for both_pt, both_trk, both_regions, both_flavours in zip(
         pt.tolist(), n_trk.tolist(), region.tolist(), flavour.tolist(), strict=True
     ):
-        high, low = max(both_pt), min(both_pt)
-        selected = low > cuts.min_subleading_pt and high < cuts.max_leading_pt and high < cuts.max_pt_ratio * low
-        selected = selected and min(both_trk) >= cuts.min_n_trk
+        selected = all(_pt_answers(max(both_pt), min(both_pt), cuts).values()) and min(both_trk) >= cuts.min_n_trk
         rows = []
         for one_pt, one_region, one_flavour in zip(both_pt, both_regions, both_flavours, strict=True):
             inside = selected and one_region >= 0 and edges[0] <= one_pt < edges[-1]

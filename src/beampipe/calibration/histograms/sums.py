@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -16,7 +16,19 @@ from beampipe.calibration.jets.dijets import CutFlow
 from beampipe.calibration.jets.regions import REGIONS
 from beampipe.errors import FileError, InputError
 
-__all__ = ["MOST", "Axes", "Filled", "merge", "read_filled", "refuse_overflow", "write_filled"]
+__all__ = ["MOST", "Axes", "Filled", "TaggerBins", "merge", "read_filled", "refuse_overflow", "write_filled"]
+
+
+class TaggerBins(NamedTuple):
+    """A tagger's part of the axis x.
+
+    Attributes:
+        name: name of the tagger.
+        bins: number of bins of the tagger.
+    """
+
+    name: str
+    bins: int
 
 
 @dataclass(frozen=True)
@@ -24,56 +36,57 @@ class Axes:
     """Axes of the histograms; a row is a bin of (pt, region, flavour, x), x over the bins of all taggers.
 
     Attributes:
-        pt_edges: [GeV].
-        flavours: names.
-        taggers: (name, number of bins) of each.
+        pt_edges: edges of the bins of jet pT [GeV].
+        flavours: names of the flavours.
+        taggers: name and number of bins of each tagger.
     """
 
     pt_edges: tuple[float, ...]
     flavours: tuple[str, ...]
-    taggers: tuple[tuple[str, int], ...]
+    taggers: tuple[TaggerBins, ...]
 
     @property
     def width(self) -> int:
         """Bins of all taggers together."""
-        return sum(bins for _, bins in self.taggers)
+        return sum(tagger.bins for tagger in self.taggers)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """pt, region, flavour, x."""
+        """Number of bins of pT, of regions, of flavours and of x."""
         return len(self.pt_edges) - 1, len(REGIONS), len(self.flavours), self.width
 
     @property
     def n_rows(self) -> int:
-        """Bins in all."""
+        """Number of cells in all."""
         return int(np.prod(self.shape))
 
     def columns(self, tagger: str) -> slice:
         """Bins of one tagger on the axis x."""
         start = 0
-        for name, bins in self.taggers:
-            if name == tagger:
-                return slice(start, start + bins)
-            start += bins
+        for one in self.taggers:
+            if one.name == tagger:
+                return slice(start, start + one.bins)
+            start += one.bins
         raise KeyError(tagger)
 
 
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """Sums of a chunk, or of many.
+    """Exact histograms of a chunk, or the sum over many chunks.
 
     Attributes:
-        axes: of all arrays.
-        weight_names: of the weights, nominal first.
+        axes: axes of all arrays.
+        weight_names: names of the weights, nominal first.
         kinematics: names of the variations of jets.
-        sumw: (n_rows, n_weights) int64: nominal jets with every weight.
-        sumw2: squares.
-        varied_sumw: (n_kinematics, n_rows) int64: varied jets with the nominal weight.
-        varied_sumw2: squares.
-        replicas: (n_rows, n_replicas) int64: nominal jets and weight, each event a Poisson number of times.
-        entries: (n_rows,) int64: nominal jets.
-        cut_flow: of the events.
-        bound: no sum is larger in size.
+        sumw: (n_rows, n_weights) int64, sums of every weight over nominal jets.
+        sumw2: (n_rows, n_weights) int64, sums of the squares of every weight over nominal jets.
+        varied_sumw: (n_kinematics, n_rows) int64, sums of the nominal weight over varied jets.
+        varied_sumw2: (n_kinematics, n_rows) int64, sums of the square of the nominal weight over varied jets.
+        replicas: (n_rows, n_replicas) int64, sums of the nominal weight over nominal jets, each event a Poisson number
+            of times.
+        entries: (n_rows,) int64, numbers of nominal jets.
+        cut_flow: events after each cut.
+        bound: size that no sum exceeds.
     """
 
     axes: Axes
@@ -92,7 +105,7 @@ class Filled:
     def empty(
         cls, axes: Axes, weight_names: Sequence[str], kinematics: Sequence[str], n_replicas: int, cut_flow: CutFlow
     ) -> Filled:
-        """All zero."""
+        """Histograms that are zero everywhere."""
         rows, weights, varied = axes.n_rows, len(weight_names), len(kinematics)
         return cls(
             axes=axes,
@@ -161,7 +174,7 @@ def merge(parts: Iterable[Filled]) -> Filled:
 
 
 def write_filled(filled: Filled, path: Path) -> None:
-    """Write a .npz of arrays; rows that are empty everywhere are left out."""
+    """Write histograms as a .npz of arrays; rows that are empty everywhere are left out."""
     rows = np.flatnonzero(
         filled.entries.astype(bool) | filled.varied_sumw.any(axis=0) | filled.varied_sumw2.any(axis=0)
     )
@@ -175,8 +188,8 @@ def write_filled(filled: Filled, path: Path) -> None:
             rows=rows,
             pt_edges=np.array(axes.pt_edges),
             flavours=np.array(axes.flavours),
-            taggers=np.array([name for name, _ in axes.taggers]),
-            bins=np.array([bins for _, bins in axes.taggers]),
+            taggers=np.array([tagger.name for tagger in axes.taggers]),
+            bins=np.array([tagger.bins for tagger in axes.taggers]),
             weight_names=np.array(filled.weight_names),
             kinematics=np.array(filled.kinematics, dtype=str),
             events=filled.cut_flow.events,
@@ -189,14 +202,14 @@ def read_filled(path: Path) -> Filled:
     """Read what `write_filled` wrote.
 
     Raises:
-        FileError: it is another file.
+        FileError: the file is another one.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             axes = Axes(
                 tuple(arrays["pt_edges"].tolist()),
                 tuple(arrays["flavours"].tolist()),
-                tuple(zip(arrays["taggers"].tolist(), arrays["bins"].tolist(), strict=True)),
+                tuple(map(TaggerBins, arrays["taggers"].tolist(), arrays["bins"].tolist())),
             )
             rows, n_rows = arrays["rows"], axes.n_rows
             whole: dict[str, Any] = {}

@@ -22,12 +22,12 @@ class Templates:
     """Numbers of jets of a sample.
 
     Attributes:
-        axes: of the histograms.
+        axes: axes of the histograms.
         variations: what the first axis of `values` and `squares` counts: nominal, then weights, then jets.
-        values: (n_variations, n_pt, 2 regions, n_flavours, n_x), weighted.
-        squares: the same for squares of weights.
-        replicas: (n_replicas, n_pt, 2 regions, n_flavours, n_x).
-        entries: (n_pt, 2 regions, n_flavours, n_x) jets, nominal, not weighted.
+        values: (n_variations, n_pt, 2 regions, n_flavours, n_x) sums of weights.
+        squares: (n_variations, n_pt, 2 regions, n_flavours, n_x) sums of squares of weights.
+        replicas: (n_replicas, n_pt, 2 regions, n_flavours, n_x) sums of weights of the nominal case.
+        entries: (n_pt, 2 regions, n_flavours, n_x) numbers of jets of the nominal case, not weighted.
     """
 
     axes: Axes
@@ -66,8 +66,8 @@ def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weigh
 
     Args:
         by_slice: merged histograms of each slice.
-        bookkeeping: factors of each weight.
-        weight_bits: of the sample.
+        bookkeeping: factors of each slice and weight.
+        weight_bits: number of bits after the point that weights were rounded to.
     """
     unit = 2.0**-weight_bits
     total: Templates | None = None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["CUT_NAMES", "FLAVOURS", "LARGEST_SHIFT", "CutFlow", "Dijets", "RunRange", "read_dijets", "write_dijets"]
 
 FLAVOURS: Final = ("light", "charm", "bottom", "gluon")
-"""Place in this tuple is the number of a flavour; all but gluon are quarks. Data has one flavour, number 0."""
+"""Names of the flavours; a flavour's place in this tuple is its number. All but gluon are quarks; data has number 0."""
 
 CUT_NAMES: Final = (
     "all",
@@ -35,19 +35,19 @@ CUT_NAMES: Final = (
     "leading pt",
     "pt ratio",
 )
-"""In the order in which events are lost; a cut counts the events that pass it and all before it."""
+"""Names of the cuts in the order in which events are lost; a cut counts the events that pass it and all before it."""
 
 
 LARGEST_SHIFT: Final = 0.1
-"""No variation scales a pT by more than 1 +- this; `select` keeps what could then be selected."""
+"""Largest relative change of a pT by a variation; `select` keeps what could then be selected."""
 
 
 @dataclass(frozen=True, eq=False)
 class CutFlow:
-    """Events after each of `CUT_NAMES`, with nominal pT and n_trk.
+    """What is left after each of `CUT_NAMES`, with nominal pT and n_trk.
 
     Attributes:
-        events: (n_cuts,) int64.
+        events: (n_cuts,) int64, numbers of events.
         weight: (n_cuts,) int64, sums of nominal weights in units of 2**-weight_bits.
     """
 
@@ -60,8 +60,8 @@ class RunRange(NamedTuple):
 
     Attributes:
         run: number of the run.
-        first: smallest event number.
-        last: largest event number.
+        first: smallest event number of the run.
+        last: largest event number of the run.
     """
 
     run: int
@@ -77,19 +77,19 @@ class Dijets:
     are applied when histograms are filled.
 
     Attributes:
-        run: (n,) uint32.
-        event: (n,) uint64.
-        weight: (n, n_weights) float32, nominal first; ones for data.
-        pt: (n, 2) float32 [GeV].
-        eta: (n, 2) float32.
-        n_trk: (n, 2) uint16.
-        width: (n, 2) float32.
-        c1: (n, 2) float32.
-        label: (n, 2) int8, number in `FLAVOURS`; 0 for data.
-        region: (n, 2) int8, number in `REGIONS`, or -1.
-        cut_flow: of all events that were looked at.
+        run: (n,) uint32, number of the run.
+        event: (n,) uint64, number of the event.
+        weight: (n, n_weights) float32, weights of the event, nominal first; ones for data.
+        pt: (n, 2) float32, transverse momentum of each jet [GeV].
+        eta: (n, 2) float32, pseudorapidity of each jet.
+        n_trk: (n, 2) uint16, number of tracks of each jet.
+        width: (n, 2) float32, width of each jet.
+        c1: (n, 2) float32, two-point energy correlation of each jet.
+        label: (n, 2) int8, number in `FLAVOURS` of each jet; 0 for data.
+        region: (n, 2) int8, number in `REGIONS` of each jet, or -1.
+        cut_flow: what was left of all events after each cut.
         ranges: range of event numbers of each run that was looked at.
-        varied_n_trk: (n, 2) uint16 by name of the variation.
+        varied_n_trk: (n, 2) uint16, number of tracks of each jet, by name of the variation.
     """
 
     run: UInt32[ndarray, " n"]
@@ -116,7 +116,7 @@ _VARIED: Final = "n_trk_"
 
 
 def write_dijets(dijets: Dijets, path: Path) -> None:
-    """Write a table: one row per event; what comes in pairs is a list of two."""
+    """Write dijet events as Parquet: one row per event; what comes in pairs is a list of two."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -136,7 +136,7 @@ def read_dijets(path: Path) -> Dijets:
     """Read what `write_dijets` wrote.
 
     Raises:
-        FileError: it is another file.
+        FileError: the file is another one.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

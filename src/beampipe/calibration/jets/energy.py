@@ -11,8 +11,8 @@ the same numbers.
 
 from __future__ import annotations
 
-import re
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt64
@@ -22,19 +22,54 @@ from beampipe.calibration.config import Energy
 from beampipe.calibration.jets.hashing import mix
 from beampipe.errors import UnknownNameError
 
-__all__ = ["energy_factors", "energy_names"]
+__all__ = ["EnergyShift", "energy_factors", "energy_names"]
 
 _PT_NODES: Final = 5
+"""Number of points in pT around which a parameter of the scale moves jets; the other points are in |eta|."""
+
 _SCALE: Final = 0.01
+"""Largest relative shift of the jet energy scale; chosen here, as the model is a stand-in."""
+
 _RESOLUTION: Final = 0.045
+"""Relative resolution of the jet pT: about that of the toy detector of `simulation` at 500 GeV."""
+
 _WIDENING: Final = 0.1
-_NAME: Final = re.compile(r"(jes|jer)_(\d+)_(up|down)")
+"""Largest relative widening of the resolution; chosen here, as the model is a stand-in."""
+
+_PT_RANGE: Final = (500.0, 2000.0)
+"""pT [GeV] of the first and the last point."""
+
+_ETA_RANGE: Final = 2.1
+"""|eta| of the last point; the first is at 0."""
+
+
+class EnergyShift(NamedTuple):
+    """One nuisance parameter of the jet energy, moved one way.
+
+    Attributes:
+        kind: ``jes`` for the scale, ``jer`` for the resolution.
+        number: number of the parameter, from 0.
+        way: direction of the shift, ``up`` or ``down``.
+    """
+
+    kind: Literal["jes", "jer"]
+    number: int
+    way: Literal["up", "down"]
+
+    @property
+    def name(self) -> str:
+        """Name of the variation: ``jes_1_up`` for the first parameter of the scale."""
+        return f"{self.kind}_{self.number + 1}_{self.way}"
+
+    @property
+    def sign(self) -> float:
+        """1 for up, -1 for down."""
+        return 1.0 if self.way == "up" else -1.0
 
 
 def energy_names(energy: Energy) -> tuple[str, ...]:
     """Names of the variations: ``jes_1_up``, ``jes_1_down``, ... ``jer_1_up``, ..."""
-    parameters = [f"jes_{k + 1}" for k in range(energy.scale)] + [f"jer_{k + 1}" for k in range(energy.resolution)]
-    return tuple(f"{name}_{way}" for name in parameters for way in ("up", "down"))
+    return tuple(shift.name for shift in _shifts(energy))
 
 
 def energy_factors(
@@ -44,34 +79,40 @@ def energy_factors(
     eta: Float32[ndarray, "n 2"],
     keys: UInt64[ndarray, " n"],
 ) -> Float64[ndarray, "n 2"]:
-    """What the pT of each jet is multiplied by.
+    """What a variation multiplies the pT of each jet by.
 
     Args:
-        name: of the variation.
-        energy: how many parameters there are.
-        pt: [GeV].
-        eta: pseudorapidity.
-        keys: of the events, for random numbers.
+        name: name of the variation.
+        energy: number of parameters of scale and resolution.
+        pt: (n, 2) transverse momentum of each jet [GeV].
+        eta: (n, 2) pseudorapidity of each jet.
+        keys: keys of the events, for random numbers.
 
     Raises:
         UnknownNameError: there is no such variation.
     """
-    match = _NAME.fullmatch(name)
-    if match is None or name not in energy_names(energy):
+    shift = {shift.name: shift for shift in _shifts(energy)}.get(name)
+    if shift is None:
         raise UnknownNameError("variation of the jet energy", name, energy_names(energy))
-    sign = 1.0 if match[3] == "up" else -1.0
-    number = int(match[2]) - 1
-    at = (pt.astype(np.float64) - 500) / 1500
-    if match[1] == "jes":
+    low, high = _PT_RANGE
+    at = (pt.astype(np.float64) - low) / (high - low)
+    if shift.kind == "jes":
         eta_nodes = -(-energy.scale // _PT_NODES)
-        across = np.abs(eta.astype(np.float64)) / 2.1
-        shape = _triangle(at, number % _PT_NODES, _PT_NODES) * _triangle(across, number // _PT_NODES, eta_nodes)
-        scaled: ndarray = 1 + sign * _SCALE * shape
+        across = np.abs(eta.astype(np.float64)) / _ETA_RANGE
+        in_pt = _triangle(at, shift.number % _PT_NODES, _PT_NODES)
+        scaled: ndarray = 1 + shift.sign * _SCALE * (in_pt * _triangle(across, shift.number // _PT_NODES, eta_nodes))
         return scaled
-    widening = _WIDENING * _triangle(at, number, energy.resolution)
-    noise = _noise(keys, number)
-    smeared: ndarray = 1 + sign * _RESOLUTION * np.sqrt((1 + widening) ** 2 - 1) * noise
+    widening = _WIDENING * _triangle(at, shift.number, energy.resolution)
+    noise = _noise(keys, shift.number)
+    smeared: ndarray = 1 + shift.sign * _RESOLUTION * np.sqrt((1 + widening) ** 2 - 1) * noise
     return smeared
+
+
+def _shifts(energy: Energy) -> Iterator[EnergyShift]:
+    """Every parameter, up and down: first those of the scale, then those of the resolution."""
+    ways: tuple[Literal["up", "down"], ...] = ("up", "down")
+    yield from (EnergyShift("jes", number, way) for number in range(energy.scale) for way in ways)
+    yield from (EnergyShift("jer", number, way) for number in range(energy.resolution) for way in ways)
 
 
 def _triangle(x: Float64[ndarray, "n 2"], node: int, n_nodes: int) -> Float64[ndarray, "n 2"]:

@@ -47,3 +47,4 @@ def poisson_table() -> np.ndarray:
 
 
 POISSON: Final = poisson_table()
+"""Poisson numbers of mean 1, made once; see `poisson_table`."""

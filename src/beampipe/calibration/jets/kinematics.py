@@ -26,8 +26,8 @@ class Kinematics:
     """What a variation makes of the jets.
 
     Attributes:
-        pt: (n, 2) float32 [GeV].
-        n_trk: (n, 2) uint16.
+        pt: (n, 2) float32, transverse momentum of each jet [GeV].
+        n_trk: (n, 2) uint16, number of tracks of each jet.
     """
 
     pt: Float32[ndarray, "n 2"]
@@ -35,7 +35,7 @@ class Kinematics:
 
 
 def known_kinematics(energy: Energy) -> tuple[str, ...]:
-    """Every variation of jets that there is."""
+    """Names of all variations of jets that there are."""
     return (*VARIED_N_TRK, *energy_names(energy))
 
 
@@ -62,7 +62,16 @@ def dataset_key(dataset: str, seed: int = 0) -> int:
 
 
 def kinematics_of(name: str, dijets: Dijets, energy: Energy) -> Kinematics:
-    """pT and n_trk of the jets under a variation, or as they are for `NOMINAL`."""
+    """pT and n_trk of the jets under a variation, or as they are for `NOMINAL`.
+
+    Args:
+        name: name of the variation.
+        dijets: events with the nominal jets.
+        energy: number of nuisance parameters of the jet energy.
+
+    Raises:
+        UnknownNameError: there is no such variation.
+    """
     if name == NOMINAL:
         return Kinematics(dijets.pt, dijets.n_trk)
     if name in dijets.varied_n_trk:
@@ -72,7 +81,7 @@ def kinematics_of(name: str, dijets: Dijets, energy: Energy) -> Kinematics:
 
 
 def noise_keys(dijets: Dijets) -> UInt64[ndarray, " n"]:
-    """Keys of the random numbers of an event, the same in every dataset."""
+    """Keys of the random numbers of each event, the same in every dataset."""
     keys: UInt64[ndarray, " n"] = event_keys(np.uint64(0), dijets.run, dijets.event)
     return keys
 

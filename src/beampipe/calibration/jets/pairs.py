@@ -29,10 +29,10 @@ class PairColumns(NamedTuple):
     """What `choose_pairs` looks at in events with two leading jets; of each pair the leading jet comes first.
 
     Attributes:
-        pt: (m, 2) float32 [GeV].
-        eta: (m, 2) float32, pseudorapidity.
-        clean: (m, 2) bool, the jet passes jet cleaning.
-        n_trk: (m, 2) uint16, number of tracks.
+        pt: (m, 2) float32, transverse momentum of each jet [GeV].
+        eta: (m, 2) float32, pseudorapidity of each jet.
+        clean: (m, 2) bool, whether each jet passes jet cleaning.
+        n_trk: (m, 2) uint16, number of tracks of each jet.
         most_trk: (m, 2) uint16, the largest `n_trk` of all variations.
         flavour: (m, 2) int8, negative where the jet has no label; empty if no label is asked for.
     """
@@ -60,7 +60,7 @@ def pt_cuts_passed(high, low, cuts):
     Args:
         high: pT of the harder jet [GeV], float64.
         low: pT of the softer jet [GeV], float64.
-        cuts: `Cuts`.
+        cuts: limits of the selection, as `Cuts`.
     """
     passed = 0
     if low > cuts.min_subleading_pt:
@@ -95,9 +95,9 @@ def leading_pairs(trigger, offsets, pt):
     """The two leading jets of each triggered event that has two.
 
     Args:
-        trigger: (n,) bool.
+        trigger: (n,) bool, whether the trigger accepted the event.
         offsets: (n + 1,) int64, first jet of each event.
-        pt: (n_jets,) float32 [GeV].
+        pt: (n_jets,) float32, transverse momentum of each jet [GeV].
 
     Returns:
         (m,) int64 events, and (m, 2) int64 places of their leading and their subleading jet in `pt`.
@@ -131,13 +131,13 @@ def choose_pairs(trigger, weight, entries, pairs, cuts, margin, scale):
     """The events that some variation may select, and how many are left after each cut with nominal pT and n_trk.
 
     Args:
-        trigger: (n,) bool.
-        weight: (n,) float32, nominal.
+        trigger: (n,) bool, whether the trigger accepted the event.
+        weight: (n,) float32, nominal weight of the event.
         entries: (m,) int64, rising: the events with two leading jets.
         pairs: `PairColumns` of these events.
-        cuts: `Cuts`.
-        margin: by which a variation may scale a pT.
-        scale: 2**weight_bits.
+        cuts: limits of the selection, as `Cuts`.
+        margin: largest relative change of a pT by a variation.
+        scale: units in a weight of 1: 2**weight_bits.
 
     Returns:
         (k,) int64 rows of `entries`; (n_cuts,) int64 events after each of `CUT_NAMES`; (n_cuts,) int64 sums of their

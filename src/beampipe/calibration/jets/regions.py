@@ -28,7 +28,7 @@ class Regions:
     ``eta_split``: a jet with \\|eta\\| >= `split` is forward, any other central.
 
     Attributes:
-        rule: ``eta_rank`` or ``eta_split``.
+        rule: name of the rule, ``eta_rank`` or ``eta_split``.
         min_eta_gap: smallest difference of the two \\|eta\\| for the rule ``eta_rank``.
         split: \\|eta\\| at which the forward region begins for the rule ``eta_split``.
     """

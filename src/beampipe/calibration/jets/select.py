@@ -25,7 +25,7 @@ __all__ = ["SelectSettings", "select"]
 _FLAVOUR_OF_LABEL: Final = {1: "light", 2: "light", 3: "light", 4: "charm", 5: "bottom", 21: "gluon"}
 
 _TYPES: Final = {**JET_BRANCHES, **MC_BRANCHES, **dict.fromkeys(VARIED_N_TRK.values(), "uint16")}
-"""Branch of lists -> type."""
+"""Branches with a list of numbers per event -> type of the numbers."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class SelectSettings:
     """All that `select` depends on besides the file.
 
     Attributes:
-        selection: cuts.
-        regions: forward and central.
-        weight_bits: of the sample.
-        simulated: weights are in the file.
-        labelled: and labels, which are then asked for.
+        selection: cuts on the two leading jets.
+        regions: which jet counts as forward, which as central.
+        weight_bits: number of bits after the point that weights are rounded to.
+        simulated: whether weights are in the file.
+        labelled: whether labels are in the file; events without a label are then left out.
         weights: places of the weights to keep; nominal first.
-        varied: variations of n_trk to keep.
+        varied: names of the variations of n_trk to keep.
     """
 
     selection: DijetSelection
@@ -55,11 +55,11 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
     """The dijet events among the entries `start` to `stop` of a file.
 
     Args:
-        path: of the ROOT file.
-        start: first entry.
-        stop: one past the last entry.
+        path: ROOT file with the events.
+        start: first entry to read.
+        stop: one past the last entry to read.
         settings: cuts, regions and what to keep.
-        observables: read the widths and c1, too; without, they are NaN, for histograms that need neither.
+        observables: whether to read width and c1, too; without, they are NaN, for histograms that need neither.
 
     Raises:
         FileError: the file cannot be read, a number is not finite, or an event number appears twice.
@@ -105,7 +105,7 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
 
 
 def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
-    """Numbers in `FLAVOURS` of PDG numbers; -1 for jets without a parton."""
+    """Numbers in `FLAVOURS` of jets with given PDG numbers; -1 for jets without a parton."""
     table = np.full(256, -1, np.int8)
     for pdg, name in _FLAVOUR_OF_LABEL.items():
         table[pdg] = FLAVOURS.index(name)
@@ -115,7 +115,7 @@ def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
 
 @dataclass(frozen=True, eq=False)
 class _Branches:
-    """A range of entries of a tree."""
+    """A range of entries of the tree of events."""
 
     path: Path
     tree: Any
@@ -123,11 +123,11 @@ class _Branches:
     stop: int
 
     def flat(self, branch: str) -> Any:
-        """One number per event."""
+        """A branch with one number per event."""
         return read_flat(self.path, self.tree, branch, EVENT_BRANCHES[branch], self.start, self.stop)
 
     def jagged(self, branch: str) -> Iterator[Basket]:
-        """Lists of numbers."""
+        """A branch with a list of numbers per event."""
         return read_jagged(self.path, self.tree, branch, _TYPES[branch], self.start, self.stop)
 
     def leading_jets(self, trigger: Bool[ndarray, " n"]) -> _LeadingJets:
@@ -166,11 +166,11 @@ class _LeadingJets:
     """Pairs of jets, and how to find what else is known of them.
 
     Attributes:
-        branches: they are in.
+        branches: range of the tree that the jets are in.
         first: (n + 1,) first jet of each event of the range.
-        events: (m,) with a pair, rising.
-        places: (m, 2) of the pair among all jets of the range.
-        pt: (m, 2) [GeV].
+        events: (m,) events that have a pair, rising.
+        places: (m, 2) places of the pair among all jets of the range.
+        pt: (m, 2) transverse momenta of the pair [GeV].
     """
 
     branches: _Branches
@@ -180,7 +180,7 @@ class _LeadingJets:
     pt: Float32[ndarray, "m 2"]
 
     def only(self, rows: Int64[ndarray, " k"]) -> _LeadingJets:
-        """Some of the pairs."""
+        """The pairs of some rows, and no others."""
         return replace(self, **{name: getattr(self, name).take(rows, axis=0) for name in ("events", "places", "pt")})
 
     def take(self, branch: str) -> Any:
@@ -219,7 +219,7 @@ class _Weights:
     columns: tuple[int, ...]
 
     def nominal(self, n_events: int) -> Float32[ndarray, " n"]:
-        """Of each event."""
+        """Nominal weight of each event."""
         out = np.empty(n_events, np.float32)
         for start, table in self.tables:
             out[start : start + len(table)] = table[:, NOMINAL_WEIGHT]

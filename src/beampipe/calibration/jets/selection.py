@@ -11,15 +11,9 @@ __all__ = ["Cuts", "DijetSelection"]
 
 
 class Cuts(NamedTuple):
-    """The limits of a `DijetSelection` for compiled kernels, all float64, so that one compilation serves all.
+    """The limits of a `DijetSelection`, under the same names, for compiled kernels.
 
-    Attributes:
-        min_subleading_pt: limit that the pT of the softer jet must exceed [GeV].
-        max_leading_pt: limit that the pT of the harder jet must stay below [GeV].
-        max_pt_ratio: limit that harder pT / softer pT must stay below.
-        max_abs_eta: limit that the \\|eta\\| of both jets must stay below.
-        min_n_trk: number of tracks that both jets must at least have.
-        max_abs_weight: limit that the size of the nominal weight must stay below.
+    All are float64, so that one compilation of a kernel serves all.
     """
 
     min_subleading_pt: float

@@ -22,10 +22,10 @@ class Cases:
 
     Attributes:
         variations: what the first axis of `simulation` counts: those of the nominal sample, then the other samples.
-        simulation: (n_cases, n_pt, 2 regions, 2 flavours, n_x).
-        simulation_replicas: (n_replicas, n_pt, 2 regions, 2 flavours, n_x), nominal.
-        data: (n_pt, 2 regions, n_x).
-        data_replicas: (n_replicas, n_pt, 2 regions, n_x).
+        simulation: (n_cases, n_pt, 2 regions, 2 flavours, n_x) jets of simulation.
+        simulation_replicas: (n_replicas, n_pt, 2 regions, 2 flavours, n_x) jets of nominal simulation.
+        data: (n_pt, 2 regions, n_x) jets of data.
+        data_replicas: (n_replicas, n_pt, 2 regions, n_x) jets of data.
     """
 
     variations: tuple[Variation, ...]
@@ -52,10 +52,10 @@ def cases_of(tagger: str, nominal: Templates, data: Templates, samples: Mapping[
     """Stack the cases of one tagger.
 
     Args:
-        tagger: name.
-        nominal: sample with all variations.
-        data: sample in the role of data; only its sum over flavours is used.
-        samples: others, by name.
+        tagger: name of the tagger.
+        nominal: numbers of jets of the nominal sample, with all variations.
+        data: numbers of jets of the sample in the role of data; only their sum over flavours is used.
+        samples: numbers of jets of the other samples, by name.
 
     Raises:
         InputError: the samples were filled with different axes.

@@ -27,14 +27,14 @@ class Efficiencies:
 
     Attributes:
         names: (n_cases,) text of the variations as files hold it, nominal first; the last is `GLUON_REWEIGHT`.
-        cuts: (n_pt, n_wp) int64: bins that count as quark-like; from nominal simulation, for all cases.
-        data: (n_cases, n_pt, n_wp, 2).
-        simulation: (n_cases, n_pt, n_wp, 2), extracted like data.
-        truth: (n_cases, n_pt, n_wp, 2), by label, of forward jets.
-        data_replicas: (n_replicas, n_pt, n_wp, 2).
-        simulation_replicas: (n_replicas, n_pt, n_wp, 2).
-        fractions: (n_cases, n_pt, 2 regions) of quarks, re-weighted.
-        shapes: (3, n_pt, 2, n_x), nominal: data, simulation and truth, of quark and gluon jets.
+        cuts: (n_pt, n_wp) int64, numbers of bins that count as quark-like; from nominal simulation, for all cases.
+        data: (n_cases, n_pt, n_wp, 2) efficiencies in data.
+        simulation: (n_cases, n_pt, n_wp, 2) efficiencies in simulation, extracted like those in data.
+        truth: (n_cases, n_pt, n_wp, 2) efficiencies of forward jets of simulation by label.
+        data_replicas: (n_replicas, n_pt, n_wp, 2) efficiencies in data, nominal case.
+        simulation_replicas: (n_replicas, n_pt, n_wp, 2) efficiencies in simulation, nominal case.
+        fractions: (n_cases, n_pt, 2 regions) fractions of quarks in re-weighted simulation.
+        shapes: (3, n_pt, 2, n_x) shapes of the nominal case: data, simulation and truth, of quark and gluon jets.
     """
 
     names: ndarray
@@ -59,8 +59,8 @@ def measure_efficiencies(cases: Cases, reweighting: Reweighting, working_points:
     A case supplies factors, fractions and simulation; data and cuts stay. A replica draws simulation and data.
 
     Args:
-        cases: numbers of jets.
-        reweighting: factors of `measure_reweighting`.
+        cases: numbers of jets of all cases.
+        reweighting: factors of central jets, from `measure_reweighting`.
         working_points: quark efficiencies aimed at.
     """
     factors = np.concatenate([reweighting.quark, reweighting.gluon])
@@ -103,7 +103,7 @@ def read_arrays(kind: type[Any], path: Path) -> dict[str, Any]:
     """Read what `write_arrays` wrote: a `kind` for each tagger.
 
     Raises:
-        FileError: it is another file.
+        FileError: the file is another one.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -27,8 +27,8 @@ class Extracted:
     """Shapes of unit area; any axes in front of x.
 
     Attributes:
-        quark: of quark jets.
-        gluon: of gluon jets.
+        quark: (..., n_x) shape of quark jets.
+        gluon: (..., n_x) shape of gluon jets.
     """
 
     quark: Float64[ndarray, "*v x"]
@@ -57,7 +57,7 @@ def extract(mixture: Float64[ndarray, "*v 2 x"], fractions: Float64[ndarray, "*w
 
     Args:
         mixture: re-weighted jets by (region, x).
-        fractions: of quarks by region.
+        fractions: fractions of quarks by region.
 
     Returns:
         Shapes; nan where D is 0 or a region has no jets.

@@ -34,7 +34,7 @@ QUANTITIES: Final = ("efficiency", "rejection")
 """Shares of jets whose ratio is a scale factor: of those that count as quark-like, and of those that do not."""
 
 Quantity = Literal["efficiency", "rejection"]
-"""One of `QUANTITIES`."""
+"""Quantity whose ratio of data to simulation is a scale factor."""
 
 _FORMAT: Final = 1
 _ARRAYS: Final = ("nominal", "data", "simulation", "truth", "statistical", "total", "covariance")
@@ -44,8 +44,8 @@ class FlavourAndQuantity(NamedTuple):
     """What a scale factor is about, whatever the tagger and the working point.
 
     Attributes:
-        flavour: one of `FLAVOUR_NAMES`.
-        quantity: one of `QUANTITIES`.
+        flavour: flavour of the jets, one of `FLAVOUR_NAMES`.
+        quantity: quantity whose ratio is meant, one of `QUANTITIES`.
     """
 
     flavour: str
@@ -60,13 +60,13 @@ SHORT_NAMES: Final[Mapping[str, FlavourAndQuantity]] = {
 
 
 class FactorKey(NamedTuple):
-    """Which scale factor.
+    """What tells one scale factor from all others.
 
     Attributes:
         tagger: name of the tagger.
         working_point: quark efficiency aimed at.
-        flavour: one of `FLAVOUR_NAMES`.
-        quantity: one of `QUANTITIES`.
+        flavour: flavour of the jets, one of `FLAVOUR_NAMES`.
+        quantity: quantity whose ratio is meant, one of `QUANTITIES`.
     """
 
     tagger: str
@@ -84,7 +84,7 @@ class ScaleFactor:
         data: (n_pt,) the efficiency or rejection in data.
         simulation: (n_pt,) the efficiency or rejection in simulation, extracted like that in data.
         truth: (n_pt,) the efficiency or rejection in simulation by label.
-        statistical: (n_pt,) statistical uncertainty.
+        statistical: (n_pt,) statistical uncertainty of the scale factor.
         sources: (n_pt,) uncertainty by name of the systematic.
         total: (n_pt,) uncertainty: statistical and all sources in quadrature.
         covariance: (n_pt, n_pt) covariance of statistical uncertainty and all sources.
@@ -107,15 +107,15 @@ class FactorInBin:
     Attributes:
         tagger: name of the tagger.
         working_point: quark efficiency aimed at.
-        flavour: ``quark`` or ``gluon``.
-        quantity: ``efficiency`` or ``rejection``.
+        flavour: flavour of the jets, ``quark`` or ``gluon``.
+        quantity: quantity whose ratio is meant, ``efficiency`` or ``rejection``.
         pt_low: lower edge of the bin [GeV].
         pt_high: upper edge of the bin [GeV].
         nominal: the scale factor: data / simulation.
         data: the efficiency or rejection in data.
         simulation: the efficiency or rejection in simulation, extracted like that in data.
         truth: the efficiency or rejection in simulation by label.
-        statistical: statistical uncertainty.
+        statistical: statistical uncertainty of the scale factor.
         total: statistical uncertainty and all sources in quadrature.
         sources: uncertainty by name of the systematic.
         cut: value of the tagger below which a jet counts as quark-like.
@@ -153,7 +153,7 @@ class Factors:
     Attributes:
         pt_edges: edges of the bins of jet pT [GeV].
         working_points: quark efficiencies aimed at.
-        by_name: every scale factor.
+        by_name: every scale factor by what tells it from the others; `at` and `against_pt` find one.
         cuts: (n_pt, n_wp) upper edge of the quark-like bins, by tagger.
         fractions: (n_pt, 2) fractions of quarks in forward and central jets of re-weighted simulation, by tagger.
         experimental: names of the sources that come from the detector.
@@ -168,7 +168,7 @@ class Factors:
 
     @property
     def taggers(self) -> tuple[str, ...]:
-        """Names of the taggers."""
+        """Names of the taggers that there are factors of."""
         return tuple(self.cuts)
 
     @property
@@ -182,8 +182,8 @@ class Factors:
         Args:
             tagger: name of the tagger.
             working_point: quark efficiency aimed at.
-            flavour: ``quark`` or ``gluon``.
-            quantity: ``efficiency`` or ``rejection``.
+            flavour: flavour of the jets, ``quark`` or ``gluon``.
+            quantity: quantity whose ratio is meant, ``efficiency`` or ``rejection``.
 
         Raises:
             UnknownNameError: there is no such tagger, working point, flavour or quantity.
@@ -196,8 +196,8 @@ class Factors:
         Args:
             tagger: name of the tagger.
             working_point: quark efficiency aimed at.
-            flavour: ``quark`` or ``gluon``.
-            quantity: ``efficiency`` or ``rejection``.
+            flavour: flavour of the jets, ``quark`` or ``gluon``.
+            quantity: quantity whose ratio is meant, ``efficiency`` or ``rejection``.
             pt: transverse momentum of the jet [GeV].
 
         Raises:

@@ -37,12 +37,17 @@ __all__ = [
 ]
 
 LARGEST: Final = 5.0
-"""Of the factors. Real differences of the regions are of a few per cent to a few tens; a larger ratio is one event of
+"""Largest factor. Real differences of the regions are of a few per cent to a few tens; a larger ratio is one event of
 little weight in a bin of the tail, and would count every gluon there many times."""
 
 FORWARD, CENTRAL = 0, 1
+"""Places of the regions on their axis."""
+
 QUARK, GLUON = 0, 1
+"""Places of the flavours on their axis."""
+
 FlavourName = Literal["quark", "gluon"]
+"""Flavour that scale factors are worked out for."""
 
 
 def shapes(histograms: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v x"]:
@@ -65,7 +70,7 @@ def reweighting_factors(
 
     Args:
         flavours: jets by (region, (quark, gluon), x) of one pT bin, with any axes in front.
-        flavour: whose shapes are compared.
+        flavour: flavour whose shapes are compared.
     """
     of_flavour = flavours[..., QUARK if flavour == "quark" else GLUON, :]
     forward, central = shapes(of_flavour[..., FORWARD, :]), shapes(of_flavour[..., CENTRAL, :])
@@ -88,9 +93,9 @@ class Reweighting:
     """Factors of central jets, frozen before they are used.
 
     Attributes:
-        quark: (n_cases, n_pt, n_x): what simulation and data are weighted with.
-        gluon: (1, n_pt, n_x): of gluons, nominal.
-        replicas: (n_replicas, n_pt, n_x): of quarks.
+        quark: (n_cases, n_pt, n_x) factors of quarks, which simulation and data are weighted with.
+        gluon: (1, n_pt, n_x) factors of gluons, nominal case.
+        replicas: (n_replicas, n_pt, n_x) factors of quarks, nominal case.
     """
 
     quark: Float64[ndarray, "v p x"]

@@ -35,9 +35,13 @@ _ONE_SIGMA: Final = (0.158655, 0.841345)
 def factors_of(configuration: Configuration, efficiencies: Mapping[str, Efficiencies]) -> Factors:
     """Scale factors of all taggers, working points, flavours and quantities.
 
+    Args:
+        configuration: taggers, working points and systematics.
+        efficiencies: efficiencies of all cases, by tagger.
+
     Raises:
         UnknownNameError: a systematic's pattern matches no variation.
-        ConfigError: its rule does not fit.
+        ConfigError: the rule of a systematic does not fit its variations.
     """
     by_name = {}
     cuts, fractions = {}, {}

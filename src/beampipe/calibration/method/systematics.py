@@ -20,13 +20,13 @@ class Systematic:
     """One source of uncertainty; exactly one of `weights`, `kinematics`, `samples`, `method` says where it comes from.
 
     Attributes:
-        name: of the source.
-        rule: how its variations are combined.
+        name: name of the source.
+        rule: how its variations become one uncertainty.
         weights: patterns (``pdf_*``) for names of weights of the nominal sample.
         kinematics: patterns for variations of jets: ``jes_*``, ``jer_*``, ``trk_*``.
-        samples: one (against nominal) or two (against each other).
-        method: ``gluon_reweight`` or ``nonclosure``.
-        experimental: drawn as a bar in the plot, not as a band.
+        samples: names of one other sample (against nominal) or of two (against each other).
+        method: variation of the method itself: ``gluon_reweight`` or ``nonclosure``.
+        experimental: whether the source comes from the detector; it is then drawn as a bar, not as a band.
     """
 
     name: str

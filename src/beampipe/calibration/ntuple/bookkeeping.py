@@ -1,4 +1,4 @@
-"""Sums of weights: what a weight of a slice is worth, known only when every file of the slice is there."""
+"""Bookkeeping: what a weight of a slice is worth, which is known only when every file of the slice is there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from beampipe.calibration.config import InputSample
 from beampipe.calibration.ntuple.reading import Facts
@@ -18,10 +18,10 @@ __all__ = ["Bookkeeping", "SliceFactors", "keep_books"]
 
 @dataclass(frozen=True)
 class SliceFactors:
-    """One slice of a sample.
+    """What the weights of one slice are multiplied by.
 
     Attributes:
-        number: of the slice.
+        number: number of the slice.
         factors: luminosity * cross section * filter efficiency / sum of weights, one per weight; 1 for data.
     """
 
@@ -34,11 +34,11 @@ class Bookkeeping:
     """What all files of a sample say together.
 
     Attributes:
-        dataset: that the files belong to.
-        weight_names: nominal first.
-        varied: variations of n_trk that all files have.
-        labelled: the jets have labels.
-        slices: by number.
+        dataset: name of the dataset that the files belong to.
+        weight_names: names of the weights, nominal first.
+        varied: names of the variations of n_trk that all files have.
+        labelled: whether the jets have labels.
+        slices: factors of each slice, in the order of their numbers.
     """
 
     dataset: str
@@ -48,14 +48,21 @@ class Bookkeeping:
     slices: tuple[SliceFactors, ...]
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """The bookkeeping as JSON takes it."""
         return asdict(self)
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Bookkeeping:
-        """From what `plain` gave, as JSON gives it back."""
+        """The bookkeeping from what `plain` gave, as JSON gives it back."""
         slices = tuple(SliceFactors(s["number"], tuple(s["factors"])) for s in plain["slices"])
         return cls(plain["dataset"], tuple(plain["weight_names"]), tuple(plain["varied"]), plain["labelled"], slices)
+
+
+class _File(NamedTuple):
+    """A file and what is known of it."""
+
+    path: Path
+    facts: Facts
 
 
 def keep_books(sample: InputSample, facts: Mapping[Path, Facts]) -> Bookkeeping:
@@ -65,8 +72,8 @@ def keep_books(sample: InputSample, facts: Mapping[Path, Facts]) -> Bookkeeping:
     changes them.
 
     Args:
-        sample: that the files were listed for.
-        facts: of each file.
+        sample: sample that lists the files.
+        facts: what is known of each file.
 
     Raises:
         FileError: a file is of another dataset or kind, missing, or there twice.
@@ -75,9 +82,9 @@ def keep_books(sample: InputSample, facts: Mapping[Path, Facts]) -> Bookkeeping:
     first = facts[first_path]
     for path, fact in sorted(facts.items()):
         _same_kind(sample, path, fact, first_path, first)
-    by_slice: dict[int, list[tuple[Path, Facts]]] = defaultdict(list)
+    by_slice: dict[int, list[_File]] = defaultdict(list)
     for path, fact in facts.items():
-        by_slice[fact.slice].append((path, fact))
+        by_slice[fact.slice].append(_File(path, fact))
     missing = sorted(set(range(first.n_slices)) - set(by_slice))
     if missing:
         raise FileError(
@@ -86,13 +93,14 @@ def keep_books(sample: InputSample, facts: Mapping[Path, Facts]) -> Bookkeeping:
         )
     slices = []
     for number, members in sorted(by_slice.items()):
-        members.sort(key=lambda member: (member[1].file_number, str(member[0])))
+        members.sort(key=lambda file: (file.facts.file_number, str(file.path)))
         _complete(sample, number, members)
         slices.append(_slice(sample, number, members))
     return Bookkeeping(first.dataset, first.weight_names, first.varied, first.simulated, tuple(slices))
 
 
 def _same_kind(sample: InputSample, path: Path, fact: Facts, first_path: Path, first: Facts) -> None:
+    """A file of the sample's kind and dataset that agrees with the first one, or an error."""
     if sample.kind == "data" and fact.simulated:
         raise FileError(
             f"{path}: got simulation in sample {sample.name} of kind data; take it out, or set kind = pseudo-data"
@@ -113,7 +121,7 @@ def _same_kind(sample: InputSample, path: Path, fact: Facts, first_path: Path, f
             )
 
 
-def _complete(sample: InputSample, number: int, members: Sequence[tuple[Path, Facts]]) -> None:
+def _complete(sample: InputSample, number: int, members: Sequence[_File]) -> None:
     """Every file of a slice once, or an error that names what is missing."""
     where = f"sample {sample.name}, slice {number}"
     first_path, first = members[0]
@@ -150,13 +158,14 @@ def _name_of(number: int, sibling: Path, sibling_number: int) -> str:
     return f"number {number}"
 
 
-def _slice(sample: InputSample, number: int, members: Sequence[tuple[Path, Facts]]) -> SliceFactors:
-    first = members[0][1]
+def _slice(sample: InputSample, number: int, members: Sequence[_File]) -> SliceFactors:
+    """The factors of a slice whose files are all there."""
+    first = members[0].facts
     if sample.kind == "data":
         return SliceFactors(number, (1.0,))
     factors = []
     for k, name in enumerate(first.weight_names):
-        total = math.fsum(fact.sum_weights[k] for _, fact in members)
+        total = math.fsum(file.facts.sum_weights[k] for file in members)
         if not total > 0:
             raise FileError(
                 f"sample {sample.name}, slice {number}: got a sum {total} of weights {name!r}, expected more than 0"

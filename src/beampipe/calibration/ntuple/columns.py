@@ -23,13 +23,16 @@ __all__ = [
 ]
 
 FORMAT: Final = 1
-"""Of the files; stored in `BOOKKEEPING`."""
+"""Version of the layout, which every file states in its tree `BOOKKEEPING`."""
 
 EVENTS: Final = "events"
+"""Name of the tree of events."""
+
 BOOKKEEPING: Final = "bookkeeping"
+"""Name of the tree that says where the file stands in its slice."""
 
 EVENT_BRANCHES: Final = {"run": "uint32", "event": "uint64", "trigger": "bool"}
-"""One number per event. `run` and `event` together name an event of a dataset."""
+"""Branches with one number per event -> type. `run` and `event` together name an event of a dataset."""
 
 JET_BRANCHES: Final = {
     "jet_pt": "float32",  # GeV, after the jet energy scale; falling within an event
@@ -40,18 +43,20 @@ JET_BRANCHES: Final = {
     "jet_width": "float32",
     "jet_c1": "float32",
 }
-"""One number per jet; the counter of all of them is `njet`."""
+"""Branches with one number per jet -> type; the counter of all of them is `njet`."""
 
 VARIED_N_TRK: Final = {"trk_eff": "jet_n_trk_eff", "trk_fake": "jet_n_trk_fake"}
 """Variation of the tracking -> branch (uint16, per jet) that takes the place of `jet_n_trk`. Simulation only."""
 
 MC_BRANCHES: Final = {"jet_label": "int8", "weight": "float32"}
-"""Simulation only. `jet_label`: PDG number of the highest-energy parton, 21 for gluons, 0 for none, antiquarks as
-quarks. `weight`: per event, counter `nweight`: the nominal weight and then those of the variations, whole weights and
-not ratios."""
+"""Branches that only simulation has -> type.
+
+`jet_label`: PDG number of the highest-energy parton, 21 for gluons, 0 for none, antiquarks as quarks. `weight`: per
+event, counter `nweight`: the nominal weight and then those of the variations, whole weights and not ratios.
+"""
 
 NOMINAL_WEIGHT: Final = 0
-"""Place of the nominal weight in `weight`."""
+"""Place of the nominal weight in the branch `weight`."""
 
 BOOKKEEPING_BRANCHES: Final = {
     "format": "int32",
@@ -67,4 +72,7 @@ BOOKKEEPING_BRANCHES: Final = {
     "weight_names": "string",  # of the weights, joined by commas; "nominal" first
     "settings": "string",  # JSON: generator, version, settings, seed
 }
-"""One entry. Data has slice 0, one weight "nominal" whose sum is the number of events, and cross section 0."""
+"""Branches of the tree `BOOKKEEPING`, which has one entry -> type.
+
+Data has slice 0, one weight "nominal" whose sum is the number of events, and cross section 0.
+"""

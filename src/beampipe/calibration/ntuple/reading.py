@@ -36,19 +36,19 @@ class Facts:
     """What is known of a file without reading its events.
 
     Attributes:
-        dataset: that the file says it belongs to.
-        slice: number of the slice.
-        n_slices: of the dataset.
-        file_number: of the file in its slice.
-        n_files: of the slice.
-        cross_section: of the slice [pb].
-        filter_efficiency: of the slice.
-        sum_weights: of all generated events of the file, one per weight.
+        dataset: name of the dataset that the file says it belongs to.
+        slice: number of the slice that the file belongs to.
+        n_slices: number of slices of the dataset.
+        file_number: number of the file in its slice.
+        n_files: number of files of the slice.
+        cross_section: cross section of the slice [pb].
+        filter_efficiency: share of the slice's events that the generator kept.
+        sum_weights: sums of weights over all generated events of the file, one per weight.
         weight_names: names of the weights, nominal first.
-        n_events: entries of the tree of events.
+        n_events: number of entries of the tree of events.
         borders: numbers of entries at which all branches start a new basket, from 0 to `n_events`.
-        varied: variations of n_trk that have a branch.
-        simulated: labels and weights are there.
+        varied: names of the variations of n_trk that have a branch.
+        simulated: whether labels and weights are there.
         settings: JSON of the generator's settings.
     """
 
@@ -68,12 +68,12 @@ class Facts:
     settings: str
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """The facts as JSON takes them."""
         return asdict(self)
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Facts:
-        """From what `plain` gave, as JSON gives it back."""
+        """The facts from what `plain` gave, as JSON gives it back."""
         fields: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in plain.items()}
         return cls(**fields)
 
@@ -83,9 +83,9 @@ class Basket:
     """A piece of a branch of lists, as the file holds it: list i is ``content[offsets[i]:offsets[i + 1]]``.
 
     Attributes:
-        start: its first entry, counted from the start of the range that was asked for.
-        offsets: one more than there are lists.
-        content: big-endian, and not to be written to.
+        start: first entry of the piece, counted from the start of the range that was asked for.
+        offsets: (n_lists + 1,) int64, where each list begins and ends in `content`.
+        content: numbers of all lists, big-endian, and not to be written to.
     """
 
     start: int
@@ -94,12 +94,12 @@ class Basket:
 
     @property
     def stop(self) -> int:
-        """One past its last entry, counted like `start`."""
+        """One past the last entry of the piece, counted like `start`."""
         return self.start + len(self.offsets) - 1
 
     @property
     def size(self) -> int:
-        """Of all its lists together."""
+        """Number of entries of all lists together."""
         return int(self.offsets[-1] - self.offsets[0])
 
 
@@ -107,7 +107,7 @@ def inspect_file(path: Path) -> Facts:
     """Look at a file: bookkeeping, branches, baskets.
 
     Raises:
-        FileError: it cannot be read, a tree is missing or empty, or the bookkeeping is of another kind.
+        FileError: the file cannot be read, a tree is missing or empty, or the bookkeeping is of another kind.
         ColumnError: a branch is missing.
     """
     with _opened(path) as file, _faults(path, BOOKKEEPING):
@@ -159,7 +159,7 @@ def inspect_file(path: Path) -> Facts:
 
 @contextmanager
 def open_event_tree(path: Path) -> Iterator[Any]:
-    """The tree of events of a file."""
+    """The tree of events of a file, open while the block runs."""
     with _opened(path) as file, _faults(path, EVENTS):
         yield file[EVENTS]
 

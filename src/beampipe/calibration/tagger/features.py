@@ -23,4 +23,4 @@ SCORES: Final = TensorSpec("SCORES", "FP32", np.float32, (-1,))
 """Output of a served tagger: probability that each jet is a gluon's."""
 
 ScoreJets = Callable[[Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
-"""Features of jets -> probability that each is a gluon's."""
+"""Function from features of jets to the probability that each is a gluon's."""

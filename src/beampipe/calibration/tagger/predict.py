@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -19,14 +19,39 @@ from beampipe.calibration.tagger.taggers import features_of
 from beampipe.calibration.variations import NOMINAL
 from beampipe.errors import FileError, InputError
 
-__all__ = ["Scores", "predict", "read_scores", "write_scores"]
+__all__ = ["ScoreKey", "Scores", "predict", "read_scores", "write_scores"]
+
+
+class ScoreKey(NamedTuple):
+    """What tells the scores of one tagger and variation from all others.
+
+    Attributes:
+        tagger: name of the tagger.
+        variation: name of the variation of jets.
+    """
+
+    tagger: str
+    variation: str
+
+    def __str__(self) -> str:
+        """The scores' column in a file."""
+        return f"{self.tagger}:{self.variation}"
+
+    @classmethod
+    def parse(cls, column: str) -> ScoreKey:
+        """The scores that are in a column of a file."""
+        return cls(*column.split(":", 1))
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores by (tagger, variation): (n, 2) float32, the probability that the jet is a gluon's."""
+    """Scores of the boosted taggers.
 
-    by_name: Mapping[tuple[str, str], Float32[ndarray, "n 2"]] = field(default_factory=dict)
+    Attributes:
+        by_name: (n, 2) float32, probability that each jet is a gluon's, by tagger and variation of jets.
+    """
+
+    by_name: Mapping[ScoreKey, Float32[ndarray, "n 2"]] = field(default_factory=dict)
 
 
 def predict(
@@ -35,27 +60,27 @@ def predict(
     """Score all jets, and those that a variation changes again.
 
     Args:
-        dijets: the jets.
+        dijets: events with two leading jets.
         taggers: each boosted tagger with the function that scores.
-        variations: of the jets, beside the nominal one.
-        energy: how many parameters the jet energy has.
+        variations: names of the variations of jets, beside the nominal one.
+        energy: number of nuisance parameters of the jet energy.
 
     Raises:
         InputError: a score is no finite number.
     """
     nominal = kinematics_of(NOMINAL, dijets, energy)
-    out: dict[tuple[str, str], Float32[ndarray, "n 2"]] = {}
+    out: dict[ScoreKey, Float32[ndarray, "n 2"]] = {}
     for tagger, score in taggers:
         every = np.nonzero(np.ones(dijets.pt.shape, bool))
-        out[tagger.name, NOMINAL] = _finite(tagger, score(features_of(dijets, nominal, every))).reshape(-1, 2)
+        out[ScoreKey(tagger.name, NOMINAL)] = _finite(tagger, score(features_of(dijets, nominal, every))).reshape(-1, 2)
     for name in variations:
         varied = kinematics_of(name, dijets, energy)
         where = tuple(changed(varied, nominal))
         features = features_of(dijets, varied, where)
         for tagger, score in taggers:
-            scores = out[tagger.name, NOMINAL].copy()
+            scores = out[ScoreKey(tagger.name, NOMINAL)].copy()
             scores[where] = _finite(tagger, score(features))
-            out[tagger.name, name] = scores
+            out[ScoreKey(tagger.name, name)] = scores
     return Scores(out)
 
 
@@ -71,11 +96,11 @@ def _finite(tagger: Tagger, scores: Float32[ndarray, " m"]) -> Float32[ndarray, 
 
 
 def write_scores(scores: Scores, path: Path) -> None:
-    """Write a table: one row per event, one column per tagger and variation."""
+    """Write scores as Parquet: one row per event, one column per tagger and variation."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.table({f"{tagger}:{name}": as_lists(values) for (tagger, name), values in scores.by_name.items()})
+    table = pa.table({str(key): as_lists(values) for key, values in scores.by_name.items()})
     pq.write_table(table, path, compression="lz4", use_dictionary=False, write_statistics=False)
 
 
@@ -83,14 +108,13 @@ def read_scores(path: Path) -> Scores:
     """Read what `write_scores` wrote.
 
     Raises:
-        FileError: it is another file.
+        FileError: the file is another one.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         table: Any = pq.read_table(path, memory_map=True)
-        pairs = {name: tuple(name.split(":", 1)) for name in table.column_names}
-        return Scores({(pair[0], pair[1]): from_lists(table[name]) for name, pair in pairs.items()})
-    except (pa.ArrowException, OSError, IndexError, ValueError) as error:
+        return Scores({ScoreKey.parse(name): from_lists(table[name]) for name in table.column_names})
+    except (pa.ArrowException, OSError, TypeError, ValueError) as error:
         raise FileError(f"{path}: got no table of scores ({error})") from error

@@ -20,15 +20,16 @@ from beampipe.errors import FileError, MissingExtraError
 __all__ = ["SHIPPED_MODEL", "features_of", "local_scores", "model_bytes", "score_function"]
 
 SHIPPED_MODEL: Final = Path(__file__).parents[1] / "data" / "gbdt.txt"
+"""Model file of the boosted tagger that comes with the package."""
 
 
 def features_of(dijets: Dijets, kinematics: Kinematics, where: Sequence[ndarray]) -> Float32[ndarray, "m 5"]:
     """`JET_FEATURES` of chosen jets.
 
     Args:
-        dijets: what a variation does not change.
-        kinematics: what it does.
-        where: places (event, jet).
+        dijets: events with two leading jets, for what a variation does not change.
+        kinematics: pT and n_trk of the variation.
+        where: places (event, jet) of the chosen jets.
     """
     at = tuple(where)
     columns = (kinematics.n_trk[at], dijets.width[at], dijets.c1[at], kinematics.pt[at], np.abs(dijets.eta[at]))
@@ -51,7 +52,7 @@ def score_function(tagger: Tagger) -> ScoreJets:
 
 def model_path(tagger: Tagger) -> Path:
     """The model file of a local tagger."""
-    return SHIPPED_MODEL if tagger.model == "shipped" else Path(tagger.model)
+    return SHIPPED_MODEL if tagger.shipped else Path(tagger.model)
 
 
 def model_bytes(tagger: Tagger) -> bytes:

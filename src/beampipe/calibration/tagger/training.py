@@ -1,11 +1,11 @@
-"""Trains the boosted tagger: gradient-boosted trees that tell gluon jets from quark jets."""
+"""Training of the boosted tagger: gradient-boosted trees that tell gluon jets from quark jets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -39,8 +39,13 @@ _PARAMETERS: Final = {
     "verbosity": -1,
 }
 _TREES: Final = 60
+"""Number of trees of the tagger."""
+
 _ETA_EDGES: Final = (0.0, 0.35, 0.7, 1.05, 1.4, 1.75, 2.1)
-_HELD_OUT: Final = 4  # one event in so many is not trained on
+"""Edges of the cells of |eta| in which quarks and gluons get the same weight."""
+
+_HELD_OUT: Final = 4
+"""One event in so many is not trained on."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,10 @@ class TrainedTagger:
     """How good a tagger is on events that it was not trained on.
 
     Attributes:
-        n_jets: trained on.
-        n_held_out: measured on.
-        auc: area under its curve of efficiencies: 0.5 knows nothing, 1 is perfect.
-        auc_n_trk: the same of n_trk alone.
+        n_jets: number of jets that it was trained on.
+        n_held_out: number of jets that it was measured on.
+        auc: area under the curve of efficiencies: 0.5 knows nothing, 1 is perfect.
+        auc_n_trk: area under the curve of efficiencies of n_trk alone.
     """
 
     n_jets: int
@@ -69,9 +74,9 @@ def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: 
 
     Args:
         tables: selected events of simulation.
-        pt_edges: of the bins [GeV].
-        output: file to write.
-        seed: of LightGBM.
+        pt_edges: edges of the bins of jet pT [GeV].
+        output: model file to write.
+        seed: seed of LightGBM's random choices.
 
     Raises:
         InputError: there are too few quark or gluon jets.
@@ -81,7 +86,8 @@ def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: 
         import lightgbm
     except ImportError:
         raise MissingExtraError("lightgbm", "calibration", "training a tagger") from None
-    features, gluon, weight, held_out = (np.concatenate(parts) for parts in zip(*map(_jets, tables), strict=True))
+    jets = _LabelledJets(*(np.concatenate(parts) for parts in zip(*map(_jets, tables), strict=True)))
+    features, gluon, weight, held_out = jets
     for name, mask in (("quark", ~gluon), ("gluon", gluon)):
         if (mask & ~held_out).sum() < 1000 or (mask & held_out).sum() < 100:
             raise InputError(f"training a tagger: got {int(mask.sum())} {name} jets, expected at least a few thousand")
@@ -111,12 +117,12 @@ def train_from_configuration(
     """Select the nominal sample, and train on its tables.
 
     Args:
-        configuration: its boosted taggers are left out: they may not exist yet.
+        configuration: configuration of the calibration; its boosted taggers are left out, as they may not exist yet.
         output: model file to write.
-        seed: of LightGBM.
-        executor: see `RunSettings`.
-        workers: see `RunSettings`.
-        progress: shows a bar.
+        seed: seed of LightGBM's random choices.
+        executor: where tasks run, as in `RunSettings`.
+        workers: number of tasks that run at once.
+        progress: opens a progress bar for each batch of tasks.
     """
     without = replace(configuration, taggers=(Tagger(),), systematics=())
     plan = run_calibration(without, RunSettings(executor, workers), until="select", progress=progress)
@@ -140,13 +146,25 @@ def area_under_curve(
     return float((above * (before + below / 2)).sum() / (above.sum() * below.sum()))
 
 
-def _jets(dijets: Dijets) -> tuple[Any, ...]:
-    """Features, whether a gluon, weight and whether held out, of all jets."""
+class _LabelledJets(NamedTuple):
+    """Jets to train on: their features, whether each is a gluon's, its weight, and whether it is held out."""
+
+    features: Float32[ndarray, "m 5"]
+    gluon: Bool[ndarray, " m"]
+    weight: Float64[ndarray, " m"]
+    held_out: Bool[ndarray, " m"]
+
+
+def _jets(dijets: Dijets) -> _LabelledJets:
+    """All jets of a table; an event is held out with both its jets."""
     every = np.nonzero(np.ones(dijets.pt.shape, bool))
-    features: Float32[ndarray, "m 5"] = features_of(dijets, kinematics_of(NOMINAL, dijets, Energy()), every)
     keys = event_keys(np.uint64(dataset_key("held out")), dijets.run, dijets.event)
-    gluon = dijets.label.reshape(-1) == FLAVOURS.index("gluon")
-    return features, gluon, np.repeat(dijets.weight[:, 0], 2).astype(np.float64), np.repeat(keys % _HELD_OUT == 0, 2)
+    return _LabelledJets(
+        features=features_of(dijets, kinematics_of(NOMINAL, dijets, Energy()), every),
+        gluon=dijets.label.reshape(-1) == FLAVOURS.index("gluon"),
+        weight=np.repeat(dijets.weight[:, 0], 2).astype(np.float64),
+        held_out=np.repeat(keys % _HELD_OUT == 0, 2),
+    )
 
 
 def _balanced(

@@ -47,7 +47,7 @@ class Chunk:
     """A range of events of a file, and what is made of it.
 
     Attributes:
-        path: the ROOT file.
+        path: ROOT file that the events are in.
         start: first entry of the range.
         stop: one past the last entry of the range.
         select: settings of stage 1.
@@ -78,9 +78,9 @@ def run_chunks(store: Store, workers: Workers, chunks: Iterable[Chunk], until: s
     """Make what is missing of many chunks.
 
     Args:
-        store: where artifacts are.
+        store: store of the artifacts.
         workers: where the tasks run.
-        chunks: what to do.
+        chunks: chunks to work on.
         until: the last stage: select, predict or fill.
 
     Raises:
@@ -94,8 +94,8 @@ def run_chunk(store: Store, chunk: Chunk, until: str) -> None:
     """Make what is missing of a chunk.
 
     Args:
-        store: where artifacts are.
-        chunk: what to do.
+        store: store of the artifacts.
+        chunk: chunk to work on.
         until: the last stage: select, predict or fill. The first two keep their tables.
     """
     scores_recipe, filled_recipe = chunk.recipes.predict, chunk.recipes.fill

@@ -23,10 +23,10 @@ class InspectedFile:
     """A ROOT file that was looked at.
 
     Attributes:
-        path: the file.
+        path: path of the file.
         digest: SHA-256 of its content.
         facts: what is known of it without reading its events.
-        recipe: recipe of `facts`.
+        recipe: recipe of the artifact that holds `facts`.
     """
 
     path: Path
@@ -41,9 +41,9 @@ class InspectedSample:
 
     Attributes:
         sample: the sample as it is configured.
-        files: its files, ordered by slice and number.
+        files: files of the sample, ordered by slice and number.
         bookkeeping: what all files say together.
-        books: recipe of `bookkeeping`.
+        books: recipe of the artifact that holds `bookkeeping`.
     """
 
     sample: InputSample

@@ -47,9 +47,9 @@ def publish_factors(store: Store, plan: Plan, public: Path) -> None:
     """Stage 6: the scale factors, and a copy of the artifact under a name that does not change.
 
     Args:
-        store: where artifacts are.
-        plan: what there is to do.
-        public: file of the copy.
+        store: store of the artifacts.
+        plan: plan of the calibration.
+        public: file that gets the copy.
     """
 
     def make(path: Path) -> None:

@@ -29,8 +29,8 @@ class SamplePlan:
 
     Attributes:
         sample: the sample as it is configured.
-        bookkeeping: what all its files say together.
-        books: recipe of `bookkeeping`.
+        bookkeeping: what all files of the sample say together.
+        books: recipe of the artifact that holds `bookkeeping`.
         chunks: chunks of all its files.
         merged: recipe of the sum over the chunks, by slice.
         parts: recipes of what is summed, by slice.
@@ -79,7 +79,7 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
     """The recipes of a calibration.
 
     Args:
-        configuration: what to do.
+        configuration: samples, cuts, taggers and systematics.
         inspected: the samples in use, with what is known of their files.
 
     Raises:

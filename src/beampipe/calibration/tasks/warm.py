@@ -19,8 +19,9 @@ from beampipe.calibration.jets.select import SelectSettings, select
 from beampipe.calibration.jets.selection import DijetSelection
 from beampipe.calibration.tagger.predict import Scores
 from beampipe.calibration.tasks.chunks import run_chunk
+from beampipe.calibration.tasks.merging import fill_and_merge
 
-__all__ = ["run_chunk"]
+__all__ = ["fill_and_merge", "run_chunk"]
 
 _FILE: Final = Path(__file__).parents[1] / "data" / "toy.slice0.0000.root"
 

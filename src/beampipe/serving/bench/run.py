@@ -26,7 +26,7 @@ from beampipe.serving.load import (
 )
 from beampipe.serving.service import generated_repository
 from beampipe.tracking.events import Event
-from beampipe.tracking.pipelines.loading import load_pipeline
+from beampipe.tracking.loading import load_pipeline
 from beampipe.triton.server import control
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer

@@ -11,7 +11,7 @@ from beampipe.errors import UnknownNameError
 from beampipe.serving.finders import TritonTrackFinder
 from beampipe.serving.load import FutureSender, HttpSender, Sender, Workload, kserve_requests
 from beampipe.tracking.events import Hits, Tracks
-from beampipe.tracking.pipelines.loading import load_pipeline
+from beampipe.tracking.loading import load_pipeline
 from beampipe.triton.server import control
 from beampipe.triton.server.server import TritonServer
 

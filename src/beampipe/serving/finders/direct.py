@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.finder import InOneThread
-from beampipe.tracking.pipelines.loading import load_pipeline
+from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
 __all__ = ["DirectTrackFinder"]

@@ -12,9 +12,9 @@ from beampipe.tracking.events import Event, Hits
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.formats.table import read_matrix
 
-__all__ = ["FEATURES", "event_number", "read_features"]
+__all__ = ["FEATURE_COLUMNS", "event_number", "read_features"]
 
-FEATURES: Final = ("r", "phi", "z")
+FEATURE_COLUMNS: Final = ("r", "phi", "z")
 
 
 def read_features(path: str | Path, scale: str = "mm") -> Event:
@@ -33,7 +33,7 @@ def read_features(path: str | Path, scale: str = "mm") -> Event:
         UnknownNameError: no such scale.
     """
     unit = scale_named(scale)
-    features = read_matrix(Path(path), FEATURES).astype(np.float32)
+    features = read_matrix(Path(path), FEATURE_COLUMNS).astype(np.float32)
     return Event(event_number(path), Hits(unit.to_mm(features)))
 
 

@@ -1,1 +1,1 @@
-"""Pipelines from hits to tracks: their table, their stages, the line that runs them, and how they are loaded."""
+"""Pipelines from hits to tracks: their table, their stages, the check of their order, and the line that runs them."""

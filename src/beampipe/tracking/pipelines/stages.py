@@ -9,7 +9,7 @@ keeps the arrays, and has checked the order when it was built (`beampipe.trackin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
@@ -73,9 +73,8 @@ class Stage(Protocol):
     def makes(self) -> tuple[str, ...]:
         """Names of the arrays that the stage returns, in that order."""
 
-    @property
-    def __call__(self) -> Callable[..., tuple[Any, ...]]:
-        """Make the arrays; those that came in are left as they were."""
+    def __call__(self, *args: Any, **arrays: Any) -> tuple[Any, ...]:
+        """Make arrays of those of the names in `needs`, which are left as they were."""
 
 
 @dataclass(frozen=True, eq=False)

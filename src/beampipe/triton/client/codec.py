@@ -47,6 +47,7 @@ HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 """HTTP header with the length [bytes] of the JSON in front of the raw tensors."""
 
 _NONE: Final[Mapping[str, str]] = {}
+_TO_JSON: Final = json.JSONEncoder(separators=(",", ":"))  # made once: `json.dumps` would make one for each request
 
 _Reply = TypeVar("_Reply", covariant=True)
 
@@ -188,7 +189,7 @@ class InferRequest:
         if timeout is not None:
             # Triton does not notice that an HTTP client has gone; a model may look at how long it was allowed [us].
             head["parameters"] = {"timeout": int(timeout * 1e6)}
-        raw = json.dumps(head, separators=(",", ":")).encode()
+        raw = _TO_JSON.encode(head).encode()
         headers = {HEADER_LENGTH: str(len(raw)), "Content-Type": "application/octet-stream"}
         return HttpCall("POST", f"/v2/models/{quote(self.model, safe='')}/infer", [raw, *body], headers)
 
@@ -212,10 +213,12 @@ class InferRequest:
         for tensor in self.inputs:
             spec, array = tensor.spec, tensor.array
             made = message.inputs.add(name=spec.name, datatype=spec.triton_type, shape=array.shape)
-            if not self._place_grpc(made, spec):
+            if self.placed is None or not self._place_grpc(made, spec):
                 message.raw_input_contents.append(array.tobytes())
         for spec in self.outputs:
-            self._place_grpc(message.outputs.add(name=spec.name), spec)
+            made = message.outputs.add(name=spec.name)
+            if self.placed is not None:
+                self._place_grpc(made, spec)
         return message
 
     def from_grpc(self, answer: Any) -> dict[str, Output]:

@@ -33,7 +33,7 @@ class FakeTransport:
         inputs: tensors that a function takes; a class has its own.
         outputs: tensors that a function gives; a class has its own.
         batched: whether the model's tensors have a batch axis in front on the wire.
-        parameters: of the model's configuration, by name.
+        parameters: parameters of the model's configuration, by name.
 
     Attributes:
         asked: number of requests for an inference so far.
@@ -67,7 +67,7 @@ class FakeTransport:
         raise ServiceError(f"fake: got {type(message).__name__}, expected a request for a configuration or an answer")
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: a fake holds nothing."""
 
     def __getstate__(self) -> dict[str, object]:
         return {key: value for key, value in self.__dict__.items() if key != "_lock"}

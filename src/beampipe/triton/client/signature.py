@@ -55,13 +55,13 @@ class ModelSignature:
         Raises:
             UnknownNameError: the model has no such output.
         """
-        due = {}
-        for name, shape in wanted.items():
-            spec = self.outputs.get(name)
-            if spec is None:
-                raise UnknownNameError(f"output of {self.model}", name, self.outputs)
-            due[name] = spec.dims if shape is None and -1 not in spec.dims else shape
-        return due
+        if not wanted.keys() <= self.outputs.keys():
+            name = min(wanted.keys() - self.outputs.keys())
+            raise UnknownNameError(f"output of {self.model}", name, self.outputs)
+        if None not in wanted.values():
+            return wanted
+        dims = {name: None if -1 in spec.dims else spec.dims for name, spec in self.outputs.items()}
+        return {name: dims[name] if shape is None else shape for name, shape in wanted.items()}
 
     def request(self, arrays: Mapping[str, ndarray], due: Due) -> InferRequest:
         """What to send.
@@ -78,14 +78,15 @@ class ModelSignature:
             spec = self.inputs.get(name)
             if spec is None:
                 raise UnknownNameError(f"input of {self.model}", name, self.inputs)
-            if array.dtype != spec.dtype:
+            dtype = getattr(array, "dtype", None)  # a list has none
+            if dtype != spec.dtype:
                 expected = f"{np.dtype(spec.dtype)}, as {_words(spec)}; convert it"
-                raise DtypeError(f"{self.model}: got {name} of {array.dtype}, expected {expected}")
+                raise DtypeError(f"{self.model}: got {name} of {dtype or type(array).__name__}, expected {expected}")
             if not _fits(array.shape, spec.dims):
                 raise ShapeError(f"{self.model}: got {name} {list(array.shape)}, expected {_words(spec)}")
             array = np.ascontiguousarray(array)
             tensors.append(Tensor(spec, array[None] if self.batched else array))
-        return InferRequest(self.model, tuple(tensors), tuple(self.outputs[name] for name in due))
+        return InferRequest(self.model, tuple(tensors), tuple(map(self.outputs.__getitem__, due)))
 
     def sizes(self, due: Due) -> dict[str, int]:
         """Lengths [bytes] of the outputs of which the shape is known."""

@@ -19,7 +19,7 @@ from beampipe.tracking.windows import Windows, load_windows
 
 __all__ = ["WEIGHTS", "build_pipeline", "load_pipeline", "pipeline_weights", "weight_file"]
 
-WEIGHTS: Final = Path(__file__).parents[1] / "weights"
+WEIGHTS: Final = Path(__file__).parent / "weights"
 """Folder of the weights that come with the package."""
 
 
