@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import http.client
-import os
-import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +13,10 @@ from typer.testing import CliRunner
 from beampipe.errors import BeampipeError, FileError
 from beampipe.serving.cli import app, serve_command
 from beampipe.triton.engine import Engine
-from beampipe.triton.server.cleanup import processes_of, shared_memory_of
+from beampipe.triton.server.cleanup import folders_of, processes_of, shared_memory_of
 from beampipe.triton.server.server import TritonServer
 from tests.triton.doublers import ask
+from tests.triton.foreground import in_foreground, part, prefix_of
 
 PROGRAM = """
 import sys, typer
@@ -35,33 +33,10 @@ FREE = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command in a process of its own, and its summary."""
-    command = [sys.executable, "-c", PROGRAM, *FREE, *arguments]
-    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ) as started:
-        try:
-            assert started.stdout is not None
-            lines = []
-            for line in started.stdout:
-                lines.append(line)
-                if line.startswith("to stop"):
-                    break
-            yield started, "".join(lines)
-        finally:
-            started.kill()
-
-
-def part(summary: str, pattern: str) -> str:
-    match = re.search(pattern, summary)
-    assert match is not None, summary
-    return match.group(1)
-
-
-def prefix_of(server: int) -> str:
-    """The prefix of the server with that process id, from its command line."""
-    arguments = Path(f"/proc/{server}/cmdline").read_text()
-    return part(arguments, r"shm-region-prefix-name=(\w+)")
+def serving(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`beampipe serve` in a process of its own, and its summary."""
+    with in_foreground(PROGRAM, *FREE, *arguments) as both:
+        yield both
 
 
 def test_a_signal_ends_it_cleanly(engine: Engine, doublers: Path) -> None:
@@ -83,6 +58,16 @@ def test_a_signal_ends_it_cleanly(engine: Engine, doublers: Path) -> None:
         idle.close()
         assert not processes_of(prefix)
         assert not shared_memory_of(prefix)
+
+
+def test_without_a_repository_one_is_made_and_removed(engine: Engine) -> None:
+    with serving("--models", "module_map", "--instances", "2", "--triton", engine.folder) as (started, summary):
+        assert "module_map (2 instances)" in summary
+        prefix = prefix_of(int(part(summary, r"process (\d+)")))
+        assert len(folders_of(prefix.rpartition("_")[0].rpartition("_")[0])) == 2, "of the repository and of the server"
+        started.terminate()
+        assert started.wait(20) == 0
+        assert not folders_of(prefix.rpartition("_")[0].rpartition("_")[0])
 
 
 def run(*arguments: str) -> str:

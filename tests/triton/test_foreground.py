@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import http.client
 import os
-import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.cleanup import processes_of, shared_memory_of
 from tests.triton.doublers import BROKEN, ask, write_model
+from tests.triton.foreground import in_foreground, part, prefix_of
 from tests.triton.waiting import wait_until
 
 PROGRAM = """
@@ -38,31 +37,8 @@ except BeampipeError as error:
 @contextmanager
 def serving(repository: Path, engine: Engine, *models: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server in the foreground of a process of its own, and its summary."""
-    command = [sys.executable, "-c", PROGRAM, str(repository), str(engine.folder), *models]
-    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ) as started:
-        try:
-            assert started.stdout is not None
-            lines = []
-            for line in started.stdout:
-                lines.append(line)
-                if line.startswith("to stop"):
-                    break
-            yield started, "".join(lines)
-        finally:
-            started.kill()
-
-
-def part(summary: str, pattern: str) -> str:
-    match = re.search(pattern, summary)
-    assert match is not None, summary
-    return match.group(1)
-
-
-def prefix_of(server: int) -> str:
-    """The prefix of the server with that process id, from its command line."""
-    arguments = Path(f"/proc/{server}/cmdline").read_text()
-    return part(arguments, r"shm-region-prefix-name=(\w+)")
+    with in_foreground(PROGRAM, repository, engine.folder, *models) as both:
+        yield both
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

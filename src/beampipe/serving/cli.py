@@ -38,7 +38,7 @@ def top_command(
         typer.Option(help="Address of a server's metrics, HOST:PORT. May be given several times."),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Show one table, then end.")] = False,
-    interval: Annotated[float, typer.Option(help="Time between two looks [s].", min=0.1)] = 1.0,
+    interval: Annotated[float, typer.Option(help="Time between two looks, in seconds.", min=0.1)] = 1.0,
 ) -> None:
     """Show what servers do: rates, queues, times and memory per model, time per stage of the pipeline."""
     from beampipe.triton.monitoring.top import show_rates
@@ -117,7 +117,7 @@ def bench_command(
     instances: Annotated[
         str, typer.Option(help="Numbers of instances, each at the largest number of requests in flight.")
     ] = "1,2,4",
-    seconds: Annotated[float, typer.Option(help="Duration of each point [s].", min=0.1)] = 5.0,
+    seconds: Annotated[float, typer.Option(help="Duration of each point, in seconds.", min=0.1)] = 5.0,
     repetitions: Annotated[
         int, typer.Option(help="Measurements of each point, all ways in turn, of which the median is kept.", min=1)
     ] = 1,
