@@ -14,9 +14,10 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError
-from beampipe.triton.model.canary import CANARY, check_model, check_served, read_canary, write_canary
+from beampipe.triton.model.canary import CANARY, check_model, read_canary, write_canary
 from beampipe.triton.model.contract import triton_type
 from beampipe.triton.model.served_model import ModelAnswer, ModelRequest
+from beampipe.triton.server.canary import check_served
 
 REQUEST: dict[str, ndarray] = {"X": np.arange(6, dtype=np.float32).reshape(3, 2), "ID": np.arange(3, dtype=np.uint64)}
 ANSWER: dict[str, ndarray] = {"LABELS": np.array([0, -1, 1])}

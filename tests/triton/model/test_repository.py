@@ -13,10 +13,11 @@ import pytest
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 from beampipe.triton.engine import Engine
-from beampipe.triton.model.canary import check_served, read_canary
+from beampipe.triton.model.canary import read_canary
 from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.repository import MANIFEST, export_repository
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
+from beampipe.triton.server.canary import check_served
 from beampipe.triton.server.server import ServerSettings, TritonServer
 from tests.triton.model.test_pbtxt import parsed
 

@@ -1,13 +1,13 @@
 """Requests with a known answer: a model that does not give it, byte for byte, is not served.
 
 Each model is asked twice: by its own instance when that is made (`check_model`), and through the server's own port once
-that is up (`check_served`). Between the two lies the exchange of arrays, which can lose data without an error.
+that is up (`beampipe.triton.server.canary`). Between the two lies the exchange of arrays, which can lose data without
+an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +15,9 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ConfigError
-from beampipe.triton.model.contract import TensorSpec, triton_type
 from beampipe.triton.model.served_model import ModelAnswer, ModelRequest
 
-__all__ = ["CANARY", "check_model", "check_served", "read_canary", "write_canary"]
+__all__ = ["CANARY", "check_model", "compare_answers", "read_canary", "write_canary"]
 
 CANARY: Final = "canary.npz"
 """Name of the file with the canary, in the folder of a model's version."""
@@ -67,50 +66,20 @@ def check_model(run: Callable[[Sequence[ModelRequest]], Sequence[ModelAnswer]], 
     (answer,) = run([stored[0]])
     if isinstance(answer, BeampipeError):
         raise ConfigError(f"{name}: the canary got an error, expected an answer: {answer}")
-    _compare(name, answer, stored[1])
+    compare_answers(name, answer, stored[1])
 
 
-def check_served(url: str, version: Path, name: str, *, batched: bool = False, timeout: float = 60.0) -> bool:
-    """Refuse a running server whose answer, asked over HTTP, is not the one that was found at the export.
+def compare_answers(name: str, answer: Mapping[str, ndarray], expected: Mapping[str, ndarray]) -> None:
+    """Refuse a model whose answer differs from the expected one in any byte.
 
     Args:
-        url: address of the server for HTTP, ``host:port``.
-        version: folder of the model's version, with the canary; without one nothing is asked.
-        name: name of the model.
-        batched: whether the model's tensors have one more axis in front.
-        timeout: longest wait for the answer [s].
-
-    Returns:
-        Whether there was a canary to ask.
+        name: name of the model, for messages.
+        answer: arrays that the model gave, by name of the tensor.
+        expected: arrays that it must give, by name of the tensor.
 
     Raises:
-        ConfigError: the answer is an error, or another one.
+        ConfigError: an array is missing or another one.
     """
-    if (stored := read_canary(version)) is None:
-        return False
-    # Here, because each instance of a model reads this module, and none of them asks a server.
-    from beampipe.triton.client.codec import InferRequest, Tensor
-    from beampipe.triton.client.endpoint import Security, parse_endpoint
-    from beampipe.triton.client.http_transport import HttpTransport
-
-    arrays, expected = stored
-    tensors = [
-        Tensor(spec, arrays[spec.name][None] if batched else arrays[spec.name]) for spec in map(_spec, arrays.items())
-    ]
-    request = InferRequest(name, tuple(tensors), tuple(map(_spec, expected.items())))
-    with closing(HttpTransport(parse_endpoint(url, "http"), Security())) as transport:
-        reply = transport.exchange(request.to_http(), timeout)
-    if reply.status != 200:
-        raise ConfigError(f"{name}: the canary got status {reply.status}, expected 200: {reply.data[:300]!r}")
-    outputs = request.from_http(reply, url)
-    answer = {
-        key: np.frombuffer(outputs[key].data or b"", array.dtype) for key, array in expected.items() if key in outputs
-    }
-    _compare(name, answer, expected)
-    return True
-
-
-def _compare(name: str, answer: Mapping[str, ndarray], expected: Mapping[str, ndarray]) -> None:
     for key, array in expected.items():
         got = answer.get(key)
         if got is None or got.dtype != array.dtype or got.tobytes() != array.tobytes():
@@ -118,8 +87,3 @@ def _compare(name: str, answer: Mapping[str, ndarray], expected: Mapping[str, nd
                 f"{name}: the canary got another {key} than when the model was exported; export it again on this"
                 " machine, and if that differs from what the model gives without a server, do not serve it"
             )
-
-
-def _spec(named: tuple[str, ndarray]) -> TensorSpec:
-    name, array = named
-    return TensorSpec(name, triton_type(array.dtype), array.dtype.type, array.shape)

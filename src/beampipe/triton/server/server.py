@@ -15,8 +15,8 @@ from typing import Final
 
 from beampipe.errors import BeampipeError, ServiceError
 from beampipe.triton.engine import find_engine, prepare_backends, this_interpreter
-from beampipe.triton.model.canary import check_served
 from beampipe.triton.server import control, preflight
+from beampipe.triton.server.canary import check_served
 from beampipe.triton.server.cleanup import clean_up_after_dead_owners, new_prefix, remove, shared_memory_of
 from beampipe.triton.server.incidents import Incident, IncidentKind
 from beampipe.triton.server.launch import Ports, ServerSettings, free_ports, server_command, server_environment
