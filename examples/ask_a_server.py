@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
-from beampipe.tracking.data import shipped_events
+from beampipe.serving import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
+from beampipe.tracking import shipped_events
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from beampipe.tracking.formats import open_events, write_events
+from beampipe.tracking import open_events, write_events
 
 
 def main() -> None:

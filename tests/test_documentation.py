@@ -23,6 +23,7 @@ from beampipe.tracking.loading import WEIGHTS
 from beampipe.tracking.pipelines.specs import pipeline_table
 
 DOCS = Path(__file__).parent.parent / "docs"
+EXAMPLES = DOCS.parent / "examples"
 PAGES = sorted(path.stem for path in DOCS.glob("*.md"))
 FACES = [f"beampipe.{area}" for area in ("calibration", "serving", "tracking", "triton", "workflow")]
 DESCRIBED = r"^\.\. (?:auto\w+|py:\w+):: ([\w.]+)"
@@ -67,6 +68,17 @@ def test_the_modules_and_names_on_the_pages_are_there() -> None:
         resolve_name(name)
 
 
+def test_pages_and_examples_import_from_the_faces() -> None:
+    """A name that a face has comes from there."""
+    homes = {name: face for face in FACES for name in importlib.import_module(face).__all__}
+    texts = [*map(page, PAGES), *(path.read_text(encoding="utf-8") for path in EXAMPLES.rglob("*.py"))]
+    imports = [found for text in texts for found in re.findall(r"^from (beampipe\S*) import (.+)$", text, re.M)]
+    assert len(imports) > 20
+    for module, names in imports:
+        deep = [name for name in names.split(", ") if name in homes and module not in FACES]
+        assert not deep, f"from {module} import {', '.join(deep)}: these are in {homes[deep[0]]}"
+
+
 def test_the_commands_on_the_pages_are_there() -> None:
     """Sub-commands and options; what they do is tested with the commands."""
     text = re.sub(r"\\\n *", "", "".join(map(page, PAGES)))
@@ -105,7 +117,7 @@ def test_the_python_about_stages_runs(tmp_path: Path) -> None:
     write = 'write_events("events.parquet", shipped_events(0))'
     run(tmp_path, f"from beampipe.tracking import shipped_events, write_events; {write}")
     # As a module: its last lines are for whoever runs it as a script.
-    own = (DOCS.parent / "examples/own_finder.py").read_text(encoding="utf-8")
+    own = (EXAMPLES / "own_finder.py").read_text(encoding="utf-8")
     printed = run(tmp_path, own.replace("__main__", "") + "".join(blocks("stage")))
     assert "track_id" in printed
     assert (tmp_path / "tracks.parquet").exists()
