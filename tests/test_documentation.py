@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from beampipe.tracking.pipelines.loading import WEIGHTS
 
 from beampipe.serving.catalogue import MODELS
+from beampipe.tracking.loading import WEIGHTS
 from beampipe.tracking.pipelines.specs import pipeline_table
 
 DOCS = Path(__file__).parent.parent / "docs"
