@@ -93,6 +93,7 @@ SURFACE = {
     "beampipe.triton.client": ["FakeTransport", "ModelClient", "Transport"],
     "beampipe.triton": [
         "EnsembleSettings",
+        "FakeTransport",
         "Instance",
         "Model",
         "ModelAnswer",
@@ -101,6 +102,7 @@ SURFACE = {
         "ModelSettings",
         "ServerSettings",
         "TensorSpec",
+        "Transport",
         "TritonServer",
         "export_repository",
     ],

@@ -111,6 +111,25 @@ def test_the_weights_are_those_of_the_recipe(folder: Path, tmp_path: Path) -> No
         np.testing.assert_allclose(made[name], values, rtol=1e-4, atol=1e-4)
 
 
+def typed(*starts: str) -> str:
+    """The block of *Try it here*, then those that hold these words."""
+    blocks = [block for word in ("toy_jets", *starts) for block in BLOCKS if word in block]
+    assert len(blocks) == 1 + len(starts)
+    return "".join(blocks)
+
+
+def test_the_pages_fake_answers_and_its_counter_counts(folder: Path) -> None:
+    printed = run(folder, "-c", typed("FakeTransport", "CountingTagger")).splitlines()
+    assert printed[1:] == ["[0.5 0.5 0.5] after 1 request", "events 1 ", "jets 10000 "]
+
+
+def test_the_pages_own_client_gets_the_local_scores(server: TritonServer, folder: Path) -> None:
+    code = typed("client.submit")
+    assert code.count("127.0.0.1:8001") == 1
+    printed = run(folder, "-c", code.replace("127.0.0.1:8001", server.grpc_url)).splitlines()
+    assert printed[1:] == ["the same scores: True 10"]
+
+
 def test_it_tells_quarks_from_gluons_without_a_server(folder: Path) -> None:
     (block,) = [block for block in BLOCKS if "toy_jets" in block]
     found = re.search(r"quarks (\S+), of gluons (\S+)\n", run(folder, "-c", block))

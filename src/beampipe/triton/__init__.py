@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.triton.client import ModelClient
+    from beampipe.triton.client import FakeTransport, ModelClient, Transport
     from beampipe.triton.model.contract import TensorSpec
     from beampipe.triton.model.repository import export_repository
     from beampipe.triton.model.served_model import Instance, Model, ModelAnswer, ModelRequest
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EnsembleSettings",
+    "FakeTransport",
     "Instance",
     "Model",
     "ModelAnswer",
@@ -33,6 +34,7 @@ __all__ = [
     "ModelSettings",
     "ServerSettings",
     "TensorSpec",
+    "Transport",
     "TritonServer",
     "export_repository",
 ]
@@ -40,7 +42,7 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "client": ("ModelClient",),
+        "client": ("FakeTransport", "ModelClient", "Transport"),
         "model.contract": ("TensorSpec",),
         "model.repository": ("export_repository",),
         "model.served_model": ("Instance", "Model", "ModelAnswer", "ModelRequest"),

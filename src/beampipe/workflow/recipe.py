@@ -56,7 +56,7 @@ class Recipe:
 
     @cached_property
     def key(self) -> str:
-        """The key of the artifact: 40 hexadecimal digits, a digest of all fields but the labels."""
+        """The key of the artifact, 40 hexadecimal digits; it is a digest of all fields but the labels."""
         inputs = [(source.name, source.key) for source in self.inputs]
         return digest_of([self.stage, self.code, self.parameters, inputs])
 

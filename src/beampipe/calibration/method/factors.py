@@ -143,12 +143,11 @@ class FactorInBin:
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """All scale factors of a calibration.
+    """All scale factors of a calibration::
 
-    >>> factors = Factors.read(Path("factors.json"))  # doctest: +SKIP
-    >>> one = factors.at(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency", pt=700)
-    ... # doctest: +SKIP
-    >>> one.nominal, one.total  # doctest: +SKIP
+        factors = Factors.read(Path("factors.json"))
+        one = factors.at(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency", pt=700.0)
+        print(one.nominal, "+-", one.total)
 
     Attributes:
         pt_edges: edges of the bins of jet pT [GeV].

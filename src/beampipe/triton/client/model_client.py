@@ -34,10 +34,10 @@ _RETRY: Final = Backoff(longest=2.0)
 
 
 class ModelClient:
-    """Asks Triton servers that hold the same model.
+    """Asks Triton servers that hold the same model::
 
-    with ModelClient("grpc://127.0.0.1:8001", "doubler") as client:
-        doubled = client.infer({"X": np.arange(3, dtype=np.float32)})["Y"]
+        with ModelClient("grpc://127.0.0.1:8001", "doubler") as client:
+            doubled = client.infer({"X": np.arange(3, dtype=np.float32)})["Y"]
 
     The model's configuration, read once, says which tensors it takes and gives; arrays are checked against it before
     they are sent and when they come. The batch axis of a model that batches is added and taken away here. Thread-safe.
