@@ -119,7 +119,7 @@ def repository_items(folder: Path) -> Items:
         content = path.read_bytes()
         if path.name == "config.pbtxt":
             text = content.decode().replace(str(folder), "FOLDER").replace(sys.prefix, "PREFIX")
-            content = re.sub(r"beampipe\.[a-z_.]+:", "M:", text).encode()
+            content = re.sub(r"beampipe\.[a-z_.]+:\w+", "M", text).encode()
         elif path.name == ".beampipe.json":
             manifest = json.loads(content)
             content = json.dumps({**manifest, "files": sorted(manifest["files"])}, sort_keys=True).encode()

@@ -20,8 +20,7 @@ from typing import Any
 from fingerprints import http_recorder, model_config
 
 import beampipe
-from beampipe.calibration import RunSettings, load_configuration, run_calibration
-from beampipe.calibration.demo import DEMO
+from beampipe.calibration import DEMO_CONFIGURATION, RunSettings, load_configuration, run_calibration
 from beampipe.serving import TritonTrackFinder, export_repository, named_models
 from beampipe.serving.tracking_model import TrackingModel
 from beampipe.tracking import load_pipeline, shipped_events
@@ -96,7 +95,7 @@ def request_way(folder: Path) -> None:
 def chunk_way(folder: Path) -> None:
     """A chunk of the calibration's demo."""
     with recorded("a chunk", inside="run_chunk"):
-        run_calibration(load_configuration(DEMO, output=folder), RunSettings("inline"))
+        run_calibration(load_configuration(DEMO_CONFIGURATION, output=folder), RunSettings("inline"))
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ Each step runs the stage of the one-model pipeline; what differs is that the dat
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Final, TypeVar
 
@@ -54,7 +55,7 @@ PAIR_FEATURES: Final = TensorSpec("PAIR_FEATURES", "FP32", np.float32, (-1, 6))
 EDGE_SCORE: Final = TensorSpec("EDGE_SCORE", "FP32", np.float32, (-1,))
 
 
-class _Step:
+class _Step(ABC):
     """One step of the pipeline as a model; `step` says what it does to one event."""
 
     inputs: ClassVar[tuple[TensorSpec, ...]] = ()
@@ -78,9 +79,9 @@ class _Step:
         except InputError as error:
             return error
 
+    @abstractmethod
     def step(self, request: ModelRequest) -> dict[str, ndarray]:
         """What one event becomes; each step says its own."""
-        raise NotImplementedError
 
     def stage(self, kind: type[_Kind]) -> _Kind:
         """The pipeline's stage of that kind."""

@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from beampipe.calibration.config.regions import REGIONS
 from beampipe.calibration.jets.dijets import CutFlow
-from beampipe.errors import FileError, InputError
+from beampipe.errors import FileError, InputError, UnknownNameError
 
 __all__ = ["MOST", "Axes", "Filled", "TaggerBins", "merge", "read_filled", "refuse_overflow", "write_filled"]
 
@@ -61,13 +61,17 @@ class Axes:
         return int(np.prod(self.shape))
 
     def columns(self, tagger: str) -> slice:
-        """Bins of one tagger on the axis x."""
+        """Bins of one tagger on the axis x.
+
+        Raises:
+            UnknownNameError: there is no such tagger.
+        """
         start = 0
         for one in self.taggers:
             if one.name == tagger:
                 return slice(start, start + one.bins)
             start += one.bins
-        raise KeyError(tagger)
+        raise UnknownNameError("tagger", tagger, [one.name for one in self.taggers])
 
 
 @dataclass(frozen=True, eq=False)
