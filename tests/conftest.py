@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # Before any test module imports beampipe: shape-typed signatures are then checked at each call.
 install_import_hook("beampipe", "beartype.beartype")
+
+# No test measures time: on a busy machine a slow example is no fault.
+settings.register_profile("beampipe", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("beampipe")
 
 if TYPE_CHECKING:
     from beampipe.triton.engine import Engine
