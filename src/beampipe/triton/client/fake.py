@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class FakeTransport:
         self._answer: Answers
         if isinstance(answer, type):
             model: Model = answer(Instance(parameters=self._parameters))
-            self._answer, inputs, outputs = _Answering(model), model.inputs, model.outputs
+            self._answer, inputs, outputs = partial(_answer, model), model.inputs, model.outputs
         else:
             self._answer = answer
         self._inputs, self._outputs, self._batched = tuple(inputs), tuple(outputs), batched
@@ -99,17 +100,12 @@ class FakeTransport:
         return outputs
 
 
-class _Answering:
-    """A model asked for one request at a time."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-
-    def __call__(self, arrays: dict[str, ndarray]) -> Mapping[str, ndarray]:
-        (answer,) = self._model.run([arrays])
-        if isinstance(answer, BeampipeError):
-            raise answer
-        return answer
+def _answer(model: Model, arrays: dict[str, ndarray]) -> Mapping[str, ndarray]:
+    """What a model gives when it is asked for one request at a time."""
+    (answer,) = model.run([arrays])
+    if isinstance(answer, BeampipeError):
+        raise answer
+    return answer
 
 
 def _configured(spec: TensorSpec) -> dict[str, Any]:

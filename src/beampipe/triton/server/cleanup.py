@@ -110,7 +110,9 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
         for process in processes_of(prefix):
             if process.is_server:
                 _signal(process.pid, signal.SIGTERM)
-        _wait_until_gone(prefix, grace)
+        deadline = time.monotonic() + grace
+        while any(process.is_server for process in processes_of(prefix)) and time.monotonic() < deadline:
+            time.sleep(5 * _PAUSE)
     deadline = time.monotonic() + _KILL
     while (left := processes_of(prefix)) and time.monotonic() < deadline:
         # The server first: it must not see its stubs go and start others.
@@ -123,12 +125,6 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
     owner = prefix.rpartition("_")[0].rpartition("_")[0] + "_"  # without the number
     for path in folders_of(owner) if orphaned else ():
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _wait_until_gone(prefix: str, limit: float) -> None:
-    deadline = time.monotonic() + limit
-    while any(process.is_server for process in processes_of(prefix)) and time.monotonic() < deadline:
-        time.sleep(5 * _PAUSE)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -18,7 +18,7 @@ from beampipe.triton.server import control, preflight
 from beampipe.triton.server.canary import check_served
 from beampipe.triton.server.cleanup import clean_up_after_dead_owners, new_prefix, remove, shared_memory_of
 from beampipe.triton.server.incidents import Incident, IncidentKind
-from beampipe.triton.server.launch import Ports, ServerSettings, free_ports, server_command, server_environment
+from beampipe.triton.server.launch import ServerSettings, free_ports, server_command, server_environment
 from beampipe.triton.server.process import ServerProcess
 from beampipe.triton.server.stubs import Stub, stubs_of
 from beampipe.triton.server.supervisor import Supervisor
@@ -59,7 +59,7 @@ class TritonServer:
         self.settings = settings
         self.incidents: list[Incident] = []
         self.prefix = new_prefix()
-        self.ports = Ports(settings.http_port, settings.grpc_port, settings.metrics_port)
+        self.ports = settings.ports
         self.models: tuple[str, ...] = ()
         self._on_incident = on_incident
         self._process: ServerProcess | None = None

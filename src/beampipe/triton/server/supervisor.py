@@ -17,6 +17,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from beampipe.errors import BeampipeError
 from beampipe.processes import processor_time
+from beampipe.triton.model.contract import instance_count
 from beampipe.triton.server import control
 from beampipe.triton.server.cleanup import SHARED_MEMORY
 from beampipe.triton.server.incidents import IncidentKind
@@ -171,7 +172,7 @@ class Supervisor:
         if self._states.get(model) != "READY":
             return False
         try:
-            wanted = control.instance_count(control.model_config(self.server.http_url, model))
+            wanted = instance_count(control.model_config(self.server.http_url, model))
         except BeampipeError:  # it is being unloaded just now; else the next count sees it
             return False
         return sum(stub.model == model for stub in self._known.values()) < wanted
