@@ -37,13 +37,11 @@ def generated_repository(
         UnknownNameError: no model or device has that name.
     """
     # Here, because a server of other repositories needs neither.
-    from beampipe.serving.catalogue import default_models, named_models
+    from beampipe.serving.catalogue import named_models
+    from beampipe.serving.variants import DEFAULT_MODELS
     from beampipe.triton.model.repository import export_repository
 
-    if models:
-        settings = named_models(models, instances=instances, device=device, threads=threads)
-    else:
-        settings = default_models(instances=instances, device=device, threads=threads)
+    settings = named_models(models or DEFAULT_MODELS, instances=instances, device=device, threads=threads)
     with tempfile.TemporaryDirectory(prefix=new_prefix()) as folder:
         yield Path(folder), tuple(export_repository(Path(folder), settings))
 
