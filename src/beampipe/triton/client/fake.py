@@ -16,6 +16,7 @@ from numpy import ndarray
 from beampipe.errors import BeampipeError, ServiceError
 from beampipe.triton.client.codec import ConfigRequest, InferRequest, Message, Output
 from beampipe.triton.client.transport import PendingAnswer
+from beampipe.triton.model.configuration import tensor_configuration
 from beampipe.triton.model.contract import TensorSpec, triton_type
 from beampipe.triton.model.served_model import Instance, Model
 
@@ -80,8 +81,8 @@ class FakeTransport:
         return {
             "name": model,
             "max_batch_size": int(self._batched),
-            "input": [_configured(spec) for spec in self._inputs],
-            "output": [_configured(spec) for spec in self._outputs],
+            "input": list(map(tensor_configuration, self._inputs)),
+            "output": list(map(tensor_configuration, self._outputs)),
             "parameters": {key: {"string_value": value} for key, value in self._parameters.items()},
         }
 
@@ -106,7 +107,3 @@ def _answer(model: Model, arrays: dict[str, ndarray]) -> Mapping[str, ndarray]:
     if isinstance(answer, BeampipeError):
         raise answer
     return answer
-
-
-def _configured(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "data_type": f"TYPE_{spec.triton_type}", "dims": list(spec.dims)}

@@ -77,15 +77,16 @@ class ModelClient:
         transport: Transport | None = None,
     ) -> None:
         urls = (urls,) if isinstance(urls, str) else tuple(urls)
-        for name, value, good in (
-            ("urls", urls, bool(urls) and len(set(urls)) == len(urls)),
-            ("model", model, bool(model)),
-            ("timeout", timeout, 0 < timeout < 1e6),
-            ("retries", retries, retries >= 0),
-            ("in_flight", in_flight, in_flight >= 1),
+        distinct = bool(urls) and len(set(urls)) == len(urls)
+        for name, value, good, expected in (
+            ("urls", urls, distinct, "one or more distinct URLs such as grpc://127.0.0.1:8001"),
+            ("model", model, bool(model), "the name of a model"),
+            ("timeout", timeout, 0 < timeout < 1e6, "seconds, more than 0"),
+            ("retries", retries, retries >= 0, "0 or more"),
+            ("in_flight", in_flight, in_flight >= 1, "1 or more"),
         ):
             if not good:
-                raise ConfigError(f"{name}: got {value!r}, expected {_EXPECTED[name]}")
+                raise ConfigError(f"{name}: got {value!r}, expected {expected}")
         endpoints = [parse_endpoint(url, protocol, tls=bool(tls)) for url in urls]
         security = Security(token, None if tls is None or isinstance(tls, bool) else Path(tls))
         self._timeout = timeout
@@ -247,14 +248,6 @@ class _InThisProcess:
             for remote in balance.servers:
                 remote.close()
 
-
-_EXPECTED: Final = {
-    "urls": "one or more distinct URLs such as grpc://127.0.0.1:8001",
-    "model": "the name of a model",
-    "timeout": "seconds, more than 0",
-    "retries": "0 or more",
-    "in_flight": "1 or more",
-}
 
 _CLIENTS: Final[weakref.WeakSet[ModelClient]] = weakref.WeakSet()
 _INHERITED: Final[list[object]] = []
