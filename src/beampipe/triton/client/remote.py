@@ -119,8 +119,11 @@ class RemoteModel:
         due = signature.due(question.outputs(signature))
         request = signature.request(question.inputs(signature), due)
         arrays, regions = None, self._regions
-        large = any(tensor.array.nbytes >= self._shared_from for tensor in request.inputs)
-        if regions is not None and large and (self._must_share or regions.offered):
+        if (
+            regions is not None
+            and any(tensor.array.nbytes >= self._shared_from for tensor in request.inputs)
+            and (self._must_share or regions.offered)
+        ):
             at, size = layout(request.inputs, signature.sizes(due))
             try:
                 with regions.region(size) as region:

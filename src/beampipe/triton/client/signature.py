@@ -171,22 +171,14 @@ def signature_of(config: Mapping[str, Any], url: str) -> ModelSignature:
         raise ServiceError(f"{url}: got {str(config)[:40]}, expected a model's configuration", url=url)
     model = str(config["name"])
     try:
-        inputs, outputs = ([_spec(tensor) for tensor in config.get(key, ())] for key in ("input", "output"))
+        inputs, outputs = ({spec.name: spec for spec in map(_spec, config.get(key, ()))} for key in ("input", "output"))
         optional = frozenset(tensor["name"] for tensor in config.get("input", ()) if tensor.get("optional"))
         parameters = {key: str(value.get("string_value", "")) for key, value in config.get("parameters", {}).items()}
         batched = int(config.get("max_batch_size", 0)) > 0
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         message = f"{url}: got a configuration of {model!r} with {error}, expected tensors of {', '.join(_DTYPES)}"
         raise ServiceError(message, url=url, model=model) from None
-    return ModelSignature(
-        model,
-        url,
-        batched,
-        {spec.name: spec for spec in inputs},
-        optional,
-        {spec.name: spec for spec in outputs},
-        parameters,
-    )
+    return ModelSignature(model, url, batched, inputs, optional, outputs, parameters)
 
 
 def _spec(tensor: Mapping[str, Any]) -> TensorSpec:

@@ -72,11 +72,9 @@ def _check_glibc() -> None:
 def _pip(target: Path) -> None:
     """Install the wheel without its dependencies."""
     options = ["--quiet", "--no-deps", "--only-binary=:all:", "--target", str(target), PACKAGE]
-    pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile", *options]
-    uv = shutil.which("uv")
-    command = pip
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile", *options]
     if subprocess.run([sys.executable, "-c", "import pip"], capture_output=True, check=False).returncode:
-        if uv is None:
+        if (uv := shutil.which("uv")) is None:
             raise ConfigError("engine: got neither pip nor uv, expected one of them: python -m ensurepip")
         command = [uv, "pip", "install", "--python", sys.executable, *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
