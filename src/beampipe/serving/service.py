@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,21 +66,17 @@ def serve(
     Raises:
         BeampipeError: the server cannot be started, or has died too often.
     """
+    if not generated and (instances is not None or device is not None):
+        raise ConfigError(
+            "--repository: got it with --instances or --device, expected either; how a model runs is in its"
+            " config.pbtxt: write another repository with beampipe serving export"
+        )
 
     @contextmanager
     def prepare(settings: ServerSettings) -> Iterator[ServerSettings]:
-        if generated:
-            made = generated_repository(
-                settings.models, instances=instances or 1, device=device or "cpu", threads=settings.threads
-            )
-            with made as (folder, models):
-                yield replace(settings, repository=folder, models=models)
-        elif instances is not None or device is not None:
-            raise ConfigError(
-                "--repository: got it with --instances or --device, expected either; how a model runs is in its"
-                " config.pbtxt: write another repository with beampipe serving export"
-            )
-        else:
-            yield settings
+        threads = settings.threads
+        made = generated_repository(settings.models, instances=instances or 1, device=device or "cpu", threads=threads)
+        with made as (folder, models):
+            yield replace(settings, repository=folder, models=models)
 
-    run_server(settings, prepare=prepare, console=console)
+    run_server(settings, prepare=prepare if generated else nullcontext, console=console)

@@ -147,15 +147,12 @@ def clean_up_after_dead_owners() -> tuple[str, ...]:
     names = {path.name for path in (*shared_memory_of("beampipe_"), *folders_of("beampipe_"))}
     # Orphans whose shared memory is already gone.
     names.update(argument for process in processes_of("beampipe_") for argument in process.arguments)
-    prefixes = sorted({match.group() for name in names if (match := _PREFIX.search(name))})
-    gone = tuple(prefix for prefix in prefixes if not _owner_lives(prefix))
+    found = {match.group(): match.groups() for name in names if (match := _PREFIX.search(name))}
+    gone = tuple(prefix for prefix in sorted(found) if not _owner_lives(*map(int, found[prefix])))
     for prefix in gone:
         remove(prefix, orphaned=True)
     return gone
 
 
-def _owner_lives(prefix: str) -> bool:
-    match = _PREFIX.match(prefix)
-    assert match is not None
-    pid, started, namespace, _ = map(int, match.groups())
+def _owner_lives(pid: int, started: int, namespace: int, number: int) -> bool:
     return namespace != processes.namespace() or processes.is_same(pid, started)
