@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from beampipe.serving.catalogue import (
     HIT_BUDGET,
     MAX_BATCH_SIZE,
     MAX_HITS,
-    default_models,
     named_models,
     tracking_model,
 )
@@ -30,6 +30,7 @@ from beampipe.triton.model.repository import export_repository
 from beampipe.triton.model.served_model import Instance, ModelRequest
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
+default_models = partial(named_models, DEFAULT_MODELS)
 SINGLE = [name for name in MODELS if not name.endswith("_ensemble") and name != "acts"]
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from beampipe.errors import UnknownNameError
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS
-from beampipe.serving.variants import ACTS_MODEL, DEFAULT_MODELS, MODELS, VARIANTS
+from beampipe.serving.variants import ACTS_MODEL, MODELS, VARIANTS
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.loading import load_pipeline, pipeline_weights
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
-__all__ = ["acts_model", "default_models", "ensemble_model", "named_models", "tracking_model"]
+__all__ = ["acts_model", "ensemble_model", "named_models", "tracking_model"]
 
 MAX_BATCH_SIZE: Final = 64
 """Most requests in one call of a model that gathers them."""
@@ -23,13 +24,6 @@ MAX_HITS: Final = 400_000
 
 HIT_BUDGET: Final = 200_000
 """Most hits of the events that run as one graph."""
-
-
-def default_models(
-    instances: int = 1, device: str = "cpu", threads: int | None = None
-) -> tuple[ModelSettings | EnsembleSettings, ...]:
-    """Settings of `DEFAULT_MODELS`; the arguments are those of `named_models`."""
-    return named_models(DEFAULT_MODELS, instances=instances, device=device, threads=threads)
 
 
 def named_models(
@@ -55,21 +49,17 @@ def named_models(
 
     def one(name: str) -> ModelSettings | EnsembleSettings:
         if name == ACTS_MODEL:
-            return acts_model(instances=instances, scale=scale)
+            return replace(acts_model(scale), instances=instances)
         if name not in VARIANTS:
             raise UnknownNameError("model", name, MODELS)
         pipeline, way = VARIANTS[name].pipeline.name, VARIANTS[name].way
         if way == "ensemble":
-            return ensemble_model(name, pipeline, instances=instances, device=device, threads=threads, scale=scale)
-        return tracking_model(
-            name,
-            pipeline,
-            ragged=way == "ragged",
-            instances=instances,
-            device=device,
-            threads=threads,
-            scale=scale,
-        )
+            chain = ensemble_model(name, pipeline, scale)
+            return replace(chain, steps=tuple(map(copied, chain.steps)))
+        return copied(tracking_model(name, pipeline, ragged=way == "ragged", scale=scale))
+
+    def copied(model: ModelSettings) -> ModelSettings:
+        return replace(model, instances=instances, device=device, threads=threads)
 
     return tuple(map(one, names))
 
@@ -79,9 +69,6 @@ def tracking_model(
     pipeline: str,
     *,
     ragged: bool = False,
-    instances: int = 1,
-    device: str = "cpu",
-    threads: int | None = None,
     scale: str = "mm",
     max_hits: int = MAX_HITS,
     hit_budget: int = HIT_BUDGET,
@@ -92,15 +79,12 @@ def tracking_model(
         name: name of the model in Triton's repository.
         pipeline: a name of `beampipe.tracking.PIPELINES`.
         ragged: whether Triton gathers events of different size for one call.
-        instances: copies of the model.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"auto"``.
-        threads: number of threads of each copy.
         scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
         max_hits: most hits of an event; a larger one is refused.
         hit_budget: most hits of the events that run as one graph.
 
     Raises:
-        UnknownNameError: no pipeline, device or scale of that name.
+        UnknownNameError: no pipeline or scale of that name.
     """
     parameters = {
         contract.PIPELINE: pipeline,
@@ -111,39 +95,20 @@ def tracking_model(
     }
     if ragged:
         parameters[contract.HIT_BUDGET] = str(hit_budget)
-    return ModelSettings(
-        name,
-        "beampipe.serving.tracking_model:TrackingModel",
-        parameters,
-        pipeline_weights(pipeline),
-        instances,
-        device,
-        threads,
-        MAX_BATCH_SIZE if ragged else 0,
-    )
+    model, batch = "beampipe.serving.tracking_model:TrackingModel", MAX_BATCH_SIZE if ragged else 0
+    return ModelSettings(name, model, parameters, pipeline_weights(pipeline), max_batch_size=batch)
 
 
-def ensemble_model(
-    name: str,
-    pipeline: str,
-    *,
-    instances: int = 1,
-    device: str = "cpu",
-    threads: int | None = None,
-    scale: str = "mm",
-) -> EnsembleSettings:
+def ensemble_model(name: str, pipeline: str, scale: str = "mm") -> EnsembleSettings:
     """Settings of a pipeline with networks and components as six chained models, named ``NAME_embed`` and so on.
 
     Args:
         name: name of the ensemble in Triton's repository.
         pipeline: name of the pipeline; `beampipe.serving.variants` says which ones can be chained.
-        instances: copies of each of the six models.
-        device: ``"cpu"`` or ``"auto"``.
-        threads: number of threads of each copy.
         scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
 
     Raises:
-        UnknownNameError: no pipeline, device or scale of that name.
+        UnknownNameError: no pipeline or scale of that name.
     """
     from beampipe.serving.ensemble import STEPS
 
@@ -154,30 +119,23 @@ def ensemble_model(
     }
     weights = pipeline_weights(pipeline)
     steps = tuple(
-        ModelSettings(
-            f"{name}_{step}", f"{model.__module__}:{model.__name__}", parameters, weights, instances, device, threads
-        )
+        ModelSettings(f"{name}_{step}", f"{model.__module__}:{model.__name__}", parameters, weights)
         for step, model in STEPS.items()
     )
     return EnsembleSettings(name, steps, (FEATURES,), (LABELS,))
 
 
-def acts_model(
-    name: str = ACTS_MODEL, setting: str = "fast", *, instances: int = 1, scale: str = "mm"
-) -> ModelSettings:
+def acts_model(scale: str = "mm") -> ModelSettings:
     """Settings of ACTS as a model, on the CPU; one event takes one thread.
 
     Args:
-        name: name of the model in Triton's repository.
-        setting: a name of `beampipe.tracking.acts.ACTS_SETTINGS`.
-        instances: copies of the model.
         scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
     """
     parameters = {
-        contract.ACTS_SETTING: setting,
+        contract.ACTS_SETTING: "fast",
         contract.MAX_HITS: str(MAX_HITS),
         contract.FEATURE_SCALE: scale_named(scale).name,
         contract.STAGE_NAMES: "spacepoints,seeding,parameters,ckf",
         contract.COUNT_NAMES: "hits,spacepoints,seeds,tracks",
     }
-    return ModelSettings(name, "beampipe.serving.tracking_model:ActsModel", parameters, instances=instances, threads=1)
+    return ModelSettings(ACTS_MODEL, "beampipe.serving.tracking_model:ActsModel", parameters, threads=1)

@@ -12,6 +12,7 @@ positions (`acts`) also takes GEOMETRY_ID, LOCAL and VARIANCE.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -32,6 +33,7 @@ __all__ = [
     "STAGES",
     "STAGE_NAMES",
     "VARIANCE",
+    "listed",
 ]
 
 
@@ -57,3 +59,9 @@ ACTS_SETTING: Final = "ACTS_SETTING"
 """Setting of ACTS: a name of `beampipe.tracking.acts.ACTS_SETTINGS`."""
 COUNT_NAMES: Final = "COUNT_NAMES"
 """Names of the counts that follow them in STAGES, separated by commas."""
+
+
+@cache
+def listed(text: str) -> tuple[str, ...]:
+    """The names in a parameter that lists names, such as that of STAGE_NAMES."""
+    return tuple(name for name in text.split(",") if name)

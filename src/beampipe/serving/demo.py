@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from itertools import cycle, islice
 from pathlib import Path
@@ -16,6 +17,8 @@ import numpy as np
 from rich.table import Table
 
 from beampipe.errors import BeampipeError
+from beampipe.figures import new_figure
+from beampipe.files import write_whole
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.serving.service import generated_repository
 from beampipe.terminal import make_table
@@ -184,9 +187,7 @@ def _client(url: str, model: str, events: int, mu: int, barrier: object) -> tupl
 
 
 def _draw(throughputs: Sequence[Throughput], mu: int, path: Path) -> None:
-    import matplotlib.pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(5.4, 3.8), layout="constrained")
+    figure, ((axis,),) = new_figure(size=(5.4, 3.8))
     for model in dict.fromkeys(one.model for one in throughputs):
         of = [one for one in throughputs if one.model == model]
         axis.plot([one.clients for one in of], [one.rate for one in of], "o-", label=model)
@@ -196,5 +197,4 @@ def _draw(throughputs: Sequence[Throughput], mu: int, path: Path) -> None:
     axis.set_xticks(sorted({one.clients for one in throughputs}))
     axis.grid(alpha=0.3)
     axis.legend()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    write_whole(path, partial(figure.savefig, format="png", dpi=120))

@@ -22,11 +22,10 @@ from numpy import ndarray
 from beampipe.errors import ConfigError, InputError, TooLargeError
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS
-from beampipe.serving.tracking_model import small_event
+from beampipe.serving.tracking_model import load_for, small_event
 from beampipe.tracking import kernels
 from beampipe.tracking.events import Hits
 from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.pipelines import stages
 from beampipe.tracking.pipelines.pipeline import turned
 from beampipe.triton.model.contract import TensorSpec
@@ -65,9 +64,7 @@ class _Step(ABC):
         settings = instance.parameters
         self.scale = scale_named(settings.get(contract.FEATURE_SCALE, "mm"))
         self.max_hits = int(settings[contract.MAX_HITS])
-        self.pipeline = load_pipeline(
-            settings[contract.PIPELINE], device=instance.device, threads=instance.threads, weights=instance.weights
-        )
+        self.pipeline = load_for(instance)
 
     def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
         """One answer each."""

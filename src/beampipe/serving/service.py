@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,13 +37,11 @@ def generated_repository(
         UnknownNameError: no model or device has that name.
     """
     # Here, because a server of other repositories needs neither.
-    from beampipe.serving.catalogue import default_models, named_models
+    from beampipe.serving.catalogue import named_models
+    from beampipe.serving.variants import DEFAULT_MODELS
     from beampipe.triton.model.repository import export_repository
 
-    if models:
-        settings = named_models(models, instances=instances, device=device, threads=threads)
-    else:
-        settings = default_models(instances=instances, device=device, threads=threads)
+    settings = named_models(models or DEFAULT_MODELS, instances=instances, device=device, threads=threads)
     with tempfile.TemporaryDirectory(prefix=new_prefix()) as folder:
         yield Path(folder), tuple(export_repository(Path(folder), settings))
 
@@ -68,21 +66,17 @@ def serve(
     Raises:
         BeampipeError: the server cannot be started, or has died too often.
     """
+    if not generated and (instances is not None or device is not None):
+        raise ConfigError(
+            "--repository: got it with --instances or --device, expected either; how a model runs is in its"
+            " config.pbtxt: write another repository with beampipe serving export"
+        )
 
     @contextmanager
     def prepare(settings: ServerSettings) -> Iterator[ServerSettings]:
-        if generated:
-            made = generated_repository(
-                settings.models, instances=instances or 1, device=device or "cpu", threads=settings.threads
-            )
-            with made as (folder, models):
-                yield replace(settings, repository=folder, models=models)
-        elif instances is not None or device is not None:
-            raise ConfigError(
-                "--repository: got it with --instances or --device, expected either; how a model runs is in its"
-                " config.pbtxt: write another repository with beampipe serving export"
-            )
-        else:
-            yield settings
+        threads = settings.threads
+        made = generated_repository(settings.models, instances=instances or 1, device=device or "cpu", threads=threads)
+        with made as (folder, models):
+            yield replace(settings, repository=folder, models=models)
 
-    run_server(settings, prepare=prepare, console=console)
+    run_server(settings, prepare=prepare if generated else nullcontext, console=console)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import ClassVar, Final
 
 import numpy as np
@@ -12,15 +11,16 @@ from numpy import ndarray
 
 from beampipe.errors import InputError, TooLargeError
 from beampipe.serving import contract
-from beampipe.serving.contract import FEATURES, GEOMETRY_ID, LABELS, LOCAL, STAGES, VARIANCE
+from beampipe.serving.contract import FEATURES, GEOMETRY_ID, LABELS, LOCAL, STAGES, VARIANCE, listed
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.loading import load_pipeline
+from beampipe.tracking.pipelines.pipeline import Pipeline
 from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
 
-__all__ = ["ActsModel", "TrackingModel", "stage_values"]
+__all__ = ["ActsModel", "TrackingModel", "load_for", "small_event", "stage_values"]
 
 _COUNTERS: Final = {
     "hits": "Hits of the events answered.",
@@ -43,12 +43,7 @@ class TrackingModel:
         self.scale = scale_named(settings.get(contract.FEATURE_SCALE, "mm"))
         self.max_hits = int(settings[contract.MAX_HITS])
         self.hit_budget = int(settings.get(contract.HIT_BUDGET, 0))
-        self.pipeline = load_pipeline(
-            settings[contract.PIPELINE],
-            device=instance.device,
-            threads=instance.threads,
-            weights=instance.weights,
-        )
+        self.pipeline = load_for(instance)
 
     def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
         """Labels of each event; several run as one graph of blocks, up to the hit budget."""
@@ -137,6 +132,12 @@ class ActsModel:
         }
 
 
+def load_for(instance: Instance) -> Pipeline:
+    """The pipeline that the parameters of an instance name, with its weights, on its device and threads."""
+    name = instance.parameters[contract.PIPELINE]
+    return load_pipeline(name, device=instance.device, threads=instance.threads, weights=instance.weights)
+
+
 def _answer(instance: Instance, tracks: Tracks) -> dict[str, ndarray]:
     counted = {**tracks.counts, "tracks": tracks.n_tracks, "events": 1}
     for name, count in counted.items():
@@ -153,14 +154,9 @@ def small_event() -> Hits:
 
 def stage_values(tracks: Tracks, parameters: Mapping[str, str]) -> Float64[ndarray, " n"]:
     """Values of STAGES: seconds of stages, then counts, in the order that the model's parameters name."""
-    seconds = [tracks.seconds.get(name, 0.0) for name in _names(parameters.get(contract.STAGE_NAMES, ""))]
-    counts = [float(tracks.counts.get(name, 0)) for name in _names(parameters.get(contract.COUNT_NAMES, ""))]
+    seconds = [tracks.seconds.get(name, 0.0) for name in listed(parameters.get(contract.STAGE_NAMES, ""))]
+    counts = [float(tracks.counts.get(name, 0)) for name in listed(parameters.get(contract.COUNT_NAMES, ""))]
     return np.array(seconds + counts, np.float64)
-
-
-@cache
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in text.split(",") if name)
 
 
 def _within(budget: int, events: Mapping[int, Hits]) -> list[list[int]]:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from beampipe import terminal
 from beampipe.errors import ServiceError
+from beampipe.triton.model.contract import instance_count
 from beampipe.triton.monitoring.top import ServerWatch, status_line
 from beampipe.triton.server import control
 from beampipe.triton.server.incidents import Incident
@@ -133,7 +134,7 @@ def _summary(server: TritonServer, seconds: float) -> Table:
     states = control.model_states(server.http_url)
     names = [name for name, state in states.items() if state == "READY"]
     configs = {name: control.model_config(server.http_url, name) for name in names}
-    models = [f"{name} ({_instances(control.instance_count(config))})" for name, config in configs.items()]
+    models = [f"{name} ({_instances(instance_count(config))})" for name, config in configs.items()]
     table.add_row("[bold]ready[/bold]", f"after {seconds:.1f} s, process {server.pid}")
     table.add_row("HTTP", f"http://{server.http_url}")
     table.add_row("gRPC", f"grpc://{server.grpc_url}")

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from beampipe.errors import BeampipeError, MissingExtraError
-from beampipe.serving.contract import FEATURES, LABELS
+from beampipe.serving.contract import FEATURES
 from beampipe.tracking.events import Hits
 
 __all__ = ["RawPoint", "perf_analyze"]
@@ -63,7 +63,6 @@ def perf_analyze(
     *,
     requests: int = 100,
     batches: bool = False,
-    shared_memory: bool = False,
     timeout: float = 120.0,
 ) -> RawPoint:
     """Measure one point over gRPC.
@@ -75,7 +74,6 @@ def perf_analyze(
         concurrency: number of requests in flight.
         requests: number of requests in one window of the measurement.
         batches: whether the model takes batches: its tensors then have one more axis in front.
-        shared_memory: whether events are handed over through system shared memory.
         timeout: time that the whole measurement may take [s].
 
     Raises:
@@ -88,13 +86,11 @@ def perf_analyze(
     with tempfile.TemporaryDirectory(prefix="beampipe-perf-") as folder:
         data, table = Path(folder) / "events.json", Path(folder) / "out.csv"
         data.write_text(json.dumps({"data": [_entry(hits) for hits in events]}))
-        size = LABELS.dtype(0).itemsize * max(len(hits) for hits in events) + 64
-        memory = ["--shared-memory", "system", "--output-shared-memory-size", str(size)] if shared_memory else []
         command = [
             program, "-m", model, "-i", "grpc", "-u", grpc_url, "--input-data", str(data),
             *(["-b", "1"] if batches else []), "--concurrency-range", str(concurrency),
             "--measurement-mode", "count_windows", "--measurement-request-count", str(requests),
-            "-s", "30", "-r", "12", "--percentile", "95", "-f", str(table), "--verbose-csv", *memory,
+            "-s", "30", "-r", "12", "--percentile", "95", "-f", str(table), "--verbose-csv",
         ]  # fmt: skip
         said = _run_bounded(command, timeout)
         if not table.exists():

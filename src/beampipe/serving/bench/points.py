@@ -94,6 +94,10 @@ class BenchResult:
     raw: tuple[tuple[str, RawPoint], ...] = ()
     unstable: tuple[str, ...] = ()
 
+    def ways(self) -> list[str]:
+        """The ways in which tracks were found, in the order of the points."""
+        return list(dict.fromkeys(point.way for point in self.points))
+
     def of(self, sample: str, way: str) -> list[BenchPoint]:
         """Closed-loop points of one sample and way."""
         return [point for point in self.points if (point.sample, point.way, point.rate) == (sample, way, None)]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from beampipe.figures import new_figure
+from beampipe.files import write_whole
 from beampipe.serving.bench.points import DIRECT, BenchPoint, BenchResult, write_bench
 from beampipe.terminal import make_table
 
@@ -51,9 +56,10 @@ def bench_table(result: BenchResult, sample: str) -> Table:
         caption="labels equal the direct ones byte for byte at every point; ratio: throughput over direct's;"
         " use: processor time of server and models (direct: of this process) over all cores",
     )
+    direct = {(point.concurrency, point.instances): point for point in result.of(sample, DIRECT)}
     for point in result.points:
         if point.sample == sample:
-            table.add_row(*_row(point, _direct(result, point)))
+            table.add_row(*_row(point, direct.get((point.concurrency, point.instances))))
     return table
 
 
@@ -72,13 +78,6 @@ def raw_table(result: BenchResult) -> Table:
     if result.unstable:
         table.caption = f"{table.caption}; not measured: {'; '.join(result.unstable)}"
     return table
-
-
-def _direct(result: BenchResult, point: BenchPoint) -> BenchPoint | None:
-    for other in result.of(point.sample, DIRECT):
-        if (other.concurrency, other.instances) == (point.concurrency, point.instances):
-            return other
-    return None
 
 
 def _row(point: BenchPoint, direct: BenchPoint | None) -> Sequence[str]:
@@ -100,67 +99,57 @@ def _row(point: BenchPoint, direct: BenchPoint | None) -> Sequence[str]:
 
 def draw_concurrency(result: BenchResult, path: Path) -> None:
     """Throughput against requests in flight, one instance: one panel per sample, one curve per way."""
-    import matplotlib.pyplot as plt
-
-    samples = [sample.name for sample in result.samples]
-    figure, axes = plt.subplots(1, len(samples), figsize=(4.6 * len(samples), 4.0), squeeze=False, layout="constrained")
-    for axis, sample in zip(axes[0], samples, strict=True):
-        for number, way in enumerate(dict.fromkeys(point.way for point in result.points)):
-            points = [point for point in result.of(sample, way) if point.instances == 1]
-            if points:
-                axis.plot(
-                    [point.concurrency for point in points],
-                    [point.summary.throughput for point in points],
-                    marker="osD^vPX*"[number % 8],
-                    color=f"C{number}",
-                    linestyle="--" if way == DIRECT else "-",
-                    label=way,
-                )
-        axis.set(xscale="log", xlabel="requests in flight", title=sample)
-        axis.set_xticks(sorted({point.concurrency for point in result.points}))
-        axis.xaxis.set_major_formatter("{x:.0f}")
-        axis.minorticks_off()
-        axis.set_ylim(bottom=0)
-        axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("events / s")
-    axes[0][-1].legend(fontsize="small")
-    figure.suptitle(
-        f"{result.pipeline}: throughput, {result.conditions['cores']} cores for clients and server together"
-    )
-    _save(figure, path)
+    title = f"{result.pipeline}: throughput, {result.conditions['cores']} cores for clients and server together"
+    with _panels(result, title, path) as panels:
+        for sample, axis in panels.items():
+            for number, way in enumerate(result.ways()):
+                points = [point for point in result.of(sample, way) if point.instances == 1]
+                if points:
+                    axis.plot(
+                        [point.concurrency for point in points],
+                        [point.summary.throughput for point in points],
+                        marker="osD^vPX*"[number % 8],
+                        color=f"C{number}",
+                        linestyle="--" if way == DIRECT else "-",
+                        label=way,
+                    )
+            axis.set(xscale="log", xlabel="requests in flight")
+            axis.set_xticks(sorted({point.concurrency for point in result.points}))
+            axis.xaxis.set_major_formatter("{x:.0f}")
+            axis.minorticks_off()
+        next(iter(panels.values())).set_ylabel("events / s")
+        axis.legend(fontsize="small")
 
 
 def draw_instances(result: BenchResult, path: Path) -> None:
     """Throughput and utilisation against the number of instances, at the largest concurrency."""
-    import matplotlib.pyplot as plt
-
-    samples = [sample.name for sample in result.samples]
-    figure, axes = plt.subplots(1, len(samples), figsize=(4.6 * len(samples), 4.0), squeeze=False, layout="constrained")
     top = max(point.concurrency for point in result.points)
-    for axis, sample in zip(axes[0], samples, strict=True):
-        use = axis.twinx()
-        for number, way in enumerate(dict.fromkeys(point.way for point in result.points)):
-            points = [point for point in result.of(sample, way) if point.concurrency == top]
-            instances = [point.instances for point in points]
-            axis.plot(instances, [p.summary.throughput for p in points], "o-", color=f"C{number}", label=way)
-            shares = [p.utilisation if p.gpu_utilisation is None else p.gpu_utilisation for p in points]
-            use.plot(instances, shares, ":", color=f"C{number}")
-        axis.set(xlabel="instances", title=sample, ylim=(0, None))
-        axis.set_xticks(sorted({point.instances for point in result.points}))
-        use.set_ylim(0, 1.05)
+    with _panels(result, f"{result.pipeline}: {top} requests in flight", path) as panels:
+        for sample, axis in panels.items():
+            use = axis.twinx()
+            for number, way in enumerate(result.ways()):
+                points = [point for point in result.of(sample, way) if point.concurrency == top]
+                instances = [point.instances for point in points]
+                axis.plot(instances, [p.summary.throughput for p in points], "o-", color=f"C{number}", label=way)
+                shares = [p.utilisation if p.gpu_utilisation is None else p.gpu_utilisation for p in points]
+                use.plot(instances, shares, ":", color=f"C{number}")
+            axis.set(xlabel="instances")
+            axis.set_xticks(sorted({point.instances for point in result.points}))
+            use.set_ylim(0, 1.05)
+        next(iter(panels.values())).set_ylabel("events / s (solid)")
+        use.set_ylabel("utilisation (dotted)")
+        axis.legend(fontsize="small", loc="lower right")
+
+
+@contextmanager
+def _panels(result: BenchResult, title: str, path: Path) -> Iterator[dict[str, Any]]:
+    """A panel for each sample, by its name, to draw in; the figure is written at the end of the block."""
+    names = [sample.name for sample in result.samples]
+    figure, axes = new_figure(1, len(names), size=(4.6 * len(names), 4.0))
+    figure.suptitle(title)
+    yield dict(zip(names, axes[0], strict=True))
+    for name, axis in zip(names, axes[0], strict=True):
+        axis.set(title=name)
+        axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("events / s (solid)")
-    use.set_ylabel("utilisation (dotted)")
-    axes[0][-1].legend(fontsize="small", loc="lower right")
-    figure.suptitle(f"{result.pipeline}: {top} requests in flight")
-    _save(figure, path)
-
-
-def _save(figure: object, path: Path) -> None:
-    import matplotlib.pyplot as plt
-    from matplotlib.figure import Figure
-
-    assert isinstance(figure, Figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    write_whole(path, partial(figure.savefig, format="png", dpi=120))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Final
 
 from beampipe.errors import UnknownNameError
 from beampipe.serving.finders import TritonTrackFinder
-from beampipe.serving.load import FutureSender, HttpSender, Sender, Workload, kserve_requests
+from beampipe.serving.load import FutureSender, HttpSender, Sender, Workload, in_threads, kserve_requests
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.loading import load_pipeline
 from beampipe.triton.server import control
@@ -64,7 +63,6 @@ def direct_sender(pipeline: str, workload: Workload, device: str, workers: int, 
     made: SimpleQueue[Callable[[Hits], Tracks]] = SimpleQueue()
     for _ in range(workers):
         made.put(load_pipeline(pipeline, device=device, threads=threads).find)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="direct")
 
     def find(hits: Hits) -> Tracks:
         one = made.get()
@@ -73,4 +71,4 @@ def direct_sender(pipeline: str, workload: Workload, device: str, workers: int, 
         finally:
             made.put(one)
 
-    return FutureSender(lambda hits: pool.submit(find, hits), workload, pool.shutdown)
+    return in_threads(find, workload, workers)

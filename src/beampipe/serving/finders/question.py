@@ -20,6 +20,7 @@ from beampipe.serving.contract import (
     STAGE_NAMES,
     STAGES,
     VARIANCE,
+    listed,
 )
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import Scale, scale_named
@@ -75,7 +76,8 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
     inputs = tuple(name for name in signature.inputs if name in _INPUTS)
     if STAGES.name not in signature.outputs:
         return TrackingContract(scale, inputs, (), ())
-    return TrackingContract(scale, inputs, _names(signature, STAGE_NAMES), _names(signature, COUNT_NAMES))
+    stages, counts = (listed(signature.parameters.get(key, "")) for key in (STAGE_NAMES, COUNT_NAMES))
+    return TrackingContract(scale, inputs, stages, counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +132,3 @@ class FindTracks:
         seconds = dict(zip(contract.stage_names, values[:n_stages], strict=True))
         counts = {name: int(value) for name, value in zip(contract.count_names, values[n_stages:], strict=True)}
         return Tracks(labels, seconds, counts)
-
-
-def _names(signature: ModelSignature, key: str) -> tuple[str, ...]:
-    return tuple(name for name in signature.parameters.get(key, "").split(",") if name)

@@ -47,13 +47,14 @@ def closed_loop(
         if value <= 0:
             raise ConfigError(f"{name}: got {value}, expected more than 0")
     loop = _ClosedLoop(sender, workload, patience, clock)
-    loop.fill(concurrency)
+    for _ in range(concurrency):
+        loop.launch()
     start = clock()
     loop.run_until(lambda: clock() >= start + warm_up and loop.answered >= concurrency)
-    loop.recorder.start(clock())
+    loop.recorder.begun = clock()
     enough = 2 * concurrency if min_requests is None else min_requests
     loop.run_until(lambda: clock() >= loop.recorder.begun + seconds and len(loop.recorder) >= enough)
-    loop.recorder.stop(clock())
+    loop.recorder.ended = clock()
     loop.run_until(lambda: loop.recorder.pending == 0)
     loop.drain()
     return loop.recorder.run(concurrency=concurrency, rate=None)
@@ -67,21 +68,17 @@ class _ClosedLoop:
         self._in_flight = 0
         self.answered = 0
 
-    def fill(self, concurrency: int) -> None:
-        for _ in range(concurrency):
-            self._launch()
-
     def run_until(self, done: Callable[[], bool]) -> None:
         while not done():
             for answer in self._answers():
-                self._launch()
+                self.launch()
                 self.recorder.released(answer.ticket, self._clock())
 
     def drain(self) -> None:
         while self._in_flight:
             self._answers()
 
-    def _launch(self) -> None:
+    def launch(self) -> None:
         ticket, event = self._next, self._next % len(self._workload)
         self._next += 1
         self._in_flight += 1

@@ -69,7 +69,7 @@ def open_loop(
     recorder = Recorder(workload)
     start = clock()
     due = start + poisson_arrivals(rate, warm_up + seconds, seed)
-    recorder.start(start + warm_up)
+    recorder.begun = start + warm_up
     sent, flying, heard = 0, 0, start
     while sent < len(due) or flying:
         now = clock()
@@ -89,5 +89,5 @@ def open_loop(
             heard = clock()
         elif clock() - heard >= patience:
             raise DeadlineError(f"load: got no answer for {patience:g} s, {flying} requests in flight")
-    recorder.stop(start + warm_up + seconds)
+    recorder.ended = recorder.begun + seconds
     return recorder.run(concurrency=None, rate=rate)

@@ -85,12 +85,6 @@ class Recorder:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def start(self, time: float) -> None:
-        self.begun = time
-
-    def stop(self, time: float) -> None:
-        self.ended = time
-
     def sent(self, ticket: int, event: int, *, due: float, now: float) -> None:
         self._n_all += 1
         self._events[ticket] = event

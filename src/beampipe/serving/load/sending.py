@@ -91,15 +91,12 @@ class Sender(Protocol):
 
     def send(self, ticket: int, event: int) -> None:
         """Send event number `event` without waiting for its answer; every ticket gets exactly one answer."""
-        ...
 
     def answers(self, timeout: float) -> Sequence[Arrival]:
         """What came back, waiting for the first for up to `timeout` seconds; empty if nothing did."""
-        ...
 
     def close(self) -> None:
         """Free connections and threads."""
-        ...
 
 
 class FutureSender:

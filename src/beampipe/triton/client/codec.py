@@ -94,19 +94,15 @@ class Message(Protocol[_Reply]):
 
     def to_http(self, timeout: float | None = None) -> HttpCall:
         """The message for HTTP; a model may be told how long [s] the client waits."""
-        ...
 
     def from_http(self, reply: HttpReply, url: str) -> _Reply:
         """What an answer with status 200 says; `ServiceError` if it is none of KServe v2."""
-        ...
 
     def to_grpc(self, protobuf: Any) -> Any:
         """The message for gRPC, made with the module of NVIDIA's generated classes."""
-        ...
 
     def from_grpc(self, answer: Any) -> _Reply:
         """What an answer says."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

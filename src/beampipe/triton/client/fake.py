@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy import ndarray
 from beampipe.errors import BeampipeError, ServiceError
 from beampipe.triton.client.codec import ConfigRequest, InferRequest, Message, Output
 from beampipe.triton.client.transport import PendingAnswer
+from beampipe.triton.model.configuration import tensor_configuration
 from beampipe.triton.model.contract import TensorSpec, triton_type
 from beampipe.triton.model.served_model import Instance, Model
 
@@ -52,7 +54,7 @@ class FakeTransport:
         self._answer: Answers
         if isinstance(answer, type):
             model: Model = answer(Instance(parameters=self._parameters))
-            self._answer, inputs, outputs = _Answering(model), model.inputs, model.outputs
+            self._answer, inputs, outputs = partial(_answer, model), model.inputs, model.outputs
         else:
             self._answer = answer
         self._inputs, self._outputs, self._batched = tuple(inputs), tuple(outputs), batched
@@ -79,8 +81,8 @@ class FakeTransport:
         return {
             "name": model,
             "max_batch_size": int(self._batched),
-            "input": [_configured(spec) for spec in self._inputs],
-            "output": [_configured(spec) for spec in self._outputs],
+            "input": list(map(tensor_configuration, self._inputs)),
+            "output": list(map(tensor_configuration, self._outputs)),
             "parameters": {key: {"string_value": value} for key, value in self._parameters.items()},
         }
 
@@ -99,18 +101,9 @@ class FakeTransport:
         return outputs
 
 
-class _Answering:
-    """A model asked for one request at a time."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-
-    def __call__(self, arrays: dict[str, ndarray]) -> Mapping[str, ndarray]:
-        (answer,) = self._model.run([arrays])
-        if isinstance(answer, BeampipeError):
-            raise answer
-        return answer
-
-
-def _configured(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "data_type": f"TYPE_{spec.triton_type}", "dims": list(spec.dims)}
+def _answer(model: Model, arrays: dict[str, ndarray]) -> Mapping[str, ndarray]:
+    """What a model gives when it is asked for one request at a time."""
+    (answer,) = model.run([arrays])
+    if isinstance(answer, BeampipeError):
+        raise answer
+    return answer

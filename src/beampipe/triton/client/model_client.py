@@ -18,10 +18,10 @@ from typing import Any, Final, TypeVar
 
 from numpy import ndarray
 
-from beampipe.errors import CancelledError, ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
 from beampipe.triton.client.balance import Backoff, Balance
 from beampipe.triton.client.endpoint import Security, WireProtocol, parse_endpoint
-from beampipe.triton.client.remote import Question, RemoteModel, connect
+from beampipe.triton.client.remote import Question, RemoteModel
 from beampipe.triton.client.signature import Due, ModelSignature
 from beampipe.triton.client.transport import PendingAnswer, Transport
 
@@ -77,21 +77,22 @@ class ModelClient:
         transport: Transport | None = None,
     ) -> None:
         urls = (urls,) if isinstance(urls, str) else tuple(urls)
-        for name, value, good in (
-            ("urls", urls, bool(urls) and len(set(urls)) == len(urls)),
-            ("model", model, bool(model)),
-            ("timeout", timeout, 0 < timeout < 1e6),
-            ("retries", retries, retries >= 0),
-            ("in_flight", in_flight, in_flight >= 1),
+        distinct = bool(urls) and len(set(urls)) == len(urls)
+        for name, value, good, expected in (
+            ("urls", urls, distinct, "one or more distinct URLs such as grpc://127.0.0.1:8001"),
+            ("model", model, bool(model), "the name of a model"),
+            ("timeout", timeout, 0 < timeout < 1e6, "seconds, more than 0"),
+            ("retries", retries, retries >= 0, "0 or more"),
+            ("in_flight", in_flight, in_flight >= 1, "1 or more"),
         ):
             if not good:
-                raise ConfigError(f"{name}: got {value!r}, expected {_EXPECTED[name]}")
+                raise ConfigError(f"{name}: got {value!r}, expected {expected}")
         endpoints = [parse_endpoint(url, protocol, tls=bool(tls)) for url in urls]
         security = Security(token, None if tls is None or isinstance(tls, bool) else Path(tls))
         self._timeout = timeout
         self._attempts = 1 + (max(retries, len(urls) - 1) if retries else 0)
         self._in_flight = in_flight
-        self._connect = [partial(connect, endpoint, model, protocol, security, transport) for endpoint in endpoints]
+        self._connect = [partial(RemoteModel, endpoint, model, protocol, security, transport) for endpoint in endpoints]
         self._here = _InThisProcess()
         self._closed = False
         _CLIENTS.add(self)
@@ -120,10 +121,6 @@ class ModelClient:
         """`infer` for asyncio; cancelling the task cancels the request."""
         return await asyncio.wrap_future(self.submit(arrays, outputs))
 
-    def ask(self, question: Question[_Answer]) -> _Answer:
-        """The answer to a question that becomes arrays for the server that is asked; raises what `infer` raises."""
-        return self._ask(question, None)
-
     def ask_later(self, question: Question[_Answer]) -> PendingAnswer[_Answer]:
         """`ask`, later, as `submit` is `infer` later."""
         pending: PendingAnswer[_Answer] = PendingAnswer()
@@ -131,7 +128,7 @@ class ModelClient:
         pool = here.pool(self._in_flight, self._check_open)
         here.waiting.add(pending)
         pending.add_done_callback(here.waiting.discard)
-        pool.submit(pending.settle, partial(self._ask, question, pending))
+        pool.submit(pending.settle, partial(self.ask, question, pending))
         return pending
 
     def close(self) -> None:
@@ -163,7 +160,13 @@ class ModelClient:
         if self._closed:
             raise ServiceError("client: got a request after close(), expected none; make a new one")
 
-    def _ask(self, question: Question[_Answer], pending: PendingAnswer[_Answer] | None) -> _Answer:
+    def ask(self, question: Question[_Answer], pending: PendingAnswer[_Answer] | None = None) -> _Answer:
+        """The answer to a question that becomes arrays for the server that is asked; raises what `infer` raises.
+
+        Args:
+            question: what is to be known.
+            pending: who waits for the answer and may stop to; None if nobody can.
+        """
         balance = self._here.balance(self._connect, self._check_open)
         deadline = monotonic() + self._timeout
         tried: list[RemoteModel] = []
@@ -172,11 +175,11 @@ class ModelClient:
             if remote in tried:
                 # Nobody else to ask: give it a moment, longer each time.
                 sleep(max(0.0, min(_RETRY.pause(attempt - 1), deadline - monotonic())))
-            if pending is not None and pending.cancelled():
-                raise CancelledError("client: nobody waits for the answer any more")
+            if pending is not None:
+                pending.check()
             try:
                 with balance.asking(remote):
-                    return _wanted(remote, question, deadline, pending)
+                    return remote.ask(question, deadline, pending)
             except ServiceUnavailableError as error:
                 self._check_open()
                 if attempt == self._attempts - 1:
@@ -206,18 +209,6 @@ class _ArraysWanted:
 
     def result(self, signature: ModelSignature, arrays: dict[str, ndarray]) -> dict[str, ndarray]:
         return {name: signature.required(arrays, name) for name in self.outputs(signature)}
-
-
-def _wanted(
-    remote: RemoteModel, question: Question[_Answer], deadline: float, pending: PendingAnswer[Any] | None
-) -> _Answer:
-    """The answer of one server; that the request was cancelled here is no fault of the server."""
-    try:
-        return remote.ask(question, deadline, pending)
-    except ServiceError:
-        if pending is not None and pending.cancelled():
-            raise CancelledError("client: nobody waits for the answer any more") from None
-        raise
 
 
 class _InThisProcess:
@@ -257,14 +248,6 @@ class _InThisProcess:
             for remote in balance.servers:
                 remote.close()
 
-
-_EXPECTED: Final = {
-    "urls": "one or more distinct URLs such as grpc://127.0.0.1:8001",
-    "model": "the name of a model",
-    "timeout": "seconds, more than 0",
-    "retries": "0 or more",
-    "in_flight": "1 or more",
-}
 
 _CLIENTS: Final[weakref.WeakSet[ModelClient]] = weakref.WeakSet()
 _INHERITED: Final[list[object]] = []

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 from numpy import ndarray
 
 from beampipe.errors import DeadlineError, RegionLostError, ServiceError, ServiceUnavailableError
-from beampipe.triton.client.codec import ConfigRequest, InferRequest
+from beampipe.triton.client.codec import ConfigRequest
 from beampipe.triton.client.endpoint import Endpoint, Security, WireProtocol
 from beampipe.triton.client.grpc_transport import GrpcTransport
 from beampipe.triton.client.http_transport import HttpTransport
@@ -19,7 +19,7 @@ from beampipe.triton.client.shared_memory import SharedRegions, layout
 from beampipe.triton.client.signature import Due, ModelSignature, signature_of
 from beampipe.triton.client.transport import PendingAnswer, Transport
 
-__all__ = ["SHARED_FROM", "Question", "RemoteModel", "connect"]
+__all__ = ["SHARED_FROM", "Question", "RemoteModel"]
 
 SHARED_FROM: Final = 24_000
 """Bytes of the largest input from which on shared memory is clearly quicker than sending: by a tenth here, three times
@@ -35,43 +35,41 @@ class Question(Protocol[_Result]):
 
     def inputs(self, signature: ModelSignature) -> Mapping[str, ndarray]:
         """Arrays to send, by name of tensor."""
-        ...
 
     def outputs(self, signature: ModelSignature) -> Due:
         """Arrays to get."""
-        ...
 
     def result(self, signature: ModelSignature, arrays: dict[str, ndarray]) -> _Result:
         """What the arrays mean; of those that were asked for, some may not have come."""
-        ...
 
 
 class RemoteModel:
-    """One model on one server: its contract, its connection, its shared memory.
+    """One model on one server: its contract, its connection, its shared memory. Nothing is sent before it is asked.
 
     Args:
-        url: address of the server, for messages.
-        transport: connection to the server.
+        endpoint: address of the server.
         model: name of the model.
-        shared_from: bytes of the largest input from which on shared memory is used, None for never.
-        must_share: whether a request that cannot go through shared memory is an error.
+        protocol: whether shared memory is used: ``auto`` on this machine, ``shm`` always, else never.
+        security: token to show and certificates to trust.
+        transport: connection to use, None for a new one that speaks what the endpoint says.
     """
 
     def __init__(
         self,
-        url: str,
-        transport: Transport,
+        endpoint: Endpoint,
         model: str,
-        *,
-        shared_from: int | None = None,
-        must_share: bool = False,
+        protocol: WireProtocol,
+        security: Security,
+        transport: Transport | None = None,
     ) -> None:
-        self.url = url
-        self._transport = transport
+        speaks = GrpcTransport if endpoint.protocol == "grpc" else HttpTransport
+        self._transport: Transport = speaks(endpoint, security) if transport is None else transport
+        self.url = str(endpoint)
         self._model = model
-        self._shared_from = 0 if shared_from is None else max(1, shared_from)
-        self._must_share = must_share
-        self._regions = None if shared_from is None else SharedRegions(transport)
+        self._must_share = protocol == "shm"
+        self._shared_from = 1 if self._must_share else SHARED_FROM
+        shares = self._must_share or (protocol == "auto" and endpoint.local)
+        self._regions = SharedRegions(self._transport) if shares else None
         self._signature: ModelSignature | None = None
         self._lock = threading.Lock()
 
@@ -86,10 +84,13 @@ class RemoteModel:
         Raises:
             InputError: the server or the model cannot use the data.
             ServiceError: no usable answer.
+            CancelledError: nobody waits any more.
         """
         try:
             return self._ask(question, deadline, pending)
         except ServiceError as error:
+            if pending is not None:
+                pending.check()  # that the request was cancelled here is no fault of the server
             error.model = error.model or self._model
             if isinstance(error, ServiceUnavailableError | DeadlineError):
                 # It may be another server, with another configuration, when it is back.
@@ -117,39 +118,25 @@ class RemoteModel:
         signature = self.signature(deadline)
         due = signature.due(question.outputs(signature))
         request = signature.request(question.inputs(signature), due)
-        arrays = None
-        if self._regions is not None and self._is_large(request):
-            arrays = self._through_memory(self._regions, signature, request, due, deadline, pending)
-        if arrays is None:
+        arrays, regions = None, self._regions
+        if (
+            regions is not None
+            and any(tensor.array.nbytes >= self._shared_from for tensor in request.inputs)
+            and (self._must_share or regions.offered)
+        ):
+            at, size = layout(request.inputs, signature.sizes(due))
+            try:
+                with regions.region(size) as region:
+                    placed = replace(request, placed=region.place(request.inputs, request.outputs, at))
+                    answer = self._transport.send(placed, self._left(deadline), pending)
+                    arrays = signature.arrays(answer, due, region, at)
+            except RegionLostError:
+                regions.refused()
+                if self._must_share:
+                    raise
+        if arrays is None:  # small, or no shared memory to be had
             arrays = signature.arrays(self._transport.send(request, self._left(deadline), pending), due)
         return question.result(signature, arrays)
-
-    def _is_large(self, request: InferRequest) -> bool:
-        return max((tensor.array.nbytes for tensor in request.inputs), default=0) >= self._shared_from
-
-    def _through_memory(
-        self,
-        regions: SharedRegions,
-        signature: ModelSignature,
-        request: InferRequest,
-        due: Due,
-        deadline: float,
-        pending: PendingAnswer[Any] | None,
-    ) -> dict[str, ndarray] | None:
-        """The answer, None where the request has to be sent after all."""
-        if not (self._must_share or regions.offered):
-            return None
-        at, size = layout(request.inputs, signature.sizes(due))
-        try:
-            with regions.region(size) as region:
-                placed = replace(request, placed=region.place(request.inputs, request.outputs, at))
-                answer = self._transport.send(placed, self._left(deadline), pending)
-                return signature.arrays(answer, due, region, at)
-        except RegionLostError:
-            regions.refused()
-            if self._must_share:
-                raise
-            return None
 
     def _left(self, deadline: float) -> float:
         left = deadline - monotonic()
@@ -157,26 +144,3 @@ class RemoteModel:
             message = f"{self.url}: got no answer in time; allow more, or send less at once"
             raise DeadlineError(message, url=self.url)
         return left
-
-
-def connect(
-    endpoint: Endpoint, model: str, protocol: WireProtocol, security: Security, transport: Transport | None = None
-) -> RemoteModel:
-    """The model at an endpoint; nothing is sent yet.
-
-    Args:
-        endpoint: address of the server.
-        model: name of the model.
-        protocol: whether shared memory is used: ``auto`` on this machine, ``shm`` always, else never.
-        security: token to show and certificates to trust.
-        transport: connection to use, None for a new one that speaks what the endpoint says.
-    """
-    if transport is None:
-        speaks = GrpcTransport if endpoint.protocol == "grpc" else HttpTransport
-        transport = speaks(endpoint, security)
-    shared_from = None
-    if protocol == "shm":
-        shared_from = 0
-    elif protocol == "auto" and endpoint.local:
-        shared_from = SHARED_FROM
-    return RemoteModel(str(endpoint), transport, model, shared_from=shared_from, must_share=protocol == "shm")

@@ -222,8 +222,18 @@ class SharedRegions:
             sleep(_MOMENT)
 
 
+class _Done:
+    """A message whose answer says no more than that it was done."""
+
+    def from_http(self, reply: HttpReply, url: str) -> None:
+        """Nothing."""
+
+    def from_grpc(self, answer: Any) -> None:
+        """Nothing."""
+
+
 @dataclass(frozen=True)
-class MapRegion:
+class MapRegion(_Done):
     """Have the server map POSIX shared memory.
 
     Attributes:
@@ -242,14 +252,8 @@ class MapRegion:
         body = json.dumps({"key": self.key, "offset": 0, "byte_size": self.size}).encode()
         return HttpCall("POST", f"/v2/systemsharedmemory/region/{self.region}/register", [body])
 
-    def from_http(self, reply: HttpReply, url: str) -> None:
-        return None
-
     def to_grpc(self, protobuf: Any) -> Any:
         return protobuf.SystemSharedMemoryRegisterRequest(name=self.region, key=self.key, offset=0, byte_size=self.size)
-
-    def from_grpc(self, answer: Any) -> None:
-        return None
 
 
 @dataclass(frozen=True)
@@ -272,7 +276,7 @@ class MappedRegions:
 
 
 @dataclass(frozen=True)
-class UnmapRegion:
+class UnmapRegion(_Done):
     """Have the server let go of shared memory.
 
     Attributes:
@@ -286,14 +290,8 @@ class UnmapRegion:
     def to_http(self, timeout: float | None = None) -> HttpCall:
         return HttpCall("POST", f"/v2/systemsharedmemory/region/{self.region}/unregister", [b""])
 
-    def from_http(self, reply: HttpReply, url: str) -> None:
-        return None
-
     def to_grpc(self, protobuf: Any) -> Any:
         return protobuf.SystemSharedMemoryUnregisterRequest(name=self.region)
-
-    def from_grpc(self, answer: Any) -> None:
-        return None
 
 
 def _sweep(transport: Transport) -> None:

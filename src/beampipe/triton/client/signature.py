@@ -13,7 +13,7 @@ from numpy import ndarray
 from beampipe.errors import DtypeError, InputError, ServiceError, ShapeError, UnknownNameError
 from beampipe.triton.client.codec import InferRequest, Output, Tensor
 from beampipe.triton.client.shared_memory import Places, SharedRegion
-from beampipe.triton.model.contract import TensorSpec, triton_type
+from beampipe.triton.model.contract import TensorSpec, fits, triton_type
 
 __all__ = ["Due", "ModelSignature", "signature_of"]
 
@@ -72,7 +72,7 @@ class ModelSignature:
         """
         if len(arrays) < len(self.inputs):
             for name in self.inputs.keys() - arrays.keys() - self.optional:
-                raise InputError(f"{self.model}: got no {name}, expected {_words(self.inputs[name])}")
+                raise InputError(f"{self.model}: got no {name}, expected {self.inputs[name]}")
         tensors = []
         for name, array in arrays.items():
             spec = self.inputs.get(name)
@@ -80,10 +80,10 @@ class ModelSignature:
                 raise UnknownNameError(f"input of {self.model}", name, self.inputs)
             dtype = getattr(array, "dtype", None)  # a list has none
             if dtype != spec.dtype:
-                expected = f"{np.dtype(spec.dtype)}, as {_words(spec)}; convert it"
+                expected = f"{np.dtype(spec.dtype)}, as {spec}; convert it"
                 raise DtypeError(f"{self.model}: got {name} of {dtype or type(array).__name__}, expected {expected}")
-            if not _fits(array.shape, spec.dims):
-                raise ShapeError(f"{self.model}: got {name} {list(array.shape)}, expected {_words(spec)}")
+            if not fits(array.shape, spec.dims):
+                raise ShapeError(f"{self.model}: got {name} {list(array.shape)}, expected {spec}")
             array = np.ascontiguousarray(array)
             tensors.append(Tensor(spec, array[None] if self.batched else array))
         return InferRequest(self.model, tuple(tensors), tuple(map(self.outputs.__getitem__, due)))
@@ -138,7 +138,7 @@ class ModelSignature:
         due = spec.dims if shape is None else shape
         if self.batched:
             due = (1, *due)
-        if output.datatype != spec.triton_type or not _fits(output.shape, due):
+        if output.datatype != spec.triton_type or not fits(output.shape, due):
             got = f"{spec.name} {output.datatype} {list(output.shape)}"
             raise self._wrong(got, f"{spec.triton_type} {list(due)}")
         return output
@@ -171,36 +171,17 @@ def signature_of(config: Mapping[str, Any], url: str) -> ModelSignature:
         raise ServiceError(f"{url}: got {str(config)[:40]}, expected a model's configuration", url=url)
     model = str(config["name"])
     try:
-        inputs, outputs = ([_spec(tensor) for tensor in config.get(key, ())] for key in ("input", "output"))
+        inputs, outputs = ({spec.name: spec for spec in map(_spec, config.get(key, ()))} for key in ("input", "output"))
         optional = frozenset(tensor["name"] for tensor in config.get("input", ()) if tensor.get("optional"))
         parameters = {key: str(value.get("string_value", "")) for key, value in config.get("parameters", {}).items()}
         batched = int(config.get("max_batch_size", 0)) > 0
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         message = f"{url}: got a configuration of {model!r} with {error}, expected tensors of {', '.join(_DTYPES)}"
         raise ServiceError(message, url=url, model=model) from None
-    return ModelSignature(
-        model,
-        url,
-        batched,
-        {spec.name: spec for spec in inputs},
-        optional,
-        {spec.name: spec for spec in outputs},
-        parameters,
-    )
+    return ModelSignature(model, url, batched, inputs, optional, outputs, parameters)
 
 
 def _spec(tensor: Mapping[str, Any]) -> TensorSpec:
     """One tensor of a configuration; gRPC gives its dimensions as text."""
     name = str(tensor["data_type"]).removeprefix("TYPE_")
     return TensorSpec(tensor["name"], name, _DTYPES[name], tuple(int(size) for size in tensor["dims"]))
-
-
-def _fits(shape: tuple[int, ...], dims: tuple[int, ...]) -> bool:
-    """Whether a shape is as stated, where -1 stands for any length."""
-    if shape == dims:
-        return True
-    return len(shape) == len(dims) and all(want in (-1, got) for want, got in zip(dims, shape, strict=True))
-
-
-def _words(spec: TensorSpec) -> str:
-    return f"{spec.triton_type} {list(spec.dims)}"

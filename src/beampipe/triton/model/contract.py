@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ __all__ = [
     "MODEL_DIRECTORY",
     "THREADS",
     "TensorSpec",
+    "fits",
+    "instance_count",
     "triton_type",
 ]
 
@@ -34,6 +37,22 @@ class TensorSpec:
     dtype: type[np.generic]
     dims: tuple[int, ...]
     exact: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.triton_type} {list(self.dims)}"
+
+
+def fits(shape: tuple[int, ...], dims: tuple[int, ...]) -> bool:
+    """Whether a shape is as stated, where -1 stands for any length."""
+    if shape == dims:
+        return True
+    return len(shape) == len(dims) and all(want in (-1, got) for want, got in zip(dims, shape, strict=True))
+
+
+def instance_count(config: Mapping[str, Any]) -> int:
+    """Instances of a model on its devices, as its configuration says; an ensemble has none of its own."""
+    groups = config.get("instance_group", ())
+    return sum(int(group.get("count", 1)) * max(1, len(group.get("gpus", ()))) for group in groups)
 
 
 def triton_type(dtype: np.dtype[Any]) -> str:

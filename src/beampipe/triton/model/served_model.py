@@ -95,12 +95,10 @@ class Model(Protocol):
         Raises:
             InputError: a request is bad. Each is then asked alone, so that the good ones are answered.
         """
-        ...
 
     @classmethod
     def example(cls) -> ModelRequest:
         """A request that has an answer: it becomes the model's canary."""
-        ...
 
 
 class _NoBytecode(SourceFileLoader):

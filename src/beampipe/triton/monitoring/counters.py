@@ -59,36 +59,23 @@ def parse_metrics(text: str) -> dict[str, Counters]:
         from prometheus_client.parser import text_string_to_metric_families
     except ImportError as error:
         raise MissingExtraError("prometheus_client", "serving", "reading metrics") from error
-    found: defaultdict[str, _Sums] = defaultdict(_Sums)
+    found: defaultdict[str, tuple[dict[str, float], dict[str, float], dict[str, float]]]
+    found = defaultdict(lambda: (defaultdict(float), defaultdict(float), defaultdict(float)))
     try:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                if model := sample.labels.get("model"):
-                    found[model].add(sample.name, sample.labels, sample.value)
+                values, observed, stages = found[sample.labels.get("model", "")]
+                name = sample.name.removesuffix("_total")  # the parser adds it to counters that lack it
+                if name in _TRITON:
+                    values[_TRITON[name]] += sample.value
+                elif name == _STAGE:
+                    stages[sample.labels.get("stage", "")] += sample.value
+                elif name.startswith(_OURS):
+                    observed[name.removeprefix(_OURS)] += sample.value
     except ValueError as error:
         raise ServiceError(f"metrics: got text that cannot be read ({error}), expected Triton's /metrics") from error
-    return {model: found[model].counters() for model in sorted(found) if found[model].values or found[model].observed}
-
-
-class _Sums:
-    """Counters of one model while they are added up."""
-
-    def __init__(self) -> None:
-        self.values: defaultdict[str, float] = defaultdict(float)
-        self.observed: defaultdict[str, float] = defaultdict(float)
-        self.stages: defaultdict[str, float] = defaultdict(float)
-
-    def add(self, name: str, labels: Mapping[str, str], value: int | float) -> None:
-        name = name.removesuffix("_total")  # the parser adds it to counters that lack it
-        if name in _TRITON:
-            self.values[_TRITON[name]] += value
-        elif name == _STAGE:
-            self.stages[labels.get("stage", "")] += value
-        elif name.startswith(_OURS):
-            self.observed[name.removeprefix(_OURS)] += value
-
-    def counters(self) -> Counters:
-        return Counters(dict(self.values), dict(self.observed), dict(self.stages))
+    found.pop("", None)  # what is said of no model
+    return {model: Counters(*map(dict, sums)) for model, sums in sorted(found.items()) if sums[0] or sums[1]}
 
 
 def read_metrics(url: str) -> dict[str, Counters]:

@@ -41,10 +41,8 @@ def check_served(url: str, version: Path, name: str, *, batched: bool = False, t
     if (stored := read_canary(version)) is None:
         return False
     arrays, expected = stored
-    tensors = [
-        Tensor(spec, arrays[spec.name][None] if batched else arrays[spec.name]) for spec in map(_spec, arrays.items())
-    ]
-    request = InferRequest(name, tuple(tensors), tuple(map(_spec, expected.items())))
+    sent = tuple(Tensor(_spec(key, array), array[None] if batched else array) for key, array in arrays.items())
+    request = InferRequest(name, sent, tuple(_spec(key, array) for key, array in expected.items()))
     with closing(HttpTransport(parse_endpoint(url, "http"), Security())) as transport:
         reply = transport.exchange(request.to_http(), timeout)
     if reply.status != 200:
@@ -57,6 +55,5 @@ def check_served(url: str, version: Path, name: str, *, batched: bool = False, t
     return True
 
 
-def _spec(named: tuple[str, ndarray]) -> TensorSpec:
-    name, array = named
+def _spec(name: str, array: ndarray) -> TensorSpec:
     return TensorSpec(name, triton_type(array.dtype), array.dtype.type, array.shape)

@@ -110,7 +110,9 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
         for process in processes_of(prefix):
             if process.is_server:
                 _signal(process.pid, signal.SIGTERM)
-        _wait_until_gone(prefix, grace)
+        deadline = time.monotonic() + grace
+        while any(process.is_server for process in processes_of(prefix)) and time.monotonic() < deadline:
+            time.sleep(5 * _PAUSE)
     deadline = time.monotonic() + _KILL
     while (left := processes_of(prefix)) and time.monotonic() < deadline:
         # The server first: it must not see its stubs go and start others.
@@ -123,12 +125,6 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
     owner = prefix.rpartition("_")[0].rpartition("_")[0] + "_"  # without the number
     for path in folders_of(owner) if orphaned else ():
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _wait_until_gone(prefix: str, limit: float) -> None:
-    deadline = time.monotonic() + limit
-    while any(process.is_server for process in processes_of(prefix)) and time.monotonic() < deadline:
-        time.sleep(5 * _PAUSE)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
@@ -151,15 +147,12 @@ def clean_up_after_dead_owners() -> tuple[str, ...]:
     names = {path.name for path in (*shared_memory_of("beampipe_"), *folders_of("beampipe_"))}
     # Orphans whose shared memory is already gone.
     names.update(argument for process in processes_of("beampipe_") for argument in process.arguments)
-    prefixes = sorted({match.group() for name in names if (match := _PREFIX.search(name))})
-    gone = tuple(prefix for prefix in prefixes if not _owner_lives(prefix))
+    found = {match.group(): match.groups() for name in names if (match := _PREFIX.search(name))}
+    gone = tuple(prefix for prefix in sorted(found) if not _owner_lives(*map(int, found[prefix])))
     for prefix in gone:
         remove(prefix, orphaned=True)
     return gone
 
 
-def _owner_lives(prefix: str) -> bool:
-    match = _PREFIX.match(prefix)
-    assert match is not None
-    pid, started, namespace, _ = map(int, match.groups())
+def _owner_lives(pid: int, started: int, namespace: int, number: int) -> bool:
     return namespace != processes.namespace() or processes.is_same(pid, started)

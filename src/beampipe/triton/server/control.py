@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from beampipe.errors import ServiceError, ServiceUnavailableError
-from beampipe.triton.client.codec import ConfigRequest, HttpCall, reason_of
+from beampipe.triton.client.codec import ConfigRequest, HttpCall, HttpReply, reason_of
 from beampipe.triton.client.endpoint import Security, parse_endpoint
 from beampipe.triton.client.http_transport import HttpTransport
 
@@ -17,7 +17,6 @@ __all__ = [
     "ask",
     "connected",
     "has_metrics",
-    "instance_count",
     "is_live",
     "is_ready",
     "load_model",
@@ -57,27 +56,17 @@ def ask(url: str, method: str, path: str, body: Any = None, timeout: float = _TI
 
 def is_ready(url: str, timeout: float = 1.0) -> bool:
     """Whether the server answers and all its models are loaded; one whose stub has died still counts as loaded."""
-    try:
-        return ask(url, "GET", "/v2/health/ready", timeout=timeout)[0] == 200
-    except OSError:
-        return False
+    return _found(url, "/v2/health/ready", timeout) is not None
 
 
 def has_metrics(url: str, timeout: float = 1.0) -> bool:
     """Whether a Triton's metrics are at that address."""
-    try:
-        status, body = ask(url, "GET", "/metrics", timeout=timeout)
-    except OSError:
-        return False
-    return status == 200 and b"nv_" in body
+    return b"nv_" in (_found(url, "/metrics", timeout) or b"")
 
 
 def is_live(url: str, timeout: float = 5.0) -> bool:
     """Whether the server answers at all."""
-    try:
-        return ask(url, "GET", "/v2/health/live", timeout=timeout)[0] == 200
-    except OSError:
-        return False
+    return _found(url, "/v2/health/live", timeout) is not None
 
 
 def model_states(url: str, timeout: float = _TIMEOUT) -> dict[str, str]:
@@ -94,12 +83,6 @@ def model_config(url: str, model: str) -> dict[str, Any]:
     """The configuration of a loaded model, as Triton has completed it."""
     with closing(_transport(url)) as transport:
         return transport.send(ConfigRequest(model), _TIMEOUT)
-
-
-def instance_count(config: Mapping[str, Any]) -> int:
-    """Instances of a model on its devices; an ensemble has none of its own."""
-    groups = config.get("instance_group", ())
-    return sum(int(group.get("count", 1)) * max(1, len(group.get("gpus", ()))) for group in groups)
 
 
 def load_model(url: str, model: str, config: Mapping[str, Any] | None = None, timeout: float = 600.0) -> None:
@@ -179,10 +162,18 @@ def _call(method: str, path: str, body: Any) -> HttpCall:
     return HttpCall(method, path, () if body is None else (json.dumps(body).encode(),), _JSON)
 
 
+def _found(url: str, path: str, timeout: float) -> bytes | None:
+    """What is at a path, None if nothing is or nobody answers."""
+    try:
+        status, data = ask(url, "GET", path, timeout=timeout)
+    except OSError:
+        return None
+    return data if status == 200 else None
+
+
 def _checked(url: str, path: str, body: Any, timeout: float) -> bytes:
     """The answer to a POST that the server must not refuse."""
-    with closing(_transport(url)) as transport:
-        reply = transport.exchange(_call("POST", path, body), timeout)
-    if reply.status != 200:
-        raise ServiceError(f"{url}: POST {path} was refused: {reason_of(reply)}", url=url)
-    return reply.data
+    status, data = ask(url, "POST", path, body, timeout)
+    if status != 200:
+        raise ServiceError(f"{url}: POST {path} was refused: {reason_of(HttpReply(status, data))}", url=url)
+    return data

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from beampipe.errors import ConfigError
 from beampipe.triton.engine import Engine, Interpreter
@@ -53,8 +52,13 @@ class ServerSettings:
     supervise: bool = True
     canary: bool = True
 
+    @property
+    def ports(self) -> Ports:
+        """The ports that were asked for, 0 where any will do."""
+        return Ports(self.http_port, self.grpc_port, self.metrics_port)
+
     def __post_init__(self) -> None:
-        ports = [port for port in (self.http_port, self.grpc_port, self.metrics_port) if port]
+        ports = [port for port in self.ports if port]
         for port in ports:
             if not 0 < port < 65536:
                 raise ConfigError(f"port: got {port}, expected 0 (a free one) or 1 to 65535")
@@ -64,8 +68,7 @@ class ServerSettings:
             )
 
 
-@dataclass(frozen=True)
-class Ports:
+class Ports(NamedTuple):
     """The ports on which one server listens.
 
     Attributes:
@@ -77,9 +80,6 @@ class Ports:
     http: int
     grpc: int
     metrics: int
-
-    def __iter__(self) -> Iterator[int]:
-        return iter((self.http, self.grpc, self.metrics))
 
 
 def port_is_free(host: str, port: int) -> bool:
@@ -97,9 +97,8 @@ def port_is_free(host: str, port: int) -> bool:
 def free_ports(settings: ServerSettings) -> Ports:
     """The ports of the settings, with a free one for each 0."""
     generator = random.SystemRandom()  # nobody's seed: two processes would choose the same ports
-    taken = {settings.http_port, settings.grpc_port, settings.metrics_port}
-    chosen = []
-    for port in (settings.http_port, settings.grpc_port, settings.metrics_port):
+    taken, chosen = set(settings.ports), []
+    for port in settings.ports:
         while port == 0:
             candidate = generator.choice(_PORTS)
             if candidate not in taken and port_is_free(settings.host, candidate):

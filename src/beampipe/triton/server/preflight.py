@@ -26,7 +26,6 @@ __all__ = [
     "check_repository",
     "check_shared_memory",
     "check_stub",
-    "models_in",
 ]
 
 _CONFIG: Final = "config.pbtxt"
@@ -35,11 +34,6 @@ _STUB_TIME: Final = 20.0
 """Time [s] that a stub gets to start and say so."""
 _SHARED_MEMORY: Final = 32 * 2**20
 """Shared memory [bytes] that must be free: one instance takes 1 MiB idle, and twice its largest event."""
-
-
-def models_in(repository: Path) -> tuple[str, ...]:
-    """Names of the models in a repository."""
-    return tuple(sorted(path.parent.name for path in repository.glob(f"*/{_CONFIG}")))
 
 
 def check_repository(repository: Path, models: tuple[str, ...]) -> tuple[str, ...]:
@@ -57,7 +51,7 @@ def check_repository(repository: Path, models: tuple[str, ...]) -> tuple[str, ..
         raise FileError(
             f"{repository}: got no such folder, expected a model repository: beampipe serving export FOLDER"
         )
-    found = models_in(repository)
+    found = tuple(sorted(path.parent.name for path in repository.glob(f"*/{_CONFIG}")))
     if not found:
         raise FileError(
             f"{repository}: got a folder without models, expected MODEL/{_CONFIG} in it: beampipe serving export FOLDER"

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 from beampipe.errors import BeampipeError, ServiceError
@@ -19,7 +18,7 @@ from beampipe.triton.server import control, preflight
 from beampipe.triton.server.canary import check_served
 from beampipe.triton.server.cleanup import clean_up_after_dead_owners, new_prefix, remove, shared_memory_of
 from beampipe.triton.server.incidents import Incident, IncidentKind
-from beampipe.triton.server.launch import Ports, ServerSettings, free_ports, server_command, server_environment
+from beampipe.triton.server.launch import ServerSettings, free_ports, server_command, server_environment
 from beampipe.triton.server.process import ServerProcess
 from beampipe.triton.server.stubs import Stub, stubs_of
 from beampipe.triton.server.supervisor import Supervisor
@@ -60,7 +59,7 @@ class TritonServer:
         self.settings = settings
         self.incidents: list[Incident] = []
         self.prefix = new_prefix()
-        self.ports = Ports(settings.http_port, settings.grpc_port, settings.metrics_port)
+        self.ports = settings.ports
         self.models: tuple[str, ...] = ()
         self._on_incident = on_incident
         self._process: ServerProcess | None = None
@@ -145,9 +144,7 @@ class TritonServer:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.stop()
 
     def start(self) -> None:

@@ -13,11 +13,11 @@ import signal
 import threading
 import time
 from collections import deque
-from types import TracebackType
 from typing import Final, Protocol, runtime_checkable
 
 from beampipe.errors import BeampipeError
 from beampipe.processes import processor_time
+from beampipe.triton.model.contract import instance_count
 from beampipe.triton.server import control
 from beampipe.triton.server.cleanup import SHARED_MEMORY
 from beampipe.triton.server.incidents import IncidentKind
@@ -47,38 +47,30 @@ class Supervised(Protocol):
     @property
     def settings(self) -> ServerSettings:
         """What the server is to be."""
-        ...
 
     @property
     def models(self) -> tuple[str, ...]:
         """Names of the models that are loaded at its start."""
-        ...
 
     @property
     def http_url(self) -> str:
         """Address for HTTP, ``host:port``."""
-        ...
 
     @property
     def pid(self) -> int | None:
         """Process id of the server, None if it does not run."""
-        ...
 
     def stubs(self) -> tuple[Stub, ...]:
         """The processes of the models."""
-        ...
 
     def restart(self, models: tuple[str, ...]) -> None:
         """Start the server again with these models."""
-        ...
 
     def keep_watchdog(self) -> None:
         """See to it that somebody cleans up if the owner is killed."""
-        ...
 
     def note(self, kind: IncidentKind, text: str) -> None:
         """Keep an incident."""
-        ...
 
 
 class RateLimit:
@@ -131,9 +123,7 @@ class Supervisor:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._ended.set()
         self._thread.join(_JOIN)
 
@@ -182,7 +172,7 @@ class Supervisor:
         if self._states.get(model) != "READY":
             return False
         try:
-            wanted = control.instance_count(control.model_config(self.server.http_url, model))
+            wanted = instance_count(control.model_config(self.server.http_url, model))
         except BeampipeError:  # it is being unloaded just now; else the next count sees it
             return False
         return sum(stub.model == model for stub in self._known.values()) < wanted
