@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from beampipe.errors import DtypeError, NotFiniteError, ShapeError
 
-__all__ = ["NOISE", "NO_TRACK", "Event", "Hits", "Particles", "Tracks", "Truth"]
+__all__ = ["NOISE", "NO_TRACK", "Event", "Hits", "Particles", "Tracks", "Truth", "number_by_first_hit"]
 
 NO_TRACK = -1
 """`track_id` of a hit that is on no track."""
@@ -52,22 +52,17 @@ class Hits:
         n = len(self.position)
         if self.geometry_id is not None:
             _expect("geometry_id", self.geometry_id, np.uint64, (n,))
-        if self.local is not None:
-            _expect("local", self.local, np.float32, (n, 2))
-        if self.variance is not None:
-            _expect("variance", self.variance, np.float32, (n, 2))
+        for name, values in (("local", self.local), ("variance", self.variance)):
+            if values is not None:
+                _expect(name, values, np.float32, (n, 2))
 
     def __len__(self) -> int:
         return len(self.position)
 
     def take(self, index: Int64[ndarray, " n"] | Bool[ndarray, " n_hits"]) -> Hits:
         """The hits at `index` (positions or a mask), in that order."""
-        return Hits(
-            self.position[index],
-            None if self.geometry_id is None else self.geometry_id[index],
-            None if self.local is None else self.local[index],
-            None if self.variance is None else self.variance[index],
-        )
+        optional = (self.geometry_id, self.local, self.variance)
+        return Hits(self.position[index], *(None if column is None else column[index] for column in optional))
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +188,17 @@ class Tracks:
     def n_tracks(self) -> int:
         """Number of tracks."""
         return int(self.track_id.max(initial=NO_TRACK)) + 1
+
+
+def number_by_first_hit(track_id: Int64[ndarray, " n_hits"]) -> Int64[ndarray, " n_hits"]:
+    """The same tracks, numbered by their first hit in input order; hits on no track get `NO_TRACK`."""
+    on_track = track_id >= 0
+    names, first, number = np.unique(track_id[on_track], return_index=True, return_inverse=True)
+    rank = np.empty(len(names), np.int64)
+    rank[np.argsort(first)] = np.arange(len(names))
+    numbered = np.full(len(track_id), NO_TRACK, np.int64)
+    numbered[on_track] = rank[number]
+    return numbered
 
 
 def _expect(name: str, array: ndarray, dtype: type, shape: tuple[int | None, ...]) -> None:
