@@ -38,7 +38,7 @@ def simulate_toy(
     slices: tuple[Slice, ...] = TOY_SLICES,
     model: ToyModel = MODEL,
     dataset: str = "toy",
-    progress: Callable[[Path], object] | None = None,
+    progress: Callable[[Path], object] = lambda path: None,
 ) -> list[Path]:
     """Write toy events in the layout of the simulation or, with ``kind="data"``, of data.
 
@@ -73,8 +73,7 @@ def simulate_toy(
         path = folder / file_name(dataset, file.slice_number, file.number)
         write_ntuple(path, *_draw(sample, file))
         out.append(path)
-        if progress:
-            progress(path)
+        progress(path)
     return out
 
 
