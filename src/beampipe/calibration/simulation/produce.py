@@ -193,7 +193,7 @@ def produce(file: FileSpec, sigma: float) -> Path:
     }
     bookkeeping = new_bookkeeping(
         dataset=file.sample,
-        slice_number=file.slice_number,
+        slice=file.slice_number,
         file_number=file.file_number,
         n_slices=len(SLICES),
         n_files=file.n_files,

@@ -125,7 +125,7 @@ def _draw(sample: _ToySample, file: _ToyFile) -> tuple[Events, dict[str, Any]]:
     settings = {"generator": "toy", "version": _VERSION, "seed": sample.seed, "kind": sample.kind}
     bookkeeping = new_bookkeeping(
         dataset=sample.dataset,
-        slice_number=file.slice_number,
+        slice=file.slice_number,
         file_number=file.number,
         n_slices=sample.n_slices,
         n_files=file.n_files,

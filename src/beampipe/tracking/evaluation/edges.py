@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int64
@@ -34,12 +34,7 @@ class EdgeScore:
     n_same: int = 0
 
     def __add__(self, other: EdgeScore) -> EdgeScore:
-        return EdgeScore(
-            self.n_edges + other.n_edges,
-            self.n_true + other.n_true,
-            self.n_found + other.n_found,
-            self.n_same + other.n_same,
-        )
+        return EdgeScore(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def efficiency(self) -> Proportion:
