@@ -166,8 +166,7 @@ def _event(path: str | Path, table: Any, row: int) -> Event:
         return found
 
     def joined(*names: str) -> ndarray | None:
-        parts = [column(name) for name in names]
-        return None if any(part is None for part in parts) else np.stack([needed(n) for n in names], axis=1)
+        return None if any(column(name) is None for name in names) else stacked(*names)
 
     def stacked(*names: str) -> ndarray:
         return np.stack([needed(name) for name in names], axis=1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from numpy import ndarray
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking.events import Event
 from beampipe.tracking.kernels.geometry import MIN_DR, arc
+from beampipe.tracking.networks import write_card
 from beampipe.tracking.simulation.degradation import degrade
 from beampipe.tracking.simulation.parameters import Degradation
 from beampipe.tracking.truth import layer_code
@@ -127,18 +126,12 @@ def train_windows(name: str, events: Iterable[Event], out: Path, about: Mapping[
     degraded = [degrade(event, _TAUGHT[k % 3], seed=k, run_seed=k) for k, event in enumerate(events)]
     windows = learn_windows(degraded, WINDOW_RECIPES[name])
     save_windows(windows, out)
-    card = {
-        "name": out.stem,
-        "config": asdict(WINDOW_RECIPES[name]),
-        "training": {"events": len(degraded), **about},
-        "metrics": {
-            "layers": len(windows.layers),
-            "pairs": len(windows.pairs),
-            "triples": int((windows.triplet_windows[..., 0] > 0).sum()),
-        },
-        "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
+    metrics = {
+        "layers": len(windows.layers),
+        "pairs": len(windows.pairs),
+        "triples": int((windows.triplet_windows[..., 0] > 0).sum()),
     }
-    out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    write_card(out, asdict(WINDOW_RECIPES[name]), {"events": len(degraded), **about}, metrics)
     return windows
 
 
