@@ -26,8 +26,8 @@ from samples import DEGRADATIONS, degraded, take
 
 from beampipe.errors import FileError
 from beampipe.tracking.evaluation.checks import hits_apart
-from beampipe.tracking.events import number_by_first_hit
 from beampipe.tracking.kernels import module_map
+from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.loading import WEIGHTS, load_pipeline, weight_file
 from beampipe.tracking.networks import load_networks
 from beampipe.tracking.pipelines import stages

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from beampipe.errors import DtypeError, NotFiniteError, ShapeError
 
-__all__ = ["NOISE", "NO_TRACK", "Event", "Hits", "Particles", "Tracks", "Truth", "number_by_first_hit"]
+__all__ = ["NOISE", "NO_TRACK", "Event", "Hits", "Particles", "Tracks", "Truth"]
 
 NO_TRACK = -1
 """`track_id` of a hit that is on no track."""
@@ -188,17 +188,6 @@ class Tracks:
     def n_tracks(self) -> int:
         """Number of tracks."""
         return int(self.track_id.max(initial=NO_TRACK)) + 1
-
-
-def number_by_first_hit(track_id: Int64[ndarray, " n_hits"]) -> Int64[ndarray, " n_hits"]:
-    """The same tracks, numbered by their first hit in input order; hits on no track get `NO_TRACK`."""
-    on_track = track_id >= 0
-    names, first, number = np.unique(track_id[on_track], return_index=True, return_inverse=True)
-    rank = np.empty(len(names), np.int64)
-    rank[np.argsort(first)] = np.arange(len(names))
-    numbered = np.full(len(track_id), NO_TRACK, np.int64)
-    numbered[on_track] = rank[number]
-    return numbered
 
 
 def _expect(name: str, array: ndarray, dtype: type, shape: tuple[int | None, ...]) -> None:

@@ -16,8 +16,9 @@ from beampipe.tracking.evaluation.edges import score_stages
 from beampipe.tracking.evaluation.evaluate import evaluate, pt_edges
 from beampipe.tracking.evaluation.results import Evaluation, read_evaluation, write_evaluation
 from beampipe.tracking.evaluation.statistics import Proportion
-from beampipe.tracking.events import Event, Hits, Tracks, number_by_first_hit
+from beampipe.tracking.events import Event, Hits, Tracks
 from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.truth import HEADLINE, select_particles, true_edges
 
 from .toy import labels_by_particle, toy_event

@@ -23,8 +23,9 @@ from beampipe.tracking.acts.whiteboard import (
     read_hit_lists,
     reader,
 )
-from beampipe.tracking.events import NO_TRACK, Hits, number_by_first_hit
+from beampipe.tracking.events import NO_TRACK, Hits
 from beampipe.tracking.finder import InOneThread
+from beampipe.tracking.kernels.reference import number_by_first_hit
 
 __all__ = ["ActsTrackFinder", "label_hits"]
 

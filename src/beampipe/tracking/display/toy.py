@@ -9,7 +9,8 @@ from jaxtyping import Bool
 from numpy import ndarray
 
 from beampipe.tracking.display.momentum import GEV_PER_TESLA_MM
-from beampipe.tracking.events import NO_TRACK, NOISE, Event, Hits, Particles, Tracks, Truth, number_by_first_hit
+from beampipe.tracking.events import NO_TRACK, NOISE, Event, Hits, Particles, Tracks, Truth
+from beampipe.tracking.kernels.reference import number_by_first_hit
 
 __all__ = ["toy_event"]
 

@@ -15,8 +15,9 @@ from numpy import ndarray
 
 from beampipe.errors import InputError
 from beampipe.tracking.evaluation.evaluate import tracks_of
-from beampipe.tracking.events import NO_TRACK, Event, Hits, Tracks, number_by_first_hit
+from beampipe.tracking.events import NO_TRACK, Event, Hits, Tracks
 from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.kernels.reference import number_by_first_hit
 
 __all__ = [
     "PermutationCheck",

@@ -18,6 +18,7 @@ __all__ = [
     "event_of",
     "filter_logits",
     "gnn_logits",
+    "number_by_first_hit",
     "radius_edges",
     "sigmoid",
 ]
@@ -122,8 +123,15 @@ def connected_components(n: int, edge_index: EdgeIndex, min_hits: int = 2) -> Tr
 
     inner, outer = edge_index
     _, raw = components(coo_array((np.ones(len(inner), np.int8), (inner, outer)), shape=(n, n)), directed=False)
-    _, first, of_hit, size = np.unique(raw, return_index=True, return_inverse=True, return_counts=True)
-    kept = size >= max(min_hits, 2)
-    number = np.full(len(first), -1, np.int64)
-    number[np.flatnonzero(kept)[np.argsort(first[kept])]] = np.arange(kept.sum())
-    return number[of_hit]
+    return number_by_first_hit(np.where(np.bincount(raw)[raw] >= max(min_hits, 2), raw, -1).astype(np.int64))
+
+
+def number_by_first_hit(track_id: TrackIds) -> TrackIds:
+    """The same tracks, numbered by their first hit in input order; hits on no track get -1."""
+    on_track = track_id >= 0
+    names, first, number = np.unique(track_id[on_track], return_index=True, return_inverse=True)
+    rank = np.empty(len(names), np.int64)
+    rank[np.argsort(first)] = np.arange(len(names))
+    numbered = np.full(len(track_id), -1, np.int64)
+    numbered[on_track] = rank[number]
+    return numbered

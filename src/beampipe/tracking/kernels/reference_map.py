@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.tracking.events import number_by_first_hit
 from beampipe.tracking.kernels.arrays import (
     Chi2,
     EdgeIndex,
@@ -19,7 +18,7 @@ from beampipe.tracking.kernels.arrays import (
     Triplets,
 )
 from beampipe.tracking.kernels.geometry import MIN_DR, arc, triplet_chi2, wrapped
-from beampipe.tracking.kernels.reference import event_of
+from beampipe.tracking.kernels.reference import event_of, number_by_first_hit
 from beampipe.tracking.windows import Windows
 
 __all__ = [
