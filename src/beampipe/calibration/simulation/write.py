@@ -80,10 +80,7 @@ class Events:
         stop = max(start, stop)
         jets = slice(int(self.offset[start]), int(self.offset[stop]))
         values: dict[str, Any] = {"offset": self.offset[start : stop + 1] - self.offset[start]}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "offset":
-                values[field.name] = value if value is None else value[jets if field.name.startswith("jet_") else part]
+        values |= {name: column[jets if name.startswith("jet_") else part] for name, column in self.columns.items()}
         return Events(**values)
 
     @property
