@@ -25,8 +25,9 @@ from rich.table import Table
 from samples import DEGRADATIONS, degraded, take
 
 from beampipe.errors import FileError
-from beampipe.tracking.evaluation.checks import canonical_labels, hits_apart
+from beampipe.tracking.evaluation.checks import hits_apart
 from beampipe.tracking.kernels import module_map
+from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.loading import WEIGHTS, load_pipeline, weight_file
 from beampipe.tracking.networks import load_networks
 from beampipe.tracking.pipelines import stages
@@ -92,7 +93,7 @@ def compare(path: Path, threads: int, options: argparse.Namespace) -> dict[str, 
         stage_seconds["ours"].append(found.seconds)
         stage_seconds["plain"].append(seconds)
         hits.append(len(event.hits))
-        same = np.array_equal(canonical_labels(found.track_id), canonical_labels(labels))
+        same = np.array_equal(number_by_first_hit(found.track_id), number_by_first_hit(labels))
         apart.append(0 if same else hits_apart(found.track_id, labels))
     if not hits:
         CONSOLE.print(f"skipped: {path}: no event of the size asked for", markup=False)

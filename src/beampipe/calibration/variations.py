@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Literal, get_args
 
-__all__ = ["GLUON_REWEIGHT", "NOMINAL", "UNVARIED", "Variation", "VariationKind", "matching"]
+from beampipe.errors import UnknownNameError
+
+__all__ = ["GLUON_REWEIGHT", "NOMINAL", "UNVARIED", "Variation", "VariationKind", "matching", "wanted"]
 
 VariationKind = Literal["nominal", "weight", "jets", "sample", "method"]
 """What is varied: nothing, the weights of events, the jets, the whole sample, or the method itself."""
@@ -54,6 +56,23 @@ UNVARIED: Final = Variation("nominal", NOMINAL)
 
 GLUON_REWEIGHT: Final = Variation("method", "gluon_reweight")
 """The case in which central jets are weighted by the factors of gluons."""
+
+
+def wanted(what: str, names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """The names that match any of some patterns, each of which must match one.
+
+    Args:
+        what: kind of the names, for the message.
+        names: names that there are, in the order of the result.
+        patterns: patterns as of a shell, e.g. ``jes_*``.
+
+    Raises:
+        UnknownNameError: a pattern matches none.
+    """
+    for pattern in patterns:
+        if not matching(names, (pattern,)):
+            raise UnknownNameError(what, pattern, names)
+    return matching(names, patterns)
 
 
 def matching(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from beampipe.terminal import bar, console
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
 
 if TYPE_CHECKING:
-    from beampipe.tracking.events import Event, Tracks
+    from beampipe.tracking.events import Event
     from beampipe.tracking.finder import TrackFinder
 
 __all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "SCALE_HELP", "app", "track"]
@@ -67,11 +67,7 @@ def track(
     output_paths(files, output)
     failed = 0
     with finder() as found_by, bar("events") as step:
-
-        def progress(path: Path, event: Event, tracks: Tracks) -> None:
-            step()
-
-        for result in track_files(files, found_by, output, scale, progress, in_flight):
+        for result in track_files(files, found_by, output, scale, lambda *_: step(), in_flight):
             if result.error is not None:
                 failed += 1
                 typer.secho(f"beampipe: {result.error}", err=True, fg="red")

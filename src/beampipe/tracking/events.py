@@ -52,22 +52,17 @@ class Hits:
         n = len(self.position)
         if self.geometry_id is not None:
             _expect("geometry_id", self.geometry_id, np.uint64, (n,))
-        if self.local is not None:
-            _expect("local", self.local, np.float32, (n, 2))
-        if self.variance is not None:
-            _expect("variance", self.variance, np.float32, (n, 2))
+        for name, values in (("local", self.local), ("variance", self.variance)):
+            if values is not None:
+                _expect(name, values, np.float32, (n, 2))
 
     def __len__(self) -> int:
         return len(self.position)
 
     def take(self, index: Int64[ndarray, " n"] | Bool[ndarray, " n_hits"]) -> Hits:
         """The hits at `index` (positions or a mask), in that order."""
-        return Hits(
-            self.position[index],
-            None if self.geometry_id is None else self.geometry_id[index],
-            None if self.local is None else self.local[index],
-            None if self.variance is None else self.variance[index],
-        )
+        optional = (self.geometry_id, self.local, self.variance)
+        return Hits(self.position[index], *(None if column is None else column[index] for column in optional))
 
 
 @dataclass(frozen=True, eq=False)

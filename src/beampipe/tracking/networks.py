@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
+from beampipe.files import write_whole
 from beampipe.settings import build
 from beampipe.tracking.kernels.features import (
     EDGE_FEATURES,
@@ -23,7 +25,7 @@ from beampipe.tracking.kernels.features import (
 )
 from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
 
-__all__ = ["EMBEDDING_SIZE", "Networks", "NetworksConfig", "card_path", "load_networks", "networks_from"]
+__all__ = ["EMBEDDING_SIZE", "Networks", "NetworksConfig", "card_path", "load_networks", "networks_from", "write_card"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,26 @@ class Networks:
 def card_path(path: Path) -> Path:
     """Where the card of the weights at `path` lies."""
     return path.with_suffix(".json")
+
+
+def write_card(path: Path, config: Mapping[str, Any], training: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """Write the card of the weights in `path` beside them.
+
+    Args:
+        path: file of weights, which is there.
+        config: what a pipeline needs to use the weights.
+        training: data, seeds, command and configurations.
+        metrics: what was measured of the weights.
+    """
+    card = {
+        "name": path.stem,
+        "config": config,
+        "training": training,
+        "metrics": metrics,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    text = json.dumps(card, indent=2, default=_plain) + "\n"
+    write_whole(card_path(path), lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def load_networks(path: Path | str) -> Networks:
@@ -228,3 +250,11 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise FileError(f"{path}: got {error.strerror}, expected network weights beside their card") from None
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)

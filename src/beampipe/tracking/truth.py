@@ -27,6 +27,7 @@ __all__ = [
     "layer_code",
     "select_particles",
     "true_edges",
+    "truth_of",
 ]
 
 _LAYER_BITS: Final = 20
@@ -190,7 +191,7 @@ def select_particles(
     Raises:
         InputError: the event has no truth.
     """
-    truth = _truth_of(event)
+    truth = truth_of(event)
     known = contributions(truth) if known is None else known
     particles = truth.particles
     row = known.row(particles.particle_id)
@@ -227,10 +228,10 @@ def true_edges(event: Event, selection: Selection, skip: int = 0) -> Int64[ndarr
     Raises:
         InputError: the event has no truth.
     """
-    known = contributions(_truth_of(event))
+    truth = truth_of(event)
+    known = contributions(truth)
     wanted = np.zeros(len(known.particle_id), np.bool_)
-    assert event.truth is not None
-    rows = known.row(event.truth.particles.particle_id[select_particles(event, selection, known)])
+    rows = known.row(truth.particles.particle_id[select_particles(event, selection, known)])
     wanted[rows] = True
     kept = wanted[known.particle]
     hit, particle = known.hit[kept], known.particle[kept]
@@ -298,7 +299,12 @@ def _combinations(
     return np.stack([start[first][which] + a, start[second][which] + b])
 
 
-def _truth_of(event: Event) -> Truth:
+def truth_of(event: Event) -> Truth:
+    """The truth of a simulated event.
+
+    Raises:
+        InputError: the event has none.
+    """
     if event.truth is None:
         raise InputError(f"event {event.event_id}: got no truth, expected a simulated event; data cannot be scored")
     return event.truth

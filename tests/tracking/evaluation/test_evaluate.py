@@ -18,6 +18,7 @@ from beampipe.tracking.evaluation.results import Evaluation, read_evaluation, wr
 from beampipe.tracking.evaluation.statistics import Proportion
 from beampipe.tracking.events import Event, Hits, Tracks
 from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.truth import HEADLINE, select_particles, true_edges
 
 from .toy import labels_by_particle, toy_event
@@ -47,7 +48,7 @@ class ByPhi(InOneThread):
 
     def find(self, hits: Hits, /) -> Tracks:
         label = np.floor((hits.position[:, 1].astype(np.float64) + np.pi) * 3).astype(np.int64)
-        return Tracks(checks.canonical_labels(label))
+        return Tracks(number_by_first_hit(label))
 
 
 class ByOrder(InOneThread):
@@ -209,7 +210,7 @@ def test_one_changed_track_is_one_changed_track() -> None:
             label = super().find(hits).track_id
             if hits.position[0, 2] != self.first:
                 label = np.where(label == label[np.argmax(hits.position[:, 2] == self.first)], -1, label)
-            return Tracks(checks.canonical_labels(label))
+            return Tracks(number_by_first_hit(label))
 
     hits = toy_event(40, seed=2).hits
     first = ByPhi().find(hits).track_id == 0

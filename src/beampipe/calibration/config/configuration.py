@@ -29,7 +29,6 @@ __all__ = [
     "Tagger",
     "TaggerAxis",
     "load_configuration",
-    "parse_configuration",
 ]
 
 Kind = Literal["simulation", "data", "pseudo-data"]
@@ -266,26 +265,10 @@ def load_configuration(path: Path, *, output: Path | None = None) -> Configurati
         ConfigError: a key is unknown or missing, or a value impossible.
         UnknownNameError: a name of a sample, kind or rule does not exist.
     """
-    table = read_toml(path, "the TOML file of a calibration")
+    table = {"output": "calibration", **read_toml(path, "the TOML file of a calibration")}
     if output is not None:
         table["output"] = str(output.absolute())
-    return parse_configuration(table, path.parent, str(path))
-
-
-def parse_configuration(table: Mapping[str, Any], folder: Path, where: str) -> Configuration:
-    """A configuration from nested tables, as TOML has them.
-
-    Args:
-        table: keys and values of the configuration.
-        folder: folder that paths are relative to.
-        where: name of the file for messages.
-
-    Raises:
-        FileError: a pattern of `files` matches none.
-        ConfigError: a key is unknown or missing, or a value impossible.
-        UnknownNameError: a name of a sample, kind or rule does not exist.
-    """
-    table = {"output": "calibration", **table}
+    folder, where = path.parent, str(path)
     samples = table.get("samples", {})
     if isinstance(samples, Mapping):
         table["samples"] = {

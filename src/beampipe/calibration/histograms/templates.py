@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -61,6 +61,10 @@ class Templates:
         return [k for k, name in enumerate(names) if name != "gluon"], names.index("gluon")
 
 
+_SUMS: Final = ("values", "squares", "replicas", "entries")
+"""The fields of `Templates` that are summed over slices."""
+
+
 def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weight_bits: int) -> Templates:
     """Scale the slices and add them, in the order of their numbers.
 
@@ -91,17 +95,9 @@ def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weigh
             (filled.replicas.T * unit * nominal).reshape(-1, *axes.shape),
             filled.entries.astype(np.float64).reshape(axes.shape),
         )
-        total = part if total is None else _sum(total, part)
+        if total is None:
+            total = part
+        else:
+            total = replace(total, **{name: getattr(total, name) + getattr(part, name) for name in _SUMS})
     assert total is not None  # keep_books gives at least one slice
     return total
-
-
-def _sum(one: Templates, other: Templates) -> Templates:
-    return Templates(
-        one.axes,
-        one.variations,
-        one.values + other.values,
-        one.squares + other.squares,
-        one.replicas + other.replicas,
-        one.entries + other.entries,
-    )

@@ -15,8 +15,7 @@ from beampipe.calibration.jets.dijets import Dijets
 from beampipe.calibration.jets.energy import energy_factors, energy_names
 from beampipe.calibration.jets.hashing import event_keys
 from beampipe.calibration.ntuple.columns import VARIED_N_TRK
-from beampipe.calibration.variations import NOMINAL, matching
-from beampipe.errors import UnknownNameError
+from beampipe.calibration.variations import NOMINAL, wanted
 
 __all__ = ["Kinematics", "changed", "dataset_key", "kinematics_of", "known_kinematics", "wanted_kinematics"]
 
@@ -49,11 +48,7 @@ def wanted_kinematics(energy: Energy, patterns: Sequence[str]) -> tuple[str, ...
     Raises:
         UnknownNameError: a pattern matches none.
     """
-    known = known_kinematics(energy)
-    for pattern in patterns:
-        if not matching(known, (pattern,)):
-            raise UnknownNameError("variation of jets", pattern, known)
-    return matching(known, patterns)
+    return wanted("variation of jets", known_kinematics(energy), patterns)
 
 
 def dataset_key(dataset: str, seed: int = 0) -> int:

@@ -14,14 +14,8 @@ __all__ = ["PT_CUTS", "PairColumns", "choose_pairs", "enough_tracks", "leading_p
 PT_CUTS: Final = 3
 """Number of cuts on pT: the last ones of `CUT_NAMES`."""
 
-_ALL: Final = CUT_NAMES.index("all")
-_TRIGGER: Final = CUT_NAMES.index("trigger")
-_TWO_JETS: Final = CUT_NAMES.index("two jets")
-_CLEAN: Final = CUT_NAMES.index("clean")
-_N_TRK: Final = CUT_NAMES.index("n_trk")
-_LABEL: Final = CUT_NAMES.index("label")
-_ETA: Final = CUT_NAMES.index("eta")
-_WEIGHT: Final = CUT_NAMES.index("weight")
+# The places of the other cuts in `CUT_NAMES`, in its order.
+_ALL, _TRIGGER, _TWO_JETS, _CLEAN, _N_TRK, _LABEL, _ETA, _WEIGHT = range(len(CUT_NAMES) - PT_CUTS)
 _N_CUTS: Final = len(CUT_NAMES)
 
 

@@ -37,7 +37,8 @@ Quantity = Literal["efficiency", "rejection"]
 """Quantity whose ratio of data to simulation is a scale factor."""
 
 _FORMAT: Final = 1
-_ARRAYS: Final = ("nominal", "data", "simulation", "truth", "statistical", "total", "covariance")
+_NUMBERS: Final = ("nominal", "data", "simulation", "truth", "statistical", "total")
+_ARRAYS: Final = (*_NUMBERS, "covariance")
 
 
 class FlavourAndQuantity(NamedTuple):
@@ -280,16 +281,12 @@ class Factors:
     def _in_bin(self, key: FactorKey, place: int) -> FactorInBin:
         one, (low, high) = self.by_name[key], self.bins[place]
         forward, central = self.fractions[key.tagger][place]
+        numbers: dict[str, Any] = {name: float(getattr(one, name)[place]) for name in _NUMBERS}
         return FactorInBin(
             **key._asdict(),
+            **numbers,
             pt_low=low,
             pt_high=high,
-            nominal=float(one.nominal[place]),
-            data=float(one.data[place]),
-            simulation=float(one.simulation[place]),
-            truth=float(one.truth[place]),
-            statistical=float(one.statistical[place]),
-            total=float(one.total[place]),
             sources={name: float(values[place]) for name, values in one.sources.items()},
             cut=float(self.cuts[key.tagger][place, self.working_points.index(key.working_point)]),
             forward_fraction=float(forward),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -80,11 +81,10 @@ def keep_books(sample: InputSample, facts: Mapping[Path, Facts]) -> Bookkeeping:
     """
     first_path = min(facts, key=str)
     first = facts[first_path]
-    for path, fact in sorted(facts.items()):
-        _same_kind(sample, path, fact, first_path, first)
     by_slice: dict[int, list[_File]] = defaultdict(list)
-    for path, fact in facts.items():
-        by_slice[fact.slice].append(_File(path, fact))
+    for file in itertools.starmap(_File, sorted(facts.items())):
+        _same_kind(sample, file, _File(first_path, first))
+        by_slice[file.facts.slice].append(file)
     missing = sorted(set(range(first.n_slices)) - set(by_slice))
     if missing:
         raise FileError(
@@ -99,8 +99,9 @@ def keep_books(sample: InputSample, facts: Mapping[Path, Facts]) -> Bookkeeping:
     return Bookkeeping(first.dataset, first.weight_names, first.varied, first.simulated, tuple(slices))
 
 
-def _same_kind(sample: InputSample, path: Path, fact: Facts, first_path: Path, first: Facts) -> None:
+def _same_kind(sample: InputSample, file: _File, first: _File) -> None:
     """A file of the sample's kind and dataset that agrees with the first one, or an error."""
+    path, fact = file
     if sample.kind == "data" and fact.simulated:
         raise FileError(
             f"{path}: got simulation in sample {sample.name} of kind data; take it out, or set kind = pseudo-data",
@@ -111,32 +112,30 @@ def _same_kind(sample: InputSample, path: Path, fact: Facts, first_path: Path, f
             f"{path}: got data (no labels, no weights) in sample {sample.name} of kind {sample.kind}; take it out",
             path=path,
         )
-    if fact.dataset != first.dataset:
+    if fact.dataset != first.facts.dataset:
         raise FileError(
-            f"{path}: got dataset {fact.dataset!r} in sample {sample.name}, expected {first.dataset!r} as in"
-            f" {first_path}",
+            f"{path}: got dataset {fact.dataset!r} in sample {sample.name}, expected {first.facts.dataset!r} as in"
+            f" {first.path}",
             path=path,
         )
-    for name in ("weight_names", "varied", "n_slices"):
-        if getattr(fact, name) != getattr(first, name):
-            raise FileError(
-                f"{path}: got {name} {getattr(fact, name)}, expected {getattr(first, name)} as in {first_path}",
-                path=path,
-            )
+    _same(file, first, ("weight_names", "varied", "n_slices"))
+
+
+def _same(file: _File, first: _File, names: Sequence[str], where: str = "") -> None:
+    """A file that says the same as the first one of its sample or slice, or an error."""
+    for name in names:
+        got, expected = getattr(file.facts, name), getattr(first.facts, name)
+        if got != expected:
+            message = f"{file.path}: {where}got {name} {got}, expected {expected} as in {first.path}"
+            raise FileError(message, path=file.path)
 
 
 def _complete(sample: InputSample, number: int, members: Sequence[_File]) -> None:
     """Every file of a slice once, or an error that names what is missing."""
     where = f"sample {sample.name}, slice {number}"
     first_path, first = members[0]
-    for path, fact in members:
-        for name in ("n_files", "cross_section", "filter_efficiency"):
-            if getattr(fact, name) != getattr(first, name):
-                raise FileError(
-                    f"{path}: {where}: got {name} {getattr(fact, name)}, expected {getattr(first, name)} as in"
-                    f" {first_path}",
-                    path=path,
-                )
+    for file in members:
+        _same(file, members[0], ("n_files", "cross_section", "filter_efficiency"), f"{where}: ")
     by_number: dict[int, Path] = {}
     for path, fact in members:
         if fact.file_number in by_number:

@@ -147,12 +147,10 @@ def inspect_file(path: Path) -> Facts:
                 path=path,
                 name=BOOKKEEPING,
             )
+        counts: dict[str, Any] = {name: int(entry[name]) for name in ("slice", "n_slices", "file_number", "n_files")}
         return Facts(
             dataset=str(entry["dataset"]),
-            slice=int(entry["slice"]),
-            n_slices=int(entry["n_slices"]),
-            file_number=int(entry["file_number"]),
-            n_files=int(entry["n_files"]),
+            **counts,
             cross_section=float(entry["cross_section"]),
             filter_efficiency=float(entry["filter_efficiency"]),
             sum_weights=sums,

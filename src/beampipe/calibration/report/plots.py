@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -77,9 +78,9 @@ def plot_scale_factor(results: Results, key: FactorKey) -> Figure:
             labels.append("true, by label")
         _frame(axes, edges, f"{_quantity(key.flavour, key.quantity)} scale factor")
         _room(axes, one, results.true.get(key), n_labels=len(labels))
-        data = "pseudo-data" if _is_pseudo(results) else "data"
+        kind = results.configuration.samples[results.configuration.data].kind
         which = f"{tagger_label(key.tagger)} tagger, {percent(key.working_point)} working point"
-        heading(axes, _title(key.flavour, key.quantity), which, f"{data} / MC")
+        heading(axes, _title(key.flavour, key.quantity), which, f"{kind} / MC")
         axes.legend(handles, labels, columnspacing=1.4, **_LEGEND)
     return figure
 
@@ -97,39 +98,16 @@ def plot_uncertainties(results: Results, key: FactorKey) -> Figure:
         bands = bands_of(factors, one)
         colours = colours_of(factors, list(bands))
         axes.stairs(one.total, edges, fill=True, color=TOTAL_COLOUR, label="total", zorder=1)
-        axes.stairs(one.total, edges, baseline=None, color="#9aa1ab", linewidth=1.2, zorder=2)
+        steps = partial(axes.stairs, edges=edges, baseline=None)
+        steps(one.total, color="#9aa1ab", linewidth=1.2, zorder=2)
         if np.isfinite(one.statistical).any():
-            axes.stairs(
-                one.statistical,
-                edges,
-                baseline=None,
-                color=STATISTICAL_COLOUR,
-                linewidth=1.8,
-                linestyle=(0, (1.5, 1.5)),
-                label="statistical",
-                zorder=3,
-            )
+            dotted: Any = {"linestyle": (0, (1.5, 1.5)), "linewidth": 1.8}
+            steps(one.statistical, color=STATISTICAL_COLOUR, **dotted, label="statistical", zorder=3)
         for number, name in enumerate(factors.experimental):
-            axes.stairs(
-                one.sources[name],
-                edges,
-                baseline=None,
-                color=EXPERIMENTAL_COLOUR,
-                linewidth=2.2,
-                linestyle=_DASHES[number % len(_DASHES)],
-                label=f"{source_label(name)} (exp.)",
-                zorder=4,
-            )
+            dashes, text = _DASHES[number % len(_DASHES)], f"{source_label(name)} (exp.)"
+            steps(one.sources[name], color=EXPERIMENTAL_COLOUR, linewidth=2.2, linestyle=dashes, label=text, zorder=4)
         for name, values in bands.items():
-            axes.stairs(
-                values,
-                edges,
-                baseline=None,
-                color=colours[name],
-                linewidth=2.2,
-                label=_band_label(name),
-                zorder=5,
-            )
+            steps(values, color=colours[name], linewidth=2.2, label=_band_label(name), zorder=5)
         _frame(axes, edges, "Uncertainty of the scale factor")
         top = float(np.max(one.total[np.isfinite(one.total)], initial=0.0))
         axes.set_ylim(0, (top or 1.0) / _below_legend(len(axes.get_legend_handles_labels()[1])))
@@ -159,12 +137,12 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
             where = edges[:-1] + width * (number + 1) / (len(points) + 1)
             colour = _POINT_COLOURS[number % len(_POINT_COLOURS)]
             axes.errorbar(
-                where, one.nominal, _unless_nan(one.total), fmt="none", ecolor=colour, elinewidth=5, alpha=0.35
+                where, one.nominal, np.nan_to_num(one.total), fmt="none", ecolor=colour, elinewidth=5, alpha=0.35
             )
             axes.errorbar(
                 where,
                 one.nominal,
-                _unless_nan(one.statistical),
+                np.nan_to_num(one.statistical),
                 fmt="osD^v*"[number % 6],
                 color=colour,
                 markersize=6,
@@ -210,6 +188,8 @@ def _boxes(
     zorder: float,
 ) -> dict[str, Any]:
     """Draw a box per bin and band around the scale factor, in each bin the larger ones behind, and give one of each."""
+    from matplotlib.patches import Patch
+
     drawn: dict[str, Any] = {}
     ranks = np.argsort(np.argsort([-np.nan_to_num(values) for values in bands.values()], axis=0), axis=0)
     for name, rank in zip(bands, ranks, strict=True):
@@ -228,14 +208,8 @@ def _boxes(
             )
             drawn.setdefault(name, box)
         if name not in drawn:
-            drawn[name] = _swatch(colours[name])
+            drawn[name] = Patch(facecolor=colours[name], edgecolor=INK, linewidth=0.4)
     return drawn
-
-
-def _swatch(colour: str) -> Any:
-    from matplotlib.patches import Patch
-
-    return Patch(facecolor=colour, edgecolor=INK, linewidth=0.4)
 
 
 def _bars(
@@ -251,7 +225,7 @@ def _bars(
     return axes.errorbar(
         _centres(edges),
         nominal,
-        _unless_nan(error),
+        np.nan_to_num(error),
         fmt="none",
         ecolor=colour,
         elinewidth=width,
@@ -302,14 +276,3 @@ def _quantity(flavour: str, quantity: str) -> str:
 
 def _title(flavour: str, quantity: str) -> str:
     return f"{flavour.capitalize()} jets: {quantity}"
-
-
-def _is_pseudo(results: Results) -> bool:
-    configuration = results.configuration
-    return configuration.samples[configuration.data].kind == "pseudo-data"
-
-
-def _unless_nan(error: Float64[ndarray, " p"]) -> Float64[ndarray, " p"]:
-    """An error that is drawn: none where it is not known."""
-    known: Float64[ndarray, " p"] = np.nan_to_num(error)
-    return known

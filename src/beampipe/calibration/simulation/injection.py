@@ -77,7 +77,7 @@ def inject(
     *,
     seed: int = 1,
     dataset: str | None = None,
-    progress: Callable[[Path], object] | None = None,
+    progress: Callable[[Path], object] = lambda path: None,
 ) -> list[Path]:
     """Make pseudo-data from the files of a simulated sample, one file each.
 
@@ -120,8 +120,7 @@ def inject(
         new = folder / file_name(name, book["slice"], book["file_number"])
         write_ntuple(new, altered(events, injection, seed), book)
         out.append(new)
-        if progress:
-            progress(new)
+        progress(new)
     return out
 
 

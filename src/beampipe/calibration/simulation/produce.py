@@ -84,7 +84,7 @@ def simulate_dijets(
     seed: int = 1,
     files: int = 1,
     workers: int = 1,
-    progress: Callable[[Path], object] | None = None,
+    progress: Callable[[Path], object] = lambda path: None,
 ) -> list[Path]:
     """Generate dijet events of a sample. Files that are complete and of the same settings are kept.
 
@@ -105,11 +105,10 @@ def simulate_dijets(
         InputError: fewer than one event per file.
     """
     wanted = file_specs(sample, folder, events, seed, files)
-    tell = progress or (lambda path: None)
     missing = []
     for spec in wanted:
         if is_made(spec):
-            tell(spec.path)
+            progress(spec.path)
         else:
             missing.append(spec)
     # One estimate for all files of a slice, since all carry the same cross section.
@@ -117,12 +116,12 @@ def simulate_dijets(
     sigma = {number: cross_section(sample_spec(sample), SLICES[number], HARD_EVENTS) for number in numbers}
     if workers <= 1:
         for spec in missing:
-            tell(produce(spec, sigma[spec.slice_number]))
+            progress(produce(spec, sigma[spec.slice_number]))
     else:
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=spawn, max_tasks_per_child=1) as pool:
             for done in as_completed([pool.submit(produce, spec, sigma[spec.slice_number]) for spec in missing]):
-                tell(done.result())
+                progress(done.result())
     return [spec.path for spec in wanted]
 
 
@@ -194,7 +193,7 @@ def produce(file: FileSpec, sigma: float) -> Path:
     }
     bookkeeping = new_bookkeeping(
         dataset=file.sample,
-        slice_number=file.slice_number,
+        slice=file.slice_number,
         file_number=file.file_number,
         n_slices=len(SLICES),
         n_files=file.n_files,

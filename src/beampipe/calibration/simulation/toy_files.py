@@ -38,7 +38,7 @@ def simulate_toy(
     slices: tuple[Slice, ...] = TOY_SLICES,
     model: ToyModel = MODEL,
     dataset: str = "toy",
-    progress: Callable[[Path], object] | None = None,
+    progress: Callable[[Path], object] = lambda path: None,
 ) -> list[Path]:
     """Write toy events in the layout of the simulation or, with ``kind="data"``, of data.
 
@@ -73,8 +73,7 @@ def simulate_toy(
         path = folder / file_name(dataset, file.slice_number, file.number)
         write_ntuple(path, *_draw(sample, file))
         out.append(path)
-        if progress:
-            progress(path)
+        progress(path)
     return out
 
 
@@ -126,7 +125,7 @@ def _draw(sample: _ToySample, file: _ToyFile) -> tuple[Events, dict[str, Any]]:
     settings = {"generator": "toy", "version": _VERSION, "seed": sample.seed, "kind": sample.kind}
     bookkeeping = new_bookkeeping(
         dataset=sample.dataset,
-        slice_number=file.slice_number,
+        slice=file.slice_number,
         file_number=file.number,
         n_slices=sample.n_slices,
         n_files=file.n_files,

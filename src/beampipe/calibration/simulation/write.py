@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int8, Int64, UInt16, UInt32, UInt64
+from jaxtyping import Bool, Float32, Int8, Int64, UInt16, UInt32, UInt64
 from numpy import ndarray
 
 from beampipe.calibration.ntuple.columns import (
@@ -80,10 +80,7 @@ class Events:
         stop = max(start, stop)
         jets = slice(int(self.offset[start]), int(self.offset[stop]))
         values: dict[str, Any] = {"offset": self.offset[start : stop + 1] - self.offset[start]}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "offset":
-                values[field.name] = value if value is None else value[jets if field.name.startswith("jet_") else part]
+        values |= {name: column[jets if name.startswith("jet_") else part] for name, column in self.columns.items()}
         return Events(**values)
 
     @property
@@ -112,47 +109,17 @@ def file_name(dataset: str, slice_number: int, file_number: int) -> str:
     return f"{dataset}.slice{slice_number}.{file_number:04d}.root"
 
 
-def new_bookkeeping(
-    *,
-    dataset: str,
-    slice_number: int,
-    file_number: int,
-    n_slices: int,
-    n_files: int,
-    n_generated: int,
-    cross_section: float,
-    sum_weights: Float64[ndarray, " n_weights"],
-    weight_names: Sequence[str],
-    settings: Mapping[str, Any],
-) -> dict[str, Any]:
+def new_bookkeeping(*, weight_names: Sequence[str], settings: Mapping[str, Any], **numbers: Any) -> dict[str, Any]:
     """The bookkeeping of a file that is to be written.
 
     Args:
-        dataset: name of the dataset.
-        slice_number: number of the slice, from 0.
-        file_number: number of the file in its slice, from 0.
-        n_slices: number of slices of the dataset.
-        n_files: number of files of the slice.
-        n_generated: number of events that were generated for the file, also those that are not written.
-        cross_section: cross section of the slice [pb]; 0 for data.
-        sum_weights: (n_weights,) float64, sums of the weights of all generated events.
         weight_names: names of the weights.
         settings: how the events were made; kept as JSON.
+        numbers: the other values by their names in `BOOKKEEPING_BRANCHES`, which `write_ntuple` checks; of all events
+            that are generated, whether they are written or not.
     """
-    return {
-        "format": FORMAT,
-        "dataset": dataset,
-        "slice": slice_number,
-        "file_number": file_number,
-        "n_slices": n_slices,
-        "n_files": n_files,
-        "n_generated": n_generated,
-        "cross_section": cross_section,
-        "filter_efficiency": 1.0,
-        "sum_weights": sum_weights,
-        "weight_names": ",".join(weight_names),
-        "settings": json.dumps(settings),
-    }
+    texts = {"weight_names": ",".join(weight_names), "settings": json.dumps(settings)}
+    return {"format": FORMAT, "filter_efficiency": 1.0, **numbers, **texts}
 
 
 def write_ntuple(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> None:

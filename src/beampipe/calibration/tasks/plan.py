@@ -16,8 +16,8 @@ from beampipe.calibration.tagger.taggers import model_bytes
 from beampipe.calibration.tasks.chunks import Chunk, ChunkRecipes
 from beampipe.calibration.tasks.inspection import InspectedFile, InspectedSample
 from beampipe.calibration.tasks.stages import stage_code
-from beampipe.calibration.variations import matching
-from beampipe.errors import FileError, UnknownNameError
+from beampipe.calibration.variations import matching, wanted
+from beampipe.errors import FileError
 from beampipe.workflow import Input, Recipe
 
 __all__ = ["Plan", "SamplePlan", "make_plan"]
@@ -133,10 +133,7 @@ def _wanted_weights(configuration: Configuration, inspected: InspectedSample) ->
     name, names = inspected.sample.name, inspected.bookkeeping.weight_names
     if not configuration.wants_variations(name):
         return (0,)
-    for pattern in configuration.weight_patterns:
-        if not matching(names[1:], (pattern,)):
-            raise UnknownNameError(f"weight of sample {name}", pattern, names[1:])
-    chosen = matching(names[1:], configuration.weight_patterns)
+    chosen = wanted(f"weight of sample {name}", names[1:], configuration.weight_patterns)
     return (0, *(names.index(one) for one in chosen))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,15 +44,14 @@ class Workers:
 
     def __init__(self, settings: RunSettings, log: EventLog, progress: Progress) -> None:
         self._settings, self._log, self._progress = settings, log, progress
-        self._opened: AbstractContextManager[Pool] | None = None
+        self._opened = ExitStack()
         self._pool: Pool | None = None
 
     def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._opened is not None:
-            self._opened.__exit__(*exception)  # type: ignore[arg-type]
+        self._opened.__exit__(*exception)  # type: ignore[arg-type]
 
     def expect_work(self) -> None:
         """Let the server of the workers load what they need while this process does something else."""
@@ -73,7 +72,7 @@ class Workers:
             return
         if self._pool is None:
             settings = self._settings
-            self._opened = open_pool(settings.executor, settings.workers, slurm=settings.slurm, preload=(_WARM,))
-            self._pool = self._opened.__enter__()
+            pool = open_pool(settings.executor, settings.workers, slurm=settings.slurm, preload=(_WARM,))
+            self._pool = self._opened.enter_context(pool)
         with self._progress(what, len(tasks)) as step:
             run(tasks, self._pool, log=self._log, progress=lambda _: step())

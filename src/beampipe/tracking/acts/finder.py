@@ -13,9 +13,19 @@ from beampipe.tracking.acts.algorithms import SEEDS, SPACE_POINTS, TRACKS, findi
 from beampipe.tracking.acts.detector import detector, pyacts, require_measurements, run_sequence
 from beampipe.tracking.acts.fitted import ActsTracks, read_fitted
 from beampipe.tracking.acts.settings import ACTS_EFFICIENT, ActsSettings
-from beampipe.tracking.acts.whiteboard import Clock, Failures, Laps, feed, python_algorithm, read_hit_lists, reader
+from beampipe.tracking.acts.whiteboard import (
+    Clock,
+    Failures,
+    HitLists,
+    Laps,
+    feed,
+    python_algorithm,
+    read_hit_lists,
+    reader,
+)
 from beampipe.tracking.events import NO_TRACK, Hits
 from beampipe.tracking.finder import InOneThread
+from beampipe.tracking.kernels.reference import number_by_first_hit
 
 __all__ = ["ActsTrackFinder", "label_hits"]
 
@@ -72,9 +82,7 @@ class _Collected(dict[int, ActsTracks]):
     """Results by event number: with several threads they come in any order."""
 
 
-def _collector(
-    collected: _Collected, rows: Sequence[Int64[ndarray, " _"]], clock: Clock, min_hits: int, failures: Failures
-) -> Any:
+def _collector(collected: _Collected, rows: HitLists, clock: Clock, min_hits: int, failures: Failures) -> Any:
     acts, examples = pyacts()
 
     def setup(algorithm: Any) -> Callable[[int, Any], None]:
@@ -103,12 +111,7 @@ def _collector(
     return python_algorithm("Collect", setup, failures)
 
 
-def label_hits(
-    n_hits: int,
-    hit_lists: Sequence[Int64[ndarray, " _"]],
-    chi2_per_ndf: ndarray,
-    min_hits: int,
-) -> Int64[ndarray, " n_hits"]:
+def label_hits(n_hits: int, hit_lists: HitLists, chi2_per_ndf: ndarray, min_hits: int) -> Int64[ndarray, " n_hits"]:
     """One label per hit from tracks that share hits.
 
     Tracks take their hits in turn: the longest first, among equals the one with the smaller chi2 per degree of
@@ -130,9 +133,4 @@ def label_hits(
         free = hit_lists[track][labels[hit_lists[track]] == NO_TRACK]
         if len(free) >= min_hits:
             labels[free] = track
-    used, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    rank = np.empty(len(used), np.int64)
-    on_track = used != NO_TRACK
-    rank[~on_track] = NO_TRACK
-    rank[on_track] = np.argsort(np.argsort(first[on_track]))
-    return rank[inverse]
+    return number_by_first_hit(labels)

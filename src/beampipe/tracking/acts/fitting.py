@@ -19,6 +19,7 @@ from beampipe.tracking.acts.whiteboard import (
     MEASUREMENTS,
     Clock,
     Failures,
+    HitLists,
     Laps,
     feed,
     proto_tracks,
@@ -41,11 +42,7 @@ FITTED = "kf_tracks_at_perigee"
 KEPT = "kept_prototracks"
 
 
-def fit_tracks(
-    hits: Hits,
-    candidates: Int64[ndarray, " n_hits"] | Sequence[Int64[ndarray, " _"]],
-    field_z: float = 2.0,
-) -> FittedTracks:
+def fit_tracks(hits: Hits, candidates: Int64[ndarray, " n_hits"] | HitLists, field_z: float = 2.0) -> FittedTracks:
     """Fit the tracks of one event; see `fit_batch`.
 
     Args:
@@ -57,10 +54,7 @@ def fit_tracks(
 
 
 def fit_batch(
-    hits: Sequence[Hits],
-    candidates: Sequence[Int64[ndarray, " _"] | Sequence[Int64[ndarray, " _"]]],
-    field_z: float = 2.0,
-    threads: int = 1,
+    hits: Sequence[Hits], candidates: Sequence[Int64[ndarray, " _"] | HitLists], field_z: float = 2.0, threads: int = 1
 ) -> list[FittedTracks]:
     """Kalman filter and smoother through the hits of each candidate, sorted by their distance from the origin.
 
@@ -105,9 +99,7 @@ def fit_batch(
     return [fitted[number] for number in range(len(hits))]
 
 
-def hit_lists_of(
-    hits: Hits, candidates: Int64[ndarray, " n_hits"] | Sequence[Int64[ndarray, " _"]]
-) -> list[Int64[ndarray, " _"]]:
+def hit_lists_of(hits: Hits, candidates: Int64[ndarray, " n_hits"] | HitLists) -> list[Int64[ndarray, " _"]]:
     """Rows of each candidate, inside out.
 
     Args:
@@ -198,9 +190,9 @@ def _stages(where: ActsDetector) -> dict[str, Any]:
 
 def _collector(
     fitted: dict[int, FittedTracks],
-    given: Sequence[Sequence[Int64[ndarray, " _"]]],
-    wanted: Sequence[Int64[ndarray, " _"]],
-    rows: Sequence[Int64[ndarray, " _"]],
+    given: Sequence[HitLists],
+    wanted: HitLists,
+    rows: HitLists,
     clock: Clock,
     failures: Failures,
 ) -> Any:
@@ -223,9 +215,7 @@ def _collector(
     return python_algorithm("CollectFits", setup, failures)
 
 
-def _candidate_of(
-    tracks: Sequence[Int64[ndarray, " _"]], given: Sequence[Int64[ndarray, " _"]]
-) -> Int64[ndarray, " n_tracks"]:
+def _candidate_of(tracks: HitLists, given: HitLists) -> Int64[ndarray, " n_tracks"]:
     """Which candidate each fitted track came from, -1 for the remains of a failed fit.
 
     The fitter does not say; but it goes through the candidates in order, and a track has only hits of its candidate.

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from beampipe.errors import InputError, ShapeError
 from beampipe.tracking.acts.detector import detector, pyacts, require_measurements, run_sequence
-from beampipe.tracking.acts.whiteboard import SUBSET, Failures, feed, proto_tracks, python_algorithm, writer
+from beampipe.tracking.acts.whiteboard import SUBSET, Failures, HitLists, feed, proto_tracks, python_algorithm, writer
 from beampipe.tracking.events import Event, Particles, Truth
 
 __all__ = ["ActsMatching", "acts_truth_matching"]
@@ -47,7 +47,7 @@ class ActsMatching:
 
 def acts_truth_matching(
     events: Sequence[Event],
-    hit_lists: Sequence[Sequence[Int64[ndarray, " _"]]],
+    hit_lists: Sequence[HitLists],
     asked: Sequence[Bool[ndarray, " _"]],
     double: bool = True,
     field_z: float = 2.0,
@@ -110,10 +110,7 @@ def _truth_of(event: Event, asked: Bool[ndarray, " n_particles"], field_z: float
 
 
 def _feed_truth(
-    truths: Sequence[Truth],
-    asked: Sequence[Bool[ndarray, " _"]],
-    rows: Sequence[Int64[ndarray, " _"]],
-    failures: Failures,
+    truths: Sequence[Truth], asked: Sequence[Bool[ndarray, " _"]], rows: HitLists, failures: Failures
 ) -> Any:
     """Particles, those asked for, and who made which measurement, on the whiteboard."""
     _, examples = pyacts()

@@ -25,6 +25,7 @@ __all__ = [
     "SUBSET",
     "Clock",
     "Failures",
+    "HitLists",
     "Laps",
     "feed",
     "proto_tracks",
@@ -33,6 +34,9 @@ __all__ = [
     "reader",
     "writer",
 ]
+
+HitLists = Sequence[Int64[ndarray, " _"]]
+"""Rows of the hits of each track, or of each event."""
 
 MEASUREMENTS = "measurements"
 SUBSET = "measurement_subset"
@@ -156,12 +160,7 @@ def _array(value: ndarray | None) -> ndarray:
     return value
 
 
-def proto_tracks(
-    lists: Sequence[Sequence[Int64[ndarray, " _"]]],
-    rows: Sequence[Int64[ndarray, " _"]],
-    key: str,
-    failures: Failures | None = None,
-) -> Any:
+def proto_tracks(lists: Sequence[HitLists], rows: HitLists, key: str, failures: Failures | None = None) -> Any:
     """An algorithm that puts hit lists on the whiteboard as ``ProtoTrackContainer``.
 
     Args:

@@ -16,6 +16,14 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from beampipe.tracking.cuda.geometry import MIN_DR, TWO_PI, arc, doublet, triplet_chi2, wrapped
+from beampipe.tracking.cuda.tensors import (
+    Chi2Tensor,
+    EdgeTensor,
+    EdgeValueTensor,
+    PairTensor,
+    PositionTensor,
+    TripletTensor,
+)
 from beampipe.tracking.kernels.reference_map import MAX_DPHI, NO_PARTNER
 from beampipe.tracking.windows import Windows
 
@@ -66,14 +74,14 @@ def windows_on(windows: Windows, device: torch.device) -> DeviceWindows:
 
 
 def radius_edges(
-    source: Float32[Tensor, "n d"],
-    target: Float32[Tensor, "n d"],
-    position: Float32[Tensor, "n 3"],
+    source: Float32[Tensor, "n_hits d"],
+    target: Float32[Tensor, "n_hits d"],
+    position: PositionTensor,
     radius: float,
     max_neighbours: int,
     kappa_max: float,
     z0_max: float,
-) -> tuple[Int64[Tensor, "2 n_edges"], Float32[Tensor, " n_edges"]]:
+) -> tuple[EdgeTensor, EdgeValueTensor]:
     """As `beampipe.tracking.kernels.radius_edges`, exact.
 
     Hits in order of phi; those that kappa_max lets a hit reach, near it and across the beam line, are contiguous.
@@ -153,7 +161,7 @@ def _phi_ranges(angle: Tensor, kappa_max: float, r_max: float) -> Iterator[tuple
 
 def _nearest(
     edge_index: Int64[Tensor, "2 n_pairs"], distance2: Float32[Tensor, " n_pairs"], n: int, most: int
-) -> tuple[Int64[Tensor, "2 n_edges"], Float32[Tensor, " n_edges"]]:
+) -> tuple[EdgeTensor, EdgeValueTensor]:
     """The `most` nearest edges of each inner hit, ties to the lower outer hit, sorted by both hits."""
     order = torch.argsort(edge_index[0] * n + edge_index[1])
     order = order[torch.argsort(distance2[order], stable=True)]
@@ -165,7 +173,7 @@ def _nearest(
     return edge_index[:, kept], distance2[kept]
 
 
-def assign_layers(position: Float32[Tensor, "n 3"], windows: DeviceWindows) -> Int64[Tensor, " n"]:
+def assign_layers(position: PositionTensor, windows: DeviceWindows) -> Int64[Tensor, " n_hits"]:
     """Layer of each hit, -1 for a hit outside every box."""
     r, z = position[:, 0, None], position[:, 2, None]
     r_min, r_max, z_min, z_max = windows.layers.T
@@ -175,7 +183,7 @@ def assign_layers(position: Float32[Tensor, "n 3"], windows: DeviceWindows) -> I
     return layer
 
 
-def module_map_edges(position: Float32[Tensor, "n 3"], windows: DeviceWindows) -> Int64[Tensor, "2 n_edges"]:
+def module_map_edges(position: PositionTensor, windows: DeviceWindows) -> EdgeTensor:
     """Doublets inside their windows that take part in at least one triplet inside its window, sorted."""
     edge_index = _doublets(position, windows)
     kept = torch.zeros_like(edge_index[0], dtype=torch.bool)
@@ -185,7 +193,7 @@ def module_map_edges(position: Float32[Tensor, "n 3"], windows: DeviceWindows) -
     return edge_index[:, kept]
 
 
-def _doublets(position: Float32[Tensor, "n 3"], windows: DeviceWindows) -> Int64[Tensor, "2 n_doublets"]:
+def _doublets(position: PositionTensor, windows: DeviceWindows) -> Int64[Tensor, "2 n_doublets"]:
     """All doublets inside their windows, sorted by both hits."""
     n = len(position)
     r, phi, _ = position.T.contiguous()
@@ -234,8 +242,8 @@ def _inside(position: Tensor, edge_index: Int64[Tensor, "2 n"], window: Float32[
 
 
 def triplets(
-    position: Float32[Tensor, "n 3"], edge_index: Int64[Tensor, "2 n_edges"], windows: DeviceWindows
-) -> tuple[Int64[Tensor, "2 n_triplets"], Float32[Tensor, " n_triplets"]]:
+    position: PositionTensor, edge_index: EdgeTensor, windows: DeviceWindows
+) -> tuple[TripletTensor, Chi2Tensor]:
     """Pairs of edges that share a hit and pass: by r^2 + z^2 of that hit, then edge in, then edge out; and chi2."""
     into, out, chi2 = [edge_index.new_empty(0)], [edge_index.new_empty(0)], [position.new_empty(0)]
     for e, f, x in _passing(position, edge_index, windows):
@@ -246,7 +254,7 @@ def triplets(
 
 
 def _passing(
-    position: Float32[Tensor, "n 3"], edge_index: Int64[Tensor, "2 n_edges"], windows: DeviceWindows
+    position: PositionTensor, edge_index: EdgeTensor, windows: DeviceWindows
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Edge in, edge out and chi2 of the triplets, some at a time, in their order."""
     layer = assign_layers(position, windows)
@@ -269,11 +277,8 @@ def _passing(
 
 
 def pair_features(
-    position: Float32[Tensor, "n 3"],
-    edge_index: Int64[Tensor, "2 n_edges"],
-    triplets: Int64[Tensor, "2 n_triplets"],
-    chi2: Float32[Tensor, " n_triplets"],
-) -> Float32[Tensor, "n_edges 6"]:
+    position: PositionTensor, edge_index: EdgeTensor, triplets: TripletTensor, chi2: Chi2Tensor
+) -> PairTensor:
     """`beampipe.tracking.kernels.features.PAIR_FEATURES` of each edge.
 
     The CPU kernel goes through the triplets once, from the beam outwards. An edge whose outer hit lies nearer to the
@@ -302,7 +307,7 @@ def _levels(to: Int64[Tensor, " n"], other: Int64[Tensor, " n"], rises: Int64[Te
         level = longer
 
 
-def connected_components(n: int, edge_index: Int64[Tensor, "2 n_edges"], min_hits: int) -> Int64[Tensor, " n"]:
+def connected_components(n: int, edge_index: EdgeTensor, min_hits: int) -> Int64[Tensor, " n_hits"]:
     """Component of each hit, numbered by first hit; -1 where it has fewer than `min_hits` (>= 2) hits.
 
     Each round gives both ends of an edge, and the hits they are named after, the lower name; then names are followed
@@ -323,7 +328,7 @@ def connected_components(n: int, edge_index: Int64[Tensor, "2 n_edges"], min_hit
     return number[name]
 
 
-def _rank_outwards(position: Float32[Tensor, "n 3"]) -> Int64[Tensor, " n"]:
+def _rank_outwards(position: PositionTensor) -> Int64[Tensor, " n_hits"]:
     """Rank of each hit by r^2 + z^2, equal ones by row."""
     r, _, z = position.T.contiguous()
     order = torch.argsort(r * r + z * z, stable=True)

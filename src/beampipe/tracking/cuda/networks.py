@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from beampipe.tracking.cuda.geometry import MIN_DR, doublet
+from beampipe.tracking.cuda.tensors import EdgeTensor, EdgeValueTensor, PositionTensor
 from beampipe.tracking.kernels.features import (
     AXIAL_UNIT,
     DPHI_SCALE,
@@ -77,7 +78,7 @@ def gnn_on(gnn: GnnWeights, device: torch.device) -> DeviceGnn:
     )
 
 
-def hit_features(position: Float32[Tensor, "n 3"]) -> Float32[Tensor, "n 5"]:
+def hit_features(position: PositionTensor) -> Float32[Tensor, "n_hits 5"]:
     """`beampipe.tracking.kernels.features.HIT_FEATURES` of each hit."""
     r, phi, z = position.T.contiguous()
     eta = torch.asinh(z / r.clamp(min=MIN_DR))
@@ -85,14 +86,12 @@ def hit_features(position: Float32[Tensor, "n 3"]) -> Float32[Tensor, "n 5"]:
     return torch.stack(columns, dim=1)
 
 
-def node_features(position: Float32[Tensor, "n 3"]) -> Float32[Tensor, "n 3"]:
+def node_features(position: PositionTensor) -> Float32[Tensor, "n_hits 3"]:
     """`beampipe.tracking.kernels.features.NODE_FEATURES` of each hit."""
     return hit_features(position)[:, [0, 3, 4]]
 
 
-def edge_features(
-    position: Float32[Tensor, "n 3"], edge_index: Int64[Tensor, "2 n_edges"]
-) -> Float32[Tensor, "n_edges 6"]:
+def edge_features(position: PositionTensor, edge_index: EdgeTensor) -> Float32[Tensor, "n_edges 6"]:
     """`beampipe.tracking.kernels.features.EDGE_FEATURES` of each edge."""
     kappa, slope, z0, dr, dz, dphi = doublet(position, edge_index)
     scaled = [
@@ -116,17 +115,14 @@ def apply(mlp: DeviceMlp, x: Float32[Tensor, "n in"]) -> Float32[Tensor, "n out"
     return _after_first(mlp, F.linear(x, *mlp[0]))
 
 
-def embed(position: Float32[Tensor, "n 3"], network: DeviceMlp) -> Float32[Tensor, "n d"]:
+def embed(position: PositionTensor, network: DeviceMlp) -> Float32[Tensor, "n_hits d"]:
     """Source and target vectors of the hits, side by side."""
     return apply(network, hit_features(position))
 
 
 def filter_logits(
-    position: Float32[Tensor, "n 3"],
-    edge_index: Int64[Tensor, "2 n_edges"],
-    distance2: Float32[Tensor, " n_edges"],
-    network: DeviceMlp,
-) -> Float32[Tensor, " n_edges"]:
+    position: PositionTensor, edge_index: EdgeTensor, distance2: EdgeValueTensor, network: DeviceMlp
+) -> EdgeValueTensor:
     """Logit of each edge. The part of the first layer that reads a hit is done once per hit, not once per edge."""
     weight, bias = network[0]
     parts = [len(EDGE_FEATURES), len(NODE_FEATURES), len(NODE_FEATURES), 1]
@@ -143,11 +139,8 @@ def filter_logits(
 
 
 def gnn_logits(
-    position: Float32[Tensor, "n 3"],
-    edge_index: Int64[Tensor, "2 n_edges"],
-    pair_features: Float32[Tensor, "n_edges p"],
-    weights: DeviceGnn,
-) -> Float32[Tensor, " n_edges"]:
+    position: PositionTensor, edge_index: EdgeTensor, pair_features: Float32[Tensor, "n_edges p"], weights: DeviceGnn
+) -> EdgeValueTensor:
     """Logit of each edge: message passing over edges and hits (Battaglia et al. 2016, arXiv:1612.00222).
 
     Args:
@@ -177,7 +170,7 @@ def segment_sum(values: Float32[Tensor, "n h"], lengths: Int64[Tensor, " m"]) ->
 
 
 def _of_edges(
-    mlp: DeviceMlp, x: Float32[Tensor, "n h"], e: Float32[Tensor, "n_edges h"], edge_index: Int64[Tensor, "2 n_edges"]
+    mlp: DeviceMlp, x: Float32[Tensor, "n h"], e: Float32[Tensor, "n_edges h"], edge_index: EdgeTensor
 ) -> Float32[Tensor, "n_edges out"]:
     """The network of [x_inner, x_outer, e], its first layer split as in `filter_logits`."""
     weight, bias = mlp[0]

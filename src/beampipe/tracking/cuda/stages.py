@@ -13,6 +13,14 @@ from numpy import ndarray
 from torch import Tensor
 
 from beampipe.tracking.cuda import graphs, networks
+from beampipe.tracking.cuda.tensors import (
+    Chi2Tensor,
+    EdgeTensor,
+    EdgeValueTensor,
+    PairTensor,
+    PositionTensor,
+    TripletTensor,
+)
 from beampipe.tracking.kernels import logit_of
 from beampipe.tracking.networks import EMBEDDING_SIZE
 from beampipe.tracking.pipelines import stages as host
@@ -81,20 +89,14 @@ def to_host(**tensors: Tensor) -> tuple[ndarray, ...]:
     return tuple(tensor.cpu().numpy() for tensor in tensors.values())
 
 
-def embed_hits(
-    position: Float32[Tensor, "n_hits 3"], *, network: networks.DeviceMlp
-) -> tuple[Float32[Tensor, "n_hits d"]]:
+def embed_hits(position: PositionTensor, *, network: networks.DeviceMlp) -> tuple[Float32[Tensor, "n_hits d"]]:
     """`EmbedHits` on tensors."""
     return (networks.embed(position, network),)
 
 
 def find_neighbours(
-    position: Float32[Tensor, "n_hits 3"],
-    embedding: Float32[Tensor, "n_hits d"],
-    offsets: None,
-    *,
-    settings: host.FindNeighbours,
-) -> tuple[Int64[Tensor, "2 n_edges"], Float32[Tensor, " n_edges"]]:
+    position: PositionTensor, embedding: Float32[Tensor, "n_hits d"], offsets: None, *, settings: host.FindNeighbours
+) -> tuple[EdgeTensor, EdgeValueTensor]:
     """`FindNeighbours` on tensors, of one event."""
     return graphs.radius_edges(
         embedding[:, :EMBEDDING_SIZE],
@@ -108,9 +110,9 @@ def find_neighbours(
 
 
 def filter_edges(
-    position: Float32[Tensor, "n_hits 3"],
-    edge_index: Int64[Tensor, "2 n_edges"],
-    distance2: Float32[Tensor, " n_edges"],
+    position: PositionTensor,
+    edge_index: EdgeTensor,
+    distance2: EdgeValueTensor,
     *,
     network: networks.DeviceMlp,
     cut: float,
@@ -120,28 +122,21 @@ def filter_edges(
     return (edge_index[:, logit >= float(logit_of(cut))],)
 
 
-def build_from_windows(
-    position: Float32[Tensor, "n_hits 3"], offsets: None, *, windows: graphs.DeviceWindows
-) -> tuple[Int64[Tensor, "2 n_edges"]]:
+def build_from_windows(position: PositionTensor, offsets: None, *, windows: graphs.DeviceWindows) -> tuple[EdgeTensor]:
     """`BuildFromWindows` on tensors, of one event."""
     return (graphs.module_map_edges(position, windows),)
 
 
 def find_triplets(
-    position: Float32[Tensor, "n_hits 3"], edge_index: Int64[Tensor, "2 n_edges"], *, windows: graphs.DeviceWindows
-) -> tuple[Int64[Tensor, "2 n_triplets"], Float32[Tensor, " n_triplets"]]:
+    position: PositionTensor, edge_index: EdgeTensor, *, windows: graphs.DeviceWindows
+) -> tuple[TripletTensor, Chi2Tensor]:
     """`FindTriplets` on tensors."""
     return graphs.triplets(position, edge_index, windows)
 
 
 def pair_edges(
-    position: Float32[Tensor, "n_hits 3"], edge_index: Int64[Tensor, "2 n_edges"], *, windows: graphs.DeviceWindows
-) -> tuple[
-    Int64[Tensor, "2 n_kept"],
-    Int64[Tensor, "2 n_triplets"],
-    Float32[Tensor, " n_triplets"],
-    Float32[Tensor, "n_kept 6"],
-]:
+    position: PositionTensor, edge_index: EdgeTensor, *, windows: graphs.DeviceWindows
+) -> tuple[Int64[Tensor, "2 n_kept"], TripletTensor, Chi2Tensor, Float32[Tensor, "n_kept 6"]]:
     """`PairEdges` on tensors. Both edges of a triplet have a partner, so that all triplets stay."""
     triplets, chi2 = graphs.triplets(position, edge_index, windows)
     partnered = torch.zeros_like(edge_index[0], dtype=torch.bool)
@@ -151,24 +146,15 @@ def pair_edges(
 
 
 def classify_edges(
-    position: Float32[Tensor, "n_hits 3"],
-    edge_index: Int64[Tensor, "2 n_edges"],
-    pair_features: Float32[Tensor, "n_edges 6"],
-    *,
-    network: networks.DeviceGnn,
-) -> tuple[Float32[Tensor, " n_edges"], Float32[Tensor, " n_edges"]]:
+    position: PositionTensor, edge_index: EdgeTensor, pair_features: PairTensor, *, network: networks.DeviceGnn
+) -> tuple[EdgeValueTensor, EdgeValueTensor]:
     """`ScoreEdges` on tensors."""
     logit = networks.gnn_logits(position, edge_index, pair_features, network)
     return networks.sigmoid(logit), logit
 
 
 def connect_components(
-    position: Float32[Tensor, "n_hits 3"],
-    edge_index: Int64[Tensor, "2 n_edges"],
-    edge_score: Float32[Tensor, " n_edges"],
-    *,
-    score_cut: float,
-    min_hits: int,
+    position: PositionTensor, edge_index: EdgeTensor, edge_score: EdgeValueTensor, *, score_cut: float, min_hits: int
 ) -> tuple[Int64[ndarray, " n_hits"]]:
     """`ConnectComponents` on tensors; the labels are copied to the host."""
     kept = edge_index[:, edge_score >= score_cut]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -30,32 +29,23 @@ def ship(clean: Path, target: Path, n_events: int, seed: int) -> int:
     from beampipe.tracking.simulation.degradation import degrade
     from beampipe.tracking.simulation.parameters import DEFAULT
 
-    def made() -> Iterator[Event]:
-        for event in islice(read_events(clean), n_events):
-            yield slim(degrade(event, DEFAULT, seed, run_seed=seed))
-
-    write_events(target, made(), compression_level=19)
+    first = islice(read_events(clean), n_events)
+    write_events(target, (slim(degrade(event, DEFAULT, seed, run_seed=seed)) for event in first), compression_level=19)
     return target.stat().st_size
 
 
 def slim(event: Event) -> Event:
     """Round to about a micrometre and leave out the particles that made no hit."""
     hits = event.hits
-    position = np.stack(
-        [
-            _rounded(hits.position[:, 0], _LENGTH_STEP),
-            _rounded(hits.position[:, 1], _ANGLE_STEP),
-            _rounded(hits.position[:, 2], _LENGTH_STEP),
-        ],
-        axis=1,
-    )
+    position = _rounded(hits.position, (_LENGTH_STEP, _ANGLE_STEP, _LENGTH_STEP))
     local = None if hits.local is None else _rounded(hits.local, _LENGTH_STEP)
     slimmed = Hits(position, hits.geometry_id, local, hits.variance)
     return replace(event, hits=slimmed, truth=None if event.truth is None else _seen(event.truth))
 
 
-def _rounded(values: Float32[ndarray, ...], step: float) -> Float32[ndarray, ...]:
-    return (np.rint(values / np.float32(step)) * np.float32(step)).astype(np.float32)
+def _rounded(values: Float32[ndarray, ...], step: float | tuple[float, ...]) -> Float32[ndarray, ...]:
+    steps = np.array(step, np.float32)
+    return np.asarray(np.rint(values / steps) * steps, np.float32)
 
 
 def _seen(truth: Truth) -> Truth:

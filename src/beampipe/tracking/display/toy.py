@@ -10,6 +10,7 @@ from numpy import ndarray
 
 from beampipe.tracking.display.momentum import GEV_PER_TESLA_MM
 from beampipe.tracking.events import NO_TRACK, NOISE, Event, Hits, Particles, Tracks, Truth
+from beampipe.tracking.kernels.reference import number_by_first_hit
 
 __all__ = ["toy_event"]
 
@@ -119,11 +120,7 @@ def _tracks(
     for fake, pair in enumerate(zip(rows[::2], rows[1::2], strict=False)):
         inner, outer = (row[np.argsort(np.hypot(position[row, 0], position[row, 2]))] for row in pair)
         label[np.concatenate([inner[:3], outer[3:]])] = len(found) + 1 + fake
-    names, first, inverse = np.unique(label[label != NO_TRACK], return_index=True, return_inverse=True)
-    rank = np.empty(len(names), np.int64)
-    rank[np.argsort(first)] = np.arange(len(names))
-    track_id = np.full(len(label), NO_TRACK, np.int64)
-    track_id[label != NO_TRACK] = rank[inverse]
-    is_fake = np.zeros(len(names), np.bool_)
-    is_fake[rank] = names > len(found)
-    return Tracks(track_id), is_fake
+    tracks = Tracks(number_by_first_hit(label))
+    is_fake = np.zeros(tracks.n_tracks, np.bool_)
+    is_fake[tracks.track_id[label > len(found)]] = True
+    return tracks, is_fake

@@ -17,11 +17,11 @@ from beampipe.errors import InputError
 from beampipe.tracking.evaluation.evaluate import tracks_of
 from beampipe.tracking.events import NO_TRACK, Event, Hits, Tracks
 from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.kernels.reference import number_by_first_hit
 
 __all__ = [
     "PermutationCheck",
     "TruthFinder",
-    "canonical_labels",
     "hits_apart",
     "permuted_hits_check",
     "scrambled_truth",
@@ -50,17 +50,6 @@ class PermutationCheck:
         return self.n_changed == 0
 
 
-def canonical_labels(track_id: Int64[ndarray, " n_hits"]) -> Int64[ndarray, " n_hits"]:
-    """The same tracks, numbered by their first hit; hits on no track get -1."""
-    out = np.full(len(track_id), NO_TRACK, np.int64)
-    on_track = track_id >= 0
-    _, first, which = np.unique(track_id[on_track], return_index=True, return_inverse=True)
-    number = np.empty(len(first), np.int64)
-    number[np.argsort(first)] = np.arange(len(first))
-    out[on_track] = number[which]
-    return out
-
-
 def permuted_hits_check(finder: TrackFinder, hits: Hits, seed: int = 0) -> PermutationCheck:
     """Find tracks of the hits as given and in a random order, and compare.
 
@@ -72,7 +61,7 @@ def permuted_hits_check(finder: TrackFinder, hits: Hits, seed: int = 0) -> Permu
     permuted = tracks_of(finder, hits.take(order))
     back = np.empty_like(permuted.track_id)
     back[order] = permuted.track_id
-    changed = canonical_labels(given.track_id) != canonical_labels(back)
+    changed = number_by_first_hit(given.track_id) != number_by_first_hit(back)
     return PermutationCheck(
         n_hits=len(hits),
         n_tracks=len(np.unique(given.track_id[given.track_id >= 0])),
@@ -123,7 +112,7 @@ class TruthFinder(InOneThread):
                 " `finder.watching(events)`"
             )
         label = np.where(event.truth.particle_id > 0, event.truth.particle_id, NO_TRACK)
-        return Tracks(canonical_labels(label), counts={"hits": len(hits)})
+        return Tracks(number_by_first_hit(label), counts={"hits": len(hits)})
 
 
 def hits_apart(one: Int64[ndarray, " n_hits"], other: Int64[ndarray, " n_hits"]) -> int:
@@ -131,7 +120,7 @@ def hits_apart(one: Int64[ndarray, " n_hits"], other: Int64[ndarray, " n_hits"])
 
     Comparing canonical numbers would not do: one track more at the front renumbers all that follow.
     """
-    a, b = canonical_labels(one), canonical_labels(other)
+    a, b = number_by_first_hit(one), number_by_first_hit(other)
     size_a, size_b = np.bincount(a + 1), np.bincount(b + 1)
     size_a[0] = size_b[0] = 0
     _, which, n_both = np.unique((a + 1) * np.int64(len(b) + 1) + b + 1, return_inverse=True, return_counts=True)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int64
 from numpy import ndarray
 
-from beampipe.errors import InputError
 from beampipe.tracking.evaluation.statistics import Proportion
 from beampipe.tracking.events import Event
-from beampipe.tracking.truth import HEADLINE, Contributions, Selection, contributions, edge_labels, true_edges
+from beampipe.tracking.truth import HEADLINE, Contributions, Selection, contributions, edge_labels, true_edges, truth_of
 
 __all__ = ["EdgeScore", "score_edges", "score_stages"]
 
@@ -35,12 +34,7 @@ class EdgeScore:
     n_same: int = 0
 
     def __add__(self, other: EdgeScore) -> EdgeScore:
-        return EdgeScore(
-            self.n_edges + other.n_edges,
-            self.n_true + other.n_true,
-            self.n_found + other.n_found,
-            self.n_same + other.n_same,
-        )
+        return EdgeScore(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def efficiency(self) -> Proportion:
@@ -78,10 +72,8 @@ def score_edges(
         InputError: the event has no truth.
         ShapeError: an edge ends at a hit that the event does not have.
     """
-    if event.truth is None:
-        raise InputError(f"event {event.event_id}: got no truth, expected a simulated event; data cannot be scored")
-    n_hits = len(event.hits)
-    known = contributions(event.truth) if known is None else known
+    truth, n_hits = truth_of(event), len(event.hits)
+    known = contributions(truth) if known is None else known
     if true_edge_index is None:
         true_edge_index = true_edges(event, selection)
     # Sorting keys is several times faster than np.unique with indices, and graphs have millions of edges.
@@ -101,7 +93,7 @@ def score_stages(
 ) -> dict[str, EdgeScore]:
     """Score the graph after each stage, e.g. ``{"building": ..., "filtering": ..., "gnn": ...}``."""
     true = true_edges(event, selection)
-    known = contributions(event.truth) if event.truth is not None else None
+    known = contributions(truth_of(event))
     return {stage: score_edges(event, edge_index, selection, true, known) for stage, edge_index in graphs.items()}
 
 

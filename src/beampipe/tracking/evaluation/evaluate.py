@@ -17,7 +17,7 @@ from beampipe.tracking.evaluation.results import Curve, Evaluation, EventRecord,
 from beampipe.tracking.evaluation.statistics import Proportion, StageTime, stage_time
 from beampipe.tracking.events import NO_TRACK, Event, Hits, Tracks
 from beampipe.tracking.finder import TrackFinder
-from beampipe.tracking.truth import HEADLINE, Contributions, Selection, contributions, select_particles
+from beampipe.tracking.truth import HEADLINE, Contributions, Selection, contributions, select_particles, truth_of
 
 __all__ = ["TOTAL", "evaluate", "pt_edges", "tracks_of"]
 
@@ -144,10 +144,8 @@ def evaluate(
 
 
 def _scene(event: Event, selection: Selection, displaced: Selection, anywhere: Selection) -> _Scene:
-    if event.truth is None:
-        raise InputError(f"event {event.event_id}: got no truth, expected a simulated event; data cannot be scored")
-    known = contributions(event.truth)
-    particles = event.truth.particles
+    truth = truth_of(event)
+    known, particles = contributions(truth), truth.particles
 
     def reference(which: Selection) -> _Reference:
         keep = select_particles(event, which, known)

@@ -47,17 +47,11 @@ def quality_table(evaluation: Evaluation) -> Table:
     )
     for finder in evaluation.finders:
         for majority, quality in (("double", finder.double), ("single", finder.single)):
+            shares = (quality.efficiency, quality.displaced, quality.fakes, quality.duplicates)
+            totals = (f"{quality.efficiency.total}", f"{quality.fakes.total}")
             first = majority == "double"
-            table.add_row(
-                _name(finder) if first else "",
-                majority,
-                _with_error(quality.efficiency),
-                _with_error(quality.displaced),
-                _with_error(quality.fakes),
-                _with_error(quality.duplicates),
-                f"{quality.efficiency.total}" if first else "",
-                f"{quality.fakes.total}" if first else "",
-            )
+            name, sizes = (_name(finder), totals) if first else ("", ("", ""))
+            table.add_row(name, majority, *(_with_error(share) for share in shares), *sizes)
     return table
 
 

@@ -15,9 +15,10 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, ColumnError, FileError, MissingExtraError, nearest
+from beampipe.errors import BeampipeError, ColumnError, FileError, nearest
 from beampipe.files import replacing
 from beampipe.tracking.events import Event, Hits, Particles, Truth
+from beampipe.tracking.formats.arrow import arrow
 
 __all__ = ["COLUMNS", "count_events", "read_events", "write_events"]
 
@@ -60,7 +61,7 @@ def write_events(path: str | Path, events: Iterable[Event], *, compression_level
     Returns:
         The number of events written.
     """
-    pa, pq = _arrow()
+    pa, pq = arrow("parquet", "Parquet")
     schema = pa.schema([("event_id", pa.int64()), *((n, pa.list_(pa.from_numpy_dtype(t))) for n, t in COLUMNS.items())])
     floats = [f"{name}.list.element" for name, dtype in COLUMNS.items() if dtype is np.float32]
     written = 0
@@ -135,7 +136,7 @@ def _split(prefix: str, names: str, table: ndarray) -> dict[str, ndarray]:
 
 
 def _rows(path: str | Path, file: Any) -> Iterator[Event]:
-    pa, _ = _arrow()
+    pa, _ = arrow("parquet", "Parquet")
     with file:
         for group in range(file.metadata.num_row_groups):
             try:
@@ -165,8 +166,7 @@ def _event(path: str | Path, table: Any, row: int) -> Event:
         return found
 
     def joined(*names: str) -> ndarray | None:
-        parts = [column(name) for name in names]
-        return None if any(part is None for part in parts) else np.stack([needed(n) for n in names], axis=1)
+        return None if any(column(name) is None for name in names) else stacked(*names)
 
     def stacked(*names: str) -> ndarray:
         return np.stack([needed(name) for name in names], axis=1)
@@ -210,19 +210,10 @@ def _check_columns(path: str | Path, found: list[str]) -> None:
 
 
 def _open(path: str | Path) -> Any:
-    pa, pq = _arrow()
+    pa, pq = arrow("parquet", "Parquet")
     if not Path(path).is_file():
         raise FileError(f"{path}: no such file; expected a Parquet file of events")
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         raise FileError(f"{path}: not a whole Parquet file ({error}); copy or write it again") from error
-
-
-def _arrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "tracking", "Parquet") from error
-    return pa, pq

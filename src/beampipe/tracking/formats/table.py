@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import ColumnError, FileError, MissingExtraError, NotFiniteError, nearest
+from beampipe.errors import ColumnError, FileError, NotFiniteError, nearest
+from beampipe.tracking.formats.arrow import arrow
 
 __all__ = ["first_line", "read_columns", "read_matrix"]
 
@@ -45,7 +46,7 @@ def read_matrix(path: Path, names: tuple[str, ...]) -> ndarray:
 
 def first_line(path: Path) -> str:
     """The first line, decompressed, or FileError if there is none."""
-    pa, _ = _arrow()
+    pa, _ = arrow("csv", "CSV")
     if not path.is_file():
         raise FileError(f"{path}: no such file")
     try:
@@ -60,7 +61,7 @@ def first_line(path: Path) -> str:
 
 
 def _read(path: Path, header: list[str], wanted: Mapping[str, type[np.generic]], skip: int) -> dict[str, ndarray]:
-    pa, csv = _arrow()
+    pa, csv = arrow("csv", "CSV")
     bad: list[str] = []
 
     def refuse(row: Any) -> str:
@@ -91,12 +92,3 @@ def _read(path: Path, header: list[str], wanted: Mapping[str, type[np.generic]],
                 f"{path}: got {name} = {values[row]} at row {row}, expected a finite number; drop or repair that row"
             )
     return columns
-
-
-def _arrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow as pa
-        from pyarrow import csv
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "tracking", "CSV") from error
-    return pa, csv

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from beampipe.errors import FileError, MissingExtraError, ShapeError
+from beampipe.errors import FileError, ShapeError
 from beampipe.files import replacing
 from beampipe.tracking.events import Event, Tracks
+from beampipe.tracking.formats.arrow import arrow
 
 __all__ = ["TRACK_COLUMNS", "write_tracks"]
 
@@ -35,16 +35,15 @@ def write_tracks(path: str | Path, found: Iterable[tuple[Event, Tracks]]) -> int
     suffix = Path(path).suffix
     if suffix not in (".parquet", ".csv"):
         raise FileError(f"{path}: got the ending {suffix!r}, expected .parquet or .csv")
-    pa, pq, csv = _arrow()
+    pa, writing = arrow(suffix[1:], "writing tracks")
     types = (pa.int64(), pa.int64(), pa.float32(), pa.float32(), pa.float32(), pa.int64())
     schema = pa.schema(list(zip(TRACK_COLUMNS, types, strict=True)))
     written = 0
     with replacing(path) as temporary:
-        writer: Any
         if suffix == ".csv":
-            writer = csv.CSVWriter(temporary, schema)
+            writer = writing.CSVWriter(temporary, schema)
         else:
-            writer = pq.ParquetWriter(temporary, schema, compression="zstd")
+            writer = writing.ParquetWriter(temporary, schema, compression="zstd")
         with writer:
             for event, tracks in found:
                 writer.write_table(pa.table(_columns(event, tracks), schema=schema))
@@ -64,13 +63,3 @@ def _columns(event: Event, tracks: Tracks) -> dict[str, np.ndarray]:
             strict=True,
         )
     )
-
-
-def _arrow() -> tuple[Any, Any, Any]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-        from pyarrow import csv
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "tracking", "writing tracks") from error
-    return pa, pq, csv

@@ -10,6 +10,7 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from beampipe.tracking.kernels import reference
+from beampipe.tracking.kernels.arrays import EdgeIndex, EdgeValues, Offsets, Position, TrackIds
 from beampipe.tracking.kernels.loading import answer, blocks, contiguous, native, useful_threads
 from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
 
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 
-def embed(position: Float32[ndarray, "n 3"], weights: Mlp, threads: int = 1) -> Float32[ndarray, "n d"]:
+def embed(position: Position, weights: Mlp, threads: int = 1) -> Float32[ndarray, "n_hits d"]:
     """Embedding of each hit: source vector, then target vector.
 
     Args:
@@ -37,23 +38,23 @@ def embed(position: Float32[ndarray, "n 3"], weights: Mlp, threads: int = 1) -> 
     """
     if (kernels := native()) is None:
         return reference.embed(position, weights)
-    result: Float32[ndarray, "n d"] = kernels.embed(
+    result: Float32[ndarray, "n_hits d"] = kernels.embed(
         contiguous(position), weights.packed, weights.widths, useful_threads(threads, len(position))
     )
     return result
 
 
 def radius_edges(
-    source: Float32[ndarray, "n 8"],
-    target: Float32[ndarray, "n 8"],
-    position: Float32[ndarray, "n 3"],
+    source: Float32[ndarray, "n_hits 8"],
+    target: Float32[ndarray, "n_hits 8"],
+    position: Position,
     radius: float,
     max_neighbours: int,
     kappa_max: float,
     z0_max: float,
     threads: int = 1,
-    offsets: Int64[ndarray, " n_events_and_1"] | None = None,
-) -> tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]]:
+    offsets: Offsets | None = None,
+) -> tuple[EdgeIndex, EdgeValues]:
     """Edges i -> j with |source_i - target_j| < radius, j outward of i, inside the kinematic windows. Exact.
 
     Outward: r^2 + z^2 is larger, or equal with the higher index. Of the neighbours inside the windows the
@@ -73,7 +74,7 @@ def radius_edges(
     """
     if (kernels := native()) is None:
         return reference.radius_edges(source, target, position, radius, max_neighbours, kappa_max, z0_max, offsets)
-    edges: tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]] = answer(
+    edges: tuple[EdgeIndex, EdgeValues] = answer(
         kernels.radius_edges,
         source,
         target,
@@ -102,12 +103,8 @@ def logit_of(cut: float) -> np.float32:
 
 
 def filter_logits(
-    position: Float32[ndarray, "n 3"],
-    edge_index: Int64[ndarray, "2 n_edges"],
-    dist2: Float32[ndarray, " n_edges"],
-    weights: Mlp,
-    threads: int = 1,
-) -> Float32[ndarray, " n_edges"]:
+    position: Position, edge_index: EdgeIndex, dist2: EdgeValues, weights: Mlp, threads: int = 1
+) -> EdgeValues:
     """Logit of each edge from its own geometry, its hits and its squared embedding distance.
 
     Args:
@@ -115,19 +112,12 @@ def filter_logits(
     """
     if (kernels := native()) is None:
         return reference.filter_logits(position, edge_index, dist2, weights)
-    logit: Float32[ndarray, " n_edges"] = kernels.filter_logits(
-        *_filter_arguments(position, edge_index, dist2, weights, threads)
-    )
+    logit: EdgeValues = kernels.filter_logits(*_filter_arguments(position, edge_index, dist2, weights, threads))
     return logit
 
 
 def filter_kept(
-    position: Float32[ndarray, "n 3"],
-    edge_index: Int64[ndarray, "2 n_edges"],
-    dist2: Float32[ndarray, " n_edges"],
-    weights: Mlp,
-    cut: float,
-    threads: int = 1,
+    position: Position, edge_index: EdgeIndex, dist2: EdgeValues, weights: Mlp, cut: float, threads: int = 1
 ) -> Int64[ndarray, "2 n_kept"]:
     """The edges whose `filter_logits` are at least `logit_of(cut)`, in order.
 
@@ -152,12 +142,12 @@ def _filter_arguments(
 
 
 def gnn_scores(
-    position: Float32[ndarray, "n 3"],
-    edge_index: Int64[ndarray, "2 n_edges"],
+    position: Position,
+    edge_index: EdgeIndex,
     pair_features: Float32[ndarray, "n_edges p"],
     weights: GnnWeights,
     threads: int = 1,
-) -> tuple[Float32[ndarray, " n_edges"], Float32[ndarray, " n_edges"]]:
+) -> tuple[EdgeValues, EdgeValues]:
     """Score in [0, 1] of each edge, and its logit, which still tells scores apart that round to 1.
 
     Args:
@@ -179,7 +169,7 @@ def gnn_scores(
     return reference.sigmoid(logit), logit
 
 
-def connected_components(n: int, edge_index: Int64[ndarray, "2 n_edges"], min_hits: int = 2) -> Int64[ndarray, " n"]:
+def connected_components(n: int, edge_index: EdgeIndex, min_hits: int = 2) -> TrackIds:
     """Component of each hit, numbered by first hit in input order; -1 where it has fewer than `min_hits` (>= 2) hits.
 
     Args:
@@ -187,5 +177,5 @@ def connected_components(n: int, edge_index: Int64[ndarray, "2 n_edges"], min_hi
     """
     if (kernels := native()) is None:
         return reference.connected_components(n, edge_index, min_hits)
-    label: Int64[ndarray, " n"] = kernels.connected_components(n, contiguous(edge_index), min_hits)
+    label: TrackIds = kernels.connected_components(n, contiguous(edge_index), min_hits)
     return label

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.tracking.kernels.arrays import EdgeIndex, EdgeValues, Position
 from beampipe.tracking.kernels.geometry import MIN_DR, doublet
 
 __all__ = [
@@ -73,7 +74,7 @@ EMBEDDING_SIZE: Final = 8
 """Length of the source and of the target vector of a hit."""
 
 
-def hit_features(position: Float32[ndarray, "n 3"]) -> Float32[ndarray, "n 5"]:
+def hit_features(position: Position) -> Float32[ndarray, "n_hits 5"]:
     """Input of the embedding, `HIT_FEATURES`: r and z in m, cos and sin of phi, eta / 4."""
     r, phi, z = position.T
     eta = np.arcsinh(z / np.maximum(r, MIN_DR))
@@ -81,14 +82,12 @@ def hit_features(position: Float32[ndarray, "n 3"]) -> Float32[ndarray, "n 5"]:
     return np.stack([r * length, np.cos(phi), np.sin(phi), z * length, eta * angle], axis=1).astype(np.float32)
 
 
-def node_features(position: Float32[ndarray, "n 3"]) -> Float32[ndarray, "n 3"]:
+def node_features(position: Position) -> Float32[ndarray, "n_hits 3"]:
     """Input of filter and interaction network per hit, `NODE_FEATURES`: r and z in m, eta / 4."""
     return np.ascontiguousarray(hit_features(position)[:, [0, 3, 4]])
 
 
-def edge_features(
-    position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"]
-) -> Float32[ndarray, "n_edges 6"]:
+def edge_features(position: Position, edge_index: EdgeIndex) -> Float32[ndarray, "n_edges 6"]:
     """Input of filter and interaction network per edge, `EDGE_FEATURES`, scaled to order one and clipped to [-4, 4].
 
     1000 mm kappa, asinh(slope) / 4, z0 / 200 mm, dr / 200 mm, dz / 500 mm, 10 dphi.
@@ -107,9 +106,7 @@ def edge_features(
     return clipped
 
 
-def filter_features(
-    position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"], distance2: Float32[ndarray, " n_edges"]
-) -> Float32[ndarray, "n_edges 13"]:
+def filter_features(position: Position, edge_index: EdgeIndex, distance2: EdgeValues) -> Float32[ndarray, "n_edges 13"]:
     """Input of the filter: `EDGE_FEATURES`, `NODE_FEATURES` of the inner and of the outer hit, squared distance.
 
     Args:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxtyping import Float32, Int16, Int64
-from numpy import ndarray
-
 from beampipe.tracking.kernels import reference_map
+from beampipe.tracking.kernels.arrays import (
+    Chi2,
+    EdgeIndex,
+    EdgeValues,
+    LayerNumbers,
+    Offsets,
+    PairTable,
+    Position,
+    TrackIds,
+    Triplets,
+)
 from beampipe.tracking.kernels.loading import answer, blocks, contiguous, native, useful_threads
 from beampipe.tracking.windows import Windows
 
 __all__ = ["assign_layers", "module_map_edges", "pair_features", "triplets", "walk"]
 
 
-def assign_layers(position: Float32[ndarray, "n 3"], windows: Windows, threads: int = 1) -> Int16[ndarray, " n"]:
+def assign_layers(position: Position, windows: Windows, threads: int = 1) -> LayerNumbers:
     """Layer of each hit, -1 for a hit outside every layer's box.
 
     Args:
@@ -24,18 +32,15 @@ def assign_layers(position: Float32[ndarray, "n 3"], windows: Windows, threads: 
     """
     if (kernels := native()) is None:
         return reference_map.assign_layers(position, windows)
-    layer: Int16[ndarray, " n"] = kernels.assign_layers(
+    layer: LayerNumbers = kernels.assign_layers(
         contiguous(position), _tables(windows), useful_threads(threads, len(position))
     )
     return layer
 
 
 def module_map_edges(
-    position: Float32[ndarray, "n 3"],
-    windows: Windows,
-    threads: int = 1,
-    offsets: Int64[ndarray, " n_events_and_1"] | None = None,
-) -> Int64[ndarray, "2 n_edges"]:
+    position: Position, windows: Windows, threads: int = 1, offsets: Offsets | None = None
+) -> EdgeIndex:
     """Doublets inside their windows that take part in at least one triplet inside its window.
 
     Args:
@@ -49,7 +54,7 @@ def module_map_edges(
     """
     if (kernels := native()) is None:
         return reference_map.module_map_edges(position, windows, offsets)
-    edge_index: Int64[ndarray, "2 n_edges"] = answer(
+    edge_index: EdgeIndex = answer(
         kernels.module_map_edges,
         contiguous(position),
         blocks(offsets, len(position)),
@@ -59,9 +64,7 @@ def module_map_edges(
     return edge_index
 
 
-def triplets(
-    position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"], windows: Windows, threads: int = 1
-) -> tuple[Int64[ndarray, "2 n_triplets"], Float32[ndarray, " n_triplets"]]:
+def triplets(position: Position, edge_index: EdgeIndex, windows: Windows, threads: int = 1) -> tuple[Triplets, Chi2]:
     """Pairs of edges (in, out) that share a hit and lie inside their triplet window.
 
     Args:
@@ -76,7 +79,7 @@ def triplets(
     """
     if (kernels := native()) is None:
         return reference_map.triplets(position, edge_index, windows)
-    found: tuple[Int64[ndarray, "2 n_triplets"], Float32[ndarray, " n_triplets"]] = answer(
+    found: tuple[Triplets, Chi2] = answer(
         kernels.triplets,
         contiguous(position),
         contiguous(edge_index),
@@ -86,9 +89,7 @@ def triplets(
     return found
 
 
-def pair_features(
-    triplets: Int64[ndarray, "2 n_triplets"], chi2: Float32[ndarray, " n_triplets"], n_edges: int
-) -> Float32[ndarray, "n_edges 6"]:
+def pair_features(triplets: Triplets, chi2: Chi2, n_edges: int) -> PairTable:
     """`beampipe.tracking.kernels.features.PAIR_FEATURES` of each edge.
 
     Smallest chi2 to an edge inwards and outwards (2 for none), log(1 + number of them) / 2, and the length of the
@@ -101,20 +102,20 @@ def pair_features(
     """
     if (kernels := native()) is None:
         return reference_map.pair_features(triplets, chi2, n_edges)
-    features: Float32[ndarray, "n_edges 6"] = kernels.pair_features(contiguous(triplets), contiguous(chi2), n_edges)
+    features: PairTable = kernels.pair_features(contiguous(triplets), contiguous(chi2), n_edges)
     return features
 
 
 def walk(
     n_hits: int,
-    edge_index: Int64[ndarray, "2 n_edges"],
-    triplets: Int64[ndarray, "2 n_triplets"],
-    chi2: Float32[ndarray, " n_triplets"],
-    weight: Float32[ndarray, " n_edges"],
-    layer: Int16[ndarray, " n_hits"],
+    edge_index: EdgeIndex,
+    triplets: Triplets,
+    chi2: Chi2,
+    weight: EdgeValues,
+    layer: LayerNumbers,
     penalty: float,
     min_hits: int,
-) -> Int64[ndarray, " n_hits"]:
+) -> TrackIds:
     """Best paths through the triplets, best first, each hit on one path at most.
 
     The score of a path is the sum of its edges' weights less `penalty` times the chi2 of its triplets, in fixed
@@ -137,7 +138,7 @@ def walk(
     """
     if (kernels := native()) is None:
         return reference_map.walk(n_hits, edge_index, triplets, chi2, weight, layer, penalty, min_hits)
-    track_id: Int64[ndarray, " n_hits"] = kernels.walk(
+    track_id: TrackIds = kernels.walk(
         n_hits,
         contiguous(edge_index),
         contiguous(triplets),

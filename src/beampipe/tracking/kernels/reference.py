@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from beampipe.tracking.kernels.arrays import EdgeIndex, EdgeValues, Offsets, Position, TrackIds
 from beampipe.tracking.kernels.features import edge_features, filter_features, hit_features, node_features
 from beampipe.tracking.kernels.geometry import doublet
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
@@ -17,6 +18,7 @@ __all__ = [
     "event_of",
     "filter_logits",
     "gnn_logits",
+    "number_by_first_hit",
     "radius_edges",
     "sigmoid",
 ]
@@ -30,7 +32,7 @@ def sigmoid(logit: Float32[ndarray, " n"]) -> Float32[ndarray, " n"]:
         return (1.0 / (1.0 + np.exp(-logit.astype(np.float64)))).astype(np.float32)
 
 
-def event_of(n: int, offsets: Int64[ndarray, " n_events_and_1"] | None) -> Int64[ndarray, " n"]:
+def event_of(n: int, offsets: Offsets | None) -> Int64[ndarray, " n_hits"]:
     """Number of the event that each of n hits belongs to."""
     return np.zeros(n, np.int64) if offsets is None else np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
@@ -45,21 +47,21 @@ def apply(mlp: Mlp, x: Float32[ndarray, "n in"]) -> Float32[ndarray, "n out"]:
     return x
 
 
-def embed(position: Float32[ndarray, "n 3"], mlp: Mlp) -> Float32[ndarray, "n d"]:
+def embed(position: Position, mlp: Mlp) -> Float32[ndarray, "n_hits d"]:
     """Source and target vectors of the hits, side by side."""
     return apply(mlp, hit_features(position))
 
 
 def radius_edges(
-    source: Float32[ndarray, "n d"],
-    target: Float32[ndarray, "n d"],
-    position: Float32[ndarray, "n 3"],
+    source: Float32[ndarray, "n_hits d"],
+    target: Float32[ndarray, "n_hits d"],
+    position: Position,
     radius: float,
     max_neighbours: int,
     kappa_max: float,
     z0_max: float,
-    offsets: Int64[ndarray, " n_events_and_1"] | None = None,
-) -> tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]]:
+    offsets: Offsets | None = None,
+) -> tuple[EdgeIndex, EdgeValues]:
     """All edges i -> j with |source_i - target_j| < radius, j outward of i, inside the kinematic windows.
 
     Outward: r^2 + z^2 is larger, or equal with the higher index. Of more than `max_neighbours` the nearest stay, ties
@@ -93,22 +95,14 @@ def radius_edges(
     return np.concatenate(edges, axis=1), np.concatenate(distances)
 
 
-def filter_logits(
-    position: Float32[ndarray, "n 3"],
-    edge_index: Int64[ndarray, "2 n_edges"],
-    dist2: Float32[ndarray, " n_edges"],
-    mlp: Mlp,
-) -> Float32[ndarray, " n_edges"]:
+def filter_logits(position: Position, edge_index: EdgeIndex, dist2: EdgeValues, mlp: Mlp) -> EdgeValues:
     """Logit of each edge from its own features and those of its hits."""
     return apply(mlp, filter_features(position, edge_index, dist2))[:, 0]
 
 
 def gnn_logits(
-    position: Float32[ndarray, "n 3"],
-    edge_index: Int64[ndarray, "2 n_edges"],
-    pair_features: Float32[ndarray, "n_edges p"],
-    weights: GnnWeights,
-) -> Float32[ndarray, " n_edges"]:
+    position: Position, edge_index: EdgeIndex, pair_features: Float32[ndarray, "n_edges p"], weights: GnnWeights
+) -> EdgeValues:
     """Logit of each edge: message passing over edges and hits (Battaglia et al. 2016, arXiv:1612.00222)."""
     inner, outer = edge_index
     x = apply(weights.node_encoder, node_features(position))
@@ -122,15 +116,22 @@ def gnn_logits(
     return apply(weights.classifier, np.concatenate([x[inner], x[outer], e], axis=1))[:, 0]
 
 
-def connected_components(n: int, edge_index: Int64[ndarray, "2 n_edges"], min_hits: int = 2) -> Int64[ndarray, " n"]:
+def connected_components(n: int, edge_index: EdgeIndex, min_hits: int = 2) -> TrackIds:
     """Component of each hit, numbered by first hit; -1 where it has fewer than `min_hits` (>= 2) hits."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components as components
 
     inner, outer = edge_index
     _, raw = components(coo_array((np.ones(len(inner), np.int8), (inner, outer)), shape=(n, n)), directed=False)
-    _, first, of_hit, size = np.unique(raw, return_index=True, return_inverse=True, return_counts=True)
-    kept = size >= max(min_hits, 2)
-    number = np.full(len(first), -1, np.int64)
-    number[np.flatnonzero(kept)[np.argsort(first[kept])]] = np.arange(kept.sum())
-    return number[of_hit]
+    return number_by_first_hit(np.where(np.bincount(raw)[raw] >= max(min_hits, 2), raw, -1).astype(np.int64))
+
+
+def number_by_first_hit(track_id: TrackIds) -> TrackIds:
+    """The same tracks, numbered by their first hit in input order; hits on no track get -1."""
+    on_track = track_id >= 0
+    names, first, number = np.unique(track_id[on_track], return_index=True, return_inverse=True)
+    rank = np.empty(len(names), np.int64)
+    rank[np.argsort(first)] = np.arange(len(names))
+    numbered = np.full(len(track_id), -1, np.int64)
+    numbered[on_track] = rank[number]
+    return numbered

@@ -5,17 +5,25 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32, Int16, Int64
-from numpy import ndarray
 
+from beampipe.tracking.kernels.arrays import (
+    Chi2,
+    EdgeIndex,
+    EdgeValues,
+    LayerNumbers,
+    Offsets,
+    PairTable,
+    Position,
+    TrackIds,
+    Triplets,
+)
 from beampipe.tracking.kernels.geometry import MIN_DR, arc, triplet_chi2, wrapped
-from beampipe.tracking.kernels.reference import event_of
+from beampipe.tracking.kernels.reference import event_of, number_by_first_hit
 from beampipe.tracking.windows import Windows
 
 __all__ = [
     "assign_layers",
     "module_map_edges",
-    "number_by_first_hit",
     "pair_features",
     "triplets",
     "walk",
@@ -28,7 +36,7 @@ NO_PARTNER: Final = np.float32(2.0)
 """Stands for the chi2 of an edge with no partner; one that passes has chi2 < 1."""
 
 
-def assign_layers(position: Float32[ndarray, "n 3"], windows: Windows) -> Int16[ndarray, " n"]:
+def assign_layers(position: Position, windows: Windows) -> LayerNumbers:
     """Layer of each hit, -1 for a hit outside every box."""
     r, z = position[:, 0], position[:, 2]
     layer = np.full(len(position), -1, np.int16)
@@ -37,9 +45,7 @@ def assign_layers(position: Float32[ndarray, "n 3"], windows: Windows) -> Int16[
     return layer
 
 
-def module_map_edges(
-    position: Float32[ndarray, "n 3"], windows: Windows, offsets: Int64[ndarray, " n_events_and_1"] | None = None
-) -> Int64[ndarray, "2 n_edges"]:
+def module_map_edges(position: Position, windows: Windows, offsets: Offsets | None = None) -> EdgeIndex:
     """Doublets inside their windows, of one event, that take part in a triplet inside its window, sorted."""
     layer = assign_layers(position, windows)
     event = event_of(len(position), offsets)
@@ -60,9 +66,7 @@ def module_map_edges(
     return edge_index[:, np.unique(pairs_of_edges)]
 
 
-def triplets(
-    position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"], windows: Windows
-) -> tuple[Int64[ndarray, "2 n_triplets"], Float32[ndarray, " n_triplets"]]:
+def triplets(position: Position, edge_index: EdgeIndex, windows: Windows) -> tuple[Triplets, Chi2]:
     """Pairs of edges (in, out) that share a hit and pass, from the beam outwards, and their chi2."""
     layer = assign_layers(position, windows)
     n_layers = len(windows.layers)
@@ -84,9 +88,7 @@ def triplets(
     return np.stack([e[good], f[good]]), chi2[good].astype(np.float32)
 
 
-def pair_features(
-    triplets: Int64[ndarray, "2 n_triplets"], chi2: Float32[ndarray, " n_triplets"], n_edges: int
-) -> Float32[ndarray, "n_edges 6"]:
+def pair_features(triplets: Triplets, chi2: Chi2, n_edges: int) -> PairTable:
     """`beampipe.tracking.kernels.features.PAIR_FEATURES` of each edge."""
     into, out = triplets
     best = np.full((2, n_edges), NO_PARTNER, np.float32)
@@ -104,14 +106,14 @@ def pair_features(
 
 def walk(
     n_hits: int,
-    edge_index: Int64[ndarray, "2 n_edges"],
-    triplets: Int64[ndarray, "2 n_triplets"],
-    chi2: Float32[ndarray, " n_triplets"],
-    weight: Float32[ndarray, " n_edges"],
-    layer: Int16[ndarray, " n_hits"],
+    edge_index: EdgeIndex,
+    triplets: Triplets,
+    chi2: Chi2,
+    weight: EdgeValues,
+    layer: LayerNumbers,
     penalty: float,
     min_hits: int,
-) -> Int64[ndarray, " n_hits"]:
+) -> TrackIds:
     """Best paths, best first, each hit on one at most; see `beampipe.tracking.kernels.walk`."""
     unit = 1 << 20
     own = np.rint(np.nan_to_num(weight.astype(np.float64), nan=0.0) * unit).astype(np.int64)
@@ -144,12 +146,12 @@ def walk(
 
 
 def _add_twins(
-    track_id: Int64[ndarray, " n_hits"],
+    track_id: TrackIds,
     paths: list[list[int]],
-    edge_index: Int64[ndarray, "2 n_edges"],
-    triplets: Int64[ndarray, "2 n_triplets"],
-    chi2: Float32[ndarray, " n_triplets"],
-    layer: Int16[ndarray, " n_hits"],
+    edge_index: EdgeIndex,
+    triplets: Triplets,
+    chi2: Chi2,
+    layer: LayerNumbers,
 ) -> None:
     """Give each hit of a path the free hit of its layer that fits best in its place: modules overlap."""
     replaces: dict[tuple[int, int, int], float] = {}  # three hits of a possible path: chi2
@@ -171,14 +173,3 @@ def _add_twins(
         if track_id[hit] < 0 and spot not in paired:
             track_id[hit] = track_id[spot]
             paired.add(spot)
-
-
-def number_by_first_hit(track_id: Int64[ndarray, " n_hits"]) -> Int64[ndarray, " n_hits"]:
-    """The same tracks, numbered by their first hit in input order."""
-    on_track = track_id >= 0
-    names, first, number = np.unique(track_id[on_track], return_index=True, return_inverse=True)
-    rank = np.empty(len(names), np.int64)
-    rank[np.argsort(first)] = np.arange(len(names))
-    numbered = np.full(len(track_id), -1, np.int64)
-    numbered[on_track] = rank[number]
-    return numbered

@@ -20,6 +20,16 @@ from numpy import ndarray
 
 from beampipe.tracking import kernels
 from beampipe.tracking.kernels import module_map
+from beampipe.tracking.kernels.arrays import (
+    Chi2,
+    EdgeIndex,
+    EdgeValues,
+    Offsets,
+    PairTable,
+    Position,
+    TrackIds,
+    Triplets,
+)
 from beampipe.tracking.networks import EMBEDDING_SIZE
 from beampipe.tracking.windows import Windows
 
@@ -92,7 +102,7 @@ class EmbedHits:
     network: kernels.Mlp
     threads: int
 
-    def __call__(self, position: Float32[ndarray, "n_hits 3"]) -> tuple[Float32[ndarray, "n_hits d"]]:
+    def __call__(self, position: Position) -> tuple[Float32[ndarray, "n_hits d"]]:
         return (kernels.embed(position, self.network, self.threads),)
 
 
@@ -118,11 +128,8 @@ class FindNeighbours:
     threads: int
 
     def __call__(
-        self,
-        position: Float32[ndarray, "n_hits 3"],
-        embedding: Float32[ndarray, "n_hits d"],
-        offsets: Int64[ndarray, " n_events_and_1"] | None,
-    ) -> tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]]:
+        self, position: Position, embedding: Float32[ndarray, "n_hits d"], offsets: Offsets | None
+    ) -> tuple[EdgeIndex, EdgeValues]:
         return kernels.radius_edges(
             embedding[:, :EMBEDDING_SIZE],
             embedding[:, EMBEDDING_SIZE:],
@@ -154,10 +161,7 @@ class FilterEdges:
     threads: int
 
     def __call__(
-        self,
-        position: Float32[ndarray, "n_hits 3"],
-        edge_index: Int64[ndarray, "2 n_edges"],
-        distance2: Float32[ndarray, " n_edges"],
+        self, position: Position, edge_index: EdgeIndex, distance2: EdgeValues
     ) -> tuple[Int64[ndarray, "2 n_kept"]]:
         return (kernels.filter_kept(position, edge_index, distance2, self.network, self.cut, self.threads),)
 
@@ -177,9 +181,7 @@ class BuildFromWindows:
     windows: Windows
     threads: int
 
-    def __call__(
-        self, position: Float32[ndarray, "n_hits 3"], offsets: Int64[ndarray, " n_events_and_1"] | None
-    ) -> tuple[Int64[ndarray, "2 n_edges"]]:
+    def __call__(self, position: Position, offsets: Offsets | None) -> tuple[EdgeIndex]:
         return (module_map.module_map_edges(position, self.windows, self.threads, offsets),)
 
 
@@ -198,9 +200,7 @@ class FindTriplets:
     windows: Windows
     threads: int
 
-    def __call__(
-        self, position: Float32[ndarray, "n_hits 3"], edge_index: Int64[ndarray, "2 n_edges"]
-    ) -> tuple[Int64[ndarray, "2 n_triplets"], Float32[ndarray, " n_triplets"]]:
+    def __call__(self, position: Position, edge_index: EdgeIndex) -> tuple[Triplets, Chi2]:
         return module_map.triplets(position, edge_index, self.windows, self.threads)
 
 
@@ -220,13 +220,8 @@ class PairEdges:
     threads: int
 
     def __call__(
-        self, position: Float32[ndarray, "n_hits 3"], edge_index: Int64[ndarray, "2 n_edges"]
-    ) -> tuple[
-        Int64[ndarray, "2 n_kept"],
-        Int64[ndarray, "2 n_triplets"],
-        Float32[ndarray, " n_triplets"],
-        Float32[ndarray, "n_kept 6"],
-    ]:
+        self, position: Position, edge_index: EdgeIndex
+    ) -> tuple[Int64[ndarray, "2 n_kept"], Triplets, Chi2, Float32[ndarray, "n_kept 6"]]:
         n_edges = edge_index.shape[1]
         triplets, chi2 = module_map.triplets(position, edge_index, self.windows, self.threads)
         features = module_map.pair_features(triplets, chi2, n_edges)
@@ -252,11 +247,8 @@ class ScoreEdges:
     threads: int
 
     def __call__(
-        self,
-        position: Float32[ndarray, "n_hits 3"],
-        edge_index: Int64[ndarray, "2 n_edges"],
-        pair_features: Float32[ndarray, "n_edges 6"],
-    ) -> tuple[Float32[ndarray, " n_edges"], Float32[ndarray, " n_edges"]]:
+        self, position: Position, edge_index: EdgeIndex, pair_features: PairTable
+    ) -> tuple[EdgeValues, EdgeValues]:
         pairs = pair_features if self.network.n_pair_features else pair_features[:, :0]
         return kernels.gnn_scores(position, edge_index, pairs, self.network, self.threads)
 
@@ -276,12 +268,7 @@ class ConnectComponents:
     score_cut: float
     min_hits: int
 
-    def __call__(
-        self,
-        position: Float32[ndarray, "n_hits 3"],
-        edge_index: Int64[ndarray, "2 n_edges"],
-        edge_score: Float32[ndarray, " n_edges"],
-    ) -> tuple[Int64[ndarray, " n_hits"]]:
+    def __call__(self, position: Position, edge_index: EdgeIndex, edge_score: EdgeValues) -> tuple[TrackIds]:
         kept = np.ascontiguousarray(edge_index[:, edge_score >= self.score_cut])
         return (kernels.connected_components(len(position), kept, self.min_hits),)
 
@@ -305,13 +292,7 @@ class WalkByChi2:
     min_hits: int
     threads: int
 
-    def __call__(
-        self,
-        position: Float32[ndarray, "n_hits 3"],
-        edge_index: Int64[ndarray, "2 n_edges"],
-        triplets: Int64[ndarray, "2 n_triplets"],
-        chi2: Float32[ndarray, " n_triplets"],
-    ) -> tuple[Int64[ndarray, " n_hits"]]:
+    def __call__(self, position: Position, edge_index: EdgeIndex, triplets: Triplets, chi2: Chi2) -> tuple[TrackIds]:
         weight = np.ones(edge_index.shape[1], np.float32)
         layer = module_map.assign_layers(position, self.windows, self.threads)
         return (module_map.walk(len(position), edge_index, triplets, chi2, weight, layer, self.penalty, self.min_hits),)
@@ -346,13 +327,8 @@ class WalkByScore:
     edges_per_logit: float = 0.25
 
     def __call__(
-        self,
-        position: Float32[ndarray, "n_hits 3"],
-        edge_index: Int64[ndarray, "2 n_edges"],
-        triplets: Int64[ndarray, "2 n_triplets"],
-        chi2: Float32[ndarray, " n_triplets"],
-        edge_logit: Float32[ndarray, " n_edges"],
-    ) -> tuple[Int64[ndarray, " n_hits"]]:
+        self, position: Position, edge_index: EdgeIndex, triplets: Triplets, chi2: Chi2, edge_logit: EdgeValues
+    ) -> tuple[TrackIds]:
         limit = np.float32(self.logit_max)
         distance = np.clip(edge_logit - kernels.logit_of(self.score_cut), -limit, limit)
         weight = distance * np.float32(self.edges_per_logit)

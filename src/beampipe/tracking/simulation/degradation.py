@@ -10,6 +10,7 @@ from numpy import ndarray
 
 from beampipe.errors import InputError
 from beampipe.tracking.events import NOISE, Event, Hits, Truth
+from beampipe.tracking.formats.families import cylindrical
 from beampipe.tracking.simulation.modules import Modules, modules
 from beampipe.tracking.simulation.parameters import DEFAULT, Degradation
 
@@ -93,8 +94,7 @@ def _noise(n: int, alive: Bool[ndarray, " n_modules"], table: Modules, rng: np.r
     row: Int64[ndarray, " n"] = np.searchsorted(share, rng.random(n) * share[-1], side="right")
     local = table.uniform(row, rng)
     xyz = table.to_global(row, local.astype(np.float64))
-    position = np.column_stack([np.hypot(xyz[:, 0], xyz[:, 1]), np.arctan2(xyz[:, 1], xyz[:, 0]), xyz[:, 2]])
-    return Hits(position.astype(np.float32), table.geometry_id[row], local, table.variance[row].astype(np.float32))
+    return Hits(cylindrical(*xyz.T), table.geometry_id[row], local, table.variance[row].astype(np.float32))
 
 
 def _append(hits: Hits, noise: Hits) -> Hits:

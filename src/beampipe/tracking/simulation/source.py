@@ -91,6 +91,12 @@ def _vertex(generator: EventGenerator, rng: np.random.Generator) -> Float64[ndar
     return vertex
 
 
+def _collision(number: int, pdg: Int32[ndarray, " n"], *columns: ndarray) -> PrimaryParticles:
+    """The particles of the collision `number`, from their PDG codes and the columns after these."""
+    n = len(pdg)
+    return PrimaryParticles(np.full(n, number), np.zeros(n, np.int64), np.arange(n) + 1, pdg, *columns)
+
+
 def _placed(
     pool: CollisionPool, rows: slice, number: int, generator: EventGenerator, rng: np.random.Generator
 ) -> PrimaryParticles:
@@ -100,11 +106,8 @@ def _placed(
     turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
     vertex = pool.vertex[rows].astype(np.float64)
     vertex[:, :3] = vertex[:, :3] @ turn.T
-    n = len(vertex)
-    return PrimaryParticles(
-        np.full(n, number),
-        np.zeros(n, np.int64),
-        np.arange(n) + 1,
+    return _collision(
+        number,
         pool.pdg[rows],
         pool.charge[rows],
         pool.mass[rows],
@@ -121,10 +124,8 @@ def _shot(generator: EventGenerator, gun: Gun, number: int, rng: np.random.Gener
     phi, eta = rng.uniform(-np.pi, np.pi, n), rng.uniform(-gun.eta_max, gun.eta_max, n)
     # Positive PDG codes of leptons are negative particles.
     charge = sign * np.sign(gun.pdg) * (-1 if abs(gun.pdg) in (11, 13) else 1)
-    return PrimaryParticles(
-        np.full(n, number),
-        np.zeros(n, np.int64),
-        np.arange(n) + 1,
+    return _collision(
+        number,
         (sign * gun.pdg).astype(np.int32),
         charge.astype(np.float32),
         np.full(n, MASSES[abs(gun.pdg)], np.float32),

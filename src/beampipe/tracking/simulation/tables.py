@@ -13,6 +13,7 @@ from jaxtyping import Float32, Float64, Int64, UInt64
 from numpy import ndarray
 
 from beampipe.tracking.events import Event, Hits, Particles, Truth
+from beampipe.tracking.formats.families import cylindrical
 from beampipe.tracking.simulation.modules import Modules
 
 __all__ = ["Columns", "Record", "collect", "columns", "identifiers", "true_position"]
@@ -103,8 +104,5 @@ def collect(event: int, record: Record, hit: Columns, table: Modules) -> Event:
 def _hits(xyz: Float64[ndarray, "n 3"], identifier: UInt64[ndarray, " n"], table: Modules) -> Hits:
     """Hits at global positions [mm] on modules."""
     row = table.rows(identifier)
-    position = np.column_stack([np.hypot(xyz[:, 0], xyz[:, 1]), np.arctan2(xyz[:, 1], xyz[:, 0]), xyz[:, 2]])
     local = table.to_local(row, xyz)[:, :2]
-    return Hits(
-        position.astype(np.float32), identifier, local.astype(np.float32), table.variance[row].astype(np.float32)
-    )
+    return Hits(cylindrical(*xyz.T), identifier, local.astype(np.float32), table.variance[row].astype(np.float32))

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32
 from numpy import ndarray
 
 from beampipe.errors import MissingExtraError
 from beampipe.tracking.kernels import logit_of, module_map, native, radius_edges
+from beampipe.tracking.kernels.arrays import EdgeIndex, EdgeValues, PairTable, Position
 from beampipe.tracking.kernels.features import (
     EMBEDDING_SIZE,
     PAIR_FEATURES,
@@ -36,7 +37,7 @@ __all__ = [
     "side_by_side",
 ]
 
-PairMaker = Callable[[Float32[ndarray, "n 3"], Int64[ndarray, "2 n_edges"]], Float32[ndarray, "n_edges 6"]]
+PairMaker = Callable[[Position, EdgeIndex], PairTable]
 """Makes the pair features of edges from the positions of the hits and the edges."""
 
 _CHUNK = 1 << 16
@@ -80,19 +81,17 @@ class TrainingGraph:
         found: true edges above the wanted pt in the graph over all of them inside the windows.
     """
 
-    position: Float32[ndarray, "n 3"]
-    nodes: Float32[ndarray, "n 3"]
-    edge_index: Int64[ndarray, "2 n_edges"]
+    position: Position
+    nodes: Float32[ndarray, "n_hits 3"]
+    edge_index: EdgeIndex
     edges: Float32[ndarray, "n_edges 12"]
-    target: Float32[ndarray, " n_edges"]
-    weight: Float32[ndarray, " n_edges"]
+    target: EdgeValues
+    weight: EdgeValues
     found: float
 
 
 @torch.no_grad()
-def nearby(
-    event: Labelled, embedding: Embedding, building: Building
-) -> tuple[Int64[ndarray, "2 n_edges"], Float32[ndarray, " n_edges"]]:
+def nearby(event: Labelled, embedding: Embedding, building: Building) -> tuple[EdgeIndex, EdgeValues]:
     """Edges within the radius and the kinematic windows, and their squared embedding distances."""
     if len(event) < 2:
         return np.empty((2, 0), np.int64), np.empty(0, np.float32)
@@ -118,9 +117,7 @@ def pair_maker(windows: Windows) -> PairMaker:
     if native() is None:
         raise MissingExtraError("the native kernels", "train", "training")
 
-    def make(
-        position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"]
-    ) -> Float32[ndarray, "n_edges 6"]:
+    def make(position: Position, edge_index: EdgeIndex) -> PairTable:
         triplets, chi2 = module_map.triplets(position, edge_index, windows)
         return module_map.pair_features(triplets, chi2, edge_index.shape[1])
 
@@ -128,12 +125,7 @@ def pair_maker(windows: Windows) -> PairMaker:
 
 
 @torch.no_grad()
-def filter_logits(
-    position: Float32[ndarray, "n 3"],
-    edge_index: Int64[ndarray, "2 n_edges"],
-    dist2: Float32[ndarray, " n_edges"],
-    network: FilterNetwork,
-) -> Float32[ndarray, " n_edges"]:
+def filter_logits(position: Position, edge_index: EdgeIndex, dist2: EdgeValues, network: FilterNetwork) -> EdgeValues:
     """Logit of each edge by the network in training, as `beampipe.tracking.kernels.filter_logits` by the packed one."""
     logits = [np.empty(0, np.float32)]
     for begin in range(0, edge_index.shape[1], _CHUNK):
@@ -144,8 +136,8 @@ def filter_logits(
 
 
 def edge_targets(
-    event: Labelled, edge_index: Int64[ndarray, "2 n_edges"], pt_min: float, soft_weight: float, same_weight: float
-) -> tuple[Float32[ndarray, " n_edges"], Float32[ndarray, " n_edges"], Bool[ndarray, " n_edges"]]:
+    event: Labelled, edge_index: EdgeIndex, pt_min: float, soft_weight: float, same_weight: float
+) -> tuple[EdgeValues, EdgeValues, Bool[ndarray, " n_edges"]]:
     """Target and loss weight of each edge, and which edges are true and wanted.
 
     Wrong edges weigh 1, prompt true edges above `pt_min` 1, displaced ones half, softer ones `soft_weight`; edges
@@ -201,12 +193,9 @@ def side_by_side(graphs: Sequence[TrainingGraph]) -> TrainingGraph:
     if len(graphs) == 1:
         return graphs[0]
     first = np.cumsum([0, *(len(graph.position) for graph in graphs)])
+    columns = ("position", "nodes", "edges", "target", "weight")
     return TrainingGraph(
-        np.concatenate([graph.position for graph in graphs]),
-        np.concatenate([graph.nodes for graph in graphs]),
-        np.concatenate([graph.edge_index + k for graph, k in zip(graphs, first, strict=False)], axis=1),
-        np.concatenate([graph.edges for graph in graphs]),
-        np.concatenate([graph.target for graph in graphs]),
-        np.concatenate([graph.weight for graph in graphs]),
-        float(np.mean([graph.found for graph in graphs])),
+        edge_index=np.concatenate([graph.edge_index + k for graph, k in zip(graphs, first, strict=False)], axis=1),
+        found=float(np.mean([graph.found for graph in graphs])),
+        **{name: np.concatenate([getattr(graph, name) for graph in graphs]) for name in columns},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt64
@@ -95,6 +95,11 @@ class CleanEvent:
     def __len__(self) -> int:
         return len(self.position)
 
+    def by_phi(self) -> CleanEvent:
+        """The same event with its hits sorted by phi."""
+        order = np.argsort(self.position[:, 1], kind="stable")
+        return CleanEvent(*(getattr(self, column.name)[order] for column in fields(self)))
+
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
@@ -176,17 +181,16 @@ def degraded(
     at[:, 1] = rng.uniform(-np.pi, np.pi, n_noise)
     kept = np.flatnonzero(keep)
     position = np.concatenate([event.position[kept], at])
-    order = np.argsort(position[:, 1], kind="stable")
-    row = np.concatenate([kept, origin])[order]
-    is_noise = order >= len(kept)
+    row = np.concatenate([kept, origin])
+    is_noise = np.arange(len(row)) >= len(kept)
     return CleanEvent(
-        position[order],
+        position,
         event.geometry_id[row],
         np.where(is_noise, -1, event.particle[row]),
         np.where(is_noise, _NO_PT, event.pt[row]),
         event.prompt[row] & ~is_noise,
         event.wanted[row] & ~is_noise,
-    )
+    ).by_phi()
 
 
 def rotated(event: CleanEvent, rng: np.random.Generator) -> CleanEvent:
@@ -195,9 +199,7 @@ def rotated(event: CleanEvent, rng: np.random.Generator) -> CleanEvent:
     position[:, 1] = (position[:, 1] + np.float32(rng.uniform(0, 2 * np.pi)) + np.pi) % (2 * np.pi) - np.pi
     if rng.random() < 0.5:
         position[:, 2] *= -1
-    order = np.argsort(position[:, 1], kind="stable")
-    columns = (event.geometry_id, event.particle, event.pt, event.prompt, event.wanted)
-    return CleanEvent(position[order], *(column[order] for column in columns))
+    return replace(event, position=position).by_phi()
 
 
 def label(event: CleanEvent, pt_min: float, eta_max: float = 3.3) -> Labelled:
@@ -268,14 +270,12 @@ def _clean(event: Event, selection: Selection) -> CleanEvent:
     truth, hits = event.truth, event.hits
     if truth is None or hits.geometry_id is None:
         raise InputError(f"event {event.event_id}: got no truth or no geometry ids, expected simulated events")
-    order = np.argsort(hits.position[:, 1], kind="stable")
-    ids = truth.particles.particle_id
+    ids, hit_id = truth.particles.particle_id, truth.particle_id
     if len(ids) == 0:
         particle = np.full(len(hits), -1, np.int64)
         nothing = np.zeros(len(hits), np.float32)
-        return CleanEvent(hits.position[order], hits.geometry_id[order], particle, nothing, nothing > 0, nothing > 0)
+        return CleanEvent(hits.position, hits.geometry_id, particle, nothing, nothing > 0, nothing > 0).by_phi()
     by_id = np.argsort(ids)
-    hit_id = truth.particle_id[order]
     row = by_id[np.minimum(np.searchsorted(ids, hit_id, sorter=by_id), len(ids) - 1)]
     known = (ids[row] == hit_id) & (hit_id != NOISE)
     who = truth.particles
@@ -283,31 +283,24 @@ def _clean(event: Event, selection: Selection) -> CleanEvent:
     wanted = prompt & (who.pt > selection.min_pt) & (np.abs(who.eta) < selection.max_abs_eta) & (who.charge != 0)
     row = np.where(known, row, 0)
     return CleanEvent(
-        hits.position[order],
-        hits.geometry_id[order],
+        hits.position,
+        hits.geometry_id,
         np.where(known, row, -1),
         np.where(known, who.pt[row], _NO_PT),
         prompt[row] & known,
         wanted[row] & known,
-    )
+    ).by_phi()
 
 
 def _overlay(events: Sequence[CleanEvent]) -> CleanEvent:
-    position = np.concatenate([event.position for event in events])
-    order = np.argsort(position[:, 1], kind="stable")
     n_particles = np.cumsum([0, *(int(event.particle.max(initial=-1)) + 1 for event in events)])
     particle = [
         np.where(event.particle >= 0, event.particle + first, -1)
         for event, first in zip(events, n_particles, strict=False)
     ]
-    return CleanEvent(
-        position[order],
-        np.concatenate([event.geometry_id for event in events])[order],
-        np.concatenate(particle)[order],
-        np.concatenate([event.pt for event in events])[order],
-        np.concatenate([event.prompt for event in events])[order],
-        np.concatenate([event.wanted for event in events])[order],
-    )
+    names = [column.name for column in fields(CleanEvent)]
+    joined = {name: np.concatenate([getattr(event, name) for event in events]) for name in names}
+    return CleanEvent(**joined | {"particle": np.concatenate(particle)}).by_phi()
 
 
 def _distance(position: Float32[ndarray, "n 3"]) -> Float32[ndarray, " n"]:

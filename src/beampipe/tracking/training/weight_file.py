@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from beampipe.files import write_whole
+from beampipe.tracking.networks import write_card
 from beampipe.tracking.training.graphs import Building
 from beampipe.tracking.training.networks import Embedding, FilterNetwork, InteractionNetwork
 
@@ -71,21 +69,5 @@ def write_weights(
         "filter_cut": building.filter_cut,
         "score_cut": score_cut,
     }
-    card = {
-        "name": path.stem,
-        "config": config,
-        "training": training,
-        "metrics": metrics,
-        "sha256": hashlib.sha256(payload).hexdigest(),
-    }
-    text = json.dumps(card, indent=2, default=_plain) + "\n"
     write_whole(path, lambda part: part.write_bytes(payload))
-    write_whole(path.with_suffix(".json"), lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def _plain(value: object) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    return str(value)
+    write_card(path, config, training, metrics)

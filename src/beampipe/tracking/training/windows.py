@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +14,10 @@ from numpy import ndarray
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking.events import Event
 from beampipe.tracking.kernels.geometry import MIN_DR, arc
+from beampipe.tracking.networks import write_card
 from beampipe.tracking.simulation.degradation import degrade
 from beampipe.tracking.simulation.parameters import Degradation
+from beampipe.tracking.truth import layer_code
 from beampipe.tracking.windows import MAX_OUT, Windows, save_windows
 
 __all__ = ["WINDOW_RECIPES", "WindowConfig", "learn_windows", "train_windows"]
@@ -99,8 +99,8 @@ def learn_windows(events: Iterable[Event], config: WindowConfig = WindowConfig()
         ConfigError: an event has no truth or geometry ids, or layers overlap in r and z.
     """
     kept = list(events)
-    boxes, keys = _layer_boxes(kept, config.padding)
-    sample = _collect(kept, keys, config)
+    boxes, layers = _layer_boxes(kept, config.padding)
+    sample = _collect(kept, layers, config)
     pairs, pair_windows = _doublet_windows(sample, config)
     out_begin = np.searchsorted(pairs[:, 0], np.arange(len(boxes) + 1)).astype(np.int32)
     busiest = int(np.diff(out_begin).max(initial=0))
@@ -126,32 +126,26 @@ def train_windows(name: str, events: Iterable[Event], out: Path, about: Mapping[
     degraded = [degrade(event, _TAUGHT[k % 3], seed=k, run_seed=k) for k, event in enumerate(events)]
     windows = learn_windows(degraded, WINDOW_RECIPES[name])
     save_windows(windows, out)
-    card = {
-        "name": out.stem,
-        "config": asdict(WINDOW_RECIPES[name]),
-        "training": {"events": len(degraded), **about},
-        "metrics": {
-            "layers": len(windows.layers),
-            "pairs": len(windows.pairs),
-            "triples": int((windows.triplet_windows[..., 0] > 0).sum()),
-        },
-        "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
+    metrics = {
+        "layers": len(windows.layers),
+        "pairs": len(windows.pairs),
+        "triples": int((windows.triplet_windows[..., 0] > 0).sum()),
     }
-    out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    write_card(out, asdict(WINDOW_RECIPES[name]), {"events": len(degraded), **about}, metrics)
     return windows
 
 
-def _layer_boxes(events: list[Event], padding: float) -> tuple[Float32[ndarray, "n 4"], Int64[ndarray, " n"]]:
-    """Box in r and z of each (volume, layer), inside out, and the key by which it is looked up."""
-    keys, r, z = [], [], []
+def _layer_boxes(events: list[Event], padding: float) -> tuple[Float32[ndarray, "n 4"], list[Int64[ndarray, " _"]]]:
+    """Box in r and z of each (volume, layer), inside out, and the number of the layer of each hit, by event."""
+    codes, positions = [], []
     for event in events:
-        if event.truth is None or event.hits.geometry_id is None:
+        code = layer_code(event.hits)
+        if event.truth is None or code is None:
             raise ConfigError(f"event {event.event_id}: got no truth or no geometry ids, expected simulated events")
-        keys.append(_layer_key(event))
-        r.append(event.hits.position[:, 0])
-        z.append(event.hits.position[:, 2])
-    key, radius, along = np.concatenate(keys), np.concatenate(r), np.concatenate(z)
-    names, number = np.unique(key, return_inverse=True)
+        codes.append(code)
+        positions.append(event.hits.position)
+    radius, _, along = np.concatenate(positions).T
+    names, number = np.unique(np.concatenate(codes), return_inverse=True)
     boxes = np.empty((len(names), 4), np.float32)
     for layer in range(len(names)):
         inside = number == layer
@@ -161,21 +155,11 @@ def _layer_boxes(events: list[Event], padding: float) -> tuple[Float32[ndarray, 
         clash = (boxes[:, 0] < r_max) & (boxes[:, 1] > r_min) & (boxes[:, 2] < z_max) & (boxes[:, 3] > z_min)
         if clash.sum() > 1:
             raise ConfigError(f"windows: layer {i} overlaps {np.flatnonzero(clash).tolist()} in r and z; lower padding")
-    return boxes, names
+    return boxes, np.split(number, np.cumsum([len(code) for code in codes])[:-1])
 
 
-def _layer_key(event: Event) -> Int64[ndarray, " n_hits"]:
-    """Volume and layer of an ACTS geometry identifier as one number."""
-    assert event.hits.geometry_id is not None
-    volume = (event.hits.geometry_id >> np.uint64(56)).astype(np.int64)
-    layer = ((event.hits.geometry_id >> np.uint64(36)) & np.uint64(0xFFF)).astype(np.int64)
-    return volume << 12 | layer
-
-
-def _collect(events: list[Event], keys: Int64[ndarray, " n"], config: WindowConfig) -> _Sample:
-    columns: list[tuple[ndarray, ...]] = []
-    for event in events:
-        columns.append(_true_triplets(event, np.searchsorted(keys, _layer_key(event)), config))
+def _collect(events: list[Event], layers: list[Int64[ndarray, " _"]], config: WindowConfig) -> _Sample:
+    columns = [_true_triplets(event, layer, config) for event, layer in zip(events, layers, strict=True)]
     return _Sample(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
