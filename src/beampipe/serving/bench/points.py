@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from beampipe.files import write_whole
 from beampipe.serving.bench.perf_analyzer import RawPoint
 from beampipe.serving.load import Summary
 
@@ -105,8 +106,8 @@ class BenchResult:
 
 def write_bench(path: Path, result: BenchResult) -> None:
     """Store a result as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(asdict(result), indent=1) + "\n"
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def conditions(command: Sequence[str]) -> dict[str, Any]:

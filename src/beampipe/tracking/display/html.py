@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float32, Int16
 from numpy import ndarray
 
 from beampipe.errors import ConfigError
+from beampipe.files import write_whole
 from beampipe.tracking.display.lines import Polylines, cartesian, event_lines
 from beampipe.tracking.events import Event, Tracks
 
@@ -74,7 +75,7 @@ def write_html(
     text = (page / "display.html").read_text(encoding="utf-8")
     for name, part in parts.items():
         text = text.replace("{{" + name + "}}", part)
-    Path(path).write_text(text, encoding="utf-8")
+    write_whole(Path(path), lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def _payload(

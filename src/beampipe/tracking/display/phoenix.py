@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float32
 from numpy import ndarray
 
 from beampipe.errors import ShapeError
+from beampipe.files import write_whole
 from beampipe.tracking.display.lines import Polylines, cartesian, event_lines
 from beampipe.tracking.events import Event, Tracks
 
@@ -68,7 +69,8 @@ def write_phoenix(
         f"event {event.event_id}": _event(event, found, fake, min_pt, field)
         for event, found, fake in zip(events, tracks, fakes, strict=True)
     }
-    Path(path).write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+    text = json.dumps(document, separators=(",", ":"))
+    write_whole(Path(path), lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def _event(

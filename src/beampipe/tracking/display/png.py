@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy import ndarray
 
+from beampipe.files import write_whole
 from beampipe.tracking.display.lines import Polylines, cartesian, event_lines
 from beampipe.tracking.events import Event, Tracks
 
@@ -97,7 +98,7 @@ def draw_png(
         bar.set_ticks(PT_TICKS, labels=[f"{pt:g}" for pt in PT_TICKS])
         bar.ax.tick_params(which="minor", length=0)
         _annotate(figure, event, lines, shown, track_is_fake is not None, truth is not None, min_pt)
-        figure.savefig(path, format="png")
+        write_whole(Path(path), lambda part: figure.savefig(part, format="png"))
 
 
 def _norm() -> LogNorm:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.errors import FileError
+from beampipe.files import write_whole
 from beampipe.tracking.evaluation.statistics import Proportion, StageTime
 from beampipe.tracking.truth import Selection
 
@@ -179,7 +180,8 @@ class Evaluation:
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
     """Write `evaluation_body` as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(evaluation_body(evaluation), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(evaluation_body(evaluation), indent=1, allow_nan=False) + "\n"
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def evaluation_body(evaluation: Evaluation) -> dict[str, Any]:
