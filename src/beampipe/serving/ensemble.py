@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import numpy as np
 from numpy import ndarray
@@ -29,7 +29,7 @@ from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.pipelines import stages
 from beampipe.tracking.pipelines.pipeline import turned
 from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Instance, Model, ModelAnswer, ModelRequest
+from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
 
 __all__ = [
     "STEPS",
@@ -175,7 +175,7 @@ class LabelModel(_Step):
         return {LABELS.name: track_id}
 
 
-STEPS: Final[dict[str, type[Model]]] = {
+STEPS: Final[dict[str, type[Any]]] = {
     "embed": EmbedModel,
     "frnn": NeighbourModel,
     "filter": FilterModel,
