@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from beampipe import __version__
 from beampipe.calibration import cli as calibration
-from beampipe.errors import BeampipeError
+from beampipe.errors import BeampipeError, missing_extra
 from beampipe.serving import cli as serving
 from beampipe.tracking import cli as tracking
 from beampipe.tracking.cli import PIPELINE_HELP, SCALE_HELP, Device, Threads
@@ -107,8 +107,17 @@ def main() -> None:
     try:
         app()
     except BeampipeError as error:
-        typer.secho(f"beampipe: {error}", err=True, fg="red")
-        sys.exit(2)
+        _fail(error)
+    except ModuleNotFoundError as error:
+        if (missing := missing_extra(error)) is None:
+            raise
+        _fail(missing)
+
+
+def _fail(error: BeampipeError) -> NoReturn:
+    """Say what is wrong, and end."""
+    typer.secho(f"beampipe: {error}", err=True, fg="red")
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from beampipe.errors import missing_extra
+
 __all__ = ["loader"]
 
 
@@ -23,6 +25,9 @@ def loader(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], 
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module = homes[name]
-        return getattr(import_module(module if module.startswith("beampipe.") else f"{package}.{module}"), name)
+        try:
+            return getattr(import_module(module if module.startswith("beampipe.") else f"{package}.{module}"), name)
+        except ModuleNotFoundError as error:
+            raise missing_extra(error) or error from error
 
     return load
