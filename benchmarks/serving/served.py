@@ -10,7 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -32,13 +32,20 @@ from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import read_events
 from beampipe.tracking.simulation.degradation import degrade
 from beampipe.tracking.simulation.parameters import DEFAULT
+from beampipe.triton.client.endpoint import Security, parse_endpoint
+from beampipe.triton.client.grpc_transport import GrpcTransport
+from beampipe.triton.client.http_transport import HttpTransport
+from beampipe.triton.client.transport import Transport
 from beampipe.triton.model.repository import export_repository
+from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 from beampipe.triton.server.server import ServerSettings, TritonServer
 
 __all__ = [
+    "BACKENDS",
     "CONSOLE",
     "PROTOCOLS",
     "Memory",
+    "backends_of",
     "counter",
     "direct_finder",
     "events_at",
@@ -46,6 +53,7 @@ __all__ = [
     "finder_of",
     "labels_of",
     "memory_of",
+    "models_of",
     "options_of",
     "pipeline_of",
     "print_header",
@@ -53,6 +61,7 @@ __all__ = [
     "report",
     "serving",
     "shared_memory_mb",
+    "transport_to",
     "verdict",
     "wait_until",
 ]
@@ -60,29 +69,59 @@ __all__ = [
 PROTOCOLS: Final = ("grpc", "http", "shm", "shm-http")
 """How events travel; ``shm`` hands them over in shared memory and asks by gRPC, ``shm-http`` asks by HTTP."""
 
+BACKENDS: Final = ("native", "python")
+"""What of Triton runs a model: our own backend in C++ inside the server, or its Python backend in a process beside."""
+
+Model = ModelSettings | EnsembleSettings
+
 _MB: Final = 1 / 2**20
 
 
-def options_of(name: str, about: str | None, *, threads: int = 1) -> argparse.ArgumentParser:
-    """A parser with the options that each of these benchmarks has."""
+def options_of(name: str, about: str | None, *, threads: int | list[int] = 1) -> argparse.ArgumentParser:
+    """A parser with the options that each of these benchmarks has; with several threads, they are tried in turn."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--threads", type=int, default=threads, help="number of threads of each instance, and of the direct pipeline"
-    )
+    help_text = "number of threads of each instance, and of the direct pipeline"
+    nargs = "+" if isinstance(threads, list) else None
+    parser.add_argument("--threads", type=int, nargs=nargs, default=threads, help=help_text)
+    parser.add_argument("--backend", choices=BACKENDS, help="of the models; by default native, where it was built")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path(f"runs/bench/serving/{name}.json"))
     return parser
 
 
+def models_of(
+    names: Sequence[str], *, instances: int = 1, threads: int = 1, backend: str | None = None, suffix: str = ""
+) -> list[Model]:
+    """Settings of the models of those names; the name on the wire ends in `suffix`.
+
+    The suffix lets one server hold a model several times, run in different ways, to be asked in turn.
+    """
+    how = {} if backend in (None, "python") else {"backend": backend}
+    models = named_models(names, instances=instances, threads=threads, **how)
+    return [replace(model, name=model.name + suffix) for model in models]
+
+
+def backends_of(options: argparse.Namespace) -> tuple[str, ...]:
+    """The backends to compare: the one that was asked for, or all that are here."""
+    return (options.backend,) if options.backend else BACKENDS
+
+
 @contextmanager
 def serving(
-    names: Sequence[str], *, instances: int = 1, threads: int = 1, log: Path | None = None, supervise: bool = True
+    models: Sequence[str | Model],
+    *,
+    instances: int = 1,
+    threads: int = 1,
+    backend: str | None = None,
+    log: Path | None = None,
+    supervise: bool = True,
 ) -> Iterator[TritonServer]:
-    """A server on a repository of its own that holds these models."""
+    """A server on a repository of its own that holds these models; what is given by name is made by `models_of`."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="beampipe-bench-")))
-        models = named_models(names, instances=instances, threads=threads)
-        loaded = export_repository(folder / "models", models)
+        names = [model for model in models if isinstance(model, str)]
+        made = models_of(names, instances=instances, threads=threads, backend=backend)
+        loaded = export_repository(folder / "models", [*made, *(one for one in models if not isinstance(one, str))])
         settings = ServerSettings(folder / "models", tuple(loaded), log=log, threads=threads, supervise=supervise)
         yield stack.enter_context(TritonServer(settings))
 
@@ -99,6 +138,18 @@ def finder_of(server: TritonServer, model: str, protocol: str, *, retries: int =
         in_flight=in_flight,
         timeout=timeout,
     )
+
+
+def transport_to(server: TritonServer, protocol: str) -> Transport:
+    """Our client's connection to a server, which may also do what the server grants to nobody else.
+
+    Args:
+        server: a server that runs.
+        protocol: ``"grpc"`` or ``"http"``.
+    """
+    if protocol == "http":
+        return HttpTransport(parse_endpoint(f"http://{server.http_url}"), Security())
+    return GrpcTransport(parse_endpoint(f"grpc://{server.grpc_url}"), Security())
 
 
 def direct_finder(model: str, threads: int = 1) -> TrackFinder:

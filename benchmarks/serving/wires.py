@@ -1,0 +1,194 @@
+"""The least that a client can be: requests made ahead of time, one connection, and the labels out of the answer.
+
+With these the time of a request is that of the server and the wire. What our own client adds is measured beside them.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+from served import transport_to
+
+from beampipe.errors import ServiceError
+from beampipe.serving.contract import FEATURES, LABELS
+from beampipe.tracking.events import Hits
+from beampipe.triton.client.codec import HttpCall, InferRequest, Tensor
+from beampipe.triton.client.shared_memory import Places, SharedRegion, layout
+from beampipe.triton.server.server import TritonServer
+
+__all__ = ["WIRES", "Questions", "RawHttp", "StockGrpc", "Wire", "http_request", "questions_of"]
+
+_LENGTH: Final = re.compile(rb"\r\nContent-Length: *(\d+)", re.IGNORECASE)
+_JSON_LENGTH: Final = re.compile(rb"\r\nInference-Header-Content-Length: *(\d+)", re.IGNORECASE)
+_HEAD: Final = 1 << 16
+"""Room for the head of an answer and its JSON [bytes]."""
+
+
+class Wire(Protocol):
+    """Asks for the events of one list by their number."""
+
+    def ask(self, event: int) -> bytes:
+        """The labels of an event, as bytes."""
+
+    def close(self) -> None:
+        """Drop the connection and free the shared memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """One request for each event, made.
+
+    Attributes:
+        requests: the requests, in the terms of KServe v2.
+        region: shared memory that holds all events, with room for their labels; None if events are sent.
+        labels: offset and length [bytes] of the labels of each event in that memory.
+    """
+
+    requests: tuple[InferRequest, ...]
+    region: SharedRegion | None = None
+    labels: tuple[tuple[int, int], ...] = ()
+
+    def shared(self, event: int) -> bytes:
+        """The labels of an event, out of the shared memory."""
+        assert self.region is not None
+        offset, length = self.labels[event]
+        array = self.region.output(LABELS, (length // 8,), {LABELS.name: (offset, length)})
+        return array.tobytes()
+
+    def close(self) -> None:
+        """Have the server let go of the memory."""
+        if self.region is not None:
+            self.region.close()
+
+
+def questions_of(
+    events: Sequence[Hits], model: str, *, share: Callable[[int], SharedRegion] | None = None
+) -> Questions:
+    """A request for each event to a model without a batch axis.
+
+    Args:
+        events: what is asked for.
+        model: name of the model on the wire.
+        share: makes shared memory of a size [bytes]; None to send the events.
+    """
+    tensors = [Tensor(FEATURES, np.ascontiguousarray(hits.position, FEATURES.dtype)) for hits in events]
+    if share is None:
+        return Questions(tuple(InferRequest(model, (tensor,), (LABELS,)) for tensor in tensors))
+    begin, places = 0, []
+    for tensor in tensors:
+        at, size = layout((tensor,), {LABELS.name: 8 * len(tensor.array)})
+        places.append(Places({name: (begin + offset, length) for name, (offset, length) in at.items()}))
+        begin += size
+    region = share(begin)
+    requests = tuple(
+        InferRequest(model, (tensor,), (LABELS,), region.place((tensor,), (LABELS,), at))
+        for tensor, at in zip(tensors, places, strict=True)
+    )
+    return Questions(requests, region, tuple(at[LABELS.name] for at in places))
+
+
+class RawHttp:
+    """One connection that stays open, and whole requests as bytes.
+
+    Args:
+        address: ``host:port`` of the server.
+        questions: what can be asked.
+    """
+
+    def __init__(self, address: str, questions: Questions) -> None:
+        host, _, port = address.rpartition(":")
+        self._questions = questions
+        self._requests = [http_request(address, request.to_http()) for request in questions.requests]
+        largest = max(request.inputs[0].array.nbytes for request in questions.requests)
+        self._buffer = bytearray(_HEAD + 4 * largest)
+        self._view = memoryview(self._buffer)
+        self._socket = socket.create_connection((host, int(port)), timeout=60)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, event: int) -> bytes:
+        self._socket.sendall(self._requests[event])
+        body, end = self._read()
+        if self._questions.region is not None:
+            return self._questions.shared(event)
+        return bytes(self._view[body:end])
+
+    def close(self) -> None:
+        self._socket.close()
+        self._questions.close()
+
+    def _read(self) -> tuple[int, int]:
+        """Where the tensors of the answer begin and end in the buffer."""
+        filled, stop, end = 0, -1, 0
+        while stop < 0 or filled < end:
+            got = self._socket.recv_into(self._view[filled:])
+            if not got:
+                raise ServiceError(f"got the end of the connection after {filled} bytes, expected an answer")
+            filled += got
+            if stop < 0 and (stop := self._buffer.find(b"\r\n\r\n", 0, filled)) >= 0:
+                length = _LENGTH.search(self._buffer, 0, stop)
+                if length is None or self._buffer[9:12] != b"200":
+                    raise ServiceError(f"got {bytes(self._view[:filled])!r}, expected labels")
+                end = stop + 4 + int(length[1])
+        json = _JSON_LENGTH.search(self._buffer, 0, stop)
+        return (stop + 4 + int(json[1]) if json else end), end
+
+
+class StockGrpc:
+    """NVIDIA's generated stub and messages of its own protocol, and nothing around them.
+
+    Args:
+        address: ``host:port`` of the server.
+        questions: what can be asked.
+    """
+
+    def __init__(self, address: str, questions: Questions) -> None:
+        import grpc
+        from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+        self._questions = questions
+        self._messages: list[Any] = [request.to_grpc(service_pb2) for request in questions.requests]
+        self._channel = grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)])
+        self._infer = service_pb2_grpc.GRPCInferenceServiceStub(self._channel).ModelInfer
+
+    def ask(self, event: int) -> bytes:
+        answer = self._infer(self._messages[event], timeout=60)
+        if self._questions.region is not None:
+            return self._questions.shared(event)
+        raw: bytes = answer.raw_output_contents[0]
+        return raw
+
+    def close(self) -> None:
+        self._channel.close()
+        self._questions.close()
+
+
+def http_request(address: str, call: HttpCall) -> bytes:
+    """A whole request of HTTP/1.1 as bytes."""
+    body = b"".join(call.body)
+    lines = [f"{call.method} {call.path} HTTP/1.1", f"Host: {address}", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in call.headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + body
+
+
+def _wire(protocol: str, shared: bool) -> Callable[[TritonServer, str, Sequence[Hits]], Wire]:
+    def make(server: TritonServer, model: str, events: Sequence[Hits]) -> Wire:
+        transport = transport_to(server, protocol)
+        share = (lambda size: SharedRegion(transport, size)) if shared else None
+        questions = questions_of(events, model, share=share)
+        return RawHttp(server.http_url, questions) if protocol == "http" else StockGrpc(server.grpc_url, questions)
+
+    return make
+
+
+WIRES: Final[dict[str, Callable[[TritonServer, str, Sequence[Hits]], Wire]]] = {
+    "grpc": _wire("grpc", False),
+    "http": _wire("http", False),
+    "shm": _wire("grpc", True),
+    "shm-http": _wire("http", True),
+}
+"""By protocol, one of `served.PROTOCOLS`: makes the connection that asks a model for these events."""
