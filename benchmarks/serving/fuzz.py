@@ -1,13 +1,14 @@
 """Ten thousand requests that no sane client sends: each is refused politely or answered rightly, and nothing breaks.
 
-    python benchmarks/serving/fuzz.py [--requests 10000] [--seed 1] [--clients 8]
+    python benchmarks/serving/fuzz.py [--requests 100000] [--seed 1] [--clients 8] [--sanitize address]
 
 Requests of `attacks.py`: wrong shapes, types, names and sizes, NaN and huge values, dense and absurd events, truncated
 and lying bodies at the HTTP port, raw garbage, gRPC messages whose parts contradict each other. An answer is good if
 it is a refusal of the client's doing (HTTP 4xx, gRPC INVALID_ARGUMENT and the like) or, where the request was in fact
 valid, the labels that the pipeline gives here. Bad are: 5xx, INTERNAL or UNKNOWN, no answer in time, other labels, a
 path or traceback in the answer. Every 100 requests and at the end each model must still find the right tracks, and the
-processes must be those of the beginning.
+processes must be those of the beginning. With `--sanitize` the native backend is built with sanitizers (`sanitized.py`)
+and watched inside the server; it must have nothing to report.
 
 One thing is counted apart because it is not ours to change: Triton 2.51 answers JSON that it cannot read with 500.
 """
@@ -26,6 +27,7 @@ from attacks import ATTACKS, Attack
 from replies import KNOWN, Reply, Target
 from rich.progress import Progress
 from rich.table import Table
+from sanitized import SANITIZERS, sanitized
 from served import (
     CONSOLE,
     direct_finder,
@@ -55,12 +57,20 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--only", nargs="+", metavar="ATTACK", help="names of attacks; all if not given")
+    parser.add_argument("--sanitize", choices=SANITIZERS, help="build the native backend so, and ask that")
     parser.add_argument("--log", type=Path, help="file to which the log of the server is appended")
     options = parser.parse_args()
     begun = print_header("fuzzing", options)
     attacks = [attack for attack in ATTACKS if options.only is None or attack.name in options.only]
-    with serving(options.models, threads=options.threads, log=options.log) as server:
-        body = campaign(server, attacks, options)
+    with sanitized(options.sanitize) as reports:
+        with serving(options.models, threads=options.threads, log=options.log, backend=options.backend) as server:
+            body = campaign(server, attacks, options)
+        body["reports"] = reports()
+    for text in body["reports"]:
+        CONSOLE.print(text[:3000], style="red", markup=False)
+    if options.sanitize:
+        words = f"{len(body['reports'])} reports of the {options.sanitize} sanitizer"
+        body["summary"].append(verdict("sanitizers", not body["reports"], words))
     report(options, begun, body)
     raise SystemExit(0 if all(line["met"] or "known" in line for line in body["summary"]) else 1)
 

@@ -8,7 +8,7 @@ once, and every answer is compared. In each round all ways are measured one afte
 around; a ratio is the median over the rounds of the ratio in one round.
 
 A server with two cores does more than the work of its model: while one core finds tracks, the other reads requests and
-writes answers. So everything at mu = 0 is measured again with the server held to one core, the client on the other:
+writes answers. So mu = 0 is measured again with the server held to one core, the client on the other:
 there a second instance cannot help, and what a batching model gains is the gain of batching.
 """
 
@@ -18,7 +18,7 @@ import argparse
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any, Final
 
@@ -42,7 +42,7 @@ from beampipe.serving.load import HttpSender, Workload, closed_loop, direct_work
 from beampipe.tracking.finder import TrackFinder
 from beampipe.triton.server.server import TritonServer
 
-IN_FLIGHT: Final = {0: 16, 60: 4, 200: 2}
+IN_FLIGHT: Final = {0: (16, 64), 60: (4,), 200: (2,)}
 """Requests at once, by pile-up."""
 EVENTS: Final = {0: 200, 60: 8, 200: 2}
 """Different events, by pile-up."""
@@ -87,10 +87,20 @@ ENSEMBLE: Final = Way("ensemble", "python")
 
 @dataclass(frozen=True)
 class Cell:
-    """What is measured together: all ways at one pile-up, the server on so many cores."""
+    """What is measured together: all ways at one pile-up.
+
+    Attributes:
+        mu: pile-up of the events.
+        in_flight: number of requests at once.
+        cores: number of cores of the server.
+    """
 
     mu: int
+    in_flight: int
     cores: int
+
+    def __str__(self) -> str:
+        return f"mu = {self.mu}, {self.in_flight} in flight, server on {self.cores} core(s)"
 
 
 def main() -> None:
@@ -109,19 +119,24 @@ def main() -> None:
     for cores in ([here[:1]] if 0 in options.mu and len(here) > 1 else []) + [here]:
         with on_cores(cores, here), serving(held(ways, options.pipeline)) as server:
             os.sched_setaffinity(0, here)  # only the server is held
-            for mu in options.mu if len(cores) == len(here) else [0]:
-                cell, asked = Cell(mu, len(cores)), ways if mu == 0 else plain(ways)
-                rates[cell] = measured(server, direct, workloads[mu], cell, asked, options)
-                CONSOLE.print(f"server on {len(cores)} core(s), mu = {mu}: done", markup=False)
+            for cell in cells(options.mu if len(cores) == len(here) else [0], len(cores)):
+                asked = ways if cell.mu == 0 else plain(ways)
+                rates[cell] = measured(server, direct, workloads[cell.mu], cell, asked, options)
+                CONSOLE.print(f"{cell}: done", markup=False)
     CONSOLE.print(table_of(rates))
     summary = summary_of(rates, len(here))
     rows = [
-        {"mu": cell.mu, "cores": cell.cores, "in_flight": IN_FLIGHT[cell.mu], "way": str(way), "per_second": values}
+        asdict(cell) | {"way": str(way), "per_second": values}
         for cell, found in rates.items()
         for way, values in found.items()
     ]
     report(options, begun, {"rows": rows, "summary": summary})
     raise SystemExit(0 if all(line["met"] for line in summary) else 1)
+
+
+def cells(pile_ups: Sequence[int], cores: int) -> list[Cell]:
+    """What is measured with the server on that many cores."""
+    return [Cell(mu, in_flight, cores) for mu in pile_ups for in_flight in IN_FLIGHT[mu]]
 
 
 def all_ways(options: argparse.Namespace) -> list[Way]:
@@ -175,7 +190,7 @@ def measured(
             else:
                 model = way.model(options.pipeline) + way.suffix
                 batching = way.variant == "ragged"
-                rate = served(server, model, batching, workload, IN_FLIGHT[cell.mu], options.seconds)
+                rate = served(server, model, batching, workload, cell.in_flight, options.seconds)
                 found[way].append(rate)
     return found
 
@@ -225,7 +240,7 @@ def table_of(rates: Mapping[Cell, Mapping[Way, Sequence[float]]]) -> Table:
             of_plain = "{:.2f} ({:.2f}-{:.2f})".format(*ratio(found, way, base)) if base in found else ""
             cores = f"{cell.cores} core(s)"
             rate = f"{np.median(values):.1f}"
-            table.add_row(cores, str(cell.mu), str(IN_FLIGHT[cell.mu]), str(way), rate, of_direct, of_plain)
+            table.add_row(cores, str(cell.mu), str(cell.in_flight), str(way), rate, of_direct, of_plain)
         table.add_section()
     return table
 
@@ -235,10 +250,11 @@ def summary_of(rates: Mapping[Cell, Mapping[Way, Sequence[float]]], cores: int) 
     lines, native = [], Way("plain", "native")
 
     def compare(name: str, mu: int, other: Way, least: float) -> None:
-        found = rates.get(Cell(mu, cores), {})
+        in_flight = IN_FLIGHT[mu][0]
+        found = rates.get(Cell(mu, in_flight, cores), {})
         if native in found and other in found:
             value = ratio(found, native, other)[0]
-            words = f"mu = {mu}, {IN_FLIGHT[mu]} in flight: {value:.3f}, wanted at least {least}"
+            words = f"mu = {mu}, {in_flight} in flight: {value:.3f}, wanted at least {least}"
             lines.append(verdict(name, value >= least, words))
 
     for mu, least in WANTED_OF_DIRECT.items():
@@ -250,7 +266,7 @@ def summary_of(rates: Mapping[Cell, Mapping[Way, Sequence[float]]], cores: int) 
             one, two = Way("plain", ragged.backend), Way("plain", ragged.backend, 2)
             words = f"ragged over one plain instance {ratio(found, ragged, one)[0]:.2f}"
             words += f", over two {ratio(found, ragged, two)[0]:.2f}"
-            CONSOLE.print(f"{ragged.backend}, server on {cell.cores} core(s): {words}", markup=False)
+            CONSOLE.print(f"{cell}, {ragged.backend}: {words}", markup=False)
     return lines
 
 

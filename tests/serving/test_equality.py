@@ -27,10 +27,10 @@ def test_labels_served_in_every_way_are_the_direct_ones(
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     body = json.loads((tmp_path / "equality.json").read_text())
-    ways: list[dict[str, Any]] = body["ways"]
-    assert {way["protocol"] for way in ways} == {"grpc", "http", "shm", "shm-http"}
+    outcomes: list[dict[str, Any]] = body["outcomes"]
+    assert {one["way"]["protocol"] for one in outcomes} == {"grpc", "http", "shm", "shm-http"}
     assert not body["failed"]
-    assert all(way["events"] == 50 and way["hits"] > 15_000 for way in ways)
-    assert not any(way["different"] or way["errors"] for way in ways), ways
+    assert all(one["events"] == 50 and one["hits"] > 15_000 for one in outcomes)
+    assert not any(one["different"] or one["errors"] for one in outcomes), outcomes
     if model.endswith("_ragged"):  # it did batch, or nothing was shown
-        assert max(way["batch"] for way in ways if way["in_flight"] == 64) > 1
+        assert max(one["batch"] for one in outcomes if one["way"]["in_flight"] == 64) > 1
