@@ -177,6 +177,22 @@ def raw_contents(target: Target, generator: Generator) -> Reply:
     return judged_answer(target, model, request, event)
 
 
+def overflowing(target: Target, generator: Generator) -> Reply:
+    """A shape whose product of 64 bits overflows to the few bytes that are sent, or to none."""
+    model = model_of(target, generator)
+    n_hits = int(generator.choice([2**62, 2**63 - 1, 2**61, (2**64 + 2) // 3, 2**63 // 3 + 1]))
+    data = bytes(min(n_hits * 12 % 2**64, 1200))
+    shape = [1, n_hits, 3] if target.batched(model) else [n_hits, 3]
+    refused = np.zeros(1, np.float32)  # stands for what has no labels
+    if generator.random() < 0.5:
+        header = head_of(refused, shape=shape, parameters={"binary_data_size": len(data)})
+        return infer_http(target, model, header, data, refused)
+    request = grpc_request(model, refused)
+    request.inputs[0].shape[:] = shape
+    request.raw_input_contents[0] = data
+    return judged_answer(target, model, request, refused)
+
+
 def lying_header(target: Target, generator: Generator) -> Reply:
     """HTTP: sizes in the header that are not those of the body."""
     model = model_of(target, generator)
@@ -328,6 +344,7 @@ ATTACKS: Final = (
     Attack("names, inputs (HTTP)", names, 2),
     Attack("names, inputs (gRPC)", names_grpc, 2),
     Attack("raw contents (gRPC)", raw_contents, 2),
+    Attack("overflowing shape", overflowing),
     Attack("lying sizes (HTTP)", lying_header, 3),
     Attack("broken JSON", broken_json, 3),
     Attack("numbers as JSON", json_data),

@@ -25,7 +25,7 @@ def test_absurd_requests_are_refused_and_break_nothing(engine: Engine, tmp_path:
     body = json.loads((tmp_path / "fuzz.json").read_text())
     assert body["requests"] == 320
     assert body["bad"] == []
-    assert len(body["by_attack"]) == 16
+    assert len(body["by_attack"]) == 17
     statuses = [status for replies in body["by_attack"].values() for status in replies]
     # Refusals and answers of both protocols, or little was tried.
     assert {"400", "404", "INVALID_ARGUMENT", "NOT_FOUND", "200, right labels", "OK, right labels"} <= set(statuses)
