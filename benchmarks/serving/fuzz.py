@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from attacks import ATTACKS, Attack
+from growth import memory_now
 from replies import KNOWN, Reply, Target
 from rich.progress import Progress
 from rich.table import Table
@@ -33,12 +34,10 @@ from served import (
     direct_finder,
     events_at,
     finder_of,
-    memory_of,
     options_of,
     print_header,
     report,
     serving,
-    shared_memory_mb,
     verdict,
 )
 
@@ -81,7 +80,7 @@ def campaign(server: TritonServer, attacks: Sequence[Attack], options: Any) -> d
     target = Target(server.http_url, server.grpc_url, tuple(options.models), direct)
     known = events_at(0, 3, options.seed)[:3]
     before = processes(server)
-    memory_before = memory(server)
+    memory_before = memory_now(server)
     replies: list[tuple[str, Reply]] = []
     wrong: list[str] = []
     begin = time.perf_counter()
@@ -101,13 +100,14 @@ def campaign(server: TritonServer, attacks: Sequence[Attack], options: Any) -> d
             done.result()
     seconds = time.perf_counter() - begin
     wrong += wrong_labels(server, target, known)
-    after, memory_after = processes(server), memory(server)
+    after, memory_after = processes(server), memory_now(server)
     CONSOLE.print(table_of(replies))
     bad = [(name, reply) for name, reply in replies if not reply.good]
     for name, reply in unlike(bad):
         CONSOLE.print(f"bad: {name}: {reply.status}: {reply.text[:300]}", style="red", markup=False)
     slow = max((reply.seconds for _, reply in replies), default=0.0)
-    CONSOLE.print(f"memory [MB] before {memory_before}, after {memory_after}", markup=False)
+    for when, used in (("before", memory_before), ("after", memory_after)):
+        CONSOLE.print(f"memory {when} [MB]: {', '.join(f'{k} {v:.0f}' for k, v in used.items())}", markup=False)
     known_500 = Counter(reply.text.strip()[:50] for _, reply in replies if reply.status == KNOWN)
     words = f"{sum(known_500.values())} of {len(replies)} got a 500 from Triton's own reader of JSON"
     summary = [
@@ -164,13 +164,6 @@ def processes(server: TritonServer) -> dict[str, int | None]:
         "server": server.pid,
         **{stub.instance: stub.pid for stub in sorted(server.stubs(), key=lambda s: s.instance)},
     }
-
-
-def memory(server: TritonServer) -> dict[str, float]:
-    """Memory [MB] of server and stubs, and of their shared memory."""
-    found = {name: memory_of(pid) for name, pid in processes(server).items()}
-    own = {name: round(used.own, 1) for name, used in found.items() if used is not None}
-    return {**own, "/dev/shm": round(shared_memory_mb(server.prefix), 1)}
 
 
 def unlike(bad: Sequence[tuple[str, Reply]]) -> list[tuple[str, Reply]]:

@@ -9,8 +9,8 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -44,7 +44,6 @@ __all__ = [
     "BACKENDS",
     "CONSOLE",
     "PROTOCOLS",
-    "Memory",
     "backends_of",
     "counter",
     "direct_finder",
@@ -52,15 +51,12 @@ __all__ = [
     "events_of_sizes",
     "finder_of",
     "labels_of",
-    "memory_of",
     "models_of",
     "options_of",
     "pipeline_of",
     "print_header",
-    "regions",
     "report",
     "serving",
-    "shared_memory_mb",
     "transport_to",
     "verdict",
     "wait_until",
@@ -73,8 +69,6 @@ BACKENDS: Final = ("native", "python")
 """What of Triton runs a model: our own backend in C++ inside the server, or its Python backend in a process beside."""
 
 Model = ModelSettings | EnsembleSettings
-
-_MB: Final = 1 / 2**20
 
 
 def options_of(name: str, about: str | None, *, threads: int | list[int] = 1) -> argparse.ArgumentParser:
@@ -202,38 +196,6 @@ def _on_top(one: Hits, other: Hits) -> Hits:
 
     position = np.concatenate([one.position, other.position])
     return Hits(position, joined("geometry_id"), joined("local"), joined("variance"))
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Memory of one process [MB]: what it has of its own, and what it has mapped of shared memory."""
-
-    own: float
-    shared: float
-
-
-def memory_of(pid: int | None) -> Memory | None:
-    """Memory of a process, None if it is gone."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return None
-    kib = {line.split(":")[0]: float(line.split()[1]) for line in lines if line.startswith("Rss")}
-    return Memory(kib["RssAnon"] / 1024, kib["RssShmem"] / 1024) if "RssAnon" in kib else None
-
-
-def regions(prefix: str) -> list[Path]:
-    """Shared memory files whose name begins so."""
-    return sorted(Path("/dev/shm").glob(f"{prefix}*"))
-
-
-def shared_memory_mb(prefix: str) -> float:
-    """Size of those files [MB]."""
-    total = 0
-    for path in regions(prefix):
-        with suppress(OSError):
-            total += path.stat().st_blocks * 512
-    return total * _MB
 
 
 def counter(server: TritonServer, name: str, model: str) -> float:

@@ -1,6 +1,6 @@
 """Saturation for as long as one likes: every answer compared, memory watched.
 
-    python benchmarks/serving/soak.py --minutes 30 [--clients 6]
+    python benchmarks/serving/soak.py --minutes 30 [--clients 6] [--backend python]
 
 Clients send events at mu = 0, 60 and 200 in turn (`MIX`), over gRPC, HTTP and shared memory, to models that take one
 event and to one that batches, and compare each answer byte for byte with what the pipeline gave here before. Memory of
@@ -23,23 +23,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from growth import memory_now, regions, slopes, table_of
 from jaxtyping import Int64
 from numpy import ndarray
 from rich.progress import Progress
-from rich.table import Table
 from served import (
     CONSOLE,
     direct_finder,
     events_at,
     finder_of,
-    memory_of,
     options_of,
     pipeline_of,
     print_header,
-    regions,
     report,
     serving,
-    shared_memory_mb,
     verdict,
 )
 
@@ -90,11 +87,12 @@ def main() -> None:
     sample = prepared(options)
     tally, memory = Tally(), []
     clients_left = regions("beampipe_client_")
-    with serving(options.models, instances=options.instances, threads=options.threads, log=options.log) as server:
+    how = {"instances": options.instances, "threads": options.threads, "backend": options.backend, "log": options.log}
+    with serving(options.models, **how) as server:
         prefix = server.prefix
-        pids = [stub.pid for stub in server.stubs()]
+        pids = [server.pid, *(stub.pid for stub in server.stubs())]
         memory = soak(server, sample, tally, options)
-        same = pids == [stub.pid for stub in server.stubs()]
+        same = pids == [server.pid, *(stub.pid for stub in server.stubs())]
         incidents = [f"{one.kind}: {one.text}" for one in server.incidents]
     left = [path.name for path in [*regions(prefix), *regions("beampipe_client_")] if path not in clients_left]
     rows = slopes(memory, options.warm_up)
@@ -189,51 +187,6 @@ def client(server: TritonServer, sample: Sample, tally: Tally, ways: Any, end: f
                         tally.hits += len(found)
                         if found.tobytes() != sample.labels[pipeline][row].tobytes():
                             tally.wrong.append(f"{name}: event of {len(found)} hits")
-
-
-def memory_now(server: TritonServer) -> dict[str, float]:
-    """Own memory of server and stubs, and all of their shared memory [MB]."""
-    processes = {"server": server.pid, **{stub.instance: stub.pid for stub in server.stubs()}}
-    used = {name: memory_of(pid) for name, pid in processes.items()}
-    return {**{name: one.own for name, one in used.items() if one}, "/dev/shm": shared_memory_mb(server.prefix)}
-
-
-def slopes(memory: Sequence[dict[str, float]], warm_up: float) -> list[dict[str, Any]]:
-    """For each process: start, end, most and slope after warm-up [MB/h]."""
-    last = memory[-1]["minute"]
-    late = [row for row in memory if row["minute"] >= warm_up * last]
-    rows = []
-    for what in list(memory[-1])[1:]:
-        series = [(row["minute"] / 60, row[what]) for row in late if what in row]
-        hours, used = np.array(series).T
-        slope, error = fitted_slope(hours, used)
-        first = next(row[what] for row in memory if what in row)
-        rows.append(
-            {"what": what, "first": first, "warm": float(used[0]), "last": float(used[-1]), "most": float(used.max())}
-            | {"slope": slope, "error": error, "samples": len(series)}
-        )
-    return rows
-
-
-def fitted_slope(x: ndarray, y: ndarray) -> tuple[float, float]:
-    """Slope of a straight line by least squares, and its standard error; infinite with fewer than three points."""
-    if len(x) < 3:
-        return 0.0, float("inf")
-    dx = x - x.mean()
-    slope = float(dx @ y / (dx @ dx))
-    residual = y - y.mean() - slope * dx
-    return slope, float(np.sqrt(residual @ residual / (len(x) - 2) / (dx @ dx)))
-
-
-def table_of(rows: Sequence[dict[str, Any]]) -> Table:
-    table = Table(title="memory [MB]", caption="of a process: its own pages; /dev/shm: all shared memory of the server")
-    table.add_column("of")
-    for name in ("first", "after warm-up", "last", "most", "slope \\[MB/h]"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        numbers = (f"{row[key]:.1f}" for key in ("first", "warm", "last", "most"))
-        table.add_row(row["what"], *numbers, f"{row['slope']:.1f} ± {row['error']:.1f}")
-    return table
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from beampipe.triton.client.codec import HttpCall, InferRequest, Tensor
 from beampipe.triton.client.shared_memory import Places, SharedRegion, layout
 from beampipe.triton.server.server import TritonServer
 
-__all__ = ["WIRES", "Questions", "RawHttp", "StockGrpc", "Wire", "http_request", "questions_of"]
+__all__ = ["WIRES", "Connection", "Questions", "RawHttp", "StockGrpc", "Wire", "http_request", "questions_of"]
 
 _LENGTH: Final = re.compile(rb"\r\nContent-Length: *(\d+)", re.IGNORECASE)
 _JSON_LENGTH: Final = re.compile(rb"\r\nInference-Header-Content-Length: *(\d+)", re.IGNORECASE)
@@ -92,40 +92,34 @@ def questions_of(
     return Questions(requests, region, tuple(at[LABELS.name] for at in places))
 
 
-class RawHttp:
-    """One connection that stays open, and whole requests as bytes.
+class Connection:
+    """One connection over HTTP/1.1, for whole requests as bytes.
 
     Args:
         address: ``host:port`` of the server.
-        questions: what can be asked.
+        room: length of the longest answer [bytes].
     """
 
-    def __init__(self, address: str, questions: Questions) -> None:
+    def __init__(self, address: str, room: int = 1 << 16) -> None:
         host, _, port = address.rpartition(":")
-        self._questions = questions
-        self._requests = [http_request(address, request.to_http()) for request in questions.requests]
-        largest = max(request.inputs[0].array.nbytes for request in questions.requests)
-        self._buffer = bytearray(_HEAD + 4 * largest)
+        self._buffer = bytearray(room)
         self._view = memoryview(self._buffer)
-        self._socket = socket.create_connection((host, int(port)), timeout=60)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = socket.create_connection((host, int(port)), timeout=60)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def ask(self, event: int) -> bytes:
-        self._socket.sendall(self._requests[event])
-        body, end = self._read()
-        if self._questions.region is not None:
-            return self._questions.shared(event)
-        return bytes(self._view[body:end])
+    def send(self, request: bytes) -> None:
+        """Send it all."""
+        self.socket.sendall(request)
 
-    def close(self) -> None:
-        self._socket.close()
-        self._questions.close()
+    def tensors(self) -> memoryview:
+        """What stands behind the JSON of the next answer; the view is good until then.
 
-    def _read(self) -> tuple[int, int]:
-        """Where the tensors of the answer begin and end in the buffer."""
+        Raises:
+            ServiceError: no answer, or one that is no success.
+        """
         filled, stop, end = 0, -1, 0
         while stop < 0 or filled < end:
-            got = self._socket.recv_into(self._view[filled:])
+            got = self.socket.recv_into(self._view[filled:])
             if not got:
                 raise ServiceError(f"got the end of the connection after {filled} bytes, expected an answer")
             filled += got
@@ -135,7 +129,35 @@ class RawHttp:
                     raise ServiceError(f"got {bytes(self._view[:filled])!r}, expected labels")
                 end = stop + 4 + int(length[1])
         json = _JSON_LENGTH.search(self._buffer, 0, stop)
-        return (stop + 4 + int(json[1]) if json else end), end
+        return self._view[stop + 4 + int(json[1]) if json else end : end]
+
+    def close(self) -> None:
+        """Drop it, whatever is on its way."""
+        self.socket.close()
+
+
+class RawHttp:
+    """Whole requests as bytes over one connection that stays open.
+
+    Args:
+        address: ``host:port`` of the server.
+        questions: what can be asked.
+    """
+
+    def __init__(self, address: str, questions: Questions) -> None:
+        self._questions = questions
+        self._requests = [http_request(address, request.to_http()) for request in questions.requests]
+        largest = max(request.inputs[0].array.nbytes for request in questions.requests)
+        self._connection = Connection(address, _HEAD + 4 * largest)
+
+    def ask(self, event: int) -> bytes:
+        self._connection.send(self._requests[event])
+        tensors = self._connection.tensors()
+        return bytes(tensors) if self._questions.region is None else self._questions.shared(event)
+
+    def close(self) -> None:
+        self._connection.close()
+        self._questions.close()
 
 
 class StockGrpc:
