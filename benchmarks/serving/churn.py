@@ -1,0 +1,206 @@
+"""Half a million requests from clients that come and go, half of them before their answer is there.
+
+    python benchmarks/serving/churn.py [--requests 500000] [--backend python]
+
+Visitors (`visitors.py`) make a connection, ask a few times for a tiny event over HTTP or gRPC, and go. Every second one
+leaves early: it sends half a request, closes or resets its connection, cancels, or lets its deadline pass. The others
+compare every label. Memory, open files and waiting requests of the server are looked at every `--every` seconds; slopes
+are per 100,000 requests, after the first fifth. At the end nothing may wait any more, no connection may be left, and an
+honest client must get the right labels over each protocol.
+
+The supervisor is off by default: what happens to the server is to be seen, not mended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from growth import descriptors_of, memory_now, slopes, table_of
+from rich.progress import Progress
+from rich.table import Table
+from served import (
+    CONSOLE,
+    counter,
+    direct_finder,
+    events_of_sizes,
+    finder_of,
+    options_of,
+    print_header,
+    report,
+    serving,
+    verdict,
+    wait_until,
+)
+from visitors import Plan, Tally, visit_for_long
+from wires import http_request, questions_of
+
+from beampipe.errors import BeampipeError
+from beampipe.tracking.events import Hits
+from beampipe.triton.server.server import TritonServer
+
+MODEL: Final = "exatrkx"
+WARM_UP: Final = 0.2
+"""Part of the requests that the slopes leave out."""
+PER: Final = 100_000.0
+"""Slopes are per so many requests."""
+FLAT: Final = 2.0
+"""Memory is flat if it grows by less [MB per 100,000 requests], or by no more than three standard errors."""
+SPARE: Final = 10
+"""Files that the server may have open beyond those of the beginning: some are made as they are needed."""
+ABANDONED: Final = 30.0
+"""Time [s] in which all that nobody waits for must be done, once the visitors are gone."""
+
+WAITING: Final = "nv_inference_pending_request_count"
+"""Metric that counts the requests that wait."""
+
+_sent: Any = None
+"""Number of requests of all processes; each process gets it once."""
+
+
+def main() -> None:
+    parser = options_of("churn", __doc__)
+    parser.add_argument("--requests", type=int, default=500_000)
+    parser.add_argument("--visitors", type=int, default=4, help="processes of visitors")
+    parser.add_argument("--hits", type=int, default=60, help="hits of the largest event")
+    parser.add_argument("--every", type=float, default=5.0, help="between looks at the server [s]")
+    parser.add_argument("--supervise", action="store_true", help="let the supervisor mend what happens")
+    parser.add_argument("--log", type=Path, help="file to which the log of the server is appended")
+    options = parser.parse_args()
+    begun = print_header("clients that come and go", options)
+    events = [hits for hits in events_of_sizes(40, options.hits, options.seed) if len(hits)]
+    direct = direct_finder(MODEL)
+    labels = [direct.find(hits).track_id.tobytes() for hits in events]
+    how = {"backend": options.backend, "threads": options.threads, "log": options.log, "supervise": options.supervise}
+    with serving([MODEL], **how) as server:
+        pid, honest = server.pid, wrong_labels(server, events, labels)
+        before = descriptors_of(pid)
+        tally, samples, seconds = churned(server, plan_of(server, events, labels), options)
+        waited = wait_until(lambda: not counter(server, WAITING, MODEL), ABANDONED) if server.pid else float("inf")
+        wait_until(lambda: descriptors_of(pid) <= before + SPARE, 10.0)
+        after, alive = descriptors_of(pid), server.pid == pid
+        honest += wrong_labels(server, events, labels)
+        incidents = [f"{one.kind}: {one.text}" for one in server.incidents]
+    CONSOLE.print(table_of_tally(tally))
+    CONSOLE.print(table_of(rows := slopes(samples, WARM_UP, along="requests", per=PER), "per 100,000 requests"))
+    grows = [row["what"] for row in rows if row["slope"] > max(FLAT, 3 * row["error"])]
+    words = f"{tally.requests} requests in {seconds:.0f} s, {tally.wrong} wrong, {tally.errors.total()} without answer"
+    words += f" {tally.errors.most_common(2)}, slowest {tally.slowest:.2f} s"
+    well = not tally.wrong and not tally.errors
+    summary = [
+        verdict("answers", well, words),
+        verdict("server", alive, f"the same process at the end: {alive}; incidents: {incidents[1:]}"),
+        verdict("memory and files", not grows, f"grows: {', '.join(grows) or 'none'}"),
+        verdict("what nobody waits for", waited < ABANDONED, f"done {waited:.1f} s after the last visitor"),
+        verdict("open files", after <= before + SPARE, f"{before} before, {after} after"),
+        verdict("labels before and after", not honest, f"{len(honest)} wrong {honest[:3]}"),
+    ]
+    counts = {"answered": tally.answered, "left": tally.left, "wrong": tally.wrong, "errors": tally.errors}
+    body = {"requests": tally.requests, "seconds": seconds, **counts, "slowest_s": tally.slowest, "samples": samples}
+    report(options, begun, {**body, "slopes": rows, "incidents": incidents, "summary": summary})
+    raise SystemExit(0 if all(line["met"] for line in summary) else 1)
+
+
+def plan_of(server: TritonServer, events: Sequence[Hits], labels: Sequence[bytes]) -> Plan:
+    """All requests, made."""
+    from tritonclient.grpc import service_pb2
+
+    requests = questions_of(events, MODEL).requests
+    return Plan(
+        server.http_url,
+        server.grpc_url,
+        [http_request(server.http_url, request.to_http()) for request in requests],
+        [request.to_grpc(service_pb2).SerializeToString() for request in requests],
+        labels,
+    )
+
+
+def churned(
+    server: TritonServer, plan: Plan, options: argparse.Namespace
+) -> tuple[Tally, list[dict[str, float]], float]:
+    """What became of all requests, what was seen of the server meanwhile, and how long it took [s]."""
+    context = multiprocessing.get_context("spawn")
+    sent = context.Value("q", 0)
+    share = -(-options.requests // options.visitors)
+    samples: list[dict[str, float]] = []
+    begin, tally = time.monotonic(), Tally()
+    with (
+        ProcessPoolExecutor(options.visitors, context, initializer=set_sent, initargs=(sent,)) as pool,
+        Progress(console=CONSOLE, transient=True) as progress,
+    ):
+        task = progress.add_task("requests", total=options.requests)
+        seeds = range(1000 * options.seed, 1000 * options.seed + options.visitors)
+        running: list[Future[Tally]] = [pool.submit(visits, plan, share, seed) for seed in seeds]
+        while not all(one.done() for one in running):
+            samples.append(look(server, sent.value))
+            progress.update(task, completed=sent.value)
+            wait_until(lambda: all(one.done() for one in running), options.every, pause=0.1)
+        for one in running:
+            tally.add(one.result())
+    samples.append(look(server, tally.requests))
+    return tally, samples, time.monotonic() - begin
+
+
+def look(server: TritonServer, requests: int) -> dict[str, float]:
+    """What is seen of a server: memory [MB], open files, waiting requests."""
+    seen: dict[str, float] = {"requests": requests, **memory_now(server)}
+    seen["open files (number)"] = descriptors_of(server.pid)
+    try:
+        seen["waiting requests (number)"] = counter(server, WAITING, MODEL)
+    except OSError:  # it does not answer: the visitors will say so, too
+        seen["no answer to the look (times)"] = 1
+    return seen
+
+
+def set_sent(value: Any) -> None:
+    """Where a process of visitors counts."""
+    global _sent
+    _sent = value
+
+
+def visits(plan: Plan, requests: int, seed: int) -> Tally:
+    """The work of one process."""
+
+    def done(count: int) -> None:
+        with _sent.get_lock():
+            _sent.value += count
+
+    return visit_for_long(plan, requests, seed, done)
+
+
+def wrong_labels(server: TritonServer, events: Sequence[Hits], labels: Sequence[bytes]) -> list[str]:
+    """What is wrong with the answers that an honest client gets, over each protocol."""
+    wrong = []
+    for protocol in ("grpc", "http", "shm"):
+        try:
+            with finder_of(server, MODEL, protocol, timeout=20) as finder:
+                found = [finder.find(hits).track_id.tobytes() for hits in events]
+        except BeampipeError as error:
+            wrong.append(f"{protocol}: {error}")
+        else:
+            if found != list(labels):
+                wrong.append(f"{protocol}: other labels")
+    return wrong
+
+
+def table_of_tally(tally: Tally) -> Table:
+    table = Table(title="what became of the requests")
+    table.add_column("request")
+    table.add_column("number", justify="right")
+    for name, count in tally.answered.items():
+        table.add_row(f"{name}, right labels", str(count))
+    for name, count in sorted(tally.left.items()):
+        table.add_row(f"left: {name}", str(count))
+    table.add_row("other labels", str(tally.wrong))
+    for name, count in tally.errors.most_common(5):
+        table.add_row(name, str(count))
+    return table
+
+
+if __name__ == "__main__":
+    main()
