@@ -44,6 +44,7 @@ __all__ = [
     "BACKENDS",
     "CONSOLE",
     "PROTOCOLS",
+    "Model",
     "backends_of",
     "counter",
     "direct_finder",
@@ -69,6 +70,7 @@ BACKENDS: Final = ("native", "python")
 """What of Triton runs a model: our own backend in C++ inside the server, or its Python backend in a process beside."""
 
 Model = ModelSettings | EnsembleSettings
+"""What a repository is made from."""
 
 
 def options_of(name: str, about: str | None, *, threads: int | list[int] = 1) -> argparse.ArgumentParser:
