@@ -93,18 +93,20 @@ def main() -> None:
     label = direct.find(small).track_id.tobytes()
     stage, whole = max(found.seconds.values()), sum(found.seconds.values())
     rows: list[dict[str, Any]] = []
-    with serving([MODEL], threads=options.threads, backend=options.backend) as server:
-        with finder_of(server, MODEL, "grpc") as honest:
-            honest.find(large)
-            usual = float(np.median([timed(lambda: honest.find(small)) for _ in range(10)]))
-            for how in FAREWELLS:
-                free, right = [], True
-                for _ in range(options.repeats):
-                    how.give_up(server, large, small)
-                    begin = time.perf_counter()
-                    right &= honest.find(small).track_id.tobytes() == label
-                    free.append(time.perf_counter() - begin - usual)
-                rows.append({"how": how.name, "seen": how.seen, "free_s": free, "right": right})
+    with (
+        serving([MODEL], threads=options.threads, backend=options.backend) as server,
+        finder_of(server, MODEL, "grpc") as honest,
+    ):
+        honest.find(large)
+        usual = float(np.median([timed(lambda: honest.find(small)) for _ in range(10)]))
+        for how in FAREWELLS:
+            free, right = [], True
+            for _ in range(options.repeats):
+                how.give_up(server, large, small)
+                begin = time.perf_counter()
+                right &= honest.find(small).track_id.tobytes() == label
+                free.append(time.perf_counter() - begin - usual)
+            rows.append({"how": how.name, "seen": how.seen, "free_s": free, "right": right})
     caption = f"longest stage {stage:.2f} s, whole event {whole:.2f} s, both run directly"
     CONSOLE.print(table_of(rows, f"a client gives up on an event of {len(large)} hits", caption))
     summary = summary_of(rows, stage)
