@@ -138,7 +138,7 @@ def test_a_bad_event_in_a_batch_costs_no_other(server: TritonServer) -> None:
             answers += [client.submit({"FEATURES": bad}, {"LABELS": None})]
         for row, answer in enumerate(answers):
             if row % 9 == 8:
-                with pytest.raises(InputError, match="got .nan.*row 7"):
+                with pytest.raises(InputError, match=r"got .nan.*row 7"):
                     answer.result()
             else:
                 assert answer.result()["LABELS"].tobytes() == expected[row % 9]

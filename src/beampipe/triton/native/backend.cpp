@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "triton/native/api.h"
+#include "triton/native/api/errors.hpp"
+#include "triton/native/api/triton.h"
 #include "triton/native/canary.hpp"
 #include "triton/native/configuration.hpp"
-#include "triton/native/errors.hpp"
 #include "triton/native/metrics.hpp"
 #include "triton/native/request.hpp"
 #include "triton/native/served_model.hpp"

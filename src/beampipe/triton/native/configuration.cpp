@@ -4,8 +4,8 @@
 #include <string_view>
 
 #include "native/json.hpp"
+#include "triton/native/api/errors.hpp"
 #include "triton/native/cores.hpp"
-#include "triton/native/errors.hpp"
 
 namespace beampipe {
 namespace {

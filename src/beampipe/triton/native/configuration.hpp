@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "triton/native/api.h"
+#include "triton/native/api/triton.h"
 #include "triton/native/served_model.hpp"
 
 namespace beampipe {

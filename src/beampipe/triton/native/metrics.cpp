@@ -3,7 +3,7 @@
 #include <mutex>
 #include <vector>
 
-#include "triton/native/errors.hpp"
+#include "triton/native/api/errors.hpp"
 
 namespace beampipe {
 namespace {

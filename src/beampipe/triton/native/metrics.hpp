@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "triton/native/api.h"
+#include "triton/native/api/triton.h"
 
 namespace beampipe {
 

@@ -5,7 +5,7 @@
 #include <exception>
 #include <vector>
 
-#include "triton/native/api.h"
+#include "triton/native/api/triton.h"
 #include "triton/native/served_model.hpp"
 
 namespace beampipe {

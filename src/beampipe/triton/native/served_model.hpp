@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "triton/native/api.h"
+#include "triton/native/api/triton.h"
 
 namespace beampipe {
 

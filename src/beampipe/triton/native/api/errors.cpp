@@ -1,4 +1,4 @@
-#include "triton/native/errors.hpp"
+#include "triton/native/api/errors.hpp"
 
 #include <new>
 
