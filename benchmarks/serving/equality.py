@@ -27,7 +27,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 from rich.progress import Progress
 from rich.table import Table
-from sanitized import SANITIZERS, sanitized
+from sanitized import SANITIZERS, Sanitized, sanitized
 from served import (
     CONSOLE,
     PROTOCOLS,
@@ -134,16 +134,18 @@ def main() -> None:
         CONSOLE.print("skipped: acts: pyacts is not installed")
     begun = print_header("served labels equal direct labels", options)
     found = Found()
-    with Progress(console=CONSOLE, transient=True) as progress, sanitized(options.sanitize) as reports:
-        everything(options, found, progress, lambda: report_of(options, begun, found))
-        found.reports += reports()
+    with Progress(console=CONSOLE, transient=True) as progress, sanitized(options.sanitize) as build:
+        everything(options, build, found, progress, lambda: report_of(options, begun, found))
+        found.reports += build.reports()
     CONSOLE.print(table_of(found.outcomes))
     for line in (*found.failed, *found.reports):
         CONSOLE.print(line, style="red", markup=False)
     raise SystemExit(0 if report_of(options, begun, found, final=True) else 1)
 
 
-def everything(options: argparse.Namespace, found: Found, progress: Progress, save: Callable[[], object]) -> None:
+def everything(
+    options: argparse.Namespace, build: Sanitized, found: Found, progress: Progress, save: Callable[[], object]
+) -> None:
     """Compare every model, by every backend that can run it, with any number of instances."""
     events = events_of_sizes(options.events, options.largest, options.seed)
     direct: dict[str, tuple[Sequence[Hits], list[Int64[ndarray, " _"]]]] = {}
@@ -158,7 +160,8 @@ def everything(options: argparse.Namespace, found: Found, progress: Progress, sa
         for instances in options.instances:
             progress.update(task, description=f"{model}, {backend}, {instances} instance(s)")
             try:
-                with serving([model], instances=instances, threads=options.threads, backend=backend) as server:
+                how = {"instances": instances, "threads": options.threads, "backend": backend}
+                with serving([model], libraries=build.libraries, **how) as server:
                     for way in ways_of(model, backend, instances, options.protocols):
                         found.outcomes.append(compared(server, way, *direct[pipeline]))
                         progress.console.print(line_of(found.outcomes[-1]), markup=False)

@@ -61,10 +61,11 @@ def main() -> None:
     options = parser.parse_args()
     begun = print_header("fuzzing", options)
     attacks = [attack for attack in ATTACKS if options.only is None or attack.name in options.only]
-    with sanitized(options.sanitize) as reports:
-        with serving(options.models, threads=options.threads, log=options.log, backend=options.backend) as server:
+    how = {"threads": options.threads, "backend": options.backend, "log": options.log}
+    with sanitized(options.sanitize) as build:
+        with serving(options.models, libraries=build.libraries, **how) as server:
             body = campaign(server, attacks, options)
-        body["reports"] = reports()
+        body["reports"] = build.reports()
     for text in body["reports"]:
         CONSOLE.print(text[:3000], style="red", markup=False)
     if options.sanitize:

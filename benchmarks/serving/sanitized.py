@@ -11,15 +11,16 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from unittest import mock
 
 from beampipe.errors import FileError
 
-__all__ = ["SANITIZERS", "sanitized"]
+__all__ = ["SANITIZERS", "Sanitized", "sanitized"]
 
 SANITIZERS: Final = {"address": "address,undefined", "thread": "thread"}
 """What the compiler is told, by name."""
@@ -34,32 +35,46 @@ OPTIONS: Final = {
 TREE: Final = Path(__file__).parents[2]
 
 
-@contextmanager
-def sanitized(name: str | None) -> Iterator[Callable[[], list[str]]]:
-    """Servers that are started inside have a native backend with these sanitizers; none if there is no name.
+@dataclass(frozen=True)
+class Sanitized:
+    """A native backend with sanitizers, or without.
 
-    Yields:
-        A function that gives what the sanitizers have reported, to be called once the servers have ended.
+    Attributes:
+        libraries: files that take the place of those of the ordinary build; None to leave these.
+        folder: folder of the reports, None without sanitizers.
     """
+
+    libraries: tuple[Path, ...] | None = None
+    folder: Path | None = None
+
+    def reports(self) -> list[str]:
+        """What the sanitizers had to say; to be called once the server has ended."""
+        found = sorted(self.folder.iterdir()) if self.folder else []
+        return [path.read_text(encoding="utf-8", errors="replace") for path in found]
+
+
+@contextmanager
+def sanitized(name: str | None) -> Iterator[Sanitized]:
+    """Servers that are started inside have the runtime of these sanitizers; none if there is no name."""
     if name is None:
-        yield list
+        yield Sanitized()
         return
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="beampipe-sanitize-")))
-        preload = os.pathsep.join(str(runtime(library)) for library in RUNTIMES[name])
-        options = {key: f"{value}:log_path={folder / 'report'}" for key, value in OPTIONS.items()}
-        build(name)
-        stack.enter_context(mock.patch.dict(os.environ, options | {"LD_PRELOAD": preload}))
-        yield lambda: [path.read_text(errors="replace") for path in sorted(folder.glob("report*"))]
+    libraries = build(name)
+    preload = os.pathsep.join(str(runtime(library)) for library in RUNTIMES[name])
+    with tempfile.TemporaryDirectory(prefix="beampipe-sanitize-") as folder:
+        options = {key: f"{value}:log_path={folder}/report" for key, value in OPTIONS.items()}
+        with mock.patch.dict(os.environ, options | {"LD_PRELOAD": preload}):
+            yield Sanitized(libraries, Path(folder))
 
 
-def build(name: str) -> Path:
-    """The backend with these sanitizers, built again where its sources have changed."""
+def build(name: str) -> tuple[Path, ...]:
+    """The libraries with these sanitizers, made again where their sources have changed."""
     folder = TREE / "build" / f"sanitize-{name}"
     configure = ["cmake", "-S", str(TREE), "-B", str(folder), f"-DBEAMPIPE_SANITIZE={SANITIZERS[name]}"]
-    for command in (configure, ["cmake", "--build", str(folder)]):
+    make = ["cmake", "--build", str(folder), "--parallel", str(len(os.sched_getaffinity(0)))]
+    for command in (configure, make):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return folder
+    return (folder / "libtriton_beampipe.so", *sorted(folder.glob("_kernels_*.so")))
 
 
 def runtime(library: str) -> Path:

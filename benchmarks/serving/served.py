@@ -25,6 +25,7 @@ from harness import CONSOLE, EVENTS, print_header, report
 
 from beampipe.serving.catalogue import named_models
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
+from beampipe.serving.native_backend import backend_choice, native_libraries
 from beampipe.serving.variants import pipeline_of
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits
@@ -92,14 +93,17 @@ def models_of(
 
     The suffix lets one server hold a model several times, run in different ways, to be asked in turn.
     """
-    how = {} if backend in (None, "python") else {"backend": backend}
-    models = named_models(names, instances=instances, threads=threads, **how)
+    models = named_models(names, instances=instances, threads=threads, backend=backend_choice(backend))
     return [replace(model, name=model.name + suffix) for model in models]
 
 
 def backends_of(options: argparse.Namespace) -> tuple[str, ...]:
     """The backends to compare: the one that was asked for, or all that are here."""
-    return (options.backend,) if options.backend else BACKENDS
+    if options.backend:
+        return (options.backend,)
+    if not native_libraries():
+        CONSOLE.print("left out: the native backend, which was not built", style="yellow")
+    return BACKENDS if native_libraries() else ("python",)
 
 
 @contextmanager
@@ -109,15 +113,22 @@ def serving(
     instances: int = 1,
     threads: int = 1,
     backend: str | None = None,
+    libraries: tuple[Path, ...] | None = None,
     log: Path | None = None,
     supervise: bool = True,
 ) -> Iterator[TritonServer]:
-    """A server on a repository of its own that holds these models; what is given by name is made by `models_of`."""
+    """A server on a repository of its own that holds these models; what is given by name is made by `models_of`.
+
+    `libraries` take the place of those that native models bring along.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="beampipe-bench-")))
         names = [model for model in models if isinstance(model, str)]
         made = models_of(names, instances=instances, threads=threads, backend=backend)
-        loaded = export_repository(folder / "models", [*made, *(one for one in models if not isinstance(one, str))])
+        made += [model for model in models if not isinstance(model, str)]
+        if libraries is not None:
+            made = [replace(one, libraries=libraries) if getattr(one, "libraries", ()) else one for one in made]
+        loaded = export_repository(folder / "models", made)
         settings = ServerSettings(folder / "models", tuple(loaded), log=log, threads=threads, supervise=supervise)
         yield stack.enter_context(TritonServer(settings))
 
