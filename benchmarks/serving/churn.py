@@ -37,7 +37,7 @@ from served import (
     verdict,
     wait_until,
 )
-from visitors import Plan, Tally, visit_for_long
+from visitors import GRPC_FAREWELLS, HTTP_FAREWELLS, Plan, Tally, visit_for_long
 from wires import http_request, questions_of
 
 from beampipe.errors import BeampipeError
@@ -59,6 +59,8 @@ ABANDONED: Final = 30.0
 WAITING: Final = "nv_inference_pending_request_count"
 """Metric that counts the requests that wait."""
 
+FAREWELLS: Final = (*HTTP_FAREWELLS, *GRPC_FAREWELLS)
+
 _sent: Any = None
 """Number of requests of all processes; each process gets it once."""
 
@@ -68,6 +70,9 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=500_000)
     parser.add_argument("--visitors", type=int, default=4, help="processes of visitors")
     parser.add_argument("--hits", type=int, default=60, help="hits of the largest event")
+    parser.add_argument(
+        "--farewells", nargs="*", choices=FAREWELLS, default=FAREWELLS, metavar="NAME", help="how visitors leave early"
+    )
     parser.add_argument("--every", type=float, default=5.0, help="between looks at the server [s]")
     parser.add_argument("--supervise", action="store_true", help="let the supervisor mend what happens")
     parser.add_argument("--log", type=Path, help="file to which the log of the server is appended")
@@ -80,7 +85,7 @@ def main() -> None:
     with serving([MODEL], **how) as server:
         pid, honest = server.pid, wrong_labels(server, events, labels)
         before = descriptors_of(pid)
-        tally, samples, seconds = churned(server, plan_of(server, events, labels), options)
+        tally, samples, seconds = churned(server, plan_of(server, events, labels, options.farewells), options)
         waited = wait_until(lambda: not counter(server, WAITING, MODEL), ABANDONED) if server.pid else float("inf")
         wait_until(lambda: descriptors_of(pid) <= before + SPARE, 10.0)
         after, alive = descriptors_of(pid), server.pid == pid
@@ -106,7 +111,7 @@ def main() -> None:
     raise SystemExit(0 if all(line["met"] for line in summary) else 1)
 
 
-def plan_of(server: TritonServer, events: Sequence[Hits], labels: Sequence[bytes]) -> Plan:
+def plan_of(server: TritonServer, events: Sequence[Hits], labels: Sequence[bytes], farewells: Sequence[str]) -> Plan:
     """All requests, made."""
     from tritonclient.grpc import service_pb2
 
@@ -117,6 +122,7 @@ def plan_of(server: TritonServer, events: Sequence[Hits], labels: Sequence[bytes
         [http_request(server.http_url, request.to_http()) for request in requests],
         [request.to_grpc(service_pb2).SerializeToString() for request in requests],
         labels,
+        farewells,
     )
 
 

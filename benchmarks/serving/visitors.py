@@ -20,7 +20,7 @@ from wires import Connection
 
 from beampipe.errors import ServiceError
 
-__all__ = ["Plan", "Tally", "visit_for_long"]
+__all__ = ["GRPC_FAREWELLS", "HTTP_FAREWELLS", "Plan", "Tally", "visit_for_long"]
 
 PATIENCE: Final = 60.0
 """An answer that takes longer [s] counts as none."""
@@ -43,6 +43,7 @@ class Plan:
         http: whole requests over HTTP, one per event.
         grpc: the same as serialised messages of gRPC.
         labels: bytes of the right labels of each event.
+        farewells: names of the ways in which visitors leave; one leaves over a protocol only if it has a way there.
     """
 
     http_url: str
@@ -50,6 +51,7 @@ class Plan:
     http: Sequence[bytes]
     grpc: Sequence[bytes]
     labels: Sequence[bytes]
+    farewells: Sequence[str]
 
 
 @dataclass
@@ -103,11 +105,13 @@ def visit_for_long(plan: Plan, requests: int, seed: int, done: Callable[[int], N
     """
     tally, chance, number = Tally(), random.Random(seed), 0
     while (before := tally.requests) < requests:
-        over_grpc, leaves = number // 2 % GRPC_EVERY == 0, number % 2 == 1
+        over_grpc = number // 2 % GRPC_EVERY == 0
+        ways = [name for name in (GRPC_FAREWELLS if over_grpc else HTTP_FAREWELLS) if name in plan.farewells]
+        how = chance.choice(ways) if number % 2 and ways else None
         count = chance.randint(1, MOST_REQUESTS) * (_LONGER_OVER_GRPC if over_grpc else 1)
         events = [chance.randrange(len(plan.labels)) for _ in range(count)]
         try:
-            (_visit_grpc if over_grpc else _visit_http)(plan, events, leaves, tally, chance)
+            (_visit_grpc if over_grpc else _visit_http)(plan, events, how, tally, chance)
         except (OSError, ServiceError) as error:
             tally.errors[f"HTTP: {type(error).__name__}: {error}"[:200]] += 1
         number += 1
@@ -115,16 +119,15 @@ def visit_for_long(plan: Plan, requests: int, seed: int, done: Callable[[int], N
     return tally
 
 
-def _visit_http(plan: Plan, events: Sequence[int], leaves: bool, tally: Tally, chance: random.Random) -> None:
+def _visit_http(plan: Plan, events: Sequence[int], how: str | None, tally: Tally, chance: random.Random) -> None:
     connection = Connection(plan.http_url)
     connection.socket.settimeout(PATIENCE)
     try:
-        for event in events[: len(events) - leaves]:
+        for event in events[: len(events) - bool(how)]:
             begin = time.perf_counter()
             connection.send(plan.http[event])
             tally.compare("http", connection.tensors(), plan.labels[event], time.perf_counter() - begin)
-        if leaves:
-            how = chance.choice(list(HTTP_FAREWELLS))
+        if how is not None:
             HTTP_FAREWELLS[how](connection, plan.http[events[-1]], chance)
             tally.left[how] += 1
     finally:
@@ -164,22 +167,21 @@ HTTP_FAREWELLS: Final[dict[str, Callable[[Connection, bytes, random.Random], Non
 """How a visitor leaves over HTTP; its connection is closed right after."""
 
 
-def _visit_grpc(plan: Plan, events: Sequence[int], leaves: bool, tally: Tally, chance: random.Random) -> None:
+def _visit_grpc(plan: Plan, events: Sequence[int], how: str | None, tally: Tally, chance: random.Random) -> None:
     import grpc
 
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
     with grpc.insecure_channel(plan.grpc_url, options) as channel:
         infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")  # bytes, no message is made
         try:
-            for event in events[: len(events) - leaves]:
+            for event in events[: len(events) - bool(how)]:
                 begin = time.perf_counter()
                 labels = _raw_labels(infer(plan.grpc[event], timeout=PATIENCE))
                 tally.compare("grpc", labels, plan.labels[event], time.perf_counter() - begin)
         except grpc.RpcError as error:
             tally.errors[f"gRPC: {error.code().name}: {error.details()}"[:200]] += 1
             return
-        if leaves:
-            how = chance.choice(list(GRPC_FAREWELLS))
+        if how is not None:
             GRPC_FAREWELLS[how](infer, plan.grpc[events[-1]], chance)
             tally.left[how] += 1
 
