@@ -205,11 +205,12 @@ def _deadline(infer: Any, request: bytes, chance: random.Random) -> None:
 
 def _closed(infer: Any, request: bytes, chance: random.Random) -> None:
     infer.future(request, timeout=PATIENCE)
+    time.sleep(chance.random() * 1e-3)
 
 
 GRPC_FAREWELLS: Final[dict[str, Callable[[Any, bytes, random.Random], None]]] = {
     "grpc, cancelled within 1 ms": _cancelled,
     "grpc, deadline within 1 ms": _deadline,
-    "grpc, channel closed": _closed,
+    "grpc, channel closed within 1 ms": _closed,
 }
 """How a visitor leaves over gRPC; its channel is closed right after."""
