@@ -1,4 +1,4 @@
-"""`beampipe serve` as its users start it: a process of its own, which is started again when it ends."""
+"""`beampipe serve` as its users start it: processes of its own, which are started again when they end."""
 
 from __future__ import annotations
 
@@ -52,21 +52,31 @@ class Service:
         self._keeper = threading.Thread(target=self._keep, name="systemd", daemon=True)
 
     @property
-    def owner(self) -> int:
-        """Process id of the command: the supervisor."""
-        assert self._process is not None, "not started"
-        return self._process.pid
-
-    @property
     def server(self) -> int | None:
         """Process id of Triton, None if there is none."""
-        return next((pid for pid in processes.children(self.owner) if _program(pid) == SERVER), None)
+        return self._found(SERVER)[1]
+
+    @property
+    def supervisor(self) -> int | None:
+        """Process id of what started Triton and watches it, None if there is no Triton."""
+        return self._found(SERVER)[0]
 
     @property
     def stub(self) -> int | None:
         """Process id of a process of a model, None if there is none."""
-        server = self.server
-        return next((pid for pid in processes.children(server) if _program(pid) == STUB), None) if server else None
+        return self._found(STUB)[1]
+
+    def _found(self, program: str) -> tuple[int | None, int | None]:
+        """The first process below the command that runs a program, after its parent."""
+        assert self._process is not None, "not started"
+        generation = [self._process.pid]
+        while generation:
+            children = [(pid, child) for pid in generation for child in processes.children(pid)]
+            for parent, child in children:
+                if _program(child) == program:
+                    return parent, child
+            generation = [child for _, child in children]
+        return None, None
 
     def __enter__(self) -> Service:
         self._keeper.start()

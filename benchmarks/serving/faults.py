@@ -2,11 +2,11 @@
 
     python benchmarks/serving/faults.py [--repeats 20] [--only KIND ...] [--in-flight 100] [--backend python]
 
-`beampipe serve` runs as its users start it; what starts it again when its own process is killed stands for systemd.
+`beampipe serve` runs as its users start it, and would be started again as by systemd if all of it ended.
 Clients are `TritonTrackFinder`s over gRPC and HTTP with the settings that they have if nothing is said. Each kind of
 fault is done `--repeats` times, `--pause` seconds after all was well again:
 
-killed stub, server, supervisor    kill -9 of a model's process (Python backend), of Triton, of `beampipe serve`
+killed stub, server, supervisor    kill -9 of a model's process (Python backend), of Triton, of what watches it
 stopped stub, server               SIGSTOP: the process is there, its ports are open, and nothing comes
 sleeping model                     a model that does not come back from a request (Python backend)
 hanging handler                    Triton as after a heap corruption whose signal handler hangs (`hanging_handler.c`)
@@ -75,7 +75,7 @@ class Fault:
 
 
 def sent(number: signal.Signals, who: str) -> Callable[[Service, Path], None]:
-    """Send a signal to ``owner``, ``server`` or ``stub``."""
+    """Send a signal to ``supervisor``, ``server`` or ``stub``."""
 
     def strike(service: Service, flag: Path) -> None:
         pid = getattr(service, who)
@@ -94,7 +94,7 @@ def begin_to_hang(service: Service, flag: Path) -> None:
 FAULTS: Final[dict[str, Fault]] = {
     "killed stub": Fault(sent(signal.SIGKILL, "stub"), "python"),
     "killed server": Fault(sent(signal.SIGKILL, "server")),
-    "killed supervisor": Fault(sent(signal.SIGKILL, "owner")),
+    "killed supervisor": Fault(sent(signal.SIGKILL, "supervisor")),
     "stopped stub": Fault(sent(signal.SIGSTOP, "stub"), "python", hangs=True),
     "stopped server": Fault(sent(signal.SIGSTOP, "server"), hangs=True),
     "sleeping model": Fault(begin_to_hang, "python", hangs=True, sleeps=True),
