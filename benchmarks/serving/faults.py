@@ -7,11 +7,14 @@ Clients are `TritonTrackFinder`s over gRPC and HTTP with the settings that they 
 fault is done `--repeats` times, `--pause` seconds after all was well again:
 
 killed stub, server, supervisor    kill -9 of a model's process (Python backend), of Triton, of what watches it
+killed client                      kill -9 of a client of its own with 64 requests in flight over gRPC
 stopped stub, server               SIGSTOP: the process is there, its ports are open, and nothing comes
 sleeping model                     a model that does not come back from a request (Python backend)
 hanging handler                    Triton as after a heap corruption whose signal handler hangs (`hanging_handler.c`)
 
 *Again*: from the fault until something that was asked after it is answered. *Lost*: an event that got an error.
+*Restarts*: how often the supervisor started Triton again. A killed client is no fault of the server, but Triton 2.51 may
+crash when the network tells of a cancelled request just as its answer is ready (see `churn.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import argparse
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -86,6 +90,15 @@ def sent(number: signal.Signals, who: str) -> Callable[[Service, Path], None]:
     return strike
 
 
+def kill_client(service: Service, flag: Path) -> None:
+    """Start one more client, and kill it once it is under way."""
+    command = [sys.executable, str(HERE / "pressure.py"), f"grpc://{service.grpc_url}", MODEL, "64"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        client.stdout.readline()
+        client.kill()
+
+
 def begin_to_hang(service: Service, flag: Path) -> None:
     """Make the file that the model or the handler waits for."""
     flag.touch()
@@ -95,6 +108,7 @@ FAULTS: Final[dict[str, Fault]] = {
     "killed stub": Fault(sent(signal.SIGKILL, "stub"), "python"),
     "killed server": Fault(sent(signal.SIGKILL, "server")),
     "killed supervisor": Fault(sent(signal.SIGKILL, "supervisor")),
+    "killed client": Fault(kill_client),
     "stopped stub": Fault(sent(signal.SIGSTOP, "stub"), "python", hangs=True),
     "stopped server": Fault(sent(signal.SIGSTOP, "server"), hangs=True),
     "sleeping model": Fault(begin_to_hang, "python", hangs=True, sleeps=True),
@@ -145,6 +159,7 @@ def suffered(name: str, fault: Fault, events: Sequence[Hits], options: argparse.
                     again.append(pressure.again(moment))
                     pressure.settle(time.perf_counter())
                     time.sleep(options.pause)
+        restarts = log.read_text(errors="replace").count("beampipe: server back")
     return {
         "fault": name,
         "backend": backend or "default",
@@ -153,6 +168,7 @@ def suffered(name: str, fault: Fault, events: Sequence[Hits], options: argparse.
         "lost": len(pressure.errors),
         "wrong": pressure.wrong,
         "first": pressure.errors[0] if pressure.errors else "",
+        "restarts": restarts,
         "again_s": again,
         "slowest_s": pressure.slowest,
         "hangs": fault.hangs,
@@ -181,10 +197,10 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
     table = Table(title="faults under load", caption=caption)
     for name in ("fault", "backend"):
         table.add_column(name)
-    for name in ("times", "answered", "lost", "wrong", "again \\[s], median", "most", "slowest \\[s]"):
+    for name in ("times", "answered", "lost", "wrong", "restarts", "again \\[s], median", "most", "slowest \\[s]"):
         table.add_column(name, justify="right")
     for row in rows:
-        counts = (str(row[key]) for key in ("repeats", "answered", "lost", "wrong"))
+        counts = (str(row[key]) for key in ("repeats", "answered", "lost", "wrong", "restarts"))
         times = (np.median(row["again_s"]), max(row["again_s"]), row["slowest_s"])
         table.add_row(row["fault"], row["backend"], *counts, *(f"{seconds:.2f}" for seconds in times))
     return table

@@ -1,7 +1,14 @@
-"""Requests that are in flight all the time, by clients as a user makes them: for `faults.py`."""
+"""Requests that are in flight all the time, by clients as a user makes them: for `faults.py`.
+
+    python benchmarks/serving/pressure.py grpc://127.0.0.1:8001 exatrkx 64
+
+is a client of its own with 64 requests in flight, until it is killed; it says so once they are on their way.
+"""
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -12,7 +19,7 @@ from typing import Final
 
 from jaxtyping import Int64
 from numpy import ndarray
-from served import wait_until
+from served import direct_finder, events_at, wait_until
 
 from beampipe.serving.finders import TritonTrackFinder
 from beampipe.tracking.events import Hits, Tracks
@@ -107,3 +114,18 @@ class Pressure:
                 self._in_flight -= 1
                 return
         self._ask(finder, place)
+
+
+def main() -> None:
+    url, model, in_flight = sys.argv[1:]
+    events = [hits for hits in events_at(0, 60) if len(hits) > 50]
+    direct = direct_finder(model)
+    labels = [direct.find(hits).track_id for hits in events]
+    with Pressure([url], model, events, labels, int(in_flight)) as pressure:
+        pressure.settle(time.perf_counter())
+        print("under way", flush=True)
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()
