@@ -13,8 +13,8 @@ sleeping model                     a model that does not come back from a reques
 hanging handler                    Triton as after a heap corruption whose signal handler hangs (`hanging_handler.c`)
 
 *Again*: from the fault until something that was asked after it is answered. *Lost*: an event that got an error.
-*Restarts*: how often the supervisor started Triton again. A killed client is no fault of the server, but Triton 2.51 may
-crash when the network tells of a cancelled request just as its answer is ready (see `churn.py`).
+*Restarts*: how often the supervisor started Triton again. A killed client is no fault of the server, but Triton 2.51
+may crash when the network tells of a cancelled request just as its answer is ready (see `churn.py`).
 """
 
 from __future__ import annotations
