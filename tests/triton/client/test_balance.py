@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from beampipe.errors import InputError, ServiceUnavailableError
-from beampipe.triton.client.balance import Balance
+from beampipe.triton.client.connections.balance import Balance
 
 
 class Clock:

@@ -88,17 +88,21 @@ def test_a_batching_model_gets_its_axis(serve: Server) -> None:
     ],
     ids=lambda refusal: refusal.code,
 )
-def test_what_may_pass_is_tried_once_more(serve: Server, refusal: Refusal) -> None:
+def test_what_may_pass_is_tried_again(serve: Server, refusal: Refusal) -> None:
     fake = Fake(Once(refusal))
     with serve(fake) as url, ModelClient(url, MODEL) as client:
         assert_right(client)
     assert fake.asked == 2
     fake = Fake(Once(refusal, refusal))
-    with serve(fake) as url, ModelClient(url, MODEL) as client:
+    with serve(fake) as url, ModelClient(url, MODEL, retries=1) as client:
         with pytest.raises(ServiceUnavailableError, match=refusal.message[:10]):
             ask(client)
         assert fake.asked == 2
         assert_right(client)
+    fake = Fake(Once(*5 * [refusal]))
+    with serve(fake) as url, ModelClient(url, MODEL) as client:
+        assert_right(client)  # as often as the time allows
+    assert fake.asked == 6
     fake = Fake(Once(refusal))
     with serve(fake) as url, ModelClient(url, MODEL, retries=0) as client, pytest.raises(ServiceUnavailableError):
         ask(client)
@@ -145,7 +149,7 @@ def test_what_is_no_triton_is_no_service() -> None:
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_nobody_there(scheme: str, closed_port: int) -> None:
-    with ModelClient(f"{scheme}://127.0.0.1:{closed_port}", MODEL) as client:
+    with ModelClient(f"{scheme}://127.0.0.1:{closed_port}", MODEL, timeout=0.5) as client:
         with pytest.raises(ServiceUnavailableError, match="is a server running there"):
             ask(client)
         assert isinstance(later(client).exception(10), ConnectionError)
