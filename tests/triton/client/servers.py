@@ -115,15 +115,17 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
 
 
 @contextmanager
-def grpc_server(fake: Fake, certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
+def grpc_server(
+    fake: Fake, certificate: tuple[Path, Path] | None = None, address: str = "127.0.0.1:0"
+) -> Iterator[str]:
     """Runs until the end of the block; gives its URL."""
     server = grpc.server(ThreadPoolExecutor(32))
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(fake), server)
     if certificate is None:
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(address)
     else:
         pair = (certificate[1].read_bytes(), certificate[0].read_bytes())
-        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+        port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
     server.start()
     try:
         yield f"grpc{'' if certificate is None else 's'}://localhost:{port}"
@@ -169,9 +171,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def http_server(fake: Fake, certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
+def http_server(
+    fake: Fake, certificate: tuple[Path, Path] | None = None, address: str = "127.0.0.1:0"
+) -> Iterator[str]:
     """Runs until the end of the block; gives its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"fake": fake}))
+    host, _, port = address.partition(":")
+    server = ThreadingHTTPServer((host, int(port)), type("Bound", (Handler,), {"fake": fake}))
     server.handle_error = lambda *args: None  # type: ignore[method-assign]  # a client that goes is part of the test
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -187,11 +192,20 @@ def http_server(fake: Fake, certificate: tuple[Path, Path] | None = None) -> Ite
         server.server_close()
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for localhost, and its key."""
+def make_certificate(folder: Path, host: str = "localhost") -> tuple[Path, Path]:
+    """A self-signed certificate for a host, and its key."""
     certificate, key = folder / "cert.pem", folder / "key.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    files = [
+        "-subj",
+        f"/CN={host}",
+        "-addext",
+        f"subjectAltName=DNS:{host}",
+        "-keyout",
+        str(key),
+        "-out",
+        str(certificate),
+    ]
     subprocess.run([*command.split(), *files], check=True, capture_output=True)
     return certificate, key
 

@@ -77,6 +77,7 @@ NOBODY = "URL: the connection was refused, expected a Triton there; is a server 
 CUT = "URL: the connection broke, expected an answer; has the server died or been restarted?"
 OTHER_HOST = "URL: got the certificate of another host, expected one for a; check the URL"
 UNTRUSTED = "URL: got a certificate that is not trusted, expected one that tls=FILE or this system trusts"
+NO_ADDRESS = "URL: got no address for a, expected a host; check the URL"
 
 # What Python, OpenSSL and gRPC say of connections.
 CONNECTIONS = [
@@ -105,9 +106,16 @@ CONNECTIONS = [
     ),
     ("Peer name a is not in peer certificate", ServiceError, OTHER_HOST),
     (
-        "gaierror: [Errno -2] Name or service not known",
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Custom verification check failed"
+        " with error: UNAUTHENTICATED: Hostname Verification Check failed.",
+        ServiceError,
+        OTHER_HOST,
+    ),
+    ("gaierror: [Errno -2] Name or service not known", ServiceUnavailableError, NO_ADDRESS),
+    (
+        "errors resolving a:1: [field:hostname lookup error:address lookup failed for a:1: Domain name not found]",
         ServiceUnavailableError,
-        "URL: got no address for a, expected a host; check the URL",
+        NO_ADDRESS,
     ),
     ("EHOSTUNREACH", ServiceUnavailableError, "URL: EHOSTUNREACH, expected a Triton there; is a server running there?"),
 ]

@@ -40,7 +40,7 @@ _LONGEST: Final = (1 << 31) - 1
 _OF_GRPC: Final = (
     "failed to connect",
     "dns resolution failed",
-    "name resolution",
+    "errors resolving",
     "connection reset",
     "connection refused",
     "socket closed",

@@ -48,7 +48,12 @@ _STOPPING: Final = ("no available versions", "is not ready", "unloading", "is no
 _UNKNOWN: Final = ("unknown model", "failed to find model", "is not found")
 
 # Of connections, in the words of OpenSSL, BoringSSL, gRPC, Python and the C library.
-_OTHER_NAME: Final = ("hostname mismatch", "ip address mismatch", "is not in peer certificate")
+_OTHER_NAME: Final = (
+    "hostname mismatch",
+    "hostname verification",
+    "ip address mismatch",
+    "is not in peer certificate",
+)
 _UNTRUSTED: Final = ("certificate_verify_failed", "certificate verify failed")
 _NOBODY: Final = ("connection refused",)
 _NO_ADDRESS: Final = (
@@ -56,7 +61,7 @@ _NO_ADDRESS: Final = (
     "name resolution",
     "dns resolution failed",
     "no address associated",
-    "domain name not found",
+    "address lookup failed",
 )
 _CUT: Final = (
     "broken pipe",
