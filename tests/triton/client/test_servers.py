@@ -21,6 +21,7 @@ from beampipe.errors import (
     ConfigError,
     DeadlineError,
     InputError,
+    RegionRefusedError,
     ServiceError,
     ServiceUnavailableError,
 )
@@ -276,15 +277,21 @@ def test_an_encrypted_server_is_trusted_by_its_certificate_only(serve: Server, t
     assert fake.asked == 1
 
 
-def test_a_server_that_cannot_map_our_memory_gets_events_sent(serve: Server) -> None:
-    # The fakes refuse every region: like a server in a container.
-    fake = Fake()
+@pytest.mark.parametrize("restricted", [False, True])
+def test_a_server_that_cannot_or_will_not_map_our_memory_gets_events_sent(serve: Server, restricted: bool) -> None:
+    # The fakes refuse every region: like a server in a container, or one that keeps this to its own user.
+    fake = Fake(restricted=restricted)
     with serve(fake) as url:
         with ModelClient(url, MODEL, protocol="auto") as client:
-            assert_right(client, 20_000)
-        with ModelClient(url, MODEL, protocol="shm") as client, pytest.raises(ServiceError, match=r"map|implement"):
-            ask(client, 20_000)
-    assert fake.asked == 1
+            for _ in range(3):
+                assert_right(client, 20_000)
+            assert fake.mapped == 1, "a refusal is remembered"
+        with ModelClient(url, MODEL, protocol="shm") as client:
+            with pytest.raises(RegionRefusedError, match=r"cannot map memory .* protocol='auto'") as caught:
+                ask(client, 20_000)
+            assert ("restricted" in str(caught.value)) is restricted
+            assert "beampipe_client_" not in str(caught.value)
+    assert fake.asked == 3
     assert not list(Path("/dev/shm").glob(f"beampipe_client_{os.getpid()}_*"))
 
 
