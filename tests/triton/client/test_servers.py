@@ -265,6 +265,28 @@ def test_the_token_is_sent(serve: Server) -> None:
     assert [headers["authorization"] for headers in fake.headers] == ["Bearer t0ken"]
 
 
+def test_a_token_in_a_file_goes_to_another_process(serve: Server, tmp_path: Path) -> None:
+    (file := tmp_path / "token").write_text("t0ken\n")
+    fake = Fake()
+    with serve(fake) as url, ModelClient(url, MODEL, token=file) as client:
+        assert b"t0ken" not in pickle.dumps(client)
+        with pickle.loads(pickle.dumps(client)) as copy:
+            assert_right(copy)
+    assert [headers["authorization"] for headers in fake.headers] == ["Bearer t0ken"]
+    with ModelClient(url, MODEL, token="t0ken") as client, pytest.raises(ConfigError, match="stays out of pickles"):
+        pickle.dumps(client)
+
+
+def test_a_token_over_an_open_line_is_warned_of_once() -> None:
+    urls = ["grpc://node7:8001", "grpcs://node8:8001", "http://127.0.0.1:8000", "http://node9:8000"]
+    with pytest.warns(UserWarning, match=r"grpc://node7:8001, http://node9:8000: got a token .* not encrypted") as told:
+        ModelClient(urls, MODEL, token="t0ken").close()
+    assert len(told) == 1
+    assert "t0ken" not in str(told[0].message)
+    ModelClient(urls, MODEL).close()
+    ModelClient(urls[1:3], MODEL, token="t0ken").close()  # warnings are errors here
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
 def test_an_encrypted_server_is_trusted_by_its_certificate_only(serve: Server, tmp_path: Path) -> None:
     pair = make_certificate(tmp_path)
