@@ -81,6 +81,22 @@ def test_a_killed_server_costs_no_request(server: TritonServer, scheme: str, len
     assert server.pid not in (None, pid), "it was killed, and is back"
 
 
+@pytest.mark.parametrize(("scheme", "length"), [("grpc", 10), ("http", 10), ("grpc", 20_000)], ids=str)
+def test_a_server_that_hangs_until_it_is_killed_costs_no_request(
+    server: TritonServer, scheme: str, length: int
+) -> None:
+    url = f"{scheme}://{server.grpc_url if scheme == 'grpc' else server.http_url}"
+
+    def hang() -> None:
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGSTOP)
+        assert not wait(submitted(client, 500, 4, length), 1.0).done, "it takes connections, and answers nobody"
+        kill_server(server)
+
+    with ModelClient(url, "two") as client:
+        assert not ask_while_it_happens(client, hang, 8, length, 1)
+
+
 def test_the_next_request_of_a_client_that_waited_is_answered(server: TritonServer) -> None:
     with (
         ModelClient(f"grpc://{server.grpc_url}", "two") as grpc,

@@ -30,6 +30,7 @@ from tests.triton.client.servers import (
     CONFIG,
     MODEL,
     Fake,
+    Held,
     Refusal,
     Server,
     ask,
@@ -222,6 +223,20 @@ def test_of_several_servers_a_dead_one_costs_no_event(serve: Server, closed_port
                 assert_right(client)
     assert first.asked + second.asked == 20
     assert abs(first.asked - second.asked) <= 2
+
+
+def test_a_server_that_hangs_leaves_time_for_the_others(serve: Server) -> None:
+    held, fake = Held(), Fake()
+    with serve(Fake(held)) as hanging, serve(fake) as well:
+        with ModelClient([hanging, well], MODEL, timeout=2.0) as client:
+            for _ in range(6):
+                assert_right(client)
+        assert fake.asked == 6
+        assert held.arrived.acquire(timeout=0)
+        hasty = ModelClient([hanging, well], MODEL, timeout=0.5, retries=0)
+        with hasty, pytest.raises(DeadlineError):
+            ask(hasty)
+        held.release.set()
 
 
 def test_no_more_than_in_flight_are_sent_and_order_is_kept(serve: Server) -> None:

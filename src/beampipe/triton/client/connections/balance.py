@@ -98,8 +98,10 @@ class _Asking:
 
     def __init__(self, state: _State, lock: threading.Lock, clock: Callable[[], float]) -> None:
         self._state, self._lock, self._clock = state, lock, clock
+        self._begin = 0.0
 
     def __enter__(self) -> None:
+        self._begin = self._clock()
         with self._lock:
             self._state.waiting += 1
 
@@ -110,5 +112,8 @@ class _Asking:
             if kind is None:
                 state.failures, state.back_at = 0, float("-inf")
             elif issubclass(kind, (ServiceUnavailableError, DeadlineError)):
-                state.back_at = self._clock() + _LEFT_OUT.pause(state.failures)
+                now, pause = self._clock(), _LEFT_OUT.pause(state.failures)
+                if issubclass(kind, DeadlineError):
+                    pause = max(pause, now - self._begin)  # who kept one waiting is left out for as long
+                state.back_at = now + pause
                 state.failures += 1
