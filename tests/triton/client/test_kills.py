@@ -90,7 +90,7 @@ def test_a_server_that_hangs_until_it_is_killed_costs_no_request(
     def hang() -> None:
         assert server.pid is not None
         os.kill(server.pid, signal.SIGSTOP)
-        assert not wait(submitted(client, 500, 4, length), 1.0).done, "it takes connections, and answers nobody"
+        assert wait(submitted(client, 500, 4, length), 1.0).not_done, "it takes connections, and answers nobody"
         kill_server(server)
 
     with ModelClient(url, "two") as client:

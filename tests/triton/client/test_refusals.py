@@ -74,7 +74,8 @@ REFUSALS = [
 ]
 
 NOBODY = "URL: the connection was refused, expected a Triton there; is a server running there?"
-CUT = "URL: the connection broke, expected an answer; has the server died or been restarted?"
+CUT = "URL: the connection broke, expected an answer; has the server died, or is that the port of another protocol?"
+OTHER_PROTOCOL = "URL: another protocol is spoken there, expected the one of the URL; check its scheme and port"
 OTHER_HOST = "URL: got the certificate of another host, expected one for a; check the URL"
 UNTRUSTED = "URL: got a certificate that is not trusted, expected one that tls=FILE or this system trusts"
 NO_ADDRESS = "URL: got no address for a, expected a host; check the URL"
@@ -116,6 +117,13 @@ CONNECTIONS = [
         "errors resolving a:1: [field:hostname lookup error:address lookup failed for a:1: Domain name not found]",
         ServiceUnavailableError,
         NO_ADDRESS,
+    ),
+    ("BadStatusLine: \0\0\x18\x04", ServiceError, OTHER_PROTOCOL),
+    (
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Tls handshake failed"
+        " (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:100000f7:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER",
+        ServiceError,
+        OTHER_PROTOCOL,
     ),
     ("EHOSTUNREACH", ServiceUnavailableError, "URL: EHOSTUNREACH, expected a Triton there; is a server running there?"),
 ]

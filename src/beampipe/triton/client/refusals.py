@@ -63,9 +63,11 @@ _NO_ADDRESS: Final = (
     "no address associated",
     "address lookup failed",
 )
+_OTHER_PROTOCOL: Final = ("badstatusline", "http1.x server", "wrong_version_number", "wrong version number")
 _CUT: Final = (
     "broken pipe",
     "closed",
+    "eof occurred",
     "goaway",
     "incompleteread",
     "reset",
@@ -174,8 +176,13 @@ def _no_address(url: str) -> ServiceError:
 
 
 def _cut(url: str) -> ServiceError:
-    expected = "expected an answer; has the server died or been restarted?"
+    expected = "expected an answer; has the server died, or is that the port of another protocol?"
     return ServiceUnavailableError(f"{url}: the connection broke, {expected}", url=url)
+
+
+def _other_protocol(url: str) -> ServiceError:
+    expected = "expected the one of the URL; check its scheme and port"
+    return ServiceError(f"{url}: another protocol is spoken there, {expected}", url=url)
 
 
 def _silent(url: str) -> ServiceError:
@@ -189,6 +196,7 @@ _BROKEN: Final[tuple[tuple[tuple[str, ...], Callable[[str], ServiceError]], ...]
     (_UNTRUSTED, _untrusted),
     (_NOBODY, _nobody),
     (_NO_ADDRESS, _no_address),
+    (_OTHER_PROTOCOL, _other_protocol),
     (_SILENT, _silent),
     (_CUT, _cut),
 )
