@@ -27,6 +27,9 @@ _ONE_WRITE: Final = 1 << 16
 
 _READ: Final = 1 << 20
 
+_MOMENT: Final = 0.05
+"""What ends so much [s] before its deadline was not ended by it."""
+
 _Reply = TypeVar("_Reply")
 
 
@@ -51,7 +54,8 @@ class HttpTransport:
     def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
         call = message.to_http(timeout)
         if message.guarded and (secret := secret_of(self._url)) is not None:
-            call = call._replace(headers={**call.headers, **dict([secret])})
+            name, value = secret
+            call = call._replace(headers={**call.headers, name: value})
         reply = self.exchange(call, timeout, pending)
         if reply.status != 200:
             raise refused_by_http(self._url, reply)
@@ -70,9 +74,10 @@ class HttpTransport:
             connection, fresh = self._connection()
             try:
                 return self._exchange(connection, call, deadline, pending)
-            except (TimeoutError, DeadlineError):
+            except TimeoutError as error:
                 connection.close()
-                raise late(self._url) from None
+                early = monotonic() < deadline - _MOMENT
+                raise broken(self._url, f"timed out: {error}") if early else late(self._url) from None
             except ssl.SSLCertVerificationError as error:
                 connection.close()
                 raise broken(self._url, str(error)) from None
@@ -111,18 +116,19 @@ class HttpTransport:
             refused = error  # a server that wants no more of a request has perhaps said why
         _allow(connection, deadline)
         try:
-            return self._reply(connection, deadline)
+            return self._reply(connection, deadline, whole=refused is None)
         except (OSError, http.client.HTTPException) as error:
             raise refused or error from None
 
-    def _reply(self, connection: http.client.HTTPConnection, deadline: float) -> HttpReply:
+    def _reply(self, connection: http.client.HTTPConnection, deadline: float, *, whole: bool) -> HttpReply:
+        """The answer; the connection is used again if the request was sent as a whole."""
         with connection.getresponse() as response:
             parts = []
             while part := response.read1(_READ):
                 parts.append(part)
                 if connection.sock is not None:
                     _allow(connection, deadline)
-            keep = not response.will_close
+            keep = whole and not response.will_close
             length = response.getheader(HEADER_LENGTH)
             data = parts[0] if len(parts) == 1 else b"".join(parts)
             if response.length:
@@ -139,12 +145,7 @@ class HttpTransport:
         allowed = min(CONNECTING, deadline - monotonic())
         if allowed <= 0:
             raise DeadlineError
-        try:
-            made = socket.create_connection((endpoint.address or endpoint.host, endpoint.port), allowed)
-        except TimeoutError:
-            if monotonic() >= deadline:
-                raise
-            raise ServiceUnavailableError("connecting timed out") from None
+        made = socket.create_connection((endpoint.address or endpoint.host, endpoint.port), allowed)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             connection.sock = made if self._tls is None else self._tls.wrap_socket(made, server_hostname=endpoint.host)

@@ -75,7 +75,7 @@ _CUT: Final = (
     "end of tcp stream",
     "stream removed",
 )
-_SILENT: Final = ("timed out", "timeout occurred", "failed to connect before the deadline")
+_SILENT: Final = ("timed out", "timeout occurred", "failed to connect before the deadline", "handshake read failed")
 
 _TRACEBACK: Final = re.compile(r"\s+At:\n.*", re.DOTALL)
 """Where in its files a model of Triton's Python backend failed."""
