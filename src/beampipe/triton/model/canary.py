@@ -13,9 +13,10 @@ from typing import Final
 
 import numpy as np
 from numpy import ndarray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from beampipe.errors import BeampipeError, ConfigError
+from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.triton.model.served_model import ModelAnswer, ModelRequest
 
 __all__ = ["CANARY", "check_model", "compare_answers", "read_canary", "write_canary"]
@@ -42,10 +43,20 @@ def write_canary(version: Path, request: ModelRequest, answer: ModelRequest) -> 
 
 
 def read_canary(version: Path) -> tuple[dict[str, ndarray], dict[str, ndarray]] | None:
-    """The request and the answer that are stored in the folder of a model's version, or None if there are none."""
-    if not (version / CANARY).exists():
+    """The request and the answer that are stored in the folder of a model's version, or None if there are none.
+
+    Raises:
+        FileError: the file with them is damaged.
+    """
+    path = version / CANARY
+    if not path.exists():
         return None
-    arrays = load_file(version / CANARY)
+    try:
+        arrays = load_file(path)
+    except SafetensorError as error:
+        raise FileError(
+            f"{path}: got a damaged canary ({error}), expected what an export wrote; export the model again", path=path
+        ) from None
     request = {key.removeprefix(_INPUT): array for key, array in arrays.items() if key.startswith(_INPUT)}
     return request, {key.removeprefix(_OUTPUT): array for key, array in arrays.items() if key.startswith(_OUTPUT)}
 
