@@ -36,6 +36,12 @@ _Backend = Annotated[
         show_default="native where it was built, on the CPU",
     ),
 ]
+_Ways = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Way to have tracks found: direct, or 'MODEL PROTOCOL' with http, grpc or shm. May be given several times."
+    ),
+]
 _SCALES: Final = "What one unit of FEATURES means: mm, exatrkx or acts. Clients of ACTS send acts."
 _Name = Annotated[
     str | None,
@@ -110,13 +116,7 @@ def bench_command(
         "runs/bench"
     ),
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline that is served.")] = "exatrkx",
-    way: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Way to have tracks found: direct, or 'MODEL PROTOCOL' with http, grpc or shm. May be given several"
-            " times."
-        ),
-    ] = None,
+    way: _Ways = None,
     mu: Annotated[
         list[int] | None, typer.Option(help="Pile-up of the shipped events: 0, 60 or 200. May be given several times.")
     ] = None,
