@@ -28,6 +28,13 @@ _PER_EVENT: Final = ("hits", "tracks")
 _Threads = Annotated[
     int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
 ]
+_Backend = Annotated[
+    str | None,
+    typer.Option(
+        help="What runs the pipelines: native (in the server's process, on the CPU) or python (processes beside it).",
+        show_default="native where it was built, on the CPU",
+    ),
+]
 _DEVICES: Final = "Device of the models: cpu, cuda, cuda:N, or auto (GPUs where there are any)."
 
 
@@ -57,6 +64,7 @@ def export_command(
     device: Annotated[str, typer.Option(help=_DEVICES)] = "cpu",
     threads: _Threads = None,
     scale: Annotated[str, typer.Option(help="What one unit of FEATURES means: mm, exatrkx or acts.")] = "mm",
+    backend: _Backend = None,
     weights: Annotated[
         list[Path] | None,
         typer.Option(help="File for the folder of weights of models of your own. May be given several times."),
@@ -67,6 +75,7 @@ def export_command(
 ) -> None:
     """Write a Triton model repository."""
     from beampipe.serving.catalogue import named_models
+    from beampipe.serving.native_backend import backend_choice
     from beampipe.serving.variants import DEFAULT_MODELS
     from beampipe.triton.model.repository import export_repository
     from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
@@ -87,7 +96,14 @@ def export_command(
                 )
             )
         else:
-            settings += named_models([name], instances=instances, device=device, threads=threads, scale=scale)
+            settings += named_models(
+                [name],
+                instances=instances,
+                device=device,
+                threads=threads,
+                scale=scale,
+                backend=backend_choice(backend),
+            )
     for name in export_repository(folder, settings):
         typer.echo(f"{folder}/{name}")
 
@@ -127,6 +143,7 @@ def bench_command(
     ] = None,
     perf_analyzer: Annotated[bool, typer.Option(help="Also measure with NVIDIA's perf_analyzer.")] = False,
     device: Annotated[str, typer.Option(help="Device of the pipelines: cpu, cuda or cuda:N.")] = "cpu",
+    backend: _Backend = None,
     threads: _Threads = None,
     triton: TritonFolder = None,
 ) -> None:
@@ -135,6 +152,7 @@ def bench_command(
     from beampipe.serving.bench.report import report_bench
     from beampipe.serving.bench.run import run_bench
     from beampipe.serving.bench.samples import load_samples
+    from beampipe.serving.native_backend import backend_choice
 
     plan = BenchPlan(
         pipeline,
@@ -148,6 +166,7 @@ def bench_command(
         tuple(rate or ()),
         perf_analyzer,
         triton,
+        backend_choice(backend),
     )
     samples = load_samples(events or (), max_events, mu or (0, 60, 200))
     result = run_bench(plan, samples, ["beampipe", *sys.argv[1:]], lambda point: typer.echo(str(point), err=True))
@@ -215,6 +234,7 @@ def serve_command(
         int | None, typer.Option(help="Number of copies of each model.", min=1, show_default="1")
     ] = None,
     device: Annotated[str | None, typer.Option(help=_DEVICES, show_default="cpu")] = None,
+    backend: _Backend = None,
     threads: _Threads = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     http_port: Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")] = 8000,
@@ -224,6 +244,7 @@ def serve_command(
     log: Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")] = None,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
+    from beampipe.serving.native_backend import backend_choice
     from beampipe.serving.service import serve
     from beampipe.triton.server.launch import ServerSettings
 
@@ -240,4 +261,10 @@ def serve_command(
         log=log,
         threads=threads,
     )
-    serve(settings, generated=repository is None, instances=instances, device=device)
+    serve(
+        settings,
+        generated=repository is None,
+        instances=instances,
+        device=device,
+        backend=backend_choice(backend),
+    )

@@ -63,6 +63,10 @@ double Pipeline::memory(std::int64_t n_hits) const {
   return line_.spec().bytes_per_hit * n + line_.spec().bytes_per_hit2 * n * n;
 }
 
+int Pipeline::useful_threads(int threads, std::int64_t n_hits) {
+  return static_cast<int>(std::min<std::int64_t>(threads, 1 + n_hits / kWorthAThread));
+}
+
 Found Pipeline::find(const float* position, const std::int64_t* begin, std::int64_t n_events, int threads,
                      Between between, void* context) const {
   const Blocks events{begin, n_events};
@@ -76,7 +80,7 @@ Found Pipeline::find(const float* position, const std::int64_t* begin, std::int6
     found.track_id = Array<std::int64_t>(n, -1);
   } else {
     const Array<float> copy = all_turned(position, n) ? Array<float>() : turned(position, n);
-    const auto useful = static_cast<int>(std::min<std::int64_t>(threads, 1 + n / kWorthAThread));
+    const int useful = useful_threads(threads, n);
     split(line_.run({copy.size() > 0 ? copy.data() : position, n, events, useful}, timed), events, found);
   }
   found.seconds = timed.seconds();

@@ -32,6 +32,8 @@ public:
   const std::vector<std::string>& steps() const { return line_.steps(); }
   /// Memory that an event of that size may need [B]; events found together need the sum.
   double memory(std::int64_t n_hits) const;
+  /// How many of the threads an event, or several together, of that size can use.
+  static int useful_threads(int threads, std::int64_t n_hits);
 
   /// The tracks of several events, found side by side as one graph of blocks. Several threads may call it at once.
   ///
