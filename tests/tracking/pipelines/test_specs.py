@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking import DEFAULT_PIPELINE, PIPELINES, Components, Walk, build_pipeline, shipped_events
 from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.specs import pipeline_spec, pipeline_table
+from beampipe.tracking.pipelines.specs import PipelineSpec, pipeline_spec, pipeline_table
+
+from ..unchecked import unchecked
 
 STAGE_PAGE = Path(__file__).parents[3] / "docs" / "stage.md"
 
@@ -20,6 +24,22 @@ def test_every_spec_is_found_by_its_name() -> None:
     assert DEFAULT_PIPELINE in PIPELINES
     with pytest.raises(UnknownNameError, match="did you mean 'module_map'"):
         pipeline_spec("modulemap")
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_spec_as_json_says_all_of_it(name: str) -> None:
+    spec = PIPELINES[name]
+    fields = json.loads(spec.to_json())
+    how = fields.pop("segmentation")
+    kind = {"components": Components, "walk": Walk}[how.pop("kind")]
+    assert PipelineSpec(**fields, segmentation=kind(**how)) == spec
+
+
+def test_numbers_of_a_spec_may_be_numpys() -> None:
+    walk = Walk(min_hits=6, penalty=0.5)
+    scanned = unchecked(Walk, min_hits=np.int64(6), penalty=np.float32(0.5), score_cut=np.float64(0.5))
+    specs = [replace(PIPELINES["module_map"], segmentation=how) for how in (walk, scanned)]
+    assert specs[0].to_json() == specs[1].to_json()
 
 
 @pytest.mark.parametrize("name", PIPELINES)
