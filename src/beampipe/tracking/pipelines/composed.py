@@ -14,7 +14,7 @@ from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.pipelines.specs import PipelineSpec
 
 if TYPE_CHECKING:
-    from beampipe.tracking.kernels import _native
+    from beampipe.tracking.kernels._native import Pipeline as NativePipeline
 
 __all__ = ["Composed"]
 
@@ -36,7 +36,7 @@ class Composed:
     spec: PipelineSpec
     weights: Path
     threads: int
-    _native: _native.Pipeline = field(init=False, repr=False)
+    _native: NativePipeline = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         native = kernels.native()
