@@ -14,7 +14,7 @@ demo_ready := $(VENV)/.ready-demo
 test_ready := $(VENV)/.ready-test
 docs_ready := $(VENV)/.ready-docs
 
-.PHONY: demo test check bench bench-serving bench-calibration docs format clean help
+.PHONY: demo test check bench bench-serving bench-sanitizers bench-calibration docs format clean help
 
 help:
 	@echo "make demo   start the service, find tracks in simulated events: figures, and pictures under demo/"
@@ -22,6 +22,7 @@ help:
 	@echo "make check  format, lint, layers of imports, types"
 	@echo "make bench  benchmarks: a table and JSON each, under runs/bench/"
 	@echo "make bench-serving   the same for the service"
+	@echo "make bench-sanitizers   the native backend under sanitizers, inside the real server"
 	@echo "make bench-calibration   the same for the calibration, beside coffea"
 	@echo "make docs   the documentation, under docs/_build/"
 
@@ -59,13 +60,24 @@ bench: $(test_ready)
 	    || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-serving_benchmarks := overhead equality faults fuzz
+serving_benchmarks := overhead throughput equality faults gone fuzz churn
 bench-serving: $(test_ready)
 	mkdir -p runs/bench
 	$(bin)/python -m beampipe serving engine install
 	$(bin)/python -m beampipe serving bench --output runs/bench
 	failed=""; for name in $(serving_benchmarks); do \
 	  $(bin)/python "benchmarks/serving/$$name.py" --output "runs/bench/$$name.json" || failed="$$failed $$name"; \
+	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+# The native backend under the sanitizers of the compiler, inside the real server; an hour.
+FUZZED ?= 100000
+bench-sanitizers: $(test_ready)
+	$(bin)/python -m beampipe serving engine install
+	failed=""; for name in address thread; do \
+	  $(bin)/python benchmarks/serving/equality.py --backend native --sanitize $$name \
+	    --output runs/bench/equality-$$name.json || failed="$$failed equality-$$name"; \
+	  $(bin)/python benchmarks/serving/fuzz.py --backend native --sanitize $$name --requests $(FUZZED) \
+	    --output runs/bench/fuzz-$$name.json || failed="$$failed fuzz-$$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 calibration_benchmarks := calibration_vs_coffea calibration/identity calibration/kills calibration/coverage calibration/memory calibration/noop

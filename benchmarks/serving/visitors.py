@@ -26,6 +26,8 @@ PATIENCE: Final = 60.0
 """An answer that takes longer [s] counts as none."""
 MOST_REQUESTS: Final = 5
 """Most requests of one visit."""
+MOST_ERRORS: Final = 500
+"""After so many requests without an answer there is no point in visiting any longer."""
 GRPC_EVERY: Final = 6
 """One pair of visits in so many is over gRPC, whose connections cost a client ten times as much."""
 _LONGER_OVER_GRPC: Final = 4
@@ -95,7 +97,7 @@ class Tally:
 
 
 def visit_for_long(plan: Plan, requests: int, seed: int, done: Callable[[int], None]) -> Tally:
-    """Visits one after the other until so many requests were sent; every second visitor leaves early.
+    """Visits one after the other until so many requests were sent, or too many failed; every second one is cut short.
 
     Args:
         plan: what is asked for.
@@ -104,7 +106,7 @@ def visit_for_long(plan: Plan, requests: int, seed: int, done: Callable[[int], N
         done: called with the number of requests of each visit.
     """
     tally, chance, number = Tally(), random.Random(seed), 0
-    while (before := tally.requests) < requests:
+    while (before := tally.requests) < requests and tally.errors.total() < MOST_ERRORS:
         over_grpc = number // 2 % GRPC_EVERY == 0
         ways = [name for name in (GRPC_FAREWELLS if over_grpc else HTTP_FAREWELLS) if name in plan.farewells]
         how = chance.choice(ways) if number % 2 and ways else None
