@@ -64,7 +64,7 @@ def serve(
         console: console on which to print, by default standard output.
 
     Raises:
-        BeampipeError: the server cannot be started, or has died too often.
+        BeampipeError: the server cannot be started.
     """
     if not generated and (instances is not None or device is not None):
         raise ConfigError(

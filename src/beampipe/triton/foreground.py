@@ -15,13 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from beampipe import terminal
-from beampipe.errors import ServiceError
 from beampipe.triton.model.contract import instance_count
 from beampipe.triton.monitoring.top import ServerWatch, status_line
 from beampipe.triton.server import control
-from beampipe.triton.server.incidents import Incident
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
+from beampipe.triton.supervision.incidents import Incident
 
 __all__ = ["run_server"]
 
@@ -82,7 +81,7 @@ def run_server(
         console: console on which to print, by default standard output.
 
     Raises:
-        BeampipeError: the server cannot be started, or has died too often.
+        BeampipeError: the server cannot be started.
     """
     out = terminal.console() if console is None else console
     begin = time.monotonic()
@@ -112,8 +111,6 @@ def _show_until(ended: threading.Event, server: TritonServer, out: Console) -> N
     line_at = time.monotonic() + _LINE
     with terminal.live(out, transient=True) if out.is_terminal else nullcontext() as show:
         while not ended.wait(_LOOK):
-            if server.gave_up:
-                raise ServiceError("server: it died too often and was given up; see the log", url=server.http_url)
             if show is not None:
                 watch.look()
                 show(Text(status_line(watch), style="cyan", overflow="ellipsis", no_wrap=True))
