@@ -53,6 +53,7 @@ def serve(
     instances: int | None = None,
     device: str | None = None,
     console: Console | None = None,
+    kept: bool = False,
 ) -> None:
     """Serve until a signal comes.
 
@@ -62,6 +63,7 @@ def serve(
         instances: number of copies of each model of a generated repository.
         device: device of the models of a generated repository.
         console: console on which to print, by default standard output.
+        kept: whether to serve in a child process, and in another one if that is killed; see `run_server`.
 
     Raises:
         BeampipeError: the server cannot be started.
@@ -79,4 +81,4 @@ def serve(
         with made as (folder, models):
             yield replace(settings, repository=folder, models=models)
 
-    run_server(settings, prepare=prepare if generated else nullcontext, console=console)
+    run_server(settings, prepare=prepare if generated else nullcontext, console=console, kept=kept)
