@@ -29,6 +29,13 @@ _PER_EVENT: Final = ("hits", "tracks")
 _Threads = Annotated[
     int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
 ]
+_Backend = Annotated[
+    str | None,
+    typer.Option(
+        help="What runs the pipelines: native (in the server's process, on the CPU) or python (processes beside it).",
+        show_default="native where it was built, on the CPU",
+    ),
+]
 _DEVICES: Final = "Device of the models: cpu, cuda, cuda:N, or auto (GPUs where there are any)."
 
 
@@ -58,6 +65,7 @@ def export_command(
     device: Annotated[str, typer.Option(help=_DEVICES)] = "cpu",
     threads: _Threads = None,
     scale: Annotated[str, typer.Option(help="What one unit of FEATURES means: mm, exatrkx or acts.")] = "mm",
+    backend: _Backend = None,
     weights: Annotated[
         list[Path] | None,
         typer.Option(help="File for the folder of weights of models of your own. May be given several times."),
@@ -68,6 +76,7 @@ def export_command(
 ) -> None:
     """Write a Triton model repository."""
     from beampipe.serving.catalogue import named_models
+    from beampipe.serving.native_backend import backend_choice
     from beampipe.serving.variants import DEFAULT_MODELS
     from beampipe.triton.model.repository import export_repository
     from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
@@ -88,7 +97,14 @@ def export_command(
                 )
             )
         else:
-            settings += named_models([name], instances=instances, device=device, threads=threads, scale=scale)
+            settings += named_models(
+                [name],
+                instances=instances,
+                device=device,
+                threads=threads,
+                scale=scale,
+                backend=backend_choice(backend),
+            )
     for name in export_repository(folder, settings):
         typer.echo(f"{folder}/{name}")
 
@@ -252,6 +268,7 @@ def serve_command(
         int | None, typer.Option(help="Number of copies of each model.", min=1, show_default="1")
     ] = None,
     device: Annotated[str | None, typer.Option(help=_DEVICES, show_default="cpu")] = None,
+    backend: _Backend = None,
     threads: _Threads = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     http_port: Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")] = 8000,
@@ -261,6 +278,7 @@ def serve_command(
     log: Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")] = None,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
+    from beampipe.serving.native_backend import backend_choice
     from beampipe.serving.service import serve
     from beampipe.triton.server.launch import ServerSettings
 
@@ -277,4 +295,11 @@ def serve_command(
         log=log,
         threads=threads,
     )
-    serve(settings, generated=repository is None, instances=instances, device=device, kept=True)
+    serve(
+        settings,
+        generated=repository is None,
+        instances=instances,
+        device=device,
+        backend=backend_choice(backend),
+        kept=True,
+    )

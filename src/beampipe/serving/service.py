@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from beampipe.errors import ConfigError
+from beampipe.serving.native_backend import BackendChoice
 from beampipe.triton.foreground import run_server
 from beampipe.triton.server.cleanup import new_prefix
 from beampipe.triton.server.launch import ServerSettings
@@ -20,7 +21,12 @@ __all__ = ["generated_repository", "serve"]
 
 @contextmanager
 def generated_repository(
-    models: Sequence[str], *, instances: int = 1, device: str = "cpu", threads: int | None = None
+    models: Sequence[str],
+    *,
+    instances: int = 1,
+    device: str = "cpu",
+    threads: int | None = None,
+    backend: BackendChoice | None = None,
 ) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """A repository in a temporary folder, removed at the end.
 
@@ -29,6 +35,7 @@ def generated_repository(
         instances: number of copies of each model.
         device: device of the models, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: number of threads of each copy. If not given, the cores are shared out among the copies.
+        backend: what runs the pipelines, as for `catalogue.named_models`.
 
     Yields:
         The folder, and the names of the models to load.
@@ -41,7 +48,9 @@ def generated_repository(
     from beampipe.serving.variants import DEFAULT_MODELS
     from beampipe.triton.model.repository import export_repository
 
-    settings = named_models(models or DEFAULT_MODELS, instances=instances, device=device, threads=threads)
+    settings = named_models(
+        models or DEFAULT_MODELS, instances=instances, device=device, threads=threads, backend=backend
+    )
     with tempfile.TemporaryDirectory(prefix=new_prefix()) as folder:
         yield Path(folder), tuple(export_repository(Path(folder), settings))
 
@@ -52,6 +61,7 @@ def serve(
     generated: bool = False,
     instances: int | None = None,
     device: str | None = None,
+    backend: BackendChoice | None = None,
     console: Console | None = None,
     kept: bool = False,
 ) -> None:
@@ -62,22 +72,28 @@ def serve(
         generated: whether to make a repository of the models named in the settings, in place of the one named there.
         instances: number of copies of each model of a generated repository.
         device: device of the models of a generated repository.
+        backend: what runs the pipelines of a generated repository.
         console: console on which to print, by default standard output.
         kept: whether to serve in a child process, and in another one if that is killed; see `run_server`.
 
     Raises:
         BeampipeError: the server cannot be started.
     """
-    if not generated and (instances is not None or device is not None):
+    if not generated and any(option is not None for option in (instances, device, backend)):
         raise ConfigError(
-            "--repository: got it with --instances or --device, expected either; how a model runs is in its"
+            "--repository: got it with --instances, --device or --backend, expected either; how a model runs is in its"
             " config.pbtxt: write another repository with beampipe serving export"
         )
 
     @contextmanager
     def prepare(settings: ServerSettings) -> Iterator[ServerSettings]:
-        threads = settings.threads
-        made = generated_repository(settings.models, instances=instances or 1, device=device or "cpu", threads=threads)
+        made = generated_repository(
+            settings.models,
+            instances=instances or 1,
+            device=device or "cpu",
+            threads=settings.threads,
+            backend=backend,
+        )
         with made as (folder, models):
             yield replace(settings, repository=folder, models=models)
 

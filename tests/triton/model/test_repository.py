@@ -111,7 +111,7 @@ def test_what_is_written(tmp_path: Path, adder: str) -> None:
         "adder/weights/offset.txt",
         "adder/1/model.py",
         "adder/1/adder.py",
-        "adder/1/canary.npz",
+        "adder/1/canary.safetensors",
     }
     config = parsed((folder / "adder/config.pbtxt").read_text())
     assert (config.name, config.backend, config.max_batch_size) == ("adder", "python", 0)

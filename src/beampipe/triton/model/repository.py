@@ -3,10 +3,12 @@
     DIR/.beampipe.json          what was generated, with a digest of each file
     DIR/MODEL/config.pbtxt      how Triton runs the model
     DIR/MODEL/weights/...       what EXECUTION_MODEL_PATH points at
-    DIR/MODEL/1/model.py        three lines that import `beampipe.triton.model.backend`
-    DIR/MODEL/1/canary.npz      a request and the answer that it must get
+    DIR/MODEL/*.so              the native backend and what it opens, where it runs the model
+    DIR/MODEL/1/model.py        else three lines that import `beampipe.triton.model.backend`
+    DIR/MODEL/1/canary.safetensors   a request and the answer that it must get
 
-The same folder runs in NVIDIA's Triton container, where ``pip install 'beampipe[serving]'`` was run.
+The same folder runs in NVIDIA's Triton container: models of the native backend as they are, those of the Python backend
+where ``pip install 'beampipe[serving]'`` was run.
 """
 
 from __future__ import annotations
