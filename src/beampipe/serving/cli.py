@@ -276,6 +276,9 @@ def serve_command(
     metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics; 0 for a free one.")] = 8002,
     triton: TritonFolder = None,
     log: Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")] = None,
+    patience: Annotated[
+        float, typer.Option(help="Time without answer and without work after which a model is killed, in seconds.")
+    ] = 4.0,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
     from beampipe.serving.native_backend import backend_choice
@@ -294,6 +297,7 @@ def serve_command(
         triton=triton,
         log=log,
         threads=threads,
+        patience=patience,
     )
     serve(
         settings,

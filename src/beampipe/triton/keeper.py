@@ -88,7 +88,7 @@ class _Signals:
                 os.kill(self.child, signal.SIGTERM if number == signal.SIGHUP else number)
 
 
-def _become_child(keeper: int, handlers: Mapping[int, Any]) -> None:
+def _become_child(keeper: int, handlers: Mapping[signal.Signals, Any]) -> None:
     """Leave the terminal's signals to the keeper, and end in order if the keeper is gone."""
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -19,7 +19,7 @@ def test_a_server_that_does_not_start_is_tried_on_and_on(tmp_path: Path) -> None
         return os.getpid()
 
     server = FakeServer(tmp_path / "log", restarts)
-    with Supervisor(server, FakeModels(), lambda: RestartPause(free=3, longest=0.01)) as supervisor:
+    with Supervisor(server, FakeModels(), pauses=lambda: RestartPause(free=3, longest=0.01)) as supervisor:
         wait_until(lambda: server.pid is not None)
         wait_until(lambda: supervisor.answering)
     kinds = [kind for kind, _ in server.notes]
@@ -30,7 +30,7 @@ def test_a_server_that_does_not_start_is_tried_on_and_on(tmp_path: Path) -> None
 
 def test_a_supervisor_ends_in_a_pause(tmp_path: Path) -> None:
     server = FakeServer(tmp_path / "log", lambda number: None)
-    with Supervisor(server, FakeModels(), lambda: RestartPause(free=0, longest=3600.0, held=0.0)):
+    with Supervisor(server, FakeModels(), pauses=lambda: RestartPause(free=0, longest=3600.0, held=0.0)):
         wait_until(lambda: server.restarted > 0)
     assert server.restarted >= 1
 

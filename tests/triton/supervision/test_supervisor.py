@@ -126,7 +126,7 @@ def test_a_dead_server_comes_back_with_the_models_it_had(server: TritonServer) -
 
 def test_a_server_that_keeps_dying_is_started_again_after_a_pause(server: TritonServer) -> None:
     server._supervision.close()
-    with Supervisor(server, server._asked(), lambda: RestartPause(free=1, held=60.0, longest=0.1)):
+    with Supervisor(server, server._asked(), pauses=lambda: RestartPause(free=1, held=60.0, longest=0.1)):
         for count in range(1, 4):
             kill_server(server)
             wait_until(lambda: kinds(server).count("server back") == count)  # noqa: B023 - used at once

@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from typing import Final
 
-from beampipe.errors import ServiceError
+from beampipe.errors import ConfigError, ServiceError
 from beampipe.triton.model.contract import instance_count
 from beampipe.triton.server import control
 from beampipe.triton.server.canary import check_served
@@ -20,8 +20,8 @@ __all__ = ["ServedModels"]
 
 _SHORT: Final = 1.0
 """Longest wait [s] for what a server says without work."""
-_CANARY: Final = 300.0
-"""Longest wait [s] for a canary; a model that hangs is ended long before."""
+_CANARY: Final = 20.0
+"""Longest wait for a canary, in units of the supervisor's patience; a model that hangs is ended before."""
 _LINE: Final = re.compile(
     r'^nv_inference_(request_success|pending_request_count)\{[^}]*model="([^"]*)"[^}]*\} (\S+)', re.M
 )
@@ -64,10 +64,20 @@ class ServedModels:
         return {model: Load(one["request_success"], one["pending_request_count"]) for model, one in sums.items()}
 
     def ask_canary(self, model: str) -> bool:
-        """Ask a model for its stored answer, and wait for it; False if it has none."""
+        """Ask a model for its stored answer, and wait for it; False if it has none.
+
+        Raises:
+            ConfigError: the answer is an error or another one, and the settings have canaries compared.
+        """
         versions = sorted((self._settings.repository / model).glob("[0-9]*"))
         batched = control.model_config(self._http_url, model).get("max_batch_size", 0) > 0
-        asked = [check_served(self._http_url, path, model, batched=batched, timeout=_CANARY) for path in versions]
+        timeout = _CANARY * self._settings.patience
+        try:
+            asked = [check_served(self._http_url, path, model, batched=batched, timeout=timeout) for path in versions]
+        except ConfigError:
+            if self._settings.canary:
+                raise
+            return True
         return any(asked)
 
     def load(self, model: str) -> None:

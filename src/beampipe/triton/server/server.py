@@ -184,7 +184,7 @@ class TritonServer:
             raise
         self.note("started", f"models {', '.join(self.models)}; http {self.http_url}, gRPC {self.grpc_url}")
         if settings.supervise:
-            self._supervisor = self._supervision.enter_context(Supervisor(self, self._asked()))
+            self._supervisor = self._supervision.enter_context(Supervisor(self, self._asked(), settings.patience))
 
     def _asked(self) -> ServedModels:
         return ServedModels(self.settings, self.http_url, self.metrics_url)

@@ -1,12 +1,13 @@
 """Which processes live and yet do nothing: the rule, and the clocks that it takes.
 
 A busy server is not a dead one. A canary may stand behind a queue of honest work, sixty events of two seconds each. So
-what counts is not how long an answer takes but how long nothing moves:
+what counts is not how long an answer takes but how long nothing moves. With the usual patience of 4 s:
 
 - A *model* hangs if for 4 s its canary or any other request has waited, no request of it was answered well
   (`nv_inference_request_success`), and it did not work. It works while its processes use 3% of a core; one inside the
   server, while the server uses 10%, far more than answering the supervisor takes.
-- A model that works, but has answered nothing for 60 s while somebody waits, hangs too: it turns in a circle.
+- A model that works, but has answered nothing for 15 times as long, 60 s, while somebody waits, hangs too: it turns in
+  a circle, or it is inside the server and it was another one that worked.
 - The *server* hangs if for 4 s its door was silent (the list of its models, asked twice a second, did not come) and it
   did not work, or for 60 s even though it worked.
 - A process that somebody has stopped (SIGSTOP) for 1 s hangs. Without this rule the other instances of its model would
@@ -27,12 +28,13 @@ from beampipe import processes
 from beampipe.triton.supervision.stubs import Stub
 from beampipe.triton.supervision.watched import Home, Load
 
-__all__ = ["Hang", "Hangs", "Look"]
+__all__ = ["PATIENCE", "Hang", "Hangs", "Look"]
 
-_PATIENCE: Final = 4.0
-"""Time [s] without an answer and without work after which something hangs."""
-_LONGEST: Final = 60.0
-"""Time [s] without an answer after which something hangs though it works."""
+PATIENCE: Final = 4.0
+"""Usual time [s] without an answer and without work after which something hangs."""
+
+_LONGEST: Final = 15.0
+"""How many times as long something may work without an answer until it hangs."""
 _STOPPED: Final = 1.0
 """Time [s] for which a process is stopped until it hangs."""
 _DYING: Final = 2.0
@@ -116,9 +118,14 @@ class _Clock:
 
 
 class Hangs:
-    """Keeps the clocks of a server and its models, and tells from each look what hangs."""
+    """Keeps the clocks of a server and its models, and tells from each look what hangs.
 
-    def __init__(self) -> None:
+    Args:
+        patience: time [s] without an answer and without work after which something hangs.
+    """
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
         self._clocks: dict[str, _Clock] = {}
         self._stopped: dict[int, float] = {}
         self._doors = 0.0
@@ -181,7 +188,7 @@ class Hangs:
                 continue
             clock = self._clocks[model]
             since = [time for time in (look.asked.get(model), clock.waited_since) if time is not None]
-            if since and (reason := _reason(look.now, min(since), clock)):
+            if since and (reason := self._reason(look.now, min(since), clock)):
                 own = tuple(stub.pid for stub in look.stubs if stub.model == model)
                 yield Hang(f"{model}: {reason}", (look.server,) if inside else own, None if inside else model)
 
@@ -189,14 +196,13 @@ class Hangs:
         clock = self._clocks[_SERVER]
         if self._is_stopped(look.server, look.now):
             yield Hang("the server: its process is stopped", (look.server,))
-        elif not look.heard and (reason := _reason(look.now, clock.answered_at, clock)):
+        elif not look.heard and (reason := self._reason(look.now, clock.answered_at, clock)):
             yield Hang(f"the server: {reason}", (look.server,))
 
-
-def _reason(now: float, since: float, clock: _Clock) -> str:
-    """Why something that lets others wait since a time hangs, nothing if it does not."""
-    silent = now - max(since, clock.answered_at)
-    idle = min(silent, now - clock.worked_at)
-    if idle >= _PATIENCE:
-        return f"no answer and no work for {idle:.1f} s"
-    return f"work without an answer for {silent:.0f} s" if silent >= _LONGEST else ""
+    def _reason(self, now: float, since: float, clock: _Clock) -> str:
+        """Why something that lets others wait since a time hangs, nothing if it does not."""
+        silent = now - max(since, clock.answered_at)
+        idle = min(silent, now - clock.worked_at)
+        if idle >= self._patience:
+            return f"no answer and no work for {idle:.1f} s"
+        return f"work without an answer for {silent:.0f} s" if silent >= _LONGEST * self._patience else ""

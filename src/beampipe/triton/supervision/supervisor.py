@@ -23,7 +23,7 @@ from beampipe.errors import BeampipeError
 from beampipe.processes import is_alive
 from beampipe.triton.supervision.answers import Answers
 from beampipe.triton.supervision.census import Census
-from beampipe.triton.supervision.hangs import Hang, Hangs, Look
+from beampipe.triton.supervision.hangs import PATIENCE, Hang, Hangs, Look
 from beampipe.triton.supervision.last_words import LastWords
 from beampipe.triton.supervision.pausing import RestartPause
 from beampipe.triton.supervision.revival import Revival
@@ -51,11 +51,16 @@ class Supervisor:
     Args:
         server: a server that was started.
         models: its models as they are asked.
+        patience: time [s] without an answer and without work after which something hangs.
         pauses: makes the pauses of something that keeps dying.
     """
 
     def __init__(
-        self, server: WatchedServer, models: AskedModels, pauses: Callable[[], RestartPause] = RestartPause
+        self,
+        server: WatchedServer,
+        models: AskedModels,
+        patience: float = PATIENCE,
+        pauses: Callable[[], RestartPause] = RestartPause,
     ) -> None:
         self._server = server
         self._models = models
@@ -63,7 +68,7 @@ class Supervisor:
         self._census = Census(server, models)
         self._answers = Answers(models.ask_canary, lambda fault: server.note("canary", fault))
         self._revival = Revival(server, models, self._census, self._answers, self._ended, pauses)
-        self._hangs = Hangs()
+        self._hangs = Hangs(patience)
         self._last_words = LastWords(server.log)
         self._pid = server.pid
         self._signalled: float | None = None
