@@ -278,7 +278,7 @@ def serve_command(
     log: Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")] = None,
     patience: Annotated[
         float, typer.Option(help="Time without answer and without work after which a model is killed, in seconds.")
-    ] = 4.0,
+    ] = 3.0,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
     from beampipe.serving.native_backend import backend_choice

@@ -20,7 +20,7 @@ __all__ = ["ServedModels"]
 
 _SHORT: Final = 1.0
 """Longest wait [s] for what a server says without work."""
-_CANARY: Final = 20.0
+_CANARY: Final = 30.0
 """Longest wait for a canary, in units of the supervisor's patience; a model that hangs is ended before."""
 _LINE: Final = re.compile(
     r'^nv_inference_(request_success|pending_request_count)\{[^}]*model="([^"]*)"[^}]*\} (\S+)', re.M

@@ -51,7 +51,7 @@ class ServerSettings:
     start_timeout: float = 120.0
     exit_timeout: int = 5
     supervise: bool = True
-    patience: float = 4.0
+    patience: float = 3.0
     canary: bool = True
 
     @property
@@ -61,7 +61,7 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         if not self.patience > 0:
-            raise ConfigError(f"patience: got {self.patience:g} s, expected more than 0; 4 is usual")
+            raise ConfigError(f"patience: got {self.patience:g} s, expected more than 0; 3 is usual")
         ports = [port for port in self.ports if port]
         for port in ports:
             if not 0 < port < 65536:

@@ -16,7 +16,7 @@ from beampipe.errors import BeampipeError
 
 __all__ = ["Answers"]
 
-_PERIOD: Final = 1.5
+_PERIOD: Final = 1.0
 """Time [s] from an answer to the next question."""
 _FAULTS: Final = 3
 """Number of bad answers in a row after which they are told: one may come from a model that is just being unloaded."""

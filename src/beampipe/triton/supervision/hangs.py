@@ -1,20 +1,20 @@
 """Which processes live and yet do nothing: the rule, and the clocks that it takes.
 
 A busy server is not a dead one. A canary may stand behind a queue of honest work, sixty events of two seconds each. So
-what counts is not how long an answer takes but how long nothing moves. With the usual patience of 4 s:
+what counts is not how long an answer takes but how long nothing moves. With the usual patience of 3 s:
 
-- A *model* hangs if for 4 s its canary or any other request has waited, no request of it was answered well
+- A *model* hangs if for 3 s its canary or any other request has waited, no request of it was answered well
   (`nv_inference_request_success`), and it did not work. It works while its processes use 3% of a core; one inside the
   server, while the server uses 10%, far more than answering the supervisor takes.
-- A model that works, but has answered nothing for 15 times as long, 60 s, while somebody waits, hangs too: it turns in
+- A model that works, but has answered nothing for 20 times as long, 60 s, while somebody waits, hangs too: it turns in
   a circle, or it is inside the server and it was another one that worked.
-- The *server* hangs if for 4 s its door was silent (the list of its models, asked twice a second, did not come) and it
+- The *server* hangs if for 3 s its door was silent (the list of its models, asked twice a second, did not come) and it
   did not work, or for 60 s even though it worked.
 - A process that somebody has stopped (SIGSTOP) for 1 s hangs. Without this rule the other instances of its model would
   hide it.
 - A server that began to tell of a fatal signal 2 s ago, and still lives, hangs in its signal handler.
 
-From a hang to its discovery it takes 1.5 s (the next canary), 4 s and two looks at most.
+From a hang to its discovery it takes 1 s (the next canary), 3 s and two looks at most.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from beampipe.triton.supervision.watched import Home, Load
 
 __all__ = ["PATIENCE", "Hang", "Hangs", "Look"]
 
-PATIENCE: Final = 4.0
+PATIENCE: Final = 3.0
 """Usual time [s] without an answer and without work after which something hangs."""
 
-_LONGEST: Final = 15.0
+_LONGEST: Final = 20.0
 """How many times as long something may work without an answer until it hangs."""
 _STOPPED: Final = 1.0
 """Time [s] for which a process is stopped until it hangs."""

@@ -13,8 +13,8 @@ from typing import Final
 
 __all__ = ["LastWords"]
 
-_FATAL: Final = re.compile(rb"^Signal \((4|6|7|8|11)\) received", re.M)
-"""Said on SIGILL, SIGABRT, SIGBUS, SIGFPE and SIGSEGV; on SIGINT and SIGTERM a server ends in order."""
+_FATAL: Final = re.compile(rb"^Signal \((6|11)\) received", re.M)
+"""Said on SIGABRT and SIGSEGV, and of other numbers on signals after which a server ends in order."""
 _HALF: Final = 64
 """Length [bytes] of the longest half line that may become that one, and is therefore read again."""
 
