@@ -112,7 +112,7 @@ class TritonServer:
 
     @property
     def answering(self) -> bool:
-        """Whether all models answer, as far as the supervisor knows; without one, whether they are loaded."""
+        """Whether it answers and nothing in it hangs, as its supervisor sees it; without one, whether it is ready."""
         return self.ready if self._supervisor is None else self._supervisor.answering
 
     def stubs(self) -> tuple[Stub, ...]:

@@ -66,7 +66,7 @@ class Census:
 
     def lacks_stubs(self, model: str) -> bool:
         """Whether fewer processes run than a loaded model should have; false while it is being unloaded."""
-        if not self.heard or model not in self.loaded():
+        if model not in self.loaded():
             return False
         self._homes.pop(model, None)  # it may have been loaded with another number of instances
         self._learn(model)

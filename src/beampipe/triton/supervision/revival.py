@@ -57,11 +57,6 @@ class Revival:
         self._due: dict[str, float] = {}  # models to bring back, and from when on
         self._retired: dict[int, tuple[Stub, float | None, float]] = {}  # replaced stubs: processor time, since when
 
-    @property
-    def waiting(self) -> bool:
-        """Whether a model is yet to be brought back."""
-        return bool(self._due)
-
     def add(self, model: str) -> bool:
         """Bring a model back from the next `work` on; False if that was known."""
         if model in self._due:

@@ -72,6 +72,7 @@ class Supervisor:
         self._last_words = LastWords(server.log)
         self._pid = server.pid
         self._signalled: float | None = None
+        self._died: list[Stub] = []  # processes whose death is yet to be judged
         self._counted = float("-inf")
         self._well = float("-inf")
         self._thread = threading.Thread(target=self._run, name="triton-supervisor", daemon=True)
@@ -88,7 +89,7 @@ class Supervisor:
 
     @property
     def answering(self) -> bool:
-        """Whether nothing hung or was dead when the server was last looked at, a few seconds ago at most."""
+        """Whether the server has answered and nothing hung at the last look, a few seconds ago at most."""
         return time.monotonic() - self._well < _FRESH
 
     def _run(self) -> None:
@@ -109,20 +110,23 @@ class Supervisor:
             self._server.keep_watchdog()
             self._revival.retire()
             self._look_for_deaths(died)
-            if not died:
+            if not died:  # else what is left of the model is not judged by the clocks of what was there
                 self._look_for_hangs()
         self._revival.work()
 
     def _look_for_deaths(self, died: list[Stub]) -> None:
-        suspects = {stub.model for stub in died}
+        self._died += died
+        if not self._census.heard:  # how many there should be is in the server's answer
+            return
+        suspects = {stub.model for stub in self._died}
         if time.monotonic() - self._counted > _COUNT:
             self._counted = time.monotonic()
             suspects |= set(self._census.loaded())
         for model in sorted(suspects):
-            if self._census.lacks_stubs(model):
-                which = [f"{stub.instance} (process {stub.pid})" for stub in died if stub.model == model]
-                if self._revival.add(model):
-                    self._server.note("stub died", ", ".join(which) or f"one of {model}")
+            if self._census.lacks_stubs(model) and self._revival.add(model):
+                which = [f"{stub.instance} (process {stub.pid})" for stub in self._died if stub.model == model]
+                self._server.note("stub died", ", ".join(which) or f"one of {model}")
+        self._died = []
 
     def _look_for_hangs(self) -> None:
         pid, now = self._server.pid, time.monotonic()
@@ -151,7 +155,7 @@ class Supervisor:
             self._end(hang)
         if found:
             self._hangs.forget()
-        elif self._census.heard and not self._revival.waiting:
+        elif self._census.heard:
             self._well = now
 
     def _loads(self) -> dict[str, Load]:
