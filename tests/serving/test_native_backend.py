@@ -202,7 +202,7 @@ def test_what_it_counts_stands_among_the_metrics(server: TritonServer) -> None:
 
 def exported(folder: Path, **changes: Any) -> Path:
     (settings,) = named_models(["module_map"], backend="native")
-    export_repository(folder, [replace(settings, **changes)])  # type: ignore[type-var]
+    export_repository(folder, [replace(settings, **changes)])
     return folder
 
 

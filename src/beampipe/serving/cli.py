@@ -144,6 +144,7 @@ def bench_command(
     ] = None,
     perf_analyzer: Annotated[bool, typer.Option(help="Also measure with NVIDIA's perf_analyzer.")] = False,
     device: Annotated[str, typer.Option(help="Device of the pipelines: cpu, cuda or cuda:N.")] = "cpu",
+    backend: _Backend = None,
     threads: _Threads = None,
     triton: TritonFolder = None,
 ) -> None:
@@ -152,6 +153,7 @@ def bench_command(
     from beampipe.serving.bench.report import report_bench
     from beampipe.serving.bench.run import run_bench
     from beampipe.serving.bench.samples import load_samples
+    from beampipe.serving.native_backend import backend_choice
 
     plan = BenchPlan(
         pipeline,
@@ -165,6 +167,7 @@ def bench_command(
         tuple(rate or ()),
         perf_analyzer,
         triton,
+        backend_choice(backend),
     )
     samples = load_samples(events or (), max_events, mu or (0, 60, 200))
     result = run_bench(plan, samples, ["beampipe", *sys.argv[1:]], lambda point: typer.echo(str(point), err=True))

@@ -60,7 +60,8 @@ def test_the_same_canary_is_the_same_file(version: Path, tmp_path_factory: pytes
 def test_pickles_are_neither_written_nor_read(tmp_path: Path) -> None:
     with pytest.raises(SafetensorError, match="object"):
         write_canary(tmp_path, {"X": np.array([{}], np.object_)}, {})
-    np.savez((tmp_path / CANARY).open("wb"), allow_pickle=True, **{"in.X": np.array([{}], object)})
+    with (tmp_path / CANARY).open("wb") as file:
+        np.savez(file, allow_pickle=True, **{"in.X": np.array([{}], object)})
     with pytest.raises(FileError, match=r"got a damaged canary.*export the model again"):
         read_canary(tmp_path)
 
