@@ -23,12 +23,13 @@ class FakeServer:
         self.log = log
         self.models: tuple[str, ...] = ("one",)
         self.pid: int | None = None
+        self.processes: tuple[Stub, ...] = ()
         self.notes: list[tuple[str, str]] = []
         self.restarted = 0
         self._restarts = restarts
 
     def stubs(self) -> tuple[Stub, ...]:
-        return ()
+        return self.processes
 
     def restart(self, models: tuple[str, ...]) -> None:
         self.restarted += 1

@@ -28,6 +28,7 @@ class Scene:
         asked: since when [s] the canary is waited for.
         heard: whether the door answers.
         signalled: since when [s] the server tells of a fatal signal.
+        loading: whether the server is loading a model.
     """
 
     home: Home = field(default_factory=lambda: Home(1))
@@ -37,6 +38,7 @@ class Scene:
     asked: float | None = None
     heard: bool = True
     signalled: float | None = None
+    loading: bool = False
     now: float = 1000.0
     hangs: Hangs = field(default_factory=Hangs)
 
@@ -46,7 +48,9 @@ class Scene:
         asked = {} if self.asked is None else {"one": self.asked}
         loads = {"one": self.load} if self.heard else {}
         homes = {"one": self.home}
-        return self.hangs.found(Look(self.now, SERVER, stubs, homes, self.heard, loads, asked, self.signalled))
+        return self.hangs.found(
+            Look(self.now, SERVER, stubs, homes, self.heard, loads, asked, self.signalled, self.loading)
+        )
 
     def pass_by(self, seconds: float, use: float = 0.0, by: int = STUB, answers: float = 0.0) -> tuple[Hang, ...]:
         """What hangs first within a time [s], in which a process uses `use` cores and `answers` a second are given."""
@@ -114,7 +118,8 @@ def test_a_model_inside_the_server_works_if_the_server_does(scene: Scene) -> Non
 
 def test_a_silent_door(scene: Scene) -> None:
     scene.heard = False
-    assert scene.pass_by(30, use=0.5, by=SERVER) == (), "it is busy"
+    scene.asked = scene.now
+    assert scene.pass_by(30, use=0.5, by=SERVER) == (), "it is busy, and the canary may not get through"
     begin = scene.now
     (hang,) = scene.pass_by(30)
     assert (hang.model, hang.pids) == (None, (SERVER,))
@@ -134,6 +139,21 @@ def test_a_handler_of_signals_that_does_not_end(scene: Scene) -> None:
     assert scene.pass_by(2, answers=10.0) == ()
     (hang,) = scene.pass_by(1, answers=10.0)
     assert hang.pids == (SERVER,)
+
+
+def test_a_door_that_is_held_by_loads_is_no_hang_for_a_while(scene: Scene) -> None:
+    scene.loading, scene.asked, scene.heard = True, scene.now, False
+    assert scene.pass_by(59) == ()
+    assert scene.pass_by(2)
+
+
+def test_looks_too_far_apart_tell_nothing(scene: Scene) -> None:
+    """The supervisor was busy with a reload; the first thing that it sees afterwards is a request in its way."""
+    scene.asked, scene.heard = scene.now, False
+    scene.now += 20.0
+    assert scene.look() == ()
+    assert scene.pass_by(2.0) == ()
+    assert scene.pass_by(2.0)
 
 
 def test_what_was_ended_gets_its_time_again(scene: Scene) -> None:

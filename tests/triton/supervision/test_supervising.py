@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 from beampipe.errors import ServiceError
+from beampipe.triton.supervision.census import Census
 from beampipe.triton.supervision.pausing import RestartPause
+from beampipe.triton.supervision.stubs import Stub
 from beampipe.triton.supervision.supervisor import Supervisor
 from tests.triton.supervision.fakes import FakeModels, FakeServer
 from tests.triton.waiting import wait_until
@@ -46,3 +48,13 @@ def test_nothing_ends_the_watching(tmp_path: Path) -> None:
         server.pid = None
         wait_until(lambda: server.restarted > 0)
     assert ("watching", "ZeroDivisionError: what nobody has foreseen; goes on") in server.notes
+
+
+def test_a_process_of_an_unknown_model_is_one_that_is_being_loaded(tmp_path: Path) -> None:
+    server = FakeServer(tmp_path / "log", lambda number: None)
+    census = Census(server, FakeModels())
+    for model, loading in (("one", False), ("two", True)):
+        server.processes = (Stub(os.getpid(), model, f"{model}_0_0", "region", 1),)
+        census.take()
+        assert census.loaded() == ("one",)
+        assert census.loading() is loading

@@ -60,6 +60,11 @@ class Census:
         """The models that are loaded and not being unloaded."""
         return tuple(sorted(model for model, state in self._states.items() if state == "READY"))
 
+    def loading(self) -> bool:
+        """Whether a model is being loaded: the server says so, or processes run of a model that it does not have yet."""
+        loaded = self.loaded()
+        return "LOADING" in self._states.values() or any(stub.model not in loaded for stub in self.stubs.values())
+
     def homes(self) -> dict[str, Home]:
         """Where each loaded model runs, as far as the server has said so."""
         return {model: self._homes[model] for model in self.loaded() if model in self._homes}

@@ -10,6 +10,8 @@ what counts is not how long an answer takes but how long nothing moves. With the
   a circle, or it is inside the server and it was another one that worked.
 - The *server* hangs if for 3 s its door was silent (the list of its models, asked twice a second, did not come) and it
   did not work, or for 60 s even though it worked.
+- While the door is silent no model hangs: the questions may not get through. While a model is being loaded everything
+  counts as at work: each load holds one of the few threads of the door.
 - A process that somebody has stopped (SIGSTOP) for 1 s hangs. Without this rule the other instances of its model would
   hide it.
 - A server that began to tell of a fatal signal 2 s ago, and still lives, hangs in its signal handler.
@@ -60,6 +62,7 @@ class Look:
         loads: what there is to do for each model; empty if the server did not say.
         asked: since when [s] each canary is waited for that has not come.
         signalled: since when [s] the server tells of a fatal signal, None if it does not.
+        loading: whether the server is loading a model.
     """
 
     now: float
@@ -70,6 +73,7 @@ class Look:
     loads: Mapping[str, Load]
     asked: Mapping[str, float]
     signalled: float | None = None
+    loading: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ class Hangs:
         self._clocks: dict[str, _Clock] = {}
         self._stopped: dict[int, float] = {}
         self._doors = 0.0
+        self._last = float("-inf")
 
     def forget(self) -> None:
         """Start all clocks anew: something was ended or started, and everything gets its time again."""
@@ -137,6 +142,9 @@ class Hangs:
 
     def found(self, look: Look) -> tuple[Hang, ...]:
         """What hangs: processes of models, or else the server."""
+        if look.now - self._last > self._patience:  # nobody has looked for so long: the clocks tell nothing
+            self.forget()
+        self._last = look.now
         self._read_clocks(look)
         if look.signalled is not None and look.now - look.signalled > _DYING:
             return (Hang("the server tells of a fatal signal and does not end", (look.server,)),)
@@ -167,8 +175,11 @@ class Hangs:
     def _clock(self, name: str, look: Look, spent: float, works: float, answered: float) -> _Clock:
         if name not in self._clocks:
             self._clocks[name] = _Clock(look.now, spent, answered, look.now, look.now)
-        self._clocks[name].take(look.now, spent, works, answered)
-        return self._clocks[name]
+        clock = self._clocks[name]
+        clock.take(look.now, spent, works, answered)
+        if look.loading or not (look.heard or name == _SERVER):
+            clock.worked_at = look.now
+        return clock
 
     def _stopped_stubs(self, look: Look) -> Iterator[Hang]:
         pids = {look.server, *(stub.pid for stub in look.stubs)}

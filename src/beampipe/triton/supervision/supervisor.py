@@ -149,6 +149,7 @@ class Supervisor:
             self._loads(),
             self._answers.waiting(),
             self._signalled,
+            self._census.loading(),
         )
         found = self._hangs.found(look)
         for hang in found:
