@@ -9,15 +9,17 @@ import pytest
 
 from beampipe.triton.supervision import stacks
 from beampipe.triton.supervision.stacks import write_stacks
+from tests.triton.waiting import wait_until
 
 
 @pytest.fixture
-def sleeper(monkeypatch: pytest.MonkeyPatch) -> subprocess.Popen[str]:
+def sleeper() -> subprocess.Popen[str]:
     started = subprocess.Popen(
         [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"], stdout=subprocess.PIPE, text=True
     )
     assert started.stdout is not None
     started.stdout.readline()
+    wait_until(lambda: ") S " in Path(f"/proc/{started.pid}/stat").read_text())
     return started
 
 

@@ -61,7 +61,7 @@ class Census:
         return tuple(sorted(model for model, state in self._states.items() if state == "READY"))
 
     def loading(self) -> bool:
-        """Whether a model is being loaded: the server says so, or processes run of a model that it does not have yet."""
+        """Whether a model is being loaded: the server says so, or processes run of one that it does not have yet."""
         loaded = self.loaded()
         return "LOADING" in self._states.values() or any(stub.model not in loaded for stub in self.stubs.values())
 
