@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import http.client
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from beampipe.errors import BeampipeError, FileError
 from beampipe.serving.cli import app, serve_command
+from beampipe.serving.service import generated_repository
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.cleanup import folders_of, processes_of, shared_memory_of
 from beampipe.triton.server.server import TritonServer
@@ -91,7 +93,7 @@ def test_serve_refuses_what_it_cannot_do(doublers: Path, tmp_path: Path) -> None
     one.command()(serve_command)
     with pytest.raises(FileError, match="no such folder, expected a repository"):
         CliRunner().invoke(one, ["--repository", str(tmp_path / "no")], catch_exceptions=False)
-    with pytest.raises(BeampipeError, match="--repository: got it with --instances, --device or --backend"):
+    with pytest.raises(BeampipeError, match="got it with --instances, --device, --scale, --name or --backend"):
         CliRunner().invoke(one, ["--repository", str(doublers), "--instances", "2"], catch_exceptions=False)
 
 
@@ -106,3 +108,11 @@ def test_the_unit_runs_serve_with_the_options_that_follow(monkeypatch: pytest.Mo
     refused = CliRunner().invoke(app, ["unit", "--", "--moodels", "exatrkx"])
     assert refused.exit_code == 2
     assert "--moodels" in refused.output
+
+
+def test_a_generated_repository_is_for_this_user_alone() -> None:
+    with generated_repository(["module_map"], name="ActsExaTrkX", scale="acts") as (repository, models):
+        assert models == ("ActsExaTrkX",)
+        assert (repository / "ActsExaTrkX" / "config.pbtxt").is_file()
+        assert stat.S_IMODE(repository.parent.stat().st_mode) == 0o700
+    assert not repository.parent.exists()

@@ -27,6 +27,26 @@ void append_utf8(std::string& text, std::uint32_t code) {
   }
 }
 
+/// Bytes of the character in UTF-8 that a text starts with; 0 if it starts with none.
+std::size_t utf8_size(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned first = byte(0);
+  const std::size_t size = first < 0x80   ? 1
+                           : first < 0xC2 ? 0
+                           : first < 0xE0 ? 2
+                           : first < 0xF0 ? 3
+                           : first < 0xF5 ? 4
+                                          : 0;
+  if (size > text.size()) return 0;
+  for (std::size_t i = 1; i < size; ++i)
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  const unsigned second =
+      size > 1 ? byte(1) : 0;  // no longer spelling than needed, no surrogate, nothing past U+10FFFF
+  const bool wrong = (first == 0xE0 && second < 0xA0) || (first == 0xED && second >= 0xA0) ||
+                     (first == 0xF0 && second < 0x90) || (first == 0xF4 && second >= 0x90);
+  return wrong ? 0 : size;
+}
+
 }  // namespace
 
 /// Reads from left to right; `at_` is the next byte.
@@ -123,7 +143,10 @@ private:
       if (take("\\")) {
         escape(text);
       } else {
-        text.push_back(text_[at_++]);
+        const std::size_t size = utf8_size(text_.substr(at_));
+        if (size == 0) refuse("text in UTF-8");
+        text.append(text_.substr(at_, size));
+        at_ += size;
       }
     }
     return text;

@@ -13,7 +13,7 @@ namespace beampipe {
 
 class Json {
 public:
-  /// The value that a text holds. Arrays and objects may stand in each other 64 deep. Like Python, it takes NaN,
+  /// The value that a text in UTF-8 holds. Arrays and objects may stand in each other 64 deep. Like Python, it takes NaN,
   /// Infinity and -Infinity for numbers. Unlike Python, it refuses a key that stands in an object twice.
   static Json parse(std::string_view text);
 

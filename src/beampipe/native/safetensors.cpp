@@ -10,8 +10,8 @@
 namespace beampipe {
 namespace {
 
-constexpr std::size_t kLengthBytes = 8;  // of the number that tells how long the header is
-constexpr std::size_t kMostHeader = 100'000'000;
+constexpr std::size_t kLengthBytes = 8;                   // of the number that tells how long the header is
+constexpr std::size_t kMostHeader = 10'000'000;           // ours have some thousand bytes
 constexpr std::size_t kMostBytes = std::size_t{4} << 30;  // of a file; ours have less than a million
 
 const std::map<std::string, std::size_t, std::less<>> kItemBytes = {

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from beampipe.errors import UnknownNameError
+from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.native_backend import BACKEND, BackendChoice, native_libraries, uses_native
@@ -69,6 +69,24 @@ def named_models(
         return replace(model, instances=instances, device=device, threads=threads)
 
     return tuple(map(one, names))
+
+
+def renamed(
+    models: Iterable[ModelSettings | EnsembleSettings], name: str
+) -> tuple[ModelSettings | EnsembleSettings, ...]:
+    """The one model under another name: the one that clients of others ask for.
+
+    Args:
+        models: one model; the steps of an ensemble keep their names.
+        name: name of the model on the wire.
+
+    Raises:
+        ConfigError: there are several models, or the name is none.
+    """
+    models = tuple(models)
+    if len(models) != 1:
+        raise ConfigError(f"--name: got {name!r} for {len(models)} models, expected one model; export each by itself")
+    return (replace(models[0], name=name),)
 
 
 def tracking_model(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -34,6 +35,21 @@ _Backend = Annotated[
     typer.Option(
         help="What runs the pipelines: native (in the server's process, on the CPU) or python (processes beside it).",
         show_default="native where it was built, on the CPU",
+    ),
+]
+_Ways = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Way to have tracks found: direct, or 'MODEL PROTOCOL' with http, grpc or shm. May be given several times."
+    ),
+]
+_SCALES: Final = "What one unit of FEATURES means: mm, exatrkx or acts. Clients of ACTS send acts."
+_Name = Annotated[
+    str | None,
+    typer.Option(
+        help="Name under which clients ask for the model, such as the ActsExaTrkX of ACTS (with --scale acts); for"
+        " one model only.",
+        show_default="that of the model",
     ),
 ]
 _DEVICES: Final = "Device of the models: cpu, cuda, cuda:N, or auto (GPUs where there are any)."
@@ -64,7 +80,8 @@ def export_command(
     instances: Annotated[int, typer.Option(help="Number of copies of each model.", min=1)] = 1,
     device: Annotated[str, typer.Option(help=_DEVICES)] = "cpu",
     threads: _Threads = None,
-    scale: Annotated[str, typer.Option(help="What one unit of FEATURES means: mm, exatrkx or acts.")] = "mm",
+    scale: Annotated[str, typer.Option(help=_SCALES)] = "mm",
+    name: _Name = None,
     backend: _Backend = None,
     weights: Annotated[
         list[Path] | None,
@@ -75,38 +92,23 @@ def export_command(
     ] = 0,
 ) -> None:
     """Write a Triton model repository."""
-    from beampipe.serving.catalogue import named_models
+    from beampipe.serving.catalogue import named_models, renamed
     from beampipe.serving.native_backend import backend_choice
     from beampipe.serving.variants import DEFAULT_MODELS
     from beampipe.triton.model.repository import export_repository
     from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
+    how = partial(ModelSettings, instances=instances, device=device, threads=threads)
+    named = partial(named_models, instances=instances, device=device, threads=threads, scale=scale)
     settings: list[ModelSettings | EnsembleSettings] = []
-    for name in model or DEFAULT_MODELS:
-        own, equals, where = name.partition("=")
+    for wanted in model or DEFAULT_MODELS:
+        own, equals, where = wanted.partition("=")
         if equals:
-            settings.append(
-                ModelSettings(
-                    own,
-                    where,
-                    weights=tuple(weights or ()),
-                    instances=instances,
-                    device=device,
-                    threads=threads,
-                    max_batch_size=batch,
-                )
-            )
+            settings.append(how(own, where, weights=tuple(weights or ()), max_batch_size=batch))
         else:
-            settings += named_models(
-                [name],
-                instances=instances,
-                device=device,
-                threads=threads,
-                scale=scale,
-                backend=backend_choice(backend),
-            )
-    for name in export_repository(folder, settings):
-        typer.echo(f"{folder}/{name}")
+            settings += named([wanted], backend=backend_choice(backend))
+    for exported in export_repository(folder, settings if name is None else renamed(settings, name)):
+        typer.echo(f"{folder}/{exported}")
 
 
 @app.command("bench")
@@ -115,13 +117,7 @@ def bench_command(
         "runs/bench"
     ),
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline that is served.")] = "exatrkx",
-    way: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Way to have tracks found: direct, or 'MODEL PROTOCOL' with http, grpc or shm. May be given several"
-            " times."
-        ),
-    ] = None,
+    way: _Ways = None,
     mu: Annotated[
         list[int] | None, typer.Option(help="Pile-up of the shipped events: 0, 60 or 200. May be given several times.")
     ] = None,
@@ -271,6 +267,8 @@ def serve_command(
         int | None, typer.Option(help="Number of copies of each model.", min=1, show_default="1")
     ] = None,
     device: Annotated[str | None, typer.Option(help=_DEVICES, show_default="cpu")] = None,
+    scale: Annotated[str | None, typer.Option(help=_SCALES, show_default="mm")] = None,
+    name: _Name = None,
     backend: _Backend = None,
     threads: _Threads = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
@@ -307,6 +305,8 @@ def serve_command(
         generated=repository is None,
         instances=instances,
         device=device,
+        scale=scale,
+        name=name,
         backend=backend_choice(backend),
         kept=True,
     )

@@ -69,8 +69,11 @@ def load_command(
 
 def unload_command(model: Annotated[str, typer.Argument(help="Name of a loaded model.")], url: _Url = _URL) -> None:
     """Take a model out of a running server; what it is working on is finished."""
+    from beampipe.errors import UnknownNameError
     from beampipe.triton.server.control import model_states, unload_model
 
+    if model not in (states := model_states(url)):  # Triton unloads what it never had without a word
+        raise UnknownNameError(f"loaded model of {url}", model, states)
     unload_model(url, model)
     deadline = time.monotonic() + _UNLOADING
     while model_states(url).get(model) == "UNLOADING" and time.monotonic() < deadline:

@@ -14,7 +14,7 @@ from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.pipelines.specs import PipelineSpec
 
 if TYPE_CHECKING:
-    from beampipe.tracking.kernels import _native
+    from beampipe.tracking.kernels._native import Pipeline as NativePipeline
 
 __all__ = ["Composed"]
 
@@ -36,7 +36,7 @@ class Composed:
     spec: PipelineSpec
     weights: Path
     threads: int
-    _native: _native.Pipeline = field(init=False, repr=False)
+    _native: NativePipeline = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         native = kernels.native()
@@ -46,12 +46,12 @@ class Composed:
     def __reduce__(self) -> tuple[type[Composed], tuple[PipelineSpec, Path, int]]:
         return Composed, (self.spec, self.weights, self.threads)
 
-    def __call__(self, events: Sequence[Hits], between: Callable[[], None]) -> list[Tracks]:
+    def __call__(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
         """Tracks of one or more events, found together; an event's `seconds` are its share by number of hits.
 
         Args:
             events: hits of each event.
-            between: called before each stage; what it raises ends the work.
+            between: called before each stage, if given; what it raises ends the work.
 
         Raises:
             TooLargeError: the events would need too much memory or time.

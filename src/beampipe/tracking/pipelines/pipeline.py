@@ -59,19 +59,19 @@ class Pipeline(InOneThread):
         object.__setattr__(self, "_steps", checked_steps(self.name, self.stages))
         object.__setattr__(self, "_composed", composed)
 
-    def find(self, hits: Hits, /, *, between: Callable[[], None] = lambda: None) -> Tracks:
+    def find(self, hits: Hits, /, *, between: Callable[[], None] | None = None) -> Tracks:
         """Tracks of one event, with the time of each step and the numbers of hits, edges and triplets.
 
         Args:
             hits: hits of the event.
-            between: called before each stage; what it raises ends the work.
+            between: called before each stage, if given; what it raises ends the work.
 
         Raises:
             TooLargeError: the event would need more memory than `MEMORY_LIMIT`.
         """
         return self._found([hits], between)[0]
 
-    def find_many(self, events: Sequence[Hits], *, between: Callable[[], None] = lambda: None) -> list[Tracks]:
+    def find_many(self, events: Sequence[Hits], *, between: Callable[[], None] | None = None) -> list[Tracks]:
         """Tracks of several events, found together: each stage runs once, on all of them side by side.
 
         The labels are those that `find` gives for each event. As for time, an event's `seconds` are its share of the
@@ -80,7 +80,7 @@ class Pipeline(InOneThread):
 
         Args:
             events: hits of each event; events may differ in size and be empty.
-            between: called before each stage; what it raises ends the work.
+            between: called before each stage, if given; what it raises ends the work.
 
         Raises:
             TooLargeError: one event, or all together, would need more memory than `MEMORY_LIMIT`; see `memory`.
@@ -107,14 +107,14 @@ class Pipeline(InOneThread):
             _apply(step, arrays)
             yield step.name, dict(arrays)
 
-    def _found(self, events: Sequence[Hits], between: Callable[[], None]) -> list[Tracks]:
+    def _found(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
         """Tracks of one or more events, found together."""
         self._check_memory(events)
         if self._composed is not None:
             return self._composed(events, between)
         return self._run(events, between)
 
-    def _run(self, events: Sequence[Hits], between: Callable[[], None]) -> list[Tracks]:
+    def _run(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
         """The same by one stage after the other."""
         seconds = {name: 0.0 for name, _ in self.stages}
         sizes = [len(hits) for hits in events]
@@ -128,7 +128,8 @@ class Pipeline(InOneThread):
             arrays["position"] = turned(np.concatenate([hits.position for hits in events]))
             arrays["offsets"] = offsets = np.cumsum([0, *sizes], dtype=np.int64)
         for step in self._steps:
-            between()
+            if between is not None:
+                between()
             start = perf_counter()
             _apply(step, arrays)
             seconds[step.name] += perf_counter() - start

@@ -13,10 +13,12 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeVar
 
-from beampipe.errors import DeadlineError, ServiceError, ServiceUnavailableError
-from beampipe.triton.client.codec import HEADER_LENGTH, HttpCall, HttpReply, Message, refused_by_http
+from beampipe.errors import DeadlineError, ServiceUnavailableError
+from beampipe.triton.client.codec import HEADER_LENGTH, HttpCall, HttpReply, Message
+from beampipe.triton.client.credentials import secret_of
 from beampipe.triton.client.endpoint import Endpoint, Security
-from beampipe.triton.client.transport import PendingAnswer
+from beampipe.triton.client.refusals import broken, late, refused_by_http
+from beampipe.triton.client.transport import CONNECTING, PendingAnswer
 
 __all__ = ["HttpTransport"]
 
@@ -24,6 +26,9 @@ _ONE_WRITE: Final = 1 << 16
 """A shorter body [bytes] is joined and sent at once; a longer one goes out as it lies in memory."""
 
 _READ: Final = 1 << 20
+
+_MOMENT: Final = 0.05
+"""What ends so much [s] before its deadline was not ended by it."""
 
 _Reply = TypeVar("_Reply")
 
@@ -47,7 +52,11 @@ class HttpTransport:
         self._closed = False
 
     def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
-        reply = self.exchange(message.to_http(timeout), timeout, pending)
+        call = message.to_http(timeout)
+        if message.guarded and (secret := secret_of(self._url)) is not None:
+            name, value = secret
+            call = call._replace(headers={**call.headers, name: value})
+        reply = self.exchange(call, timeout, pending)
         if reply.status != 200:
             raise refused_by_http(self._url, reply)
         return message.from_http(reply, self._url)
@@ -58,28 +67,25 @@ class HttpTransport:
         Raises:
             ServiceUnavailableError: nobody answers.
             DeadlineError: no answer in time.
-            ServiceError: the certificate of the server is not trusted.
+            ServiceError: the certificate of the server is not trusted, or is of another host.
         """
         deadline = monotonic() + timeout
         while True:
             connection, fresh = self._connection()
             try:
                 return self._exchange(connection, call, deadline, pending)
-            except TimeoutError:
+            except TimeoutError as error:
                 connection.close()
-                message = f"{self._url}: got no answer within {timeout:g} s; allow more time"
-                raise DeadlineError(message, url=self._url) from None
+                early = monotonic() < deadline - _MOMENT
+                raise broken(self._url, f"timed out: {error}") if early else late(self._url) from None
             except ssl.SSLCertVerificationError as error:
                 connection.close()
-                message = f"{self._url}: {error}; expected a certificate that tls=FILE trusts"
-                raise ServiceError(message, url=self._url) from None
+                raise broken(self._url, str(error)) from None
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 # A connection that waited may have been closed meanwhile: that says nothing of the server.
                 if fresh or self._closed:
-                    said = str(error) or type(error).__name__
-                    message = f"{self._url}: {said}, expected a Triton there; is a server running there?"
-                    raise ServiceUnavailableError(message, url=self._url) from None
+                    raise broken(self._url, f"{type(error).__name__}: {error}") from None
                 self._forget_idle()
 
     def close(self) -> None:
@@ -93,23 +99,36 @@ class HttpTransport:
         deadline: float,
         pending: PendingAnswer[Any] | None,
     ) -> HttpReply:
-        _allow(connection, deadline)
         if connection.sock is None:
-            connection.connect()
+            self._connect(connection, deadline)
+        _allow(connection, deadline)
         if pending is not None:
             pending.on_cancel(lambda: _cut(connection))
         size = sum(len(part) for part in call.body)
         payload = b"".join(call.body) if size <= _ONE_WRITE else call.body
-        sent = {**call.headers, **self._headers, "Content-Length": str(size)} if call.body else self._headers
-        connection.request(call.method, f"{self._endpoint.path}{call.path}", payload or None, sent)
+        sent = {**call.headers, **self._headers}
+        if call.body:
+            sent["Content-Length"] = str(size)
+        refused = None
+        try:
+            connection.request(call.method, f"{self._endpoint.path}{call.path}", payload or None, sent)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            refused = error  # a server that wants no more of a request has perhaps said why
         _allow(connection, deadline)
+        try:
+            return self._reply(connection, deadline, whole=refused is None)
+        except (OSError, http.client.HTTPException) as error:
+            raise refused or error from None
+
+    def _reply(self, connection: http.client.HTTPConnection, deadline: float, *, whole: bool) -> HttpReply:
+        """The answer; the connection is used again if the request was sent as a whole."""
         with connection.getresponse() as response:
             parts = []
             while part := response.read1(_READ):
                 parts.append(part)
                 if connection.sock is not None:
                     _allow(connection, deadline)
-            keep = not response.will_close
+            keep = whole and not response.will_close
             length = response.getheader(HEADER_LENGTH)
             data = parts[0] if len(parts) == 1 else b"".join(parts)
             if response.length:
@@ -120,16 +139,29 @@ class HttpTransport:
             connection.close()
         return HttpReply(response.status, data, int(length) if length and length.isdigit() else None)
 
+    def _connect(self, connection: http.client.HTTPConnection, deadline: float) -> None:
+        """Connect, to the address that the endpoint names if it names one; the certificate must be for the host."""
+        endpoint = self._endpoint
+        allowed = min(CONNECTING, deadline - monotonic())
+        if allowed <= 0:
+            raise DeadlineError
+        made = socket.create_connection((endpoint.address or endpoint.host, endpoint.port), allowed)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            connection.sock = made if self._tls is None else self._tls.wrap_socket(made, server_hostname=endpoint.host)
+        except BaseException:
+            made.close()
+            raise
+
     def _connection(self) -> tuple[http.client.HTTPConnection, bool]:
         """One that waits, the last used first, or a new one."""
         try:
             return self._idle.pop(), False
         except IndexError:
             pass
-        host, port = self._endpoint.host, self._endpoint.port
-        if self._tls is not None:
-            return http.client.HTTPSConnection(host, port, context=self._tls), True
-        return http.client.HTTPConnection(host, port), True
+        connection = http.client.HTTPConnection(self._endpoint.host, self._endpoint.port)
+        connection.auto_open = 0  # `_connect` does, to an address of our choice
+        return connection, True
 
     def _forget_idle(self) -> None:
         with suppress(IndexError):
@@ -141,7 +173,6 @@ def _allow(connection: http.client.HTTPConnection, deadline: float) -> None:
     left = deadline - monotonic()
     if left <= 0:
         raise DeadlineError
-    connection.timeout = left
     if connection.sock is not None:
         connection.sock.settimeout(left)
 

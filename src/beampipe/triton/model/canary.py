@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.triton.model.served_model import ModelAnswer, ModelRequest
@@ -38,7 +38,8 @@ def write_canary(version: Path, request: ModelRequest, answer: ModelRequest) -> 
     """
     arrays = {_INPUT + key: array for key, array in request.items()}
     arrays |= {_OUTPUT + key: array for key, array in answer.items()}
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, version / CANARY)
+    # `save_file` would let nobody else read it, whatever the umask: the server may run as another user.
+    (version / CANARY).write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
 
 def read_canary(version: Path) -> tuple[dict[str, ndarray], dict[str, ndarray]] | None:

@@ -120,8 +120,8 @@ bool Request::abandoned(std::uint64_t spent) const {
 void* Request::output(std::size_t place, const Shape& shape) {
   const TensorSpec& spec = model_.outputs()[place];
   if (response_ == nullptr) throw std::runtime_error("got a request without a response, expected one to fill");
-  Shape dims(batched_ ? 1 : 0, 1);
-  dims.insert(dims.end(), shape.begin(), shape.end());
+  Shape dims = shape;
+  if (batched_) dims.insert(dims.begin(), 1);
   std::uint64_t bytes = 0;
   if (!fits(shape, spec.dims) || !bytes_of(shape, spec.item, bytes))
     throw std::runtime_error(std::string(spec.name) + ": the model made shape " + written(dims.data(), dims.size()));

@@ -15,16 +15,19 @@ namespace {
 
 using Matrix = In<float, -1, -1>;
 
-auto find(const beampipe::Pipeline& pipeline, Position position, Offsets offsets, int threads, nb::callable between) {
+/// Calls what Python gave to be called before each stage. Without it the GIL is not asked for until the end.
+void ask(void* between) {
+  nb::gil_scoped_acquire held;
+  (*static_cast<nb::object*>(between))();
+}
+
+auto find(const beampipe::Pipeline& pipeline, Position position, Offsets offsets, int threads, nb::object between) {
   const beampipe::Blocks events = blocks_of(offsets, position.shape(0));
-  const auto ask = [](void* context) {
-    nb::gil_scoped_acquire held;
-    (*static_cast<nb::callable*>(context))();
-  };
   beampipe::Found found;
+  const bool asks = !between.is_none();
   {
     nb::gil_scoped_release free;
-    found = pipeline.find(position.data(), events.begin, events.n, threads, ask, &between);
+    found = pipeline.find(position.data(), events.begin, events.n, threads, asks ? &ask : nullptr, &between);
   }
   return nb::make_tuple(numpy(std::move(found.track_id)), found.seconds, found.edges, found.triplets);
 }
@@ -64,7 +67,7 @@ void bind_pipelines(nb::module_& m) {
       .def_prop_ro("name", &beampipe::Pipeline::name)
       .def_prop_ro("steps", &beampipe::Pipeline::steps)
       .def("memory", &beampipe::Pipeline::memory, "n_hits"_a)
-      .def("find", &find, "position"_a, "offsets"_a, "threads"_a, "between"_a);
+      .def("find", &find, "position"_a, "offsets"_a, "threads"_a, "between"_a.none());
   m.def("packed", &packed, "weights"_a, "biases"_a, "by_output"_a);
   m.def("logit_of", &beampipe::logit_of, "cut"_a);
   m.def("lowest_logit", &beampipe::lowest_logit, "cut"_a);

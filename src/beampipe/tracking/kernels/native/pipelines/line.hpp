@@ -1,4 +1,5 @@
-// The line of stages from hits to labels. Its words are those of beampipe.tracking.pipelines.stages.
+// The line of stages from hits to labels, in the words of beampipe.tracking.pipelines.stages, which a stage changed here
+// must still equal: tests/tracking/pipelines/test_composed.py compares the two, label by label.
 #pragma once
 
 #include <optional>

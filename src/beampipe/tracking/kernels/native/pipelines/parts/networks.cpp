@@ -104,6 +104,23 @@ GnnWeights gnn_of(const Safetensors& file) {
   return weights;
 }
 
+/// What a card also states, for its reader, must be so.
+void require_sizes(const Json& config, const Networks& networks) {
+  const auto require_size = [&](const char* key, std::int64_t size) {
+    const Json* stated = config.find(key);
+    if (stated != nullptr && stated->whole() != size)
+      throw ConfigError(std::string(key) + ": got " + std::to_string(stated->whole()) + " in the card, expected " +
+                        std::to_string(size) + " as in the weights");
+  };
+  require_size("embedding_hidden", networks.embedding.widths[1]);
+  require_size("filter_hidden", networks.filter.hidden);
+  require_size("gnn_hidden", networks.gnn.hidden);
+  require_size("gnn_steps", networks.gnn.steps);
+  const Json* pairs = config.find("pair_features");
+  if (pairs != nullptr && pairs->boolean() != (networks.gnn.n_pair > 0))
+    throw ConfigError("pair_features: got another value in the card, expected that of the weights");
+}
+
 Json card_of(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw FileError(path + ": got no readable file, expected the card of the weights");
@@ -116,7 +133,11 @@ Json card_of(const std::string& path) {
 Networks Networks::load(const std::string& stem) {
   const Safetensors file(stem + ".safetensors");
   try {
-    return {Cuts::parse(card_of(stem + ".json").at("config")), embedding_of(file), filter_of(file), gnn_of(file)};
+    const Json card = card_of(stem + ".json");
+    const Json& config = card.at("config");
+    Networks networks{Cuts::parse(config), embedding_of(file), filter_of(file), gnn_of(file)};
+    require_sizes(config, networks);
+    return networks;
   } catch (const ConfigError& error) {
     throw ConfigError(stem + ": " + error.what());
   }

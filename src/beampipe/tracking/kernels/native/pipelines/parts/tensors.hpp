@@ -11,8 +11,11 @@
 
 namespace beampipe {
 
+/// How a file names a type of numbers.
 template <typename T>
-constexpr const char* kDtype = "F32";
+constexpr const char* kDtype = nullptr;
+template <>
+constexpr const char* kDtype<float> = "F32";
 template <>
 constexpr const char* kDtype<std::int32_t> = "I32";
 

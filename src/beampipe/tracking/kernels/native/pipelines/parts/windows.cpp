@@ -1,5 +1,7 @@
 #include "pipelines/parts/windows.hpp"
 
+#include <cstddef>
+
 #include "pipelines/parts/tensors.hpp"
 
 namespace beampipe {
@@ -21,11 +23,26 @@ WindowTables WindowTables::load(const std::string& stem) {
   } catch (const ConfigError& error) {
     throw ConfigError(stem + ": " + error.what());
   }
-  for (const std::int32_t layer : tables.pairs_)
-    if (layer < 0 || layer >= n_layers)
-      throw ConfigError(stem + ": got layer " + std::to_string(layer) + " in pairs, expected one of the " +
-                        std::to_string(n_layers) + " layers");
+  tables.require_layers(stem);
   return tables;
+}
+
+void WindowTables::require_layers(const std::string& stem) const {
+  const std::size_t n_layers = layers_.size() / 4, n_pairs = pairs_.size() / 2;
+  const auto refuse = [&](const std::string& got, const std::string& expected) {
+    throw ConfigError(stem + ": got " + got + ", expected " + expected);
+  };
+  for (const std::int32_t layer : pairs_)
+    if (layer < 0 || static_cast<std::size_t>(layer) >= n_layers)
+      refuse("layer " + std::to_string(layer) + " in pairs", "one of the " + std::to_string(n_layers) + " layers");
+  for (std::size_t layer = 0; layer < n_layers; ++layer) {
+    const std::int32_t first = out_begin_[layer], last = out_begin_[layer + 1];
+    if (first < 0 || last < first || last - first > kMaxOut || static_cast<std::size_t>(last) > n_pairs)
+      refuse("an impossible out_begin of layer " + std::to_string(layer), "at most 16 pairs that start there");
+    for (std::int32_t pair = first; pair < last; ++pair)
+      if (static_cast<std::size_t>(pairs_[2 * pair]) != layer)
+        refuse("pair " + std::to_string(pair) + " in the place of another", "pairs sorted by their inner layer");
+  }
 }
 
 Windows WindowTables::view() const {

@@ -18,6 +18,9 @@ public:
   Windows view() const;
 
 private:
+  /// The kernels trust that the pairs of each layer stand where `out_begin_` says. Throws ConfigError.
+  void require_layers(const std::string& stem) const;
+
   std::vector<float> layers_, pair_windows_, triplet_windows_;
   std::vector<std::int32_t> pairs_, out_begin_;
 };
