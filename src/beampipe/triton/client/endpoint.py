@@ -9,8 +9,9 @@ from typing import Final, Literal, get_args
 from urllib.parse import urlsplit
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.triton.door.door import Door, find_door
 
-__all__ = ["Endpoint", "Security", "WireProtocol", "parse_endpoint"]
+__all__ = ["Endpoint", "Security", "WireProtocol", "door_of", "parse_endpoint"]
 
 WireProtocol = Literal["auto", "grpc", "http", "shm"]
 """``auto`` and ``shm`` speak what the URL says; ``shm`` has all tensors in shared memory, ``auto`` large ones."""
@@ -87,6 +88,13 @@ class Security:
 
     def __repr__(self) -> str:
         return f"Security(token={'None' if self.token is None else '...'}, roots={self.roots})"
+
+
+def door_of(endpoint: Endpoint) -> Door | None:
+    """How this user is let in to a server of this machine; None for others' servers, and behind a gateway."""
+    if endpoint.tls or endpoint.path:
+        return None
+    return find_door(endpoint.host, endpoint.port, local=endpoint.local)
 
 
 def parse_endpoint(url: str, protocol: WireProtocol = "auto", *, tls: bool = False) -> Endpoint:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from beampipe.errors import MissingExtraError, ServiceError
 from beampipe.triton.client.codec import Message, refusal
-from beampipe.triton.client.endpoint import Endpoint, Security
+from beampipe.triton.client.endpoint import Endpoint, Security, door_of
 from beampipe.triton.client.transport import PendingAnswer
 
 __all__ = ["GrpcTransport"]
@@ -54,7 +54,8 @@ class GrpcTransport:
         self._grpc = grpc
         self._protobuf = service_pb2
         self._url = str(endpoint)
-        self._metadata = security.headers
+        self._endpoint = endpoint
+        self._token = security.headers
         if endpoint.tls:
             # Without a file gRPC would trust a list of its own, which knows nothing of a site's authority.
             roots = security.roots or ssl.get_default_verify_paths().cafile
@@ -66,11 +67,13 @@ class GrpcTransport:
 
     def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
         method, request = getattr(self._stub, message.rpc), message.to_grpc(self._protobuf)
+        door = door_of(self._endpoint)  # each time: a server that is started again has another secret
+        metadata = self._token + (() if door is None else door.headers)
         try:
             if pending is None:
-                answer = method(request, timeout=timeout, metadata=self._metadata)
+                answer = method(request, timeout=timeout, metadata=metadata)
             else:
-                call = method.future(request, timeout=timeout, metadata=self._metadata)
+                call = method.future(request, timeout=timeout, metadata=metadata)
                 pending.on_cancel(call.cancel)
                 answer = call.result()
         except self._grpc.FutureCancelledError:

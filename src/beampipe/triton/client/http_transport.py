@@ -15,8 +15,9 @@ from typing import Any, Final, TypeVar
 
 from beampipe.errors import DeadlineError, ServiceError, ServiceUnavailableError
 from beampipe.triton.client.codec import HEADER_LENGTH, HttpCall, HttpReply, Message, refused_by_http
-from beampipe.triton.client.endpoint import Endpoint, Security
+from beampipe.triton.client.endpoint import Endpoint, Security, door_of
 from beampipe.triton.client.transport import PendingAnswer
+from beampipe.triton.door.door import Door
 
 __all__ = ["HttpTransport"]
 
@@ -24,6 +25,9 @@ _ONE_WRITE: Final = 1 << 16
 """A shorter body [bytes] is joined and sent at once; a longer one goes out as it lies in memory."""
 
 _READ: Final = 1 << 20
+
+_LOOPBACK: Final = "127.0.0.1"
+"""Address on which a server is behind its shield."""
 
 _Reply = TypeVar("_Reply")
 
@@ -39,7 +43,8 @@ class HttpTransport:
     def __init__(self, endpoint: Endpoint, security: Security) -> None:
         self._endpoint = endpoint
         self._url = str(endpoint)
-        self._headers = dict(security.headers)
+        self._token = dict(security.headers)
+        self._door: Door | None = None
         self._tls = None
         if endpoint.tls:
             self._tls = ssl.create_default_context(cafile=security.roots)
@@ -100,7 +105,8 @@ class HttpTransport:
             pending.on_cancel(lambda: _cut(connection))
         size = sum(len(part) for part in call.body)
         payload = b"".join(call.body) if size <= _ONE_WRITE else call.body
-        sent = {**call.headers, **self._headers, "Content-Length": str(size)} if call.body else self._headers
+        headers = {**self._token, **(dict(self._door.headers) if self._door else {})}
+        sent = {**call.headers, **headers, "Content-Length": str(size)} if call.body else headers
         connection.request(call.method, f"{self._endpoint.path}{call.path}", payload or None, sent)
         _allow(connection, deadline)
         with connection.getresponse() as response:
@@ -127,6 +133,10 @@ class HttpTransport:
         except IndexError:
             pass
         host, port = self._endpoint.host, self._endpoint.port
+        # Looked for at each new connection: a server that is started again has another secret.
+        self._door = door_of(self._endpoint)
+        if self._door is not None and self._endpoint.local and port == self._door.http:
+            host, port = _LOOPBACK, self._door.inner_http
         if self._tls is not None:
             return http.client.HTTPSConnection(host, port, context=self._tls), True
         return http.client.HTTPConnection(host, port), True

@@ -17,9 +17,11 @@ IncidentKind = Literal[
     "gave up",
     "cleaned",
     "watching",
+    "shield",
     "stopped",
 ]
-"""What sort of thing has happened. ``watching`` is a fault of the watching itself, which goes on."""
+"""What sort of thing has happened. ``watching`` is a fault of the watching itself, which goes on; ``shield`` is an
+end of the program before the parsers of requests, which is started again."""
 
 
 @dataclass(frozen=True)
