@@ -13,7 +13,17 @@ import typer
 
 from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.terminal import console
-from beampipe.triton.cli import TritonFolder, engine_commands, load_command, unload_command
+from beampipe.triton.cli import (
+    Opened,
+    OpenHttp,
+    SecretFile,
+    Shield,
+    ShieldGrpc,
+    TritonFolder,
+    engine_commands,
+    load_command,
+    unload_command,
+)
 
 __all__ = ["app", "serve_command"]
 
@@ -216,15 +226,21 @@ def serve_command(
     ] = None,
     device: Annotated[str | None, typer.Option(help=_DEVICES, show_default="cpu")] = None,
     threads: _Threads = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on for gRPC; 0.0.0.0 for all.")] = "127.0.0.1",
     http_port: Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")] = 8000,
     grpc_port: Annotated[int, typer.Option(help="Port for gRPC; 0 for a free one.")] = 8001,
     metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics; 0 for a free one.")] = 8002,
     triton: TritonFolder = None,
     log: Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")] = None,
+    secret_file: SecretFile = None,
+    opened: Opened = None,
+    shield: Shield = None,
+    shield_grpc: ShieldGrpc = None,
+    open_http: OpenHttp = False,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
     from beampipe.serving.service import serve
+    from beampipe.triton.door.settings import DoorSettings
     from beampipe.triton.server.launch import ServerSettings
 
     if repository is not None and not repository.is_dir():
@@ -239,5 +255,6 @@ def serve_command(
         triton=triton,
         log=log,
         threads=threads,
+        door=DoorSettings(secret_file, tuple(opened or ()), shield, shield_grpc, open_http),
     )
     serve(settings, generated=repository is None, instances=instances, device=device)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe import processes
-from beampipe.errors import ConfigError
+from beampipe.errors import ConfigError, FileError
 from beampipe.files import replacing
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "new_door",
     "remove_dead_doors",
     "remove_door",
+    "use_secret_file",
     "write_door",
 ]
 
@@ -146,6 +147,23 @@ def find_door(host: str, port: int, *, local: bool) -> Door | None:
         if door is not None and (local or door.host == host):
             return door
     return None
+
+
+def use_secret_file(path: Path | None) -> None:
+    """Have this process, and what it starts, find a door in one more file.
+
+    Args:
+        path: the file; None for whatever the environment says.
+
+    Raises:
+        FileError: there is no door in the file, or others can read it.
+    """
+    if path is None:
+        return
+    if _read(path) is None:
+        message = f"{path}: got no secret, expected the file of a server, of this user and with mode 0600"
+        raise FileError(message, path=path)
+    os.environ[SECRET_VARIABLE] = str(path)
 
 
 def _folders() -> Iterator[Path]:

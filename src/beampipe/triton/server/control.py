@@ -1,4 +1,8 @@
-"""Triton's own HTTP interface for readiness and for loading and unloading models: no client library needed."""
+"""Triton's own HTTP interface for readiness and for loading and unloading models: no client library needed.
+
+A server of this machine and user is asked behind its shield and with its secret (`beampipe.triton.door`), which are
+found by its port.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from contextlib import closing, contextmanager
 from typing import Any, Final
 from urllib.parse import quote
 
-from beampipe.errors import ServiceError, ServiceUnavailableError
+from beampipe.errors import ServiceError, ServiceUnavailableError, UnknownNameError
 from beampipe.triton.client.codec import ConfigRequest, HttpCall, HttpReply, reason_of
 from beampipe.triton.client.endpoint import Security, parse_endpoint
 from beampipe.triton.client.http_transport import HttpTransport
@@ -71,9 +75,8 @@ def is_live(url: str, timeout: float = 5.0) -> bool:
 
 def model_states(url: str, timeout: float = _TIMEOUT) -> dict[str, str]:
     """State of each model that is or was loaded: ``READY``, ``LOADING``, ``UNLOADING``, ``UNAVAILABLE``."""
-    rows = json.loads(_checked(url, "/v2/repository/index", {}, timeout))
     states: dict[str, str] = {}
-    for row in rows:
+    for row in _index(url, timeout):
         if row.get("state") and states.get(row["name"]) != "READY":  # of several versions one will do
             states[row["name"]] = row["state"]
     return states
@@ -120,8 +123,12 @@ def unload_model(url: str, model: str, timeout: float = 60.0) -> None:
     """Take a model out of service; what it is working on is finished.
 
     Raises:
+        UnknownNameError: the server's repository has no model of that name; Triton itself would say nothing.
         ServiceError: the server refuses.
     """
+    known = {row["name"] for row in _index(url, timeout)}
+    if model not in known:
+        raise UnknownNameError(f"model of {url}", model, known)
     _checked(url, f"/v2/repository/models/{quote(model)}/unload", {}, timeout)
 
 
@@ -169,6 +176,12 @@ def _found(url: str, path: str, timeout: float) -> bytes | None:
     except OSError:
         return None
     return data if status == 200 else None
+
+
+def _index(url: str, timeout: float) -> list[dict[str, str]]:
+    """Name, version and state of each model in the server's repository; those never loaded have no state."""
+    rows: list[dict[str, str]] = json.loads(_checked(url, "/v2/repository/index", {}, timeout))
+    return rows
 
 
 def _checked(url: str, path: str, body: Any, timeout: float) -> bytes:
