@@ -30,8 +30,9 @@ def test_it_is_started_again_and_outlives_the_server(engine: Engine, doublers: P
         assert server.door.shield_pid == first
         assert ask_as_stranger(server.ports.http, 0.0, 1.5)
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: server.door.shield_pid not in (None, first))
-        wait_until(lambda: ask_as_stranger(server.ports.http, 0.0, 1.5))
+        wait_until(lambda: server.incidents[-1].kind == "shield")
+        assert server.door.shield_pid not in (None, first)
+        assert ask_as_stranger(server.ports.http, 0.0, 1.5)
         assert [incident.kind for incident in server.incidents] == ["started", "shield"]
         server.kill()
     assert_nothing_left(server.prefix)

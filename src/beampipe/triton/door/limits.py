@@ -34,7 +34,7 @@ class Limits:
     body: int = 64 << 20
     json: int = 256 << 10
     header: int = 64 << 10
-    connections: int = 2000
+    connections: int = 1000
     in_flight: int = 128
     large: int = 16
     queue: int = 1000
