@@ -23,7 +23,9 @@ from tests.triton.waiting import assert_nothing_left, wait_until
 
 
 def test_it_is_started_again_and_outlives_the_server(engine: Engine, doublers: Path, shielded: TritonServer) -> None:
-    with TritonServer(ServerSettings(doublers, models=("one",), triton=engine.folder)) as server:
+    # Nobody else is to start the server again while the test does.
+    settings = ServerSettings(doublers, models=("one",), triton=engine.folder, supervise=False)
+    with TritonServer(settings) as server:
         first = server.door.shield_pid
         assert first is not None
         server.restart(server.models)
