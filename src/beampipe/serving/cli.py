@@ -255,6 +255,12 @@ def serve_command(
         triton=triton,
         log=log,
         threads=threads,
-        door=DoorSettings(secret_file, tuple(opened or ()), shield, shield_grpc, open_http),
+        door=DoorSettings(
+            secret_file=secret_file,
+            opened=tuple(opened or ()),
+            shield=shield,
+            shield_grpc=shield_grpc,
+            open_http=open_http,
+        ),
     )
     serve(settings, generated=repository is None, instances=instances, device=device)

@@ -17,7 +17,6 @@ from beampipe.errors import DeadlineError, ServiceError, ServiceUnavailableError
 from beampipe.triton.client.codec import HEADER_LENGTH, HttpCall, HttpReply, Message, refused_by_http
 from beampipe.triton.client.endpoint import Endpoint, Security, door_of
 from beampipe.triton.client.transport import PendingAnswer
-from beampipe.triton.door.door import Door
 
 __all__ = ["HttpTransport"]
 
@@ -44,7 +43,7 @@ class HttpTransport:
         self._endpoint = endpoint
         self._url = str(endpoint)
         self._token = dict(security.headers)
-        self._door: Door | None = None
+        self._headers = self._token
         self._tls = None
         if endpoint.tls:
             self._tls = ssl.create_default_context(cafile=security.roots)
@@ -105,8 +104,7 @@ class HttpTransport:
             pending.on_cancel(lambda: _cut(connection))
         size = sum(len(part) for part in call.body)
         payload = b"".join(call.body) if size <= _ONE_WRITE else call.body
-        headers = {**self._token, **(dict(self._door.headers) if self._door else {})}
-        sent = {**call.headers, **headers, "Content-Length": str(size)} if call.body else headers
+        sent = {**call.headers, **self._headers, "Content-Length": str(size)} if call.body else self._headers
         connection.request(call.method, f"{self._endpoint.path}{call.path}", payload or None, sent)
         _allow(connection, deadline)
         with connection.getresponse() as response:
@@ -134,9 +132,10 @@ class HttpTransport:
             pass
         host, port = self._endpoint.host, self._endpoint.port
         # Looked for at each new connection: a server that is started again has another secret.
-        self._door = door_of(self._endpoint)
-        if self._door is not None and self._endpoint.local and port == self._door.http:
-            host, port = _LOOPBACK, self._door.inner_http
+        door = door_of(self._endpoint)
+        self._headers = self._token if door is None else {**self._token, **dict(door.headers)}
+        if door is not None and self._endpoint.local and port == door.http:
+            host, port = _LOOPBACK, door.inner_http
         if self._tls is not None:
             return http.client.HTTPSConnection(host, port, context=self._tls), True
         return http.client.HTTPConnection(host, port), True

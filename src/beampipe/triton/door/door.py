@@ -132,7 +132,9 @@ def remove_dead_doors() -> None:
 
 
 def find_door(host: str, port: int, *, local: bool) -> Door | None:
-    """The door of the server at an address, None if this user has no secret for it.
+    """The door of the server at an address, None if this user has no secret for it, or its owner is gone.
+
+    The owner of a door in a named file may be in a container or on another machine, and is not looked at.
 
     Args:
         host: name or address of the machine.
@@ -144,7 +146,7 @@ def find_door(host: str, port: int, *, local: bool) -> Door | None:
         return door
     for folder in _folders():
         door = _read(folder / f"{port}{_SUFFIX}")
-        if door is not None and (local or door.host == host):
+        if door is not None and (local or door.host == host) and door.alive:
             return door
     return None
 
