@@ -81,6 +81,9 @@ def track(
     token_file: Annotated[
         Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
     ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Longest wait for the servers' answer to one event, in seconds.", min=0.01)
+    ] = 60.0,
     fallback: Annotated[
         bool, typer.Option("--fallback", help="Find the tracks in this process if no server answers.")
     ] = False,
@@ -97,6 +100,7 @@ def track(
         fallback=fallback,
         device=device,
         threads=threads,
+        timeout=timeout,
         warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
     )
     tracking.track(files, output, finder, scale, in_flight=IN_FLIGHT if via else 1)

@@ -16,6 +16,7 @@ expected and what to do next::
     ├── ServiceError          a service gave no usable answer; carries the URL and the model that were asked
     │   ├── ServiceUnavailableError  it is down or out of reach; try again later  (also a ConnectionError)
     │   │   └── RegionLostError      it does not know our shared memory (any more)
+    │   ├── RegionRefusedError it cannot or will not map our shared memory
     │   ├── DeadlineError     it did not answer in time                      (also a TimeoutError)
     │   ├── UnknownModelError it has no such model
     │   └── WrongLabelsError  it gave other labels than the pipeline gives when run directly
@@ -43,6 +44,7 @@ __all__ = [
     "ModelError",
     "NotFiniteError",
     "RegionLostError",
+    "RegionRefusedError",
     "ServiceError",
     "ServiceUnavailableError",
     "ShapeError",
@@ -171,6 +173,10 @@ class ServiceUnavailableError(ServiceError, ConnectionError):
 
 class RegionLostError(ServiceUnavailableError):
     """The server does not know our shared memory region (any more): it is another one, or has been restarted."""
+
+
+class RegionRefusedError(ServiceError):
+    """The server cannot or will not map our shared memory; the data can be sent instead."""
 
 
 class DeadlineError(ServiceError, TimeoutError):

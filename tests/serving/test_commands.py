@@ -24,12 +24,25 @@ def test_export_writes_what_is_asked_for(tmp_path: Path) -> None:
     assert 'string_value: "exatrkx"' in config
 
 
+def test_a_model_is_exported_under_the_name_that_foreign_clients_ask_for(tmp_path: Path) -> None:
+    options = ("-m", "module_map", "--name", "ActsExaTrkX", "--scale", "acts")
+    done = run("export", tmp_path / "models", *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path}/models/ActsExaTrkX\n"
+    config = (tmp_path / "models" / "ActsExaTrkX" / "config.pbtxt").read_text()
+    assert 'name: "ActsExaTrkX"' in config
+    assert 'string_value: "acts"' in config
+    assert 'string_value: "module_map"' in config
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["export", "{tmp}/a", "-m", "module_mop"], "unknown model: got 'module_mop'"),
         (["export", "{tmp}/a", "-m", "module_map", "--device", "gpu"], "unknown device: got 'gpu'"),
         (["export", "{tmp}/a", "-m", "mine=gone.py:Mine"], "gone.py"),
+        (["export", "{tmp}/a", "--name", "X"], "--name: got 'X' for 4 models, expected one model"),
+        (["export", "{tmp}/a", "-m", "module_map", "--name", "a b"], "got the name 'a b', expected letters"),
         (["bench", "--concurrency", "1,x"], "concurrency: got '1,x', expected numbers from 1 on"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import http.client
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from beampipe.errors import BeampipeError, FileError
 from beampipe.serving.cli import app, serve_command
+from beampipe.serving.service import generated_repository
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.cleanup import folders_of, processes_of, shared_memory_of
 from beampipe.triton.server.server import TritonServer
@@ -90,5 +92,13 @@ def test_serve_refuses_what_it_cannot_do(doublers: Path, tmp_path: Path) -> None
     one.command()(serve_command)
     with pytest.raises(FileError, match="no such folder, expected a repository"):
         CliRunner().invoke(one, ["--repository", str(tmp_path / "no")], catch_exceptions=False)
-    with pytest.raises(BeampipeError, match="--repository: got it with --instances or --device"):
+    with pytest.raises(BeampipeError, match="got it with --instances, --device, --scale, --name or --backend"):
         CliRunner().invoke(one, ["--repository", str(doublers), "--instances", "2"], catch_exceptions=False)
+
+
+def test_a_generated_repository_is_for_this_user_alone() -> None:
+    with generated_repository(["module_map"], name="ActsExaTrkX", scale="acts") as (repository, models):
+        assert models == ("ActsExaTrkX",)
+        assert (repository / "ActsExaTrkX" / "config.pbtxt").is_file()
+        assert stat.S_IMODE(repository.parent.stat().st_mode) == 0o700
+    assert not repository.parent.exists()

@@ -33,6 +33,8 @@ def test_load_and_unload(engine: Engine, doublers: Path) -> None:
         assert run("load", "two", "--url", server.http_url) == f"{server.http_url}: two is loaded\n"
         assert ask(server.http_url, "two", 0.0) == (200, [0.0])
         assert run("unload", "two", "--url", server.http_url) == f"{server.http_url}: two is unavailable\n"
+        with pytest.raises(BeampipeError, match=r"unknown loaded model of .*: got 'nosuch', expected one of one, two"):
+            run("unload", "nosuch", "--url", server.http_url)
         with pytest.raises(BeampipeError, match="failed to load 'three'"):
             run("load", "three", "--url", server.http_url)
         server.kill()

@@ -6,15 +6,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from beampipe.errors import UnknownNameError
+from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS
+from beampipe.serving.native_backend import BACKEND, BackendChoice, native_libraries, uses_native
 from beampipe.serving.variants import ACTS_MODEL, MODELS, VARIANTS
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.loading import load_pipeline, pipeline_weights
+from beampipe.tracking.pipelines.specs import pipeline_spec
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
-__all__ = ["acts_model", "ensemble_model", "named_models", "tracking_model"]
+__all__ = ["acts_model", "ensemble_model", "named_models", "native_settings", "tracking_model"]
 
 MAX_BATCH_SIZE: Final = 64
 """Most requests in one call of a model that gathers them."""
@@ -33,6 +35,7 @@ def named_models(
     device: str = "cpu",
     threads: int | None = None,
     scale: str = "mm",
+    backend: BackendChoice | None = None,
 ) -> tuple[ModelSettings | EnsembleSettings, ...]:
     """Settings of the models of those names.
 
@@ -42,10 +45,14 @@ def named_models(
         device: ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"auto"``, for each model but ACTS.
         threads: number of threads of each copy; if not given, the cores are shared out among the copies.
         scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
+        backend: what runs whole pipelines, ``"native"`` or ``"python"``; if not given, native on the CPU where it was
+            built. Chains of models and ACTS are always Python.
 
     Raises:
         UnknownNameError: no model, device or scale of that name.
+        ConfigError: a native backend was asked for and cannot be had.
     """
+    native = native_settings if uses_native(backend, device) else lambda model: model
 
     def one(name: str) -> ModelSettings | EnsembleSettings:
         if name == ACTS_MODEL:
@@ -56,12 +63,30 @@ def named_models(
         if way == "ensemble":
             chain = ensemble_model(name, pipeline, scale)
             return replace(chain, steps=tuple(map(copied, chain.steps)))
-        return copied(tracking_model(name, pipeline, ragged=way == "ragged", scale=scale))
+        return native(copied(tracking_model(name, pipeline, ragged=way == "ragged", scale=scale)))
 
     def copied(model: ModelSettings) -> ModelSettings:
         return replace(model, instances=instances, device=device, threads=threads)
 
     return tuple(map(one, names))
+
+
+def renamed(
+    models: Iterable[ModelSettings | EnsembleSettings], name: str
+) -> tuple[ModelSettings | EnsembleSettings, ...]:
+    """The one model under another name: the one that clients of others ask for.
+
+    Args:
+        models: one model; the steps of an ensemble keep their names.
+        name: name of the model on the wire.
+
+    Raises:
+        ConfigError: there are several models, or the name is none.
+    """
+    models = tuple(models)
+    if len(models) != 1:
+        raise ConfigError(f"--name: got {name!r} for {len(models)} models, expected one model; export each by itself")
+    return (replace(models[0], name=name),)
 
 
 def tracking_model(
@@ -97,6 +122,17 @@ def tracking_model(
         parameters[contract.HIT_BUDGET] = str(hit_budget)
     model, batch = "beampipe.serving.tracking_model:TrackingModel", MAX_BATCH_SIZE if ragged else 0
     return ModelSettings(name, model, parameters, pipeline_weights(pipeline), max_batch_size=batch)
+
+
+def native_settings(model: ModelSettings) -> ModelSettings:
+    """The same model, run by the native backend.
+
+    Args:
+        model: settings from `tracking_model`.
+    """
+    spec = pipeline_spec(model.parameters[contract.PIPELINE]).to_json()
+    parameters = {**model.parameters, contract.PIPELINE_SPEC: spec}
+    return replace(model, parameters=parameters, backend=BACKEND, libraries=native_libraries())
 
 
 def ensemble_model(name: str, pipeline: str, scale: str = "mm") -> EnsembleSettings:

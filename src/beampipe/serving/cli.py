@@ -6,6 +6,7 @@ Whatever takes time to import is imported inside the command that needs it, so t
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -38,6 +39,28 @@ _PER_EVENT: Final = ("hits", "tracks")
 _Threads = Annotated[
     int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
 ]
+_Backend = Annotated[
+    str | None,
+    typer.Option(
+        help="What runs the pipelines: native (in the server's process, on the CPU) or python (processes beside it).",
+        show_default="native where it was built, on the CPU",
+    ),
+]
+_Ways = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Way to have tracks found: direct, or 'MODEL PROTOCOL' with http, grpc or shm. May be given several times."
+    ),
+]
+_SCALES: Final = "What one unit of FEATURES means: mm, exatrkx or acts. Clients of ACTS send acts."
+_Name = Annotated[
+    str | None,
+    typer.Option(
+        help="Name under which clients ask for the model, such as the ActsExaTrkX of ACTS (with --scale acts); for"
+        " one model only.",
+        show_default="that of the model",
+    ),
+]
 _DEVICES: Final = "Device of the models: cpu, cuda, cuda:N, or auto (GPUs where there are any)."
 
 
@@ -66,7 +89,9 @@ def export_command(
     instances: Annotated[int, typer.Option(help="Number of copies of each model.", min=1)] = 1,
     device: Annotated[str, typer.Option(help=_DEVICES)] = "cpu",
     threads: _Threads = None,
-    scale: Annotated[str, typer.Option(help="What one unit of FEATURES means: mm, exatrkx or acts.")] = "mm",
+    scale: Annotated[str, typer.Option(help=_SCALES)] = "mm",
+    name: _Name = None,
+    backend: _Backend = None,
     weights: Annotated[
         list[Path] | None,
         typer.Option(help="File for the folder of weights of models of your own. May be given several times."),
@@ -76,30 +101,23 @@ def export_command(
     ] = 0,
 ) -> None:
     """Write a Triton model repository."""
-    from beampipe.serving.catalogue import named_models
+    from beampipe.serving.catalogue import named_models, renamed
+    from beampipe.serving.native_backend import backend_choice
     from beampipe.serving.variants import DEFAULT_MODELS
     from beampipe.triton.model.repository import export_repository
     from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
+    how = partial(ModelSettings, instances=instances, device=device, threads=threads)
+    named = partial(named_models, instances=instances, device=device, threads=threads, scale=scale)
     settings: list[ModelSettings | EnsembleSettings] = []
-    for name in model or DEFAULT_MODELS:
-        own, equals, where = name.partition("=")
+    for wanted in model or DEFAULT_MODELS:
+        own, equals, where = wanted.partition("=")
         if equals:
-            settings.append(
-                ModelSettings(
-                    own,
-                    where,
-                    weights=tuple(weights or ()),
-                    instances=instances,
-                    device=device,
-                    threads=threads,
-                    max_batch_size=batch,
-                )
-            )
+            settings.append(how(own, where, weights=tuple(weights or ()), max_batch_size=batch))
         else:
-            settings += named_models([name], instances=instances, device=device, threads=threads, scale=scale)
-    for name in export_repository(folder, settings):
-        typer.echo(f"{folder}/{name}")
+            settings += named([wanted], backend=backend_choice(backend))
+    for exported in export_repository(folder, settings if name is None else renamed(settings, name)):
+        typer.echo(f"{folder}/{exported}")
 
 
 @app.command("bench")
@@ -108,13 +126,7 @@ def bench_command(
         "runs/bench"
     ),
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline that is served.")] = "exatrkx",
-    way: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Way to have tracks found: direct, or 'MODEL PROTOCOL' with http, grpc or shm. May be given several"
-            " times."
-        ),
-    ] = None,
+    way: _Ways = None,
     mu: Annotated[
         list[int] | None, typer.Option(help="Pile-up of the shipped events: 0, 60 or 200. May be given several times.")
     ] = None,
@@ -137,6 +149,7 @@ def bench_command(
     ] = None,
     perf_analyzer: Annotated[bool, typer.Option(help="Also measure with NVIDIA's perf_analyzer.")] = False,
     device: Annotated[str, typer.Option(help="Device of the pipelines: cpu, cuda or cuda:N.")] = "cpu",
+    backend: _Backend = None,
     threads: _Threads = None,
     triton: TritonFolder = None,
 ) -> None:
@@ -145,6 +158,7 @@ def bench_command(
     from beampipe.serving.bench.report import report_bench
     from beampipe.serving.bench.run import run_bench
     from beampipe.serving.bench.samples import load_samples
+    from beampipe.serving.native_backend import backend_choice
 
     plan = BenchPlan(
         pipeline,
@@ -158,6 +172,7 @@ def bench_command(
         tuple(rate or ()),
         perf_analyzer,
         triton,
+        backend_choice(backend),
     )
     samples = load_samples(events or (), max_events, mu or (0, 60, 200))
     result = run_bench(plan, samples, ["beampipe", *sys.argv[1:]], lambda point: typer.echo(str(point), err=True))
@@ -225,6 +240,9 @@ def serve_command(
         int | None, typer.Option(help="Number of copies of each model.", min=1, show_default="1")
     ] = None,
     device: Annotated[str | None, typer.Option(help=_DEVICES, show_default="cpu")] = None,
+    scale: Annotated[str | None, typer.Option(help=_SCALES, show_default="mm")] = None,
+    name: _Name = None,
+    backend: _Backend = None,
     threads: _Threads = None,
     host: Annotated[str, typer.Option(help="Address to listen on for gRPC; 0.0.0.0 for all.")] = "127.0.0.1",
     http_port: Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")] = 8000,
@@ -239,6 +257,7 @@ def serve_command(
     open_http: OpenHttp = False,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
+    from beampipe.serving.native_backend import backend_choice
     from beampipe.serving.service import serve
     from beampipe.triton.door.settings import DoorSettings
     from beampipe.triton.server.launch import ServerSettings
@@ -263,4 +282,12 @@ def serve_command(
             open_http=open_http,
         ),
     )
-    serve(settings, generated=repository is None, instances=instances, device=device)
+    serve(
+        settings,
+        generated=repository is None,
+        instances=instances,
+        device=device,
+        scale=scale,
+        name=name,
+        backend=backend_choice(backend),
+    )

@@ -30,6 +30,7 @@ __all__ = [
     "LOCAL",
     "MAX_HITS",
     "PIPELINE",
+    "PIPELINE_SPEC",
     "STAGES",
     "STAGE_NAMES",
     "VARIANCE",
@@ -49,6 +50,8 @@ FEATURE_SCALE: Final = "FEATURE_SCALE"
 """Meaning of one unit of FEATURES: a name of `beampipe.tracking.formats.SCALES`."""
 PIPELINE: Final = "PIPELINE"
 """Pipeline that the model runs: a name of `beampipe.tracking.PIPELINES`."""
+PIPELINE_SPEC: Final = "PIPELINE_SPEC"
+"""What that pipeline is made of, in the words of `PipelineSpec.to_json`, for the native backend."""
 MAX_HITS: Final = "MAX_HITS"
 """Most hits of an event; a larger one is refused."""
 HIT_BUDGET: Final = "HIT_BUDGET"

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from beampipe.errors import ConfigError
+from beampipe.serving.native_backend import BackendChoice
 from beampipe.triton.foreground import run_server
 from beampipe.triton.server.cleanup import new_prefix
 from beampipe.triton.server.launch import ServerSettings
@@ -20,7 +21,14 @@ __all__ = ["generated_repository", "serve"]
 
 @contextmanager
 def generated_repository(
-    models: Sequence[str], *, instances: int = 1, device: str = "cpu", threads: int | None = None
+    models: Sequence[str],
+    *,
+    instances: int = 1,
+    device: str = "cpu",
+    threads: int | None = None,
+    scale: str = "mm",
+    name: str | None = None,
+    backend: BackendChoice | None = None,
 ) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """A repository in a temporary folder, removed at the end.
 
@@ -29,21 +37,29 @@ def generated_repository(
         instances: number of copies of each model.
         device: device of the models, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: number of threads of each copy. If not given, the cores are shared out among the copies.
+        scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
+        name: name under which clients ask for the model, None for its own; for one model only.
+        backend: what runs the pipelines, as for `catalogue.named_models`.
 
     Yields:
         The folder, and the names of the models to load.
 
     Raises:
-        UnknownNameError: no model or device has that name.
+        UnknownNameError: no model, device or scale has that name.
+        ConfigError: a name for several models.
     """
     # Here, because a server of other repositories needs neither.
-    from beampipe.serving.catalogue import named_models
+    from beampipe.serving.catalogue import named_models, renamed
     from beampipe.serving.variants import DEFAULT_MODELS
     from beampipe.triton.model.repository import export_repository
 
-    settings = named_models(models or DEFAULT_MODELS, instances=instances, device=device, threads=threads)
+    settings = named_models(
+        models or DEFAULT_MODELS, instances=instances, device=device, threads=threads, scale=scale, backend=backend
+    )
     with tempfile.TemporaryDirectory(prefix=new_prefix()) as folder:
-        yield Path(folder), tuple(export_repository(Path(folder), settings))
+        # One level down: the export replaces its folder, and the outer one is for this user alone.
+        repository = Path(folder) / "models"
+        yield repository, tuple(export_repository(repository, settings if name is None else renamed(settings, name)))
 
 
 def serve(
@@ -52,6 +68,9 @@ def serve(
     generated: bool = False,
     instances: int | None = None,
     device: str | None = None,
+    scale: str | None = None,
+    name: str | None = None,
+    backend: BackendChoice | None = None,
     console: Console | None = None,
 ) -> None:
     """Serve until a signal comes.
@@ -61,21 +80,31 @@ def serve(
         generated: whether to make a repository of the models named in the settings, in place of the one named there.
         instances: number of copies of each model of a generated repository.
         device: device of the models of a generated repository.
+        scale: what one unit of FEATURES means to the models of a generated repository.
+        name: name under which clients ask for the one model of a generated repository.
+        backend: what runs the pipelines of a generated repository.
         console: console on which to print, by default standard output.
 
     Raises:
         BeampipeError: the server cannot be started, or has died too often.
     """
-    if not generated and (instances is not None or device is not None):
+    if not generated and any(option is not None for option in (instances, device, scale, name, backend)):
         raise ConfigError(
-            "--repository: got it with --instances or --device, expected either; how a model runs is in its"
-            " config.pbtxt: write another repository with beampipe serving export"
+            "--repository: got it with --instances, --device, --scale, --name or --backend, expected either; how a"
+            " model runs is in its config.pbtxt: write another repository with beampipe serving export"
         )
 
     @contextmanager
     def prepare(settings: ServerSettings) -> Iterator[ServerSettings]:
-        threads = settings.threads
-        made = generated_repository(settings.models, instances=instances or 1, device=device or "cpu", threads=threads)
+        made = generated_repository(
+            settings.models,
+            instances=instances or 1,
+            device=device or "cpu",
+            threads=settings.threads,
+            scale=scale or "mm",
+            name=name,
+            backend=backend,
+        )
         with made as (folder, models):
             yield replace(settings, repository=folder, models=models)
 

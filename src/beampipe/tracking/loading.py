@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
+from beampipe.tracking import kernels
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
 from beampipe.tracking.networks import NetworksConfig, card_path, load_networks
 from beampipe.tracking.pipelines import stages
+from beampipe.tracking.pipelines.composed import Composed
 from beampipe.tracking.pipelines.pipeline import Pipeline
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, PipelineSpec, Walk, pipeline_spec
 from beampipe.tracking.pipelines.stages import Stage
@@ -87,7 +89,8 @@ def build_pipeline(spec: PipelineSpec, threads: int, weights: Path = WEIGHTS) ->
     else:
         line.append(("filtering", stages.FindTriplets(windows, threads)))
     line.append(("labelling", _labelling(spec, windows, trained, threads)))
-    return Pipeline(spec.name, tuple(line), spec.bytes_per_hit, spec.bytes_per_hit2)
+    pipeline = Pipeline(spec.name, tuple(line), spec.bytes_per_hit, spec.bytes_per_hit2)
+    return pipeline if kernels.native() is None else replace(pipeline, composed=Composed(spec, weights, threads))
 
 
 def _labelling(spec: PipelineSpec, windows: Windows, trained: _Trained | None, threads: int) -> Stage:

@@ -96,13 +96,6 @@ class Networks:
             if self.gnn.hidden % 16:
                 raise ConfigError(f"gnn: got {self.gnn.hidden} hidden units, expected a multiple of 16")
 
-    def packed(self) -> Networks:
-        """The same, after making the arrays that the native kernels read."""
-        _ = self.embedding and self.embedding.packed
-        _ = self.filter and self.filter.packed_by_output
-        _ = self.gnn and self.gnn.packed
-        return self
-
 
 def card_path(path: Path) -> Path:
     """Where the card of the weights at `path` lies."""
@@ -161,7 +154,7 @@ def load_networks(path: Path | str) -> Networks:
         tensors = load(data)
     except SafetensorError as error:
         raise FileError(f"{path}: got a damaged file ({error}), expected safetensors") from None
-    return networks_from(tensors, config, str(card_path(path))).packed()
+    return networks_from(tensors, config, str(card_path(path)))
 
 
 def networks_from(tensors: Mapping[str, ndarray], config: Mapping[str, object], where: str = "card") -> Networks:

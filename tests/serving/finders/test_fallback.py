@@ -7,10 +7,14 @@ from typing import Self
 
 import numpy as np
 import pytest
+from numpy import ndarray
 
 from beampipe.errors import InputError, ServiceError, ServiceUnavailableError
 from beampipe.serving.finders.fallback import FallbackTrackFinder
+from beampipe.serving.finders.triton import TritonTrackFinder
 from beampipe.tracking.events import Hits, Tracks
+from beampipe.triton.client import FakeTransport
+from beampipe.triton.model.contract import TensorSpec
 from tests.serving.finders.events import hits
 
 
@@ -133,3 +137,25 @@ def test_cancelling_reaches_the_finder_that_is_asked() -> None:
     assert second.pending[0].cancelled()
     with pytest.raises(CancelledError):
         future.result(1)
+
+
+def test_only_the_last_finder_waits_for_its_servers() -> None:
+    asked = []
+
+    def answer(arrays: dict[str, ndarray]) -> dict[str, ndarray]:
+        asked.append(len(arrays["FEATURES"]))
+        raise ServiceUnavailableError("down")
+
+    features, labels = (
+        TensorSpec("FEATURES", "FP32", np.float32, (-1, 3)),
+        TensorSpec("LABELS", "INT64", np.int64, (-1,)),
+    )
+    with FallbackTrackFinder(
+        TritonTrackFinder("fake:1", transport=FakeTransport(answer, [features], [labels])), Stub(1)
+    ) as finder:
+        assert finder.find(hits(3)).track_id.tolist() == [1, 1, 1]
+    assert asked == [3, 3]
+    served = TritonTrackFinder("fake:1", transport=FakeTransport(answer, [features], [labels]), timeout=0.3)
+    with FallbackTrackFinder(Stub(0, down), served) as finder, pytest.raises(ServiceError, match="down"):
+        finder.find(hits(4))
+    assert asked.count(4) > 2

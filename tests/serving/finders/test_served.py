@@ -146,5 +146,5 @@ def test_a_model_that_is_not_there(tracking_server: TritonServer, events: list[H
 
 def test_the_wrong_port_is_told(tracking_server: TritonServer, events: list[Hits]) -> None:
     for url in (f"http://{tracking_server.grpc_url}", f"grpc://{tracking_server.http_url}"):
-        with TritonTrackFinder(url, timeout=5.0) as finder, pytest.raises(ServiceError):
+        with TritonTrackFinder(url, timeout=1.0) as finder, pytest.raises(ServiceError, match="another protocol"):
             finder.find(events[3])

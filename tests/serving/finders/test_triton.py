@@ -92,7 +92,7 @@ def test_bad_hits_are_refused_once(serve: Server) -> None:
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_nobody_there(scheme: str, closed_port: int) -> None:
-    with TritonTrackFinder(f"{scheme}://127.0.0.1:{closed_port}") as finder:
+    with TritonTrackFinder(f"{scheme}://127.0.0.1:{closed_port}", timeout=0.5) as finder:
         with pytest.raises(ServiceUnavailableError, match="is a server running there"):
             finder.find(hits())
         assert isinstance(finder.submit(hits()).exception(10), ConnectionError)

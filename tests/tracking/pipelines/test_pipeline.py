@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +38,7 @@ from beampipe.tracking.truth import HEADLINE
 
 from ..labels import agreement
 from ..unchecked import unchecked
+from .hard_events import KINDS, absurd
 
 EFFICIENCY = {"module_map": 0.975, "module_map_soft": 0.965}
 """Least efficiency (double majority) of a pipeline at home, some 2 % below what is measured; 0.95 for the others."""
@@ -217,26 +217,7 @@ def test_absurd_but_finite_hits_do_no_harm_to_the_others(name: str, value: float
     assert agreement(labels(name, 0), found[: len(hits)]) == 1
 
 
-def absurd(kind: str, n: int = 3000) -> ndarray:
-    """(n, 3) float32 hits as no detector gives them."""
-    rng = np.random.default_rng(0)
-    layer = rng.choice([32.0, 72, 116, 172, 260, 360, 500, 660, 820, 1020], n)
-    kinds: dict[str, Any] = {
-        "one point": (72.0, 0.3, 20.0),
-        "one line": (layer, 0.3, layer / 2),
-        "one phi": (layer, 0.3, rng.uniform(-1000, 1000, n)),
-        "no radius": (0.0, rng.uniform(-3, 3, n), rng.uniform(-1000, 1000, n)),
-        "inside out": (-layer, rng.uniform(-3, 3, n), rng.uniform(-1000, 1000, n)),
-        "far away": (layer, rng.uniform(-3, 3, n), rng.uniform(-1e9, 1e9, n)),
-        "denormal": (1e-42, 1e-41, rng.uniform(0, 1e-40, n)),
-        "any bits": np.nan_to_num(rng.integers(0, 2**32, (3, n), np.uint32).view(np.float32), posinf=0, neginf=0),
-    }
-    return np.stack([np.broadcast_to(column, n) for column in kinds[kind]], axis=1).astype(np.float32)
-
-
-@pytest.mark.parametrize(
-    "kind", ["one point", "one line", "one phi", "no radius", "inside out", "far away", "denormal", "any bits"]
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_absurd_hits_are_answered_or_refused(name: str, kind: str) -> None:
     hits = Hits(absurd(kind))
     assert len(hits) == 3000

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking import DEFAULT_PIPELINE, PIPELINES, Components, Walk, build_pipeline, shipped_events
 from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.specs import pipeline_spec, pipeline_table
+from beampipe.tracking.pipelines.specs import PipelineSpec, pipeline_spec, pipeline_table
 
 STAGE_PAGE = Path(__file__).parents[3] / "docs" / "stage.md"
 
@@ -20,6 +22,23 @@ def test_every_spec_is_found_by_its_name() -> None:
     assert DEFAULT_PIPELINE in PIPELINES
     with pytest.raises(UnknownNameError, match="did you mean 'module_map'"):
         pipeline_spec("modulemap")
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_spec_as_json_says_all_of_it(name: str) -> None:
+    spec = PIPELINES[name]
+    fields = json.loads(spec.to_json())
+    how = fields.pop("segmentation")
+    kind = {"components": Components, "walk": Walk}[how.pop("kind")]
+    assert PipelineSpec(**fields, segmentation=kind(**how)) == spec
+
+
+def test_numbers_of_a_spec_may_be_numpys() -> None:
+    walk, scanned = Walk(min_hits=6, penalty=0.5), Walk(min_hits=6, penalty=0.5)
+    for name, number in {"min_hits": np.int64(6), "penalty": np.float32(0.5)}.items():
+        object.__setattr__(scanned, name, number)  # types are checked while tests run
+    specs = [replace(PIPELINES["module_map"], segmentation=how) for how in (walk, scanned)]
+    assert specs[0].to_json() == specs[1].to_json()
 
 
 @pytest.mark.parametrize("name", PIPELINES)

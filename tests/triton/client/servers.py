@@ -62,6 +62,9 @@ class Fake:
         config: of its model.
         datatype: that it states for the labels.
         lose: bytes of the labels are not sent.
+        most_bytes: longest request that is taken.
+        restricted: shared memory is kept to who knows a secret.
+        mapped: requests to map shared memory so far.
         asked: inferences so far.
         busy: at this moment, and at most.
         headers: of each request.
@@ -72,6 +75,9 @@ class Fake:
     config: dict[str, Any] = field(default_factory=lambda: CONFIG)
     datatype: str = "INT64"
     lose: bool = False
+    most_bytes: int = 1 << 31
+    restricted: bool = False
+    mapped: int = 0
     asked: int = 0
     busy: int = 0
     most: int = 0
@@ -99,6 +105,13 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
         config = ParseDict(self.fake.config, model_config_pb2.ModelConfig())
         return service_pb2.ModelConfigResponse(config=config)
 
+    def SystemSharedMemoryRegister(self, request: Any, context: Any) -> Any:
+        self.fake.mapped += 1
+        if self.fake.restricted:  # in Triton's words, and with its code
+            said = "This protocol is restricted, expecting header 'triton-grpc-protocol-key'"
+            context.abort(grpc.StatusCode.UNAVAILABLE, said)
+        context.abort(grpc.StatusCode.INTERNAL, f"Unable to open shared memory region: '{request.key}'")
+
     def ModelInfer(self, request: Any, context: Any) -> Any:
         self.fake.headers.append(dict(context.invocation_metadata()))
         context.add_callback(lambda: None if context.code() else self.fake.gone.set())
@@ -115,15 +128,18 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
 
 
 @contextmanager
-def grpc_server(fake: Fake, certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
+def grpc_server(
+    fake: Fake, certificate: tuple[Path, Path] | None = None, address: str = "127.0.0.1:0"
+) -> Iterator[str]:
     """Runs until the end of the block; gives its URL."""
-    server = grpc.server(ThreadPoolExecutor(32))
+    limit = min(fake.most_bytes, (1 << 31) - 1)
+    server = grpc.server(ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", limit)])
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(fake), server)
     if certificate is None:
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(address)
     else:
         pair = (certificate[1].read_bytes(), certificate[0].read_bytes())
-        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+        port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
     server.start()
     try:
         yield f"grpc{'' if certificate is None else 's'}://localhost:{port}"
@@ -139,9 +155,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send(200, json.dumps(self.fake.config if self.path.endswith("/config") else []).encode())
 
     def do_POST(self) -> None:
+        if int(self.headers["Content-Length"]) > self.fake.most_bytes:  # as a gateway does, before it reads
+            self.close_connection = True
+            self.send(413, b"<html><body><h1>413 Request Entity Too Large</h1></body></html>")
+            return
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if "infer" not in self.path:
-            self.send(500, b'{"error":"Unable to open shared memory region"}')
+            self.map()
             return
         self.fake.headers.append({key.lower(): value for key, value in self.headers.items()})
         length = int(self.headers["Inference-Header-Content-Length"])
@@ -156,6 +176,13 @@ class Handler(BaseHTTPRequestHandler):
         head = json.dumps({"outputs": [{**output, "parameters": {"binary_data_size": len(raw)}}]}).encode()
         self.send(200, head + raw, len(head))
 
+    def map(self) -> None:
+        self.fake.mapped += "/register" in self.path
+        if self.fake.restricted:
+            self.send(403, b'{"error":"This API is restricted, expecting header \'key\'"}')
+        else:
+            self.send(500, b'{"error":"Unable to open shared memory region"}')
+
     def send(self, status: int, body: bytes, head: int | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -169,9 +196,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def http_server(fake: Fake, certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
+def http_server(
+    fake: Fake, certificate: tuple[Path, Path] | None = None, address: str = "127.0.0.1:0"
+) -> Iterator[str]:
     """Runs until the end of the block; gives its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"fake": fake}))
+    host, _, port = address.partition(":")
+    server = ThreadingHTTPServer((host, int(port)), type("Bound", (Handler,), {"fake": fake}))
     server.handle_error = lambda *args: None  # type: ignore[method-assign]  # a client that goes is part of the test
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -187,11 +217,20 @@ def http_server(fake: Fake, certificate: tuple[Path, Path] | None = None) -> Ite
         server.server_close()
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for localhost, and its key."""
+def make_certificate(folder: Path, host: str = "localhost") -> tuple[Path, Path]:
+    """A self-signed certificate for a host, and its key."""
     certificate, key = folder / "cert.pem", folder / "key.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    files = [
+        "-subj",
+        f"/CN={host}",
+        "-addext",
+        f"subjectAltName=DNS:{host}",
+        "-keyout",
+        str(key),
+        "-out",
+        str(certificate),
+    ]
     subprocess.run([*command.split(), *files], check=True, capture_output=True)
     return certificate, key
 

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from beampipe.errors import InputError, ServiceUnavailableError
-from beampipe.triton.client.balance import Balance
+from beampipe.errors import DeadlineError, InputError, ServiceUnavailableError
+from beampipe.triton.client.connections.balance import Balance
 
 
 class Clock:
@@ -19,6 +19,15 @@ class Clock:
 def fail(balance: Balance[str], server: str) -> None:
     with pytest.raises(ServiceUnavailableError), balance.asking(server):
         raise ServiceUnavailableError("down")
+
+
+def be_late(balance: Balance[str], server: str, clock: Clock, seconds: float) -> None:
+    def wait() -> None:
+        clock.now += seconds
+        raise DeadlineError("late")
+
+    with pytest.raises(DeadlineError), balance.asking(server):
+        wait()
 
 
 def test_servers_take_turns() -> None:
@@ -49,6 +58,26 @@ def test_a_server_that_failed_is_left_out_longer_each_time() -> None:
     fail(balance, "a")
     clock.now += 0.25
     assert "a" in {balance.pick() for _ in range(9)}
+
+
+def test_a_server_that_kept_one_waiting_is_left_out_for_as_long() -> None:
+    clock = Clock()
+    balance = Balance(["a", "b"], clock)
+    be_late(balance, "a", clock, 30.0)
+    clock.now = 59.0
+    assert {balance.pick(), balance.pick()} == {"b"}
+    clock.now = 60.0
+    assert balance.pick() == "a"
+
+
+def test_servers_are_replaced_and_what_is_known_of_those_that_stay_is_kept() -> None:
+    clock = Clock()
+    balance = Balance(["a", "b"], clock)
+    fail(balance, "b")
+    with balance.asking("a"):
+        balance.replace(["b", "c"])
+    assert balance.servers == ("b", "c")
+    assert {balance.pick(), balance.pick()} == {"c"}
 
 
 def test_bad_data_says_nothing_of_the_server() -> None:

@@ -6,64 +6,15 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
 
-from beampipe import errors
-from beampipe.errors import (
-    DeadlineError,
-    InputError,
-    RegionLostError,
-    ServiceError,
-    ServiceUnavailableError,
-    TooLargeError,
-    UnknownModelError,
-)
+from beampipe.errors import ServiceError
 from beampipe.triton.client.codec import (
     ConfigRequest,
     HttpReply,
     InferRequest,
     Placed,
     Tensor,
-    refusal,
-    refused_by_http,
 )
 from beampipe.triton.model.contract import TensorSpec
-
-# Messages as Triton 2.51 sends them.
-REFUSALS = [
-    ("INVALID_ARGUMENT", 400, "hits: got NaN at row 3", InputError),
-    ("RESOURCE_EXHAUSTED", 413, "message larger than max", TooLargeError),
-    ("UNAVAILABLE", 503, "Exceeds maximum queue size", ServiceUnavailableError),
-    ("INTERNAL", 500, "Stub process 'exatrkx_0_0' is not healthy.", ServiceUnavailableError),
-    ("NOT_FOUND", 404, "Request for unknown model: 'exatrkx' has no available versions", ServiceUnavailableError),
-    ("NOT_FOUND", 404, "Request for unknown model: 'nope' is not found", UnknownModelError),
-    ("INVALID_ARGUMENT", 404, "Unable to find shared memory region: 'x'", RegionLostError),
-    ("UNAUTHENTICATED", 401, "unauthenticated", ServiceError),
-    ("DEADLINE_EXCEEDED", 504, "Deadline Exceeded", DeadlineError),
-    ("INTERNAL", 500, "internal error of the model", ServiceError),
-    ("UNKNOWN", 302, "moved", ServiceError),
-]
-
-
-@pytest.mark.parametrize(("code", "status", "message", "kind"), REFUSALS)
-def test_a_refusal_says_whose_fault_it_is(code: str, status: int, message: str, kind: type[Exception]) -> None:
-    of_triton, of_gateway = json.dumps({"error": message}).encode(), message.encode()
-    for error in (
-        refusal("grpc://a:1", code, message),
-        refused_by_http("http://a:1", HttpReply(status, of_triton)),
-        refused_by_http("http://a:1", HttpReply(status, of_gateway)),
-    ):
-        assert type(error) is kind
-        assert message in str(error)
-        if isinstance(error, ServiceError):
-            assert error.url in ("grpc://a:1", "http://a:1")
-
-
-def test_what_may_be_asked_again() -> None:
-    assert issubclass(RegionLostError, ServiceUnavailableError)
-    assert not issubclass(UnknownModelError, ServiceUnavailableError)
-    assert not issubclass(ServiceError, errors.InputError)
-    assert str(refusal("grpc://a:1", "UNKNOWN", "")) == "grpc://a:1: UNKNOWN (UNKNOWN)"
-    assert "HTTP status 418" in str(refused_by_http("http://a:1", HttpReply(418, b"")))
-
 
 X = TensorSpec("X", "FP32", np.float32, (-1, 2))
 N = TensorSpec("N", "INT64", np.int64, (-1,))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -60,12 +61,29 @@ def test_contradictions_are_refused() -> None:
         parse_endpoint("gprc://a:1")
 
 
-def test_a_token_is_a_header_and_never_printed() -> None:
-    security = Security("s3cret")
-    assert security.headers == (("authorization", "Bearer s3cret"),)
-    assert "s3cret" not in repr(security)
+def test_a_token_is_a_header_and_never_printed(tmp_path: Path) -> None:
+    (file := tmp_path / "token").write_text("s3cret\n")
+    for security in (Security("s3cret"), Security(file)):
+        assert security.headers == (("authorization", "Bearer s3cret"),)
+        assert "s3cret" not in repr(security)
     assert Security().headers == ()
-    with pytest.raises(ConfigError, match="line breaks"):
+    with pytest.raises(ConfigError, match="line breaks") as caught:
         Security("s3cret\n")
+    assert "s3cret" not in str(caught.value)
     with pytest.raises(FileError, match="no such file"):
         Security(roots=Path("gone.pem"))
+
+
+def test_a_token_stays_out_of_pickles(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"stays out of pickles; give the file .*token=Path") as caught:
+        pickle.dumps(Security("s3cret"))
+    assert "s3cret" not in str(caught.value)
+    (file := tmp_path / "token").write_text("s3cret\n")
+    pickled = pickle.dumps(Security(file))
+    assert b"s3cret" not in pickled
+    file.write_text("newer\n")
+    assert pickle.loads(pickled).headers == (("authorization", "Bearer newer"),)
+    file.unlink()
+    with pytest.raises(FileError, match="expected a file with a token"):
+        pickle.loads(pickled)
+    assert pickle.loads(pickle.dumps(Security())) == Security()

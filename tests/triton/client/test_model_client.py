@@ -16,7 +16,6 @@ from numpy import ndarray
 from beampipe.errors import (
     BeampipeError,
     ConfigError,
-    DeadlineError,
     DtypeError,
     InputError,
     ServiceError,
@@ -145,15 +144,26 @@ def test_a_model_s_own_refusal_reaches_the_caller() -> None:
         client.infer({"X": np.array([np.nan], np.float32)})
 
 
-def test_time_that_is_over_is_told() -> None:
-    def slow(arrays: Mapping[str, ndarray]) -> dict[str, ndarray]:
-        threading.Event().wait(0.05)
-        raise ServiceUnavailableError("busy")
-
-    client = ModelClient("fake:1", "doubler", transport=fake(slow), timeout=0.06, retries=9)
-    with client, pytest.raises(DeadlineError, match="got no answer in time") as caught:
+def test_when_the_time_is_over_the_last_reason_is_told() -> None:
+    transport = fake(Failing(*9 * [ServiceUnavailableError("busy")]))
+    client = ModelClient("fake:1", "doubler", transport=transport, timeout=0.3)
+    with client, pytest.raises(ServiceUnavailableError, match="busy"):
         client.infer(EVENT)
-    assert caught.value.url == "grpc://fake:1"
+    assert 2 <= transport.asked < 9
+
+
+def test_who_wants_to_know_is_told_once_why_a_request_is_repeated() -> None:
+    told: list[str] = []
+    answer = Failing(*3 * [ServiceUnavailableError("down")])
+    client = ModelClient("fake:1", "doubler", transport=fake(answer), on_failure=lambda error: told.append(str(error)))
+    with client:
+        client.infer(EVENT)
+        assert told == ["down"]
+        answer.errors = [ServiceUnavailableError("down again")]
+        client.infer(EVENT)
+        assert told == ["down", "down again"]
+        client.infer(EVENT)
+    assert len(told) == 2
 
 
 def test_a_future_is_cancelled_and_the_next_one_is_answered() -> None:

@@ -21,6 +21,7 @@ from beampipe.errors import (
     ConfigError,
     DeadlineError,
     InputError,
+    RegionRefusedError,
     ServiceError,
     ServiceUnavailableError,
 )
@@ -29,6 +30,7 @@ from tests.triton.client.servers import (
     CONFIG,
     MODEL,
     Fake,
+    Held,
     Refusal,
     Server,
     ask,
@@ -88,17 +90,21 @@ def test_a_batching_model_gets_its_axis(serve: Server) -> None:
     ],
     ids=lambda refusal: refusal.code,
 )
-def test_what_may_pass_is_tried_once_more(serve: Server, refusal: Refusal) -> None:
+def test_what_may_pass_is_tried_again(serve: Server, refusal: Refusal) -> None:
     fake = Fake(Once(refusal))
     with serve(fake) as url, ModelClient(url, MODEL) as client:
         assert_right(client)
     assert fake.asked == 2
     fake = Fake(Once(refusal, refusal))
-    with serve(fake) as url, ModelClient(url, MODEL) as client:
+    with serve(fake) as url, ModelClient(url, MODEL, retries=1) as client:
         with pytest.raises(ServiceUnavailableError, match=refusal.message[:10]):
             ask(client)
         assert fake.asked == 2
         assert_right(client)
+    fake = Fake(Once(*5 * [refusal]))
+    with serve(fake) as url, ModelClient(url, MODEL) as client:
+        assert_right(client)  # as often as the time allows
+    assert fake.asked == 6
     fake = Fake(Once(refusal))
     with serve(fake) as url, ModelClient(url, MODEL, retries=0) as client, pytest.raises(ServiceUnavailableError):
         ask(client)
@@ -145,7 +151,7 @@ def test_what_is_no_triton_is_no_service() -> None:
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_nobody_there(scheme: str, closed_port: int) -> None:
-    with ModelClient(f"{scheme}://127.0.0.1:{closed_port}", MODEL) as client:
+    with ModelClient(f"{scheme}://127.0.0.1:{closed_port}", MODEL, timeout=0.5) as client:
         with pytest.raises(ServiceUnavailableError, match="is a server running there"):
             ask(client)
         assert isinstance(later(client).exception(10), ConnectionError)
@@ -219,6 +225,20 @@ def test_of_several_servers_a_dead_one_costs_no_event(serve: Server, closed_port
     assert abs(first.asked - second.asked) <= 2
 
 
+def test_a_server_that_hangs_leaves_time_for_the_others(serve: Server) -> None:
+    held, fake = Held(), Fake()
+    with serve(Fake(held)) as hanging, serve(fake) as well:
+        with ModelClient([hanging, well], MODEL, timeout=2.0) as client:
+            for _ in range(6):
+                assert_right(client)
+        assert fake.asked == 6
+        assert held.arrived.acquire(timeout=0)
+        hasty = ModelClient([hanging, well], MODEL, timeout=0.5, retries=0)
+        with hasty, pytest.raises(DeadlineError):
+            ask(hasty)
+        held.release.set()
+
+
 def test_no_more_than_in_flight_are_sent_and_order_is_kept(serve: Server) -> None:
     def slow(features: ndarray) -> ndarray:
         time.sleep(0.02)
@@ -260,6 +280,28 @@ def test_the_token_is_sent(serve: Server) -> None:
     assert [headers["authorization"] for headers in fake.headers] == ["Bearer t0ken"]
 
 
+def test_a_token_in_a_file_goes_to_another_process(serve: Server, tmp_path: Path) -> None:
+    (file := tmp_path / "token").write_text("t0ken\n")
+    fake = Fake()
+    with serve(fake) as url, ModelClient(url, MODEL, token=file) as client:
+        assert b"t0ken" not in pickle.dumps(client)
+        with pickle.loads(pickle.dumps(client)) as copy:
+            assert_right(copy)
+    assert [headers["authorization"] for headers in fake.headers] == ["Bearer t0ken"]
+    with ModelClient(url, MODEL, token="t0ken") as client, pytest.raises(ConfigError, match="stays out of pickles"):
+        pickle.dumps(client)
+
+
+def test_a_token_over_an_open_line_is_warned_of_once() -> None:
+    urls = ["grpc://node7:8001", "grpcs://node8:8001", "http://127.0.0.1:8000", "http://node9:8000"]
+    with pytest.warns(UserWarning, match=r"grpc://node7:8001, http://node9:8000: got a token .* not encrypted") as told:
+        ModelClient(urls, MODEL, token="t0ken").close()
+    assert len(told) == 1
+    assert "t0ken" not in str(told[0].message)
+    ModelClient(urls, MODEL).close()
+    ModelClient(urls[1:3], MODEL, token="t0ken").close()  # warnings are errors here
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
 def test_an_encrypted_server_is_trusted_by_its_certificate_only(serve: Server, tmp_path: Path) -> None:
     pair = make_certificate(tmp_path)
@@ -272,15 +314,21 @@ def test_an_encrypted_server_is_trusted_by_its_certificate_only(serve: Server, t
     assert fake.asked == 1
 
 
-def test_a_server_that_cannot_map_our_memory_gets_events_sent(serve: Server) -> None:
-    # The fakes refuse every region: like a server in a container.
-    fake = Fake()
+@pytest.mark.parametrize("restricted", [False, True])
+def test_a_server_that_cannot_or_will_not_map_our_memory_gets_events_sent(serve: Server, restricted: bool) -> None:
+    # The fakes refuse every region: like a server in a container, or one that keeps this to its own user.
+    fake = Fake(restricted=restricted)
     with serve(fake) as url:
         with ModelClient(url, MODEL, protocol="auto") as client:
-            assert_right(client, 20_000)
-        with ModelClient(url, MODEL, protocol="shm") as client, pytest.raises(ServiceError, match=r"map|implement"):
-            ask(client, 20_000)
-    assert fake.asked == 1
+            for _ in range(3):
+                assert_right(client, 20_000)
+            assert fake.mapped == 1, "a refusal is remembered"
+        with ModelClient(url, MODEL, protocol="shm") as client:
+            with pytest.raises(RegionRefusedError, match=r"cannot map memory .* protocol='auto'") as caught:
+                ask(client, 20_000)
+            assert ("restricted" in str(caught.value)) is restricted
+            assert "beampipe_client_" not in str(caught.value)
+    assert fake.asked == 3
     assert not list(Path("/dev/shm").glob(f"beampipe_client_{os.getpid()}_*"))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.errors import DeadlineError, InputError, RegionLostError, ServiceError
+from beampipe.errors import DeadlineError, InputError, RegionLostError, RegionRefusedError, ServiceError
 from beampipe.triton.client.codec import HttpReply, Message, Tensor
 from beampipe.triton.client.shared_memory import (
     MappedRegions,
@@ -111,7 +111,7 @@ def test_the_file_is_there_while_the_server_maps_it_and_never_after() -> None:
     assert server.seen == [True]
     assert not (SHARED / region.name).exists()
     server.refuses = True
-    with pytest.raises(RegionLostError, match="cannot map"):
+    with pytest.raises(RegionRefusedError, match="cannot map"):
         SharedRegion(server, 1 << 20)
     with pytest.raises(RegionLostError, match="expected room for"):
         SharedRegion(server, 1 << 60)
@@ -157,12 +157,22 @@ def test_what_the_server_may_still_write_to_is_given_up_and_let_go_of_when_it_ca
     assert server.regions == [other]
 
 
-def test_after_a_refusal_none_is_offered_for_a_while() -> None:
+def test_after_a_refusal_none_is_offered_until_the_server_goes_away() -> None:
+    regions = SharedRegions(Mapper(), lambda: 1e9)
+    assert regions.offered
+    regions.refused()
+    assert not regions.offered
+    regions.offer_again()
+    assert regions.offered
+
+
+def test_after_a_loss_none_is_offered_for_a_while() -> None:
     now = 0.0
     regions = SharedRegions(Mapper(), lambda: now)
     use(regions)
     assert regions.offered
-    regions.refused()
+    regions.lost()
+    regions.offer_again()
     assert not regions.offered
     now = 9.0
     assert not regions.offered

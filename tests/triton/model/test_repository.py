@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +113,7 @@ def test_what_is_written(tmp_path: Path, adder: str) -> None:
         "adder/weights/offset.txt",
         "adder/1/model.py",
         "adder/1/adder.py",
-        "adder/1/canary.npz",
+        "adder/1/canary.safetensors",
     }
     config = parsed((folder / "adder/config.pbtxt").read_text())
     assert (config.name, config.backend, config.max_batch_size) == ("adder", "python", 0)
@@ -125,6 +127,18 @@ def test_what_is_written(tmp_path: Path, adder: str) -> None:
     canary = read_canary(folder / "adder/1")
     assert canary is not None
     assert canary[1]["Y"].tolist() == [11, 15, 19]
+
+
+def test_no_stranger_may_write_to_a_repository_whatever_the_umask(tmp_path: Path, adder: str) -> None:
+    old = os.umask(0)
+    try:
+        export_repository(tmp_path / "models", [one(adder)])
+    finally:
+        os.umask(old)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "models", *tmp_path.rglob("models/**/*"))}
+    assert len(modes) > 5
+    assert not [path for path, mode in modes.items() if mode & stat.S_IWOTH]
+    assert all(mode & stat.S_IROTH for mode in modes.values()), "reading is up to the umask"
 
 
 @pytest.mark.parametrize(

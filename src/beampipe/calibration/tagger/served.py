@@ -16,7 +16,7 @@ from beampipe.triton.client.model_client import ModelClient
 __all__ = ["served_scores"]
 
 _MOST_JETS: Final = 50_000  # in one request
-_RETRIES: Final = 4
+_RETRIES: Final = 8  # some four seconds of pauses, in which a server is back that died
 
 
 def served_scores(url: str) -> ScoreJets:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from beampipe.errors import ConfigError
 from beampipe.serving.bench.points import DIRECT
+from beampipe.serving.native_backend import BackendChoice
 from beampipe.serving.variants import variants_of
 from beampipe.tracking.pipelines.specs import pipeline_spec
 
@@ -30,6 +31,7 @@ class BenchPlan:
         rates: rates of an open loop, as fractions of the largest throughput of each way.
         perf_analyzer: whether to measure each model with NVIDIA's load generator, too, which looks at no label.
         triton: folder of another Triton than the installed engine.
+        backend: what runs the served pipelines, ``"native"`` or ``"python"``; native if that is there, if not given.
     """
 
     pipeline: str
@@ -43,6 +45,7 @@ class BenchPlan:
     rates: tuple[float, ...] = ()
     perf_analyzer: bool = False
     triton: Path | None = None
+    backend: BackendChoice | None = None
 
     def __post_init__(self) -> None:
         if not self.ways:

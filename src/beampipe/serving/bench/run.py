@@ -97,9 +97,15 @@ def _server(plan: BenchPlan, instances: int) -> Iterator[TritonServer | None]:
     if not models:
         yield None
         return
-    threads = plan.threads_of(instances)
+    made = generated_repository(
+        models,
+        instances=instances,
+        device=plan.device,
+        threads=plan.threads_of(instances),
+        backend=plan.backend,
+    )
     with (
-        generated_repository(models, instances=instances, device=plan.device, threads=threads) as (folder, names),
+        made as (folder, names),
         TritonServer(ServerSettings(folder, names, triton=plan.triton)) as server,
     ):
         yield server

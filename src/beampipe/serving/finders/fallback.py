@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from time import monotonic
+from typing import Protocol, runtime_checkable
 
 from beampipe.errors import ServiceError
 from beampipe.tracking.events import Hits, Tracks
@@ -16,6 +17,15 @@ from beampipe.triton.client.transport import PendingAnswer
 
 __all__ = ["FallbackTrackFinder"]
 
+
+@runtime_checkable
+class _Patient(Protocol):
+    """A finder that waits for its servers, if nobody says that there is something else to ask."""
+
+    def impatient(self) -> TrackFinder:
+        """The same finder, without the waiting."""
+
+
 Maker = TrackFinder | Callable[[], TrackFinder]
 """A finder, or what makes one."""
 
@@ -23,7 +33,8 @@ Maker = TrackFinder | Callable[[], TrackFinder]
 class FallbackTrackFinder:
     """Asks one finder, and the next if there is no usable answer: a service, else the pipeline here.
 
-    Only a `ServiceError` moves on: what one finder refuses for its data (`InputError`) the others would refuse too.
+    Only a `ServiceError` moves on: what one finder refuses for its data (`InputError`) the others would refuse too. A
+    finder that by default waits until its servers are back, as `TritonTrackFinder` does, only waits as the last one.
 
     Args:
         first: finder that is asked first.
@@ -40,13 +51,14 @@ class FallbackTrackFinder:
         on_failure: Callable[[ServiceError], None] = lambda error: None,
     ) -> None:
         self._makers: tuple[Maker, ...] = (first, *others)
-        self._made: dict[int, TrackFinder] = {0: first}
+        self._made: dict[int, TrackFinder] = {}
         self._pause = pause
         self._on_failure = on_failure
         self._back_at = [float("-inf")] * len(self._makers)
         self._answered = [0] * len(self._makers)
         self._lock = threading.Lock()
         self._making = threading.Lock()
+        self._finder(0)  # to be closed, even if it is never asked
 
     @property
     def answered(self) -> tuple[int, ...]:
@@ -125,7 +137,9 @@ class FallbackTrackFinder:
         with self._making:
             if row not in self._made:
                 maker = self._makers[row]
-                self._made[row] = maker() if callable(maker) else maker
+                made = maker() if callable(maker) else maker
+                last = row == len(self._makers) - 1
+                self._made[row] = made.impatient() if isinstance(made, _Patient) and not last else made
             return self._made[row]
 
     def _failed(self, row: int, error: ServiceError) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.serving.finders.direct import DirectTrackFinder
 from beampipe.serving.finders.fallback import FallbackTrackFinder
 from beampipe.serving.finders.triton import TritonTrackFinder
@@ -15,7 +15,7 @@ from beampipe.serving.variants import pipeline_of
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, PIPELINES
 
-__all__ = ["IN_FLIGHT", "open_finder", "read_token"]
+__all__ = ["IN_FLIGHT", "open_finder"]
 
 IN_FLIGHT: Final = 8
 """Events that a command sends at once."""
@@ -30,6 +30,7 @@ def open_finder(
     fallback: bool = False,
     device: str = "cpu",
     threads: int = 1,
+    timeout: float = 60.0,
     warn: Callable[[str], None] = lambda text: None,
 ) -> TrackFinder:
     """The pipeline here, or a model on servers, or the one and else the other.
@@ -42,7 +43,8 @@ def open_finder(
         fallback: whether the pipeline runs here if no server answers.
         device: device of the pipeline here.
         threads: number of threads of the pipeline here.
-        warn: function that is told that no server answers.
+        timeout: longest wait for an answer to one event [s].
+        warn: function that is told that no server answers, once until one does.
 
     Raises:
         ConfigError: an option that needs a server, without one; or no pipeline for the fallback.
@@ -54,29 +56,14 @@ def open_finder(
             raise ConfigError("got --model, --token-file or --fallback without --via, expected the URL of a server")
         return DirectTrackFinder(pipeline or DEFAULT_PIPELINE, device=device, threads=threads)
     model = model or pipeline or DEFAULT_PIPELINE
-    token = None if token_file is None else read_token(token_file)
+    served = partial(TritonTrackFinder, urls, model, token=token_file, in_flight=IN_FLIGHT, timeout=timeout)
     if not fallback:
-        return TritonTrackFinder(urls, model, token=token, in_flight=IN_FLIGHT)
+        return served(on_failure=lambda error: warn(f"{error} Asking again, for up to {timeout:g} s."))
     pipeline = pipeline or pipeline_of(model)
     if pipeline not in PIPELINES:
         raise UnknownNameError("pipeline", pipeline, PIPELINES)
     return FallbackTrackFinder(
-        TritonTrackFinder(urls, model, token=token, in_flight=IN_FLIGHT),
+        served(),
         partial(DirectTrackFinder, pipeline, device=device, threads=threads),
         on_failure=lambda error: warn(f"{error}; going on here"),
     )
-
-
-def read_token(path: Path) -> str:
-    """The one word in a file.
-
-    Raises:
-        FileError: it cannot be read, or holds no word or several.
-    """
-    try:
-        lines = path.read_text(encoding="ascii").split()
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path}: {error}; expected a file with a token") from None
-    if len(lines) != 1:
-        raise FileError(f"{path}: got {len(lines)} words, expected one token")
-    return lines[0]

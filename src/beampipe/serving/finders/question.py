@@ -82,7 +82,7 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
 
 @dataclass(frozen=True, eq=False)
 class FindTracks:
-    """The question of a track finder, as `beampipe.triton.client.remote.Question` has it.
+    """The question of a track finder, as `beampipe.triton.client.connections.remote.Question` has it.
 
     Attributes:
         hits: of one event.

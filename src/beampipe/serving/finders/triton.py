@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from copy import copy
 from pathlib import Path
 
+from beampipe.errors import ServiceError
 from beampipe.serving.finders.question import FindTracks
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
@@ -24,25 +26,34 @@ class TritonTrackFinder:
     positions. Thread-safe. A copy in another process, by fork or by pickling, makes connections of its own.
 
     Args:
-        urls: one or more of ``grpc://host:8001``, ``http://host:8000``, ``grpcs://``, ``https://``, ``host:8001``.
+        urls: one or more of ``grpc://host:8001``, ``http://host:8000``, ``grpcs://``, ``https://``, ``host:8001``. A
+            host's name that has several addresses stands for as many servers.
         model: name of the model on the servers.
-        protocol: ``auto`` hands large events to a server on this machine through shared memory and sends the rest;
-            ``shm`` does so with all events and insists; ``grpc`` and ``http`` never do.
-        timeout: longest wait for one event with its retries [s].
-        retries: how often an event is asked again if a server is down, stopping or broken; with several URLs and at
-            least one retry, each URL is tried once. Before the same server is asked again there is a pause of 0.25 s,
-            then twice that, up to 2 s. A request that is refused for its data is never repeated.
-        token: secret that is sent as ``authorization: Bearer TOKEN``.
+        protocol: ``auto`` hands large events to a server on this machine through shared memory and sends the rest, and
+            everything where that is impossible; ``shm`` does so with all events and insists; ``grpc`` and ``http``
+            never do.
+        timeout: longest wait for one event with its retries [s]. With several servers each gets its share of it.
+        retries: how often an event is asked again at most if a server is down, stopping or broken; None for as often
+            as `timeout` allows. With several servers and at least one retry, each is tried once. Before the same
+            server is asked again there is a pause of 0.05 s at most, then twice that, up to 1 s. An event that is
+            refused for its data is never asked again.
+        token: secret that is sent as ``authorization: Bearer TOKEN``, or the path of a file that holds it. A finder
+            with a secret as text cannot be pickled; of a file the path is pickled, and the file read again.
         tls: True to trust the system's certificates, a PEM file to trust those in it.
         stages: whether to ask also what the stages took; the tracks then have `seconds` and `counts`.
         in_flight: most requests on their way at once from `submit` and `find_async`; the others wait here.
+        on_failure: function that is told why an event is asked again, once until a server answers again; a copy in
+            another process tells nobody.
         transport: asked instead of servers, such as a `beampipe.triton.client.FakeTransport` in tests; the URLs are
             then only names.
 
     Raises:
         ConfigError: a URL or number is out of range.
         UnknownNameError: no such scheme or protocol.
-        FileError: no such file of certificates.
+        FileError: no such file of certificates, or no token in its file.
+
+    Warns:
+        UserWarning: the token would be sent to another machine without encryption.
     """
 
     def __init__(
@@ -52,14 +63,16 @@ class TritonTrackFinder:
         *,
         protocol: WireProtocol = "auto",
         timeout: float = 60.0,
-        retries: int = 1,
-        token: str | None = None,
+        retries: int | None = None,
+        token: str | Path | None = None,
         tls: bool | str | Path | None = None,
         stages: bool = False,
         in_flight: int = 16,
+        on_failure: Callable[[ServiceError], None] | None = None,
         transport: Transport | None = None,
     ) -> None:
         self._stages = stages
+        self._retries = retries
         self._client = ModelClient(
             urls,
             model,
@@ -69,6 +82,7 @@ class TritonTrackFinder:
             token=token,
             tls=tls,
             in_flight=in_flight,
+            on_failure=on_failure,
             transport=transport,
         )
 
@@ -81,15 +95,26 @@ class TritonTrackFinder:
             DeadlineError: no answer in time.
             ServiceError: an answer that cannot be right, or a refusal for another reason.
         """
-        return self._client.ask(FindTracks(hits, self._stages))
+        return self._client.ask(FindTracks(hits, self._stages), retries=self._retries)
 
     def submit(self, hits: Hits, /) -> Future[Tracks]:
         """`find`, later; cancelling the future cancels the request. The time allowed begins when it is sent."""
-        return self._client.ask_later(FindTracks(hits, self._stages))
+        return self._client.ask_later(FindTracks(hits, self._stages), retries=self._retries)
 
     async def find_async(self, hits: Hits, /) -> Tracks:
         """`find` for asyncio; cancelling the task cancels the request."""
         return await asyncio.wrap_future(self.submit(hits))
+
+    def impatient(self) -> TritonTrackFinder:
+        """The same finder for who has something else to ask: it asks once more, and then waits for no server.
+
+        The two share their connections. A finder that was made with a number of `retries` stays as it is.
+        """
+        if self._retries is not None:
+            return self
+        finder = copy(self)
+        finder._retries = 1
+        return finder
 
     def close(self) -> None:
         """Cancel what is on its way, free the shared memory and drop the connections."""

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from beampipe.tracking.kernels import reference
 from beampipe.tracking.kernels.arrays import EdgeIndex, EdgeValues, Offsets, Position, TrackIds
-from beampipe.tracking.kernels.loading import answer, blocks, contiguous, native, useful_threads
+from beampipe.tracking.kernels.loading import blocks, contiguous, native, useful_threads
 from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
 
 __all__ = [
@@ -74,8 +74,7 @@ def radius_edges(
     """
     if (kernels := native()) is None:
         return reference.radius_edges(source, target, position, radius, max_neighbours, kappa_max, z0_max, offsets)
-    edges: tuple[EdgeIndex, EdgeValues] = answer(
-        kernels.radius_edges,
+    edges: tuple[EdgeIndex, EdgeValues] = kernels.radius_edges(
         source,
         target,
         contiguous(position),

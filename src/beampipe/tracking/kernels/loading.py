@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from beampipe.errors import TooLargeError
-
-__all__ = ["answer", "blocks", "contiguous", "native", "useful_threads"]
+__all__ = ["blocks", "contiguous", "native", "useful_threads"]
 
 _WORTH_A_THREAD: Final = 4000  # hits; below, waking a thread costs more than it saves
 
@@ -51,17 +48,3 @@ def contiguous(array: ndarray) -> ndarray:
 def blocks(offsets: Int64[ndarray, " n_events_and_1"] | None, n_hits: int) -> Int64[ndarray, " n_blocks_and_1"]:
     """The blocks of a graph, as the native kernels read them: all hits are one where no events are told apart."""
     return np.array([0, n_hits], np.int64) if offsets is None else np.ascontiguousarray(offsets)
-
-
-def answer(kernel: Callable[..., Any], *arguments: Any) -> Any:
-    """What the native kernel returns.
-
-    Raises:
-        TooLargeError: the hits have so many neighbours that time or memory would run out (native/limits.hpp).
-    """
-    try:
-        return kernel(*arguments)
-    except OverflowError as error:
-        raise TooLargeError(
-            f"hits: {error}; so many hits in one place are noise: drop them, or cut the event into regions"
-        ) from None

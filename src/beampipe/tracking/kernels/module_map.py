@@ -16,7 +16,7 @@ from beampipe.tracking.kernels.arrays import (
     TrackIds,
     Triplets,
 )
-from beampipe.tracking.kernels.loading import answer, blocks, contiguous, native, useful_threads
+from beampipe.tracking.kernels.loading import blocks, contiguous, native, useful_threads
 from beampipe.tracking.windows import Windows
 
 __all__ = ["assign_layers", "module_map_edges", "pair_features", "triplets", "walk"]
@@ -54,8 +54,7 @@ def module_map_edges(
     """
     if (kernels := native()) is None:
         return reference_map.module_map_edges(position, windows, offsets)
-    edge_index: EdgeIndex = answer(
-        kernels.module_map_edges,
+    edge_index: EdgeIndex = kernels.module_map_edges(
         contiguous(position),
         blocks(offsets, len(position)),
         _tables(windows),
@@ -79,8 +78,7 @@ def triplets(position: Position, edge_index: EdgeIndex, windows: Windows, thread
     """
     if (kernels := native()) is None:
         return reference_map.triplets(position, edge_index, windows)
-    found: tuple[Triplets, Chi2] = answer(
-        kernels.triplets,
+    found: tuple[Triplets, Chi2] = kernels.triplets(
         contiguous(position),
         contiguous(edge_index),
         _tables(windows),

@@ -1,4 +1,4 @@
-"""Weights of the networks as the kernels read them: plain numpy, packed once into one row of floats."""
+"""Weights of the networks as the kernels read them: plain numpy, packed once into one row of floats by C++."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from beampipe.errors import DtypeError, ShapeError
+from beampipe.tracking.kernels.loading import native
 
 __all__ = ["GnnWeights", "Layer", "Mlp"]
 
@@ -37,11 +38,6 @@ class Layer:
                 f"layer: got weight {self.weight.shape} and bias {self.bias.shape}, expected (out, in) and (out,)"
             )
 
-    @property
-    def packed(self) -> Float32[ndarray, " size"]:
-        """The transposed matrix, then the bias."""
-        return np.concatenate([self.weight.T.ravel(), self.bias])
-
 
 @dataclass(frozen=True, eq=False)
 class Mlp:
@@ -64,12 +60,19 @@ class Mlp:
     @cached_property
     def packed(self) -> Float32[ndarray, " size"]:
         """All layers, matrices transposed so that outputs are neighbours in memory."""
-        return np.concatenate([layer.packed for layer in self.layers])
+        return self._packed(by_output=False)
 
     @cached_property
     def packed_by_output(self) -> Float32[ndarray, " size"]:
         """All layers, matrices as they are: the filter kernel keeps edges, not outputs, in its vectors."""
-        return np.concatenate([part for layer in self.layers for part in (layer.weight.ravel(), layer.bias)])
+        return self._packed(by_output=True)
+
+    def _packed(self, *, by_output: bool) -> Float32[ndarray, " size"]:
+        kernels = native()
+        assert kernels is not None, "only the native kernels read packed weights"
+        weights, biases = zip(*((layer.weight, layer.bias) for layer in self.layers), strict=True)
+        packed: Float32[ndarray, " size"] = kernels.packed(weights, biases, by_output)
+        return packed
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,13 @@
-"""A pipeline: stages in a straight line from hits to tracks."""
+"""A pipeline: stages in a straight line from hits to tracks.
+
+The line is run stage by stage here: on a GPU, with stages of one's own, and to look at what is between the stages. A
+named pipeline on the CPU finds tracks by the same line composed in C++ (`composed.py`), in one call.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from itertools import pairwise
 from time import perf_counter
 from typing import Any, Final
@@ -15,6 +19,7 @@ from numpy import ndarray
 from beampipe.errors import TooLargeError
 from beampipe.tracking.events import NO_TRACK, Hits, Tracks
 from beampipe.tracking.finder import InOneThread
+from beampipe.tracking.pipelines.composed import Composed
 from beampipe.tracking.pipelines.order import Step, checked_steps
 from beampipe.tracking.pipelines.stages import Stage
 
@@ -34,6 +39,8 @@ class Pipeline(InOneThread):
         bytes_per_hit: memory of an event that grows with its hits [B].
         bytes_per_hit2: memory of an event that grows with their square [B]: edges, at a given size of the detector.
         in_blocks: whether the stages take several events as one graph; if not, `find_many` finds them one by one.
+        composed: the same stages composed in C++, which finds the tracks in their place. `dataclasses.replace` drops
+            it: a pipeline with other stages runs these.
 
     Raises:
         ConfigError: a stage needs an array that no earlier stage makes; the message says which one does.
@@ -44,24 +51,27 @@ class Pipeline(InOneThread):
     bytes_per_hit: float
     bytes_per_hit2: float
     in_blocks: bool = True
+    composed: InitVar[Composed | None] = None
     _steps: tuple[Step, ...] = field(init=False, repr=False)
+    _composed: Composed | None = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, composed: Composed | None) -> None:
         object.__setattr__(self, "_steps", checked_steps(self.name, self.stages))
+        object.__setattr__(self, "_composed", composed)
 
-    def find(self, hits: Hits, /, *, between: Callable[[], None] = lambda: None) -> Tracks:
+    def find(self, hits: Hits, /, *, between: Callable[[], None] | None = None) -> Tracks:
         """Tracks of one event, with the time of each step and the numbers of hits, edges and triplets.
 
         Args:
             hits: hits of the event.
-            between: called before each stage; what it raises ends the work.
+            between: called before each stage, if given; what it raises ends the work.
 
         Raises:
             TooLargeError: the event would need more memory than `MEMORY_LIMIT`.
         """
         return self._found([hits], between)[0]
 
-    def find_many(self, events: Sequence[Hits], *, between: Callable[[], None] = lambda: None) -> list[Tracks]:
+    def find_many(self, events: Sequence[Hits], *, between: Callable[[], None] | None = None) -> list[Tracks]:
         """Tracks of several events, found together: each stage runs once, on all of them side by side.
 
         The labels are those that `find` gives for each event. As for time, an event's `seconds` are its share of the
@@ -70,7 +80,7 @@ class Pipeline(InOneThread):
 
         Args:
             events: hits of each event; events may differ in size and be empty.
-            between: called before each stage; what it raises ends the work.
+            between: called before each stage, if given; what it raises ends the work.
 
         Raises:
             TooLargeError: one event, or all together, would need more memory than `MEMORY_LIMIT`; see `memory`.
@@ -94,12 +104,18 @@ class Pipeline(InOneThread):
         """
         arrays: dict[str, Any] = {"position": turned(hits.position), "offsets": None}
         for step in self._steps:
-            _run(step, arrays)
+            _apply(step, arrays)
             yield step.name, dict(arrays)
 
-    def _found(self, events: Sequence[Hits], between: Callable[[], None]) -> list[Tracks]:
+    def _found(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
         """Tracks of one or more events, found together."""
         self._check_memory(events)
+        if self._composed is not None:
+            return self._composed(events, between)
+        return self._run(events, between)
+
+    def _run(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
+        """The same by one stage after the other."""
         seconds = {name: 0.0 for name, _ in self.stages}
         sizes = [len(hits) for hits in events]
         if max(sizes) < 2:
@@ -112,9 +128,10 @@ class Pipeline(InOneThread):
             arrays["position"] = turned(np.concatenate([hits.position for hits in events]))
             arrays["offsets"] = offsets = np.cumsum([0, *sizes], dtype=np.int64)
         for step in self._steps:
-            between()
+            if between is not None:
+                between()
             start = perf_counter()
-            _run(step, arrays)
+            _apply(step, arrays)
             seconds[step.name] += perf_counter() - start
         if len(events) > 1:
             return _split(arrays, offsets, seconds)
@@ -152,7 +169,7 @@ def turned(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3
     return turned
 
 
-def _run(step: Step, arrays: dict[str, Any]) -> None:
+def _apply(step: Step, arrays: dict[str, Any]) -> None:
     """Replace what the stage forgets by what it makes."""
     made = step.stage(**{name: arrays[name] for name in step.needs})
     arrays.update(zip(step.makes, made, strict=True))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -85,6 +86,12 @@ class PipelineSpec:
     def weight_stems(self) -> tuple[str, ...]:
         """Stems of all weight files of the pipeline."""
         return (self.windows,) if self.networks is None else (self.networks, self.windows)
+
+    def to_json(self) -> str:
+        """The spec as the native pipelines read it: all fields as JSON, and in `segmentation` also its ``kind``."""
+        kind = "walk" if isinstance(self.segmentation, Walk) else "components"
+        fields = {**asdict(self), "segmentation": {"kind": kind, **asdict(self.segmentation)}}
+        return json.dumps(fields, default=lambda number: number.item())  # numbers may be numpy's
 
 
 _EXATRKX: Final = PipelineSpec(

@@ -4,6 +4,9 @@ A stage says which arrays it needs and which it makes, by the names of `ARRAYS`.
 it needs, as keyword arguments, and returns those that it makes, in that order. It knows no other stage: the pipeline
 keeps the arrays, and has checked the order when it was built (`beampipe.tracking.pipelines.order`).
 
+A named pipeline on the CPU runs the same stages composed in C++ (`kernels/native/pipelines/line.cpp`). Those here run
+beside stages of your own, and are the truth that the composition is compared with.
+
 `threads` is the number of threads of one call; no result depends on it.
 """
 

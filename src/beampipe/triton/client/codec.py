@@ -1,4 +1,4 @@
-"""KServe v2, the protocol of Triton: what is asked, answered and refused, as HTTP and as gRPC, and back.
+"""KServe v2, the protocol of Triton: what is asked and answered, as HTTP and as gRPC, and back.
 
 Each message knows its form in both; a transport only carries it. What HTTP carries is a JSON header with the tensors as
 raw bytes behind it (the protocol's binary extension), what gRPC carries are NVIDIA's protobuf messages.
@@ -15,16 +15,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import (
-    BeampipeError,
-    DeadlineError,
-    InputError,
-    RegionLostError,
-    ServiceError,
-    ServiceUnavailableError,
-    TooLargeError,
-    UnknownModelError,
-)
+from beampipe.errors import ServiceError
 from beampipe.triton.model.contract import TensorSpec
 
 __all__ = [
@@ -39,8 +30,6 @@ __all__ = [
     "Tensor",
     "parsed",
     "reason_of",
-    "refusal",
-    "refused_by_http",
 ]
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
@@ -88,9 +77,11 @@ class Message(Protocol[_Reply]):
 
     Attributes:
         rpc: name of the gRPC method.
+        guarded: whether a server may ask for its secret before it does so.
     """
 
     rpc: ClassVar[str]
+    guarded: ClassVar[bool]
 
     def to_http(self, timeout: float | None = None) -> HttpCall:
         """The message for HTTP; a model may be told how long [s] the client waits."""
@@ -158,6 +149,7 @@ class InferRequest:
     """
 
     rpc: ClassVar[str] = "ModelInfer"
+    guarded: ClassVar[bool] = False
 
     model: str
     inputs: tuple[Tensor, ...]
@@ -255,6 +247,7 @@ class ConfigRequest:
     """
 
     rpc: ClassVar[str] = "ModelConfig"
+    guarded: ClassVar[bool] = False
 
     model: str
 
@@ -287,70 +280,9 @@ def parsed(data: bytes, url: str) -> Any:
 
 
 def reason_of(reply: HttpReply) -> str:
-    """Why a server refused: the ``error`` of Triton's JSON, or the page of a gateway."""
+    """Why a server refused: the ``error`` of Triton's JSON, the text of a gateway, or at least its status."""
     try:
         return str(json.loads(reply.data)["error"])
     except (ValueError, KeyError, TypeError):
-        return reply.data[:200].decode(errors="replace").strip() or f"HTTP status {reply.status}"
-
-
-_CODES: Final = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    408: "DEADLINE_EXCEEDED",
-    413: "RESOURCE_EXHAUSTED",
-    429: "UNAVAILABLE",
-    499: "CANCELLED",
-    500: "INTERNAL",
-    501: "UNIMPLEMENTED",
-    502: "UNAVAILABLE",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
-"""Name of the gRPC status that means what an HTTP status does."""
-
-# Triton says the same thing with different codes over HTTP and gRPC, and in different versions.
-_REGION: Final = ("unable to find shared memory region", "unable to find system shared memory region")
-_STOPPING: Final = ("no available versions", "is not ready", "unloading", "is not healthy", "server is stopping")
-_UNKNOWN: Final = ("unknown model", "failed to find model", "is not found")
-
-
-def refused_by_http(url: str, reply: HttpReply) -> BeampipeError:
-    """The error to raise for an HTTP status other than 200."""
-    return refusal(url, _CODES.get(reply.status, "UNKNOWN"), reason_of(reply))
-
-
-def refusal(url: str, code: str, message: str) -> BeampipeError:
-    """The error to raise for a refusal: the data, the request or the service is at fault, and may one ask again?
-
-    Args:
-        url: address of the server.
-        code: name of the gRPC status.
-        message: what the server said.
-    """
-    text = message.lower()
-    said = f"{url}: {message or code}"
-    if any(part in text for part in _REGION):
-        return RegionLostError(said, url=url)
-    if any(part in text for part in _STOPPING):
-        return ServiceUnavailableError(f"{said}; the model is starting, stopping or has lost its process", url=url)
-    if any(part in text for part in _UNKNOWN):
-        return UnknownModelError(f"{said}; expected one that is loaded there", url=url)
-    match code:
-        case "INVALID_ARGUMENT" | "OUT_OF_RANGE":
-            return InputError(message or said)
-        case "RESOURCE_EXHAUSTED":
-            return TooLargeError(f"{said}; send less at once, or raise the limit there")
-        case "UNAVAILABLE" | "CANCELLED" | "ABORTED":
-            return ServiceUnavailableError(f"{said}; is a server running there?", url=url)
-        case "DEADLINE_EXCEEDED":
-            return DeadlineError(f"{said}; allow more time, or send less at once", url=url)
-        case "UNAUTHENTICATED" | "PERMISSION_DENIED":
-            expected = "got no token that it accepts, expected one (token=..., --token-file)"
-            return ServiceError(f"{said}; {expected}", url=url)
-        case "UNIMPLEMENTED" | "NOT_FOUND":
-            expected = "expected the KServe v2 protocol there; check the URL and its scheme"
-            return ServiceError(f"{said}; {expected}", url=url)
-    return ServiceError(f"{said} ({code})", url=url)
+        page = reply.data[:200].decode(errors="replace").strip()
+        return page if page and not page.startswith("<") else f"HTTP status {reply.status}"

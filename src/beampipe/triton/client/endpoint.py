@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, get_args
 from urllib.parse import urlsplit
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.triton.client.credentials import read_token
 from beampipe.triton.door.door import Door, find_door
 
 __all__ = ["Endpoint", "Security", "WireProtocol", "door_of", "parse_endpoint"]
@@ -34,6 +35,8 @@ class Endpoint:
         host: name or address of the machine, an IPv6 address without brackets.
         port: number of the TCP port.
         path: what stands in front of ``/v2``, for HTTP behind a gateway.
+        address: the one to connect to of several addresses that the host's name has; empty for any. A certificate must
+            be for the name all the same.
     """
 
     protocol: Literal["grpc", "http"]
@@ -41,6 +44,7 @@ class Endpoint:
     host: str
     port: int
     path: str = ""
+    address: str = ""
 
     @property
     def authority(self) -> str:
@@ -51,9 +55,18 @@ class Endpoint:
     def local(self) -> bool:
         """Whether the address is of this machine's loopback."""
         try:
-            return ipaddress.ip_address(self.host).is_loopback
+            return ipaddress.ip_address(self.address or self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+    @property
+    def named(self) -> bool:
+        """Whether the host is a name that has to be looked up."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return self.host != "localhost"
+        return False
 
     def __str__(self) -> str:
         return f"{self.protocol}{'s' if self.tls else ''}://{self.authority}{self.path}"
@@ -63,31 +76,38 @@ class Endpoint:
 class Security:
     """What a client shows and what it trusts.
 
+    The secret is in no repr and in no pickle: a copy in another process reads the file again.
+
     Attributes:
-        token: secret that is sent as ``authorization: Bearer TOKEN``, None for none.
+        token: secret that is sent as ``authorization: Bearer TOKEN``, or the file that holds it; None for none.
         roots: PEM file of the certificates to trust, None for those of the system.
+        headers: what is sent with each request because of the token.
 
     Raises:
-        ConfigError: the token holds something that no header can.
-        FileError: there is no such file of certificates.
+        ConfigError: the token holds something that no header can, or would be pickled.
+        FileError: there is no such file of certificates, or no token in its file.
     """
 
-    token: str | None = None
+    token: str | Path | None = field(default=None, repr=False)
     roots: Path | None = None
+    headers: tuple[tuple[str, str], ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip()):
+        token = read_token(self.token) if isinstance(self.token, Path) else self.token
+        if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
             raise ConfigError("token: got an empty one or one with line breaks or non-ASCII characters; strip it first")
         if self.roots is not None and not self.roots.is_file():
             raise FileError(f"{self.roots}: no such file, expected root certificates in PEM")
+        headers = () if token is None else (("authorization", f"Bearer {token}"),)
+        object.__setattr__(self, "headers", headers)
 
-    @property
-    def headers(self) -> tuple[tuple[str, str], ...]:
-        """Headers to send with each request."""
-        return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
-
-    def __repr__(self) -> str:
-        return f"Security(token={'None' if self.token is None else '...'}, roots={self.roots})"
+    def __reduce__(self) -> tuple[type[Security], tuple[Path | None, Path | None]]:
+        if isinstance(self.token, str):
+            raise ConfigError(
+                "token: got a client with its token as text to pickle, expected none: a secret stays out of pickles;"
+                " give the file that holds it (token=Path(...)), which a copy in another process reads again"
+            )
+        return Security, (self.token, self.roots)
 
 
 def door_of(endpoint: Endpoint) -> Door | None:

@@ -10,10 +10,11 @@ import ssl
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from beampipe.errors import MissingExtraError, ServiceError
-from beampipe.triton.client.codec import Message, refusal
+from beampipe.errors import BeampipeError, MissingExtraError
+from beampipe.triton.client.codec import Message
 from beampipe.triton.client.endpoint import Endpoint, Security, door_of
-from beampipe.triton.client.transport import PendingAnswer
+from beampipe.triton.client.refusals import broken, refusal, too_large
+from beampipe.triton.client.transport import CONNECTING, PendingAnswer
 
 __all__ = ["GrpcTransport"]
 
@@ -21,18 +22,41 @@ _OPTIONS: Final = (
     # Events have no natural limit; the server and its gateway state theirs.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # A server that comes back is found within a second, not within gRPC's two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+    # A server that comes back is found within half a second, not within gRPC's two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # What gRPC calls the shortest pause is the longest time that it gives a connection to stand.
+    ("grpc.min_reconnect_backoff_ms", int(1000 * CONNECTING)),
     # Clients do not share connections: closing one leaves the others alone.
     ("grpc.use_local_subchannel_pool", 1),
     # A proxy of the environment is for the web, never for a server that was named.
     ("grpc.enable_http_proxy", 0),
 )
 
-_OPEN: Final = ("ModelInfer", "ModelConfig")
-"""Calls for which no server asks for its secret; looking for it takes 10 us."""
+_LONGEST: Final = (1 << 31) - 1
+"""Most bytes of one message of protobuf."""
+
+_OF_GRPC: Final = (
+    "failed to connect",
+    "dns resolution failed",
+    "errors resolving",
+    "connection reset",
+    "connection refused",
+    "socket closed",
+    "broken pipe",
+    "goaway",
+    "rst_stream",
+    "stream removed",
+    "end of tcp stream",
+    "recvmsg",
+    "sendmsg",
+    "transport closed",
+    "handshake",
+)
+"""What gRPC itself says of a connection, and no server of its work."""
+
+_OF_CONNECTIONS: Final = ("UNAVAILABLE", "INTERNAL", "UNKNOWN")
+"""Names of the statuses with which gRPC says that a connection broke; a server says other things with them, too."""
 
 _Reply = TypeVar("_Reply")
 
@@ -58,19 +82,24 @@ class GrpcTransport:
         self._protobuf = service_pb2
         self._url = str(endpoint)
         self._endpoint = endpoint
-        self._token = security.headers
+        self._metadata = security.headers
+        target, options = _target(endpoint)
         if endpoint.tls:
             # Without a file gRPC would trust a list of its own, which knows nothing of a site's authority.
             roots = security.roots or ssl.get_default_verify_paths().cafile
             credentials = grpc.ssl_channel_credentials(None if roots is None else Path(roots).read_bytes())
-            self._channel = grpc.secure_channel(endpoint.authority, credentials, _OPTIONS)
+            self._channel = grpc.secure_channel(target, credentials, (*_OPTIONS, *options))
         else:
-            self._channel = grpc.insecure_channel(endpoint.authority, _OPTIONS)
+            self._channel = grpc.insecure_channel(target, (*_OPTIONS, *options))
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
         method, request = getattr(self._stub, message.rpc), message.to_grpc(self._protobuf)
-        metadata = self._metadata(message.rpc)
+        if request.ByteSize() > _LONGEST:
+            raise too_large(self._url)
+        metadata = self._metadata
+        if message.guarded and (door := door_of(self._endpoint)) is not None:
+            metadata = (*metadata, *door.headers)  # looked for each time: a server that was restarted has another
         try:
             if pending is None:
                 answer = method(request, timeout=timeout, metadata=metadata)
@@ -81,17 +110,27 @@ class GrpcTransport:
         except self._grpc.FutureCancelledError:
             raise refusal(self._url, "CANCELLED", "cancelled here") from None
         except self._grpc.RpcError as error:
-            raise refusal(self._url, error.code().name, error.details() or "") from None
+            raise _failed(self._url, error.code().name, error.details() or "") from None
         except ValueError as error:  # what gRPC says of a closed channel
-            raise ServiceError(f"{self._url}: {error}", url=self._url) from None
+            raise broken(self._url, str(error)) from None
         return message.from_grpc(answer)
-
-    def _metadata(self, rpc: str) -> tuple[tuple[str, str], ...]:
-        """What is shown with a call: the token, and the secret of a server of this user where one is asked for."""
-        if rpc in _OPEN:
-            return self._token
-        door = door_of(self._endpoint)  # each time: a server that is started again has another secret
-        return self._token if door is None else (*self._token, *door.headers)
 
     def close(self) -> None:
         self._channel.close()
+
+
+def _target(endpoint: Endpoint) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """What gRPC connects to, and options for a host of which one address is meant."""
+    if not endpoint.address:
+        return endpoint.authority, ()
+    options = (("grpc.default_authority", endpoint.authority), ("grpc.ssl_target_name_override", endpoint.host))
+    if ":" in endpoint.address:
+        return f"ipv6:[{endpoint.address}]:{endpoint.port}", options
+    return f"ipv4:{endpoint.address}:{endpoint.port}", options
+
+
+def _failed(url: str, code: str, details: str) -> BeampipeError:
+    """The error for a call that failed: by its connection, or because the server refuses."""
+    if code in _OF_CONNECTIONS and any(part in details.lower() for part in _OF_GRPC):
+        return broken(url, details)
+    return refusal(url, code, details)

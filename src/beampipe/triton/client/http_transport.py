@@ -13,10 +13,11 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeVar
 
-from beampipe.errors import DeadlineError, ServiceError, ServiceUnavailableError
-from beampipe.triton.client.codec import HEADER_LENGTH, HttpCall, HttpReply, Message, refused_by_http
+from beampipe.errors import DeadlineError, ServiceUnavailableError
+from beampipe.triton.client.codec import HEADER_LENGTH, HttpCall, HttpReply, Message
 from beampipe.triton.client.endpoint import Endpoint, Security, door_of
-from beampipe.triton.client.transport import PendingAnswer
+from beampipe.triton.client.refusals import broken, late, refused_by_http
+from beampipe.triton.client.transport import CONNECTING, PendingAnswer
 
 __all__ = ["HttpTransport"]
 
@@ -27,6 +28,9 @@ _READ: Final = 1 << 20
 
 _LOOPBACK: Final = "127.0.0.1"
 """Address on which a server is behind its shield."""
+
+_MOMENT: Final = 0.05
+"""What ends so much [s] before its deadline was not ended by it."""
 
 _Reply = TypeVar("_Reply")
 
@@ -62,28 +66,25 @@ class HttpTransport:
         Raises:
             ServiceUnavailableError: nobody answers.
             DeadlineError: no answer in time.
-            ServiceError: the certificate of the server is not trusted.
+            ServiceError: the certificate of the server is not trusted, or is of another host.
         """
         deadline = monotonic() + timeout
         while True:
             connection, fresh = self._connection()
             try:
                 return self._exchange(connection, call, deadline, pending)
-            except TimeoutError:
+            except TimeoutError as error:
                 connection.close()
-                message = f"{self._url}: got no answer within {timeout:g} s; allow more time"
-                raise DeadlineError(message, url=self._url) from None
+                early = monotonic() < deadline - _MOMENT
+                raise broken(self._url, f"timed out: {error}") if early else late(self._url) from None
             except ssl.SSLCertVerificationError as error:
                 connection.close()
-                message = f"{self._url}: {error}; expected a certificate that tls=FILE trusts"
-                raise ServiceError(message, url=self._url) from None
+                raise broken(self._url, str(error)) from None
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 # A connection that waited may have been closed meanwhile: that says nothing of the server.
                 if fresh or self._closed:
-                    said = str(error) or type(error).__name__
-                    message = f"{self._url}: {said}, expected a Triton there; is a server running there?"
-                    raise ServiceUnavailableError(message, url=self._url) from None
+                    raise broken(self._url, f"{type(error).__name__}: {error}") from None
                 self._forget_idle()
 
     def close(self) -> None:
@@ -97,23 +98,36 @@ class HttpTransport:
         deadline: float,
         pending: PendingAnswer[Any] | None,
     ) -> HttpReply:
-        _allow(connection, deadline)
         if connection.sock is None:
-            connection.connect()
+            self._connect(connection, deadline)
+        _allow(connection, deadline)
         if pending is not None:
             pending.on_cancel(lambda: _cut(connection))
         size = sum(len(part) for part in call.body)
         payload = b"".join(call.body) if size <= _ONE_WRITE else call.body
-        sent = {**call.headers, **self._headers, "Content-Length": str(size)} if call.body else self._headers
-        connection.request(call.method, f"{self._endpoint.path}{call.path}", payload or None, sent)
+        sent = {**call.headers, **self._headers}
+        if call.body:
+            sent["Content-Length"] = str(size)
+        refused = None
+        try:
+            connection.request(call.method, f"{self._endpoint.path}{call.path}", payload or None, sent)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            refused = error  # a server that wants no more of a request has perhaps said why
         _allow(connection, deadline)
+        try:
+            return self._reply(connection, deadline, whole=refused is None)
+        except (OSError, http.client.HTTPException) as error:
+            raise refused or error from None
+
+    def _reply(self, connection: http.client.HTTPConnection, deadline: float, *, whole: bool) -> HttpReply:
+        """The answer; the connection is used again if the request was sent as a whole."""
         with connection.getresponse() as response:
             parts = []
             while part := response.read1(_READ):
                 parts.append(part)
                 if connection.sock is not None:
                     _allow(connection, deadline)
-            keep = not response.will_close
+            keep = whole and not response.will_close
             length = response.getheader(HEADER_LENGTH)
             data = parts[0] if len(parts) == 1 else b"".join(parts)
             if response.length:
@@ -124,21 +138,40 @@ class HttpTransport:
             connection.close()
         return HttpReply(response.status, data, int(length) if length and length.isdigit() else None)
 
+    def _connect(self, connection: http.client.HTTPConnection, deadline: float) -> None:
+        """Connect, to the address that the endpoint names if it names one; the certificate must be for the host."""
+        endpoint = self._endpoint
+        allowed = min(CONNECTING, deadline - monotonic())
+        if allowed <= 0:
+            raise DeadlineError
+        made = socket.create_connection(self._enter(), allowed)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            connection.sock = made if self._tls is None else self._tls.wrap_socket(made, server_hostname=endpoint.host)
+        except BaseException:
+            made.close()
+            raise
+
+    def _enter(self) -> tuple[str, int]:
+        """Address and port to connect to: behind the shield of a server of this user, with its secret.
+
+        They are looked for at each new connection: a server that was restarted has others.
+        """
+        endpoint, door = self._endpoint, door_of(self._endpoint)
+        self._headers = self._token if door is None else {**self._token, **dict(door.headers)}
+        if door is not None and endpoint.local and endpoint.port == door.http:
+            return _LOOPBACK, door.inner_http
+        return endpoint.address or endpoint.host, endpoint.port
+
     def _connection(self) -> tuple[http.client.HTTPConnection, bool]:
         """One that waits, the last used first, or a new one."""
         try:
             return self._idle.pop(), False
         except IndexError:
             pass
-        host, port = self._endpoint.host, self._endpoint.port
-        # Looked for at each new connection: a server that is started again has another secret.
-        door = door_of(self._endpoint)
-        self._headers = self._token if door is None else {**self._token, **dict(door.headers)}
-        if door is not None and self._endpoint.local and port == door.http:
-            host, port = _LOOPBACK, door.inner_http
-        if self._tls is not None:
-            return http.client.HTTPSConnection(host, port, context=self._tls), True
-        return http.client.HTTPConnection(host, port), True
+        connection = http.client.HTTPConnection(self._endpoint.host, self._endpoint.port)
+        connection.auto_open = 0  # `_connect` does, to an address of our choice
+        return connection, True
 
     def _forget_idle(self) -> None:
         with suppress(IndexError):
@@ -150,7 +183,6 @@ def _allow(connection: http.client.HTTPConnection, deadline: float) -> None:
     left = deadline - monotonic()
     if left <= 0:
         raise DeadlineError
-    connection.timeout = left
     if connection.sock is not None:
         connection.sock.settimeout(left)
 

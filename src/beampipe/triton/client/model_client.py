@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
-import threading
+import random
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
-from typing import Any, Final, TypeVar
+from time import monotonic
+from typing import Final, TypeVar
 
 from numpy import ndarray
 
-from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
-from beampipe.triton.client.balance import Backoff, Balance
-from beampipe.triton.client.endpoint import Security, WireProtocol, parse_endpoint
-from beampipe.triton.client.remote import Question, RemoteModel
+from beampipe.errors import ConfigError, DeadlineError, ServiceError, ServiceUnavailableError
+from beampipe.triton.client.connections.addresses import Servers, addresses_of
+from beampipe.triton.client.connections.balance import Backoff
+from beampipe.triton.client.connections.holding import Holding
+from beampipe.triton.client.connections.remote import Question, RemoteModel
+from beampipe.triton.client.endpoint import Endpoint, Security, WireProtocol, parse_endpoint
 from beampipe.triton.client.signature import Due, ModelSignature
 from beampipe.triton.client.transport import PendingAnswer, Transport
 
@@ -29,8 +30,11 @@ __all__ = ["ModelClient"]
 
 _Answer = TypeVar("_Answer")
 
-_RETRY: Final = Backoff(longest=2.0)
+_RETRY: Final = Backoff(longest=1.0, first=0.05)
 """Pauses before the same server is asked again."""
+
+_JITTER: Final = random.Random()  # of its own: that of the user keeps its seed
+"""Takes up to half of each pause away, so that clients that lost the same server do not return as one."""
 
 
 class ModelClient:
@@ -44,23 +48,32 @@ class ModelClient:
     A copy in another process, by fork or by pickling, makes connections of its own.
 
     Args:
-        urls: one or more of ``grpc://host:8001``, ``http://host:8000``, ``grpcs://``, ``https://``, ``host:8001``.
+        urls: one or more of ``grpc://host:8001``, ``http://host:8000``, ``grpcs://``, ``https://``, ``host:8001``. A
+            host's name that has several addresses stands for as many servers.
         model: name of the model on the servers.
-        protocol: ``auto`` hands large tensors to a server on this machine through shared memory and sends the rest;
-            ``shm`` does so with all tensors and insists; ``grpc`` and ``http`` never do.
-        timeout: longest wait for one request with its retries [s].
-        retries: how often a request is repeated if a server is down, stopping or broken; with several URLs and at
-            least one retry, each URL is tried once. Before the same server is asked again there is a pause of 0.25 s,
-            then twice that, up to 2 s. A request that is refused for its data is never repeated.
-        token: secret that is sent as ``authorization: Bearer TOKEN``.
+        protocol: ``auto`` hands large tensors to a server on this machine through shared memory and sends the rest,
+            and everything where that is impossible; ``shm`` does so with all tensors and insists; ``grpc`` and
+            ``http`` never do.
+        timeout: longest wait for one request with its retries [s]. With several servers each gets its share of it.
+        retries: how often a request is repeated at most if a server is down, stopping or broken; None for as often as
+            `timeout` allows. With several servers and at least one retry, each is tried once. Before the same server
+            is asked again there is a pause of 0.05 s at most, then twice that, up to 1 s. A request that is refused
+            for its data is never repeated.
+        token: secret that is sent as ``authorization: Bearer TOKEN``, or the path of a file that holds it. A client
+            with a secret as text cannot be pickled; of a file the path is pickled, and the file read again.
         tls: True to trust the system's certificates, a PEM file to trust those in it.
         in_flight: most requests on their way at once from `submit` and `infer_async`; the others wait here.
+        on_failure: function that is told why a request is repeated, once until a server answers again; a copy in
+            another process tells nobody.
         transport: asked instead of servers, such as a `FakeTransport` in tests; the URLs are then only names.
 
     Raises:
         ConfigError: a URL or number is out of range.
         UnknownNameError: no such scheme or protocol.
-        FileError: no such file of certificates.
+        FileError: no such file of certificates, or no token in its file.
+
+    Warns:
+        UserWarning: the token would be sent to another machine without encryption.
     """
 
     def __init__(
@@ -70,10 +83,11 @@ class ModelClient:
         *,
         protocol: WireProtocol = "auto",
         timeout: float = 60.0,
-        retries: int = 1,
-        token: str | None = None,
+        retries: int | None = None,
+        token: str | Path | None = None,
         tls: bool | str | Path | None = None,
         in_flight: int = 16,
+        on_failure: Callable[[ServiceError], None] | None = None,
         transport: Transport | None = None,
     ) -> None:
         urls = (urls,) if isinstance(urls, str) else tuple(urls)
@@ -82,20 +96,22 @@ class ModelClient:
             ("urls", urls, distinct, "one or more distinct URLs such as grpc://127.0.0.1:8001"),
             ("model", model, bool(model), "the name of a model"),
             ("timeout", timeout, 0 < timeout < 1e6, "seconds, more than 0"),
-            ("retries", retries, retries >= 0, "0 or more"),
+            ("retries", retries, retries is None or retries >= 0, "0 or more, or None"),
             ("in_flight", in_flight, in_flight >= 1, "1 or more"),
         ):
             if not good:
                 raise ConfigError(f"{name}: got {value!r}, expected {expected}")
         endpoints = [parse_endpoint(url, protocol, tls=bool(tls)) for url in urls]
         security = Security(token, None if tls is None or isinstance(tls, bool) else Path(tls))
-        self._timeout = timeout
-        self._attempts = 1 + (max(retries, len(urls) - 1) if retries else 0)
-        self._in_flight = in_flight
-        self._connect = [partial(RemoteModel, endpoint, model, protocol, security, transport) for endpoint in endpoints]
-        self._here = _InThisProcess()
+        if token is not None:
+            _warn_of_listeners(endpoints)
+        self._timeout, self._retries, self._in_flight = timeout, retries, in_flight
+        self._on_failure = on_failure
+        connect = partial(RemoteModel, model=model, protocol=protocol, security=security, transport=transport)
+        look_up = addresses_of if transport is None else None
+        self._connect = partial(Servers, endpoints, connect, timeout, look_up)
         self._closed = False
-        _CLIENTS.add(self)
+        self._begin()
 
     def infer(self, arrays: Mapping[str, ndarray], outputs: Due | None = None) -> dict[str, ndarray]:
         """The answer to one request.
@@ -121,20 +137,64 @@ class ModelClient:
         """`infer` for asyncio; cancelling the task cancels the request."""
         return await asyncio.wrap_future(self.submit(arrays, outputs))
 
-    def ask_later(self, question: Question[_Answer]) -> PendingAnswer[_Answer]:
+    def ask_later(self, question: Question[_Answer], *, retries: int | None = None) -> PendingAnswer[_Answer]:
         """`ask`, later, as `submit` is `infer` later."""
         pending: PendingAnswer[_Answer] = PendingAnswer()
         here = self._here
-        pool = here.pool(self._in_flight, self._check_open)
+        if (threads := here.threads()) is None:
+            raise _after_close()
         here.waiting.add(pending)
         pending.add_done_callback(here.waiting.discard)
-        pool.submit(pending.settle, partial(self.ask, question, pending))
+        threads.submit(partial(pending.settle, partial(self.ask, question, pending, retries=retries)))
         return pending
+
+    def ask(
+        self,
+        question: Question[_Answer],
+        pending: PendingAnswer[_Answer] | None = None,
+        *,
+        retries: int | None = None,
+    ) -> _Answer:
+        """The answer to a question that becomes arrays for the server that is asked; raises what `infer` raises.
+
+        Args:
+            question: what is to be known.
+            pending: who waits for the answer and may stop to; None if nobody can.
+            retries: how often it is repeated at most, in place of what the client was made with.
+        """
+        here = self._here
+        deadline = monotonic() + self._timeout
+        retries = self._retries if retries is None else retries
+        tried: list[RemoteModel] = []
+        while True:
+            if (servers := here.servers()) is None:
+                raise _after_close()
+            balance = servers.balance()
+            remote = balance.pick(tried)
+            untried = sum(server not in tried for server in balance.servers)
+            if pending is not None:
+                pending.check()
+            try:
+                with balance.asking(remote):
+                    answer = remote.ask(question, _share(deadline, 1 if retries == 0 else untried), pending)
+            except (ServiceUnavailableError, DeadlineError) as error:
+                tried.append(remote)
+                servers.failed()
+                if not self._may_repeat(error, tried, balance.servers, retries, deadline):
+                    raise
+            else:
+                self._told = False
+                return answer
 
     def close(self) -> None:
         """Cancel what is on its way, free the shared memory and drop the connections."""
         self._closed = True
         self._here.close()
+
+    def forget(self) -> None:
+        """Start with new connections: those there belong to the process that this one was forked from."""
+        self._here.leave()
+        self._begin()
 
     def __enter__(self) -> ModelClient:
         return self
@@ -143,50 +203,71 @@ class ModelClient:
         self.close()
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_here": None}
+        return {key: value for key, value in self.__dict__.items() if key != "_here"} | {"_on_failure": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
-        self.forget()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Hold nothing yet in this process."""
+        self._told = False
+        self._here: Holding = Holding(self._connect, self._in_flight)
+        if self._closed:
+            self._here.close()
         _CLIENTS.add(self)
 
-    def forget(self) -> None:
-        """Start with new connections: those there belong to the process that this one was forked from."""
-        # Kept, unused: gRPC must not close here what works on in the parent.
-        _INHERITED.append(self.__dict__.get("_here"))
-        self._here = _InThisProcess()
-
-    def _check_open(self) -> None:
+    def _may_repeat(
+        self,
+        error: ServiceError,
+        tried: Sequence[RemoteModel],
+        servers: Sequence[RemoteModel],
+        retries: int | None,
+        deadline: float,
+    ) -> bool:
+        """Whether to ask again: elsewhere at once, where all were asked after a pause. Tells who wants to know why."""
         if self._closed:
-            raise ServiceError("client: got a request after close(), expected none; make a new one")
+            raise _after_close()
+        if retries is not None and len(tried) > (max(retries, len(servers) - 1) if retries else 0):
+            return False
+        if all(server in tried for server in servers):
+            if isinstance(error, DeadlineError):
+                return False  # long work is not done twice
+            pause = _RETRY.pause(tried.count(tried[-1]) - 1) * _JITTER.uniform(0.5, 1.0)
+            if monotonic() + pause >= deadline:
+                return False
+            self._tell(error)
+            self._here.closed.wait(pause)
+        else:
+            self._tell(error)
+        return monotonic() < deadline
 
-    def ask(self, question: Question[_Answer], pending: PendingAnswer[_Answer] | None = None) -> _Answer:
-        """The answer to a question that becomes arrays for the server that is asked; raises what `infer` raises.
+    def _tell(self, error: ServiceError) -> None:
+        told, self._told = self._told, True
+        if not told and self._on_failure is not None:
+            self._on_failure(error)
 
-        Args:
-            question: what is to be known.
-            pending: who waits for the answer and may stop to; None if nobody can.
-        """
-        balance = self._here.balance(self._connect, self._check_open)
-        deadline = monotonic() + self._timeout
-        tried: list[RemoteModel] = []
-        for attempt in range(self._attempts):
-            remote = balance.pick(tried)
-            if remote in tried:
-                # Nobody else to ask: give it a moment, longer each time.
-                sleep(max(0.0, min(_RETRY.pause(attempt - 1), deadline - monotonic())))
-            if pending is not None:
-                pending.check()
-            try:
-                with balance.asking(remote):
-                    return remote.ask(question, deadline, pending)
-            except ServiceUnavailableError as error:
-                self._check_open()
-                if attempt == self._attempts - 1:
-                    raise
-                last = error
-            tried.append(remote)
-        raise last
+
+def _share(deadline: float, untried: int) -> float:
+    """Until when one of several servers may take: a server that hangs must leave time for the others."""
+    if untried <= 1:
+        return deadline
+    now = monotonic()
+    return now + (deadline - now) / untried
+
+
+def _warn_of_listeners(endpoints: Sequence[Endpoint]) -> None:
+    """Warn once of a token that would be readable on its way."""
+    if plain := [str(endpoint) for endpoint in endpoints if not endpoint.tls and not endpoint.local]:
+        warnings.warn(
+            f"{', '.join(plain)}: got a token for a connection that is not encrypted, expected grpcs:// or https://;"
+            " whoever listens on the way can read it",
+            stacklevel=3,
+        )
+
+
+def _after_close() -> ServiceError:
+    return ServiceError("client: got a request after close(), expected none; make a new one")
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,46 +292,7 @@ class _ArraysWanted:
         return {name: signature.required(arrays, name) for name in self.outputs(signature)}
 
 
-class _InThisProcess:
-    """What a client holds in one process: connections, threads, requests on their way."""
-
-    def __init__(self) -> None:
-        self.waiting: set[Future[Any]] = set()
-        self._lock = threading.Lock()
-        self._balance: Balance[RemoteModel] | None = None
-        self._pool: ThreadPoolExecutor | None = None
-
-    def balance(self, connect: Sequence[Callable[[], RemoteModel]], check: Callable[[], None]) -> Balance[RemoteModel]:
-        if self._balance is None:
-            with self._lock:
-                check()
-                self._balance = self._balance or Balance([make() for make in connect])
-        return self._balance
-
-    def pool(self, size: int, check: Callable[[], None]) -> ThreadPoolExecutor:
-        if self._pool is None:
-            with self._lock:
-                check()
-                # One thread per request waits for its answer. A thread is simple to retry and to cancel in, and a loop
-                # of callbacks was measured to be no quicker.
-                self._pool = self._pool or ThreadPoolExecutor(size, thread_name_prefix="beampipe-client")
-        return self._pool
-
-    def close(self) -> None:
-        with self._lock:
-            pool, self._pool = self._pool, None
-            balance, self._balance = self._balance, None
-        for pending in list(self.waiting):
-            pending.cancel()
-        if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
-        if balance is not None:
-            for remote in balance.servers:
-                remote.close()
-
-
 _CLIENTS: Final[weakref.WeakSet[ModelClient]] = weakref.WeakSet()
-_INHERITED: Final[list[object]] = []
 
 
 def _in_child() -> None:
@@ -258,11 +300,4 @@ def _in_child() -> None:
         client.forget()
 
 
-def _at_exit() -> None:
-    for client in list(_CLIENTS):
-        with suppress(Exception):
-            client.close()
-
-
 os.register_at_fork(after_in_child=_in_child)
-atexit.register(_at_exit)

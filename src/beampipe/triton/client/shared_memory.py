@@ -23,6 +23,7 @@ from beampipe.errors import (
     DeadlineError,
     InputError,
     RegionLostError,
+    RegionRefusedError,
     ServiceError,
     ServiceUnavailableError,
 )
@@ -46,7 +47,7 @@ _UNWRITTEN: Final = os.urandom(8)
 _TIMEOUT: Final = 2.0
 _MOMENT: Final = 0.02
 _PAUSE: Final = 10.0
-"""After the server has refused a region, so long [s] none is offered."""
+"""After the server has lost a region, so long [s] none is offered."""
 
 _NUMBERS: Final = itertools.count()
 
@@ -63,7 +64,8 @@ class SharedRegion:
         size: length of the memory [bytes].
 
     Raises:
-        RegionLostError: there is no room, or the server cannot map it.
+        RegionRefusedError: the server cannot or will not map it.
+        RegionLostError: there is no room, or the server does not say in time whether it has mapped it.
         ServiceUnavailableError: there is no server.
     """
 
@@ -81,12 +83,18 @@ class SharedRegion:
             finally:
                 os.close(descriptor)
             transport.send(MapRegion(self.name, f"/{self.name}", size), _TIMEOUT)
-        except (ServiceUnavailableError, DeadlineError):
+        except DeadlineError:
+            raise RegionLostError(f"got no answer within {_TIMEOUT:g} s, expected the server to map memory") from None
+        except ServiceUnavailableError:
             raise
         except BeampipeError as error:
-            raise RegionLostError(f"{error}; the server cannot map memory of this process") from None
+            raise RegionRefusedError(
+                f"{error}; the server cannot map memory of this client: it is on another machine or in a container, or"
+                " keeps that to its own user; protocol='auto' sends the data instead"
+            ) from None
         except OSError as error:
-            raise RegionLostError(f"{path}: got {error.strerror or error}, expected room for {size} bytes") from None
+            message = f"{_FOLDER}: got {error.strerror or error}, expected room for {size} bytes"
+            raise RegionLostError(message) from None
         finally:
             path.unlink(missing_ok=True)
 
@@ -110,15 +118,14 @@ class SharedRegion:
         offset, length = at[spec.name]
         if _UNWRITTEN in (self._memory[offset : offset + 8], self._memory[offset + length - 8 : offset + length]):
             raise ServiceError(
-                f"{self.name}: got no {spec.name.lower()} in shared memory, expected {math.prod(shape)};"
-                " the backend is broken"
+                f"got no {spec.name.lower()} in shared memory, expected {math.prod(shape)}; the backend is broken"
             )
         return self._view(shape, spec.dtype, at[spec.name])
 
-    def close(self) -> bool:
-        """Have the server let go of it; False if that is still at work on it, or cannot be asked."""
+    def close(self, timeout: float = _TIMEOUT) -> bool:
+        """Have the server let go of it; False if that is still at work on it, or cannot be asked in time [s]."""
         try:
-            self._transport.send(UnmapRegion(self.name), _TIMEOUT)
+            self._transport.send(UnmapRegion(self.name), timeout)
         except BeampipeError:
             return False
         return True
@@ -167,12 +174,22 @@ class SharedRegions:
         """The server took regions so far, or has not been asked for a while."""
         return self._clock() >= self._off_until
 
-    def refused(self) -> None:
-        """Do without for a while: the server cannot map our memory, or was replaced by one that has not."""
+    def lost(self) -> None:
+        """Do without for a while: the server was replaced by one that has not mapped our memory."""
         self._off_until = self._clock() + _PAUSE
         with self._lock:
             self._given_up += self._free
             self._free = []
+
+    def refused(self) -> None:
+        """Do without for as long as this server runs: it cannot or will not map our memory."""
+        self.lost()
+        self._off_until = float("inf")
+
+    def offer_again(self) -> None:
+        """The server went away; the next one may map our memory."""
+        if self._off_until == float("inf"):
+            self._off_until = float("-inf")
 
     @contextmanager
     def region(self, size: int) -> Iterator[SharedRegion]:
@@ -212,14 +229,19 @@ class SharedRegions:
         with self._lock:
             self._given_up += kept
 
-    def close(self) -> None:
-        """Let go of all; the server may need a moment to be done with what it has just answered."""
+    def close(self, limit: float = _TIMEOUT) -> None:
+        """Let go of all, within so long [s]; the server may need a moment to be done with what it has just answered.
+
+        What it does not let go of in time, the next client will ask it to (`_sweep`).
+        """
         with self._lock:
             left = self._free + self._given_up
             self._free, self._given_up = [], []
-        deadline = monotonic() + _TIMEOUT
-        while (left := [region for region in left if not region.close()]) and monotonic() < deadline:
-            sleep(_MOMENT)
+        deadline = monotonic() + limit
+        while left and (time_left := deadline - monotonic()) > 0:
+            left = [region for region in left if not region.close(max(_MOMENT, min(time_left, deadline - monotonic())))]
+            if left:
+                sleep(_MOMENT)
 
 
 class _Done:
@@ -243,6 +265,7 @@ class MapRegion(_Done):
     """
 
     rpc: ClassVar[str] = "SystemSharedMemoryRegister"
+    guarded: ClassVar[bool] = True
 
     region: str
     key: str
@@ -261,6 +284,7 @@ class MappedRegions:
     """Names of the regions that the server has mapped, anybody's."""
 
     rpc: ClassVar[str] = "SystemSharedMemoryStatus"
+    guarded: ClassVar[bool] = True
 
     def to_http(self, timeout: float | None = None) -> HttpCall:
         return HttpCall("GET", "/v2/systemsharedmemory/status")
@@ -284,6 +308,7 @@ class UnmapRegion(_Done):
     """
 
     rpc: ClassVar[str] = "SystemSharedMemoryUnregister"
+    guarded: ClassVar[bool] = True
 
     region: str
 

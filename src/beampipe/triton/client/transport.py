@@ -10,12 +10,15 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from beampipe.errors import CancelledError
 from beampipe.triton.client.codec import Message
 
-__all__ = ["PendingAnswer", "Transport"]
+__all__ = ["CONNECTING", "PendingAnswer", "Transport"]
+
+CONNECTING: Final = 5.0
+"""Longest time [s] until a connection stands; a server that takes longer hangs, or is out of reach."""
 
 _Result = TypeVar("_Result")
 _Reply = TypeVar("_Reply")

@@ -13,14 +13,16 @@ from typing import Final
 
 import numpy as np
 from numpy import ndarray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 
-from beampipe.errors import BeampipeError, ConfigError
+from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.triton.model.served_model import ModelAnswer, ModelRequest
 
 __all__ = ["CANARY", "check_model", "compare_answers", "read_canary", "write_canary"]
 
-CANARY: Final = "canary.npz"
-"""Name of the file with the canary, in the folder of a model's version."""
+CANARY: Final = "canary.safetensors"
+"""Name of the file with the canary, in the folder of a model's version; native backends read it, too."""
 
 _INPUT: Final = "in."
 _OUTPUT: Final = "out."
@@ -36,16 +38,25 @@ def write_canary(version: Path, request: ModelRequest, answer: ModelRequest) -> 
     """
     arrays = {_INPUT + key: array for key, array in request.items()}
     arrays |= {_OUTPUT + key: array for key, array in answer.items()}
-    with (version / CANARY).open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    # `save_file` would let nobody else read it, whatever the umask: the server may run as another user.
+    (version / CANARY).write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
 
 def read_canary(version: Path) -> tuple[dict[str, ndarray], dict[str, ndarray]] | None:
-    """The request and the answer that are stored in the folder of a model's version, or None if there are none."""
-    if not (version / CANARY).exists():
+    """The request and the answer that are stored in the folder of a model's version, or None if there are none.
+
+    Raises:
+        FileError: the file with them is damaged.
+    """
+    path = version / CANARY
+    if not path.exists():
         return None
-    with np.load(version / CANARY, allow_pickle=False) as stored:
-        arrays = {key: stored[key] for key in stored.files}
+    try:
+        arrays = load_file(path)
+    except SafetensorError as error:
+        raise FileError(
+            f"{path}: got a damaged canary ({error}), expected what an export wrote; export the model again", path=path
+        ) from None
     request = {key.removeprefix(_INPUT): array for key, array in arrays.items() if key.startswith(_INPUT)}
     return request, {key.removeprefix(_OUTPUT): array for key, array in arrays.items() if key.startswith(_OUTPUT)}
 

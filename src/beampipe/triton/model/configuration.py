@@ -24,7 +24,7 @@ def model_configuration(settings: ModelSettings, model: type[Any], parameters: M
     ragged = {"allow_ragged_batch": True} if settings.max_batch_size else {}
     config: dict[str, Any] = {
         "name": settings.name,
-        "backend": "python",
+        "backend": settings.backend,
         "max_batch_size": settings.max_batch_size,
         "input": [{**tensor_configuration(spec), **ragged} for spec in model.inputs],
         "output": [tensor_configuration(spec) for spec in model.outputs],

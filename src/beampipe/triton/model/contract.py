@@ -12,6 +12,7 @@ __all__ = [
     "EXECUTION_MODEL_PATH",
     "MODEL_CLASS",
     "MODEL_DIRECTORY",
+    "PYTHON_BACKEND",
     "THREADS",
     "TensorSpec",
     "fits",
@@ -64,6 +65,8 @@ def triton_type(dtype: np.dtype[Any]) -> str:
     return str(dtype).upper().replace("FLOAT", "FP")
 
 
+PYTHON_BACKEND: Final = "python"
+"""Name of Triton's backend that runs each instance of a model in a process of its own."""
 EXECUTION_MODEL_PATH: Final = "EXECUTION_MODEL_PATH"
 """Parameter of ``config.pbtxt``: folder of the weights. `MODEL_DIRECTORY` in it stands for the model's own folder."""
 MODEL_DIRECTORY: Final = "$$TRITON_MODEL_DIRECTORY"

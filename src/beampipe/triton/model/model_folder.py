@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from pathlib import Path
 from typing import Any, Final
@@ -52,13 +53,15 @@ def write_model(folder: Path, settings: ModelSettings, request: ModelRequest | N
     found = model_class(path, version)
     _check_types(settings.name, found)
     _copy_weights(settings, folder / _WEIGHTS)
+    _copy_libraries(settings, folder)
     parameters = {
         **settings.parameters,
-        contract.MODEL_CLASS: path,
         contract.EXECUTION_MODEL_PATH: f"{contract.MODEL_DIRECTORY}/{_WEIGHTS}",
         contract.THREADS: "auto" if settings.threads is None else str(settings.threads),
     }
-    (version / _MODEL_PY).write_text(_MODEL_PY_TEXT)
+    if settings.backend == contract.PYTHON_BACKEND:
+        parameters[contract.MODEL_CLASS] = path
+        (version / _MODEL_PY).write_text(_MODEL_PY_TEXT)
     (folder / _CONFIG).write_text(to_pbtxt(model_configuration(settings, found, parameters)))
     instance = Instance(f"{settings.name}_export", "cpu", 1, folder / _WEIGHTS, parameters)
     model = _made(settings.name, found, instance)
@@ -117,6 +120,17 @@ def _copy_weights(settings: ModelSettings, folder: Path) -> None:
             raise ConfigError(f"{settings.name}: got two weights named {file.name}, expected distinct names")
         folder.mkdir(exist_ok=True)
         shutil.copyfile(file, folder / file.name)
+
+
+def _copy_libraries(settings: ModelSettings, folder: Path) -> None:
+    """Copy the libraries of a native backend. Models of one repository share a file: the server then loads it once."""
+    for library in settings.libraries:
+        for neighbour in folder.parent.glob(f"*/{library.name}"):
+            if filecmp.cmp(neighbour, library, shallow=False):
+                (folder / library.name).hardlink_to(neighbour)
+                break
+        else:
+            shutil.copyfile(library, folder / library.name)
 
 
 def _made(name: str, model: type[Any], instance: Instance) -> Model:

@@ -3,10 +3,13 @@
     DIR/.beampipe.json          what was generated, with a digest of each file
     DIR/MODEL/config.pbtxt      how Triton runs the model
     DIR/MODEL/weights/...       what EXECUTION_MODEL_PATH points at
-    DIR/MODEL/1/model.py        three lines that import `beampipe.triton.model.backend`
-    DIR/MODEL/1/canary.npz      a request and the answer that it must get
+    DIR/MODEL/*.so              the native backend and what it opens, where it runs the model
+    DIR/MODEL/1/model.py        else three lines that import `beampipe.triton.model.backend`
+    DIR/MODEL/1/canary.safetensors   a request and the answer that it must get
 
-The same folder runs in NVIDIA's Triton container, where ``pip install 'beampipe[serving]'`` was run.
+Who may read it is up to the umask of the export; nobody but its user and perhaps the group may write to it.
+The same folder runs in NVIDIA's Triton container: models of the native backend as they are, those of the Python backend
+where ``pip install 'beampipe[serving]'`` was run.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -64,6 +68,7 @@ def export_repository(folder: Path, models: Iterable[ModelSettings | EnsembleSet
                 write_model(building / settings.name, settings)
         manifest = {"models": names, "files": _digests(building)}
         (building / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        _let_no_stranger_write(building)
         _replace(folder, building, retired)
     except BeampipeError:
         raise
@@ -72,6 +77,12 @@ def export_repository(folder: Path, models: Iterable[ModelSettings | EnsembleSet
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return names
+
+
+def _let_no_stranger_write(folder: Path) -> None:
+    """Who writes to a repository runs code as the user of its server, whatever the umask of the export was."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode & ~stat.S_IWOTH)
 
 
 def _replace(folder: Path, building: Path, retired: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError, UnknownNameError
-from beampipe.triton.model.contract import TensorSpec
+from beampipe.triton.model.contract import PYTHON_BACKEND, TensorSpec
 
 __all__ = ["EnsembleSettings", "ModelSettings"]
 
@@ -32,6 +32,10 @@ class ModelSettings:
             are any).
         threads: number of threads of each copy. If not given, the cores are shared out among the copies.
         max_batch_size: largest number of requests in one call of the model, each of any size; 0 for one at a time.
+        backend: name of Triton's backend that runs the model. ``"python"`` makes an instance of its class; another one
+            is told what to do by the parameters, and must give the same answers.
+        libraries: files that are copied beside the model's configuration: the library of the backend, and those that
+            it opens. Triton looks for ``libtriton_<backend>.so`` there first.
     """
 
     name: str
@@ -42,6 +46,8 @@ class ModelSettings:
     device: str = "cpu"
     threads: int | None = None
     max_batch_size: int = 0
+    backend: str = PYTHON_BACKEND
+    libraries: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -54,6 +60,10 @@ class ModelSettings:
             raise UnknownNameError("device", self.device, ["cpu", "cuda", "cuda:0", "auto"])
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"{self.name}: got {self.threads} threads, expected 1 or more")
+        if self.backend != PYTHON_BACKEND and self.device != "cpu":
+            raise ConfigError(
+                f"{self.name}: got backend {self.backend} on {self.device}, expected {PYTHON_BACKEND} there, or cpu"
+            )
 
 
 @dataclass(frozen=True)

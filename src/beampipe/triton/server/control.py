@@ -75,8 +75,9 @@ def is_live(url: str, timeout: float = 5.0) -> bool:
 
 def model_states(url: str, timeout: float = _TIMEOUT) -> dict[str, str]:
     """State of each model that is or was loaded: ``READY``, ``LOADING``, ``UNLOADING``, ``UNAVAILABLE``."""
+    rows = json.loads(_checked(url, "/v2/repository/index", {}, timeout))
     states: dict[str, str] = {}
-    for row in _index(url, timeout):
+    for row in rows:
         if row.get("state") and states.get(row["name"]) != "READY":  # of several versions one will do
             states[row["name"]] = row["state"]
     return states
@@ -123,12 +124,11 @@ def unload_model(url: str, model: str, timeout: float = 60.0) -> None:
     """Take a model out of service; what it is working on is finished.
 
     Raises:
-        UnknownNameError: the server's repository has no model of that name; Triton itself would say nothing.
+        UnknownNameError: no model of that name is or was loaded; Triton itself would say nothing.
         ServiceError: the server refuses.
     """
-    known = {row["name"] for row in _index(url, timeout)}
-    if model not in known:
-        raise UnknownNameError(f"model of {url}", model, known)
+    if model not in (states := model_states(url, timeout)):
+        raise UnknownNameError(f"loaded model of {url}", model, states)
     _checked(url, f"/v2/repository/models/{quote(model)}/unload", {}, timeout)
 
 
@@ -176,12 +176,6 @@ def _found(url: str, path: str, timeout: float) -> bytes | None:
     except OSError:
         return None
     return data if status == 200 else None
-
-
-def _index(url: str, timeout: float) -> list[dict[str, str]]:
-    """Name, version and state of each model in the server's repository; those never loaded have no state."""
-    rows: list[dict[str, str]] = json.loads(_checked(url, "/v2/repository/index", {}, timeout))
-    return rows
 
 
 def _checked(url: str, path: str, body: Any, timeout: float) -> bytes:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import BeampipeError, ServiceError
+from beampipe.processes import processor_time
 from beampipe.triton.door.closed_door import ClosedDoor
 from beampipe.triton.engine import Engine, find_engine, prepare_backends, this_interpreter
 from beampipe.triton.server import control, preflight
@@ -32,7 +33,7 @@ _POLL: Final = 0.01
 _ATTEMPTS: Final = 3
 """Number of starts, if a free port was taken before the server had it."""
 _FLUSH: Final = 0.3
-"""Time [s] from the end of the last stub until its answer has left the server."""
+"""Time [s] without a stub and without work in the server itself after which all answers have left it."""
 _PORT_TAKEN: Final = re.compile(r"address already in use|failed to start (HTTP|GRPC|Metrics)|Socket .* already", re.I)
 
 
@@ -297,11 +298,13 @@ class TritonServer:
             self._process.kill()
 
     def _wait_for_end(self, process: ServerProcess) -> None:
-        """Until the server has ended, or all its stubs have: after that it only waits for idle connections."""
+        """Until the server has ended, or nothing in it works any more: then it only waits for idle connections."""
         deadline = time.monotonic() + self.settings.exit_timeout + 1
         idle_since: float | None = None
-        while process.pid is not None and (now := time.monotonic()) < deadline:
-            idle = not any(stub.alive for stub in self.stubs())
+        spent: float | None = None
+        while (pid := process.pid) is not None and (now := time.monotonic()) < deadline:
+            before, spent = spent, processor_time(pid)
+            idle = spent == before and not any(stub.alive for stub in self.stubs())
             idle_since = (idle_since or now) if idle else None
             if idle_since is not None and now - idle_since > _FLUSH:
                 return

@@ -5,8 +5,9 @@
 #pragma once
 
 #include <cstdint>
-#include <stdexcept>
 #include <string>
+
+#include "native/errors.hpp"
 
 namespace beampipe {
 
@@ -17,12 +18,13 @@ constexpr std::int64_t kMaxEdges = 20'000'000;            // edges
 constexpr std::int64_t kMaxTripletTests = 250'000'000;    // pairs of edges that share a hit
 constexpr std::int64_t kMaxTriplets = 20'000'000;         // triplets
 
-/// Ends the work (outside of parallel regions); beampipe.tracking.kernels turns it into a TooLargeError.
+/// Ends the work (outside of parallel regions).
 inline void require_at_most(std::int64_t got, std::int64_t most, const char* of_what) {
   const auto millions = [](std::int64_t n) { return std::to_string((n + 999'999) / 1'000'000) + " million "; };
   if (got > most)
-    throw std::overflow_error("got at least " + millions(got) + of_what + ", expected at most " +
-                              millions(most).substr(0, millions(most).size() - 1));
+    throw TooLargeError("hits: got at least " + millions(got) + of_what + ", expected at most " +
+                        millions(most).substr(0, millions(most).size() - 1) +
+                        "; so many hits in one place are noise: drop them, or cut the event into regions");
 }
 
 }  // namespace beampipe

@@ -53,3 +53,9 @@ const beampipe::Table& kernels();
 
 /// Adds the kernels of the networks to the module (bindings/networks.cpp).
 void bind_networks(nb::module_& m);
+
+/// Adds whole pipelines, and what belongs to them, to the module (bindings/pipelines.cpp).
+void bind_pipelines(nb::module_& m);
+
+/// What C++ throws on purpose is raised as the error of that name in beampipe.errors (bindings/errors.cpp).
+void translate_errors();

@@ -12,7 +12,7 @@
 //   4. ../__init__.py: the public function, with the numpy truth in ../reference.py or ../reference_map.py.
 //   5. build: cmake -S . -B build -G Ninja && cmake --build build && cmake --install build --prefix src
 //
-// Wrong shapes raise ValueError here; beampipe's own errors, with advice, come from the Python side.
+// Wrong shapes raise ValueError here; beampipe's own errors come with advice, from the Python side or native/errors.hpp.
 #include <dlfcn.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -20,50 +20,27 @@
 #include <string>
 
 #include "bindings/arrays.hpp"
+#include "isa.hpp"
 
 namespace {
 
 // ---- choice of the instruction set ----
 
-std::vector<std::string> supported() {
-  std::vector<std::string> names = {"baseline"};
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) {
-    names.push_back("avx2");
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
-      names.push_back("avx512");
-  }
-#endif
-  return names;
-}
-
 std::string isa_name;
-const beampipe::Table* table = nullptr;
+beampipe::Table table;  // the kernels in use; pipelines refer to it, so that they follow a choice made later
 }  // namespace
 
-const beampipe::Table& kernels() { return *table; }
+const beampipe::Table& kernels() { return table; }
 
 namespace {
 
 /// Open the library of `name`, or of the best instruction set that this CPU has, and use its kernels from now on.
 void use_isa(const std::string& name) {
-  const std::vector<std::string> names = supported();
-  std::string wanted = name.empty() ? names.back() : name;
-  bool known = false;
-  for (const std::string& n : names) known = known || n == wanted;
-  if (!known)
-    throw std::invalid_argument("BEAMPIPE_ISA: got '" + wanted + "', which this CPU does not have; the best here is '" +
-                                names.back() + "'");
   Dl_info self;
   dladdr(reinterpret_cast<const void*>(&use_isa), &self);
-  std::string path = self.dli_fname;
-  path = path.substr(0, path.rfind('/') + 1) + "_kernels_" + wanted + ".so";
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // stays open for the life of the process
-  if (library == nullptr) throw std::runtime_error(std::string("cannot open the kernels: ") + dlerror());
-  table = reinterpret_cast<const beampipe::Table* (*)()>(dlsym(library, "beampipe_table"))();
-  isa_name = wanted;
+  const std::string path = self.dli_fname;
+  table = beampipe::open_kernels(path.substr(0, path.rfind('/')), name);
+  isa_name = beampipe::chosen_isa(name);
 }
 
 // ---- kernels ----
@@ -166,12 +143,13 @@ auto walk(std::int64_t n_hits, EdgeIndex edge_index, EdgeIndex triplets, Floats 
 }  // namespace
 
 NB_MODULE(_native, m) {
+  translate_errors();
   const char* wish = std::getenv("BEAMPIPE_ISA");
   use_isa(wish == nullptr ? "" : wish);
 
   m.doc() = "Native kernels of beampipe.tracking; see beampipe.tracking.kernels.";
   m.def("isa", [] { return isa_name; }, "Name of the instruction set in use.");
-  m.def("supported_isas", &supported, "Names of the instruction sets that this CPU has, worst first.");
+  m.def("supported_isas", &beampipe::supported_isas, "Names of the instruction sets that this CPU has, worst first.");
   m.def("use_isa", &use_isa, "name"_a, "Choose the instruction set (for tests).");
   m.def("connected_components", &connected_components, "n"_a, "edge_index"_a, "min_hits"_a);
   nb::class_<WindowTables>(m, "Windows")
@@ -190,4 +168,5 @@ NB_MODULE(_native, m) {
   m.def("walk", &walk, "n_hits"_a, "edge_index"_a, "triplets"_a, "chi2"_a, "weight"_a, "layer"_a, "penalty"_a,
         "min_hits"_a);
   bind_networks(m);
+  bind_pipelines(m);
 }

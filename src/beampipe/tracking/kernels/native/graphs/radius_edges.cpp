@@ -7,6 +7,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "graphs/each_block.hpp"
 #include "graphs/radius_boxes.hpp"
 #include "kernels.hpp"
 #include "limits.hpp"

@@ -4,6 +4,7 @@
 // their layers, tested against each other while in L1, and only survivors are written. Nothing grows with the
 // number of doublets, which is some fifty times the number of edges that are kept.
 #include "arc.hpp"
+#include "graphs/each_block.hpp"
 #include "kernels.hpp"
 #include "limits.hpp"
 #include "windows/layer_grid.hpp"

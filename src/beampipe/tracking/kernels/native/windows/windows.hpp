@@ -22,6 +22,10 @@ struct Windows {
 struct Triplets {
   Array<std::int64_t> edges;  // (2, n): the edge into the hit, the edge out of it
   Array<float> chi2;          // (n,), in units of the window: < 1
+
+  std::int64_t size() const { return static_cast<std::int64_t>(chi2.size()); }
+  const std::int64_t* in_edge() const { return edges.data(); }
+  const std::int64_t* out_edge() const { return edges.data() + size(); }
 };
 
 }  // namespace beampipe

@@ -10,11 +10,18 @@ from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from numpy import ndarray
 
-from beampipe.errors import DeadlineError, RegionLostError, ServiceError, ServiceUnavailableError
+from beampipe.errors import (
+    DeadlineError,
+    RegionLostError,
+    RegionRefusedError,
+    ServiceError,
+    ServiceUnavailableError,
+)
 from beampipe.triton.client.codec import ConfigRequest
 from beampipe.triton.client.endpoint import Endpoint, Security, WireProtocol
 from beampipe.triton.client.grpc_transport import GrpcTransport
 from beampipe.triton.client.http_transport import HttpTransport
+from beampipe.triton.client.refusals import late
 from beampipe.triton.client.shared_memory import SharedRegions, layout
 from beampipe.triton.client.signature import Due, ModelSignature, signature_of
 from beampipe.triton.client.transport import PendingAnswer, Transport
@@ -95,27 +102,33 @@ class RemoteModel:
             if isinstance(error, ServiceUnavailableError | DeadlineError):
                 # It may be another server, with another configuration, when it is back.
                 self._signature = None
+                if self._regions is not None:
+                    self._regions.offer_again()
             raise
 
-    def signature(self, deadline: float) -> ModelSignature:
+    def signature(self, deadline: float, pending: PendingAnswer[Any] | None = None) -> ModelSignature:
         """What the model takes and gives; the server is asked once."""
         signature = self._signature
         if signature is None:
-            with self._lock:
+            if not self._lock.acquire(timeout=self._left(deadline)):
+                raise late(self.url)
+            try:
                 signature = self._signature
                 if signature is None:
-                    config = self._transport.send(ConfigRequest(self._model), self._left(deadline))
+                    config = self._transport.send(ConfigRequest(self._model), self._left(deadline), pending)
                     signature = self._signature = signature_of(config, self.url)
+            finally:
+                self._lock.release()
         return signature
 
-    def close(self) -> None:
-        """Free the shared memory and drop the connection."""
+    def close(self, limit: float = 0.5) -> None:
+        """Free the shared memory, within so long [s], and drop the connection."""
         if self._regions is not None:
-            self._regions.close()
+            self._regions.close(limit)
         self._transport.close()
 
     def _ask(self, question: Question[_Answer], deadline: float, pending: PendingAnswer[Any] | None) -> _Answer:
-        signature = self.signature(deadline)
+        signature = self.signature(deadline, pending)
         due = signature.due(question.outputs(signature))
         request = signature.request(question.inputs(signature), due)
         arrays, regions = None, self._regions
@@ -131,6 +144,10 @@ class RemoteModel:
                     answer = self._transport.send(placed, self._left(deadline), pending)
                     arrays = signature.arrays(answer, due, region, at)
             except RegionLostError:
+                regions.lost()
+                if self._must_share:
+                    raise
+            except RegionRefusedError:
                 regions.refused()
                 if self._must_share:
                     raise
@@ -141,6 +158,5 @@ class RemoteModel:
     def _left(self, deadline: float) -> float:
         left = deadline - monotonic()
         if left <= 0:
-            message = f"{self.url}: got no answer in time; allow more, or send less at once"
-            raise DeadlineError(message, url=self.url)
+            raise late(self.url)
         return left

@@ -14,6 +14,7 @@ from beampipe.errors import DeadlineError, ServiceUnavailableError
 __all__ = ["Backoff", "Balance"]
 
 _Server = TypeVar("_Server")
+"""Whatever stands for a server; hashable."""
 
 
 @dataclass(frozen=True)
@@ -53,33 +54,43 @@ class Balance(Generic[_Server]):
     Args:
         servers: those to share out among, one or more.
         clock: gives the time [s], for tests.
+
+    Attributes:
+        servers: those that are shared out among at this moment.
     """
 
     def __init__(self, servers: Sequence[_Server], clock: Callable[[], float] = monotonic) -> None:
         self.servers = tuple(servers)
-        self._states = [_State() for _ in self.servers]
+        self._states = {server: _State() for server in self.servers}
         self._clock = clock
         self._lock = threading.Lock()
+
+    def replace(self, servers: Sequence[_Server]) -> None:
+        """Share out among others from now on; of those that stay, what is known is kept."""
+        with self._lock:
+            self._states = {server: self._states.get(server) or _State() for server in servers}
+            self.servers = tuple(servers)
 
     def pick(self, tried: Sequence[_Server] = ()) -> _Server:
         """The server to ask next; one of `tried`, or one that is left out for a while, only if there is no other."""
 
-        def cost(row: int) -> tuple[bool, bool, float, int, int]:
-            state = self._states[row]
+        def cost(server: _Server) -> tuple[bool, bool, float, int, int]:
+            state = self._states[server]
             away = state.back_at > now
-            return self.servers[row] in tried, away, state.back_at if away else 0.0, state.waiting, state.asked
+            return server in tried, away, state.back_at if away else 0.0, state.waiting, state.asked
 
         if len(self.servers) == 1:
             return self.servers[0]
         now = self._clock()
         with self._lock:
-            row = min(range(len(self.servers)), key=cost)
-            self._states[row].asked += 1
-            return self.servers[row]
+            server = min(self.servers, key=cost)
+            self._states[server].asked += 1
+            return server
 
     def asking(self, server: _Server) -> AbstractContextManager[None]:
         """While a request is on its way; leaves the server out for a while if it turns out to be down."""
-        return _Asking(self._states[self.servers.index(server)], self._lock, self._clock)
+        state = self._states.get(server) or _State()  # it may have been replaced since it was picked
+        return _Asking(state, self._lock, self._clock)
 
 
 class _Asking:
@@ -87,8 +98,10 @@ class _Asking:
 
     def __init__(self, state: _State, lock: threading.Lock, clock: Callable[[], float]) -> None:
         self._state, self._lock, self._clock = state, lock, clock
+        self._begin = 0.0
 
     def __enter__(self) -> None:
+        self._begin = self._clock()
         with self._lock:
             self._state.waiting += 1
 
@@ -99,5 +112,8 @@ class _Asking:
             if kind is None:
                 state.failures, state.back_at = 0, float("-inf")
             elif issubclass(kind, (ServiceUnavailableError, DeadlineError)):
-                state.back_at = self._clock() + _LEFT_OUT.pause(state.failures)
+                now, pause = self._clock(), _LEFT_OUT.pause(state.failures)
+                if issubclass(kind, DeadlineError):
+                    pause = max(pause, now - self._begin)  # who kept one waiting is left out for as long
+                state.back_at = now + pause
                 state.failures += 1

@@ -1,0 +1,181 @@
+#include "serving/native/tracking_model.hpp"
+
+#include <dlfcn.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <sstream>
+
+#include "isa.hpp"
+#include "native/errors.hpp"
+#include "triton/native/cores.hpp"
+
+namespace beampipe {
+namespace {
+
+enum Input : std::size_t { kFeatures };
+enum Output : std::size_t { kLabels, kStages };
+
+// Tensors and parameters, as in beampipe.serving.contract.
+const std::vector<TensorSpec> kInputs = {{"FEATURES", TRITONSERVER_TYPE_FP32, sizeof(float), {-1, 3}}};
+const std::vector<TensorSpec> kOutputs = {{"LABELS", TRITONSERVER_TYPE_INT64, sizeof(std::int64_t), {-1}},
+                                          {"STAGES", TRITONSERVER_TYPE_FP64, sizeof(double), {-1}}};
+const std::map<std::string, std::string> kCounters = {
+    {"hits", "Hits of the events answered."}, {"edges", "Edges that were left to label."}, {"tracks", "Tracks found."}};
+
+using Parameters = std::map<std::string, std::string>;
+
+std::string parameter(const Parameters& parameters, const char* name, const char* otherwise) {
+  const auto found = parameters.find(name);
+  return found == parameters.end() ? otherwise : found->second;
+}
+
+std::int64_t whole(const Parameters& parameters, const char* name, const char* otherwise) {
+  const std::string text = parameter(parameters, name, otherwise);
+  char* end = nullptr;
+  const long long number = std::strtoll(text.c_str(), &end, 10);
+  if (text.empty() || *end != '\0' || number < 0)
+    throw ConfigError(std::string(name) + ": got '" + text + "', expected a whole number from 0 on");
+  return number;
+}
+
+std::vector<std::string> listed(const std::string& text) {
+  std::vector<std::string> names;
+  std::istringstream stream(text);
+  for (std::string name; std::getline(stream, name, ',');)
+    if (!name.empty()) names.push_back(name);
+  return names;
+}
+
+/// The kernels of this CPU, which lie beside this library.
+const Table& kernels_beside_us() {
+  Dl_info self;
+  dladdr(reinterpret_cast<const void*>(&kernels_beside_us), &self);
+  const std::string path = self.dli_fname;
+  const char* wish = std::getenv("BEAMPIPE_ISA");
+  return open_kernels(path.substr(0, path.rfind('/')), wish == nullptr ? "" : wish);
+}
+
+}  // namespace
+
+std::unique_ptr<ServedModel> make_model(const ModelSettings& settings) {
+  return std::make_unique<TrackingModel>(settings);
+}
+
+TrackingModel::TrackingModel(const ModelSettings& settings)
+    : pipeline_(kernels_beside_us(), parameter(settings.parameters, "PIPELINE_SPEC", ""), settings.weights),
+      scale_name_(parameter(settings.parameters, "FEATURE_SCALE", "mm")),
+      scale_(scale_named(scale_name_)),
+      max_hits_(whole(settings.parameters, "MAX_HITS", "")),
+      hit_budget_(whole(settings.parameters, "HIT_BUDGET", "0")),
+      stage_names_(listed(parameter(settings.parameters, "STAGE_NAMES", ""))),
+      count_names_(listed(parameter(settings.parameters, "COUNT_NAMES", ""))) {}
+
+const std::vector<TensorSpec>& TrackingModel::inputs() const { return kInputs; }
+const std::vector<TensorSpec>& TrackingModel::outputs() const { return kOutputs; }
+const std::map<std::string, std::string>& TrackingModel::counters() const { return kCounters; }
+
+void TrackingModel::run(const std::vector<Question*>& questions, const Call& call) const {
+  Events events;
+  events.reserve(questions.size());
+  for (Question* question : questions) {
+    try {
+      events.push_back(read(*question));
+    } catch (const InputError&) {
+      question->fail(std::current_exception());
+    }
+  }
+  for (std::size_t first = 0, last; first < events.size(); first = last) {
+    std::int64_t total = events[first].n_hits;  // a larger event than the budget is alone
+    for (last = first + 1; last < events.size() && total + events[last].n_hits <= hit_budget_; ++last)
+      total += events[last].n_hits;
+    find(events, first, last, call);
+  }
+}
+
+TrackingModel::Event TrackingModel::read(Question& question) const {
+  const Tensor& features = question.input(kFeatures);
+  const std::int64_t n = features.shape[0];
+  if (n > max_hits_) {
+    char need[32];
+    std::snprintf(need, sizeof need, "%.1f", pipeline_.memory(n) / 1e9);
+    throw TooLargeError("hits: got " + std::to_string(n) + ", which would need " + need + " GB, expected at most " +
+                        std::to_string(max_hits_) + "; cut the event into regions in phi or z");
+  }
+  Event event{&question, n, static_cast<const float*>(features.data), {}};
+  if (scale_name_ != "mm") {
+    event.copy = Array<float>(3 * n);
+    to_mm(scale_, event.position, n, event.copy.data());
+    event.position = event.copy.data();
+  }
+  require_finite(event.position, n);
+  return event;
+}
+
+void TrackingModel::find(Events& events, std::size_t first, std::size_t last, const Call& call) const {
+  try {
+    const Found all = found(events, first, last, call);
+    std::int64_t begin = 0;
+    for (std::size_t row = first; row < last; begin += events[row].n_hits, ++row) {
+      try {
+        answer(events[row], all, row - first, begin, call);
+      } catch (...) {  // no memory for one answer is no reason to lose the others
+        events[row].question->fail(std::current_exception());
+      }
+    }
+  } catch (const InputError&) {
+    if (last - first == 1) return events[first].question->fail(std::current_exception());
+    // One of them is at fault; the others still get their answer.
+    for (std::size_t row = first; row < last; ++row) find(events, row, row + 1, call);
+  }
+}
+
+Found TrackingModel::found(const Events& events, std::size_t first, std::size_t last, const Call& call) const {
+  std::vector<std::int64_t> begin = {0};
+  for (std::size_t row = first; row < last; ++row) begin.push_back(begin.back() + events[row].n_hits);
+  const float* position = events[first].position;
+  Array<float> together;
+  if (last - first > 1) {
+    together = Array<float>(3 * begin.back());
+    for (std::size_t row = first; row < last; ++row)
+      std::memcpy(together.data() + 3 * begin[row - first], events[row].position,
+                  3 * sizeof(float) * events[row].n_hits);
+    position = together.data();
+  }
+  const auto between = [](void* context) { static_cast<const Call*>(context)->checkpoint(); };
+  const Threads threads(Pipeline::useful_threads(call.threads, begin.back()));
+  return pipeline_.find(position, begin.data(), static_cast<std::int64_t>(last - first), threads.count(), between,
+                        const_cast<Call*>(&call));
+}
+
+void TrackingModel::answer(const Event& event, const Found& found, std::size_t row, std::int64_t begin,
+                           const Call& call) const {
+  // An event's part of the time is its part of the hits.
+  const std::size_t all = found.track_id.size();
+  const double share = all == 0 ? 1.0 : static_cast<double>(event.n_hits) / static_cast<double>(all);
+  std::map<std::string, double> seconds;
+  for (std::size_t step = 0; step < found.seconds.size(); ++step)
+    seconds[pipeline_.steps()[step]] += share * found.seconds[step];
+  const std::map<std::string, double> counts = {{"hits", static_cast<double>(found.hits[row])},
+                                                {"edges", static_cast<double>(found.edges[row])},
+                                                {"triplets", static_cast<double>(found.triplets[row])},
+                                                {"tracks", static_cast<double>(found.tracks[row])},
+                                                {"events", 1.0}};
+  Question& question = *event.question;
+  if (question.wants(kLabels)) {
+    void* labels = question.output(kLabels, {event.n_hits});
+    if (event.n_hits > 0) std::memcpy(labels, found.track_id.data() + begin, sizeof(std::int64_t) * event.n_hits);
+  }
+  if (question.wants(kStages)) {
+    std::vector<double> values;
+    for (const std::string& name : stage_names_) values.push_back(seconds.count(name) ? seconds.at(name) : 0.0);
+    for (const std::string& name : count_names_) values.push_back(counts.count(name) ? counts.at(name) : 0.0);
+    void* stages = question.output(kStages, {static_cast<std::int64_t>(values.size())});
+    if (!values.empty()) std::memcpy(stages, values.data(), sizeof(double) * values.size());
+  }
+  for (const auto& [name, count] : counts) call.observe(name.c_str(), count, "");
+  for (const auto& [stage, taken] : seconds) call.observe("stage_seconds", taken, stage.c_str());
+}
+
+}  // namespace beampipe

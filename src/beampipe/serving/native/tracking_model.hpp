@@ -1,0 +1,49 @@
+// A whole tracking pipeline as one served model: hits in, labels out. The C++ side of beampipe.serving.tracking_model.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "array.hpp"
+#include "pipelines/hits.hpp"
+#include "pipelines/pipeline.hpp"
+#include "triton/native/served_model.hpp"
+
+namespace beampipe {
+
+class TrackingModel final : public ServedModel {
+public:
+  /// Throws ConfigError or FileError if the parameters or the weights make no pipeline.
+  explicit TrackingModel(const ModelSettings& settings);
+
+  const std::vector<TensorSpec>& inputs() const override;
+  const std::vector<TensorSpec>& outputs() const override;
+  const std::map<std::string, std::string>& counters() const override;
+  /// Labels of each event; several run as one graph of blocks, up to the hit budget.
+  void run(const std::vector<Question*>& questions, const Call& call) const override;
+
+private:
+  /// The hits of one question: where they came if that will do, else in a copy.
+  struct Event {
+    Question* question;
+    std::int64_t n_hits;
+    const float* position;
+    Array<float> copy;
+  };
+  using Events = std::vector<Event>;
+
+  Event read(Question& question) const;
+  void find(Events& events, std::size_t first, std::size_t last, const Call& call) const;
+  Found found(const Events& events, std::size_t first, std::size_t last, const Call& call) const;
+  void answer(const Event& event, const Found& found, std::size_t row, std::int64_t begin, const Call& call) const;
+
+  Pipeline pipeline_;
+  std::string scale_name_;
+  Scale scale_;
+  std::int64_t max_hits_, hit_budget_;
+  std::vector<std::string> stage_names_, count_names_;
+};
+
+}  // namespace beampipe

@@ -1,0 +1,79 @@
+// Whole pipelines in one call, and what Python shares with them: packing, cuts, coordinates.
+#include "pipelines/pipeline.hpp"
+
+#include <nanobind/stl/string.h>
+
+#include <algorithm>
+#include <string>
+
+#include "bindings/arrays.hpp"
+#include "pipelines/hits.hpp"
+#include "pipelines/parts/cuts.hpp"
+#include "pipelines/parts/packing.hpp"
+
+namespace {
+
+using Matrix = In<float, -1, -1>;
+
+/// Calls what Python gave to be called before each stage. Without it the GIL is not asked for until the end.
+void ask(void* between) {
+  nb::gil_scoped_acquire held;
+  (*static_cast<nb::object*>(between))();
+}
+
+auto find(const beampipe::Pipeline& pipeline, Position position, Offsets offsets, int threads, nb::object between) {
+  const beampipe::Blocks events = blocks_of(offsets, position.shape(0));
+  beampipe::Found found;
+  const bool asks = !between.is_none();
+  {
+    nb::gil_scoped_release free;
+    found = pipeline.find(position.data(), events.begin, events.n, threads, asks ? &ask : nullptr, &between);
+  }
+  return nb::make_tuple(numpy(std::move(found.track_id)), found.seconds, found.edges, found.triplets);
+}
+
+/// Weights (out, in) and bias (out,) of each layer as one row of floats.
+auto packed(const std::vector<Matrix>& weights, const std::vector<Floats>& biases, bool by_output) {
+  require(weights.size() == biases.size(), "biases: one per matrix");
+  beampipe::Mlp mlp;
+  for (std::size_t k = 0; k < weights.size(); ++k) {
+    const float *weight = weights[k].data(), *bias = biases[k].data();
+    require(weights[k].shape(0) == biases[k].shape(0), "bias: one per row of its matrix");
+    mlp.push_back({{weight, weight + weights[k].size()}, {bias, bias + biases[k].size()}});
+  }
+  std::vector<float> row;
+  by_output ? pack_by_output(mlp, row) : pack_by_input(mlp, row);
+  Array<float> result(row.size());
+  std::copy(row.begin(), row.end(), result.begin());
+  return numpy(std::move(result));
+}
+
+auto turned(Position position) {
+  return numpy(beampipe::turned(position.data(), position.shape(0)), {position.shape(0), 3});
+}
+
+auto to_mm(const std::string& scale, Position features) {
+  Array<float> position(features.size());
+  beampipe::to_mm(beampipe::scale_named(scale), features.data(), features.shape(0), position.data());
+  return numpy(std::move(position), {features.shape(0), 3});
+}
+
+}  // namespace
+
+void bind_pipelines(nb::module_& m) {
+  nb::class_<beampipe::Pipeline>(m, "Pipeline")
+      .def("__init__", [](beampipe::Pipeline* self, const std::string& spec,
+                          const std::string& weights) { new (self) beampipe::Pipeline(kernels(), spec, weights); })
+      .def_prop_ro("name", &beampipe::Pipeline::name)
+      .def_prop_ro("steps", &beampipe::Pipeline::steps)
+      .def("memory", &beampipe::Pipeline::memory, "n_hits"_a)
+      .def("find", &find, "position"_a, "offsets"_a, "threads"_a, "between"_a.none());
+  m.def("packed", &packed, "weights"_a, "biases"_a, "by_output"_a);
+  m.def("logit_of", &beampipe::logit_of, "cut"_a);
+  m.def("lowest_logit", &beampipe::lowest_logit, "cut"_a);
+  m.def("turned", &turned, "position"_a);
+  m.def("to_mm", &to_mm, "scale"_a, "features"_a);
+  m.def(
+      "require_finite", [](Position position) { beampipe::require_finite(position.data(), position.shape(0)); },
+      "position"_a);
+}

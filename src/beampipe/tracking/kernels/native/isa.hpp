@@ -1,0 +1,22 @@
+// The kernels of an instruction set: which sets this CPU has, and the library of one of them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace beampipe {
+
+/// Names of the instruction sets that this CPU has, worst first.
+std::vector<std::string> supported_isas();
+
+/// The name meant by a wish: itself, or the best that this CPU has where it is empty.
+/// Throws std::invalid_argument if this CPU does not have it.
+std::string chosen_isa(const std::string& wish);
+
+/// Opens the library _kernels_<isa>.so in a folder. It stays open for the life of the process.
+/// Throws std::invalid_argument if this CPU does not have that set, FileError if there is no such library.
+const Table& open_kernels(const std::string& folder, const std::string& isa);
+
+}  // namespace beampipe

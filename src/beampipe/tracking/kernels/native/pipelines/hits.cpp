@@ -1,0 +1,76 @@
+#include "pipelines/hits.hpp"
+
+#include <charconv>
+#include <cmath>
+#include <cstring>
+
+#include "native/errors.hpp"
+
+namespace beampipe {
+namespace {
+
+constexpr double kPi = 3.141592653589793;
+
+/// A number as Python prints it: the fewest digits that tell it from all others.
+std::string shown(double value) {
+  if (std::isnan(value)) return "nan";
+  if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
+  char buffer[64];
+  const double size = std::abs(value);
+  const bool plain = size == 0 || (size >= 1e-4 && size < 1e16);
+  const auto format = plain ? std::chars_format::fixed : std::chars_format::scientific;
+  std::string text(buffer, std::to_chars(buffer, buffer + sizeof buffer, value, format).ptr);
+  return plain && text.find('.') == std::string::npos ? text + ".0" : text;
+}
+
+/// An angle between -pi and pi, by the steps of numpy's remainder: equal to the last bit.
+float turned_angle(float phi) {
+  double rest = std::fmod(static_cast<double>(phi) + kPi, 2 * kPi);
+  if (rest < 0) rest += 2 * kPi;
+  return static_cast<float>(rest - kPi);
+}
+
+bool is_turned(float phi) { return !(std::abs(phi) > static_cast<float>(kPi)); }
+
+}  // namespace
+
+Scale scale_named(const std::string& name) {
+  constexpr auto kPi32 = static_cast<float>(kPi);
+  if (name == "mm") return {1, 1, 1};
+  if (name == "exatrkx") return {3000, kPi32, 400};
+  if (name == "acts") return {1000, kPi32, 1000};
+  throw ConfigError("unknown scale: got '" + name + "', expected one of acts, exatrkx, mm");
+}
+
+void to_mm(const Scale& scale, const float* features, std::int64_t n, float* position) {
+  for (std::int64_t i = 0; i < 3 * n; i += 3) {
+    position[i] = features[i] * scale.r;
+    position[i + 1] = features[i + 1] * scale.phi;
+    position[i + 2] = features[i + 2] * scale.z;
+  }
+}
+
+void require_finite(const float* position, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float* hit = position + 3 * i;
+    if (std::isfinite(hit[0]) && std::isfinite(hit[1]) && std::isfinite(hit[2])) continue;
+    throw NotFiniteError("hits: got [" + shown(hit[0]) + ", " + shown(hit[1]) + ", " + shown(hit[2]) + "] at row " +
+                         std::to_string(i) + ", expected finite r, phi, z; drop or repair that hit");
+  }
+}
+
+bool all_turned(const float* position, std::int64_t n) {
+  bool all = true;
+  for (std::int64_t i = 0; i < n; ++i) all &= is_turned(position[3 * i + 1]);
+  return all;
+}
+
+Array<float> turned(const float* position, std::int64_t n) {
+  Array<float> result(3 * n);
+  std::memcpy(result.data(), position, 3 * n * sizeof(float));
+  for (std::int64_t i = 0; i < n; ++i)
+    if (!is_turned(result[3 * i + 1])) result[3 * i + 1] = turned_angle(result[3 * i + 1]);
+  return result;
+}
+
+}  // namespace beampipe

@@ -1,0 +1,67 @@
+// The line of stages from hits to labels, in the words of beampipe.tracking.pipelines.stages, which a stage changed here
+// must still equal: tests/tracking/pipelines/test_composed.py compares the two, label by label.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels.hpp"
+#include "pipelines/edges.hpp"
+#include "pipelines/parts/networks.hpp"
+#include "pipelines/parts/spec.hpp"
+#include "pipelines/parts/windows.hpp"
+#include "pipelines/timer.hpp"
+
+namespace beampipe {
+
+/// The hits of all events, as every stage reads them.
+struct Hits {
+  const float* position;  // (n, 3): r [mm], phi [rad] between -pi and pi, z [mm]
+  std::int64_t n;
+  Blocks events;
+  int threads;
+};
+
+/// The graph at the end of the line: its labels, and what was left to label.
+struct Labelled {
+  Array<std::int64_t> track_id;  // tracks are numbered by their first hit, in all events together
+  Edges edges;
+  Triplets triplets;
+};
+
+/// What a pipeline is made of, and the stages over it. Nothing changes once it is made.
+class Line {
+public:
+  Line(const Table& kernels, PipelineSpec spec, const std::string& weights);
+
+  Labelled run(const Hits& hits, Timer& timed) const;
+
+  const PipelineSpec& spec() const { return spec_; }
+  /// Names of the timed steps in order, each once.
+  const std::vector<std::string>& steps() const { return steps_; }
+
+private:
+  Edges from_neighbours(const Hits& hits, Timer& timed) const;
+  Edges from_windows(const Hits& hits, Timer& timed) const;
+  Labelled by_chi2(const Hits& hits, Edges edges, Timer& timed) const;
+  Labelled by_score(const Hits& hits, Edges edges, Timer& timed) const;
+
+  Array<float> embed_hits(const Hits& hits) const;
+  RadiusEdges find_neighbours(const Hits& hits, const Array<float>& embedding) const;
+  Edges filter_edges(const Hits& hits, const Edges& edges, const Array<float>& dist2) const;
+  Triplets find_triplets(const Hits& hits, const Edges& edges) const;
+  PairedEdges pair_edges(const Hits& hits, const Edges& edges) const;
+  Array<float> score_edges(const Hits& hits, const PairedEdges& paired) const;
+  Array<std::int64_t> connect_components(const Hits& hits, const Edges& edges, const Array<float>& logit) const;
+  Array<std::int64_t> walk(const Hits& hits, const Edges& edges, const Triplets& triplets,
+                           const Array<float>& weight) const;
+
+  const Table& kernels_;
+  PipelineSpec spec_;
+  WindowTables windows_;
+  std::optional<Networks> networks_;
+  std::vector<std::string> steps_;
+};
+
+}  // namespace beampipe

@@ -1,0 +1,47 @@
+#include "pipelines/parts/spec.hpp"
+
+#include <limits>
+
+#include "native/errors.hpp"
+#include "native/json.hpp"
+
+namespace beampipe {
+
+PipelineSpec PipelineSpec::parse(const std::string& text) {
+  const Json json = Json::parse(text);
+  PipelineSpec spec{};
+  spec.name = json.at("name").text();
+  const auto refuse = [&](const std::string& got, const std::string& expected) {
+    throw ConfigError("pipeline " + spec.name + ": got " + got + ", expected " + expected);
+  };
+  const std::string& graph = json.at("graph").text();
+  if (graph != "neighbours" && graph != "windows") refuse("graph '" + graph + "'", "neighbours or windows");
+  spec.graph = graph == "neighbours" ? Graph::kNeighbours : Graph::kWindows;
+  spec.scored = json.at("scored").boolean();
+
+  const Json& how = json.at("segmentation");
+  const std::string& kind = how.at("kind").text();
+  if (kind != "components" && kind != "walk") refuse("segmentation '" + kind + "'", "components or walk");
+  spec.segmentation = kind == "walk" ? Segmentation::kWalk : Segmentation::kComponents;
+  const std::int64_t min_hits = how.at("min_hits").whole();
+  if (min_hits < 0 || min_hits > std::numeric_limits<int>::max())
+    refuse("min_hits " + std::to_string(min_hits), "a number of hits");
+  spec.min_hits = static_cast<int>(min_hits);
+  if (kind == "walk") {
+    spec.penalty = how.at("penalty").number();
+    spec.score_cut = how.at("score_cut").number();
+  }
+
+  spec.windows = json.at("windows").text();
+  const bool networks = !json.at("networks").is_null();
+  if (networks) spec.networks = json.at("networks").text();
+  if (networks != (spec.scored || graph == "neighbours"))
+    refuse(networks ? "networks '" + spec.networks + "'" : "no networks",
+           networks ? "none" : "the weight file that embeds hits or scores edges");
+  if (kind == "components" && !spec.scored) refuse("components of edges without a score", "a walk, or scored edges");
+  spec.bytes_per_hit = json.at("bytes_per_hit").number();
+  spec.bytes_per_hit2 = json.at("bytes_per_hit2").number();
+  return spec;
+}
+
+}  // namespace beampipe

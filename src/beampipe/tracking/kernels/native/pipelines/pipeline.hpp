@@ -1,0 +1,55 @@
+// The named pipelines: hits to tracks, the kernels called one after the other. Python and Triton call the same code.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "array.hpp"
+#include "kernels.hpp"
+#include "pipelines/line.hpp"
+
+namespace beampipe {
+
+/// What a pipeline found in one or more events.
+struct Found {
+  Array<std::int64_t> track_id;  // (n_hits,): in each event 0, 1, ... by first hit; -1 for a hit on no track
+  std::vector<double> seconds;   // time of each of the pipeline's `steps` [s], of all events together
+  std::vector<std::int64_t> hits, edges, triplets, tracks;  // number of them in each event
+};
+
+class Pipeline {
+public:
+  using Between = beampipe::Between;
+
+  /// A pipeline over the kernels of one instruction set, which must outlive it.
+  /// `spec` is what PipelineSpec.to_json() of Python writes; `weights` is the folder of the weight files.
+  /// Throws ConfigError or FileError if the spec or the files make no pipeline.
+  Pipeline(const Table& kernels, const std::string& spec, const std::string& weights);
+
+  const std::string& name() const { return line_.spec().name; }
+  /// Names of the timed steps in order, each once: embedding, building, ...
+  const std::vector<std::string>& steps() const { return line_.steps(); }
+  /// Memory that an event of that size may need [B]; events found together need the sum.
+  double memory(std::int64_t n_hits) const;
+  /// How many of the threads an event, or several together, of that size can use.
+  static int useful_threads(int threads, std::int64_t n_hits);
+
+  /// The tracks of several events, found side by side as one graph of blocks. Several threads may call it at once.
+  ///
+  /// position: (n_hits, 3) finite numbers: r [mm], phi [rad] counted from anywhere, z [mm].
+  /// begin: (n_events + 1,): first hit of each event, and the end; sorted, from 0.
+  /// threads: number of threads of this call; the tracks do not depend on it.
+  /// between: called as between(context) before each stage, unless it is nullptr; what it throws ends the work.
+  ///
+  /// Throws TooLargeError if one event, or all together, would need too much memory or time.
+  Found find(const float* position, const std::int64_t* begin, std::int64_t n_events, int threads, Between between,
+             void* context) const;
+
+private:
+  void require_memory(const Blocks& events) const;
+
+  Line line_;
+};
+
+}  // namespace beampipe

@@ -1,0 +1,180 @@
+// What Triton calls: one model of this backend, its instances, and their requests.
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "triton/native/api/errors.hpp"
+#include "triton/native/api/triton.h"
+#include "triton/native/canary.hpp"
+#include "triton/native/configuration.hpp"
+#include "triton/native/metrics.hpp"
+#include "triton/native/request.hpp"
+#include "triton/native/served_model.hpp"
+
+namespace beampipe {
+namespace {
+
+std::uint64_t now_ns() {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+          .count());
+}
+
+/// A model of the repository: its weights are there once, whatever the number of its instances.
+struct LoadedModel {
+  Configuration configuration;
+  std::unique_ptr<ServedModel> model;
+};
+
+/// One copy of a model, which answers one call at a time.
+class Instance {
+public:
+  Instance(TRITONBACKEND_ModelInstance* handle, const std::string& name, const LoadedModel& loaded)
+      : handle_(handle), loaded_(loaded), counters_(loaded.configuration.name, name, loaded.model->counters()) {
+    const Call silent{loaded.configuration.threads, [] {}, [](const char*, double, const char*) {}};
+    check_canary(*loaded.model, loaded.configuration.version_folder, silent);
+  }
+
+  /// Answers and releases each request. Throws only as long as all of them still belong to the server.
+  void execute(TRITONBACKEND_Request** handles, std::uint32_t count) {
+    const std::uint64_t begin = now_ns();
+    std::vector<std::optional<Request>> requests(count);
+    for (std::uint32_t i = 0; i < count; ++i)
+      requests[i].emplace(handles[i], *loaded_.model, loaded_.configuration.batches);
+    try {
+      answer(requests, begin);
+    } catch (const std::exception& error) {
+      log_error(error.what());
+    }
+  }
+
+private:
+  void answer(std::vector<std::optional<Request>>& requests, std::uint64_t begin) {
+    std::vector<Question*> questions;
+    for (auto& request : requests) {
+      try {
+        request->read();
+        questions.push_back(&*request);
+      } catch (...) {
+        request->fail(std::current_exception());
+      }
+    }
+    const std::uint64_t computing = now_ns();
+    if (loaded_.configuration.batches)
+      run(questions);
+    else
+      for (Question* question : questions) run({question});
+    const std::uint64_t computed = now_ns();
+    for (auto& request : requests) request->send();
+    const std::uint64_t end = now_ns();
+    for (auto& request : requests)
+      log_refusal(TRITONBACKEND_ModelInstanceReportStatistics(handle_, request->raw(), request->succeeded(), begin,
+                                                              computing, computed, end));
+    log_refusal(
+        TRITONBACKEND_ModelInstanceReportBatchStatistics(handle_, requests.size(), begin, computing, computed, end));
+  }
+
+  void run(const std::vector<Question*>& questions) {
+    if (questions.empty()) return;
+    const std::uint64_t begin = now_ns();
+    const auto checkpoint = [&] {
+      const std::uint64_t spent = (now_ns() - begin) / 1000;
+      for (const Question* question : questions)
+        if (!static_cast<const Request*>(question)->abandoned(spent)) return;
+      throw Cancelled();
+    };
+    const auto observe = [this](const char* name, double amount, const char* stage) {
+      counters_.add(name, amount, stage);
+    };
+    try {
+      loaded_.model->run(questions, {loaded_.configuration.threads, checkpoint, observe});
+    } catch (...) {
+      for (Question* question : questions) question->fail(std::current_exception());
+    }
+  }
+
+  TRITONBACKEND_ModelInstance* handle_;
+  const LoadedModel& loaded_;
+  Counters counters_;
+};
+
+void require_version() {
+  std::uint32_t major = 0, minor = 0;
+  check(TRITONBACKEND_ApiVersion(&major, &minor));
+  if (major == BEAMPIPE_TRITON_MAJOR && minor >= BEAMPIPE_TRITON_MINOR) return;
+  throw std::runtime_error("beampipe: got a Triton with backend interface " + std::to_string(major) + "." +
+                           std::to_string(minor) + ", expected " + std::to_string(BEAMPIPE_TRITON_MAJOR) + "." +
+                           std::to_string(BEAMPIPE_TRITON_MINOR) + " or a newer one of the same major version");
+}
+
+template <typename State, typename Handle>
+State* state_of(TRITONSERVER_Error* (*get)(Handle*, void**), Handle* handle) {
+  void* state = nullptr;
+  check(get(handle, &state));
+  return static_cast<State*>(state);
+}
+
+}  // namespace
+}  // namespace beampipe
+
+using namespace beampipe;
+
+TRITONSERVER_Error* TRITONBACKEND_Initialize(TRITONBACKEND_Backend*) {
+  return guarded([] {
+    require_version();
+    // Idle threads sleep: where instances share the cores, spinning ones would take the time of those that work.
+    setenv("OMP_WAIT_POLICY", "passive", 0);
+  });
+}
+
+TRITONSERVER_Error* TRITONBACKEND_Finalize(TRITONBACKEND_Backend*) { return nullptr; }
+
+TRITONSERVER_Error* TRITONBACKEND_GetBackendAttribute(TRITONBACKEND_Backend*,
+                                                      TRITONBACKEND_BackendAttribute* attributes) {
+  return guarded([&] {
+    check(TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(attributes, TRITONSERVER_INSTANCEGROUPKIND_CPU, 0,
+                                                                  nullptr, 0));
+    check(TRITONBACKEND_BackendAttributeSetParallelModelInstanceLoading(attributes, true));
+  });
+}
+
+TRITONSERVER_Error* TRITONBACKEND_ModelInitialize(TRITONBACKEND_Model* model) {
+  return guarded([&] {
+    Configuration configuration = configuration_of(model);
+    std::unique_ptr<ServedModel> made = make_model(configuration.settings);
+    auto loaded = std::make_unique<LoadedModel>(LoadedModel{std::move(configuration), std::move(made)});
+    check(TRITONBACKEND_ModelSetState(model, loaded.get()));
+    loaded.release();
+  });
+}
+
+TRITONSERVER_Error* TRITONBACKEND_ModelFinalize(TRITONBACKEND_Model* model) {
+  return guarded([&] { delete state_of<LoadedModel>(TRITONBACKEND_ModelState, model); });
+}
+
+TRITONSERVER_Error* TRITONBACKEND_ModelInstanceInitialize(TRITONBACKEND_ModelInstance* instance) {
+  return guarded([&] {
+    TRITONBACKEND_Model* model = nullptr;
+    const char* name = nullptr;
+    check(TRITONBACKEND_ModelInstanceModel(instance, &model));
+    check(TRITONBACKEND_ModelInstanceName(instance, &name));
+    const auto* loaded = state_of<LoadedModel>(TRITONBACKEND_ModelState, model);
+    auto made = std::make_unique<Instance>(instance, name, *loaded);
+    check(TRITONBACKEND_ModelInstanceSetState(instance, made.get()));
+    made.release();
+  });
+}
+
+TRITONSERVER_Error* TRITONBACKEND_ModelInstanceFinalize(TRITONBACKEND_ModelInstance* instance) {
+  return guarded([&] { delete state_of<Instance>(TRITONBACKEND_ModelInstanceState, instance); });
+}
+
+TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance* instance,
+                                                       TRITONBACKEND_Request** requests, uint32_t count) {
+  // An error leaves the requests to the server; once they are taken over there is none.
+  return guarded([&] { state_of<Instance>(TRITONBACKEND_ModelInstanceState, instance)->execute(requests, count); });
+}

@@ -1,0 +1,32 @@
+// Counters on Triton's metrics port; names and labels as in beampipe.triton.model.metrics.
+#pragma once
+
+#include <map>
+#include <string>
+#include <utility>
+
+#include "triton/native/api/triton.h"
+
+namespace beampipe {
+
+/// The counters of one instance, which only the instance's own thread adds to.
+class Counters {
+public:
+  /// `declared`: description by name of what may be counted; other names are ignored.
+  Counters(std::string model, std::string instance, const std::map<std::string, std::string>& declared);
+  ~Counters();
+  Counters(const Counters&) = delete;
+  Counters& operator=(const Counters&) = delete;
+
+  /// Adds to beampipe_<name>_total; `stage` is a further label, empty for none. Never fails: a count is not worth it.
+  void add(const char* name, double amount, const char* stage) noexcept;
+
+private:
+  TRITONSERVER_Metric* metric(const char* name, const char* stage);
+
+  std::string model_, instance_;
+  std::map<std::string, std::string> declared_;
+  std::map<std::pair<std::string, std::string>, TRITONSERVER_Metric*> metrics_;
+};
+
+}  // namespace beampipe

@@ -1,0 +1,270 @@
+"""The native backend behind a real Triton: labels, errors, times and counts as from the pipeline itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy import ndarray
+
+from beampipe.errors import BeampipeError, ConfigError, DeadlineError, InputError
+from beampipe.serving.catalogue import MAX_BATCH_SIZE, named_models, native_settings, tracking_model
+from beampipe.serving.finders import TritonTrackFinder
+from beampipe.serving.native_backend import BACKEND, backend_choice, native_libraries, uses_native
+from beampipe.serving.tracking_model import TrackingModel
+from beampipe.tracking.data import shipped_events
+from beampipe.tracking.events import Event, Hits
+from beampipe.tracking.loading import load_pipeline
+from beampipe.tracking.pipelines.specs import PIPELINES
+from beampipe.triton.client import ModelClient
+from beampipe.triton.client.codec import HEADER_LENGTH, HttpCall
+from beampipe.triton.client.endpoint import Security, parse_endpoint
+from beampipe.triton.client.http_transport import HttpTransport
+from beampipe.triton.engine import Engine
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.model.served_model import Instance
+from beampipe.triton.monitoring.counters import read_metrics
+from beampipe.triton.server import control
+from beampipe.triton.server.server import ServerSettings, TritonServer
+
+pytestmark = pytest.mark.skipif(not native_libraries(), reason="the native backend was not built")
+
+RAGGED = ("exatrkx_ragged", "module_map_ragged")
+PROTOCOLS = ("grpc", "http", "shm")
+MAX_HITS = 5000
+
+
+@cache
+def shipped(mu: int) -> list[Event]:
+    """The shipped events at a pile-up."""
+    return list(shipped_events(mu))
+
+
+@pytest.fixture(scope="module")
+def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """All pipelines plain and two ragged, each twice, and one that takes few hits in the units of Exa.TrkX."""
+    repository = tmp_path_factory.mktemp("native") / "models"
+    models = named_models([*PIPELINES, *RAGGED], instances=2, threads=1, backend="native")
+    small = tracking_model("small", "module_map", scale="exatrkx", max_hits=MAX_HITS)
+    names = export_repository(repository, [*models, native_settings(small)])
+    with TritonServer(ServerSettings(repository, models=tuple(names), triton=engine.folder)) as running:
+        yield running
+        running.kill()
+
+
+def events() -> list[Hits]:
+    """Events of every size that is special, and shipped ones."""
+    real = [event.hits for event in shipped(0)[:12]] + [shipped(60)[0].hits]
+    position = real[0].position
+    turned = position + np.array([0, 100 * np.pi, 0], np.float32)
+    crowd = np.repeat(position[:1], 40, axis=0)
+    return [*real, *(Hits(array) for array in (position[:0], position[:1], position[:2], turned, crowd))]
+
+
+def test_its_models_have_no_process_of_their_own(server: TritonServer) -> None:
+    assert server.stubs() == ()
+    config = control.model_config(server.http_url, "exatrkx")
+    assert config["backend"] == BACKEND
+    assert sorted(path.name for path in (server.settings.repository / "exatrkx").glob("*.so")) == sorted(
+        path.name for path in native_libraries()
+    )
+
+
+@pytest.mark.parametrize("model", [*PIPELINES, *RAGGED])
+def test_labels_are_those_of_the_pipeline(server: TritonServer, model: str) -> None:
+    pipeline = load_pipeline(model.removesuffix("_ragged"), threads=1)
+    many = events()
+    expected = [pipeline.find(hits).track_id.tobytes() for hits in many]
+    assert len(set(expected)) > 10
+    for protocol in PROTOCOLS:
+        url = server.grpc_url if protocol == "grpc" else f"http://{server.http_url}"
+        with TritonTrackFinder(url, model, protocol=protocol, in_flight=32) as finder:  # type: ignore[arg-type]
+            answers = [finder.submit(hits) for hits in many * 4]
+            assert [answer.result().track_id.tobytes() for answer in answers] == expected * 4
+
+
+@pytest.mark.parametrize("model", ["exatrkx", "exatrkx_ragged"])
+def test_times_and_counts_come_when_they_are_asked_for(server: TritonServer, model: str) -> None:
+    hits = shipped(0)[0].hits
+    direct = load_pipeline("exatrkx", threads=1).find(hits)
+    with TritonTrackFinder(server.grpc_url, model, stages=True) as finder:
+        tracks = finder.find(hits)
+    assert tracks.counts == direct.counts
+    assert tracks.seconds.keys() == direct.seconds.keys()
+    assert all(seconds > 0 for seconds in tracks.seconds.values())
+
+
+def bad_requests() -> dict[str, ndarray]:
+    """Name -> features that no pipeline can use."""
+    position = shipped(0)[0].hits.position[:50] / np.float32(1000)
+    return {
+        "nan": np.where(np.arange(50)[:, None] == 7, np.float32(np.nan), position),
+        "infinite": np.where(np.arange(150).reshape(50, 3) == 100, np.float32(-np.inf), position),
+        "overflow": np.where(np.arange(150).reshape(50, 3) == 100, np.float32(3e38), position),
+        "large": np.zeros((MAX_HITS + 1, 3), np.float32),
+    }
+
+
+@pytest.mark.parametrize("name", list(bad_requests()))
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_errors_are_those_of_the_python_model(server: TritonServer, name: str, scheme: str) -> None:
+    settings = tracking_model("small", "module_map", scale="exatrkx", max_hits=MAX_HITS)
+    model = TrackingModel(Instance(weights=settings.weights[0].parent, parameters=settings.parameters))
+    features = bad_requests()[name]
+    with np.errstate(over="ignore"):
+        (expected,) = model.run([{"FEATURES": features}])
+    assert isinstance(expected, InputError)
+    url = server.grpc_url if scheme == "grpc" else f"http://{server.http_url}"
+    with ModelClient(url, "small") as client, pytest.raises(InputError) as refused:
+        client.infer({"FEATURES": features}, {"LABELS": None})
+    assert str(expected) in str(refused.value)
+
+
+def test_a_bad_event_in_a_batch_costs_no_other(server: TritonServer) -> None:
+    good = [event.hits for event in shipped(0)[:8]]
+    expected = [load_pipeline("module_map", threads=1).find(hits).track_id.tobytes() for hits in good]
+    bad = bad_requests()["nan"]
+    with ModelClient(server.grpc_url, "module_map_ragged", in_flight=64) as client:
+        answers = []
+        for _ in range(10):
+            answers += [client.submit({"FEATURES": hits.position}, {"LABELS": None}) for hits in good]
+            answers += [client.submit({"FEATURES": bad}, {"LABELS": None})]
+        for row, answer in enumerate(answers):
+            if row % 9 == 8:
+                with pytest.raises(InputError, match=r"got .nan.*row 7"):
+                    answer.result()
+            else:
+                assert answer.result()["LABELS"].tobytes() == expected[row % 9]
+
+
+def ask_without_data(server: TritonServer, model: str, shape: list[int]) -> tuple[int, str]:
+    """Status and body of the answer to features of that shape, of which no byte is sent."""
+    tensor = {"name": "FEATURES", "datatype": "FP32", "shape": shape, "parameters": {"binary_data_size": 0}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    call = HttpCall("POST", f"/v2/models/{model}/infer", (head,), {HEADER_LENGTH: str(len(head))})
+    with closing(HttpTransport(parse_endpoint(server.http_url, "http"), Security())) as transport:
+        reply = transport.exchange(call, 10.0)
+    return reply.status, reply.data.decode()
+
+
+@pytest.mark.parametrize("model", ["module_map", "module_map_ragged"])
+@pytest.mark.parametrize("rows", [4611686018427387904, 6148914691236517206, 2**62, 400_001, 2**31])
+def test_a_shape_without_its_bytes_is_refused(server: TritonServer, model: str, rows: int) -> None:
+    pid = server.pid
+    shape = [1, rows, 3] if model.endswith("ragged") else [rows, 3]
+    status, text = ask_without_data(server, model, shape)
+    assert status == 400, text
+    assert server.pid == pid
+    assert control.is_ready(server.http_url)
+
+
+def test_an_event_that_nobody_waits_for_is_left(server: TritonServer) -> None:
+    hits = shipped(200)[0].hits
+    before = failures(server)
+    with (
+        TritonTrackFinder(server.grpc_url, "exatrkx_soft", timeout=0.3, retries=0) as finder,
+        pytest.raises((DeadlineError, BeampipeError)),
+    ):
+        finder.find(hits)
+    with TritonTrackFinder(server.grpc_url, "exatrkx_soft") as finder:
+        finder.find(shipped(0)[0].hits)
+        finder.find(shipped(0)[1].hits)
+    assert failures(server) == before + 1
+
+
+def failures(server: TritonServer) -> float:
+    return read_metrics(server.metrics_url)["exatrkx_soft"].values["failed"]
+
+
+def test_what_it_counts_stands_among_the_metrics(server: TritonServer) -> None:
+    def counted() -> dict[str, float]:
+        observed = read_metrics(server.metrics_url)["module_map"].observed
+        return {name: observed.get(name, 0.0) for name in ("events", "hits", "tracks")}
+
+    hits = shipped(0)[0].hits
+    before = counted()
+    with TritonTrackFinder(server.grpc_url, "module_map") as finder:
+        tracks = finder.find(hits)
+    after = counted()
+    assert {name: after[name] - before[name] for name in after} == {
+        "events": 1,
+        "hits": len(hits),
+        "tracks": tracks.n_tracks,
+    }
+
+
+def exported(folder: Path, **changes: Any) -> Path:
+    (settings,) = named_models(["module_map"], backend="native")
+    export_repository(folder, [replace(settings, **changes)])
+    return folder
+
+
+def refusal(engine: Engine, repository: Path) -> str:
+    with pytest.raises(BeampipeError) as refused, TritonServer(ServerSettings(repository, triton=engine.folder)):
+        pass
+    return str(refused.value)
+
+
+def test_other_labels_than_at_the_export_are_not_served(engine: Engine, tmp_path: Path) -> None:
+    repository = exported(tmp_path / "models")
+    config = repository / "module_map" / "config.pbtxt"
+    changed = config.read_text().replace('\\"min_hits\\": 6', '\\"min_hits\\": 30')
+    assert changed != config.read_text()
+    config.write_text(changed)
+    assert "the canary got another LABELS" in refusal(engine, repository)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('string_value: "auto"', 'string_value: "many"', "THREADS: got 'many'"),
+        ('string_value: "400000"', 'string_value: "4e5"', "MAX_HITS: got '4e5'"),
+        ('string_value: "mm"', 'string_value: "inch"', "inch"),
+    ],
+)
+def test_a_configuration_that_makes_no_model_is_refused(
+    engine: Engine, tmp_path: Path, old: str, new: str, expected: str
+) -> None:
+    repository = exported(tmp_path / "models")
+    config = repository / "module_map" / "config.pbtxt"
+    assert old in config.read_text()
+    config.write_text(config.read_text().replace(old, new))
+    assert expected in refusal(engine, repository)
+
+
+def test_damaged_weights_are_refused(engine: Engine, tmp_path: Path) -> None:
+    repository = exported(tmp_path / "models")
+    weights = repository / "module_map" / "weights" / "module_map.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert "module_map.safetensors" in refusal(engine, repository)
+
+
+def test_the_choice_of_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert uses_native(None, "cpu")
+    assert uses_native("native", "cpu")
+    assert not uses_native("python", "cpu")
+    assert not uses_native(None, "cuda:0")
+    with pytest.raises(ConfigError, match="got native on cuda:0, expected python"):
+        uses_native("native", "cuda:0")
+    assert backend_choice("native") == "native"
+    assert backend_choice(None) is None
+    with pytest.raises(BeampipeError, match=r"nativ.*did you mean 'native'"):
+        backend_choice("nativ")
+    monkeypatch.setattr("beampipe.serving.native_backend.native_libraries", lambda: ())
+    with pytest.warns(RuntimeWarning, match="native backend was not built; the Python backend serves instead"):
+        assert not uses_native(None, "cpu")
+    with pytest.raises(ConfigError, match="got native, which was not built"):
+        uses_native("native", "cpu")
+
+
+def test_ragged_models_gather_requests(server: TritonServer) -> None:
+    config = control.model_config(server.http_url, "module_map_ragged")
+    assert config["max_batch_size"] == MAX_BATCH_SIZE
+    assert config["input"][0]["allow_ragged_batch"]

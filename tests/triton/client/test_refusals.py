@@ -1,0 +1,173 @@
+"""What servers and connections say, as errors: pinned class and words, equal over HTTP and gRPC."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from beampipe import errors
+from beampipe.errors import (
+    DeadlineError,
+    InputError,
+    RegionLostError,
+    ServiceError,
+    ServiceUnavailableError,
+    TooLargeError,
+    UnknownModelError,
+)
+from beampipe.triton.client.codec import HttpReply
+from beampipe.triton.client.refusals import broken, refusal, refused_by_http
+
+STARTING = "; the model is starting, stopping or has lost its process"
+
+# Messages as Triton 2.51 sends them: status of gRPC and of HTTP, what is said, kind of error, what the user reads.
+REFUSALS = [
+    ("INVALID_ARGUMENT", 400, "hits: got NaN at row 3", InputError, "hits: got NaN at row 3"),
+    ("RESOURCE_EXHAUSTED", 413, "message larger than max", TooLargeError, "URL: got a larger request than is taken"),
+    (
+        "UNAVAILABLE",
+        503,
+        "Exceeds maximum queue size",
+        ServiceUnavailableError,
+        "URL: Exceeds maximum queue size; the server may answer later",
+    ),
+    (
+        "INTERNAL",
+        500,
+        "Stub process 'exatrkx_0_0' is not healthy.",
+        ServiceUnavailableError,
+        f"URL: Stub process 'exatrkx_0_0' is not healthy.{STARTING}",
+    ),
+    (
+        "NOT_FOUND",
+        404,
+        "Request for unknown model: 'exatrkx' has no available versions",
+        ServiceUnavailableError,
+        f"URL: Request for unknown model: 'exatrkx' has no available versions{STARTING}",
+    ),
+    (
+        "NOT_FOUND",
+        404,
+        "Request for unknown model: 'nope' is not found",
+        UnknownModelError,
+        "URL: Request for unknown model: 'nope' is not found; expected one that is loaded there",
+    ),
+    (
+        "INVALID_ARGUMENT",
+        404,
+        "Unable to find shared memory region: 'beampipe_client_7_0_abc'",
+        RegionLostError,
+        "URL: the server does not know the shared memory of this client (any more)",
+    ),
+    (
+        "UNAVAILABLE",
+        403,
+        "This protocol is restricted, expecting header 'triton-grpc-protocol-key'",
+        ServiceError,
+        "URL: restricted, expected the secret that the server wrote when it started",
+    ),
+    ("UNAUTHENTICATED", 401, "unauthenticated", ServiceError, "URL: unauthenticated; got no token that it accepts"),
+    ("DEADLINE_EXCEEDED", 504, "Deadline Exceeded", DeadlineError, "URL: got no answer in time; allow more, or send"),
+    ("INTERNAL", 500, "internal error of the model", ServiceError, "URL: internal error of the model (INTERNAL)"),
+    ("UNKNOWN", 302, "moved", ServiceError, "URL: moved (UNKNOWN)"),
+]
+
+NOBODY = "URL: the connection was refused, expected a Triton there; is a server running there?"
+CUT = "URL: the connection broke, expected an answer; has the server died, or is that the port of another protocol?"
+OTHER_PROTOCOL = "URL: another protocol is spoken there, expected the one of the URL; check its scheme and port"
+OTHER_HOST = "URL: got the certificate of another host, expected one for a; check the URL"
+UNTRUSTED = "URL: got a certificate that is not trusted, expected one that tls=FILE or this system trusts"
+NO_ADDRESS = "URL: got no address for a, expected a host; check the URL"
+
+# What Python, OpenSSL and gRPC say of connections.
+CONNECTIONS = [
+    ("ConnectionRefusedError: [Errno 111] Connection refused", ServiceUnavailableError, NOBODY),
+    (
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host:"
+        " connect: Connection refused (111)",
+        ServiceUnavailableError,
+        NOBODY,
+    ),
+    ("ConnectionResetError: [Errno 104] Connection reset by peer", ServiceUnavailableError, CUT),
+    ("RemoteDisconnected: Remote end closed connection without response", ServiceUnavailableError, CUT),
+    ("Socket closed", ServiceUnavailableError, CUT),
+    ("recvmsg:Connection reset by peer", ServiceUnavailableError, CUT),
+    ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate", ServiceError, UNTRUSTED),
+    (
+        "failed to connect to all addresses; last error: UNKNOWN: Ssl handshake failed: SSL_ERROR_SSL: error:1000007d:"
+        "SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: self signed certificate",
+        ServiceError,
+        UNTRUSTED,
+    ),
+    (
+        "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: Hostname mismatch, certificate is not valid for",
+        ServiceError,
+        OTHER_HOST,
+    ),
+    ("Peer name a is not in peer certificate", ServiceError, OTHER_HOST),
+    (
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Custom verification check failed"
+        " with error: UNAUTHENTICATED: Hostname Verification Check failed.",
+        ServiceError,
+        OTHER_HOST,
+    ),
+    ("gaierror: [Errno -2] Name or service not known", ServiceUnavailableError, NO_ADDRESS),
+    (
+        "errors resolving a:1: [field:hostname lookup error:address lookup failed for a:1: Domain name not found]",
+        ServiceUnavailableError,
+        NO_ADDRESS,
+    ),
+    ("BadStatusLine: \0\0\x18\x04", ServiceError, OTHER_PROTOCOL),
+    (
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Tls handshake failed"
+        " (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:100000f7:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER",
+        ServiceError,
+        OTHER_PROTOCOL,
+    ),
+    ("EHOSTUNREACH", ServiceUnavailableError, "URL: EHOSTUNREACH, expected a Triton there; is a server running there?"),
+]
+
+
+@pytest.mark.parametrize(("code", "status", "message", "kind", "words"), REFUSALS)
+def test_a_refusal_says_whose_fault_it_is(
+    code: str, status: int, message: str, kind: type[Exception], words: str
+) -> None:
+    of_triton, of_gateway = json.dumps({"error": message}).encode(), message.encode()
+    for url, error in (
+        ("grpc://a:1", refusal("grpc://a:1", code, message)),
+        ("http://a:1", refused_by_http("http://a:1", HttpReply(status, of_triton))),
+        ("http://a:1", refused_by_http("http://a:1", HttpReply(status, of_gateway))),
+    ):
+        assert type(error) is kind
+        assert str(error).startswith(words.replace("URL", url, 1))
+        if isinstance(error, ServiceError):
+            assert error.url == url
+
+
+@pytest.mark.parametrize(("said", "kind", "words"), CONNECTIONS)
+def test_a_connection_that_is_none_says_why(said: str, kind: type[Exception], words: str) -> None:
+    error = broken("grpc://a:1", said)
+    assert type(error) is kind
+    assert str(error) == words.replace("URL", "grpc://a:1", 1)
+    assert error.url == "grpc://a:1"
+
+
+def test_what_may_be_asked_again() -> None:
+    assert issubclass(RegionLostError, ServiceUnavailableError)
+    assert not issubclass(UnknownModelError, ServiceUnavailableError)
+    assert not issubclass(errors.RegionRefusedError, ServiceUnavailableError)
+    assert not issubclass(ServiceError, errors.InputError)
+    assert str(refusal("grpc://a:1", "UNKNOWN", "")) == "grpc://a:1: UNKNOWN (UNKNOWN)"
+    assert "HTTP status 418" in str(refused_by_http("http://a:1", HttpReply(418, b"")))
+
+
+def test_what_is_inside_a_server_stays_there() -> None:
+    traceback = "TypeError: no\n\nAt:\n  /srv/models/m/1/model.py(12): execute\n"
+    assert str(refusal("grpc://a:1", "INTERNAL", traceback)) == "grpc://a:1: TypeError: no (INTERNAL)"
+    region = "failed to register shared memory region 'beampipe_client_7_0_abc': File '/beampipe_client_7_0_abc' exists"
+    assert "beampipe_client" not in str(refusal("grpc://a:1", "INTERNAL", region))
+    page = b"<html><body>503 Service Unavailable on node17</body></html>"
+    assert str(refused_by_http("http://a:1", HttpReply(503, page))) == (
+        "http://a:1: HTTP status 503; the server may answer later"
+    )
