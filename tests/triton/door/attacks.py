@@ -181,7 +181,8 @@ ATTACKS: Final = (
         post(asked(outputs=[{"name": "Y", "parameters": {"classification": 2**31 - 1}}], **json.loads(tensor()))),
         (200, 400, 500),
     ),
-    Attack("a model with a name of 8,000 letters", post(tensor(), f"/v2/models/{'a' * 8000}/infer"), (400, 404)),
+    # Triton's parser of HTTP takes the method for another one where a long line comes in two parts.
+    Attack("a model with a name of 8,000 letters", post(tensor(), f"/v2/models/{'a' * 8000}/infer"), (400, 404, 405)),
     Attack(
         "version of 20 digits", post(tensor(), "/v2/models/one/versions/99999999999999999999/infer"), (400, 404, 500)
     ),
