@@ -129,8 +129,8 @@ class Shield:
             pause = _AGAIN if time.monotonic() - begun > _LONGEST else min(2 * pause, _LONGEST)
             with contextlib.suppress(ServiceError, OSError):
                 self._launch()
-            if self._ended.is_set():  # since the look above; whoever ends the shield may not have seen the new process
-                self._process.kill()
+            if self._ended.is_set() and (late := self._process) is not None:
+                late.kill()  # whoever ends the shield may not have seen it
             self._note(
                 f"HAProxy ended with code {code}" + ("" if self.pid else " and does not start again") + "; goes on"
             )
