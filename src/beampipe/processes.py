@@ -19,6 +19,7 @@ __all__ = [
     "command_lines",
     "is_alive",
     "is_same",
+    "is_stopped",
     "is_used",
     "namespace",
     "place",
@@ -47,6 +48,11 @@ def is_alive(pid: int) -> bool:
     """Whether a process is there and has not ended; a zombie, which only waits for its parent, has ended."""
     fields = _stat(pid)
     return bool(fields) and fields[0] not in "ZX"
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped a process (SIGSTOP, Ctrl-Z). One that a debugger holds for a moment is not meant."""
+    return _stat(pid)[:1] == ["T"]
 
 
 def is_same(pid: int, started: int) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import http.client
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,6 +95,19 @@ def test_serve_refuses_what_it_cannot_do(doublers: Path, tmp_path: Path) -> None
         CliRunner().invoke(one, ["--repository", str(tmp_path / "no")], catch_exceptions=False)
     with pytest.raises(BeampipeError, match="got it with --instances, --device, --scale, --name or --backend"):
         CliRunner().invoke(one, ["--repository", str(doublers), "--instances", "2"], catch_exceptions=False)
+
+
+def test_the_unit_runs_serve_with_the_options_that_follow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BEAMPIPE_ENGINE", "/opt/engine")
+    said = run("unit", "--user", "--memory", "4G", "--", "--models", "exatrkx", "--host", "0.0.0.0")
+    assert f"ExecStart={sys.executable} -m beampipe serve --models exatrkx --host 0.0.0.0\n" in said
+    assert f"WorkingDirectory={tmp_path}\n" in said
+    assert "Environment=BEAMPIPE_ENGINE=/opt/engine\n" in said
+    assert "MemoryMax=4G\n" in said
+    refused = CliRunner().invoke(app, ["unit", "--", "--moodels", "exatrkx"])
+    assert refused.exit_code == 2
+    assert "--moodels" in refused.output
 
 
 def test_a_generated_repository_is_for_this_user_alone() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+
+from beampipe.triton.model.canary import write_canary
 from beampipe.triton.server import control
 
 CONFIG = """name: "{name}"
@@ -31,6 +34,11 @@ class TritonPythonModel:
 """
 """Doubles X, after having slept for its first value [s]."""
 
+DYING = DOUBLER.replace(
+    "time.sleep(", 'print("Signal (6) received.", flush=True) if x.size and x[0] else None; time.sleep(3600 * '
+)
+"""For a first value other than 0 says what a server says that has corrupted its heap, and hangs as that does."""
+
 BROKEN = """
 class TritonPythonModel:
     def initialize(self, args):
@@ -43,6 +51,12 @@ def write_model(repository: Path, name: str, code: str = DOUBLER, count: int = 1
     (repository / name / "1").mkdir(parents=True)
     (repository / name / "config.pbtxt").write_text(CONFIG.format(name=name, count=count))
     (repository / name / "1" / "model.py").write_text(code)
+
+
+def add_canary(repository: Path, name: str) -> None:
+    """Give a model its canary: 0 becomes 0, at once."""
+    zero = np.zeros(1, np.float32)
+    write_canary(repository / name / "1", {"X": zero}, {"Y": zero})
 
 
 def ask(url: str, model: str, *values: float, timeout: float = 20.0) -> tuple[int, list[float] | str]:

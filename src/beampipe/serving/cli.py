@@ -5,6 +5,7 @@ Whatever takes time to import is imported inside the command that needs it, so t
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,17 @@ app.command("unload")(unload_command)
 _PER_EVENT: Final = ("hits", "tracks")
 """Counters of the tracking models that `beampipe serving top` shows."""
 
+_Repository = Annotated[
+    Path | None, typer.Option(help="Folder of the models; by default one is made, for as long as it serves.")
+]
+_Models = Annotated[
+    str,
+    typer.Option(help="Names of the models, separated by commas; by default the usual ones, or all of the repository."),
+]
+_Instances = Annotated[int | None, typer.Option(help="Number of copies of each model.", min=1, show_default="1")]
+_Patience = Annotated[
+    float, typer.Option(help="Time without answer and without work after which a model is killed, in seconds.")
+]
 _Threads = Annotated[
     int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
 ]
@@ -215,6 +227,42 @@ def demo_command(
         raise BeampipeError("the server left shared memory behind, expected none: see /dev/shm")
 
 
+@app.command("unit")
+def unit_command(
+    options: Annotated[
+        list[str] | None, typer.Argument(help="Options of beampipe serve, after a --.", metavar="SERVE_OPTIONS")
+    ] = None,
+    user: Annotated[
+        bool, typer.Option("--user", help="For your own services (systemctl --user), not those of the system.")
+    ] = False,
+    run_as: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="User who runs a service of the system.", show_default="whoever asks"),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="AMOUNT", help="Most memory of all processes together, such as 8G or 50%."),
+    ] = None,
+) -> None:
+    """Print a systemd unit that runs beampipe serve, watches it and starts it again whatever happens."""
+    from beampipe.triton.unit import systemd_unit
+
+    options = options or []
+    serve = typer.Typer(add_completion=False)
+    serve.command()(serve_command)
+    typer.main.get_command(serve).make_context("beampipe serve", list(options))  # refuses what serve would refuse
+    variables = {name: value for name, value in os.environ.items() if name.startswith("BEAMPIPE_")}
+    text = systemd_unit(
+        [sys.executable, "-m", "beampipe", "serve", *options],
+        folder=Path(),
+        environment={**variables, "PYTHONFAULTHANDLER": "1"},
+        for_user=user,
+        run_as=run_as,
+        memory=memory,
+    )
+    typer.echo(text, nl=False)
+
+
 def _numbers(name: str, text: str) -> tuple[int, ...]:
     """Whole numbers separated by commas."""
     try:
@@ -227,18 +275,9 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
 
 
 def serve_command(
-    repository: Annotated[
-        Path | None, typer.Option(help="Folder of the models; by default one is made, for as long as it serves.")
-    ] = None,
-    models: Annotated[
-        str,
-        typer.Option(
-            help="Names of the models, separated by commas; by default the usual ones, or all of the repository."
-        ),
-    ] = "",
-    instances: Annotated[
-        int | None, typer.Option(help="Number of copies of each model.", min=1, show_default="1")
-    ] = None,
+    repository: _Repository = None,
+    models: _Models = "",
+    instances: _Instances = None,
     device: Annotated[str | None, typer.Option(help=_DEVICES, show_default="cpu")] = None,
     scale: Annotated[str | None, typer.Option(help=_SCALES, show_default="mm")] = None,
     name: _Name = None,
@@ -250,6 +289,7 @@ def serve_command(
     metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics; 0 for a free one.")] = 8002,
     triton: TritonFolder = None,
     log: Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")] = None,
+    patience: _Patience = 3.0,
     secret_file: SecretFile = None,
     opened: Opened = None,
     shield: Shield = None,
@@ -274,6 +314,7 @@ def serve_command(
         triton=triton,
         log=log,
         threads=threads,
+        patience=patience,
         door=DoorSettings(
             secret_file=secret_file,
             opened=tuple(opened or ()),
@@ -290,4 +331,5 @@ def serve_command(
         scale=scale,
         name=name,
         backend=backend_choice(backend),
+        kept=True,
     )

@@ -72,6 +72,7 @@ def serve(
     name: str | None = None,
     backend: BackendChoice | None = None,
     console: Console | None = None,
+    kept: bool = False,
 ) -> None:
     """Serve until a signal comes.
 
@@ -84,9 +85,10 @@ def serve(
         name: name under which clients ask for the one model of a generated repository.
         backend: what runs the pipelines of a generated repository.
         console: console on which to print, by default standard output.
+        kept: whether to serve in a child process, and in another one if that is killed; see `run_server`.
 
     Raises:
-        BeampipeError: the server cannot be started, or has died too often.
+        BeampipeError: the server cannot be started.
     """
     if not generated and any(option is not None for option in (instances, device, scale, name, backend)):
         raise ConfigError(
@@ -108,4 +110,4 @@ def serve(
         with made as (folder, models):
             yield replace(settings, repository=folder, models=models)
 
-    run_server(settings, prepare=prepare if generated else nullcontext, console=console)
+    run_server(settings, prepare=prepare if generated else nullcontext, console=console, kept=kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -15,14 +16,15 @@ from rich.table import Table
 from rich.text import Text
 
 from beampipe import terminal
-from beampipe.errors import ServiceError
 from beampipe.triton.door.settings import is_loopback
+from beampipe.triton.keeper import keep
 from beampipe.triton.model.contract import instance_count
 from beampipe.triton.monitoring.top import ServerWatch, status_line
+from beampipe.triton.notify import is_managed, tell_manager
 from beampipe.triton.server import control
-from beampipe.triton.server.incidents import Incident
-from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.launch import Ports, ServerSettings
 from beampipe.triton.server.server import TritonServer
+from beampipe.triton.supervision.incidents import Incident
 
 __all__ = ["run_server"]
 
@@ -72,19 +74,28 @@ def run_server(
     *,
     prepare: Callable[[ServerSettings], AbstractContextManager[ServerSettings]] = nullcontext,
     console: Console | None = None,
+    kept: bool = False,
 ) -> None:
     """Serve until a signal comes.
+
+    A manager that has started this process, as systemd does, is told when the server is ready, what happens to it, and
+    every second that it answers.
 
     Args:
         settings: what the server is to be.
         prepare: context manager that makes what is to be served, say a repository for as long as it is served, and
             gives the settings with it. A signal ends the preparation at once.
         console: console on which to print, by default standard output.
+        kept: whether to serve in a child process, and in another one if that is killed, unless there is a manager to do
+            so. Then this process must have no other threads, and ends with the service.
 
     Raises:
-        BeampipeError: the server cannot be started, or has died too often.
+        BeampipeError: the server cannot be started.
     """
     out = terminal.console() if console is None else console
+    ready: Callable[[Ports], None] = _tell_nobody
+    if kept and not is_managed():
+        settings, ready = keep(settings, lambda text: _print(out, text))
     begin = time.monotonic()
     signals = _Signals()
     before = {number: signal.signal(number, signals) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -94,8 +105,11 @@ def run_server(
                 prepared = stack.enter_context(prepare(settings))
                 server = signals.server = TritonServer(prepared, lambda incident: _tell(out, incident))
                 stack.enter_context(server)
+            ready(server.ports)
+            tell_manager(READY="1", STATUS=f"serves {', '.join(server.models)}")
             out.print(_summary(server, time.monotonic() - begin))
             _show_until(signals.ended, server, out)
+            tell_manager(STOPPING="1")
             out.print("stopping: requests in progress are finished, new ones refused; once more to stop at once")
         out.print("stopped")
     except _EndedError:
@@ -112,8 +126,8 @@ def _show_until(ended: threading.Event, server: TritonServer, out: Console) -> N
     line_at = time.monotonic() + _LINE
     with terminal.live(out, transient=True) if out.is_terminal else nullcontext() as show:
         while not ended.wait(_LOOK):
-            if server.gave_up:
-                raise ServiceError("server: it died too often and was given up; see the log", url=server.http_url)
+            if server.answering:
+                tell_manager(WATCHDOG="1")
             if show is not None:
                 watch.look()
                 show(Text(status_line(watch), style="cyan", overflow="ellipsis", no_wrap=True))
@@ -125,8 +139,16 @@ def _show_until(ended: threading.Event, server: TritonServer, out: Console) -> N
 
 def _tell(out: Console, incident: Incident) -> None:
     if incident.kind not in _TOLD_BY_SUMMARY:
-        stamp = time.strftime("%H:%M:%S", time.localtime(incident.time))
-        out.print(f"{stamp} {incident.kind}: {incident.text}", style="yellow", markup=False, soft_wrap=True)
+        _print(out, f"{incident.kind}: {incident.text}")
+        tell_manager(STATUS=f"{incident.kind}: {incident.text}")
+
+
+def _print(out: Console, text: str) -> None:
+    out.print(f"{time.strftime('%H:%M:%S')} {text}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _tell_nobody(ports: Ports) -> None:
+    """What is called with the ports of a ready server if nobody wants to know."""
 
 
 def _summary(server: TritonServer, seconds: float) -> Table:
@@ -136,6 +158,7 @@ def _summary(server: TritonServer, seconds: float) -> Table:
     configs = {name: control.model_config(server.http_url, name) for name in names}
     models = [f"{name} ({_instances(instance_count(config))})" for name, config in configs.items()]
     table.add_row("[bold]ready[/bold]", f"after {seconds:.1f} s, process {server.pid}")
+    table.add_row("watched", f"by process {os.getpid()}")
     shield = " (behind HAProxy)" if server.door.shield_pid else ""
     table.add_row("HTTP", f"http://{server.http_url}{shield}")
     table.add_row("gRPC", f"grpc://{server.grpc_url}")

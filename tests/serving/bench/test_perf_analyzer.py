@@ -36,7 +36,7 @@ def test_perf_analyzer_measures_both_models(engine: Engine, tmp_path: Path) -> N
 def measured(url: str, name: str, event: Hits, *, batches: bool) -> RawPoint | None:
     """A point, or None: on a busy machine it may not become stable, but never for lack of answers."""
     try:
-        return perf_analyze(url, name, [event], 1, requests=20, batches=batches)
+        return perf_analyze(url, name, [event], 1, requests=300, batches=batches)
     except BeampipeError as error:
         if "Failed to obtain stable measurement" in str(error):
             return None

@@ -6,7 +6,7 @@ from beampipe.triton.monitoring.counters import Counters
 from beampipe.triton.monitoring.rates import rates_between
 from beampipe.triton.monitoring.top import ServerWatch, rates_table, status_line
 from beampipe.triton.server.server import TritonServer
-from beampipe.triton.server.stubs import memory_of_stubs
+from beampipe.triton.supervision.stubs import memory_of_stubs
 from tests.triton.doublers import ask
 
 

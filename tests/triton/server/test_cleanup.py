@@ -16,13 +16,13 @@ import pytest
 
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.cleanup import (
-    SHARED_MEMORY,
     clean_up_after_dead_owners,
     folders_of,
     new_prefix,
     processes_of,
     shared_memory_of,
 )
+from beampipe.triton.supervision.stubs import SHARED_MEMORY
 from tests.triton.doublers import ask
 from tests.triton.waiting import assert_nothing_left, wait_until
 

@@ -18,6 +18,8 @@ def test_settings_are_checked(tmp_path: Path) -> None:
         ServerSettings(tmp_path, http_port=8000, grpc_port=8000)
     with pytest.raises(ConfigError, match="got 70000"):
         ServerSettings(tmp_path, http_port=70000)
+    with pytest.raises(ConfigError, match="patience: got 0 s"):
+        ServerSettings(tmp_path, patience=0.0)
     settings = ServerSettings(tmp_path, host="203.0.113.1")
     with pytest.raises(ConfigError, match=r"got 203\.0\.113\.1, expected an address of this machine"):
         preflight.check_ports(settings, Ports(1, 2, 3))

@@ -61,7 +61,7 @@ def perf_analyze(
     events: Sequence[Hits],
     concurrency: int,
     *,
-    requests: int = 100,
+    requests: int = 500,
     batches: bool = False,
     timeout: float = 120.0,
 ) -> RawPoint:
@@ -72,7 +72,8 @@ def perf_analyze(
         model: name of a model of the tracking contract.
         events: events that are sent in a cycle.
         concurrency: number of requests in flight.
-        requests: number of requests in one window of the measurement.
+        requests: number of requests in one window of the measurement. With few, a quick model answers them all before
+            `perf_analyzer` has looked at the server's statistics, and it gives up.
         batches: whether the model takes batches: its tensors then have one more axis in front.
         timeout: time that the whole measurement may take [s].
 

@@ -13,7 +13,7 @@ from beampipe.errors import BeampipeError, ServiceUnavailableError
 from beampipe.terminal import live, make_table
 from beampipe.triton.monitoring.counters import Counters, read_metrics
 from beampipe.triton.monitoring.rates import Rates, rates_between
-from beampipe.triton.server.stubs import memory_of_stubs
+from beampipe.triton.supervision.stubs import memory_of_stubs
 
 __all__ = ["ServerWatch", "rates_table", "show_rates", "status_line"]
 

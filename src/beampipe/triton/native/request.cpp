@@ -143,7 +143,6 @@ void Request::fail(const std::exception_ptr& exception) {
 
 void Request::send() noexcept {
   if (response_ != nullptr) {
-    succeeded_ = error_ == nullptr;
     log_refusal(TRITONBACKEND_ResponseSend(response_, TRITONSERVER_RESPONSE_COMPLETE_FINAL, error_));
     response_ = nullptr;
   }

@@ -24,7 +24,7 @@ public:
   bool abandoned(std::uint64_t spent) const;
   /// Sends the answer, unless that was done.
   void send() noexcept;
-  bool succeeded() const { return succeeded_; }
+  bool failed() const { return error_ != nullptr; }
   TRITONBACKEND_Request* raw() const { return request_; }
 
   const Tensor& input(std::size_t place) const override { return inputs_[place]; }
@@ -40,7 +40,7 @@ private:
   TRITONBACKEND_Response* response_ = nullptr;
   TRITONSERVER_Error* error_ = nullptr;
   const ServedModel& model_;
-  bool batched_, succeeded_ = false;
+  bool batched_;
   std::vector<Tensor> inputs_;
   std::vector<std::vector<char>> joined_;  // inputs that came in several buffers
   std::vector<char> wanted_;

@@ -22,9 +22,9 @@ from typing import Final
 from beampipe import processes
 from beampipe.triton.door.door import remove_dead_doors
 from beampipe.triton.engine import STUB
+from beampipe.triton.supervision.stubs import SHARED_MEMORY
 
 __all__ = [
-    "SHARED_MEMORY",
     "ServedProcess",
     "clean_up_after_dead_owners",
     "folders_of",
@@ -33,9 +33,6 @@ __all__ = [
     "remove",
     "shared_memory_of",
 ]
-
-SHARED_MEMORY: Final = Path("/dev/shm")
-"""Folder in which the system shows shared memory as files."""
 
 _PREFIX: Final = re.compile(r"beampipe_(\d+)_(\d+)_(\d+)_(\d+)_")
 _SERVER: Final = "tritonserver"

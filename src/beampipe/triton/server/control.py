@@ -83,10 +83,10 @@ def model_states(url: str, timeout: float = _TIMEOUT) -> dict[str, str]:
     return states
 
 
-def model_config(url: str, model: str) -> dict[str, Any]:
+def model_config(url: str, model: str, timeout: float = _TIMEOUT) -> dict[str, Any]:
     """The configuration of a loaded model, as Triton has completed it."""
     with closing(_transport(url)) as transport:
-        return transport.send(ConfigRequest(model), _TIMEOUT)
+        return transport.send(ConfigRequest(model), timeout)
 
 
 def load_model(url: str, model: str, config: Mapping[str, Any] | None = None, timeout: float = 600.0) -> None:

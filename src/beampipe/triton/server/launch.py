@@ -46,7 +46,8 @@ class ServerSettings:
         threads: number of threads of the math libraries in an instance (`OMP_NUM_THREADS`). Models may set their own.
         start_timeout: time [s] that loading the models may take.
         exit_timeout: time [s] that work in progress may take at the end.
-        supervise: whether to bring back models whose process died, and the server itself.
+        supervise: whether to bring back what dies or hangs, models as well as the server itself.
+        patience: time [s] without an answer and without work after which a model that is asked, or the server, hangs.
         canary: whether to ask each model for the answer that was stored with it, and to refuse one that gives another.
         door: who is let in, and through what.
     """
@@ -63,6 +64,7 @@ class ServerSettings:
     start_timeout: float = 120.0
     exit_timeout: int = 5
     supervise: bool = True
+    patience: float = 3.0
     canary: bool = True
     door: DoorSettings = field(default_factory=DoorSettings)
 
@@ -82,6 +84,8 @@ class ServerSettings:
         return Ports(self.http_port, self.grpc_port, self.metrics_port)
 
     def __post_init__(self) -> None:
+        if not self.patience > 0:
+            raise ConfigError(f"patience: got {self.patience:g} s, expected more than 0; 3 is usual")
         ports = [port for port in self.ports if port]
         for port in ports:
             if not 0 < port < 65536:

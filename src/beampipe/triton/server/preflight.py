@@ -16,8 +16,8 @@ from typing import Final
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.triton.engine import STUB, Engine, Interpreter, prepare_backends
-from beampipe.triton.server.cleanup import SHARED_MEMORY
 from beampipe.triton.server.launch import Ports, ServerSettings, port_is_free, server_environment
+from beampipe.triton.supervision.stubs import SHARED_MEMORY
 
 __all__ = [
     "check_engine",

@@ -17,14 +17,14 @@ from beampipe.processes import processor_time
 from beampipe.triton.door.closed_door import ClosedDoor
 from beampipe.triton.engine import Engine, find_engine, prepare_backends, this_interpreter
 from beampipe.triton.server import control, preflight
-from beampipe.triton.server.canary import check_served
+from beampipe.triton.server.asking import ServedModels
 from beampipe.triton.server.cleanup import clean_up_after_dead_owners, new_prefix, remove, shared_memory_of
-from beampipe.triton.server.incidents import Incident, IncidentKind
 from beampipe.triton.server.launch import ServerSettings, free_port, free_ports, server_command, server_environment
 from beampipe.triton.server.process import ServerProcess
-from beampipe.triton.server.stubs import Stub, stubs_of
-from beampipe.triton.server.supervisor import Supervisor
 from beampipe.triton.server.watchdog import Watchdog
+from beampipe.triton.supervision.incidents import Incident, IncidentKind
+from beampipe.triton.supervision.stubs import Stub, stubs_of
+from beampipe.triton.supervision.supervisor import Supervisor
 
 __all__ = ["ServerSettings", "TritonServer"]
 
@@ -69,6 +69,7 @@ class TritonServer:
         self._folder: Path | None = None
         self._door: ClosedDoor | None = None
         self._supervision = contextlib.ExitStack()
+        self._supervisor: Supervisor | None = None
         self._stopping = threading.Event()
         self._new_process: Callable[[], ServerProcess]
 
@@ -108,9 +109,9 @@ class TritonServer:
         return self.pid is not None and control.is_ready(self.http_url)
 
     @property
-    def gave_up(self) -> bool:
-        """Whether the server died so often that nobody starts it again."""
-        return any(incident.kind == "gave up" for incident in self.incidents)
+    def answering(self) -> bool:
+        """Whether it answers and nothing in it hangs, as its supervisor sees it; without one, whether it is ready."""
+        return self.ready if self._supervisor is None else self._supervisor.answering
 
     @property
     def door(self) -> ClosedDoor:
@@ -186,7 +187,10 @@ class TritonServer:
             raise
         self.note("started", f"models {', '.join(self.models)}; http {self.http_url}, gRPC {self.grpc_url}")
         if settings.supervise:
-            self._supervision.enter_context(Supervisor(self))
+            self._supervisor = self._supervision.enter_context(Supervisor(self, self._asked(), settings.patience))
+
+    def _asked(self) -> ServedModels:
+        return ServedModels(self.settings, self.http_url, self.metrics_url)
 
     def _start_process(self, engine: Engine, backends: Path, environ: Mapping[str, str]) -> ServerProcess:
         door, hidden = self.door.door, self.door.arguments()
@@ -196,9 +200,7 @@ class TritonServer:
 
     def _check_canaries(self) -> None:
         for model in self.models:
-            batched = control.model_config(self.http_url, model).get("max_batch_size", 0) > 0
-            for version in sorted((self.settings.repository / model).glob("[0-9]*")):
-                check_served(self.http_url, version, model, batched=batched)
+            self._asked().ask_canary(model)
 
     def _launch_on_free_ports(self) -> None:
         for attempt in range(_ATTEMPTS):

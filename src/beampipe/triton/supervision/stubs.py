@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,7 +13,10 @@ from typing import Final
 from beampipe import processes
 from beampipe.triton.engine import STUB
 
-__all__ = ["Stub", "memory_of_stubs", "stubs_of"]
+__all__ = ["SHARED_MEMORY", "Stub", "memory_of_stubs", "stubs_of"]
+
+SHARED_MEMORY: Final = Path("/dev/shm")
+"""Folder in which the system shows shared memory as files."""
 
 _LOCAL: Final = ("127.0.0.1", "localhost", "[::1]")
 _COMMAND: Final = 9
@@ -40,6 +46,12 @@ class Stub:
     def alive(self) -> bool:
         """Whether the process still runs."""
         return processes.is_alive(self.pid)
+
+    def end(self) -> None:
+        """Kill the process and remove its shared memory, which it can no longer remove itself."""
+        with suppress(OSError):  # it may have ended meanwhile, and taken its shared memory along
+            os.kill(self.pid, signal.SIGKILL)
+            (SHARED_MEMORY / self.region).unlink()
 
 
 def stubs_of(server: int) -> tuple[Stub, ...]:

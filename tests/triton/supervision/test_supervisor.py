@@ -13,7 +13,8 @@ import pytest
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.cleanup import processes_of, shared_memory_of
 from beampipe.triton.server.server import ServerSettings, TritonServer
-from beampipe.triton.server.supervisor import RateLimit, Supervisor
+from beampipe.triton.supervision.pausing import RestartPause
+from beampipe.triton.supervision.supervisor import Supervisor
 from tests.triton.doublers import ask
 from tests.triton.waiting import assert_nothing_left, wait_until
 
@@ -123,15 +124,19 @@ def test_a_dead_server_comes_back_with_the_models_it_had(server: TritonServer) -
     assert len(shared_memory_of(server.prefix)) == 1, "those of the dead server are gone"
 
 
-def test_a_server_that_keeps_dying_is_given_up(engine: Engine, doublers: Path) -> None:
-    with TritonServer(ServerSettings(doublers, models=("one",), triton=engine.folder, supervise=False)) as server:
-        with Supervisor(server, restarts=1, period=60.0):
+def test_a_server_that_keeps_dying_is_started_again_after_a_pause(server: TritonServer) -> None:
+    server._supervision.close()
+    with Supervisor(server, server._asked(), pauses=lambda: RestartPause(free=1, held=60.0, longest=0.1)):
+        for count in range(1, 4):
             kill_server(server)
-            wait_until(lambda: "server back" in kinds(server))
-            kill_server(server)
-            wait_until(lambda: server.gave_up)
-        assert kinds(server) == ["started", "server died", "server back", "server died", "gave up"]
-    assert_nothing_left(server.prefix)
+            wait_until(lambda: kinds(server).count("server back") == count)  # noqa: B023 - used at once
+    assert kinds(server) == [
+        "started",
+        *("server died", "server back"),
+        *("server died", "backing off", "server back"),
+        *("server died", "backing off", "server back"),
+    ]
+    assert ask(server.http_url, "one", 0.0) == (200, [0.0])
 
 
 def test_the_watchdog_is_replaced(server: TritonServer) -> None:
@@ -139,8 +144,3 @@ def test_the_watchdog_is_replaced(server: TritonServer) -> None:
     assert first is not None
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: server._watchdog.pid not in (first, None))
-
-
-def test_rate_limit() -> None:
-    limit = RateLimit(2, 10.0)
-    assert [limit.take(now) for now in (0.0, 1.0, 2.0, 10.5, 10.6, 11.5)] == [True, True, False, True, False, True]

@@ -9,19 +9,27 @@ __all__ = ["Incident", "IncidentKind"]
 
 IncidentKind = Literal[
     "started",
+    "hangs",
     "stub died",
     "model back",
     "model lost",
     "server died",
+    "restarting",
+    "backing off",
     "server back",
-    "gave up",
+    "canary",
     "cleaned",
     "watching",
     "shield",
     "stopped",
 ]
-"""What sort of thing has happened. ``watching`` is a fault of the watching itself, which goes on; ``shield`` is an
-end of the program before the parsers of requests, which is started again."""
+"""What sort of thing has happened.
+
+``hangs`` is a process that lives and does not answer, and is killed for it. ``restarting`` is a living server that is
+started again on purpose, ``backing off`` the pause before something is started that keeps dying. ``canary`` is a model
+that answers its canary with an error, or wrongly. ``shield`` is an end of the program before the parsers of
+requests, which is started again. ``watching`` is a fault of the watching itself, which goes on.
+"""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,219 @@
+"""Which processes live and yet do nothing: the rule, and the clocks that it takes.
+
+A busy server is not a dead one. A canary may stand behind a queue of honest work, sixty events of two seconds each. So
+what counts is not how long an answer takes but how long nothing moves. With the usual patience of 3 s:
+
+- A *model* hangs if for 3 s its canary or any other request has waited, no request of it was answered well
+  (`nv_inference_request_success`), and it did not work. It works while its processes use 3% of a core; one inside the
+  server, while the server uses 10%, far more than answering the supervisor takes.
+- A model that works, but has answered nothing for 20 times as long, 60 s, while somebody waits, hangs too: it turns in
+  a circle, or it is inside the server and it was another one that worked.
+- The *server* hangs if for 3 s its door was silent (the list of its models, asked twice a second, did not come) and it
+  did not work, or for 60 s even though it worked.
+- While the door is silent no model hangs: the questions may not get through. While a model is being loaded everything
+  counts as at work: each load holds one of the few threads of the door.
+- A process that somebody has stopped (SIGSTOP) for 1 s hangs. Without this rule the other instances of its model would
+  hide it.
+- A server that began to tell of a fatal signal 2 s ago, and still lives, hangs in its signal handler.
+
+From a hang to its discovery it takes 1 s (the next canary), 3 s and two looks at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import fsum
+from typing import Final
+
+from beampipe import processes
+from beampipe.triton.supervision.stubs import Stub
+from beampipe.triton.supervision.watched import Home, Load
+
+__all__ = ["PATIENCE", "Hang", "Hangs", "Look"]
+
+PATIENCE: Final = 3.0
+"""Usual time [s] without an answer and without work after which something hangs."""
+
+_LONGEST: Final = 20.0
+"""How many times as long something may work without an answer until it hangs."""
+_STOPPED: Final = 1.0
+"""Time [s] for which a process is stopped until it hangs."""
+_DYING: Final = 2.0
+"""Time [s] that a server gets to die of a fatal signal."""
+_STUB_WORKS: Final = 0.03
+"""Cores that the processes of a model use at least while it works."""
+_SERVER_WORKS: Final = 0.10
+"""Cores that a server uses at least while a model inside it works, or while it is busy itself."""
+_SERVER: Final = ""
+"""Name under which the server's own clock is kept."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a server has shown.
+
+    Attributes:
+        now: time of the look [s].
+        server: process id of the server.
+        stubs: the living processes of its models.
+        homes: where each loaded model runs.
+        heard: whether the server's door has answered.
+        loads: what there is to do for each model; empty if the server did not say.
+        asked: since when [s] each canary is waited for that has not come.
+        signalled: since when [s] the server tells of a fatal signal, None if it does not.
+        loading: whether the server is loading a model.
+    """
+
+    now: float
+    server: int
+    stubs: tuple[Stub, ...]
+    homes: Mapping[str, Home]
+    heard: bool
+    loads: Mapping[str, Load]
+    asked: Mapping[str, float]
+    signalled: float | None = None
+    loading: bool = False
+
+
+@dataclass(frozen=True)
+class Hang:
+    """Something that lives and does nothing.
+
+    Attributes:
+        reason: what hangs, and how one knows.
+        pids: ids of the processes to end.
+        model: name of the model whose processes these are, None for the server.
+    """
+
+    reason: str
+    pids: tuple[int, ...]
+    model: str | None = None
+
+
+@dataclass
+class _Clock:
+    """Since when something has shown nothing.
+
+    Attributes:
+        read: time [s] of the last look.
+        spent: processor time [s] used up to then.
+        answered: number of answers up to then; of the server, of questions at its door that were answered.
+        worked_at: time [s] at which it was last seen to work.
+        answered_at: time [s] at which the last answer was seen.
+        waited_since: time [s] since when requests have waited at each look, None if none does.
+    """
+
+    read: float
+    spent: float
+    answered: float
+    worked_at: float
+    answered_at: float
+    waited_since: float | None = None
+
+    def take(self, now: float, spent: float, works: float, answered: float) -> None:
+        """Note what a look has shown: processor time `spent`, more than `works` cores of which is work."""
+        # Less than before: other processes, or another server that counts from 0.
+        if spent < self.spent or spent - self.spent >= works * (now - self.read):
+            self.worked_at = now
+        if answered != self.answered:
+            self.answered_at = now
+        self.read, self.spent, self.answered = now, spent, answered
+
+
+class Hangs:
+    """Keeps the clocks of a server and its models, and tells from each look what hangs.
+
+    Args:
+        patience: time [s] without an answer and without work after which something hangs.
+    """
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
+        self._clocks: dict[str, _Clock] = {}
+        self._stopped: dict[int, float] = {}
+        self._doors = 0.0
+        self._last = float("-inf")
+
+    def forget(self) -> None:
+        """Start all clocks anew: something was ended or started, and everything gets its time again."""
+        self._clocks.clear()
+        self._stopped.clear()
+
+    def found(self, look: Look) -> tuple[Hang, ...]:
+        """What hangs: processes of models, or else the server."""
+        if look.now - self._last > self._patience:  # nobody has looked for so long: the clocks tell nothing
+            self.forget()
+        self._last = look.now
+        self._read_clocks(look)
+        if look.signalled is not None and look.now - look.signalled > _DYING:
+            return (Hang("the server tells of a fatal signal and does not end", (look.server,)),)
+        stubs = (*self._stopped_stubs(look), *self._silent(look, inside=False))
+        return stubs or tuple(self._server(look)) or tuple(self._silent(look, inside=True))
+
+    def _read_clocks(self, look: Look) -> None:
+        server = processes.processor_time(look.server) or 0.0
+        self._doors += look.heard
+        self._clock(_SERVER, look, server, _SERVER_WORKS, self._doors)
+        for model, home in look.homes.items():
+            workers = home.steps or (model,)
+            spent = fsum(processes.processor_time(stub.pid) or 0.0 for stub in look.stubs if stub.model in workers)
+            inside = any(not look.homes[name].stubs for name in workers if name in look.homes)
+            load = look.loads.get(model)
+            answered = load.answered if load is not None else self._answered(model)
+            clock = self._clock(model, look, spent, _STUB_WORKS, answered)
+            if inside:
+                clock.worked_at = max(clock.worked_at, self._clocks[_SERVER].worked_at)
+            if load is not None:
+                clock.waited_since = (clock.waited_since or look.now) if load.waiting > 0 else None
+        for gone in self._clocks.keys() - look.homes.keys() - {_SERVER}:
+            del self._clocks[gone]
+
+    def _answered(self, model: str) -> float:
+        return self._clocks[model].answered if model in self._clocks else 0.0
+
+    def _clock(self, name: str, look: Look, spent: float, works: float, answered: float) -> _Clock:
+        if name not in self._clocks:
+            self._clocks[name] = _Clock(look.now, spent, answered, look.now, look.now)
+        clock = self._clocks[name]
+        clock.take(look.now, spent, works, answered)
+        if look.loading or not (look.heard or name == _SERVER):
+            clock.worked_at = look.now
+        return clock
+
+    def _stopped_stubs(self, look: Look) -> Iterator[Hang]:
+        pids = {look.server, *(stub.pid for stub in look.stubs)}
+        stopped = {pid for pid in pids if processes.is_stopped(pid)}
+        self._stopped = {pid: self._stopped.get(pid, look.now) for pid in stopped}
+        for stub in look.stubs:
+            if self._is_stopped(stub.pid, look.now):
+                yield Hang(f"{stub.instance}: its process {stub.pid} is stopped", (stub.pid,), stub.model)
+
+    def _is_stopped(self, pid: int, now: float) -> bool:
+        return pid in self._stopped and now - self._stopped[pid] >= _STOPPED
+
+    def _silent(self, look: Look, *, inside: bool) -> Iterator[Hang]:
+        """Models that let somebody wait; those inside the server can only be ended with it."""
+        for model, home in look.homes.items():
+            if (home.stubs == 0) != inside:
+                continue
+            clock = self._clocks[model]
+            since = [time for time in (look.asked.get(model), clock.waited_since) if time is not None]
+            if since and (reason := self._reason(look.now, min(since), clock)):
+                own = tuple(stub.pid for stub in look.stubs if stub.model == model)
+                yield Hang(f"{model}: {reason}", (look.server,) if inside else own, None if inside else model)
+
+    def _server(self, look: Look) -> Iterator[Hang]:
+        clock = self._clocks[_SERVER]
+        if self._is_stopped(look.server, look.now):
+            yield Hang("the server: its process is stopped", (look.server,))
+        elif not look.heard and (reason := self._reason(look.now, clock.answered_at, clock)):
+            yield Hang(f"the server: {reason}", (look.server,))
+
+    def _reason(self, now: float, since: float, clock: _Clock) -> str:
+        """Why something that lets others wait since a time hangs, nothing if it does not."""
+        silent = now - max(since, clock.answered_at)
+        idle = min(silent, now - clock.worked_at)
+        if idle >= self._patience:
+            return f"no answer and no work for {idle:.1f} s"
+        return f"work without an answer for {silent:.0f} s" if silent >= _LONGEST * self._patience else ""

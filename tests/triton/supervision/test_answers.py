@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import threading
+import time
+
+from beampipe.errors import ConfigError
+from beampipe.triton.supervision.answers import Answers
+from tests.triton.waiting import wait_until
+
+
+def test_one_question_for_each_model_waits_for_its_answer() -> None:
+    asked: list[str] = []
+    free = threading.Event()
+
+    def ask(model: str) -> bool:
+        asked.append(model)
+        if model == "slow":
+            free.wait(20)
+        return True
+
+    answers = Answers(ask, period=0.05)
+    begin = time.monotonic()
+    for _ in range(30):
+        answers.ask(["quick", "slow"])
+        time.sleep(0.02)
+    wait_until(lambda: "quick" not in answers.waiting())
+    assert asked.count("quick") > 2
+    assert asked.count("slow") == 1
+    assert answers.waiting()["slow"] >= begin
+    answers.forget("slow")
+    assert answers.waiting() == {}, "asked anew, when that is due"
+    answers.ask(["slow"])
+    assert answers.waiting()["slow"] > begin
+    answers.ask([])
+    assert answers.waiting() == {}, "it was unloaded"
+    free.set()
+
+
+def test_bad_answers_in_a_row_are_told_once() -> None:
+    told: list[str] = []
+
+    def ask(model: str) -> bool:
+        raise ConfigError("another TRACK_ID")
+
+    answers = Answers(ask, told.append, period=0.0)
+
+    def again() -> bool:
+        answers.ask(["one"])
+        return bool(told)
+
+    wait_until(again)
+    for _ in range(10):
+        again()
+        time.sleep(0.01)
+    assert told == ["another TRACK_ID"]

@@ -1,0 +1,152 @@
+"""Servers and models that live and do not answer: each is found, ended, and answers again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from beampipe.triton.engine import Engine
+from beampipe.triton.server.server import ServerSettings, TritonServer
+from tests.triton.doublers import DYING, add_canary, ask, write_model
+from tests.triton.waiting import assert_nothing_left, wait_until
+
+FOR_EVER = 3600.0
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three small models with canaries."""
+    folder = tmp_path_factory.mktemp("canaries")
+    write_model(folder, "one")
+    write_model(folder, "two", count=2)
+    write_model(folder, "dying", DYING)
+    for name in ("one", "two", "dying"):
+        add_canary(folder, name)
+    return folder
+
+
+@pytest.fixture
+def server(engine: Engine, repository: Path) -> Iterator[TritonServer]:
+    with TritonServer(ServerSettings(repository, triton=engine.folder)) as started:
+        yield started
+        started.kill()
+    assert_nothing_left(started.prefix)
+
+
+@pytest.fixture
+def later() -> Iterator[Callable[..., Future[tuple[int, object]]]]:
+    """Asks a server in another thread; what has no answer by the end of the test gets none."""
+    with ThreadPoolExecutor(32) as pool:
+
+        def started(server: TritonServer, model: str, value: float) -> Future[tuple[int, object]]:
+            return pool.submit(answer, server, model, value)
+
+        yield started
+
+
+def answer(server: TritonServer, model: str, value: float) -> tuple[int, object]:
+    try:
+        return ask(server.http_url, model, value, timeout=60.0)
+    except OSError as error:
+        return 0, error
+
+
+def told(server: TritonServer, kind: str) -> list[str]:
+    return [incident.text for incident in server.incidents if incident.kind == kind]
+
+
+def answers_again(server: TritonServer, model: str) -> None:
+    assert answer(server, model, 0.0) == (200, [0.0])
+
+
+@pytest.mark.parametrize("model", ["one", "two"])
+def test_a_stopped_stub(server: TritonServer, model: str) -> None:
+    victim = next(stub for stub in server.stubs() if stub.model == model)
+    os.kill(victim.pid, signal.SIGSTOP)
+    wait_until(lambda: bool(told(server, "model back")))
+    (hang,) = told(server, "hangs")
+    assert f"its process {victim.pid} is stopped" in hang
+    answers_again(server, model)
+    assert f"stacks of process {victim.pid}" in server.log.read_text()
+
+
+def test_a_stopped_server(server: TritonServer) -> None:
+    first = server.pid
+    assert first is not None
+    os.kill(first, signal.SIGSTOP)
+    wait_until(lambda: bool(told(server, "server back")))
+    (hang,) = told(server, "hangs")
+    assert "the server: its process is stopped" in hang
+    for model in ("one", "two", "dying"):
+        answers_again(server, model)
+
+
+def test_a_model_that_sleeps_for_ever(server: TritonServer, later: Callable[..., Future[tuple[int, object]]]) -> None:
+    lost = later(server, "one", FOR_EVER)
+    wait_until(lambda: bool(told(server, "model back")))
+    (hang,) = told(server, "hangs")
+    assert hang.startswith("one: no answer and no work")
+    assert "nanosleep" in server.log.read_text(), "where it was"
+    answers_again(server, "one")
+    assert lost.result(20)[0] == 500
+    assert not told(server, "server died") + told(server, "restarting"), "the other models notice nothing"
+
+
+def test_requests_that_wait_for_a_model_that_hangs(
+    server: TritonServer, later: Callable[..., Future[tuple[int, object]]]
+) -> None:
+    asked = [later(server, "one", FOR_EVER) for _ in range(8)]
+    wait_until(lambda: bool(told(server, "server back")))
+    assert [incident.kind for incident in server.incidents] == [
+        *("started", "hangs", "stub died", "restarting", "server back")
+    ]
+    assert [one.result(5)[0] for one in asked] == [0] * 8, "the connection is gone at once, so that clients ask again"
+    answers_again(server, "one")
+
+
+def test_a_handler_of_signals_that_hangs(
+    server: TritonServer, later: Callable[..., Future[tuple[int, object]]]
+) -> None:
+    first = server.pid
+    later(server, "dying", 1.0)
+    wait_until(lambda: bool(told(server, "server back")))
+    assert "the server tells of a fatal signal and does not end" in told(server, "hangs")[0]
+    assert f"stacks of process {first}" in server.log.read_text()
+    answers_again(server, "dying")
+
+
+def test_a_long_queue_of_honest_work_is_left_alone(
+    server: TritonServer, later: Callable[..., Future[tuple[int, object]]]
+) -> None:
+    """Two instances, each answer takes one and a half seconds without any work: the canary waits longer than
+    a model may be silent."""
+    asked = [later(server, "two", 1.5) for _ in range(14)]
+    waited = 0.0
+    assert server._supervisor is not None
+    while not all(one.done() for one in asked):
+        now = time.monotonic()
+        waited = max(waited, now - server._supervisor._answers.waiting().get("two", now))
+        time.sleep(0.05)
+    assert [one.result() for one in asked] == [(200, [3.0])] * 14
+    assert waited > 6.0, "so long the canary waited"
+    assert [incident.kind for incident in server.incidents] == ["started"]
+    assert server.answering
+
+
+def test_requests_that_wait_for_a_stub_that_dies(
+    server: TritonServer, later: Callable[..., Future[tuple[int, object]]]
+) -> None:
+    asked = [later(server, "one", 0.2) for _ in range(30)]
+    wait_until(lambda: server._asked().loads()["one"].waiting > 20)
+    (victim,) = [stub for stub in server.stubs() if stub.model == "one"]
+    os.kill(victim.pid, signal.SIGKILL)
+    wait_until(lambda: bool(told(server, "server back")))
+    assert "requests wait for the dead process of one" in told(server, "restarting")[0]
+    assert [one.result(5)[0] for one in asked].count(500) <= 1
+    answers_again(server, "one")

@@ -1,0 +1,166 @@
+"""The rule that tells a busy server from a hanging one, on processes whose processor time a test sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from beampipe import processes
+from beampipe.triton.supervision.hangs import Hang, Hangs, Look
+from beampipe.triton.supervision.stubs import Stub
+from beampipe.triton.supervision.watched import Home, Load
+
+SERVER, STUB = 10, 11
+STEP = 0.5
+"""Time [s] between two looks."""
+
+
+@dataclass
+class Scene:
+    """A server with one model, looked at twice a second.
+
+    Attributes:
+        home: where the model runs.
+        spent: processor time [s] that each process has used so far.
+        stopped: ids of the stopped processes.
+        load: what there is to do for the model.
+        asked: since when [s] the canary is waited for.
+        heard: whether the door answers.
+        signalled: since when [s] the server tells of a fatal signal.
+        loading: whether the server is loading a model.
+    """
+
+    home: Home = field(default_factory=lambda: Home(1))
+    spent: dict[int, float] = field(default_factory=lambda: {SERVER: 5.0, STUB: 7.0})
+    stopped: set[int] = field(default_factory=set)
+    load: Load = field(default_factory=lambda: Load(100.0, 0.0))
+    asked: float | None = None
+    heard: bool = True
+    signalled: float | None = None
+    loading: bool = False
+    now: float = 1000.0
+    hangs: Hangs = field(default_factory=Hangs)
+
+    def look(self) -> tuple[Hang, ...]:
+        self.now += STEP
+        stubs = (Stub(STUB, "one", "one_0_0", "region", SERVER),) if self.home.stubs else ()
+        asked = {} if self.asked is None else {"one": self.asked}
+        loads = {"one": self.load} if self.heard else {}
+        homes = {"one": self.home}
+        return self.hangs.found(
+            Look(self.now, SERVER, stubs, homes, self.heard, loads, asked, self.signalled, self.loading)
+        )
+
+    def pass_by(self, seconds: float, use: float = 0.0, by: int = STUB, answers: float = 0.0) -> tuple[Hang, ...]:
+        """What hangs first within a time [s], in which a process uses `use` cores and `answers` a second are given."""
+        for _ in range(round(seconds / STEP)):
+            self.spent[by] += use * STEP
+            self.load = Load(self.load.answered + answers * STEP, self.load.waiting)
+            if found := self.look():
+                return found
+        return ()
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    made = Scene()
+    monkeypatch.setattr(processes, "processor_time", made.spent.get)
+    monkeypatch.setattr(processes, "is_stopped", lambda pid: pid in made.stopped)
+    assert made.look() == ()
+    return made
+
+
+def test_nobody_waits(scene: Scene) -> None:
+    assert scene.pass_by(120) == ()
+
+
+@pytest.mark.parametrize("why", ["canary", "queue"])
+def test_somebody_waits_and_nothing_moves(scene: Scene, why: str) -> None:
+    if why == "canary":
+        scene.asked = scene.now
+    else:
+        scene.load = Load(100.0, 3.0)
+    begin = scene.now
+    (hang,) = scene.pass_by(120)
+    assert (hang.model, hang.pids) == ("one", (STUB,))
+    assert "no answer and no work" in hang.reason
+    assert 3.0 <= scene.now - begin <= 4.0
+
+
+def test_a_queue_of_honest_work_is_none(scene: Scene) -> None:
+    """The canary waits for two minutes; each event takes two seconds, in which the model may even sleep."""
+    scene.asked = scene.now
+    scene.load = Load(100.0, 64.0)
+    assert scene.pass_by(120, answers=0.5) == ()
+    assert scene.pass_by(120, use=0.1, answers=0.05) == ()
+
+
+def test_work_without_end_is_one(scene: Scene) -> None:
+    scene.asked = begin = scene.now
+    (hang,) = scene.pass_by(120, use=1.0)
+    assert "work without an answer" in hang.reason
+    assert 60.0 <= scene.now - begin <= 61.0
+
+
+def test_failures_are_no_answers_and_the_hum_of_an_idle_process_is_no_work(scene: Scene) -> None:
+    scene.asked = scene.now
+    assert scene.pass_by(10, use=0.02)
+
+
+def test_a_model_inside_the_server_works_if_the_server_does(scene: Scene) -> None:
+    scene.home = Home(0)
+    scene.asked = scene.now
+    assert scene.pass_by(30, use=0.5, by=SERVER) == ()
+    (hang,) = scene.pass_by(10, use=0.05, by=SERVER)
+    assert (hang.model, hang.pids) == (None, (SERVER,))
+
+
+def test_a_silent_door(scene: Scene) -> None:
+    scene.heard = False
+    scene.asked = scene.now
+    assert scene.pass_by(30, use=0.5, by=SERVER) == (), "it is busy, and the canary may not get through"
+    begin = scene.now
+    (hang,) = scene.pass_by(30)
+    assert (hang.model, hang.pids) == (None, (SERVER,))
+    assert scene.now - begin <= 5.0
+
+
+@pytest.mark.parametrize("pid", [SERVER, STUB])
+def test_a_stopped_process(scene: Scene, pid: int) -> None:
+    scene.stopped.add(pid)
+    assert scene.look() == (), "for a moment"
+    (hang,) = scene.pass_by(2)
+    assert hang.pids == (pid,)
+
+
+def test_a_handler_of_signals_that_does_not_end(scene: Scene) -> None:
+    scene.signalled = scene.now
+    assert scene.pass_by(2, answers=10.0) == ()
+    (hang,) = scene.pass_by(1, answers=10.0)
+    assert hang.pids == (SERVER,)
+
+
+def test_a_door_that_is_held_by_loads_is_no_hang_for_a_while(scene: Scene) -> None:
+    scene.loading, scene.asked, scene.heard = True, scene.now, False
+    assert scene.pass_by(59) == ()
+    assert scene.pass_by(2)
+
+
+def test_looks_too_far_apart_tell_nothing(scene: Scene) -> None:
+    """The supervisor was busy with a reload; the first thing that it sees afterwards is a request in its way."""
+    scene.asked, scene.heard = scene.now, False
+    scene.now += 20.0
+    assert scene.look() == ()
+    assert scene.pass_by(2.0) == ()
+    assert scene.pass_by(2.0)
+
+
+def test_what_was_ended_gets_its_time_again(scene: Scene) -> None:
+    scene.asked = scene.now
+    assert scene.pass_by(10)
+    scene.hangs.forget()
+    assert scene.look() == ()
+    begin = scene.now
+    assert scene.pass_by(10)
+    assert scene.now - begin >= 3.0 - STEP

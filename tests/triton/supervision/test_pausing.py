@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from beampipe.triton.supervision.pausing import RestartPause
+
+
+def pauses_of(pause: RestartPause, lived: float, count: int) -> list[float]:
+    """The pauses of something that lives for a time [s] after each start."""
+    now, found = 0.0, []
+    for _ in range(count):
+        now += lived
+        found.append(pause.before_next(now))
+        now += found[-1]
+        pause.started(now)
+    return found
+
+
+def test_pauses_double_and_are_bounded() -> None:
+    assert pauses_of(RestartPause(free=2, longest=5.0), 0.1, 8) == [0.0, 0.0, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
+    assert pauses_of(RestartPause(), 0.1, 2000)[-1] == 30.0, "for ever"
+
+
+def test_what_holds_needs_none() -> None:
+    assert pauses_of(RestartPause(free=2, held=2.0), 2.5, 50) == [0.0] * 50
+
+
+def test_what_has_held_is_forgiven() -> None:
+    pause = RestartPause(free=1)
+    assert pauses_of(pause, 0.1, 3)[-1] == 1.0
+    assert pause.before_next(1e6) == 0.0

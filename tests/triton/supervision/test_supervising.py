@@ -1,0 +1,60 @@
+"""What a supervisor does on and on, without a server: it neither gives up nor ends."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from beampipe.errors import ServiceError
+from beampipe.triton.supervision.census import Census
+from beampipe.triton.supervision.pausing import RestartPause
+from beampipe.triton.supervision.stubs import Stub
+from beampipe.triton.supervision.supervisor import Supervisor
+from tests.triton.supervision.fakes import FakeModels, FakeServer
+from tests.triton.waiting import wait_until
+
+
+def test_a_server_that_does_not_start_is_tried_on_and_on(tmp_path: Path) -> None:
+    def restarts(number: int) -> int | None:
+        if number < 20:
+            raise ServiceError("the port is taken")
+        return os.getpid()
+
+    server = FakeServer(tmp_path / "log", restarts)
+    with Supervisor(server, FakeModels(), pauses=lambda: RestartPause(free=3, longest=0.01)) as supervisor:
+        wait_until(lambda: server.pid is not None)
+        wait_until(lambda: supervisor.answering)
+    kinds = [kind for kind, _ in server.notes]
+    assert kinds.count("server died") == 1 + 19
+    assert kinds.count("backing off") == 20 - 3
+    assert kinds[-1] == "server back"
+
+
+def test_a_supervisor_ends_in_a_pause(tmp_path: Path) -> None:
+    server = FakeServer(tmp_path / "log", lambda number: None)
+    with Supervisor(server, FakeModels(), pauses=lambda: RestartPause(free=0, longest=3600.0, held=0.0)):
+        wait_until(lambda: server.restarted > 0)
+    assert server.restarted >= 1
+
+
+def test_nothing_ends_the_watching(tmp_path: Path) -> None:
+    """Not even a fault of its own, which it tells."""
+    server, models = FakeServer(tmp_path / "log", lambda number: None), FakeModels()
+    server.pid = os.getpid()
+    with Supervisor(server, models):
+        models.fault = ZeroDivisionError("what nobody has foreseen")
+        wait_until(lambda: bool(server.notes))
+        models.fault = None
+        server.pid = None
+        wait_until(lambda: server.restarted > 0)
+    assert ("watching", "ZeroDivisionError: what nobody has foreseen; goes on") in server.notes
+
+
+def test_a_process_of_an_unknown_model_is_one_that_is_being_loaded(tmp_path: Path) -> None:
+    server = FakeServer(tmp_path / "log", lambda number: None)
+    census = Census(server, FakeModels())
+    for model, loading in (("one", False), ("two", True)):
+        server.processes = (Stub(os.getpid(), model, f"{model}_0_0", "region", 1),)
+        census.take()
+        assert census.loaded() == ("one",)
+        assert census.loading() is loading
