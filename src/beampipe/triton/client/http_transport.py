@@ -109,10 +109,14 @@ class HttpTransport:
         if call.body:
             sent["Content-Length"] = str(size)
         refused = None
+        # Header and body leave together: two packets would wake the server twice.
+        _cork(connection, True)
         try:
             connection.request(call.method, f"{self._endpoint.path}{call.path}", payload or None, sent)
         except (BrokenPipeError, ConnectionResetError) as error:
             refused = error  # a server that wants no more of a request has perhaps said why
+        else:
+            _cork(connection, False)
         _allow(connection, deadline)
         try:
             return self._reply(connection, deadline, whole=refused is None)
@@ -177,6 +181,12 @@ class HttpTransport:
         with suppress(IndexError):
             while True:
                 self._idle.pop().close()
+
+
+def _cork(connection: http.client.HTTPConnection, corked: bool) -> None:
+    """Let the system keep what is sent, or send what it has kept."""
+    assert connection.sock is not None
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, corked)
 
 
 def _allow(connection: http.client.HTTPConnection, deadline: float) -> None:
