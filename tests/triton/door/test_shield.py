@@ -10,6 +10,7 @@ import pytest
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.triton.door import closed_door
+from beampipe.triton.door.arguments import LIBRARY
 from beampipe.triton.door.closed_door import ClosedDoor
 from beampipe.triton.door.limits import Limits
 from beampipe.triton.door.restrictions import restrictions
@@ -51,7 +52,8 @@ def test_without_haproxy_the_server_closes_its_management_itself(
         assert ask_as_stranger(server.ports.http, 0.0, 1.5)
         assert status_of(raw_answer(server.ports.http, post(b"{}", "/v2/repository/index"))) == 403
         # What the larger stacks are for.
-        assert status_of(raw_answer(server.ports.http, post(b"[" * 200_000))) in (400, 500)
+        if LIBRARY.is_file():
+            assert status_of(raw_answer(server.ports.http, post(b"[" * 200_000))) in (400, 500)
         server.unload("one")
         server.load("one")
         server.kill()
