@@ -7,7 +7,7 @@ VENV ?= .venv
 PYTHON ?= python3
 
 bin := $(VENV)/bin
-native := $(shell find src examples/cpp -name '*.?pp' -o -name '*.h')
+native := $(shell find src examples/cpp -name "*.?pp" -o -name "*.h")
 sources := pyproject.toml CMakeLists.txt $(native)
 # What an environment was made for is told by stamps, so that the demo never waits for torch.
 demo_ready := $(VENV)/.ready-demo

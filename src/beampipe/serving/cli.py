@@ -15,7 +15,17 @@ import typer
 
 from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.terminal import console
-from beampipe.triton.cli import TritonFolder, engine_commands, load_command, unload_command
+from beampipe.triton.cli import (
+    Opened,
+    OpenHttp,
+    SecretFile,
+    Shield,
+    ShieldGrpc,
+    TritonFolder,
+    engine_commands,
+    load_command,
+    unload_command,
+)
 
 __all__ = ["app", "serve_command"]
 
@@ -27,6 +37,17 @@ app.command("unload")(unload_command)
 _PER_EVENT: Final = ("hits", "tracks")
 """Counters of the tracking models that `beampipe serving top` shows."""
 
+_Repository = Annotated[
+    Path | None, typer.Option(help="Folder of the models; by default one is made, for as long as it serves.")
+]
+_Models = Annotated[
+    str,
+    typer.Option(help="Names of the models, separated by commas; by default the usual ones, or all of the repository."),
+]
+_Instances = Annotated[int | None, typer.Option(help="Number of copies of each model.", min=1, show_default="1")]
+_Patience = Annotated[
+    float, typer.Option(help="Time without answer and without work after which a model is killed, in seconds.")
+]
 _Threads = Annotated[
     int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
 ]
@@ -254,36 +275,31 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
 
 
 def serve_command(
-    repository: Annotated[
-        Path | None, typer.Option(help="Folder of the models; by default one is made, for as long as it serves.")
-    ] = None,
-    models: Annotated[
-        str,
-        typer.Option(
-            help="Names of the models, separated by commas; by default the usual ones, or all of the repository."
-        ),
-    ] = "",
-    instances: Annotated[
-        int | None, typer.Option(help="Number of copies of each model.", min=1, show_default="1")
-    ] = None,
+    repository: _Repository = None,
+    models: _Models = "",
+    instances: _Instances = None,
     device: Annotated[str | None, typer.Option(help=_DEVICES, show_default="cpu")] = None,
     scale: Annotated[str | None, typer.Option(help=_SCALES, show_default="mm")] = None,
     name: _Name = None,
     backend: _Backend = None,
     threads: _Threads = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on for gRPC; 0.0.0.0 for all.")] = "127.0.0.1",
     http_port: Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")] = 8000,
     grpc_port: Annotated[int, typer.Option(help="Port for gRPC; 0 for a free one.")] = 8001,
     metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics; 0 for a free one.")] = 8002,
     triton: TritonFolder = None,
     log: Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")] = None,
-    patience: Annotated[
-        float, typer.Option(help="Time without answer and without work after which a model is killed, in seconds.")
-    ] = 3.0,
+    patience: _Patience = 3.0,
+    secret_file: SecretFile = None,
+    opened: Opened = None,
+    shield: Shield = None,
+    shield_grpc: ShieldGrpc = None,
+    open_http: OpenHttp = False,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
     from beampipe.serving.native_backend import backend_choice
     from beampipe.serving.service import serve
+    from beampipe.triton.door.settings import DoorSettings
     from beampipe.triton.server.launch import ServerSettings
 
     if repository is not None and not repository.is_dir():
@@ -299,6 +315,13 @@ def serve_command(
         log=log,
         threads=threads,
         patience=patience,
+        door=DoorSettings(
+            secret_file=secret_file,
+            opened=tuple(opened or ()),
+            shield=shield,
+            shield_grpc=shield_grpc,
+            open_http=open_http,
+        ),
     )
     serve(
         settings,

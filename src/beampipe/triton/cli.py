@@ -11,7 +11,19 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["TritonFolder", "engine_commands", "load_command", "unload_command"]
+from beampipe.triton.door.door import SECRET_VARIABLE, use_secret_file
+
+__all__ = [
+    "OpenHttp",
+    "Opened",
+    "SecretFile",
+    "Shield",
+    "ShieldGrpc",
+    "TritonFolder",
+    "engine_commands",
+    "load_command",
+    "unload_command",
+]
 
 engine_commands = typer.Typer(help="NVIDIA Triton, which serves the models.", no_args_is_help=True)
 
@@ -19,6 +31,33 @@ TritonFolder = Annotated[
     Path | None, typer.Option(help="Folder of another Triton than the installed engine, such as /opt/tritonserver.")
 ]
 """Option of commands that start a server."""
+
+SecretFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar=SECRET_VARIABLE, help="File with the server's secret, beside the one in the user's runtime folder."
+    ),
+]
+"""Option of commands that start a server or manage one."""
+
+Opened = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--open",
+        help="Interface of Triton that needs no secret: model-repository, shared-memory, logging or trace. Repeatable.",
+    ),
+]
+Shield = Annotated[
+    bool | None,
+    typer.Option(help="HAProxy before HTTP, which refuses what would end the server.", show_default="if installed"),
+]
+ShieldGrpc = Annotated[
+    bool | None, typer.Option(help="HAProxy before gRPC, too.", show_default="if other machines reach the server")
+]
+OpenHttp = Annotated[
+    bool, typer.Option("--open-http", help="With --host: other machines reach HTTP and metrics, not gRPC alone.")
+]
+"""Options of commands that start a server: who is let in, and through what."""
 
 _Url = Annotated[str, typer.Option(help="Address of the server for HTTP, HOST:PORT.")]
 _URL = "127.0.0.1:8000"
@@ -58,22 +97,27 @@ def show_command(triton: TritonFolder = None) -> None:
 
 
 def load_command(
-    model: Annotated[str, typer.Argument(help="Name of a model in the server's repository.")], url: _Url = _URL
+    model: Annotated[str, typer.Argument(help="Name of a model in the server's repository.")],
+    url: _Url = _URL,
+    secret_file: SecretFile = None,
 ) -> None:
     """Load a model into a running server, or load it again if its files have changed."""
     from beampipe.triton.server.control import load_model
 
+    use_secret_file(secret_file)
     load_model(url, model)
     typer.echo(f"{url}: {model} is loaded")
 
 
-def unload_command(model: Annotated[str, typer.Argument(help="Name of a loaded model.")], url: _Url = _URL) -> None:
+def unload_command(
+    model: Annotated[str, typer.Argument(help="Name of a loaded model.")],
+    url: _Url = _URL,
+    secret_file: SecretFile = None,
+) -> None:
     """Take a model out of a running server; what it is working on is finished."""
-    from beampipe.errors import UnknownNameError
     from beampipe.triton.server.control import model_states, unload_model
 
-    if model not in (states := model_states(url)):  # Triton unloads what it never had without a word
-        raise UnknownNameError(f"loaded model of {url}", model, states)
+    use_secret_file(secret_file)
     unload_model(url, model)
     deadline = time.monotonic() + _UNLOADING
     while model_states(url).get(model) == "UNLOADING" and time.monotonic() < deadline:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from beampipe import terminal
+from beampipe.triton.door.settings import is_loopback
 from beampipe.triton.keeper import keep
 from beampipe.triton.model.contract import instance_count
 from beampipe.triton.monitoring.top import ServerWatch, status_line
@@ -31,7 +32,6 @@ _LOOK: Final = 1.0
 """Time [s] between two looks at the metrics."""
 _LINE: Final = 60.0
 """Time [s] between two lines in a log."""
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _TOLD_BY_SUMMARY: Final = ("started", "stopped")
 """Kinds of incidents that are not printed a second time."""
 
@@ -159,12 +159,14 @@ def _summary(server: TritonServer, seconds: float) -> Table:
     models = [f"{name} ({_instances(instance_count(config))})" for name, config in configs.items()]
     table.add_row("[bold]ready[/bold]", f"after {seconds:.1f} s, process {server.pid}")
     table.add_row("watched", f"by process {os.getpid()}")
-    table.add_row("HTTP", f"http://{server.http_url}")
+    shield = " (behind HAProxy)" if server.door.shield_pid else ""
+    table.add_row("HTTP", f"http://{server.http_url}{shield}")
     table.add_row("gRPC", f"grpc://{server.grpc_url}")
     table.add_row("metrics", f"http://{server.metrics_url}/metrics")
-    if server.settings.host not in _LOOPBACK:
-        open_to = f"{server.settings.host}: whoever reaches these ports can use, load and unload models"
-        table.add_row("[yellow]open to[/yellow]", open_to)
+    if not is_loopback(server.settings.host):
+        table.add_row("[yellow]open to[/yellow]", f"{server.settings.host}: whoever reaches it can have models answer")
+    for weakness in server.door.weaknesses():
+        table.add_row("[yellow]not closed[/yellow]", weakness)
     table.add_row("models", ", ".join(models))
     table.add_row("log", str(server.log))
     table.add_row("to stop", "Ctrl-C, or SIGTERM")

@@ -1,4 +1,4 @@
-"""Where a client finds its secrets: the token that a user was given, and that of a server on this machine."""
+"""Where a client finds the token that its user was given."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from beampipe.errors import FileError
 
-__all__ = ["read_token", "secret_of"]
+__all__ = ["read_token"]
 
 
 def read_token(path: Path) -> str:
@@ -22,17 +22,3 @@ def read_token(path: Path) -> str:
     if len(lines) != 1:
         raise FileError(f"{path}: got {len(lines)} words, expected one token", path=path)
     return lines[0]
-
-
-def secret_of(url: str) -> tuple[str, str] | None:
-    """The header that opens what a server keeps to its own user, such as mapping shared memory.
-
-    It is looked up again for each such request: a server that was restarted has another secret.
-
-    Args:
-        url: address of the server, with its scheme: gRPC and HTTP want headers of different names.
-
-    Returns:
-        Name and value of the header; None if no server of this user on this machine has that address.
-    """
-    return None

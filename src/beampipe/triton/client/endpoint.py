@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.triton.client.credentials import read_token
+from beampipe.triton.door.door import Door, find_door
 
-__all__ = ["Endpoint", "Security", "WireProtocol", "parse_endpoint"]
+__all__ = ["Endpoint", "Security", "WireProtocol", "door_of", "parse_endpoint"]
 
 WireProtocol = Literal["auto", "grpc", "http", "shm"]
 """``auto`` and ``shm`` speak what the URL says; ``shm`` has all tensors in shared memory, ``auto`` large ones."""
@@ -107,6 +108,13 @@ class Security:
                 " give the file that holds it (token=Path(...)), which a copy in another process reads again"
             )
         return Security, (self.token, self.roots)
+
+
+def door_of(endpoint: Endpoint) -> Door | None:
+    """How this user is let in to a server of this machine; None for others' servers, and behind a gateway."""
+    if endpoint.tls or endpoint.path:
+        return None
+    return find_door(endpoint.host, endpoint.port, local=endpoint.local)
 
 
 def parse_endpoint(url: str, protocol: WireProtocol = "auto", *, tls: bool = False) -> Endpoint:

@@ -12,8 +12,7 @@ from typing import Any, Final, TypeVar
 
 from beampipe.errors import BeampipeError, MissingExtraError
 from beampipe.triton.client.codec import Message
-from beampipe.triton.client.credentials import secret_of
-from beampipe.triton.client.endpoint import Endpoint, Security
+from beampipe.triton.client.endpoint import Endpoint, Security, door_of
 from beampipe.triton.client.refusals import broken, refusal, too_large
 from beampipe.triton.client.transport import CONNECTING, PendingAnswer
 
@@ -82,6 +81,7 @@ class GrpcTransport:
         self._grpc = grpc
         self._protobuf = service_pb2
         self._url = str(endpoint)
+        self._endpoint = endpoint
         self._metadata = security.headers
         target, options = _target(endpoint)
         if endpoint.tls:
@@ -98,8 +98,8 @@ class GrpcTransport:
         if request.ByteSize() > _LONGEST:
             raise too_large(self._url)
         metadata = self._metadata
-        if message.guarded and (secret := secret_of(self._url)) is not None:
-            metadata = (*metadata, secret)
+        if message.guarded and (door := door_of(self._endpoint)) is not None:
+            metadata = (*metadata, *door.headers)  # looked for each time: a server that was restarted has another
         try:
             if pending is None:
                 answer = method(request, timeout=timeout, metadata=metadata)

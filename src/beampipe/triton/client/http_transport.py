@@ -15,8 +15,7 @@ from typing import Any, Final, TypeVar
 
 from beampipe.errors import DeadlineError, ServiceUnavailableError
 from beampipe.triton.client.codec import HEADER_LENGTH, HttpCall, HttpReply, Message
-from beampipe.triton.client.credentials import secret_of
-from beampipe.triton.client.endpoint import Endpoint, Security
+from beampipe.triton.client.endpoint import Endpoint, Security, door_of
 from beampipe.triton.client.refusals import broken, late, refused_by_http
 from beampipe.triton.client.transport import CONNECTING, PendingAnswer
 
@@ -26,6 +25,9 @@ _ONE_WRITE: Final = 1 << 16
 """A shorter body [bytes] is joined and sent at once; a longer one goes out as it lies in memory."""
 
 _READ: Final = 1 << 20
+
+_LOOPBACK: Final = "127.0.0.1"
+"""Address on which a server is behind its shield."""
 
 _MOMENT: Final = 0.05
 """What ends so much [s] before its deadline was not ended by it."""
@@ -44,7 +46,8 @@ class HttpTransport:
     def __init__(self, endpoint: Endpoint, security: Security) -> None:
         self._endpoint = endpoint
         self._url = str(endpoint)
-        self._headers = dict(security.headers)
+        self._token = dict(security.headers)
+        self._headers = self._token
         self._tls = None
         if endpoint.tls:
             self._tls = ssl.create_default_context(cafile=security.roots)
@@ -52,11 +55,7 @@ class HttpTransport:
         self._closed = False
 
     def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
-        call = message.to_http(timeout)
-        if message.guarded and (secret := secret_of(self._url)) is not None:
-            name, value = secret
-            call = call._replace(headers={**call.headers, name: value})
-        reply = self.exchange(call, timeout, pending)
+        reply = self.exchange(message.to_http(timeout), timeout, pending)
         if reply.status != 200:
             raise refused_by_http(self._url, reply)
         return message.from_http(reply, self._url)
@@ -149,13 +148,24 @@ class HttpTransport:
         allowed = min(CONNECTING, deadline - monotonic())
         if allowed <= 0:
             raise DeadlineError
-        made = socket.create_connection((endpoint.address or endpoint.host, endpoint.port), allowed)
+        made = socket.create_connection(self._enter(), allowed)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             connection.sock = made if self._tls is None else self._tls.wrap_socket(made, server_hostname=endpoint.host)
         except BaseException:
             made.close()
             raise
+
+    def _enter(self) -> tuple[str, int]:
+        """Address and port to connect to: behind the shield of a server of this user, with its secret.
+
+        They are looked for at each new connection: a server that was restarted has others.
+        """
+        endpoint, door = self._endpoint, door_of(self._endpoint)
+        self._headers = self._token if door is None else {**self._token, **dict(door.headers)}
+        if door is not None and endpoint.local and endpoint.port == door.http:
+            return _LOOPBACK, door.inner_http
+        return endpoint.address or endpoint.host, endpoint.port
 
     def _connection(self) -> tuple[http.client.HTTPConnection, bool]:
         """One that waits, the last used first, or a new one."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe import processes
+from beampipe.triton.door.door import remove_dead_doors
 from beampipe.triton.engine import STUB
 from beampipe.triton.supervision.stubs import SHARED_MEMORY
 
@@ -35,7 +36,8 @@ __all__ = [
 
 _PREFIX: Final = re.compile(r"beampipe_(\d+)_(\d+)_(\d+)_(\d+)_")
 _SERVER: Final = "tritonserver"
-_PROGRAMS: Final = (_SERVER, STUB, "bash", "sh")  # a shell, until it has become a stub
+_SHIELD: Final = "haproxy"
+_PROGRAMS: Final = (_SERVER, STUB, _SHIELD, "bash", "sh")  # a shell, until it has become a stub
 _PAUSE: Final = 0.02
 """Time [s] between two looks whether killed processes are gone."""
 _KILL: Final = 3.0
@@ -46,7 +48,7 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class ServedProcess:
-    """A process that serves: the server itself or one of its stubs.
+    """A process that serves: the server itself, one of its stubs, or the shield before it.
 
     Attributes:
         pid: id of the process.
@@ -61,6 +63,11 @@ class ServedProcess:
         """Whether the process is the server itself."""
         return Path(self.arguments[0]).name == _SERVER
 
+    @property
+    def is_shield(self) -> bool:
+        """Whether the process is the shield, which outlives a server that is started again."""
+        return Path(self.arguments[0]).name == _SHIELD
+
 
 def new_prefix() -> str:
     """A prefix that no other server has, for one more server of this process."""
@@ -69,7 +76,7 @@ def new_prefix() -> str:
 
 
 def processes_of(prefix: str) -> tuple[ServedProcess, ...]:
-    """The processes of this user with a prefix in their command line: a server and its stubs."""
+    """The processes of this user with a prefix in their command line: a server, its stubs and its shield."""
     return tuple(
         ServedProcess(pid, arguments)
         for pid, arguments in processes.command_lines()
@@ -95,13 +102,13 @@ def folders_of(prefix: str) -> tuple[Path, ...]:
 
 
 def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
-    """End the processes with a prefix and remove their shared memory.
+    """End a server and its stubs and remove their shared memory.
 
     Args:
         prefix: prefix of one server.
         grace: time [s] that the server gets to end by itself. Then it is killed, and so are its stubs, which ignore a
             polite signal while they are busy.
-        orphaned: whether the owner is gone, so that all its temporary folders are removed, too.
+        orphaned: whether the owner is gone, so that the shield ends and all temporary folders are removed, too.
     """
     if grace > 0:
         for process in processes_of(prefix):
@@ -111,7 +118,7 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
         while any(process.is_server for process in processes_of(prefix)) and time.monotonic() < deadline:
             time.sleep(5 * _PAUSE)
     deadline = time.monotonic() + _KILL
-    while (left := processes_of(prefix)) and time.monotonic() < deadline:
+    while (left := _to_end(prefix, orphaned)) and time.monotonic() < deadline:
         # The server first: it must not see its stubs go and start others.
         for process in sorted(left, key=lambda one: not one.is_server):
             _signal(process.pid, signal.SIGKILL)
@@ -120,8 +127,14 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
         with contextlib.suppress(OSError):
             path.unlink()
     owner = prefix.rpartition("_")[0].rpartition("_")[0] + "_"  # without the number
-    for path in folders_of(owner) if orphaned else ():
-        shutil.rmtree(path, ignore_errors=True)
+    if orphaned:
+        remove_dead_doors()
+        for path in folders_of(owner):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _to_end(prefix: str, orphaned: bool) -> list[ServedProcess]:
+    return [process for process in processes_of(prefix) if orphaned or not process.is_shield]
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
@@ -148,6 +161,7 @@ def clean_up_after_dead_owners() -> tuple[str, ...]:
     gone = tuple(prefix for prefix in sorted(found) if not _owner_lives(*map(int, found[prefix])))
     for prefix in gone:
         remove(prefix, orphaned=True)
+    remove_dead_doors()
     return gone
 
 

@@ -1,4 +1,8 @@
-"""Triton's own HTTP interface for readiness and for loading and unloading models: no client library needed."""
+"""Triton's own HTTP interface for readiness and for loading and unloading models: no client library needed.
+
+A server of this machine and user is asked behind its shield and with its secret (`beampipe.triton.door`), which are
+found by its port.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from contextlib import closing, contextmanager
 from typing import Any, Final
 from urllib.parse import quote
 
-from beampipe.errors import ServiceError, ServiceUnavailableError
+from beampipe.errors import ServiceError, ServiceUnavailableError, UnknownNameError
 from beampipe.triton.client.codec import ConfigRequest, HttpCall, HttpReply, reason_of
 from beampipe.triton.client.endpoint import Security, parse_endpoint
 from beampipe.triton.client.http_transport import HttpTransport
@@ -120,8 +124,11 @@ def unload_model(url: str, model: str, timeout: float = 60.0) -> None:
     """Take a model out of service; what it is working on is finished.
 
     Raises:
+        UnknownNameError: no model of that name is or was loaded; Triton itself would say nothing.
         ServiceError: the server refuses.
     """
+    if model not in (states := model_states(url, timeout)):
+        raise UnknownNameError(f"loaded model of {url}", model, states)
     _checked(url, f"/v2/repository/models/{quote(model)}/unload", {}, timeout)
 
 

@@ -5,17 +5,29 @@ from __future__ import annotations
 import os
 import random
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from beampipe.errors import ConfigError
+from beampipe.triton.door.door import Door
+from beampipe.triton.door.settings import DoorSettings, is_loopback
 from beampipe.triton.engine import Engine, Interpreter
 
-__all__ = ["Ports", "ServerSettings", "free_ports", "port_is_free", "server_command", "server_environment"]
+__all__ = [
+    "Ports",
+    "ServerSettings",
+    "free_port",
+    "free_ports",
+    "port_is_free",
+    "server_command",
+    "server_environment",
+]
 
 _PORTS: Final = range(20000, 32000)
 """Numbers from which a free port is chosen: below those that the system gives to clients."""
+
+_LOOPBACK: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -25,7 +37,7 @@ class ServerSettings:
     Attributes:
         repository: folder of the models.
         models: names of the models to load; all of the repository if there are none.
-        host: address to listen on. By default only this machine can reach it.
+        host: address to listen on. By default only this machine can reach it; others reach gRPC, HTTP only with `door`.
         http_port: port for HTTP; 0 for a free one.
         grpc_port: port for gRPC; 0 for a free one.
         metrics_port: port of the Prometheus metrics; 0 for a free one.
@@ -37,6 +49,7 @@ class ServerSettings:
         supervise: whether to bring back what dies or hangs, models as well as the server itself.
         patience: time [s] without an answer and without work after which a model that is asked, or the server, hangs.
         canary: whether to ask each model for the answer that was stored with it, and to refuse one that gives another.
+        door: who is let in, and through what.
     """
 
     repository: Path
@@ -53,6 +66,17 @@ class ServerSettings:
     supervise: bool = True
     patience: float = 3.0
     canary: bool = True
+    door: DoorSettings = field(default_factory=DoorSettings)
+
+    @property
+    def http_host(self) -> str:
+        """Address on which the server is for everybody over HTTP."""
+        return self.door.http_host(self.host)
+
+    @property
+    def metrics_host(self) -> str:
+        """Address of the metrics; other machines find them behind the shield, if at all."""
+        return self.host if is_loopback(self.host) else _LOOPBACK
 
     @property
     def ports(self) -> Ports:
@@ -98,6 +122,14 @@ def port_is_free(host: str, port: int) -> bool:
         return True
 
 
+def free_port() -> int:
+    """A port of this machine's loopback that nobody has."""
+    generator = random.SystemRandom()  # nobody's seed: two processes would choose the same ports
+    while not port_is_free(_LOOPBACK, candidate := generator.choice(_PORTS)):
+        pass
+    return candidate
+
+
 def free_ports(settings: ServerSettings) -> Ports:
     """The ports of the settings, with a free one for each 0."""
     generator = random.SystemRandom()  # nobody's seed: two processes would choose the same ports
@@ -113,7 +145,13 @@ def free_ports(settings: ServerSettings) -> Ports:
 
 
 def server_command(
-    settings: ServerSettings, engine: Engine, backends: Path, ports: Ports, prefix: str, models: tuple[str, ...]
+    settings: ServerSettings,
+    engine: Engine,
+    backends: Path,
+    door: Door,
+    metrics_port: int,
+    prefix: str,
+    models: tuple[str, ...],
 ) -> list[str]:
     """The command line of a server.
 
@@ -121,11 +159,13 @@ def server_command(
         settings: what the server is to be.
         engine: the Triton that is started.
         backends: folder of the backends, from `prepare_backends`.
-        ports: ports to listen on.
+        door: ports to listen on; behind a shield only this machine's loopback.
+        metrics_port: port of the metrics.
         prefix: prefix of the shared memory, from `new_prefix`.
         models: names of the models to load.
     """
-    host = settings.host
+    http_host = settings.http_host if door.inner_http == door.http else _LOOPBACK
+    grpc_host = settings.host if door.inner_grpc == door.grpc else _LOOPBACK
     return [
         str(engine.binary),
         f"--model-repository={settings.repository.absolute()}",
@@ -133,12 +173,12 @@ def server_command(
         "--disable-auto-complete-config",  # our configurations are complete; starts several times faster
         "--model-control-mode=explicit",
         *(f"--load-model={model}" for model in models),
-        f"--http-address={host}",
-        f"--http-port={ports.http}",
-        f"--grpc-address={host}",
-        f"--grpc-port={ports.grpc}",
-        f"--metrics-address={host}",
-        f"--metrics-port={ports.metrics}",
+        f"--http-address={http_host}",
+        f"--http-port={door.inner_http}",
+        f"--grpc-address={grpc_host}",
+        f"--grpc-port={door.inner_grpc}",
+        f"--metrics-address={settings.metrics_host}",
+        f"--metrics-port={metrics_port}",
         f"--exit-timeout-secs={settings.exit_timeout}",
         f"--backend-config=python,shm-region-prefix-name={prefix}",
         *([] if Path("/dev/nvidiactl").exists() else ["--allow-gpu-metrics=false"]),

@@ -128,10 +128,11 @@ def check_ports(settings: ServerSettings, ports: Ports) -> None:
         raise ConfigError(
             f"host: got {settings.host}, expected an address of this machine, such as 127.0.0.1 or 0.0.0.0"
         )
-    for name, port in zip(("http", "grpc", "metrics"), ports, strict=True):
-        if not port_is_free(settings.host, port):
+    hosts = (settings.http_host, settings.host, settings.metrics_host)
+    for name, host, port in zip(("http", "grpc", "metrics"), hosts, ports, strict=True):
+        if not port_is_free(host, port):
             raise ConfigError(
-                f"--{name}-port: got {port}, which is in use on {settings.host} (or not for this user),"
+                f"--{name}-port: got {port}, which is in use on {host} (or not for this user),"
                 " expected a free one; 0 takes any"
             )
 

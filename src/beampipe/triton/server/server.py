@@ -8,17 +8,18 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from beampipe.errors import BeampipeError, ServiceError
 from beampipe.processes import processor_time
-from beampipe.triton.engine import find_engine, prepare_backends, this_interpreter
+from beampipe.triton.door.closed_door import ClosedDoor
+from beampipe.triton.engine import Engine, find_engine, prepare_backends, this_interpreter
 from beampipe.triton.server import control, preflight
 from beampipe.triton.server.asking import ServedModels
 from beampipe.triton.server.cleanup import clean_up_after_dead_owners, new_prefix, remove, shared_memory_of
-from beampipe.triton.server.launch import ServerSettings, free_ports, server_command, server_environment
+from beampipe.triton.server.launch import ServerSettings, free_port, free_ports, server_command, server_environment
 from beampipe.triton.server.process import ServerProcess
 from beampipe.triton.server.watchdog import Watchdog
 from beampipe.triton.supervision.incidents import Incident, IncidentKind
@@ -66,6 +67,7 @@ class TritonServer:
         self._process: ServerProcess | None = None
         self._watchdog = Watchdog(self.prefix, float(settings.exit_timeout))
         self._folder: Path | None = None
+        self._door: ClosedDoor | None = None
         self._supervision = contextlib.ExitStack()
         self._supervisor: Supervisor | None = None
         self._stopping = threading.Event()
@@ -75,22 +77,18 @@ class TritonServer:
 
     @property
     def http_url(self) -> str:
-        """Address for HTTP, ``host:port``."""
-        return self._url(self.ports.http)
+        """Address for HTTP, ``host:port``, for everybody; programs of this user find the way behind the shield."""
+        return _url(self.settings.http_host, self.ports.http)
 
     @property
     def grpc_url(self) -> str:
         """Address for gRPC, ``host:port``."""
-        return self._url(self.ports.grpc)
+        return _url(self.settings.host, self.ports.grpc)
 
     @property
     def metrics_url(self) -> str:
         """Address of the Prometheus metrics, ``host:port``; the path is ``/metrics``."""
-        return self._url(self.ports.metrics)
-
-    def _url(self, port: int) -> str:
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.settings.host, self.settings.host)
-        return f"{host}:{port}"
+        return _url(self.settings.metrics_host, self.ports.metrics)
 
     # State
 
@@ -114,6 +112,12 @@ class TritonServer:
     def answering(self) -> bool:
         """Whether it answers and nothing in it hangs, as its supervisor sees it; without one, whether it is ready."""
         return self.ready if self._supervisor is None else self._supervisor.answering
+
+    @property
+    def door(self) -> ClosedDoor:
+        """What stands between the server and everybody else."""
+        assert self._door is not None, "not started"
+        return self._door
 
     def stubs(self) -> tuple[Stub, ...]:
         """The processes of the models, dead ones included for as long as they have a command line."""
@@ -167,9 +171,8 @@ class TritonServer:
             backends = prepare_backends(engine, python, self._folder)
             environ = server_environment(settings, engine, python, backends)
             preflight.check_stub(backends, environ)
-            self._new_process = lambda: ServerProcess(
-                server_command(settings, engine, backends, self.ports, self.prefix, self.models), environ, self.log
-            )
+            self._door = ClosedDoor(settings.door, settings.host, self._folder, lambda text: self.note("shield", text))
+            self._new_process = lambda: self._start_process(engine, backends, environ)
             self.ports = free_ports(settings)
             preflight.check_ports(settings, self.ports)
             self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -189,6 +192,12 @@ class TritonServer:
     def _asked(self) -> ServedModels:
         return ServedModels(self.settings, self.http_url, self.metrics_url)
 
+    def _start_process(self, engine: Engine, backends: Path, environ: Mapping[str, str]) -> ServerProcess:
+        door, hidden = self.door.door, self.door.arguments()
+        metrics = self.ports.metrics
+        command = server_command(self.settings, engine, backends, door, metrics, self.prefix, self.models)
+        return ServerProcess([*command, *hidden.command], {**environ, **hidden.environ}, self.log)
+
     def _check_canaries(self) -> None:
         for model in self.models:
             self._asked().ask_canary(model)
@@ -196,6 +205,7 @@ class TritonServer:
     def _launch_on_free_ports(self) -> None:
         for attempt in range(_ATTEMPTS):
             try:
+                self.door.open(*self.ports, free_port)
                 self._launch()
             except BeampipeError as error:
                 if attempt + 1 == _ATTEMPTS or not _PORT_TAKEN.search(str(error)):
@@ -262,6 +272,8 @@ class TritonServer:
         """
         self._stopping.set()
         self._supervision.close()
+        if self._door is not None:
+            self._door.retire()
         process = self._process
         if process is not None and process.pid is not None:
             try:
@@ -309,7 +321,15 @@ class TritonServer:
     def _end(self) -> None:
         """Kill what is left and remove every trace but the log that was asked for."""
         self._kill()
+        if self._door is not None:
+            self._door.close()
         self._watchdog.dismiss()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         assert not shared_memory_of(self.prefix)
+
+
+def _url(host: str, port: int) -> str:
+    """Where a server is asked that listens on an address, which may stand for all of this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

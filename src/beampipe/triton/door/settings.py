@@ -1,0 +1,59 @@
+"""How closed the door of a server is."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from beampipe.errors import ConfigError
+from beampipe.triton.door.limits import Limits
+from beampipe.triton.door.restrictions import check_open
+
+__all__ = ["DoorSettings", "is_loopback"]
+
+_LOOPBACK: Final = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class DoorSettings:
+    """Who is let in to a server, and through what.
+
+    Attributes:
+        secret_file: one more file for the secret, beside those in the user's runtime folder.
+        opened: interfaces of Triton that need no secret, of ``model-repository``, ``shared-memory``, ``logging`` and
+            ``trace``. With the first, any user of the machine may have the server run a program.
+        shield: whether HAProxy stands before HTTP; None for wherever it is installed.
+        shield_grpc: whether it stands before gRPC too; None for a server that other machines reach.
+        open_http: whether other machines reach HTTP as well as gRPC, if they reach the server at all.
+        limits: what the shield lets through.
+    """
+
+    secret_file: Path | None = None
+    opened: tuple[str, ...] = ()
+    shield: bool | None = None
+    shield_grpc: bool | None = None
+    open_http: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        check_open(self.opened)
+        if self.shield is False and self.shield_grpc:
+            raise ConfigError("--shield-grpc: got it with --no-shield, expected either")
+
+    def http_host(self, host: str) -> str:
+        """The address for HTTP of a server that listens on `host`."""
+        return host if self.open_http or is_loopback(host) else _LOOPBACK
+
+    def shields_grpc(self, host: str) -> bool:
+        """Whether the shield stands before gRPC of a server that listens on `host`."""
+        return not is_loopback(host) if self.shield_grpc is None else self.shield_grpc
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,109 @@
+"""The shield as a program: kept alive, kept over a restart, missing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.triton.door import closed_door
+from beampipe.triton.door.arguments import LIBRARY
+from beampipe.triton.door.closed_door import ClosedDoor
+from beampipe.triton.door.limits import Limits
+from beampipe.triton.door.restrictions import restrictions
+from beampipe.triton.door.settings import DoorSettings
+from beampipe.triton.engine import Engine
+from beampipe.triton.server.cleanup import processes_of
+from beampipe.triton.server.server import ServerSettings, TritonServer
+from tests.triton.door.attacks import post, raw_answer, status_of
+from tests.triton.door.bystander import ask_as_stranger
+from tests.triton.waiting import assert_nothing_left, wait_until
+
+
+def test_it_is_started_again_and_outlives_the_server(engine: Engine, doublers: Path, shielded: TritonServer) -> None:
+    # Nobody else is to start the server again while the test does.
+    settings = ServerSettings(doublers, models=("one",), triton=engine.folder, supervise=False)
+    with TritonServer(settings) as server:
+        first = server.door.shield_pid
+        assert first is not None
+        server.restart(server.models)
+        assert server.door.shield_pid == first
+        assert ask_as_stranger(server.ports.http, 0.0, 1.5)
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: server.incidents[-1].kind == "shield")
+        assert server.door.shield_pid not in (None, first)
+        assert ask_as_stranger(server.ports.http, 0.0, 1.5)
+        assert [incident.kind for incident in server.incidents] == ["started", "shield"]
+        server.kill()
+    assert_nothing_left(server.prefix)
+
+
+def test_without_haproxy_the_server_closes_its_management_itself(
+    engine: Engine, doublers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(closed_door, "find_haproxy", lambda: None)
+    with TritonServer(ServerSettings(doublers, models=("one",), triton=engine.folder)) as server:
+        assert server.door.shield_pid is None
+        assert {Path(process.arguments[0]).name for process in processes_of(server.prefix)} >= {"tritonserver"}
+        assert any("no shield" in text for text in server.door.weaknesses())
+        assert ask_as_stranger(server.ports.http, 0.0, 1.5)
+        assert status_of(raw_answer(server.ports.http, post(b"{}", "/v2/repository/index"))) == 403
+        # What the larger stacks are for.
+        if LIBRARY.is_file():
+            assert status_of(raw_answer(server.ports.http, post(b"[" * 200_000))) in (400, 500)
+        server.unload("one")
+        server.load("one")
+        server.kill()
+
+
+def test_other_machines_reach_grpc_alone_and_only_behind_the_shield(
+    engine: Engine, doublers: Path, shielded: TritonServer
+) -> None:
+    settings = ServerSettings(doublers, models=("one",), triton=engine.folder, host="0.0.0.0")
+    with TritonServer(settings) as server:
+        door = server.door.door
+        tables = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
+        listening = {tuple(line.split()[1].split(":")) for line in tables.splitlines() if " 0A " in line}
+        ours = {f"{port:04X}" for port in (*door.ports, server.ports.metrics)}
+        everywhere = {port for address, port in listening if set(address) == {"0"} and port in ours}
+        assert everywhere == {f"{door.grpc:04X}"}
+        assert server.door.shields_grpc
+        assert ask_as_stranger(server.ports.http, 0.0, 1.5)
+        server.kill()
+
+
+def test_with_open_http_metrics_are_behind_the_shield(engine: Engine, doublers: Path, shielded: TritonServer) -> None:
+    door = DoorSettings(open_http=True)
+    settings = ServerSettings(doublers, models=("one",), triton=engine.folder, host="0.0.0.0", door=door)
+    with TritonServer(settings) as server:
+        answer = raw_answer(server.ports.http, post(path="/metrics", method="GET"))
+        assert b"nv_inference_count" in answer
+        server.kill()
+
+
+def test_other_machines_are_refused_without_haproxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(closed_door, "find_haproxy", lambda: None)
+    with pytest.raises(ConfigError, match=r"--host 0\.0\.0\.0: got no HAProxy, expected it"):
+        ClosedDoor(DoorSettings(), "0.0.0.0", tmp_path, print)
+    with pytest.raises(ConfigError, match="--shield: got no HAProxy"):
+        ClosedDoor(DoorSettings(shield=True), "127.0.0.1", tmp_path, print)
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(UnknownNameError, match=r"got 'trac', expected one of .*; did you mean 'trace'"):
+        DoorSettings(opened=("trac",))
+    with pytest.raises(ConfigError, match="expected either"):
+        DoorSettings(shield=False, shield_grpc=True)
+    with pytest.raises(ConfigError, match=r"limits\.queue: got 0"):
+        Limits(queue=0)
+    with pytest.raises(ConfigError, match="expected header <= json <= body"):
+        Limits(json=1 << 30)
+
+
+def test_what_is_left_open_needs_no_secret() -> None:
+    http, grpc = restrictions("s", ("model-repository", "trace"), shielded_http=False, shielded_grpc=False)
+    assert http == "--http-restricted-api=shared-memory,logging:triton-grpc-protocol-beampipe=s"
+    assert grpc == "--grpc-restricted-protocol=shared-memory,logging:beampipe=s"
