@@ -130,7 +130,7 @@ def plan_of(server: TritonServer, events: Sequence[Hits], labels: Sequence[bytes
     return Plan(
         server.http_url,
         server.grpc_url,
-        [http_request(server.http_url, request.to_http()) for request in requests],
+        [http_request(server.http_url, request.to_http(), {}) for request in requests],
         [request.to_grpc(service_pb2).SerializeToString() for request in requests],
         labels,
         farewells,

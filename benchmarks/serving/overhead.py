@@ -9,7 +9,9 @@ before anything is timed.
 
 Each protocol has two clients. *Wire* is the least that a client can be: requests made ahead of time, sent over one
 connection (`wires.py`); its time is that of Triton, the backend and the way there and back. *Ours* is
-`TritonTrackFinder`, which also checks hits, encodes them, may retry, and checks what comes back.
+`TritonTrackFinder`, which also checks hits, encodes them, may retry, and checks what comes back. Over HTTP both go to
+the port behind the shield, as clients of the server's own user do; where HAProxy is installed there is one more row
+for everybody else's way, through it.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from served import (
     direct_finder,
     events_at,
     finder_of,
+    is_shielded,
     models_of,
     options_of,
     print_header,
@@ -47,12 +50,13 @@ Ask = Callable[[int], bytes]
 SMALL: Final = (200, 400)
 """Hits of a small event."""
 WANTED_MS: Final = {
-    "wire": {"grpc": 0.25, "http": 0.2, "shm": 0.3, "shm-http": 0.3},
+    "wire": {"grpc": 0.25, "http": 0.2, "http through shield": 0.2, "shm": 0.3, "shm-http": 0.3},
     "ours": dict.fromkeys(PROTOCOLS, 0.4),
 }
 """Most added time [ms] by client and protocol, for `WANTED_MODEL` with the native backend in one thread."""
 WANTED_MODEL: Final = "exatrkx"
 DIRECT: Final = "direct"
+SHIELD: Final = "http through shield"
 
 
 def main() -> None:
@@ -87,6 +91,8 @@ def measured(model: str, threads: int, events: Sequence[Hits], options: argparse
                 name = f"{model}_{backend}"
                 ways[backend, "wire", protocol] = wire(stack, server, name, protocol, events)
                 ways[backend, "ours", protocol] = ours(stack, server, name, protocol, events)
+            if is_shielded(server):
+                ways[backend, "wire", SHIELD] = wire(stack, server, name, SHIELD, events)
         require_equal(ways, len(events))
         times = asked_in_turn(ways, len(events), options.repeats, options.seed)
     CONSOLE.print(f"{model}, {threads} thread(s): done", markup=False)

@@ -47,11 +47,13 @@ __all__ = [
     "PROTOCOLS",
     "Model",
     "backends_of",
+    "behind_shield",
     "counter",
     "direct_finder",
     "events_at",
     "events_of_sizes",
     "finder_of",
+    "is_shielded",
     "labels_of",
     "models_of",
     "options_of",
@@ -157,6 +159,17 @@ def transport_to(server: TritonServer, protocol: str) -> Transport:
     if protocol == "http":
         return HttpTransport(parse_endpoint(f"http://{server.http_url}"), Security())
     return GrpcTransport(parse_endpoint(f"grpc://{server.grpc_url}"), Security())
+
+
+def behind_shield(server: TritonServer) -> tuple[str, dict[str, str]]:
+    """The address for HTTP with no shield before it, and the headers that are asked for there."""
+    door = server.door.door
+    return f"127.0.0.1:{door.inner_http}", dict(door.headers)
+
+
+def is_shielded(server: TritonServer) -> bool:
+    """Whether HAProxy stands before HTTP."""
+    return server.door.shield_pid is not None
 
 
 def direct_finder(model: str, threads: int = 1) -> TrackFinder:

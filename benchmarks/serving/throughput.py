@@ -27,6 +27,7 @@ from rich.table import Table
 from served import (
     CONSOLE,
     backends_of,
+    behind_shield,
     direct_finder,
     events_at,
     models_of,
@@ -36,9 +37,10 @@ from served import (
     serving,
     verdict,
 )
+from wires import http_request, questions_of
 
 from beampipe.errors import WrongLabelsError
-from beampipe.serving.load import HttpSender, Workload, closed_loop, direct_workload, kserve_requests, summarise, verify
+from beampipe.serving.load import HttpSender, Workload, closed_loop, direct_workload, summarise, verify
 from beampipe.tracking.finder import TrackFinder
 from beampipe.triton.server.server import TritonServer
 
@@ -213,8 +215,10 @@ def served(
     Raises:
         WrongLabelsError: labels that are not the direct ones, or no answer.
     """
-    requests = kserve_requests(workload, server.http_url, model, batching=batching)
-    with closing(HttpSender(server.http_url, requests, workload, in_flight)) as sender:
+    address, headers = behind_shield(server)
+    questions = questions_of(workload.hits, model, batching=batching).requests
+    requests = [http_request(address, question.to_http(), headers) for question in questions]
+    with closing(HttpSender(address, requests, workload, in_flight)) as sender:
         verify(sender, workload)
         run = closed_loop(sender, workload, in_flight, seconds=seconds, warm_up=seconds / 5)
     if run.faults:

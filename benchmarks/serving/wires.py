@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
-from served import transport_to
+from served import behind_shield, transport_to
 
 from beampipe.errors import ServiceError
 from beampipe.serving.contract import FEATURES, LABELS
@@ -67,21 +67,23 @@ class Questions:
 
 
 def questions_of(
-    events: Sequence[Hits], model: str, *, share: Callable[[int], SharedRegion] | None = None
+    events: Sequence[Hits], model: str, *, batching: bool = False, share: Callable[[int], SharedRegion] | None = None
 ) -> Questions:
-    """A request for each event to a model without a batch axis.
+    """A request for each event.
 
     Args:
         events: what is asked for.
         model: name of the model on the wire.
+        batching: whether the model has a batch axis.
         share: makes shared memory of a size [bytes]; None to send the events.
     """
-    tensors = [Tensor(FEATURES, np.ascontiguousarray(hits.position, FEATURES.dtype)) for hits in events]
+    arrays = [np.ascontiguousarray(hits.position, FEATURES.dtype) for hits in events]
+    tensors = [Tensor(FEATURES, array[None] if batching else array) for array in arrays]
     if share is None:
         return Questions(tuple(InferRequest(model, (tensor,), (LABELS,)) for tensor in tensors))
     begin, places = 0, []
     for tensor in tensors:
-        at, size = layout((tensor,), {LABELS.name: 8 * len(tensor.array)})
+        at, size = layout((tensor,), {LABELS.name: 8 * tensor.array.size // 3})
         places.append(Places({name: (begin + offset, length) for name, (offset, length) in at.items()}))
         begin += size
     region = share(begin)
@@ -142,11 +144,12 @@ class RawHttp:
     Args:
         address: ``host:port`` of the server.
         questions: what can be asked.
+        headers: headers of each request, beside those that its body needs.
     """
 
-    def __init__(self, address: str, questions: Questions) -> None:
+    def __init__(self, address: str, questions: Questions, headers: Mapping[str, str]) -> None:
         self._questions = questions
-        self._requests = [http_request(address, request.to_http()) for request in questions.requests]
+        self._requests = [http_request(address, request.to_http(), headers) for request in questions.requests]
         largest = max(request.inputs[0].array.nbytes for request in questions.requests)
         self._connection = Connection(address, _HEAD + 4 * largest)
 
@@ -189,28 +192,47 @@ class StockGrpc:
         self._questions.close()
 
 
-def http_request(address: str, call: HttpCall) -> bytes:
-    """A whole request of HTTP/1.1 as bytes."""
+def http_request(address: str, call: HttpCall, headers: Mapping[str, str]) -> bytes:
+    """A whole request of HTTP/1.1 as bytes, with more headers than the call has."""
     body = b"".join(call.body)
     lines = [f"{call.method} {call.path} HTTP/1.1", f"Host: {address}", f"Content-Length: {len(body)}"]
-    lines += [f"{name}: {value}" for name, value in call.headers.items()]
+    lines += [f"{name}: {value}" for name, value in (*call.headers.items(), *headers.items())]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 
-def _wire(protocol: str, shared: bool) -> Callable[[TritonServer, str, Sequence[Hits]], Wire]:
-    def make(server: TritonServer, model: str, events: Sequence[Hits]) -> Wire:
-        transport = transport_to(server, protocol)
-        share = (lambda size: SharedRegion(transport, size)) if shared else None
-        questions = questions_of(events, model, share=share)
-        return RawHttp(server.http_url, questions) if protocol == "http" else StockGrpc(server.grpc_url, questions)
+def _over_grpc(server: TritonServer, model: str, events: Sequence[Hits]) -> Wire:
+    return StockGrpc(server.grpc_url, questions_of(events, model))
 
-    return make
+
+def _over_http(server: TritonServer, model: str, events: Sequence[Hits]) -> Wire:
+    address, headers = behind_shield(server)
+    return RawHttp(address, questions_of(events, model), headers)
+
+
+def _through_shield(server: TritonServer, model: str, events: Sequence[Hits]) -> Wire:
+    return RawHttp(server.http_url, questions_of(events, model), {})
+
+
+def _shared_by_grpc(server: TritonServer, model: str, events: Sequence[Hits]) -> Wire:
+    return StockGrpc(server.grpc_url, questions_of(events, model, share=_sharing(server, "grpc")))
+
+
+def _shared_by_http(server: TritonServer, model: str, events: Sequence[Hits]) -> Wire:
+    address, headers = behind_shield(server)
+    return RawHttp(address, questions_of(events, model, share=_sharing(server, "http")), headers)
+
+
+def _sharing(server: TritonServer, protocol: str) -> Callable[[int], SharedRegion]:
+    transport = transport_to(server, protocol)
+    return lambda size: SharedRegion(transport, size)
 
 
 WIRES: Final[dict[str, Callable[[TritonServer, str, Sequence[Hits]], Wire]]] = {
-    "grpc": _wire("grpc", False),
-    "http": _wire("http", False),
-    "shm": _wire("grpc", True),
-    "shm-http": _wire("http", True),
+    "grpc": _over_grpc,
+    "http": _over_http,
+    "http through shield": _through_shield,
+    "shm": _shared_by_grpc,
+    "shm-http": _shared_by_http,
 }
-"""By protocol, one of `served.PROTOCOLS`: makes the connection that asks a model for these events."""
+"""By protocol: makes the connection that asks a model for these events. Without a word of it, HTTP goes to the port
+behind the shield, as our clients do."""
