@@ -37,6 +37,7 @@ from beampipe.triton.client.endpoint import Security, parse_endpoint
 from beampipe.triton.client.grpc_transport import GrpcTransport
 from beampipe.triton.client.http_transport import HttpTransport
 from beampipe.triton.client.transport import Transport
+from beampipe.triton.door.settings import DoorSettings
 from beampipe.triton.model.repository import export_repository
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 from beampipe.triton.server.server import ServerSettings, TritonServer
@@ -118,10 +119,12 @@ def serving(
     libraries: tuple[Path, ...] | None = None,
     log: Path | None = None,
     supervise: bool = True,
+    shield: bool | None = None,
 ) -> Iterator[TritonServer]:
     """A server on a repository of its own that holds these models; what is given by name is made by `models_of`.
 
-    `libraries` take the place of those that native models bring along.
+    `libraries` take the place of those that native models bring along. `shield` says whether HAProxy stands before
+    HTTP; None for wherever it is installed.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="beampipe-bench-")))
@@ -131,7 +134,10 @@ def serving(
         if libraries is not None:
             made = [replace(one, libraries=libraries) if getattr(one, "libraries", ()) else one for one in made]
         loaded = export_repository(folder / "models", made)
-        settings = ServerSettings(folder / "models", tuple(loaded), log=log, threads=threads, supervise=supervise)
+        door = DoorSettings(shield=shield)
+        settings = ServerSettings(
+            folder / "models", tuple(loaded), log=log, threads=threads, supervise=supervise, door=door
+        )
         yield stack.enter_context(TritonServer(settings))
 
 
