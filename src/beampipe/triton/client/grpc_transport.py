@@ -7,6 +7,7 @@ call cannot be cancelled.
 from __future__ import annotations
 
 import ssl
+import threading
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -58,6 +59,12 @@ _OF_GRPC: Final = (
 _OF_CONNECTIONS: Final = ("UNAVAILABLE", "INTERNAL", "UNKNOWN")
 """Names of the statuses with which gRPC says that a connection broke; a server says other things with them, too."""
 
+_GRACE: Final = 0.1
+"""Time [s] that a server gets to answer a request that nobody waits for, before it is told so.
+
+Triton before 2.59 can crash on a cancellation that meets its answer (issue 7368 of its server, fixed in 2.54, 2.57 and
+2.59), and small events are answered within a millisecond. What takes longer is worth cancelling, and seldom meets."""
+
 _Reply = TypeVar("_Reply")
 
 
@@ -92,6 +99,8 @@ class GrpcTransport:
         else:
             self._channel = grpc.insecure_channel(target, (*_OPTIONS, *options))
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._awaited = 0
+        self._one_less = threading.Condition()
 
     def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
         method, request = getattr(self._stub, message.rpc), message.to_grpc(self._protobuf)
@@ -104,9 +113,7 @@ class GrpcTransport:
             if pending is None:
                 answer = method(request, timeout=timeout, metadata=metadata)
             else:
-                call = method.future(request, timeout=timeout, metadata=metadata)
-                pending.on_cancel(call.cancel)
-                answer = call.result()
+                answer = self._answer(method.future(request, timeout=timeout, metadata=metadata), pending)
         except self._grpc.FutureCancelledError:
             raise refusal(self._url, "CANCELLED", "cancelled here") from None
         except self._grpc.RpcError as error:
@@ -115,8 +122,29 @@ class GrpcTransport:
             raise broken(self._url, str(error)) from None
         return message.from_grpc(answer)
 
+    def _answer(self, call: Any, pending: PendingAnswer[Any]) -> Any:
+        """What the server answers to a call that nobody may wait for any more."""
+        with self._one_less:
+            self._awaited += 1
+        try:
+            pending.on_cancel(lambda: _cancel_later(call))
+            return call.result()
+        finally:
+            with self._one_less:
+                self._awaited -= 1
+                self._one_less.notify_all()
+
     def close(self) -> None:
+        with self._one_less:
+            self._one_less.wait_for(lambda: not self._awaited, _GRACE)
         self._channel.close()
+
+
+def _cancel_later(call: Any) -> None:
+    """Tell the server that nobody waits, unless it has answered by then."""
+    timer = threading.Timer(_GRACE, call.cancel)
+    timer.daemon = True
+    timer.start()
 
 
 def _target(endpoint: Endpoint) -> tuple[str, tuple[tuple[str, str], ...]]:
