@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import beampipe.files
 from beampipe import processes
 from beampipe.errors import FileError
-from beampipe.files import replacing, sweep, unfinished, write_whole
+from beampipe.files import built, replacing, sweep, unfinished, write_whole
+from beampipe.tracking.kernels import native
 
 KILLED = """
 import sys, time
@@ -155,3 +157,12 @@ def test_an_unfinished_file_keeps_its_suffix(tmp_path: Path) -> None:
         assert first != second
         assert (first.parent, first.suffix) == (tmp_path, ".npz")
     assert names(tmp_path) == []
+
+
+def test_what_a_build_has_made_is_found_and_nothing_else() -> None:
+    kernels = native()
+    library = built("beampipe.triton.door", "libbeampipe_arguments.so")
+    assert (library is None) == (kernels is None)
+    assert library is None or library.is_file()
+    assert built("beampipe.triton.door", "http.cfg") == Path(beampipe.files.__file__).parent / "triton/door/http.cfg"
+    assert built("beampipe.triton.door", "nothing.so") is None

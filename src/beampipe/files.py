@@ -12,14 +12,16 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
 
 from beampipe import processes
 from beampipe.errors import FileError
 
-__all__ = ["replacing", "sweep", "unfinished", "write_whole"]
+__all__ = ["built", "replacing", "sweep", "unfinished", "write_whole"]
 
 _STALE: Final = 7 * 24 * 3600.0
 """After so long [s] without a change, a part of a writer on another machine counts as left behind."""
@@ -31,6 +33,22 @@ _SHOWN: Final = 48
 """So many characters of a file's name stand in that of its part: a name must not exceed 255 bytes."""
 
 _numbers = itertools.count()
+
+
+def built(package: str, name: str) -> Path | None:
+    """The path of a file that a build has put into a package, None if it was not built.
+
+    An editable install keeps such files in a folder of their own, apart from the sources.
+
+    Args:
+        package: name of the package, such as ``"beampipe.triton.door"``.
+        name: path of the file in the package.
+    """
+    folders = [Path(folder) for folder in import_module(package).__path__]
+    with suppress(PackageNotFoundError):  # run from its sources
+        installed = distribution(__name__.partition(".")[0]).locate_file(package.replace(".", "/"))
+        folders.append(Path(str(installed)))
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
 @contextmanager

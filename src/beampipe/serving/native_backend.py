@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.files import built
 from beampipe.tracking.kernels import native
 
 __all__ = ["BACKEND", "BackendChoice", "backend_choice", "native_libraries", "uses_native"]
@@ -45,14 +46,11 @@ def native_libraries() -> tuple[Path, ...]:
 
     They work from any folder, together.
     """
-    if (kernels := native()) is None or kernels.__file__ is None:
+    library = built("beampipe.serving", f"native/libtriton_{BACKEND}.so")
+    if library is None or (kernels := native()) is None or kernels.__file__ is None:
         return ()
     folder = Path(kernels.__file__).parent
-    package = folder.parents[1]  # where compiled files are, which need not be where the sources are
-    library = package / "serving" / "native" / f"libtriton_{BACKEND}.so"
-    if not library.exists():
-        return ()
-    brought = (package.parent / "beampipe.libs").glob("*.so*")  # libraries that a wheel carries along
+    brought = (folder.parents[2] / "beampipe.libs").glob("*.so*")  # libraries that a wheel carries along
     return (library, *sorted(folder.glob("_kernels_*.so")), *sorted(brought))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from beampipe.errors import ConfigError, FileError, ServiceError, UnknownNameError
+from beampipe.tracking.kernels import native
 from beampipe.triton.client.endpoint import Security, parse_endpoint
 from beampipe.triton.client.grpc_transport import GrpcTransport
 from beampipe.triton.client.http_transport import HttpTransport
@@ -138,7 +139,7 @@ def test_unloading_what_is_not_there_is_an_error(shielded: TritonServer) -> None
         control.unload_model(shielded.http_url, "nosuch")
 
 
-@pytest.mark.skipif(not LIBRARY.is_file(), reason="the package was installed without a compiler")
+@pytest.mark.skipif(native() is None, reason="the package was installed without a compiler")
 def test_no_command_line_and_no_child_holds_the_secret(shielded: TritonServer) -> None:
     secret = shielded.door.door.secret
     pids = [shielded.pid, shielded.door.shield_pid, *(stub.pid for stub in shielded.stubs())]
@@ -169,7 +170,7 @@ print(json.dumps(seen))
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
-@pytest.mark.skipif(not LIBRARY.is_file(), reason="the package was installed without a compiler")
+@pytest.mark.skipif(native() is None, reason="the package was installed without a compiler")
 def test_another_user_finds_the_secret_nowhere(shielded: TritonServer) -> None:
     """A look at all command lines and environments, at the server's folder and at that of its user."""
     folders = [str(shielded.log.parent), f"/tmp/beampipe-{os.getuid()}"]

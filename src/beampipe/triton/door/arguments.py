@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from beampipe.files import built
 from beampipe.triton.door.limits import STACK
 
 __all__ = ["LIBRARY", "HiddenArguments", "hide"]
 
-LIBRARY: Final = Path(__file__).with_name("libbeampipe_arguments.so")
-"""Path of the library; it is missing where the package was installed without a compiler."""
+LIBRARY: Final = built("beampipe.triton.door", "libbeampipe_arguments.so")
+"""Path of the library; None where the package was installed without a compiler."""
 
 _OVERCOMMIT: Final = Path("/proc/sys/vm/overcommit_memory")
 _NEVER: Final = "2"
@@ -41,7 +42,7 @@ def hide(arguments: Sequence[str], file: Path) -> HiddenArguments:
         arguments: the arguments, none with a line break.
         file: path of the file, which has to stay for as long as the program may be started.
     """
-    if not LIBRARY.is_file():
+    if LIBRARY is None:
         return HiddenArguments(list(arguments), {})
     file.unlink(missing_ok=True)
     file.touch(mode=0o600)

@@ -66,7 +66,7 @@ class ClosedDoor:
         found = []
         if self._program is None:
             found.append(f"no shield: any user of this machine can end the server by a request over HTTP; {_INSTALL}")
-        if not LIBRARY.is_file():
+        if LIBRARY is None:
             found.append(
                 "the secret stands in the server's command line, which any user of this machine can read: the package"
                 " was installed without a compiler"
