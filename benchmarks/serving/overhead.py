@@ -12,6 +12,10 @@ connection (`wires.py`); its time is that of Triton, the backend and the way the
 `TritonTrackFinder`, which also checks hits, encodes them, may retry, and checks what comes back. Over HTTP both go to
 the port behind the shield, as clients of the server's own user do; where HAProxy is installed there is one more row
 for everybody else's way, through it.
+
+Two more numbers tell where the time over gRPC goes: a round trip that asks for nothing (`ServerLive`), by the same stub
+as *wire*, and what is added to one event with NVIDIA's client in C++ (`perf_analyzer`), against that event found
+directly just before and after.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from contextlib import ExitStack
 from time import perf_counter
 from typing import Any, Final
 
+import grpc
 import numpy as np
 from rich.table import Table
 from served import (
@@ -39,8 +44,11 @@ from served import (
     serving,
     verdict,
 )
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 from wires import WIRES
 
+from beampipe.errors import BeampipeError
+from beampipe.serving.bench.perf_analyzer import perf_analyze
 from beampipe.tracking.events import Hits
 from beampipe.triton.server.server import TritonServer
 
@@ -95,6 +103,8 @@ def measured(model: str, threads: int, events: Sequence[Hits], options: argparse
                 ways[backend, "wire", SHIELD] = wire(stack, server, name, SHIELD, events)
         require_equal(ways, len(events))
         times = asked_in_turn(ways, len(events), options.repeats, options.seed)
+        explained = of_grpc(server, f"{model}_{backends[0]}", events[0], ways[(DIRECT,)])
+    CONSOLE.print(f"{backends[0]}: {explained}", markup=False)
     CONSOLE.print(f"{model}, {threads} thread(s): done", markup=False)
     base = times.pop((DIRECT,))
     about = {"model": model, "threads": threads, "hits": float(np.median([len(hits) for hits in events]))}
@@ -112,6 +122,31 @@ def ours(stack: ExitStack, server: TritonServer, model: str, protocol: str, even
     """Our client."""
     finder = stack.enter_context(finder_of(server, model, protocol))
     return lambda event: finder.find(events[event]).track_id.tobytes()
+
+
+def of_grpc(server: TritonServer, model: str, event: Hits, direct: Ask) -> str:
+    """How long gRPC takes for nothing, and what a client in C++ has added to an event, in words."""
+    with grpc.insecure_channel(server.grpc_url) as channel:
+        live = service_pb2_grpc.GRPCInferenceServiceStub(channel).ServerLive
+        nothing = median_ms(lambda: live(service_pb2.ServerLiveRequest()))
+    before = median_ms(lambda: direct(0))
+    try:
+        point = perf_analyze(server.grpc_url, model, [event], 1, requests=500)
+    except BeampipeError as error:
+        return f"gRPC for nothing {nothing:.3f} ms; {str(error).splitlines()[0]}"
+    found = (before + median_ms(lambda: direct(0))) / 2
+    added = point.p50 * 1e3 - found
+    return f"gRPC for nothing {nothing:.3f} ms; a client in C++ {added:.3f} ms added to {found:.3f} ms"
+
+
+def median_ms(work: Callable[[], object], calls: int = 500) -> float:
+    """The median time of a call [ms]."""
+    taken = []
+    for _ in range(calls):
+        begin = perf_counter()
+        work()
+        taken.append(perf_counter() - begin)
+    return float(np.median(taken)) * 1e3
 
 
 def require_equal(ways: dict[tuple[str, ...], Ask], n_events: int) -> None:
