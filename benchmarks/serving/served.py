@@ -141,7 +141,7 @@ def serving(
         yield stack.enter_context(TritonServer(settings))
 
 
-def finder_of(server: TritonServer, model: str, protocol: str, *, retries: int = 0, in_flight: int = 16,
+def finder_of(server: TritonServer, model: str, protocol: str, *, retries: int | None = 0, in_flight: int = 16,
               timeout: float = 120.0) -> TritonTrackFinder:  # fmt: skip
     """A client of one model; ``protocol`` is one of `PROTOCOLS`."""
     url = f"http://{server.http_url}" if protocol.endswith("http") else f"grpc://{server.grpc_url}"

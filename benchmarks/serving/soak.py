@@ -169,7 +169,7 @@ def client(server: TritonServer, sample: Sample, tally: Tally, ways: Any, end: f
             model, protocol = next(ways)
         name, pipeline = f"{model} {protocol}", pipeline_of(model)
         turn += 1
-        with finder_of(server, model, protocol, in_flight=WINDOW, timeout=300) as finder:
+        with finder_of(server, model, protocol, retries=None, in_flight=WINDOW, timeout=300) as finder:
             rows = [(7 * turn + step) % n for step in range(n)]
             for begin in range(0, n, WINDOW):
                 if time.monotonic() >= end:
