@@ -19,9 +19,9 @@ from functools import partial
 from types import FrameType
 from typing import Any, Final
 
+from beampipe.triton.pausing import RestartPause
 from beampipe.triton.server.cleanup import clean_up_after_dead_owners
 from beampipe.triton.server.launch import Ports, ServerSettings
-from beampipe.triton.supervision.pausing import RestartPause
 
 __all__ = ["keep"]
 

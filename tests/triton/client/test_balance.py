@@ -97,3 +97,13 @@ def test_what_was_tried_comes_last_and_the_first_to_be_back_if_all_are_down() ->
     fail(balance, "a")
     assert balance.pick() == "b"
     assert balance.pick(["b"]) == "a"
+
+
+def test_a_server_may_fail_for_ever() -> None:
+    clock = Clock()
+    balance = Balance(["a", "b"], clock)
+    for _ in range(2000):  # a hundred requests in flight get there within a minute
+        fail(balance, "a")
+    assert balance.pick() == "b"
+    clock.now += 5.1
+    assert {balance.pick() for _ in range(4)} == {"a", "b"}, "left out for 5 s at most"

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from beampipe.errors import ServiceError
+from beampipe.triton.pausing import RestartPause
 from beampipe.triton.supervision.census import Census
-from beampipe.triton.supervision.pausing import RestartPause
 from beampipe.triton.supervision.stubs import Stub
 from beampipe.triton.supervision.supervisor import Supervisor
 from tests.triton.supervision.fakes import FakeModels, FakeServer

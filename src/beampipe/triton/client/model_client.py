@@ -19,12 +19,12 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError, DeadlineError, ServiceError, ServiceUnavailableError
 from beampipe.triton.client.connections.addresses import Servers, addresses_of
-from beampipe.triton.client.connections.balance import Backoff
 from beampipe.triton.client.connections.holding import Holding
 from beampipe.triton.client.connections.remote import Question, RemoteModel
 from beampipe.triton.client.endpoint import Endpoint, Security, WireProtocol, parse_endpoint
 from beampipe.triton.client.signature import Due, ModelSignature
 from beampipe.triton.client.transport import PendingAnswer, Transport
+from beampipe.triton.pausing import Backoff
 
 __all__ = ["ModelClient"]
 

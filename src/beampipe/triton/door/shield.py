@@ -14,15 +14,15 @@ from typing import Final
 
 from beampipe.errors import ServiceError
 from beampipe.triton.door.haproxy import ShieldPlan, configuration
+from beampipe.triton.pausing import Backoff
 
 __all__ = ["Shield"]
 
 _UP: Final = 5.0
 """Time [s] that the program gets to read its configuration and to listen."""
 _POLL: Final = 0.01
-_AGAIN: Final = 0.1
-"""Time [s] from the end of the program to its next start; twice as long after each end that came soon."""
-_LONGEST: Final = 5.0
+_AGAIN: Final = Backoff(longest=5.0, first=0.1)
+"""Time [s] from the end of the program to its next start, after so many ends that came sooner than the longest."""
 _GRACE: Final = 2.0
 """Time [s] that requests in progress get when the shield ends."""
 
@@ -118,15 +118,15 @@ class Shield:
 
     def _watch(self) -> None:
         """Wait for the end of the program, and start it again."""
-        pause = _AGAIN
+        failures = 0
         while True:
             begun = time.monotonic()
             process = self._process
             assert process is not None
             code = process.wait()
-            if self._ended.wait(pause):
+            if self._ended.wait(_AGAIN.pause(failures)):
                 return
-            pause = _AGAIN if time.monotonic() - begun > _LONGEST else min(2 * pause, _LONGEST)
+            failures = 0 if time.monotonic() - begun > _AGAIN.longest else failures + 1
             with contextlib.suppress(ServiceError, OSError):
                 self._launch()
             if self._ended.is_set() and (late := self._process) is not None:

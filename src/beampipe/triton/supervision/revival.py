@@ -10,9 +10,9 @@ from typing import Final
 
 from beampipe.errors import BeampipeError
 from beampipe.processes import processor_time
+from beampipe.triton.pausing import RestartPause
 from beampipe.triton.supervision.answers import Answers
 from beampipe.triton.supervision.census import Census
-from beampipe.triton.supervision.pausing import RestartPause
 from beampipe.triton.supervision.stubs import Stub
 from beampipe.triton.supervision.watched import AskedModels, WatchedServer
 

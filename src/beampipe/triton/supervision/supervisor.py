@@ -21,11 +21,11 @@ from typing import Final
 
 from beampipe.errors import BeampipeError
 from beampipe.processes import is_alive
+from beampipe.triton.pausing import RestartPause
 from beampipe.triton.supervision.answers import Answers
 from beampipe.triton.supervision.census import Census
 from beampipe.triton.supervision.hangs import PATIENCE, Hang, Hangs, Look
 from beampipe.triton.supervision.last_words import LastWords
-from beampipe.triton.supervision.pausing import RestartPause
 from beampipe.triton.supervision.revival import Revival
 from beampipe.triton.supervision.stacks import write_stacks
 from beampipe.triton.supervision.stubs import Stub

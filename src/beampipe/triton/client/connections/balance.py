@@ -5,33 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Generic, TypeVar
 
 from beampipe.errors import DeadlineError, ServiceUnavailableError
+from beampipe.triton.pausing import Backoff
 
-__all__ = ["Backoff", "Balance"]
+__all__ = ["Balance"]
 
 _Server = TypeVar("_Server")
 """Whatever stands for a server; hashable."""
-
-
-@dataclass(frozen=True)
-class Backoff:
-    """Pauses that double from one failure to the next.
-
-    Attributes:
-        longest: pause that is not exceeded [s].
-        first: pause after the first failure [s].
-    """
-
-    longest: float
-    first: float = 0.25
-
-    def pause(self, failures: int) -> float:
-        """How long to wait [s] after so many failures before the last one."""
-        return min(self.longest, self.first * 2.0**failures)
 
 
 _LEFT_OUT: Final = Backoff(longest=5.0)

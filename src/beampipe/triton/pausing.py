@@ -1,13 +1,34 @@
-"""How long to wait before something is started again that keeps dying: never for good."""
+"""How long to wait before something is tried again that keeps failing: never for good."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["RestartPause"]
+__all__ = ["Backoff", "RestartPause"]
 
 _FIRST: Final = 0.5
-"""The first pause [s]; each further one is twice as long."""
+"""The first pause [s] between restarts."""
+
+_DOUBLED: Final = 64
+"""How often a pause is doubled at most: what lasts longer than the universe needs no larger number."""
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Pauses that double from one failure to the next.
+
+    Attributes:
+        longest: pause that is not exceeded [s].
+        first: pause after the first failure [s].
+    """
+
+    longest: float
+    first: float = 0.25
+
+    def pause(self, failures: int) -> float:
+        """How long to wait [s] after so many failures before the last one."""
+        return min(self.longest, self.first * 2.0 ** min(failures, _DOUBLED))
 
 
 class RestartPause:
@@ -22,7 +43,7 @@ class RestartPause:
     def __init__(self, free: int = 5, held: float = 2.0, longest: float = 30.0) -> None:
         self.free = free
         self.held = held
-        self.longest = longest
+        self._backoff = Backoff(longest, _FIRST)
         self._row = 0
         self._started = float("-inf")
 
@@ -30,7 +51,7 @@ class RestartPause:
         """The pause [s] before the next restart of what has died at the time `now` [s]."""
         self._row = 1 if now - self._started > self.held else self._row + 1
         beyond = self._row - self.free
-        return 0.0 if beyond <= 0 else min(self.longest, _FIRST * 2.0 ** min(beyond - 1, 32))
+        return 0.0 if beyond <= 0 else self._backoff.pause(beyond - 1)
 
     def started(self, now: float) -> None:
         """Note that a restart has ended at the time `now` [s], well or not."""
