@@ -6,8 +6,7 @@ What a server says about the data is handed on. What it says about itself (paths
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from beampipe.errors import (
@@ -149,54 +148,41 @@ def broken(url: str, said: str) -> ServiceError:
         said: what the operating system, TLS or gRPC says of it.
     """
     text = said.lower()
-    for parts, error in _BROKEN:
-        if any(part in text for part in parts):
-            return error(url)
-    return ServiceUnavailableError(f"{url}: {said}, expected a Triton there; is a server running there?", url=url)
+    for way in _BREAKS:
+        if any(part in text for part in way.said):
+            return way.kind(f"{url}: {way.means.format(host=urlsplit(url).hostname)}", url=url)
+    return ServiceUnavailableError(f"{url}: {said}, {_IS_IT}", url=url)
 
 
-def _other_name(url: str) -> ServiceError:
-    host = urlsplit(url).hostname
-    return ServiceError(f"{url}: got the certificate of another host, expected one for {host}; check the URL", url=url)
+class _Break(NamedTuple):
+    """One way in which a connection breaks."""
+
+    said: tuple[str, ...]
+    kind: type[ServiceError]
+    means: str  # {host} stands for the host of the URL
 
 
-def _untrusted(url: str) -> ServiceError:
-    expected = "expected one that tls=FILE or this system trusts"
-    return ServiceError(f"{url}: got a certificate that is not trusted, {expected}", url=url)
-
-
-def _nobody(url: str) -> ServiceError:
-    expected = "expected a Triton there; is a server running there?"
-    return ServiceUnavailableError(f"{url}: the connection was refused, {expected}", url=url)
-
-
-def _no_address(url: str) -> ServiceError:
-    host = urlsplit(url).hostname
-    return ServiceUnavailableError(f"{url}: got no address for {host}, expected a host; check the URL", url=url)
-
-
-def _cut(url: str) -> ServiceError:
-    expected = "expected an answer; has the server died, or is that the port of another protocol?"
-    return ServiceUnavailableError(f"{url}: the connection broke, {expected}", url=url)
-
-
-def _other_protocol(url: str) -> ServiceError:
-    expected = "expected the one of the URL; check its scheme and port"
-    return ServiceError(f"{url}: another protocol is spoken there, {expected}", url=url)
-
-
-def _silent(url: str) -> ServiceError:
-    expected = "expected one within seconds; does the server hang?"
-    return ServiceUnavailableError(f"{url}: got no connection, {expected}", url=url)
-
+_IS_IT = "expected a Triton there; is a server running there?"
 
 # From the particular to the general: gRPC puts one message around another.
-_BROKEN: Final[tuple[tuple[tuple[str, ...], Callable[[str], ServiceError]], ...]] = (
-    (_OTHER_NAME, _other_name),
-    (_UNTRUSTED, _untrusted),
-    (_NOBODY, _nobody),
-    (_NO_ADDRESS, _no_address),
-    (_OTHER_PROTOCOL, _other_protocol),
-    (_SILENT, _silent),
-    (_CUT, _cut),
+_BREAKS: Final = (
+    _Break(_OTHER_NAME, ServiceError, "got the certificate of another host, expected one for {host}; check the URL"),
+    _Break(
+        _UNTRUSTED,
+        ServiceError,
+        "got a certificate that is not trusted, expected one that tls=FILE or this system trusts",
+    ),
+    _Break(_NOBODY, ServiceUnavailableError, f"the connection was refused, {_IS_IT}"),
+    _Break(_NO_ADDRESS, ServiceUnavailableError, "got no address for {host}, expected a host; check the URL"),
+    _Break(
+        _OTHER_PROTOCOL,
+        ServiceError,
+        "another protocol is spoken there, expected the one of the URL; check its scheme and port",
+    ),
+    _Break(_SILENT, ServiceUnavailableError, "got no connection, expected one within seconds; does the server hang?"),
+    _Break(
+        _CUT,
+        ServiceUnavailableError,
+        "the connection broke, expected an answer; has the server died, or is that the port of another protocol?",
+    ),
 )
