@@ -10,6 +10,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from beampipe.triton.engine import Engine
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from beampipe.errors import BeampipeError
+from beampipe.triton.foreground import run_server
+from beampipe.triton.server.launch import ServerSettings
+
+kept, repository, engine, *models = sys.argv[1:]
+try:
+    run_server(ServerSettings(Path(repository), models=tuple(models), triton=Path(engine)), kept=kept == "True")
+except BeampipeError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+@contextmanager
+def serving(
+    repository: Path, engine: Engine, *models: str, kept: bool = False
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server in the foreground of a process of its own, perhaps with a keeper, and its first summary."""
+    with in_foreground(PROGRAM, str(kept), repository, engine.folder, *models) as both:
+        yield both
+
 
 @contextmanager
 def in_foreground(program: str, *arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:

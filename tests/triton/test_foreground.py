@@ -5,9 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,30 +12,8 @@ import pytest
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.cleanup import processes_of, shared_memory_of
 from tests.triton.doublers import BROKEN, ask, write_model
-from tests.triton.foreground import in_foreground, part, prefix_of
+from tests.triton.foreground import part, prefix_of, serving
 from tests.triton.waiting import wait_until
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from beampipe.errors import BeampipeError
-from beampipe.triton.foreground import run_server
-from beampipe.triton.server.launch import ServerSettings
-
-repository, engine, *models = sys.argv[1:]
-try:
-    run_server(ServerSettings(Path(repository), models=tuple(models), triton=Path(engine)))
-except BeampipeError as error:
-    print(error)
-    sys.exit(2)
-"""
-
-
-@contextmanager
-def serving(repository: Path, engine: Engine, *models: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server in the foreground of a process of its own, and its summary."""
-    with in_foreground(PROGRAM, repository, engine.folder, *models) as both:
-        yield both
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
