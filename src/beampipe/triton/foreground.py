@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from beampipe import terminal
-from beampipe.triton.door.settings import is_loopback
+from beampipe.triton.hosts import is_loopback
 from beampipe.triton.keeper import keep
 from beampipe.triton.model.contract import instance_count
 from beampipe.triton.monitoring.top import ServerWatch, status_line

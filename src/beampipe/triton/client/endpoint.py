@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.triton.client.credentials import read_token
 from beampipe.triton.door.door import Door, find_door
+from beampipe.triton.hosts import authority, is_loopback
 
 __all__ = ["Endpoint", "Security", "WireProtocol", "door_of", "parse_endpoint"]
 
@@ -49,15 +50,12 @@ class Endpoint:
     @property
     def authority(self) -> str:
         """Host and port as they stand in a URL."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return authority(self.host, self.port)
 
     @property
     def local(self) -> bool:
         """Whether the address is of this machine's loopback."""
-        try:
-            return ipaddress.ip_address(self.address or self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.address or self.host)
 
     @property
     def named(self) -> bool:

@@ -18,6 +18,7 @@ from beampipe.triton.client.codec import HEADER_LENGTH, HttpCall, HttpReply, Mes
 from beampipe.triton.client.endpoint import Endpoint, Security, door_of
 from beampipe.triton.client.refusals import broken, late, refused_by_http
 from beampipe.triton.client.transport import CONNECTING, PendingAnswer
+from beampipe.triton.hosts import LOOPBACK
 
 __all__ = ["HttpTransport"]
 
@@ -25,9 +26,6 @@ _ONE_WRITE: Final = 1 << 16
 """A shorter body [bytes] is joined and sent at once; a longer one goes out as it lies in memory."""
 
 _READ: Final = 1 << 20
-
-_LOOPBACK: Final = "127.0.0.1"
-"""Address on which a server is behind its shield."""
 
 _MOMENT: Final = 0.05
 """What ends so much [s] before its deadline was not ended by it."""
@@ -164,7 +162,7 @@ class HttpTransport:
         endpoint, door = self._endpoint, door_of(self._endpoint)
         self._headers = self._token if door is None else {**self._token, **dict(door.headers)}
         if door is not None and endpoint.local and endpoint.port == door.http:
-            return _LOOPBACK, door.inner_http
+            return LOOPBACK, door.inner_http
         return endpoint.address or endpoint.host, endpoint.port
 
     def _connection(self) -> tuple[http.client.HTTPConnection, bool]:

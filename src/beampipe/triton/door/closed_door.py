@@ -11,8 +11,9 @@ from beampipe.triton.door.arguments import LIBRARY, HiddenArguments, hide
 from beampipe.triton.door.door import Door, new_door, remove_door, write_door
 from beampipe.triton.door.haproxy import ShieldPlan, find_haproxy
 from beampipe.triton.door.restrictions import restrictions
-from beampipe.triton.door.settings import DoorSettings, is_loopback
+from beampipe.triton.door.settings import DoorSettings
 from beampipe.triton.door.shield import Shield
+from beampipe.triton.hosts import authority, is_loopback
 
 __all__ = ["ClosedDoor"]
 
@@ -95,11 +96,11 @@ class ClosedDoor:
         if self._program is not None:
             plan = ShieldPlan(
                 secret=door.secret,
-                http=_address(self._settings.http_host(self._host), http),
+                http=authority(self._settings.http_host(self._host), http),
                 inner_http=inner_http,
                 inner_metrics=metrics,
                 metrics=not is_loopback(self._settings.http_host(self._host)),
-                grpc=_address(self._host, grpc) if self.shields_grpc else None,
+                grpc=authority(self._host, grpc) if self.shields_grpc else None,
                 inner_grpc=inner_grpc,
                 limits=self._settings.limits,
             )
@@ -129,7 +130,3 @@ class ClosedDoor:
         if self._door is not None:
             remove_door(self._door, self._settings.secret_file)
             self._door = None
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from beampipe.errors import ConfigError
 from beampipe.triton.door.limits import Limits
 from beampipe.triton.door.restrictions import check_open
+from beampipe.triton.hosts import LOOPBACK, is_loopback
 
-__all__ = ["DoorSettings", "is_loopback"]
-
-_LOOPBACK: Final = "127.0.0.1"
+__all__ = ["DoorSettings"]
 
 
 @dataclass(frozen=True)
@@ -44,16 +41,8 @@ class DoorSettings:
 
     def http_host(self, host: str) -> str:
         """The address for HTTP of a server that listens on `host`."""
-        return host if self.open_http or is_loopback(host) else _LOOPBACK
+        return host if self.open_http or is_loopback(host) else LOOPBACK
 
     def shields_grpc(self, host: str) -> bool:
         """Whether the shield stands before gRPC of a server that listens on `host`."""
         return not is_loopback(host) if self.shield_grpc is None else self.shield_grpc
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

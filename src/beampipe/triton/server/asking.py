@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import Final
 
 from beampipe.errors import ConfigError, ServiceError
-from beampipe.triton.model.contract import instance_count
+from beampipe.triton.model.contract import PYTHON_BACKEND, instance_count
 from beampipe.triton.server import control
 from beampipe.triton.server.canary import check_served
 from beampipe.triton.server.launch import ServerSettings
@@ -50,7 +50,7 @@ class ServedModels:
         """Where a loaded model runs: only Triton's Python backend has processes of its own."""
         config = control.model_config(self._http_url, model, timeout=_SHORT)
         steps = config.get("ensemble_scheduling", {}).get("step", ())
-        stubs = instance_count(config) if config.get("backend") == "python" else 0
+        stubs = instance_count(config) if config.get("backend") == PYTHON_BACKEND else 0
         return Home(stubs, tuple(step["model_name"] for step in steps))
 
     def loads(self) -> dict[str, Load]:

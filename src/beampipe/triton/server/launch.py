@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import random
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from beampipe.errors import ConfigError
 from beampipe.triton.door.door import Door
-from beampipe.triton.door.settings import DoorSettings, is_loopback
+from beampipe.triton.door.settings import DoorSettings
 from beampipe.triton.engine import Engine, Interpreter
+from beampipe.triton.hosts import LOOPBACK, is_loopback
 
 __all__ = [
     "Ports",
@@ -26,8 +28,6 @@ __all__ = [
 
 _PORTS: Final = range(20000, 32000)
 """Numbers from which a free port is chosen: below those that the system gives to clients."""
-
-_LOOPBACK: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ServerSettings:
     @property
     def metrics_host(self) -> str:
         """Address of the metrics; other machines find them behind the shield, if at all."""
-        return self.host if is_loopback(self.host) else _LOOPBACK
+        return self.host if is_loopback(self.host) else LOOPBACK
 
     @property
     def ports(self) -> Ports:
@@ -122,25 +122,19 @@ def port_is_free(host: str, port: int) -> bool:
         return True
 
 
-def free_port() -> int:
-    """A port of this machine's loopback that nobody has."""
+def free_port(host: str = LOOPBACK, taken: Collection[int] = ()) -> int:
+    """A port of a host that nobody has, and that is not among those `taken`."""
     generator = random.SystemRandom()  # nobody's seed: two processes would choose the same ports
-    while not port_is_free(_LOOPBACK, candidate := generator.choice(_PORTS)):
+    while (candidate := generator.choice(_PORTS)) in taken or not port_is_free(host, candidate):
         pass
     return candidate
 
 
 def free_ports(settings: ServerSettings) -> Ports:
     """The ports of the settings, with a free one for each 0."""
-    generator = random.SystemRandom()  # nobody's seed: two processes would choose the same ports
-    taken, chosen = set(settings.ports), []
-    for port in settings.ports:
-        while port == 0:
-            candidate = generator.choice(_PORTS)
-            if candidate not in taken and port_is_free(settings.host, candidate):
-                port = candidate
-        taken.add(port)
-        chosen.append(port)
+    chosen = list(settings.ports)
+    for row, port in enumerate(chosen):
+        chosen[row] = port or free_port(settings.host, chosen)
     return Ports(*chosen)
 
 
@@ -164,8 +158,8 @@ def server_command(
         prefix: prefix of the shared memory, from `new_prefix`.
         models: names of the models to load.
     """
-    http_host = settings.http_host if door.inner_http == door.http else _LOOPBACK
-    grpc_host = settings.host if door.inner_grpc == door.grpc else _LOOPBACK
+    http_host = settings.http_host if door.inner_http == door.http else LOOPBACK
+    grpc_host = settings.host if door.inner_grpc == door.grpc else LOOPBACK
     return [
         str(engine.binary),
         f"--model-repository={settings.repository.absolute()}",

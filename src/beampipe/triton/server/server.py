@@ -16,6 +16,7 @@ from beampipe.errors import BeampipeError, ServiceError
 from beampipe.processes import processor_time
 from beampipe.triton.door.closed_door import ClosedDoor
 from beampipe.triton.engine import Engine, find_engine, prepare_backends, this_interpreter
+from beampipe.triton.hosts import LOOPBACK, authority
 from beampipe.triton.server import control, preflight
 from beampipe.triton.server.asking import ServedModels
 from beampipe.triton.server.cleanup import clean_up_after_dead_owners, new_prefix, remove, shared_memory_of
@@ -199,8 +200,9 @@ class TritonServer:
         return ServerProcess([*command, *hidden.command], {**environ, **hidden.environ}, self.log)
 
     def _check_canaries(self) -> None:
+        asked = self._asked()
         for model in self.models:
-            self._asked().ask_canary(model)
+            asked.ask_canary(model)
 
     def _launch_on_free_ports(self) -> None:
         for attempt in range(_ATTEMPTS):
@@ -331,5 +333,4 @@ class TritonServer:
 
 def _url(host: str, port: int) -> str:
     """Where a server is asked that listens on an address, which may stand for all of this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return authority({"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host), port)
