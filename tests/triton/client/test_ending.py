@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from beampipe.triton.client.connections.threads import WaitingThreads
 from beampipe.triton.engine import Engine
 from beampipe.triton.monitoring.counters import read_metrics
 from beampipe.triton.server.launch import ServerSettings
@@ -89,3 +91,14 @@ def test_a_program_that_waits_for_a_server_to_come_back_ends_at_once(scheme: str
     assert program.stdout is not None
     assert "is a server running there" in program.stdout.readline()
     assert_interrupted(program)
+
+
+def test_an_interrupt_never_reaches_a_thread_of_the_client() -> None:
+    """Where one took it, a main thread that waits for an answer was not woken."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    blocked: Future[set[int | signal.Signals]] = Future()
+    threads = WaitingThreads(1)
+    threads.submit(lambda: blocked.set_result(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+    assert {signal.SIGINT, signal.SIGTERM} <= blocked.result(LIMIT)
+    threads.close(LIMIT)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
