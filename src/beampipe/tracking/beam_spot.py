@@ -10,9 +10,16 @@ from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from beampipe.errors import ConfigError
-from beampipe.tracking.events import Hits
 
-__all__ = ["BEAM_SPOT_MAX", "MIN_TRACKS", "TOLERATED", "BeamSpot", "Estimate", "estimate_beam_spot", "impact_parameters"]
+__all__ = [
+    "BEAM_SPOT_MAX",
+    "MIN_TRACKS",
+    "TOLERATED",
+    "BeamSpot",
+    "Estimate",
+    "estimate_beam_spot",
+    "impact_parameters",
+]
 
 BEAM_SPOT_MAX: Final = 20.0
 """Largest distance of a beam line from the detector's axis [mm]: it lies inside the beam pipe."""
@@ -22,6 +29,9 @@ _TILT_MAX: Final = 0.01
 
 TOLERATED: Final = 0.2
 """Distance of the beam line from where it is expected [mm] that costs no tracks worth a second search."""
+
+NARROW: Final = 1.0
+"""Largest spread of the tracks about the line that they come from [mm]."""
 
 MIN_TRACKS: Final = 20
 """Fewest tracks that tell where a beam line is."""
@@ -79,19 +89,18 @@ class BeamSpot:
             raise ConfigError(f"beam spot: got {text!r}, expected x,y in mm, such as 0.5,-0.2, or x,y,dxdz,dydz")
         return cls(*numbers)
 
-    def moved(self, by: BeamSpot) -> BeamSpot:
-        """The line that `by`, seen from this one, is from the axis."""
-        return BeamSpot(self.x + by.x, self.y + by.y, self.dxdz + by.dxdz, self.dydz + by.dydz)
+    def moved(self, x: float, y: float) -> BeamSpot:
+        """The line that goes through (x, y), seen from this one, with the same slopes; to a micrometre."""
+        return replace(self, x=float(np.rint(1000 * (self.x + x)) / 1000), y=float(np.rint(1000 * (self.y + y)) / 1000))
 
-    def seen(self, hits: Hits) -> Hits:
-        """The same hits, their r and phi measured from the beam line."""
+    def seen(self, position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
+        """r [mm], phi [rad], z [mm] of the same hits, r and phi measured from the line."""
         if self == BeamSpot():
-            return hits
-        r, phi, z = hits.position.T.astype(np.float64)
+            return position
+        r, phi, z = position.T.astype(np.float64)
         x = r * np.cos(phi) - self.x - self.dxdz * z
         y = r * np.sin(phi) - self.y - self.dydz * z
-        position = np.stack([np.hypot(x, y), np.arctan2(y, x), z], axis=1).astype(np.float32)
-        return replace(hits, position=position)
+        return np.stack([np.hypot(x, y), np.arctan2(y, x), z], axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -102,18 +111,28 @@ class Estimate:
         x: x of the point that most tracks pass [mm].
         y: y of that point [mm].
         error: standard deviation of either [mm].
+        spread: standard deviation of the tracks' distances from it [mm].
         n_tracks: number of tracks that were used.
+        share: these as a share of all tracks with enough hits.
     """
 
-    x: float
-    y: float
-    error: float
-    n_tracks: int
+    x: float = 0.0
+    y: float = 0.0
+    error: float = np.inf
+    spread: float = np.inf
+    n_tracks: int = 0
+    share: float = 0.0
 
     @property
     def significant(self) -> bool:
-        """Whether the tracks come from elsewhere than (0, 0), by more than `TOLERATED` and five standard deviations."""
-        return self.n_tracks >= MIN_TRACKS and float(np.hypot(self.x, self.y)) > max(TOLERATED, 5 * self.error)
+        """Whether the tracks come from one line that is elsewhere than the axis.
+
+        Most of them come from there, to within `NARROW`; it lies off by more than `TOLERATED` and by more than five
+        standard deviations.
+        """
+        off = float(np.hypot(self.x, self.y))
+        one_line = self.n_tracks >= MIN_TRACKS and self.share > 0.5 and self.spread < NARROW
+        return one_line and max(TOLERATED, 5 * self.error) < off < BEAM_SPOT_MAX / 2
 
 
 def impact_parameters(
@@ -173,7 +192,7 @@ def estimate_beam_spot(position: Float32[ndarray, "n_hits 3"], track_id: Int64[n
     point, spread = np.zeros(2), 0.0
     for _ in range(_ROUNDS):
         if near.sum() < MIN_TRACKS:
-            return Estimate(0.0, 0.0, np.inf, int(near.sum()))
+            return Estimate(n_tracks=int(near.sum()))
         some = design[near]
         normal = some.T @ some
         point = np.linalg.solve(normal, some.T @ d[near])
@@ -181,4 +200,4 @@ def estimate_beam_spot(position: Float32[ndarray, "n_hits 3"], track_id: Int64[n
         spread = _OF_MEDIAN * float(np.median(distance[near]))
         near = distance < 3 * spread
     error = spread * float(np.sqrt(np.linalg.inv(normal).diagonal().max()))
-    return Estimate(float(point[0]), float(point[1]), error, int(near.sum()))
+    return Estimate(float(point[0]), float(point[1]), error, spread, int(near.sum()), float(near.mean()))

@@ -8,6 +8,8 @@ namespace beampipe {
 namespace {
 
 constexpr double kTolerated = 0.2;  // mm: a beam line so near costs no tracks worth a second search
+constexpr double kNarrow = 1.0;     // mm: largest spread of the tracks about the line that they come from
+constexpr double kOutermost = 10;   // mm: a beam line lies well inside the beam pipe
 constexpr std::int64_t kMinTracks = 20;
 constexpr int kMinHits = 6;
 constexpr double kFar = 20.0;         // mm: tracks further from the axis are asked nothing
@@ -55,8 +57,7 @@ std::vector<Track> circles(const float* position, const std::int64_t* track_id, 
   std::vector<Track> tracks;
   for (const Sums& sum : sums) {
     if (sum.n < kMinHits) continue;
-    const Track track = circle(sum);
-    if (std::abs(track.d) < kFar) tracks.push_back(track);
+    tracks.push_back(circle(sum));
   }
   return tracks;
 }
@@ -67,6 +68,12 @@ double median(std::vector<double> values) {
   std::nth_element(values.begin(), middle, values.end());
   if (values.size() % 2 == 1) return *middle;
   return 0.5 * (*middle + *std::max_element(values.begin(), middle));
+}
+
+BeamSpotEstimate unknown(std::int64_t n_tracks) {
+  BeamSpotEstimate spot;
+  spot.n_tracks = n_tracks;
+  return spot;
 }
 
 /// The normal equations of d = x sine - y cosine.
@@ -83,7 +90,9 @@ struct Normal {
 }  // namespace
 
 bool BeamSpotEstimate::significant() const {
-  return n_tracks >= kMinTracks && std::hypot(x, y) > std::max(kTolerated, 5 * error);
+  const double off = std::hypot(x, y);
+  const bool one_line = n_tracks >= kMinTracks && share > 0.5 && spread < kNarrow;
+  return one_line && off > std::max(kTolerated, 5 * error) && off < kOutermost;
 }
 
 Array<float> seen_from(const BeamLine& line, const float* position, std::int64_t n) {
@@ -100,26 +109,29 @@ Array<float> seen_from(const BeamLine& line, const float* position, std::int64_t
 
 BeamSpotEstimate estimate_beam_spot(const float* position, const std::int64_t* track_id, std::int64_t n) {
   const std::vector<Track> all = circles(position, track_id, n);
-  std::vector<Track> near = all;
+  std::vector<Track> near;
+  for (const Track& track : all)
+    if (std::abs(track.d) < kFar) near.push_back(track);
   BeamSpotEstimate spot;
   for (int round = 0; round < kRounds; ++round) {
     spot.n_tracks = static_cast<std::int64_t>(near.size());
-    if (spot.n_tracks < kMinTracks) return {0, 0, 1e30, spot.n_tracks};
+    if (spot.n_tracks < kMinTracks) return unknown(spot.n_tracks);
     Normal normal;
     for (const Track& track : near) normal.add(track);
     const double determinant = normal.determinant();
-    if (!(determinant > 1e-6 * normal.xx * normal.yy)) return {0, 0, 1e30, spot.n_tracks};  // all in one direction
+    if (!(determinant > 1e-6 * normal.xx * normal.yy)) return unknown(spot.n_tracks);  // all in one direction
     spot.x = (normal.yy * normal.x - normal.xy * normal.y) / determinant;
     spot.y = (normal.xx * normal.y - normal.xy * normal.x) / determinant;
     std::vector<double> distance;
     for (const Track& track : near) distance.push_back(track.distance(spot.x, spot.y));
-    const double spread = kOfMedian * median(distance);
-    spot.error = spread * std::sqrt(std::max(normal.xx, normal.yy) / determinant);
+    spot.spread = kOfMedian * median(distance);
+    spot.error = spot.spread * std::sqrt(std::max(normal.xx, normal.yy) / determinant);
     near.clear();
     for (const Track& track : all)
-      if (track.distance(spot.x, spot.y) < 3 * spread) near.push_back(track);
+      if (track.distance(spot.x, spot.y) < 3 * spot.spread) near.push_back(track);
   }
   spot.n_tracks = static_cast<std::int64_t>(near.size());
+  spot.share = static_cast<double>(near.size()) / static_cast<double>(all.size());
   return spot;
 }
 

@@ -22,9 +22,11 @@ Array<float> seen_from(const BeamLine& line, const float* position, std::int64_t
 struct BeamSpotEstimate {
   double x = 0, y = 0;        // [mm]
   double error = 1e30;        // standard deviation of either [mm]
+  double spread = 1e30;       // standard deviation of the tracks' distances from it [mm]
   std::int64_t n_tracks = 0;  // tracks that were used
+  double share = 0;           // these as a share of all tracks with enough hits
 
-  /// Whether it lies elsewhere than (0, 0), by more than costs tracks and than chance.
+  /// Whether the tracks come from one line that is elsewhere than the axis, by more than costs tracks and than chance.
   bool significant() const;
 };
 
