@@ -14,6 +14,7 @@ from beampipe.errors import ConfigError
 __all__ = [
     "BEAM_SPOT_MAX",
     "MIN_TRACKS",
+    "ON_AXIS",
     "TOLERATED",
     "BeamSpot",
     "Estimate",
@@ -95,12 +96,16 @@ class BeamSpot:
 
     def seen(self, position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
         """r [mm], phi [rad], z [mm] of the same hits, r and phi measured from the line."""
-        if self == BeamSpot():
+        if self == ON_AXIS:
             return position
         r, phi, z = position.T.astype(np.float64)
         x = r * np.cos(phi) - self.x - self.dxdz * z
         y = r * np.sin(phi) - self.y - self.dydz * z
         return np.stack([np.hypot(x, y), np.arctan2(y, x), z], axis=1).astype(np.float32)
+
+
+ON_AXIS: Final = BeamSpot()
+"""The beam line along the detector's axis."""
 
 
 @dataclass(frozen=True)

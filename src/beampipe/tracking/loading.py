@@ -10,7 +10,7 @@ from typing import Final
 
 from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
 from beampipe.tracking import kernels
-from beampipe.tracking.beam_spot import BeamSpot
+from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
 from beampipe.tracking.networks import NetworksConfig, card_path, load_networks
 from beampipe.tracking.pipelines import stages
@@ -32,7 +32,7 @@ def load_pipeline(
     device: str = "cpu",
     threads: int | None = None,
     weights: Path | None = None,
-    beam_spot: BeamSpot = BeamSpot(),
+    beam_spot: BeamSpot = ON_AXIS,
 ) -> Pipeline:
     """The pipeline of that name, its weights loaded.
 
@@ -69,7 +69,7 @@ def load_pipeline(
 
 
 def build_pipeline(
-    spec: PipelineSpec, threads: int, weights: Path = WEIGHTS, beam_spot: BeamSpot = BeamSpot()
+    spec: PipelineSpec, threads: int, weights: Path = WEIGHTS, beam_spot: BeamSpot = ON_AXIS
 ) -> Pipeline:
     """The pipeline that a spec describes, on the CPU; the spec may be one of your own.
 

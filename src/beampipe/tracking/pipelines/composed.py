@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from beampipe.tracking import kernels
-from beampipe.tracking.beam_spot import BeamSpot
+from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.pipelines.specs import PipelineSpec
 
@@ -38,7 +38,7 @@ class Composed:
     spec: PipelineSpec
     weights: Path
     threads: int
-    beam_spot: BeamSpot = BeamSpot()
+    beam_spot: BeamSpot = ON_AXIS
     _native: NativePipeline = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

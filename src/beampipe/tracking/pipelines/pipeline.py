@@ -17,7 +17,7 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from beampipe.errors import TooLargeError
-from beampipe.tracking.beam_spot import BeamSpot, estimate_beam_spot
+from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot, estimate_beam_spot
 from beampipe.tracking.events import NO_TRACK, Hits, Tracks
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.pipelines.composed import Composed
@@ -42,8 +42,8 @@ class Pipeline(InOneThread):
         stages: name of the step and stage, in order; steps of one name are timed together.
         bytes_per_hit: memory of an event that grows with its hits [B].
         bytes_per_hit2: memory of an event that grows with their square [B]: edges, at a given size of the detector.
-        beam_spot: beam line that is expected. An event whose tracks clearly come from elsewhere is found again, its hits
-            seen from there.
+        beam_spot: beam line that is expected. An event whose tracks clearly come from elsewhere is found again, seen
+            from there.
         in_blocks: whether the stages take several events as one graph; if not, `find_many` finds them one by one.
         composed: the same stages composed in C++, which finds the tracks in their place. `dataclasses.replace` drops
             it: a pipeline with other stages runs these.
@@ -56,7 +56,7 @@ class Pipeline(InOneThread):
     stages: tuple[tuple[str, Stage], ...]
     bytes_per_hit: float
     bytes_per_hit2: float
-    beam_spot: BeamSpot = BeamSpot()
+    beam_spot: BeamSpot = ON_AXIS
     in_blocks: bool = True
     composed: InitVar[Composed | None] = None
     _steps: tuple[Step, ...] = field(init=False, repr=False)
@@ -124,7 +124,7 @@ class Pipeline(InOneThread):
         return [self._followed(hits, found, between) for hits, found in zip(events, tracks, strict=True)]
 
     def _followed(self, hits: Hits, tracks: Tracks, between: Callable[[], None] | None) -> Tracks:
-        """The tracks; found again if they clearly come from elsewhere than the beam line that the hits were seen from."""
+        """The tracks; found again if they clearly come from elsewhere than the hits were seen from."""
         for _ in range(_FOLLOWED):
             off = estimate_beam_spot(tracks.beam_spot.seen(hits.position), tracks.track_id)
             if not off.significant:

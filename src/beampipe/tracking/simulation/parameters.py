@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from beampipe.errors import ConfigError
-from beampipe.tracking.beam_spot import BeamSpot
+from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
 from beampipe.units import GeV, T, mm, um
 
 __all__ = [
@@ -98,7 +98,7 @@ class EventGenerator:
     vertex_xy: float = 12.5 * um
     vertex_z: float = 50 * mm
     vertex_z_max: float | None = None
-    beam_spot: BeamSpot = BeamSpot()
+    beam_spot: BeamSpot = ON_AXIS
 
     def __post_init__(self) -> None:
         if self.hard not in ("ttbar", "none", "gun"):
