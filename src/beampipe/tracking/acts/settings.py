@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Literal, get_args
 
-from beampipe.errors import ConfigError
+from beampipe.errors import ConfigError, UnknownNameError
 
-__all__ = ["ACTS_EFFICIENT", "ACTS_FAST", "ACTS_SETTINGS", "ACTS_SOFT", "ActsSettings"]
+__all__ = [
+    "ACTS_EFFICIENT",
+    "ACTS_FAST",
+    "ACTS_GRAPH",
+    "ACTS_ORTHOGONAL",
+    "ACTS_SETTINGS",
+    "ACTS_SOFT",
+    "ActsSettings",
+    "Seeding",
+]
+
+Seeding = Literal["triplet", "orthogonal", "graph"]
+"""Seeding algorithm: triplets from a grid, triplets from a k-d tree, or chains in a graph of layers (Gbts)."""
 
 PIXEL_VOLUMES = (7, 8, 9)
 """Volumes of the pixels of the ACTS Generic detector: negative end cap, barrel, positive end cap."""
@@ -14,13 +27,15 @@ PIXEL_VOLUMES = (7, 8, 9)
 
 @dataclass(frozen=True)
 class ActsSettings:
-    """Grid triplet seeding, then the CKF, then a track selection. Lengths in mm, momenta in GeV.
+    """Seeding, then the CKF, then a track selection. Lengths in mm, momenta in GeV.
 
     The names follow the configuration of ``GridTripletSeedingAlgorithm``, ``TrackFindingAlgorithm`` and
     ``TrackSelector`` of ACTS (https://acts.readthedocs.io), whose defaults hold for whatever is not listed.
 
     Attributes:
+        seeding: algorithm that makes the seeds, with the same cuts whichever it is.
         seed_min_pt: lowest transverse momentum for which seeds are built [GeV].
+        seed_edges: fewest edges of a chain that is a seed of the graph (``minSeedLevel``).
         seeds_per_middle: a middle space point keeps its best this + 1 seeds (``maxSeedsPerSpM``).
         delta_r_min: shortest radial distance between two space points of a seed [mm].
         delta_r_max: longest radial distance of two space points of a seed [mm]; above 100 mm it can skip a pixel layer.
@@ -52,7 +67,9 @@ class ActsSettings:
         ConfigError: a value that cannot be meant.
     """
 
+    seeding: Seeding = "triplet"
     seed_min_pt: float = 0.9
+    seed_edges: int = 2
     seeds_per_middle: int = 2
     delta_r_min: float = 1.0
     delta_r_max: float = 110.0
@@ -83,10 +100,12 @@ class ActsSettings:
         may_be_zero = {"middle_r_min", "holes_max", "outliers_max", "track_min_pt", "field_z"}
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool | tuple):
+            if isinstance(value, bool | tuple | str):
                 continue
             if value < 0 or (value == 0 and field.name not in may_be_zero):
                 raise ConfigError(f"ActsSettings: got {field.name} = {value}, expected a positive number")
+        if self.seeding not in get_args(Seeding):
+            raise UnknownNameError("seeding of ACTS", self.seeding, get_args(Seeding))
         if not self.seed_volumes:
             raise ConfigError("ActsSettings: got no seed_volumes, expected volumes of the detector, e.g. (7, 8, 9)")
         if self.delta_r_min >= self.delta_r_max:
@@ -116,5 +135,11 @@ ACTS_SOFT = ActsSettings(
 )
 """For small events (mu = 0) down to pT of about 0.3 GeV."""
 
-ACTS_SETTINGS = {"efficient": ACTS_EFFICIENT, "fast": ACTS_FAST, "soft": ACTS_SOFT}
+ACTS_ORTHOGONAL = replace(ACTS_EFFICIENT, seeding="orthogonal")
+"""The efficient settings with seeds from a k-d tree."""
+
+ACTS_GRAPH = replace(ACTS_EFFICIENT, seeding="graph")
+"""The efficient settings with seeds from a graph of layers."""
+
+ACTS_SETTINGS = {"efficient": ACTS_EFFICIENT, "fast": ACTS_FAST, "soft": ACTS_SOFT, "orthogonal": ACTS_ORTHOGONAL, "graph": ACTS_GRAPH}
 """The named settings."""
