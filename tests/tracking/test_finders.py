@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from beampipe.errors import UnknownNameError
-from beampipe.tracking.acts import ActsTrackFinder, acts_truth_matching
+from beampipe.tracking.acts import ActsTrackFinder, acts_names, acts_truth_matching
 from beampipe.tracking.acts.settings import ACTS_SOFT
+from beampipe.tracking.cli import PIPELINE_HELP
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.matching import Candidates, match
@@ -18,13 +19,20 @@ SOFT = Selection(min_pt=0.3)
 
 
 def test_an_unknown_setting_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown ACTS setting: got 'sift'.*did you mean 'soft'"):
-        named_finders([], ["sift"])
+    with pytest.raises(UnknownNameError, match=r"unknown ACTS setting: got 'acts-sift'.*did you mean 'acts-soft'"):
+        named_finders(["acts-sift"])
+    with pytest.raises(UnknownNameError, match="unknown pipeline: got 'actz'"):
+        named_finders(["actz"])
+
+
+def test_help_names_every_setting() -> None:
+    assert acts_names() == ("acts", "acts-fast", "acts-soft", "acts-orthogonal", "acts-graph", "acts-graph-fast")
+    assert all(name in PIPELINE_HELP for name in acts_names())
 
 
 @pytest.mark.acts
 def test_acts_finds_most_particles_of_a_shipped_event() -> None:
-    result = evaluate(named_finders([], ["soft"]), shipped_events(0), sample="shipped, mu = 0")
+    result = evaluate(named_finders(["acts-soft"]), shipped_events(0), sample="shipped, mu = 0")
     (acts,) = result.finders
     assert acts.name == "acts-soft"
     assert not acts.failed

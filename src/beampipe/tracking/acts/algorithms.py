@@ -87,6 +87,8 @@ def _graph_seeding(settings: ActsSettings, where: ActsDetector) -> Any:
     mapping, connections = layer_files(where.field_z, settings.seed_volumes, settings.collision_z)
     graph, finder = examples.GbtsGraphBuilderConfig(), examples.GraphBasedSeedingConfig()
     graph.minPt = settings.seed_min_pt * acts.UnitConstants.GeV
+    # Edges are made only where one follows outwards: as many tracks in less time.
+    graph.matchBeforeCreate = True
     graph.minDeltaRadius = settings.delta_r_min * acts.UnitConstants.mm
     finder.minSeedLevel = settings.seed_edges
     return examples.GraphBasedSeedingAlgorithm(

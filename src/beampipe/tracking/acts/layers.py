@@ -33,6 +33,7 @@ class Layer:
     """One layer of the detector: a cylinder or a disc.
 
     Attributes:
+        id: number of the layer among all layers, from 1.
         volume: number of its volume.
         number: number of the layer in its volume.
         barrel: whether it is a cylinder.
@@ -41,21 +42,13 @@ class Layer:
         high: largest z of a cylinder, or largest radius of a disc [mm].
     """
 
+    id: int
     volume: int
     number: int
     barrel: bool
     at: float
     low: float
     high: float
-
-    @property
-    def id(self) -> int:
-        """Number of the layer as the seeding expects it, which treats some by name.
-
-        Barrels are 80000, 81000 ... from the inside, discs 70000 ... and 90000 ... by their number in the volume.
-        """
-        first = 80 if self.barrel else 90 if self.at > 0 else 70
-        return (first + self.number // 2 - 1) * 1000
 
 
 def layers_of(where: ActsDetector, volumes: tuple[int, ...]) -> tuple[Layer, ...]:
@@ -70,13 +63,14 @@ def layers_of(where: ActsDetector, volumes: tuple[int, ...]) -> tuple[Layer, ...
             length = max(abs(value) for value in surface.bounds.values())
             r = float(np.hypot(centre[0], centre[1]))
             modules.setdefault((identifier.volume, identifier.layer), []).append((r, float(centre[2]), length))
-    layers = []
+    layers: list[Layer] = []
     for (volume, number), found in sorted(modules.items()):
         r, z, length = np.array(found).T
         barrel = bool(np.ptp(r) < np.ptp(z))
         at, along = (r, z) if barrel else (z, r)
         layers.append(
             Layer(
+                len(layers) + 1,
                 volume,
                 number,
                 barrel,

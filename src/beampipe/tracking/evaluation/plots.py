@@ -10,12 +10,11 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from beampipe.errors import UnknownNameError
 from beampipe.figures import drawing, new_figure
 from beampipe.tracking.evaluation.evaluate import TOTAL
 from beampipe.tracking.evaluation.results import Curve, Evaluation
 from beampipe.tracking.evaluation.statistics import Proportion, fit_power_law
-from beampipe.tracking.evaluation.variables import VARIABLES
+from beampipe.tracking.evaluation.variables import VARIABLES, require_variables
 from beampipe.units import ms
 
 __all__ = ["plot_efficiency", "plot_robustness", "plot_scaling", "plot_stages"]
@@ -36,9 +35,7 @@ def plot_efficiency(
     Raises:
         UnknownNameError: no variable of that name.
     """
-    for variable in variables:
-        if variable not in VARIABLES:
-            raise UnknownNameError("variable", variable, VARIABLES)
+    require_variables(variables)
     with drawing():
         figure, panels = _figure(len(variables))
         for axes, variable in zip(panels, variables, strict=True):

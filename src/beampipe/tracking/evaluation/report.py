@@ -12,13 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from beampipe import terminal
-from beampipe.errors import UnknownNameError
 from beampipe.terminal import make_table
 from beampipe.tracking.evaluation.edges import EdgeScore
 from beampipe.tracking.evaluation.evaluate import TOTAL
 from beampipe.tracking.evaluation.results import Evaluation, FinderResult
 from beampipe.tracking.evaluation.statistics import Proportion, errors_of
-from beampipe.tracking.evaluation.variables import VARIABLES
+from beampipe.tracking.evaluation.variables import require_variables
 from beampipe.units import ms
 
 __all__ = [
@@ -110,8 +109,7 @@ def curve_table(evaluation: Evaluation, variable: str, majority: str = "double")
     Raises:
         UnknownNameError: no variable of that name.
     """
-    if variable not in VARIABLES:
-        raise UnknownNameError("variable", variable, VARIABLES)
+    require_variables([variable])
     names = (finder.name for finder in evaluation.finders)
     caption = f"errors: {errors_of(evaluation.n_events)}"
     title = f"efficiency by {variable}, {majority} majority"

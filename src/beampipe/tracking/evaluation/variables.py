@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -12,10 +12,11 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.spatial import cKDTree
 
+from beampipe.errors import UnknownNameError
 from beampipe.tracking.events import Particles
 from beampipe.tracking.truth import Selection
 
-__all__ = ["VARIABLES", "Variable", "nearest_distance", "pt_edges"]
+__all__ = ["VARIABLES", "Variable", "nearest_distance", "pt_edges", "require_variables"]
 
 _ETA_BINS: Final = 12
 _ORIGIN: Final = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 75.0, 100.0, 150.0, 200.0)
@@ -92,3 +93,14 @@ VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
     }
 )
 """The variables by name: pT, pseudorapidity, vertex, distance to the nearest track, and radius of origin."""
+
+
+def require_variables(names: Iterable[str]) -> None:
+    """Refuse names that are none of `VARIABLES`.
+
+    Raises:
+        UnknownNameError: no variable of that name.
+    """
+    for name in names:
+        if name not in VARIABLES:
+            raise UnknownNameError("variable", name, VARIABLES)
