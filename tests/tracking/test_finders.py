@@ -26,7 +26,8 @@ def test_an_unknown_setting_is_refused() -> None:
 
 
 def test_help_names_every_setting() -> None:
-    assert acts_names() == ("acts", "acts-fast", "acts-soft", "acts-orthogonal", "acts-graph", "acts-graph-fast")
+    settings = ("fast", "soft", "orthogonal", "graph", "graph-fast", "beampipe")
+    assert acts_names() == ("acts", *(f"acts-{name}" for name in settings))
     assert all(name in PIPELINE_HELP for name in acts_names())
 
 

@@ -154,7 +154,7 @@ def test_hits_without_modules_are_refused(events: list[Event]) -> None:
 
 
 def test_settings_that_cannot_be_meant_are_refused() -> None:
-    assert set(ACTS_SETTINGS) == {"efficient", "fast", "soft", "orthogonal", "graph", "graph-fast"}
+    assert set(ACTS_SETTINGS) == {"efficient", "fast", "soft", "orthogonal", "graph", "graph-fast", "beampipe"}
     with pytest.raises(UnknownNameError, match="seeding of ACTS: got 'hough'"):
         ActsSettings(seeding="hough")
     with pytest.raises(ConfigError, match="seed_min_pt"):

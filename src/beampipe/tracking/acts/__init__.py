@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from beampipe.tracking.acts.finder import ActsTrackFinder
     from beampipe.tracking.acts.fitted import ActsTracks, FittedTracks
     from beampipe.tracking.acts.fitting import fit_batch, fit_tracks
+    from beampipe.tracking.acts.seeder import SeederSettings, beampipe_seeder
     from beampipe.tracking.acts.settings import (
+        ACTS_BEAMPIPE,
         ACTS_EFFICIENT,
         ACTS_FAST,
         ACTS_GRAPH,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from beampipe.tracking.acts.truth_matching import ActsMatching, acts_truth_matching
 
 __all__ = [
+    "ACTS_BEAMPIPE",
     "ACTS_EFFICIENT",
     "ACTS_FAST",
     "ACTS_GRAPH",
@@ -37,9 +40,11 @@ __all__ = [
     "ActsTrackFinder",
     "ActsTracks",
     "FittedTracks",
+    "SeederSettings",
     "acts_names",
     "acts_settings",
     "acts_truth_matching",
+    "beampipe_seeder",
     "fit_batch",
     "fit_tracks",
 ]
@@ -50,7 +55,9 @@ __getattr__ = loader(
         "finder": ("ActsTrackFinder",),
         "fitted": ("ActsTracks", "FittedTracks"),
         "fitting": ("fit_batch", "fit_tracks"),
+        "seeder": ("SeederSettings", "beampipe_seeder"),
         "settings": (
+            "ACTS_BEAMPIPE",
             "ACTS_EFFICIENT",
             "ACTS_FAST",
             "ACTS_GRAPH",

@@ -6,6 +6,7 @@ from typing import Any
 
 from beampipe.tracking.acts.detector import ActsDetector, pyacts
 from beampipe.tracking.acts.layers import layer_files
+from beampipe.tracking.acts.seeder import SeederSettings, seeding_algorithm
 from beampipe.tracking.acts.settings import ActsSettings
 from beampipe.tracking.acts.whiteboard import CLUSTERS, SUBSET
 
@@ -30,7 +31,7 @@ def finding_algorithms(settings: ActsSettings, where: ActsDetector) -> dict[str,
     """
     return {
         "spacepoints": space_point_maker(settings.seed_volumes, where),
-        "seeding": _graph_seeding(settings, where) if settings.seeding == "graph" else _triplet_seeding(settings),
+        "seeding": _seeding(settings, where),
         "parameters": _parameter_estimation(where),
         "ckf": _ckf(settings, where),
     }
@@ -46,6 +47,12 @@ def space_point_maker(volumes: tuple[int, ...], where: ActsDetector) -> Any:
         trackingGeometry=where.geometry,
         geometrySelection=[acts.GeometryIdentifier(volume=volume) for volume in volumes],
     )
+
+
+def _seeding(settings: ActsSettings, where: ActsDetector) -> Any:
+    if settings.seeding == "beampipe":
+        return seeding_algorithm(SeederSettings(), SPACE_POINTS, SEEDS)
+    return _graph_seeding(settings, where) if settings.seeding == "graph" else _triplet_seeding(settings)
 
 
 def _triplet_seeding(settings: ActsSettings) -> Any:

@@ -8,6 +8,7 @@ from beampipe.errors import ConfigError, UnknownNameError
 
 __all__ = [
     "ACTS",
+    "ACTS_BEAMPIPE",
     "ACTS_EFFICIENT",
     "ACTS_FAST",
     "ACTS_GRAPH",
@@ -21,14 +22,17 @@ __all__ = [
     "acts_settings",
 ]
 
-SEEDINGS = ("triplet", "orthogonal", "graph")
-"""Seeding algorithms: triplets from a grid, triplets from a k-d tree, and chains in a graph of layers (Gbts)."""
+SEEDINGS = ("triplet", "orthogonal", "graph", "beampipe")
+"""Seeding algorithms: triplets from a grid or from a k-d tree, chains in a graph of layers (Gbts), and our tracks."""
 
 PIXEL_VOLUMES = (7, 8, 9)
 """Volumes of the pixels of the ACTS Generic detector: negative end cap, barrel, positive end cap."""
 
 SHORT_STRIP_VOLUMES = (12, 13, 14)
 """Volumes of the short strips, in the same order."""
+
+LONG_STRIP_VOLUMES = (16, 17, 18)
+"""Volumes of the long strips, in the same order."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,11 @@ where four layers are crossed: .88 of the particles at mu = 200 in place of .98.
 ACTS_GRAPH_FAST = replace(ACTS_FAST, seeding="graph", seed_volumes=(*PIXEL_VOLUMES, SHORT_STRIP_VOLUMES[1]))
 """The fast settings with seeds from a graph of pixels and short strips of the barrel: the fastest opponent."""
 
+ACTS_BEAMPIPE = replace(
+    ACTS_EFFICIENT, seeding="beampipe", seed_volumes=(*PIXEL_VOLUMES, *SHORT_STRIP_VOLUMES, *LONG_STRIP_VOLUMES)
+)
+"""The efficient settings with a seed for each track of our default pipeline: no opponent, but what users gain."""
+
 ACTS_SETTINGS = {
     "efficient": ACTS_EFFICIENT,
     "fast": ACTS_FAST,
@@ -161,6 +170,7 @@ ACTS_SETTINGS = {
     "orthogonal": ACTS_ORTHOGONAL,
     "graph": ACTS_GRAPH,
     "graph-fast": ACTS_GRAPH_FAST,
+    "beampipe": ACTS_BEAMPIPE,
 }
 """The named settings."""
 
