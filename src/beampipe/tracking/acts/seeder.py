@@ -7,6 +7,7 @@ The space points must be those of all layers, strips too: a pipeline finds whole
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -136,6 +137,9 @@ def three_of_each(
 def _pipeline(name: str, threads: int) -> TrackFinder:
     """The pipeline of that name, once per process: the sequencer never lets go of what its algorithms hold."""
     return load_pipeline(name, threads=threads)
+
+
+atexit.register(_pipeline.cache_clear)  # a native pipeline should be gone before the library that made it
 
 
 def _hits(xyz: Float64[ndarray, "n_hits 3"]) -> Hits:
