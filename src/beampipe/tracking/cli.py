@@ -119,7 +119,7 @@ def simulate(
     hard: Annotated[
         str | None,
         typer.Option(
-            help="What is added to the pile-up: ttbar (one top pair), gun (ten muons) or none.",
+            help="What is added to the pile-up: ttbar (one top pair), jets (above 1 TeV), gun (ten muons) or none.",
             show_default="ttbar; none if mu is 0",
         ),
     ] = None,
