@@ -21,7 +21,7 @@ def test_three_hits_of_a_track_lie_far_apart() -> None:
 
     def radii(share: float) -> list[float]:
         (rows,) = three_of_each(xyz[order], track, share)
-        return xyz[order][list(rows), 0].tolist()
+        return [float(xyz[order][row, 0]) for row in rows]
 
     assert radii(1.0) == [30.0, 500.0, 1000.0]
     assert radii(0.5) == [30.0, 260.0, 500.0]

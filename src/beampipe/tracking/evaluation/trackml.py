@@ -40,12 +40,13 @@ def order_weights(n_hits: int) -> Float64[ndarray, " n_hits"]:
         return weights
     counted = min(n_hits, _MAX_HITS)
     weights[:counted] = np.interp(np.linspace(0, len(_ORDER) - 1, counted), np.arange(len(_ORDER)), _ORDER)
-    return weights / weights.sum()
+    weights /= weights.sum()
+    return weights
 
 
 def pt_weights(pt: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
     """Weight of each particle by its pT [GeV]: .2 up to .5 GeV, then a straight line to 1 at 3 GeV."""
-    return np.interp(pt, [0.5, 3.0], [0.2, 1.0])
+    return np.asarray(np.interp(pt, [0.5, 3.0], [0.2, 1.0]))
 
 
 def trackml_weights(

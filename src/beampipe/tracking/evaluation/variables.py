@@ -60,8 +60,8 @@ def nearest_distance(particles: Particles) -> Float[ndarray, " n_particles"]:
     phi = np.arctan2(particles.momentum[:, 1], particles.momentum[:, 0]).astype(np.float64)
     direction = np.stack([particles.eta.astype(np.float64), np.mod(phi, _TURN) % _TURN], axis=1)
     # A period of 0 means an axis without end.
-    distance, _ = cKDTree(direction, boxsize=(0.0, _TURN)).query(direction, k=2)
-    return np.asarray(distance[:, 1])
+    distance, _ = cKDTree(direction, boxsize=np.array([0.0, _TURN])).query(direction, k=[2])
+    return np.asarray(distance).reshape(-1)
 
 
 def _even(low: float, high: float, n_bins: int) -> tuple[float, ...]:
