@@ -21,9 +21,6 @@ from beampipe.tracking.acts.detector import ActsDetector, detector, pyacts
 
 __all__ = ["Layer", "connected_layers", "layer_files", "layers_of"]
 
-ETA_BIN: Final = 0.2
-"""Width of the bins of pseudorapidity in which layers are connected: the default of ACTS."""
-
 _N_LINES: Final = 4000
 _MAX_ETA: Final = 4.0
 
@@ -130,7 +127,7 @@ def layer_files(field_z: float, volumes: tuple[int, ...], z_max: float) -> tuple
     ]
     joined = [{"inner": inner, "outer": outer} for inner, outer in connected_layers(layers, z_max)]
     mapping.write_text(json.dumps({"layers": described}), encoding="utf-8")
-    connections.write_text(json.dumps({"etaBinWidth": ETA_BIN, "connections": joined}), encoding="utf-8")
+    connections.write_text(json.dumps({"connections": joined}), encoding="utf-8")
     return mapping, connections
 
 
