@@ -7,7 +7,7 @@ import pytest
 
 from beampipe.tracking.evaluation.checks import TruthFinder
 from beampipe.tracking.evaluation.matching import Candidates
-from beampipe.tracking.evaluation.trackml import order_weights, pt_weights, trackml_weights
+from beampipe.tracking.evaluation.trackml import hit_weights, order_weights, pt_weights, weight_found
 from beampipe.tracking.evaluation.variables import VARIABLES, nearest_distance
 from beampipe.tracking.events import Particles
 from beampipe.tracking.truth import HEADLINE, contributions, select_particles, truth_of
@@ -69,15 +69,26 @@ def test_score_of_the_truth_is_one_and_of_half_tracks_is_theirs() -> None:
     row = known.row(truth.particles.particle_id[chosen])
     finder = TruthFinder()
     label = next(finder.find(one.hits) for one in finder.watching([event])).track_id
-    found, total = trackml_weights(event, known, row, Candidates.from_labels(label))
-    by_hand = pt_weights(truth.particles.pt[chosen].astype(np.float64)).sum()
-    assert found == pytest.approx(total) == pytest.approx(by_hand)
+    weights = hit_weights(event, known, row)
+    total = weights.total
+
+    def found(candidates: Candidates) -> float:
+        return weight_found(weights, known, candidates)
+
+    assert total == pytest.approx(pt_weights(truth.particles.pt[chosen].astype(np.float64)).sum())
+    assert found(Candidates.from_labels(label)) == pytest.approx(total)
     # Without the innermost layer each track loses the first of its weights; with four hits left it is no match.
     inner = np.where(event.hits.position[:, 0] < 40, -1, label)
-    less, same = trackml_weights(event, known, row, Candidates.from_labels(inner))
-    assert same == total
-    assert 0.7 * total < less < 0.95 * total
-    nothing = np.full(len(event.hits), -1, np.int64)
-    assert trackml_weights(event, known, row, Candidates.from_labels(nothing)) == (0.0, total)
+    assert 0.7 * total < found(Candidates.from_labels(inner)) < 0.95 * total
+    assert found(Candidates.from_labels(np.full(len(event.hits), -1, np.int64))) == 0.0
     doubled = Candidates.from_lists([np.flatnonzero(label == one) for one in [*range(60), *range(60)]], len(label))
-    assert trackml_weights(event, known, row, doubled)[0] == pytest.approx(total)
+    assert found(doubled) == pytest.approx(total)
+
+
+def test_weights_of_one_particle_fall_from_the_inside_out() -> None:
+    event = toy_event(60, seed=1, merged=0)
+    known = contributions(truth_of(event))
+    row = np.array([int(np.argmax(known.n_hits == 10))])
+    weights = hit_weights(event, known, row)
+    assert np.all(np.diff(event.hits.position[weights.hit, 0]) > -7)  # twins lie within a layer
+    assert weights.weight / weights.total == pytest.approx(order_weights(10))

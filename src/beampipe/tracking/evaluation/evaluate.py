@@ -15,7 +15,7 @@ from beampipe.errors import BeampipeError, InputError
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, Matches, match
 from beampipe.tracking.evaluation.results import Curve, Evaluation, EventRecord, FinderResult, Quality
 from beampipe.tracking.evaluation.statistics import StageTime, bootstrap, stage_time
-from beampipe.tracking.evaluation.trackml import trackml_weights
+from beampipe.tracking.evaluation.trackml import HitWeights, hit_weights, weight_found
 from beampipe.tracking.evaluation.variables import VARIABLES
 from beampipe.tracking.events import NO_TRACK, Event, Hits, Particles, Tracks
 from beampipe.tracking.finder import TrackFinder
@@ -48,6 +48,7 @@ class _Scene:
     displaced: _Reference
     anywhere: _Reference
     values: dict[str, ndarray]  # variable -> one value per particle of its reference
+    weights: HitWeights
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +146,8 @@ def _scene(event: Event, selection: Selection, displaced: Selection, anywhere: S
         name: variable.values((of_anywhere if variable.any_origin else of_headline).particles)
         for name, variable in VARIABLES.items()
     }
-    return _Scene(event, known, of_headline, reference(displaced), of_anywhere, values)
+    weights = hit_weights(event, known, of_headline.row)
+    return _Scene(event, known, of_headline, reference(displaced), of_anywhere, values, weights)
 
 
 def _run(finder: TrackFinder, event: Event) -> _Found:
@@ -175,7 +177,6 @@ def _add(
         reference = scene.anywhere if variable.any_origin else scene.headline
         counts = _binned(scene.values[name], reference.row, matches, edges[name])
         tally.curves.setdefault(name, []).append(counts)
-    weight_found, weight_total = trackml_weights(scene.event, scene.known, scene.headline.row, found.candidates)
     tally.events.append(
         EventRecord(
             event_id=scene.event.event_id,
@@ -187,8 +188,8 @@ def _add(
             wall=found.wall,
             counts={what: int(value) for what, value in found.tracks.counts.items()},
             error=found.error,
-            weight_found=weight_found,
-            weight_total=weight_total,
+            weight_found=weight_found(scene.weights, scene.known, found.candidates),
+            weight_total=scene.weights.total,
             cpu_seconds=found.cpu_seconds,
         )
     )

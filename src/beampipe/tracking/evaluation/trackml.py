@@ -6,6 +6,7 @@ are those of the challenge's library (github.com/LAL/trackml-library, ``weights.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,9 +15,9 @@ from numpy import ndarray
 
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.events import Event
-from beampipe.tracking.truth import Contributions, truth_of
+from beampipe.tracking.truth import Contributions, distance_squared, truth_of
 
-__all__ = ["FORMULA", "order_weights", "pt_weights", "trackml_weights"]
+__all__ = ["FORMULA", "HitWeights", "hit_weights", "order_weights", "pt_weights", "weight_found"]
 
 FORMULA: Final = (
     "TrackML score: weight of the hits of the particles on their double-majority tracks / weight of all their hits;"
@@ -49,55 +50,72 @@ def pt_weights(pt: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
     return np.asarray(np.interp(pt, [0.5, 3.0], [0.2, 1.0]))
 
 
-def trackml_weights(
-    event: Event,
-    known: Contributions,
-    row: Int64[ndarray, " n"],
-    candidates: Candidates,
-) -> tuple[float, float]:
-    """Weight of the hits found, and of all hits, of the particles asked for.
+@dataclass(frozen=True, eq=False)
+class HitWeights:
+    """The weights of all hits of the particles asked for, in one event; a merged hit has one for each of them.
 
-    A hit counts once, however many of the tracks it is on. The order of the hits is by distance in z from the vertex
-    in the challenge; here it is by distance from the beam axis and z together (r^2 + z^2), which agrees but for
-    particles at right angles to the beam, where the challenge's order is that of chance.
+    Attributes:
+        hit: (n,) int64 number of the hit.
+        particle: (n,) int64 row of the particle in `Contributions`.
+        weight: (n,) weight of the hit for that particle.
+    """
+
+    hit: Int64[ndarray, " n"]
+    particle: Int64[ndarray, " n"]
+    weight: Float64[ndarray, " n"]
+
+    @property
+    def total(self) -> float:
+        """Sum of all weights."""
+        return float(self.weight.sum())
+
+
+def hit_weights(event: Event, known: Contributions, row: Int64[ndarray, " n"]) -> HitWeights:
+    """Weigh the hits of some particles.
+
+    The order of the hits is by distance in z from the vertex in the challenge; here it is by distance from the beam
+    axis and z together (r^2 + z^2), which agrees but for particles at right angles to the beam, where the challenge's
+    order is that of chance.
 
     Args:
         event: event with truth.
         known: particles that made each hit.
         row: rows of the particles asked for in `known`.
-        candidates: tracks of the event; short ones count too.
-
-    Returns:
-        found: weight of the hits on double-majority tracks of their own particle.
-        total: weight of all hits.
     """
-    truth = truth_of(event)
-    n_particles = len(known.particle_id)
-    pt = np.zeros(n_particles)
-    of_truth = known.row(truth.particles.particle_id)
-    pt[of_truth[of_truth >= 0]] = truth.particles.pt[of_truth >= 0]
-    asked = np.zeros(n_particles, np.bool_)
-    asked[row] = True
+    particles = truth_of(event).particles
+    asked, pt = np.zeros((2, len(known.particle_id)))
+    of_truth = known.row(particles.particle_id)
+    pt[of_truth[of_truth >= 0]] = particles.pt[of_truth >= 0]
+    asked[row] = 1
 
-    kept = asked[known.particle]
+    kept = asked[known.particle] > 0
     hit, particle = known.hit[kept], known.particle[kept]
-    position = event.hits.position.astype(np.float64)
-    order = np.lexsort((np.hypot(position[hit, 0], position[hit, 2]), particle))
+    order = np.lexsort((distance_squared(event.hits)[hit], particle))
     hit, particle = hit[order], particle[order]
-    start = np.flatnonzero(np.append(True, particle[1:] != particle[:-1])[: len(particle)])
-    sizes = np.diff(np.append(start, len(particle)))
+    sizes = np.bincount(particle)
     table = {int(size): order_weights(int(size)) for size in np.unique(sizes)}
-    weight = np.concatenate([np.empty(0), *(table[int(size)] for size in sizes)]) * pt_weights(pt[particle])
-    return float(weight[_on_own_track(hit, particle, candidates, known)].sum()), float(weight.sum())
+    by_order = np.concatenate([np.empty(0), *(table[int(size)] for size in sizes)])
+    return HitWeights(hit, particle, by_order * pt_weights(pt[particle]))
 
 
-def _on_own_track(
-    hit: Int64[ndarray, " n"], particle: Int64[ndarray, " n"], candidates: Candidates, known: Contributions
-) -> ndarray:
-    """Which pairs (hit, particle) lie on a double-majority track of that particle."""
+def weight_found(weights: HitWeights, known: Contributions, candidates: Candidates) -> float:
+    """Weight of the hits that lie on double-majority tracks of their own particle.
+
+    A hit counts once, however many of those tracks it is on; tracks may have any number of hits.
+
+    Args:
+        weights: `hit_weights` of the event.
+        known: particles that made each hit.
+        candidates: tracks of the event.
+    """
     matches = match(candidates, known, min_track_hits=1)
     owner = np.full(candidates.n_tracks, -1, np.int64)
     owner[matches.track[matches.double]] = matches.particle[matches.double]
     owned = owner[candidates.track] >= 0
-    found = owner[candidates.track[owned]] * np.int64(candidates.n_hits) + candidates.hit[owned]
-    return np.isin(particle * np.int64(candidates.n_hits) + hit, found)
+    n_hits = np.int64(candidates.n_hits)
+    found = np.sort(owner[candidates.track[owned]] * n_hits + candidates.hit[owned])
+    if len(found) == 0:
+        return 0.0
+    wanted = weights.particle * n_hits + weights.hit
+    at = np.minimum(np.searchsorted(found, wanted), len(found) - 1)
+    return float(weights.weight[found[at] == wanted].sum())
