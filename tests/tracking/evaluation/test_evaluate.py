@@ -112,6 +112,29 @@ def test_refused_events_count_against_the_finder_and_stop_nobody(evaluation: Eva
     assert refusing.stages == ()
 
 
+def test_a_lost_event_is_in_the_error() -> None:
+    truth = checks.TruthFinder()
+
+    class Losing(InOneThread):
+        def find(self, hits: Hits, /) -> Tracks:
+            tracks = truth.find(hits)
+            return tracks if len(hits) != smallest else Tracks(np.full(len(hits), -1, np.int64))
+
+    smallest = min(len(event.hits) for event in events())
+    assert len({len(event.hits) for event in events()}) == 4  # the premise: one event is lost, not several
+    result = evaluate({"losing": Losing()}, truth.watching(events()), sample="toy").finders[0]
+    efficiency = result.double.efficiency
+    assert 0.7 < efficiency.value < 0.85
+    low, high = efficiency.interval
+    binomial = efficiency.binomial
+    assert high - low > 4 * (binomial[1] - binomial[0])
+    assert 0.4 < low < 0.7
+    assert high == 1
+    by_eta = result.curve("eta").proportions()[6]
+    assert by_eta.spread is not None
+    assert by_eta.interval[0] < by_eta.value < by_eta.interval[1]
+
+
 def test_slices_are_nearly_all_fake(evaluation: Evaluation) -> None:
     slices = evaluation.finders[3]
     assert slices.double.efficiency.value < 0.1
