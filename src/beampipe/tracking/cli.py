@@ -15,6 +15,7 @@ import typer
 
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.terminal import bar, console
+from beampipe.tracking.acts.settings import acts_names
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ app = typer.Typer(
     help="Track finding: simulate events, find tracks, score them, draw them, train.", no_args_is_help=True
 )
 
-PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {pipeline_names()}."
+FINDER_NAMES: Final = (
+    f"{pipeline_names()}; or ACTS, for hits with modules of its Generic detector: {', '.join(acts_names())}"
+)
+PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {FINDER_NAMES}."
 SCALE_HELP: Final = "Units of r, phi and z in files of three columns: mm, exatrkx or acts."
 
 BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 [mm], or x,y,dxdz,dydz."
@@ -117,7 +121,7 @@ def simulate(
     hard: Annotated[
         str | None,
         typer.Option(
-            help="What is added to the pile-up: ttbar (one top pair), gun (ten muons) or none.",
+            help="What is added to the pile-up: ttbar (one top pair), jets (above 1 TeV), gun (ten muons) or none.",
             show_default="ttbar; none if mu is 0",
         ),
     ] = None,
@@ -239,13 +243,16 @@ def evaluate(
         typer.Option(
             "--pipeline",
             "-p",
-            help=f"Name of a pipeline to score, of {pipeline_names()}; may be given several times.",
-            show_default=f"{DEFAULT_PIPELINE}; none if --acts is given",
+            help=f"Name of a finder to score, of {FINDER_NAMES}; may be given several times.",
+            show_default=DEFAULT_PIPELINE,
         ),
     ] = None,
-    acts: Annotated[
+    by: Annotated[
         list[str] | None,
-        typer.Option(help="Setting of ACTS to score too: efficient, fast or soft; may be given several times."),
+        typer.Option(
+            help="Variable to print efficiencies by: pt, eta, vertex_z, distance (to the nearest track) or origin;"
+            " may be given several times."
+        ),
     ] = None,
     degradation: Annotated[
         str, typer.Option(help="Lost hits, dead modules and noise that are applied: none, default or stress.")
@@ -263,11 +270,13 @@ def evaluate(
     from beampipe.tracking.evaluation.evaluate import evaluate as score
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import write_evaluation
+    from beampipe.tracking.evaluation.variables import require_variables
     from beampipe.tracking.finders import named_finders
     from beampipe.tracking.truth import Selection
 
     chosen = _degraded(files, degradation, seed)
-    finders = named_finders(pipeline or ([] if acts else [DEFAULT_PIPELINE]), acts or (), device, threads)
+    require_variables(by or ())
+    finders = named_finders(pipeline or [DEFAULT_PIPELINE], device, threads)
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
         result = score(
@@ -278,7 +287,7 @@ def evaluate(
             threads=threads,
             progress=step,
         )
-    print_evaluation(result, console())
+    print_evaluation(result, console(), by or ())
     if output is not None:
         write_evaluation(output, result)
 
@@ -301,9 +310,9 @@ def display(
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")
     from beampipe.tracking.display.showing import show_event
-    from beampipe.tracking.loading import load_pipeline
+    from beampipe.tracking.finders import named_finder
 
-    finder = load_pipeline(pipeline, device=device, threads=threads)
+    finder = named_finder(pipeline, device, threads)
     show_event(chosen, finder.find(chosen.hits), output, min_pt)
     typer.echo(f"{output}: event {chosen.event_id}")
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from time import process_time
 from typing import Final
 
-from beampipe.errors import UnknownNameError
-from beampipe.tracking.acts import ACTS_SETTINGS, ActsTrackFinder, ActsTracks, fit_tracks
+from beampipe.tracking.acts import ActsTrackFinder, ActsTracks, acts_settings, fit_tracks
 from beampipe.tracking.acts.fitting import hit_lists_of
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS
 from beampipe.tracking.events import Hits
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.loading import load_pipeline
 
-__all__ = ["KALMAN_FIT", "KalmanFitted", "named_finders"]
+__all__ = ["KALMAN_FIT", "KalmanFitted", "named_finder", "named_finders"]
 
 KALMAN_FIT: Final = " + Kalman fit"
 """What a finder's name ends in when its candidates are also fitted."""
@@ -56,9 +55,26 @@ class KalmanFitted(InOneThread):
         )
 
 
+def named_finder(name: str, device: str = "cpu", threads: int | None = None) -> TrackFinder:
+    """The finder of that name: a pipeline, or ACTS where hits carry module, local position and variance.
+
+    Args:
+        name: a name of `beampipe.tracking.PIPELINES` or of `acts_names`.
+        device: device of a pipeline: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; ACTS runs on the CPU.
+        threads: number of threads of a pipeline; ACTS works on one event with one thread.
+
+    Raises:
+        UnknownNameError: no finder of that name.
+        MissingExtraError: ACTS is asked for and not installed.
+    """
+    settings = acts_settings(name)
+    if settings is None:
+        return load_pipeline(name, device=device, threads=threads)
+    return ActsTrackFinder(settings)
+
+
 def named_finders(
-    pipelines: Sequence[str],
-    acts: Sequence[str] = (),
+    names: Sequence[str],
     device: str = "cpu",
     threads: int = 1,
     *,
@@ -69,23 +85,18 @@ def named_finders(
     ACTS is scored by its own hit lists: as one label per hit, the hits that its tracks share would count against it.
 
     Args:
-        pipelines: names of `beampipe.tracking.PIPELINES`.
-        acts: names of `ACTS_SETTINGS`; their finders appear as ``acts-NAME``.
+        names: names of `beampipe.tracking.PIPELINES` and of `acts_names`.
         device: device of the pipelines: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: number of threads of the pipelines; ACTS works on one event with one thread.
         fit: whether each pipeline is added once more with the Kalman fit of ACTS, as ``NAME + Kalman fit``.
 
     Raises:
-        UnknownNameError: no pipeline or setting of that name.
+        UnknownNameError: no finder of that name.
         MissingExtraError: ACTS is asked for and not installed.
     """
     finders: dict[str, TrackFinder] = {}
-    for name in pipelines:
-        finders[name] = load_pipeline(name, device=device, threads=threads)
-        if fit:
+    for name in names:
+        finders[name] = named_finder(name, device, threads)
+        if fit and acts_settings(name) is None:
             finders[name + KALMAN_FIT] = KalmanFitted(finders[name])
-    for name in acts:
-        if name not in ACTS_SETTINGS:
-            raise UnknownNameError("ACTS setting", name, ACTS_SETTINGS)
-        finders[f"acts-{name}"] = ActsTrackFinder(ACTS_SETTINGS[name])
     return finders

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.finder import InOneThread
-from beampipe.tracking.loading import load_pipeline
+from beampipe.tracking.finders import named_finder
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
 __all__ = ["DirectTrackFinder"]
 
 
 class DirectTrackFinder(InOneThread):
-    """Runs a pipeline here; events that are submitted wait for each other.
+    """Runs a pipeline, or ACTS, here; events that are submitted wait for each other.
 
     Args:
-        pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`.
+        pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`; or of ACTS, one of `acts_names`.
         device: device on which the pipeline runs, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: number of threads for one event; as many as there are cores if not given.
 
@@ -22,11 +22,12 @@ class DirectTrackFinder(InOneThread):
         UnknownNameError: no such pipeline or device.
         ConfigError: the device is not there, or `threads` is not positive.
         FileError: weights are missing or damaged.
+        MissingExtraError: ACTS is asked for and not installed.
     """
 
     def __init__(self, pipeline: str = DEFAULT_PIPELINE, *, device: str = "cpu", threads: int | None = None) -> None:
-        self._pipeline = load_pipeline(pipeline, device=device, threads=threads)
+        self._finder = named_finder(pipeline, device, threads)
 
     def find(self, hits: Hits, /) -> Tracks:
         """The tracks of one event."""
-        return self._pipeline.find(hits)
+        return self._finder.find(hits)
