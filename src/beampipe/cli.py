@@ -14,7 +14,7 @@ from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError, missing_extra
 from beampipe.serving import cli as serving
 from beampipe.tracking import cli as tracking
-from beampipe.tracking.cli import PIPELINE_HELP, SCALE_HELP, Device, Threads
+from beampipe.tracking.cli import FORM_HELP, FORMAT_HELP, PIPELINE_HELP, SCALE_HELP, Device, Threads
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
 __all__ = ["app", "main"]
@@ -52,13 +52,13 @@ def track(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Files of events: Parquet, CSV of ACTS or TrackML or a folder of them, or CSV of r, phi, z."
+            help="Files of events, or folders of them: Parquet, CSV, JSON or ROOT; what they hold tells their format."
         ),
     ],
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="File to write the track labels to, .parquet or .csv; for several FILES, a folder."
+            "--output", "-o", help="File to write the tracks to, .parquet or .csv; for several FILES, a folder."
         ),
     ],
     pipeline: Annotated[
@@ -67,6 +67,22 @@ def track(
     ] = None,
     device: Device = "cpu",
     scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
+    format: Annotated[str | None, typer.Option(help=FORMAT_HELP, show_default="told by what the files hold")] = None,
+    hits: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Name of a collection of tracker hits in EDM4hep; may be given several times."
+        ),
+    ] = None,
+    links: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Name of the link from each of --hits to simulated hits, for their truth."),
+    ] = None,
+    particles: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the particles in EDM4hep, or path of their table of ColliderML."),
+    ] = None,
+    form: Annotated[str, typer.Option("--as", metavar="NAME", help=FORM_HELP)] = "labels",
     threads: Threads = 1,
     via: Annotated[
         list[str] | None,
@@ -103,7 +119,18 @@ def track(
         timeout=timeout,
         warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
     )
-    tracking.track(files, output, finder, scale, in_flight=IN_FLIGHT if via else 1)
+    tracking.track(
+        files,
+        output,
+        finder,
+        scale,
+        in_flight=IN_FLIGHT if via else 1,
+        format=format,
+        hits=hits or (),
+        links=links or (),
+        particles=particles,
+        form=form,
+    )
 
 
 def main() -> None:

@@ -5,8 +5,9 @@ Whatever takes time to import is imported inside the command that needs it, so t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from beampipe.errors import BeampipeError, ConfigError
+from beampipe.files import check_output
 from beampipe.terminal import bar, console
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
 
@@ -21,20 +23,29 @@ if TYPE_CHECKING:
     from beampipe.tracking.events import Event
     from beampipe.tracking.finder import TrackFinder
 
-__all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "SCALE_HELP", "app", "track"]
+__all__ = ["DEMO_PIPELINES", "FORMAT_HELP", "FORM_HELP", "PIPELINE_HELP", "SCALE_HELP", "app", "track"]
 
 app = typer.Typer(
     help="Track finding: simulate events, find tracks, score them, draw them, train.", no_args_is_help=True
 )
 
 PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {pipeline_names()}."
-SCALE_HELP: Final = "Units of r, phi and z in files of three columns: mm, exatrkx or acts."
+SCALE_HELP: Final = "Units of r, phi and z in files of three columns and tables: mm, exatrkx or acts."
 
 Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP)]
 Device = Annotated[str, typer.Option(help="Device that the pipeline runs on: cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
 Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
+
+FORMAT_HELP: Final = (
+    "Name of the format of the files: beampipe, table, trackml, acts, acts-spacepoints, colliderml, event-display,"
+    " edm4hep or features."
+)
+FORM_HELP: Final = (
+    "What to write: labels (one row per hit), lists (one row per track), trackml (submission), acts (proto tracks) or"
+    " colliderml (predictions)."
+)
 
 DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx", "exatrkx_walk")
 """Names of the pipelines that the demo compares: by windows, by networks, and by networks with best paths."""
@@ -46,6 +57,12 @@ def track(
     finder: Callable[[], AbstractContextManager[TrackFinder]],
     scale: str,
     in_flight: int = 1,
+    *,
+    format: str | None = None,
+    hits: Sequence[str] = (),
+    links: Sequence[str] = (),
+    particles: str | None = None,
+    form: str = "labels",
 ) -> None:
     """Find the tracks of the events in `files` and write their labels; fails at the end if a file could not be used.
 
@@ -55,19 +72,28 @@ def track(
         finder: called once to make the track finder, after all arguments are checked.
         scale: name of the units of r, phi and z in files of three columns.
         in_flight: number of events that are handed to the finder before the first answer is waited for.
+        format: name of the format of the files, None to recognise it.
+        hits: names of the collections of tracker hits, for EDM4hep.
+        links: names of the links from hits to simulated hits, for EDM4hep.
+        particles: name of the collection of particles (EDM4hep), or path of their table (ColliderML).
+        form: name of the form in which the tracks are written.
 
     Raises:
-        BeampipeError: one or more files could not be used; the labels of the others are written.
+        BeampipeError: one or more files could not be used; the tracks of the others are written.
     """
-    from beampipe.tracking.batch import output_paths, track_files
-    from beampipe.tracking.formats import scale_named
+    from beampipe.errors import UnknownNameError
+    from beampipe.tracking.batch import check_outputs, track_files
+    from beampipe.tracking.formats import FORMATS, open_events, scale_named
 
     # What a typing error can spoil is checked before anything is loaded.
     scale_named(scale)
-    output_paths(files, output)
+    if format is not None and format not in FORMATS:
+        raise UnknownNameError("format", format, FORMATS)
+    check_outputs(files, output, form, [] if particles is None else [Path(particles)])
+    read = partial(open_events, scale=scale, format=format, hits=hits, links=links, particles=particles)
     failed = 0
     with finder() as found_by, bar("events") as step:
-        for result in track_files(files, found_by, output, scale, lambda *_: step(), in_flight):
+        for result in track_files(files, found_by, output, lambda *_: step(), in_flight, read=read, form=form):
             if result.error is not None:
                 failed += 1
                 typer.secho(f"beampipe: {result.error}", err=True, fg="red")
@@ -127,6 +153,7 @@ def simulate(
     from beampipe.tracking.simulation.parameters import EventGenerator
     from beampipe.tracking.simulation.run import simulate_events, write_simulated
 
+    check_output(output)
     generator = EventGenerator(pileup=mu, hard=hard or ("ttbar" if mu else "none"))
     with bar("events", events) as step:
         simulated = simulate_events(
@@ -152,6 +179,7 @@ def ship(
     """Make a sample to ship with the package: hits lost and noise added, coordinates rounded to about 1 um."""
     from beampipe.tracking.data.shipping import ship as make
 
+    check_output(output, inputs=[clean])
     size = make(clean, output, events, seed)
     typer.echo(f"{output}: {size / 1e6:.2f} MB")
 
@@ -249,8 +277,11 @@ def evaluate(
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import write_evaluation
     from beampipe.tracking.finders import named_finders
+    from beampipe.tracking.formats import input_files
     from beampipe.tracking.truth import Selection
 
+    if output is not None:
+        check_output(output, inputs=[read for path in files for read in input_files(path)])
     chosen = _degraded(files, degradation, seed)
     finders = named_finders(pipeline or ([] if acts else [DEFAULT_PIPELINE]), acts or (), device, threads)
     names = ", ".join(str(path) for path in files)
@@ -280,8 +311,9 @@ def display(
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a track that is drawn [GeV].", min=0)] = 1.0,
 ) -> None:
     """Draw one event and the tracks found in it."""
-    from beampipe.tracking.formats import open_events
+    from beampipe.tracking.formats import input_files, open_events
 
+    check_output(output, inputs=input_files(file))
     chosen = next(islice(open_events(file, scale), event, None), None)
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")

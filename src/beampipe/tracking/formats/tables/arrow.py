@@ -5,9 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+from numpy import ndarray
+
 from beampipe.errors import MissingExtraError
 
-__all__ = ["arrow"]
+__all__ = ["arrow", "as_numpy"]
 
 
 def arrow(part: str, purpose: str) -> tuple[Any, Any]:
@@ -24,3 +27,14 @@ def arrow(part: str, purpose: str) -> tuple[Any, Any]:
         return import_module("pyarrow"), import_module(f"pyarrow.{part}")
     except ImportError as error:
         raise MissingExtraError("pyarrow", "tracking", purpose) from error
+
+
+def as_numpy(column: Any) -> ndarray:
+    """A column of pyarrow as an array: of its own type if it holds numbers throughout, else of Python objects."""
+    pa, _ = arrow("types", "columns")
+    plain = pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)
+    if plain and column.null_count == 0:
+        return np.asarray(column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy())
+    values = np.empty(len(column), object)
+    values[:] = column.to_pylist()
+    return values

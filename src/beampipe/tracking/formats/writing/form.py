@@ -1,0 +1,95 @@
+"""What a form of written tracks is, and what several forms need: tracks as lists of hits, and the input's hit ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from beampipe.errors import FileError, InputError, ShapeError
+from beampipe.tracking.events import NO_TRACK, Event, HitColumns, Tracks
+
+__all__ = ["Form", "Found", "check_labels", "lists_of", "source_of"]
+
+Found = Iterable[tuple[Event, Tracks]]
+"""Events and the tracks found in them."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to write tracks.
+
+    Attributes:
+        name: name by which a user asks for it.
+        about: what is written, in a few words, for help texts.
+        endings: endings of its files, the usual one first; an empty one stands for a folder.
+        write: writes events and their tracks, taken one at a time, to a path; returns the number of events.
+    """
+
+    name: str
+    about: str
+    endings: tuple[str, ...]
+    write: Callable[[Path, Found], int]
+
+    def check(self, path: Path) -> None:
+        """Refuse a path of another ending.
+
+        Raises:
+            FileError: the ending is another.
+        """
+        if path.suffix not in self.endings and "" not in self.endings:
+            raise FileError(
+                f"{path}: got the ending {path.suffix!r}, expected {' or '.join(self.endings)} for {self.name}",
+                path=path,
+            )
+
+
+def check_labels(event: Event, tracks: Tracks) -> None:
+    """Refuse labels of another length than the hits.
+
+    Raises:
+        ShapeError: they are not as many.
+    """
+    if len(tracks.track_id) != len(event.hits):
+        raise ShapeError(
+            f"event {event.event_id}: got {len(tracks.track_id)} labels, expected {len(event.hits)}, one per hit"
+        )
+
+
+def lists_of(event: Event, tracks: Tracks) -> Sequence[Int64[ndarray, " _"]]:
+    """Rows of the hits of each track, by its number; of a finder whose tracks share hits, with the shared ones.
+
+    Raises:
+        ShapeError: the labels are not as many as the hits.
+    """
+    check_labels(event, tracks)
+    if tracks.candidates is not None:
+        return tracks.candidates
+    order = np.argsort(tracks.track_id, kind="stable").astype(np.int64)
+    order = order[np.count_nonzero(tracks.track_id == NO_TRACK) :]
+    return np.split(order, np.flatnonzero(np.diff(tracks.track_id[order])) + 1) if len(order) else []
+
+
+def source_of(event: Event, form: str, formats: tuple[str, ...]) -> tuple[HitColumns, ndarray]:
+    """The input's columns and its own hit ids, for a form that names hits by them.
+
+    Args:
+        event: an event.
+        form: name of the form, for the message.
+        formats: formats of input whose numbers the form means; none for any.
+
+    Raises:
+        InputError: the input has no hit ids of its own, or is of another format.
+    """
+    source = event.source
+    if source is None or source.hit_id is None or (formats and source.format not in formats):
+        got = "one without hit ids" if source is None or source.hit_id is None else f"one of {source.format}"
+        raise InputError(
+            f"event {event.event_id}: got an input that is {got}, expected {' or '.join(formats) or 'hit ids'} to write"
+            f" {form}; write labels or lists instead"
+        )
+    return source, source.hit_id

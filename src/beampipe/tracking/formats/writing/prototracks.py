@@ -1,0 +1,67 @@
+"""Proto tracks as ACTS writes and reads them: `eventNNN-prototracks.csv`, one file per event.
+
+Columns `trackId`, `measurementId`, `x`, `y`, `z` [mm].
+Source: `CsvProtoTrackWriter` of ACTS (https://github.com/acts-project/acts, Examples/Io/Csv).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.errors import FileError
+from beampipe.tracking.events import Event, Tracks
+from beampipe.tracking.formats.tables.arrow import arrow
+from beampipe.tracking.formats.writing.form import Form, Found, lists_of, source_of
+from beampipe.tracking.formats.writing.growing import growing_table
+
+__all__ = ["PROTOTRACKS"]
+
+_FORMATS: Final = ("acts", "acts-spacepoints")
+
+
+def _write(path: Path, found: Found) -> int:
+    """Write a folder with one file per event; or, where the path ends in .csv, one file of the only event."""
+    written = 0
+    for event, tracks in found:
+        if path.suffix == ".csv" and written:
+            raise FileError(
+                f"{path}: got a second event (number {event.event_id}) for one file of {PROTOTRACKS.name}, expected a"
+                " folder as output; the first event is written",
+                path=path,
+            )
+        _write_event(path if path.suffix == ".csv" else _file(path, event), event, tracks)
+        written += 1
+    return written
+
+
+def _file(folder: Path, event: Event) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder}: cannot make the folder ({error.strerror})", path=folder) from error
+    return folder / f"event{event.event_id:09d}-prototracks.csv"
+
+
+def _write_event(path: Path, event: Event, tracks: Tracks) -> None:
+    pa, _ = arrow("lib", "writing tracks")
+    types = dict.fromkeys(("trackId", "measurementId"), pa.int64()) | dict.fromkeys("xyz", pa.float64())
+    columns = _columns(event, tracks)
+    with growing_table(path, types) as table:
+        table.add(event.event_id, columns)
+
+
+def _columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
+    _, measurement = source_of(event, PROTOTRACKS.name, _FORMATS)
+    lists = lists_of(event, tracks)
+    rows = np.concatenate([np.empty(0, np.int64), *lists])
+    r, phi, z = event.hits.position[rows].astype(np.float64).T
+    number = np.repeat(np.arange(len(lists), dtype=np.int64), [len(one) for one in lists])
+    return {"trackId": number, "measurementId": measurement[rows], "x": r * np.cos(phi), "y": r * np.sin(phi), "z": z}
+
+
+PROTOTRACKS: Final = Form("acts", "proto tracks of ACTS, a folder of eventNNN-prototracks.csv", ("", ".csv"), _write)
+"""Needs an input of ACTS, whose measurements the numbers are."""
