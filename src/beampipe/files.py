@@ -72,8 +72,7 @@ def check_output(path: str | Path, *, inputs: Iterable[Path] = ()) -> None:
     except OSError as error:  # a name that is too long, a folder that is closed
         raise FileError(f"{path}: cannot be written ({error.strerror})", path=path) from error
     for read in inputs:
-        same = path.resolve() == read.resolve()
-        if same or (there is not None and read.exists() and os.path.samestat(there, read.stat())):
+        if path.resolve() == read.resolve() or _is(there, read):
             raise FileError(f"{path}: got an output that is the input {read}, expected another file", path=path)
     _check_place(path)
 
@@ -169,6 +168,14 @@ def sweep(folder: Path, *, deep: bool = False) -> int:
             except FileNotFoundError:
                 pass  # its writer finished, or somebody else sweeps
     return removed
+
+
+def _is(there: os.stat_result | None, path: Path) -> bool:
+    """Whether a path leads to the same file."""
+    try:
+        return there is not None and os.path.samestat(there, path.stat())
+    except OSError:  # it leads nowhere
+        return False
 
 
 def _check_place(path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.files import check_output
@@ -15,6 +17,9 @@ from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import form_named, input_files, open_events, write_tracks
 
 __all__ = ["FileResult", "check_outputs", "output_paths", "track_files"]
+
+_ENDING: Final = re.compile(r"\.(csv|parquet|json|root)$")
+"""Endings of inputs that the names of their outputs do without."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def output_paths(inputs: Sequence[Path], output: Path, form: str = "labels") -> 
         return [output]
     if output.is_file() or output.suffix in (".parquet", ".csv", ".jsonl"):
         raise ConfigError(f"output: got the file {output} for {len(inputs)} inputs, expected a folder")
-    names = [path.name.removesuffix(".gz").removesuffix(".csv").removesuffix(".parquet") for path in inputs]
+    names = [_ENDING.sub("", path.name.removesuffix(".gz")) for path in inputs]
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
         raise ConfigError(f"output: got {count} inputs named {name!r}, expected distinct names; run them one by one")

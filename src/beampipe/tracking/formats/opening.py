@@ -101,7 +101,7 @@ def input_files(path: Path, particles: str | None = None) -> list[Path]:
     if not _exists(path):
         return []
     if path.is_dir():
-        inside = [file for file in path.iterdir() if file.is_file()]
+        inside = _files_in(path)
         return [*inside, *filter(None, (particles_beside(file) for file in inside))]
     family = family_of(path)
     others = [] if family is None else path.parent.glob(f"{family[0].stem}-*")
@@ -132,10 +132,7 @@ def _format_of(file: Glimpse) -> Format:
 
 
 def _folder(path: Path, told: Told) -> Iterator[Event]:
-    try:
-        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror})", path=path) from error
+    files = [file for file in _files_in(path) if not file.name.startswith(".")]
     seen = [take_glimpse(file) for file in files]
     chosen: dict[str, list[Path]] = {}
     for one in FORMATS.values():
@@ -156,6 +153,13 @@ def _folder(path: Path, told: Told) -> Iterator[Event]:
     ((name, paths),) = chosen.items()
     _check_told(path, FORMATS[name], told)
     return (event for file in _ordered(name, paths) for event in FORMATS[name].read(file, told))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(file for file in folder.iterdir() if file.is_file())
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be read ({error.strerror})", path=folder) from error
 
 
 def _ordered(name: str, paths: list[Path]) -> list[Path]:

@@ -25,6 +25,7 @@ from beampipe.tracking.formats.tables.csv import first_line, read_columns, read_
 __all__ = ["ACTS", "acts_truth", "read_acts"]
 
 _MAP: Final = "measurement-simhit-map"
+_DECIMALS: Final = ("phi", "theta", "time", "var_phi", "var_theta", "var_time")
 
 
 def read_acts(family: Family) -> Event:
@@ -62,6 +63,8 @@ def read_acts(family: Family) -> Event:
         np.stack([table["var_local0"], table["var_local1"]], axis=1),
     )
     measurement_id = table.pop("measurement_id")
+    # Whole numbers in one event and decimals in the next: all are decimals.
+    rest = {name: values.astype(np.float32) if name in _DECIMALS else values for name, values in rest.items()}
     source = HitColumns(ACTS.name, measurement_id, table | rest)
     return Event(family.event_id, hits, acts_truth(family, measurement_id, family.path("measurements")), source)
 

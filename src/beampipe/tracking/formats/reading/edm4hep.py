@@ -46,8 +46,8 @@ def read_edm4hep(path: Path, told: Told) -> Iterator[Event]:
             there is no truth; without `particles` the only collection of simulated particles is taken.
 
     Yields:
-        Each event; its number is `EventHeader.eventNumber`, else the entry. The numbers of the hits are their rows, and
-        `cellID` and the other plain members are kept. Modules are not told: how `cellID` is packed is the detector's.
+        Each event; its number is `EventHeader.eventNumber`, or the entry where that is not unique. The numbers of the
+        hits are their rows, and `cellID` and the other plain members are kept. Modules are not told: how `cellID` is packed is the detector's.
 
     Raises:
         FileError: the file is cut short, a link points nowhere, or several collections could be meant.
@@ -61,8 +61,8 @@ def read_edm4hep(path: Path, told: Told) -> Iterator[Event]:
         for name in hits:
             tree.expect(name, _HIT, "collection of tracker hits")
         links = _links(tree, hits, told) if told.links else []
-        for entry in range(tree.n_entries):
-            yield _event(tree, entry, hits, links)
+        for entry, event_id in enumerate(tree.event_ids()):
+            yield _event(tree, entry, Origin(path, EDM4HEP.name, event_id), hits, links)
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,14 @@ class _Tree:
                 name=branch,
             ) from error
 
-    def event_id(self, entry: int) -> int:
+    def event_ids(self) -> list[int]:
+        """The number of each event, from its header; its entry where the headers do not tell the events apart."""
+        entries = list(range(self.n_entries))
         if not self.has("EventHeader.eventNumber"):
-            return entry
-        number = self.get("EventHeader.eventNumber", entry)
-        return int(number[0]) if len(number) else entry
+            return entries
+        numbers = [self.get("EventHeader.eventNumber", entry) for entry in entries]
+        ids = [int(number[0]) for number in numbers if len(number) == 1]
+        return ids if len(set(ids)) == self.n_entries else entries
 
 
 def _links(tree: _Tree, hits: tuple[str, ...], told: Told) -> list[_Link]:
@@ -152,8 +155,7 @@ def _link(tree: _Tree, text: str, particles: str) -> _Link:
     raise ColumnError(f"{tree.path}: got no _{simulated}_particle, expected the particle of each", path=tree.path)
 
 
-def _event(tree: _Tree, entry: int, hits: tuple[str, ...], links: list[_Link]) -> Event:
-    origin = Origin(tree.path, EDM4HEP.name, tree.event_id(entry))
+def _event(tree: _Tree, entry: int, origin: Origin, hits: tuple[str, ...], links: list[_Link]) -> Event:
     members = [member for member in _EXTRA if all(tree.has(f"{name}.{member}") for name in hits)]
     wanted = {**{axis: f"position.{axis}" for axis in "xyz"}, **{member: member for member in members}}
     columns = {

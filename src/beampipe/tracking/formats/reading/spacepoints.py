@@ -60,10 +60,16 @@ def read_spacepoints(path: Path) -> Event:
     table, rest = read_table(path, wanted)
     hits = Hits(cylindrical(*(table[name] for name in position)), table.get(module))
     measurement = table.pop(number)
+    # Whole numbers in one event and decimals in the next: all but the identifiers are decimals.
+    rest = {name: values.astype(np.float64) if _is_decimal(name, values) else values for name, values in rest.items()}
     family = family_of(path)
     event_id = event_number(path) if family is None else family[0].event_id
     truth = None if family is None else _truth(family[0], path, measurement, rest.get(_SECOND))
     return Event(event_id, hits, truth, HitColumns(SPACEPOINTS.name, measurement, table | rest))
+
+
+def _is_decimal(name: str, values: ndarray) -> bool:
+    return "_id" not in name and values.dtype.kind in "iuf"
 
 
 def _truth(family: Family, path: Path, first: ndarray, second: ndarray | None) -> Truth | None:

@@ -76,8 +76,8 @@ def event_of(origin: Origin, columns: Mapping[str, ndarray], scale: str = "mm", 
     primary                                        made by the generator; if not there, starts within 2 mm
     =============================================  =====================================================
 
-    Each name may stand behind ``hit_``. The other columns are kept as they are, and so are these, but for r, phi and
-    z in mm.
+    Each name may stand behind ``hit_``. All columns are kept as they are, too; r, phi and z in another scale
+    as input_r, input_phi and input_z.
 
     Args:
         origin: file and event, for messages.
@@ -95,8 +95,10 @@ def event_of(origin: Origin, columns: Mapping[str, ndarray], scale: str = "mm", 
         hits = Hits(position_of(origin, named, scale), _module(origin, named))
         found = _truth(origin, named) if truth is None else truth
         hit_id = integers(origin, "hit_id", named["hit_id"]) if "hit_id" in named else None
-        said = {"hit_id", *(_CYLINDRICAL if scale == "mm" else ())}  # by the hits themselves
-        extra = {name: values for name, values in columns.items() if short(name) not in said}
+        # Coordinates in another scale must not be taken for those in mm.
+        scaled = _CYLINDRICAL if scale != "mm" else ()
+        extra = {(f"input_{name}" if name in scaled else name): values for name, values in columns.items()}
+        extra.pop("hit_id", None)
         return Event(origin.event_id, hits, found, HitColumns(origin.format, hit_id, extra))
     except FileError:
         raise

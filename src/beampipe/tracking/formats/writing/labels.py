@@ -18,13 +18,21 @@ __all__ = ["LABELS", "TRACK_COLUMNS", "kept_columns"]
 TRACK_COLUMNS: Final = ("event_id", "hit", "r", "phi", "z", "track_id")
 """Number of the event, row of the hit in it, r [mm], phi [rad], z [mm], label (-1: on no track)."""
 
+_POSITION: Final = ("r", "phi", "z")
 _RENAMED: Final = "input_"
 
 
 def kept_columns(event: Event) -> dict[str, ndarray]:
-    """The input's own columns of the hits; one whose name is in `TRACK_COLUMNS` gets ``input_`` before it."""
+    """The input's own columns of the hits, but for r, phi and z, which `TRACK_COLUMNS` has.
+
+    Another one whose name is in `TRACK_COLUMNS` gets ``input_`` before it, such as a `track_id` of other tracks.
+    """
     kept = {} if event.source is None else event.source.columns()
-    return {(f"{_RENAMED}{name}" if name in TRACK_COLUMNS else name): values for name, values in kept.items()}
+    return {
+        (f"{_RENAMED}{name}" if name in TRACK_COLUMNS else name): values
+        for name, values in kept.items()
+        if name not in _POSITION
+    }
 
 
 def _write(path: Path, found: Found) -> int:
