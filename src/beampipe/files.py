@@ -55,12 +55,13 @@ def built(package: str, name: str) -> Path | None:
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
-def check_output(path: str | Path, *, inputs: Iterable[Path] = ()) -> None:
+def check_output(path: str | Path, *, inputs: Iterable[Path] = (), parents: bool = False) -> None:
     """Refuse an output that could not be written, or that is an input, before any work is done for it.
 
     Args:
         path: file that shall be written, new or in place of an old one.
         inputs: files that are read for it.
+        parents: its folder will be made, if there is none.
 
     Raises:
         FileError: it is one of the inputs, by whatever path or link; or it is a folder, its name is too long, or its
@@ -74,7 +75,10 @@ def check_output(path: str | Path, *, inputs: Iterable[Path] = ()) -> None:
     for read in inputs:
         if path.resolve() == read.resolve() or _is(there, read):
             raise FileError(f"{path}: got an output that is the input {read}, expected another file", path=path)
-    _check_place(path)
+    folder = path.parent
+    while parents and not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    _check_place(path, folder)
 
 
 @contextmanager
@@ -98,7 +102,7 @@ def replacing(path: str | Path, *, parents: bool = False) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FileError(f"{path}: cannot make the folder {path.parent} ({error.strerror})", path=path) from error
-    _check_place(path)
+    _check_place(path, path.parent)
     with _removed_afterwards(path.with_name(f".{path.name[:_SHOWN]}.{_writer()}.part")) as part:
         try:
             yield part
@@ -178,21 +182,21 @@ def _is(there: os.stat_result | None, path: Path) -> bool:
         return False
 
 
-def _check_place(path: Path) -> None:
-    """Refuse a path that no file can take, as far as can be told before."""
+def _check_place(path: Path, folder: Path) -> None:
+    """Refuse a path that no file can take, as far as can be told before, if it shall be in or under that folder."""
     try:
         if path.is_dir():
             raise FileError(f"{path}: got a folder, expected a file to write", path=path)
-        if not path.parent.is_dir():
-            raise FileError(f"{path}: no folder {path.parent}; make it first", path=path)
-        if len(os.fsencode(path.name)) > os.pathconf(path.parent, "PC_NAME_MAX"):
+        if not folder.is_dir():
+            raise FileError(f"{path}: no folder {folder}; make it first", path=path)
+        if len(os.fsencode(path.name)) > os.pathconf(folder, "PC_NAME_MAX"):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     except OSError as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{path}: cannot be written ({error.strerror})", path=path) from error
-    if not os.access(path.parent, os.W_OK):
-        raise FileError(f"{path}: may not write in {path.parent}; choose another place", path=path)
+    if not os.access(folder, os.W_OK):
+        raise FileError(f"{path}: may not write in {folder}; choose another place", path=path)
 
 
 def _writer() -> str:

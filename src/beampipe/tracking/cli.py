@@ -281,7 +281,7 @@ def evaluate(
     from beampipe.tracking.truth import Selection
 
     if output is not None:
-        check_output(output, inputs=[read for path in files for read in input_files(path)])
+        check_output(output, inputs=[read for path in files for read in input_files(path)], parents=True)
     chosen = _degraded(files, degradation, seed)
     finders = named_finders(pipeline or ([] if acts else [DEFAULT_PIPELINE]), acts or (), device, threads)
     names = ", ".join(str(path) for path in files)
@@ -313,7 +313,7 @@ def display(
     """Draw one event and the tracks found in it."""
     from beampipe.tracking.formats import input_files, open_events
 
-    check_output(output, inputs=input_files(file))
+    check_output(output, inputs=input_files(file), parents=True)
     chosen = next(islice(open_events(file, scale), event, None), None)
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")

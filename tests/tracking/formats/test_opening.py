@@ -29,8 +29,8 @@ PARTICLES = """particle_id,vx,vy,vz,px,py,pz,q,nhits
 """
 
 
-def only(path: Path, scale: str = "mm") -> Event:
-    events = list(open_events(path, scale))
+def only(path: Path, scale: str = "mm", format: str | None = None) -> Event:
+    events = list(open_events(path, scale, format=format))
     assert len(events) == 1
     return events[0]
 

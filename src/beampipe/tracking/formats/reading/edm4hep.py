@@ -47,7 +47,8 @@ def read_edm4hep(path: Path, told: Told) -> Iterator[Event]:
 
     Yields:
         Each event; its number is `EventHeader.eventNumber`, or the entry where that is not unique. The numbers of the
-        hits are their rows, and `cellID` and the other plain members are kept. Modules are not told: how `cellID` is packed is the detector's.
+        hits are their rows, and `cellID` and the other plain members are kept. Modules are not told: how `cellID` is
+        packed is the detector's.
 
     Raises:
         FileError: the file is cut short, a link points nowhere, or several collections could be meant.

@@ -29,8 +29,8 @@ __all__ = ["SPACEPOINTS", "read_spacepoints"]
 _POSITION: Final = (("x", "y", "z"), ("sp_x", "sp_y", "sp_z"))
 _MEASUREMENT: Final = ("measurement_id_1", "measurement_id")
 _SECOND: Final = "measurement_id_2"
-_NONE: Final = (-1, 2**31 - 1, 2**32 - 1, 2**63 - 1)
-"""What stands for "no second measurement", by version of ACTS and type of the column."""
+_NONE: Final = 2**31 - 1
+"""From here on, or below 0, a number stands for "no second measurement": -1 as the type of the column has it."""
 
 
 def read_spacepoints(path: Path) -> Event:
@@ -98,7 +98,7 @@ def _truth(family: Family, path: Path, first: ndarray, second: ndarray | None) -
     leading = particle(first) if len(first) else np.empty(0, np.int64)
     if second is None:
         return replace(truth, particle_id=leading, shared_hit=first[:0], shared_particle=first[:0])
-    both = np.flatnonzero(~np.isin(second.astype(np.int64), _NONE))
+    both = np.flatnonzero((second >= 0) & (second < _NONE))
     further = particle(second[both].astype(np.int64)) if len(both) else both
     other = (further != leading[both]) & (further != NOISE)
     return Truth(leading, truth.particles, both[other].astype(np.int64), further[other].astype(np.int64))

@@ -66,7 +66,7 @@ def has_position(file: Glimpse) -> bool:
     return False
 
 
-def _events_of_lists(path: Path, by: str | None) -> Iterator[tuple[int | None, dict[str, ndarray]]]:
+def _events_of_lists(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, ndarray]]]:
     """The lists of each event that are as long as its positions; a column that is not so in all events is refused."""
     of_hits: set[str] | None = None
     for row, (values, lists) in enumerate(event_rows(path)):
@@ -84,7 +84,7 @@ def _events_of_lists(path: Path, by: str | None) -> Iterator[tuple[int | None, d
         yield (row if by is None else values.get(by)), {name: columns[name] for name in lists if name in kept}
 
 
-def _events_of_csv(path: Path, by: str | None) -> Iterator[tuple[int | None, dict[str, ndarray]]]:
+def _events_of_csv(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, ndarray]]]:
     _, columns = read_table(path, {})
     if by is None:
         yield None, columns

@@ -207,7 +207,7 @@ def _truth(origin: Origin, named: Mapping[str, ndarray]) -> Truth | None:
     near = np.hypot(vertex[:, 0], vertex[:, 1]) < PROMPT
     particles = Particles(
         ids,
-        of_particle(("pdg", "pdg_id", "particle_type"), 0, np.int32),
+        of_particle(("pdg", "pdg_id", "particle_type"), 0.0, np.int32),
         of_particle(("q", "charge"), 1.0, np.float32),
         momentum,
         vertex,

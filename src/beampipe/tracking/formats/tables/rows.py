@@ -49,7 +49,7 @@ def event_rows(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, ndarray]]
         yield values, lists
 
 
-def hit_groups(path: Path, by: str | None) -> Iterator[tuple[int | None, dict[str, ndarray]]]:
+def hit_groups(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, ndarray]]]:
     """The events of a table with one row per hit: their number, and the columns of their hits.
 
     Args:
@@ -81,7 +81,7 @@ def _cuts(batch: Any, by: str | None) -> list[int]:
     return [0, *(np.flatnonzero(number[1:] != number[:-1]) + 1).tolist(), batch.num_rows]
 
 
-def _joined(table: Any, by: str | None) -> tuple[int | None, dict[str, ndarray]]:
+def _joined(table: Any, by: str | None) -> tuple[object, dict[str, ndarray]]:
     columns = {name: as_numpy(table.column(name)) for name in table.column_names if name != by}
     return None if by is None else table.column(by)[0].as_py(), columns
 
