@@ -57,7 +57,7 @@ def output_paths(inputs: Sequence[Path], output: Path, form: str = "labels") -> 
         UnknownNameError: no such form.
     """
     endings = form_named(form).endings
-    if len(inputs) == 1 and (endings[0] == "" or not output.is_dir()):
+    if len(inputs) == 1 and (endings[0] == "" or not _is_folder(output)):
         return [output]
     if output.is_file() or output.suffix in (".parquet", ".csv", ".jsonl"):
         raise ConfigError(f"output: got the file {output} for {len(inputs)} inputs, expected a folder")
@@ -89,7 +89,7 @@ def check_outputs(
     """
     outputs = output_paths(inputs, output, form)
     read = [*also_read, *(file for path in inputs for file in input_files(path))]
-    if len(inputs) > 1 or output.is_dir():
+    if len(inputs) > 1 or _is_folder(output):
         _make_folder(output)
     for target in outputs:
         if form_named(form).endings[0] or target.suffix:
@@ -98,6 +98,13 @@ def check_outputs(
         elif target.is_file():
             raise FileError(f"{target}: got a file, expected a folder for {form}; choose another name", path=target)
     return outputs
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:  # a name that is too long
+        raise FileError(f"{path}: cannot be written ({error.strerror})", path=path) from error
 
 
 def _make_folder(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from jaxtyping import Int64
@@ -14,6 +15,8 @@ from beampipe.errors import FileError, InputError, ShapeError
 from beampipe.tracking.events import NO_TRACK, Event, HitColumns, Tracks
 
 __all__ = ["Form", "Found", "check_labels", "lists_of", "source_of"]
+
+_ENDINGS: Final = (".parquet", ".csv", ".jsonl", ".json", ".root")
 
 Found = Iterable[tuple[Event, Tracks]]
 """Events and the tracks found in them."""
@@ -41,9 +44,12 @@ class Form:
         Raises:
             FileError: the ending is another.
         """
-        if path.suffix not in self.endings and "" not in self.endings:
+        # Whatever is no ending of a file may be the name of a folder.
+        ending = path.suffix if path.suffix in _ENDINGS or "" not in self.endings else ""
+        if ending not in self.endings:
             raise FileError(
-                f"{path}: got the ending {path.suffix!r}, expected {' or '.join(self.endings)} for {self.name}",
+                f"{path}: got the ending {path.suffix!r}, expected"
+                f" {' or '.join(ending or 'a folder' for ending in self.endings)} for {self.name}",
                 path=path,
             )
 
