@@ -79,10 +79,15 @@ SURFACE = {
     "beampipe.serving.finders": ["DirectTrackFinder", "FallbackTrackFinder", "TrackFinder", "TritonTrackFinder"],
     "beampipe.tracking.data": ["SHIPPED", "shipped_events", "shipped_path"],
     "beampipe.tracking.formats": [
+        "FORMATS",
+        "FORMS",
         "SCALES",
         "TRACK_COLUMNS",
         "Scale",
         "count_events",
+        "form_named",
+        "format_named",
+        "input_files",
         "open_events",
         "read_events",
         "scale_named",
@@ -126,7 +131,7 @@ SURFACE = {
         "prepare_processes",
         "run",
     ],
-    "beampipe.tracking.events": ["NOISE", "NO_TRACK", "Event", "Hits", "Particles", "Tracks", "Truth"],
+    "beampipe.tracking.events": ["NOISE", "NO_TRACK", "Event", "HitColumns", "Hits", "Particles", "Tracks", "Truth"],
 }
 """What others build upon: a change here is a change for them, and belongs in CHANGELOG.md."""
 

@@ -14,10 +14,28 @@ from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError, missing_extra
 from beampipe.serving import cli as serving
 from beampipe.tracking import cli as tracking
-from beampipe.tracking.cli import FORM_HELP, FORMAT_HELP, PIPELINE_HELP, SCALE_HELP, Device, Threads
+from beampipe.tracking.cli import PIPELINE_HELP, Device, Threads
+from beampipe.tracking.formats.options import (
+    EventFiles,
+    Form,
+    Format,
+    HitNames,
+    LinkNames,
+    ParticlesName,
+    Scale,
+    TracksFile,
+)
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
 __all__ = ["app", "main"]
+
+Servers = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="URL",
+        help="Address of a Triton server to ask, grpc://HOST:PORT or http://HOST:PORT; may be given several times.",
+    ),
+]
 
 app = typer.Typer(
     name="beampipe",
@@ -49,48 +67,21 @@ def _options(
 
 @app.command()
 def track(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Files of events, or folders of them: Parquet, CSV, JSON or ROOT; what they hold tells their format."
-        ),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help="File to write the tracks to, .parquet or .csv; for several FILES, a folder."
-        ),
-    ],
+    files: EventFiles,
+    output: TracksFile,
     pipeline: Annotated[
         str | None,
         typer.Option("--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE),
     ] = None,
     device: Device = "cpu",
-    scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
-    format: Annotated[str | None, typer.Option(help=FORMAT_HELP, show_default="told by what the files hold")] = None,
-    hits: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="Name of a collection of tracker hits in EDM4hep; may be given several times."
-        ),
-    ] = None,
-    links: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Name of the link from each of --hits to simulated hits, for their truth."),
-    ] = None,
-    particles: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Name of the particles in EDM4hep, or path of their table of ColliderML."),
-    ] = None,
-    form: Annotated[str, typer.Option("--as", metavar="NAME", help=FORM_HELP)] = "labels",
+    scale: Scale = "mm",
+    format: Format = None,
+    hits: HitNames = None,
+    links: LinkNames = None,
+    particles: ParticlesName = None,
+    form: Form = "labels",
     threads: Threads = 1,
-    via: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL",
-            help="Address of a Triton server to ask, grpc://HOST:PORT or http://HOST:PORT; may be given several times.",
-        ),
-    ] = None,
+    via: Servers = None,
     model: Annotated[
         str | None, typer.Option(help="Name of the model to ask on the servers.", show_default="name of the pipeline")
     ] = None,

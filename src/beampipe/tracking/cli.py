@@ -17,35 +17,25 @@ import typer
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.files import check_output
 from beampipe.terminal import bar, console
+from beampipe.tracking.formats.options import Scale
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
 
 if TYPE_CHECKING:
     from beampipe.tracking.events import Event
     from beampipe.tracking.finder import TrackFinder
 
-__all__ = ["DEMO_PIPELINES", "FORMAT_HELP", "FORM_HELP", "PIPELINE_HELP", "SCALE_HELP", "app", "track"]
+__all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "app", "track"]
 
 app = typer.Typer(
     help="Track finding: simulate events, find tracks, score them, draw them, train.", no_args_is_help=True
 )
 
 PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {pipeline_names()}."
-SCALE_HELP: Final = "Units of r, phi and z in files of three columns and tables: mm, exatrkx or acts."
-
 Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP)]
 Device = Annotated[str, typer.Option(help="Device that the pipeline runs on: cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
 Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
-
-FORMAT_HELP: Final = (
-    "Name of the format of the files: beampipe, table, trackml, acts, acts-spacepoints, colliderml, event-display,"
-    " edm4hep or features."
-)
-FORM_HELP: Final = (
-    "What to write: labels (one row per hit), lists (one row per track), trackml (submission), acts (proto tracks) or"
-    " colliderml (predictions)."
-)
 
 DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx", "exatrkx_walk")
 """Names of the pipelines that the demo compares: by windows, by networks, and by networks with best paths."""
@@ -81,14 +71,13 @@ def track(
     Raises:
         BeampipeError: one or more files could not be used; the tracks of the others are written.
     """
-    from beampipe.errors import UnknownNameError
     from beampipe.tracking.batch import check_outputs, track_files
-    from beampipe.tracking.formats import FORMATS, open_events, scale_named
+    from beampipe.tracking.formats import format_named, open_events, scale_named
 
     # What a typing error can spoil is checked before anything is loaded.
     scale_named(scale)
-    if format is not None and format not in FORMATS:
-        raise UnknownNameError("format", format, FORMATS)
+    if format is not None:
+        format_named(format)
     check_outputs(files, output, form, [] if particles is None else [Path(particles)])
     read = partial(open_events, scale=scale, format=format, hits=hits, links=links, particles=particles)
     failed = 0
@@ -305,7 +294,7 @@ def display(
     output: Annotated[Path, typer.Argument(help="Picture to write: .png, .html (interactive) or .json (for Phoenix).")],
     event: Annotated[int, typer.Option(help="Place of the event in the file, counted from 0.", min=0)] = 0,
     pipeline: Pipeline = DEFAULT_PIPELINE,
-    scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
+    scale: Scale = "mm",
     device: Device = "cpu",
     threads: Threads = 1,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a track that is drawn [GeV].", min=0)] = 1.0,

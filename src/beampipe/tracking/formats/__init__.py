@@ -1,10 +1,17 @@
 """Events and tracks on disk: what is read (`FORMATS`), what is written (`FORMS`), and in which units (`SCALES`)."""
 
-from beampipe.tracking.formats.forms import FORMS, form_named, write_tracks
-from beampipe.tracking.formats.opening import FORMATS, input_files, open_events
-from beampipe.tracking.formats.parquet import count_events, read_events, write_events
-from beampipe.tracking.formats.scale import SCALES, Scale, scale_named
-from beampipe.tracking.formats.writing.labels import TRACK_COLUMNS
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beampipe.lazy import loader
+
+if TYPE_CHECKING:
+    from beampipe.tracking.formats.forms import FORMS, form_named, write_tracks
+    from beampipe.tracking.formats.opening import FORMATS, format_named, input_files, open_events
+    from beampipe.tracking.formats.parquet import count_events, read_events, write_events
+    from beampipe.tracking.formats.scale import SCALES, Scale, scale_named
+    from beampipe.tracking.formats.writing.labels import TRACK_COLUMNS
 
 __all__ = [
     "FORMATS",
@@ -14,6 +21,7 @@ __all__ = [
     "Scale",
     "count_events",
     "form_named",
+    "format_named",
     "input_files",
     "open_events",
     "read_events",
@@ -21,3 +29,14 @@ __all__ = [
     "write_events",
     "write_tracks",
 ]
+
+__getattr__ = loader(
+    __name__,
+    {
+        "forms": ("FORMS", "form_named", "write_tracks"),
+        "opening": ("FORMATS", "format_named", "input_files", "open_events"),
+        "parquet": ("count_events", "read_events", "write_events"),
+        "scale": ("SCALES", "Scale", "scale_named"),
+        "writing.labels": ("TRACK_COLUMNS",),
+    },
+)

@@ -23,7 +23,7 @@ from beampipe.tracking.formats.reading.tables import TABLE
 from beampipe.tracking.formats.reading.trackml import TRACKML
 from beampipe.tracking.formats.scale import scale_named
 
-__all__ = ["FORMATS", "input_files", "open_events"]
+__all__ = ["FORMATS", "format_named", "input_files", "open_events"]
 
 FORMATS: Final[dict[str, Format]] = {
     one.name: one for one in (OWN, TABLE, TRACKML, ACTS, SPACEPOINTS, COLLIDERML, DISPLAY, EDM4HEP, FEATURES)
@@ -76,16 +76,27 @@ def open_events(
     """
     path = Path(path)
     scale_named(scale)
-    if format is not None and format not in FORMATS:
-        raise UnknownNameError("format", format, FORMATS)
+    if format is not None:
+        format_named(format)
     told = Told(format, scale, tuple(hits), tuple(links), particles)
     if not _exists(path):
         raise FileError(f"{path}: no such file or folder", path=path)
     if path.is_dir():
         return _folder(path, told)
-    found = FORMATS[format] if format is not None else _format_of(take_glimpse(path))
+    found = format_named(format) if format is not None else _format_of(take_glimpse(path))
     _check_told(path, found, told)
     return found.read(path, told)
+
+
+def format_named(name: str) -> Format:
+    """The format of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    if name not in FORMATS:
+        raise UnknownNameError("format", name, FORMATS)
+    return FORMATS[name]
 
 
 def input_files(path: Path, particles: str | None = None) -> list[Path]:

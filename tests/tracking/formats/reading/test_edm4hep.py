@@ -26,7 +26,7 @@ HIT_MEMBERS: Final = {
 
 
 def jagged(rows: Sequence[Any], dtype: type) -> ak.Array:
-    arrays = [np.asarray(row, dtype) for row in rows]
+    arrays: list[np.ndarray] = [np.asarray(row, dtype) for row in rows]
     return ak.unflatten(np.concatenate(arrays), [len(array) for array in arrays])
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ def rows(kind: str) -> list[dict[str, str]]:
     return [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines]
 
 
-def write(path: Path, table: list[dict[str, object]]) -> Path:
+def write(path: Path, table: Sequence[Mapping[str, object]]) -> Path:
     path.write_text("\n".join([",".join(table[0]), *(",".join(map(str, row.values())) for row in table)]) + "\n")
     return path
 
