@@ -200,7 +200,7 @@ def test_what_the_reader_needs_is_told_to_it(tmp_path: Path) -> None:
         [path], OneTrack(), tmp_path / "out.csv", read=partial(open_events, format="table"), form="trackml"
     )
     assert result.error is None
-    assert (tmp_path / "out.csv").read_text().splitlines() == ['"event_id","hit_id","track_id"', "0,8,1", "0,9,1"]
+    assert (tmp_path / "out.csv").read_text().splitlines() == ["event_id,hit_id,track_id", "0,8,1", "0,9,1"]
 
 
 FULL = """

@@ -220,11 +220,12 @@ def test_the_command_names_what_can_be_read_and_written() -> None:
 def test_a_folder_of_several_formats_is_ambiguous(tmp_path: Path, trackml: Path) -> None:
     write_events(tmp_path / "own.parquet", [random_event(5)])
     (tmp_path / "note.txt").write_text("nothing of ours")
+    (tmp_path / "tracks.jsonl").write_text('{"event_id": 1}\n{"event_id": 1}\n')
     with pytest.raises(FileError, match=r"1 of beampipe \(own\.parquet, \.\.\.\), 1 of trackml .*by --format NAME"):
         open_events(trackml)
     assert only(trackml, format="trackml").event_id == 1000
     assert only(trackml, format="beampipe").event_id == 5
-    with pytest.raises(FileError, match="got no event of edm4hep but 5 files"):
+    with pytest.raises(FileError, match="got no event of edm4hep but 6 files"):
         open_events(trackml, format="edm4hep")
 
 

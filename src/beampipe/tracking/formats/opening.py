@@ -137,8 +137,7 @@ def _format_of(file: Glimpse) -> Format:
         raise FileError(f"{file.path}: could be {names}; say which by --format NAME", path=file.path)
     error = ColumnError if file.kind == "parquet" else FileError
     possible = [one.name for one in FORMATS.values() if one.accepts(file)]
-    known = "; ".join(one.about for one in FORMATS.values())
-    hint = f"--format {possible[0]} reads it" if possible else f"expected one of: {known}"
+    hint = f"--format {possible[0]} reads it" if possible else f"expected one of {', '.join(FORMATS)}"
     raise error(f"{file.path}: of no known kind: got {file}; {hint}", path=file.path)
 
 

@@ -95,6 +95,9 @@ def test_csv_with_names_is_read_on_request_only(tmp_path: Path) -> None:
         open_events(path)
     first, second = open_events(path, format="table")
     assert (first.event_id, len(first.hits), second.event_id, len(second.hits)) == (7, 3, 3, 1)
+    quoted = tmp_path / "quoted.csv"
+    quoted.write_text(path.read_text().replace(",".join(names), ",".join(f'"{name}"' for name in names)))
+    assert_equal(next(iter(open_events(quoted, format="table"))), first)
     zipped = tmp_path / "hits.csv.gz"
     zipped.write_bytes(gzip.compress(path.read_bytes()))
     assert_equal(next(iter(open_events(zipped, format="table"))), first)

@@ -59,7 +59,7 @@ def test_the_inputs_own_columns_go_along(tmp_path: Path, ending: str) -> None:
         path,
         [
             with_source(3, 0),  # an event without hits does not say which columns there are
-            with_source(4, 3, r=np.zeros(3), cell=big, word=words, track_id=np.ones(3, np.int64)),
+            with_source(4, 3, cell=big, word=words, track_id=np.ones(3, np.int64)),
             with_source(5, 2, cell=big[:2]),
         ],
     )
@@ -80,3 +80,16 @@ def test_columns_that_the_first_event_lacks_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"event 2: cannot be written as \.parquet"):
         write_tracks(path, [with_source(1, 1, a=np.zeros(1)), with_source(2, 1, a=np.array(["x"], object))])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_position_is_written_once(tmp_path: Path) -> None:
+    zero = np.zeros(1)
+
+    def names(**extra: np.ndarray) -> list[str]:
+        path = tmp_path / "tracks.parquet"
+        write_tracks(path, [with_source(1, 1, **extra)])
+        return list(pq.read_schema(path).names)[len(TRACK_COLUMNS) + 1 :]
+
+    assert names(x=zero, y=zero, z=zero) == ["x", "y"]
+    assert names(r=zero, phi=zero, z=zero, a=zero) == ["a"]
+    assert names(phi=zero) == ["input_phi"], "an angle of its own, such as the direction that ACTS measures"

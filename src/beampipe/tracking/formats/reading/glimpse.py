@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from beampipe.errors import FileError, MissingExtraError
 from beampipe.tracking.formats.tables.arrow import arrow
-from beampipe.tracking.formats.tables.csv import first_line
+from beampipe.tracking.formats.tables.csv import header_of
 from beampipe.tracking.formats.tables.rows import open_parquet
 
 __all__ = ["Glimpse", "open_root", "read_json", "take_glimpse"]
@@ -71,7 +71,7 @@ def take_glimpse(path: Path) -> Glimpse:
     if start.startswith(_ROOT):
         return _root(path)
     if start.lstrip()[:1] == b"{":
-        return Glimpse(path, "json", tuple(read_json(path)))
+        return _json(path)
     return _text(path, start)
 
 
@@ -109,6 +109,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return body
 
 
+def _json(path: Path) -> Glimpse:
+    try:
+        return Glimpse(path, "json", tuple(read_json(path)))
+    except FileError as error:
+        # One object a line, as tracks may be written, is no event that was cut short.
+        if isinstance(error.__cause__, json.JSONDecodeError) and error.__cause__.msg == "Extra data":
+            return Glimpse(path, "unknown")
+        raise
+
+
 def _parquet(path: Path) -> Glimpse:
     pa, _ = arrow("parquet", "Parquet")
     with open_parquet(path) as file:
@@ -127,7 +137,7 @@ def _text(path: Path, start: bytes) -> Glimpse:
     if b"\0" in start and not start.startswith(_GZIP):
         return Glimpse(path, "unknown")
     try:
-        fields = [field.strip() for field in first_line(path).split(",")]
+        fields = header_of(path)
     except FileError:
         if is_named_csv:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv as python_csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy import ndarray
 from beampipe.errors import ColumnError, FileError, NotFiniteError, nearest
 from beampipe.tracking.formats.tables.arrow import arrow, as_numpy
 
-__all__ = ["first_line", "read_columns", "read_matrix", "read_table"]
+__all__ = ["first_line", "header_of", "read_columns", "read_matrix", "read_table"]
 
 
 def read_columns(path: Path, wanted: Mapping[str, type[np.generic]]) -> dict[str, ndarray]:
@@ -56,6 +57,11 @@ def read_matrix(path: Path, names: tuple[str, ...]) -> ndarray:
     return np.stack([columns[name] for name in names], axis=1)
 
 
+def header_of(path: Path) -> list[str]:
+    """The fields of the first line, without quotes and blanks around them."""
+    return [name.strip() for name in next(python_csv.reader([first_line(path)]))]
+
+
 def first_line(path: Path) -> str:
     """The first line, decompressed, or FileError if there is none."""
     pa, _ = arrow("csv", "CSV")
@@ -73,7 +79,7 @@ def first_line(path: Path) -> str:
 
 
 def _header(path: Path, wanted: Mapping[str, type[np.generic]]) -> list[str]:
-    header = [name.strip() for name in first_line(path).split(",")]
+    header = header_of(path)
     for name in wanted:
         if name not in header:
             raise ColumnError(f"{path}: no column {name!r}{nearest(name, header)}; got {', '.join(header)}")

@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from beampipe.errors import FileError, InputError, ShapeError
 from beampipe.tracking.events import NO_TRACK, Event, HitColumns, Tracks
+from beampipe.tracking.truth import distance_squared
 
 __all__ = ["Form", "Found", "check_labels", "lists_of", "source_of"]
 
@@ -67,15 +68,16 @@ def check_labels(event: Event, tracks: Tracks) -> None:
 
 
 def lists_of(event: Event, tracks: Tracks) -> Sequence[Int64[ndarray, " _"]]:
-    """Rows of the hits of each track, by its number; of a finder whose tracks share hits, with the shared ones.
+    """Rows of the hits of each track from the inside out (by r^2 + z^2); if tracks share hits, with the shared ones.
 
     Raises:
         ShapeError: the labels are not as many as the hits.
     """
     check_labels(event, tracks)
+    distance = distance_squared(event.hits)
     if tracks.candidates is not None:
-        return tracks.candidates
-    order = np.argsort(tracks.track_id, kind="stable").astype(np.int64)
+        return [rows[np.argsort(distance[rows], kind="stable")] for rows in tracks.candidates]
+    order = np.lexsort((distance, tracks.track_id)).astype(np.int64)
     order = order[np.count_nonzero(tracks.track_id == NO_TRACK) :]
     return np.split(order, np.flatnonzero(np.diff(tracks.track_id[order])) + 1) if len(order) else []
 

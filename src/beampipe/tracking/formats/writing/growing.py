@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class GrowingTable:
         self._types = dict(types)
         self._schema: Any = None
         self._writer: Any = None
+        self._open = ExitStack()
 
     def add(self, event_id: int, columns: Mapping[str, ndarray | Sequence[Any]]) -> None:
         """Add the rows of one event; what it lacks of the columns of the first event is null.
@@ -64,22 +66,27 @@ class GrowingTable:
         if self._writer is None:
             pa, _ = arrow("lib", "writing tracks")
             self._start(pa.schema(list(self._types.items())))
-        self._writer.close()
+        self._open.close()
 
     def abandon(self) -> None:
         """Let the file go as it is, whole or not."""
-        if self._writer is not None:
-            with suppress(Exception):  # what was wrong is being told already
-                self._writer.close()
+        with suppress(Exception):  # what was wrong is being told already
+            self._open.close()
 
     def _start(self, schema: Any) -> None:
         _, writing = arrow(self._suffix[1:], "writing tracks")
         self._schema = schema
         self._types = {field.name: field.type for field in schema}
         if self._suffix == ".csv":
-            self._writer = writing.CSVWriter(self._part, schema)
+            # The header without quotes, which the readers of ACTS would take for part of the names.
+            with self._part.open("w", encoding="utf-8", newline="") as header:
+                csv.writer(header, lineterminator="\n").writerow(schema.names)
+            stream = self._open.enter_context(self._part.open("ab"))
+            rows_only = writing.WriteOptions(include_header=False)
+            self._writer = writing.CSVWriter(stream, schema, write_options=rows_only)
         else:
             self._writer = writing.ParquetWriter(self._part, schema, compression="zstd")
+        self._open.enter_context(self._writer)
 
 
 @contextmanager

@@ -23,15 +23,16 @@ _RENAMED: Final = "input_"
 
 
 def kept_columns(event: Event) -> dict[str, ndarray]:
-    """The input's own columns of the hits, but for r, phi and z, which `TRACK_COLUMNS` has.
+    """The input's own columns of the hits, but for the position as far as `TRACK_COLUMNS` has it.
 
     Another one whose name is in `TRACK_COLUMNS` gets ``input_`` before it, such as a `track_id` of other tracks.
     """
     kept = {} if event.source is None else event.source.columns()
+    same = {*(_POSITION if set(_POSITION) <= set(kept) else ()), *("z" if {"x", "y", "z"} <= set(kept) else ())}
     return {
         (f"{_RENAMED}{name}" if name in TRACK_COLUMNS else name): values
         for name, values in kept.items()
-        if name not in _POSITION
+        if name not in same
     }
 
 

@@ -45,14 +45,12 @@ def _write_lines(path: Path, found: Found) -> int:
 
 
 def _rows(event: Event, tracks: Tracks) -> list[dict[str, Any]]:
-    """Number of the event and of the track, rows of its hits by distance from the origin, and their own ids."""
-    r, z = event.hits.position[:, 0], event.hits.position[:, 2]
+    """Number of the event and of the track, rows of its hits from the inside out, and their own ids."""
     hit_id = None if event.source is None else event.source.hit_id
     out = []
     for number, rows in enumerate(lists_of(event, tracks)):
-        along = rows[np.argsort(np.hypot(r[rows], z[rows]), kind="stable")]
-        row = {"event_id": event.event_id, "track_id": number, "hits": along}
-        out.append(row if hit_id is None else row | {"hit_id": hit_id[along]})
+        row = {"event_id": event.event_id, "track_id": number, "hits": rows}
+        out.append(row if hit_id is None else row | {"hit_id": hit_id[rows]})
     return out
 
 
