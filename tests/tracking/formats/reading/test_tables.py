@@ -140,7 +140,10 @@ def test_momenta_are_what_makes_truth(tmp_path: Path) -> None:
         ({"layer_id": [-1, 8, 3, 8]}, FileError, "got layer numbers from -1"),
         ({"particle_id": [5, -2, 0, 9]}, FileError, "got particle_id -2"),
         ({"particle_id": [5.5, 2.0, 0.0, 9.0]}, FileError, "decimals as particle_id"),
-        ({"hit_id": ["a", "b", "c", "d"]}, FileError, "got object as hit_id, expected whole numbers"),
+        ({"hit_id": ["a", "b", "c", "d"]}, FileError, "got words or gaps as hit_id, expected whole numbers"),
+        ({"y": [0.0, None, 0.0, 0.0]}, FileError, "event 7: got words or gaps as y, expected numbers"),
+        ({"py": ["a", "b", "c", "d"]}, FileError, "event 7: got words or gaps as py"),
+        ({"geometry_id": [1, -1, 1, 1]}, FileError, "event 7: got geometry_id -1"),
         ({"z": [0.0, np.inf, 0.0, 0.0]}, NotFiniteError, "event 7: .* at row 1"),
     ],
 )

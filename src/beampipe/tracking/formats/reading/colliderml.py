@@ -17,7 +17,7 @@ from beampipe.errors import ColumnError, FileError
 from beampipe.tracking.events import Event, Particles, Truth
 from beampipe.tracking.formats.reading.format import Format, Told
 from beampipe.tracking.formats.reading.glimpse import Glimpse, take_glimpse
-from beampipe.tracking.formats.tables.columns import Origin, event_of, integers
+from beampipe.tracking.formats.tables.columns import Origin, decimals, event_of, integers
 from beampipe.tracking.formats.tables.rows import event_rows
 
 __all__ = ["COLLIDERML", "particles_beside", "read_colliderml"]
@@ -82,15 +82,15 @@ def _particles(origin: Origin, columns: dict[str, ndarray]) -> Particles:
         raise ColumnError(f"{origin}: got no {', '.join(missing)}, expected lists", path=origin.path, name=missing[0])
 
     def triple(names: str) -> ndarray:
-        return np.stack([columns[name] for name in names.split()], axis=1).astype(np.float32)
+        return np.stack([decimals(origin, name, columns[name]) for name in names.split()], axis=1).astype(np.float32)
 
     return Particles(
         integers(origin, "particle_id", columns["particle_id"]),
-        columns["pdg_id"].astype(np.int32),
-        columns["charge"].astype(np.float32),
+        integers(origin, "pdg_id", columns["pdg_id"]).astype(np.int32),
+        decimals(origin, "charge", columns["charge"]).astype(np.float32),
         triple("px py pz"),
         triple("vx vy vz"),
-        columns["primary"].astype(np.bool_),
+        decimals(origin, "primary", columns["primary"]).astype(np.bool_),
     )
 
 

@@ -17,7 +17,7 @@ from beampipe.errors import ColumnError, FileError
 from beampipe.tracking.events import NOISE, Event, Particles, Truth
 from beampipe.tracking.formats.reading.format import Format, Told
 from beampipe.tracking.formats.reading.glimpse import Glimpse, read_json
-from beampipe.tracking.formats.tables.columns import Origin, event_number, event_of
+from beampipe.tracking.formats.tables.columns import Origin, decimals, event_number, event_of, integers
 
 __all__ = ["DISPLAY", "read_display"]
 
@@ -46,7 +46,7 @@ def read_display(path: Path) -> Event:
         raise FileError(f"{path}: got no list of hits as {_HITS}, expected one", path=path)
     names = list(rows[0]) if rows else ["x", "y", "z"]
     columns = {("hit_id" if name == _NUMBER else name): _column(origin, rows, name) for name in names}
-    return event_of(origin, columns, truth=_truth(columns, body.get("vertex")))
+    return event_of(origin, columns, truth=_truth(origin, columns, body.get("vertex")))
 
 
 def _column(origin: Origin, rows: list[Mapping[str, Any]], name: str) -> ndarray:
@@ -56,25 +56,26 @@ def _column(origin: Origin, rows: list[Mapping[str, Any]], name: str) -> ndarray
     return np.array([hit[name] for hit in rows])
 
 
-def _truth(columns: dict[str, ndarray], vertex: object) -> Truth | None:
+def _truth(origin: Origin, columns: dict[str, ndarray], vertex: object) -> Truth | None:
     if not {"particle_id", "pT", "pdg_id"} <= set(columns):
         return None
-    particle_id = columns["particle_id"].astype(np.int64)
-    position = np.stack([columns[name] for name in "xyz"], axis=1).astype(np.float64)
-    start = np.array(vertex if isinstance(vertex, list) and len(vertex) == 3 else (0.0, 0.0, 0.0), np.float64)
+    particle_id = integers(origin, "particle_id", columns["particle_id"])
+    position = np.stack([decimals(origin, name, columns[name]) for name in "xyz"], axis=1)
+    given = isinstance(vertex, list) and len(vertex) == 3 and all(isinstance(value, int | float) for value in vertex)
+    start = np.array(vertex if given else (0.0, 0.0, 0.0), np.float64)
     way = position - start
     # Innermost hit of each particle: the first of it in order of the distance from the vertex.
     order = np.argsort((way**2).sum(axis=1), kind="stable")
     ids, first = np.unique(particle_id[order], return_index=True)
     first, ids = order[first[ids != NOISE]], ids[ids != NOISE]
     along = way[first] / np.maximum(np.hypot(way[first, 0], way[first, 1]), 1e-6)[:, np.newaxis]
-    pdg = columns["pdg_id"][first].astype(np.int32)
+    pdg = integers(origin, "pdg_id", columns["pdg_id"])[first].astype(np.int32)
     charge = np.where(np.isin(np.abs(pdg), _LEPTONS), -np.sign(pdg), np.sign(pdg))
     particles = Particles(
         ids,
         pdg,
         charge.astype(np.float32),
-        (along * columns["pT"][first][:, np.newaxis]).astype(np.float32),
+        (along * decimals(origin, "pT", columns["pT"])[first][:, np.newaxis]).astype(np.float32),
         np.tile(start, (len(ids), 1)).astype(np.float32),
         np.ones(len(ids), np.bool_),
     )

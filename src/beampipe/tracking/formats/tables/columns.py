@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int64, UInt64
+from jaxtyping import Float64, Int64, UInt64
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ColumnError, ConfigError, FileError
@@ -17,7 +17,17 @@ from beampipe.tracking.events import NOISE, Event, HitColumns, Hits, Particles, 
 from beampipe.tracking.formats.families import cylindrical
 from beampipe.tracking.formats.scale import scale_named
 
-__all__ = ["PROMPT", "Origin", "event_number", "event_of", "integers", "module_code", "position_of", "short"]
+__all__ = [
+    "PROMPT",
+    "Origin",
+    "decimals",
+    "event_number",
+    "event_of",
+    "integers",
+    "module_code",
+    "position_of",
+    "short",
+]
 
 PROMPT: Final = 2.0
 """Particles that start within so much of the beam line [mm] count as primary where a file does not say."""
@@ -120,10 +130,11 @@ def position_of(origin: Origin, named: Mapping[str, ndarray], scale: str = "mm")
     if not round_ and scale != "mm":
         raise ConfigError(f"{origin}: got scale {scale!r} for x, y and z, expected mm; leave the scale out")
     if not round_:
-        return cylindrical(*(named[name].astype(np.float64) for name in _CARTESIAN))
-    position = scale_named(scale).to_mm(np.stack([named[name] for name in _CYLINDRICAL], axis=1).astype(np.float32))
+        return cylindrical(*(decimals(origin, name, named[name]) for name in _CARTESIAN))
+    given = [decimals(origin, name, named[name]) for name in _CYLINDRICAL]
+    position = scale_named(scale).to_mm(np.stack(given, axis=1).astype(np.float32))
     if flat and scale == "mm":
-        r = np.hypot(named["x"].astype(np.float64), named["y"].astype(np.float64))
+        r = np.hypot(decimals(origin, "x", named["x"]), decimals(origin, "y", named["y"]))
         wrong = np.abs(position[:, 0] - r) > _CLOSE * np.maximum(r, 1.0)
         if wrong.any():
             row = int(np.argmax(wrong))
@@ -157,6 +168,17 @@ def module_code(where: object, volume: ndarray, layer: ndarray, module: ndarray)
     return np.asarray(volume << np.uint64(56) | layer << np.uint64(36) | module << np.uint64(8), np.uint64)
 
 
+def decimals(origin: Origin, name: str, values: ndarray) -> Float64[ndarray, " n"]:
+    """A column of numbers as float64.
+
+    Raises:
+        FileError: it holds something else, or values are missing.
+    """
+    if values.dtype.kind not in "fiub":
+        raise FileError(f"{origin}: got words or gaps as {name}, expected numbers", path=origin.path, name=name)
+    return values.astype(np.float64)
+
+
 def integers(origin: Origin, name: str, values: ndarray) -> Int64[ndarray, " n"]:
     """A column of whole numbers as int64; NaN in a column of decimals counts as 0, for "none".
 
@@ -172,17 +194,25 @@ def integers(origin: Origin, name: str, values: ndarray) -> Int64[ndarray, " n"]
                 f"{origin}: got decimals as {name} that are no exact whole numbers; write integers", path=origin.path
             )
     elif values.dtype.kind not in "iub":
-        raise FileError(f"{origin}: got {values.dtype} as {name}, expected whole numbers", path=origin.path)
+        raise FileError(f"{origin}: got words or gaps as {name}, expected whole numbers", path=origin.path, name=name)
     return values.astype(np.int64)
 
 
 def _module(origin: Origin, named: Mapping[str, ndarray]) -> UInt64[ndarray, " n_hits"] | None:
     if "geometry_id" in named:
-        return np.asarray(named["geometry_id"]).astype(np.uint64)
+        given = named["geometry_id"]  # of all 64 bits, so not by way of int64
+        return given.astype(np.uint64) if given.dtype.kind == "u" else _unsigned(origin, given)
     last = next((name for name in ("module_id", "surface_id") if name in named), None)
     if last is None or not {"volume_id", "layer_id"} <= set(named):
         return None
     return module_code(origin, *(integers(origin, name, named[name]) for name in ("volume_id", "layer_id", last)))
+
+
+def _unsigned(origin: Origin, values: ndarray) -> UInt64[ndarray, " n"]:
+    numbers = integers(origin, "geometry_id", values)
+    if len(numbers) and numbers.min() < 0:
+        raise FileError(f"{origin}: got geometry_id {numbers.min()}, expected numbers from 0 on", path=origin.path)
+    return numbers.astype(np.uint64)
 
 
 def _truth(origin: Origin, named: Mapping[str, ndarray]) -> Truth | None:
@@ -199,7 +229,9 @@ def _truth(origin: Origin, named: Mapping[str, ndarray]) -> Truth | None:
 
     def of_particle(names: tuple[str, ...], missing: float, dtype: type[np.generic]) -> ndarray:
         name = next((name for name in names if name in named), None)
-        return np.full(len(ids), missing, dtype) if name is None else named[name][first].astype(dtype)
+        return (np.full(len(ids), missing) if name is None else decimals(origin, name, named[name][first])).astype(
+            dtype
+        )
 
     momentum, vertex = (
         np.stack([of_particle((f"{prefix}{axis}",), 0.0, np.float32) for axis in "xyz"], axis=1) for prefix in "pv"
@@ -211,6 +243,6 @@ def _truth(origin: Origin, named: Mapping[str, ndarray]) -> Truth | None:
         of_particle(("q", "charge"), 1.0, np.float32),
         momentum,
         vertex,
-        named["primary"][first].astype(np.bool_) if "primary" in named else near,
+        of_particle(("primary",), 0.0, np.bool_) if "primary" in named else near,
     )
     return Truth(particle_id, particles)
