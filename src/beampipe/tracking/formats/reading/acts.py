@@ -64,7 +64,10 @@ def read_acts(family: Family) -> Event:
     )
     measurement_id = table.pop("measurement_id")
     # Whole numbers in one event and decimals in the next: all are decimals.
-    rest = {name: values.astype(np.float32) if name in _DECIMALS else values for name, values in rest.items()}
+    rest = {
+        name: values.astype(np.float32) if name in _DECIMALS and values.dtype.kind in "iuf" else values
+        for name, values in rest.items()
+    }
     source = HitColumns(ACTS.name, measurement_id, table | rest)
     return Event(family.event_id, hits, acts_truth(family, measurement_id, family.path("measurements")), source)
 

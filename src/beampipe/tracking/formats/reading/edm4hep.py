@@ -57,7 +57,7 @@ def read_edm4hep(path: Path, told: Told) -> Iterator[Event]:
     with open_root(path) as file:
         if _TREE not in file:
             raise FileError(f"{path}: got no tree {_TREE!r}, expected one, as podio writes it", path=path)
-        tree = _Tree(path, file[_TREE])
+        tree = _Tree(path, file)
         hits = told.hits or (tree.only(_HIT, "tracker hits", "--hits NAME"),)
         for name in hits:
             tree.expect(name, _HIT, "collection of tracker hits")
@@ -79,11 +79,17 @@ class _Link:
 class _Tree:
     """The tree of events, by collection, member and entry."""
 
-    def __init__(self, path: Path, tree: Any) -> None:
+    def __init__(self, path: Path, file: Any) -> None:
         self.path = path
-        self._tree = tree
-        self.n_entries = int(tree.num_entries)
-        self._branches = {key.rpartition("/")[2].partition("[")[0] for key in tree.keys(recursive=True)}
+        try:
+            self._tree = file[_TREE]
+            keys = self._tree.keys(recursive=True)
+            self.n_entries = int(self._tree.num_entries)
+        except Exception as error:  # uproot meets a damaged file with whatever its bytes lead to
+            raise FileError(
+                f"{path}: the tree {_TREE} cannot be read ({error}); copy or write it again", path=path
+            ) from error
+        self._branches = {key.rpartition("/")[2].partition("[")[0] for key in keys}
 
     def has(self, branch: str) -> bool:
         return branch in self._branches

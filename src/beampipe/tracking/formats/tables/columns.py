@@ -25,7 +25,6 @@ __all__ = [
     "event_of",
     "integers",
     "module_code",
-    "position_of",
     "short",
 ]
 
@@ -102,7 +101,7 @@ def event_of(origin: Origin, columns: Mapping[str, ndarray], scale: str = "mm", 
     """
     named = {short(name): values for name, values in columns.items()}
     try:
-        hits = Hits(position_of(origin, named, scale), _module(origin, named))
+        hits = Hits(_position(origin, named, scale), _module(origin, named))
         found = _truth(origin, named) if truth is None else truth
         hit_id = integers(origin, "hit_id", named["hit_id"]) if "hit_id" in named else None
         # Coordinates in another scale must not be taken for those in mm.
@@ -116,7 +115,7 @@ def event_of(origin: Origin, columns: Mapping[str, ndarray], scale: str = "mm", 
         raise type(error)(f"{origin}: {error}") from error
 
 
-def position_of(origin: Origin, named: Mapping[str, ndarray], scale: str = "mm") -> ndarray:
+def _position(origin: Origin, named: Mapping[str, ndarray], scale: str = "mm") -> ndarray:
     """(n_hits, 3) float32: r [mm], phi [rad], z [mm] of columns r, phi, z or x, y, z.
 
     Raises:

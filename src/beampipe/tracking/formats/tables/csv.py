@@ -112,7 +112,7 @@ def _read(
         raise FileError(
             f"{path}: {bad[0] if bad else error}; the file may be cut short, copy or write it again"
         ) from error
-    columns = {name: as_numpy(table.column(name)) for name in table.column_names}
+    columns = {name: as_numpy(path, table.column(name)) for name in table.column_names}
     for name, values in columns.items():
         if wanted.get(name) in (np.float32, np.float64) and not np.isfinite(values).all():
             row = int(np.argmin(np.isfinite(values)))

@@ -27,7 +27,7 @@ def open_parquet(path: str | Path) -> Any:
     pa, pq = arrow("parquet", "Parquet")
     try:
         return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise FileError(f"{path}: not a whole Parquet file ({error}); copy or write it again", path=path) from error
 
 
@@ -43,9 +43,9 @@ def event_rows(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, ndarray]]
             if not column[0].is_valid:
                 continue
             if hasattr(column[0], "values"):
-                lists[name] = as_numpy(column[0].values)
+                lists[name] = as_numpy(path, column[0].values)
             else:
-                values[name] = column[0].as_py()
+                values[name] = as_numpy(path, column).tolist()[0]
         yield values, lists
 
 
@@ -62,28 +62,28 @@ def hit_groups(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, n
     pa, _ = arrow("parquet", "Parquet")
     waiting: list[Any] = []
     for batch in _batches(path, _ROWS):
-        cuts = _cuts(batch, by)
+        cuts = _cuts(path, batch, by)
         for begin, end in itertools.pairwise(cuts):
             part = batch.slice(begin, end - begin)
             if waiting and by is not None and waiting[0].column(by)[0] != part.column(by)[0]:
-                yield _joined(pa.Table.from_batches(waiting), by)
+                yield _joined(path, pa.Table.from_batches(waiting), by)
                 waiting = []
             waiting.append(part)
     if waiting:
-        yield _joined(pa.Table.from_batches(waiting), by)
+        yield _joined(path, pa.Table.from_batches(waiting), by)
 
 
-def _cuts(batch: Any, by: str | None) -> list[int]:
+def _cuts(path: Path, batch: Any, by: str | None) -> list[int]:
     """Where in a batch another event begins, with both ends of the batch."""
     if by is None or not batch.num_rows:
         return [0, batch.num_rows] if batch.num_rows else [0]
-    number = as_numpy(batch.column(by))
+    number = as_numpy(path, batch.column(by))
     return [0, *(np.flatnonzero(number[1:] != number[:-1]) + 1).tolist(), batch.num_rows]
 
 
-def _joined(table: Any, by: str | None) -> tuple[object, dict[str, ndarray]]:
-    columns = {name: as_numpy(table.column(name)) for name in table.column_names if name != by}
-    return None if by is None else table.column(by)[0].as_py(), columns
+def _joined(path: Path, table: Any, by: str | None) -> tuple[object, dict[str, ndarray]]:
+    columns = {name: as_numpy(path, table.column(name)) for name in table.column_names if name != by}
+    return None if by is None else as_numpy(path, table.column(by)[:1]).tolist()[0], columns
 
 
 def _batches(path: Path, rows: int) -> Iterator[Any]:
