@@ -16,6 +16,7 @@ from beampipe.serving import cli as serving
 from beampipe.tracking import cli as tracking
 from beampipe.tracking.cli import PIPELINE_HELP, Device, Threads
 from beampipe.tracking.formats.options import (
+    CellId,
     EventFiles,
     Form,
     Format,
@@ -79,6 +80,7 @@ def track(
     hits: HitNames = None,
     links: LinkNames = None,
     particles: ParticlesName = None,
+    cell_id: CellId = None,
     form: Form = "labels",
     threads: Threads = 1,
     via: Servers = None,
@@ -120,6 +122,7 @@ def track(
         hits=hits or (),
         links=links or (),
         particles=particles,
+        cell_id=cell_id,
         form=form,
     )
 

@@ -52,6 +52,7 @@ def track(
     hits: Sequence[str] = (),
     links: Sequence[str] = (),
     particles: str | None = None,
+    cell_id: str | None = None,
     form: str = "labels",
 ) -> None:
     """Find the tracks of the events in `files` and write their labels; fails at the end if a file could not be used.
@@ -66,6 +67,7 @@ def track(
         hits: names of the collections of tracker hits, for EDM4hep.
         links: names of the links from hits to simulated hits, for EDM4hep.
         particles: name of the collection of particles (EDM4hep), or path of their table (ColliderML).
+        cell_id: how `cellID` is packed, for EDM4hep.
         form: name of the form in which the tracks are written.
 
     Raises:
@@ -79,7 +81,9 @@ def track(
     if format is not None:
         format_named(format)
     check_outputs(files, output, form, [] if particles is None else [Path(particles)])
-    read = partial(open_events, scale=scale, format=format, hits=hits, links=links, particles=particles)
+    read = partial(
+        open_events, scale=scale, format=format, hits=hits, links=links, particles=particles, cell_id=cell_id
+    )
     failed = 0
     with finder() as found_by, bar("events") as step:
         for result in track_files(files, found_by, output, lambda *_: step(), in_flight, read=read, form=form):

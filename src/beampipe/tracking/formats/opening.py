@@ -39,6 +39,7 @@ def open_events(
     hits: Sequence[str] = (),
     links: Sequence[str] = (),
     particles: str | None = None,
+    cell_id: str | None = None,
 ) -> Iterator[Event]:
     """The events at `path`, one in memory at a time. What a file is tells its content, not only its name.
 
@@ -67,6 +68,8 @@ def open_events(
         hits: EDM4hep: names of the collections of tracker hits.
         links: EDM4hep: names of the links from each of `hits` to simulated hits, for the truth.
         particles: EDM4hep: name of the collection of particles; ColliderML: path of the table of particles.
+        cell_id: EDM4hep: how `cellID` is packed, as DD4hep writes it, e.g. ``system:5,side:-2,layer:6,module:11``: then
+            the modules are known.
 
     Raises:
         FileError: missing, cut short, of no known kind or of several; ColumnError if a column is missing.
@@ -78,7 +81,7 @@ def open_events(
     scale_named(scale)
     if format is not None:
         format_named(format)
-    told = Told(format, scale, tuple(hits), tuple(links), particles)
+    told = Told(format, scale, tuple(hits), tuple(links), particles, cell_id)
     if not _exists(path):
         raise FileError(f"{path}: no such file or folder", path=path)
     if path.is_dir():
@@ -196,4 +199,5 @@ def _check_told(path: Path, one: Format, told: Told) -> None:
                 f"{path}: got scale {told.scale!r} for a file of {one.name}, which states its units; leave it out"
             )
         if name not in one.takes:
-            raise ConfigError(f"{path}: got --{name} for a file of {one.name}, which has no use for it; leave it out")
+            option = name.replace("_", "-")
+            raise ConfigError(f"{path}: got --{option} for a file of {one.name}, which has no use for it; leave it out")

@@ -14,6 +14,7 @@ __all__ = [
     "FORMAT_HELP",
     "FORM_HELP",
     "SCALE_HELP",
+    "CellId",
     "EventFiles",
     "Form",
     "Format",
@@ -57,5 +58,9 @@ LinkNames = Annotated[
 ParticlesName = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Name of the particles in EDM4hep, or path of their table of ColliderML."),
+]
+CellId = Annotated[
+    str | None,
+    typer.Option(metavar="FIELDS", help="Fields of cellID in EDM4hep: system:5,side:-2,layer:6,module:11,sensor:8."),
 ]
 Form = Annotated[str, typer.Option("--as", metavar="NAME", help=FORM_HELP)]

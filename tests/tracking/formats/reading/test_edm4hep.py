@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import uproot
 
-from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
 from beampipe.tracking.events import Event
 from beampipe.tracking.formats import open_events
 
@@ -131,6 +132,20 @@ def test_events_of_one_number_are_told_apart(tmp_path: Path) -> None:
     assert [event.event_id for event in open_events(write(tmp_path / "a.root", branches))] == [0, 1]
 
 
+def test_the_fields_of_a_cell_id_name_the_module(tmp_path: Path) -> None:
+    # system 7, side -1, layer 3, module 5, sensor 2; the upper bits tell the place on the sensor.
+    cell = 7 | 0b11 << 5 | 3 << 7 | 5 << 13 | 2 << 24 | 99 << 32
+    branches = tree() | {"VXDHits.cellID": jagged([[cell, cell & ~(0b11 << 5), cell + 1], []], np.uint64)}
+    path = write(tmp_path / "events.root", branches)
+    first, _ = open_events(path, cell_id="system:5,side:-2,layer:6,module:11,sensor:8,x:32:-16")
+    assert first.hits.geometry_id is not None
+    volumes, layer, module = (7 << 2 | 3, 7 << 2, 8 << 2 | 3), 3, 5 << 8 | 2
+    assert first.hits.geometry_id.tolist() == [volume << 56 | layer << 36 | module << 8 for volume in volumes]
+    for wrong in ("system:5", "system:5,layer", "layer:5,system:0:3", "layer:5,layer:3", "layer:70", "layer:a"):
+        with pytest.raises(ConfigError, match="cell id: got"):
+            list(open_events(path, cell_id=wrong))
+
+
 @pytest.mark.parametrize(
     ("names", "error", "message"),
     [
@@ -172,3 +187,9 @@ def test_another_root_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(whole[:100])
     with pytest.raises(FileError, match="not a whole ROOT file"):
         list(open_events(path))
+
+
+def test_without_uproot_the_extra_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uproot", None)
+    with pytest.raises(MissingExtraError, match=r"needs uproot, .* 'beampipe\[formats\]'"):
+        open_events(path)

@@ -20,6 +20,7 @@ from beampipe.errors import ColumnError, FileError, UnknownNameError
 from beampipe.tracking.events import NOISE, Event, Particles, Truth
 from beampipe.tracking.formats.reading.format import Format, Told
 from beampipe.tracking.formats.reading.glimpse import Glimpse, open_root
+from beampipe.tracking.formats.tables.cell_id import cell_fields, modules_of_cells
 from beampipe.tracking.formats.tables.columns import Origin, event_of
 
 __all__ = ["EDM4HEP", "read_edm4hep"]
@@ -47,8 +48,8 @@ def read_edm4hep(path: Path, told: Told) -> Iterator[Event]:
 
     Yields:
         Each event; its number is `EventHeader.eventNumber`, or the entry where that is not unique. The numbers of the
-        hits are their rows, and `cellID` and the other plain members are kept. Modules are not told: how `cellID` is
-        packed is the detector's.
+        hits are their rows, and `cellID` and the other plain members are kept. Modules are known if `told.cell_id`
+        says how `cellID` is packed, which is the detector's.
 
     Raises:
         FileError: the file is cut short, a link points nowhere, or several collections could be meant.
@@ -62,8 +63,13 @@ def read_edm4hep(path: Path, told: Told) -> Iterator[Event]:
         for name in hits:
             tree.expect(name, _HIT, "collection of tracker hits")
         links = _links(tree, hits, told) if told.links else []
+        fields = () if told.cell_id is None else cell_fields(told.cell_id)
         for entry, event_id in enumerate(tree.event_ids()):
-            yield _event(tree, entry, Origin(path, EDM4HEP.name, event_id), hits, links)
+            origin = Origin(path, EDM4HEP.name, event_id)
+            columns, lengths = _columns(tree, entry, hits)
+            if fields:
+                columns["geometry_id"] = modules_of_cells(origin, columns["cellID"].astype(np.uint64), fields)
+            yield event_of(origin, columns, truth=_truth(tree, entry, links, lengths) if links else None)
 
 
 @dataclass(frozen=True)
@@ -162,7 +168,8 @@ def _link(tree: _Tree, text: str, particles: str) -> _Link:
     raise ColumnError(f"{tree.path}: got no _{simulated}_particle, expected the particle of each", path=tree.path)
 
 
-def _event(tree: _Tree, entry: int, origin: Origin, hits: tuple[str, ...], links: list[_Link]) -> Event:
+def _columns(tree: _Tree, entry: int, hits: tuple[str, ...]) -> tuple[dict[str, ndarray], list[int]]:
+    """The columns of the hits of some collections, and how many hits each has."""
     members = [member for member in _EXTRA if all(tree.has(f"{name}.{member}") for name in hits)]
     wanted = {**{axis: f"position.{axis}" for axis in "xyz"}, **{member: member for member in members}}
     columns = {
@@ -173,11 +180,13 @@ def _event(tree: _Tree, entry: int, origin: Origin, hits: tuple[str, ...], links
     columns = {"hit_id": np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]), **columns}
     if len(hits) > 1:
         columns["collection"] = np.repeat(np.array(hits, object), lengths)
-    if not links:
-        return event_of(origin, columns)
+    return columns, lengths
+
+
+def _truth(tree: _Tree, entry: int, links: list[_Link], lengths: list[int]) -> Truth:
     made_by = [_made_by(tree, entry, link, length) for link, length in zip(links, lengths, strict=True)]
     particles = _particles(tree, entry, links[0].particles)
-    return event_of(origin, columns, truth=_joined(made_by, particles, lengths))
+    return _joined(made_by, particles, lengths)
 
 
 def _made_by(tree: _Tree, entry: int, link: _Link, n_hits: int) -> ndarray:
@@ -253,6 +262,6 @@ EDM4HEP: Final = Format(
     "EDM4hep tracker hits in ROOT files of podio",
     _recognises,
     _read,
-    frozenset({"hits", "links", "particles"}),
+    frozenset({"hits", "links", "particles", "cell_id"}),
 )
 """Tracker hits of EDM4hep, in mm and GeV."""

@@ -23,6 +23,7 @@ class Told:
         links: EDM4hep: names of the collections that link these hits to simulated ones, one for each of `hits`;
             ``LINK:SIMHITS`` names the simulated hits too.
         particles: EDM4hep: name of the collection of particles. ColliderML: path of the table of particles.
+        cell_id: EDM4hep: how `cellID` is packed, as DD4hep writes it, e.g. ``system:5,side:-2,layer:6,module:11``.
     """
 
     format: str | None = None
@@ -30,11 +31,12 @@ class Told:
     hits: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     particles: str | None = None
+    cell_id: str | None = None
 
     def given(self) -> list[str]:
         """Names of the attributes, besides the format, that say something."""
         default = Told()
-        names = ("scale", "hits", "links", "particles")
+        names = ("scale", "hits", "links", "particles", "cell_id")
         return [name for name in names if getattr(self, name) != getattr(default, name)]
 
 
