@@ -203,6 +203,16 @@ def test_what_the_reader_needs_is_told_to_it(tmp_path: Path) -> None:
     assert (tmp_path / "out.csv").read_text().splitlines() == ["event_id,hit_id,track_id", "0,8,1", "0,9,1"]
 
 
+def test_an_input_that_cannot_be_written_so_is_refused_before_tracks_are_looked_for(tmp_path: Path) -> None:
+    path = tmp_path / "hits.csv"
+    path.write_text("30,0,1\n70,0,2\n")
+    finder = OneTrack()
+    (result,) = track_files([path], finder, tmp_path / "out.csv", form="trackml")
+    assert result.error is not None
+    assert "got an input that is one without hit ids" in result.error
+    assert finder.asked == []
+
+
 FULL = """
 import resource, sys
 from pathlib import Path

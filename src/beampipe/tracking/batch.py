@@ -156,9 +156,17 @@ def track_files(
     """
     outputs = check_outputs(inputs, output, form)
     failed: set[Path] = set()
-    asked = _ahead(_ask(inputs, finder, read, in_flight, failed), in_flight)
+    suited = partial(_suited, read, form_named(form).needs)
+    asked = _ahead(_ask(inputs, finder, suited, in_flight, failed), in_flight)
     for path, target in zip(inputs, outputs, strict=True):
         yield _track_file(path, asked, partial(write_tracks, target, form=form), target, progress, failed)
+
+
+def _suited(read: Callable[[Path], Iterator[Event]], needs: Callable[[Event], object], path: Path) -> Iterator[Event]:
+    """The events of an input, each of which can be written in the form that is asked for."""
+    for event in read(path):
+        needs(event)
+        yield event
 
 
 def _ask(

@@ -122,7 +122,8 @@ def test_collections_are_joined_in_the_order_in_which_they_are_named(tmp_path: P
     check_truth(first, [1, 3, 0, 1])
     assert first.source is not None
     assert first.source.hit_id is not None
-    assert first.source.hit_id.tolist() == [0, 1, 2, 0]
+    assert first.source.hit_id.tolist() == [0, 1, 2, 3]
+    assert first.source.extra["index"].tolist() == [0, 1, 2, 0]
     assert first.source.extra["collection"].tolist() == ["VXDHits"] * 3 + ["OuterHits"]
     assert len(second.hits) == 1
 

@@ -134,6 +134,13 @@ def test_another_ending_is_refused(tmp_path: Path, form: str) -> None:
         write_tracks(tmp_path / "tracks.root", [], form)
 
 
+def test_a_hit_id_twice_names_no_hit(tmp_path: Path) -> None:
+    event, tracks = found()
+    twice = Event(7, event.hits, None, HitColumns("table", np.array([1, 2, 2, 3, 4, 5], np.int64)))
+    with pytest.raises(InputError, match="event 7: got the hit id 2 2 times, expected each once to write trackml"):
+        write_tracks(tmp_path / "out.csv", [(twice, tracks)], "trackml")
+
+
 def test_an_unknown_form_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'labels'"):
         write_tracks(tmp_path / "tracks.csv", [], "label")

@@ -47,8 +47,9 @@ def read_edm4hep(path: Path, told: Told) -> Iterator[Event]:
             there is no truth; without `particles` the only collection of simulated particles is taken.
 
     Yields:
-        Each event; its number is `EventHeader.eventNumber`, or the entry where that is not unique. The numbers of the
-        hits are their rows, and `cellID` and the other plain members are kept. Modules are known if `told.cell_id`
+        Each event; its number is `EventHeader.eventNumber`, or the entry where that is not unique. Hits are numbered
+        by their rows, those of several collections on end, with `collection` and `index` (row in it) as columns;
+        `cellID` and the other plain members are kept. Modules are known if `told.cell_id`
         says how `cellID` is packed, which is the detector's.
 
     Raises:
@@ -177,9 +178,10 @@ def _columns(tree: _Tree, entry: int, hits: tuple[str, ...]) -> tuple[dict[str, 
         for column, member in wanted.items()
     }
     lengths = [len(tree.get(f"{name}.cellID", entry)) for name in hits]
-    columns = {"hit_id": np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]), **columns}
+    columns = {"hit_id": np.arange(sum(lengths), dtype=np.int64), **columns}
     if len(hits) > 1:
         columns["collection"] = np.repeat(np.array(hits, object), lengths)
+        columns["index"] = np.concatenate([np.arange(length, dtype=np.int64) for length in lengths])
     return columns, lengths
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from beampipe.errors import InputError
-from beampipe.tracking.events import NO_TRACK
+from beampipe.tracking.events import NO_TRACK, Event
 from beampipe.tracking.formats.tables.arrow import arrow
 from beampipe.tracking.formats.writing.form import Form, Found, check_labels
 from beampipe.tracking.formats.writing.growing import growing_table
@@ -28,12 +28,7 @@ def _write(path: Path, found: Found) -> int:
     with growing_table(path, dict.fromkeys(("event_id", "hit_id", "track_id"), pa.int64())) as table:
         for event, tracks in found:
             check_labels(event, tracks)
-            if event.source is None or event.source.format != _INPUT:
-                given = "another kind" if event.source is None else event.source.format
-                raise InputError(
-                    f"event {event.event_id}: got an input of {given},"
-                    f" expected tracker_hits of ColliderML to write predictions, which name hits by their rows in it"
-                )
+            _check_rows(event)
             rows = np.flatnonzero(tracks.track_id != NO_TRACK)
             columns = {
                 "event_id": np.full(len(rows), event.event_id, np.int64),
@@ -45,7 +40,20 @@ def _write(path: Path, found: Found) -> int:
     return written
 
 
+def _check_rows(event: Event) -> None:
+    if event.source is None or event.source.format != _INPUT:
+        given = "another kind" if event.source is None else event.source.format
+        raise InputError(
+            f"event {event.event_id}: got an input of {given}, expected tracker_hits of ColliderML to predict on,"
+            " as hits are named by their rows in it; write labels instead"
+        )
+
+
 PREDICTIONS: Final = Form(
-    "colliderml", "predictions for ColliderML: event_id, hit_id, track_id of hits on tracks", (".parquet",), _write
+    "colliderml",
+    "predictions for ColliderML: event_id, hit_id, track_id of hits on tracks",
+    (".parquet",),
+    _write,
+    _check_rows,
 )
 """Needs an input of ColliderML."""

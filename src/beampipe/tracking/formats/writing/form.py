@@ -12,10 +12,10 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from beampipe.errors import FileError, InputError, ShapeError
-from beampipe.tracking.events import NO_TRACK, Event, HitColumns, Tracks
+from beampipe.tracking.events import NO_TRACK, Event, Tracks
 from beampipe.tracking.truth import distance_squared
 
-__all__ = ["Form", "Found", "check_labels", "lists_of", "source_of"]
+__all__ = ["Form", "Found", "check_labels", "lists_of", "own_hit_ids"]
 
 _ENDINGS: Final = (".parquet", ".csv", ".jsonl", ".json", ".root")
 
@@ -32,12 +32,14 @@ class Form:
         about: what is written, in a few words, for help texts.
         endings: endings of its files, the usual one first; an empty one stands for a folder.
         write: writes events and their tracks, taken one at a time, to a path; returns the number of events.
+        needs: refuses an event that lacks what the form says of hits, by an `InputError`, before tracks are looked for.
     """
 
     name: str
     about: str
     endings: tuple[str, ...]
     write: Callable[[Path, Found], int]
+    needs: Callable[[Event], object] = lambda event: None
 
     def check(self, path: Path) -> None:
         """Refuse a path of another ending.
@@ -82,8 +84,8 @@ def lists_of(event: Event, tracks: Tracks) -> Sequence[Int64[ndarray, " _"]]:
     return np.split(order, np.flatnonzero(np.diff(tracks.track_id[order])) + 1) if len(order) else []
 
 
-def source_of(event: Event, form: str, formats: tuple[str, ...]) -> tuple[HitColumns, ndarray]:
-    """The input's columns and its own hit ids, for a form that names hits by them.
+def own_hit_ids(event: Event, form: str, formats: tuple[str, ...]) -> Int64[ndarray, " n_hits"]:
+    """The input's own hit ids, for a form that names hits by them.
 
     Args:
         event: an event.
@@ -91,7 +93,7 @@ def source_of(event: Event, form: str, formats: tuple[str, ...]) -> tuple[HitCol
         formats: formats of input whose numbers the form means; none for any.
 
     Raises:
-        InputError: the input has no hit ids of its own, or is of another format.
+        InputError: the input has no hit ids of its own, gives one twice, or is of another format.
     """
     source = event.source
     if source is None or source.hit_id is None or (formats and source.format not in formats):
@@ -100,4 +102,10 @@ def source_of(event: Event, form: str, formats: tuple[str, ...]) -> tuple[HitCol
             f"event {event.event_id}: got an input that is {got}, expected {' or '.join(formats) or 'hit ids'} to write"
             f" {form}; write labels or lists instead"
         )
-    return source, source.hit_id
+    ids, counts = np.unique(source.hit_id, return_counts=True)
+    if len(ids) < len(source.hit_id):
+        raise InputError(
+            f"event {event.event_id}: got the hit id {ids[counts > 1][0]} {counts.max()} times, expected each once to"
+            f" write {form}; write labels instead"
+        )
+    return source.hit_id.astype(np.int64)

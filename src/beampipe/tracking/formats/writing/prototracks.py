@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from jaxtyping import Int64
 from numpy import ndarray
 
 from beampipe.errors import FileError
 from beampipe.tracking.events import Event, Tracks
 from beampipe.tracking.formats.tables.arrow import arrow
-from beampipe.tracking.formats.writing.form import Form, Found, lists_of, source_of
+from beampipe.tracking.formats.writing.form import Form, Found, lists_of, own_hit_ids
 from beampipe.tracking.formats.writing.growing import growing_table
 
 __all__ = ["PROTOTRACKS"]
@@ -54,8 +55,12 @@ def _write_event(path: Path, event: Event, tracks: Tracks) -> None:
         table.add(event.event_id, columns)
 
 
+def _measurements(event: Event) -> Int64[ndarray, " n_hits"]:
+    return own_hit_ids(event, PROTOTRACKS.name, _FORMATS)
+
+
 def _columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
-    _, measurement = source_of(event, PROTOTRACKS.name, _FORMATS)
+    measurement = _measurements(event)
     lists = lists_of(event, tracks)
     rows = np.concatenate([np.empty(0, np.int64), *lists])
     r, phi, z = event.hits.position[rows].astype(np.float64).T
@@ -63,5 +68,7 @@ def _columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
     return {"trackId": number, "measurementId": measurement[rows], "x": r * np.cos(phi), "y": r * np.sin(phi), "z": z}
 
 
-PROTOTRACKS: Final = Form("acts", "proto tracks of ACTS, a folder of eventNNN-prototracks.csv", ("", ".csv"), _write)
+PROTOTRACKS: Final = Form(
+    "acts", "proto tracks of ACTS, a folder of eventNNN-prototracks.csv", ("", ".csv"), _write, _measurements
+)
 """Needs an input of ACTS, whose measurements the numbers are."""

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
 
-from beampipe.tracking.events import NO_TRACK
+from beampipe.tracking.events import NO_TRACK, Event
 from beampipe.tracking.formats.tables.arrow import arrow
-from beampipe.tracking.formats.writing.form import Form, Found, check_labels, source_of
+from beampipe.tracking.formats.writing.form import Form, Found, check_labels, own_hit_ids
 from beampipe.tracking.formats.writing.growing import growing_table
 
 __all__ = ["SUBMISSION"]
@@ -25,7 +27,7 @@ def _write(path: Path, found: Found) -> int:
     with growing_table(path, dict.fromkeys(("event_id", "hit_id", "track_id"), pa.int64())) as table:
         for event, tracks in found:
             check_labels(event, tracks)
-            _, hit_id = source_of(event, SUBMISSION.name, ())
+            hit_id = _hit_ids(event)
             columns = {
                 "event_id": np.full(len(hit_id), event.event_id, np.int64),
                 "hit_id": hit_id,
@@ -36,5 +38,11 @@ def _write(path: Path, found: Found) -> int:
     return written
 
 
-SUBMISSION: Final = Form("trackml", "submission to TrackML: event_id, hit_id, track_id (0: none)", (".csv",), _write)
+def _hit_ids(event: Event) -> Int64[ndarray, " n_hits"]:
+    return own_hit_ids(event, SUBMISSION.name, ())
+
+
+SUBMISSION: Final = Form(
+    "trackml", "submission to TrackML: event_id, hit_id, track_id (0: none)", (".csv",), _write, _hit_ids
+)
 """Needs an input with hit ids of its own."""
