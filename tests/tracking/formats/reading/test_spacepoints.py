@@ -30,10 +30,11 @@ def newest(second: dict[int, int]) -> list[dict[str, object]]:
     return [
         {
             "measurement_id_1": row["measurement_id"],
-            "geometry_id_1": row["geometry_id"],
             "measurement_id_2": second.get(n, 18446744073709551615),
+            "geometry_id_1": row["geometry_id"],
             "geometry_id_2": 0,
             **{axis: row[f"global_{axis}"] for axis in "xyz"},
+            "t": "nan",
             "var_r": 0,
             "var_z": 0.01,
         }
@@ -62,6 +63,7 @@ def test_space_points_are_read_with_the_truth_of_their_measurements(folder: Path
     assert event.source is not None
     assert event.source.hit_id is not None
     assert event.source.hit_id.tolist() == list(range(47))
+    assert event.source.extra["measurement_id_2"].tolist() == [1] + [-1] * 46
     assert "var_z" in event.source.extra
 
 

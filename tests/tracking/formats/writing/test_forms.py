@@ -85,6 +85,18 @@ def test_proto_tracks_of_acts(tmp_path: Path, format: str) -> None:
     assert pyarrow.csv.read_csv(folder / "event000000008-prototracks.csv").num_rows == 0
 
 
+def test_space_points_of_two_strips_name_both_once(tmp_path: Path) -> None:
+    event, tracks = found()
+    second = np.array([61, -1, 41, 11, -1, 11], np.int64)
+    source = HitColumns("acts-spacepoints", np.array([60, 50, 40, 10, 20, 10]), {"measurement_id_2": second})
+    path = tmp_path / "prototracks.csv"
+    write_tracks(path, [(Event(7, event.hits, None, source), tracks)], "acts")
+    table = pyarrow.csv.read_csv(path)
+    assert table.column("trackId").to_pylist() == [0, 0, 1, 1, 1, 1]
+    assert table.column("measurementId").to_pylist() == [20, 50, 10, 11, 60, 61]
+    np.testing.assert_allclose(table.column("y").to_numpy(), R[[4, 1, 5, 5, 0, 0]], rtol=1e-6)
+
+
 def test_proto_tracks_in_one_file_are_of_one_event(tmp_path: Path) -> None:
     path = tmp_path / "prototracks.csv"
     assert write_tracks(path, [shared()], "acts") == 1

@@ -1,8 +1,8 @@
 """Space points as ACTS writes them: `eventNNN-spacepoint.csv`, with the truth of their measurements.
 
 Source: `CsvSpacePointWriter` and `CsvOutputData.hpp` of ACTS (https://github.com/acts-project/acts, Examples/Io/Csv).
-Three generations: `measurement_id_1, geometry_id_1, measurement_id_2, geometry_id_2, x, y, z, var_r, var_z`; the same
-with one measurement only; `measurement_id, sp_x, sp_y, sp_z, ...`. All in mm.
+Three generations: `measurement_id_1, measurement_id_2, geometry_id_1, geometry_id_2, x, y, z, t, var_r, var_z` (checked
+on files that ACTS 48.1 wrote); the same with one measurement only; `measurement_id, sp_x, sp_y, sp_z, ...`. All in mm.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from beampipe.tracking.formats.families import Family, cylindrical, family_of
 from beampipe.tracking.formats.reading.acts import ACTS, acts_truth
 from beampipe.tracking.formats.reading.format import Format, Told
 from beampipe.tracking.formats.reading.glimpse import Glimpse, take_glimpse
-from beampipe.tracking.formats.tables.columns import event_number
+from beampipe.tracking.formats.tables.columns import Origin, decimals, event_number
 from beampipe.tracking.formats.tables.csv import read_columns, read_table
 
 __all__ = ["SPACEPOINTS", "read_spacepoints"]
@@ -30,7 +30,10 @@ _POSITION: Final = (("x", "y", "z"), ("sp_x", "sp_y", "sp_z"))
 _MEASUREMENT: Final = ("measurement_id_1", "measurement_id")
 _SECOND: Final = "measurement_id_2"
 _NONE: Final = 2**31 - 1
-"""From here on, or below 0, a number stands for "no second measurement": -1 as the type of the column has it."""
+"""From here on, or below 0, a number stands for "no second measurement": -1 as the type of the column has it.
+
+In what is read it is -1.
+"""
 
 
 def read_spacepoints(path: Path) -> Event:
@@ -58,6 +61,9 @@ def read_spacepoints(path: Path) -> Event:
     wanted: dict[str, type[np.generic]] = {number: np.int64, **dict.fromkeys(position, np.float64)}
     wanted |= {name: np.uint64 for name in (module,) if name in header}
     table, rest = read_table(path, wanted)
+    if _SECOND in rest:
+        second = decimals(Origin(path, SPACEPOINTS.name, 0), _SECOND, rest[_SECOND])
+        rest[_SECOND] = np.where((second >= 0) & (second < _NONE), second, -1).astype(np.int64)
     hits = Hits(cylindrical(*(table[name] for name in position)), table.get(module))
     measurement = table.pop(number)
     # Whole numbers in one event and decimals in the next: all but the identifiers are decimals.
@@ -98,8 +104,8 @@ def _truth(family: Family, path: Path, first: ndarray, second: ndarray | None) -
     leading = particle(first) if len(first) else np.empty(0, np.int64)
     if second is None:
         return replace(truth, particle_id=leading, shared_hit=first[:0], shared_particle=first[:0])
-    both = np.flatnonzero((second >= 0) & (second < _NONE))
-    further = particle(second[both].astype(np.int64)) if len(both) else both
+    both = np.flatnonzero(second >= 0)
+    further = particle(second[both]) if len(both) else both
     other = (further != leading[both]) & (further != NOISE)
     return Truth(leading, truth.particles, both[other].astype(np.int64), further[other].astype(np.int64))
 

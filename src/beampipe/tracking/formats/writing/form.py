@@ -90,10 +90,10 @@ def own_hit_ids(event: Event, form: str, formats: tuple[str, ...]) -> Int64[ndar
     Args:
         event: an event.
         form: name of the form, for the message.
-        formats: formats of input whose numbers the form means; none for any.
+        formats: formats of input whose numbers the form means; none for any, and then each may be there once only.
 
     Raises:
-        InputError: the input has no hit ids of its own, gives one twice, or is of another format.
+        InputError: the input has no hit ids of its own, repeats one that names a hit, or is of another format.
     """
     source = event.source
     if source is None or source.hit_id is None or (formats and source.format not in formats):
@@ -103,7 +103,7 @@ def own_hit_ids(event: Event, form: str, formats: tuple[str, ...]) -> Int64[ndar
             f" {form}; write labels or lists instead"
         )
     ids, counts = np.unique(source.hit_id, return_counts=True)
-    if len(ids) < len(source.hit_id):
+    if not formats and len(ids) < len(source.hit_id):
         raise InputError(
             f"event {event.event_id}: got the hit id {ids[counts > 1][0]} {counts.max()} times, expected each once to"
             f" write {form}; write labels instead"

@@ -22,6 +22,8 @@ from beampipe.tracking.formats.writing.growing import growing_table
 __all__ = ["PROTOTRACKS"]
 
 _FORMATS: Final = ("acts", "acts-spacepoints")
+_SECOND: Final = "measurement_id_2"
+_NONE: Final = -1
 
 
 def _write(path: Path, found: Found) -> int:
@@ -55,17 +57,29 @@ def _write_event(path: Path, event: Event, tracks: Tracks) -> None:
         table.add(event.event_id, columns)
 
 
-def _measurements(event: Event) -> Int64[ndarray, " n_hits"]:
-    return own_hit_ids(event, PROTOTRACKS.name, _FORMATS)
+def _measurements(event: Event) -> Int64[ndarray, "n_hits 2"]:
+    """The measurements of each hit; the second is -1, but for space points of two strips."""
+    first = own_hit_ids(event, PROTOTRACKS.name, _FORMATS)
+    extra = {} if event.source is None else event.source.extra
+    return np.stack([first, extra.get(_SECOND, np.full(len(first), _NONE))], axis=1)
 
 
 def _columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
-    measurement = _measurements(event)
     lists = lists_of(event, tracks)
     rows = np.concatenate([np.empty(0, np.int64), *lists])
-    r, phi, z = event.hits.position[rows].astype(np.float64).T
     number = np.repeat(np.arange(len(lists), dtype=np.int64), [len(one) for one in lists])
-    return {"trackId": number, "measurementId": measurement[rows], "x": r * np.cos(phi), "y": r * np.sin(phi), "z": z}
+    # Space points of one track may share a strip, which the track then names once.
+    measurement = _measurements(event)[rows]
+    _, first = np.unique(np.stack([np.repeat(number, 2), measurement.ravel()]), axis=1, return_index=True)
+    kept = np.sort(first[measurement.ravel()[first] != _NONE])
+    r, phi, z = event.hits.position[rows[kept // 2]].astype(np.float64).T
+    return {
+        "trackId": number[kept // 2],
+        "measurementId": measurement.ravel()[kept],
+        "x": r * np.cos(phi),
+        "y": r * np.sin(phi),
+        "z": z,
+    }
 
 
 PROTOTRACKS: Final = Form(
