@@ -99,6 +99,7 @@ def track(
 ) -> None:
     """Find the tracks of the events in files, and write the number of its track for each hit."""
     from beampipe.serving.finders.opening import IN_FLIGHT, open_finder
+    from beampipe.tracking.formats import Told
 
     finder = partial(
         open_finder,
@@ -112,19 +113,8 @@ def track(
         timeout=timeout,
         warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
     )
-    tracking.track(
-        files,
-        output,
-        finder,
-        scale,
-        in_flight=IN_FLIGHT if via else 1,
-        format=format,
-        hits=hits or (),
-        links=links or (),
-        particles=particles,
-        cell_id=cell_id,
-        form=form,
-    )
+    told = Told(format, scale, tuple(hits or ()), tuple(links or ()), particles, cell_id)
+    tracking.track(files, output, finder, told, form, in_flight=IN_FLIGHT if via else 1)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ Whatever takes time to import is imported inside the command that needs it, so t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import chain, islice
@@ -23,6 +23,7 @@ from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
 if TYPE_CHECKING:
     from beampipe.tracking.events import Event
     from beampipe.tracking.finder import TrackFinder
+    from beampipe.tracking.formats import Told
 
 __all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "app", "track"]
 
@@ -45,15 +46,9 @@ def track(
     files: list[Path],
     output: Path,
     finder: Callable[[], AbstractContextManager[TrackFinder]],
-    scale: str,
-    in_flight: int = 1,
-    *,
-    format: str | None = None,
-    hits: Sequence[str] = (),
-    links: Sequence[str] = (),
-    particles: str | None = None,
-    cell_id: str | None = None,
+    told: Told,
     form: str = "labels",
+    in_flight: int = 1,
 ) -> None:
     """Find the tracks of the events in `files` and write their labels; fails at the end if a file could not be used.
 
@@ -61,29 +56,20 @@ def track(
         files: files or folders of events, in any format that `open_events` reads.
         output: file to write the labels to; a folder if there are several `files`.
         finder: called once to make the track finder, after all arguments are checked.
-        scale: name of the units of r, phi and z in files of three columns.
+        told: what the user tells about the files.
+        form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.FORMS`.
         in_flight: number of events that are handed to the finder before the first answer is waited for.
-        format: name of the format of the files, None to recognise it.
-        hits: names of the collections of tracker hits, for EDM4hep.
-        links: names of the links from hits to simulated hits, for EDM4hep.
-        particles: name of the collection of particles (EDM4hep), or path of their table (ColliderML).
-        cell_id: how `cellID` is packed, for EDM4hep.
-        form: name of the form in which the tracks are written.
 
     Raises:
         BeampipeError: one or more files could not be used; the tracks of the others are written.
     """
     from beampipe.tracking.batch import check_outputs, track_files
-    from beampipe.tracking.formats import format_named, open_events, scale_named
+    from beampipe.tracking.formats import check_told, open_told
 
     # What a typing error can spoil is checked before anything is loaded.
-    scale_named(scale)
-    if format is not None:
-        format_named(format)
-    check_outputs(files, output, form, [] if particles is None else [Path(particles)])
-    read = partial(
-        open_events, scale=scale, format=format, hits=hits, links=links, particles=particles, cell_id=cell_id
-    )
+    check_told(told)
+    check_outputs(files, output, form, [] if told.particles is None else [Path(told.particles)])
+    read = partial(open_told, told=told)
     failed = 0
     with finder() as found_by, bar("events") as step:
         for result in track_files(files, found_by, output, lambda *_: step(), in_flight, read=read, form=form):

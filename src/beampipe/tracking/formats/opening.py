@@ -22,8 +22,9 @@ from beampipe.tracking.formats.reading.spacepoints import SPACEPOINTS
 from beampipe.tracking.formats.reading.tables import TABLE
 from beampipe.tracking.formats.reading.trackml import TRACKML
 from beampipe.tracking.formats.scale import scale_named
+from beampipe.tracking.formats.tables.cell_id import cell_fields
 
-__all__ = ["FORMATS", "format_named", "input_files", "open_events"]
+__all__ = ["FORMATS", "check_told", "format_named", "input_files", "open_events", "open_told"]
 
 FORMATS: Final[dict[str, Format]] = {
     one.name: one for one in (OWN, TABLE, TRACKML, ACTS, SPACEPOINTS, COLLIDERML, DISPLAY, EDM4HEP, FEATURES)
@@ -77,17 +78,33 @@ def open_events(
         NotFiniteError: NaN or infinity among the coordinates.
         UnknownNameError: no such scale, format or collection.
     """
+    return open_told(path, Told(format, scale, tuple(hits), tuple(links), particles, cell_id))
+
+
+def check_told(told: Told) -> None:
+    """Refuse what can be told to be wrong without a file.
+
+    Raises:
+        UnknownNameError: no such scale or format.
+        ConfigError: fields of `cellID` that are none.
+    """
+    scale_named(told.scale)
+    if told.format is not None:
+        format_named(told.format)
+    if told.cell_id is not None:
+        cell_fields(told.cell_id)
+
+
+def open_told(path: str | Path, told: Told) -> Iterator[Event]:
+    """The events at `path`, as `open_events` gives them, with all that a user tells about them in one value."""
     path = Path(path)
-    scale_named(scale)
-    if format is not None:
-        format_named(format)
-    told = Told(format, scale, tuple(hits), tuple(links), particles, cell_id)
+    check_told(told)
     if not _exists(path):
         raise FileError(f"{path}: no such file or folder", path=path)
     if path.is_dir():
         return _folder(path, told)
-    found = format_named(format) if format is not None else _format_of(take_glimpse(path))
-    _check_told(path, found, told)
+    found = _format_of(take_glimpse(path)) if told.format is None else format_named(told.format)
+    _check_use(path, found, told)
     return found.read(path, told)
 
 
@@ -164,7 +181,7 @@ def _folder(path: Path, told: Told) -> Iterator[Event]:
             path=path,
         )
     ((name, paths),) = chosen.items()
-    _check_told(path, FORMATS[name], told)
+    _check_use(path, FORMATS[name], told)
     return (event for file in _ordered(name, paths) for event in FORMATS[name].read(file, told))
 
 
@@ -192,7 +209,7 @@ def _ordered(name: str, paths: list[Path]) -> list[Path]:
     return [path for _, path in keyed]
 
 
-def _check_told(path: Path, one: Format, told: Told) -> None:
+def _check_use(path: Path, one: Format, told: Told) -> None:
     for name in told.given():
         if name == "scale" and name not in one.takes:
             raise ConfigError(
