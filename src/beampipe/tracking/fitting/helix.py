@@ -61,16 +61,16 @@ class Crossings:
         across: K, the way of the helix along N0 [mm].
     """
 
-    u: Float64[ndarray, "..."]
-    v: Float64[ndarray, "..."]
-    s: Float64[ndarray, "..."]
-    sin: Float64[ndarray, "..."]
-    cos: Float64[ndarray, "..."]
-    along: Float64[ndarray, "..."]
-    across: Float64[ndarray, "..."]
+    u: Float64[ndarray, ...]
+    v: Float64[ndarray, ...]
+    s: Float64[ndarray, ...]
+    sin: Float64[ndarray, ...]
+    cos: Float64[ndarray, ...]
+    along: Float64[ndarray, ...]
+    across: Float64[ndarray, ...]
 
 
-def cross(helix: Float64[ndarray, "... 5"], x: Float64[ndarray, "..."], y: Float64[ndarray, "..."]) -> Crossings:
+def cross(helix: Float64[ndarray, "... 5"], x: Float64[ndarray, ...], y: Float64[ndarray, ...]) -> Crossings:
     """Where each helix comes closest to its point (x, y) [mm] in the transverse plane."""
     d0, phi, omega = helix[..., 0], helix[..., 1], helix[..., 2]
     u, v = x * np.cos(phi) + y * np.sin(phi), y * np.cos(phi) - x * np.sin(phi)

@@ -23,8 +23,15 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from beampipe.tracking.events import FitStatus
-from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, SMALL_TURN, Crossings, cross, through
-from beampipe.tracking.fitting.helix import to_acts, to_acts_jacobian
+from beampipe.tracking.fitting.helix import (
+    GEV_PER_TESLA_MM,
+    SMALL_TURN,
+    Crossings,
+    cross,
+    through,
+    to_acts,
+    to_acts_jacobian,
+)
 from beampipe.tracking.fitting.tables import PION_MASS, FitTables
 
 __all__ = ["CONVERGED", "MAX_STEPS", "MIN_HITS", "Fit", "fit_track", "kicks", "measurements", "start", "thickness"]
