@@ -93,7 +93,7 @@ def reference_fits(
         begin: where the rows of each track begin, and the end.
         tables: learned tables of the detector.
     """
-    r, phi, z = hits.position.T
+    r, _, z = hits.position.T
     inside = (r >= tables.layers[:, :1]) & (r <= tables.layers[:, 1:2])
     inside &= (z >= tables.layers[:, 2:3]) & (z <= tables.layers[:, 3:])
     layer = np.where(inside.any(axis=0), inside.argmax(axis=0), -1)
