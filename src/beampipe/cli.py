@@ -68,6 +68,12 @@ def track(
     device: Device = "cpu",
     scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
     threads: Threads = 1,
+    parameters: Annotated[
+        bool,
+        typer.Option(
+            "--parameters", help="Fit the tracks, and write d0, z0, phi, theta, q/p of each to NAME.parameters.parquet."
+        ),
+    ] = False,
     via: Annotated[
         list[str] | None,
         typer.Option(
@@ -103,7 +109,7 @@ def track(
         timeout=timeout,
         warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
     )
-    tracking.track(files, output, finder, scale, in_flight=IN_FLIGHT if via else 1)
+    tracking.track(files, output, finder, scale, in_flight=IN_FLIGHT if via else 1, parameters=parameters)
 
 
 def main() -> None:

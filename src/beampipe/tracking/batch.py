@@ -12,6 +12,7 @@ from beampipe.errors import BeampipeError, ConfigError
 from beampipe.tracking.events import Event, Tracks
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import open_events, write_tracks
+from beampipe.tracking.formats.parameters import also_parameters, parameters_path
 
 __all__ = ["FileResult", "output_paths", "track_files"]
 
@@ -76,6 +77,8 @@ def track_files(
     scale: str = "mm",
     progress: Callable[[Path, Event, Tracks], None] = lambda path, event, tracks: None,
     in_flight: int = 1,
+    *,
+    parameters: bool = False,
 ) -> Iterator[FileResult]:
     """Find the tracks of all events in `inputs`, file after file.
 
@@ -87,6 +90,8 @@ def track_files(
         progress: called after each event.
         in_flight: events that are asked for at once: with more than one, so many are read ahead and submitted, across
             files too. The outputs are the same.
+        parameters: write also the fitted parameters of the tracks, to `parameters_path` of each output; the finder
+            must be one that fits, such as `beampipe.tracking.fitting.finder.FittedFinder`.
 
     Yields:
         One result per input; after an error the next input is tried.
@@ -100,7 +105,7 @@ def track_files(
     failed: set[Path] = set()
     asked = _ahead(_ask(inputs, finder, scale, in_flight, failed), in_flight)
     for path, target in zip(inputs, outputs, strict=True):
-        yield _track_file(path, asked, target, progress, failed)
+        yield _track_file(path, asked, target, progress, failed, parameters)
 
 
 def _ask(
@@ -142,6 +147,7 @@ def _track_file(
     target: Path,
     progress: Callable[[Path, Event, Tracks], None],
     failed: set[Path],
+    parameters: bool,
 ) -> FileResult:
     n_hits = n_tracks = 0
     at_end = False
@@ -160,7 +166,8 @@ def _track_file(
             yield item.event, tracks
 
     try:
-        n_events = write_tracks(target, found())
+        written = also_parameters(parameters_path(target), found()) if parameters else found()
+        n_events = write_tracks(target, written)
     except BeampipeError as error:
         failed.add(path)  # and is read no further; what was asked for already is left unused
         while not at_end:

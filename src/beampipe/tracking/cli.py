@@ -46,6 +46,8 @@ def track(
     finder: Callable[[], AbstractContextManager[TrackFinder]],
     scale: str,
     in_flight: int = 1,
+    *,
+    parameters: bool = False,
 ) -> None:
     """Find the tracks of the events in `files` and write their labels; fails at the end if a file could not be used.
 
@@ -55,6 +57,7 @@ def track(
         finder: called once to make the track finder, after all arguments are checked.
         scale: name of the units of r, phi and z in files of three columns.
         in_flight: number of events that are handed to the finder before the first answer is waited for.
+        parameters: whether to fit the tracks and write their parameters, too.
 
     Raises:
         BeampipeError: one or more files could not be used; the labels of the others are written.
@@ -67,7 +70,9 @@ def track(
     output_paths(files, output)
     failed = 0
     with finder() as found_by, bar("events") as step:
-        for result in track_files(files, found_by, output, scale, lambda *_: step(), in_flight):
+        found_by = _fitted(found_by) if parameters else found_by
+        results = track_files(files, found_by, output, scale, lambda *_: step(), in_flight, parameters=parameters)
+        for result in results:
             if result.error is not None:
                 failed += 1
                 typer.secho(f"beampipe: {result.error}", err=True, fg="red")
@@ -78,6 +83,13 @@ def track(
                 )
     if failed:
         raise BeampipeError(f"{failed} of {len(files)} inputs could not be used, see above; the others are done")
+
+
+def _fitted(finder: TrackFinder) -> TrackFinder:
+    from beampipe.tracking.fitting.finder import FittedFinder
+    from beampipe.tracking.loading import load_track_fitter
+
+    return FittedFinder(finder, load_track_fitter())
 
 
 @app.command()
@@ -278,6 +290,9 @@ def display(
     device: Device = "cpu",
     threads: Threads = 1,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a track that is drawn [GeV].", min=0)] = 1.0,
+    parameters: Annotated[
+        bool, typer.Option("--parameters", help="Fit the tracks: their pT is that at the beam line.")
+    ] = False,
 ) -> None:
     """Draw one event and the tracks found in it."""
     from beampipe.tracking.formats import open_events
@@ -288,7 +303,9 @@ def display(
     from beampipe.tracking.loading import load_pipeline
     from beampipe.tracking.showing import show_event
 
-    finder = load_pipeline(pipeline, device=device, threads=threads)
+    finder: TrackFinder = load_pipeline(pipeline, device=device, threads=threads)
+    if parameters:
+        finder = _fitted(finder)
     show_event(chosen, finder.find(chosen.hits), output, min_pt)
     typer.echo(f"{output}: event {chosen.event_id}")
 

@@ -51,12 +51,13 @@ class Chains:
 
     Attributes:
         particle: (n,) int64 number of the particle of each hit, ascending.
-        row: (n,) int64 row of the hit in its event.
-        event: (n,) int64 number of its event.
-        layer: (n,) int64 layer of the hit.
-        xyz: (n, 3) float64 place of the hit [mm].
-        vertex, momentum: (n_particles, 3) float64 [mm], [GeV]
-        charge: (n_particles,) float64 [e]
+        row: (n,) int64 row of each hit in its event.
+        event: (n,) int64 number of the event of each hit.
+        layer: (n,) int64 number of the layer of each hit.
+        xyz: (n, 3) float64 place of each hit: x, y, z [mm].
+        vertex: (n_particles, 3) float64 where each particle starts: x, y, z [mm].
+        momentum: (n_particles, 3) float64 px, py, pz [GeV] of each particle there.
+        charge: (n_particles,) float64 charge of each particle [e].
     """
 
     particle: Int64[ndarray, " n"]
@@ -70,45 +71,62 @@ class Chains:
 
     @property
     def pt(self) -> Float64[ndarray, " n_particles"]:
+        """Transverse momentum of each particle [GeV]."""
         return np.asarray(np.hypot(self.momentum[:, 0], self.momentum[:, 1]))
 
     @property
     def size(self) -> Int64[ndarray, " n_particles"]:
+        """Number of hits of each particle."""
         return np.bincount(self.particle, minlength=len(self.charge)).astype(np.int64)
 
 
 def chains_of(events: Sequence[Event], layers: Float32[ndarray, "n_layers 4"], config: FitConfig) -> Chains:
-    columns: list[tuple[ndarray, ...]] = []
-    begin = 0
+    """Hits on layers of the particles that are learned from.
+
+    Args:
+        events: clean events with truth, at least one.
+        layers: r_min, r_max, z_min, z_max [mm] of each layer.
+        config: selection of particles.
+
+    Raises:
+        InputError: an event has no truth.
+    """
+    columns, begin = [], 0
     for number, event in enumerate(events):
-        truth = truth_of(event)
-        p = truth.particles
-        good = (p.charge != 0) & (p.pt > config.pt_min) & (np.abs(p.eta) < config.eta_max)
-        good &= (p.origin_radius < config.origin_max) & p.primary
-        order = np.flatnonzero(good)[np.argsort(p.particle_id[good])]
-        found = np.searchsorted(p.particle_id[order], truth.particle_id)
+        particles = truth_of(event).particles
+        owner, order = _owners(event, config)
         r, phi, z = event.hits.position.astype(np.float64).T
         box = layers[:, :, None]
         inside = (r >= box[:, 0]) & (r <= box[:, 1]) & (z >= box[:, 2]) & (z <= box[:, 3])
-        mine = inside.any(axis=0) & (found < len(order))
-        mine[mine] = p.particle_id[order][found[mine]] == truth.particle_id[mine]
-        row = np.flatnonzero(mine)
-        row = row[np.lexsort((r[row] ** 2 + z[row] ** 2, found[row]))]
-        enough = np.bincount(found[row], minlength=len(order)) >= config.min_hits
-        row = row[enough[found[row]]]
-        renumbered = np.cumsum(enough) - 1
-        kept = order[enough]
+        row = np.flatnonzero(inside.any(axis=0) & (owner >= 0))
+        row = row[np.lexsort((r[row] ** 2 + z[row] ** 2, owner[row]))]
+        enough = np.bincount(owner[row], minlength=len(order)) >= config.min_hits
+        row, kept = row[enough[owner[row]]], order[enough]
         columns.append(
             (
-                renumbered[found[row]] + begin,
+                (np.cumsum(enough) - 1)[owner[row]] + begin,
                 row,
                 np.full(len(row), number),
                 inside.argmax(axis=0)[row],
                 np.stack([r[row] * np.cos(phi[row]), r[row] * np.sin(phi[row]), z[row]], axis=1),
-                p.vertex[kept].astype(np.float64),
-                p.momentum[kept].astype(np.float64),
-                p.charge[kept].astype(np.float64),
+                particles.vertex[kept].astype(np.float64),
+                particles.momentum[kept].astype(np.float64),
+                particles.charge[kept].astype(np.float64),
             )
         )
         begin += len(kept)
     return Chains(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+
+def _owners(event: Event, config: FitConfig) -> tuple[Int64[ndarray, " n_hits"], Int64[ndarray, " n_wanted"]]:
+    """Number of the wanted particle that made each hit, -1 for others, and the rows of the wanted particles."""
+    truth = truth_of(event)
+    p = truth.particles
+    wanted = (p.charge != 0) & (p.pt > config.pt_min) & (np.abs(p.eta) < config.eta_max)
+    wanted &= (p.origin_radius < config.origin_max) & p.primary
+    order = np.flatnonzero(wanted)[np.argsort(p.particle_id[wanted])]
+    ids = p.particle_id[order]
+    owner = np.searchsorted(ids, truth.particle_id)
+    known = owner < len(ids)
+    known[known] = ids[owner[known]] == truth.particle_id[known]
+    return np.where(known, owner, -1).astype(np.int64), order

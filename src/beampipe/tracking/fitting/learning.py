@@ -55,6 +55,8 @@ def learn_fit_tables(
         InputError: an event has no truth.
     """
     kept = list(events)
+    if not kept:
+        raise ConfigError("fit tables: got no event to learn from, expected some with truth")
     chains = chains_of(kept, layers, config)
     if len(chains.charge) < config.min_particles:
         raise ConfigError(
