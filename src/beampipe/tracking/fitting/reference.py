@@ -71,7 +71,10 @@ def fit_track(xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables:
         return _failed(FitStatus.NO_START)
     with np.errstate(all="ignore"):  # a step that leads nowhere ends in values that are not finite
         for _ in range(MAX_STEPS):
-            step, covariance, chi2 = _step(helix, xyz, layer, tables)
+            try:
+                step, covariance, chi2 = _step(helix, xyz, layer, tables)
+            except np.linalg.LinAlgError:  # the hits do not fix all parameters
+                break
             if not (np.isfinite(step).all() and np.isfinite(covariance).all()):
                 break
             helix = helix + step

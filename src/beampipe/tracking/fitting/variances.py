@@ -32,6 +32,9 @@ _MEDIAN_CHI2: Final = 0.455
 _ROUNDS: Final = 10
 """Times that the variances are fitted, each time with the weights and the core of the last."""
 
+_LEAST_SHARE: Final = 0.05
+"""Smallest variance of a kink, as a share of what is typical: few kinks may be told to be all but straight."""
+
 _SEEN: Final = 2.0
 """Errors that a variance must be worth to be taken as seen."""
 
@@ -55,12 +58,13 @@ def learn_variances(chains: Chains, tables: FitTables, config: FitConfig) -> Fit
     values = np.concatenate([tables.variance.T.ravel(), tables.scattering]).astype(np.float64)
     error, pipe = np.zeros(3 * n), tables.beam_pipe.astype(np.float64)
     index, factor, kink2, first = _kinks(seen, n)
-    expected = _typical(index, kink2, 3 * n)
+    typical = _typical(index, kink2, 3 * n)
+    expected = typical
     for _ in range(_ROUNDS):
         square = kink2 - first * pipe[1] * pipe[0] ** 2
         core = square < config.core**2 * expected
         values, error = _least_squares(index[core], factor[core], square[core] / _CORE_VARIANCE, expected[core], values)
-        expected = (factor * values[index]).sum(axis=1)
+        expected = np.maximum((factor * values[index]).sum(axis=1), _LEAST_SHARE * typical)
         pipe = _beam_pipe(seen, tables, values[:n], config)
     columns = zip(values.reshape(3, n), error.reshape(3, n), strict=True)
     across, along, scattering = (_filled(value, error, tables) for value, error in columns)
