@@ -153,7 +153,7 @@ def test_a_turned_event_has_turned_tracks() -> None:
     turned[:, 1] = np.remainder(turned[:, 1] + 1.0 + np.pi, 2 * np.pi) - np.pi
     fit = TrackFitter(toy_tables())
     before, after = fit(shot.event.hits, shot.tracks), fit(Hits(turned), shot.tracks)
-    away = differences(after, before.values + [0, 0, 1.0, 0, 0])
+    away = differences(after, before.values + np.eye(5)[2])
     assert (np.abs(away) < 0.02 * sigmas(before)).all()
 
 

@@ -59,7 +59,7 @@ def test_through_a_point_of_a_helix_goes_that_helix() -> None:
 def test_parameters_there_and_back() -> None:
     given = helices()
     np.testing.assert_allclose(from_acts(to_acts(given, -3.0), -3.0), given, rtol=1e-9)
-    assert (np.abs(to_acts(given + [0, 10, 0, 0, 0], 2.0)[:, 2]) <= np.pi).all()
+    assert (np.abs(to_acts(given + 10 * np.eye(5)[1], 2.0)[:, 2]) <= np.pi).all()
     for helix in given[:5]:
         shifts = np.diag(STEPS)
         steep = (to_acts(helix + shifts, 2.0) - to_acts(helix - shifts, 2.0)).T / (2 * STEPS)
