@@ -14,7 +14,7 @@ from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError, missing_extra
 from beampipe.serving import cli as serving
 from beampipe.tracking import cli as tracking
-from beampipe.tracking.cli import PIPELINE_HELP, SCALE_HELP, Device, Threads
+from beampipe.tracking.cli import PIPELINE_HELP, SCALE_HELP, Device, Parameters, Threads
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
 __all__ = ["app", "main"]
@@ -68,12 +68,7 @@ def track(
     device: Device = "cpu",
     scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
     threads: Threads = 1,
-    parameters: Annotated[
-        bool,
-        typer.Option(
-            "--parameters", help="Fit the tracks, and write d0, z0, phi, theta, q/p of each to NAME.parameters.parquet."
-        ),
-    ] = False,
+    parameters: Parameters = False,
     via: Annotated[
         list[str] | None,
         typer.Option(

@@ -33,6 +33,13 @@ SCALE_HELP: Final = "Units of r, phi and z in files of three columns: mm, exatrk
 Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP)]
 Device = Annotated[str, typer.Option(help="Device that the pipeline runs on: cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
+Parameters = Annotated[
+    bool,
+    typer.Option(
+        "--parameters",
+        help="Fit a helix to each track: d0, z0, phi, theta, q/p; `track` writes them to NAME.parameters.parquet.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
 Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
 
@@ -290,9 +297,7 @@ def display(
     device: Device = "cpu",
     threads: Threads = 1,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a track that is drawn [GeV].", min=0)] = 1.0,
-    parameters: Annotated[
-        bool, typer.Option("--parameters", help="Fit the tracks: their pT is that at the beam line.")
-    ] = False,
+    parameters: Parameters = False,
 ) -> None:
     """Draw one event and the tracks found in it."""
     from beampipe.tracking.formats import open_events
