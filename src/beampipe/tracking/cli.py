@@ -5,6 +5,7 @@ Whatever takes time to import is imported inside the command that needs it, so t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import chain, islice
@@ -18,7 +19,7 @@ from beampipe.terminal import bar, console
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
 
 if TYPE_CHECKING:
-    from beampipe.tracking.events import Event
+    from beampipe.tracking.events import Event, Tracks
     from beampipe.tracking.finder import TrackFinder
 
 __all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "SCALE_HELP", "app", "track"]
@@ -75,18 +76,24 @@ def track(
     # What a typing error can spoil is checked before anything is loaded.
     scale_named(scale)
     output_paths(files, output)
-    failed = 0
+    failed, fitted = 0, Counter[Path]()
     with finder() as found_by, bar("events") as step:
         found_by = _fitted(found_by) if parameters else found_by
-        results = track_files(files, found_by, output, scale, lambda *_: step(), in_flight, parameters=parameters)
-        for result in results:
+
+        def done(path: Path, _: Event, tracks: Tracks) -> None:
+            step()
+            if tracks.parameters is not None:
+                fitted[path] += int(tracks.parameters.fitted.sum())
+
+        for result in track_files(files, found_by, output, scale, done, in_flight, parameters=parameters):
             if result.error is not None:
                 failed += 1
                 typer.secho(f"beampipe: {result.error}", err=True, fg="red")
             else:
                 typer.echo(
                     f"{result.path}: {result.n_events} events, {result.n_hits} hits,"
-                    f" {result.n_tracks} tracks -> {result.output}"
+                    f" {result.n_tracks} tracks{f' ({fitted[result.path]} fitted)' if parameters else ''}"
+                    f" -> {result.output}"
                 )
     if failed:
         raise BeampipeError(f"{failed} of {len(files)} inputs could not be used, see above; the others are done")

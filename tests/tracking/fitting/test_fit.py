@@ -41,7 +41,7 @@ def differences(fitted: TrackParameters | ndarray, true: ndarray) -> ndarray:
 
 
 def sigmas(fitted: TrackParameters) -> ndarray:
-    return np.sqrt(np.diagonal(fitted.covariance, axis1=1, axis2=2))
+    return np.asarray(np.sqrt(np.diagonal(fitted.covariance, axis1=1, axis2=2)))
 
 
 @pytest.mark.parametrize(("layers", "options"), [(BARREL, {}), (DISCS, FORWARD)], ids=["barrel", "discs"])

@@ -13,7 +13,7 @@ from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Event, TrackParameters, Tracks
 from beampipe.tracking.fitting.chains import FIT_RECIPE
 from beampipe.tracking.fitting.fitter import TrackFitter
-from beampipe.tracking.fitting.helix import perigee_of
+from beampipe.tracking.fitting.helix import true_perigee
 from beampipe.tracking.fitting.learning import learn_fit_tables
 from beampipe.tracking.loading import load_track_fitter
 from beampipe.tracking.truth import HEADLINE, contributions, select_particles, truth_of
@@ -73,9 +73,7 @@ def true_tracks(event: Event) -> tuple[Tracks, ndarray]:
     row = known.row(truth.particles.particle_id[chosen])
     number = np.full(len(known.particle_id) + 1, -1)  # row -1 reads the last
     number[row] = np.arange(len(row))
-    p = truth.particles
-    wide = (column[chosen].astype(np.float64) for column in (p.vertex, p.momentum, p.charge))
-    return Tracks(number[known.leading]), perigee_of(*wide, 2.0)
+    return Tracks(number[known.leading]), true_perigee(truth.particles, 2.0)[chosen]
 
 
 def core(values: ndarray) -> ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.tracking.events import Event, Hits, Particles, Tracks, Truth
-from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, from_acts, perigee_of, through
+from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, from_acts, through, true_perigee
 from beampipe.tracking.fitting.tables import PION_MASS, FitTables
 
 BARREL = tuple((r - 4, r + 4, -600, 600) for r in (32, 72, 116, 172, 260, 360, 500, 660, 820, 1020))
@@ -75,8 +75,7 @@ def shoot(
     random = np.random.default_rng(seed)
     field = float(tables.field[0])
     particles = _particles(random, n, pt, cot, width)
-    wide = (values.astype(np.float64) for values in (particles.vertex, particles.momentum, particles.charge))
-    true = perigee_of(*wide, field)
+    true = true_perigee(particles, field)
     helix = from_acts(true, field)
     hits = []
     pipe, scattering = tables.beam_pipe.astype(np.float64)
@@ -103,7 +102,7 @@ def shoot(
 def _particles(
     random: np.random.Generator, n: int, pt: tuple[float, float], cot: tuple[float, float], width: float
 ) -> Particles:
-    transverse, phi = np.exp(random.uniform(*np.log(pt), n)), random.uniform(-np.pi, np.pi, n)
+    transverse, phi = pt[0] * (pt[1] / pt[0]) ** random.random(n), random.uniform(-np.pi, np.pi, n)
     momentum = np.stack([np.cos(phi), np.sin(phi), random.uniform(*cot, n)], axis=1) * transverse[:, None]
     charge = random.choice([-1.0, 1.0], n)
     return Particles(

@@ -18,7 +18,7 @@ from numpy import ndarray
 from beampipe.errors import InputError
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.events import Event, TrackParameters, Tracks
-from beampipe.tracking.fitting.helix import perigee_of
+from beampipe.tracking.fitting.helix import true_perigee
 from beampipe.tracking.truth import HEADLINE, Selection, contributions, select_particles, truth_of
 
 __all__ = ["PARAMETER_NAMES", "FitScores", "core_width", "joined", "score_fits"]
@@ -62,7 +62,7 @@ class FitScores:
     @property
     def fitted(self) -> Bool[ndarray, " n"]:
         """Which of the tracks have parameters."""
-        return np.isfinite(self.pull).all(axis=1)
+        return np.asarray(np.isfinite(self.pull).all(axis=1))
 
     @property
     def pull_mean(self) -> Float64[ndarray, " 5"]:
@@ -113,8 +113,7 @@ def score_fits(
     place = np.searchsorted(ids, mine)
     wanted = np.append(ids, -1)[place] == mine
     track, row = matches.track[matches.double][wanted], row[place[wanted]]
-    wide = (column[row].astype(np.float64) for column in (particles.vertex, particles.momentum, particles.charge))
-    residual = parameters.values[track] - perigee_of(*wide, field)
+    residual = parameters.values[track] - true_perigee(particles, field)[row]
     residual[:, 2] -= 2 * np.pi * np.round(residual[:, 2] / (2 * np.pi))
     error = np.sqrt(np.diagonal(parameters.covariance[track], axis1=1, axis2=2))
     reduced = parameters.chi2[track] / np.maximum(parameters.ndf[track], 1)

@@ -23,6 +23,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from beampipe.errors import ConfigError
+from beampipe.tracking.events import Particles
 
 __all__ = [
     "GEV_PER_TESLA_MM",
@@ -34,6 +35,7 @@ __all__ = [
     "through",
     "to_acts",
     "to_acts_jacobian",
+    "true_perigee",
 ]
 
 GEV_PER_TESLA_MM: Final = 0.299792458e-3
@@ -119,6 +121,17 @@ def perigee_of(
     phi = np.arctan2(momentum[:, 1], momentum[:, 0])
     omega = -GEV_PER_TESLA_MM * field * charge / pt
     return to_acts(through(vertex, phi, omega, momentum[:, 2] / pt), field)
+
+
+def true_perigee(particles: Particles, field: float) -> Float64[ndarray, "n 5"]:
+    """`perigee_of` simulated particles.
+
+    Args:
+        particles: particles of one event.
+        field: magnetic field along z [T].
+    """
+    vertex, momentum = particles.vertex.astype(np.float64), particles.momentum.astype(np.float64)
+    return perigee_of(vertex, momentum, particles.charge.astype(np.float64), field)
 
 
 def to_acts(helix: Float64[ndarray, "n 5"], field: float) -> Float64[ndarray, "n 5"]:
