@@ -27,6 +27,7 @@ class FitConfig:
         turn_max: largest angle that a particle has turned by at a hit that counts [rad].
         min_hits: fewest hits of such a particle.
         min_particles: fewest particles to learn from.
+        pipe_share: radius of the beam pipe, as a share of the innermost radius at which a layer has hits.
         core: kinks beyond this many standard deviations are tails, left out.
         stiff: lowest pT of a particle that the field is learned from [GeV].
     """
@@ -37,6 +38,7 @@ class FitConfig:
     turn_max: float = 1.2
     min_hits: int = 4
     min_particles: int = 100
+    pipe_share: float = 0.65
     core: float = 3.0
     stiff: float = 1.0
 

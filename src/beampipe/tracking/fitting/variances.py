@@ -35,6 +35,9 @@ _ROUNDS: Final = 10
 _LEAST_SHARE: Final = 0.05
 """Smallest variance of a kink, as a share of what is typical: few kinks may be told to be all but straight."""
 
+_OCTAVES: Final = 64
+"""Ranges of momentum, each of a factor 2 in 1 / p^2, that are told apart."""
+
 _SEEN: Final = 2.0
 """Errors that a variance must be worth to be taken as seen."""
 
@@ -55,24 +58,25 @@ def learn_variances(chains: Chains, tables: FitTables, config: FitConfig) -> Fit
     """
     seen = _deviations(chains, tables, config)
     n = len(tables.layers)
-    values = np.concatenate([tables.variance.T.ravel(), tables.scattering]).astype(np.float64)
-    error, pipe = np.zeros(3 * n), tables.beam_pipe.astype(np.float64)
-    index, factor, kink2, first = _kinks(seen, n)
-    typical = _typical(index, kink2, 3 * n)
-    expected = typical
+    pipe = config.pipe_share * float(tables.layers[:, 0].min())
+    parts = (_kinks(seen, n, pipe), _first_offsets(seen, n, pipe))
+    index = np.concatenate([part.index for part in parts])
+    factor = np.concatenate([part.factor for part in parts])
+    square = np.concatenate([part.square for part in parts])
+    values = np.concatenate([tables.variance.T.ravel(), tables.scattering, [0.0]]).astype(np.float64)
+    typical = _typical(index, factor, square)
+    expected, error = typical, values
     for _ in range(_ROUNDS):
-        square = kink2 - first * pipe[1] * pipe[0] ** 2
         core = square < config.core**2 * expected
         values, error = _least_squares(index[core], factor[core], square[core] / _CORE_VARIANCE, expected[core], values)
         expected = np.maximum((factor * values[index]).sum(axis=1), _LEAST_SHARE * typical)
-        pipe = _beam_pipe(seen, tables, values[:n], config)
-    columns = zip(values.reshape(3, n), error.reshape(3, n), strict=True)
+    columns = zip(values[:-1].reshape(3, n), error[:-1].reshape(3, n), strict=True)
     across, along, scattering = (_filled(value, error, tables) for value, error in columns)
     return replace(
         tables,
         variance=np.stack([across, along], axis=1).astype(np.float32),
         scattering=scattering.astype(np.float32),
-        beam_pipe=pipe.astype(np.float32),
+        beam_pipe=np.array([pipe, values[-1]], np.float32),
     )
 
 
@@ -156,13 +160,29 @@ def _filled(
     return filled
 
 
-def _kinks(seen: _Deviations, n_layers: int) -> tuple[ndarray, ndarray, ndarray, ndarray]:
-    """Squares of all kinks, and what they are made of.
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Squares that are on average linear in the variances that are looked for.
 
-    Returns:
-        (n, 4) numbers of the variances that add up to each: those of the hits before, at and behind the kink, and the
-        scattering of the layer; (n, 4) their factors; (n,) squares; (n,) factor of the scattering in the beam pipe
-        times the square of its radius, for kinks at a first hit, whose hit before is the true origin.
+    Attributes:
+        index: (n, 5) int64 numbers of the variances that add up to each square: those of the hits before, at and
+            behind the kink, the scattering of the layer, and that of the beam pipe.
+        factor: (n, 5) float64 their factors.
+        square: (n,) float64 squares of kinks, or of the offsets of first hits.
+    """
+
+    index: Int64[ndarray, "n 5"]
+    factor: Float64[ndarray, "n 5"]
+    square: Float64[ndarray, " n"]
+
+
+def _kinks(seen: _Deviations, n_layers: int, pipe: float) -> _Moments:
+    """Squares of all kinks; the true origin counts as the hit before a first hit.
+
+    Args:
+        seen: deviations of hits.
+        n_layers: number of layers of the tables.
+        pipe: radius of the beam pipe [mm].
     """
     chains = seen.chains
     at = np.arange(len(chains.row) - 1)
@@ -171,34 +191,61 @@ def _kinks(seen: _Deviations, n_layers: int) -> tuple[ndarray, ndarray, ndarray,
     before = np.maximum(at - 1, 0)
     use = same & seen.known[at] & seen.known[at + 1] & (chains.layer[at] != chains.layer[at + 1])
     use &= first | (seen.known[before] & (chains.layer[before] != chains.layer[at]))
-    at, first, before = at[use], first[use], before[use]
-    from_origin = first[:, None]
     inward = seen.s[at] - np.where(first, 0.0, seen.s[before])
     outward = seen.s[at + 1] - seen.s[at]
-    good = (inward > 0) & (outward > 0)
-    at, first, before, from_origin = at[good], first[good], before[good], from_origin[good]
-    inward, outward = inward[good, None], outward[good, None]
+    use &= (inward > 0) & (outward > 0)
+    at, before, first = at[use], before[use], first[use, None]
+    inward, outward = inward[use, None], outward[use, None]
     kink = (seen.away[at + 1] - seen.away[at]) / outward
-    kink -= (seen.away[at] - np.where(from_origin, 0.0, seen.away[before])) / inward
-    factor = np.stack(
-        [
-            np.where(from_origin, 0.0, seen.error[before] / inward**2),
-            seen.error[at] * (1 / inward + 1 / outward) ** 2,
-            seen.error[at + 1] / outward**2,
-            seen.slope[at],
-        ],
-        axis=-1,
+    kink -= (seen.away[at] - np.where(first, 0.0, seen.away[before])) / inward
+    factors = (
+        np.where(first, 0.0, seen.error[before] / inward**2),
+        seen.error[at] * (1 / inward + 1 / outward) ** 2,
+        seen.error[at + 1] / outward**2,
+        seen.slope[at],
+        # From the origin, a hit at s seems turned by pipe / s times the angle of scattering in the pipe.
+        np.where(first & (inward > pipe), seen.slope_of_pipe[at] * (pipe / inward) ** 2, 0.0),
     )
+    layers = (chains.layer[before], chains.layer[at], chains.layer[at + 1], chains.layer[at])
+    return _moments(layers, factors, kink, n_layers)
+
+
+def _first_offsets(seen: _Deviations, n_layers: int, pipe: float) -> _Moments:
+    """Squares of the deviations of first hits: their errors, and scattering in the beam pipe.
+
+    Args:
+        seen: deviations of hits.
+        n_layers: number of layers of the tables.
+        pipe: radius of the beam pipe [mm].
+    """
+    chains = seen.chains
+    at = np.flatnonzero(np.append(True, chains.particle[1:] != chains.particle[:-1]))
+    at = at[seen.known[at] & (seen.s[at] > pipe)]
+    none = np.zeros((len(at), 2))
+    lever = seen.slope_of_pipe[at] * (seen.s[at, None] - pipe) ** 2
+    return _moments((chains.layer[at],) * 4, (none, seen.error[at], none, none, lever), seen.away[at], n_layers)
+
+
+def _moments(
+    layers: tuple[Int64[ndarray, " n"], ...], factors: tuple[Float64[ndarray, "n 2"], ...], size: ndarray, n_layers: int
+) -> _Moments:
+    """Moments across and along, of three hits on their layers and of the scattering on a fourth."""
     columns = np.array([0, n_layers])  # across, along
-    layers = [chains.layer[hit][:, None] + columns for hit in (before, at, at + 1)]
-    layers.append(np.broadcast_to(chains.layer[at][:, None] + 2 * n_layers, (len(at), 2)))
-    pipe = np.where(from_origin, seen.slope_of_pipe[at] / inward**2, 0.0)
-    return np.stack(layers, axis=-1).reshape(-1, 4), factor.reshape(-1, 4), (kink**2).ravel(), pipe.ravel()
+    numbers = [layer[:, None] + columns for layer in layers[:3]]
+    numbers.append(np.repeat(layers[3][:, None] + 2 * n_layers, 2, axis=1))
+    numbers.append(np.full_like(numbers[0], 3 * n_layers))
+    return _Moments(
+        np.stack(numbers, axis=-1).reshape(-1, 5), np.stack(factors, axis=-1).reshape(-1, 5), (size**2).ravel()
+    )
 
 
-def _typical(index: ndarray, square: ndarray, size: int) -> ndarray:
-    """Variance of each kink as told by the median of those on the same three layers, whatever their momenta."""
-    _, group = np.unique(index[:, :3] @ np.array([size * size, size, 1]), return_inverse=True)
+def _typical(index: ndarray, factor: ndarray, square: ndarray) -> ndarray:
+    """Variance of each square as told by the median of those on the same three layers and of similar momentum."""
+    size = index.max(initial=0) + 1
+    scale = factor[:, 3] + factor[:, 4]  # grows with 1 / p^2
+    octave = np.floor(np.log2(np.maximum(scale, 1e-300))).astype(np.int64)
+    layers = index[:, :3] @ np.array([size * size, size, 1]) * 2 + (factor[:, 3] > 0)
+    _, group = np.unique(layers * _OCTAVES + octave % _OCTAVES, return_inverse=True)
     order = np.lexsort((square, group))
     count = np.bincount(group)
     median = square[order[np.cumsum(count) - count + count // 2]]
@@ -217,9 +264,9 @@ def _least_squares(
     scale = np.where(values > 0, values, values[values > 0].min())
     factor = factor * scale[index]
     normal, target = np.zeros(size * size), np.zeros(size)
-    for i in range(4):
+    for i in range(5):
         target += np.bincount(index[:, i], weight * factor[:, i] * square, size)
-        for j in range(4):
+        for j in range(5):
             normal += np.bincount(index[:, i] * size + index[:, j], weight * factor[:, i] * factor[:, j], size * size)
     matrix = normal.reshape(size, size)
     seen = np.diag(matrix) > 0
@@ -232,35 +279,3 @@ def _least_squares(
     result[seen] = found * scale[seen]
     error[seen] = np.sqrt(np.diag(np.linalg.inv(matrix + np.diag(small)))) * scale[seen]
     return result, error
-
-
-def _beam_pipe(
-    seen: _Deviations, tables: FitTables, variance: Float64[ndarray, " n_layers"], config: FitConfig
-) -> ndarray:
-    """Radius [mm] and scattering [GeV^2] of the material inside the innermost barrel layer; zeros where none is seen.
-
-    Scattering at the radius b moves the first hit, at s, by (s - b) times the angle, and turns the direction from it to
-    the second hit by b / s times the angle against that from the origin: their mean square and product tell both.
-    """
-    chains = seen.chains
-    innermost = np.argmin(np.where(tables.barrel, tables.layers[:, 0], np.inf))
-    at = np.flatnonzero(np.append(True, chains.particle[1:] != chains.particle[:-1])[:-1])
-    use = seen.known[at] & seen.known[at + 1] & (chains.layer[at] == innermost) & (chains.layer[at + 1] != innermost)
-    at = at[use]
-    s, outward = seen.s[at], seen.s[at + 1] - seen.s[at]
-    moved, slope = seen.away[at, 0], seen.slope_of_pipe[at, 0]
-    error = variance[innermost] * seen.error[at, 0]
-    kink = (seen.away[at + 1, 0] - moved) / outward - moved / s
-    square, product = moved**2 - error, moved * kink + error * (1 / outward + 1 / s)
-    core = moved**2 < config.core**2 * np.median(moved**2) * 2.2
-    core &= np.abs(kink) < config.core * 1.48 * np.median(np.abs(kink) / np.sqrt(slope)) * np.sqrt(slope)
-    weight = slope[core]  # least squares of a line through zero
-    if weight.sum() <= 0 or core.sum() < config.min_particles:
-        return np.zeros(2)
-    by_square = (weight * square[core]).sum() / (weight**2).sum()
-    by_product = (weight * product[core]).sum() / (weight**2).sum()
-    radius = float(np.median(s[core]))
-    if by_square <= 0 or by_product <= 0:
-        return np.zeros(2)
-    pipe = radius / (1 + by_square / (by_product * radius))
-    return np.array([pipe, by_square / (radius - pipe) ** 2])
