@@ -61,6 +61,10 @@ def test_events_that_teach_nothing_are_refused() -> None:
         learn_fit_tables([shot.event], layers)
     with pytest.raises(InputError, match="no truth"):
         learn_fit_tables([replace(shot.event, truth=None)], layers)
+    with pytest.raises(ConfigError, match="got 0 long tracks"):
+        learn_fit_tables([shoot(toy_tables(), 200, pt=(0.5, 0.9)).event], layers)
+    with pytest.raises(ConfigError, match="got straight tracks"):
+        learn_fit_tables([shoot(toy_tables(field=1e-3), 200).event], layers)
     few = replace(FIT_RECIPE, min_particles=1)
     with pytest.raises(ConfigError, match="errors can be told"):
         learn_fit_tables([shoot(toy_tables(), 3).event], layers, field=2.0, config=few)

@@ -31,6 +31,8 @@ _FIRST_SCATTERING: Final = 4e-6
 _TRIED_LOSS: Final = 30.0
 """Energy loss [1/GeV] at which the momentum is compared with that at none."""
 
+_FEWEST_STIFF: Final = 30
+"""Fewest particles that the field is told from."""
 
 _FIELD_ROUNDS: Final = 10
 """Times that a line is fitted to the field as measured by each particle, without those far off the last one."""
@@ -128,15 +130,20 @@ def _field(chains: Chains, config: FitConfig) -> float:
         omega = turned / np.prod([np.hypot(*way.T) for way in (half, chord, rest)], axis=0)
     strength = -omega * chains.pt / (GEV_PER_TESLA_MM * chains.charge)
     use = (chains.pt > config.stiff) & np.isfinite(strength) & (np.hypot(*chord.T) > np.median(np.hypot(*chord.T)))
-    design = np.stack([np.ones(use.sum()), 1 / chains.pt[use]], axis=1)
+    if np.count_nonzero(use) < _FEWEST_STIFF:
+        raise ConfigError(
+            f"fit tables: got {np.count_nonzero(use)} long tracks with pT > {config.stiff} GeV, expected"
+            f" {_FEWEST_STIFF} to tell the field; give it, or more events"
+        )
+    design = np.stack([np.ones(np.count_nonzero(use)), 1 / chains.pt[use]], axis=1)
     values = strength[use]
     core = np.abs(values - np.median(values)) < np.abs(np.median(values))
     for _ in range(_FIELD_ROUNDS):
         solution = np.linalg.lstsq(design[core], values[core], rcond=None)[0]
         away = np.abs(values - design @ solution)
         core = away < config.core * 1.48 * np.median(away)
-    if not np.isfinite(solution[0]) or solution[0] == 0:
-        raise ConfigError("fit tables: got straight tracks, expected a magnetic field along z")
+    if not abs(solution[0]) > 1.48 * np.median(away):
+        raise ConfigError("fit tables: got straight tracks, expected a magnetic field along z; give its strength")
     return float(solution[0])
 
 

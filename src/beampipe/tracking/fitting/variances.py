@@ -4,6 +4,9 @@ The helix of a true particle is known, so that its hits tell errors and scatteri
 change of direction from the hit before to the hit behind it, relative to that helix: the errors of three hits, divided
 by their distances, and the scattering at the middle one, which grows with 1 / p. Its square is on average linear in
 the variances of the layers, which are found by non-negative least squares from kinks of all momenta at once.
+
+The beam pipe stands for all that lies inside the first hits. A particle that it scatters misses its first hit and
+turns there, as seen from its true origin: both are moments like the others. Its radius is assumed, not learned.
 """
 
 from __future__ import annotations
