@@ -19,13 +19,14 @@ namespace {
 constexpr int kMinHits = 3, kMaxSteps = 10;
 constexpr double kConverged = 1e-3;  // of the square of a step, in units of its covariance
 
+// One layer after the other: for a vector reduction GCC 12 takes an MMX register in the baseline library and leaves it so,
+// and the next x87 instruction of the process (fmod of numpy) gives NaN.
 int layer_of(const FitTables& t, float r, float z) {
-  int found = -1;
   for (int l = 0; l < t.n_layers; ++l) {
     const float* box = t.layers + 4 * l;
-    found = (r >= box[0]) & (r <= box[1]) & (z >= box[2]) & (z <= box[3]) ? l : found;
+    if ((r >= box[0]) & (r <= box[1]) & (z >= box[2]) & (z <= box[3])) return l;
   }
-  return found;
+  return -1;
 }
 
 // The hits of a track that lie on layers, from the origin outwards; returns their number.

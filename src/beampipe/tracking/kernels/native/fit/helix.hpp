@@ -10,6 +10,7 @@ constexpr double kGevPerTeslaMm = 0.299792458e-3;
 constexpr double kPionMass = 0.13957039;  // [GeV]
 constexpr double kSmallTurn = 1e-3;       // [rad]; below, differences of nearly equal terms come from their series
 constexpr int kParameters = 5;            // d0, phi, omega, z0, cot
+constexpr int kWidth = 8;                 // of a row of parameters, filled up with zeros to whole vectors
 
 struct FitHit {
   double x, y, z, distance2;
@@ -57,12 +58,12 @@ inline Helix through(double x, double y, double z, double phi, double omega, dou
 // Residuals of a hit, their derivatives by the helix, and the cosine between the transverse direction and the radius.
 struct Measurement {
   double residual[2];
-  double by_helix[2][kParameters];
+  double by_helix[2][kWidth];
   double radial;
 };
 
 inline Measurement measure(const Helix& h, const Crossing& at, const FitHit& hit) {
-  Measurement m;
+  Measurement m{};
   const double inverse_r = 1 / std::sqrt(at.u * at.u + at.v * at.v), nu = at.u * inverse_r, nv = at.v * inverse_r;
   m.radial = nu * at.cos + nv * at.sin;
   double row[2][3];
@@ -94,7 +95,7 @@ inline Measurement measure(const Helix& h, const Crossing& at, const FitHit& hit
 
 // Change of the helix by a change of phi, of cot at constant momentum, and of omega, where it crosses a layer.
 struct Kicks {
-  double by_phi[kParameters], by_cot[kParameters], by_omega[kParameters];
+  double by_phi[kWidth], by_cot[kWidth], by_omega[kWidth];
 };
 
 inline Kicks kicks(const Helix& h, const Crossing& at) {

@@ -7,53 +7,62 @@
 
 namespace beampipe {
 
+// A row of parameters, or one of their matrix; what goes past the fifth stays 0.
+struct Row {
+  double value[kWidth] = {};
+
+  double operator[](int i) const { return value[i]; }
+  void add(double factor, const double* row) {
+#pragma omp simd
+    for (int j = 0; j < kWidth; ++j) value[j] += factor * row[j];
+  }
+  double dot(const double* row) const {
+    double sum = 0;
+    for (int j = 0; j < kParameters; ++j) sum += value[j] * row[j];
+    return sum;
+  }
+};
+
 struct Information {
-  double matrix[kParameters][kParameters] = {};
-  double vector[kParameters] = {};
+  Row matrix[kParameters];  // symmetric
+  Row vector;
   double constant = 0;
 
   void add(const double* by_helix, double residual, double variance) {
     const double weight = 1 / variance;
-    for (int i = 0; i < kParameters; ++i) {
-      const double weighted = weight * by_helix[i];
-      for (int j = 0; j < kParameters; ++j) matrix[i][j] += weighted * by_helix[j];
-      vector[i] += weighted * residual;
-    }
+    for (int i = 0; i < kParameters; ++i) matrix[i].add(weight * by_helix[i], by_helix);
+    vector.add(weight * residual, by_helix);
     constant += weight * residual * residual;
   }
 
   // As seen from inside two kicks of unknown size, whose standard deviations are the lengths of a and b.
   void scatter(const double* a, const double* b) {
-    double of_a[kParameters], of_b[kParameters];
-    double aa = 1, ab = 0, bb = 1, va = 0, vb = 0;
-    for (int i = 0; i < kParameters; ++i) {
-      of_a[i] = of_b[i] = 0;
-      for (int j = 0; j < kParameters; ++j) of_a[i] += matrix[i][j] * a[j], of_b[i] += matrix[i][j] * b[j];
-      va += vector[i] * a[i], vb += vector[i] * b[i];
-    }
-    for (int i = 0; i < kParameters; ++i) aa += a[i] * of_a[i], ab += a[i] * of_b[i], bb += b[i] * of_b[i];
+    const Row of_a = times(a), of_b = times(b);
+    const double aa = 1 + of_a.dot(a), ab = of_a.dot(b), bb = 1 + of_b.dot(b);
+    const double va = vector.dot(a), vb = vector.dot(b);
     const double inverse = 1 / (aa * bb - ab * ab);
     const double iaa = bb * inverse, iab = -ab * inverse, ibb = aa * inverse;
     const double wa = iaa * va + iab * vb, wb = iab * va + ibb * vb;
     for (int i = 0; i < kParameters; ++i) {
-      const double left_a = iaa * of_a[i] + iab * of_b[i], left_b = iab * of_a[i] + ibb * of_b[i];
-      for (int j = 0; j < kParameters; ++j) matrix[i][j] -= left_a * of_a[j] + left_b * of_b[j];
-      vector[i] -= wa * of_a[i] + wb * of_b[i];
+      matrix[i].add(-(iaa * of_a[i] + iab * of_b[i]), of_a.value);
+      matrix[i].add(-(iab * of_a[i] + ibb * of_b[i]), of_b.value);
     }
+    vector.add(-wa, of_a.value);
+    vector.add(-wb, of_b.value);
     constant -= wa * va + wb * vb;
   }
 
   // As seen from inside a known change of the helix.
   void shift(const double* change) {
-    double linear = 0, square = 0;
-    double moved[kParameters];
-    for (int i = 0; i < kParameters; ++i) {
-      moved[i] = 0;
-      for (int j = 0; j < kParameters; ++j) moved[i] += matrix[i][j] * change[j];
-      linear += vector[i] * change[i], square += moved[i] * change[i];
-    }
-    for (int i = 0; i < kParameters; ++i) vector[i] -= moved[i];
-    constant += square - 2 * linear;
+    const Row moved = times(change);
+    constant += moved.dot(change) - 2 * vector.dot(change);
+    vector.add(-1, moved.value);
+  }
+
+  Row times(const double* change) const {
+    Row product;
+    for (int j = 0; j < kParameters; ++j) product.add(change[j], matrix[j].value);
+    return product;
   }
 
   // The best change, its covariance and the chi2 that is left; false where the hits do not fix all parameters.
