@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from beampipe import __version__
+from beampipe.tracking.data import shipped_path
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -56,6 +58,14 @@ def test_an_error_is_one_line_and_code_2(arguments: list[str], message: str, tmp
     assert "Traceback" not in done.stderr
     assert all(line.startswith("beampipe: ") for line in done.stderr.splitlines())
     assert (tmp_path / "in.csv").read_text() == "30,0,1\n"
+
+
+def test_fitted_parameters_beside_the_labels(tmp_path: Path) -> None:
+    done = run("track", shipped_path(0), "-o", tmp_path / "out.parquet", "--parameters")
+    assert done.returncode == 0, done.stderr
+    found, fitted = map(int, re.search(r"(\d+) tracks \((\d+) fitted\)", done.stdout).groups())  # type: ignore[union-attr]
+    assert found >= fitted > 0
+    assert {path.name for path in tmp_path.iterdir()} == {"out.parquet", "out.parameters.parquet"}
 
 
 def test_the_command_loads_nothing_heavy() -> None:

@@ -14,7 +14,7 @@ from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError, missing_extra
 from beampipe.serving import cli as serving
 from beampipe.tracking import cli as tracking
-from beampipe.tracking.cli import PIPELINE_HELP, Device, Threads
+from beampipe.tracking.cli import PIPELINE_HELP, Device, Parameters, Threads
 from beampipe.tracking.formats.options import (
     CellId,
     EventFiles,
@@ -83,6 +83,7 @@ def track(
     cell_id: CellId = None,
     form: Form = "labels",
     threads: Threads = 1,
+    parameters: Parameters = False,
     via: Servers = None,
     model: Annotated[
         str | None, typer.Option(help="Name of the model to ask on the servers.", show_default="name of the pipeline")
@@ -114,7 +115,7 @@ def track(
         warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
     )
     told = Told(format, scale, tuple(hits or ()), tuple(links or ()), particles, cell_id)
-    tracking.track(files, output, finder, told, form, in_flight=IN_FLIGHT if via else 1)
+    tracking.track(files, output, finder, told, form, in_flight=IN_FLIGHT if via else 1, parameters=parameters)
 
 
 def main() -> None:

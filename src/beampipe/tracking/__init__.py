@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from beampipe.tracking.display import draw_png, write_html, write_phoenix
     from beampipe.tracking.evaluation.evaluate import evaluate
     from beampipe.tracking.evaluation.report import print_evaluation
-    from beampipe.tracking.events import NO_TRACK, Event, Hits, Particles, Tracks, Truth
+    from beampipe.tracking.events import NO_TRACK, Event, FitStatus, Hits, Particles, TrackParameters, Tracks, Truth
     from beampipe.tracking.finder import InOneThread, TrackFinder
     from beampipe.tracking.finders import named_finders
+    from beampipe.tracking.fitting.finder import FittedFinder
+    from beampipe.tracking.fitting.fitter import TrackFitter
     from beampipe.tracking.formats import open_events, write_events, write_tracks
-    from beampipe.tracking.loading import build_pipeline, load_pipeline, pipeline_weights
+    from beampipe.tracking.loading import build_pipeline, load_pipeline, load_track_fitter, pipeline_weights
     from beampipe.tracking.pipelines.pipeline import Pipeline
     from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, PIPELINES, Components, PipelineSpec, Walk
     from beampipe.tracking.pipelines.stages import Stage
@@ -34,6 +36,8 @@ __all__ = [
     "PIPELINES",
     "Components",
     "Event",
+    "FitStatus",
+    "FittedFinder",
     "Hits",
     "InOneThread",
     "Particles",
@@ -42,6 +46,8 @@ __all__ = [
     "Selection",
     "Stage",
     "TrackFinder",
+    "TrackFitter",
+    "TrackParameters",
     "Tracks",
     "Truth",
     "Walk",
@@ -49,6 +55,7 @@ __all__ = [
     "draw_png",
     "evaluate",
     "load_pipeline",
+    "load_track_fitter",
     "named_finders",
     "open_events",
     "pipeline_weights",
@@ -69,11 +76,13 @@ __getattr__ = loader(
         "display": ("draw_png", "write_html", "write_phoenix"),
         "evaluation.evaluate": ("evaluate",),
         "evaluation.report": ("print_evaluation",),
-        "events": ("NO_TRACK", "Event", "Hits", "Particles", "Tracks", "Truth"),
+        "events": ("NO_TRACK", "Event", "FitStatus", "Hits", "Particles", "TrackParameters", "Tracks", "Truth"),
         "finder": ("InOneThread", "TrackFinder"),
         "finders": ("named_finders",),
+        "fitting.finder": ("FittedFinder",),
+        "fitting.fitter": ("TrackFitter",),
         "formats": ("open_events", "write_events", "write_tracks"),
-        "loading": ("build_pipeline", "load_pipeline", "pipeline_weights"),
+        "loading": ("build_pipeline", "load_pipeline", "load_track_fitter", "pipeline_weights"),
         "pipelines.pipeline": ("Pipeline",),
         "pipelines.specs": ("DEFAULT_PIPELINE", "PIPELINES", "Components", "PipelineSpec", "Walk"),
         "pipelines.stages": ("Stage",),

@@ -15,6 +15,7 @@ from beampipe.files import check_output
 from beampipe.tracking.events import Event, Tracks
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import form_named, input_files, open_events, write_tracks
+from beampipe.tracking.formats.writing.parameters import also_parameters, parameters_path
 
 __all__ = ["FileResult", "check_outputs", "output_paths", "track_files"]
 
@@ -69,7 +70,12 @@ def output_paths(inputs: Sequence[Path], output: Path, form: str = "labels") -> 
 
 
 def check_outputs(
-    inputs: Sequence[Path], output: Path, form: str = "labels", also_read: Sequence[Path] = ()
+    inputs: Sequence[Path],
+    output: Path,
+    form: str = "labels",
+    also_read: Sequence[Path] = (),
+    *,
+    parameters: bool = False,
 ) -> list[Path]:
     """Refuse what would spoil the work after it is done, or an input, before anything is loaded.
 
@@ -78,6 +84,7 @@ def check_outputs(
         output: file or folder of the tracks, see `output_paths`.
         form: name of the form in which tracks are written.
         also_read: further files that are read, such as a table of particles.
+        parameters: whether fitted parameters are written beside the tracks.
 
     Returns:
         The paths of `output_paths`.
@@ -97,6 +104,8 @@ def check_outputs(
             check_output(target, inputs=read)
         elif target.is_file():
             raise FileError(f"{target}: got a file, expected a folder for {form}; choose another name", path=target)
+        if parameters:
+            check_output(parameters_path(target), inputs=read)
     return outputs
 
 
@@ -133,6 +142,7 @@ def track_files(
     *,
     read: Callable[[Path], Iterator[Event]] = open_events,
     form: str = "labels",
+    parameters: bool = False,
 ) -> Iterator[FileResult]:
     """Find the tracks of all events in `inputs`, file after file.
 
@@ -145,6 +155,8 @@ def track_files(
             files too. The outputs are the same.
         read: gives the events of an input: `open_events`, with more arguments where the inputs need them.
         form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.FORMS`.
+        parameters: write also the fitted parameters of the tracks, to `parameters_path` of each output; the finder
+            must be one that fits, such as `beampipe.tracking.fitting.finder.FittedFinder`.
 
     Yields:
         One result per input; after an error the next input is tried.
@@ -154,12 +166,18 @@ def track_files(
         ConfigError: the outputs cannot be named.
         UnknownNameError: no such form.
     """
-    outputs = check_outputs(inputs, output, form)
+    outputs = check_outputs(inputs, output, form, parameters=parameters)
     failed: set[Path] = set()
     suited = partial(_suited, read, form_named(form).needs)
     asked = _ahead(_ask(inputs, finder, suited, in_flight, failed), in_flight)
     for path, target in zip(inputs, outputs, strict=True):
-        yield _track_file(path, asked, partial(write_tracks, target, form=form), target, progress, failed)
+        write = partial(_write, target, form, parameters)
+        yield _track_file(path, asked, write, target, progress, failed)
+
+
+def _write(target: Path, form: str, parameters: bool, found: Iterator[tuple[Event, Tracks]]) -> int:
+    """Write the tracks and, where they are wanted, their parameters beside them; gives the number of events."""
+    return write_tracks(target, also_parameters(parameters_path(target), found) if parameters else found, form=form)
 
 
 def _suited(read: Callable[[Path], Iterator[Event]], needs: Callable[[Event], object], path: Path) -> Iterator[Event]:

@@ -5,6 +5,7 @@ Whatever takes time to import is imported inside the command that needs it, so t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -22,7 +23,7 @@ from beampipe.tracking.formats.options import Scale
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
 
 if TYPE_CHECKING:
-    from beampipe.tracking.events import Event
+    from beampipe.tracking.events import Event, Tracks
     from beampipe.tracking.finder import TrackFinder
     from beampipe.tracking.formats import Told
 
@@ -42,6 +43,13 @@ BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 [mm], or x,y,dxd
 Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP)]
 Device = Annotated[str, typer.Option(help="Device that the pipeline runs on: cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
+Parameters = Annotated[
+    bool,
+    typer.Option(
+        "--parameters",
+        help="Fit a helix to each track: d0, z0, phi, theta, q/p; `track` writes them to NAME.parameters.parquet.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
 Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
 
@@ -56,6 +64,8 @@ def track(
     told: Told,
     form: str = "labels",
     in_flight: int = 1,
+    *,
+    parameters: bool = False,
 ) -> None:
     """Find the tracks of the events in `files` and write their labels; fails at the end if a file could not be used.
 
@@ -66,6 +76,7 @@ def track(
         told: what the user tells about the files.
         form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.FORMS`.
         in_flight: number of events that are handed to the finder before the first answer is waited for.
+        parameters: whether to fit the tracks and write their parameters, too.
 
     Raises:
         BeampipeError: one or more files could not be used; the tracks of the others are written.
@@ -75,21 +86,39 @@ def track(
 
     # What a typing error can spoil is checked before anything is loaded.
     check_told(told)
-    check_outputs(files, output, form, [] if told.particles is None else [Path(told.particles)])
+    also_read = [] if told.particles is None else [Path(told.particles)]
+    check_outputs(files, output, form, also_read, parameters=parameters)
     read = partial(open_told, told=told)
-    failed = 0
+    failed, fitted = 0, Counter[Path]()
     with finder() as found_by, bar("events") as step:
-        for result in track_files(files, found_by, output, lambda *_: step(), in_flight, read=read, form=form):
+        found_by = _fitted(found_by) if parameters else found_by
+
+        def done(path: Path, _: Event, tracks: Tracks) -> None:
+            step()
+            if tracks.parameters is not None:
+                fitted[path] += int(tracks.parameters.fitted.sum())
+
+        for result in track_files(
+            files, found_by, output, done, in_flight, read=read, form=form, parameters=parameters
+        ):
             if result.error is not None:
                 failed += 1
                 typer.secho(f"beampipe: {result.error}", err=True, fg="red")
             else:
                 typer.echo(
                     f"{result.path}: {result.n_events} events, {result.n_hits} hits,"
-                    f" {result.n_tracks} tracks -> {result.output}"
+                    f" {result.n_tracks} tracks{f' ({fitted[result.path]} fitted)' if parameters else ''}"
+                    f" -> {result.output}"
                 )
     if failed:
         raise BeampipeError(f"{failed} of {len(files)} inputs could not be used, see above; the others are done")
+
+
+def _fitted(finder: TrackFinder) -> TrackFinder:
+    from beampipe.tracking.fitting.finder import FittedFinder
+    from beampipe.tracking.loading import load_track_fitter
+
+    return FittedFinder(finder, load_track_fitter())
 
 
 @app.command()
@@ -313,6 +342,7 @@ def display(
     device: Device = "cpu",
     threads: Threads = 1,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a track that is drawn [GeV].", min=0)] = 1.0,
+    parameters: Parameters = False,
 ) -> None:
     """Draw one event and the tracks found in it."""
     from beampipe.tracking.formats import input_files, open_events
@@ -325,6 +355,8 @@ def display(
     from beampipe.tracking.finders import named_finder
 
     finder = named_finder(pipeline, device, threads)
+    if parameters:
+        finder = _fitted(finder)
     show_event(chosen, finder.find(chosen.hits), output, min_pt)
     typer.echo(f"{output}: event {chosen.event_id}")
 

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64, UInt64
+from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64, UInt64
 from numpy import ndarray
 
 from beampipe.errors import DtypeError, NotFiniteError, ShapeError
 from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
 
-__all__ = ["NOISE", "NO_TRACK", "Event", "HitColumns", "Hits", "Particles", "Tracks", "Truth"]
+__all__ = [
+    "NOISE",
+    "NO_TRACK",
+    "Event",
+    "FitStatus",
+    "HitColumns",
+    "Hits",
+    "Particles",
+    "TrackParameters",
+    "Tracks",
+    "Truth",
+]
 
 NO_TRACK = -1
 """`track_id` of a hit that is on no track."""
@@ -201,6 +213,69 @@ class Event:
             )
 
 
+class FitStatus(IntEnum):
+    """What came of the fit of one track.
+
+    Attributes:
+        FITTED: parameters and covariance are there.
+        TOO_FEW_HITS: fewer than three hits on layers that the fit knows.
+        NO_START: no helix through the first, the middle and the last hit: two of them lie at one place.
+        NOT_CONVERGED: the steps lead to no helix.
+    """
+
+    FITTED = 0
+    TOO_FEW_HITS = 1
+    NO_START = 2
+    NOT_CONVERGED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class TrackParameters:
+    """Helices of tracks at the perigee, the point closest to the beam line (x = y = 0); signs as in ACTS.
+
+    A track that could not be fitted has NaN in `values`, `covariance` and `chi2`; its `status` says why.
+
+    Attributes:
+        values: (n_tracks, 5) float64: d0 [mm], z0 [mm], phi [rad], theta [rad], charge over momentum [e/GeV].
+        covariance: (n_tracks, 5, 5) float64 of these, in these units.
+        chi2: (n_tracks,) float64 of the hits.
+        n_hits: (n_tracks,) int64 hits that were fitted: those on layers that the fit knows.
+        status: (n_tracks,) int8: a `FitStatus` for each track.
+    """
+
+    values: Float64[ndarray, "n_tracks 5"]
+    covariance: Float64[ndarray, "n_tracks 5 5"]
+    chi2: Float64[ndarray, " n_tracks"]
+    n_hits: Int64[ndarray, " n_tracks"]
+    status: Int8[ndarray, " n_tracks"]
+
+    def __post_init__(self) -> None:
+        n = len(self.values)
+        _expect("values", self.values, np.float64, (n, 5))
+        _expect("covariance", self.covariance, np.float64, (n, 5, 5))
+        _expect("chi2", self.chi2, np.float64, (n,))
+        _expect("n_hits", self.n_hits, np.int64, (n,))
+        _expect("status", self.status, np.int8, (n,))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def fitted(self) -> Bool[ndarray, " n_tracks"]:
+        """Which tracks have parameters."""
+        return np.asarray(self.status == FitStatus.FITTED)
+
+    @property
+    def ndf(self) -> Int64[ndarray, " n_tracks"]:
+        """Degrees of freedom: two measurements a hit less five parameters."""
+        return np.asarray(2 * self.n_hits - 5)
+
+    @property
+    def pt(self) -> Float64[ndarray, " n_tracks"]:
+        """Transverse momentum sin(theta) / abs(q/p) [GeV], of a particle of unit charge."""
+        return np.asarray(np.sin(self.values[:, 3]) / np.abs(self.values[:, 4]))
+
+
 @dataclass(frozen=True, eq=False)
 class Tracks:
     """Track candidates as one label per hit.
@@ -215,6 +290,7 @@ class Tracks:
         cpu_seconds: processor time of each stage [s], from a finder that measures it.
         beam_spot: beam line that the hits were seen from: the one that was expected, or where the tracks clearly come
             from.
+        parameters: fitted helix of each track; None where no fit was asked for.
     """
 
     track_id: Int64[ndarray, " n_hits"]
@@ -223,6 +299,7 @@ class Tracks:
     candidates: Sequence[Int64[ndarray, " _"]] | None = None
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     beam_spot: BeamSpot = ON_AXIS
+    parameters: TrackParameters | None = None
 
     def __post_init__(self) -> None:
         _expect("track_id", self.track_id, np.int64, (None,))

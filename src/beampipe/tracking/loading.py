@@ -11,6 +11,8 @@ from typing import Final
 from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
 from beampipe.tracking import kernels
 from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
+from beampipe.tracking.fitting.fitter import TrackFitter
+from beampipe.tracking.fitting.tables import load_fit_tables
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
 from beampipe.tracking.networks import NetworksConfig, card_path, load_networks
 from beampipe.tracking.pipelines import stages
@@ -20,7 +22,7 @@ from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, PipelineSpec, Wa
 from beampipe.tracking.pipelines.stages import Stage
 from beampipe.tracking.windows import Windows, load_windows
 
-__all__ = ["WEIGHTS", "build_pipeline", "load_pipeline", "pipeline_weights", "weight_file"]
+__all__ = ["WEIGHTS", "build_pipeline", "load_pipeline", "load_track_fitter", "pipeline_weights", "weight_file"]
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
 """Folder of the weights that come with the package."""
@@ -104,6 +106,20 @@ def build_pipeline(
     if kernels.native() is None:
         return pipeline
     return replace(pipeline, composed=Composed(spec, weights, threads, beam_spot))
+
+
+def load_track_fitter(weights: Path | None = None, threads: int | None = None) -> TrackFitter:
+    """What fits the tracks of a detector whose tables were learned.
+
+    Args:
+        weights: folder with ``fit.safetensors``, in place of the shipped one.
+        threads: number of threads for one call; as many as there are cores if not given.
+
+    Raises:
+        FileError: the tables are missing or damaged.
+    """
+    tables = load_fit_tables(weight_file(weights or WEIGHTS, "fit"))
+    return TrackFitter(tables, len(os.sched_getaffinity(0)) if threads is None else threads)
 
 
 def _labelling(spec: PipelineSpec, windows: Windows, trained: _Trained | None, threads: int) -> Stage:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from beampipe.errors import ShapeError
 from beampipe.tracking.display import estimate_pt
 from beampipe.tracking.display.lines import cartesian, track_lines, truth_lines
 from beampipe.tracking.display.toy import toy_event
-from beampipe.tracking.events import Event, Hits, Tracks, Truth
+from beampipe.tracking.events import Event, FitStatus, Hits, TrackParameters, Tracks, Truth
 
 
 def arc(radius: float, n: int, turn: float, offset: float = 0.0) -> np.ndarray:
@@ -62,6 +64,17 @@ def test_track_lines_run_outwards_and_hold_each_tracks_hits() -> None:
     for track, hit in enumerate(lines.split()):
         np.testing.assert_array_equal(np.sort(hit), np.flatnonzero(tracks.track_id == track))
         assert (np.diff(np.hypot(r[hit], z[hit])) >= 0).all()
+
+
+def test_fitted_momenta_come_before_those_of_circles() -> None:
+    event, tracks, _ = toy_event(300, seed=1)
+    n = tracks.n_tracks
+    values = np.tile([0.0, 0.0, 0.0, np.pi / 2, -0.25], (n, 1))
+    status = np.where(np.arange(n) % 2 == 0, FitStatus.FITTED, FitStatus.NO_START).astype(np.int8)
+    parameters = TrackParameters(values, np.zeros((n, 5, 5)), np.zeros(n), np.full(n, 9), status)
+    lines = track_lines(event, replace(tracks, parameters=parameters))
+    np.testing.assert_allclose(lines.pt[::2], 4.0, rtol=1e-6)
+    np.testing.assert_array_equal(lines.pt[1::2], track_lines(event, tracks).pt[1::2])
 
 
 def test_take_keeps_lines_whole() -> None:

@@ -85,7 +85,7 @@ def event_lines(
 def track_lines(
     event: Event, tracks: Tracks, track_is_fake: Bool[ndarray, " n_tracks"] | None = None, field: float = 2.0
 ) -> Polylines:
-    """One line per found track, with the pT of the circle through its hits.
+    """One line per found track, with its fitted pT, or that of the circle through its hits where it was not fitted.
 
     Args:
         event: event that is drawn.
@@ -109,7 +109,10 @@ def track_lines(
         )
     hit = np.flatnonzero(tracks.track_id != NO_TRACK)
     order = _outwards(event.hits, hit, tracks.track_id[hit])
-    pt = np.nan_to_num(estimate_pt(event.hits, tracks.track_id, field), nan=0.0, posinf=float(np.finfo(np.float32).max))
+    pt = estimate_pt(event.hits, tracks.track_id, field)
+    if tracks.parameters is not None:
+        pt = np.where(tracks.parameters.fitted, tracks.parameters.pt, pt).astype(np.float32)
+    pt = np.nan_to_num(pt, nan=0.0, posinf=float(np.finfo(np.float32).max))
     length = np.bincount(tracks.track_id[hit], minlength=tracks.n_tracks)
     return Polylines(hit[order], length, pt, track_is_fake)
 

@@ -10,15 +10,9 @@ from numpy import ndarray
 
 from beampipe.errors import ShapeError
 from beampipe.tracking.events import Hits
+from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM
 
 __all__ = ["estimate_pt"]
-
-GEV_PER_TESLA_MM: Final = 0.299792458e-3
-"""pT [GeV] = this * charge [e] * field [T] * radius [mm]: the speed of light, 299 792 458 m/s, in these units.
-
-Source: Particle Data Group, Review of Particle Physics, "Particle detectors at accelerators", measurement of momenta
-in a uniform magnetic field, p cos(lambda) = 0.3 z B R.
-"""
 
 MIN_HITS: Final = 3
 """Fewest hits of a track whose pT is known: fewer points define no circle."""

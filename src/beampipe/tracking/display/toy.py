@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
 
-from beampipe.tracking.display.momentum import GEV_PER_TESLA_MM
 from beampipe.tracking.events import NO_TRACK, NOISE, Event, Hits, Particles, Tracks, Truth
+from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM
 from beampipe.tracking.kernels.reference import number_by_first_hit
 
 __all__ = ["toy_event"]

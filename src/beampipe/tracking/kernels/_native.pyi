@@ -1,6 +1,6 @@
 from collections.abc import Callable, Sequence
 
-from jaxtyping import Float32, Int16, Int64
+from jaxtyping import Float32, Float64, Int8, Int16, Int64
 from numpy import ndarray
 
 class Windows:
@@ -34,6 +34,22 @@ def walk(
     penalty: float,
     min_hits: int,
 ) -> Int64[ndarray, " n"]: ...
+def fit_tracks(
+    position: ndarray,
+    rows: ndarray,
+    begin: ndarray,
+    layers: ndarray,
+    variance: ndarray,
+    scattering: ndarray,
+    beam_line: ndarray,
+    threads: int,
+) -> tuple[
+    Float64[ndarray, "n 5"],
+    Float64[ndarray, "n 5 5"],
+    Float64[ndarray, " n"],
+    Int64[ndarray, " n"],
+    Int8[ndarray, " n"],
+]: ...
 def embed(position: ndarray, packed: ndarray, widths: list[int], threads: int) -> Float32[ndarray, "n d"]: ...
 def radius_edges(
     source: ndarray,

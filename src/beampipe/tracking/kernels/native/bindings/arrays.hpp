@@ -54,6 +54,9 @@ const beampipe::Table& kernels();
 /// Adds the kernels of the networks to the module (bindings/networks.cpp).
 void bind_networks(nb::module_& m);
 
+/// Adds the track fit to the module (bindings/fit.cpp).
+void bind_fit(nb::module_& m);
+
 /// Adds whole pipelines, and what belongs to them, to the module (bindings/pipelines.cpp).
 void bind_pipelines(nb::module_& m);
 

@@ -167,6 +167,7 @@ NB_MODULE(_native, m) {
   m.def("pair_features", &pair_features, "triplets"_a, "chi2"_a, "n_edges"_a);
   m.def("walk", &walk, "n_hits"_a, "edge_index"_a, "triplets"_a, "chi2"_a, "weight"_a, "layer"_a, "penalty"_a,
         "min_hits"_a);
+  bind_fit(m);
   bind_networks(m);
   bind_pipelines(m);
 }

@@ -1,0 +1,149 @@
+"""The track fit: pulls, resolution beside the Kalman fit of ACTS on the same tracks, and its cost beside finding.
+
+    python benchmarks/fit.py [FILES] [--max-events 4] [--degradation none default]
+
+Tracks are those of `module_map` that match a particle by double majority. Widths are those of the core: half of the
+range that holds the middle 68 %. Cost is processor time on one thread, of the second call on each event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from time import process_time
+from typing import Any, Final
+
+import numpy as np
+from harness import CONSOLE, existing, options_of, print_header, report, selection_of
+from numpy import ndarray
+from samples import DEGRADATIONS, degraded, take
+
+from beampipe.terminal import make_table
+from beampipe.tracking import Event, Selection, load_pipeline
+from beampipe.tracking.acts import fit_tracks
+from beampipe.tracking.acts.fitted import FittedTracks
+from beampipe.tracking.evaluation.fits import PARAMETER_NAMES, FitScores, core_width, joined, score_fits
+from beampipe.tracking.events import FitStatus, TrackParameters
+from beampipe.tracking.loading import load_track_fitter
+
+FIELD: Final = 2.0
+ETA: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+PT: Final = (1.0, 1.5, 3.0, 6.0, 1000.0)
+
+
+@dataclass
+class Run:
+    """What was measured on the events of one file."""
+
+    ours: list[FitScores] = field(default_factory=list)
+    theirs: list[FitScores] = field(default_factory=list)
+    finding: float = 0.0
+    fitting: float = 0.0
+    kalman: float = 0.0
+    tracks: int = 0
+
+
+def main() -> None:
+    parser = options_of("fit", __doc__, samples=["test60", "test200"], pipelines=["module_map"], max_events=4)
+    parser.add_argument(
+        "--degradation", nargs="+", choices=DEGRADATIONS, default=["none", "default"], help="what the hits lose"
+    )
+    options = parser.parse_args()
+    options.threads = 1
+    begun = print_header("fit", options)
+    body: list[dict[str, Any]] = []
+    for path in existing(options):
+        for level in options.degradation:
+            events = degraded(take(path, options.max_events), DEGRADATIONS[level], options.seed)
+            body.append(
+                {"file": path, "degradation": level, **shown(path, level, measured(events, selection_of(options)))}
+            )
+            report(options, begun, {"samples": body, "selection": str(selection_of(options))})
+
+
+def measured(events: Iterable[Event], selection: Selection) -> Run:
+    """Find, fit twice, compare with the particles."""
+    finder, fitter, run = load_pipeline("module_map", threads=1), load_track_fitter(threads=1), Run()
+    for event in events:
+        tracks = finder.find(event.hits)
+        begin = process_time()
+        tracks = finder.find(event.hits)
+        found = process_time()
+        parameters = fitter(event.hits, tracks)
+        run.finding, run.fitting = run.finding + found - begin, run.fitting + process_time() - found
+        run.tracks += tracks.n_tracks
+        kalman = fit_tracks(event.hits, tracks.track_id)
+        run.kalman += kalman.cpu_seconds["fit"]
+        run.ours.append(score_fits(event, tracks, parameters, FIELD, selection))
+        run.theirs.append(score_fits(event, tracks, as_parameters(kalman, tracks.n_tracks), FIELD, selection))
+    return run
+
+
+def as_parameters(fitted: FittedTracks, n_tracks: int) -> TrackParameters:
+    """The Kalman fits with one row per track; NaN where there is none."""
+    values, covariance = np.full((n_tracks, 5), np.nan), np.full((n_tracks, 5, 5), np.nan)
+    chi2, n_hits = np.full(n_tracks, np.nan), np.zeros(n_tracks, np.int64)
+    status = np.full(n_tracks, FitStatus.NOT_CONVERGED, np.int8)
+    row = fitted.candidate
+    values[row] = np.stack([fitted.d0, fitted.z0, fitted.phi, fitted.theta, fitted.q_over_p], axis=1)
+    covariance[row], chi2[row], n_hits[row] = fitted.covariance[:, :5, :5], fitted.chi2, fitted.n_measurements
+    status[row] = FitStatus.FITTED
+    return TrackParameters(values, covariance, chi2, n_hits, status)
+
+
+def shown(path: Path, level: str, run: Run) -> dict[str, Any]:
+    """Print the table of one file and return its figures."""
+    ours, theirs = joined(run.ours), joined(run.theirs)
+    both = ours.fitted & theirs.fitted
+    table = make_table(
+        f"{path.stem}, degradation {level}: {len(ours)} tracks",
+        ("tracks",),
+        ("number", *(f"{name.partition(' ')[0]}: mean, width, of ACTS" for name in PARAMETER_NAMES), "chi2/ndf"),
+        caption="pulls: mean and width of the core; then resolution over that of ACTS's Kalman fit of the same hits",
+    )
+    bins = {"all": np.ones(len(ours), np.bool_)}
+    bins |= {f"|eta| {low:g}-{high:g}": inside(np.abs(ours.eta), low, high) for low, high in pairwise(ETA)}
+    bins |= {f"pT {low:g}-{high:g} GeV": inside(ours.pt, low, high) for low, high in pairwise(PT)}
+    rows = {
+        name: figures(ours.take(keep & both), theirs.take(keep & both)) for name, keep in bins.items() if keep.any()
+    }
+    for name, row in rows.items():
+        columns = zip(row["pull_mean"], row["pull_width"], row["resolution_of_acts"], strict=True)
+        cells = (f"{mean:+.3f} {width:.3f} {ratio:.3f}" for mean, width, ratio in columns)
+        table.add_row(name, f"{row['tracks']}", *cells, f"{row['reduced_chi2']:.3f}")
+    CONSOLE.print(table)
+    share = run.fitting / run.finding
+    n = len(run.ours)
+    CONSOLE.print(
+        f"fit: {1e3 * run.fitting / n:.1f} ms an event, {1e6 * run.fitting / run.tracks:.1f} us a track,"
+        f" {share:.1%} of finding ({1e3 * run.finding / n:.0f} ms); Kalman fit of ACTS {1e3 * run.kalman / n:.0f} ms;"
+        f" without fit: {np.count_nonzero(~ours.fitted)} ours, {np.count_nonzero(~theirs.fitted)} of ACTS",
+        markup=False,
+    )
+    times = {"fit_s": run.fitting, "finding_s": run.finding, "kalman_s": run.kalman, "share_of_finding": share}
+    return {"events": n, "found_tracks": run.tracks, **times, "bins": rows}
+
+
+def inside(values: ndarray, low: float, high: float) -> ndarray:
+    return np.asarray((values >= low) & (values < high))
+
+
+def figures(ours: FitScores, theirs: FitScores) -> dict[str, Any]:
+    """Pulls, momentum and resolution of the same tracks."""
+    return {
+        "tracks": len(ours),
+        "pull_mean": ours.pull_mean.tolist(),
+        "pull_width": core_width(ours.pull).tolist(),
+        "pull_mean_acts": theirs.pull_mean.tolist(),
+        "pull_width_acts": core_width(theirs.pull).tolist(),
+        "momentum_pull": ours.momentum_pull,
+        "resolution": core_width(ours.residual).tolist(),
+        "resolution_of_acts": (core_width(ours.residual) / core_width(theirs.residual)).tolist(),
+        "reduced_chi2": float(np.median(ours.reduced_chi2)),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Fits the tracks of an event: native where it was built, else the numpy truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from beampipe.errors import InputError, ShapeError
+from beampipe.tracking.events import Hits, TrackParameters, Tracks
+from beampipe.tracking.fitting.reference import fit_track
+from beampipe.tracking.fitting.tables import FitTables
+from beampipe.tracking.kernels.loading import contiguous, native, useful_threads
+
+__all__ = ["TrackFitter", "hit_lists", "reference_fits"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrackFitter:
+    """Fits a helix to the hits of each track, with the errors and the scattering of a detector.
+
+    Hits count with the resolution of their layer, and a track is scattered where it left a hit. Hits on no layer of
+    the tables are left out: see `TrackParameters.n_hits`. The field is constant and along z.
+
+    Attributes:
+        tables: learned tables of the detector.
+        threads: largest number of threads that one call uses; the result does not depend on it.
+    """
+
+    tables: FitTables
+    threads: int = 1
+
+    def __call__(self, hits: Hits, tracks: Tracks) -> TrackParameters:
+        """Parameters of each track; the tracks themselves stay as they are.
+
+        Args:
+            hits: hits of one event.
+            tracks: tracks found in it: hit lists (`candidates`) where tracks share hits, else the labels.
+
+        Raises:
+            ShapeError: the tracks are of another number of hits.
+            InputError: a row of a candidate outside the event.
+        """
+        rows, begin = hit_lists(hits, tracks)
+        if (kernels := native()) is None:
+            return reference_fits(hits, rows, begin, self.tables)
+        tables = self.tables
+        fitted = kernels.fit_tracks(
+            contiguous(hits.position),
+            rows,
+            begin,
+            contiguous(tables.layers),
+            contiguous(tables.variance),
+            contiguous(tables.scattering),
+            tables.beam_line,
+            useful_threads(self.threads, len(rows)),
+        )
+        return TrackParameters(*fitted)
+
+    def add(self, hits: Hits, tracks: Tracks) -> Tracks:
+        """The same tracks with their parameters, and the time of the fit among their `seconds`."""
+        before = perf_counter()
+        parameters = self(hits, tracks)
+        return replace(tracks, parameters=parameters, seconds={**tracks.seconds, "fit": perf_counter() - before})
+
+
+def hit_lists(hits: Hits, tracks: Tracks) -> tuple[Int64[ndarray, " n"], Int64[ndarray, " n_tracks_and_1"]]:
+    """Rows of the hits of all tracks, one track after the other, and where each track begins."""
+    if len(tracks.track_id) != len(hits):
+        raise ShapeError(f"fit: got labels of {len(tracks.track_id)} hits, expected {len(hits)}, one per hit")
+    if tracks.candidates is not None:
+        rows = np.concatenate([np.empty(0, np.int64), *tracks.candidates])
+        if len(rows) and not (rows.min() >= 0 and rows.max() < len(hits)):
+            raise InputError(f"fit: got a candidate with row {rows.max()}, expected rows 0 .. {len(hits) - 1}")
+        return rows, np.cumsum([0, *map(len, tracks.candidates)], dtype=np.int64)
+    rows = np.flatnonzero(tracks.track_id >= 0)
+    label = tracks.track_id[rows]
+    size = np.bincount(label, minlength=tracks.n_tracks)
+    return rows[np.argsort(label, kind="stable")], np.append(0, np.cumsum(size)).astype(np.int64)
+
+
+def reference_fits(
+    hits: Hits, rows: Int64[ndarray, " n"], begin: Int64[ndarray, " n_tracks_and_1"], tables: FitTables
+) -> TrackParameters:
+    """The same fit by the numpy truth.
+
+    Args:
+        hits: hits of one event.
+        rows: rows of the hits of all tracks, one track after the other.
+        begin: where the rows of each track begin, and the end.
+        tables: learned tables of the detector.
+    """
+    r, _, z = hits.position.T
+    inside = (r >= tables.layers[:, :1]) & (r <= tables.layers[:, 1:2])
+    inside &= (z >= tables.layers[:, 2:3]) & (z <= tables.layers[:, 3:])
+    layer = np.where(inside.any(axis=0), inside.argmax(axis=0), -1)
+    wide = hits.position.astype(np.float64)
+    xyz = np.stack([wide[:, 0] * np.cos(wide[:, 1]), wide[:, 0] * np.sin(wide[:, 1]), wide[:, 2]], axis=1)
+    distance2 = wide[:, 0] ** 2 + wide[:, 2] ** 2
+    fits, n_hits = [], []
+    for track in np.split(rows, begin[1:-1]) if len(begin) > 1 else ():
+        known = track[layer[track] >= 0]
+        known = known[np.argsort(distance2[known], kind="stable")]
+        fits.append(fit_track(xyz[known], layer[known], tables))
+        n_hits.append(len(known))
+    return TrackParameters(
+        np.array([fit.values for fit in fits]).reshape(-1, 5),
+        np.array([fit.covariance for fit in fits]).reshape(-1, 5, 5),
+        np.array([fit.chi2 for fit in fits], np.float64),
+        np.array(n_hits, np.int64),
+        np.array([fit.status for fit in fits], np.int8),
+    )

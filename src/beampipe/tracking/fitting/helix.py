@@ -1,0 +1,166 @@
+"""A helix about the z axis, by its point closest to the beam line (x = y = 0): the formulas of the track fit.
+
+A helix is five numbers: d0 [mm], phi [rad], omega = dphi/ds [1/mm], z0 [mm], cot = dz/ds, with s the length of arc in
+the transverse plane, counted from the perigee. T0 = (cos phi, sin phi) is the direction there, N0 = (-sin phi, cos phi)
+its normal, and the perigee lies at d0 N0: the sign of d0 is that of ACTS. After the arc s the direction has turned by
+alpha = omega s, and the particle is at::
+
+    d0 N0 + S T0 + K N0,  z0 + s cot      with  S = sin(alpha) / omega,  K = (1 - cos(alpha)) / omega
+
+A charge q [e] in the field B [T] along z turns by omega = -c B (q/p) / sin(theta), with c of `GEV_PER_TESLA_MM`.
+
+Source: P. Billoir, S. Qian, Nucl. Instrum. Meth. A 311 (1992) 139, for perigee parameters; the sign of d0 as in
+`Acts::LineSurface` (radius = line x direction).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from beampipe.errors import ConfigError
+from beampipe.tracking.events import Particles
+
+__all__ = [
+    "GEV_PER_TESLA_MM",
+    "SMALL_TURN",
+    "Crossings",
+    "cross",
+    "from_acts",
+    "perigee_of",
+    "through",
+    "to_acts",
+    "to_acts_jacobian",
+    "true_perigee",
+]
+
+GEV_PER_TESLA_MM: Final = 0.299792458e-3
+"""pT [GeV] = this * charge [e] * field [T] * radius [mm]: the speed of light, 299 792 458 m/s, in these units.
+
+Source: Particle Data Group, Review of Particle Physics, "Particle detectors at accelerators", measurement of momenta
+in a uniform magnetic field, p cos(lambda) = 0.3 z B R.
+"""
+
+SMALL_TURN: Final = 1e-3
+"""Angle [rad] below which differences of nearly equal terms are taken from their series."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crossings:
+    """Where helices come closest to given points in the transverse plane; one value per point.
+
+    Attributes:
+        u: point along T0 [mm].
+        v: point along N0 [mm].
+        s: length of arc from the perigee [mm].
+        sin: sine of the angle turned until there.
+        cos: cosine of that angle.
+        along: S, the way of the helix along T0 [mm].
+        across: K, the way of the helix along N0 [mm].
+    """
+
+    u: Float64[ndarray, ...]
+    v: Float64[ndarray, ...]
+    s: Float64[ndarray, ...]
+    sin: Float64[ndarray, ...]
+    cos: Float64[ndarray, ...]
+    along: Float64[ndarray, ...]
+    across: Float64[ndarray, ...]
+
+
+def cross(helix: Float64[ndarray, "... 5"], x: Float64[ndarray, ...], y: Float64[ndarray, ...]) -> Crossings:
+    """Where each helix comes closest to its point (x, y) [mm] in the transverse plane."""
+    d0, phi, omega = helix[..., 0], helix[..., 1], helix[..., 2]
+    u, v = x * np.cos(phi) + y * np.sin(phi), y * np.cos(phi) - x * np.sin(phi)
+    forward = 1 - omega * (v - d0)
+    length = np.hypot(omega * u, forward)
+    sin, cos = omega * u / length, forward / length
+    along = u / length
+    alpha = np.arctan2(sin, cos)
+    small = np.abs(alpha) < SMALL_TURN
+    with np.errstate(divide="ignore", invalid="ignore"):
+        s = np.where(small, along * (1 + alpha * alpha / 6), alpha / omega)
+        across = omega * along * along / (1 + cos)
+    return Crossings(u, v, np.asarray(s), sin, cos, along, across)
+
+
+def through(
+    point: Float64[ndarray, "n 3"],
+    phi: Float64[ndarray, " n"],
+    omega: Float64[ndarray, " n"],
+    cot: Float64[ndarray, " n"],
+) -> Float64[ndarray, "n 5"]:
+    """The helix that passes each point x, y, z [mm] in the direction of phi and cot."""
+    x, y, z = point.T
+    a, b = x * np.cos(phi) + y * np.sin(phi), y * np.cos(phi) - x * np.sin(phi)
+    forward = 1 + omega * b
+    length = np.hypot(omega * a, forward)
+    alpha = np.arctan2(omega * a, forward)
+    d0 = (omega * (a * a + b * b) + 2 * b) / (1 + length)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        s = np.where(np.abs(alpha) < SMALL_TURN, a / length * (1 + alpha * alpha / 6), alpha / omega)
+    return np.stack([d0, phi - alpha, omega, z - s * cot, cot], axis=-1)
+
+
+def perigee_of(
+    vertex: Float64[ndarray, "n 3"], momentum: Float64[ndarray, "n 3"], charge: Float64[ndarray, " n"], field: float
+) -> Float64[ndarray, "n 5"]:
+    """Parameters of particles at the perigee: d0 [mm], z0 [mm], phi [rad], theta [rad], q/p [e/GeV].
+
+    Args:
+        vertex: x, y, z [mm] where each particle starts.
+        momentum: px, py, pz [GeV] there.
+        charge: charge [e] of each particle.
+        field: magnetic field along z [T].
+    """
+    pt = np.hypot(momentum[:, 0], momentum[:, 1])
+    phi = np.arctan2(momentum[:, 1], momentum[:, 0])
+    omega = -GEV_PER_TESLA_MM * field * charge / pt
+    return to_acts(through(vertex, phi, omega, momentum[:, 2] / pt), field)
+
+
+def true_perigee(particles: Particles, field: float) -> Float64[ndarray, "n 5"]:
+    """`perigee_of` simulated particles.
+
+    Args:
+        particles: particles of one event.
+        field: magnetic field along z [T].
+    """
+    vertex, momentum = particles.vertex.astype(np.float64), particles.momentum.astype(np.float64)
+    return perigee_of(vertex, momentum, particles.charge.astype(np.float64), field)
+
+
+def to_acts(helix: Float64[ndarray, "n 5"], field: float) -> Float64[ndarray, "n 5"]:
+    """Helices as parameters of ACTS: d0 [mm], z0 [mm], phi [rad] in (-pi, pi], theta [rad], q/p [e/GeV]."""
+    d0, phi, omega, z0, cot = helix.T
+    q_over_p = -omega / np.sqrt(1 + cot * cot) / (GEV_PER_TESLA_MM * _present(field))
+    return np.stack([d0, z0, -np.remainder(np.pi - phi, 2 * np.pi) + np.pi, np.arctan2(1.0, cot), q_over_p], axis=-1)
+
+
+def from_acts(parameters: Float64[ndarray, "n 5"], field: float) -> Float64[ndarray, "n 5"]:
+    """Parameters of ACTS as helices: the inverse of `to_acts`."""
+    d0, z0, phi, theta, q_over_p = parameters.T
+    omega = -GEV_PER_TESLA_MM * _present(field) * q_over_p / np.sin(theta)
+    return np.stack([d0, phi, omega, z0, 1 / np.tan(theta)], axis=-1)
+
+
+def to_acts_jacobian(helix: Float64[ndarray, " 5"], field: float) -> Float64[ndarray, "5 5"]:
+    """Derivatives of the parameters of ACTS (rows) by those of the helix (columns)."""
+    _, _, omega, _, cot = helix
+    sin = 1 / np.sqrt(1 + cot * cot)
+    unit = GEV_PER_TESLA_MM * _present(field)
+    jacobian = np.zeros((5, 5))
+    jacobian[0, 0] = jacobian[1, 3] = jacobian[2, 1] = 1.0
+    jacobian[3, 4] = -sin * sin
+    jacobian[4, 2], jacobian[4, 4] = -sin / unit, omega * cot * sin**3 / unit
+    return jacobian
+
+
+def _present(field: float) -> float:
+    if field == 0:
+        raise ConfigError("field: got 0 T, expected a field; without one, hits tell nothing of the momentum")
+    return field

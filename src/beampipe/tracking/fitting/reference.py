@@ -1,0 +1,223 @@
+"""The truth for the track fit: one track at a time, with the whole covariance matrix of its hits written out.
+
+A track is a helix that is bent a little at each layer. To first order about a reference helix, a residual is::
+
+    r_k = H_k (x + sum over i < k of G_i kick_i) + error_k
+
+with x the change of the helix at the beam line, H_k the derivative of what layer k measures by the helix, and G_i the
+derivative of the helix, as seen from layers further out, by a kick of its direction at layer i. So r has the covariance
+V = R + (H G) Q (H G)^T, and x is the generalised least squares solution; the reference moves there and the step is
+taken again until it is small (Gauss-Newton). The native kernel does the same sums hit by hit, without V.
+
+Source: V. Blobel, C. Kleinwort, F. Meier, Comput. Phys. Commun. 182 (2011) 1760 (general broken lines), written at the
+perigee, where the transport between layers is the identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from numpy import ndarray
+
+from beampipe.tracking.events import FitStatus
+from beampipe.tracking.fitting.helix import (
+    GEV_PER_TESLA_MM,
+    SMALL_TURN,
+    Crossings,
+    cross,
+    through,
+    to_acts,
+    to_acts_jacobian,
+)
+from beampipe.tracking.fitting.tables import PION_MASS, FitTables
+
+__all__ = ["CONVERGED", "MAX_STEPS", "MIN_HITS", "Fit", "fit_track", "kicks", "measurements", "start", "thickness"]
+
+MIN_HITS: Final = 3
+"""Fewest hits on known layers: a helix has five parameters, and a hit measures two."""
+
+MAX_STEPS: Final = 10
+"""Most Gauss-Newton steps; nearly all tracks need two or three."""
+
+CONVERGED: Final = 1e-3
+"""A step is the last one if it is smaller than this, squared and in units of the covariance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """One fitted track: see `beampipe.tracking.TrackParameters`."""
+
+    values: Float64[ndarray, " 5"]
+    covariance: Float64[ndarray, "5 5"]
+    chi2: float
+    status: FitStatus
+
+
+def fit_track(xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables: FitTables) -> Fit:
+    """Fit a helix to the hits of one track.
+
+    Args:
+        xyz: hits x, y, z [mm], from the origin outwards.
+        layer: row of `tables.layers` of each hit.
+        tables: learned resolutions and scattering.
+    """
+    if len(xyz) < MIN_HITS:
+        return _failed(FitStatus.TOO_FEW_HITS)
+    helix = start(xyz)
+    if helix is None:
+        return _failed(FitStatus.NO_START)
+    with np.errstate(all="ignore"):  # a step that leads nowhere ends in values that are not finite
+        for _ in range(MAX_STEPS):
+            try:
+                step, covariance, chi2 = _step(helix, xyz, layer, tables)
+            except np.linalg.LinAlgError:  # the hits do not fix all parameters
+                break
+            if not (np.isfinite(step).all() and np.isfinite(covariance).all()):
+                break
+            helix = helix + step
+            if step @ np.linalg.solve(covariance, step) < CONVERGED:
+                jacobian = to_acts_jacobian(helix, float(tables.field[0]))
+                values = to_acts(helix[None], float(tables.field[0]))[0]
+                return Fit(values, jacobian @ covariance @ jacobian.T, chi2, FitStatus.FITTED)
+    return _failed(FitStatus.NOT_CONVERGED)
+
+
+def start(xyz: Float64[ndarray, "n 3"]) -> Float64[ndarray, " 5"] | None:
+    """The helix through the first, the middle and the last hit; None where two of them lie at one place."""
+    first, middle, last = xyz[0], xyz[len(xyz) // 2], xyz[-1]
+    chord, half = last - first, middle - first
+    length = np.hypot(chord[0], chord[1])
+    product = length * np.hypot(half[0], half[1]) * np.hypot(last[0] - middle[0], last[1] - middle[1])
+    if not product > 0:
+        return None
+    omega = 2 * (half[0] * chord[1] - half[1] * chord[0]) / product
+    turn = np.arcsin(np.clip(omega * length / 2, -1, 1))
+    way = length if abs(turn) < SMALL_TURN else 2 * turn / omega
+    phi = np.arctan2(chord[1], chord[0]) - turn
+    helix: Float64[ndarray, " 5"] = through(first[None], phi[None], omega[None], (chord[2] / way)[None])[0]
+    return helix
+
+
+def measurements(
+    helix: Float64[ndarray, "n 5"], at: Crossings, xyz: Float64[ndarray, "n 3"], barrel: ndarray
+) -> tuple[Float64[ndarray, "n 2"], Float64[ndarray, "n 2 5"], Float64[ndarray, " n"]]:
+    """Residuals of hits across (phi) and along (z in a barrel, r in a disc), and their derivatives by the helix.
+
+    The way to the crossing is taken out of the residual along the track, as the layer defines where it ends.
+
+    Returns:
+        residuals hit - helix [mm], derivatives of the crossing by the helix, and the cosine between the transverse
+        direction and the radius.
+    """
+    d0, _, omega, z0, cot = helix.T
+    r = np.hypot(at.u, at.v)
+    nu, nv = at.u / r, at.v / r
+    radial = nu * at.cos + nv * at.sin
+    sideways = nu * at.sin - nv * at.cos
+    zero, one = np.zeros(len(r)), np.ones(len(r))
+    # Measured directions less their part along the track, for a barrel, and for a disc.
+    rows = np.where(
+        barrel[:, None, None],
+        np.array([[-at.sin / radial, at.cos / radial, zero], [-cot / radial * nu, -cot / radial * nv, one]]).T.swapaxes(
+            1, 2
+        ),
+        np.array([[-nv, nu, -sideways / cot], [nu, nv, -radial / cot]]).T.swapaxes(1, 2),
+    )
+    away = np.stack([at.u - at.along, at.v - d0 - at.across, xyz[:, 2] - z0 - at.s * cot], axis=-1)
+    alpha = omega * at.s
+    small = np.abs(alpha) < SMALL_TURN
+    s2 = at.s * at.s
+    bent_along = np.where(small, -s2 * alpha / 3, -(at.along - at.s * at.cos) / omega)
+    bent_across = np.where(small, s2 * (0.5 - alpha * alpha / 8), (at.s * at.sin - at.across) / omega)
+    place = np.zeros((len(r), 3, 5))  # derivative of the place at fixed s: u, v, z by d0, phi, omega, z0, cot
+    place[:, 1, 0] = 1
+    place[:, 0, 1], place[:, 1, 1] = -(d0 + at.across), at.along
+    place[:, 0, 2], place[:, 1, 2] = bent_along, bent_across
+    place[:, 2, 3], place[:, 2, 4] = 1, at.s
+    return (rows @ away[:, :, None])[:, :, 0], rows @ place, radial
+
+
+def kicks(
+    helix: Float64[ndarray, "n 5"], at: Crossings
+) -> tuple[Float64[ndarray, "n 5"], Float64[ndarray, "n 5"], Float64[ndarray, "n 5"]]:
+    """Change of the helix by a change of phi, of cot at constant momentum, and of omega, all at the crossing.
+
+    The place of the crossing stays; the helix is the one that a particle seems to have come on.
+    """
+    d0, _, omega, _, cot = helix.T
+    stretch = 1 / (1 + omega * d0)
+    alpha = omega * at.s
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shortfall = np.where(np.abs(alpha) < SMALL_TURN, -at.s * at.s * alpha / 6, (at.along - at.s) / omega)
+    zero, one = np.zeros(len(d0)), np.ones(len(d0))
+    by_phi = np.stack([-at.along, at.cos * stretch, zero, -cot * (at.across + d0) * stretch, zero], axis=-1)
+    back = -cot * (shortfall - at.s * d0) * stretch
+    by_omega = np.stack([at.along**2 / (1 + at.cos), -at.along * stretch, one, back, zero], axis=-1)
+    bend = omega * cot / (1 + cot * cot)  # omega / sin(theta) at constant q/p
+    by_cot = by_omega * bend[:, None] + np.stack([zero, zero, zero, -at.s, one], axis=-1)
+    return by_phi, by_cot, by_omega
+
+
+def thickness(
+    scattering: Float64[ndarray, " n"], barrel: ndarray, radial: Float64[ndarray, " n"], cot: float
+) -> Float64[ndarray, " n"]:
+    """Scattering [GeV^2] of each crossing: that at right angles times the length of the way through the layer."""
+    normal = np.where(barrel, np.abs(radial), np.abs(cot))
+    return np.asarray(scattering * np.sqrt(1 + cot * cot) / normal)
+
+
+def _step(
+    helix: Float64[ndarray, " 5"], xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables: FitTables
+) -> tuple[Float64[ndarray, " 5"], Float64[ndarray, "5 5"], float]:
+    """One Gauss-Newton step: the change of the helix, its covariance, and the chi2 that is left."""
+    n = len(xyz)
+    omega, cot = helix[2], helix[4]
+    barrel = tables.barrel[layer]
+    helices = np.broadcast_to(helix, (n, 5))
+    at = cross(helices, xyz[:, 0], xyz[:, 1])
+    residual, by_helix, radial = measurements(helices, at, xyz, barrel)
+    by_phi, by_cot, by_omega = kicks(helices, at)
+    amount = thickness(tables.scattering[layer].astype(np.float64), barrel, radial, cot)
+    outward = np.arange(n)  # kick i moves the hits behind it
+    pipe_radius, pipe_scattering, energy_loss, field = tables.beam_line
+    if pipe_scattering > 0 and pipe_radius < np.hypot(*xyz[0, :2]):
+        pipe = _at_pipe(helix, pipe_radius)
+        by_phi, by_cot, by_omega = (
+            np.concatenate([inner, outer])
+            for inner, outer in zip(kicks(helix[None], pipe), (by_phi, by_cot, by_omega), strict=True)
+        )
+        amount = np.concatenate([[pipe_scattering * np.sqrt(1 + cot * cot)], amount])
+        outward = np.concatenate([[-1], outward])
+    unit = GEV_PER_TESLA_MM * field
+    inverse_p2 = (omega / unit) ** 2 / (1 + cot * cot)
+    inverse_beta2 = 1 + PION_MASS**2 * inverse_p2
+    angle2 = amount * inverse_p2 * inverse_beta2  # of scattering, in either plane
+    loss = energy_loss * amount * np.sqrt(inverse_p2 * inverse_beta2)  # of momentum, relative
+    sees = outward[None, :] < np.arange(n)[:, None]  # hit k, kick i
+    across = np.einsum("kmj,ij->kmi", by_helix, by_phi) * (np.sqrt(angle2 * (1 + cot * cot)) * sees[:, None, :])
+    along = np.einsum("kmj,ij->kmi", by_helix, by_cot) * (np.sqrt(angle2) * (1 + cot * cot) * sees[:, None, :])
+    slowed = np.einsum("kmj,ij,ki->km", by_helix, by_omega * (omega * loss)[:, None], sees.astype(np.float64))
+    spread = np.concatenate([across, along], axis=2).reshape(2 * n, -1)
+    errors = np.diag(tables.variance[layer].astype(np.float64).ravel()) + spread @ spread.T
+    design, rest = by_helix.reshape(2 * n, 5), (residual - slowed).ravel()
+    weighted = np.linalg.solve(errors, np.concatenate([design, rest[:, None]], axis=1))
+    covariance = np.linalg.inv(design.T @ weighted[:, :5])
+    step = covariance @ (design.T @ weighted[:, 5])
+    return step, covariance, float(rest @ weighted[:, 5] - step @ (design.T @ weighted[:, 5]))
+
+
+def _at_pipe(helix: Float64[ndarray, " 5"], radius: float) -> Crossings:
+    """The crossing of a cylinder close to the beam line, where the helix is all but straight."""
+    s = np.array([radius])
+    alpha = helix[2] * s
+    sin, cos = np.sin(alpha), np.cos(alpha)
+    along = s * np.sinc(alpha / np.pi)
+    across = helix[2] * along * along / (1 + cos)
+    return Crossings(along, helix[0] + across, s, sin, cos, along, across)
+
+
+def _failed(status: FitStatus) -> Fit:
+    return Fit(np.full(5, np.nan), np.full((5, 5), np.nan), np.nan, status)

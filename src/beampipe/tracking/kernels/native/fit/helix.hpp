@@ -1,0 +1,113 @@
+// A helix about the z axis by its perigee, and what a layer measures of it. Formulas: beampipe.tracking.fitting.helix
+// and the reference beside it, which these repeat for one hit.
+#pragma once
+
+#include <cmath>
+
+namespace beampipe {
+
+constexpr double kGevPerTeslaMm = 0.299792458e-3;
+constexpr double kPionMass = 0.13957039;  // [GeV]
+constexpr double kSmallTurn = 1e-3;       // [rad]; below, differences of nearly equal terms come from their series
+constexpr int kParameters = 5;            // d0, phi, omega, z0, cot
+constexpr int kWidth = 8;                 // of a row of parameters, filled up with zeros to whole vectors
+
+struct FitHit {
+  double x, y, z, distance2;
+  double variance[2];  // across and along [mm^2]
+  double scattering;   // at right angles [GeV^2]
+  bool barrel;
+};
+
+struct Helix {
+  double d0, phi, omega, z0, cot;
+  double cos_phi, sin_phi;
+
+  void turn() { cos_phi = std::cos(phi), sin_phi = std::sin(phi); }
+};
+
+// Where the helix comes closest to a hit in the transverse plane.
+struct Crossing {
+  double u, v, s, sin, cos, along, across;
+};
+
+inline Crossing cross(const Helix& h, double x, double y) {
+  Crossing at;
+  at.u = x * h.cos_phi + y * h.sin_phi, at.v = y * h.cos_phi - x * h.sin_phi;
+  const double forward = 1 - h.omega * (at.v - h.d0), side = h.omega * at.u;
+  const double length = std::sqrt(side * side + forward * forward);
+  at.sin = side / length, at.cos = forward / length, at.along = at.u / length;
+  const double alpha = std::atan2(at.sin, at.cos);
+  at.s = std::fabs(alpha) < kSmallTurn ? at.along * (1 + alpha * alpha / 6) : alpha / h.omega;
+  at.across = h.omega * at.along * at.along / (1 + at.cos);
+  return at;
+}
+
+// The helix through a point in the direction of phi and cot.
+inline Helix through(double x, double y, double z, double phi, double omega, double cot) {
+  const double c = std::cos(phi), s = std::sin(phi);
+  const double a = x * c + y * s, b = y * c - x * s;
+  const double forward = 1 + omega * b, length = std::hypot(omega * a, forward);
+  const double alpha = std::atan2(omega * a, forward);
+  const double way = std::fabs(alpha) < kSmallTurn ? a / length * (1 + alpha * alpha / 6) : alpha / omega;
+  Helix h{(omega * (a * a + b * b) + 2 * b) / (1 + length), phi - alpha, omega, z - way * cot, cot, 0, 0};
+  h.turn();
+  return h;
+}
+
+// Residuals of a hit, their derivatives by the helix, and the cosine between the transverse direction and the radius.
+struct Measurement {
+  double residual[2];
+  double by_helix[2][kWidth];
+  double radial;
+};
+
+inline Measurement measure(const Helix& h, const Crossing& at, const FitHit& hit) {
+  Measurement m{};
+  const double inverse_r = 1 / std::sqrt(at.u * at.u + at.v * at.v), nu = at.u * inverse_r, nv = at.v * inverse_r;
+  m.radial = nu * at.cos + nv * at.sin;
+  double row[2][3];
+  if (hit.barrel) {
+    const double inverse = 1 / m.radial;
+    row[0][0] = -at.sin * inverse, row[0][1] = at.cos * inverse, row[0][2] = 0;
+    row[1][0] = -h.cot * inverse * nu, row[1][1] = -h.cot * inverse * nv, row[1][2] = 1;
+  } else {
+    const double inverse = 1 / h.cot;
+    row[0][0] = -nv, row[0][1] = nu, row[0][2] = -(nu * at.sin - nv * at.cos) * inverse;
+    row[1][0] = nu, row[1][1] = nv, row[1][2] = -m.radial * inverse;
+  }
+  const double du = at.u - at.along, dv = at.v - h.d0 - at.across, dz = hit.z - h.z0 - at.s * h.cot;
+  const double alpha = h.omega * at.s, s2 = at.s * at.s;
+  const bool small = std::fabs(alpha) < kSmallTurn;
+  const double bent_along = small ? -s2 * alpha / 3 : -(at.along - at.s * at.cos) / h.omega;
+  const double bent_across = small ? s2 * (0.5 - alpha * alpha / 8) : (at.s * at.sin - at.across) / h.omega;
+  for (int i = 0; i < 2; ++i) {
+    const double* p = row[i];
+    m.residual[i] = p[0] * du + p[1] * dv + p[2] * dz;
+    m.by_helix[i][0] = p[1];
+    m.by_helix[i][1] = p[1] * at.along - p[0] * (h.d0 + at.across);
+    m.by_helix[i][2] = p[0] * bent_along + p[1] * bent_across;
+    m.by_helix[i][3] = p[2];
+    m.by_helix[i][4] = p[2] * at.s;
+  }
+  return m;
+}
+
+// Change of the helix by a change of phi, of cot at constant momentum, and of omega, where it crosses a layer.
+struct Kicks {
+  double by_phi[kWidth], by_cot[kWidth], by_omega[kWidth];
+};
+
+inline Kicks kicks(const Helix& h, const Crossing& at) {
+  const double stretch = 1 / (1 + h.omega * h.d0), alpha = h.omega * at.s;
+  const double shortfall = std::fabs(alpha) < kSmallTurn ? -at.s * at.s * alpha / 6 : (at.along - at.s) / h.omega;
+  const double bend = h.omega * h.cot / (1 + h.cot * h.cot);  // omega / sin(theta) at constant q/p
+  Kicks k = {
+      {-at.along, at.cos * stretch, 0, -h.cot * (at.across + h.d0) * stretch, 0},
+      {0, 0, 0, -at.s, 1},
+      {at.along * at.along / (1 + at.cos), -at.along * stretch, 1, -h.cot * (shortfall - at.s * h.d0) * stretch, 0}};
+  for (int i = 0; i < kParameters; ++i) k.by_cot[i] += bend * k.by_omega[i];
+  return k;
+}
+
+}  // namespace beampipe

@@ -1,0 +1,51 @@
+"""Scores of fits: signs, widths of cores, and which tracks count."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from beampipe.errors import InputError
+from beampipe.tracking.evaluation.fits import core_width, joined, score_fits
+from beampipe.tracking.events import NO_TRACK, Tracks
+from beampipe.tracking.fitting.fitter import TrackFitter
+from tests.tracking.fitting.toy import shoot, toy_tables
+
+
+def test_core_width_is_that_of_a_normal_distribution_whatever_the_tails() -> None:
+    values = np.random.default_rng(1).normal(3.0, [1.0, 0.2], (20000, 2))
+    values[:200] *= 1000
+    np.testing.assert_allclose(core_width(values), [1.0, 0.2], rtol=0.05)
+    assert np.isnan(core_width(values[:0])).all()
+
+
+def test_scores_of_toys() -> None:
+    tables = toy_tables()
+    shot = shoot(tables, 500, pt=(0.5, 4.0))
+    parameters = TrackFitter(tables)(shot.event.hits, shot.tracks)
+    scores = score_fits(shot.event, shot.tracks, parameters, 2.0)
+    assert shot.event.truth is not None
+    stiff = shot.event.truth.particles.pt > 1
+    assert len(scores) == stiff.sum() > 200
+    np.testing.assert_array_equal(np.sort(scores.pt), np.sort(shot.event.truth.particles.pt[stiff]))
+    expected = (parameters.values - shot.true)[stiff]
+    expected[:, 2] -= 2 * np.pi * np.round(expected[:, 2] / (2 * np.pi))
+    np.testing.assert_allclose(scores.residual, expected, atol=1e-9)
+    np.testing.assert_allclose(core_width(scores.pull), 1, atol=0.2)
+    assert abs(scores.momentum_pull) < 0.25
+    # In a field that is taken for a stronger one, all momenta come out too high.
+    wrong = TrackFitter(toy_tables(field=2.2))(shot.event.hits, shot.tracks)
+    assert score_fits(shot.event, shot.tracks, wrong, 2.0).momentum_pull < -1
+    assert len(joined([scores, scores.take(scores.pt > 2)])) == len(scores) + (scores.pt > 2).sum()
+
+
+def test_only_tracks_that_match_count() -> None:
+    tables = toy_tables()
+    shot = shoot(tables, 20, pt=(1.5, 4.0))
+    label = shot.tracks.track_id.copy()
+    label[:6] = NO_TRACK  # four hits of ten are no double majority, and no candidate
+    tracks = Tracks(label)
+    parameters = TrackFitter(tables)(shot.event.hits, tracks)
+    assert len(score_fits(shot.event, tracks, parameters, 2.0)) == 19
+    with pytest.raises(InputError, match="got 20 fits, expected 1"):
+        score_fits(shot.event, Tracks(np.zeros(200, np.int64)), parameters, 2.0)

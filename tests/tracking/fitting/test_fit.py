@@ -1,0 +1,206 @@
+"""The fit: exact helices, honest errors, and the native kernel against the numpy truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy import ndarray
+
+from beampipe.errors import ConfigError, FileError, InputError, ShapeError
+from beampipe.tracking.events import FitStatus, Hits, TrackParameters, Tracks
+from beampipe.tracking.fitting.fitter import TrackFitter, hit_lists, reference_fits
+from beampipe.tracking.fitting.tables import FitTables, load_fit_tables, save_fit_tables
+from tests.tracking.unchecked import unchecked
+
+from .toy import BARREL, DISCS, Shot, shoot, toy_tables
+
+_native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
+
+FORWARD = {"cot": (2.6, 3.4), "pt": (0.8, 4.0)}
+"""Particles that cross all discs."""
+
+
+@pytest.fixture(params=_native.supported_isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = _native.isa()
+    _native.use_isa(request.param)
+    yield request.param
+    _native.use_isa(before)
+
+
+def differences(fitted: TrackParameters | ndarray, true: ndarray) -> ndarray:
+    values = fitted if isinstance(fitted, ndarray) else fitted.values
+    away: ndarray = values - true
+    away[:, 2] -= 2 * np.pi * np.round(away[:, 2] / (2 * np.pi))
+    return away
+
+
+def sigmas(fitted: TrackParameters) -> ndarray:
+    return np.asarray(np.sqrt(np.diagonal(fitted.covariance, axis1=1, axis2=2)))
+
+
+@pytest.mark.parametrize(("layers", "options"), [(BARREL, {}), (DISCS, FORWARD)], ids=["barrel", "discs"])
+@pytest.mark.parametrize("field", [2.0, -3.8])
+def test_exact_helices_give_exact_parameters(layers: Any, options: Any, field: float) -> None:
+    tables = toy_tables(layers, scattering=1e-12, beam_pipe=(0, 0), energy_loss=0, field=field)
+    shot = shoot(tables, 200, smeared=False, width=1.0, **options)
+    fitted = TrackFitter(tables)(shot.event.hits, shot.tracks)
+    assert fitted.fitted.all()
+    assert (fitted.n_hits == len(layers)).all()
+    assert (fitted.ndf == 2 * len(layers) - 5).all()
+    # Hits are in single precision: 30 nm of 500 mm.
+    assert (np.abs(differences(fitted, shot.true)) < [1e-3, 1e-3, 1e-5, 1e-6, 1e-4]).all()
+    assert fitted.chi2.max() < 1e-2
+
+
+@pytest.mark.parametrize(("layers", "options"), [(BARREL, {}), (DISCS, FORWARD)], ids=["barrel", "discs"])
+def test_errors_are_those_of_scattered_particles(layers: Any, options: Any) -> None:
+    tables = toy_tables(layers)
+    shot = shoot(tables, 3000, **options)
+    fitted = TrackFitter(tables)(shot.event.hits, shot.tracks)
+    assert fitted.fitted.all()
+    pulls = differences(fitted, shot.true) / sigmas(fitted)
+    n = len(pulls)
+    assert (np.abs(pulls.mean(axis=0)) < 4 / np.sqrt(n)).all()
+    np.testing.assert_allclose(pulls.std(axis=0), 1, atol=4 / np.sqrt(2 * n) + 0.01)
+    # The energy is lost: momenta of either charge are as right.
+    assert abs((pulls[:, 4] * np.sign(shot.true[:, 4])).mean()) < 4 / np.sqrt(n)
+    # The whole covariance, not only its diagonal: the square of the distance in five dimensions.
+    away = differences(fitted, shot.true)
+    distance = np.einsum("ni,nij,nj->n", away, np.linalg.inv(fitted.covariance), away)
+    assert distance.mean() == pytest.approx(5, abs=4 * np.sqrt(10 / n) + 0.05)
+    assert (fitted.chi2 / fitted.ndf).mean() == pytest.approx(1, abs=0.02)
+
+
+def test_what_the_beam_pipe_and_the_energy_loss_are_for() -> None:
+    tables = toy_tables(beam_pipe=(20, 4e-6), energy_loss=2000)
+    shot = shoot(tables, 2000, pt=(0.8, 1.2))
+    blind = replace(tables, beam_pipe=np.zeros(2, np.float32), energy_loss=np.zeros(1, np.float32))
+    fitted = TrackFitter(blind)(shot.event.hits, shot.tracks)
+    pulls = differences(fitted, shot.true) / sigmas(fitted)
+    assert pulls[:, 0].std() > 1.2
+    assert (pulls[:, 4] * np.sign(shot.true[:, 4])).mean() > 0.3
+
+
+def hard_case() -> tuple[Shot, Tracks]:
+    """Tracks of all lengths, with hits off the layers, two at one place, and hits of each other."""
+    shot = shoot(toy_tables(), 120, seed=5, pt=(0.35, 5.0))
+    random = np.random.default_rng(6)
+    position = shot.event.hits.position.copy()
+    lost = random.random(len(position)) < np.repeat(random.random(120), len(BARREL)) * 0.8
+    position[random.random(len(position)) < 0.02, 0] = 45.0  # between layers
+    position[30:40] = position[30]
+    label = np.where(lost, -1, shot.tracks.track_id)
+    label[1100:1140] = random.permutation(label[1100:1140])
+    label[90:120] = -1  # three tracks without hits
+    return replace(shot, event=replace(shot.event, hits=Hits(position))), Tracks(label)
+
+
+def test_native_is_the_reference(isa: str) -> None:
+    shot, tracks = hard_case()
+    hits = shot.event.hits
+    native = TrackFitter(toy_tables())(hits, tracks)
+    reference = reference_fits(hits, *hit_lists(hits, tracks), toy_tables())
+    np.testing.assert_array_equal(native.status, reference.status)
+    np.testing.assert_array_equal(native.n_hits, reference.n_hits)
+    # Where hits of several particles are mixed, steps end a little apart.
+    good = native.fitted & (reference.chi2 < 1e4)
+    assert set(native.status) == set(FitStatus), "each outcome is met"
+    assert good.sum() > 70
+    size = sigmas(reference)[good]
+    assert (np.abs(differences(native.values[good], reference.values[good])) < 1e-4 * size).all()
+    near = np.abs(native.covariance - reference.covariance)[good] / (size[:, :, None] * size[:, None, :])
+    assert near.max() < 1e-4
+    np.testing.assert_allclose(native.chi2[good], reference.chi2[good], rtol=1e-5, atol=1e-4)
+
+
+def test_what_cannot_be_fitted_is_nan_and_says_why() -> None:
+    shot, tracks = hard_case()
+    fitted = TrackFitter(toy_tables())(shot.event.hits, tracks)
+    bad = ~fitted.fitted
+    assert bad.any()
+    assert np.isnan(fitted.values[bad]).all()
+    assert np.isnan(fitted.covariance[bad]).all()
+    assert np.isnan(fitted.chi2[bad]).all()
+    assert (fitted.status[fitted.n_hits < 3] == FitStatus.TOO_FEW_HITS).all()
+    assert fitted.status[3] == FitStatus.NO_START  # all its hits lie at one place
+    assert np.isfinite(fitted.values[~bad]).all()
+
+
+def test_order_threads_and_the_other_tracks_do_not_matter() -> None:
+    shot, tracks = hard_case()
+    hits = shot.event.hits
+    fitted = TrackFitter(toy_tables())(hits, tracks)
+    parallel = TrackFitter(toy_tables(), threads=8)(hits, tracks)
+    shuffled = np.random.default_rng(7).permutation(len(hits))
+    other = TrackFitter(toy_tables())(hits.take(shuffled), Tracks(tracks.track_id[shuffled]))
+    for same in (parallel, other):
+        np.testing.assert_array_equal(same.values, fitted.values)
+        np.testing.assert_array_equal(same.covariance, fitted.covariance)
+    lists = [np.flatnonzero(tracks.track_id == 7), np.flatnonzero(tracks.track_id == 7)[::-1]]
+    shared = TrackFitter(toy_tables())(hits, replace(tracks, candidates=lists))
+    np.testing.assert_array_equal(shared.values, fitted.values[[7, 7]])
+
+
+def test_a_turned_event_has_turned_tracks() -> None:
+    shot = shoot(toy_tables(), 50)
+    turned = shot.event.hits.position.copy()
+    turned[:, 1] = np.remainder(turned[:, 1] + 1.0 + np.pi, 2 * np.pi) - np.pi
+    fit = TrackFitter(toy_tables())
+    before, after = fit(shot.event.hits, shot.tracks), fit(Hits(turned), shot.tracks)
+    away = differences(after, before.values + np.eye(5)[2])
+    assert (np.abs(away) < 0.02 * sigmas(before)).all()
+
+
+def test_add_keeps_the_tracks() -> None:
+    shot = shoot(toy_tables(), 10)
+    tracks = replace(shot.tracks, seconds={"building": 1.0})
+    fitted = TrackFitter(toy_tables()).add(shot.event.hits, tracks)
+    assert fitted.track_id is tracks.track_id
+    assert list(fitted.seconds) == ["building", "fit"]
+    assert fitted.parameters is not None
+    assert len(fitted.parameters) == 10
+    assert (np.abs(fitted.parameters.pt * np.abs(shot.true[:, 4]) / np.sin(shot.true[:, 3]) - 1) < 0.2).all()
+
+
+def test_no_tracks_and_no_hits() -> None:
+    hits = shoot(toy_tables(), 2).event.hits
+    for event, label in ((hits, np.full(len(hits), -1)), (hits.take(np.empty(0, np.int64)), np.empty(0, np.int64))):
+        assert len(TrackFitter(toy_tables())(event, Tracks(label))) == 0
+        assert len(reference_fits(event, *hit_lists(event, Tracks(label)), toy_tables())) == 0
+
+
+def test_tracks_of_another_event_are_refused() -> None:
+    hits = shoot(toy_tables(), 2).event.hits
+    with pytest.raises(ShapeError, match="got labels of 3 hits, expected 20"):
+        TrackFitter(toy_tables())(hits, Tracks(np.zeros(3, np.int64)))
+    with pytest.raises(InputError, match=r"row 20, expected rows 0 \.\. 19"):
+        TrackFitter(toy_tables())(hits, Tracks(np.zeros(20, np.int64), candidates=[np.array([1, 20])]))
+
+
+def test_tables_on_disk(tmp_path: Path) -> None:
+    tables = toy_tables()
+    save_fit_tables(tables, tmp_path / "fit.safetensors")
+    again = load_fit_tables(tmp_path / "fit.safetensors")
+    np.testing.assert_array_equal(again.variance, tables.variance)
+    np.testing.assert_array_equal(again.beam_line, tables.beam_line)
+    with pytest.raises(FileError, match="no readable fit tables"):
+        load_fit_tables(tmp_path / "none.safetensors")
+    (tmp_path / "fit.safetensors").write_bytes(b"nothing")
+    with pytest.raises(FileError, match="no readable fit tables"):
+        load_fit_tables(tmp_path / "fit.safetensors")
+
+
+def test_tables_that_make_no_sense_are_refused() -> None:
+    tables = toy_tables()
+    with pytest.raises(ConfigError, match="variance <= 0"):
+        replace(tables, variance=0 * tables.variance)
+    with pytest.raises(ConfigError, match="field of 0 T"):
+        replace(tables, field=0 * tables.field)
+    with pytest.raises(ConfigError, match="got scattering"):
+        unchecked(FitTables, **(vars(tables) | {"scattering": tables.scattering[1:]}))
