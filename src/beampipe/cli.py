@@ -15,15 +15,30 @@ from beampipe.errors import BeampipeError, missing_extra
 from beampipe.serving import cli as serving
 from beampipe.tracking import cli as tracking
 from beampipe.tracking.cli import PIPELINE_HELP, SCALE_HELP, Device, Threads
+from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model, complete_pipeline
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
 __all__ = ["app", "main"]
+
+_Pipeline = Annotated[
+    str | None,
+    typer.Option(
+        "--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE, autocompletion=complete_pipeline
+    ),
+]
+_Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model),
+]
+_ServedModel = Annotated[
+    str | None,
+    typer.Option(help="Name of the model to ask on the servers, with --via.", show_default="name of the pipeline"),
+]
 
 app = typer.Typer(
     name="beampipe",
     help="From hits to physics: find tracks in particle-physics events, serve track finding, calibrate taggers.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # a BeampipeError is one line; any other error is a fault and keeps its traceback
 )
 app.add_typer(tracking.app, name="tracking")
@@ -61,10 +76,8 @@ def track(
             "--output", "-o", help="File to write the track labels to, .parquet or .csv; for several FILES, a folder."
         ),
     ],
-    pipeline: Annotated[
-        str | None,
-        typer.Option("--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE),
-    ] = None,
+    pipeline: _Pipeline = None,
+    model: _Model = None,
     device: Device = "cpu",
     scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
     threads: Threads = 1,
@@ -75,9 +88,7 @@ def track(
             help="Address of a Triton server to ask, grpc://HOST:PORT or http://HOST:PORT; may be given several times.",
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Name of the model to ask on the servers.", show_default="name of the pipeline")
-    ] = None,
+    served_model: _ServedModel = None,
     token_file: Annotated[
         Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
     ] = None,
@@ -95,6 +106,7 @@ def track(
         open_finder,
         via or (),
         pipeline=pipeline,
+        served_model=served_model,
         model=model,
         token_file=token_file,
         fallback=fallback,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from beampipe.tracking.finders import named_finders
     from beampipe.tracking.formats import open_events, write_events, write_tracks
     from beampipe.tracking.loading import build_pipeline, load_pipeline, pipeline_weights
+    from beampipe.tracking.models import TrackerModel, load_model, shipped_models
     from beampipe.tracking.pipelines.pipeline import Pipeline
     from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, PIPELINES, Components, PipelineSpec, Walk
     from beampipe.tracking.pipelines.stages import Stage
@@ -42,18 +43,21 @@ __all__ = [
     "Selection",
     "Stage",
     "TrackFinder",
+    "TrackerModel",
     "Tracks",
     "Truth",
     "Walk",
     "build_pipeline",
     "draw_png",
     "evaluate",
+    "load_model",
     "load_pipeline",
     "named_finders",
     "open_events",
     "pipeline_weights",
     "print_evaluation",
     "shipped_events",
+    "shipped_models",
     "track_files",
     "write_events",
     "write_html",
@@ -74,6 +78,7 @@ __getattr__ = loader(
         "finders": ("named_finders",),
         "formats": ("open_events", "write_events", "write_tracks"),
         "loading": ("build_pipeline", "load_pipeline", "pipeline_weights"),
+        "models": ("TrackerModel", "load_model", "shipped_models"),
         "pipelines.pipeline": ("Pipeline",),
         "pipelines.specs": ("DEFAULT_PIPELINE", "PIPELINES", "Components", "PipelineSpec", "Walk"),
         "pipelines.stages": ("Stage",),

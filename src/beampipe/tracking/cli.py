@@ -15,6 +15,7 @@ import typer
 
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.terminal import bar, console
+from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model, complete_pipeline
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
 
 if TYPE_CHECKING:
@@ -30,14 +31,15 @@ app = typer.Typer(
 PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {pipeline_names()}."
 SCALE_HELP: Final = "Units of r, phi and z in files of three columns: mm, exatrkx or acts."
 
-Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP)]
+Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP, autocompletion=complete_pipeline)]
+Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP, autocompletion=complete_model)]
 Device = Annotated[str, typer.Option(help="Device that the pipeline runs on: cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
 Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
 
-DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx", "exatrkx_walk")
-"""Names of the pipelines that the demo compares: by windows, by networks, and by networks with best paths."""
+DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx_walk", "exatrkx")
+"""Names of the pipelines that the demo compares: by windows, by networks with best paths, and by networks alone."""
 
 
 def track(
@@ -90,8 +92,10 @@ def demo(
             "-p",
             help=f"Name of a pipeline to run, of {pipeline_names()}; may be given several times.",
             show_default=", ".join(DEMO_PIPELINES),
+            autocompletion=complete_pipeline,
         ),
     ] = None,
+    model: Model = DEFAULT_MODEL,
     mu: Annotated[
         int, typer.Option(help="Mean number of pile-up collisions of the shipped events: 0, 60 or 200.")
     ] = 200,
@@ -102,7 +106,8 @@ def demo(
     from beampipe.tracking.evaluation.report import print_evaluation
 
     with bar("events") as step:
-        result = run_tracking_demo(folder, pipeline or list(DEMO_PIPELINES), mu=mu, threads=threads, progress=step)
+        names = pipeline or list(DEMO_PIPELINES)
+        result = run_tracking_demo(folder, names, mu=mu, threads=threads, model=model, progress=step)
     print_evaluation(result, console())
     typer.echo(f"pictures and figures: {folder}/event.png, {folder}/event.html, {folder}/evaluation.json")
 
@@ -226,8 +231,10 @@ def evaluate(
             "-p",
             help=f"Name of a pipeline to score, of {pipeline_names()}; may be given several times.",
             show_default=f"{DEFAULT_PIPELINE}; none if --acts is given",
+            autocompletion=complete_pipeline,
         ),
     ] = None,
+    model: Model = DEFAULT_MODEL,
     acts: Annotated[
         list[str] | None,
         typer.Option(help="Setting of ACTS to score too: efficient, fast or soft; may be given several times."),
@@ -252,7 +259,7 @@ def evaluate(
     from beampipe.tracking.truth import Selection
 
     chosen = _degraded(files, degradation, seed)
-    finders = named_finders(pipeline or ([] if acts else [DEFAULT_PIPELINE]), acts or (), device, threads)
+    finders = named_finders(pipeline or ([] if acts else [DEFAULT_PIPELINE]), acts or (), device, threads, model=model)
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
         result = score(
@@ -274,6 +281,7 @@ def display(
     output: Annotated[Path, typer.Argument(help="Picture to write: .png, .html (interactive) or .json (for Phoenix).")],
     event: Annotated[int, typer.Option(help="Place of the event in the file, counted from 0.", min=0)] = 0,
     pipeline: Pipeline = DEFAULT_PIPELINE,
+    model: Model = DEFAULT_MODEL,
     scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
     device: Device = "cpu",
     threads: Threads = 1,
@@ -288,7 +296,7 @@ def display(
     from beampipe.tracking.loading import load_pipeline
     from beampipe.tracking.showing import show_event
 
-    finder = load_pipeline(pipeline, device=device, threads=threads)
+    finder = load_pipeline(pipeline, device=device, threads=threads, model=model)
     show_event(chosen, finder.find(chosen.hits), output, min_pt)
     typer.echo(f"{output}: event {chosen.event_id}")
 

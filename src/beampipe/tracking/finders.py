@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import process_time
 from typing import Final
 
@@ -14,6 +15,7 @@ from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS
 from beampipe.tracking.events import Hits
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.loading import load_pipeline
+from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel
 
 __all__ = ["KALMAN_FIT", "KalmanFitted", "named_finders"]
 
@@ -63,6 +65,7 @@ def named_finders(
     threads: int = 1,
     *,
     fit: bool = False,
+    model: str | Path | TrackerModel = DEFAULT_MODEL,
 ) -> dict[str, TrackFinder]:
     """The finders asked for, by name.
 
@@ -74,14 +77,17 @@ def named_finders(
         device: device of the pipelines: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: number of threads of the pipelines; ACTS works on one event with one thread.
         fit: whether each pipeline is added once more with the Kalman fit of ACTS, as ``NAME + Kalman fit``.
+        model: tracker model of the pipelines: the name of a shipped one, or a folder.
 
     Raises:
-        UnknownNameError: no pipeline or setting of that name.
+        UnknownNameError: no pipeline, setting or shipped model of that name.
+        ConfigError: the model was not trained for one of the pipelines.
+        FileError: there is no model in the folder, or its weights are not those that it was made with.
         MissingExtraError: ACTS is asked for and not installed.
     """
     finders: dict[str, TrackFinder] = {}
     for name in pipelines:
-        finders[name] = load_pipeline(name, device=device, threads=threads)
+        finders[name] = load_pipeline(name, device=device, threads=threads, model=model)
         if fit:
             finders[name + KALMAN_FIT] = KalmanFitted(finders[name])
     for name in acts:

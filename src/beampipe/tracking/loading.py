@@ -11,7 +11,8 @@ from typing import Final
 from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
 from beampipe.tracking import kernels
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
-from beampipe.tracking.networks import NetworksConfig, card_path, load_networks
+from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel, load_model, shipped_models
+from beampipe.tracking.networks import NetworksConfig, load_networks
 from beampipe.tracking.pipelines import stages
 from beampipe.tracking.pipelines.composed import Composed
 from beampipe.tracking.pipelines.pipeline import Pipeline
@@ -21,26 +22,31 @@ from beampipe.tracking.windows import Windows, load_windows
 
 __all__ = ["WEIGHTS", "build_pipeline", "load_pipeline", "pipeline_weights", "weight_file"]
 
-WEIGHTS: Final = Path(__file__).parent / "weights"
-"""Folder of the weights that come with the package."""
+WEIGHTS: Final = shipped_models()[DEFAULT_MODEL]
+"""Folder of the tracker model that is meant where none is named."""
 
 
 def load_pipeline(
-    name: str = DEFAULT_PIPELINE, *, device: str = "cpu", threads: int | None = None, weights: Path | None = None
+    name: str = DEFAULT_PIPELINE,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    model: str | Path | TrackerModel = DEFAULT_MODEL,
 ) -> Pipeline:
-    """The pipeline of that name, its weights loaded.
+    """The pipeline of that name, with the weights of a tracker model.
 
     Args:
         name: a name of `PIPELINES`.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; everything between hits and tracks stays there.
         threads: number of threads for one call; as many as there are cores if not given. The tracks do not depend
             on it.
-        weights: folder with the files of `pipeline_weights`, in place of the shipped ones.
+        model: tracker model that knows the detector: the name of a shipped one, or a folder that
+            ``beampipe tracking train`` wrote.
 
     Raises:
-        UnknownNameError: no pipeline or device of that name.
-        ConfigError: `threads` is not positive, or the device is not there.
-        FileError: weights are missing or damaged.
+        UnknownNameError: no pipeline, device or shipped model of that name.
+        ConfigError: `threads` is not positive, the device is not there, or the model was not trained for the pipeline.
+        FileError: there is no model in the folder, or weights are missing, damaged or others than it was made with.
         MissingExtraError: the device needs a package that is not installed.
     """
     spec = pipeline_spec(name)
@@ -51,27 +57,32 @@ def load_pipeline(
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise UnknownNameError("device", device, ["cpu", "cuda", "cuda:0"])
     if device == "cpu":
-        return build_pipeline(spec, threads, weights or WEIGHTS)
+        return build_pipeline(spec, threads, model)
     try:
         from beampipe.tracking.cuda import cuda_device, translate
     except ImportError:
         raise MissingExtraError("torch", "cuda", f"device {device}") from None
     there = cuda_device(device)
-    return translate(build_pipeline(spec, 1, weights or WEIGHTS), there)
+    return translate(build_pipeline(spec, 1, model), there)
 
 
-def build_pipeline(spec: PipelineSpec, threads: int, weights: Path = WEIGHTS) -> Pipeline:
+def build_pipeline(spec: PipelineSpec, threads: int, model: str | Path | TrackerModel = DEFAULT_MODEL) -> Pipeline:
     """The pipeline that a spec describes, on the CPU; the spec may be one of your own.
 
     Args:
         spec: what the pipeline is made of.
         threads: number of threads for one call.
-        weights: folder of the weight files.
+        model: tracker model whose weights it takes: the name of a shipped one, or a folder.
 
     Raises:
-        ConfigError: the parts of the spec make no pipeline.
-        FileError: weights are missing or damaged, or one of the networks was not trained.
+        UnknownNameError: no shipped model of that name.
+        ConfigError: the parts of the spec make no pipeline, or the model has no such weights.
+        FileError: there is no model in the folder, weights are missing, damaged or others than it was made with, or
+            one of the networks was not trained.
     """
+    of = load_model(model)
+    of.require(spec)
+    weights = of.path
     trained = None if spec.networks is None else _trained(weight_file(weights, spec.networks))
     windows = load_windows(weight_file(weights, spec.windows))
     line: list[tuple[str, Stage]] = []
@@ -124,23 +135,19 @@ def _trained(path: Path) -> _Trained:
     return _Trained(networks.embedding, networks.filter, networks.gnn, networks.config)
 
 
-def pipeline_weights(name: str, weights: Path | None = None) -> tuple[Path, ...]:
-    """The files that a pipeline is made of: weights and their cards.
+def pipeline_weights(name: str, model: str | Path | TrackerModel = DEFAULT_MODEL) -> tuple[Path, ...]:
+    """The files that a pipeline is made of: weights and their cards, and the card of the tracker model.
 
     Args:
         name: a name of `PIPELINES`.
-        weights: folder to look in, in place of the shipped one.
+        model: tracker model to look in: the name of a shipped one, or a folder.
 
     Raises:
-        UnknownNameError: no pipeline of that name.
-        FileError: a file is missing.
+        UnknownNameError: no pipeline or shipped model of that name.
+        ConfigError: the model was not trained for the pipeline.
+        FileError: there is no model in the folder, or a file is missing or another one than it was made with.
     """
-    tables = [weight_file(weights or WEIGHTS, stem) for stem in pipeline_spec(name).weight_stems]
-    files = tuple(path for table in tables for path in (table, card_path(table)))
-    for path in files:
-        if not path.is_file():
-            raise FileError(f"{path}: got no such file, expected it for {name}: {', '.join(f.name for f in files)}")
-    return files
+    return load_model(model).files(pipeline_spec(name))
 
 
 def weight_file(weights: Path, stem: str) -> Path:
