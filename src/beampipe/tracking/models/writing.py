@@ -35,16 +35,24 @@ def write_model(model: TrackerModel) -> None:
 
 
 def renew_digests(folder: Path) -> TrackerModel:
-    """Take the digests of a model's files as they are now, after one of them was replaced on purpose.
+    """Take the digests of a model's files as they are now, after some were replaced or removed on purpose.
 
     Args:
-        folder: folder of the model; its card is written again.
+        folder: folder of the model; its card is written again. Weights that are gone are no longer listed.
+
+    Returns:
+        The model with these digests.
 
     Raises:
-        FileError: there is no readable model, or a file is missing.
+        FileError: there is no readable model.
+        ConfigError: no weights are left.
     """
     model = load_model(folder)
-    floors = {stem: weights.pt_floor for stem, weights in model.weights.items()}
+    floors = {
+        stem: weights.pt_floor
+        for stem, weights in model.weights.items()
+        if all((folder / name).is_file() for name in weights.files)
+    }
     model = replace(model, weights=weights_of(folder, floors))
     write_model(model)
     return model
