@@ -17,6 +17,7 @@ from beampipe.errors import BeampipeError, ConfigError
 from beampipe.terminal import bar, console
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model, complete_pipeline
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
+from beampipe.tracking.training.tracker.cli import train, train_part
 
 if TYPE_CHECKING:
     from beampipe.tracking.events import Event
@@ -27,6 +28,9 @@ __all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "SCALE_HELP", "app", "track"]
 app = typer.Typer(
     help="Track finding: simulate events, find tracks, score them, draw them, train.", no_args_is_help=True
 )
+
+app.command()(train)
+app.command()(train_part)
 
 PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {pipeline_names()}."
 SCALE_HELP: Final = "Units of r, phi and z in files of three columns: mm, exatrkx or acts."
@@ -162,63 +166,23 @@ def ship(
 
 
 @app.command()
-def train(
-    name: Annotated[
-        str,
+def models(
+    model: Annotated[
+        list[str] | None,
         typer.Argument(
-            help="What to train: module_map, module_map_soft, exatrkx, exatrkx_soft or an ablation (ablation_full)."
+            help="Tracker models to tell about: names of shipped ones, or folders.",
+            show_default="all shipped ones",
+            autocompletion=complete_model,
         ),
-    ],
-    files: Files,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Safetensors file to write; a card in JSON is written beside it.")
-    ],
-    validation: Annotated[
-        Path | None, typer.Option(help="For networks: file of clean events on which radius and cuts are chosen.")
-    ] = None,
-    windows: Annotated[
-        Path | None,
-        typer.Option(help="For networks: file of learned windows (module_map), for the features of pairs of edges."),
-    ] = None,
-    start: Annotated[
-        Path | None,
-        typer.Option(help="For networks: weight file whose embedding and filter are kept; only the rest is trained."),
-    ] = None,
-    log: Annotated[
-        Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
     ] = None,
 ) -> None:
-    """Train windows (module_map) or networks (exatrkx) from clean simulated events."""
-    from beampipe.tracking.formats import open_events
-    from beampipe.tracking.training.windows import WINDOW_RECIPES, train_windows
+    """List tracker models: what each pipeline of them is for, what was measured of it, and what it cannot do."""
+    from beampipe.tracking.models.opening import load_model
+    from beampipe.tracking.models.overview import model_overview
+    from beampipe.tracking.models.shipped import shipped_models
 
-    files = sorted(files)
-    events = chain.from_iterable(map(open_events, files))
-    options = {"--validation": validation, "--windows": windows, "--start": start}
-    given = "".join(f" {key} {value.name}" for key, value in options.items() if value is not None)
-    names = [path.name for path in files]
-    about = {"command": f"beampipe tracking train {name} {' '.join(names)}{given} -o {output.name}", "data": names}
-    if name in WINDOW_RECIPES:
-        train_windows(name, events, output, about)
-    elif validation is None or windows is None:
-        raise ConfigError(f"train {name}: got no --validation or no --windows, expected both")
-    else:
-        from beampipe.tracking.training.recipe import recipe
-        from beampipe.tracking.training.recipe import train as train_networks
-        from beampipe.tracking.windows import load_windows
-
-        train_networks(
-            recipe(name),
-            events,
-            open_events(validation),
-            load_windows(windows),
-            output,
-            log=log,
-            echo=True,
-            start=start,
-            about=about,
-        )
-    typer.echo(f"{output}: {name}")
+    for name in model or shipped_models():
+        typer.echo("\n".join(model_overview(load_model(name))))
 
 
 @app.command()

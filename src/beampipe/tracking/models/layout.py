@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError
 
-__all__ = ["BeamSpot", "Layer", "Layout", "Units", "layers_of"]
+__all__ = ["ON_AXIS", "BeamSpot", "Layer", "Layout", "Units", "layers_of"]
 
 _BARREL: Final = 1.0
 """A box that is longer than this many times its depth in r is a barrel layer, any other one a disc."""
@@ -59,6 +59,10 @@ class BeamSpot:
     y: float = 0.0
 
 
+ON_AXIS: Final = BeamSpot()
+"""The beam line at x = y = 0."""
+
+
 @dataclass(frozen=True)
 class Units:
     """Units of all numbers of a model; there is one choice, written down so that nobody has to guess.
@@ -89,7 +93,7 @@ class Layout:
 
     layers: tuple[Layer, ...]
     field: float
-    beam_spot: BeamSpot = BeamSpot()
+    beam_spot: BeamSpot = ON_AXIS
     units: Units = Units()
 
     @property

@@ -105,7 +105,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise FileError(f"{folder}: cannot be made ({error.strerror}); choose another place", path=folder) from error
     try:
         yield building
-        building.chmod(0o755)  # that of a temporary folder is for its owner only
+        # Temporary folders, and files of safetensors, are for their owner only.
+        building.chmod(0o755)
+        for path in building.iterdir():
+            path.chmod(0o644)
         building.replace(folder)  # over an empty folder, or none
     finally:
         shutil.rmtree(building, ignore_errors=True)
