@@ -43,8 +43,14 @@ _CELLS: Final = (5.0, 2.5, 1.0)
 _THICK: Final = 60.0
 """A layer that is thicker than this [mm] both in r and in z is looked at again with smaller cells."""
 
-_GAP: Final = 20.0
-"""Largest gap [mm] between two pieces that are joined to one layer."""
+_GAP: Final = 30.0
+"""Largest gap [mm] between a long piece and what continues it."""
+
+_LONG: Final = 3.0
+"""A piece is long if it is this many times as long as thin: it is seen which way its layer goes."""
+
+_MOST_PIECES: Final = 4000
+"""More pieces than this are not joined: hits are too few, or lie on no layers."""
 
 _FEWEST_HITS: Final = 20
 """A piece with fewer hits is no layer; its hits are left out of the training."""
@@ -130,6 +136,9 @@ def layers_from_positions(position: Float32[ndarray, "n 3"]) -> Int64[ndarray, "
     piece = _pieces(place, _CELLS[0])
     for cell in _CELLS[1:]:
         piece = _refined(place, piece, cell)
+    boxes = _boxes(place, piece)
+    if len(boxes) <= _MOST_PIECES:
+        piece = _numbered(_joined(boxes)[piece])
     few = np.bincount(piece) < _FEWEST_HITS
     hits = np.flatnonzero(~few[piece])
     if (~few).sum() > _MOST_LAYERS or len(hits) < (1 - _LEFT_OUT) * len(position):
@@ -139,7 +148,6 @@ def layers_from_positions(position: Float32[ndarray, "n 3"]) -> Int64[ndarray, "
             " or give hits their module or layer numbers"
         )
     kept = _numbered(piece[hits])
-    kept = _joined(_boxes(place[hits], kept))[kept]
     boxes = _boxes(place[hits], kept)
     thick = _thick(boxes)
     if len(boxes) < _FEWEST_LAYERS or thick.any() or _overlap(boxes):
@@ -198,36 +206,35 @@ def _refined(place: ndarray, piece: Int64[ndarray, " n"], cell: float) -> Int64[
 
 
 def _joined(boxes: Float64[ndarray, "n 4"]) -> Int64[ndarray, " n"]:
-    """Number of the layer of each piece: pieces in line with each other across a small gap are one layer."""
+    """Number of the layer of each piece: long pieces are joined with what continues them across a small gap."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     layer = np.arange(len(boxes))
-    while (pair := _nearest_in_line(boxes)) is not None:
-        a, b = pair
-        boxes[a] = _hull(boxes[a], boxes[b])
-        layer[layer == b] = a
-        layer[layer > b] -= 1
-        boxes = np.delete(boxes, b, axis=0)
-    return layer
+    while True:
+        a, b = np.nonzero(_continues(boxes, 0) | _continues(boxes, 2))
+        n, group = connected_components(coo_array((np.ones(len(a)), (a, b)), (len(boxes), len(boxes))), directed=False)
+        if n == len(boxes):
+            return layer
+        layer = group.astype(np.int64)[layer]
+        boxes = _grown(boxes, group)
 
 
-def _nearest_in_line(boxes: Float64[ndarray, "n 4"]) -> tuple[int, int] | None:
-    """The pair a < b of thin boxes in line, with the smallest gap and no third box in the hull of both."""
-    best: tuple[float, int, int] | None = None
-    for thin, along in ((slice(0, 2), slice(2, 4)), (slice(2, 4), slice(0, 2))):
-        low, high = boxes[:, thin].T
-        begin, end = boxes[:, along].T
-        aligned = np.maximum(low[:, None], low) < np.minimum(high[:, None], high)
-        aligned &= np.maximum(high[:, None], high) - np.minimum(low[:, None], low) < _THICK / 2
-        gap = np.maximum(begin[:, None], begin) - np.minimum(end[:, None], end)
-        for a, b in np.argwhere(np.triu(aligned & (gap < _GAP), 1)).tolist():
-            others = np.delete(boxes, (a, b), axis=0)
-            if (best is None or gap[a, b] < best[0]) and not _meets(_hull(boxes[a], boxes[b]), others).any():
-                best = (float(gap[a, b]), a, b)
-    return None if best is None else best[1:]
+def _continues(boxes: Float64[ndarray, "n 4"], thin: int) -> Bool[ndarray, "n n"]:
+    """Whether the second box continues the first one, which is long.
 
-
-def _hull(a: Float64[ndarray, 4], b: Float64[ndarray, 4]) -> Float64[ndarray, 4]:
-    """The box around two boxes."""
-    return np.where([True, False, True, False], np.minimum(a, b), np.maximum(a, b))
+    Args:
+        boxes: r_min, r_max, z_min, z_max of each piece.
+        thin: column of the coordinate that long boxes are thin in: 0 for barrel layers, 2 for discs.
+    """
+    low, high, begin, end = np.roll(boxes, -thin, axis=1).T
+    is_long = (high - low < _THICK / 2) & (end - begin > _LONG * np.maximum(high - low, _CELLS[0]))
+    is_across = (end - begin < _THICK / 2) & (high - low > _LONG * np.maximum(end - begin, _CELLS[0]))
+    aligned = np.maximum(low[:, None], low) - 2 * _PADDING < np.minimum(high[:, None], high)
+    aligned &= np.maximum(high[:, None], high) - np.minimum(low[:, None], low) < _THICK / 2
+    gap = np.maximum(begin[:, None], begin) - np.minimum(end[:, None], end)
+    continues: Bool[ndarray, "n n"] = aligned & (gap < _GAP) & is_long[:, None] & ~is_across
+    return continues
 
 
 def _meets(box: ndarray, others: ndarray) -> Bool[ndarray, " n"]:
@@ -250,12 +257,16 @@ def _thick(boxes: Float64[ndarray, "n 4"]) -> Bool[ndarray, " n"]:
 
 def _boxes(place: ndarray, number: ndarray) -> Float64[ndarray, "n 4"]:
     """r_min, r_max, z_min, z_max of each group of hits."""
-    boxes = np.empty((int(number.max(initial=-1)) + 1, 4))
-    boxes[:, ::2], boxes[:, 1::2] = np.inf, -np.inf
-    for column in (0, 1):
-        np.minimum.at(boxes[:, 2 * column], number, place[:, column])
-        np.maximum.at(boxes[:, 2 * column + 1], number, place[:, column])
-    return boxes
+    return _grown(np.repeat(place, 2, axis=1).astype(np.float64), number)
+
+
+def _grown(boxes: Float64[ndarray, "n 4"], number: ndarray) -> Float64[ndarray, "m 4"]:
+    """The box around the boxes of each group."""
+    grown = np.empty((int(number.max(initial=-1)) + 1, 4))
+    grown[:, ::2], grown[:, 1::2] = np.inf, -np.inf
+    for column in range(4):
+        (np.maximum if column % 2 else np.minimum).at(grown[:, column], number, boxes[:, column])
+    return grown
 
 
 def _numbered(number: ndarray) -> Int64[ndarray, " n"]:

@@ -14,7 +14,7 @@ from beampipe.tracking.formats.families import cylindrical
 from beampipe.tracking.kernels.geometry import doublet
 from beampipe.tracking.models.layout import ON_AXIS, BeamSpot
 from beampipe.tracking.training.tracker.layers import FoundLayers, find_layers
-from beampipe.tracking.truth import Selection, contributions, select_particles, true_edges, truth_of
+from beampipe.tracking.truth import HEADLINE, Selection, contributions, select_particles, true_edges, truth_of
 
 __all__ = ["SPLIT", "TrainingSample", "about_beam_spot", "measured_field", "prepare"]
 
@@ -46,7 +46,7 @@ class TrainingSample:
         field: magnetic field [T], as given or as the tracks show it.
         layers: how the layers were told; its events are all events, in the order of the files.
         hits: mean number of hits of an event.
-        z_reach: |z| below which all but a thousandth of the primary particles start [mm].
+        z_reach: |z| below which all but a thousandth of the prompt particles start [mm].
         min_layers: fewest layers that a particle must cross to count as reconstructable.
     """
 
@@ -143,7 +143,11 @@ def measured_field(events: Sequence[Event]) -> float:
 
 
 def _z_reach(events: Sequence[Event]) -> float:
-    vertices = [np.abs(truth.particles.vertex[truth.particles.primary, 2]) for truth in map(truth_of, events)]
+    """|z| of the vertices of prompt particles; decays along the beam line are left out."""
+    vertices = [
+        np.abs(particles.vertex[particles.primary & (particles.origin_radius < HEADLINE.max_origin), 2])
+        for particles in (truth_of(event).particles for event in events)
+    ]
     return float(np.quantile(np.concatenate(vertices), 0.999))
 
 
