@@ -14,7 +14,7 @@ from beampipe.tracking.training.samples import Degrading, KinematicWindows
 from beampipe.tracking.training.tracker.sample import TrainingSample
 from beampipe.tracking.training.windows import WindowConfig
 
-__all__ = ["EFFORTS", "Effort", "adapted_recipe", "adapted_windows"]
+__all__ = ["EFFORTS", "Effort", "adapted_recipe", "adapted_windows", "seen_share"]
 
 _FIELD: Final = 2.0
 """Field [T] that the recipes were made for."""
@@ -57,7 +57,7 @@ EFFORTS: Final[Mapping[str, Effort]] = MappingProxyType(
     {
         effort.name: effort
         for effort in (
-            Effort("quick", 0.12, 2500, 20, 4, 5),
+            Effort("quick", 0.25, 2500, 20, 4, 6),
             Effort("normal", 0.4, 4000, 60, 6, 10),
             Effort("full", 1.0, 5000, 160, 10, 24),
         )
@@ -68,9 +68,13 @@ EFFORTS: Final[Mapping[str, Effort]] = MappingProxyType(
 
 def adapted_windows(config: WindowConfig, sample: TrainingSample) -> WindowConfig:
     """The windows for another field, and for fewer hits: what is seen seldom counts sooner where little is seen."""
-    seen = min(1.0, len(sample.taught) * sample.hits / _MANY_HITS)
-    fewest = min(config.min_triplets, max(_FEWEST_TRIPLETS, round(seen * config.min_triplets)))
+    fewest = min(config.min_triplets, max(_FEWEST_TRIPLETS, round(seen_share(sample) * config.min_triplets)))
     return replace(config, kappa_max=config.kappa_max * sample.field / _FIELD, min_triplets=fewest)
+
+
+def seen_share(sample: TrainingSample) -> float:
+    """Hits that are learned from, as a share of many; 1 for more."""
+    return min(1.0, len(sample.taught) * sample.hits / _MANY_HITS)
 
 
 def adapted_recipe(recipe: TrainingRecipe, effort: Effort, sample: TrainingSample) -> TrainingRecipe:
@@ -90,7 +94,7 @@ def adapted_recipe(recipe: TrainingRecipe, effort: Effort, sample: TrainingSampl
     wedge = float(np.clip(gnn.wedge / (density * overlay), 0.5, _FULL_TURN))
 
     def fewer(steps: int) -> int:
-        return max(200, round(effort.share * steps))
+        return max(20, round(effort.share * steps))
 
     return replace(
         recipe,

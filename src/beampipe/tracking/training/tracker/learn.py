@@ -19,7 +19,7 @@ from beampipe.tracking.networks import write_card
 from beampipe.tracking.training.recipe import recipe, train
 from beampipe.tracking.training.samples import Degrading
 from beampipe.tracking.training.tracker.damage import damaged
-from beampipe.tracking.training.tracker.effort import EFFORTS, Effort, adapted_recipe, adapted_windows
+from beampipe.tracking.training.tracker.effort import EFFORTS, Effort, adapted_recipe, adapted_windows, seen_share
 from beampipe.tracking.training.tracker.page import write_report
 from beampipe.tracking.training.tracker.sample import SPLIT, TrainingSample, prepare
 from beampipe.tracking.training.tracker.validation import validate
@@ -187,12 +187,18 @@ def _learn(part: Part, folder: Path, task: Task, sample: TrainingSample) -> tupl
 def _learn_windows(stem: str, out: Path, about: Mapping[str, Any], sample: TrainingSample) -> tuple[float, str]:
     config = adapted_windows(WINDOW_RECIPES[stem], sample)
     levels = [level if sample.layers.has_modules else replace(level, dead_modules=0.0) for level in _TAUGHT]
-    events = [damaged(event, levels[k % len(levels)], seed=k) for k, event in enumerate(sample.taught)]
+    # Of many events each is seen at one level, of few at all: tracks with missing hits are as many as that allows.
+    turns = range(1 if seen_share(sample) == 1 else len(levels))
+    events = [
+        damaged(event, levels[(k + turn) % len(levels)], seed=len(levels) * k + turn)
+        for k, event in enumerate(sample.taught)
+        for turn in turns
+    ]
     windows: Windows = learn_windows(events, config)
     save_windows(windows, out)
     triples = int((windows.triplet_windows[..., 0] > 0).sum())
     metrics = {"layers": len(windows.layers), "pairs": len(windows.pairs), "triples": triples}
-    write_card(out, asdict(config), {"events": len(events), **about}, metrics)
+    write_card(out, asdict(config), {"events": len(sample.taught), **about}, metrics)
     if not triples:
         raise ConfigError(f"{stem}: got no triple of layers that enough tracks cross, expected some; use more events")
     return config.pt_min, f"{len(windows.layers)} layers, {len(windows.pairs)} pairs, {triples} triples"
