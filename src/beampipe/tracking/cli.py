@@ -17,7 +17,7 @@ from beampipe.errors import BeampipeError, ConfigError
 from beampipe.terminal import bar, console
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model, complete_pipeline
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
-from beampipe.tracking.training.tracker.cli import train, train_part
+from beampipe.tracking.training.tracker.cli import train, train_part, validate
 
 if TYPE_CHECKING:
     from beampipe.tracking.events import Event
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 
 app.command()(train)
+app.command()(validate)
 app.command()(train_part)
 
 PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {pipeline_names()}."

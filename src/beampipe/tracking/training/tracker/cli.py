@@ -1,61 +1,70 @@
-"""The commands `beampipe tracking train` and `train-part`: parse, call, print.
+"""The commands `beampipe tracking train`, `validate` and `train-part`: parse, call, print.
 
 Whatever takes time to import is imported inside the command that needs it, so that `beampipe --help` is quick.
 """
 
 from __future__ import annotations
 
-from itertools import chain
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from beampipe.errors import ConfigError
+from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
 
 if TYPE_CHECKING:
     from beampipe.tracking.models import BeamSpot
 
-__all__ = ["train", "train_part"]
+__all__ = ["train", "train_part", "validate"]
 
 Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
+
+
+_Quick = Annotated[bool, typer.Option("--quick", help="Learn in minutes, for a first look.")]
+_Full = Annotated[bool, typer.Option("--full", help="Learn as long as the shipped models did.")]
+_Soft = Annotated[bool, typer.Option("--soft", help="Learn windows and networks for soft tracks (pT > 0.3 GeV), too.")]
+_SoftEvents = Annotated[
+    list[Path] | None,
+    typer.Option(help="File of events to learn the soft ones from, with --soft. May be given several times."),
+]
+_Only = Annotated[
+    list[str] | None, typer.Option(help="Learn this part only, such as module_map. May be given several times.")
+]
+_Name = Annotated[str | None, typer.Option(help="Name of the model.", show_default="name of the folder")]
+_ForWhat = Annotated[
+    str, typer.Option("--for", help="Detector and events that the model is for, in a line.", show_default=False)
+]
+_Field = Annotated[
+    float | None,
+    typer.Option(help="Magnetic field along z, in T.", show_default="measured from the curvature of tracks"),
+]
+_BeamSpot = Annotated[str, typer.Option(help="Where the beam line crosses the frame of the hits, x,y in mm.")]
+_Log = Annotated[
+    Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
+]
 
 
 def train(
     files: Files,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new tracker model.")],
-    quick: Annotated[bool, typer.Option("--quick", help="Learn in minutes, for a first look.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Learn as long as the shipped models did.")] = False,
-    soft: Annotated[
-        bool, typer.Option("--soft", help="Learn windows and networks for soft tracks (pT > 0.3 GeV), too.")
-    ] = False,
-    soft_events: Annotated[
-        list[Path] | None,
-        typer.Option(help="File of events to learn the soft ones from, with --soft. May be given several times."),
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(help="Learn this part only, such as module_map. May be given several times."),
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the model.", show_default="name of the folder")] = None,
-    for_what: Annotated[
-        str, typer.Option("--for", help="Detector and events that the model is for, in a line.", show_default=False)
-    ] = "",
-    field: Annotated[
-        float | None,
-        typer.Option(help="Magnetic field along z [T].", show_default="measured from the curvature of tracks"),
-    ] = None,
-    beam_spot: Annotated[
-        str, typer.Option(help="Where the beam line crosses the frame of the hits: x,y [mm].")
-    ] = "0,0",
-    log: Annotated[
-        Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
-    ] = None,
+    quick: _Quick = False,
+    full: _Full = False,
+    soft: _Soft = False,
+    soft_events: _SoftEvents = None,
+    only: _Only = None,
+    name: _Name = None,
+    for_what: _ForWhat = "",
+    field: _Field = None,
+    beam_spot: _BeamSpot = "0,0",
+    log: _Log = None,
 ) -> None:
     """Learn a tracker model for any detector from clean simulated events: windows, networks, cuts, and a report.
 
-    Hits need particle ids, and particles momenta [GeV] and vertices [mm]. Layers are told by identifiers of any kind,
-    or by r and z of the hits. Of six events in a row one chooses cuts, one is scored, four are learned from.
+    Hits need particle ids; particles need momenta in GeV and vertices in mm. Layers are told by identifiers of any
+    kind, or by r and z of the hits. Of six events in a row one chooses cuts, one is scored, four are learned from.
     """
     from beampipe.tracking.formats import open_events
     from beampipe.tracking.models.model import digest_of
@@ -116,6 +125,44 @@ def _command(
     return " ".join([*words, *(f"--only {stem}" for stem in only or ())])
 
 
+def validate(
+    files: Files,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help=MODEL_HELP, autocompletion=complete_model)
+    ] = DEFAULT_MODEL,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for validation.json and the page.", show_default="none is written"),
+    ] = None,
+    events: Annotated[int, typer.Option("--events", "-n", help="Largest number of events.", min=1)] = 24,
+    card: Annotated[bool, typer.Option("--card", help="Write the numbers into the card of the model.")] = False,
+) -> None:
+    """Measure what each pipeline of a tracker model can and cannot do, on clean events that it was not learned from."""
+    from beampipe.tracking.formats import open_events
+    from beampipe.tracking.models.opening import load_model
+    from beampipe.tracking.models.overview import model_overview
+    from beampipe.tracking.models.writing import write_model
+    from beampipe.tracking.training.tracker.page import write_report
+    from beampipe.tracking.training.tracker.sample import look_at
+    from beampipe.tracking.training.tracker.validation import validate as measure
+
+    known = load_model(model)
+    seen = look_at(islice(chain.from_iterable(map(open_events, sorted(files))), events), known.layout.beam_spot)
+    names = ", ".join(path.name for path in sorted(files))
+    validation = measure(
+        known, seen.layers.events, names, min_layers=seen.min_layers, has_modules=seen.layers.has_modules
+    )
+    known = replace(known, performance=validation.performance())
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        write_report(known, validation, output)
+        typer.echo(f"{output}/validation.html")
+    if card:
+        write_model(known)
+        typer.echo(f"{known.path}/model.json")
+    typer.echo("\n".join(model_overview(known)))
+
+
 def train_part(
     name: Annotated[
         str,
@@ -138,9 +185,7 @@ def train_part(
         Path | None,
         typer.Option(help="For networks: weight file whose embedding and filter are kept; only the rest is trained."),
     ] = None,
-    log: Annotated[
-        Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
-    ] = None,
+    log: _Log = None,
 ) -> None:
     """Train one weight file for the Generic detector: windows, networks, or a variant of the ablation."""
     from beampipe.tracking.formats import open_events

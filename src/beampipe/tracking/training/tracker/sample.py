@@ -16,7 +16,7 @@ from beampipe.tracking.models.layout import ON_AXIS, BeamSpot
 from beampipe.tracking.training.tracker.layers import FoundLayers, find_layers
 from beampipe.tracking.truth import HEADLINE, Selection, contributions, select_particles, true_edges, truth_of
 
-__all__ = ["SPLIT", "TrainingSample", "about_beam_spot", "measured_field", "prepare"]
+__all__ = ["SPLIT", "SeenEvents", "TrainingSample", "about_beam_spot", "look_at", "measured_field", "prepare"]
 
 SPLIT: Final = "of six events in a row, one chooses radius and cuts, another one is scored, four are learned from"
 """How events are divided, in words."""
@@ -36,32 +36,41 @@ _AGREEMENT: Final = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingSample:
+class SeenEvents:
+    """Events as they were looked at.
+
+    Attributes:
+        layers: the events, and how their layers were told.
+        field: magnetic field [T] that the tracks show.
+        hits: mean number of hits of an event.
+        z_reach: |z| below which all but a thousandth of the prompt particles start [mm].
+        min_layers: fewest layers that a particle must cross to count as reconstructable.
+    """
+
+    layers: FoundLayers
+    field: float
+    hits: float
+    z_reach: float
+    min_layers: int
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSample(SeenEvents):
     """Events that a model is learned from, and what was seen of them.
 
     Attributes:
         taught: events that are learned from.
         chooses: events that radius and cuts are chosen on.
         scored: events that are kept for the validation report.
-        field: magnetic field [T], as given or as the tracks show it.
-        layers: how the layers were told; its events are all events, in the order of the files.
-        hits: mean number of hits of an event.
-        z_reach: |z| below which all but a thousandth of the prompt particles start [mm].
-        min_layers: fewest layers that a particle must cross to count as reconstructable.
     """
 
     taught: tuple[Event, ...]
     chooses: tuple[Event, ...]
     scored: tuple[Event, ...]
-    field: float
-    layers: FoundLayers
-    hits: float
-    z_reach: float
-    min_layers: int
 
 
 def prepare(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS, field: float | None = None) -> TrainingSample:
-    """Look at events and make them ready.
+    """Look at events and divide them.
 
     Args:
         events: clean events with truth; hits in mm and rad, momenta in GeV.
@@ -73,24 +82,46 @@ def prepare(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS, field: float
             impossible or another than the one given.
         InputError: an event has no truth.
     """
-    read = [about_beam_spot(event, beam_spot) for event in events]
+    read = list(events)
     if len(read) < _FEWEST_EVENTS:
         raise ConfigError(
             f"training: got {len(read)} events, expected {_FEWEST_EVENTS} or more, better 30 with hundreds of tracks"
         )
+    seen = look_at(read, beam_spot)
+    if field is not None and abs(seen.field - field) > _AGREEMENT * field:
+        raise ConfigError(f"field: got {field:g} T, but the tracks show {seen.field:.3g} T; expected them to agree")
+    told = seen.layers.events
+    return TrainingSample(
+        seen.layers,
+        seen.field if field is None else field,
+        seen.hits,
+        seen.z_reach,
+        seen.min_layers,
+        taught=tuple(event for k, event in enumerate(told) if k % _TURN not in (_CHOOSES, _SCORED)),
+        chooses=told[_CHOOSES::_TURN],
+        scored=told[_SCORED::_TURN],
+    )
+
+
+def look_at(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS) -> SeenEvents:
+    """Tell layers, field and vertices of events.
+
+    Args:
+        events: clean events with truth; hits in mm and rad, momenta in GeV.
+        beam_spot: beam line in the frame of the hits; they are shifted so that it is the z axis.
+
+    Raises:
+        ConfigError: there are too few particles, no layers can be told, or the tracks show an impossible field.
+        InputError: an event has no truth.
+    """
+    read = [about_beam_spot(event, beam_spot) for event in events]
     for event in read:
         truth_of(event)
     layers = find_layers(read)
     told = layers.events
-    shown = measured_field(told)
-    if field is not None and abs(shown - field) > _AGREEMENT * field:
-        raise ConfigError(f"field: got {field:g} T, but the tracks show {shown:.3g} T; expected them to agree")
-    return TrainingSample(
-        taught=tuple(event for k, event in enumerate(told) if k % _TURN not in (_CHOOSES, _SCORED)),
-        chooses=told[_CHOOSES::_TURN],
-        scored=told[_SCORED::_TURN],
-        field=round(shown, 3) if field is None else field,
-        layers=layers,
+    return SeenEvents(
+        layers,
+        field=round(measured_field(told), 3),
         hits=float(np.mean([len(event.hits) for event in told])),
         z_reach=_z_reach(told),
         min_layers=_min_layers(told),
