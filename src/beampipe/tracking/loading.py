@@ -10,6 +10,7 @@ from typing import Final
 
 from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
 from beampipe.tracking import kernels
+from beampipe.tracking.beam_spot import BeamSpot
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
 from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel, load_model, shipped_models
 from beampipe.tracking.networks import NetworksConfig, load_networks
@@ -32,6 +33,7 @@ def load_pipeline(
     device: str = "cpu",
     threads: int | None = None,
     model: str | Path | TrackerModel = DEFAULT_MODEL,
+    beam_spot: BeamSpot | None = None,
 ) -> Pipeline:
     """The pipeline of that name, with the weights of a tracker model.
 
@@ -42,6 +44,8 @@ def load_pipeline(
             on it.
         model: tracker model that knows the detector: the name of a shipped one, or a folder that
             ``beampipe tracking train`` wrote.
+        beam_spot: beam line that is expected; the one that the model was learned about if not given. It need not be
+            known: an event whose tracks clearly come from elsewhere is found again, seen from there.
 
     Raises:
         UnknownNameError: no pipeline, device or shipped model of that name.
@@ -57,22 +61,28 @@ def load_pipeline(
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise UnknownNameError("device", device, ["cpu", "cuda", "cuda:0"])
     if device == "cpu":
-        return build_pipeline(spec, threads, model)
+        return build_pipeline(spec, threads, model, beam_spot)
     try:
         from beampipe.tracking.cuda import cuda_device, translate
     except ImportError:
         raise MissingExtraError("torch", "cuda", f"device {device}") from None
     there = cuda_device(device)
-    return translate(build_pipeline(spec, 1, model), there)
+    return translate(build_pipeline(spec, 1, model, beam_spot), there)
 
 
-def build_pipeline(spec: PipelineSpec, threads: int, model: str | Path | TrackerModel = DEFAULT_MODEL) -> Pipeline:
+def build_pipeline(
+    spec: PipelineSpec,
+    threads: int,
+    model: str | Path | TrackerModel = DEFAULT_MODEL,
+    beam_spot: BeamSpot | None = None,
+) -> Pipeline:
     """The pipeline that a spec describes, on the CPU; the spec may be one of your own.
 
     Args:
         spec: what the pipeline is made of.
         threads: number of threads for one call.
         model: tracker model whose weights it takes: the name of a shipped one, or a folder.
+        beam_spot: beam line that is expected; the one that the model was learned about if not given.
 
     Raises:
         UnknownNameError: no shipped model of that name.
@@ -83,8 +93,9 @@ def build_pipeline(spec: PipelineSpec, threads: int, model: str | Path | Tracker
     of = load_model(model)
     of.require(spec)
     weights = of.path
+    beam_spot = of.layout.beam_spot if beam_spot is None else beam_spot
     trained = None if spec.networks is None else _trained(weight_file(weights, spec.networks))
-    windows = load_windows(weight_file(weights, spec.windows))
+    windows = load_windows(weight_file(weights, spec.windows)).widened()
     line: list[tuple[str, Stage]] = []
     if trained is not None and spec.graph == "neighbours":
         cuts = trained.cuts
@@ -100,8 +111,10 @@ def build_pipeline(spec: PipelineSpec, threads: int, model: str | Path | Tracker
     else:
         line.append(("filtering", stages.FindTriplets(windows, threads)))
     line.append(("labelling", _labelling(spec, windows, trained, threads)))
-    pipeline = Pipeline(spec.name, tuple(line), spec.bytes_per_hit, spec.bytes_per_hit2)
-    return pipeline if kernels.native() is None else replace(pipeline, composed=Composed(spec, weights, threads))
+    pipeline = Pipeline(spec.name, tuple(line), spec.bytes_per_hit, spec.bytes_per_hit2, beam_spot)
+    if kernels.native() is None:
+        return pipeline
+    return replace(pipeline, composed=Composed(spec, weights, threads, beam_spot))
 
 
 def _labelling(spec: PipelineSpec, windows: Windows, trained: _Trained | None, threads: int) -> Stage:

@@ -16,7 +16,7 @@ modules and a chi2 in place of boxes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -26,10 +26,17 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError, FileError
 
-__all__ = ["MAX_OUT", "Windows", "load_windows", "save_windows"]
+__all__ = ["MAX_OUT", "WIDENING", "Windows", "load_windows", "save_windows"]
 
 MAX_OUT: Final = 16
 """Most layer pairs that start on one layer."""
+
+WIDENING: Final = 5.0
+"""Distance from a layer's box [mm] at which hits still count as on it, where no other layer is as near: their r
+changes by as much when it is measured from a beam line that lies off the axis."""
+
+_OF_GAP: Final = 0.49
+"""Largest widening of two layers as a share of the gap between them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +75,15 @@ class Windows:
                 raise ConfigError(f"windows: got {name} of shape {getattr(self, name).shape}, expected {shape}")
         if n_pairs and not (self.pairs.min() >= 0 and self.pairs.max() < n_layers):
             raise ConfigError(f"windows: got a layer number beyond the {n_layers} layers in pairs")
+
+    def widened(self) -> Windows:
+        """The same windows, their layers larger by `WIDENING` on all sides, or by what keeps all of them apart."""
+        r_min, r_max, z_min, z_max = self.layers.T
+        gap_r, gap_z = r_min[:, None] - r_max, z_min[:, None] - z_max
+        gap = np.maximum(np.maximum(gap_r, gap_r.T), np.maximum(gap_z, gap_z.T))
+        np.fill_diagonal(gap, np.inf)
+        by = np.float32(max(min(WIDENING, _OF_GAP * float(gap.min(initial=np.inf))), 0.0))
+        return replace(self, layers=self.layers + by * np.array([-1, 1, -1, 1], np.float32))
 
 
 def save_windows(windows: Windows, path: Path) -> None:

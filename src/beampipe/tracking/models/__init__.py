@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.tracking.models.layout import BeamSpot, Layer, Layout
+    from beampipe.tracking.models.layout import Layer, Layout
     from beampipe.tracking.models.model import TrackerModel
     from beampipe.tracking.models.opening import load_model
     from beampipe.tracking.models.performance import Performance
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_MODEL",
-    "BeamSpot",
     "Layer",
     "Layout",
     "Performance",
@@ -27,7 +26,7 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "layout": ("BeamSpot", "Layer", "Layout"),
+        "layout": ("Layer", "Layout"),
         "model": ("TrackerModel",),
         "opening": ("load_model",),
         "performance": ("Performance",),

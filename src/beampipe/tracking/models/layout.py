@@ -10,8 +10,9 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from beampipe.errors import ConfigError
+from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
 
-__all__ = ["ON_AXIS", "BeamSpot", "Layer", "Layout", "Units", "layers_of"]
+__all__ = ["Layer", "Layout", "Units", "layers_of"]
 
 _BARREL: Final = 1.0
 """A box that is longer than this many times its depth in r is a barrel layer, any other one a disc."""
@@ -44,23 +45,6 @@ class Layer:
                 f"layer {self.name}: got r from {self.r_min:g} to {self.r_max:g} and z from {self.z_min:g} to"
                 f" {self.z_max:g}, expected a box: r_min < r_max, z_min < z_max"
             )
-
-
-@dataclass(frozen=True)
-class BeamSpot:
-    """Where the beam line crosses the plane of x and y in the frame of the hits.
-
-    Attributes:
-        x: x of the beam line [mm].
-        y: y of the beam line [mm].
-    """
-
-    x: float = 0.0
-    y: float = 0.0
-
-
-ON_AXIS: Final = BeamSpot()
-"""The beam line at x = y = 0."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from beampipe.errors import BeampipeError, ConfigError, InputError
+from beampipe.tracking.beam_spot import BeamSpot
 from beampipe.tracking.events import Event
-from beampipe.tracking.models.layout import BeamSpot
 from beampipe.tracking.training.samples import Degrading
 from beampipe.tracking.training.tracker.damage import damaged
 from beampipe.tracking.training.tracker.sample import about_beam_spot, measured_field, prepare
@@ -63,7 +63,7 @@ STRANGE: dict[str, tuple[Callable[[Event], Event], type[BeampipeError], str]] = 
         "expected 3 or more thin layers in mm",
     ),
     "lengths in cm": (lambda event: with_positions(event, 0.1), ConfigError, "r and z in mm"),
-    "beam line far off": (lambda event: moved(event, 40.0, 10.0), ConfigError, "beam line at x = y = 0|overlap|layers"),
+    "beam line far off": (lambda event: moved(event, 1.5, -0.5), ConfigError, "give --beam-spot 1.5,-0.5"),
     "no truth": (lambda event: replace(event, truth=None), InputError, "got no truth"),
 }
 

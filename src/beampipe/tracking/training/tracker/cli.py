@@ -8,15 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from beampipe.errors import ConfigError
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
-
-if TYPE_CHECKING:
-    from beampipe.tracking.models import BeamSpot
 
 __all__ = ["train", "train_part", "validate"]
 
@@ -41,7 +38,7 @@ _Field = Annotated[
     float | None,
     typer.Option(help="Magnetic field along z, in T.", show_default="measured from the curvature of tracks"),
 ]
-_BeamSpot = Annotated[str, typer.Option(help="Where the beam line crosses the frame of the hits, x,y in mm.")]
+_BeamSpot = Annotated[str, typer.Option(help="Where the beam line runs: x,y at z = 0 in mm, or x,y,dxdz,dydz.")]
 _Log = Annotated[
     Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
 ]
@@ -66,6 +63,7 @@ def train(
     Hits need particle ids; particles need momenta in GeV and vertices in mm. Layers are told by identifiers of any
     kind, or by r and z of the hits. Of six events in a row one chooses cuts, one is scored, four are learned from.
     """
+    from beampipe.tracking.beam_spot import BeamSpot
     from beampipe.tracking.formats import open_events
     from beampipe.tracking.models.model import digest_of
     from beampipe.tracking.models.overview import model_overview
@@ -85,7 +83,7 @@ def train(
         tuple(only or ()),
         _command(files, soft_events, output, quick=quick, full=full, soft=soft, only=only),
         {path.name: digest_of(path) for path in inputs},
-        _beam_spot(beam_spot),
+        BeamSpot.parse(beam_spot),
         field,
         log,
     )
@@ -98,16 +96,6 @@ def train(
     )
     typer.echo("\n".join(model_overview(model)))
     typer.echo(f"{output}/validation.html; find tracks with it: beampipe track FILES -o OUT --model {output}")
-
-
-def _beam_spot(text: str) -> BeamSpot:
-    from beampipe.tracking.models import BeamSpot
-
-    try:
-        x, y = (float(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--beam-spot: got {text!r}, expected x,y in mm, such as 0.5,-0.3") from None
-    return BeamSpot(x, y)
 
 
 def _command(

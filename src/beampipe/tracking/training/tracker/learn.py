@@ -10,9 +10,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
 from beampipe.tracking.events import Event
-from beampipe.tracking.models import BeamSpot, Layout, TrackerModel
-from beampipe.tracking.models.layout import ON_AXIS, layers_of
+from beampipe.tracking.models import Layout, TrackerModel
+from beampipe.tracking.models.layout import layers_of
 from beampipe.tracking.models.model import Digest, Origin
 from beampipe.tracking.models.writing import new_folder, versions, weights_of, write_model
 from beampipe.tracking.networks import write_card

@@ -59,7 +59,7 @@ def _page(model: TrackerModel, validation: Validation) -> Iterator[str]:
     facts = {
         "layers": str(len(layout.layers)),
         "field": f"{layout.field:g} T",
-        "beam line": f"x = {spot.x:g} mm, y = {spot.y:g} mm",
+        "beam line": f"x = {spot.x:g} mm, y = {spot.y:g} mm at z = 0, slopes {spot.dxdz:g}, {spot.dydz:g}",
         "lowest pT": ", ".join(f"{stem} {weights.pt_floor:g} GeV" for stem, weights in model.weights.items()),
         "events": f"{model.origin.events} learned from, {model.origin.validation_events} kept apart",
         "command": model.origin.command,

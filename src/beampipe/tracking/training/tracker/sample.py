@@ -9,10 +9,9 @@ from typing import Final
 import numpy as np
 
 from beampipe.errors import ConfigError
+from beampipe.tracking.beam_spot import ON_AXIS, TOLERATED, BeamSpot
 from beampipe.tracking.events import Event
-from beampipe.tracking.formats.families import cylindrical
 from beampipe.tracking.kernels.geometry import doublet
-from beampipe.tracking.models.layout import ON_AXIS, BeamSpot
 from beampipe.tracking.training.tracker.layers import FoundLayers, find_layers
 from beampipe.tracking.truth import HEADLINE, Selection, contributions, select_particles, true_edges, truth_of
 
@@ -111,12 +110,12 @@ def look_at(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS) -> SeenEvent
         beam_spot: beam line in the frame of the hits; they are shifted so that it is the z axis.
 
     Raises:
-        ConfigError: there are too few particles, no layers can be told, or the tracks show an impossible field.
+        ConfigError: there are too few particles, they come from another beam line, no layers can be told, or the tracks
+            show an impossible field.
         InputError: an event has no truth.
     """
     read = [about_beam_spot(event, beam_spot) for event in events]
-    for event in read:
-        truth_of(event)
+    _require_vertices_about(read, beam_spot)
     layers = find_layers(read)
     told = layers.events
     return SeenEvents(
@@ -132,13 +131,12 @@ def about_beam_spot(event: Event, beam_spot: BeamSpot) -> Event:
     """The event seen from the beam line: hits and vertices shifted so that it is the z axis."""
     if beam_spot == ON_AXIS:
         return event
-    r, phi, z = event.hits.position.astype(np.float64).T
-    shift = np.array([beam_spot.x, beam_spot.y, 0.0], np.float32)
-    position = cylindrical(r * np.cos(phi) - beam_spot.x, r * np.sin(phi) - beam_spot.y, z)
     truth = event.truth
     if truth is not None:
-        truth = replace(truth, particles=replace(truth.particles, vertex=truth.particles.vertex - shift))
-    return Event(event.event_id, replace(event.hits, position=position), truth)
+        x, y, z = truth.particles.vertex.astype(np.float64).T
+        seen = (x - beam_spot.x - beam_spot.dxdz * z, y - beam_spot.y - beam_spot.dydz * z, z)
+        truth = replace(truth, particles=replace(truth.particles, vertex=np.stack(seen, axis=1).astype(np.float32)))
+    return Event(event.event_id, replace(event.hits, position=beam_spot.seen(event.hits.position)), truth)
 
 
 def measured_field(events: Sequence[Event]) -> float:
@@ -171,6 +169,21 @@ def measured_field(events: Sequence[Event]) -> float:
             " (--beam-spot)?"
         )
     return field
+
+
+def _require_vertices_about(events: Sequence[Event], beam_spot: BeamSpot) -> None:
+    """Refuse events whose primary particles come from another line than the one they are seen from."""
+    primaries = [truth_of(event).particles for event in events]
+    vertices = np.concatenate([particles.vertex[particles.primary, :2] for particles in primaries])
+    if len(vertices) == 0:
+        raise ConfigError("training: got no primary particle, expected thousands; mark those of the generator")
+    x, y = np.median(vertices.astype(np.float64), axis=0)
+    if np.hypot(x, y) > TOLERATED:
+        there = f"{beam_spot.x + x:.3g},{beam_spot.y + y:.3g}"
+        raise ConfigError(
+            f"training: got vertices about ({x:.3g}, {y:.3g}) mm from the beam line, expected them within {TOLERATED:g}"
+            f" mm; give --beam-spot {there}"
+        )
 
 
 def _z_reach(events: Sequence[Event]) -> float:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "native/errors.hpp"
 #include "pipelines/hits.hpp"
@@ -10,6 +11,7 @@ namespace beampipe {
 namespace {
 
 constexpr double kMemoryLimit = 8e9;          // of events found together [B]
+constexpr int kFollowed = 3;                  // at most so many times an event is found again
 constexpr std::int64_t kWorthAThread = 4000;  // hits; below, waking a thread costs more than it saves
 
 std::string gigabytes(double bytes) {
@@ -36,6 +38,12 @@ std::int64_t number_from_0(std::int64_t* label, std::int64_t n_hits, std::int64_
   }
   return n_tracks;
 }
+
+/// Number of hits on tracks.
+std::int64_t on_tracks(const std::int64_t* label, std::int64_t n) { return n - std::count(label, label + n, -1); }
+
+/// To a micrometre [mm], so that the order of sums does not matter.
+double rounded(double x) { return std::nearbyint(1000 * x) / 1000; }
 
 /// Labels and counts of each event of a graph.
 void split(Labelled graph, const Blocks& events, Found& found) {
@@ -67,24 +75,55 @@ int Pipeline::useful_threads(int threads, std::int64_t n_hits) {
   return static_cast<int>(std::min<std::int64_t>(threads, 1 + n_hits / kWorthAThread));
 }
 
-Found Pipeline::find(const float* position, const std::int64_t* begin, std::int64_t n_events, int threads,
-                     Between between, void* context) const {
+Found Pipeline::find(const float* position, const std::int64_t* begin, std::int64_t n_events, const BeamLine& expected,
+                     int threads, Between between, void* context) const {
   const Blocks events{begin, n_events};
   require_memory(events);
-  const std::vector<std::int64_t> none(n_events, 0);
-  Found found{{}, {}, none, none, none, none};
-  for (std::int64_t k = 0; k < n_events; ++k) found.hits[k] = events.size(k);
-  const std::int64_t n = begin[n_events];
   Timer timed(steps(), between, context);
-  if (std::all_of(found.hits.begin(), found.hits.end(), [](std::int64_t size) { return size < 2; })) {
-    found.track_id = Array<std::int64_t>(n, -1);
-  } else {
-    const Array<float> copy = all_turned(position, n) ? Array<float>() : turned(position, n);
-    const int useful = useful_threads(threads, n);
-    split(line_.run({copy.size() > 0 ? copy.data() : position, n, events, useful}, timed), events, found);
-  }
+  Found found = found_from(position, events, expected, threads, timed);
+  follow(position, events, threads, timed, found);
   found.seconds = timed.seconds();
   return found;
+}
+
+/// The tracks of events whose hits are seen from a beam line.
+Found Pipeline::found_from(const float* position, const Blocks& events, const BeamLine& line, int threads,
+                           Timer& timed) const {
+  const std::int64_t n = events.begin[events.n] - events.begin[0];
+  const std::vector<std::int64_t> none(events.n, 0);
+  Found found{{}, {}, none, none, none, none, std::vector<BeamLine>(events.n, line)};
+  for (std::int64_t k = 0; k < events.n; ++k) found.hits[k] = events.size(k);
+  if (std::all_of(found.hits.begin(), found.hits.end(), [](std::int64_t size) { return size < 2; })) {
+    found.track_id = Array<std::int64_t>(n, -1);
+    return found;
+  }
+  const bool as_given = line.on_axis() && all_turned(position, n);
+  const Array<float> copy = as_given          ? Array<float>()
+                            : !line.on_axis() ? seen_from(line, position, n)
+                                              : turned(position, n);
+  split(line_.run({as_given ? position : copy.data(), n, events, useful_threads(threads, n)}, timed), events, found);
+  return found;
+}
+
+/// Finds again what clearly comes from elsewhere than the beam line that it was seen from, each event by itself.
+void Pipeline::follow(const float* position, const Blocks& events, int threads, Timer& timed, Found& found) const {
+  for (std::int64_t k = 0; k < events.n; ++k) {
+    const std::int64_t first = events.begin[k], n = events.size(k), whole[] = {0, n};
+    const float* hits = position + 3 * first;
+    std::int64_t* label = found.track_id.data() + first;
+    for (int round = 0; round < kFollowed; ++round) {
+      BeamLine& line = found.beam_line[k];
+      const BeamSpotEstimate off = line.on_axis() ? estimate_beam_spot(hits, label, n)
+                                                  : estimate_beam_spot(seen_from(line, hits, n).data(), label, n);
+      if (!off.significant()) break;
+      const BeamLine there{rounded(line.x + off.x), rounded(line.y + off.y), line.dxdz, line.dydz};
+      const Found again = found_from(hits, {whole, 1}, there, threads, timed);
+      if (on_tracks(again.track_id.data(), n) <= on_tracks(label, n)) break;
+      std::copy_n(again.track_id.data(), n, label);
+      found.edges[k] = again.edges[0], found.triplets[k] = again.triplets[0], found.tracks[k] = again.tracks[0];
+      line = there;
+    }
+  }
 }
 
 void Pipeline::require_memory(const Blocks& events) const {

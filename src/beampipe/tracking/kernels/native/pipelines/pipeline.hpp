@@ -7,6 +7,7 @@
 
 #include "array.hpp"
 #include "kernels.hpp"
+#include "pipelines/beam_line.hpp"
 #include "pipelines/line.hpp"
 
 namespace beampipe {
@@ -16,6 +17,7 @@ struct Found {
   Array<std::int64_t> track_id;  // (n_hits,): in each event 0, 1, ... by first hit; -1 for a hit on no track
   std::vector<double> seconds;   // time of each of the pipeline's `steps` [s], of all events together
   std::vector<std::int64_t> hits, edges, triplets, tracks;  // number of them in each event
+  std::vector<BeamLine> beam_line;                          // from which the hits of each event were seen
 };
 
 class Pipeline {
@@ -39,14 +41,18 @@ public:
   ///
   /// position: (n_hits, 3) finite numbers: r [mm], phi [rad] counted from anywhere, z [mm].
   /// begin: (n_events + 1,): first hit of each event, and the end; sorted, from 0.
+  /// expected: beam line that the hits are seen from. An event whose tracks clearly come from elsewhere is found again,
+  /// seen from there.
   /// threads: number of threads of this call; the tracks do not depend on it.
   /// between: called as between(context) before each stage, unless it is nullptr; what it throws ends the work.
   ///
   /// Throws TooLargeError if one event, or all together, would need too much memory or time.
-  Found find(const float* position, const std::int64_t* begin, std::int64_t n_events, int threads, Between between,
-             void* context) const;
+  Found find(const float* position, const std::int64_t* begin, std::int64_t n_events, const BeamLine& expected,
+             int threads, Between between, void* context) const;
 
 private:
+  Found found_from(const float* position, const Blocks& events, const BeamLine& line, int threads, Timer& timed) const;
+  void follow(const float* position, const Blocks& events, int threads, Timer& timed, Found& found) const;
   void require_memory(const Blocks& events) const;
 
   Line line_;
