@@ -272,8 +272,8 @@ def display(
     chosen = next(islice(open_events(file, scale), event, None), None)
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")
+    from beampipe.tracking.display.showing import show_event
     from beampipe.tracking.loading import load_pipeline
-    from beampipe.tracking.showing import show_event
 
     finder = load_pipeline(pipeline, device=device, threads=threads, model=model)
     show_event(chosen, finder.find(chosen.hits), output, min_pt)

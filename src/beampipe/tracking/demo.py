@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from beampipe.tracking.data import shipped_events
+from beampipe.tracking.display.showing import show_event
 from beampipe.tracking.evaluation.evaluate import evaluate, tracks_of
 from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
 from beampipe.tracking.finders import named_finders
 from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel
-from beampipe.tracking.showing import show_event
 
 __all__ = ["run_tracking_demo"]
 

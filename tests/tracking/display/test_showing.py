@@ -8,8 +8,8 @@ import pytest
 
 from beampipe.errors import FileError
 from beampipe.tracking.data import shipped_events
+from beampipe.tracking.display.showing import fake_tracks, show_event
 from beampipe.tracking.events import NOISE, Event, Tracks
-from beampipe.tracking.showing import fake_tracks, show_event
 
 
 def true_tracks(event: Event) -> Tracks:
