@@ -67,9 +67,14 @@ EFFORTS: Final[Mapping[str, Effort]] = MappingProxyType(
 
 
 def adapted_windows(config: WindowConfig, sample: TrainingSample) -> WindowConfig:
-    """The windows for another field, and for fewer hits: what is seen seldom counts sooner where little is seen."""
+    """The windows for another field and luminous region, and for fewer hits: what is seen seldom counts sooner where little is seen."""
     fewest = min(config.min_triplets, max(_FEWEST_TRIPLETS, round(seen_share(sample) * config.min_triplets)))
-    return replace(config, kappa_max=config.kappa_max * sample.field / _FIELD, min_triplets=fewest)
+    return replace(
+        config,
+        kappa_max=config.kappa_max * sample.field / _FIELD,
+        vertex_z_max=max(config.vertex_z_max, float(round(1.05 * sample.z_reach))),
+        min_triplets=fewest,
+    )
 
 
 def seen_share(sample: TrainingSample) -> float:
