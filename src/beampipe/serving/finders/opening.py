@@ -55,13 +55,13 @@ def open_finder(
         UnknownNameError: no such pipeline, device or shipped tracker model.
         FileError: no readable token, or no readable tracker model.
     """
-    here = {"device": device, "threads": threads, "model": model or DEFAULT_MODEL}
+    here = partial(DirectTrackFinder, device=device, threads=threads, model=model or DEFAULT_MODEL)
     if not urls:
         if served_model is not None or token_file is not None or fallback:
             raise ConfigError(
                 "got --served-model, --token-file or --fallback without --via, expected the URL of a server"
             )
-        return DirectTrackFinder(pipeline or DEFAULT_PIPELINE, **here)
+        return here(pipeline or DEFAULT_PIPELINE)
     if model is not None and not fallback:
         raise ConfigError(
             f"got --model {model} with --via, expected --fallback with it: servers have tracker models of their own;"
@@ -76,6 +76,6 @@ def open_finder(
         raise UnknownNameError("pipeline", pipeline, PIPELINES)
     return FallbackTrackFinder(
         served(),
-        partial(DirectTrackFinder, pipeline, **here),
+        partial(here, pipeline),
         on_failure=lambda error: warn(f"{error}; going on here"),
     )

@@ -67,7 +67,7 @@ EFFORTS: Final[Mapping[str, Effort]] = MappingProxyType(
 
 
 def adapted_windows(config: WindowConfig, sample: TrainingSample) -> WindowConfig:
-    """The windows for another field and luminous region, and for fewer hits: what is seen seldom counts sooner where little is seen."""
+    """The windows for another field and luminous region, and for fewer hits: fewer triplets are then enough."""
     fewest = min(config.min_triplets, max(_FEWEST_TRIPLETS, round(seen_share(sample) * config.min_triplets)))
     return replace(
         config,

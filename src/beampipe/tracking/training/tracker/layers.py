@@ -95,11 +95,11 @@ def find_layers(events: Sequence[Event]) -> FoundLayers:
     if any(with_ids) and not all(with_ids):
         raise ConfigError(f"layers: got {sum(with_ids)} of {len(events)} events with identifiers, expected all or none")
     position = np.concatenate([event.hits.position for event in events])
-    ids = None if not all(with_ids) else np.concatenate([event.hits.geometry_id for event in events])  # type: ignore[misc]
+    ids = None if not all(with_ids) else np.concatenate([event.hits.geometry_id for event in events])
     number: Int64[ndarray, " n"] | None = None
     source: Literal["volume and layer", "identifiers", "positions"] = "positions"
     if ids is not None:
-        packed = np.concatenate([layer_code(event.hits) for event in events])  # type: ignore[misc]
+        packed = np.concatenate([layer_code(event.hits) for event in events])
         if (number := _layers_of_codes(position, packed)) is not None:
             source = "volume and layer"
         elif (number := _layers_of_codes(position, ids)) is not None:
@@ -240,8 +240,8 @@ def _continues(boxes: Float64[ndarray, "n 4"], thin: int) -> Bool[ndarray, "n n"
 def _meets(box: ndarray, others: ndarray) -> Bool[ndarray, " n"]:
     """Which other boxes overlap a box, both with their padding."""
     low, high = others[:, ::2] - 2 * _PADDING, others[:, 1::2] + 2 * _PADDING
-    inside: Bool[ndarray, " n"] = ((low < box[1::2]) & (high > box[::2])).all(axis=1)
-    return inside
+    meets: Bool[ndarray, " n"] = np.all((low < box[1::2]) & (high > box[::2]), axis=1)
+    return meets
 
 
 def _overlap(boxes: Float64[ndarray, "n 4"]) -> bool:
