@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -203,6 +205,13 @@ def test_shells_complete_names_and_folders(tmp_path: Path, monkeypatch: pytest.M
     assert complete_model("other") == []
     assert complete_model(f"nowhere{os.sep}x") == []
     assert complete_pipeline("exatrkx_w") == ["exatrkx_walk", "exatrkx_walk_soft"]
+
+
+def test_the_command_line_completes_them() -> None:
+    asked = {"_BEAMPIPE_COMPLETE": "complete_bash", "COMP_WORDS": "beampipe track --model ge", "COMP_CWORD": "3"}
+    code = "import sys; from beampipe.cli import main; sys.argv[0] = 'beampipe'; main()"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True)
+    assert done.stdout.split() == ["generic"]
 
 
 def test_a_loaded_model_stays_as_it_is() -> None:
