@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from harness import (
     CONSOLE,
+    FAST_ACTS,
     Finders,
     StoredActs,
     existing,
@@ -40,6 +41,7 @@ from samples import DEGRADATIONS, degraded, sample_name, take
 
 from beampipe.errors import FileError
 from beampipe.tracking import load_pipeline
+from beampipe.tracking.acts import ACTS_FAST
 from beampipe.tracking.evaluation.checks import TruthFinder
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.results import evaluation_body
@@ -119,7 +121,7 @@ def variants(options: argparse.Namespace) -> dict[str, TrackFinder]:
         networks = load_networks(path)
         out |= {whole.replace("full", name, 1): with_weights(full[whole], networks) for whole in full}
     out |= full
-    out["acts:fast"] = StoredActs("fast", options.cache, options.fresh)
+    out[FAST_ACTS] = StoredActs(ACTS_FAST, options.cache, options.fresh)
     return out
 
 

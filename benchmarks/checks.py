@@ -39,7 +39,7 @@ from beampipe.tracking.truth import contributions, select_particles
 
 
 def main() -> None:
-    pipelines = ["module_map", "exatrkx", "exatrkx_walk", "acts:efficient"]
+    pipelines = ["module_map", "exatrkx", "exatrkx_walk", "acts"]
     parser = options_of("checks", __doc__, samples=["test60"], pipelines=pipelines, max_events=1)
     parser.add_argument("--degradation", choices=DEGRADATIONS, default="default")
     options = parser.parse_args()

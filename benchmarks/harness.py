@@ -17,8 +17,9 @@ from typing import Any, Final
 import numpy as np
 from rich.table import Table
 
-from beampipe.errors import FileError, UnknownNameError
+from beampipe.errors import FileError
 from beampipe.terminal import console, make_table
+from beampipe.tracking.acts import ActsSettings, acts_settings
 from beampipe.tracking.evaluation.checks import TruthFinder
 from beampipe.tracking.evaluation.results import Evaluation, FinderResult
 from beampipe.tracking.events import Event, Hits, Tracks
@@ -46,8 +47,7 @@ __all__ = [
 CONSOLE: Final = console(180)
 EVENTS: Final = Path("runs/events")
 TRUTH: Final = "truth"
-ACTS: Final = "acts:"
-FAST_ACTS: Final = "acts:fast"
+FAST_ACTS: Final = "acts-fast"
 FIT: Final = "+fit"
 SEED_AND_FOLLOW: Final = ("seeding", "ckf")
 """Stages of ACTS that count when times are compared: its space points and start parameters come free."""
@@ -69,7 +69,13 @@ def options_of(
     files = [EVENTS / f"{sample}.parquet" for sample in samples]
     add = parser.add_argument
     add("events", nargs="*", type=Path, default=files, help="Parquet files of clean simulated events")
-    add("--pipelines", nargs="+", default=list(pipelines), metavar="NAME", help="pipelines, acts:PRESET, or truth")
+    add(
+        "--pipelines",
+        nargs="+",
+        default=list(pipelines),
+        metavar="NAME",
+        help="pipelines, acts, acts-fast and the like, or truth",
+    )
     add("--threads", type=int, default=2, help="threads of our finders (ACTS does not split an event)")
     add("--max-events", type=int, default=max_events, help="events per file; all if neither is given")
     add("--seed", type=int, default=1, help="seed of the degradation")
@@ -98,20 +104,15 @@ class StoredActs(InOneThread):
     """ACTS as a finder that keeps its answers, with their times, in a folder under a digest of hits and settings.
 
     Args:
-        preset: name in `ACTS_SETTINGS`.
+        settings: what ACTS is told.
         folder: where results are kept.
         fresh: do not read results of earlier runs.
-
-    Raises:
-        UnknownNameError: there is no such preset.
     """
 
-    def __init__(self, preset: str, folder: Path, fresh: bool) -> None:
-        from beampipe.tracking.acts import ACTS_SETTINGS, ActsTrackFinder
+    def __init__(self, settings: ActsSettings, folder: Path, fresh: bool) -> None:
+        from beampipe.tracking.acts import ActsTrackFinder
 
-        if preset not in ACTS_SETTINGS:
-            raise UnknownNameError("preset of acts", preset, ACTS_SETTINGS)
-        self._finder = ActsTrackFinder(ACTS_SETTINGS[preset])
+        self._finder = ActsTrackFinder(settings)
         self._folder, self._fresh, self._warm = folder, fresh, False
         self._done: set[Path] = set()
         self.loads: list[float] = []
@@ -180,8 +181,8 @@ class Finders:
 def open_finders(options: argparse.Namespace, names: Sequence[str] | None = None) -> Finders:
     """Open finders by name; what lacks its weights is named in a line and left out.
 
-    ``acts:NAME`` is a preset of ACTS, ``truth`` the perfect answer in labels, ``NAME+fit`` a pipeline with the Kalman
-    fit of ACTS on its candidates.
+    ``acts``, ``acts-fast`` and the like are settings of ACTS, ``truth`` is the perfect answer in labels, and
+    ``NAME+fit`` a pipeline with the Kalman fit of ACTS on its candidates.
     """
     truth = TruthFinder()
     by_name: dict[str, TrackFinder] = {}
@@ -189,8 +190,8 @@ def open_finders(options: argparse.Namespace, names: Sequence[str] | None = None
         try:
             if name == TRUTH:
                 by_name[name] = truth
-            elif name.startswith(ACTS):
-                by_name[name] = StoredActs(name.removeprefix(ACTS), options.cache, options.fresh)
+            elif (settings := acts_settings(name)) is not None:
+                by_name[name] = StoredActs(settings, options.cache, options.fresh)
             elif name.endswith(FIT):
                 from beampipe.tracking.finders import KALMAN_FIT, KalmanFitted
 
@@ -260,7 +261,7 @@ def figures(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 def _figures(finder: FinderResult, anchor: float | None) -> dict[str, Any]:
     done = [event for event in finder.events if event.error is None]
-    acts = finder.name.startswith(ACTS)
+    acts = acts_settings(finder.name) is not None
     wall = [event.total for event in done]
     cpu = [_seed_and_follow(event.cpu_seconds) if acts else event.cpu for event in done]
     compared = _median(cpu if acts else wall)

@@ -47,7 +47,7 @@ LABELS: Final = {
     "dead_modules": "dead modules",
     FIELD: "field lower than assumed",
 }
-JUDGE: Final = "acts:efficient"
+JUDGE: Final = "acts"
 
 
 def main() -> None:

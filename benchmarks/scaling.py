@@ -28,7 +28,7 @@ LARGE = 10_000
 
 
 def main() -> None:
-    pipelines = ["module_map", "exatrkx", "exatrkx_walk", "acts:fast"]
+    pipelines = ["module_map", "exatrkx", "exatrkx_walk", "acts-fast"]
     parser = options_of("scaling", __doc__, samples=["test200"], pipelines=pipelines, max_events=4)
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="hits")
     parser.add_argument("--repeat", type=int, default=5, help="calls per size, after one that is not timed")

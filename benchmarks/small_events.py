@@ -37,7 +37,7 @@ WANTED = {"none": 0.98, "default": 0.96}
 
 
 def main() -> None:
-    pipelines = ["module_map_soft", "exatrkx_soft", "exatrkx_walk_soft", "acts:soft"]
+    pipelines = ["module_map_soft", "exatrkx_soft", "exatrkx_walk_soft", "acts-soft"]
     parser = options_of("small_events", __doc__, samples=["test0"], pipelines=pipelines, max_events=400)
     parser.set_defaults(min_pt=0.3)
     parser.add_argument("--degradation", nargs="+", choices=DEGRADATIONS, default=["none", "default"])
@@ -127,7 +127,7 @@ def rate_table(evaluation: Evaluation) -> Table:
             continue
         cells = [f"{row[key]:.3f}" for key in ("first", "median", "p95", "wall_median")]
         cells.append(f"{row['events_per_second']:.1f}")
-        table.add_row(finder.name, *([*cells[:3], "-", "-"] if finder.name.startswith("acts:") else cells))
+        table.add_row(finder.name, *([*cells[:3], "-", "-"] if finder.name.startswith("acts") else cells))
     return table
 
 

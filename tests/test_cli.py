@@ -37,6 +37,8 @@ def test_help(command: list[str]) -> None:
         (["tracking", "display", "gone.parquet", "out.png"], "gone.parquet: no such file"),
         (["tracking", "demo", "--mu", "140", "{tmp}"], "unknown shipped sample: got '140'"),
         (["tracking", "evaluate", "gone.parquet", "--degradation", "defalt"], "did you mean 'default'"),
+        (["tracking", "evaluate", "gone.parquet", "-p", "acts-fats"], "unknown ACTS setting: got 'acts-fats'"),
+        (["tracking", "evaluate", "gone.parquet", "--by", "vertex"], "did you mean 'vertex_z'"),
     ],
 )
 def test_an_error_is_one_line_and_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:

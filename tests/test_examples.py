@@ -57,3 +57,10 @@ def test_scale_factors(tmp_path: Path) -> None:
     out = run("scale_factors.py", tmp_path)
     assert "SF_q at 700 GeV: " in out
     assert "parton_shower: 0." in out
+
+
+@pytest.mark.acts
+def test_acts_custom_seeder() -> None:
+    pytest.importorskip("acts")
+    found = int(run("acts_custom_seeder.py").split(" of 40 muons found")[0])
+    assert 38 <= found <= 40

@@ -3,28 +3,44 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from beampipe.errors import UnknownNameError
-from beampipe.tracking.acts import ActsTrackFinder, acts_truth_matching
+from beampipe.errors import InputError, UnknownNameError
+from beampipe.tracking.acts import ActsTrackFinder, acts_names, acts_truth_matching
 from beampipe.tracking.acts.settings import ACTS_SOFT
+from beampipe.tracking.cli import PIPELINE_HELP
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.events import Event, Hits, Tracks, Truth
 from beampipe.tracking.finder import InOneThread
-from beampipe.tracking.finders import KALMAN_FIT, KalmanFitted, named_finders
+from beampipe.tracking.finders import KALMAN_FIT, KalmanFitted, named_finder, named_finders
 from beampipe.tracking.truth import Selection, contributions, select_particles
 
 SOFT = Selection(min_pt=0.3)
 
 
 def test_an_unknown_setting_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown ACTS setting: got 'sift'.*did you mean 'soft'"):
-        named_finders([], ["sift"])
+    with pytest.raises(UnknownNameError, match=r"unknown ACTS setting: got 'acts-sift'.*did you mean 'acts-soft'"):
+        named_finders(["acts-sift"])
+    with pytest.raises(UnknownNameError, match="unknown pipeline: got 'actz'"):
+        named_finders(["actz"])
+
+
+def test_help_names_every_setting() -> None:
+    settings = ("fast", "soft", "orthogonal", "graph", "graph-fast", "beampipe")
+    assert acts_names() == ("acts", *(f"acts-{name}" for name in settings))
+    assert all(name in PIPELINE_HELP for name in acts_names())
+
+
+@pytest.mark.acts
+def test_acts_refuses_hits_that_are_on_none_of_its_modules() -> None:
+    bare = Hits(largest(0).hits.position)
+    with pytest.raises(InputError, match="without geometry_id, local, variance"):
+        named_finder("acts").find(bare)
 
 
 @pytest.mark.acts
 def test_acts_finds_most_particles_of_a_shipped_event() -> None:
-    result = evaluate(named_finders([], ["soft"]), shipped_events(0), sample="shipped, mu = 0")
+    result = evaluate(named_finders(["acts-soft"]), shipped_events(0), sample="shipped, mu = 0")
     (acts,) = result.finders
     assert acts.name == "acts-soft"
     assert not acts.failed

@@ -15,6 +15,7 @@ import typer
 
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.terminal import bar, console
+from beampipe.tracking.acts.settings import acts_names
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model, complete_pipeline
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
 from beampipe.tracking.training.tracker.cli import train, train_part, validate
@@ -23,21 +24,29 @@ if TYPE_CHECKING:
     from beampipe.tracking.events import Event
     from beampipe.tracking.finder import TrackFinder
 
-__all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "SCALE_HELP", "app", "track"]
+__all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "SCALE_HELP", "app", "complete_finder", "track"]
 
 app = typer.Typer(
     help="Track finding: simulate events, find tracks, score them, draw them, train.", no_args_is_help=True
 )
-
 app.command()(train)
 app.command()(validate)
 app.command()(train_part)
 
-PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {pipeline_names()}."
+FINDER_NAMES: Final = (
+    f"{pipeline_names()}; or ACTS, for hits with modules of its Generic detector: {', '.join(acts_names())}"
+)
+PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {FINDER_NAMES}."
 SCALE_HELP: Final = "Units of r, phi and z in files of three columns: mm, exatrkx or acts."
 BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 [mm], or x,y,dxdz,dydz."
 
-Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP, autocompletion=complete_pipeline)]
+
+def complete_finder(incomplete: str) -> list[str]:
+    """What a shell may complete to the name of a pipeline, or of ACTS."""
+    return complete_pipeline(incomplete) + [name for name in acts_names() if name.startswith(incomplete)]
+
+
+Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP, autocompletion=complete_finder)]
 Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP, autocompletion=complete_model)]
 Device = Annotated[str, typer.Option(help="Device that the pipeline runs on: cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
@@ -98,7 +107,7 @@ def demo(
             "-p",
             help=f"Name of a pipeline to run, of {pipeline_names()}; may be given several times.",
             show_default=", ".join(DEMO_PIPELINES),
-            autocompletion=complete_pipeline,
+            autocompletion=complete_finder,
         ),
     ] = None,
     model: Model = DEFAULT_MODEL,
@@ -126,7 +135,7 @@ def simulate(
     hard: Annotated[
         str | None,
         typer.Option(
-            help="What is added to the pile-up: ttbar (one top pair), gun (ten muons) or none.",
+            help="What is added to the pile-up: ttbar (one top pair), jets (above 1 TeV), gun (ten muons) or none.",
             show_default="ttbar; none if mu is 0",
         ),
     ] = None,
@@ -208,15 +217,18 @@ def evaluate(
         typer.Option(
             "--pipeline",
             "-p",
-            help=f"Name of a pipeline to score, of {pipeline_names()}; may be given several times.",
-            show_default=f"{DEFAULT_PIPELINE}; none if --acts is given",
-            autocompletion=complete_pipeline,
+            help=f"Name of a finder to score, of {FINDER_NAMES}; may be given several times.",
+            show_default=DEFAULT_PIPELINE,
+            autocompletion=complete_finder,
         ),
     ] = None,
     model: Model = DEFAULT_MODEL,
-    acts: Annotated[
+    by: Annotated[
         list[str] | None,
-        typer.Option(help="Setting of ACTS to score too: efficient, fast or soft; may be given several times."),
+        typer.Option(
+            help="Variable to print efficiencies by: pt, eta, vertex_z, distance (to the nearest track) or origin;"
+            " may be given several times."
+        ),
     ] = None,
     degradation: Annotated[
         str, typer.Option(help="Lost hits, dead modules and noise that are applied: none, default or stress.")
@@ -234,11 +246,13 @@ def evaluate(
     from beampipe.tracking.evaluation.evaluate import evaluate as score
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import write_evaluation
+    from beampipe.tracking.evaluation.variables import require_variables
     from beampipe.tracking.finders import named_finders
     from beampipe.tracking.truth import Selection
 
     chosen = _degraded(files, degradation, seed)
-    finders = named_finders(pipeline or ([] if acts else [DEFAULT_PIPELINE]), acts or (), device, threads, model=model)
+    require_variables(by or ())
+    finders = named_finders(pipeline or [DEFAULT_PIPELINE], device, threads, model=model)
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
         result = score(
@@ -249,7 +263,7 @@ def evaluate(
             threads=threads,
             progress=step,
         )
-    print_evaluation(result, console())
+    print_evaluation(result, console(), by or ())
     if output is not None:
         write_evaluation(output, result)
 
@@ -273,9 +287,9 @@ def display(
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")
     from beampipe.tracking.display.showing import show_event
-    from beampipe.tracking.loading import load_pipeline
+    from beampipe.tracking.finders import named_finder
 
-    finder = load_pipeline(pipeline, device=device, threads=threads, model=model)
+    finder = named_finder(pipeline, device, threads, model=model)
     show_event(chosen, finder.find(chosen.hits), output, min_pt)
     typer.echo(f"{output}: event {chosen.event_id}")
 

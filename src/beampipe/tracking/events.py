@@ -98,6 +98,11 @@ class Particles:
     def __len__(self) -> int:
         return len(self.particle_id)
 
+    def take(self, index: Int64[ndarray, " n"] | Bool[ndarray, " n_particles"]) -> Particles:
+        """The particles at `index` (positions or a mask), in that order."""
+        columns = (self.particle_id, self.pdg, self.charge, self.momentum, self.vertex, self.primary)
+        return Particles(*(column[index] for column in columns))
+
     @property
     def pt(self) -> Float32[ndarray, " n_particles"]:
         """Transverse momentum [GeV]."""

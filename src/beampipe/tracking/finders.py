@@ -8,8 +8,7 @@ from pathlib import Path
 from time import process_time
 from typing import Final
 
-from beampipe.errors import UnknownNameError
-from beampipe.tracking.acts import ACTS_SETTINGS, ActsTrackFinder, ActsTracks, fit_tracks
+from beampipe.tracking.acts import ActsTrackFinder, ActsTracks, acts_settings, fit_tracks
 from beampipe.tracking.acts.fitting import hit_lists_of
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS
 from beampipe.tracking.events import Hits
@@ -17,7 +16,7 @@ from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel
 
-__all__ = ["KALMAN_FIT", "KalmanFitted", "named_finders"]
+__all__ = ["KALMAN_FIT", "KalmanFitted", "named_finder", "named_finders"]
 
 KALMAN_FIT: Final = " + Kalman fit"
 """What a finder's name ends in when its candidates are also fitted."""
@@ -58,9 +57,35 @@ class KalmanFitted(InOneThread):
         )
 
 
+def named_finder(
+    name: str,
+    device: str = "cpu",
+    threads: int | None = None,
+    *,
+    model: str | Path | TrackerModel = DEFAULT_MODEL,
+) -> TrackFinder:
+    """The finder of that name: a pipeline, or ACTS where hits carry module, local position and variance.
+
+    Args:
+        name: a name of `beampipe.tracking.PIPELINES` or of `acts_names`.
+        device: device of a pipeline: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; ACTS runs on the CPU.
+        threads: number of threads of a pipeline; ACTS works on one event with one thread.
+        model: tracker model of a pipeline: the name of a shipped one, or a folder; ACTS has its own detector.
+
+    Raises:
+        UnknownNameError: no finder or shipped model of that name.
+        ConfigError: the model was not trained for the pipeline.
+        FileError: there is no model in the folder, or its weights are not those that it was made with.
+        MissingExtraError: ACTS is asked for and not installed.
+    """
+    settings = acts_settings(name)
+    if settings is None:
+        return load_pipeline(name, device=device, threads=threads, model=model)
+    return ActsTrackFinder(settings)
+
+
 def named_finders(
-    pipelines: Sequence[str],
-    acts: Sequence[str] = (),
+    names: Sequence[str],
     device: str = "cpu",
     threads: int = 1,
     *,
@@ -72,26 +97,21 @@ def named_finders(
     ACTS is scored by its own hit lists: as one label per hit, the hits that its tracks share would count against it.
 
     Args:
-        pipelines: names of `beampipe.tracking.PIPELINES`.
-        acts: names of `ACTS_SETTINGS`; their finders appear as ``acts-NAME``.
+        names: names of `beampipe.tracking.PIPELINES` and of `acts_names`.
         device: device of the pipelines: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: number of threads of the pipelines; ACTS works on one event with one thread.
         fit: whether each pipeline is added once more with the Kalman fit of ACTS, as ``NAME + Kalman fit``.
         model: tracker model of the pipelines: the name of a shipped one, or a folder.
 
     Raises:
-        UnknownNameError: no pipeline, setting or shipped model of that name.
+        UnknownNameError: no finder or shipped model of that name.
         ConfigError: the model was not trained for one of the pipelines.
         FileError: there is no model in the folder, or its weights are not those that it was made with.
         MissingExtraError: ACTS is asked for and not installed.
     """
     finders: dict[str, TrackFinder] = {}
-    for name in pipelines:
-        finders[name] = load_pipeline(name, device=device, threads=threads, model=model)
-        if fit:
+    for name in names:
+        finders[name] = named_finder(name, device, threads, model=model)
+        if fit and acts_settings(name) is None:
             finders[name + KALMAN_FIT] = KalmanFitted(finders[name])
-    for name in acts:
-        if name not in ACTS_SETTINGS:
-            raise UnknownNameError("ACTS setting", name, ACTS_SETTINGS)
-        finders[f"acts-{name}"] = ActsTrackFinder(ACTS_SETTINGS[name])
     return finders

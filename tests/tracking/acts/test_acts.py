@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.errors import ConfigError, InputError, MissingExtraError, ShapeError
+from beampipe.errors import ConfigError, InputError, MissingExtraError, ShapeError, UnknownNameError
 from beampipe.tracking.acts import (
     ACTS_EFFICIENT,
     ACTS_FAST,
@@ -154,7 +154,9 @@ def test_hits_without_modules_are_refused(events: list[Event]) -> None:
 
 
 def test_settings_that_cannot_be_meant_are_refused() -> None:
-    assert set(ACTS_SETTINGS) == {"efficient", "fast", "soft"}
+    assert set(ACTS_SETTINGS) == {"efficient", "fast", "soft", "orthogonal", "graph", "graph-fast", "beampipe"}
+    with pytest.raises(UnknownNameError, match="seeding of ACTS: got 'hough'"):
+        ActsSettings(seeding="hough")
     with pytest.raises(ConfigError, match="seed_min_pt"):
         ActsSettings(seed_min_pt=-1.0)
     with pytest.raises(ConfigError, match="delta_r_min"):

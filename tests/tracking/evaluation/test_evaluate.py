@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from beampipe.errors import FileError, InputError
+from beampipe.errors import FileError, InputError, UnknownNameError
 from beampipe.figures import save_figure
 from beampipe.tracking.evaluation import checks, plots, report
 from beampipe.tracking.evaluation.edges import score_stages
-from beampipe.tracking.evaluation.evaluate import evaluate, pt_edges
+from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.results import Evaluation, read_evaluation, write_evaluation
 from beampipe.tracking.evaluation.statistics import Proportion
+from beampipe.tracking.evaluation.variables import pt_edges
 from beampipe.tracking.events import Event, Hits, Tracks
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.kernels.reference import number_by_first_hit
@@ -85,9 +86,10 @@ def test_perfect_labels_score_perfectly(evaluation: Evaluation) -> None:
         assert quality.displaced.passed == quality.displaced.total
         assert (quality.fakes.passed, quality.duplicates.passed) == (0, 0)
         assert quality.fakes.total > n_reference  # soft particles make candidates, and no fakes
-    for variable in ("pt", "eta"):
+    for variable in ("pt", "eta", "vertex_z", "distance"):
         assert sum(result.curve(variable).total) == n_reference
         assert result.curve(variable).double == result.curve(variable).total
+    assert result.trackml == pytest.approx(1)
     by_origin = result.curve("origin").total
     assert by_origin[0] == n_reference
     assert by_origin[4] == result.double.displaced.total  # made at r = 20 mm
@@ -110,6 +112,29 @@ def test_refused_events_count_against_the_finder_and_stop_nobody(evaluation: Eva
     assert refusing.stages == ()
 
 
+def test_a_lost_event_is_in_the_error() -> None:
+    truth = checks.TruthFinder()
+
+    class Losing(InOneThread):
+        def find(self, hits: Hits, /) -> Tracks:
+            tracks = truth.find(hits)
+            return tracks if len(hits) != smallest else Tracks(np.full(len(hits), -1, np.int64))
+
+    smallest = min(len(event.hits) for event in events())
+    assert len({len(event.hits) for event in events()}) == 4  # the premise: one event is lost, not several
+    result = evaluate({"losing": Losing()}, truth.watching(events()), sample="toy").finders[0]
+    efficiency = result.double.efficiency
+    assert 0.7 < efficiency.value < 0.85
+    low, high = efficiency.interval
+    binomial = efficiency.binomial
+    assert high - low > 4 * (binomial[1] - binomial[0])
+    assert 0.4 < low < 0.7
+    assert high == 1
+    by_eta = result.curve("eta").proportions()[6]
+    assert by_eta.spread is not None
+    assert by_eta.interval[0] < by_eta.value < by_eta.interval[1]
+
+
 def test_slices_are_nearly_all_fake(evaluation: Evaluation) -> None:
     slices = evaluation.finders[3]
     assert slices.double.efficiency.value < 0.1
@@ -120,7 +145,10 @@ def test_slices_are_nearly_all_fake(evaluation: Evaluation) -> None:
 def test_results_survive_json(evaluation: Evaluation, tmp_path: Path) -> None:
     path = tmp_path / "deeper" / "toy.json"
     write_evaluation(path, evaluation)
-    assert read_evaluation(path) == evaluation
+    again = read_evaluation(path)
+    assert again == evaluation
+    assert again.finders[3].double.fakes.interval == evaluation.finders[3].double.fakes.interval
+    assert again.finders[3].double.fakes.spread is not None
     path.write_text('{"format": "something"}', encoding="utf-8")
     with pytest.raises(FileError, match="something"):
         read_evaluation(path)
@@ -134,7 +162,7 @@ def test_results_survive_json(evaluation: Evaluation, tmp_path: Path) -> None:
 def test_tables_show_the_numbers(evaluation: Evaluation) -> None:
     console = Console(record=True, width=240, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
     with console.file:
-        report.print_evaluation(evaluation, console)
+        report.print_evaluation(evaluation, console, by=["vertex_z"])
         console.print(report.times_table(evaluation.finders[1]))
         console.print(report.curve_table(evaluation, "pt"))
         event = next(events())
@@ -142,6 +170,9 @@ def test_tables_show_the_numbers(evaluation: Evaluation) -> None:
         console.print(report.edge_table(score_stages(event, {"building": true})))
         text = console.export_text()
     assert "refusing (4 refused)" in text
+    assert "by bootstrap over events" in text
+    assert "efficiency by vertex_z" in text
+    assert "-240 .. -200" in text
     assert "750.00 (750.00)" in text  # seeding + ckf of `Doubling`, in the column of the total
     assert "pT > 1 GeV, |eta| < 3, >= 7 layers" in text
     assert "median (p95) [ms]" in text  # not taken for markup
@@ -153,11 +184,14 @@ def test_pictures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
     point = [(0.0, Proportion(99, 100)), (0.05, Proportion(90, 100))]
     figures = {
         "efficiency": plots.plot_efficiency(evaluation),
+        "others": plots.plot_efficiency(evaluation, ["vertex_z", "distance"]),
         "stages": plots.plot_stages(evaluation),
         "robustness": plots.plot_robustness({"hit loss": {"a": point}, "noise": {"a": point, "b": point}}),
         "scaling": plots.plot_scaling({"a": ([300.0, 3000.0, 30000.0], [1e-3, 1e-2, 1e-1])}),
     }
-    assert [len(figure.axes) for figure in figures.values()] == [3, 1, 2, 1]
+    assert [len(figure.axes) for figure in figures.values()] == [3, 2, 1, 2, 1]
+    with pytest.raises(UnknownNameError, match="variable: got 'vertex'"):
+        plots.plot_efficiency(evaluation, ["vertex"])
     for name, figure in figures.items():
         save_figure(figure, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 5000

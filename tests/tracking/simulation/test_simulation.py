@@ -305,6 +305,19 @@ def test_pools(cache: Path) -> None:
     np.testing.assert_array_equal(joined.momentum[joined.collision(8)], other.momentum[other.collision(0)])
 
 
+def test_jets_are_above_a_tev_and_dense() -> None:
+    made = collisions("jets", 3, seed=5)
+    for number in range(3):
+        rows = made.collision(number)
+        pt = np.hypot(*made.momentum[rows, :2].T)
+        assert pt.sum() > 1000  # photons and charged particles of two jets or more
+        hard = np.flatnonzero((pt > 1) & (made.charge[rows] != 0))
+        phi, eta = np.arctan2(*made.momentum[rows][hard, 1::-1].T), np.arcsinh(made.momentum[rows][hard, 2] / pt[hard])
+        turn = np.abs((phi[:, np.newaxis] - phi + np.pi) % (2 * np.pi) - np.pi)
+        apart = np.hypot(eta[:, np.newaxis] - eta, turn) + 9 * np.eye(len(hard))
+        assert np.quantile(apart.min(axis=1), 0.1) < 0.02
+
+
 def test_file_appears_only_when_complete(tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "events.parquet"
 
@@ -335,7 +348,7 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ConfigError, match="got hard='higgs', expected 'ttbar', 'none' or 'gun'"):
+    with pytest.raises(ConfigError, match="got hard='higgs', expected 'ttbar', 'jets', 'none' or 'gun'"):
         EventGenerator(hard="higgs")
     with pytest.raises(ConfigError, match="got pdg 22"):
         Gun(pdg=22)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.finder import InOneThread
-from beampipe.tracking.loading import load_pipeline
+from beampipe.tracking.finders import named_finder
 from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
@@ -14,10 +14,10 @@ __all__ = ["DirectTrackFinder"]
 
 
 class DirectTrackFinder(InOneThread):
-    """Runs a pipeline here; events that are submitted wait for each other.
+    """Runs a pipeline, or ACTS, here; events that are submitted wait for each other.
 
     Args:
-        pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`.
+        pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`; or of ACTS, one of `acts_names`.
         device: device on which the pipeline runs, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: number of threads for one event; as many as there are cores if not given.
         model: tracker model that knows the detector: the name of a shipped one, or a folder.
@@ -26,6 +26,7 @@ class DirectTrackFinder(InOneThread):
         UnknownNameError: no such pipeline, device or shipped model.
         ConfigError: the device is not there, `threads` is not positive, or the model was not trained for the pipeline.
         FileError: there is no model in the folder, or weights are missing or damaged.
+        MissingExtraError: ACTS is asked for and not installed.
     """
 
     def __init__(
@@ -36,8 +37,8 @@ class DirectTrackFinder(InOneThread):
         threads: int | None = None,
         model: str | Path | TrackerModel = DEFAULT_MODEL,
     ) -> None:
-        self._pipeline = load_pipeline(pipeline, device=device, threads=threads, model=model)
+        self._finder = named_finder(pipeline, device, threads, model=model)
 
     def find(self, hits: Hits, /) -> Tracks:
         """The tracks of one event."""
-        return self._pipeline.find(hits)
+        return self._finder.find(hits)

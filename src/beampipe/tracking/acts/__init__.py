@@ -1,14 +1,38 @@
 """ACTS as the judge: the combinatorial Kalman filter that our pipelines are compared with, and its track fit."""
 
-from beampipe.tracking.acts.finder import ActsTrackFinder
-from beampipe.tracking.acts.fitted import ActsTracks, FittedTracks
-from beampipe.tracking.acts.fitting import fit_batch, fit_tracks
-from beampipe.tracking.acts.settings import ACTS_EFFICIENT, ACTS_FAST, ACTS_SETTINGS, ACTS_SOFT, ActsSettings
-from beampipe.tracking.acts.truth_matching import ActsMatching, acts_truth_matching
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beampipe.lazy import loader
+
+if TYPE_CHECKING:
+    from beampipe.tracking.acts.finder import ActsTrackFinder
+    from beampipe.tracking.acts.fitted import ActsTracks, FittedTracks
+    from beampipe.tracking.acts.fitting import fit_batch, fit_tracks
+    from beampipe.tracking.acts.seeder import SeederSettings, beampipe_seeder
+    from beampipe.tracking.acts.settings import (
+        ACTS_BEAMPIPE,
+        ACTS_EFFICIENT,
+        ACTS_FAST,
+        ACTS_GRAPH,
+        ACTS_GRAPH_FAST,
+        ACTS_ORTHOGONAL,
+        ACTS_SETTINGS,
+        ACTS_SOFT,
+        ActsSettings,
+        acts_names,
+        acts_settings,
+    )
+    from beampipe.tracking.acts.truth_matching import ActsMatching, acts_truth_matching
 
 __all__ = [
+    "ACTS_BEAMPIPE",
     "ACTS_EFFICIENT",
     "ACTS_FAST",
+    "ACTS_GRAPH",
+    "ACTS_GRAPH_FAST",
+    "ACTS_ORTHOGONAL",
     "ACTS_SETTINGS",
     "ACTS_SOFT",
     "ActsMatching",
@@ -16,7 +40,35 @@ __all__ = [
     "ActsTrackFinder",
     "ActsTracks",
     "FittedTracks",
+    "SeederSettings",
+    "acts_names",
+    "acts_settings",
     "acts_truth_matching",
+    "beampipe_seeder",
     "fit_batch",
     "fit_tracks",
 ]
+
+__getattr__ = loader(
+    __name__,
+    {
+        "finder": ("ActsTrackFinder",),
+        "fitted": ("ActsTracks", "FittedTracks"),
+        "fitting": ("fit_batch", "fit_tracks"),
+        "seeder": ("SeederSettings", "beampipe_seeder"),
+        "settings": (
+            "ACTS_BEAMPIPE",
+            "ACTS_EFFICIENT",
+            "ACTS_FAST",
+            "ACTS_GRAPH",
+            "ACTS_GRAPH_FAST",
+            "ACTS_ORTHOGONAL",
+            "ACTS_SETTINGS",
+            "ACTS_SOFT",
+            "ActsSettings",
+            "acts_names",
+            "acts_settings",
+        ),
+        "truth_matching": ("ActsMatching", "acts_truth_matching"),
+    },
+)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from beampipe.tracking.acts.detector import ActsDetector, pyacts
+from beampipe.tracking.acts.layers import layer_files
+from beampipe.tracking.acts.seeder import SeederSettings, seeding_algorithm
 from beampipe.tracking.acts.settings import ActsSettings
-from beampipe.tracking.acts.whiteboard import SUBSET
+from beampipe.tracking.acts.whiteboard import CLUSTERS, SUBSET
 
 __all__ = ["SEEDS", "SPACE_POINTS", "TRACKS", "finding_algorithms", "space_point_maker"]
 
@@ -29,7 +31,7 @@ def finding_algorithms(settings: ActsSettings, where: ActsDetector) -> dict[str,
     """
     return {
         "spacepoints": space_point_maker(settings.seed_volumes, where),
-        "seeding": _seeding(settings),
+        "seeding": _seeding(settings, where),
         "parameters": _parameter_estimation(where),
         "ckf": _ckf(settings, where),
     }
@@ -47,11 +49,21 @@ def space_point_maker(volumes: tuple[int, ...], where: ActsDetector) -> Any:
     )
 
 
-def _seeding(settings: ActsSettings) -> Any:
+def _seeding(settings: ActsSettings, where: ActsDetector) -> Any:
+    if settings.seeding == "beampipe":
+        return seeding_algorithm(SeederSettings(), SPACE_POINTS, SEEDS)
+    return _graph_seeding(settings, where) if settings.seeding == "graph" else _triplet_seeding(settings)
+
+
+def _triplet_seeding(settings: ActsSettings) -> Any:
     acts, examples = pyacts()
     mm, gev = acts.UnitConstants.mm, acts.UnitConstants.GeV
     near, far = settings.delta_r_min * mm, settings.delta_r_max * mm
-    return examples.GridTripletSeedingAlgorithm(
+    make = {
+        "triplet": examples.GridTripletSeedingAlgorithm,
+        "orthogonal": examples.OrthogonalTripletSeedingAlgorithm,
+    }
+    return make[settings.seeding](
         level=acts.logging.ERROR,
         inputSpacePoints=SPACE_POINTS,
         outputSeeds=SEEDS,
@@ -74,6 +86,33 @@ def _seeding(settings: ActsSettings) -> Any:
         sigmaScattering=settings.sigma_scattering,
         radLengthPerSeed=settings.rad_length_per_seed,
         maxSeedsPerSpM=settings.seeds_per_middle,
+    )
+
+
+def _graph_seeding(settings: ActsSettings, where: ActsDetector) -> Any:
+    acts, examples = pyacts()
+    mapping, connections = layer_files(where.field_z, settings.seed_volumes, settings.collision_z)
+    graph, finder = examples.GbtsGraphBuilderConfig(), examples.GraphBasedSeedingConfig()
+    graph.minPt = settings.seed_min_pt * acts.UnitConstants.GeV
+    # Edges are made only where one follows outwards: as many tracks in less time.
+    graph.matchBeforeCreate = True
+    graph.minDeltaRadius = settings.delta_r_min * acts.UnitConstants.mm
+    finder.minSeedLevel = settings.seed_edges
+    return examples.GraphBasedSeedingAlgorithm(
+        level=acts.logging.ERROR,
+        inputSpacePoints=SPACE_POINTS,
+        # Only cuts on the width of clusters, which are off, would read the clusters and the lookup table.
+        inputClusters=CLUSTERS,
+        lutInputFile="",
+        outputSeeds=SEEDS,
+        trackingGeometry=where.geometry,
+        layerMappingFile=str(mapping),
+        connectorInputFile=str(connections),
+        bFieldInZ=settings.field_z * acts.UnitConstants.T,
+        collisionRegionMin=-settings.collision_z * acts.UnitConstants.mm,
+        collisionRegionMax=settings.collision_z * acts.UnitConstants.mm,
+        graphConfig=graph,
+        seedFinderConfig=finder,
     )
 
 

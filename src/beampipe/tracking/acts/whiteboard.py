@@ -21,6 +21,7 @@ from beampipe.tracking.acts.detector import pyacts
 from beampipe.tracking.events import Hits
 
 __all__ = [
+    "CLUSTERS",
     "MEASUREMENTS",
     "SUBSET",
     "Clock",
@@ -38,6 +39,7 @@ __all__ = [
 HitLists = Sequence[Int64[ndarray, " _"]]
 """Rows of the hits of each track, or of each event."""
 
+CLUSTERS = "clusters"
 MEASUREMENTS = "measurements"
 SUBSET = "measurement_subset"
 
@@ -126,9 +128,11 @@ def feed(hits: Sequence[Hits], failures: Failures | None = None) -> tuple[list[A
     def setup_subset(algorithm: Any) -> Callable[[int, Any], None]:
         read = reader(algorithm, examples.MeasurementContainer, MEASUREMENTS)
         write = writer(algorithm, examples.MeasurementSubset, SUBSET)
+        write_clusters = writer(algorithm, examples.ClusterContainer, CLUSTERS)
 
         def run(number: int, context: Any) -> None:
             container = read(context)
+            write_clusters(context, examples.ClusterContainer())
             write(context, examples.MeasurementSubset(container, range(len(container))))
 
         return run

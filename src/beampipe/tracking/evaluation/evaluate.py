@@ -14,29 +14,28 @@ from numpy import ndarray
 from beampipe.errors import BeampipeError, InputError
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, Matches, match
 from beampipe.tracking.evaluation.results import Curve, Evaluation, EventRecord, FinderResult, Quality
-from beampipe.tracking.evaluation.statistics import Proportion, StageTime, stage_time
-from beampipe.tracking.events import NO_TRACK, Event, Hits, Tracks
+from beampipe.tracking.evaluation.statistics import StageTime, bootstrap, stage_time
+from beampipe.tracking.evaluation.trackml import HitWeights, hit_weights, weight_found
+from beampipe.tracking.evaluation.variables import VARIABLES
+from beampipe.tracking.events import NO_TRACK, Event, Hits, Particles, Tracks
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.truth import HEADLINE, Contributions, Selection, contributions, select_particles, truth_of
 
-__all__ = ["TOTAL", "evaluate", "pt_edges", "tracks_of"]
+__all__ = ["TOTAL", "evaluate", "tracks_of"]
 
 TOTAL: Final = "total"
 """Name of the sum over stages in tables of times."""
 
-_ETA_BINS: Final = 12
-_NOTHING: Final = Quality(Proportion(), Proportion(), Proportion(), Proportion())
-_ORIGIN_EDGES: Final = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 75.0, 100.0, 150.0, 200.0)
+_FARTHEST_ORIGIN: Final = 200.0
+"""Largest radius of origin [mm] of a particle in the curve by radius of origin."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Reference:
-    """The particles of one selection in one event: their rows in `Contributions`, and their kinematics."""
+    """The particles of one selection in one event, and their rows in `Contributions`."""
 
     row: Int64[ndarray, " n"]
-    pt: ndarray
-    eta: ndarray
-    origin: ndarray
+    particles: Particles
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +47,8 @@ class _Scene:
     headline: _Reference
     displaced: _Reference
     anywhere: _Reference
+    values: dict[str, ndarray]  # variable -> one value per particle of its reference
+    weights: HitWeights
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,18 +64,11 @@ class _Found:
 
 @dataclass
 class _Tally:
-    """Sums over events of one finder."""
+    """Counts of one finder, one entry per event."""
 
-    single: Quality = _NOTHING
-    double: Quality = _NOTHING
-    curves: dict[str, ndarray] = field(default_factory=dict)  # variable -> (3, n_bins): total, single, double
+    rates: list[ndarray] = field(default_factory=list)  # (2, 4, 2): single, double; the rates of `Quality`; passed, all
+    curves: dict[str, list[ndarray]] = field(default_factory=dict)  # (3, n_bins): all, single, double
     events: list[EventRecord] = field(default_factory=list)
-
-
-def pt_edges(min_pt: float) -> tuple[float, ...]:
-    """Bin edges of pT [GeV] that begin where the selection does; the last bin takes all above 20 GeV."""
-    above = [edge for edge in (0.3, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0) if edge > min_pt * 1.001]
-    return (min_pt, *above, float(max(50.0, 2 * min_pt)))
 
 
 def tracks_of(finder: TrackFinder, hits: Hits) -> Tracks:
@@ -119,12 +113,8 @@ def evaluate(
         InputError: an event has no truth, or there is no event.
     """
     displaced = selection.displaced() if displaced is None else displaced
-    anywhere = replace(selection, min_origin=0.0, max_origin=_ORIGIN_EDGES[-1], primary_only=False)
-    edges = {
-        "pt": pt_edges(selection.min_pt),
-        "eta": tuple(np.linspace(-selection.max_abs_eta, selection.max_abs_eta, _ETA_BINS + 1).tolist()),
-        "origin": _ORIGIN_EDGES,
-    }
+    anywhere = replace(selection, min_origin=0.0, max_origin=_FARTHEST_ORIGIN, primary_only=False)
+    edges = {name: variable.edges(selection) for name, variable in VARIABLES.items()}
     tallies = {name: _Tally() for name in finders}
     n_events = 0
     for event in events:
@@ -138,7 +128,7 @@ def evaluate(
             progress()
     if n_events == 0:
         raise InputError(f"evaluation of {sample}: got no event, expected at least one")
-    selections = {"pt": selection, "eta": selection, "origin": anywhere}
+    selections = {name: anywhere if variable.any_origin else selection for name, variable in VARIABLES.items()}
     results = tuple(_result(name, tally, edges, selections) for name, tally in tallies.items())
     return Evaluation(sample, selection, displaced, min_track_hits, threads, results)
 
@@ -149,14 +139,15 @@ def _scene(event: Event, selection: Selection, displaced: Selection, anywhere: S
 
     def reference(which: Selection) -> _Reference:
         keep = select_particles(event, which, known)
-        return _Reference(
-            known.row(particles.particle_id[keep]),
-            particles.pt[keep],
-            particles.eta[keep],
-            particles.origin_radius[keep],
-        )
+        return _Reference(known.row(particles.particle_id[keep]), particles.take(keep))
 
-    return _Scene(event, known, reference(selection), reference(displaced), reference(anywhere))
+    of_headline, of_anywhere = reference(selection), reference(anywhere)
+    values = {
+        name: variable.values((of_anywhere if variable.any_origin else of_headline).particles)
+        for name, variable in VARIABLES.items()
+    }
+    weights = hit_weights(event, known, of_headline.row)
+    return _Scene(event, known, of_headline, reference(displaced), of_anywhere, values, weights)
 
 
 def _run(finder: TrackFinder, event: Event) -> _Found:
@@ -179,13 +170,13 @@ def _add(
     min_track_hits: int,
     edges: Mapping[str, tuple[float, ...]],
 ) -> None:
-    """Add one event to the sums."""
+    """Add one event to the counts."""
     matches = match(found.candidates, scene.known, min_track_hits)
-    tally.single = _add_quality(tally.single, scene, matches, double=False)
-    tally.double = _add_quality(tally.double, scene, matches, double=True)
-    for variable, reference in (("pt", scene.headline), ("eta", scene.headline), ("origin", scene.anywhere)):
-        counts = _binned(getattr(reference, variable), reference.row, matches, edges[variable])
-        tally.curves[variable] = tally.curves.get(variable, 0) + counts
+    tally.rates.append(np.array([_rates(scene, matches, double) for double in (False, True)], np.int64))
+    for name, variable in VARIABLES.items():
+        reference = scene.anywhere if variable.any_origin else scene.headline
+        counts = _binned(scene.values[name], reference.row, matches, edges[name])
+        tally.curves.setdefault(name, []).append(counts)
     tally.events.append(
         EventRecord(
             event_id=scene.event.event_id,
@@ -197,27 +188,30 @@ def _add(
             wall=found.wall,
             counts={what: int(value) for what, value in found.tracks.counts.items()},
             error=found.error,
+            weight_found=weight_found(scene.weights, scene.known, found.candidates),
+            weight_total=scene.weights.total,
             cpu_seconds=found.cpu_seconds,
         )
     )
 
 
-def _add_quality(before: Quality, scene: _Scene, matches: Matches, double: bool) -> Quality:
+def _rates(scene: _Scene, matches: Matches, double: bool) -> list[tuple[int, int]]:
+    """(passed, all) of the rates of `Quality`, in its order."""
     found = matches.found_double if double else matches.found_single
 
-    def efficiency(reference: _Reference) -> Proportion:
-        return Proportion(int(np.count_nonzero(found[reference.row])), len(reference.row))
+    def efficiency(reference: _Reference) -> tuple[int, int]:
+        return int(np.count_nonzero(found[reference.row])), len(reference.row)
 
-    return Quality(
-        before.efficiency + efficiency(scene.headline),
-        before.displaced + efficiency(scene.displaced),
-        before.fakes + Proportion(matches.n_fakes(double), len(matches)),
-        before.duplicates + Proportion(matches.n_duplicates(double), len(matches)),
-    )
+    return [
+        efficiency(scene.headline),
+        efficiency(scene.displaced),
+        (matches.n_fakes(double), len(matches)),
+        (matches.n_duplicates(double), len(matches)),
+    ]
 
 
 def _binned(value: ndarray, row: Int64[ndarray, " n"], matches: Matches, edges: tuple[float, ...]) -> ndarray:
-    """(3, n_bins) counts: all, found by single, found by double majority. Values beyond an end go to the last bin."""
+    """(3, n_bins) counts: all, found by single, found by double majority. Values beyond an end go to the bin there."""
     which = np.clip(np.searchsorted(edges, value, side="right") - 1, 0, len(edges) - 2)
     n_bins = len(edges) - 1
     return np.stack(
@@ -231,11 +225,23 @@ def _binned(value: ndarray, row: Int64[ndarray, " n"], matches: Matches, edges: 
 def _result(
     name: str, tally: _Tally, edges: Mapping[str, tuple[float, ...]], selections: Mapping[str, Selection]
 ) -> FinderResult:
+    rates = np.stack(tally.rates)
+    single, double = (Quality(*bootstrap(rates[:, rule, :, 0], rates[:, rule, :, 1])) for rule in range(2))
     curves = tuple(
-        Curve(variable, selections[variable], edges[variable], *(tuple(row.tolist()) for row in counts))
+        _curve(variable, selections[variable], edges[variable], np.stack(counts))
         for variable, counts in tally.curves.items()
     )
-    return FinderResult(name, tally.single, tally.double, curves, _stages(tally.events), tuple(tally.events))
+    return FinderResult(name, single, double, curves, _stages(tally.events), tuple(tally.events))
+
+
+def _curve(variable: str, selection: Selection, edges: tuple[float, ...], counts: ndarray) -> Curve:
+    """The curve of (n_events, 3, n_bins) counts."""
+    spreads = {
+        rule: tuple(one.spread for one in bootstrap(counts[:, row], counts[:, 0]))
+        for row, rule in ((1, "single"), (2, "double"))
+    }
+    total, single, double = (tuple(row.tolist()) for row in counts.sum(axis=0))
+    return Curve(variable, selection, edges, total, single, double, spreads)
 
 
 def _stages(events: Sequence[EventRecord]) -> tuple[StageTime, ...]:

@@ -14,18 +14,28 @@ from beampipe.figures import drawing, new_figure
 from beampipe.tracking.evaluation.evaluate import TOTAL
 from beampipe.tracking.evaluation.results import Curve, Evaluation
 from beampipe.tracking.evaluation.statistics import Proportion, fit_power_law
+from beampipe.tracking.evaluation.variables import VARIABLES, require_variables
 from beampipe.units import ms
 
 __all__ = ["plot_efficiency", "plot_robustness", "plot_scaling", "plot_stages"]
 
-_AXIS: Final = {"pt": "$p_T$ [GeV]", "eta": r"$\eta$", "origin": "radius of origin [mm]"}
 _MARKERS: Final = "os^Dvp*"
 
 
 def plot_efficiency(
     evaluation: Evaluation, variables: Sequence[str] = ("pt", "eta", "origin"), majority: str = "double"
 ) -> Figure:
-    """Efficiency of all finders side by side, one panel per variable, with one-sigma Clopper-Pearson bars."""
+    """Efficiency of all finders side by side, one panel per variable, with the errors of `Proportion.interval`.
+
+    Args:
+        evaluation: results of the finders.
+        variables: names in `VARIABLES`.
+        majority: ``"double"`` or ``"single"``.
+
+    Raises:
+        UnknownNameError: no variable of that name.
+    """
+    require_variables(variables)
     with drawing():
         figure, panels = _figure(len(variables))
         for axes, variable in zip(panels, variables, strict=True):
@@ -33,9 +43,9 @@ def plot_efficiency(
                 curve = finder.curve(variable)
                 shift = (i - (len(evaluation.finders) - 1) / 2) * 0.04
                 _draw_curve(axes, curve, majority, finder.name, _MARKERS[i % len(_MARKERS)], shift)
-            if variable == "pt":
+            if VARIABLES[variable].logarithmic:
                 axes.set_xscale("log")
-            axes.set_xlabel(_AXIS[variable])
+            axes.set_xlabel(VARIABLES[variable].axis)
             axes.set_ylabel(f"efficiency ({majority} majority)")
             axes.axhline(1, color="grey", linewidth=0.8)
             axes.set_ylim(top=min(axes.get_ylim()[1], 1.02))
@@ -126,7 +136,7 @@ def _figure(n_panels: int) -> tuple[Figure, list[Axes]]:
 def _draw_curve(axes: Axes, curve: Curve, majority: str, name: str, marker: str, shift: float) -> None:
     """Points in the middle of their bins, moved sideways by `shift` bin widths so that finders do not cover."""
     edges = np.array(curve.edges)
-    if curve.variable == "pt":
+    if VARIABLES[curve.variable].logarithmic:
         middle = np.sqrt(edges[:-1] * edges[1:]) * (edges[1:] / edges[:-1]) ** shift
     else:
         middle = (edges[:-1] + edges[1:]) / 2 + shift * np.diff(edges)

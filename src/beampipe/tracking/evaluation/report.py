@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Final
 
@@ -16,7 +16,8 @@ from beampipe.terminal import make_table
 from beampipe.tracking.evaluation.edges import EdgeScore
 from beampipe.tracking.evaluation.evaluate import TOTAL
 from beampipe.tracking.evaluation.results import Evaluation, FinderResult
-from beampipe.tracking.evaluation.statistics import Proportion
+from beampipe.tracking.evaluation.statistics import Proportion, errors_of
+from beampipe.tracking.evaluation.variables import require_variables
 from beampipe.units import ms
 
 __all__ = [
@@ -42,15 +43,16 @@ def quality_table(evaluation: Evaluation) -> Table:
     table = make_table(
         f"{escape(evaluation.sample)}: {evaluation.n_events} events, {evaluation.threads} thread(s)",
         ("finder", "majority"),
-        ("efficiency", "displaced", "fakes", "duplicates", "particles", "tracks"),
+        ("efficiency", "displaced", "fakes", "duplicates", "TrackML", "particles", "tracks"),
         caption=evaluation.definition,
     )
     for finder in evaluation.finders:
         for majority, quality in (("double", finder.double), ("single", finder.single)):
             shares = (quality.efficiency, quality.displaced, quality.fakes, quality.duplicates)
-            totals = (f"{quality.efficiency.total}", f"{quality.fakes.total}")
+            score = _NONE if isnan(finder.trackml) else f"{finder.trackml:.4f}"
+            totals = (score, f"{quality.efficiency.total}", f"{quality.fakes.total}")
             first = majority == "double"
-            name, sizes = (_name(finder), totals) if first else ("", ("", ""))
+            name, sizes = (_name(finder), totals) if first else ("", ("", "", ""))
             table.add_row(name, majority, *(_with_error(share) for share in shares), *sizes)
     return table
 
@@ -97,16 +99,28 @@ def counts_table(evaluation: Evaluation) -> Table:
 
 
 def curve_table(evaluation: Evaluation, variable: str, majority: str = "double") -> Table:
-    """Efficiency of each finder in bins of ``"pt"``, ``"eta"`` or ``"origin"``."""
+    """Efficiency of each finder in bins of a variable.
+
+    Args:
+        evaluation: results of the finders.
+        variable: name in `VARIABLES`.
+        majority: ``"double"`` or ``"single"``.
+
+    Raises:
+        UnknownNameError: no variable of that name.
+    """
+    require_variables([variable])
     names = (finder.name for finder in evaluation.finders)
-    table = make_table(f"efficiency by {variable}, {majority} majority", (variable,), ("particles", *names))
+    caption = f"errors: {errors_of(evaluation.n_events)}"
+    title = f"efficiency by {variable}, {majority} majority"
+    table = make_table(title, (variable,), ("particles", *names), caption=caption)
     if not evaluation.finders:
         return table
     curves = [finder.curve(variable) for finder in evaluation.finders]
     columns = [curve.proportions(majority) for curve in curves]
     for i, total in enumerate(curves[0].total):
         low, high = curves[0].edges[i : i + 2]
-        table.add_row(f"{low:g} .. {high:g}", f"{total}", *(_with_error(column[i]) for column in columns))
+        table.add_row(f"{low:.3g} .. {high:.3g}", f"{total}", *(_with_error(column[i]) for column in columns))
     return table
 
 
@@ -121,12 +135,20 @@ def edge_table(scores: Mapping[str, EdgeScore]) -> Table:
     return table
 
 
-def print_evaluation(evaluation: Evaluation, console: Console | None = None) -> None:
-    """Print quality, stages and sizes, and what was refused."""
+def print_evaluation(evaluation: Evaluation, console: Console | None = None, by: Sequence[str] = ()) -> None:
+    """Print quality, stages and sizes, and what was refused.
+
+    Args:
+        evaluation: results of the finders.
+        console: where to print; the terminal by default.
+        by: names of `VARIABLES` by which the efficiency is printed too.
+    """
     out = terminal.console() if console is None else console
     out.print(quality_table(evaluation))
     out.print(stage_table(evaluation))
     out.print(counts_table(evaluation))
+    for variable in by:
+        out.print(curve_table(evaluation, variable))
     for finder in evaluation.finders:
         for event in finder.failed[:3]:
             out.print(f"{finder.name}, event {event.event_id}: {event.error}", style="red", markup=False)

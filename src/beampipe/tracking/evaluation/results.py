@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from math import isnan, nan
 from pathlib import Path
 from typing import Any, Final
 
 from beampipe.errors import FileError
 from beampipe.files import write_whole
-from beampipe.tracking.evaluation.statistics import Proportion, StageTime
+from beampipe.tracking.evaluation.statistics import Proportion, StageTime, errors_of
+from beampipe.tracking.evaluation.trackml import FORMULA
 from beampipe.tracking.truth import Selection
 
 __all__ = [
@@ -48,12 +50,13 @@ class Curve:
     """Efficiency in bins of one variable.
 
     Attributes:
-        variable: ``"pt"`` [GeV], ``"eta"`` or ``"origin"`` [mm].
+        variable: name in `beampipe.tracking.evaluation.variables.VARIABLES`.
         selection: particles that the curve counts.
         edges: n + 1 bin edges.
         total: number of selected particles per bin.
         single: number of particles found by single majority, per bin.
         double: number of particles found by double majority, per bin.
+        spreads: by majority, the interval of each bin by bootstrap over events; None for an empty bin.
     """
 
     variable: str
@@ -62,11 +65,13 @@ class Curve:
     total: tuple[int, ...]
     single: tuple[int, ...]
     double: tuple[int, ...]
+    spreads: dict[str, tuple[tuple[float, float] | None, ...]] = field(default_factory=dict)
 
     def proportions(self, majority: str = "double") -> tuple[Proportion, ...]:
         """Efficiency of each bin by ``"single"`` or ``"double"`` majority."""
         passed = self.single if majority == "single" else self.double
-        return tuple(Proportion(k, n) for k, n in zip(passed, self.total, strict=True))
+        spreads = self.spreads.get(majority) or (None,) * len(self.total)
+        return tuple(map(Proportion, passed, self.total, spreads))
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,8 @@ class EventRecord:
         seconds: [s] per stage, as the finder says.
         wall: elapsed time of the call [s].
         counts: sizes along the way, as the finder says.
+        weight_found: TrackML weight of the hits of selected particles on tracks of their own.
+        weight_total: TrackML weight of all hits of selected particles.
         error: why the finder refused the event, or None. Its particles then count as not found.
         cpu_seconds: processor time [s] of all threads: per stage if the finder says it, else of the call as
             ``"call"``. Other work on the machine does not lengthen it much, so that it compares what was not run at
@@ -97,6 +104,8 @@ class EventRecord:
     wall: float
     counts: dict[str, int]
     error: str | None = None
+    weight_found: float = 0.0
+    weight_total: float = 0.0
     cpu_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -119,7 +128,7 @@ class FinderResult:
         name: name of the finder.
         single: efficiencies and rates by single majority.
         double: efficiencies and rates by double majority.
-        curves: efficiency by pT, eta and radius of origin.
+        curves: efficiency by each variable of `beampipe.tracking.evaluation.variables.VARIABLES`.
         stages: times per stage and ``"total"``, warm events only.
         events: record of each event.
     """
@@ -135,6 +144,12 @@ class FinderResult:
     def failed(self) -> tuple[EventRecord, ...]:
         """Events that the finder refused."""
         return tuple(event for event in self.events if event.error is not None)
+
+    @property
+    def trackml(self) -> float:
+        """TrackML score of the selected particles; NaN where there are none."""
+        total = sum(event.weight_total for event in self.events)
+        return sum(event.weight_found for event in self.events) / total if total else nan
 
     def curve(self, variable: str) -> Curve:
         """The curve of that variable."""
@@ -173,7 +188,7 @@ class Evaluation:
             f"particles: {self.selection}; displaced: {self.displaced.min_origin:g} <= r <"
             f" {self.displaced.max_origin:g} mm, {'primary' if self.displaced.primary_only else 'any'};"
             f" tracks: >= {self.min_track_hits} hits; single: > 50 % of the track's hits from the particle; double:"
-            " also > 50 % of the particle's hits on the track; errors: Clopper-Pearson, 68 %"
+            f" also > 50 % of the particle's hits on the track; {FORMULA}; errors: {errors_of(self.n_events)}"
         )
 
 
@@ -194,6 +209,7 @@ def evaluation_body(evaluation: Evaluation) -> dict[str, Any]:
                 # NaN is no JSON: where nothing was tried there is no value.
                 entry["value"] = proportion.value if proportion.total else None
                 entry["low"], entry["high"] = proportion.interval
+        finder["trackml"] = None if isnan(result.trackml) else result.trackml
     return body
 
 
@@ -237,9 +253,18 @@ def _finder(body: dict[str, Any]) -> FinderResult:
 
 
 def _quality(body: dict[str, Any]) -> Quality:
-    return Quality(**{name: Proportion(entry["passed"], entry["total"]) for name, entry in body.items()})
+    return Quality(**{name: _proportion(entry) for name, entry in body.items()})
+
+
+def _proportion(body: dict[str, Any]) -> Proportion:
+    return Proportion(body["passed"], body["total"], _spread(body.get("spread")))
+
+
+def _spread(ends: list[float] | None) -> tuple[float, float] | None:
+    return None if ends is None else (ends[0], ends[1])
 
 
 def _curve(body: dict[str, Any]) -> Curve:
     numbers = {name: tuple(body[name]) for name in ("edges", "total", "single", "double")}
-    return Curve(variable=body["variable"], selection=Selection(**body["selection"]), **numbers)
+    spreads = {rule: tuple(map(_spread, ends)) for rule, ends in body.get("spreads", {}).items()}
+    return Curve(variable=body["variable"], selection=Selection(**body["selection"]), spreads=spreads, **numbers)

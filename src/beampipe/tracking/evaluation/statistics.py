@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isnan, nan
+from typing import Final
 
 import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
 from scipy.special import betaincinv
 
 from beampipe.errors import InputError
 
-__all__ = ["PowerLaw", "Proportion", "StageTime", "clopper_pearson", "fit_power_law", "stage_time"]
+__all__ = [
+    "FEWEST_EVENTS",
+    "PowerLaw",
+    "Proportion",
+    "StageTime",
+    "bootstrap",
+    "clopper_pearson",
+    "errors_of",
+    "fit_power_law",
+    "stage_time",
+]
+
+FEWEST_EVENTS: Final = 4
+"""With fewer events than this the scatter between events is not known, and printed errors say so."""
+
+N_RESAMPLES: Final = 1000
+"""Number of samples that a bootstrap draws."""
 
 _ONE_SIGMA = 0.682689492137086
 
@@ -40,12 +59,30 @@ def clopper_pearson(passed: int, total: int, level: float = _ONE_SIGMA) -> tuple
     return low, high
 
 
+def errors_of(n_events: int) -> str:
+    """What the errors of an evaluation of that many events are, for captions."""
+    method = (
+        f"68 % interval by bootstrap over events ({N_RESAMPLES} samples; a lost vertex takes all its tracks along),"
+        " never narrower than binomial (Clopper-Pearson)"
+    )
+    if n_events < FEWEST_EVENTS:
+        return f"{method}; unreliable: got {n_events} event(s), expected {FEWEST_EVENTS} or more"
+    return method
+
+
 @dataclass(frozen=True)
 class Proportion:
-    """`passed` of `total`, pooled over events. Add two of them to pool further."""
+    """`passed` of `total`, pooled over events. Add two of them to pool further; that forgets the spread.
+
+    Attributes:
+        passed: number of successes.
+        total: number of trials.
+        spread: interval of the value at one sigma by `bootstrap` over events; None where it is not known.
+    """
 
     passed: int = 0
     total: int = 0
+    spread: tuple[float, float] | None = field(default=None, compare=False)
 
     @property
     def value(self) -> float:
@@ -53,9 +90,17 @@ class Proportion:
         return self.passed / self.total if self.total else nan
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """Clopper-Pearson interval at one sigma (68.3 %)."""
+    def binomial(self) -> tuple[float, float]:
+        """Clopper-Pearson interval at one sigma (68.3 %): as if no trial knew of another."""
         return clopper_pearson(self.passed, self.total)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Interval at one sigma: each end is that of `spread` or of `binomial`, whichever is farther out."""
+        low, high = self.binomial
+        if self.spread is None:
+            return low, high
+        return min(low, self.spread[0]), max(high, self.spread[1])
 
     def __add__(self, other: Proportion) -> Proportion:
         return Proportion(self.passed + other.passed, self.total + other.total)
@@ -65,6 +110,33 @@ class Proportion:
             return "-"
         low, high = self.interval
         return f"{self.value:.4f} +{high - self.value:.4f} -{self.value - low:.4f}"
+
+
+def bootstrap(
+    passed: Int64[ndarray, "n_events n"], total: Int64[ndarray, "n_events n"], seed: int = 0
+) -> list[Proportion]:
+    """Proportions pooled over events, each with its spread from event to event.
+
+    Events are drawn with replacement, as many as there are, `N_RESAMPLES` times; the spread is the central 68.3 % of
+    the pooled proportions. All columns are drawn together. Samples in which nothing was tried are left out.
+
+    Source: B. Efron, Annals of Statistics 7 (1979) 1.
+
+    Args:
+        passed: successes of each event, one column per proportion.
+        total: trials of each event.
+        seed: seed of the draws.
+    """
+    n_events = len(total)
+    times = np.random.default_rng(seed).multinomial(n_events, np.full(n_events, 1 / n_events), size=N_RESAMPLES)
+    tail = (1 - _ONE_SIGMA) / 2
+    proportions = []
+    for k, n in zip(passed.T, total.T, strict=True):
+        tried = times @ n
+        values = (times @ k)[tried > 0] / tried[tried > 0]
+        spread = np.quantile(values, [tail, 1 - tail]).tolist() if len(values) else None
+        proportions.append(Proportion(int(k.sum()), int(n.sum()), None if spread is None else (spread[0], spread[1])))
+    return proportions
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from beampipe.units import GeV, T, mm, um
 
 __all__ = [
     "DEFAULT",
+    "HARD",
     "MASSES",
     "NONE",
     "PITCH",
@@ -75,13 +76,18 @@ class Gun:
             raise ConfigError(f"gun: got pdg {self.pdg}, expected +-11, 13, 211, 321 or 2212")
 
 
+HARD: Final = ("ttbar", "jets", "none", "gun")
+"""What can be added to the pile-up."""
+
+
 @dataclass(frozen=True)
 class EventGenerator:
     """Proton-proton collisions at 14 TeV by Pythia 8.
 
     Attributes:
         pileup: mean number mu of soft inelastic collisions, Poisson distributed.
-        hard: ``"ttbar"`` adds one top pair. ``"none"`` adds nothing; with mu = 0 the event is then exactly one soft
+        hard: ``"ttbar"`` adds one top pair, ``"jets"`` two or more jets of 1 TeV and above, in whose cores hits of
+            neighbours merge. ``"none"`` adds nothing; with mu = 0 the event is then exactly one soft
             inelastic collision. ``"gun"`` adds particles of the gun instead of a collision.
         gun: particles that ``"gun"`` adds.
         pool_size: soft collisions generated once and drawn from, each time with a new vertex and rotation in phi.
@@ -101,8 +107,9 @@ class EventGenerator:
     beam_spot: BeamSpot = ON_AXIS
 
     def __post_init__(self) -> None:
-        if self.hard not in ("ttbar", "none", "gun"):
-            raise ConfigError(f"generator: got hard={self.hard!r}, expected 'ttbar', 'none' or 'gun'")
+        if self.hard not in HARD:
+            one_of = f"{', '.join(map(repr, HARD[:-1]))} or {HARD[-1]!r}"
+            raise ConfigError(f"generator: got hard={self.hard!r}, expected {one_of}")
         if not 0 <= self.pileup <= 1000:
             raise ConfigError(f"generator: got pileup={self.pileup}, expected a mean between 0 and 1000")
         if self.pool_size < 1:

@@ -41,8 +41,9 @@ DECAYS: Final = (
 _PROCESSES: Final = {
     "soft": ("SoftQCD:inelastic = on",),
     "ttbar": ("Top:gg2ttbar = on", "Top:qqbar2ttbar = on"),
+    "jets": ("HardQCD:all = on", "PhaseSpace:pTHatMin = 1000"),
 }
-_BLOCK: Final = {"soft": 1000, "ttbar": 100}  # events per Pythia seed
+_BLOCK: Final = {"soft": 1000, "ttbar": 100, "jets": 100}  # events per Pythia seed
 _VERSION: Final = 1  # of the selection above; part of the name of a cached pool
 
 
@@ -115,7 +116,7 @@ def pool(process: str, n_collisions: int, seed: int, cache: Path | None = None) 
     """The first `n_collisions` of a process, generated once and then read from the cache.
 
     Args:
-        process: process that is generated, ``"soft"`` (inelastic) or ``"ttbar"``.
+        process: process that is generated, ``"soft"`` (inelastic), ``"ttbar"`` or ``"jets"`` (above 1 TeV).
         n_collisions: number of collisions in the pool.
         seed: number of the sample; collisions of one seed are always the same, whatever `n_collisions`.
         cache: folder of the pools, default `cache_directory`.

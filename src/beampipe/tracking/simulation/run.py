@@ -49,8 +49,8 @@ class _Sample:
         generator, last = self.generator, self.first_event + self.n_events
         soft = pool("soft", generator.pool_size, self.seed, self.cache) if generator.pileup > 0 else None
         hard = None
-        if generator.hard == "ttbar":
-            hard = pool("ttbar", last, self.seed, self.cache)
+        if generator.hard in ("ttbar", "jets"):
+            hard = pool(generator.hard, last, self.seed, self.cache)
         elif generator.hard == "none" and generator.pileup == 0:
             hard = pool("soft", last, self.seed, self.cache)
         interactions = interaction_table(self.cache) if self.detector.hadronic else None

@@ -1,0 +1,72 @@
+"""Our tracks as seeds of ACTS: which hits, and what the CKF makes of them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.tracking.acts import ACTS_BEAMPIPE, ActsTrackFinder, SeederSettings, beampipe_seeder
+from beampipe.tracking.acts.seeder import three_of_each
+
+
+def test_three_hits_of_a_track_lie_far_apart() -> None:
+    along = np.array([30.0, 31.0, 70.0, 110.0, 170.0, 260.0, 500.0, 1000.0])
+    xyz = np.stack([along, 0 * along, along], axis=1)
+    order = np.random.default_rng(1).permutation(len(along))
+    track = np.zeros(len(along), np.int64)
+
+    def radii(share: float) -> list[float]:
+        (rows,) = three_of_each(xyz[order], track, share)
+        return [float(xyz[order][row, 0]) for row in rows]
+
+    assert radii(1.0) == [30.0, 500.0, 1000.0]
+    assert radii(0.5) == [30.0, 260.0, 500.0]
+    assert radii(0.001) == [30.0, 31.0, 70.0]  # three hits, however short
+
+
+def test_tracks_without_three_hits_give_no_seed() -> None:
+    xyz = np.random.default_rng(2).normal(0, 100, (9, 3))
+    track = np.array([0, 0, -1, 1, 1, 1, -1, 2, -1])
+    (rows,) = three_of_each(xyz, track)
+    assert sorted(rows) == [3, 4, 5]
+    assert three_of_each(xyz, np.full(9, -1, np.int64)) == []
+    assert three_of_each(xyz[:0], track[:0]) == []
+
+
+def test_settings_that_are_none_are_refused() -> None:
+    with pytest.raises(ConfigError, match="seeds_per_track: got 0"):
+        SeederSettings(seeds_per_track=0)
+
+
+@pytest.mark.acts
+def test_the_seeder_refuses_what_it_does_not_know() -> None:
+    pytest.importorskip("acts")
+    added: list[Any] = []
+    sequencer = SimpleNamespace(addAlgorithm=added.append)
+    with pytest.raises(ConfigError, match=r"customSeederConfig.*did you mean 'pipeline'"):
+        beampipe_seeder(s=sequencer, spacePoints="points", outputSeeds="seeds", config={"pipelin": "module_map"})
+    with pytest.raises(UnknownNameError, match="did you mean 'module_map'"):
+        beampipe_seeder(s=sequencer, spacePoints="points", outputSeeds="seeds", config={"pipeline": "module_mop"})
+    assert added == []
+    of_acts = {"trackingGeometry": None, "logLevel": None}
+    assert beampipe_seeder(s=sequencer, spacePoints="points", outputSeeds="seeds", config={}, **of_acts) == "seeds"
+    assert len(added) == 1
+
+
+@pytest.mark.acts
+def test_the_filter_finds_the_muons_on_our_seeds() -> None:
+    pytest.importorskip("acts")
+    from tests.tracking.acts.gun import shoot
+
+    event = shoot(1, 30, seed=11)[0]
+    assert event.truth is not None
+    tracks = ActsTrackFinder(ACTS_BEAMPIPE).find(event.hits)
+    assert tracks.candidates is not None
+    assert tracks.counts["spacepoints"] == len(event.hits)
+    owners = [np.unique(event.truth.particle_id[rows]) for rows in tracks.candidates]
+    assert len({int(who[0]) for who in owners if len(who) == 1}) >= 29
+    assert tracks.counts["seeds"] <= 3 * 31
