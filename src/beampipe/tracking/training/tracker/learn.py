@@ -150,7 +150,7 @@ def learn_model(
         write_model(model)
         scored = sample.scored[: task.effort.scored]
         start = perf_counter()
-        about = f"{len(scored)} events kept apart ({SPLIT})"
+        about = f"{len(scored)} events that were not learned from"
         validation = validate(model, scored, about, min_layers=sample.min_layers, has_modules=sample.layers.has_modules)
         model = replace(model, performance=validation.performance())
         write_model(model)
