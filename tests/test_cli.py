@@ -33,7 +33,14 @@ def test_help(command: list[str]) -> None:
         (["track", "gone.parquet", "-o", "{tmp}/out.parquet"], "gone.parquet: no such file"),
         (["track", "a", "-o", "b", "--scale", "exatrk"], "did you mean 'exatrkx'"),
         (["track", "a", "b", "-o", "out.csv"], "got the file out.csv for 2 inputs, expected a folder"),
-        (["track", "a", "-o", "b", "--pipeline", "exatrk"], "unknown pipeline: got 'exatrk'"),
+        (["track", "a", "-o", "b.csv", "--pipeline", "exatrk"], "unknown pipeline: got 'exatrk'"),
+        (["track", "a", "-o", "b.csv", "--format", "track_ml"], "unknown format: got 'track_ml'"),
+        (["track", "a", "-o", "b.csv", "--as", "lists"], "got the ending '.csv', expected .parquet or .jsonl"),
+        (["track", "{tmp}/in.csv", "-o", "{tmp}/in.csv"], "got an output that is the input"),
+        (["tracking", "evaluate", "{tmp}/in.csv", "-o", "{tmp}/./in.csv"], "got an output that is the input"),
+        (["tracking", "display", "{tmp}/in.csv", "{tmp}/../{tmp.name}/in.csv"], "got an output that is the input"),
+        (["tracking", "ship", "{tmp}/in.csv", "{tmp}/../{tmp.name}/in.csv"], "got an output that is the input"),
+        (["tracking", "simulate", "{tmp}"], "got a folder, expected a file to write"),
         (["tracking", "display", "gone.parquet", "out.png"], "gone.parquet: no such file"),
         (["tracking", "demo", "--mu", "140", "{tmp}"], "unknown shipped sample: got '140'"),
         (["tracking", "evaluate", "gone.parquet", "--degradation", "defalt"], "did you mean 'default'"),
@@ -42,11 +49,13 @@ def test_help(command: list[str]) -> None:
     ],
 )
 def test_an_error_is_one_line_and_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("30,0,1\n")
     done = run(*(argument.format(tmp=tmp_path) for argument in arguments))
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert all(line.startswith("beampipe: ") for line in done.stderr.splitlines())
+    assert (tmp_path / "in.csv").read_text() == "30,0,1\n"
 
 
 def test_the_command_loads_nothing_heavy() -> None:

@@ -14,7 +14,7 @@ import pytest
 import beampipe.files
 from beampipe import processes
 from beampipe.errors import FileError
-from beampipe.files import built, replacing, sweep, unfinished, write_whole
+from beampipe.files import built, check_output, replacing, sweep, unfinished, write_whole
 from beampipe.tracking.kernels import native
 
 KILLED = """
@@ -166,3 +166,91 @@ def test_what_a_build_has_made_is_found_and_nothing_else() -> None:
     assert library is None or library.is_file()
     assert built("beampipe.triton.door", "http.cfg") == Path(beampipe.files.__file__).parent / "triton/door/http.cfg"
     assert built("beampipe.triton.door", "nothing.so") is None
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Path:
+    """An input, and other ways to it."""
+    path = tmp_path / "events.parquet"
+    path.write_text("events")
+    (tmp_path / "soft.parquet").symlink_to(path)
+    (tmp_path / "hard.parquet").hardlink_to(path)
+    (tmp_path / "folder").symlink_to(tmp_path)
+    (tmp_path / "inner").mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["events.parquet", "soft.parquet", "hard.parquet", "inner/../events.parquet", "folder/events.parquet"]
+)
+def test_an_output_that_is_an_input_is_refused_by_whatever_path(
+    tmp_path: Path, read: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FileError, match="got an output that is the input"):
+        check_output(tmp_path / name, inputs=[read])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileError, match="got an output that is the input"):
+        check_output(name, inputs=[tmp_path / "gone", read])
+    with pytest.raises(FileError, match="got an output that is the input"):
+        check_output(read, inputs=[Path(name)])
+
+
+def test_other_outputs_are_none(tmp_path: Path, read: Path) -> None:
+    (tmp_path / "copy.parquet").write_text("events")
+    check_output(tmp_path / "copy.parquet", inputs=[read])
+    check_output(tmp_path / "new.parquet", inputs=[read])
+    check_output(tmp_path / "new" / "folder" / "new.json", inputs=[read], parents=True)
+    assert read.read_text() == "events"
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "parents", "message"),
+    [
+        ("inner", False, "got a folder, expected a file"),
+        ("no/file.csv", False, "no folder .*no; make it first"),
+        ("events.parquet/file.csv", True, "no folder .*events.parquet; make it first"),
+        ("x" * 300 + ".csv", False, r"cannot be written \(File name too long\)"),
+        ("no/" + "x" * 300 + ".csv", True, r"cannot be written \(File name too long\)"),
+    ],
+)
+def test_a_place_that_no_file_can_take_is_told_before(
+    tmp_path: Path, read: Path, name: str, parents: bool, message: str
+) -> None:
+    with pytest.raises(FileError, match=message):
+        check_output(tmp_path / name, parents=parents)
+    if not parents:
+        with pytest.raises(FileError, match=message), replacing(tmp_path / name):
+            pytest.fail("there is no such place")
+
+
+def test_a_closed_folder_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Root may write everywhere, so the system's answer is put in its place.
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(FileError, match="may not write in"):
+        check_output(tmp_path / "file.csv")
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from beampipe.errors import FileError
+from beampipe.files import replacing
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+path = Path(sys.argv[1])
+try:
+    with replacing(path) as part:
+        part.write_bytes(bytes(2000))
+except FileError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text("old")
+    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True)
+    assert "file.csv: cannot be written whole (File too large); make room" in done.stdout
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file.csv"]

@@ -82,11 +82,19 @@ SURFACE = {
     "beampipe.serving.finders": ["DirectTrackFinder", "FallbackTrackFinder", "TrackFinder", "TritonTrackFinder"],
     "beampipe.tracking.data": ["SHIPPED", "shipped_events", "shipped_path"],
     "beampipe.tracking.formats": [
+        "FORMATS",
+        "FORMS",
         "SCALES",
         "TRACK_COLUMNS",
         "Scale",
+        "Told",
+        "check_told",
         "count_events",
+        "form_named",
+        "format_named",
+        "input_files",
         "open_events",
+        "open_told",
         "read_events",
         "scale_named",
         "write_events",
@@ -129,7 +137,7 @@ SURFACE = {
         "prepare_processes",
         "run",
     ],
-    "beampipe.tracking.events": ["NOISE", "NO_TRACK", "Event", "Hits", "Particles", "Tracks", "Truth"],
+    "beampipe.tracking.events": ["NOISE", "NO_TRACK", "Event", "HitColumns", "Hits", "Particles", "Tracks", "Truth"],
 }
 """What others build upon: a change here is a change for them, and belongs in CHANGELOG.md."""
 

@@ -14,7 +14,18 @@ from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError, missing_extra
 from beampipe.serving import cli as serving
 from beampipe.tracking import cli as tracking
-from beampipe.tracking.cli import PIPELINE_HELP, SCALE_HELP, Device, Threads, complete_finder
+from beampipe.tracking.cli import PIPELINE_HELP, Device, Threads, complete_finder
+from beampipe.tracking.formats.options import (
+    CellId,
+    EventFiles,
+    Form,
+    Format,
+    HitNames,
+    LinkNames,
+    ParticlesName,
+    Scale,
+    TracksFile,
+)
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
@@ -31,6 +42,13 @@ _Model = Annotated[
 _ServedModel = Annotated[
     str | None,
     typer.Option(help="Name of the model to ask on the servers, with --via.", show_default="name of the pipeline"),
+]
+Servers = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="URL",
+        help="Address of a Triton server to ask, grpc://HOST:PORT or http://HOST:PORT; may be given several times.",
+    ),
 ]
 
 app = typer.Typer(
@@ -62,30 +80,20 @@ def _options(
 
 @app.command()
 def track(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Files of events: Parquet, CSV of ACTS or TrackML or a folder of them, or CSV of r, phi, z."
-        ),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help="File to write the track labels to, .parquet or .csv; for several FILES, a folder."
-        ),
-    ],
+    files: EventFiles,
+    output: TracksFile,
     pipeline: _Pipeline = None,
     model: _Model = None,
     device: Device = "cpu",
-    scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
+    scale: Scale = "mm",
+    format: Format = None,
+    hits: HitNames = None,
+    links: LinkNames = None,
+    particles: ParticlesName = None,
+    cell_id: CellId = None,
+    form: Form = "labels",
     threads: Threads = 1,
-    via: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL",
-            help="Address of a Triton server to ask, grpc://HOST:PORT or http://HOST:PORT; may be given several times.",
-        ),
-    ] = None,
+    via: Servers = None,
     served_model: _ServedModel = None,
     token_file: Annotated[
         Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
@@ -99,6 +107,7 @@ def track(
 ) -> None:
     """Find the tracks of the events in files, and write the number of its track for each hit."""
     from beampipe.serving.finders.opening import IN_FLIGHT, open_finder
+    from beampipe.tracking.formats import Told
 
     finder = partial(
         open_finder,
@@ -113,7 +122,8 @@ def track(
         timeout=timeout,
         warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
     )
-    tracking.track(files, output, finder, scale, in_flight=IN_FLIGHT if via else 1)
+    told = Told(format, scale, tuple(hits or ()), tuple(links or ()), particles, cell_id)
+    tracking.track(files, output, finder, told, form, in_flight=IN_FLIGHT if via else 1)
 
 
 def main() -> None:

@@ -7,11 +7,12 @@ told from those of a living one, and removed.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
@@ -21,7 +22,7 @@ from typing import Final
 from beampipe import processes
 from beampipe.errors import FileError
 
-__all__ = ["built", "replacing", "sweep", "unfinished", "write_whole"]
+__all__ = ["built", "check_output", "replacing", "sweep", "unfinished", "write_whole"]
 
 _STALE: Final = 7 * 24 * 3600.0
 """After so long [s] without a change, a part of a writer on another machine counts as left behind."""
@@ -31,6 +32,9 @@ _PART: Final = re.compile(r"(?:\..*\.)?(?P<place>[0-9a-f]{8}\.\d+)-(?P<pid>\d+)-
 
 _SHOWN: Final = 48
 """So many characters of a file's name stand in that of its part: a name must not exceed 255 bytes."""
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where no more can be written: no space, no quota, a file of the largest size."""
 
 _numbers = itertools.count()
 
@@ -51,6 +55,32 @@ def built(package: str, name: str) -> Path | None:
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
+def check_output(path: str | Path, *, inputs: Iterable[Path] = (), parents: bool = False) -> None:
+    """Refuse an output that could not be written, or that is an input, before any work is done for it.
+
+    Args:
+        path: file that shall be written, new or in place of an old one.
+        inputs: files that are read for it.
+        parents: its folder will be made, if there is none.
+
+    Raises:
+        FileError: it is one of the inputs, by whatever path or link; or it is a folder, its name is too long, or its
+            folder is missing or may not be written to.
+    """
+    path = Path(path)
+    try:
+        there = path.stat() if path.exists() else None
+    except OSError as error:  # a name that is too long, a folder that is closed
+        raise FileError(f"{path}: cannot be written ({error.strerror})", path=path) from error
+    for read in inputs:
+        if path.resolve() == read.resolve() or _is(there, read):
+            raise FileError(f"{path}: got an output that is the input {read}, expected another file", path=path)
+    folder = path.parent
+    while parents and not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    _check_place(path, folder)
+
+
 @contextmanager
 def replacing(path: str | Path, *, parents: bool = False) -> Iterator[Path]:
     """A part beside `path` to write to, which takes the place of `path` if the block ends well and is removed if not.
@@ -63,7 +93,8 @@ def replacing(path: str | Path, *, parents: bool = False) -> Iterator[Path]:
         parents: make the folder of the file, if there is none.
 
     Raises:
-        FileError: the folder is missing, cannot be made or may not be written to.
+        FileError: the folder is missing, cannot be made or may not be written to; the path is a folder or its name is
+            too long; or there is no more space.
     """
     path = Path(path)
     if parents:
@@ -71,13 +102,19 @@ def replacing(path: str | Path, *, parents: bool = False) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FileError(f"{path}: cannot make the folder {path.parent} ({error.strerror})", path=path) from error
-    if not path.parent.is_dir():
-        raise FileError(f"{path}: no folder {path.parent}; make it first", path=path)
-    if not os.access(path.parent, os.W_OK):
-        raise FileError(f"{path}: may not write in {path.parent}; choose another place", path=path)
+    _check_place(path, path.parent)
     with _removed_afterwards(path.with_name(f".{path.name[:_SHOWN]}.{_writer()}.part")) as part:
-        yield part
-        part.replace(path)
+        try:
+            yield part
+            part.replace(path)
+        except OSError as error:
+            if isinstance(error, FileError) or error.errno not in _FULL:
+                raise
+            raise FileError(
+                f"{path}: cannot be written whole ({os.strerror(error.errno)}); make room or choose another place."
+                " What was there before is unchanged",
+                path=path,
+            ) from error
 
 
 def write_whole(path: Path, make: Callable[[Path], object]) -> Path:
@@ -135,6 +172,31 @@ def sweep(folder: Path, *, deep: bool = False) -> int:
             except FileNotFoundError:
                 pass  # its writer finished, or somebody else sweeps
     return removed
+
+
+def _is(there: os.stat_result | None, path: Path) -> bool:
+    """Whether a path leads to the same file."""
+    try:
+        return there is not None and os.path.samestat(there, path.stat())
+    except OSError:  # it leads nowhere
+        return False
+
+
+def _check_place(path: Path, folder: Path) -> None:
+    """Refuse a path that no file can take, as far as can be told before, if it shall be in or under that folder."""
+    try:
+        if path.is_dir():
+            raise FileError(f"{path}: got a folder, expected a file to write", path=path)
+        if not folder.is_dir():
+            raise FileError(f"{path}: no folder {folder}; make it first", path=path)
+        if len(os.fsencode(path.name)) > os.pathconf(folder, "PC_NAME_MAX"):
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{path}: cannot be written ({error.strerror})", path=path) from error
+    if not os.access(folder, os.W_OK):
+        raise FileError(f"{path}: may not write in {folder}; choose another place", path=path)
 
 
 def _writer() -> str:

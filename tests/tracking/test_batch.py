@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from beampipe.errors import ConfigError, TooLargeError
-from beampipe.tracking.batch import FileResult, output_paths, track_files
+from beampipe.errors import ConfigError, FileError, TooLargeError
+from beampipe.tracking.batch import FileResult, check_outputs, output_paths, track_files
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.finder import InOneThread
-from beampipe.tracking.formats import write_events
+from beampipe.tracking.formats import open_events, write_events
 from tests.tracking.formats.events import random_event
 
 
@@ -130,3 +133,112 @@ def test_of_a_file_that_failed_no_more_is_asked(tmp_path: Path) -> None:
     (result,) = track_files([source], finder, tmp_path / "out.parquet")
     assert result.error is not None
     assert finder.asked == [3, 200]
+
+
+def test_an_input_is_never_an_output(tmp_path: Path) -> None:
+    source = tmp_path / "events.parquet"
+    write_events(source, [random_event(0, n_hits=2)])
+    before = source.read_bytes()
+    (tmp_path / "link.parquet").symlink_to(source)
+    finder = OneTrack()
+    for output in (source, tmp_path / "link.parquet"):
+        with pytest.raises(FileError, match="got an output that is the input"):
+            next(track_files([source], finder, output))
+    assert finder.asked == []
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["hits", "truth", "particles"])
+def test_no_file_of_an_event_is_an_output(tmp_path: Path, kind: str) -> None:
+    for name in ("hits", "truth", "particles"):
+        (tmp_path / f"event000000001-{name}.csv").write_text("hit_id\n")
+    for given in (tmp_path / "event000000001-hits.csv", tmp_path):
+        with pytest.raises(FileError, match="got an output that is the input"):
+            check_outputs([given], tmp_path / f"event000000001-{kind}.csv")
+
+
+def test_a_result_beside_its_input_is_no_input_later(tmp_path: Path) -> None:
+    for n in range(2):
+        write_events(tmp_path / f"{n}.parquet", [random_event(n, n_hits=2)])
+    done = list(track_files([tmp_path / "0.parquet", tmp_path / "1.parquet"], OneTrack(), tmp_path))
+    assert [result.error for result in done] == [None, None]
+    assert [event.event_id for event in open_events(tmp_path)] == [0, 1]
+    # Written over by a second run, as it is a result.
+    assert [result.error for result in track_files([tmp_path / "0.parquet"], OneTrack(), tmp_path)] == [None]
+
+
+def test_outputs_that_no_file_can_take_are_refused(inputs: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(FileError, match="cannot make the folder"):
+        check_outputs(inputs, inputs[0] / "found")
+    with pytest.raises(FileError, match=r"got the ending '\.root'"):
+        check_outputs(inputs[:1], tmp_path / "out.root")
+    with pytest.raises(FileError, match="File name too long"):
+        check_outputs(inputs[:1], tmp_path / ("x" * 300 + ".csv"))
+    with pytest.raises(FileError, match="got a file, expected a folder for acts"):
+        check_outputs(inputs[:1], _file(tmp_path / "there"), "acts")
+    with pytest.raises(FileError, match="File name too long"):
+        check_outputs([tmp_path / ("x" * 300)], tmp_path / "out.csv")
+
+
+def _file(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def test_each_form_has_its_ending(tmp_path: Path) -> None:
+    paths = [Path("a.csv.gz"), Path("b.root")]
+    assert [path.name for path in output_paths(paths, tmp_path, "trackml")] == ["a.tracks.csv", "b.tracks.csv"]
+    assert [path.name for path in output_paths(paths, tmp_path, "acts")] == ["a.tracks", "b.tracks"]
+    assert output_paths(paths[:1], tmp_path, "acts") == [tmp_path]
+
+
+def test_what_the_reader_needs_is_told_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "hits.csv"
+    path.write_text("hit_id,x,y,z,sensor\n8,30,0,1,a\n9,70,0,2,b\n")
+    (result,) = track_files(
+        [path], OneTrack(), tmp_path / "out.csv", read=partial(open_events, format="table"), form="trackml"
+    )
+    assert result.error is None
+    assert (tmp_path / "out.csv").read_text().splitlines() == ["event_id,hit_id,track_id", "0,8,1", "0,9,1"]
+
+
+def test_an_input_that_cannot_be_written_so_is_refused_before_tracks_are_looked_for(tmp_path: Path) -> None:
+    path = tmp_path / "hits.csv"
+    path.write_text("30,0,1\n70,0,2\n")
+    finder = OneTrack()
+    (result,) = track_files([path], finder, tmp_path / "out.csv", form="trackml")
+    assert result.error is not None
+    assert "got an input that is one without hit ids" in result.error
+    assert finder.asked == []
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from beampipe.tracking.batch import track_files
+from beampipe.tracking.events import Tracks
+from beampipe.tracking.finder import InOneThread
+
+class OneTrack(InOneThread):
+    def find(self, hits, /):
+        return Tracks(np.zeros(len(hits), np.int64))
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+*inputs, output = map(Path, sys.argv[1:])
+for result in track_files(inputs, OneTrack(), output):
+    print(result.error)
+"""
+
+
+def test_a_full_disk_costs_nothing_that_is_done(tmp_path: Path) -> None:
+    inputs = [tmp_path / f"{name}.parquet" for name in "abc"]
+    for path, n in zip(inputs, (10, 20_000, 10), strict=True):
+        write_events(path, [random_event(0, n_hits=n)])
+    output = tmp_path / "found"
+    done = subprocess.run([sys.executable, "-c", FULL, *inputs, output], capture_output=True, text=True, check=True)
+    first, second, third = done.stdout.splitlines()
+    assert (first, third) == ("None", "None")
+    assert "b.tracks.parquet: cannot be written whole (File too large)" in second
+    assert sorted(path.name for path in output.iterdir()) == ["a.tracks.parquet", "c.tracks.parquet"]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
-from beampipe.errors import BeampipeError, ConfigError
+from beampipe.errors import BeampipeError, ConfigError, FileError
+from beampipe.files import check_output
 from beampipe.tracking.events import Event, Tracks
 from beampipe.tracking.finder import TrackFinder
-from beampipe.tracking.formats import open_events, write_tracks
+from beampipe.tracking.formats import form_named, input_files, open_events, write_tracks
 
-__all__ = ["FileResult", "output_paths", "track_files"]
+__all__ = ["FileResult", "check_outputs", "output_paths", "track_files"]
+
+_ENDING: Final = re.compile(r"\.(csv|parquet|json|root)$")
+"""Endings of inputs that the names of their outputs do without."""
 
 
 @dataclass(frozen=True)
@@ -37,26 +43,75 @@ class FileResult:
     error: str | None = None
 
 
-def output_paths(inputs: Sequence[Path], output: Path) -> list[Path]:
-    """Where the labels of each input go.
+def output_paths(inputs: Sequence[Path], output: Path, form: str = "labels") -> list[Path]:
+    """Where the tracks of each input go.
 
     Args:
         inputs: files or folders.
         output: for one input the file itself; for several (or if it is a folder) a folder that gets
-            ``NAME.tracks.parquet`` for each.
+            ``NAME.tracks.parquet`` for each, with the usual ending of the form.
+        form: name of the form in which tracks are written, a key of `beampipe.tracking.formats.FORMS`.
 
     Raises:
         ConfigError: several inputs but `output` is a file, or two inputs of one name.
+        UnknownNameError: no such form.
     """
-    if len(inputs) == 1 and not output.is_dir():
+    endings = form_named(form).endings
+    if len(inputs) == 1 and (endings[0] == "" or not _is_folder(output)):
         return [output]
-    if output.is_file() or output.suffix in (".parquet", ".csv"):
+    if output.is_file() or output.suffix in (".parquet", ".csv", ".jsonl"):
         raise ConfigError(f"output: got the file {output} for {len(inputs)} inputs, expected a folder")
-    names = [path.name.removesuffix(".gz").removesuffix(".csv").removesuffix(".parquet") for path in inputs]
+    names = [_ENDING.sub("", path.name.removesuffix(".gz")) for path in inputs]
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
         raise ConfigError(f"output: got {count} inputs named {name!r}, expected distinct names; run them one by one")
-    return [output / f"{name}.tracks.parquet" for name in names]
+    return [output / f"{name}.tracks{endings[0]}" for name in names]
+
+
+def check_outputs(
+    inputs: Sequence[Path], output: Path, form: str = "labels", also_read: Sequence[Path] = ()
+) -> list[Path]:
+    """Refuse what would spoil the work after it is done, or an input, before anything is loaded.
+
+    Args:
+        inputs: files or folders; those that are not there are told later, one by one.
+        output: file or folder of the tracks, see `output_paths`.
+        form: name of the form in which tracks are written.
+        also_read: further files that are read, such as a table of particles.
+
+    Returns:
+        The paths of `output_paths`.
+
+    Raises:
+        FileError: an output is an input or belongs to one, is a folder where a file is expected, or cannot be written.
+        ConfigError: the outputs cannot be named.
+        UnknownNameError: no such form.
+    """
+    outputs = output_paths(inputs, output, form)
+    read = [*also_read, *(file for path in inputs for file in input_files(path))]
+    if len(inputs) > 1 or _is_folder(output):
+        _make_folder(output)
+    for target in outputs:
+        if form_named(form).endings[0] or target.suffix:
+            form_named(form).check(target)
+            check_output(target, inputs=read)
+        elif target.is_file():
+            raise FileError(f"{target}: got a file, expected a folder for {form}; choose another name", path=target)
+    return outputs
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:  # a name that is too long
+        raise FileError(f"{path}: cannot be written ({error.strerror})", path=path) from error
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{path}: cannot make the folder ({error.strerror})", path=path) from error
 
 
 @dataclass(frozen=True)
@@ -73,9 +128,11 @@ def track_files(
     inputs: Sequence[Path],
     finder: TrackFinder,
     output: Path,
-    scale: str = "mm",
     progress: Callable[[Path, Event, Tracks], None] = lambda path, event, tracks: None,
     in_flight: int = 1,
+    *,
+    read: Callable[[Path], Iterator[Event]] = open_events,
+    form: str = "labels",
 ) -> Iterator[FileResult]:
     """Find the tracks of all events in `inputs`, file after file.
 
@@ -83,33 +140,46 @@ def track_files(
         inputs: files or folders that `open_events` knows.
         finder: finder that is asked for the tracks of each event.
         output: file or folder of the labels, see `output_paths`.
-        scale: units of files with three columns, a name of `beampipe.tracking.formats.SCALES`.
         progress: called after each event.
         in_flight: events that are asked for at once: with more than one, so many are read ahead and submitted, across
             files too. The outputs are the same.
+        read: gives the events of an input: `open_events`, with more arguments where the inputs need them.
+        form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.FORMS`.
 
     Yields:
         One result per input; after an error the next input is tried.
 
     Raises:
+        FileError: an output is an input, or cannot be written.
         ConfigError: the outputs cannot be named.
+        UnknownNameError: no such form.
     """
-    outputs = output_paths(inputs, output)
-    if len(inputs) > 1:
-        output.mkdir(parents=True, exist_ok=True)
+    outputs = check_outputs(inputs, output, form)
     failed: set[Path] = set()
-    asked = _ahead(_ask(inputs, finder, scale, in_flight, failed), in_flight)
+    suited = partial(_suited, read, form_named(form).needs)
+    asked = _ahead(_ask(inputs, finder, suited, in_flight, failed), in_flight)
     for path, target in zip(inputs, outputs, strict=True):
-        yield _track_file(path, asked, target, progress, failed)
+        yield _track_file(path, asked, partial(write_tracks, target, form=form), target, progress, failed)
+
+
+def _suited(read: Callable[[Path], Iterator[Event]], needs: Callable[[Event], object], path: Path) -> Iterator[Event]:
+    """The events of an input, each of which can be written in the form that is asked for."""
+    for event in read(path):
+        needs(event)
+        yield event
 
 
 def _ask(
-    inputs: Sequence[Path], finder: TrackFinder, scale: str, in_flight: int, failed: set[Path]
+    inputs: Sequence[Path],
+    finder: TrackFinder,
+    read: Callable[[Path], Iterator[Event]],
+    in_flight: int,
+    failed: set[Path],
 ) -> Iterator[_Asked]:
     """Each event of each input with its tracks to come, and an end for each input."""
     for path in inputs:
         try:
-            for event in open_events(path, scale):
+            for event in read(path):
                 if path in failed:
                     break
                 if in_flight > 1:
@@ -139,6 +209,7 @@ def _ahead(items: Iterator[_Asked], count: int) -> Iterator[_Asked]:
 def _track_file(
     path: Path,
     asked: Iterator[_Asked],
+    write: Callable[[Iterator[tuple[Event, Tracks]]], int],
     target: Path,
     progress: Callable[[Path, Event, Tracks], None],
     failed: set[Path],
@@ -160,7 +231,7 @@ def _track_file(
             yield item.event, tracks
 
     try:
-        n_events = write_tracks(target, found())
+        n_events = write(found())
     except BeampipeError as error:
         failed.add(path)  # and is read no further; what was asked for already is left unused
         while not at_end:

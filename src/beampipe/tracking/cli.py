@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from beampipe.errors import BeampipeError, ConfigError
+from beampipe.files import check_output
 from beampipe.terminal import bar, console
 from beampipe.tracking.acts.settings import acts_names
+from beampipe.tracking.formats.options import Scale
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model, complete_pipeline
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
 from beampipe.tracking.training.tracker.cli import train, train_part, validate
@@ -23,8 +26,9 @@ from beampipe.tracking.training.tracker.cli import train, train_part, validate
 if TYPE_CHECKING:
     from beampipe.tracking.events import Event
     from beampipe.tracking.finder import TrackFinder
+    from beampipe.tracking.formats import Told
 
-__all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "SCALE_HELP", "app", "complete_finder", "track"]
+__all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "app", "complete_finder", "track"]
 
 app = typer.Typer(
     help="Track finding: simulate events, find tracks, score them, draw them, train.", no_args_is_help=True
@@ -37,7 +41,6 @@ FINDER_NAMES: Final = (
     f"{pipeline_names()}; or ACTS, for hits with modules of its Generic detector: {', '.join(acts_names())}"
 )
 PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {FINDER_NAMES}."
-SCALE_HELP: Final = "Units of r, phi and z in files of three columns: mm, exatrkx or acts."
 BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 [mm], or x,y,dxdz,dydz."
 
 
@@ -61,7 +64,8 @@ def track(
     files: list[Path],
     output: Path,
     finder: Callable[[], AbstractContextManager[TrackFinder]],
-    scale: str,
+    told: Told,
+    form: str = "labels",
     in_flight: int = 1,
 ) -> None:
     """Find the tracks of the events in `files` and write their labels; fails at the end if a file could not be used.
@@ -70,21 +74,23 @@ def track(
         files: files or folders of events, in any format that `open_events` reads.
         output: file to write the labels to; a folder if there are several `files`.
         finder: called once to make the track finder, after all arguments are checked.
-        scale: name of the units of r, phi and z in files of three columns.
+        told: what the user tells about the files.
+        form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.FORMS`.
         in_flight: number of events that are handed to the finder before the first answer is waited for.
 
     Raises:
-        BeampipeError: one or more files could not be used; the labels of the others are written.
+        BeampipeError: one or more files could not be used; the tracks of the others are written.
     """
-    from beampipe.tracking.batch import output_paths, track_files
-    from beampipe.tracking.formats import scale_named
+    from beampipe.tracking.batch import check_outputs, track_files
+    from beampipe.tracking.formats import check_told, open_told
 
     # What a typing error can spoil is checked before anything is loaded.
-    scale_named(scale)
-    output_paths(files, output)
+    check_told(told)
+    check_outputs(files, output, form, [] if told.particles is None else [Path(told.particles)])
+    read = partial(open_told, told=told)
     failed = 0
     with finder() as found_by, bar("events") as step:
-        for result in track_files(files, found_by, output, scale, lambda *_: step(), in_flight):
+        for result in track_files(files, found_by, output, lambda *_: step(), in_flight, read=read, form=form):
             if result.error is not None:
                 failed += 1
                 typer.secho(f"beampipe: {result.error}", err=True, fg="red")
@@ -155,6 +161,7 @@ def simulate(
     from beampipe.tracking.simulation.parameters import EventGenerator
     from beampipe.tracking.simulation.run import simulate_events, write_simulated
 
+    check_output(output)
     generator = EventGenerator(
         pileup=mu,
         hard=hard or ("ttbar" if mu else "none"),
@@ -185,6 +192,7 @@ def ship(
     """Make a sample to ship with the package: hits lost and noise added, coordinates rounded to about 1 um."""
     from beampipe.tracking.data.shipping import ship as make
 
+    check_output(output, inputs=[clean])
     size = make(clean, output, events, seed)
     typer.echo(f"{output}: {size / 1e6:.2f} MB")
 
@@ -248,8 +256,11 @@ def evaluate(
     from beampipe.tracking.evaluation.results import write_evaluation
     from beampipe.tracking.evaluation.variables import require_variables
     from beampipe.tracking.finders import named_finders
+    from beampipe.tracking.formats import input_files
     from beampipe.tracking.truth import Selection
 
+    if output is not None:
+        check_output(output, inputs=[read for path in files for read in input_files(path)], parents=True)
     chosen = _degraded(files, degradation, seed)
     require_variables(by or ())
     finders = named_finders(pipeline or [DEFAULT_PIPELINE], device, threads, model=model)
@@ -275,14 +286,15 @@ def display(
     event: Annotated[int, typer.Option(help="Place of the event in the file, counted from 0.", min=0)] = 0,
     pipeline: Pipeline = DEFAULT_PIPELINE,
     model: Model = DEFAULT_MODEL,
-    scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
+    scale: Scale = "mm",
     device: Device = "cpu",
     threads: Threads = 1,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a track that is drawn [GeV].", min=0)] = 1.0,
 ) -> None:
     """Draw one event and the tracks found in it."""
-    from beampipe.tracking.formats import open_events
+    from beampipe.tracking.formats import input_files, open_events
 
+    check_output(output, inputs=input_files(file), parents=True)
     chosen = next(islice(open_events(file, scale), event, None), None)
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy import ndarray
 from beampipe.errors import DtypeError, NotFiniteError, ShapeError
 from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
 
-__all__ = ["NOISE", "NO_TRACK", "Event", "Hits", "Particles", "Tracks", "Truth"]
+__all__ = ["NOISE", "NO_TRACK", "Event", "HitColumns", "Hits", "Particles", "Tracks", "Truth"]
 
 NO_TRACK = -1
 """`track_id` of a hit that is on no track."""
@@ -146,6 +146,33 @@ class Truth:
 
 
 @dataclass(frozen=True, eq=False)
+class HitColumns:
+    """What the input says of each hit beside its position, as it stands there, so that it can be written again.
+
+    Attributes:
+        format: name of the format that the event was read from, a key of `beampipe.tracking.formats.FORMATS`.
+        hit_id: (n_hits,) integers: the input's own number of each hit, or None where it gives none.
+        extra: name -> (n_hits,) array: the other columns of the input, in its order, of any type.
+
+    Raises:
+        ShapeError: the columns differ in length.
+    """
+
+    format: str
+    hit_id: ndarray | None = None
+    extra: Mapping[str, ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(values) for name, values in self.columns().items()}
+        if len(set(lengths.values())) > 1:
+            raise ShapeError(f"columns of the hits: got the lengths {lengths}, expected one length")
+
+    def columns(self) -> dict[str, ndarray]:
+        """Every column by name, `hit_id` first."""
+        return {**({} if self.hit_id is None else {"hit_id": self.hit_id}), **self.extra}
+
+
+@dataclass(frozen=True, eq=False)
 class Event:
     """One collision: its hits and, if simulated, its truth.
 
@@ -153,13 +180,20 @@ class Event:
         event_id: number of the event in its sample.
         hits: what was measured.
         truth: what made it, or None for data.
+        source: the input's own columns of the hits, or None for an event that no foreign file gave.
     """
 
     event_id: int
     hits: Hits
     truth: Truth | None = None
+    source: HitColumns | None = None
 
     def __post_init__(self) -> None:
+        for name, values in ({} if self.source is None else self.source.columns()).items():
+            if len(values) != len(self.hits):
+                raise ShapeError(
+                    f"event {self.event_id}: got {len(values)} values of {name}, expected {len(self.hits)}, one per hit"
+                )
         if self.truth is not None and len(self.truth.particle_id) != len(self.hits):
             raise ShapeError(
                 f"event {self.event_id}: got truth for {len(self.truth.particle_id)} hits,"

@@ -44,5 +44,10 @@ def assert_equal(got: object, expected: object, name: str = "event") -> None:
         assert isinstance(got, np.ndarray), name
         assert got.dtype == expected.dtype, name
         np.testing.assert_array_equal(got, expected, err_msg=name)
+    elif isinstance(expected, dict):
+        assert isinstance(got, dict), name
+        assert list(got) == list(expected), name
+        for key in expected:
+            assert_equal(got[key], expected[key], f"{name}[{key!r}]")
     else:
         assert got == expected, name

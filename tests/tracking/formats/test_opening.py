@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from beampipe.errors import ColumnError, ConfigError, FileError, NotFiniteError, UnknownNameError
 from beampipe.tracking.events import Event
-from beampipe.tracking.formats import open_events, write_events
+from beampipe.tracking.formats import FORMATS, FORMS, open_events, write_events
+from beampipe.tracking.formats.options import FORM_HELP, FORMAT_HELP
 from tests.tracking.formats.events import assert_equal, random_event
 
 ACTS = Path(__file__).parent / "acts"  # one event of four muons, written by ACTS 48.1
@@ -29,8 +31,8 @@ PARTICLES = """particle_id,vx,vy,vz,px,py,pz,q,nhits
 """
 
 
-def only(path: Path, scale: str = "mm") -> Event:
-    events = list(open_events(path, scale))
+def only(path: Path, scale: str = "mm", format: str | None = None) -> Event:
+    events = list(open_events(path, scale, format=format))
     assert len(events) == 1
     return events[0]
 
@@ -205,3 +207,57 @@ def test_unknown_things_are_refused(tmp_path: Path) -> None:
     (tmp_path / "hits.root").write_bytes(b"root")
     with pytest.raises(FileError, match="of no known kind"):
         open_events(tmp_path / "hits.root")
+
+
+def test_the_command_names_what_can_be_read_and_written() -> None:
+    # The help may not load the tables, so it repeats their names.
+    for table, text in ((FORMATS, FORMAT_HELP), (FORMS, FORM_HELP)):
+        words = set(re.findall(r"[\w-]+", text))
+        assert set(table) <= words
+        assert all(name == one.name for name, one in table.items())
+
+
+def test_a_folder_of_several_formats_is_ambiguous(tmp_path: Path, trackml: Path) -> None:
+    write_events(tmp_path / "own.parquet", [random_event(5)])
+    (tmp_path / "note.txt").write_text("nothing of ours")
+    (tmp_path / "tracks.jsonl").write_text('{"event_id": 1}\n{"event_id": 1}\n')
+    with pytest.raises(FileError, match=r"1 of beampipe \(own\.parquet, \.\.\.\), 1 of trackml .*by --format NAME"):
+        open_events(trackml)
+    assert only(trackml, format="trackml").event_id == 1000
+    assert only(trackml, format="beampipe").event_id == 5
+    with pytest.raises(FileError, match="got no event of edm4hep but 6 files"):
+        open_events(trackml, format="edm4hep")
+
+
+def test_a_folder_of_files_is_read_in_order(tmp_path: Path) -> None:
+    for number in (12, 3):
+        (tmp_path / f"hits_{number:04d}.csv").write_text(f"{number},0,1\n")
+    assert [event.event_id for event in open_events(tmp_path)] == [3, 12]
+    assert [event.hits.position[0, 0] for event in open_events(tmp_path, "exatrkx")] == [9000, 36000]
+
+
+def test_three_columns_are_known_without_their_ending(tmp_path: Path) -> None:
+    path = tmp_path / "hits_7.txt"
+    path.write_text("1.5,0.25,3\n")
+    assert only(path).event_id == 7
+    path.write_bytes(b"\x00\x01,\x02")
+    with pytest.raises(FileError, match="of no known kind: got neither Parquet, ROOT, JSON nor CSV"):
+        open_events(path)
+
+
+def test_names_for_a_format_without_use_for_them_are_refused(trackml: Path) -> None:
+    with pytest.raises(ConfigError, match="got --hits for a file of trackml"):
+        open_events(trackml, hits=["VXDHits"])
+
+
+def test_hits_keep_their_own_columns(trackml: Path) -> None:
+    source = only(trackml).source
+    assert source is not None
+    assert source.hit_id is not None
+    assert source.hit_id.tolist() == [1, 3, 2]
+    assert list(source.extra) == ["x", "y", "z", "volume_id", "layer_id", "module_id"]
+    measured = only(ACTS).source
+    assert measured is not None
+    assert measured.hit_id is not None
+    assert measured.hit_id.tolist() == list(range(47))
+    assert {"local_key", "time", "var_local0", "global_x"} <= set(measured.extra)

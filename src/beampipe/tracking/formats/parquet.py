@@ -18,7 +18,8 @@ from numpy import ndarray
 from beampipe.errors import BeampipeError, ColumnError, FileError, nearest
 from beampipe.files import replacing
 from beampipe.tracking.events import Event, Hits, Particles, Truth
-from beampipe.tracking.formats.arrow import arrow
+from beampipe.tracking.formats.tables.arrow import arrow
+from beampipe.tracking.formats.tables.rows import open_parquet
 
 __all__ = ["COLUMNS", "count_events", "read_events", "write_events"]
 
@@ -210,10 +211,6 @@ def _check_columns(path: str | Path, found: list[str]) -> None:
 
 
 def _open(path: str | Path) -> Any:
-    pa, pq = arrow("parquet", "Parquet")
     if not Path(path).is_file():
         raise FileError(f"{path}: no such file; expected a Parquet file of events")
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise FileError(f"{path}: not a whole Parquet file ({error}); copy or write it again") from error
+    return open_parquet(path)

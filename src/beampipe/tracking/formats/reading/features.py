@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from beampipe.tracking.events import Event, Hits
+from beampipe.tracking.formats.reading.format import Format, Told
+from beampipe.tracking.formats.reading.glimpse import Glimpse
 from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.formats.table import read_matrix
+from beampipe.tracking.formats.tables.columns import event_number
+from beampipe.tracking.formats.tables.csv import read_matrix
 
-__all__ = ["FEATURE_COLUMNS", "event_number", "read_features"]
+__all__ = ["FEATURES", "FEATURE_COLUMNS", "read_features"]
 
 FEATURE_COLUMNS: Final = ("r", "phi", "z")
 
@@ -37,7 +40,15 @@ def read_features(path: str | Path, scale: str = "mm") -> Event:
     return Event(event_number(path), Hits(unit.to_mm(features)))
 
 
-def event_number(path: str | Path) -> int:
-    """The last number in a file's name, 0 if there is none."""
-    numbers = re.findall(r"\d+", Path(path).name)
-    return int(numbers[-1]) if numbers else 0
+def _recognises(file: Glimpse) -> bool:
+    return file.kind == "numbers"
+
+
+def _read(path: Path, told: Told) -> Iterator[Event]:
+    yield read_features(path, told.scale)
+
+
+FEATURES: Final = Format(
+    "features", "CSV of r, phi and z without a header, one event per file", _recognises, _read, frozenset({"scale"})
+)
+"""Three columns in the units of a scale; what the Exa.TrkX and ACTS clients write."""

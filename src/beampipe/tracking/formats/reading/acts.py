@@ -7,6 +7,7 @@ Examples/Io/Csv); checked on files that ACTS wrote.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +16,16 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from beampipe.errors import FileError
-from beampipe.tracking.events import NOISE, Event, Hits, Particles, Truth
-from beampipe.tracking.formats.families import Family, cylindrical, rows_of
-from beampipe.tracking.formats.table import first_line, read_columns
+from beampipe.tracking.events import NOISE, Event, HitColumns, Hits, Particles, Truth
+from beampipe.tracking.formats.families import Family, cylindrical, family_of, rows_of
+from beampipe.tracking.formats.reading.format import Format, Told
+from beampipe.tracking.formats.reading.glimpse import Glimpse
+from beampipe.tracking.formats.tables.csv import first_line, read_columns, read_table
 
-__all__ = ["read_acts"]
+__all__ = ["ACTS", "acts_truth", "read_acts"]
 
 _MAP: Final = "measurement-simhit-map"
+_DECIMALS: Final = ("phi", "theta", "time", "var_phi", "var_theta", "var_time")
 
 
 def read_acts(family: Family) -> Event:
@@ -43,7 +47,7 @@ def read_acts(family: Family) -> Event:
     """
     path = family.path("measurements")
     pairs = ("local0", "local1", "var_local0", "var_local1")
-    table = read_columns(
+    table, rest = read_table(
         path,
         {
             "measurement_id": np.int64,
@@ -58,12 +62,30 @@ def read_acts(family: Family) -> Event:
         np.stack([table["local0"], table["local1"]], axis=1),
         np.stack([table["var_local0"], table["var_local1"]], axis=1),
     )
+    measurement_id = table.pop("measurement_id")
+    # Whole numbers in one event and decimals in the next: all are decimals.
+    rest = {
+        name: values.astype(np.float32) if name in _DECIMALS and values.dtype.kind in "iuf" else values
+        for name, values in rest.items()
+    }
+    source = HitColumns(ACTS.name, measurement_id, table | rest)
+    return Event(family.event_id, hits, acts_truth(family, measurement_id, family.path("measurements")), source)
+
+
+def acts_truth(family: Family, measurement_id: ndarray, where: Path) -> Truth | None:
+    """The truth of measurements, None if the family has no map from measurements to simulated hits.
+
+    Args:
+        family: common path of the event's files.
+        measurement_id: number of each measurement, each once.
+        where: file that they are from, for messages.
+
+    Raises:
+        FileError: a file is missing or cut short, or names a measurement, hit or particle that is not there.
+        ColumnError: a column is missing.
+    """
     if not family.path(_MAP).is_file():
-        return Event(family.event_id, hits)
-    return Event(family.event_id, hits, _truth(family, table["measurement_id"]))
-
-
-def _truth(family: Family, measurement_id: ndarray) -> Truth:
+        return None
     particles_path = next(
         (path for kind in ("particles_simulated", "particles") if (path := family.path(kind)).is_file()),
         family.path("particles_simulated"),
@@ -72,7 +94,7 @@ def _truth(family: Family, measurement_id: ndarray) -> Truth:
     hit_particle = _particle_of_hit(family.path("hits"), barcode, particles_path)
     path = family.path(_MAP)
     links = read_columns(path, {"measurement_id": np.int64, "hit_id": np.int64})
-    row = rows_of(links["measurement_id"], measurement_id, path, "measurement_id", family.path("measurements"))
+    row = rows_of(links["measurement_id"], measurement_id, path, "measurement_id", where)
     outside = np.flatnonzero((links["hit_id"] < 0) | (links["hit_id"] >= len(hit_particle)))
     if len(outside):
         raise FileError(
@@ -121,3 +143,22 @@ def _barcode(path: Path) -> ndarray:
     names = [name for name in first_line(path).split(",") if name.startswith("particle_id")] or ["particle_id"]
     columns = read_columns(path, dict.fromkeys(names, np.uint64))
     return np.stack([columns[name] for name in names], axis=1)
+
+
+def _recognises(file: Glimpse) -> bool:
+    found = family_of(file.path)
+    if file.kind != "csv" or found is None or found[1] != "measurements":
+        return False
+    # Measurements without a position on the globe are read by way of their space points, where there are any.
+    return file.has("global_x") or not any(file.path.parent.glob(f"{found[0].stem}-spacepoint*.csv*"))
+
+
+def _read(path: Path, told: Told) -> Iterator[Event]:
+    found = family_of(path)
+    if found is None:
+        raise FileError(f"{path}: expected the name eventNNN-measurements.csv; rename the files of the event")
+    yield read_acts(found[0])
+
+
+ACTS: Final = Format("acts", "ACTS measurements: eventNNN-measurements.csv and the files beside it", _recognises, _read)
+"""Measurements as ACTS writes them, with global positions; in mm and GeV."""

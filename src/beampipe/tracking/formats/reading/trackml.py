@@ -5,6 +5,7 @@ Source: the data description of https://www.kaggle.com/c/trackml-particle-identi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -12,13 +13,14 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import FileError
-from beampipe.tracking.events import NOISE, Event, Hits, Particles, Truth
-from beampipe.tracking.formats.families import Family, cylindrical, rows_of
-from beampipe.tracking.formats.table import read_columns
+from beampipe.tracking.events import NOISE, Event, HitColumns, Hits, Particles, Truth
+from beampipe.tracking.formats.families import Family, cylindrical, family_of, rows_of
+from beampipe.tracking.formats.reading.format import Format, Told
+from beampipe.tracking.formats.reading.glimpse import Glimpse
+from beampipe.tracking.formats.tables.columns import PROMPT, module_code
+from beampipe.tracking.formats.tables.csv import read_columns, read_table
 
-__all__ = ["read_trackml"]
-
-_PROMPT: Final = 2.0  # mm
+__all__ = ["TRACKML", "read_trackml"]
 
 
 def read_trackml(family: Family) -> Event:
@@ -39,7 +41,7 @@ def read_trackml(family: Family) -> Event:
         ColumnError: a column is missing.
     """
     hits_path = family.path("hits")
-    table = read_columns(
+    table, rest = read_table(
         hits_path,
         {
             "hit_id": np.int64,
@@ -47,11 +49,13 @@ def read_trackml(family: Family) -> Event:
             **dict.fromkeys(("volume_id", "layer_id", "module_id"), np.uint64),
         },
     )
-    geometry_id = table["volume_id"] << 56 | table["layer_id"] << 36 | table["module_id"] << 8
-    hits = Hits(cylindrical(table["x"], table["y"], table["z"]), geometry_id.astype(np.uint64))
+    hit_id = table.pop("hit_id")
+    geometry_id = module_code(hits_path, table["volume_id"], table["layer_id"], table["module_id"])
+    hits = Hits(cylindrical(table["x"], table["y"], table["z"]), geometry_id)
+    source = HitColumns(TRACKML.name, hit_id, table | rest)
     have = [kind for kind in ("truth", "particles") if family.path(kind).is_file()]
     if not have:
-        return Event(family.event_id, hits)
+        return Event(family.event_id, hits, None, source)
     if len(have) == 1:
         missing = {"truth", "particles"}.difference(have).pop()
         raise FileError(
@@ -59,7 +63,7 @@ def read_trackml(family: Family) -> Event:
             " to read hits alone"
         )
     particles = _particles(family.path("particles"))
-    return Event(family.event_id, hits, _truth(family.path("truth"), hits_path, table["hit_id"], particles))
+    return Event(family.event_id, hits, _truth(family.path("truth"), hits_path, hit_id, particles), source)
 
 
 def _particles(path: Path) -> Particles:
@@ -72,7 +76,7 @@ def _particles(path: Path) -> Particles:
         charge=table["q"],
         momentum=np.stack([table[name] for name in ("px", "py", "pz")], axis=1),
         vertex=vertex,
-        primary=np.hypot(vertex[:, 0], vertex[:, 1]) < _PROMPT,
+        primary=np.hypot(vertex[:, 0], vertex[:, 1]) < PROMPT,
     )
 
 
@@ -84,3 +88,20 @@ def _truth(path: Path, hits_path: Path, hit_id: ndarray, particles: Particles) -
     particle_id = np.full(len(hit_id), NOISE, np.int64)
     particle_id[row] = table["particle_id"]
     return Truth(particle_id, particles)
+
+
+def _recognises(file: Glimpse) -> bool:
+    found = family_of(file.path)
+    # ACTS writes -hits.csv too, for the simulated hits; these have no number of their own.
+    return file.kind == "csv" and found is not None and found[1] == "hits" and file.has("hit_id")
+
+
+def _read(path: Path, told: Told) -> Iterator[Event]:
+    found = family_of(path)
+    if found is None:
+        raise FileError(f"{path}: expected the name eventNNN-hits.csv; rename the files of the event")
+    yield read_trackml(found[0])
+
+
+TRACKML: Final = Format("trackml", "TrackML: eventNNN-hits.csv and the files beside it", _recognises, _read)
+"""Events of the TrackML challenge, in mm and GeV."""

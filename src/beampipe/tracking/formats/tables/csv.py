@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv as python_csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import ColumnError, FileError, NotFiniteError, nearest
-from beampipe.tracking.formats.arrow import arrow
+from beampipe.tracking.formats.tables.arrow import arrow, as_numpy
 
-__all__ = ["first_line", "read_columns", "read_matrix"]
+__all__ = ["first_line", "header_of", "read_columns", "read_matrix", "read_table"]
 
 
 def read_columns(path: Path, wanted: Mapping[str, type[np.generic]]) -> dict[str, ndarray]:
@@ -23,11 +24,23 @@ def read_columns(path: Path, wanted: Mapping[str, type[np.generic]]) -> dict[str
         ColumnError: a column is missing.
         NotFiniteError: a number is NaN or infinite.
     """
-    header = [name.strip() for name in first_line(path).split(",")]
-    for name in wanted:
-        if name not in header:
-            raise ColumnError(f"{path}: no column {name!r}{nearest(name, header)}; got {', '.join(header)}")
-    return _read(path, header, wanted, skip=1)
+    return _read(path, _header(path, wanted), wanted, skip=1)
+
+
+def read_table(path: Path, wanted: Mapping[str, type[np.generic]]) -> tuple[dict[str, ndarray], dict[str, ndarray]]:
+    """The columns `wanted` of a CSV file with a header, and the others as they are: integers, decimals or words.
+
+    Raises:
+        FileError: the file is missing, cut short, holds a field that is no number of its type, or one name twice.
+        ColumnError: a column is missing.
+        NotFiniteError: a number of `wanted` is NaN or infinite.
+    """
+    header = _header(path, wanted)
+    for name in header:
+        if header.count(name) > 1:
+            raise FileError(f"{path}: got the column {name!r} {header.count(name)} times; rename or drop all but one")
+    columns = _read(path, header, wanted, skip=1, rest=True)
+    return {name: columns[name] for name in wanted}, {name: columns[name] for name in header if name not in wanted}
 
 
 def read_matrix(path: Path, names: tuple[str, ...]) -> ndarray:
@@ -42,6 +55,11 @@ def read_matrix(path: Path, names: tuple[str, ...]) -> ndarray:
         raise FileError(f"{path}: got {len(fields)} columns in row 0, expected {len(names)}: {', '.join(names)}")
     columns = _read(path, list(names), dict.fromkeys(names, np.float64), skip=0)
     return np.stack([columns[name] for name in names], axis=1)
+
+
+def header_of(path: Path) -> list[str]:
+    """The fields of the first line, without quotes and blanks around them."""
+    return [name.strip() for name in next(python_csv.reader([first_line(path)]))]
 
 
 def first_line(path: Path) -> str:
@@ -60,7 +78,17 @@ def first_line(path: Path) -> str:
     return line.decode("utf-8", errors="replace").strip()
 
 
-def _read(path: Path, header: list[str], wanted: Mapping[str, type[np.generic]], skip: int) -> dict[str, ndarray]:
+def _header(path: Path, wanted: Mapping[str, type[np.generic]]) -> list[str]:
+    header = header_of(path)
+    for name in wanted:
+        if name not in header:
+            raise ColumnError(f"{path}: no column {name!r}{nearest(name, header)}; got {', '.join(header)}")
+    return header
+
+
+def _read(
+    path: Path, header: list[str], wanted: Mapping[str, type[np.generic]], skip: int, *, rest: bool = False
+) -> dict[str, ndarray]:
     pa, csv = arrow("csv", "CSV")
     bad: list[str] = []
 
@@ -74,7 +102,7 @@ def _read(path: Path, header: list[str], wanted: Mapping[str, type[np.generic]],
             read_options=csv.ReadOptions(column_names=header, skip_rows=skip, use_threads=False),
             parse_options=csv.ParseOptions(invalid_row_handler=refuse),
             convert_options=csv.ConvertOptions(
-                include_columns=list(wanted),
+                include_columns=header if rest else list(wanted),
                 column_types={name: pa.from_numpy_dtype(dtype) for name, dtype in wanted.items()},
                 null_values=[],
                 strings_can_be_null=False,
@@ -84,9 +112,9 @@ def _read(path: Path, header: list[str], wanted: Mapping[str, type[np.generic]],
         raise FileError(
             f"{path}: {bad[0] if bad else error}; the file may be cut short, copy or write it again"
         ) from error
-    columns = {name: table.column(name).to_numpy() for name in wanted}
+    columns = {name: as_numpy(path, table.column(name)) for name in table.column_names}
     for name, values in columns.items():
-        if wanted[name] in (np.float32, np.float64) and not np.isfinite(values).all():
+        if wanted.get(name) in (np.float32, np.float64) and not np.isfinite(values).all():
             row = int(np.argmin(np.isfinite(values)))
             raise NotFiniteError(
                 f"{path}: got {name} = {values[row]} at row {row}, expected a finite number; drop or repair that row"

@@ -1,0 +1,66 @@
+"""Options of the command line that tell how events are read and how tracks are written.
+
+The command loads this module before anything else, so the names of formats and forms are repeated here, in words.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+__all__ = [
+    "FORMAT_HELP",
+    "FORM_HELP",
+    "SCALE_HELP",
+    "CellId",
+    "EventFiles",
+    "Form",
+    "Format",
+    "HitNames",
+    "LinkNames",
+    "ParticlesName",
+    "Scale",
+    "TracksFile",
+]
+
+SCALE_HELP: Final = "Units of r, phi and z in files of three columns and tables: mm, exatrkx or acts."
+FORMAT_HELP: Final = (
+    "Name of the format of the files: beampipe, table, trackml, acts, acts-spacepoints, colliderml, event-display,"
+    " edm4hep or features."
+)
+FORM_HELP: Final = (
+    "What to write: labels (one row per hit), lists (one row per track), trackml (submission), acts (proto tracks) or"
+    " colliderml (predictions)."
+)
+
+Scale = Annotated[str, typer.Option(help=SCALE_HELP)]
+EventFiles = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Files of events, or folders of them: Parquet, CSV, JSON or ROOT; what they hold tells their format."
+    ),
+]
+TracksFile = Annotated[
+    Path,
+    typer.Option("--output", "-o", help="File to write the tracks to, .parquet or .csv; for several FILES, a folder."),
+]
+Format = Annotated[str | None, typer.Option(help=FORMAT_HELP, show_default="told by what the files hold")]
+HitNames = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Name of a collection of tracker hits in EDM4hep; may be given several times."),
+]
+LinkNames = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Name of the link from each of --hits to simulated hits, for their truth."),
+]
+ParticlesName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Name of the particles in EDM4hep, or path of their table of ColliderML."),
+]
+CellId = Annotated[
+    str | None,
+    typer.Option(metavar="FIELDS", help="Fields of cellID in EDM4hep: system:5,side:-2,layer:6,module:11,sensor:8."),
+]
+Form = Annotated[str, typer.Option("--as", metavar="NAME", help=FORM_HELP)]
