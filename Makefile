@@ -14,7 +14,7 @@ demo_ready := $(VENV)/.ready-demo
 test_ready := $(VENV)/.ready-test
 docs_ready := $(VENV)/.ready-docs
 
-.PHONY: demo test check bench bench-serving bench-sanitizers bench-calibration docs format clean help
+.PHONY: models demo test check bench bench-serving bench-sanitizers bench-calibration docs format clean help
 
 help:
 	@echo "make demo   start the service, find tracks in simulated events: figures, and pictures under demo/"
@@ -24,6 +24,7 @@ help:
 	@echo "make bench-serving   the same for the service"
 	@echo "make bench-sanitizers   the native backend under sanitizers, inside the real server"
 	@echo "make bench-calibration   the same for the calibration, beside coffea"
+	@echo "make models   learn the shipped tracker models again: hours"
 	@echo "make docs   the documentation, under docs/_build/"
 
 demo: $(demo_ready)
@@ -87,6 +88,20 @@ bench-calibration: $(test_ready)
 	failed=""; for name in $(calibration_benchmarks); do \
 	  $(bin)/python "benchmarks/$$name.py" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+# The tracker models that are shipped. Events are simulated once; hours on one core. EVENTS keeps them.
+EVENTS ?= runs/events
+GENERIC := ACTS's Generic detector, 2 T, vertices to |z| = 250 mm; soft parts from single collisions
+models: $(test_ready)
+	mkdir -p $(EVENTS) runs/models
+	[ -e $(EVENTS)/train200.parquet ] || $(bin)/python -m beampipe tracking simulate $(EVENTS)/train200.parquet -n 144 --mu 200 --seed 2
+	[ -e $(EVENTS)/train0.parquet ] || $(bin)/python -m beampipe tracking simulate $(EVENTS)/train0.parquet -n 2250 --mu 0 --seed 2
+	rm -rf runs/models/generic
+	$(bin)/python -m beampipe tracking train $(EVENTS)/train200.parquet --soft --soft-events $(EVENTS)/train0.parquet \
+	  --full --field 2 --name generic --for "$(GENERIC)" -o runs/models/generic
+	cp runs/models/generic/{model.json,*.safetensors} src/beampipe/tracking/models/generic/
+	for stem in module_map exatrkx module_map_soft exatrkx_soft; do \
+	  cp runs/models/generic/$$stem.json src/beampipe/tracking/models/generic/; done
 
 docs: $(docs_ready)
 	$(bin)/python -m sphinx -W -q -j auto docs docs/_build/html

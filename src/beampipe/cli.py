@@ -14,7 +14,7 @@ from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError, missing_extra
 from beampipe.serving import cli as serving
 from beampipe.tracking import cli as tracking
-from beampipe.tracking.cli import PIPELINE_HELP, Device, Parameters, Threads
+from beampipe.tracking.cli import PIPELINE_HELP, Device, Parameters, Threads, complete_finder
 from beampipe.tracking.formats.options import (
     CellId,
     EventFiles,
@@ -26,10 +26,23 @@ from beampipe.tracking.formats.options import (
     Scale,
     TracksFile,
 )
+from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
 __all__ = ["app", "main"]
 
+_Pipeline = Annotated[
+    str | None,
+    typer.Option("--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE, autocompletion=complete_finder),
+]
+_Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model),
+]
+_ServedModel = Annotated[
+    str | None,
+    typer.Option(help="Name of the model to ask on the servers, with --via.", show_default="name of the pipeline"),
+]
 Servers = Annotated[
     list[str] | None,
     typer.Option(
@@ -42,7 +55,6 @@ app = typer.Typer(
     name="beampipe",
     help="From hits to physics: find tracks in particle-physics events, serve track finding, calibrate taggers.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # a BeampipeError is one line; any other error is a fault and keeps its traceback
 )
 app.add_typer(tracking.app, name="tracking")
@@ -70,10 +82,8 @@ def _options(
 def track(
     files: EventFiles,
     output: TracksFile,
-    pipeline: Annotated[
-        str | None,
-        typer.Option("--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE),
-    ] = None,
+    pipeline: _Pipeline = None,
+    model: _Model = None,
     device: Device = "cpu",
     scale: Scale = "mm",
     format: Format = None,
@@ -85,9 +95,7 @@ def track(
     threads: Threads = 1,
     parameters: Parameters = False,
     via: Servers = None,
-    model: Annotated[
-        str | None, typer.Option(help="Name of the model to ask on the servers.", show_default="name of the pipeline")
-    ] = None,
+    served_model: _ServedModel = None,
     token_file: Annotated[
         Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
     ] = None,
@@ -106,6 +114,7 @@ def track(
         open_finder,
         via or (),
         pipeline=pipeline,
+        served_model=served_model,
         model=model,
         token_file=token_file,
         fallback=fallback,
@@ -115,7 +124,16 @@ def track(
         warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
     )
     told = Told(format, scale, tuple(hits or ()), tuple(links or ()), particles, cell_id)
-    tracking.track(files, output, finder, told, form, in_flight=IN_FLIGHT if via else 1, parameters=parameters)
+    tracking.track(
+        files,
+        output,
+        finder,
+        told,
+        form,
+        in_flight=IN_FLIGHT if via else 1,
+        parameters=parameters,
+        model=model or DEFAULT_MODEL,
+    )
 
 
 def main() -> None:

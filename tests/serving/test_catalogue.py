@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.errors import InputError, NotFiniteError, TooLargeError, UnknownNameError
+from beampipe.errors import ConfigError, InputError, NotFiniteError, TooLargeError, UnknownNameError
 from beampipe.serving import contract
 from beampipe.serving.catalogue import (
     HIT_BUDGET,
@@ -21,10 +22,11 @@ from beampipe.serving.catalogue import (
 from beampipe.serving.contract import FEATURES, LABELS, STAGES
 from beampipe.serving.tracking_model import TrackingModel, small_event
 from beampipe.serving.variants import DEFAULT_MODELS, MODELS
-from beampipe.tracking import load_pipeline
+from beampipe.tracking import load_model, load_pipeline
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import scale_named
+from beampipe.tracking.models.writing import renew_digests
 from beampipe.tracking.pipelines.specs import PIPELINES
 from beampipe.triton.model.repository import export_repository
 from beampipe.triton.model.served_model import Instance, ModelRequest
@@ -79,6 +81,24 @@ def test_settings_arrive(name: str) -> None:
         if name != "acts":
             assert (step.device, step.threads) == ("auto", 2)
     assert len(steps) == (6 if name.endswith("_ensemble") else 1)
+
+
+def test_a_tracker_model_travels_with_what_is_served(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(load_model().path, tmp_path / "mine"))
+    (settings,) = named_models(["exatrkx"], tracker_model=folder)
+    assert isinstance(settings, ModelSettings)
+    assert {path.parent for path in settings.weights} == {folder}
+    assert "model.json" in {path.name for path in settings.weights}
+    (chain,) = named_models(["exatrkx_ensemble"], tracker_model=folder)
+    assert isinstance(chain, EnsembleSettings)
+    assert all(step.weights == settings.weights for step in chain.steps)
+    model = model_of(settings)
+    assert model.pipeline.find(small_event()).n_tracks > 0
+    for path in folder.glob("exatrkx.*"):
+        path.unlink()
+    renew_digests(folder)
+    with pytest.raises(ConfigError, match="got no exatrkx, expected it for pipeline exatrkx"):
+        named_models(["exatrkx"], tracker_model=folder)
 
 
 @pytest.mark.parametrize("name", ["exatrk", "", "exatrkx_ragged_ragged", "module_map_ensemble", "EXATRKX"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError, UnknownNameError
@@ -13,6 +14,7 @@ from beampipe.serving.native_backend import BACKEND, BackendChoice, native_libra
 from beampipe.serving.variants import ACTS_MODEL, MODELS, VARIANTS
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.loading import load_pipeline, pipeline_weights
+from beampipe.tracking.models import DEFAULT_MODEL
 from beampipe.tracking.pipelines.specs import pipeline_spec
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
@@ -36,6 +38,7 @@ def named_models(
     threads: int | None = None,
     scale: str = "mm",
     backend: BackendChoice | None = None,
+    tracker_model: str | Path = DEFAULT_MODEL,
 ) -> tuple[ModelSettings | EnsembleSettings, ...]:
     """Settings of the models of those names.
 
@@ -47,10 +50,13 @@ def named_models(
         scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
         backend: what runs whole pipelines, ``"native"`` or ``"python"``; if not given, native on the CPU where it was
             built. Chains of models and ACTS are always Python.
+        tracker_model: tracker model of the pipelines: the name of a shipped one, or a folder, which is copied.
 
     Raises:
-        UnknownNameError: no model, device or scale of that name.
-        ConfigError: a native backend was asked for and cannot be had.
+        UnknownNameError: no model, device, scale or shipped tracker model of that name.
+        ConfigError: a native backend was asked for and cannot be had, or the tracker model was not trained for a
+            pipeline.
+        FileError: there is no tracker model in the folder, or its weights are not those that it was made with.
     """
     native = native_settings if uses_native(backend, device) else lambda model: model
 
@@ -61,9 +67,10 @@ def named_models(
             raise UnknownNameError("model", name, MODELS)
         pipeline, way = VARIANTS[name].pipeline.name, VARIANTS[name].way
         if way == "ensemble":
-            chain = ensemble_model(name, pipeline, scale)
+            chain = ensemble_model(name, pipeline, scale, tracker_model)
             return replace(chain, steps=tuple(map(copied, chain.steps)))
-        return native(copied(tracking_model(name, pipeline, ragged=way == "ragged", scale=scale)))
+        ragged = way == "ragged"
+        return native(copied(tracking_model(name, pipeline, ragged=ragged, scale=scale, tracker_model=tracker_model)))
 
     def copied(model: ModelSettings) -> ModelSettings:
         return replace(model, instances=instances, device=device, threads=threads)
@@ -97,6 +104,7 @@ def tracking_model(
     scale: str = "mm",
     max_hits: int = MAX_HITS,
     hit_budget: int = HIT_BUDGET,
+    tracker_model: str | Path = DEFAULT_MODEL,
 ) -> ModelSettings:
     """Settings of one model that runs a whole pipeline.
 
@@ -107,21 +115,25 @@ def tracking_model(
         scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
         max_hits: most hits of an event; a larger one is refused.
         hit_budget: most hits of the events that run as one graph.
+        tracker_model: tracker model that knows the detector: the name of a shipped one, or a folder.
 
     Raises:
-        UnknownNameError: no pipeline or scale of that name.
+        UnknownNameError: no pipeline, scale or shipped tracker model of that name.
+        ConfigError: the tracker model was not trained for the pipeline.
+        FileError: there is no tracker model in the folder, or its weights are not those that it was made with.
     """
+    stages = load_pipeline(pipeline, model=tracker_model).stages
     parameters = {
         contract.PIPELINE: pipeline,
         contract.FEATURE_SCALE: scale_named(scale).name,
         contract.MAX_HITS: str(max_hits),
-        contract.STAGE_NAMES: ",".join(dict.fromkeys(stage for stage, _ in load_pipeline(pipeline).stages)),
+        contract.STAGE_NAMES: ",".join(dict.fromkeys(stage for stage, _ in stages)),
         contract.COUNT_NAMES: "hits,edges,triplets",
     }
     if ragged:
         parameters[contract.HIT_BUDGET] = str(hit_budget)
     model, batch = "beampipe.serving.tracking_model:TrackingModel", MAX_BATCH_SIZE if ragged else 0
-    return ModelSettings(name, model, parameters, pipeline_weights(pipeline), max_batch_size=batch)
+    return ModelSettings(name, model, parameters, pipeline_weights(pipeline, tracker_model), max_batch_size=batch)
 
 
 def native_settings(model: ModelSettings) -> ModelSettings:
@@ -135,16 +147,21 @@ def native_settings(model: ModelSettings) -> ModelSettings:
     return replace(model, parameters=parameters, backend=BACKEND, libraries=native_libraries())
 
 
-def ensemble_model(name: str, pipeline: str, scale: str = "mm") -> EnsembleSettings:
+def ensemble_model(
+    name: str, pipeline: str, scale: str = "mm", tracker_model: str | Path = DEFAULT_MODEL
+) -> EnsembleSettings:
     """Settings of a pipeline with networks and components as six chained models, named ``NAME_embed`` and so on.
 
     Args:
         name: name of the ensemble in Triton's repository.
         pipeline: name of the pipeline; `beampipe.serving.variants` says which ones can be chained.
         scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
+        tracker_model: tracker model that knows the detector: the name of a shipped one, or a folder.
 
     Raises:
-        UnknownNameError: no pipeline or scale of that name.
+        UnknownNameError: no pipeline, scale or shipped tracker model of that name.
+        ConfigError: the tracker model was not trained for the pipeline.
+        FileError: there is no tracker model in the folder, or its weights are not those that it was made with.
     """
     from beampipe.serving.ensemble import STEPS
 
@@ -153,7 +170,7 @@ def ensemble_model(name: str, pipeline: str, scale: str = "mm") -> EnsembleSetti
         contract.FEATURE_SCALE: scale_named(scale).name,
         contract.MAX_HITS: str(MAX_HITS),
     }
-    weights = pipeline_weights(pipeline)
+    weights = pipeline_weights(pipeline, tracker_model)
     steps = tuple(
         ModelSettings(f"{name}_{step}", f"{model.__module__}:{model.__name__}", parameters, weights)
         for step, model in STEPS.items()

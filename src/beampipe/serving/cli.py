@@ -15,6 +15,7 @@ import typer
 
 from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.terminal import console
+from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
 from beampipe.triton.cli import (
     Opened,
     OpenHttp,
@@ -73,6 +74,14 @@ _Name = Annotated[
         show_default="that of the model",
     ),
 ]
+_TrackerModel = Annotated[
+    str | None,
+    typer.Option(help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model),
+]
+_Scale = Annotated[str | None, typer.Option(help=_SCALES, show_default="mm")]
+_HttpPort = Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")]
+_GrpcPort = Annotated[int, typer.Option(help="Port for gRPC; 0 for a free one.")]
+_Log = Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")]
 _DEVICES: Final = "Device of the models: cpu, cuda, cuda:N, or auto (GPUs where there are any)."
 
 
@@ -104,6 +113,7 @@ def export_command(
     scale: Annotated[str, typer.Option(help=_SCALES)] = "mm",
     name: _Name = None,
     backend: _Backend = None,
+    tracker_model: _TrackerModel = None,
     weights: Annotated[
         list[Path] | None,
         typer.Option(help="File for the folder of weights of models of your own. May be given several times."),
@@ -121,6 +131,7 @@ def export_command(
 
     how = partial(ModelSettings, instances=instances, device=device, threads=threads)
     named = partial(named_models, instances=instances, device=device, threads=threads, scale=scale)
+    named = partial(named, tracker_model=tracker_model or DEFAULT_MODEL)
     settings: list[ModelSettings | EnsembleSettings] = []
     for wanted in model or DEFAULT_MODELS:
         own, equals, where = wanted.partition("=")
@@ -162,6 +173,7 @@ def bench_command(
     perf_analyzer: Annotated[bool, typer.Option(help="Also measure with NVIDIA's perf_analyzer.")] = False,
     device: Annotated[str, typer.Option(help="Device of the pipelines: cpu, cuda or cuda:N.")] = "cpu",
     backend: _Backend = None,
+    tracker_model: _TrackerModel = None,
     threads: _Threads = None,
     triton: TritonFolder = None,
 ) -> None:
@@ -185,6 +197,7 @@ def bench_command(
         perf_analyzer,
         triton,
         backend_choice(backend),
+        tracker_model or DEFAULT_MODEL,
     )
     samples = load_samples(events or (), max_events, mu or (0, 60, 200))
     result = run_bench(plan, samples, ["beampipe", *sys.argv[1:]], lambda point: typer.echo(str(point), err=True))
@@ -279,16 +292,17 @@ def serve_command(
     models: _Models = "",
     instances: _Instances = None,
     device: Annotated[str | None, typer.Option(help=_DEVICES, show_default="cpu")] = None,
-    scale: Annotated[str | None, typer.Option(help=_SCALES, show_default="mm")] = None,
+    scale: _Scale = None,
     name: _Name = None,
     backend: _Backend = None,
+    tracker_model: _TrackerModel = None,
     threads: _Threads = None,
     host: Annotated[str, typer.Option(help="Address to listen on for gRPC; 0.0.0.0 for all.")] = "127.0.0.1",
-    http_port: Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")] = 8000,
-    grpc_port: Annotated[int, typer.Option(help="Port for gRPC; 0 for a free one.")] = 8001,
+    http_port: _HttpPort = 8000,
+    grpc_port: _GrpcPort = 8001,
     metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics; 0 for a free one.")] = 8002,
     triton: TritonFolder = None,
-    log: Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")] = None,
+    log: _Log = None,
     patience: _Patience = 3.0,
     secret_file: SecretFile = None,
     opened: Opened = None,
@@ -315,13 +329,7 @@ def serve_command(
         log=log,
         threads=threads,
         patience=patience,
-        door=DoorSettings(
-            secret_file=secret_file,
-            opened=tuple(opened or ()),
-            shield=shield,
-            shield_grpc=shield_grpc,
-            open_http=open_http,
-        ),
+        door=DoorSettings(secret_file, tuple(opened or ()), shield, shield_grpc, open_http=open_http),
     )
     serve(
         settings,
@@ -331,5 +339,6 @@ def serve_command(
         scale=scale,
         name=name,
         backend=backend_choice(backend),
+        tracker_model=tracker_model,
         kept=True,
     )

@@ -32,7 +32,7 @@ from beampipe.triton.server.server import TritonServer
 
 __all__ = ["DEMO_MODELS", "DemoResult", "Throughput", "demo_table", "run_serving_demo"]
 
-DEMO_MODELS: Final = ("module_map", "exatrkx")
+DEMO_MODELS: Final = ("module_map", "exatrkx_walk")
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ class ActsModel:
 def load_for(instance: Instance) -> Pipeline:
     """The pipeline that the parameters of an instance name, with its weights, on its device and threads."""
     name = instance.parameters[contract.PIPELINE]
-    return load_pipeline(name, device=instance.device, threads=instance.threads, weights=instance.weights)
+    return load_pipeline(name, device=instance.device, threads=instance.threads, model=instance.weights)
 
 
 def _answer(instance: Instance, tracks: Tracks) -> dict[str, ndarray]:

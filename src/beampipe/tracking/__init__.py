@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from beampipe.tracking.fitting.fitter import TrackFitter
     from beampipe.tracking.formats import open_events, write_events, write_tracks
     from beampipe.tracking.loading import build_pipeline, load_pipeline, load_track_fitter, pipeline_weights
+    from beampipe.tracking.models import TrackerModel, load_model, shipped_models
     from beampipe.tracking.pipelines.pipeline import Pipeline
     from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, PIPELINES, Components, PipelineSpec, Walk
     from beampipe.tracking.pipelines.stages import Stage
@@ -48,12 +49,14 @@ __all__ = [
     "TrackFinder",
     "TrackFitter",
     "TrackParameters",
+    "TrackerModel",
     "Tracks",
     "Truth",
     "Walk",
     "build_pipeline",
     "draw_png",
     "evaluate",
+    "load_model",
     "load_pipeline",
     "load_track_fitter",
     "named_finders",
@@ -61,6 +64,7 @@ __all__ = [
     "pipeline_weights",
     "print_evaluation",
     "shipped_events",
+    "shipped_models",
     "track_files",
     "write_events",
     "write_html",
@@ -83,6 +87,7 @@ __getattr__ = loader(
         "fitting.fitter": ("TrackFitter",),
         "formats": ("open_events", "write_events", "write_tracks"),
         "loading": ("build_pipeline", "load_pipeline", "load_track_fitter", "pipeline_weights"),
+        "models": ("TrackerModel", "load_model", "shipped_models"),
         "pipelines.pipeline": ("Pipeline",),
         "pipelines.specs": ("DEFAULT_PIPELINE", "PIPELINES", "Components", "PipelineSpec", "Walk"),
         "pipelines.stages": ("Stage",),

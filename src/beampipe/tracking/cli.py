@@ -20,27 +20,38 @@ from beampipe.files import check_output
 from beampipe.terminal import bar, console
 from beampipe.tracking.acts.settings import acts_names
 from beampipe.tracking.formats.options import Scale
+from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model, complete_pipeline
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
+from beampipe.tracking.training.tracker.cli import train, train_part, validate
 
 if TYPE_CHECKING:
     from beampipe.tracking.events import Event, Tracks
     from beampipe.tracking.finder import TrackFinder
     from beampipe.tracking.formats import Told
 
-__all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "app", "track"]
+__all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "app", "complete_finder", "track"]
 
 app = typer.Typer(
     help="Track finding: simulate events, find tracks, score them, draw them, train.", no_args_is_help=True
 )
+app.command()(train)
+app.command()(validate)
+app.command()(train_part)
 
 FINDER_NAMES: Final = (
     f"{pipeline_names()}; or ACTS, for hits with modules of its Generic detector: {', '.join(acts_names())}"
 )
 PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {FINDER_NAMES}."
-
 BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 [mm], or x,y,dxdz,dydz."
 
-Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP)]
+
+def complete_finder(incomplete: str) -> list[str]:
+    """What a shell may complete to the name of a pipeline, or of ACTS."""
+    return complete_pipeline(incomplete) + [name for name in acts_names() if name.startswith(incomplete)]
+
+
+Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP, autocompletion=complete_finder)]
+Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP, autocompletion=complete_model)]
 Device = Annotated[str, typer.Option(help="Device that the pipeline runs on: cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
 Parameters = Annotated[
@@ -53,8 +64,8 @@ Parameters = Annotated[
 Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
 Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
 
-DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx", "exatrkx_walk")
-"""Names of the pipelines that the demo compares: by windows, by networks, and by networks with best paths."""
+DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx_walk", "exatrkx")
+"""Names of the pipelines that the demo compares: by windows, by networks with best paths, and by networks alone."""
 
 
 def track(
@@ -66,6 +77,7 @@ def track(
     in_flight: int = 1,
     *,
     parameters: bool = False,
+    model: str = DEFAULT_MODEL,
 ) -> None:
     """Find the tracks of the events in `files` and write their labels; fails at the end if a file could not be used.
 
@@ -77,6 +89,7 @@ def track(
         form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.FORMS`.
         in_flight: number of events that are handed to the finder before the first answer is waited for.
         parameters: whether to fit the tracks and write their parameters, too.
+        model: tracker model with which they are fitted.
 
     Raises:
         BeampipeError: one or more files could not be used; the tracks of the others are written.
@@ -91,7 +104,7 @@ def track(
     read = partial(open_told, told=told)
     failed, fitted = 0, Counter[Path]()
     with finder() as found_by, bar("events") as step:
-        found_by = _fitted(found_by) if parameters else found_by
+        found_by = _fitted(found_by, model) if parameters else found_by
 
         def done(path: Path, _: Event, tracks: Tracks) -> None:
             step()
@@ -114,11 +127,11 @@ def track(
         raise BeampipeError(f"{failed} of {len(files)} inputs could not be used, see above; the others are done")
 
 
-def _fitted(finder: TrackFinder) -> TrackFinder:
+def _fitted(finder: TrackFinder, model: str) -> TrackFinder:
     from beampipe.tracking.fitting.finder import FittedFinder
     from beampipe.tracking.loading import load_track_fitter
 
-    return FittedFinder(finder, load_track_fitter())
+    return FittedFinder(finder, load_track_fitter(model))
 
 
 @app.command()
@@ -131,8 +144,10 @@ def demo(
             "-p",
             help=f"Name of a pipeline to run, of {pipeline_names()}; may be given several times.",
             show_default=", ".join(DEMO_PIPELINES),
+            autocompletion=complete_finder,
         ),
     ] = None,
+    model: Model = DEFAULT_MODEL,
     mu: Annotated[
         int, typer.Option(help="Mean number of pile-up collisions of the shipped events: 0, 60 or 200.")
     ] = 200,
@@ -143,7 +158,8 @@ def demo(
     from beampipe.tracking.evaluation.report import print_evaluation
 
     with bar("events") as step:
-        result = run_tracking_demo(folder, pipeline or list(DEMO_PIPELINES), mu=mu, threads=threads, progress=step)
+        names = pipeline or list(DEMO_PIPELINES)
+        result = run_tracking_demo(folder, names, mu=mu, threads=threads, model=model, progress=step)
     print_evaluation(result, console())
     typer.echo(f"pictures and figures: {folder}/event.png, {folder}/event.html, {folder}/evaluation.json")
 
@@ -213,63 +229,23 @@ def ship(
 
 
 @app.command()
-def train(
-    name: Annotated[
-        str,
+def models(
+    model: Annotated[
+        list[str] | None,
         typer.Argument(
-            help="What to train: module_map, module_map_soft, exatrkx, exatrkx_soft or an ablation (ablation_full)."
+            help="Tracker models to tell about: names of shipped ones, or folders.",
+            show_default="all shipped ones",
+            autocompletion=complete_model,
         ),
-    ],
-    files: Files,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Safetensors file to write; a card in JSON is written beside it.")
-    ],
-    validation: Annotated[
-        Path | None, typer.Option(help="For networks: file of clean events on which radius and cuts are chosen.")
-    ] = None,
-    windows: Annotated[
-        Path | None,
-        typer.Option(help="For networks: file of learned windows (module_map), for the features of pairs of edges."),
-    ] = None,
-    start: Annotated[
-        Path | None,
-        typer.Option(help="For networks: weight file whose embedding and filter are kept; only the rest is trained."),
-    ] = None,
-    log: Annotated[
-        Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
     ] = None,
 ) -> None:
-    """Train windows (module_map) or networks (exatrkx) from clean simulated events."""
-    from beampipe.tracking.formats import open_events
-    from beampipe.tracking.training.windows import WINDOW_RECIPES, train_windows
+    """List tracker models: what each pipeline of them is for, what was measured of it, and what it cannot do."""
+    from beampipe.tracking.models.opening import load_model
+    from beampipe.tracking.models.overview import model_overview
+    from beampipe.tracking.models.shipped import shipped_models
 
-    files = sorted(files)
-    events = chain.from_iterable(map(open_events, files))
-    options = {"--validation": validation, "--windows": windows, "--start": start}
-    given = "".join(f" {key} {value.name}" for key, value in options.items() if value is not None)
-    names = [path.name for path in files]
-    about = {"command": f"beampipe tracking train {name} {' '.join(names)}{given} -o {output.name}", "data": names}
-    if name in WINDOW_RECIPES:
-        train_windows(name, events, output, about)
-    elif validation is None or windows is None:
-        raise ConfigError(f"train {name}: got no --validation or no --windows, expected both")
-    else:
-        from beampipe.tracking.training.recipe import recipe
-        from beampipe.tracking.training.recipe import train as train_networks
-        from beampipe.tracking.windows import load_windows
-
-        train_networks(
-            recipe(name),
-            events,
-            open_events(validation),
-            load_windows(windows),
-            output,
-            log=log,
-            echo=True,
-            start=start,
-            about=about,
-        )
-    typer.echo(f"{output}: {name}")
+    for name in model or shipped_models():
+        typer.echo("\n".join(model_overview(load_model(name))))
 
 
 @app.command()
@@ -282,8 +258,10 @@ def evaluate(
             "-p",
             help=f"Name of a finder to score, of {FINDER_NAMES}; may be given several times.",
             show_default=DEFAULT_PIPELINE,
+            autocompletion=complete_finder,
         ),
     ] = None,
+    model: Model = DEFAULT_MODEL,
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -316,7 +294,7 @@ def evaluate(
         check_output(output, inputs=[read for path in files for read in input_files(path)], parents=True)
     chosen = _degraded(files, degradation, seed)
     require_variables(by or ())
-    finders = named_finders(pipeline or [DEFAULT_PIPELINE], device, threads)
+    finders = named_finders(pipeline or [DEFAULT_PIPELINE], device, threads, model=model)
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
         result = score(
@@ -338,6 +316,7 @@ def display(
     output: Annotated[Path, typer.Argument(help="Picture to write: .png, .html (interactive) or .json (for Phoenix).")],
     event: Annotated[int, typer.Option(help="Place of the event in the file, counted from 0.", min=0)] = 0,
     pipeline: Pipeline = DEFAULT_PIPELINE,
+    model: Model = DEFAULT_MODEL,
     scale: Scale = "mm",
     device: Device = "cpu",
     threads: Threads = 1,
@@ -354,9 +333,9 @@ def display(
     from beampipe.tracking.display.showing import show_event
     from beampipe.tracking.finders import named_finder
 
-    finder = named_finder(pipeline, device, threads)
+    finder = named_finder(pipeline, device, threads, model=model)
     if parameters:
-        finder = _fitted(finder)
+        finder = _fitted(finder, model)
     show_event(chosen, finder.find(chosen.hits), output, min_pt)
     typer.echo(f"{output}: event {chosen.event_id}")
 

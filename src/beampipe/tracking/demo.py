@@ -10,6 +10,7 @@ from beampipe.tracking.display.showing import show_event
 from beampipe.tracking.evaluation.evaluate import evaluate, tracks_of
 from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
 from beampipe.tracking.finders import named_finders
+from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel
 
 __all__ = ["run_tracking_demo"]
 
@@ -20,6 +21,7 @@ def run_tracking_demo(
     *,
     mu: int = 200,
     threads: int = 1,
+    model: str | Path | TrackerModel = DEFAULT_MODEL,
     progress: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Evaluate `pipelines` on the shipped events and draw the first one with the first pipeline.
@@ -29,13 +31,14 @@ def run_tracking_demo(
         pipelines: names of `beampipe.tracking.PIPELINES`.
         mu: pile-up of the shipped events: 0, 60 or 200.
         threads: number of threads of each pipeline.
+        model: tracker model of the pipelines: the name of a shipped one, or a folder.
         progress: called after each event.
 
     Returns:
         Efficiency, fakes, duplicates and times.
     """
     events = shipped_events(mu)
-    finders = named_finders(pipelines, threads=threads)
+    finders = named_finders(pipelines, threads=threads, model=model)
     result = evaluate(
         finders,
         events,

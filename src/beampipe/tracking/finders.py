@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import process_time
 from typing import Final
 
@@ -13,6 +14,7 @@ from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS
 from beampipe.tracking.events import Hits
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.loading import load_pipeline
+from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel
 
 __all__ = ["KALMAN_FIT", "KalmanFitted", "named_finder", "named_finders"]
 
@@ -55,21 +57,30 @@ class KalmanFitted(InOneThread):
         )
 
 
-def named_finder(name: str, device: str = "cpu", threads: int | None = None) -> TrackFinder:
+def named_finder(
+    name: str,
+    device: str = "cpu",
+    threads: int | None = None,
+    *,
+    model: str | Path | TrackerModel = DEFAULT_MODEL,
+) -> TrackFinder:
     """The finder of that name: a pipeline, or ACTS where hits carry module, local position and variance.
 
     Args:
         name: a name of `beampipe.tracking.PIPELINES` or of `acts_names`.
         device: device of a pipeline: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; ACTS runs on the CPU.
         threads: number of threads of a pipeline; ACTS works on one event with one thread.
+        model: tracker model of a pipeline: the name of a shipped one, or a folder; ACTS has its own detector.
 
     Raises:
-        UnknownNameError: no finder of that name.
+        UnknownNameError: no finder or shipped model of that name.
+        ConfigError: the model was not trained for the pipeline.
+        FileError: there is no model in the folder, or its weights are not those that it was made with.
         MissingExtraError: ACTS is asked for and not installed.
     """
     settings = acts_settings(name)
     if settings is None:
-        return load_pipeline(name, device=device, threads=threads)
+        return load_pipeline(name, device=device, threads=threads, model=model)
     return ActsTrackFinder(settings)
 
 
@@ -79,6 +90,7 @@ def named_finders(
     threads: int = 1,
     *,
     fit: bool = False,
+    model: str | Path | TrackerModel = DEFAULT_MODEL,
 ) -> dict[str, TrackFinder]:
     """The finders asked for, by name.
 
@@ -89,14 +101,17 @@ def named_finders(
         device: device of the pipelines: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: number of threads of the pipelines; ACTS works on one event with one thread.
         fit: whether each pipeline is added once more with the Kalman fit of ACTS, as ``NAME + Kalman fit``.
+        model: tracker model of the pipelines: the name of a shipped one, or a folder.
 
     Raises:
-        UnknownNameError: no finder of that name.
+        UnknownNameError: no finder or shipped model of that name.
+        ConfigError: the model was not trained for one of the pipelines.
+        FileError: there is no model in the folder, or its weights are not those that it was made with.
         MissingExtraError: ACTS is asked for and not installed.
     """
     finders: dict[str, TrackFinder] = {}
     for name in names:
-        finders[name] = named_finder(name, device, threads)
+        finders[name] = named_finder(name, device, threads, model=model)
         if fit and acts_settings(name) is None:
             finders[name + KALMAN_FIT] = KalmanFitted(finders[name])
     return finders

@@ -10,11 +10,12 @@ from typing import Final
 
 from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
 from beampipe.tracking import kernels
-from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
+from beampipe.tracking.beam_spot import BeamSpot
 from beampipe.tracking.fitting.fitter import TrackFitter
 from beampipe.tracking.fitting.tables import load_fit_tables
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
-from beampipe.tracking.networks import NetworksConfig, card_path, load_networks
+from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel, load_model, shipped_models
+from beampipe.tracking.networks import NetworksConfig, load_networks
 from beampipe.tracking.pipelines import stages
 from beampipe.tracking.pipelines.composed import Composed
 from beampipe.tracking.pipelines.pipeline import Pipeline
@@ -24,8 +25,11 @@ from beampipe.tracking.windows import Windows, load_windows
 
 __all__ = ["WEIGHTS", "build_pipeline", "load_pipeline", "load_track_fitter", "pipeline_weights", "weight_file"]
 
-WEIGHTS: Final = Path(__file__).parent / "weights"
-"""Folder of the weights that come with the package."""
+WEIGHTS: Final = shipped_models()[DEFAULT_MODEL]
+"""Folder of the tracker model that is meant where none is named."""
+
+FIT: Final = "fit"
+"""Stem of the tables of the track fit."""
 
 
 def load_pipeline(
@@ -33,24 +37,25 @@ def load_pipeline(
     *,
     device: str = "cpu",
     threads: int | None = None,
-    weights: Path | None = None,
-    beam_spot: BeamSpot = ON_AXIS,
+    model: str | Path | TrackerModel = DEFAULT_MODEL,
+    beam_spot: BeamSpot | None = None,
 ) -> Pipeline:
-    """The pipeline of that name, its weights loaded.
+    """The pipeline of that name, with the weights of a tracker model.
 
     Args:
         name: a name of `PIPELINES`.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; everything between hits and tracks stays there.
         threads: number of threads for one call; as many as there are cores if not given. The tracks do not depend
             on it.
-        weights: folder with the files of `pipeline_weights`, in place of the shipped ones.
-        beam_spot: beam line that is expected. It need not be known: an event whose tracks clearly come from elsewhere
-            is found again, seen from there.
+        model: tracker model that knows the detector: the name of a shipped one, or a folder that
+            ``beampipe tracking train`` wrote.
+        beam_spot: beam line that is expected; the one that the model was learned about if not given. It need not be
+            known: an event whose tracks clearly come from elsewhere is found again, seen from there.
 
     Raises:
-        UnknownNameError: no pipeline or device of that name.
-        ConfigError: `threads` is not positive, or the device is not there.
-        FileError: weights are missing or damaged.
+        UnknownNameError: no pipeline, device or shipped model of that name.
+        ConfigError: `threads` is not positive, the device is not there, or the model was not trained for the pipeline.
+        FileError: there is no model in the folder, or weights are missing, damaged or others than it was made with.
         MissingExtraError: the device needs a package that is not installed.
     """
     spec = pipeline_spec(name)
@@ -61,30 +66,39 @@ def load_pipeline(
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise UnknownNameError("device", device, ["cpu", "cuda", "cuda:0"])
     if device == "cpu":
-        return build_pipeline(spec, threads, weights or WEIGHTS, beam_spot)
+        return build_pipeline(spec, threads, model, beam_spot)
     try:
         from beampipe.tracking.cuda import cuda_device, translate
     except ImportError:
         raise MissingExtraError("torch", "cuda", f"device {device}") from None
     there = cuda_device(device)
-    return translate(build_pipeline(spec, 1, weights or WEIGHTS, beam_spot), there)
+    return translate(build_pipeline(spec, 1, model, beam_spot), there)
 
 
 def build_pipeline(
-    spec: PipelineSpec, threads: int, weights: Path = WEIGHTS, beam_spot: BeamSpot = ON_AXIS
+    spec: PipelineSpec,
+    threads: int,
+    model: str | Path | TrackerModel = DEFAULT_MODEL,
+    beam_spot: BeamSpot | None = None,
 ) -> Pipeline:
     """The pipeline that a spec describes, on the CPU; the spec may be one of your own.
 
     Args:
         spec: what the pipeline is made of.
         threads: number of threads for one call.
-        weights: folder of the weight files.
-        beam_spot: beam line that is expected.
+        model: tracker model whose weights it takes: the name of a shipped one, or a folder.
+        beam_spot: beam line that is expected; the one that the model was learned about if not given.
 
     Raises:
-        ConfigError: the parts of the spec make no pipeline.
-        FileError: weights are missing or damaged, or one of the networks was not trained.
+        UnknownNameError: no shipped model of that name.
+        ConfigError: the parts of the spec make no pipeline, or the model has no such weights.
+        FileError: there is no model in the folder, weights are missing, damaged or others than it was made with, or
+            one of the networks was not trained.
     """
+    of = load_model(model)
+    of.require(spec)
+    weights = of.path
+    beam_spot = of.layout.beam_spot if beam_spot is None else beam_spot
     trained = None if spec.networks is None else _trained(weight_file(weights, spec.networks))
     windows = load_windows(weight_file(weights, spec.windows)).widened()
     line: list[tuple[str, Stage]] = []
@@ -108,17 +122,23 @@ def build_pipeline(
     return replace(pipeline, composed=Composed(spec, weights, threads, beam_spot))
 
 
-def load_track_fitter(weights: Path | None = None, threads: int | None = None) -> TrackFitter:
-    """What fits the tracks of a detector whose tables were learned.
+def load_track_fitter(model: str | Path | TrackerModel = DEFAULT_MODEL, *, threads: int | None = None) -> TrackFitter:
+    """What fits the tracks of a detector.
 
     Args:
-        weights: folder with ``fit.safetensors``, in place of the shipped one.
+        model: tracker model that knows the detector: the name of a shipped one, or a folder.
         threads: number of threads for one call; as many as there are cores if not given.
 
     Raises:
-        FileError: the tables are missing or damaged.
+        UnknownNameError: no shipped model of that name.
+        ConfigError: the model was not trained for it.
+        FileError: there is no model in the folder, or its tables are missing, damaged or others than it was made with.
     """
-    tables = load_fit_tables(weight_file(weights or WEIGHTS, "fit"))
+    of = load_model(model)
+    if FIT not in of.weights:
+        raise ConfigError(f"{of.name}: got no {FIT}.safetensors, expected it to fit tracks; train the model again")
+    of.check((FIT,))
+    tables = load_fit_tables(weight_file(of.path, FIT))
     return TrackFitter(tables, len(os.sched_getaffinity(0)) if threads is None else threads)
 
 
@@ -153,23 +173,19 @@ def _trained(path: Path) -> _Trained:
     return _Trained(networks.embedding, networks.filter, networks.gnn, networks.config)
 
 
-def pipeline_weights(name: str, weights: Path | None = None) -> tuple[Path, ...]:
-    """The files that a pipeline is made of: weights and their cards.
+def pipeline_weights(name: str, model: str | Path | TrackerModel = DEFAULT_MODEL) -> tuple[Path, ...]:
+    """The files that a pipeline is made of: weights and their cards, and the card of the tracker model.
 
     Args:
         name: a name of `PIPELINES`.
-        weights: folder to look in, in place of the shipped one.
+        model: tracker model to look in: the name of a shipped one, or a folder.
 
     Raises:
-        UnknownNameError: no pipeline of that name.
-        FileError: a file is missing.
+        UnknownNameError: no pipeline or shipped model of that name.
+        ConfigError: the model was not trained for the pipeline.
+        FileError: there is no model in the folder, or a file is missing or another one than it was made with.
     """
-    tables = [weight_file(weights or WEIGHTS, stem) for stem in pipeline_spec(name).weight_stems]
-    files = tuple(path for table in tables for path in (table, card_path(table)))
-    for path in files:
-        if not path.is_file():
-            raise FileError(f"{path}: got no such file, expected it for {name}: {', '.join(f.name for f in files)}")
-    return files
+    return load_model(model).files(pipeline_spec(name))
 
 
 def weight_file(weights: Path, stem: str) -> Path:

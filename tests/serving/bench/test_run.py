@@ -61,7 +61,7 @@ def test_nothing_is_measured_where_labels_differ() -> None:
     workload = direct_workload(hits, load_pipeline("module_map", threads=1).find)
     assert any((labels >= 0).any() for labels in workload.labels)
     wrong = replace(workload, labels=tuple(np.where(labels >= 0, labels + 1, -1) for labels in workload.labels))
-    sender = direct_sender("module_map", wrong, "cpu", workers=1, threads=1)
+    sender = direct_sender(BenchPlan("module_map", ("direct",), threads=1), wrong, workers=1)
     with pytest.raises(BeampipeError, match="labels differ from the direct ones; nothing was measured"):
         _require_equal(sender, wrong, "direct")
     sender.close()

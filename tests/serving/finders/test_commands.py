@@ -68,7 +68,11 @@ def opened() -> Iterator[list[TrackFinder]]:
 
 
 def test_the_options_choose_the_finder(opened: list[TrackFinder]) -> None:
-    opened += [open_finder([]), open_finder(["a:1"]), open_finder(["a:1"], model="exatrkx_ragged", fallback=True)]
+    opened += [
+        open_finder([]),
+        open_finder(["a:1"]),
+        open_finder(["a:1"], served_model="exatrkx_ragged", fallback=True),
+    ]
     assert [type(finder) for finder in opened] == [DirectTrackFinder, TritonTrackFinder, FallbackTrackFinder]
 
 
@@ -76,9 +80,11 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="without --via"):
         open_finder([], fallback=True)
     with pytest.raises(UnknownNameError, match="give --pipeline"):
-        open_finder(["a:1"], model="tagger", fallback=True)
+        open_finder(["a:1"], served_model="tagger", fallback=True)
     with pytest.raises(UnknownNameError, match="unknown pipeline"):
-        open_finder(["a:1"], model="tagger", pipeline="exatrk", fallback=True)
+        open_finder(["a:1"], served_model="tagger", pipeline="exatrk", fallback=True)
+    with pytest.raises(ConfigError, match="servers have tracker models of their own"):
+        open_finder(["a:1"], model="generic")
     with pytest.raises(FileError, match="expected a file with a token"):
         open_finder(["a:1"], token_file=tmp_path / "gone")
     (tmp_path / "token").write_text("two words")

@@ -20,6 +20,7 @@ from beampipe.errors import TooLargeError
 from beampipe.tracking import build_pipeline, load_pipeline, shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.loading import WEIGHTS
+from beampipe.tracking.models.writing import renew_digests
 from beampipe.tracking.pipelines.pipeline import Pipeline
 from beampipe.tracking.pipelines.specs import PIPELINES, Components, PipelineSpec, Walk
 
@@ -226,9 +227,7 @@ def test_a_composed_pipeline_can_be_pickled() -> None:
 
 
 def test_networks_that_read_no_pair_features(tmp_path: Path) -> None:
-    for stem in ("exatrkx", "module_map"):
-        for path in WEIGHTS.glob(f"{stem}.*"):
-            shutil.copy(path, tmp_path)
+    shutil.copytree(WEIGHTS, tmp_path, dirs_exist_ok=True)
     tensors = load_file(tmp_path / "exatrkx.safetensors")
     tensors["gnn.edge_encoder.0.weight"] = tensors["gnn.edge_encoder.0.weight"][:, :6].copy()
     save_file(tensors, tmp_path / "exatrkx.safetensors")
@@ -236,7 +235,7 @@ def test_networks_that_read_no_pair_features(tmp_path: Path) -> None:
     card["config"]["pair_features"] = False
     del card["sha256"]
     (tmp_path / "exatrkx.json").write_text(json.dumps(card))
-    finder = build_pipeline(PIPELINES["exatrkx"], 1, tmp_path)
+    finder = build_pipeline(PIPELINES["exatrkx"], 1, renew_digests(tmp_path))
     assert finder._composed is not None
     assert facts(finder.find(events(0)[0])) == facts(replace(finder).find(events(0)[0]))
     assert facts(finder.find(events(0)[0])) != facts(composed("exatrkx").find(events(0)[0]))

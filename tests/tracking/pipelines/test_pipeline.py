@@ -31,6 +31,7 @@ from beampipe.tracking.evaluation.statistics import Proportion
 from beampipe.tracking.events import NO_TRACK, Event, Hits
 from beampipe.tracking.kernels import module_map
 from beampipe.tracking.loading import WEIGHTS, load_pipeline, pipeline_weights, weight_file
+from beampipe.tracking.models.writing import renew_digests
 from beampipe.tracking.pipelines import pipeline
 from beampipe.tracking.pipelines.pipeline import MEMORY_LIMIT, Pipeline
 from beampipe.tracking.pipelines.specs import PIPELINES
@@ -233,16 +234,22 @@ def test_absurd_hits_are_answered_or_refused(name: str, kind: str) -> None:
 def test_weights_of_a_folder_are_used(name: str, tmp_path: Path) -> None:
     files = pipeline_weights(name)
     assert {path.suffix for path in files} == {".safetensors", ".json"}
+    with pytest.raises(FileError, match=r"got no model\.json there"):
+        pipeline_weights(name, tmp_path)
+    shutil.copy(files[-1], tmp_path)
     with pytest.raises(FileError, match="no such file"):
         pipeline_weights(name, tmp_path)
     for path in files:
         shutil.copy(path, tmp_path)
     assert [path.name for path in pipeline_weights(name, tmp_path)] == [path.name for path in files]
-    tracks = load_pipeline(name, threads=1, weights=tmp_path).find(events(0)[0].hits)
+    tracks = load_pipeline(name, threads=1, model=tmp_path).find(events(0)[0].hits)
     np.testing.assert_array_equal(tracks.track_id, labels(name, 0))
     weight_file(tmp_path, PIPELINES[name].windows).write_bytes(b"damaged")
-    with pytest.raises(FileError, match="module_map"):
-        load_pipeline(name, threads=1, weights=tmp_path)
+    with pytest.raises(FileError, match=r"module_map.* got another file \(7 bytes\), expected the one of"):
+        load_pipeline(name, threads=1, model=tmp_path)
+    renew_digests(tmp_path)
+    with pytest.raises(FileError, match=r"module_map.* got no readable windows"):
+        load_pipeline(name, threads=1, model=tmp_path)
 
 
 def test_weights_of_an_unknown_pipeline() -> None:

@@ -10,6 +10,7 @@ from beampipe.errors import ConfigError
 from beampipe.serving.bench.points import DIRECT
 from beampipe.serving.native_backend import BackendChoice
 from beampipe.serving.variants import variants_of
+from beampipe.tracking.models import DEFAULT_MODEL
 from beampipe.tracking.pipelines.specs import pipeline_spec
 
 __all__ = ["BenchPlan", "default_ways"]
@@ -32,6 +33,7 @@ class BenchPlan:
         perf_analyzer: whether to measure each model with NVIDIA's load generator, too, which looks at no label.
         triton: folder of another Triton than the installed engine.
         backend: what runs the served pipelines, ``"native"`` or ``"python"``; native if that is there, if not given.
+        tracker_model: tracker model of the pipelines: the name of a shipped one, or a folder.
     """
 
     pipeline: str
@@ -46,6 +48,7 @@ class BenchPlan:
     perf_analyzer: bool = False
     triton: Path | None = None
     backend: BackendChoice | None = None
+    tracker_model: str | Path = DEFAULT_MODEL
 
     def __post_init__(self) -> None:
         if not self.ways:

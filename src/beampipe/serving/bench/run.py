@@ -59,7 +59,8 @@ def run_bench(
         BeampipeError: labels that a server gives differ from the direct ones.
     """
     begun = conditions(command)
-    finder = load_pipeline(plan.pipeline, device=plan.device, threads=plan.threads_of(1))
+    threads = plan.threads_of(1)
+    finder = load_pipeline(plan.pipeline, device=plan.device, threads=threads, model=plan.tracker_model)
     workloads = {
         name: direct_workload([event.hits for event in events], finder.find) for name, events in samples.items()
     }
@@ -103,6 +104,7 @@ def _server(plan: BenchPlan, instances: int) -> Iterator[TritonServer | None]:
         device=plan.device,
         threads=plan.threads_of(instances),
         backend=plan.backend,
+        tracker_model=plan.tracker_model,
     )
     with (
         made as (folder, names),
@@ -180,8 +182,7 @@ class _Bench:
 
     def _sender(self, way: str, concurrency: int) -> Sender:
         if way == DIRECT:
-            threads = self.plan.threads_of(self.instances)
-            return direct_sender(self.plan.pipeline, self.workload, self.plan.device, self.instances, threads)
+            return direct_sender(self.plan, self.workload, self.instances)
         assert self.server is not None
         return open_way(way, self.server, self.workload, concurrency)
 

@@ -7,6 +7,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from beampipe.errors import UnknownNameError
+from beampipe.serving.bench.plan import BenchPlan
 from beampipe.serving.finders import TritonTrackFinder
 from beampipe.serving.load import FutureSender, HttpSender, Sender, Workload, in_threads, kserve_requests
 from beampipe.tracking.events import Hits, Tracks
@@ -50,19 +51,18 @@ def open_way(way: str, server: TritonServer, workload: Workload, concurrency: in
     raise UnknownNameError("protocol", protocol, PROTOCOLS)
 
 
-def direct_sender(pipeline: str, workload: Workload, device: str, workers: int, threads: int) -> Sender:
+def direct_sender(plan: BenchPlan, workload: Workload, workers: int) -> Sender:
     """A sender to a pipeline in this process.
 
     Args:
-        pipeline: name of the pipeline.
+        plan: what says which pipeline it is, on what device and with how many threads.
         workload: events that will be sent.
-        device: device of the pipeline.
         workers: number of pipelines side by side.
-        threads: number of threads of each of them.
     """
     made: SimpleQueue[Callable[[Hits], Tracks]] = SimpleQueue()
+    threads = plan.threads_of(workers)
     for _ in range(workers):
-        made.put(load_pipeline(pipeline, device=device, threads=threads).find)
+        made.put(load_pipeline(plan.pipeline, device=plan.device, threads=threads, model=plan.tracker_model).find)
 
     def find(hits: Hits) -> Tracks:
         one = made.get()

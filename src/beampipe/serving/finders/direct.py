@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.finders import named_finder
+from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
 __all__ = ["DirectTrackFinder"]
@@ -17,16 +20,24 @@ class DirectTrackFinder(InOneThread):
         pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`; or of ACTS, one of `acts_names`.
         device: device on which the pipeline runs, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: number of threads for one event; as many as there are cores if not given.
+        model: tracker model that knows the detector: the name of a shipped one, or a folder.
 
     Raises:
-        UnknownNameError: no such pipeline or device.
-        ConfigError: the device is not there, or `threads` is not positive.
-        FileError: weights are missing or damaged.
+        UnknownNameError: no such pipeline, device or shipped model.
+        ConfigError: the device is not there, `threads` is not positive, or the model was not trained for the pipeline.
+        FileError: there is no model in the folder, or weights are missing or damaged.
         MissingExtraError: ACTS is asked for and not installed.
     """
 
-    def __init__(self, pipeline: str = DEFAULT_PIPELINE, *, device: str = "cpu", threads: int | None = None) -> None:
-        self._finder = named_finder(pipeline, device, threads)
+    def __init__(
+        self,
+        pipeline: str = DEFAULT_PIPELINE,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        model: str | Path | TrackerModel = DEFAULT_MODEL,
+    ) -> None:
+        self._finder = named_finder(pipeline, device, threads, model=model)
 
     def find(self, hits: Hits, /) -> Tracks:
         """The tracks of one event."""

@@ -13,6 +13,7 @@ from beampipe.serving.finders.fallback import FallbackTrackFinder
 from beampipe.serving.finders.triton import TritonTrackFinder
 from beampipe.serving.variants import pipeline_of
 from beampipe.tracking.finder import TrackFinder
+from beampipe.tracking.models import DEFAULT_MODEL
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, PIPELINES
 
 __all__ = ["IN_FLIGHT", "open_finder"]
@@ -25,7 +26,8 @@ def open_finder(
     urls: Sequence[str],
     *,
     pipeline: str | None = None,
-    model: str | None = None,
+    served_model: str | None = None,
+    model: str | Path | None = None,
     token_file: Path | None = None,
     fallback: bool = False,
     device: str = "cpu",
@@ -37,8 +39,9 @@ def open_finder(
 
     Args:
         urls: URLs of servers; none for the pipeline here.
-        pipeline: name of the pipeline to run here; if not given, the one that the model runs.
-        model: name of the model on the servers; if not given, that of the pipeline.
+        pipeline: name of the pipeline to run here; if not given, the one that the served model runs.
+        served_model: name of the model on the servers; if not given, that of the pipeline.
+        model: tracker model of the pipeline here: the name of a shipped one, or a folder; servers have their own.
         token_file: file with the token to show to the servers.
         fallback: whether the pipeline runs here if no server answers.
         device: device of the pipeline here.
@@ -47,23 +50,32 @@ def open_finder(
         warn: function that is told that no server answers, once until one does.
 
     Raises:
-        ConfigError: an option that needs a server, without one; or no pipeline for the fallback.
-        UnknownNameError: no such pipeline or device.
-        FileError: no readable token.
+        ConfigError: an option that needs a server, without one, or that only a pipeline here heeds, without one; or
+            the tracker model was not trained for the pipeline.
+        UnknownNameError: no such pipeline, device or shipped tracker model.
+        FileError: no readable token, or no readable tracker model.
     """
+    here = partial(DirectTrackFinder, device=device, threads=threads, model=model or DEFAULT_MODEL)
     if not urls:
-        if model is not None or token_file is not None or fallback:
-            raise ConfigError("got --model, --token-file or --fallback without --via, expected the URL of a server")
-        return DirectTrackFinder(pipeline or DEFAULT_PIPELINE, device=device, threads=threads)
-    model = model or pipeline or DEFAULT_PIPELINE
-    served = partial(TritonTrackFinder, urls, model, token=token_file, in_flight=IN_FLIGHT, timeout=timeout)
+        if served_model is not None or token_file is not None or fallback:
+            raise ConfigError(
+                "got --served-model, --token-file or --fallback without --via, expected the URL of a server"
+            )
+        return here(pipeline or DEFAULT_PIPELINE)
+    if model is not None and not fallback:
+        raise ConfigError(
+            f"got --model {model} with --via, expected --fallback with it: servers have tracker models of their own;"
+            " which of their models to ask is --served-model"
+        )
+    served_model = served_model or pipeline or DEFAULT_PIPELINE
+    served = partial(TritonTrackFinder, urls, served_model, token=token_file, in_flight=IN_FLIGHT, timeout=timeout)
     if not fallback:
         return served(on_failure=lambda error: warn(f"{error} Asking again, for up to {timeout:g} s."))
-    pipeline = pipeline or pipeline_of(model)
+    pipeline = pipeline or pipeline_of(served_model)
     if pipeline not in PIPELINES:
         raise UnknownNameError("pipeline", pipeline, PIPELINES)
     return FallbackTrackFinder(
         served(),
-        partial(DirectTrackFinder, pipeline, device=device, threads=threads),
+        partial(here, pipeline),
         on_failure=lambda error: warn(f"{error}; going on here"),
     )

@@ -61,9 +61,12 @@ class TrackFitter:
         return TrackParameters(*fitted)
 
     def add(self, hits: Hits, tracks: Tracks) -> Tracks:
-        """The same tracks with their parameters, and the time of the fit among their `seconds`."""
+        """The same tracks with their parameters, and the time of the fit among their `seconds`.
+
+        The parameters are those at the beam line that the hits were seen from.
+        """
         before = perf_counter()
-        parameters = self(hits, tracks)
+        parameters = self(replace(hits, position=tracks.beam_spot.seen(hits.position)), tracks)
         return replace(tracks, parameters=parameters, seconds={**tracks.seconds, "fit": perf_counter() - before})
 
 

@@ -32,7 +32,7 @@ class WorkingPoint:
 def scan(
     events: Sequence[Labelled],
     graphs: Sequence[TrainingGraph],
-    scores: Sequence[Float32[ndarray, " n_edges"]],
+    scores: Sequence[Float32[ndarray, " _"]],
     cuts: Sequence[float] = SCORE_CUTS,
     min_hits: int = 7,
 ) -> list[WorkingPoint]:

@@ -1,0 +1,52 @@
+"""Tracker models in words and rows: what each pipeline is for, what was measured of it, and what it cannot do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from beampipe.tracking.models.model import TrackerModel
+from beampipe.tracking.models.performance import Performance
+from beampipe.tracking.pipelines.specs import PIPELINES
+
+__all__ = ["HEADINGS", "model_overview", "rows_of"]
+
+HEADINGS: Final = ("pipeline", "efficiency", "displaced", "dense", "fakes", "hits on tracks", "ms", "cannot")
+"""What the columns of `rows_of` are."""
+
+_UNKNOWN: Final = "-"
+
+
+def rows_of(model: TrackerModel) -> list[tuple[str, ...]]:
+    """One row for each pipeline that the model can run, in the order of `HEADINGS`; - for what was not measured."""
+    return [(name, *_cells(model.performance.get(name))) for name in model.pipelines]
+
+
+def model_overview(model: TrackerModel) -> list[str]:
+    """Lines that say what a model is for, and what each of its pipelines is, does, and does not."""
+    floors = ", ".join(f"{stem} {weights.pt_floor:g} GeV" for stem, weights in model.weights.items())
+    lines = [f"{model.name}: {model.for_what}", f"  folder: {model.path}", f"  learned down to pT: {floors}"]
+    for name in model.pipelines:
+        lines.append(f"  {name}: {PIPELINES[name].for_what}")
+        one = model.performance.get(name)
+        if one is None:
+            lines.append("    not measured")
+            continue
+        told = dict(zip(HEADINGS[1:], _cells(one), strict=True))
+        cannot = told.pop("cannot")
+        lines.append("    " + ", ".join(f"{what} {value}" for what, value in told.items() if value != _UNKNOWN))
+        lines.append(f"    finds less than 90 % of: {cannot}")
+    samples = {one.sample: None for one in model.performance.values()}
+    return [*lines, *(f"  measured on {sample}" for sample in samples)]
+
+
+def _cells(one: Performance | None) -> tuple[str, ...]:
+    if one is None:
+        return (_UNKNOWN,) * (len(HEADINGS) - 1)
+    shares = (one.efficiency, one.displaced, one.dense, one.fakes)
+    told = (_UNKNOWN if share is None else f"{100 * share:.2f} %" for share in shares)
+    return (
+        *told,
+        f"{100 * one.hits_on_tracks:.0f} %",
+        f"{one.milliseconds:.1f}",
+        "; ".join(one.weaknesses()) or "nothing seen",
+    )

@@ -1,0 +1,208 @@
+"""The commands `beampipe tracking train`, `validate` and `train-part`: parse, call, print.
+
+Whatever takes time to import is imported inside the command that needs it, so that `beampipe --help` is quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from beampipe.errors import ConfigError
+from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
+
+__all__ = ["train", "train_part", "validate"]
+
+Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
+
+
+_Quick = Annotated[bool, typer.Option("--quick", help="Learn in minutes, for a first look.")]
+_Full = Annotated[bool, typer.Option("--full", help="Learn as long as the shipped models did.")]
+_Soft = Annotated[bool, typer.Option("--soft", help="Learn windows and networks for soft tracks (pT > 0.3 GeV), too.")]
+_SoftEvents = Annotated[
+    list[Path] | None,
+    typer.Option(help="File of events to learn the soft ones from, with --soft. May be given several times."),
+]
+_Only = Annotated[
+    list[str] | None, typer.Option(help="Learn this part only, such as module_map. May be given several times.")
+]
+_Name = Annotated[str | None, typer.Option(help="Name of the model.", show_default="name of the folder")]
+_ForWhat = Annotated[
+    str, typer.Option("--for", help="Detector and events that the model is for, in a line.", show_default=False)
+]
+_Field = Annotated[
+    float | None,
+    typer.Option(help="Magnetic field along z, in T.", show_default="measured from the curvature of tracks"),
+]
+_BeamSpot = Annotated[str, typer.Option(help="Where the beam line runs: x,y at z = 0 in mm, or x,y,dxdz,dydz.")]
+_Log = Annotated[
+    Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
+]
+
+
+def train(
+    files: Files,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new tracker model.")],
+    quick: _Quick = False,
+    full: _Full = False,
+    soft: _Soft = False,
+    soft_events: _SoftEvents = None,
+    only: _Only = None,
+    name: _Name = None,
+    for_what: _ForWhat = "",
+    field: _Field = None,
+    beam_spot: _BeamSpot = "0,0",
+    log: _Log = None,
+) -> None:
+    """Learn a tracker model for any detector from clean simulated events: windows, networks, cuts, and a report.
+
+    Hits need particle ids; particles need momenta in GeV and vertices in mm. Layers are told by identifiers of any
+    kind, or by r and z of the hits. Of six events in a row one chooses cuts, one is scored, four are learned from.
+    """
+    from beampipe.tracking.beam_spot import BeamSpot
+    from beampipe.tracking.formats import open_events
+    from beampipe.tracking.models.model import digest_of
+    from beampipe.tracking.models.overview import model_overview
+    from beampipe.tracking.training.tracker.effort import EFFORTS
+    from beampipe.tracking.training.tracker.learn import Task, learn_model
+
+    if quick and full:
+        raise ConfigError("got --quick and --full, expected one of them")
+    if soft_events and not soft:
+        raise ConfigError("got --soft-events without --soft, expected both")
+    inputs = [path for path in (*files, *(soft_events or ())) if path.is_file()]
+    task = Task(
+        name or output.resolve().name,
+        for_what,
+        EFFORTS["quick" if quick else "full" if full else "normal"],
+        soft,
+        tuple(only or ()),
+        _command(files, soft_events, output, quick=quick, full=full, soft=soft, only=only),
+        {path.name: digest_of(path) for path in inputs},
+        BeamSpot.parse(beam_spot),
+        field,
+        log,
+    )
+    model = learn_model(
+        chain.from_iterable(map(open_events, sorted(files))),
+        output,
+        task,
+        soft_events=chain.from_iterable(map(open_events, soft_events)) if soft_events else None,
+        say=typer.echo,
+    )
+    typer.echo("\n".join(model_overview(model)))
+    typer.echo(f"{output}/validation.html; find tracks with it: beampipe track FILES -o OUT --model {output}")
+
+
+def _command(
+    files: list[Path],
+    soft_events: list[Path] | None,
+    output: Path,
+    *,
+    only: list[str] | None,
+    **flags: bool,
+) -> str:
+    """The command with the names of the files only: where they lay is nobody's business."""
+    words = ["beampipe tracking train", *(path.name for path in sorted(files)), f"-o {output.name}"]
+    words += [f"--{flag}" for flag, given in flags.items() if given]
+    words += [f"--soft-events {path.name}" for path in soft_events or ()]
+    return " ".join([*words, *(f"--only {stem}" for stem in only or ())])
+
+
+def validate(
+    files: Files,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help=MODEL_HELP, autocompletion=complete_model)
+    ] = DEFAULT_MODEL,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for validation.json and the page.", show_default="none is written"),
+    ] = None,
+    events: Annotated[int, typer.Option("--events", "-n", help="Largest number of events.", min=1)] = 24,
+    card: Annotated[bool, typer.Option("--card", help="Write the numbers into the card of the model.")] = False,
+) -> None:
+    """Measure what each pipeline of a tracker model can and cannot do, on clean events that it was not learned from."""
+    from beampipe.tracking.formats import open_events
+    from beampipe.tracking.models.opening import load_model
+    from beampipe.tracking.models.overview import model_overview
+    from beampipe.tracking.models.writing import write_model
+    from beampipe.tracking.training.tracker.page import write_report
+    from beampipe.tracking.training.tracker.sample import look_at
+    from beampipe.tracking.training.tracker.validation import validate as measure
+
+    known = load_model(model)
+    seen = look_at(islice(chain.from_iterable(map(open_events, sorted(files))), events), known.layout.beam_spot)
+    names = ", ".join(path.name for path in sorted(files))
+    validation = measure(
+        known, seen.layers.events, names, min_layers=seen.min_layers, has_modules=seen.layers.has_modules
+    )
+    known = replace(known, performance=validation.performance())
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        write_report(known, validation, output)
+        typer.echo(f"{output}/validation.html")
+    if card:
+        write_model(known)
+        typer.echo(f"{known.path}/model.json")
+    typer.echo("\n".join(model_overview(known)))
+
+
+def train_part(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="What to train: module_map, module_map_soft, exatrkx, exatrkx_soft or an ablation (ablation_full)."
+        ),
+    ],
+    files: Files,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Safetensors file to write; a card in JSON is written beside it.")
+    ],
+    validation: Annotated[
+        Path | None, typer.Option(help="For networks: file of clean events on which radius and cuts are chosen.")
+    ] = None,
+    windows: Annotated[
+        Path | None,
+        typer.Option(help="For networks: file of learned windows (module_map), for the features of pairs of edges."),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="For networks: weight file whose embedding and filter are kept; only the rest is trained."),
+    ] = None,
+    log: _Log = None,
+) -> None:
+    """Train one weight file for the Generic detector: windows, networks, or a variant of the ablation."""
+    from beampipe.tracking.formats import open_events
+    from beampipe.tracking.training.windows import WINDOW_RECIPES, train_windows
+
+    files = sorted(files)
+    events = chain.from_iterable(map(open_events, files))
+    options = {"--validation": validation, "--windows": windows, "--start": start}
+    given = "".join(f" {key} {value.name}" for key, value in options.items() if value is not None)
+    names = [path.name for path in files]
+    about = {"command": f"beampipe tracking train-part {name} {' '.join(names)}{given} -o {output.name}", "data": names}
+    if name in WINDOW_RECIPES:
+        train_windows(name, events, output, about)
+    elif validation is None or windows is None:
+        raise ConfigError(f"train-part {name}: got no --validation or no --windows, expected both")
+    else:
+        from beampipe.tracking.training.recipe import recipe
+        from beampipe.tracking.training.recipe import train as train_networks
+        from beampipe.tracking.windows import load_windows
+
+        train_networks(
+            recipe(name),
+            events,
+            open_events(validation),
+            load_windows(windows),
+            output,
+            log=log,
+            echo=True,
+            start=start,
+            about=about,
+        )
+    typer.echo(f"{output}: {name}")

@@ -1,0 +1,143 @@
+"""A model is learned from a toy detector without identifiers, in seconds, and finds the toy's tracks."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.tracking import evaluate, load_model, load_pipeline, write_events
+from beampipe.tracking.events import Event
+from beampipe.tracking.models import TrackerModel
+from beampipe.tracking.training.recipe import recipe
+from beampipe.tracking.training.samples import Degrading
+from beampipe.tracking.training.tracker.effort import EFFORTS, Effort, adapted_recipe, adapted_windows
+from beampipe.tracking.training.tracker.learn import PARTS, Task, learn_model
+from beampipe.tracking.training.tracker.sample import prepare
+from beampipe.tracking.training.windows import WINDOW_RECIPES
+from tests.tracking.training.toy import toy_event
+
+TINY = Effort("tiny", 0.005, 500, 3, 1, 2)
+
+
+def stranger(seed: int) -> Event:
+    """A toy event of somebody who knows no identifiers."""
+    event = toy_event(400, seed)
+    return replace(event, hits=replace(event.hits, geometry_id=None))
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> TrackerModel:
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    told: list[str] = []
+    model = learn_model([stranger(seed) for seed in range(18)], folder, Task("toy", effort=TINY), say=told.append)
+    assert "layers, told by positions; no modules are known, so none are switched off in training" in told[0]
+    assert [line.split(":")[0] for line in told[1:]] == ["module_map", "exatrkx", "validation"]
+    return model
+
+
+def test_a_learned_folder_is_a_model(learned: TrackerModel) -> None:
+    assert load_model(learned.path) == learned
+    learned.check(deep=True)
+    assert learned.pipelines == ("exatrkx", "exatrkx_walk", "module_map")
+    assert {path.name for path in learned.path.iterdir()} == {
+        "model.json",
+        *(f"{stem}.{ending}" for stem in ("module_map", "exatrkx") for ending in ("safetensors", "json")),
+        "validation.json",
+        "validation.html",
+    }
+    assert learned.layout.field == pytest.approx(2.0, rel=0.01)
+    assert learned.weights["module_map"].pt_floor == 0.95
+    assert (learned.origin.events, learned.origin.validation_events) == (12, 6)
+
+
+def test_a_learned_model_finds_tracks_of_its_detector(learned: TrackerModel) -> None:
+    result = evaluate(
+        {"it": load_pipeline("module_map", threads=1, model=learned.path)}, [toy_event(400, 99)], sample="toy"
+    )
+    assert result.finders[0].double.efficiency.value > 0.9
+    measured = learned.performance["module_map"]
+    assert measured.efficiency is not None
+    assert measured.efficiency > 0.9
+    assert set(learned.performance) == set(learned.pipelines)
+
+
+def test_the_report_shows_what_was_measured(learned: TrackerModel) -> None:
+    body = json.loads((learned.path / "validation.json").read_text())
+    assert {finder["name"] for finder in body["headline"]["finders"]} == set(learned.pipelines)
+    page = (learned.path / "validation.html").read_text()
+    assert page.count("data:image/png;base64,") >= 4
+    assert all(f"<td>{name}</td>" in page for name in learned.pipelines)
+    assert "http" not in page.replace("<!DOCTYPE html>", "")  # nothing from elsewhere
+
+
+def test_a_folder_that_holds_something_is_refused(learned: TrackerModel) -> None:
+    before = (learned.path / "model.json").read_bytes()
+    with pytest.raises(FileError, match="got something there already"):
+        learn_model([], learned.path, Task("toy", effort=TINY))
+    assert (learned.path / "model.json").read_bytes() == before
+
+
+def test_what_cannot_be_learned_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="got 2 events, expected 6"):
+        learn_model([stranger(0), stranger(1)], tmp_path / "toy", Task("toy", effort=TINY))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_are_asked_for_by_name() -> None:
+    assert [part.stem for part in Task("x").parts] == ["module_map", "exatrkx"]
+    assert [part.stem for part in Task("x", soft=True).parts] == list(PARTS)
+    assert [part.stem for part in Task("x", only=("module_map_soft",)).parts] == ["module_map_soft"]
+    with pytest.raises(ConfigError, match="got exatrkx without module_map"):
+        Task("x", only=("exatrkx",))
+    with pytest.raises(UnknownNameError, match="did you mean 'module_map'"):
+        Task("x", only=("modulemap",))
+
+
+def test_recipes_fit_field_density_and_modules() -> None:
+    sample = prepare([stranger(seed) for seed in range(6)])
+    strong = replace(sample, field=4.0, z_reach=300.0)
+    config, full = adapted_recipe(recipe("exatrkx"), EFFORTS["full"], strong), recipe("exatrkx")
+    assert config.embedding.windows.kappa_max == pytest.approx(2 * full.embedding.windows.kappa_max)
+    assert config.embedding.windows.z0_max == 320
+    assert config.embedding.steps == full.embedding.steps
+    assert config.overlay == round(17_000 / sample.hits)
+    assert config.validation == Degrading(0.02, 0.0, 0.05)
+    assert adapted_windows(WINDOW_RECIPES["module_map"], strong).kappa_max == pytest.approx(2e-3)
+    dense = replace(sample, hits=90_000.0, layers=replace(sample.layers, has_modules=True))
+    same = adapted_recipe(full, EFFORTS["full"], dense)
+    assert (same.gnn, same.edge_filter, same.validation) == (full.gnn, full.edge_filter, full.validation)
+    assert same.embedding.sector == pytest.approx(full.embedding.sector, rel=0.01)
+    quick = adapted_recipe(full, EFFORTS["quick"], dense)
+    assert quick.embedding.steps < 0.3 * full.embedding.steps
+
+
+def call(*words: object) -> str:
+    """What a command prints that ends well; in a process of its own, as typer calls with values of no declared type."""
+    done = subprocess.run([sys.executable, "-m", "beampipe", *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_command_learns_windows_from_files(tmp_path: Path) -> None:
+    write_events(tmp_path / "toy.parquet", (stranger(seed) for seed in range(12)))
+    told = call(
+        "tracking", "train", tmp_path / "toy.parquet", "-o", tmp_path / "mine", "--quick", "--only", "module_map"
+    )
+    assert "finds less than 90 % of" in told
+    model = load_model(tmp_path / "mine")
+    assert model.name == "mine"
+    assert model.origin.command == "beampipe tracking train toy.parquet -o mine --quick --only module_map"
+    assert set(model.origin.inputs) == {"toy.parquet"}
+    write_events(tmp_path / "new.parquet", [stranger(50)])
+    told = call("track", tmp_path / "new.parquet", "-o", tmp_path / "out.parquet", "--model", tmp_path / "mine")
+    found = re.search(r"(\d+) tracks", told)
+    assert found is not None
+    assert int(found[1]) > 50
+    assert "  module_map: learned windows" in call("tracking", "models", tmp_path / "mine")
