@@ -89,6 +89,26 @@ inline Vec square_root(Vec v) {
 #endif
 }
 
+/// 1 / v for v of ordinary size, error 2e-7.
+inline Vec inverse(Vec v) {
+#if defined(__AVX512F__)
+  const Vec y = _mm512_rcp14_ps(v);
+  return y * (2.0f - v * y);
+#else
+  return 1.0f / v;
+#endif
+}
+
+/// 1 / sqrt(v) for positive v of ordinary size, error 3e-7.
+inline Vec inverse_root(Vec v) {
+#if defined(__AVX512F__)
+  const Vec y = _mm512_rsqrt14_ps(v);
+  return y * (1.5f - (0.5f * v) * (y * y));
+#else
+  return 1.0f / square_root(v);
+#endif
+}
+
 /// Nearest integer; |v| < 2^22.
 inline Vec nearest(Vec v) {
   constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it leaves no room for a fraction
