@@ -60,6 +60,15 @@ inline unsigned less_mask(Vec a, Vec b) {
 #endif
 }
 
+/// Bit i is set where v[i] is not 0.
+inline unsigned nonzero_mask(IntVec v) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask(reinterpret_cast<__m512i>(v), reinterpret_cast<__m512i>(v));
+#else
+  return less_mask(splat(0.0f), absolute(__builtin_convertvector(v, Vec)));
+#endif
+}
+
 /// Write the lanes of the set bits one after the other; the rest of a whole vector after them is overwritten too.
 inline void compress(float* to, Vec v, unsigned mask) {
 #if defined(__AVX512F__)

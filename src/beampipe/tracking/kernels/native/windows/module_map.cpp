@@ -33,11 +33,9 @@ struct Totals {
   }
 };
 
-/// Edges that were found, inner hit and outer hit.
-struct Found {
-  std::vector<std::int32_t> inner, outer;
-
-  void add(std::int32_t from, std::int32_t to) { inner.push_back(from), outer.push_back(to); }
+/// An edge that was found, by its input rows.
+struct Edge {
+  std::int32_t inner, outer;
 };
 
 /// An edge on which a track may go on: rows of its hits in the grid, and its arc.
@@ -84,7 +82,7 @@ void match(Side& in, const Side::Segment& a, Side& out, const Side::Segment& b, 
     for (int i = a.first; i < a.last; ++i) {
       const Vec dkappa = kappa - in.kappa[i], dcot = cot - in.cot[i], turn = 1.0f + cot * in.cot[i];
       const Vec s = weight + in.s[i], t = turn * turn * in.t[i];
-      const unsigned pass = less_mask(dkappa * dkappa * t + dcot * dcot * s, s * t);
+      const unsigned pass = less_mask(dcot * dcot * s, (s - dkappa * dkappa) * t);
       any |= pass;
       in.any[i] |= pass;
     }
@@ -115,19 +113,23 @@ struct Map {
   int n_stages() const { return static_cast<int>(grid.stage_begin.size()) - 1; }
 };
 
-/// One thread's work: the edges of one middle hit after the other, with room that is used again.
+/// One thread's work: the edges around one middle hit after the other, with room that is used again.
 class Middle {
 public:
-  Middle(const Map& map, Totals& totals) : map_(map), totals_(totals), tips(map.n_stages()) {}
+  std::vector<Edge> found;
+  std::vector<std::vector<Tip>> tips;  // of later stages, by the stage of the outer layer
 
-  /// Adds the edges around the hits in rows [first, last) of the grid; tips of tracks lead to those of later stages.
-  void add_edges(std::int32_t first, std::int32_t last, const Incoming& incoming) {
+  Middle(const Map& map, Totals& totals) : tips(map.n_stages()), map_(map), totals_(totals) {}
+
+  /// Adds the edges around the hits in rows [first, last) of the grid, all of one stage.
+  void add_edges(int stage, std::int32_t first, std::int32_t last, const Incoming& incoming) {
+    const bool seeds = stage == kSeeded;
+    const std::size_t n_before = found.size();
     for (std::int32_t s = first; s < last && !totals_.too_large(); ++s) {
       const int layer = map_.grid.layer[s];
       if (map_.before[layer].empty() || map_.after[layer].empty()) continue;
       const Origin q{map_.grid.r[s], map_.grid.phi[s], map_.grid.z[s], map_.grid.cosine[s], map_.grid.sine[s]};
-      const bool seed = map_.stage[layer] == kSeeded;
-      if (seed)
+      if (seeds)
         map_.before[layer].collect(q, in_, blocks_);
       else
         take(incoming.begin(s), incoming.end(s));
@@ -136,15 +138,14 @@ public:
       tests_ += in_.n * out_.n;
       if (tests_ > kMaxDoubletTests) break;
       match_all();
-      keep(s, seed);
+      if (seeds) keep_in(s);
+      keep_out(s);
     }
     totals_.tried += std::exchange(in_.tried, 0) + std::exchange(out_.tried, 0);
     totals_.tests += std::exchange(tests_, 0);
-    totals_.edges += static_cast<std::int64_t>(found.inner.size() - counted_);
-    counted_ = found.inner.size();
+    // Around seeds, most edges are found at both ends.
+    totals_.edges += static_cast<std::int64_t>((found.size() - n_before) / (seeds ? 2 : 1));
   }
-
-  Found found;
 
 private:
   /// Takes over the edges that end at the middle hit.
@@ -170,22 +171,25 @@ private:
     }
   }
 
-  void keep(std::int32_t s, bool seed) {
-    const Grid& grid = map_.grid;
-    if (seed)
-      for (const Side::Segment& a : in_.segments)
-        for (int d = a.first; d < a.last; ++d)
-          if (in_.any[d]) found.add(grid.hit[in_.hit[d]], grid.hit[s]);
+  void keep_in(std::int32_t s) {
+    const std::vector<std::int32_t>& hit = map_.grid.hit;
+    for (const Side::Segment& a : in_.segments)
+      for (int first = a.first; first < a.last; first += kLanes)
+        for (unsigned any = nonzero_mask(load(in_.any.data() + first)); any != 0; any &= any - 1)
+          found.push_back({hit[in_.hit[first + __builtin_ctz(any)]], hit[s]});
+  }
+
+  void keep_out(std::int32_t s) {
+    const std::vector<std::int32_t>& hit = map_.grid.hit;
     for (const Side::Segment& b : out_.segments) {
       const int stage = map_.stage[map_.windows.pairs[2 * b.pair + 1]];
-      for (int first = b.first; first < b.last; first += kLanes) {
+      for (int first = b.first; first < b.last; first += kLanes)
         for (unsigned any = out_.any[first / kLanes]; any != 0; any &= any - 1) {
           const int d = first + __builtin_ctz(any);
-          found.add(grid.hit[s], grid.hit[out_.hit[d]]);
+          found.push_back({hit[s], hit[out_.hit[d]]});
           if (stage != kSeeded)
             tips[stage].push_back({s, out_.hit[d], b.pair, out_.kappa[d], out_.cot[d], out_.weight[d]});
         }
-      }
     }
   }
 
@@ -194,21 +198,17 @@ private:
   Side in_, out_;
   std::vector<Block> blocks_;
   std::int64_t tests_ = 0;
-  std::size_t counted_ = 0;
-
-public:
-  std::vector<std::vector<Tip>> tips;  // by the stage of the outer layer
 };
 
 /// An edge may have been kept at both of its ends: the lists brought together, sorted, each edge once.
 Array<std::int64_t> merged(const std::vector<Middle>& parts, std::int64_t n, int threads) {
   std::vector<std::int32_t> begin(n + 1, 0);
   for (const Middle& part : parts)
-    for (const std::int32_t i : part.found.inner) ++begin[i + 1];
+    for (const Edge& edge : part.found) ++begin[edge.inner + 1];
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
   std::vector<std::int32_t> outer(begin.back()), next(begin.begin(), begin.end() - 1), size(n);
   for (const Middle& part : parts)
-    for (std::size_t e = 0; e < part.found.inner.size(); ++e) outer[next[part.found.inner[e]]++] = part.found.outer[e];
+    for (const Edge& edge : part.found) outer[next[edge.inner]++] = edge.outer;
   std::int64_t n_edges = 0;
 #pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : n_edges)
   for (std::int64_t i = 0; i < n; ++i) {
@@ -241,7 +241,7 @@ Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w
     }
 #pragma omp for schedule(dynamic, 1)
     for (std::int32_t chunk = first; chunk < last; chunk += kChunk)
-      parts[omp_get_thread_num()].add_edges(chunk, std::min(last, chunk + kChunk), incoming);
+      parts[omp_get_thread_num()].add_edges(stage, chunk, std::min(last, chunk + kChunk), incoming);
   }
   return totals.too_large() ? Array<std::int64_t>() : merged(parts, n, threads);
 }

@@ -24,7 +24,7 @@ struct Side {
   std::vector<float> kappa, cot, weight;  // weight: 1 / d^2 [1/mm^2]
   std::vector<std::int32_t> hit;          // row in the grid
   std::vector<float> s, t;                // what `match` makes of kappa and weight
-  std::vector<unsigned> any;              // not 0: agrees with a doublet of the other side
+  std::vector<std::int32_t> any;          // not 0: agrees with a doublet of the other side
   std::int64_t n = 0;                     // doublets
   std::int64_t tried = 0;                 // hits that were looked at
 
@@ -109,7 +109,7 @@ public:
         side.segments.push_back({pairs_[first + i], static_cast<int>(begin), static_cast<int>(n - 1)});
       }
     }
-    side.reserve((n + side.segments.size()) * kLanes);
+    side.reserve((n + side.segments.size() + 1) * kLanes);
     side.n = test(q, blocks, n, side);
     for (Side::Segment& segment : side.segments) {  // so far, numbers of blocks
       segment.first = blocks[segment.first].first;
@@ -190,7 +190,7 @@ private:
       store(to_kappa + size, splat(kNever));  // lanes past the end fail every test
       found += n;
     }
-    std::memset(side.any.data(), 0, size * sizeof(unsigned));
+    std::memset(side.any.data(), 0, (size + kLanes) * sizeof(std::int32_t));
     side.tried += tried;
     return found;
   }
