@@ -192,7 +192,7 @@ def module_map_edges(position: PositionTensor, windows: DeviceWindows) -> EdgeTe
     kept = torch.zeros_like(edge_index[0], dtype=torch.bool)
     into, out = triplets(position, edge_index, windows)[0]
     stage = windows.stages[assign_layers(position, windows)[edge_index[1, into]]]  # of the middle hits
-    for current in windows.stages.unique().tolist():
+    for current in sorted(set(windows.stages.tolist())):
         e, f = into[stage == current], out[stage == current]
         grows = kept[e] | (current == SEED)
         kept[e[grows]] = True
