@@ -10,6 +10,8 @@ namespace beampipe {
 
 namespace {
 
+constexpr std::int64_t kAhead = 16;  // triplets: what they read lies far apart in memory
+
 // A second hit of a layer, where modules overlap: it fits between the neighbours of `spot`, a hit of a path.
 struct Twin {
   float chi2;
@@ -19,17 +21,29 @@ struct Twin {
 // Give each hit of a path the free hit of its layer that fits best in its place, if there is one.
 void add_twins(std::int64_t n_triplets, const std::int64_t* inner, const std::int64_t* outer,
                const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2, const std::int16_t* layer,
-               const std::vector<std::int64_t>& before, const std::vector<std::int64_t>& after,
+               const std::vector<std::int32_t>& before, const std::vector<std::int32_t>& after,
                Array<std::int64_t>& label) {
   std::vector<Twin> twins;
   const auto propose = [&](std::int64_t t, std::int64_t hit, std::int64_t spot) {
-    if (spot >= 0 && label[hit] < 0 && layer[hit] == layer[spot]) twins.push_back({chi2[t], hit, spot});
+    if (label[hit] < 0 && layer[hit] == layer[spot]) twins.push_back({chi2[t], hit, spot});
   };
-  for (std::int64_t t = 0; t < n_triplets; ++t) {
-    const std::int64_t a = inner[in_edge[t]], b = outer[in_edge[t]], c = outer[out_edge[t]];
-    if (label[a] >= 0 && after[a] >= 0 && after[after[a]] == c) propose(t, b, after[a]);
-    if (label[b] >= 0 && after[b] == c && before[b] >= 0 && before[before[b]] < 0) propose(t, a, before[b]);
-    if (label[b] >= 0 && before[b] == a && after[b] >= 0 && after[after[b]] < 0) propose(t, c, after[b]);
+  // The hit before the one before, -1 for none; and likewise after.
+  const auto second = [](const std::vector<std::int32_t>& next, std::int64_t hit) {
+    return next[hit] < 0 ? -1 : next[next[hit]];
+  };
+  for (std::int64_t t = 0; t < n_triplets; ++t) {  // a, b, c; the hit a, far away in memory, is looked up last
+    if (t + kAhead < n_triplets) {
+      __builtin_prefetch(inner + out_edge[t + kAhead]);
+      __builtin_prefetch(outer + out_edge[t + kAhead]);
+    }
+    const std::int64_t b = inner[out_edge[t]], c = outer[out_edge[t]];
+    if (label[b] < 0) {
+      const std::int64_t a = second(before, c);
+      if (a >= 0 && a == inner[in_edge[t]]) propose(t, b, before[c]);
+      continue;
+    }
+    if (before[b] >= 0 && second(before, b) < 0 && after[b] == c) propose(t, inner[in_edge[t]], before[b]);
+    if (after[b] >= 0 && second(after, b) < 0 && before[b] == inner[in_edge[t]]) propose(t, c, after[b]);
   }
   std::sort(twins.begin(), twins.end(), [](const Twin& x, const Twin& y) {
     return x.chi2 != y.chi2 ? x.chi2 < y.chi2 : x.hit != y.hit ? x.hit < y.hit : x.spot < y.spot;
@@ -57,26 +71,32 @@ Array<std::int64_t> walk(std::int64_t n, const std::int64_t* inner, const std::i
   for (std::int64_t e = 0; e < n_edges; ++e) score[e] = weight[e] == weight[e] ? std::llrint(weight[e] * kUnit) : 0;
   const std::vector<std::int64_t> own = score;
   for (std::int64_t t = 0; t < n_triplets; ++t) {  // triplets come from the beam outwards
+    if (t + kAhead < n_triplets) __builtin_prefetch(score.data() + in_edge[t + kAhead]);
     const std::int64_t i = in_edge[t], o = out_edge[t];
     const std::int64_t through = score[i] + own[o] - std::llrint(chi2[t] * penalty * kUnit);
     if (through > score[o]) score[o] = through, previous[o] = static_cast<std::int32_t>(i);
   }
   for (std::int64_t e = 0; e < n_edges; ++e)
     if (previous[e] >= 0) continued[previous[e]] = 1;
+  const auto long_enough = [&](std::int32_t e) {
+    int hits = 1;
+    for (; e >= 0 && hits < min_hits; e = previous[e]) ++hits;
+    return hits >= min_hits;
+  };
   std::vector<std::int32_t> ends;
-  for (std::int64_t e = 0; e < n_edges; ++e)
-    if (!continued[e] && previous[e] >= 0) ends.push_back(static_cast<std::int32_t>(e));
+  for (std::int32_t e = 0; e < n_edges; ++e)
+    if (!continued[e] && previous[e] >= 0 && long_enough(e)) ends.push_back(e);
   std::sort(ends.begin(), ends.end(),
             [&](std::int32_t a, std::int32_t b) { return score[a] != score[b] ? score[a] > score[b] : a < b; });
   Array<std::int64_t> label(n, -1);
-  std::vector<std::int64_t> path, before(n, -1), after(n, -1);
+  std::vector<std::int32_t> path, before(n, -1), after(n, -1);
   std::int64_t n_tracks = 0;
   for (std::int32_t e : ends) {
     path.clear();
     while (e >= 0 && label[outer[e]] >= 0) e = previous[e];  // the outer part belongs to a better path
     for (; e >= 0 && label[outer[e]] < 0; e = previous[e]) {
-      path.push_back(outer[e]);
-      if (previous[e] < 0 && label[inner[e]] < 0) path.push_back(inner[e]);
+      path.push_back(static_cast<std::int32_t>(outer[e]));
+      if (previous[e] < 0 && label[inner[e]] < 0) path.push_back(static_cast<std::int32_t>(inner[e]));
     }
     if (static_cast<int>(path.size()) < min_hits) continue;
     for (std::size_t i = 0; i < path.size(); ++i) {  // outside in
