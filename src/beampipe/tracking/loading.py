@@ -11,6 +11,8 @@ from typing import Final
 from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
 from beampipe.tracking import kernels
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
+from beampipe.tracking.layout.check import Layout
+from beampipe.tracking.layout.watch import USUAL_ON_TRACKS, USUAL_SOFT
 from beampipe.tracking.networks import NetworksConfig, card_path, load_networks
 from beampipe.tracking.pipelines import stages
 from beampipe.tracking.pipelines.composed import Composed
@@ -26,7 +28,12 @@ WEIGHTS: Final = Path(__file__).parent / "weights"
 
 
 def load_pipeline(
-    name: str = DEFAULT_PIPELINE, *, device: str = "cpu", threads: int | None = None, weights: Path | None = None
+    name: str = DEFAULT_PIPELINE,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    weights: Path | None = None,
+    check: bool = True,
 ) -> Pipeline:
     """The pipeline of that name, its weights loaded.
 
@@ -36,6 +43,8 @@ def load_pipeline(
         threads: number of threads for one call; as many as there are cores if not given. The tracks do not depend
             on it.
         weights: folder with the files of `pipeline_weights`, in place of the shipped ones.
+        check: whether hits are compared with the layers that the pipeline was made for. If not, hits of any detector
+            go through, and nothing warns.
 
     Raises:
         UnknownNameError: no pipeline or device of that name.
@@ -51,22 +60,23 @@ def load_pipeline(
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise UnknownNameError("device", device, ["cpu", "cuda", "cuda:0"])
     if device == "cpu":
-        return build_pipeline(spec, threads, weights or WEIGHTS)
+        return build_pipeline(spec, threads, weights or WEIGHTS, check=check)
     try:
         from beampipe.tracking.cuda import cuda_device, translate
     except ImportError:
         raise MissingExtraError("torch", "cuda", f"device {device}") from None
     there = cuda_device(device)
-    return translate(build_pipeline(spec, 1, weights or WEIGHTS), there)
+    return translate(build_pipeline(spec, 1, weights or WEIGHTS, check=check), there)
 
 
-def build_pipeline(spec: PipelineSpec, threads: int, weights: Path = WEIGHTS) -> Pipeline:
+def build_pipeline(spec: PipelineSpec, threads: int, weights: Path = WEIGHTS, *, check: bool = True) -> Pipeline:
     """The pipeline that a spec describes, on the CPU; the spec may be one of your own.
 
     Args:
         spec: what the pipeline is made of.
         threads: number of threads for one call.
         weights: folder of the weight files.
+        check: whether hits are compared with the layers that the windows were learned from.
 
     Raises:
         ConfigError: the parts of the spec make no pipeline.
@@ -89,8 +99,10 @@ def build_pipeline(spec: PipelineSpec, threads: int, weights: Path = WEIGHTS) ->
     else:
         line.append(("filtering", stages.FindTriplets(windows, threads)))
     line.append(("labelling", _labelling(spec, windows, trained, threads)))
-    pipeline = Pipeline(spec.name, tuple(line), spec.bytes_per_hit, spec.bytes_per_hit2)
-    return pipeline if kernels.native() is None else replace(pipeline, composed=Composed(spec, weights, threads))
+    layout = Layout(spec.name, windows, check, USUAL_SOFT if spec.windows.endswith("_soft") else USUAL_ON_TRACKS)
+    pipeline = Pipeline(spec.name, tuple(line), spec.bytes_per_hit, spec.bytes_per_hit2, layout=layout)
+    composed = None if kernels.native() is None else Composed(spec, weights, threads, check)
+    return replace(pipeline, composed=composed)
 
 
 def _labelling(spec: PipelineSpec, windows: Windows, trained: _Trained | None, threads: int) -> Stage:

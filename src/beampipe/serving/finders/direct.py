@@ -17,6 +17,7 @@ class DirectTrackFinder(InOneThread):
         pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`.
         device: device on which the pipeline runs, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: number of threads for one event; as many as there are cores if not given.
+        check: whether hits are compared with the layers of the detector that the pipeline was made for.
 
     Raises:
         UnknownNameError: no such pipeline or device.
@@ -24,8 +25,15 @@ class DirectTrackFinder(InOneThread):
         FileError: weights are missing or damaged.
     """
 
-    def __init__(self, pipeline: str = DEFAULT_PIPELINE, *, device: str = "cpu", threads: int | None = None) -> None:
-        self._pipeline = load_pipeline(pipeline, device=device, threads=threads)
+    def __init__(
+        self,
+        pipeline: str = DEFAULT_PIPELINE,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        check: bool = True,
+    ) -> None:
+        self._pipeline = load_pipeline(pipeline, device=device, threads=threads, check=check)
 
     def find(self, hits: Hits, /) -> Tracks:
         """The tracks of one event."""

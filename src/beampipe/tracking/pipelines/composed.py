@@ -27,6 +27,7 @@ class Composed:
         spec: what the pipeline is made of.
         weights: folder of the weight files, which C++ reads by itself.
         threads: number of threads for one call.
+        check: whether events are refused whose hits are not of the detector that the weights were learned from.
 
     Raises:
         ConfigError: the parts of the spec make no pipeline, or the weights do not fit.
@@ -36,6 +37,7 @@ class Composed:
     spec: PipelineSpec
     weights: Path
     threads: int
+    check: bool = True
     _native: NativePipeline = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -43,8 +45,8 @@ class Composed:
         assert native is not None, "ask kernels.native() first"
         object.__setattr__(self, "_native", native.Pipeline(self.spec.to_json(), str(self.weights)))
 
-    def __reduce__(self) -> tuple[type[Composed], tuple[PipelineSpec, Path, int]]:
-        return Composed, (self.spec, self.weights, self.threads)
+    def __reduce__(self) -> tuple[type[Composed], tuple[PipelineSpec, Path, int, bool]]:
+        return Composed, (self.spec, self.weights, self.threads, self.check)
 
     def __call__(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
         """Tracks of one or more events, found together; an event's `seconds` are its share by number of hits.
@@ -55,12 +57,14 @@ class Composed:
 
         Raises:
             TooLargeError: the events would need too much memory or time.
+            LayoutError: the hits of an event are of another detector, or in other units.
         """
         positions = [hits.position for hits in events]
         sizes = [len(position) for position in positions]
         position = positions[0] if len(events) == 1 else np.concatenate(positions)
         offsets = np.array([0, *sizes], np.int64).cumsum()
-        track_id, seconds, edges, triplets = self._native.find(position, offsets, self.threads, between)
+        found = self._native.find(position, offsets, self.threads, self.check, between)
+        track_id, seconds, edges, triplets, outside = found
         # Of several events, the answer for one keeps no other's labels alive.
         parts = [track_id] if len(events) == 1 else [part.copy() for part in np.split(track_id, offsets[1:-1])]
         n_hits = max(len(position), 1)
@@ -68,7 +72,9 @@ class Composed:
             Tracks(
                 label,
                 {step: taken * (size / n_hits) for step, taken in zip(self._native.steps, seconds, strict=True)},
-                {"hits": size, "edges": n_edges, "triplets": n_triplets},
+                {"hits": size, "edges": n_edges, "triplets": n_triplets, "outside": n_outside},
             )
-            for label, size, n_edges, n_triplets in zip(parts, sizes, edges, triplets, strict=True)
+            for label, size, n_edges, n_triplets, n_outside in zip(
+                parts, sizes, edges, triplets, outside, strict=True
+            )
         ]

@@ -19,6 +19,8 @@ from numpy import ndarray
 from beampipe.errors import TooLargeError
 from beampipe.tracking.events import NO_TRACK, Hits, Tracks
 from beampipe.tracking.finder import InOneThread
+from beampipe.tracking.layout.check import Layout
+from beampipe.tracking.layout.watch import Watch
 from beampipe.tracking.pipelines.composed import Composed
 from beampipe.tracking.pipelines.order import Step, checked_steps
 from beampipe.tracking.pipelines.stages import Stage
@@ -39,6 +41,7 @@ class Pipeline(InOneThread):
         bytes_per_hit: memory of an event that grows with its hits [B].
         bytes_per_hit2: memory of an event that grows with their square [B]: edges, at a given size of the detector.
         in_blocks: whether the stages take several events as one graph; if not, `find_many` finds them one by one.
+        layout: layers that hits are compared with before finding; None for no comparison.
         composed: the same stages composed in C++, which finds the tracks in their place. `dataclasses.replace` drops
             it: a pipeline with other stages runs these.
 
@@ -51,16 +54,22 @@ class Pipeline(InOneThread):
     bytes_per_hit: float
     bytes_per_hit2: float
     in_blocks: bool = True
+    layout: Layout | None = None
     composed: InitVar[Composed | None] = None
     _steps: tuple[Step, ...] = field(init=False, repr=False)
     _composed: Composed | None = field(init=False, repr=False)
+    _watch: Watch | None = field(init=False, repr=False)
 
     def __post_init__(self, composed: Composed | None) -> None:
         object.__setattr__(self, "_steps", checked_steps(self.name, self.stages))
         object.__setattr__(self, "_composed", composed)
+        checks = self.layout is not None and self.layout.refuses
+        object.__setattr__(self, "_watch", Watch(self.name, self.layout.usual) if self.layout and checks else None)
 
     def find(self, hits: Hits, /, *, between: Callable[[], None] | None = None) -> Tracks:
         """Tracks of one event, with the time of each step and the numbers of hits, edges and triplets.
+
+        Warns once if hits fit the detector only in part (`beampipe.tracking.layout.watch`).
 
         Args:
             hits: hits of the event.
@@ -68,6 +77,7 @@ class Pipeline(InOneThread):
 
         Raises:
             TooLargeError: the event would need more memory than `MEMORY_LIMIT`.
+            LayoutError: the hits are of another detector, or in other units.
         """
         return self._found([hits], between)[0]
 
@@ -85,6 +95,7 @@ class Pipeline(InOneThread):
         Raises:
             TooLargeError: one event, or all together, would need more memory than `MEMORY_LIMIT`; see `memory`.
                 Found one by one, the others may still be answered.
+            LayoutError: the hits of one event are of another detector, or in other units; likewise.
         """
         if not events:
             return []
@@ -110,12 +121,22 @@ class Pipeline(InOneThread):
     def _found(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
         """Tracks of one or more events, found together."""
         self._check_memory(events)
-        if self._composed is not None:
-            return self._composed(events, between)
-        return self._run(events, between)
+        found = self._run(events, between) if self._composed is None else self._composed(events, between)
+        if self._watch is not None:
+            for hits, tracks in zip(events, found, strict=True):
+                self._watch.look(hits, tracks)
+        return found
 
     def _run(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
         """The same by one stage after the other."""
+        outside = [] if self.layout is None else self.layout.outside(events)
+        found = self._by_stages(events, between)
+        for tracks, count in zip(found, outside, strict=False):
+            tracks.counts["outside"] = count
+        return found
+
+    def _by_stages(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
+        """The tracks, without a look at the layers."""
         seconds = {name: 0.0 for name, _ in self.stages}
         sizes = [len(hits) for hits in events]
         if max(sizes) < 2:

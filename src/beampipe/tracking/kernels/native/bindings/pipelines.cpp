@@ -21,15 +21,16 @@ void ask(void* between) {
   (*static_cast<nb::object*>(between))();
 }
 
-auto find(const beampipe::Pipeline& pipeline, Position position, Offsets offsets, int threads, nb::object between) {
+auto find(const beampipe::Pipeline& pipeline, Position position, Offsets offsets, int threads, bool check,
+          nb::object between) {
   const beampipe::Blocks events = blocks_of(offsets, position.shape(0));
   beampipe::Found found;
   const bool asks = !between.is_none();
   {
     nb::gil_scoped_release free;
-    found = pipeline.find(position.data(), events.begin, events.n, threads, asks ? &ask : nullptr, &between);
+    found = pipeline.find(position.data(), events.begin, events.n, threads, check, asks ? &ask : nullptr, &between);
   }
-  return nb::make_tuple(numpy(std::move(found.track_id)), found.seconds, found.edges, found.triplets);
+  return nb::make_tuple(numpy(std::move(found.track_id)), found.seconds, found.edges, found.triplets, found.outside);
 }
 
 /// Weights (out, in) and bias (out,) of each layer as one row of floats.
@@ -67,7 +68,7 @@ void bind_pipelines(nb::module_& m) {
       .def_prop_ro("name", &beampipe::Pipeline::name)
       .def_prop_ro("steps", &beampipe::Pipeline::steps)
       .def("memory", &beampipe::Pipeline::memory, "n_hits"_a)
-      .def("find", &find, "position"_a, "offsets"_a, "threads"_a, "between"_a.none());
+      .def("find", &find, "position"_a, "offsets"_a, "threads"_a, "check"_a, "between"_a.none());
   m.def("packed", &packed, "weights"_a, "biases"_a, "by_output"_a);
   m.def("logit_of", &beampipe::logit_of, "cut"_a);
   m.def("lowest_logit", &beampipe::lowest_logit, "cut"_a);

@@ -46,6 +46,10 @@ Line::Line(const Table& kernels, PipelineSpec spec, const std::string& weights)
       networks_(networks_of(spec_, weights)),
       steps_(steps_of(spec_)) {}
 
+Array<std::int16_t> Line::layers(const float* position, std::int64_t n, int threads) const {
+  return kernels_.assign_layers(position, n, windows_.view(), threads);
+}
+
 Labelled Line::run(const Hits& hits, Timer& timed) const {
   Edges edges = spec_.graph == Graph::kNeighbours ? from_neighbours(hits, timed) : from_windows(hits, timed);
   return spec_.scored ? by_score(hits, std::move(edges), timed) : by_chi2(hits, std::move(edges), timed);
@@ -131,9 +135,8 @@ Array<std::int64_t> Line::connect_components(const Hits& hits, const Edges& edge
 
 Array<std::int64_t> Line::walk(const Hits& hits, const Edges& edges, const Triplets& triplets,
                                const Array<float>& weight) const {
-  const Array<std::int16_t> layer = kernels_.assign_layers(hits.position, hits.n, windows_.view(), hits.threads);
   return kernels_.walk(hits.n, edges.inner(), edges.outer(), edges.size(), triplets.in_edge(), triplets.out_edge(),
-                       triplets.chi2.data(), triplets.size(), weight.data(), layer.data(),
+                       triplets.chi2.data(), triplets.size(), weight.data(), hits.layer,
                        static_cast<float>(spec_.penalty), spec_.min_hits);
 }
 

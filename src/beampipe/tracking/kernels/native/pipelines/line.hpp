@@ -21,6 +21,7 @@ struct Hits {
   std::int64_t n;
   Blocks events;
   int threads;
+  const std::int16_t* layer;  // (n,): layer of each hit, -1 for none
 };
 
 /// The graph at the end of the line: its labels, and what was left to label.
@@ -35,9 +36,12 @@ class Line {
 public:
   Line(const Table& kernels, PipelineSpec spec, const std::string& weights);
 
+  /// The layer of each of n hits, -1 for none.
+  Array<std::int16_t> layers(const float* position, std::int64_t n, int threads) const;
   Labelled run(const Hits& hits, Timer& timed) const;
 
   const PipelineSpec& spec() const { return spec_; }
+  Windows windows() const { return windows_.view(); }
   /// Names of the timed steps in order, each once.
   const std::vector<std::string>& steps() const { return steps_; }
 

@@ -5,6 +5,7 @@
 
 #include "native/errors.hpp"
 #include "pipelines/hits.hpp"
+#include "pipelines/layout/check.hpp"
 
 namespace beampipe {
 namespace {
@@ -67,21 +68,24 @@ int Pipeline::useful_threads(int threads, std::int64_t n_hits) {
   return static_cast<int>(std::min<std::int64_t>(threads, 1 + n_hits / kWorthAThread));
 }
 
-Found Pipeline::find(const float* position, const std::int64_t* begin, std::int64_t n_events, int threads,
+Found Pipeline::find(const float* position, const std::int64_t* begin, std::int64_t n_events, int threads, bool check,
                      Between between, void* context) const {
   const Blocks events{begin, n_events};
   require_memory(events);
   const std::vector<std::int64_t> none(n_events, 0);
-  Found found{{}, {}, none, none, none, none};
+  Found found{{}, {}, none, none, none, none, none};
   for (std::int64_t k = 0; k < n_events; ++k) found.hits[k] = events.size(k);
   const std::int64_t n = begin[n_events];
+  const int useful = useful_threads(threads, n);
+  const Array<std::int16_t> layer = line_.layers(position, n, useful);
+  found.outside = outside_of(layer.data(), events);
+  if (check) require_layout(name(), line_.windows(), position, events, found.outside);
   Timer timed(steps(), between, context);
   if (std::all_of(found.hits.begin(), found.hits.end(), [](std::int64_t size) { return size < 2; })) {
     found.track_id = Array<std::int64_t>(n, -1);
   } else {
     const Array<float> copy = all_turned(position, n) ? Array<float>() : turned(position, n);
-    const int useful = useful_threads(threads, n);
-    split(line_.run({copy.size() > 0 ? copy.data() : position, n, events, useful}, timed), events, found);
+    split(line_.run({copy.size() > 0 ? copy.data() : position, n, events, useful, layer.data()}, timed), events, found);
   }
   found.seconds = timed.seconds();
   return found;

@@ -16,6 +16,7 @@ struct Found {
   Array<std::int64_t> track_id;  // (n_hits,): in each event 0, 1, ... by first hit; -1 for a hit on no track
   std::vector<double> seconds;   // time of each of the pipeline's `steps` [s], of all events together
   std::vector<std::int64_t> hits, edges, triplets, tracks;  // number of them in each event
+  std::vector<std::int64_t> outside;                        // number of hits of each event that lie on no layer
 };
 
 class Pipeline {
@@ -40,11 +41,12 @@ public:
   /// position: (n_hits, 3) finite numbers: r [mm], phi [rad] counted from anywhere, z [mm].
   /// begin: (n_events + 1,): first hit of each event, and the end; sorted, from 0.
   /// threads: number of threads of this call; the tracks do not depend on it.
+  /// check: whether events are refused whose hits are not of this detector (layout/check.hpp).
   /// between: called as between(context) before each stage, unless it is nullptr; what it throws ends the work.
   ///
-  /// Throws TooLargeError if one event, or all together, would need too much memory or time.
-  Found find(const float* position, const std::int64_t* begin, std::int64_t n_events, int threads, Between between,
-             void* context) const;
+  /// Throws TooLargeError if one event, or all together, would need too much memory or time; LayoutError.
+  Found find(const float* position, const std::int64_t* begin, std::int64_t n_events, int threads, bool check,
+             Between between, void* context) const;
 
 private:
   void require_memory(const Blocks& events) const;

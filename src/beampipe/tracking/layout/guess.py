@@ -1,0 +1,128 @@
+"""What would bring foreign hits onto the layers: another unit, scale or order of the columns.
+
+`kernels/native/pipelines/layout/guess.cpp` makes the same guesses in C++, in the same order and words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Final, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
+from beampipe.tracking.windows import Windows
+
+__all__ = ["what_would_fit"]
+
+_MOST_TRIED: Final = 1000
+"""Most hits that guesses are tried on; enough to tell 80 % from 50 %."""
+
+_FITS: Final = 0.8
+"""Share of them on a layer from which on a guess is told."""
+
+_TURN: Final = 2 * np.pi
+_DEGREES: Final = 361
+_PER_TURN: Final = 1.0001
+_ANY: Final = 3e38
+
+
+class _Unit(NamedTuple):
+    """What r and z are multiplied by, and what that means.
+
+    Attributes:
+        r: factor of r.
+        z: factor of z.
+        phi_least: smallest largest |phi| that goes with it.
+        phi_most: largest |phi| that goes with it.
+        hint: what to tell.
+    """
+
+    r: float
+    z: float
+    phi_least: float
+    phi_most: float
+    hint: str
+
+
+_UNITS: Final = (
+    _Unit(3000, 400, 0, _PER_TURN, "is this --scale exatrkx?"),
+    _Unit(1000, 1000, 0, _PER_TURN, "is this --scale acts?"),
+    _Unit(10, 10, 0, _ANY, "in cm they fit: multiply r and z by 10"),
+    _Unit(1000, 1000, _PER_TURN, _ANY, "in m they fit: multiply r and z by 1000"),
+    _Unit(0.001, 0.001, 0, _TURN, "in um they fit: divide r and z by 1000"),
+    _Unit(0.001, 0.001, _TURN, _ANY, "they are in mm and rad already: leave out the scale acts"),
+    _Unit(1 / 3000, 1 / 400, 0, _ANY, "they are in mm and rad already: leave out the scale exatrkx"),
+    _Unit(1 / 3, 2.5, 0, _ANY, "is this the scale exatrkx in place of acts?"),
+    _Unit(3, 0.4, 0, _ANY, "is this the scale acts in place of exatrkx?"),
+)
+
+
+class _Order(NamedTuple):
+    """Which columns are r, phi and z; if `cartesian`, which are x, y and z."""
+
+    columns: tuple[int, int, int]
+    cartesian: bool
+    name: str
+
+
+_ORDERS: Final = (
+    _Order((0, 1, 2), True, "x, y, z"),
+    _Order((1, 2, 0), True, "z, x, y"),
+    _Order((0, 2, 1), True, "x, z, y"),
+    _Order((2, 1, 0), False, "z, phi, r"),
+    _Order((0, 2, 1), False, "r, z, phi"),
+    _Order((1, 0, 2), False, "phi, r, z"),
+    _Order((1, 2, 0), False, "z, r, phi"),
+    _Order((2, 0, 1), False, "phi, z, r"),
+)
+
+_LENGTHS: Final = ((1, ""), (10, " in cm"), (1000, " in m"))
+"""What r and z are multiplied by in another order of the columns, and what that means."""
+
+
+def what_would_fit(windows: Windows, position: Float32[ndarray, "n_hits 3"]) -> str:
+    """A hint for somebody whose hits lie on no layer.
+
+    Args:
+        windows: learned windows, whose `layers` are boxes in r and z.
+        position: r, phi, z as they came, of at least one hit.
+    """
+    sample = position[:: -(-len(position) // _MOST_TRIED)]
+    best, hint = 0.0, ""
+    with np.errstate(over="ignore"):
+        for r, z, told in _guesses(sample):
+            share = _share_on_layers(windows, r, z)
+            if share >= _FITS and share > best:
+                best, hint = share, told
+    largest = float(np.abs(sample[:, 0]).max())
+    if largest > 4:
+        return hint or "train on your detector (beampipe tracking train), or go on with --force"
+    return f"all radii are below {int(largest) + 1}: {hint or 'r and z are expected in mm; see --scale'}"
+
+
+def _guesses(
+    sample: Float32[ndarray, "n 3"],
+) -> Iterator[tuple[Float32[ndarray, " n"], Float32[ndarray, " n"], str]]:
+    """r and z [mm] as they would be, and what to tell if they fit."""
+    r, phi, z = sample.T
+    largest = np.abs(sample).max(axis=0)
+    for unit in _UNITS:
+        if np.float32(unit.phi_least) <= largest[1] <= np.float32(unit.phi_most):
+            yield r * np.float32(unit.r), z * np.float32(unit.z), unit.hint
+    for order, (mm, unit_name) in product(_ORDERS, _LENGTHS):
+        a, b, c = (sample[:, column] for column in order.columns)
+        told = f"read as {order.name}{unit_name} they fit: expected are r, phi, z in mm and rad"
+        if order.cartesian:
+            yield np.sqrt(a * a + b * b) * np.float32(mm), c * np.float32(mm), told
+        elif largest[order.columns[1]] <= _DEGREES:
+            yield a * np.float32(mm), c * np.float32(mm), told
+
+
+def _share_on_layers(windows: Windows, r: Float32[ndarray, " n"], z: Float32[ndarray, " n"]) -> float:
+    """Share of the hits in one of the boxes."""
+    r_min, r_max, z_min, z_max = windows.layers.T
+    r, z = r[:, None], z[:, None]
+    return float(((r >= r_min) & (r <= r_max) & (z >= z_min) & (z <= z_max)).any(axis=1).mean())
