@@ -13,6 +13,7 @@ from beampipe import __version__
 from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError, missing_extra
 from beampipe.serving import cli as serving
+from beampipe.terminal import warnings_in_lines
 from beampipe.tracking import cli as tracking
 from beampipe.tracking.cli import PIPELINE_HELP, SCALE_HELP, Device, Threads
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
@@ -87,6 +88,9 @@ def track(
     fallback: Annotated[
         bool, typer.Option("--fallback", help="Find the tracks in this process if no server answers.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on where hits are of another detector or in other units.")
+    ] = False,
 ) -> None:
     """Find the tracks of the events in files, and write the number of its track for each hit."""
     from beampipe.serving.finders.opening import IN_FLIGHT, open_finder
@@ -101,6 +105,7 @@ def track(
         device=device,
         threads=threads,
         timeout=timeout,
+        check=not force,
         warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
     )
     tracking.track(files, output, finder, scale, in_flight=IN_FLIGHT if via else 1)
@@ -109,7 +114,8 @@ def track(
 def main() -> None:
     """Run the command `beampipe`; a `BeampipeError` ends it with its message on one line and exit code 2."""
     try:
-        app()
+        with warnings_in_lines():
+            app()
     except BeampipeError as error:
         _fail(error)
     except ModuleNotFoundError as error:

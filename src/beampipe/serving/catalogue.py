@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
+from numpy import ndarray
+
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.native_backend import BACKEND, BackendChoice, native_libraries, uses_native
+from beampipe.serving.tracking_model import small_event
 from beampipe.serving.variants import ACTS_MODEL, MODELS, VARIANTS
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.loading import load_pipeline, pipeline_weights
@@ -36,6 +39,7 @@ def named_models(
     threads: int | None = None,
     scale: str = "mm",
     backend: BackendChoice | None = None,
+    check: bool = True,
 ) -> tuple[ModelSettings | EnsembleSettings, ...]:
     """Settings of the models of those names.
 
@@ -47,6 +51,7 @@ def named_models(
         scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
         backend: what runs whole pipelines, ``"native"`` or ``"python"``; if not given, native on the CPU where it was
             built. Chains of models and ACTS are always Python.
+        check: whether events are refused whose hits are of another detector or in other units.
 
     Raises:
         UnknownNameError: no model, device or scale of that name.
@@ -61,9 +66,9 @@ def named_models(
             raise UnknownNameError("model", name, MODELS)
         pipeline, way = VARIANTS[name].pipeline.name, VARIANTS[name].way
         if way == "ensemble":
-            chain = ensemble_model(name, pipeline, scale)
+            chain = ensemble_model(name, pipeline, scale, check=check)
             return replace(chain, steps=tuple(map(copied, chain.steps)))
-        return native(copied(tracking_model(name, pipeline, ragged=way == "ragged", scale=scale)))
+        return native(copied(tracking_model(name, pipeline, ragged=way == "ragged", scale=scale, check=check)))
 
     def copied(model: ModelSettings) -> ModelSettings:
         return replace(model, instances=instances, device=device, threads=threads)
@@ -97,6 +102,7 @@ def tracking_model(
     scale: str = "mm",
     max_hits: int = MAX_HITS,
     hit_budget: int = HIT_BUDGET,
+    check: bool = True,
 ) -> ModelSettings:
     """Settings of one model that runs a whole pipeline.
 
@@ -107,6 +113,7 @@ def tracking_model(
         scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
         max_hits: most hits of an event; a larger one is refused.
         hit_budget: most hits of the events that run as one graph.
+        check: whether events are refused whose hits are of another detector or in other units.
 
     Raises:
         UnknownNameError: no pipeline or scale of that name.
@@ -116,12 +123,14 @@ def tracking_model(
         contract.FEATURE_SCALE: scale_named(scale).name,
         contract.MAX_HITS: str(max_hits),
         contract.STAGE_NAMES: ",".join(dict.fromkeys(stage for stage, _ in load_pipeline(pipeline).stages)),
-        contract.COUNT_NAMES: "hits,edges,triplets",
+        contract.COUNT_NAMES: "hits,edges,triplets,outside,unfilled_layers",
+        contract.CHECK_LAYOUT: _text(check),
     }
     if ragged:
         parameters[contract.HIT_BUDGET] = str(hit_budget)
     model, batch = "beampipe.serving.tracking_model:TrackingModel", MAX_BATCH_SIZE if ragged else 0
-    return ModelSettings(name, model, parameters, pipeline_weights(pipeline), max_batch_size=batch)
+    weights = pipeline_weights(pipeline)
+    return ModelSettings(name, model, parameters, weights, max_batch_size=batch, example=_example(scale))
 
 
 def native_settings(model: ModelSettings) -> ModelSettings:
@@ -135,13 +144,14 @@ def native_settings(model: ModelSettings) -> ModelSettings:
     return replace(model, parameters=parameters, backend=BACKEND, libraries=native_libraries())
 
 
-def ensemble_model(name: str, pipeline: str, scale: str = "mm") -> EnsembleSettings:
+def ensemble_model(name: str, pipeline: str, scale: str = "mm", *, check: bool = True) -> EnsembleSettings:
     """Settings of a pipeline with networks and components as six chained models, named ``NAME_embed`` and so on.
 
     Args:
         name: name of the ensemble in Triton's repository.
         pipeline: name of the pipeline; `beampipe.serving.variants` says which ones can be chained.
         scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
+        check: whether events are refused whose hits are of another detector or in other units.
 
     Raises:
         UnknownNameError: no pipeline or scale of that name.
@@ -152,13 +162,25 @@ def ensemble_model(name: str, pipeline: str, scale: str = "mm") -> EnsembleSetti
         contract.PIPELINE: pipeline,
         contract.FEATURE_SCALE: scale_named(scale).name,
         contract.MAX_HITS: str(MAX_HITS),
+        contract.CHECK_LAYOUT: _text(check),
     }
-    weights = pipeline_weights(pipeline)
+    weights, example = pipeline_weights(pipeline), _example(scale)
     steps = tuple(
-        ModelSettings(f"{name}_{step}", f"{model.__module__}:{model.__name__}", parameters, weights)
+        ModelSettings(f"{name}_{step}", f"{model.__module__}:{model.__name__}", parameters, weights, example=example)
         for step, model in STEPS.items()
     )
     return EnsembleSettings(name, steps, (FEATURES,), (LABELS,))
+
+
+def _example(scale: str) -> dict[str, ndarray]:
+    """The request that models are asked before they are served: a shipped event in their own units."""
+    position = small_event().position
+    return {FEATURES.name: position if scale == "mm" else scale_named(scale).from_mm(position)}
+
+
+def _text(value: bool) -> str:
+    """A switch as a parameter of a configuration."""
+    return str(value).lower()
 
 
 def acts_model(scale: str = "mm") -> ModelSettings:

@@ -51,6 +51,9 @@ _Patience = Annotated[
 _Threads = Annotated[
     int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
 ]
+_Force = Annotated[
+    bool, typer.Option("--force", help="Answer also events whose hits are of another detector or in other units.")
+]
 _Backend = Annotated[
     str | None,
     typer.Option(
@@ -111,6 +114,7 @@ def export_command(
     batch: Annotated[
         int, typer.Option(help="Most requests in one call of models of your own; 0 for one at a time.", min=0)
     ] = 0,
+    force: _Force = False,
 ) -> None:
     """Write a Triton model repository."""
     from beampipe.serving.catalogue import named_models, renamed
@@ -127,7 +131,7 @@ def export_command(
         if equals:
             settings.append(how(own, where, weights=tuple(weights or ()), max_batch_size=batch))
         else:
-            settings += named([wanted], backend=backend_choice(backend))
+            settings += named([wanted], backend=backend_choice(backend), check=not force)
     for exported in export_repository(folder, settings if name is None else renamed(settings, name)):
         typer.echo(f"{folder}/{exported}")
 
@@ -295,6 +299,7 @@ def serve_command(
     shield: Shield = None,
     shield_grpc: ShieldGrpc = None,
     open_http: OpenHttp = False,
+    force: _Force = False,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
     from beampipe.serving.native_backend import backend_choice
@@ -315,13 +320,7 @@ def serve_command(
         log=log,
         threads=threads,
         patience=patience,
-        door=DoorSettings(
-            secret_file=secret_file,
-            opened=tuple(opened or ()),
-            shield=shield,
-            shield_grpc=shield_grpc,
-            open_http=open_http,
-        ),
+        door=DoorSettings(secret_file, tuple(opened or ()), shield, shield_grpc, open_http),
     )
     serve(
         settings,
@@ -331,5 +330,6 @@ def serve_command(
         scale=scale,
         name=name,
         backend=backend_choice(backend),
+        force=force,
         kept=True,
     )

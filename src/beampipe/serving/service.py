@@ -29,6 +29,7 @@ def generated_repository(
     scale: str = "mm",
     name: str | None = None,
     backend: BackendChoice | None = None,
+    check: bool = True,
 ) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """A repository in a temporary folder, removed at the end.
 
@@ -40,6 +41,7 @@ def generated_repository(
         scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
         name: name under which clients ask for the model, None for its own; for one model only.
         backend: what runs the pipelines, as for `catalogue.named_models`.
+        check: whether events are refused whose hits are of another detector or in other units.
 
     Yields:
         The folder, and the names of the models to load.
@@ -54,7 +56,13 @@ def generated_repository(
     from beampipe.triton.model.repository import export_repository
 
     settings = named_models(
-        models or DEFAULT_MODELS, instances=instances, device=device, threads=threads, scale=scale, backend=backend
+        models or DEFAULT_MODELS,
+        instances=instances,
+        device=device,
+        threads=threads,
+        scale=scale,
+        backend=backend,
+        check=check,
     )
     with tempfile.TemporaryDirectory(prefix=new_prefix()) as folder:
         # One level down: the export replaces its folder, and the outer one is for this user alone.
@@ -71,6 +79,7 @@ def serve(
     scale: str | None = None,
     name: str | None = None,
     backend: BackendChoice | None = None,
+    force: bool = False,
     console: Console | None = None,
     kept: bool = False,
 ) -> None:
@@ -84,16 +93,17 @@ def serve(
         scale: what one unit of FEATURES means to the models of a generated repository.
         name: name under which clients ask for the one model of a generated repository.
         backend: what runs the pipelines of a generated repository.
+        force: whether a generated repository answers also events of other detectors or in other units.
         console: console on which to print, by default standard output.
         kept: whether to serve in a child process, and in another one if that is killed; see `run_server`.
 
     Raises:
         BeampipeError: the server cannot be started.
     """
-    if not generated and any(option is not None for option in (instances, device, scale, name, backend)):
+    if not generated and (force or any(option is not None for option in (instances, device, scale, name, backend))):
         raise ConfigError(
-            "--repository: got it with --instances, --device, --scale, --name or --backend, expected either; how a"
-            " model runs is in its config.pbtxt: write another repository with beampipe serving export"
+            "--repository: got it with --instances, --device, --scale, --name, --backend or --force, expected either;"
+            " how a model runs is in its config.pbtxt: write another repository with beampipe serving export"
         )
 
     @contextmanager
@@ -106,6 +116,7 @@ def serve(
             scale=scale or "mm",
             name=name,
             backend=backend,
+            check=not force,
         )
         with made as (folder, models):
             yield replace(settings, repository=folder, models=models)

@@ -18,6 +18,7 @@ from beampipe.terminal import bar, console
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
 
 if TYPE_CHECKING:
+    from beampipe.tracking.batch import FileResult
     from beampipe.tracking.events import Event
     from beampipe.tracking.finder import TrackFinder
 
@@ -72,12 +73,19 @@ def track(
                 failed += 1
                 typer.secho(f"beampipe: {result.error}", err=True, fg="red")
             else:
-                typer.echo(
-                    f"{result.path}: {result.n_events} events, {result.n_hits} hits,"
-                    f" {result.n_tracks} tracks -> {result.output}"
-                )
+                typer.echo(_summary(result))
     if failed:
         raise BeampipeError(f"{failed} of {len(files)} inputs could not be used, see above; the others are done")
+
+
+def _summary(result: FileResult) -> str:
+    """What came of a file, in one line."""
+    share = f" ({result.n_on_tracks / result.n_hits:.1%} on tracks)" if result.n_hits else ""
+    outside = f", {result.n_outside} of them on no layer" if result.n_outside else ""
+    return (
+        f"{result.path}: {result.n_events} events, {result.n_hits} hits{share}{outside},"
+        f" {result.n_tracks} tracks -> {result.output}"
+    )
 
 
 @app.command()

@@ -170,7 +170,7 @@ class Tracks:
             Tracks are numbered by their first hit in input order.
         seconds: wall time of each stage [s], in pipeline order.
         counts: sizes along the way, e.g. ``{"hits": 91000, "edges": 120000}``; of our pipelines also ``"outside"``, the
-            number of hits that lie on no layer of the detector.
+            hits on no layer of the detector, and ``"unfilled_layers"``, the layers without hits or filled in a part.
         candidates: rows of the hits of each track, from a finder whose tracks share hits; None where the labels say
             all.
         cpu_seconds: processor time of each stage [s], from a finder that measures it.

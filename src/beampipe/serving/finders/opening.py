@@ -31,6 +31,7 @@ def open_finder(
     device: str = "cpu",
     threads: int = 1,
     timeout: float = 60.0,
+    check: bool = True,
     warn: Callable[[str], None] = lambda text: None,
 ) -> TrackFinder:
     """The pipeline here, or a model on servers, or the one and else the other.
@@ -44,17 +45,21 @@ def open_finder(
         device: device of the pipeline here.
         threads: number of threads of the pipeline here.
         timeout: longest wait for an answer to one event [s].
+        check: whether hits are compared with the detector that the pipeline here was made for.
         warn: function that is told that no server answers, once until one does.
 
     Raises:
-        ConfigError: an option that needs a server, without one; or no pipeline for the fallback.
+        ConfigError: an option that needs a server, without one; no pipeline for the fallback; or no check, which
+            servers decide on themselves.
         UnknownNameError: no such pipeline or device.
         FileError: no readable token.
     """
     if not urls:
         if model is not None or token_file is not None or fallback:
             raise ConfigError("got --model, --token-file or --fallback without --via, expected the URL of a server")
-        return DirectTrackFinder(pipeline or DEFAULT_PIPELINE, device=device, threads=threads)
+        return DirectTrackFinder(pipeline or DEFAULT_PIPELINE, device=device, threads=threads, check=check)
+    if not check:
+        raise ConfigError("got --force with --via, expected one of them; a server is told by `beampipe serve --force`")
     model = model or pipeline or DEFAULT_PIPELINE
     served = partial(TritonTrackFinder, urls, model, token=token_file, in_flight=IN_FLIGHT, timeout=timeout)
     if not fallback:

@@ -15,13 +15,13 @@ namespace beampipe {
 namespace {
 
 enum Input : std::size_t { kFeatures };
-enum Output : std::size_t { kLabels, kStages, kOutside };
+enum Output : std::size_t { kLabels, kStages, kLayout };
 
 // Tensors and parameters, as in beampipe.serving.contract.
 const std::vector<TensorSpec> kInputs = {{"FEATURES", TRITONSERVER_TYPE_FP32, sizeof(float), {-1, 3}}};
 const std::vector<TensorSpec> kOutputs = {{"LABELS", TRITONSERVER_TYPE_INT64, sizeof(std::int64_t), {-1}},
                                           {"STAGES", TRITONSERVER_TYPE_FP64, sizeof(double), {-1}},
-                                          {"OUTSIDE", TRITONSERVER_TYPE_INT64, sizeof(std::int64_t), {1}}};
+                                          {"LAYOUT", TRITONSERVER_TYPE_INT64, sizeof(std::int64_t), {2}}};
 const std::map<std::string, std::string> kCounters = {
     {"hits", "Hits of the events answered."},
     {"edges", "Edges that were left to label."},
@@ -170,6 +170,7 @@ void TrackingModel::answer(const Event& event, const Found& found, std::size_t r
                                                 {"edges", static_cast<double>(found.edges[row])},
                                                 {"triplets", static_cast<double>(found.triplets[row])},
                                                 {"outside", static_cast<double>(found.outside[row])},
+                                                {"unfilled_layers", static_cast<double>(found.unfilled[row])},
                                                 {"tracks", static_cast<double>(found.tracks[row])},
                                                 {"events", 1.0}};
   Question& question = *event.question;
@@ -184,7 +185,10 @@ void TrackingModel::answer(const Event& event, const Found& found, std::size_t r
     void* stages = question.output(kStages, {static_cast<std::int64_t>(values.size())});
     if (!values.empty()) std::memcpy(stages, values.data(), sizeof(double) * values.size());
   }
-  if (question.wants(kOutside)) std::memcpy(question.output(kOutside, {1}), &found.outside[row], sizeof(std::int64_t));
+  if (question.wants(kLayout)) {
+    const std::int64_t values[] = {found.outside[row], found.unfilled[row]};
+    std::memcpy(question.output(kLayout, {2}), values, sizeof values);
+  }
   call.observe("hits_outside", counts.at("outside"), "");
   for (const auto& [name, count] : counts) call.observe(name.c_str(), count, "");
   for (const auto& [stage, taken] : seconds) call.observe("stage_seconds", taken, stage.c_str());

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 import numpy as np
 from jaxtyping import Float32
@@ -21,16 +20,34 @@ from beampipe.tracking.layout.guess import what_would_fit
 from beampipe.tracking.layout.watch import USUAL_ON_TRACKS
 from beampipe.tracking.windows import Windows
 
-__all__ = ["FEWEST_HITS", "Layout"]
+__all__ = ["FEWEST_HITS", "Fit", "Layout"]
 
 FEWEST_HITS: Final = 20
 """Fewest hits of an event that is judged: one particle beside some noise looks like anything."""
+
+_MANY_HITS: Final = 50
+"""Hits of a layer; so many lie all over it."""
+
+_FILLED: Final = np.float32(0.5)
+"""Part of a layer's extent in r and z."""
 
 _TURN: Final = np.float32(2 * np.pi)
 _MOST_TURNS: Final = 2
 """Most turns that phi spans: counted from anywhere it is one, and a track that winds needs a little more."""
 _DEGREES: Final = 361
 _MILLIRADIANS: Final = 6300
+
+
+class Fit(NamedTuple):
+    """How the hits of an event lie on the layers.
+
+    Attributes:
+        outside: number of hits on no layer.
+        unfilled: number of layers without a hit, or with many that lie in a small part of them.
+    """
+
+    outside: int
+    unfilled: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +66,8 @@ class Layout:
     refuses: bool = True
     usual: float = USUAL_ON_TRACKS
 
-    def outside(self, events: Sequence[Hits]) -> list[int]:
-        """Number of hits of each event that lie on no layer.
+    def check(self, events: Sequence[Hits]) -> list[Fit]:
+        """How the hits of each event lie on the layers.
 
         Args:
             events: hits of each event; phi may be counted from anywhere.
@@ -59,15 +76,28 @@ class Layout:
             LayoutError: an event of `FEWEST_HITS` or more hits has most of them on no layer, or a coordinate that is
                 the same in each hit, or a phi that is no angle in rad.
         """
-        layer = assign_layers(np.concatenate([hits.position for hits in events]), self.windows)
-        begin = np.cumsum([0, *map(len, events)]).tolist()
-        outside = [int(np.count_nonzero(layer[first:last] < 0)) for first, last in pairwise(begin)]
+        fits = [_fit(hits.position, self.windows) for hits in events]
         if self.refuses:
-            for row, hits in enumerate(events):
+            for row, (hits, fit) in enumerate(zip(events, fits, strict=True)):
                 if len(hits) >= FEWEST_HITS:
                     where = f" in event {row} of {len(events)}" if len(events) > 1 else ""
-                    _judge(hits.position, outside[row], f" on no layer of {self.name}{where}", self.windows)
-        return outside
+                    _judge(hits.position, fit.outside, f" on no layer of {self.name}{where}", self.windows)
+        return fits
+
+
+def _fit(position: Float32[ndarray, "n_hits 3"], windows: Windows) -> Fit:
+    """How the hits of one event lie on the layers."""
+    layer = assign_layers(position, windows)
+    order = np.argsort(layer, kind="stable")
+    first = np.searchsorted(layer[order], np.arange(len(windows.layers)))
+    on_layers = position[order][:, ::2]
+    unfilled = 0
+    for box, hits in zip(windows.layers, np.split(on_layers, first)[1:], strict=True):
+        if len(hits) >= _MANY_HITS:
+            unfilled += bool((np.ptp(hits, axis=0) < _FILLED * (box[1::2] - box[::2])).any())
+        else:
+            unfilled += len(hits) == 0
+    return Fit(int(np.count_nonzero(layer < 0)), unfilled)
 
 
 def _judge(position: Float32[ndarray, "n_hits 3"], outside: int, no_layer: str, windows: Windows) -> None:
@@ -76,19 +106,17 @@ def _judge(position: Float32[ndarray, "n_hits 3"], outside: int, no_layer: str, 
     some = f"{outside} of {n} hits"
 
     def refuse(seen: str, expected: str, hint: str) -> NoReturn:
-        raise LayoutError(
-            f"layout: got {seen}, expected {expected}; {hint}", hits=n, outside=outside, hint=hint
-        )
+        raise LayoutError(f"layout: got {seen}, expected {expected}; {hint}", hits=n, outside=outside, hint=hint)
 
-    if 2 * outside > n:
-        percent = (200 * outside + n) // (2 * n)
-        hint = what_would_fit(windows, position)
-        refuse(f"{some} ({percent} %){no_layer}", "most of them on its layers", hint)
     beside = f" ({some}{no_layer})"
     least, most = position.min(axis=0), position.max(axis=0)
     for column, name in enumerate(("r", "phi", "z")):
         if least[column] == most[column]:
             refuse(f"{name} = {least[column]:.1f} in each hit{beside}", "it to vary", "was that column read?")
+    if 2 * outside > n:
+        percent = (200 * outside + n) // (2 * n)
+        hint = what_would_fit(windows, position)
+        refuse(f"{some} ({percent} %){no_layer}", "most of them on its layers", hint)
     with np.errstate(over="ignore"):
         span = most[1] - least[1]
     if span > _MOST_TURNS * _TURN:

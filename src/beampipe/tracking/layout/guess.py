@@ -30,10 +30,10 @@ _ANY: Final = 3e38
 
 
 class _Unit(NamedTuple):
-    """What r and z are multiplied by, and what that means.
+    """What |r| and z are multiplied by, and what that means.
 
     Attributes:
-        r: factor of r.
+        r: factor of |r|.
         z: factor of z.
         phi_least: smallest largest |phi| that goes with it.
         phi_most: largest |phi| that goes with it.
@@ -48,6 +48,7 @@ class _Unit(NamedTuple):
 
 
 _UNITS: Final = (
+    _Unit(1, 1, 0, _TURN, "without the sign of r they fit: a radius is 0 or more"),
     _Unit(3000, 400, 0, _PER_TURN, "is this --scale exatrkx?"),
     _Unit(1000, 1000, 0, _PER_TURN, "is this --scale acts?"),
     _Unit(10, 10, 0, _ANY, "in cm they fit: multiply r and z by 10"),
@@ -68,15 +69,16 @@ class _Order(NamedTuple):
     name: str
 
 
+# Those with phi come first: where it is read as y, it hardly changes the radius.
 _ORDERS: Final = (
-    _Order((0, 1, 2), True, "x, y, z"),
-    _Order((1, 2, 0), True, "z, x, y"),
-    _Order((0, 2, 1), True, "x, z, y"),
     _Order((2, 1, 0), False, "z, phi, r"),
     _Order((0, 2, 1), False, "r, z, phi"),
     _Order((1, 0, 2), False, "phi, r, z"),
     _Order((1, 2, 0), False, "z, r, phi"),
     _Order((2, 0, 1), False, "phi, z, r"),
+    _Order((0, 1, 2), True, "x, y, z"),
+    _Order((1, 2, 0), True, "z, x, y"),
+    _Order((0, 2, 1), True, "x, z, y"),
 )
 
 _LENGTHS: Final = ((1, ""), (10, " in cm"), (1000, " in m"))
@@ -98,7 +100,7 @@ def what_would_fit(windows: Windows, position: Float32[ndarray, "n_hits 3"]) -> 
             if share >= _FITS and share > best:
                 best, hint = share, told
     largest = float(np.abs(sample[:, 0]).max())
-    if largest > 4:
+    if largest > 3:
         return hint or "train on your detector (beampipe tracking train), or go on with --force"
     return f"all radii are below {int(largest) + 1}: {hint or 'r and z are expected in mm; see --scale'}"
 
@@ -107,11 +109,11 @@ def _guesses(
     sample: Float32[ndarray, "n 3"],
 ) -> Iterator[tuple[Float32[ndarray, " n"], Float32[ndarray, " n"], str]]:
     """r and z [mm] as they would be, and what to tell if they fit."""
-    r, phi, z = sample.T
+    r, _, z = sample.T
     largest = np.abs(sample).max(axis=0)
     for unit in _UNITS:
         if np.float32(unit.phi_least) <= largest[1] <= np.float32(unit.phi_most):
-            yield r * np.float32(unit.r), z * np.float32(unit.z), unit.hint
+            yield np.abs(r) * np.float32(unit.r), z * np.float32(unit.z), unit.hint
     for order, (mm, unit_name) in product(_ORDERS, _LENGTHS):
         a, b, c = (sample[:, column] for column in order.columns)
         told = f"read as {order.name}{unit_name} they fit: expected are r, phi, z in mm and rad"

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32
-from numpy import ndarray
 
 from beampipe.errors import LayoutWarning
 from beampipe.tracking.events import Hits, Tracks
+from beampipe.tracking.layout.columns import FEWEST_FOR_COLUMNS, odd_columns
 
-__all__ = ["USUAL_ON_TRACKS", "USUAL_SOFT", "Watch"]
+__all__ = ["LAYOUT_COUNTS", "USUAL_ON_TRACKS", "USUAL_SOFT", "Watch"]
+
+LAYOUT_COUNTS: Final = ("outside", "unfilled_layers")
+"""Names in `Tracks.counts` of the hits on no layer, and of the layers that hits do not fill."""
 
 USUAL_ON_TRACKS: Final = 0.13
 """Share of the hits that are on tracks of pT > 1 GeV, in proton collisions with any pile-up."""
@@ -29,7 +31,7 @@ _FEWEST_FOR_OUTSIDE: Final = 100
 """Fewest hits of an event of which the share outside means something."""
 
 _FEWEST_FOR_NONE: Final = 1000
-"""Fewest hits of which hardly one on a track means something."""
+"""Fewest hits of which hardly one on a track, or a layer without any, means something."""
 
 _HARDLY_ONE: Final = 0.01
 
@@ -39,8 +41,8 @@ _FEWEST_FOR_FEW: Final = 5000
 _FEW: Final = 1 / 3
 """Part of the usual share on tracks below which it is told."""
 
-_FEWEST_VALUES: Final = 0.6
-"""Distinct values of phi per hit below which it is told: rounded, or each hit given twice."""
+_MOST_UNFILLED: Final = 2
+"""Most layers that may lack hits in an event of `_FEWEST_FOR_NONE`."""
 
 
 @dataclass
@@ -51,17 +53,17 @@ class _Sum:
     outside: int = 0
     on_tracks: int = 0
 
-    def add(self, hits: int, outside: int, on_tracks: int) -> None:
-        self.hits += hits
-        self.outside += outside
-        self.on_tracks += on_tracks
+    def add(self, other: _Sum) -> None:
+        self.hits += other.hits
+        self.outside += other.outside
+        self.on_tracks += other.on_tracks
 
 
 class Watch:
     """Looks at the events of one finder, and warns once at most. Several threads may use it.
 
-    An event of `_FEWEST_FOR_OUTSIDE` hits is judged by its hits outside. By its hits on tracks it is judged together
-    with the events before it, in lots of some thousand hits.
+    An event is judged by its hits outside and by the layers that they do not fill. By its hits on tracks it is judged
+    together with the events before it, in lots of some thousand hits. Small events are not judged.
 
     Args:
         name: name of the pipeline or model, for the message.
@@ -72,7 +74,7 @@ class Watch:
         self._name = name
         self._usual = usual
         self._lot = _Sum()
-        self._looked_at_phi = self._warned = False
+        self._looked = self._warned = False
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[Watch], tuple[str, float]]:
@@ -83,16 +85,21 @@ class Watch:
 
         Args:
             hits: hits of the event.
-            tracks: tracks found in it; hits outside are known if its `counts` has them.
+            tracks: tracks found in it, with the `LAYOUT_COUNTS` if its finder knows them.
 
         Warns:
-            LayoutWarning: many hits lie on no layer, far fewer than usual are on tracks, or phi is coarse.
+            LayoutWarning: many hits lie on no layer, many layers have no hits, far fewer hits than usual are on
+                tracks, or a column looks odd.
         """
         if self._warned:
             return
-        seen = (len(hits), tracks.counts.get("outside", 0), int(np.count_nonzero(tracks.track_id >= 0)))
+        event = _Sum(len(hits), tracks.counts.get("outside", 0), int(np.count_nonzero(tracks.track_id >= 0)))
         with self._lock:
-            reasons = self._reasons(hits.position[:, 1], _Sum(*seen))
+            reasons = [
+                *self._of_layers(event, tracks.counts.get("unfilled_layers", 0)),
+                *self._of_tracks(event),
+                *(odd_columns(hits.position) if self._looks_at_columns(event) else ()),
+            ]
             if not reasons or self._warned:
                 return
             self._warned = True
@@ -102,33 +109,30 @@ class Watch:
             stacklevel=2,
         )
 
-    def _reasons(self, phi: Float32[ndarray, " n_hits"], event: _Sum) -> list[str]:
-        """What is to be told of an event and those before it."""
+    def _of_layers(self, event: _Sum, unfilled: int) -> list[str]:
+        """What the layers say of one event."""
         reasons = []
         if event.hits >= _FEWEST_FOR_OUTSIDE and event.outside > _MOST_OUTSIDE * event.hits:
             share = event.outside / event.hits
             reasons.append(f"{event.outside} of {event.hits} hits ({share:.0%}) lie on no layer of {self._name}")
-        lot = self._lot
-        lot.add(event.hits, event.outside, event.on_tracks)
-        least = self._usual * _FEW if lot.hits >= _FEWEST_FOR_FEW else _HARDLY_ONE
-        if lot.hits >= _FEWEST_FOR_NONE and lot.on_tracks < least * lot.hits:
-            share = lot.on_tracks / lot.hits
-            reasons.append(
-                f"{lot.on_tracks} of {lot.hits} hits ({share:.1%}) are on tracks, where {self._usual:.0%} are usual"
-            )
-        if lot.hits >= _FEWEST_FOR_FEW:
-            self._lot = _Sum()
-        if event.hits >= _FEWEST_FOR_NONE and not self._looked_at_phi:
-            self._looked_at_phi = True
-            reasons += _coarse(phi)
+        if event.hits >= _FEWEST_FOR_NONE and unfilled > _MOST_UNFILLED:
+            reasons.append(f"{unfilled} layers have no hits or are filled in a part only")
         return reasons
 
+    def _of_tracks(self, event: _Sum) -> list[str]:
+        """What the tracks say of an event and those before it."""
+        lot = self._lot
+        lot.add(event)
+        least = self._usual * _FEW if lot.hits >= _FEWEST_FOR_FEW else _HARDLY_ONE
+        if lot.hits >= _FEWEST_FOR_FEW:
+            self._lot = _Sum()
+        if lot.hits < _FEWEST_FOR_NONE or lot.on_tracks >= least * lot.hits:
+            return []
+        share = f"{lot.on_tracks} of {lot.hits} hits ({lot.on_tracks / lot.hits:.1%})"
+        return [f"{share} are on tracks, where {self._usual:.0%} are usual"]
 
-def _coarse(phi: Float32[ndarray, " n_hits"]) -> list[str]:
-    """What is to be told of angles that were rounded, or given twice."""
-    if np.count_nonzero(phi.astype(np.float16) == phi) > len(phi) / 2:
-        return ["phi was rounded to 16 bits"]
-    values = len(np.unique(phi))
-    if values < _FEWEST_VALUES * len(phi):
-        return [f"phi has only {values} values in {len(phi)} hits"]
-    return []
+    def _looks_at_columns(self, event: _Sum) -> bool:
+        """Whether the event is the first that is large enough: files are rounded in all events, or in none."""
+        looks = not self._looked and event.hits >= FEWEST_FOR_COLUMNS
+        self._looked |= looks
+        return looks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from beampipe.tracking.kernels._native import Pipeline as NativePipeline
 
 __all__ = ["Composed"]
+
+_COUNTS: Final = ("hits", "edges", "triplets", "outside", "unfilled_layers")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,17 +66,16 @@ class Composed:
         position = positions[0] if len(events) == 1 else np.concatenate(positions)
         offsets = np.array([0, *sizes], np.int64).cumsum()
         found = self._native.find(position, offsets, self.threads, self.check, between)
-        track_id, seconds, edges, triplets, outside = found
+        track_id, seconds, edges, triplets, outside, unfilled = found
         # Of several events, the answer for one keeps no other's labels alive.
         parts = [track_id] if len(events) == 1 else [part.copy() for part in np.split(track_id, offsets[1:-1])]
         n_hits = max(len(position), 1)
+        counts = zip(sizes, edges, triplets, outside, unfilled, strict=True)
         return [
             Tracks(
                 label,
-                {step: taken * (size / n_hits) for step, taken in zip(self._native.steps, seconds, strict=True)},
-                {"hits": size, "edges": n_edges, "triplets": n_triplets, "outside": n_outside},
+                {step: taken * (count[0] / n_hits) for step, taken in zip(self._native.steps, seconds, strict=True)},
+                dict(zip(_COUNTS, count, strict=True)),
             )
-            for label, size, n_edges, n_triplets, n_outside in zip(
-                parts, sizes, edges, triplets, outside, strict=True
-            )
+            for label, count in zip(parts, counts, strict=True)
         ]

@@ -129,10 +129,10 @@ class Pipeline(InOneThread):
 
     def _run(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
         """The same by one stage after the other."""
-        outside = [] if self.layout is None else self.layout.outside(events)
+        fits = None if self.layout is None else self.layout.check(events)
         found = self._by_stages(events, between)
-        for tracks, count in zip(found, outside, strict=False):
-            tracks.counts["outside"] = count
+        for tracks, fit in zip(found, fits or (), strict=fits is not None):
+            tracks.counts.update(outside=fit.outside, unfilled_layers=fit.unfilled)
         return found
 
     def _by_stages(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:

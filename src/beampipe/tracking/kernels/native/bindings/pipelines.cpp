@@ -30,7 +30,8 @@ auto find(const beampipe::Pipeline& pipeline, Position position, Offsets offsets
     nb::gil_scoped_release free;
     found = pipeline.find(position.data(), events.begin, events.n, threads, check, asks ? &ask : nullptr, &between);
   }
-  return nb::make_tuple(numpy(std::move(found.track_id)), found.seconds, found.edges, found.triplets, found.outside);
+  return nb::make_tuple(numpy(std::move(found.track_id)), found.seconds, found.edges, found.triplets, found.outside,
+                        found.unfilled);
 }
 
 /// Weights (out, in) and bias (out,) of each layer as one row of floats.

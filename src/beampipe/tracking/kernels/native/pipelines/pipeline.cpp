@@ -73,13 +73,17 @@ Found Pipeline::find(const float* position, const std::int64_t* begin, std::int6
   const Blocks events{begin, n_events};
   require_memory(events);
   const std::vector<std::int64_t> none(n_events, 0);
-  Found found{{}, {}, none, none, none, none, none};
+  Found found{{}, {}, none, none, none, none, none, none};
   for (std::int64_t k = 0; k < n_events; ++k) found.hits[k] = events.size(k);
   const std::int64_t n = begin[n_events];
   const int useful = useful_threads(threads, n);
   const Array<std::int16_t> layer = line_.layers(position, n, useful);
-  found.outside = outside_of(layer.data(), events);
-  if (check) require_layout(name(), line_.windows(), position, events, found.outside);
+  const std::vector<Fit> fits = fits_of(line_.windows(), position, layer.data(), events);
+  for (std::int64_t k = 0; k < events.n; ++k) {
+    found.outside[k] = fits[k].outside;
+    found.unfilled[k] = fits[k].unfilled;
+  }
+  if (check) require_layout(name(), line_.windows(), position, events, fits);
   Timer timed(steps(), between, context);
   if (std::all_of(found.hits.begin(), found.hits.end(), [](std::int64_t size) { return size < 2; })) {
     found.track_id = Array<std::int64_t>(n, -1);

@@ -16,7 +16,7 @@ struct Found {
   Array<std::int64_t> track_id;  // (n_hits,): in each event 0, 1, ... by first hit; -1 for a hit on no track
   std::vector<double> seconds;   // time of each of the pipeline's `steps` [s], of all events together
   std::vector<std::int64_t> hits, edges, triplets, tracks;  // number of them in each event
-  std::vector<std::int64_t> outside;                        // number of hits of each event that lie on no layer
+  std::vector<std::int64_t> outside, unfilled;              // of each event: hits on no layer, layers without hits
 };
 
 class Pipeline {

@@ -11,6 +11,8 @@ namespace beampipe {
 namespace {
 
 constexpr std::int64_t kFewestHits = 20;  // fewer are not judged: one particle beside some noise looks like anything
+constexpr std::int64_t kManyHits = 50;    // of a layer; so many lie all over it
+constexpr float kFilled = 0.5;            // part of a layer's extent in r and z
 constexpr float kTurn = 6.2831855f;       // [rad]
 constexpr float kMostTurns = 2;           // phi counted from anywhere spans one turn, a track that winds a little more
 constexpr float kDegrees = 361, kMilliradians = 6300;  // what a turn spans in them, and a little more
@@ -31,6 +33,28 @@ std::array<Range, 3> ranges(const float* position, std::int64_t n) {
     }
   return found;
 }
+
+/// The hits on one layer.
+struct Filling {
+  std::int64_t hits = 0;
+  Range r{}, z{};
+
+  void add(float r_hit, float z_hit) {
+    if (hits++ == 0) {
+      r = {r_hit, r_hit};
+      z = {z_hit, z_hit};
+      return;
+    }
+    r = {std::min(r.least, r_hit), std::max(r.most, r_hit)};
+    z = {std::min(z.least, z_hit), std::max(z.most, z_hit)};
+  }
+
+  /// Whether they fill the layer's box: r_min, r_max, z_min, z_max. A few may lie anywhere.
+  bool fills(const float* box) const {
+    if (hits < kManyHits) return hits > 0;
+    return r.most - r.least >= kFilled * (box[1] - box[0]) && z.most - z.least >= kFilled * (box[3] - box[2]);
+  }
+};
 
 std::string one_digit(float value) {
   char text[64];
@@ -63,11 +87,6 @@ struct Judged {
 
 void judge(const Judged& event) {
   const std::string no_layer = " on no layer of " + event.name + event.where;
-  if (2 * event.outside > event.hits) {
-    const std::int64_t percent = (200 * event.outside + event.hits) / (2 * event.hits);
-    refuse(event, event.some() + " (" + std::to_string(percent) + " %)" + no_layer, "most of them on its layers",
-           what_would_fit(event.windows, event.position, event.hits));
-  }
   const std::string beside = " (" + event.some() + no_layer + ")";
   const std::array<Range, 3> range = ranges(event.position, event.hits);
   const std::array<const char*, 3> names = {"r", "phi", "z"};
@@ -75,6 +94,11 @@ void judge(const Judged& event) {
     if (range[c].least == range[c].most)
       refuse(event, std::string(names[c]) + " = " + one_digit(range[c].least) + " in each hit" + beside, "it to vary",
              "was that column read?");
+  if (2 * event.outside > event.hits) {
+    const std::int64_t percent = (200 * event.outside + event.hits) / (2 * event.hits);
+    refuse(event, event.some() + " (" + std::to_string(percent) + " %)" + no_layer, "most of them on its layers",
+           what_would_fit(event.windows, event.position, event.hits));
+  }
   const float span = range[1].most - range[1].least;
   if (span > kMostTurns * kTurn)
     refuse(event, "phi from " + one_digit(range[1].least) + " to " + one_digit(range[1].most) + beside,
@@ -83,22 +107,31 @@ void judge(const Judged& event) {
 
 }  // namespace
 
-std::vector<std::int64_t> outside_of(const std::int16_t* layer, const Blocks& events) {
-  std::vector<std::int64_t> outside;
+std::vector<Fit> fits_of(const Windows& windows, const float* position, const std::int16_t* layer,
+                         const Blocks& events) {
+  std::vector<Fit> fits;
+  std::vector<Filling> fillings;
   for (std::int64_t k = 0; k < events.n; ++k) {
-    std::int64_t count = 0;
-    for (std::int64_t i = events.begin[k]; i < events.begin[k + 1]; ++i) count += layer[i] < 0;
-    outside.push_back(count);
+    fillings.assign(windows.n_layers, {});
+    Fit fit{};
+    for (std::int64_t i = events.begin[k]; i < events.begin[k + 1]; ++i) {
+      if (layer[i] < 0)
+        ++fit.outside;
+      else
+        fillings[layer[i]].add(position[3 * i], position[3 * i + 2]);
+    }
+    for (int l = 0; l < windows.n_layers; ++l) fit.unfilled += !fillings[l].fills(windows.layers + 4 * l);
+    fits.push_back(fit);
   }
-  return outside;
+  return fits;
 }
 
 void require_layout(const std::string& name, const Windows& windows, const float* position, const Blocks& events,
-                    const std::vector<std::int64_t>& outside) {
+                    const std::vector<Fit>& fits) {
   for (std::int64_t k = 0; k < events.n; ++k) {
     if (events.size(k) < kFewestHits) continue;
     const std::string where = " in event " + std::to_string(k) + " of " + std::to_string(events.n);
-    judge({name, windows, position + 3 * events.begin[k], events.size(k), outside[k], events.n > 1 ? where : ""});
+    judge({name, windows, position + 3 * events.begin[k], events.size(k), fits[k].outside, events.n > 1 ? where : ""});
   }
 }
 

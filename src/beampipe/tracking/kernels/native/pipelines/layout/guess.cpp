@@ -13,7 +13,7 @@ constexpr float kTurn = 6.2831855f;        // [rad]
 constexpr float kDegrees = 361;            // most that is taken for an angle
 constexpr float kPerTurn = 1.0001f;        // of phi / pi
 
-/// What r and z are multiplied by, and what that means. `phi_most` is the largest |phi| that goes with it.
+/// What |r| and z are multiplied by, and what that means. `phi_most` is the largest |phi| that goes with it.
 struct Unit {
   float r, z, phi_least, phi_most;
   const char* hint;
@@ -21,6 +21,7 @@ struct Unit {
 
 constexpr float kAny = 3e38f;
 const Unit kUnits[] = {
+    {1, 1, 0, kTurn, "without the sign of r they fit: a radius is 0 or more"},
     {3000, 400, 0, kPerTurn, "is this --scale exatrkx?"},
     {1000, 1000, 0, kPerTurn, "is this --scale acts?"},
     {10, 10, 0, kAny, "in cm they fit: multiply r and z by 10"},
@@ -39,10 +40,11 @@ struct Order {
   const char* name;
 };
 
+// Those with phi come first: where it is read as y, it hardly changes the radius.
 const Order kOrders[] = {
-    {0, 1, 2, true, "x, y, z"},    {1, 2, 0, true, "z, x, y"},    {0, 2, 1, true, "x, z, y"},
     {2, 1, 0, false, "z, phi, r"}, {0, 2, 1, false, "r, z, phi"}, {1, 0, 2, false, "phi, r, z"},
-    {1, 2, 0, false, "z, r, phi"}, {2, 0, 1, false, "phi, z, r"},
+    {1, 2, 0, false, "z, r, phi"}, {2, 0, 1, false, "phi, z, r"}, {0, 1, 2, true, "x, y, z"},
+    {1, 2, 0, true, "z, x, y"},    {0, 2, 1, true, "x, z, y"},
 };
 
 struct Length {
@@ -105,7 +107,9 @@ void try_units(const Sample& sample, Best& best) {
   const float phi = sample.largest(1);
   for (const Unit& unit : kUnits) {
     if (phi < unit.phi_least || phi > unit.phi_most) continue;
-    const auto place = [&](std::int64_t i) { return Place{sample.at(i, 0) * unit.r, sample.at(i, 2) * unit.z}; };
+    const auto place = [&](std::int64_t i) {
+      return Place{std::abs(sample.at(i, 0)) * unit.r, sample.at(i, 2) * unit.z};
+    };
     best.take(sample.share_on_layers(place), unit.hint);
   }
 }
@@ -135,7 +139,7 @@ std::string what_would_fit(const Windows& windows, const float* position, std::i
   try_orders(sample, best);
   const std::string train = "train on your detector (beampipe tracking train), or go on with --force";
   const float largest = sample.largest(0);
-  if (largest > 4) return best.hint().empty() ? train : best.hint();
+  if (largest > 3) return best.hint().empty() ? train : best.hint();
   const std::string radii = "all radii are below " + std::to_string(static_cast<int>(largest) + 1) + ": ";
   return radii + (best.hint().empty() ? "r and z are expected in mm; see --scale" : best.hint());
 }
