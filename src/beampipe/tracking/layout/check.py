@@ -16,7 +16,7 @@ from numpy import ndarray
 from beampipe.errors import LayoutError
 from beampipe.tracking.events import Hits
 from beampipe.tracking.kernels.module_map import assign_layers
-from beampipe.tracking.layout.guess import what_would_fit
+from beampipe.tracking.layout.guess import order_that_fits, what_would_fit
 from beampipe.tracking.layout.watch import USUAL_ON_TRACKS
 from beampipe.tracking.windows import Windows
 
@@ -120,7 +120,8 @@ def _judge(position: Float32[ndarray, "n_hits 3"], outside: int, no_layer: str, 
     with np.errstate(over="ignore"):
         span = most[1] - least[1]
     if span > _MOST_TURNS * _TURN:
-        refuse(f"phi from {least[1]:.1f} to {most[1]:.1f}{beside}", "rad within one turn", _hint_of_phi(float(span)))
+        hint = order_that_fits(windows, position) or _hint_of_phi(float(span))
+        refuse(f"phi from {least[1]:.1f} to {most[1]:.1f}{beside}", "rad within one turn", hint)
 
 
 def _hint_of_phi(span: float) -> str:

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import product
+from collections.abc import Iterable, Iterator
+from itertools import chain, product
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from beampipe.tracking.windows import Windows
 
-__all__ = ["what_would_fit"]
+__all__ = ["order_that_fits", "what_would_fit"]
 
 _MOST_TRIED: Final = 1000
 """Most hits that guesses are tried on; enough to tell 80 % from 50 %."""
@@ -56,9 +56,17 @@ _UNITS: Final = (
     _Unit(0.001, 0.001, 0, _TURN, "in um they fit: divide r and z by 1000"),
     _Unit(0.001, 0.001, _TURN, _ANY, "they are in mm and rad already: leave out the scale acts"),
     _Unit(1 / 3000, 1 / 400, 0, _ANY, "they are in mm and rad already: leave out the scale exatrkx"),
-    _Unit(1 / 3, 2.5, 0, _ANY, "is this the scale exatrkx in place of acts?"),
-    _Unit(3, 0.4, 0, _ANY, "is this the scale acts in place of exatrkx?"),
+    _Unit(1 / 3, 2.5, 0, _ANY, "is this --scale acts, not exatrkx?"),
+    _Unit(3, 0.4, 0, _ANY, "is this --scale exatrkx, not acts?"),
 )
+
+
+class _Guess(NamedTuple):
+    """Hits as they would be, r and z in mm, and what to tell if they fit."""
+
+    r: Float32[ndarray, " n"]
+    z: Float32[ndarray, " n"]
+    hint: str
 
 
 class _Order(NamedTuple):
@@ -85,6 +93,16 @@ _LENGTHS: Final = ((1, ""), (10, " in cm"), (1000, " in m"))
 """What r and z are multiplied by in another order of the columns, and what that means."""
 
 
+def order_that_fits(windows: Windows, position: Float32[ndarray, "n_hits 3"]) -> str:
+    """A hint for somebody whose columns are in another order; empty if no known one brings hits onto the layers.
+
+    Args:
+        windows: learned windows, whose `layers` are boxes in r and z.
+        position: columns as they came, of at least one hit.
+    """
+    return _best(windows, _orders(_some(position)))
+
+
 def what_would_fit(windows: Windows, position: Float32[ndarray, "n_hits 3"]) -> str:
     """A hint for somebody whose hits lie on no layer.
 
@@ -92,35 +110,49 @@ def what_would_fit(windows: Windows, position: Float32[ndarray, "n_hits 3"]) -> 
         windows: learned windows, whose `layers` are boxes in r and z.
         position: r, phi, z as they came, of at least one hit.
     """
-    sample = position[:: -(-len(position) // _MOST_TRIED)]
-    best, hint = 0.0, ""
-    with np.errstate(over="ignore"):
-        for r, z, told in _guesses(sample):
-            share = _share_on_layers(windows, r, z)
-            if share >= _FITS and share > best:
-                best, hint = share, told
+    sample = _some(position)
+    hint = _best(windows, chain(_units(sample), _orders(sample)))
     largest = float(np.abs(sample[:, 0]).max())
     if largest > 3:
         return hint or "train on your detector (beampipe tracking train), or go on with --force"
     return f"all radii are below {int(largest) + 1}: {hint or 'r and z are expected in mm; see --scale'}"
 
 
-def _guesses(
-    sample: Float32[ndarray, "n 3"],
-) -> Iterator[tuple[Float32[ndarray, " n"], Float32[ndarray, " n"], str]]:
-    """r and z [mm] as they would be, and what to tell if they fit."""
-    r, _, z = sample.T
-    largest = np.abs(sample).max(axis=0)
+def _some(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n 3"]:
+    """Some of the hits, spread over all."""
+    return position[:: -(-len(position) // _MOST_TRIED)]
+
+
+def _best(windows: Windows, guesses: Iterable[_Guess]) -> str:
+    """The hint of the best guess, of equally good ones the first; empty if none is good."""
+    best, hint = 0.0, ""
+    with np.errstate(over="ignore"):
+        for guess in guesses:
+            share = _share_on_layers(windows, guess.r, guess.z)
+            if share >= _FITS and share > best:
+                best, hint = share, guess.hint
+    return hint
+
+
+def _units(sample: Float32[ndarray, "n 3"]) -> Iterator[_Guess]:
+    """The hits in other units."""
+    r, phi, z = sample.T
+    largest = np.abs(phi).max()
     for unit in _UNITS:
-        if np.float32(unit.phi_least) <= largest[1] <= np.float32(unit.phi_most):
-            yield np.abs(r) * np.float32(unit.r), z * np.float32(unit.z), unit.hint
-    for order, (mm, unit_name) in product(_ORDERS, _LENGTHS):
+        if np.float32(unit.phi_least) <= largest <= np.float32(unit.phi_most):
+            yield _Guess(np.abs(r) * np.float32(unit.r), z * np.float32(unit.z), unit.hint)
+
+
+def _orders(sample: Float32[ndarray, "n 3"]) -> Iterator[_Guess]:
+    """The hits with their columns in another order."""
+    largest = np.abs(sample).max(axis=0)
+    for order, (mm, unit) in product(_ORDERS, _LENGTHS):
         a, b, c = (sample[:, column] for column in order.columns)
-        told = f"read as {order.name}{unit_name} they fit: expected are r, phi, z in mm and rad"
-        if order.cartesian:
-            yield np.sqrt(a * a + b * b) * np.float32(mm), c * np.float32(mm), told
-        elif largest[order.columns[1]] <= _DEGREES:
-            yield a * np.float32(mm), c * np.float32(mm), told
+        if not order.cartesian and largest[order.columns[1]] > _DEGREES:
+            continue
+        r = np.sqrt(a * a + b * b) if order.cartesian else a
+        hint = f"read as {order.name}{unit} they fit: expected are r, phi, z in mm and rad"
+        yield _Guess(r * np.float32(mm), c * np.float32(mm), hint)
 
 
 def _share_on_layers(windows: Windows, r: Float32[ndarray, " n"], z: Float32[ndarray, " n"]) -> float:

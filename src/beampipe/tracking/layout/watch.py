@@ -38,7 +38,7 @@ _HARDLY_ONE: Final = 0.01
 _FEWEST_FOR_FEW: Final = 5000
 """Fewest hits of which few on tracks mean something: small collisions differ."""
 
-_FEW: Final = 1 / 3
+_FEW: Final = 0.4
 """Part of the usual share on tracks below which it is told."""
 
 _MOST_UNFILLED: Final = 2

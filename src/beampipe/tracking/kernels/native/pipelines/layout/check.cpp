@@ -62,12 +62,6 @@ std::string one_digit(float value) {
   return text;
 }
 
-std::string hint_of_phi(float span) {
-  if (span <= kDegrees) return "these look like degrees: multiply by pi / 180";
-  if (span <= kMilliradians) return "these look like mrad: divide by 1000";
-  return "is another column taken for phi?";
-}
-
 /// An event and what is known of it.
 struct Judged {
   const std::string& name;
@@ -79,6 +73,14 @@ struct Judged {
   /// Such as "7 of 10 hits".
   std::string some() const { return std::to_string(outside) + " of " + std::to_string(hits) + " hits"; }
 };
+
+std::string hint_of_phi(const Judged& event, float span) {
+  const std::string order = order_that_fits(event.windows, event.position, event.hits);
+  if (!order.empty()) return order;
+  if (span <= kDegrees) return "these look like degrees: multiply by pi / 180";
+  if (span <= kMilliradians) return "these look like mrad: divide by 1000";
+  return "is another column taken for phi?";
+}
 
 [[noreturn]] void refuse(const Judged& event, const std::string& seen, const std::string& expected,
                          const std::string& hint) {
@@ -102,7 +104,7 @@ void judge(const Judged& event) {
   const float span = range[1].most - range[1].least;
   if (span > kMostTurns * kTurn)
     refuse(event, "phi from " + one_digit(range[1].least) + " to " + one_digit(range[1].most) + beside,
-           "rad within one turn", hint_of_phi(span));
+           "rad within one turn", hint_of_phi(event, span));
 }
 
 }  // namespace

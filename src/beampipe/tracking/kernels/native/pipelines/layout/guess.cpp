@@ -29,8 +29,8 @@ const Unit kUnits[] = {
     {0.001f, 0.001f, 0, kTurn, "in um they fit: divide r and z by 1000"},
     {0.001f, 0.001f, kTurn, kAny, "they are in mm and rad already: leave out the scale acts"},
     {1 / 3000.0f, 1 / 400.0f, 0, kAny, "they are in mm and rad already: leave out the scale exatrkx"},
-    {1 / 3.0f, 2.5f, 0, kAny, "is this the scale exatrkx in place of acts?"},
-    {3, 0.4f, 0, kAny, "is this the scale acts in place of exatrkx?"},
+    {1 / 3.0f, 2.5f, 0, kAny, "is this --scale acts, not exatrkx?"},
+    {3, 0.4f, 0, kAny, "is this --scale exatrkx, not acts?"},
 };
 
 /// Which column is r, phi and z; if `cartesian`, which is x, y and z.
@@ -84,6 +84,11 @@ struct Sample {
   }
 };
 
+Sample some_of(const Windows& windows, const float* position, std::int64_t n) {
+  const std::int64_t step = (n + kMostTried - 1) / kMostTried;
+  return {windows, position, step, (n + step - 1) / step};
+}
+
 struct Place {
   float r, z;
 };
@@ -131,9 +136,14 @@ void try_orders(const Sample& sample, Best& best) {
 
 }  // namespace
 
+std::string order_that_fits(const Windows& windows, const float* position, std::int64_t n) {
+  Best best;
+  try_orders(some_of(windows, position, n), best);
+  return best.hint();
+}
+
 std::string what_would_fit(const Windows& windows, const float* position, std::int64_t n) {
-  const std::int64_t step = (n + kMostTried - 1) / kMostTried;
-  const Sample sample{windows, position, step, (n + step - 1) / step};
+  const Sample sample = some_of(windows, position, n);
   Best best;
   try_units(sample, best);
   try_orders(sample, best);
