@@ -104,19 +104,36 @@ def shuffled(column: int) -> Callable[[Table], Table]:
     return replaced(column, lambda *hits: np.random.default_rng(1).permutation(hits[column]))
 
 
+BARREL: Final = (32.9, 72.4, 116.3, 172.2, 260.9, 360.7, 500.6, 660.4, 820.4, 1020.3)
+"""Radii of the layers of the barrel [mm]."""
+
+
 def cosmics(hits: Table, n: int = 400) -> Table:
     """Straight lines that cross the barrel from one side to the other, far from the beam."""
     rng = np.random.default_rng(2)
     found = []
     for _ in range(n):
         angle, distance, z0, slope = (*rng.uniform(-np.pi, np.pi, 1), *rng.uniform(-300, 300, 2), rng.normal(0, 0.3))
-        for r in (32.9, 72.4, 116.3, 172.2, 260.9, 360.7, 500.6, 660.4, 820.4, 1020.3):
+        for r in BARREL:
             for side in (-1, 1) if r > abs(distance) else ():
                 along = side * np.sqrt(r * r - distance * distance)
                 x = distance * np.cos(angle) - along * np.sin(angle)
                 y = distance * np.sin(angle) + along * np.cos(angle)
                 found.append((r, np.arctan2(y, x), z0 + slope * along))
     return np.array(found, np.float32)
+
+
+def helices(x: float, y: float, n: int = 300) -> Table:
+    """Particles of 1.2 to 5 GeV from another beam line, in the barrel of the detector."""
+    rng = np.random.default_rng(9)
+    radius = 1000 * rng.uniform(1.2, 5, n)[:, None] / 0.6 * rng.choice([-1, 1], (n, 1))
+    phi = rng.uniform(-np.pi, np.pi, (n, 1)) + (way := np.linspace(0, 1200, 2401)) / radius
+    first = phi[:, :1]
+    across = x + radius * (np.sin(phi) - np.sin(first)) + 1j * (y - radius * (np.cos(phi) - np.cos(first)))
+    z = rng.normal(0, 50, (n, 1)) + rng.uniform(-0.9, 0.9, (n, 1)) * way
+    rows = [np.argmax(np.abs(across) > r, axis=1) for r in BARREL]
+    found = [np.stack([np.abs(across), np.angle(across), z], axis=-1)[np.arange(n), row] for row in rows]
+    return np.concatenate(found).astype(np.float32)
 
 
 def noise(hits: Table, n: int | None = None) -> Table:
@@ -241,10 +258,12 @@ WARNED: Final = (
     Foreign("half of the hits lost", lambda hits: hits[np.random.default_rng(6).random(len(hits)) < 0.5], (FEW,)),
     Foreign("only two layers", kept(lambda r, phi, z: np.abs(r - 50) < 25), (GAPS,)),
     # other origins
-    Foreign("beam line 2 mm off", lambda hits: shifted(hits, 2), ("lie on no layer",)),
-    Foreign("beam line 5 mm off", lambda hits: shifted(hits, 5), ("lie on no layer", FEW)),
-    Foreign("beam line 20 mm off", lambda hits: shifted(hits, 20), ("lie on no layer", FEW)),
+    Foreign("origin 0.7 mm off", lambda hits: shifted(hits, 0.7), ("tracks come from x = 0.",)),
+    Foreign("origin 2 mm off", lambda hits: shifted(hits, 2), ("lie on no layer", "tracks come from x = 1.")),
+    Foreign("origin 5 mm off", lambda hits: shifted(hits, 5), ("lie on no layer", FEW)),
+    Foreign("origin 20 mm off", lambda hits: shifted(hits, 20), ("lie on no layer", FEW)),
     Foreign("hits smeared by 1 mm", lambda hits: hits + smear(hits), ("lie on no layer", FEW)),
+    Foreign("beam 1.5 mm off in the barrel", lambda hits: helices(1.5, -0.5), ("tracks come from x = 1.", GAPS)),
     # other columns
     Foreign("time for z", replaced(2, lambda r, phi, z: np.hypot(r, z) / 300), ("lie on no layer", GAPS)),
     Foreign("eta for z", replaced(2, lambda r, phi, z: np.arcsinh(z / r)), ("lie on no layer", GAPS)),

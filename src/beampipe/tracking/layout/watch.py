@@ -11,6 +11,7 @@ import numpy as np
 
 from beampipe.errors import LayoutWarning
 from beampipe.tracking.events import Hits, Tracks
+from beampipe.tracking.layout.beam import beam_line
 from beampipe.tracking.layout.columns import FEWEST_FOR_COLUMNS, odd_columns
 
 __all__ = ["LAYOUT_COUNTS", "USUAL_ON_TRACKS", "USUAL_SOFT", "Watch"]
@@ -45,6 +46,10 @@ _MOST_UNFILLED: Final = 2
 """Most layers that may lack hits in an event of `_FEWEST_FOR_NONE`."""
 
 
+_FARTHEST_BEAM: Final = 0.5
+"""Distance of the beam line from the z axis beyond which it is told [mm]; tracks are lost from there on."""
+
+
 @dataclass
 class _Sum:
     """Number of hits, of those on no layer and of those on tracks."""
@@ -74,7 +79,7 @@ class Watch:
         self._name = name
         self._usual = usual
         self._lot = _Sum()
-        self._looked = self._warned = False
+        self._looked = self._knows_beam = self._warned = False
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[Watch], tuple[str, float]]:
@@ -89,7 +94,7 @@ class Watch:
 
         Warns:
             LayoutWarning: many hits lie on no layer, many layers have no hits, far fewer hits than usual are on
-                tracks, or a column looks odd.
+                tracks, the tracks come from elsewhere than the z axis, or a column looks odd.
         """
         if self._warned:
             return
@@ -99,6 +104,7 @@ class Watch:
                 *self._of_layers(event, tracks.counts.get("unfilled_layers", 0)),
                 *self._of_tracks(event),
                 *(odd_columns(hits.position) if self._looks_at_columns(event) else ()),
+                *self._of_beam(hits, tracks),
             ]
             if not reasons or self._warned:
                 return
@@ -130,6 +136,16 @@ class Watch:
             return []
         share = f"{lot.on_tracks} of {lot.hits} hits ({lot.on_tracks / lot.hits:.1%})"
         return [f"{share} are on tracks, where {self._usual:.0%} are usual"]
+
+    def _of_beam(self, hits: Hits, tracks: Tracks) -> list[str]:
+        """What the tracks of the first event that has enough of them say of the beam line."""
+        if self._knows_beam or (place := beam_line(hits, tracks.track_id)) is None:
+            return []
+        self._knows_beam = True
+        if np.hypot(*place) <= _FARTHEST_BEAM:
+            return []
+        x, y = place
+        return [f"the tracks come from x = {x:.2f} mm, y = {y:.2f} mm in place of the z axis"]
 
     def _looks_at_columns(self, event: _Sum) -> bool:
         """Whether the event is the first that is large enough: files are rounded in all events, or in none."""
