@@ -116,7 +116,7 @@ def live(out: Console, *, transient: bool = False) -> Iterator[Callable[[Rendera
 def warnings_in_lines() -> Iterator[None]:
     """Python's warnings as lines on standard error, without the place in the code that only its authors know."""
 
-    def show(message: Warning | str, *_: object) -> None:
+    def show(message: Warning | str, *_: object, **__: object) -> None:
         text = f"beampipe: warning: {message}"
         print(f"\033[33m{text}\033[0m" if sys.stderr.isatty() else text, file=sys.stderr)
 

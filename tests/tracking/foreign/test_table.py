@@ -32,7 +32,7 @@ def found_again(usual_id: Int64[ndarray, " n"], track_id: Int64[ndarray, " n"]) 
     for track in range(usual_id.max() + 1):
         hits = track_id[usual_id == track]
         again += np.bincount(hits[hits >= 0], minlength=1).max() > len(hits) / 2
-    return again / (usual_id.max() + 1)
+    return float(again / (usual_id.max() + 1))
 
 
 def test_the_usual_event_is_worth_looking_at() -> None:

@@ -28,8 +28,9 @@ def composed() -> Pipeline:
 
 
 def layout() -> Layout:
-    assert composed().layout is not None
-    return composed().layout
+    found = composed().layout
+    assert found is not None
+    return found
 
 
 def judged_here(*events: Hits) -> object:

@@ -63,7 +63,8 @@ def _three_points(hits: Hits, track_id: Int64[ndarray, " n_hits"]) -> Float64[nd
         rows = rows[beyond]
     inner = np.stack(chosen, axis=1)
     inner = inner[(inner >= 0).all(axis=1)]
-    return r[inner][..., None] * np.stack([np.cos(phi[inner]), np.sin(phi[inner])], axis=-1)
+    points: Float64[ndarray, "n_tracks 3 2"] = np.stack([r * np.cos(phi), r * np.sin(phi)], axis=1)[inner]
+    return points
 
 
 def _at_the_axis(
