@@ -55,7 +55,7 @@ def loaded(name: str, threads: int = 1) -> Pipeline:
 
 
 @cache
-def unchecked(name: str, threads: int = 1) -> Pipeline:
+def lenient(name: str, threads: int = 1) -> Pipeline:
     """One that takes hits of any detector."""
     return load_pipeline(name, threads=threads, check=False)
 
@@ -218,7 +218,7 @@ def test_almost_no_hits_give_no_tracks(name: str, n_hits: int) -> None:
 def test_absurd_but_finite_hits_do_no_harm_to_the_others(name: str, value: float) -> None:
     hits = events(0)[0].hits
     position = np.concatenate([hits.position, np.full((40, 3), value, np.float32)])
-    found = unchecked(name).find(Hits(position)).track_id
+    found = lenient(name).find(Hits(position)).track_id
     assert (found[len(hits) :] == NO_TRACK).all()
     assert agreement(labels(name, 0), found[: len(hits)]) == 1
 
@@ -228,7 +228,7 @@ def test_absurd_hits_are_answered_or_refused(name: str, kind: str) -> None:
     hits = Hits(absurd(kind))
     assert len(hits) == 3000
     try:
-        tracks = unchecked(name, 2).find(hits)
+        tracks = lenient(name, 2).find(hits)
     except TooLargeError as error:
         assert "so many hits in one place are noise" in str(error)  # noqa: PT017 - either is right
     else:
