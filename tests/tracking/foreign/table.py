@@ -282,7 +282,7 @@ WARNED: Final = (
     Foreign("16 bits", lambda hits: hits.astype(np.float16).astype(np.float32), ("phi was rounded to 16 bits",)),
     Foreign("whole mm", replaced(2, lambda r, phi, z: np.rint(z)), ("z is a whole number in",)),
     Foreign("z rounded to cm", replaced(2, lambda r, phi, z: np.round(z, -1)), ("z is a whole number in",)),
-    Foreign("phi rounded to 0.01", replaced(1, lambda r, phi, z: np.round(phi, 2)), (FEW, "phi has only 629 values")),
+    Foreign("phi rounded to 0.01", replaced(1, lambda r, phi, z: np.round(phi, 2)), (FEW, "phi has only")),
     Foreign("phi rounded to 0.001", replaced(1, lambda r, phi, z: np.round(phi, 3)), ("phi has only",)),
     Foreign("nominal radii", nominal, (GAPS,)),
     Foreign("each hit twice", lambda hits: np.concatenate([hits, hits]), ("phi has only",)),

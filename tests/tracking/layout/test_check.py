@@ -12,6 +12,7 @@ import pytest
 from beampipe.errors import InputError, LayoutError, input_error
 from beampipe.tracking import load_pipeline
 from beampipe.tracking.events import Hits
+from beampipe.tracking.kernels import module_map, reference_map
 from beampipe.tracking.layout.check import FEWEST_HITS, Layout
 from beampipe.tracking.pipelines.pipeline import Pipeline
 
@@ -36,7 +37,9 @@ def layout() -> Layout:
 def judged_here(*events: Hits) -> object:
     """What the numpy twin says of events: their fits, or the error with its numbers."""
     try:
-        return layout().check(events)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module_map, "native", lambda: None)
+            return layout().check(events)
     except LayoutError as error:
         return str(error), error.hits, error.outside, error.hint
 
@@ -51,6 +54,9 @@ def judged_in_c(*events: Hits) -> object:
 
 def assert_same(*events: Hits) -> None:
     assert judged_in_c(*events) == judged_here(*events)
+    for hits in events:
+        native = module_map.fit_on_layers(hits.position, layout().windows, threads=2)
+        assert native == reference_map.fit_on_layers(hits.position, layout().windows)
 
 
 @pytest.mark.filterwarnings("ignore::beampipe.errors.LayoutWarning")

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from beampipe.errors import LayoutError
 from beampipe.tracking.events import Hits
-from beampipe.tracking.kernels.module_map import assign_layers
+from beampipe.tracking.kernels.module_map import fit_on_layers
 from beampipe.tracking.layout.guess import order_that_fits, what_would_fit
 from beampipe.tracking.layout.watch import USUAL_ON_TRACKS
 from beampipe.tracking.windows import Windows
@@ -24,12 +24,6 @@ __all__ = ["FEWEST_HITS", "Fit", "Layout"]
 
 FEWEST_HITS: Final = 20
 """Fewest hits of an event that is judged: one particle beside some noise looks like anything."""
-
-_MANY_HITS: Final = 50
-"""Hits of a layer; so many lie all over it."""
-
-_FILLED: Final = np.float32(0.5)
-"""Part of a layer's extent in r and z."""
 
 _TURN: Final = np.float32(2 * np.pi)
 _MOST_TURNS: Final = 2
@@ -76,28 +70,13 @@ class Layout:
             LayoutError: an event of `FEWEST_HITS` or more hits has most of them on no layer, or a coordinate that is
                 the same in each hit, or a phi that is no angle in rad.
         """
-        fits = [_fit(hits.position, self.windows) for hits in events]
+        fits = [Fit(*fit_on_layers(hits.position, self.windows)) for hits in events]
         if self.refuses:
             for row, (hits, fit) in enumerate(zip(events, fits, strict=True)):
                 if len(hits) >= FEWEST_HITS:
                     where = f" in event {row} of {len(events)}" if len(events) > 1 else ""
                     _judge(hits.position, fit.outside, f" on no layer of {self.name}{where}", self.windows)
         return fits
-
-
-def _fit(position: Float32[ndarray, "n_hits 3"], windows: Windows) -> Fit:
-    """How the hits of one event lie on the layers."""
-    layer = assign_layers(position, windows)
-    order = np.argsort(layer, kind="stable")
-    first = np.searchsorted(layer[order], np.arange(len(windows.layers)))
-    on_layers = position[order][:, ::2]
-    unfilled = 0
-    for box, hits in zip(windows.layers, np.split(on_layers, first)[1:], strict=True):
-        if len(hits) >= _MANY_HITS:
-            unfilled += bool((np.ptp(hits, axis=0) < _FILLED * (box[1::2] - box[::2])).any())
-        else:
-            unfilled += len(hits) == 0
-    return Fit(int(np.count_nonzero(layer < 0)), unfilled)
 
 
 def _judge(position: Float32[ndarray, "n_hits 3"], outside: int, no_layer: str, windows: Windows) -> None:
@@ -109,7 +88,7 @@ def _judge(position: Float32[ndarray, "n_hits 3"], outside: int, no_layer: str, 
         raise LayoutError(f"layout: got {seen}, expected {expected}; {hint}", hits=n, outside=outside, hint=hint)
 
     beside = f" ({some}{no_layer})"
-    least, most = position.min(axis=0), position.max(axis=0)
+    least, most = [column.min() for column in position.T], [column.max() for column in position.T]
     for column, name in enumerate(("r", "phi", "z")):
         if least[column] == most[column]:
             refuse(f"{name} = {least[column]:.1f} in each hit{beside}", "it to vary", "was that column read?")
