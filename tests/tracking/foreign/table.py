@@ -252,7 +252,7 @@ WARNED: Final = (
     Foreign("strips only", kept(lambda r, phi, z: r > 200), (GAPS,)),
     Foreign("outer layers only", kept(lambda r, phi, z: r > 600), (GAPS, FEW)),
     Foreign("barrel only", kept(lambda r, phi, z: np.abs(z) < 590), (GAPS,)),
-    Foreign("endcaps only", kept(lambda r, phi, z: np.abs(z) > 1090), (GAPS, FEW)),
+    Foreign("endcaps only", kept(lambda r, phi, z: np.abs(z) > 1090), (GAPS,)),
     Foreign("one half along z", kept(lambda r, phi, z: z > 0), (GAPS,)),
     Foreign("z without sign", replaced(2, lambda r, phi, z: np.abs(z)), (GAPS,)),
     Foreign("half of the hits lost", lambda hits: hits[np.random.default_rng(6).random(len(hits)) < 0.5], (FEW,)),

@@ -44,11 +44,11 @@ def said(watch: Watch, *events: tuple[Hits, Tracks]) -> list[str]:
         (event(999, unfilled=9), None),
         (event(1000, unfilled=2), None),
         (event(1000, unfilled=3), "3 layers have no hits or are filled in a part only"),
-        (event(999, on_tracks=0), None),
-        (event(1000, on_tracks=0.01), None),
-        (event(1000, on_tracks=0.009), "9 of 1000 hits (0.9%) are on tracks, where 13% are usual"),
-        (event(5000, on_tracks=0.06), None),
-        (event(5000, on_tracks=0.05), "250 of 5000 hits (5.0%) are on tracks, where 13% are usual"),
+        (event(1999, on_tracks=0), None),
+        (event(2000, on_tracks=0.01), None),
+        (event(2000, on_tracks=0.009), "18 of 2000 hits (0.9%) are on tracks, where 13% are usual"),
+        (event(8000, on_tracks=0.06), None),
+        (event(8000, on_tracks=0.05), "400 of 8000 hits (5.0%) are on tracks, where 13% are usual"),
     ],
 )
 def test_limits(one: tuple[Hits, Tracks], words: str | None) -> None:
@@ -60,19 +60,19 @@ def test_limits(one: tuple[Hits, Tracks], words: str | None) -> None:
 
 
 def test_all_reasons_stand_in_one_warning() -> None:
-    (message,) = said(Watch("mine"), event(6000, on_tracks=0, outside=1000, unfilled=10))
+    (message,) = said(Watch("mine"), event(8000, on_tracks=0, outside=1000, unfilled=10))
     assert message.count(" and ") == 3  # two between three reasons, one between the units
 
 
 def test_small_events_are_judged_by_their_tracks_together() -> None:
-    assert said(Watch("mine"), *[event(300, on_tracks=0)] * 3) == []
-    assert len(said(Watch("mine"), *[event(300, on_tracks=0)] * 4)) == 1
+    assert said(Watch("mine"), *[event(300, on_tracks=0)] * 6) == []
+    assert len(said(Watch("mine"), *[event(300, on_tracks=0)] * 7)) == 1
     assert said(Watch("mine"), *[event(300, on_tracks=0), event(300, on_tracks=0.3)] * 20) == []
 
 
 def test_another_usual_share() -> None:
-    assert said(Watch("mine", usual=0.05), event(5000, on_tracks=0.05)) == []
-    assert len(said(Watch("mine", usual=0.55), event(5000, on_tracks=0.13))) == 1
+    assert said(Watch("mine", usual=0.05), event(8000, on_tracks=0.05)) == []
+    assert len(said(Watch("mine", usual=0.55), event(8000, on_tracks=0.13))) == 1
 
 
 def test_events_of_finders_that_know_no_layers() -> None:
@@ -81,7 +81,7 @@ def test_events_of_finders_that_know_no_layers() -> None:
 
 
 def test_several_threads_get_one_warning() -> None:
-    watch, one = Watch("mine"), event(1000, on_tracks=0)
+    watch, one = Watch("mine"), event(2000, on_tracks=0)
     with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(8) as pool:
         warnings.simplefilter("always")
         list(pool.map(lambda _: watch.look(*one), range(100)))
@@ -90,8 +90,8 @@ def test_several_threads_get_one_warning() -> None:
 
 def test_a_copy_in_another_process_watches_by_itself() -> None:
     watch = Watch("mine", usual=0.55)
-    assert len(said(watch, event(1000, on_tracks=0))) == 1
-    assert len(said(pickle.loads(pickle.dumps(watch)), event(5000, on_tracks=0.13))) == 1
+    assert len(said(watch, event(2000, on_tracks=0))) == 1
+    assert len(said(pickle.loads(pickle.dumps(watch)), event(8000, on_tracks=0.13))) == 1
 
 
 @pytest.mark.parametrize("name", ["module_map", "exatrkx_walk", "module_map_soft"])

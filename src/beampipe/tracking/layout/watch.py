@@ -31,19 +31,22 @@ _MOST_OUTSIDE: Final = 0.05
 _FEWEST_FOR_OUTSIDE: Final = 100
 """Fewest hits of an event of which the share outside means something."""
 
-_FEWEST_FOR_NONE: Final = 1000
-"""Fewest hits of which hardly one on a track, or a layer without any, means something."""
+_FEWEST_FOR_LAYERS: Final = 1000
+"""Fewest hits of an event of which layers without any mean something."""
+
+_FEWEST_FOR_NONE: Final = 2000
+"""Fewest hits of which hardly one on a track means something: some soft collisions have no hard track."""
 
 _HARDLY_ONE: Final = 0.01
 
-_FEWEST_FOR_FEW: Final = 5000
-"""Fewest hits of which few on tracks mean something: small collisions differ."""
+_FEWEST_FOR_FEW: Final = 8000
+"""Fewest hits of which few on tracks mean something: in lots of so many soft collisions, 0.14 +- 0.016 are usual."""
 
 _FEW: Final = 0.4
 """Part of the usual share on tracks below which it is told."""
 
 _MOST_UNFILLED: Final = 2
-"""Most layers that may lack hits in an event of `_FEWEST_FOR_NONE`."""
+"""Most layers that may lack hits in an event of `_FEWEST_FOR_LAYERS`."""
 
 
 _FARTHEST_BEAM: Final = 0.5
@@ -121,7 +124,7 @@ class Watch:
         if event.hits >= _FEWEST_FOR_OUTSIDE and event.outside > _MOST_OUTSIDE * event.hits:
             share = event.outside / event.hits
             reasons.append(f"{event.outside} of {event.hits} hits ({share:.0%}) lie on no layer of {self._name}")
-        if event.hits >= _FEWEST_FOR_NONE and unfilled > _MOST_UNFILLED:
+        if event.hits >= _FEWEST_FOR_LAYERS and unfilled > _MOST_UNFILLED:
             reasons.append(f"{unfilled} layers have no hits or are filled in a part only")
         return reasons
 
