@@ -13,8 +13,9 @@ from beampipe import __version__
 from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError, missing_extra
 from beampipe.serving import cli as serving
+from beampipe.terminal import warnings_in_lines
 from beampipe.tracking import cli as tracking
-from beampipe.tracking.cli import PIPELINE_HELP, Device, Parameters, Threads, complete_finder
+from beampipe.tracking.cli import PIPELINE_HELP, BeamSpotText, Device, Force, Parameters, Threads, complete_finder
 from beampipe.tracking.formats.options import (
     CellId,
     EventFiles,
@@ -93,6 +94,7 @@ def track(
     cell_id: CellId = None,
     form: Form = "labels",
     threads: Threads = 1,
+    beam_spot: BeamSpotText = None,
     parameters: Parameters = False,
     via: Servers = None,
     served_model: _ServedModel = None,
@@ -105,9 +107,11 @@ def track(
     fallback: Annotated[
         bool, typer.Option("--fallback", help="Find the tracks in this process if no server answers.")
     ] = False,
+    force: Force = False,
 ) -> None:
     """Find the tracks of the events in files, and write the number of its track for each hit."""
     from beampipe.serving.finders.opening import IN_FLIGHT, open_finder
+    from beampipe.tracking.beam_spot import BeamSpot
     from beampipe.tracking.formats import Told
 
     finder = partial(
@@ -121,6 +125,8 @@ def track(
         device=device,
         threads=threads,
         timeout=timeout,
+        beam_spot=None if beam_spot is None else BeamSpot.parse(beam_spot),
+        check=not force,
         warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
     )
     told = Told(format, scale, tuple(hits or ()), tuple(links or ()), particles, cell_id)
@@ -139,7 +145,8 @@ def track(
 def main() -> None:
     """Run the command `beampipe`; a `BeampipeError` ends it with its message on one line and exit code 2."""
     try:
-        app()
+        with warnings_in_lines():
+            app()
     except BeampipeError as error:
         _fail(error)
     except ModuleNotFoundError as error:

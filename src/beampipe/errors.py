@@ -8,7 +8,8 @@ expected and what to do next::
     │   ├── ShapeError        wrong rank, length or number of columns
     │   ├── DtypeError        wrong element type                             (also a TypeError)
     │   ├── NotFiniteError    NaN or infinity among the coordinates
-    │   └── TooLargeError     more than the stated limit; names the memory it would need
+    │   ├── TooLargeError     more than the stated limit; names the memory it would need
+    │   └── LayoutError       hits of another detector, or in other units; says what would fit
     ├── FileError             a file is missing, truncated or of another kind; carries its path (also an OSError)
     │   └── ColumnError       a file lacks a column; lists the nearest names
     ├── UnknownNameError      no pipeline, device, scale or setting of that name (also a KeyError)
@@ -24,12 +25,15 @@ expected and what to do next::
     ├── CancelledError        the work was ended because nobody waits for its result any more
     ├── WorkflowError         some tasks of a run failed; the others are done and kept
     └── MissingExtraError     an optional dependency is not installed; names the extra (also an ImportError)
+
+Where hits fit only in part, tracks are found, and one `LayoutWarning` says so.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 __all__ = [
     "BeampipeError",
@@ -40,6 +44,8 @@ __all__ = [
     "DtypeError",
     "FileError",
     "InputError",
+    "LayoutError",
+    "LayoutWarning",
     "MissingExtraError",
     "ModelError",
     "NotFiniteError",
@@ -53,6 +59,7 @@ __all__ = [
     "UnknownNameError",
     "WorkflowError",
     "WrongLabelsError",
+    "input_error",
     "missing_extra",
     "nearest",
 ]
@@ -110,6 +117,45 @@ class NotFiniteError(InputError):
 
 class TooLargeError(InputError):
     """More than the stated limit."""
+
+
+class LayoutError(InputError):
+    """Most hits lie on no layer of the detector that the pipeline was made for, or they are in other units.
+
+    Args:
+        message: what was got, what was expected, and what would fit.
+        hits: number of hits of the event; None if it is not known.
+        outside: number of hits that lie on no layer; None if it is not known.
+        hint: what would fit, or what to do next.
+    """
+
+    def __init__(
+        self, message: str = "", *, hits: int | None = None, outside: int | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.hits = hits
+        self.outside = outside
+        self.hint = hint
+
+
+class LayoutWarning(UserWarning):
+    """The hits of a run fit the detector only in part, or far fewer of them are on tracks than usual."""
+
+
+_SAYS_LAYOUT: Final = re.compile(r"layout: got .*?(\d+) of (\d+) hits.*?; (.*)", re.DOTALL)
+"""What the message of a `LayoutError` reads like: hits outside, all hits, hint."""
+
+
+def input_error(message: str) -> InputError:
+    """The error of that message, as a served model raised it: only words cross the wire.
+
+    >>> input_error("layout: got 9 of 9 hits (100 %) on no layer of generic, expected most of them on its layers; ...")
+    LayoutError('layout: got 9 of 9 hits (100 %) on no layer of generic, expected most of them on its layers; ...')
+    """
+    said = _SAYS_LAYOUT.fullmatch(message)
+    if said is None:
+        return InputError(message)
+    return LayoutError(message, outside=int(said[1]), hits=int(said[2]), hint=said[3])
 
 
 class FileError(BeampipeError, OSError):

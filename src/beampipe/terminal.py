@@ -5,6 +5,8 @@ Rich is imported when something is drawn, so that commands which draw nothing st
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Final
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-__all__ = ["WIDTH", "Progress", "bar", "bars", "console", "live", "make_table"]
+__all__ = ["WIDTH", "Progress", "bar", "bars", "console", "live", "make_table", "warnings_in_lines"]
 
 WIDTH: Final = 160
 """The width [characters] of tables and lines that go to a file or a pipe: enough for our widest table."""
@@ -108,3 +110,18 @@ def live(out: Console, *, transient: bool = False) -> Iterator[Callable[[Rendera
 
     with Live(console=out, auto_refresh=False, transient=transient) as drawing:
         yield lambda thing: drawing.update(thing, refresh=True)
+
+
+@contextmanager
+def warnings_in_lines() -> Iterator[None]:
+    """Python's warnings as lines on standard error, without the place in the code that only its authors know."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        text = f"beampipe: warning: {message}"
+        print(f"\033[33m{text}\033[0m" if sys.stderr.isatty() else text, file=sys.stderr)
+
+    before, warnings.showwarning = warnings.showwarning, show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before

@@ -65,7 +65,7 @@ def events() -> list[Hits]:
     real = [event.hits for event in shipped(0)[:12]] + [shipped(60)[0].hits]
     position = real[0].position
     turned = position + np.array([0, 100 * np.pi, 0], np.float32)
-    crowd = np.repeat(position[:1], 40, axis=0)
+    crowd = np.repeat(position[:1], 19, axis=0)  # one more would be refused as no event
     return [*real, *(Hits(array) for array in (position[:0], position[:1], position[:2], turned, crowd))]
 
 

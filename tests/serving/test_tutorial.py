@@ -209,7 +209,8 @@ def test_the_python_of_the_serving_page_runs(tmp_path: Path, engine: Engine) -> 
     assert printed[:20] == [f"{number} {n}" for number, n in zip(range(20), n_tracks, strict=True)]
     assert printed[20] == str(n_tracks)
     assert re.fullmatch(r"\d{5} hits, \d{3} tracks", printed[21])
-    assert [line.split()[0] for line in printed[22:]][-3:] == ["hits", "edges", "triplets"]
+    counted = [line.split()[0] for line in printed[22:]]
+    assert counted[-5:] == ["hits", "edges", "triplets", "outside", "unfilled_layers"]
     events = json.loads((tmp_path / "events.json").read_text())["data"]
     assert len(events) > 10
     assert all(len(each["FEATURES"]["content"]) == 3 * each["FEATURES"]["shape"][0] for each in events)

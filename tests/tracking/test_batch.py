@@ -46,7 +46,7 @@ def test_a_bad_input_costs_none_of_the_others(inputs: list[Path], tmp_path: Path
     output = tmp_path / "found"
     results = list(track_files(inputs, OneTrack(), output))
     assert [result.path for result in results] == inputs
-    assert results[0] == FileResult(inputs[0], output / "a.tracks.parquet", 2, 12, 2)
+    assert results[0] == FileResult(inputs[0], output / "a.tracks.parquet", 2, 12, 2, n_on_tracks=12)
     assert results[1].error is not None
     assert "got z = nan at row 0" in results[1].error
     assert results[2].error == "hits: got more than 100; cut the event"

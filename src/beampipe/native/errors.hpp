@@ -1,7 +1,10 @@
 // What C++ throws on purpose. Python knows each by the same name (beampipe.errors).
 #pragma once
 
+#include <cstdint>
 #include <stdexcept>
+#include <string>
+#include <utility>
 
 // The libraries of an instruction set throw across their border, so their types must be visible there.
 #define BEAMPIPE_VISIBLE __attribute__((visibility("default")))
@@ -24,6 +27,16 @@ public:
 class BEAMPIPE_VISIBLE TooLargeError : public InputError {
 public:
   using InputError::InputError;
+};
+
+/// Hits of another detector than the pipeline was made for, or in other units.
+class BEAMPIPE_VISIBLE LayoutError : public InputError {
+public:
+  LayoutError(const std::string& message, std::int64_t n_hits, std::int64_t n_outside, std::string what_would_fit)
+      : InputError(message), hits(n_hits), outside(n_outside), hint(std::move(what_would_fit)) {}
+
+  const std::int64_t hits, outside;  // number of hits of the event; of them on no layer
+  const std::string hint;            // what would fit
 };
 
 /// A file is missing, truncated or of another kind.

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from numpy import ndarray
+
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.native_backend import BACKEND, BackendChoice, native_libraries, uses_native
+from beampipe.serving.tracking_model import small_event
 from beampipe.serving.variants import ACTS_MODEL, MODELS, VARIANTS
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.loading import load_pipeline, pipeline_weights
@@ -39,6 +42,7 @@ def named_models(
     scale: str = "mm",
     backend: BackendChoice | None = None,
     tracker_model: str | Path = DEFAULT_MODEL,
+    check: bool = True,
 ) -> tuple[ModelSettings | EnsembleSettings, ...]:
     """Settings of the models of those names.
 
@@ -51,6 +55,7 @@ def named_models(
         backend: what runs whole pipelines, ``"native"`` or ``"python"``; if not given, native on the CPU where it was
             built. Chains of models and ACTS are always Python.
         tracker_model: tracker model of the pipelines: the name of a shipped one, or a folder, which is copied.
+        check: whether events are refused whose hits are of another detector or in other units.
 
     Raises:
         UnknownNameError: no model, device, scale or shipped tracker model of that name.
@@ -67,10 +72,11 @@ def named_models(
             raise UnknownNameError("model", name, MODELS)
         pipeline, way = VARIANTS[name].pipeline.name, VARIANTS[name].way
         if way == "ensemble":
-            chain = ensemble_model(name, pipeline, scale, tracker_model)
+            chain = ensemble_model(name, pipeline, scale, tracker_model, check=check)
             return replace(chain, steps=tuple(map(copied, chain.steps)))
         ragged = way == "ragged"
-        return native(copied(tracking_model(name, pipeline, ragged=ragged, scale=scale, tracker_model=tracker_model)))
+        model = tracking_model(name, pipeline, ragged=ragged, scale=scale, tracker_model=tracker_model, check=check)
+        return native(copied(model))
 
     def copied(model: ModelSettings) -> ModelSettings:
         return replace(model, instances=instances, device=device, threads=threads)
@@ -105,6 +111,7 @@ def tracking_model(
     max_hits: int = MAX_HITS,
     hit_budget: int = HIT_BUDGET,
     tracker_model: str | Path = DEFAULT_MODEL,
+    check: bool = True,
 ) -> ModelSettings:
     """Settings of one model that runs a whole pipeline.
 
@@ -116,6 +123,7 @@ def tracking_model(
         max_hits: most hits of an event; a larger one is refused.
         hit_budget: most hits of the events that run as one graph.
         tracker_model: tracker model that knows the detector: the name of a shipped one, or a folder.
+        check: whether events are refused whose hits are of another detector or in other units.
 
     Raises:
         UnknownNameError: no pipeline, scale or shipped tracker model of that name.
@@ -128,12 +136,14 @@ def tracking_model(
         contract.FEATURE_SCALE: scale_named(scale).name,
         contract.MAX_HITS: str(max_hits),
         contract.STAGE_NAMES: ",".join(dict.fromkeys(stage for stage, _ in stages)),
-        contract.COUNT_NAMES: "hits,edges,triplets",
+        contract.COUNT_NAMES: "hits,edges,triplets,outside,unfilled_layers",
+        contract.CHECK_LAYOUT: _text(check),
     }
     if ragged:
         parameters[contract.HIT_BUDGET] = str(hit_budget)
     model, batch = "beampipe.serving.tracking_model:TrackingModel", MAX_BATCH_SIZE if ragged else 0
-    return ModelSettings(name, model, parameters, pipeline_weights(pipeline, tracker_model), max_batch_size=batch)
+    weights = pipeline_weights(pipeline, tracker_model)
+    return ModelSettings(name, model, parameters, weights, max_batch_size=batch, example=_example(scale))
 
 
 def native_settings(model: ModelSettings) -> ModelSettings:
@@ -148,7 +158,7 @@ def native_settings(model: ModelSettings) -> ModelSettings:
 
 
 def ensemble_model(
-    name: str, pipeline: str, scale: str = "mm", tracker_model: str | Path = DEFAULT_MODEL
+    name: str, pipeline: str, scale: str = "mm", tracker_model: str | Path = DEFAULT_MODEL, *, check: bool = True
 ) -> EnsembleSettings:
     """Settings of a pipeline with networks and components as six chained models, named ``NAME_embed`` and so on.
 
@@ -157,6 +167,7 @@ def ensemble_model(
         pipeline: name of the pipeline; `beampipe.serving.variants` says which ones can be chained.
         scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
         tracker_model: tracker model that knows the detector: the name of a shipped one, or a folder.
+        check: whether events are refused whose hits are of another detector or in other units.
 
     Raises:
         UnknownNameError: no pipeline, scale or shipped tracker model of that name.
@@ -169,13 +180,25 @@ def ensemble_model(
         contract.PIPELINE: pipeline,
         contract.FEATURE_SCALE: scale_named(scale).name,
         contract.MAX_HITS: str(MAX_HITS),
+        contract.CHECK_LAYOUT: _text(check),
     }
     weights = pipeline_weights(pipeline, tracker_model)
     steps = tuple(
-        ModelSettings(f"{name}_{step}", f"{model.__module__}:{model.__name__}", parameters, weights)
+        ModelSettings(f"{name}_{step}", f"{model.__module__}:{model.__name__}", parameters, weights, example=example)
         for step, model in STEPS.items()
     )
     return EnsembleSettings(name, steps, (FEATURES,), (LABELS,))
+
+
+def _example(scale: str) -> dict[str, ndarray]:
+    """The request that models are asked before they are served: a shipped event in their own units."""
+    position = small_event().position
+    return {FEATURES.name: position if scale == "mm" else scale_named(scale).from_mm(position)}
+
+
+def _text(value: bool) -> str:
+    """A switch as a parameter of a configuration."""
+    return str(value).lower()
 
 
 def acts_model(scale: str = "mm") -> ModelSettings:

@@ -52,6 +52,9 @@ _Patience = Annotated[
 _Threads = Annotated[
     int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
 ]
+_Force = Annotated[
+    bool, typer.Option("--force", help="Answer also events whose hits are of another detector or in other units.")
+]
 _Backend = Annotated[
     str | None,
     typer.Option(
@@ -121,6 +124,7 @@ def export_command(
     batch: Annotated[
         int, typer.Option(help="Most requests in one call of models of your own; 0 for one at a time.", min=0)
     ] = 0,
+    force: _Force = False,
 ) -> None:
     """Write a Triton model repository."""
     from beampipe.serving.catalogue import named_models, renamed
@@ -138,7 +142,7 @@ def export_command(
         if equals:
             settings.append(how(own, where, weights=tuple(weights or ()), max_batch_size=batch))
         else:
-            settings += named([wanted], backend=backend_choice(backend))
+            settings += named([wanted], backend=backend_choice(backend), check=not force)
     for exported in export_repository(folder, settings if name is None else renamed(settings, name)):
         typer.echo(f"{folder}/{exported}")
 
@@ -309,6 +313,7 @@ def serve_command(
     shield: Shield = None,
     shield_grpc: ShieldGrpc = None,
     open_http: OpenHttp = False,
+    force: _Force = False,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
     from beampipe.serving.native_backend import backend_choice
@@ -340,5 +345,6 @@ def serve_command(
         name=name,
         backend=backend_choice(backend),
         tracker_model=tracker_model,
+        force=force,
         kept=True,
     )

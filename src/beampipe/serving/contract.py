@@ -5,6 +5,7 @@ One event is one request, and these are its tensors::
     FEATURES  FP32  [n_hits, 3]   r, phi, z in units of the model's FEATURE_SCALE      in
     LABELS    INT64 [n_hits]      track of each hit, -1 for a hit on no track          out
     STAGES    FP64  [n_stages + n_counts]   seconds of each stage, then counts         out, on demand
+    LAYOUT    INT64 [2]            hits on no layer, layers not filled with hits        out, on demand
 
 A model that batches (`exatrkx_ragged`) has one more axis of length 1 in front of each. A finder that needs more than
 positions (`acts`) also takes GEOMETRY_ID, LOCAL and VARIANCE.
@@ -21,12 +22,14 @@ from beampipe.triton.model.contract import TensorSpec
 
 __all__ = [
     "ACTS_SETTING",
+    "CHECK_LAYOUT",
     "COUNT_NAMES",
     "FEATURES",
     "FEATURE_SCALE",
     "GEOMETRY_ID",
     "HIT_BUDGET",
     "LABELS",
+    "LAYOUT",
     "LOCAL",
     "MAX_HITS",
     "PIPELINE",
@@ -41,6 +44,7 @@ __all__ = [
 FEATURES: Final = TensorSpec("FEATURES", "FP32", np.float32, (-1, 3))
 LABELS: Final = TensorSpec("LABELS", "INT64", np.int64, (-1,))
 STAGES: Final = TensorSpec("STAGES", "FP64", np.float64, (-1,), exact=False)
+LAYOUT: Final = TensorSpec("LAYOUT", "INT64", np.int64, (2,))
 GEOMETRY_ID: Final = TensorSpec("GEOMETRY_ID", "UINT64", np.uint64, (-1,))
 LOCAL: Final = TensorSpec("LOCAL", "FP32", np.float32, (-1, 2))
 VARIANCE: Final = TensorSpec("VARIANCE", "FP32", np.float32, (-1, 2))
@@ -52,6 +56,8 @@ PIPELINE: Final = "PIPELINE"
 """Pipeline that the model runs: a name of `beampipe.tracking.PIPELINES`."""
 PIPELINE_SPEC: Final = "PIPELINE_SPEC"
 """What that pipeline is made of, in the words of `PipelineSpec.to_json`, for the native backend."""
+CHECK_LAYOUT: Final = "CHECK_LAYOUT"
+"""Whether events are refused whose hits are of another detector or in other units: ``"true"``, or ``"false"``."""
 MAX_HITS: Final = "MAX_HITS"
 """Most hits of an event; a larger one is refused."""
 HIT_BUDGET: Final = "HIT_BUDGET"

@@ -108,7 +108,10 @@ class EmbedModel(_Step):
             raise TooLargeError(
                 f"hits: got {len(features)}, expected at most {self.max_hits}; cut the event into regions"
             )
-        position = turned(Hits(features if self.scale.name == "mm" else self.scale.to_mm(features)).position)
+        hits = Hits(features if self.scale.name == "mm" else self.scale.to_mm(features))
+        if self.pipeline.layout is not None:
+            self.pipeline.layout.check([hits])
+        position = turned(hits.position)
         (embedding,) = self.stage(stages.EmbedHits)(position)
         return {POSITION.name: position, EMBEDDING.name: embedding}
 

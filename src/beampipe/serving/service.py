@@ -30,6 +30,7 @@ def generated_repository(
     name: str | None = None,
     backend: BackendChoice | None = None,
     tracker_model: str | Path | None = None,
+    check: bool = True,
 ) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """A repository in a temporary folder, removed at the end.
 
@@ -42,6 +43,7 @@ def generated_repository(
         name: name under which clients ask for the model, None for its own; for one model only.
         backend: what runs the pipelines, as for `catalogue.named_models`.
         tracker_model: tracker model of the pipelines: the name of a shipped one, or a folder; None for the default one.
+        check: whether events are refused whose hits are of another detector or in other units.
 
     Yields:
         The folder, and the names of the models to load.
@@ -64,6 +66,7 @@ def generated_repository(
         scale=scale,
         backend=backend,
         tracker_model=tracker_model or DEFAULT_MODEL,
+        check=check,
     )
     with tempfile.TemporaryDirectory(prefix=new_prefix()) as folder:
         # One level down: the export replaces its folder, and the outer one is for this user alone.
@@ -81,6 +84,7 @@ def serve(
     name: str | None = None,
     backend: BackendChoice | None = None,
     tracker_model: str | None = None,
+    force: bool = False,
     console: Console | None = None,
     kept: bool = False,
 ) -> None:
@@ -95,16 +99,19 @@ def serve(
         name: name under which clients ask for the one model of a generated repository.
         backend: what runs the pipelines of a generated repository.
         tracker_model: tracker model of the pipelines of a generated repository.
+        force: whether a generated repository answers also events of other detectors or in other units.
         console: console on which to print, by default standard output.
         kept: whether to serve in a child process, and in another one if that is killed; see `run_server`.
 
     Raises:
         BeampipeError: the server cannot be started.
     """
-    if not generated and any(option is not None for option in (instances, device, scale, name, backend, tracker_model)):
+    chosen = (instances, device, scale, name, backend, tracker_model)
+    if not generated and (force or any(option is not None for option in chosen)):
         raise ConfigError(
-            "--repository: got it with --instances, --device, --scale, --name, --backend or --tracker-model, expected"
-            " either; how a model runs is in its config.pbtxt: write another repository with beampipe serving export"
+            "--repository: got it with --instances, --device, --scale, --name, --backend, --tracker-model or --force,"
+            " expected either; how a model runs is in its config.pbtxt: write another repository with"
+            " beampipe serving export"
         )
 
     @contextmanager
@@ -118,6 +125,7 @@ def serve(
             name=name,
             backend=backend,
             tracker_model=tracker_model,
+            check=not force,
         )
         with made as (folder, models):
             yield replace(settings, repository=folder, models=models)

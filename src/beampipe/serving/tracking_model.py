@@ -9,12 +9,13 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from beampipe.errors import InputError, TooLargeError
+from beampipe.errors import InputError, LayoutError, TooLargeError
 from beampipe.serving import contract
-from beampipe.serving.contract import FEATURES, GEOMETRY_ID, LABELS, LOCAL, STAGES, VARIANCE, listed
+from beampipe.serving.contract import FEATURES, GEOMETRY_ID, LABELS, LAYOUT, LOCAL, STAGES, VARIANCE, listed
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import scale_named
+from beampipe.tracking.layout.watch import LAYOUT_COUNTS
 from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.pipelines.pipeline import Pipeline
 from beampipe.triton.model.contract import TensorSpec
@@ -34,8 +35,12 @@ class TrackingModel:
     """A named pipeline of `beampipe.tracking` as a model: positions of hits in, labels out."""
 
     inputs: ClassVar = (FEATURES,)
-    outputs: ClassVar = (LABELS, STAGES)
-    counters: ClassVar = _COUNTERS
+    outputs: ClassVar = (LABELS, STAGES, LAYOUT)
+    counters: ClassVar = {
+        **_COUNTERS,
+        "hits_outside": "Hits of the events answered that lie on no layer of the detector.",
+        "events_refused": "Events refused because their hits are not of this detector or not in its units.",
+    }
 
     def __init__(self, instance: Instance) -> None:
         settings = instance.parameters
@@ -74,8 +79,17 @@ class TrackingModel:
             else:
                 tracks = self.pipeline.find_many(events, between=self.instance.checkpoint)
         except InputError as error:
-            return [error] if len(events) == 1 else [self._found([hits])[0] for hits in events]
-        return [_answer(self.instance, found) for found in tracks]
+            if len(events) > 1:
+                return [self._found([hits])[0] for hits in events]
+            if isinstance(error, LayoutError):
+                self.instance.observe("events_refused", 1, "")
+            return [error]
+        return [self._answer(found) for found in tracks]
+
+    def _answer(self, tracks: Tracks) -> ModelAnswer:
+        seen = np.array([tracks.counts[name] for name in LAYOUT_COUNTS], np.int64)
+        self.instance.observe("hits_outside", tracks.counts["outside"], "")
+        return {**_answer(self.instance, tracks), LAYOUT.name: seen}
 
     @classmethod
     def example(cls) -> ModelRequest:
@@ -135,7 +149,8 @@ class ActsModel:
 def load_for(instance: Instance) -> Pipeline:
     """The pipeline that the parameters of an instance name, with its weights, on its device and threads."""
     name = instance.parameters[contract.PIPELINE]
-    return load_pipeline(name, device=instance.device, threads=instance.threads, model=instance.weights)
+    check = instance.parameters.get(contract.CHECK_LAYOUT) != "false"
+    return load_pipeline(name, device=instance.device, threads=instance.threads, model=instance.weights, check=check)
 
 
 def _answer(instance: Instance, tracks: Tracks) -> dict[str, ndarray]:

@@ -33,6 +33,8 @@ class FileResult:
         n_events: number of events written.
         n_hits: number of hits written.
         n_tracks: number of tracks found.
+        n_on_tracks: number of hits on tracks.
+        n_outside: number of hits on no layer of the detector, as far as the finder tells.
         error: why nothing was written; None if all went well.
     """
 
@@ -41,6 +43,8 @@ class FileResult:
     n_events: int = 0
     n_hits: int = 0
     n_tracks: int = 0
+    n_on_tracks: int = 0
+    n_outside: int = 0
     error: str | None = None
 
 
@@ -232,11 +236,11 @@ def _track_file(
     progress: Callable[[Path, Event, Tracks], None],
     failed: set[Path],
 ) -> FileResult:
-    n_hits = n_tracks = 0
+    n_hits = n_tracks = n_on_tracks = n_outside = 0
     at_end = False
 
     def found() -> Iterator[tuple[Event, Tracks]]:
-        nonlocal n_hits, n_tracks, at_end
+        nonlocal n_hits, n_tracks, n_on_tracks, n_outside, at_end
         for item in asked:
             if item.event is None or item.tracks is None:
                 at_end = True
@@ -245,6 +249,8 @@ def _track_file(
                 return
             tracks = item.tracks()
             n_hits, n_tracks = n_hits + len(item.event.hits), n_tracks + tracks.n_tracks
+            n_on_tracks += int((tracks.track_id != NO_TRACK).sum())
+            n_outside += tracks.counts.get("outside", 0)
             progress(path, item.event, tracks)
             yield item.event, tracks
 
@@ -255,4 +261,4 @@ def _track_file(
         while not at_end:
             at_end = next(asked).event is None
         return FileResult(path, target, error=str(error))
-    return FileResult(path, target, n_events, n_hits, n_tracks)
+    return FileResult(path, target, n_events, n_hits, n_tracks, n_on_tracks, n_outside)

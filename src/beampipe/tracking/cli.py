@@ -25,6 +25,7 @@ from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
 from beampipe.tracking.training.tracker.cli import train, train_part, validate
 
 if TYPE_CHECKING:
+    from beampipe.tracking.batch import FileResult
     from beampipe.tracking.events import Event, Tracks
     from beampipe.tracking.finder import TrackFinder
     from beampipe.tracking.formats import Told
@@ -53,6 +54,11 @@ def complete_finder(incomplete: str) -> list[str]:
 Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP, autocompletion=complete_finder)]
 Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP, autocompletion=complete_model)]
 Device = Annotated[str, typer.Option(help="Device that the pipeline runs on: cpu, cuda or cuda:N.")]
+BeamSpotText = Annotated[
+    str | None,
+    typer.Option("--beam-spot", metavar="X,Y", help=BEAM_SPOT_HELP, show_default="that of the model, and followed"),
+]
+Force = Annotated[bool, typer.Option("--force", help="Go on where hits are of another detector or in other units.")]
 Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
 Parameters = Annotated[
     bool,
@@ -118,11 +124,7 @@ def track(
                 failed += 1
                 typer.secho(f"beampipe: {result.error}", err=True, fg="red")
             else:
-                typer.echo(
-                    f"{result.path}: {result.n_events} events, {result.n_hits} hits,"
-                    f" {result.n_tracks} tracks{f' ({fitted[result.path]} fitted)' if parameters else ''}"
-                    f" -> {result.output}"
-                )
+                typer.echo(_summary(result, fitted[result.path] if parameters else None))
     if failed:
         raise BeampipeError(f"{failed} of {len(files)} inputs could not be used, see above; the others are done")
 
@@ -132,6 +134,16 @@ def _fitted(finder: TrackFinder, model: str) -> TrackFinder:
     from beampipe.tracking.loading import load_track_fitter
 
     return FittedFinder(finder, load_track_fitter(model))
+
+
+def _summary(result: FileResult, fitted: int | None) -> str:
+    """What came of a file, in one line."""
+    share = f" ({result.n_on_tracks / result.n_hits:.1%} on tracks)" if result.n_hits else ""
+    outside = f", {result.n_outside} of them on no layer" if result.n_outside else ""
+    return (
+        f"{result.path}: {result.n_events} events, {result.n_hits} hits{share}{outside},"
+        f" {result.n_tracks} tracks{'' if fitted is None else f' ({fitted} fitted)'} -> {result.output}"
+    )
 
 
 @app.command()
@@ -262,6 +274,8 @@ def evaluate(
         ),
     ] = None,
     model: Model = DEFAULT_MODEL,
+    beam_spot: BeamSpotText = None,
+    force: Force = False,
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -282,6 +296,7 @@ def evaluate(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file to write the result to.")] = None,
 ) -> None:
     """Measure efficiency, fakes and time of track finders on simulated events."""
+    from beampipe.tracking.beam_spot import BeamSpot
     from beampipe.tracking.evaluation.evaluate import evaluate as score
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import write_evaluation
@@ -294,7 +309,10 @@ def evaluate(
         check_output(output, inputs=[read for path in files for read in input_files(path)], parents=True)
     chosen = _degraded(files, degradation, seed)
     require_variables(by or ())
-    finders = named_finders(pipeline or [DEFAULT_PIPELINE], device, threads, model=model)
+    expected = None if beam_spot is None else BeamSpot.parse(beam_spot)
+    finders = named_finders(
+        pipeline or [DEFAULT_PIPELINE], device, threads, model=model, beam_spot=expected, check=not force
+    )
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
         result = score(
@@ -321,9 +339,12 @@ def display(
     device: Device = "cpu",
     threads: Threads = 1,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a track that is drawn [GeV].", min=0)] = 1.0,
+    beam_spot: BeamSpotText = None,
+    force: Force = False,
     parameters: Parameters = False,
 ) -> None:
     """Draw one event and the tracks found in it."""
+    from beampipe.tracking.beam_spot import BeamSpot
     from beampipe.tracking.formats import input_files, open_events
 
     check_output(output, inputs=input_files(file), parents=True)
@@ -333,7 +354,8 @@ def display(
     from beampipe.tracking.display.showing import show_event
     from beampipe.tracking.finders import named_finder
 
-    finder = named_finder(pipeline, device, threads, model=model)
+    expected = None if beam_spot is None else BeamSpot.parse(beam_spot)
+    finder = named_finder(pipeline, device, threads, model=model, beam_spot=expected, check=not force)
     if parameters:
         finder = _fitted(finder, model)
     show_event(chosen, finder.find(chosen.hits), output, min_pt)

@@ -284,7 +284,8 @@ class Tracks:
         track_id: (n_hits,) int64 in input order: 0 .. n_tracks - 1, `NO_TRACK` (-1) for a hit on no track.
             Tracks are numbered by their first hit in input order.
         seconds: wall time of each stage [s], in pipeline order.
-        counts: sizes along the way, e.g. ``{"hits": 91000, "edges": 120000}``.
+        counts: sizes along the way, e.g. ``{"hits": 91000, "edges": 120000}``; of our pipelines also ``"outside"``, the
+            hits on no layer of the detector, and ``"unfilled_layers"``, the layers without hits or filled in a part.
         candidates: rows of the hits of each track, from a finder whose tracks share hits; None where the labels say
             all.
         cpu_seconds: processor time of each stage [s], from a finder that measures it.
@@ -308,6 +309,12 @@ class Tracks:
     def n_tracks(self) -> int:
         """Number of tracks."""
         return int(self.track_id.max(initial=NO_TRACK)) + 1
+
+    @property
+    def share_on_tracks(self) -> float:
+        """Share of the hits that are on a track, in [0, 1]; NaN where there are no hits."""
+        n = len(self.track_id)
+        return np.count_nonzero(self.track_id >= 0) / n if n else float("nan")
 
 
 def _expect(name: str, array: ndarray, dtype: type, shape: tuple[int | None, ...]) -> None:

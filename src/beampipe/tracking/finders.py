@@ -10,6 +10,7 @@ from typing import Final
 
 from beampipe.tracking.acts import ActsTrackFinder, ActsTracks, acts_settings, fit_tracks
 from beampipe.tracking.acts.fitting import hit_lists_of
+from beampipe.tracking.beam_spot import BeamSpot
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS
 from beampipe.tracking.events import Hits
 from beampipe.tracking.finder import InOneThread, TrackFinder
@@ -63,6 +64,8 @@ def named_finder(
     threads: int | None = None,
     *,
     model: str | Path | TrackerModel = DEFAULT_MODEL,
+    beam_spot: BeamSpot | None = None,
+    check: bool = True,
 ) -> TrackFinder:
     """The finder of that name: a pipeline, or ACTS where hits carry module, local position and variance.
 
@@ -71,6 +74,8 @@ def named_finder(
         device: device of a pipeline: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; ACTS runs on the CPU.
         threads: number of threads of a pipeline; ACTS works on one event with one thread.
         model: tracker model of a pipeline: the name of a shipped one, or a folder; ACTS has its own detector.
+        beam_spot: beam line that a pipeline expects; that of its model if not given.
+        check: whether a pipeline compares hits with the layers of its detector.
 
     Raises:
         UnknownNameError: no finder or shipped model of that name.
@@ -80,7 +85,7 @@ def named_finder(
     """
     settings = acts_settings(name)
     if settings is None:
-        return load_pipeline(name, device=device, threads=threads, model=model)
+        return load_pipeline(name, device=device, threads=threads, model=model, beam_spot=beam_spot, check=check)
     return ActsTrackFinder(settings)
 
 
@@ -91,6 +96,8 @@ def named_finders(
     *,
     fit: bool = False,
     model: str | Path | TrackerModel = DEFAULT_MODEL,
+    beam_spot: BeamSpot | None = None,
+    check: bool = True,
 ) -> dict[str, TrackFinder]:
     """The finders asked for, by name.
 
@@ -102,6 +109,8 @@ def named_finders(
         threads: number of threads of the pipelines; ACTS works on one event with one thread.
         fit: whether each pipeline is added once more with the Kalman fit of ACTS, as ``NAME + Kalman fit``.
         model: tracker model of the pipelines: the name of a shipped one, or a folder.
+        beam_spot: beam line that the pipelines expect; that of the model if not given.
+        check: whether the pipelines compare hits with the layers of their detector.
 
     Raises:
         UnknownNameError: no finder or shipped model of that name.
@@ -111,7 +120,7 @@ def named_finders(
     """
     finders: dict[str, TrackFinder] = {}
     for name in names:
-        finders[name] = named_finder(name, device, threads, model=model)
+        finders[name] = named_finder(name, device, threads, model=model, beam_spot=beam_spot, check=check)
         if fit and acts_settings(name) is None:
             finders[name + KALMAN_FIT] = KalmanFitted(finders[name])
     return finders

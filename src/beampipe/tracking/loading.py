@@ -14,6 +14,8 @@ from beampipe.tracking.beam_spot import BeamSpot
 from beampipe.tracking.fitting.fitter import TrackFitter
 from beampipe.tracking.fitting.tables import load_fit_tables
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
+from beampipe.tracking.layout.check import Layout
+from beampipe.tracking.layout.watch import USUAL_ON_TRACKS, USUAL_SOFT
 from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel, load_model, shipped_models
 from beampipe.tracking.networks import NetworksConfig, load_networks
 from beampipe.tracking.pipelines import stages
@@ -39,6 +41,7 @@ def load_pipeline(
     threads: int | None = None,
     model: str | Path | TrackerModel = DEFAULT_MODEL,
     beam_spot: BeamSpot | None = None,
+    check: bool = True,
 ) -> Pipeline:
     """The pipeline of that name, with the weights of a tracker model.
 
@@ -51,6 +54,8 @@ def load_pipeline(
             ``beampipe tracking train`` wrote.
         beam_spot: beam line that is expected; the one that the model was learned about if not given. It need not be
             known: an event whose tracks clearly come from elsewhere is found again, seen from there.
+        check: whether hits are compared with the layers that the pipeline was made for. If not, hits of any detector
+            go through, and nothing warns.
 
     Raises:
         UnknownNameError: no pipeline, device or shipped model of that name.
@@ -66,13 +71,13 @@ def load_pipeline(
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise UnknownNameError("device", device, ["cpu", "cuda", "cuda:0"])
     if device == "cpu":
-        return build_pipeline(spec, threads, model, beam_spot)
+        return build_pipeline(spec, threads, model, beam_spot, check=check)
     try:
         from beampipe.tracking.cuda import cuda_device, translate
     except ImportError:
         raise MissingExtraError("torch", "cuda", f"device {device}") from None
     there = cuda_device(device)
-    return translate(build_pipeline(spec, 1, model, beam_spot), there)
+    return translate(build_pipeline(spec, 1, model, beam_spot, check=check), there)
 
 
 def build_pipeline(
@@ -80,6 +85,8 @@ def build_pipeline(
     threads: int,
     model: str | Path | TrackerModel = DEFAULT_MODEL,
     beam_spot: BeamSpot | None = None,
+    *,
+    check: bool = True,
 ) -> Pipeline:
     """The pipeline that a spec describes, on the CPU; the spec may be one of your own.
 
@@ -88,6 +95,7 @@ def build_pipeline(
         threads: number of threads for one call.
         model: tracker model whose weights it takes: the name of a shipped one, or a folder.
         beam_spot: beam line that is expected; the one that the model was learned about if not given.
+        check: whether hits are compared with the layers that the windows were learned from.
 
     Raises:
         UnknownNameError: no shipped model of that name.
@@ -100,7 +108,8 @@ def build_pipeline(
     weights = of.path
     beam_spot = of.layout.beam_spot if beam_spot is None else beam_spot
     trained = None if spec.networks is None else _trained(weight_file(weights, spec.networks))
-    windows = load_windows(weight_file(weights, spec.windows)).widened()
+    own_windows = load_windows(weight_file(weights, spec.windows))
+    windows = own_windows.widened()
     line: list[tuple[str, Stage]] = []
     if trained is not None and spec.graph == "neighbours":
         cuts = trained.cuts
@@ -116,10 +125,13 @@ def build_pipeline(
     else:
         line.append(("filtering", stages.FindTriplets(windows, threads)))
     line.append(("labelling", _labelling(spec, windows, trained, threads)))
-    pipeline = Pipeline(spec.name, tuple(line), spec.bytes_per_hit, spec.bytes_per_hit2, beam_spot)
-    if kernels.native() is None:
-        return pipeline
-    return replace(pipeline, composed=Composed(spec, weights, threads, beam_spot))
+    usual = USUAL_SOFT if spec.windows.endswith("_soft") else USUAL_ON_TRACKS
+    layout = Layout(spec.name, own_windows, check, usual)
+    pipeline = Pipeline(
+        spec.name, tuple(line), spec.bytes_per_hit, spec.bytes_per_hit2, beam_spot=beam_spot, layout=layout
+    )
+    composed = None if kernels.native() is None else Composed(spec, weights, threads, beam_spot, check)
+    return replace(pipeline, composed=composed)
 
 
 def load_track_fitter(model: str | Path | TrackerModel = DEFAULT_MODEL, *, threads: int | None = None) -> TrackFitter:

@@ -19,7 +19,8 @@ from beampipe.tracking.pipelines.specs import PIPELINES
 
 @cache
 def loaded(name: str, threads: int = 1) -> Pipeline:
-    return load_pipeline(name, threads=threads)
+    # Unchecked: soft networks find so few tracks in dense slices that they would warn of it.
+    return load_pipeline(name, threads=threads, check=False)
 
 
 @cache
@@ -102,7 +103,10 @@ def test_almost_nothing(sizes: list[int]) -> None:
     hits = pieces()[0]
     found = loaded("exatrkx").find_many([hits.take(np.arange(n)) for n in sizes])
     assert [tracks.track_id.tolist() for tracks in found] == [[-1] * n for n in sizes]
-    assert [tracks.counts for tracks in found] == [{"hits": n, "edges": 0, "triplets": 0} for n in sizes]
+    n_layers = len(loaded("exatrkx").layout.windows.layers)  # type: ignore[union-attr]
+    for n, tracks in zip(sizes, found, strict=True):
+        unfilled = {"outside": 0, "unfilled_layers": n_layers - n}
+        assert tracks.counts == {"hits": n, "edges": 0, "triplets": 0, **unfilled}
 
 
 def test_between_is_called_before_each_stage_and_may_end_the_work() -> None:

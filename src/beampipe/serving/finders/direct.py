@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from beampipe.tracking.beam_spot import BeamSpot
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.finders import named_finder
@@ -21,6 +22,8 @@ class DirectTrackFinder(InOneThread):
         device: device on which the pipeline runs, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: number of threads for one event; as many as there are cores if not given.
         model: tracker model that knows the detector: the name of a shipped one, or a folder.
+        beam_spot: beam line that is expected; that of the model if not given.
+        check: whether hits are compared with the layers of the detector that the pipeline was made for.
 
     Raises:
         UnknownNameError: no such pipeline, device or shipped model.
@@ -36,8 +39,10 @@ class DirectTrackFinder(InOneThread):
         device: str = "cpu",
         threads: int | None = None,
         model: str | Path | TrackerModel = DEFAULT_MODEL,
+        beam_spot: BeamSpot | None = None,
+        check: bool = True,
     ) -> None:
-        self._finder = named_finder(pipeline, device, threads, model=model)
+        self._finder = named_finder(pipeline, device, threads, model=model, beam_spot=beam_spot, check=check)
 
     def find(self, hits: Hits, /) -> Tracks:
         """The tracks of one event."""

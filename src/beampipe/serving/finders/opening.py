@@ -12,6 +12,7 @@ from beampipe.serving.finders.direct import DirectTrackFinder
 from beampipe.serving.finders.fallback import FallbackTrackFinder
 from beampipe.serving.finders.triton import TritonTrackFinder
 from beampipe.serving.variants import pipeline_of
+from beampipe.tracking.beam_spot import BeamSpot
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.models import DEFAULT_MODEL
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, PIPELINES
@@ -33,6 +34,8 @@ def open_finder(
     device: str = "cpu",
     threads: int = 1,
     timeout: float = 60.0,
+    beam_spot: BeamSpot | None = None,
+    check: bool = True,
     warn: Callable[[str], None] = lambda text: None,
 ) -> TrackFinder:
     """The pipeline here, or a model on servers, or the one and else the other.
@@ -47,6 +50,8 @@ def open_finder(
         device: device of the pipeline here.
         threads: number of threads of the pipeline here.
         timeout: longest wait for an answer to one event [s].
+        beam_spot: beam line that the pipeline here expects; that of its model if not given.
+        check: whether hits are compared with the detector that the pipeline here was made for.
         warn: function that is told that no server answers, once until one does.
 
     Raises:
@@ -56,6 +61,7 @@ def open_finder(
         FileError: no readable token, or no readable tracker model.
     """
     here = partial(DirectTrackFinder, device=device, threads=threads, model=model or DEFAULT_MODEL)
+    here = partial(here, beam_spot=beam_spot, check=check)
     if not urls:
         if served_model is not None or token_file is not None or fallback:
             raise ConfigError(
@@ -66,6 +72,11 @@ def open_finder(
         raise ConfigError(
             f"got --model {model} with --via, expected --fallback with it: servers have tracker models of their own;"
             " which of their models to ask is --served-model"
+        )
+    if not fallback and (beam_spot is not None or not check):
+        raise ConfigError(
+            "got --force or --beam-spot with --via, expected neither: a server follows the beam line by itself, and is"
+            " told by `beampipe serve --force` to answer for hits of any detector"
         )
     served_model = served_model or pipeline or DEFAULT_PIPELINE
     served = partial(TritonTrackFinder, urls, served_model, token=token_file, in_flight=IN_FLIGHT, timeout=timeout)

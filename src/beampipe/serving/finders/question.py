@@ -16,6 +16,7 @@ from beampipe.serving.contract import (
     FEATURES,
     GEOMETRY_ID,
     LABELS,
+    LAYOUT,
     LOCAL,
     STAGE_NAMES,
     STAGES,
@@ -24,6 +25,7 @@ from beampipe.serving.contract import (
 )
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import Scale, scale_named
+from beampipe.tracking.layout.watch import LAYOUT_COUNTS, Watch
 from beampipe.triton.client.signature import Due, ModelSignature
 
 __all__ = ["FindTracks", "TrackingContract", "tracking_contract"]
@@ -87,10 +89,12 @@ class FindTracks:
     Attributes:
         hits: of one event.
         stages: whether to ask also for times and counts of the stages, where the model can tell.
+        watch: is told of the tracks, and warns of foreign hits; None for nobody.
     """
 
     hits: Hits
     stages: bool = False
+    watch: Watch | None = None
 
     def inputs(self, signature: ModelSignature) -> Mapping[str, ndarray]:
         """The event in the units of the model.
@@ -117,13 +121,26 @@ class FindTracks:
         return arrays
 
     def outputs(self, signature: ModelSignature) -> Due:
-        """One label per hit, and one value per stage and count."""
+        """One label per hit, one value per stage and count, and how the hits lie."""
         n_values = tracking_contract(signature).n_values
-        labels = {LABELS.name: (len(self.hits),)}
-        return {**labels, STAGES.name: (n_values,)} if self.stages and n_values else labels
+        due: dict[str, tuple[int, ...]] = {LABELS.name: (len(self.hits),)}
+        if self.stages and n_values:
+            due[STAGES.name] = (n_values,)
+        if self.watch is not None and LAYOUT.name in signature.outputs:
+            due[LAYOUT.name] = LAYOUT.dims
+        return due
 
     def result(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:
         """The tracks of the event."""
+        tracks = self._tracks(signature, arrays)
+        if LAYOUT.name in arrays:
+            tracks.counts.update(zip(LAYOUT_COUNTS, arrays[LAYOUT.name].tolist(), strict=True))
+        if self.watch is not None:
+            self.watch.look(self.hits, tracks)
+        return tracks
+
+    def _tracks(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:
+        """The tracks without what the layers say of the hits."""
         labels = signature.required(arrays, LABELS.name)
         if STAGES.name not in arrays:
             return Tracks(labels, {}, {"hits": len(labels)})

@@ -11,6 +11,7 @@ from pathlib import Path
 from beampipe.errors import ServiceError
 from beampipe.serving.finders.question import FindTracks
 from beampipe.tracking.events import Hits, Tracks
+from beampipe.tracking.layout.watch import Watch
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 from beampipe.triton.client.endpoint import WireProtocol
 from beampipe.triton.client.model_client import ModelClient
@@ -54,6 +55,7 @@ class TritonTrackFinder:
 
     Warns:
         UserWarning: the token would be sent to another machine without encryption.
+        LayoutWarning: once, while tracks are found: hits fit the detector only in part.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class TritonTrackFinder:
         transport: Transport | None = None,
     ) -> None:
         self._stages = stages
+        self._watch = Watch(model)
         self._retries = retries
         self._client = ModelClient(
             urls,
@@ -90,16 +93,17 @@ class TritonTrackFinder:
         """The tracks of one event.
 
         Raises:
-            InputError: the model cannot use these hits.
+            InputError: the model cannot use these hits; a LayoutError if they are of another detector or in other
+                units.
             ServiceUnavailableError: no server that answers, after the retries.
             DeadlineError: no answer in time.
             ServiceError: an answer that cannot be right, or a refusal for another reason.
         """
-        return self._client.ask(FindTracks(hits, self._stages), retries=self._retries)
+        return self._client.ask(FindTracks(hits, self._stages, self._watch), retries=self._retries)
 
     def submit(self, hits: Hits, /) -> Future[Tracks]:
         """`find`, later; cancelling the future cancels the request. The time allowed begins when it is sent."""
-        return self._client.ask_later(FindTracks(hits, self._stages), retries=self._retries)
+        return self._client.ask_later(FindTracks(hits, self._stages, self._watch), retries=self._retries)
 
     async def find_async(self, hits: Hits, /) -> Tracks:
         """`find` for asyncio; cancelling the task cancels the request."""

@@ -15,14 +15,19 @@ namespace beampipe {
 namespace {
 
 enum Input : std::size_t { kFeatures };
-enum Output : std::size_t { kLabels, kStages };
+enum Output : std::size_t { kLabels, kStages, kLayout };
 
 // Tensors and parameters, as in beampipe.serving.contract.
 const std::vector<TensorSpec> kInputs = {{"FEATURES", TRITONSERVER_TYPE_FP32, sizeof(float), {-1, 3}}};
 const std::vector<TensorSpec> kOutputs = {{"LABELS", TRITONSERVER_TYPE_INT64, sizeof(std::int64_t), {-1}},
-                                          {"STAGES", TRITONSERVER_TYPE_FP64, sizeof(double), {-1}}};
+                                          {"STAGES", TRITONSERVER_TYPE_FP64, sizeof(double), {-1}},
+                                          {"LAYOUT", TRITONSERVER_TYPE_INT64, sizeof(std::int64_t), {2}}};
 const std::map<std::string, std::string> kCounters = {
-    {"hits", "Hits of the events answered."}, {"edges", "Edges that were left to label."}, {"tracks", "Tracks found."}};
+    {"hits", "Hits of the events answered."},
+    {"edges", "Edges that were left to label."},
+    {"tracks", "Tracks found."},
+    {"hits_outside", "Hits of the events answered that lie on no layer of the detector."},
+    {"events_refused", "Events refused because their hits are not of this detector or not in its units."}};
 
 using Parameters = std::map<std::string, std::string>;
 
@@ -67,6 +72,7 @@ TrackingModel::TrackingModel(const ModelSettings& settings)
     : pipeline_(kernels_beside_us(), parameter(settings.parameters, "PIPELINE_SPEC", ""), settings.weights),
       scale_name_(parameter(settings.parameters, "FEATURE_SCALE", "mm")),
       scale_(scale_named(scale_name_)),
+      check_layout_(parameter(settings.parameters, "CHECK_LAYOUT", "true") != std::string("false")),
       max_hits_(whole(settings.parameters, "MAX_HITS", "")),
       hit_budget_(whole(settings.parameters, "HIT_BUDGET", "0")),
       stage_names_(listed(parameter(settings.parameters, "STAGE_NAMES", ""))),
@@ -124,8 +130,11 @@ void TrackingModel::find(Events& events, std::size_t first, std::size_t last, co
         events[row].question->fail(std::current_exception());
       }
     }
-  } catch (const InputError&) {
-    if (last - first == 1) return events[first].question->fail(std::current_exception());
+  } catch (const InputError& error) {
+    if (last - first == 1) {
+      if (dynamic_cast<const LayoutError*>(&error) != nullptr) call.observe("events_refused", 1, "");
+      return events[first].question->fail(std::current_exception());
+    }
     // One of them is at fault; the others still get their answer.
     for (std::size_t row = first; row < last; ++row) find(events, row, row + 1, call);
   }
@@ -146,7 +155,7 @@ Found TrackingModel::found(const Events& events, std::size_t first, std::size_t 
   const auto between = [](void* context) { static_cast<const Call*>(context)->checkpoint(); };
   const Threads threads(Pipeline::useful_threads(call.threads, begin.back()));
   return pipeline_.find(position, begin.data(), static_cast<std::int64_t>(last - first), BeamLine(), threads.count(),
-                        between, const_cast<Call*>(&call));
+                        check_layout_, between, const_cast<Call*>(&call));
 }
 
 void TrackingModel::answer(const Event& event, const Found& found, std::size_t row, std::int64_t begin,
@@ -160,6 +169,8 @@ void TrackingModel::answer(const Event& event, const Found& found, std::size_t r
   const std::map<std::string, double> counts = {{"hits", static_cast<double>(found.hits[row])},
                                                 {"edges", static_cast<double>(found.edges[row])},
                                                 {"triplets", static_cast<double>(found.triplets[row])},
+                                                {"outside", static_cast<double>(found.outside[row])},
+                                                {"unfilled_layers", static_cast<double>(found.unfilled[row])},
                                                 {"tracks", static_cast<double>(found.tracks[row])},
                                                 {"events", 1.0}};
   Question& question = *event.question;
@@ -174,6 +185,11 @@ void TrackingModel::answer(const Event& event, const Found& found, std::size_t r
     void* stages = question.output(kStages, {static_cast<std::int64_t>(values.size())});
     if (!values.empty()) std::memcpy(stages, values.data(), sizeof(double) * values.size());
   }
+  if (question.wants(kLayout)) {
+    const std::int64_t values[] = {found.outside[row], found.unfilled[row]};
+    std::memcpy(question.output(kLayout, {2}), values, sizeof values);
+  }
+  call.observe("hits_outside", counts.at("outside"), "");
   for (const auto& [name, count] : counts) call.observe(name.c_str(), count, "");
   for (const auto& [stage, taken] : seconds) call.observe("stage_seconds", taken, stage.c_str());
 }

@@ -42,6 +42,7 @@ private:
   Pipeline pipeline_;
   std::string scale_name_;
   Scale scale_;
+  bool check_layout_;
   std::int64_t max_hits_, hit_budget_;
   std::vector<std::string> stage_names_, count_names_;
 };

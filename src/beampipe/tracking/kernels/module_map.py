@@ -19,7 +19,7 @@ from beampipe.tracking.kernels.arrays import (
 from beampipe.tracking.kernels.loading import blocks, contiguous, native, useful_threads
 from beampipe.tracking.windows import Windows
 
-__all__ = ["assign_layers", "module_map_edges", "pair_features", "triplets", "walk"]
+__all__ = ["assign_layers", "fit_on_layers", "module_map_edges", "pair_features", "triplets", "walk"]
 
 
 def assign_layers(position: Position, windows: Windows, threads: int = 1) -> LayerNumbers:
@@ -36,6 +36,22 @@ def assign_layers(position: Position, windows: Windows, threads: int = 1) -> Lay
         contiguous(position), _tables(windows), useful_threads(threads, len(position))
     )
     return layer
+
+
+def fit_on_layers(position: Position, windows: Windows, threads: int = 1) -> tuple[int, int]:
+    """Number of hits on no layer, and of layers without a hit or with many that lie in a small part of them.
+
+    Args:
+        position: r [mm], phi [rad], z [mm], of the hits of one event.
+        windows: learned windows, whose `layers` are the boxes.
+        threads: largest number of threads that the call uses.
+    """
+    if (kernels := native()) is None:
+        return reference_map.fit_on_layers(position, windows)
+    outside, unfilled = kernels.fit_on_layers(
+        contiguous(position), _tables(windows), useful_threads(threads, len(position))
+    )
+    return outside, unfilled
 
 
 def module_map_edges(

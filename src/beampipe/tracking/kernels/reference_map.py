@@ -24,6 +24,7 @@ from beampipe.tracking.windows import Windows
 
 __all__ = [
     "assign_layers",
+    "fit_on_layers",
     "module_map_edges",
     "pair_features",
     "triplets",
@@ -32,6 +33,12 @@ __all__ = [
 
 MAX_DPHI: Final = np.float32(1.2)
 """An edge of the learned windows goes outwards by more than `MIN_DR`, and turns by less than this [rad]."""
+
+MANY_HITS: Final = 50
+"""Hits of a layer; so many lie all over it."""
+
+FILLED: Final = np.float32(0.5)
+"""Part of a layer's extent in r and in z that they fill at least."""
 
 NO_PARTNER: Final = np.float32(2.0)
 """Stands for the chi2 of an edge with no partner; one that passes has chi2 < 1."""
@@ -44,6 +51,19 @@ def assign_layers(position: Position, windows: Windows) -> LayerNumbers:
     for number, (r_min, r_max, z_min, z_max) in enumerate(windows.layers):
         layer[(r >= r_min) & (r <= r_max) & (z >= z_min) & (z <= z_max)] = number
     return layer
+
+
+def fit_on_layers(position: Position, windows: Windows) -> tuple[int, int]:
+    """Number of hits on no layer, and of layers that the hits do not fill."""
+    layer = assign_layers(position, windows)
+    unfilled = 0
+    for number, box in enumerate(windows.layers):
+        hits = position[layer == number][:, ::2]
+        if len(hits) < MANY_HITS:
+            unfilled += len(hits) == 0
+        else:
+            unfilled += bool((np.ptp(hits, axis=0) < FILLED * (box[1::2] - box[::2])).any())
+    return int(np.count_nonzero(layer < 0)), unfilled
 
 
 def module_map_edges(position: Position, windows: Windows, offsets: Offsets | None = None) -> EdgeIndex:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Composed"]
 
+_COUNTS: Final = ("hits", "edges", "triplets", "outside", "unfilled_layers")
+
 
 @dataclass(frozen=True, eq=False)
 class Composed:
@@ -29,6 +31,7 @@ class Composed:
         weights: folder of the weight files, which C++ reads by itself.
         threads: number of threads for one call.
         beam_spot: beam line that is expected.
+        check: whether events are refused whose hits are not of the detector that the weights were learned from.
 
     Raises:
         ConfigError: the parts of the spec make no pipeline, or the weights do not fit.
@@ -39,6 +42,7 @@ class Composed:
     weights: Path
     threads: int
     beam_spot: BeamSpot = ON_AXIS
+    check: bool = True
     _native: NativePipeline = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -46,8 +50,8 @@ class Composed:
         assert native is not None, "ask kernels.native() first"
         object.__setattr__(self, "_native", native.Pipeline(self.spec.to_json(), str(self.weights)))
 
-    def __reduce__(self) -> tuple[type[Composed], tuple[PipelineSpec, Path, int, BeamSpot]]:
-        return Composed, (self.spec, self.weights, self.threads, self.beam_spot)
+    def __reduce__(self) -> tuple[type[Composed], tuple[PipelineSpec, Path, int, BeamSpot, bool]]:
+        return Composed, (self.spec, self.weights, self.threads, self.beam_spot, self.check)
 
     def __call__(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
         """Tracks of one or more events, found together; an event's `seconds` are its share by number of hits.
@@ -58,25 +62,25 @@ class Composed:
 
         Raises:
             TooLargeError: the events would need too much memory or time.
+            LayoutError: the hits of an event are of another detector, or in other units.
         """
         positions = [hits.position for hits in events]
         sizes = [len(position) for position in positions]
         position = positions[0] if len(events) == 1 else np.concatenate(positions)
         offsets = np.array([0, *sizes], np.int64).cumsum()
-        track_id, seconds, edges, triplets, beam_lines = self._native.find(
-            position, offsets, astuple(self.beam_spot), self.threads, between
+        track_id, seconds, edges, triplets, outside, unfilled, beam_lines = self._native.find(
+            position, offsets, astuple(self.beam_spot), self.threads, self.check, between
         )
         # Of several events, the answer for one keeps no other's labels alive.
         parts = [track_id] if len(events) == 1 else [part.copy() for part in np.split(track_id, offsets[1:-1])]
         n_hits = max(len(position), 1)
+        counts = zip(sizes, edges, triplets, outside, unfilled, strict=True)
         return [
             Tracks(
                 label,
-                {step: taken * (size / n_hits) for step, taken in zip(self._native.steps, seconds, strict=True)},
-                {"hits": size, "edges": n_edges, "triplets": n_triplets},
+                {step: taken * (count[0] / n_hits) for step, taken in zip(self._native.steps, seconds, strict=True)},
+                dict(zip(_COUNTS, count, strict=True)),
                 beam_spot=BeamSpot(*beam_line),
             )
-            for label, size, n_edges, n_triplets, beam_line in zip(
-                parts, sizes, edges, triplets, beam_lines, strict=True
-            )
+            for label, count, beam_line in zip(parts, counts, beam_lines, strict=True)
         ]

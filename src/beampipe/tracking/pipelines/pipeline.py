@@ -20,6 +20,8 @@ from beampipe.errors import TooLargeError
 from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot, estimate_beam_spot
 from beampipe.tracking.events import NO_TRACK, Hits, Tracks
 from beampipe.tracking.finder import InOneThread
+from beampipe.tracking.layout.check import Layout
+from beampipe.tracking.layout.watch import Watch
 from beampipe.tracking.pipelines.composed import Composed
 from beampipe.tracking.pipelines.order import Step, checked_steps
 from beampipe.tracking.pipelines.stages import Stage
@@ -45,6 +47,7 @@ class Pipeline(InOneThread):
         beam_spot: beam line that is expected. An event whose tracks clearly come from elsewhere is found again, seen
             from there.
         in_blocks: whether the stages take several events as one graph; if not, `find_many` finds them one by one.
+        layout: layers that hits are compared with before finding; None for no comparison.
         composed: the same stages composed in C++, which finds the tracks in their place. `dataclasses.replace` drops
             it: a pipeline with other stages runs these.
 
@@ -58,16 +61,24 @@ class Pipeline(InOneThread):
     bytes_per_hit2: float
     beam_spot: BeamSpot = ON_AXIS
     in_blocks: bool = True
+    layout: Layout | None = None
     composed: InitVar[Composed | None] = None
     _steps: tuple[Step, ...] = field(init=False, repr=False)
     _composed: Composed | None = field(init=False, repr=False)
+    _watch: Watch | None = field(init=False, repr=False)
 
     def __post_init__(self, composed: Composed | None) -> None:
         object.__setattr__(self, "_steps", checked_steps(self.name, self.stages))
         object.__setattr__(self, "_composed", composed)
+        checks = self.layout is not None and self.layout.refuses
+        object.__setattr__(
+            self, "_watch", Watch(self.name, self.layout.usual, self.beam_spot) if self.layout and checks else None
+        )
 
     def find(self, hits: Hits, /, *, between: Callable[[], None] | None = None) -> Tracks:
         """Tracks of one event, with the time of each step and the numbers of hits, edges and triplets.
+
+        Warns once if hits fit the detector only in part (`beampipe.tracking.layout.watch`).
 
         Args:
             hits: hits of the event.
@@ -75,6 +86,7 @@ class Pipeline(InOneThread):
 
         Raises:
             TooLargeError: the event would need more memory than `MEMORY_LIMIT`.
+            LayoutError: the hits are of another detector, or in other units.
         """
         return self._found([hits], between)[0]
 
@@ -92,6 +104,7 @@ class Pipeline(InOneThread):
         Raises:
             TooLargeError: one event, or all together, would need more memory than `MEMORY_LIMIT`; see `memory`.
                 Found one by one, the others may still be answered.
+            LayoutError: the hits of one event are of another detector, or in other units; likewise.
         """
         if not events:
             return []
@@ -117,11 +130,21 @@ class Pipeline(InOneThread):
     def _found(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
         """Tracks of one or more events, found together."""
         self._check_memory(events)
-        if self._composed is not None:
-            return self._composed(events, between)
+        found = self._run(events, between) if self._composed is None else self._composed(events, between)
+        if self._watch is not None:
+            for hits, tracks in zip(events, found, strict=True):
+                self._watch.look(hits, tracks)
+        return found
+
+    def _run(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
+        """The same by one stage after the other."""
+        fits = None if self.layout is None else self.layout.check(events)
         seen = [self.beam_spot.seen(hits.position) for hits in events]
-        tracks = [replace(found, beam_spot=self.beam_spot) for found in self._run(seen, between)]
-        return [self._followed(hits, found, between) for hits, found in zip(events, tracks, strict=True)]
+        tracks_of = [replace(tracks, beam_spot=self.beam_spot) for tracks in self._by_stages(seen, between)]
+        found = [self._followed(hits, tracks, between) for hits, tracks in zip(events, tracks_of, strict=True)]
+        for tracks, fit in zip(found, fits or (), strict=fits is not None):
+            tracks.counts.update(outside=fit.outside, unfilled_layers=fit.unfilled)
+        return found
 
     def _followed(self, hits: Hits, tracks: Tracks, between: Callable[[], None] | None) -> Tracks:
         """The tracks; found again if they clearly come from elsewhere than the hits were seen from."""
@@ -130,15 +153,17 @@ class Pipeline(InOneThread):
             if not off.significant:
                 break
             there = tracks.beam_spot.moved(off.x, off.y)
-            again = self._run([there.seen(hits.position)], between)[0]
+            again = self._by_stages([there.seen(hits.position)], between)[0]
             if (again.track_id >= 0).sum() <= (tracks.track_id >= 0).sum():
                 break
             seconds = {step: taken + tracks.seconds[step] for step, taken in again.seconds.items()}
             tracks = replace(again, seconds=seconds, beam_spot=there)
         return tracks
 
-    def _run(self, positions: Sequence[Float32[ndarray, "_ 3"]], between: Callable[[], None] | None) -> list[Tracks]:
-        """The tracks of hits that are seen from the beam line, by one stage after the other."""
+    def _by_stages(
+        self, positions: Sequence[Float32[ndarray, "_ 3"]], between: Callable[[], None] | None
+    ) -> list[Tracks]:
+        """The tracks of hits that are seen from the beam line, without a look at the layers."""
         seconds = {name: 0.0 for name, _ in self.stages}
         sizes = [len(position) for position in positions]
         if max(sizes) < 2:

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 from beampipe.errors import (
     BeampipeError,
     DeadlineError,
-    InputError,
     RegionLostError,
     ServiceError,
     ServiceUnavailableError,
     TooLargeError,
     UnknownModelError,
+    input_error,
 )
 from beampipe.triton.client.codec import HttpReply, reason_of
 
@@ -101,7 +101,7 @@ def refusal(url: str, code: str, message: str) -> BeampipeError:
         return known
     match code:
         case "INVALID_ARGUMENT" | "OUT_OF_RANGE":
-            return InputError(message or said)
+            return input_error(message or said)
         case "RESOURCE_EXHAUSTED":
             return too_large(url)
         case "UNAVAILABLE" | "CANCELLED" | "ABORTED":

@@ -39,7 +39,8 @@ def write_model(folder: Path, settings: ModelSettings, request: ModelRequest | N
     Args:
         folder: where the folder shall be; there must be none.
         settings: what the model is to be.
-        request: the request of the canary, perhaps with further arrays; the model's own example if not given.
+        request: the request of the canary, perhaps with further arrays; the example of `settings` or of the model if
+            not given.
 
     Returns:
         The arrays of the request and of the answer, by name.
@@ -65,7 +66,7 @@ def write_model(folder: Path, settings: ModelSettings, request: ModelRequest | N
     (folder / _CONFIG).write_text(to_pbtxt(model_configuration(settings, found, parameters)))
     instance = Instance(f"{settings.name}_export", "cpu", 1, folder / _WEIGHTS, parameters)
     model = _made(settings.name, found, instance)
-    arrays = found.example() if request is None else request
+    arrays = request or settings.example or found.example()
     asked = {spec.name: arrays[spec.name] for spec in found.inputs}
     answer = _answer_to_example(settings.name, model, asked)
     write_canary(version, asked, {spec.name: answer[spec.name] for spec in found.outputs if spec.exact})

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from numpy import ndarray
+
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.triton.model.contract import PYTHON_BACKEND, TensorSpec
 
@@ -36,6 +38,8 @@ class ModelSettings:
             is told what to do by the parameters, and must give the same answers.
         libraries: files that are copied beside the model's configuration: the library of the backend, and those that
             it opens. Triton looks for ``libtriton_<backend>.so`` there first.
+        example: arrays of the request that the model is asked before it is served, by name of the tensor; if not given,
+            the example of its class.
     """
 
     name: str
@@ -48,6 +52,7 @@ class ModelSettings:
     max_batch_size: int = 0
     backend: str = PYTHON_BACKEND
     libraries: tuple[Path, ...] = ()
+    example: Mapping[str, ndarray] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -21,6 +21,7 @@
 
 #include "bindings/arrays.hpp"
 #include "isa.hpp"
+#include "pipelines/layout/check.hpp"
 
 namespace {
 
@@ -77,6 +78,18 @@ struct WindowTables {
             triplet_windows.data()};
   }
 };
+
+auto fit_on_layers(Position position, const WindowTables& windows, int threads) {
+  const auto n = static_cast<std::int64_t>(position.shape(0));
+  const std::int64_t begin[] = {0, n};
+  beampipe::Fit fit{};
+  {
+    nb::gil_scoped_release free;
+    const Array<std::int16_t> layer = kernels().assign_layers(position.data(), n, windows.view(), threads);
+    fit = beampipe::fits_of(windows.view(), position.data(), layer.data(), {begin, 1}).front();
+  }
+  return nb::make_tuple(fit.outside, fit.unfilled);
+}
 
 auto assign_layers(Position position, const WindowTables& windows, int threads) {
   Array<std::int16_t> layer;
@@ -161,6 +174,7 @@ NB_MODULE(_native, m) {
                      "windows: one per pair");
              new (self) WindowTables{layers, pairs, pair_windows, out_begin, triplet_windows};
            });
+  m.def("fit_on_layers", &fit_on_layers, "position"_a, "windows"_a, "threads"_a);
   m.def("assign_layers", &assign_layers, "position"_a, "windows"_a, "threads"_a);
   m.def("module_map_edges", &module_map_edges, "position"_a, "offsets"_a, "windows"_a, "threads"_a);
   m.def("triplets", &triplets, "position"_a, "edge_index"_a, "windows"_a, "threads"_a);

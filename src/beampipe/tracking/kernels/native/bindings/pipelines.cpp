@@ -24,19 +24,20 @@ void ask(void* between) {
 }
 
 auto find(const beampipe::Pipeline& pipeline, Position position, Offsets offsets,
-          const std::array<double, 4>& beam_line, int threads, nb::object between) {
+          const std::array<double, 4>& beam_line, int threads, bool check, nb::object between) {
   const beampipe::Blocks events = blocks_of(offsets, position.shape(0));
   beampipe::Found found;
   const bool asks = !between.is_none();
   {
     nb::gil_scoped_release free;
     const auto [x, y, dxdz, dydz] = beam_line;
-    found = pipeline.find(position.data(), events.begin, events.n, {x, y, dxdz, dydz}, threads, asks ? &ask : nullptr,
-                          &between);
+    found = pipeline.find(position.data(), events.begin, events.n, {x, y, dxdz, dydz}, threads, check,
+                          asks ? &ask : nullptr, &between);
   }
   std::vector<std::array<double, 4>> seen_from;
   for (const beampipe::BeamLine& line : found.beam_line) seen_from.push_back({line.x, line.y, line.dxdz, line.dydz});
-  return nb::make_tuple(numpy(std::move(found.track_id)), found.seconds, found.edges, found.triplets, seen_from);
+  return nb::make_tuple(numpy(std::move(found.track_id)), found.seconds, found.edges, found.triplets, found.outside,
+                        found.unfilled, seen_from);
 }
 
 /// Weights (out, in) and bias (out,) of each layer as one row of floats.
@@ -85,7 +86,7 @@ void bind_pipelines(nb::module_& m) {
       .def_prop_ro("name", &beampipe::Pipeline::name)
       .def_prop_ro("steps", &beampipe::Pipeline::steps)
       .def("memory", &beampipe::Pipeline::memory, "n_hits"_a)
-      .def("find", &find, "position"_a, "offsets"_a, "beam_line"_a, "threads"_a, "between"_a.none());
+      .def("find", &find, "position"_a, "offsets"_a, "beam_line"_a, "threads"_a, "check"_a, "between"_a.none());
   m.def("packed", &packed, "weights"_a, "biases"_a, "by_output"_a);
   m.def("logit_of", &beampipe::logit_of, "cut"_a);
   m.def("lowest_logit", &beampipe::lowest_logit, "cut"_a);

@@ -33,8 +33,7 @@ std::vector<std::string> steps_of(const PipelineSpec& spec) {
 }
 
 /// Windows whose layers also hold hits that are measured from a beam line off the axis.
-WindowTables widened(const std::string& stem) {
-  WindowTables tables = WindowTables::load(stem);
+WindowTables widened(WindowTables tables) {
   tables.widen();
   return tables;
 }
@@ -49,9 +48,18 @@ std::optional<Networks> networks_of(const PipelineSpec& spec, const std::string&
 Line::Line(const Table& kernels, PipelineSpec spec, const std::string& weights)
     : kernels_(kernels),
       spec_(std::move(spec)),
-      windows_(widened(weights + "/" + spec_.windows)),
+      own_windows_(WindowTables::load(weights + "/" + spec_.windows)),
+      windows_(widened(own_windows_)),
       networks_(networks_of(spec_, weights)),
       steps_(steps_of(spec_)) {}
+
+Array<std::int16_t> Line::layers(const float* position, std::int64_t n, int threads) const {
+  return kernels_.assign_layers(position, n, windows_.view(), threads);
+}
+
+Array<std::int16_t> Line::own_layers(const float* position, std::int64_t n, int threads) const {
+  return kernels_.assign_layers(position, n, own_windows_.view(), threads);
+}
 
 Labelled Line::run(const Hits& hits, Timer& timed) const {
   Edges edges = spec_.graph == Graph::kNeighbours ? from_neighbours(hits, timed) : from_windows(hits, timed);
@@ -138,9 +146,8 @@ Array<std::int64_t> Line::connect_components(const Hits& hits, const Edges& edge
 
 Array<std::int64_t> Line::walk(const Hits& hits, const Edges& edges, const Triplets& triplets,
                                const Array<float>& weight) const {
-  const Array<std::int16_t> layer = kernels_.assign_layers(hits.position, hits.n, windows_.view(), hits.threads);
   return kernels_.walk(hits.n, edges.inner(), edges.outer(), edges.size(), triplets.in_edge(), triplets.out_edge(),
-                       triplets.chi2.data(), triplets.size(), weight.data(), layer.data(),
+                       triplets.chi2.data(), triplets.size(), weight.data(), hits.layer,
                        static_cast<float>(spec_.penalty), spec_.min_hits);
 }
 

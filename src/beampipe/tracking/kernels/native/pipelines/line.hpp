@@ -21,6 +21,7 @@ struct Hits {
   std::int64_t n;
   Blocks events;
   int threads;
+  const std::int16_t* layer;  // (n,): layer of each hit, -1 for none
 };
 
 /// The graph at the end of the line: its labels, and what was left to label.
@@ -35,9 +36,15 @@ class Line {
 public:
   Line(const Table& kernels, PipelineSpec spec, const std::string& weights);
 
+  /// The layer on which each of n hits is looked for, -1 for none; hits near a layer are on it, too.
+  Array<std::int16_t> layers(const float* position, std::int64_t n, int threads) const;
+  /// The layer in whose box each of n hits lies, -1 for none.
+  Array<std::int16_t> own_layers(const float* position, std::int64_t n, int threads) const;
   Labelled run(const Hits& hits, Timer& timed) const;
 
   const PipelineSpec& spec() const { return spec_; }
+  /// The windows as they were learned.
+  Windows own_windows() const { return own_windows_.view(); }
   /// Names of the timed steps in order, each once.
   const std::vector<std::string>& steps() const { return steps_; }
 
@@ -59,7 +66,7 @@ private:
 
   const Table& kernels_;
   PipelineSpec spec_;
-  WindowTables windows_;
+  WindowTables own_windows_, windows_;  // as they were learned, and with wider layers
   std::optional<Networks> networks_;
   std::vector<std::string> steps_;
 };

@@ -6,6 +6,7 @@
 
 #include "native/errors.hpp"
 #include "pipelines/hits.hpp"
+#include "pipelines/layout/check.hpp"
 
 namespace beampipe {
 namespace {
@@ -76,11 +77,19 @@ int Pipeline::useful_threads(int threads, std::int64_t n_hits) {
 }
 
 Found Pipeline::find(const float* position, const std::int64_t* begin, std::int64_t n_events, const BeamLine& expected,
-                     int threads, Between between, void* context) const {
+                     int threads, bool check, Between between, void* context) const {
   const Blocks events{begin, n_events};
   require_memory(events);
+  const std::int64_t n = begin[n_events];
+  const Array<std::int16_t> layer = line_.own_layers(position, n, useful_threads(threads, n));
+  const std::vector<Fit> fits = fits_of(line_.own_windows(), position, layer.data(), events);
+  if (check) require_layout(name(), line_.own_windows(), position, events, fits);
   Timer timed(steps(), between, context);
   Found found = found_from(position, events, expected, threads, timed);
+  for (const Fit& fit : fits) {
+    found.outside.push_back(fit.outside);
+    found.unfilled.push_back(fit.unfilled);
+  }
   follow(position, events, threads, timed, found);
   found.seconds = timed.seconds();
   return found;
@@ -91,7 +100,7 @@ Found Pipeline::found_from(const float* position, const Blocks& events, const Be
                            Timer& timed) const {
   const std::int64_t n = events.begin[events.n] - events.begin[0];
   const std::vector<std::int64_t> none(events.n, 0);
-  Found found{{}, {}, none, none, none, none, std::vector<BeamLine>(events.n, line)};
+  Found found{{}, {}, none, none, none, none, std::vector<BeamLine>(events.n, line), {}, {}};
   for (std::int64_t k = 0; k < events.n; ++k) found.hits[k] = events.size(k);
   if (std::all_of(found.hits.begin(), found.hits.end(), [](std::int64_t size) { return size < 2; })) {
     found.track_id = Array<std::int64_t>(n, -1);
@@ -101,7 +110,10 @@ Found Pipeline::found_from(const float* position, const Blocks& events, const Be
   const Array<float> copy = as_given          ? Array<float>()
                             : !line.on_axis() ? seen_from(line, position, n)
                                               : turned(position, n);
-  split(line_.run({as_given ? position : copy.data(), n, events, useful_threads(threads, n)}, timed), events, found);
+  const float* seen = as_given ? position : copy.data();
+  const int useful = useful_threads(threads, n);
+  const Array<std::int16_t> layer = line_.layers(seen, n, useful);
+  split(line_.run({seen, n, events, useful, layer.data()}, timed), events, found);
   return found;
 }
 

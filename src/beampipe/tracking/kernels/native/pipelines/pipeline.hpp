@@ -18,6 +18,7 @@ struct Found {
   std::vector<double> seconds;   // time of each of the pipeline's `steps` [s], of all events together
   std::vector<std::int64_t> hits, edges, triplets, tracks;  // number of them in each event
   std::vector<BeamLine> beam_line;                          // from which the hits of each event were seen
+  std::vector<std::int64_t> outside, unfilled;              // of each event: hits on no layer, layers without hits
 };
 
 class Pipeline {
@@ -44,11 +45,12 @@ public:
   /// expected: beam line that the hits are seen from. An event whose tracks clearly come from elsewhere is found again,
   /// seen from there.
   /// threads: number of threads of this call; the tracks do not depend on it.
+  /// check: whether events are refused whose hits are not of this detector (layout/check.hpp).
   /// between: called as between(context) before each stage, unless it is nullptr; what it throws ends the work.
   ///
-  /// Throws TooLargeError if one event, or all together, would need too much memory or time.
+  /// Throws TooLargeError if one event, or all together, would need too much memory or time; LayoutError.
   Found find(const float* position, const std::int64_t* begin, std::int64_t n_events, const BeamLine& expected,
-             int threads, Between between, void* context) const;
+             int threads, bool check, Between between, void* context) const;
 
 private:
   Found found_from(const float* position, const Blocks& events, const BeamLine& line, int threads, Timer& timed) const;

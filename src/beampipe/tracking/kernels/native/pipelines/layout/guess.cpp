@@ -1,0 +1,157 @@
+#include "pipelines/layout/guess.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+namespace beampipe {
+namespace {
+
+constexpr std::int64_t kMostTried = 1000;  // hits; enough to tell 80 % from 50 %
+constexpr double kFits = 0.8;              // share of them on a layer from which on a guess is told
+constexpr float kTurn = 6.2831855f;        // [rad]
+constexpr float kDegrees = 361;            // most that is taken for an angle
+constexpr float kPerTurn = 1.0001f;        // of phi / pi
+
+/// What |r| and z are multiplied by, and what that means. `phi_most` is the largest |phi| that goes with it.
+struct Unit {
+  float r, z, phi_least, phi_most;
+  const char* hint;
+};
+
+constexpr float kAny = 3e38f;
+const Unit kUnits[] = {
+    {1, 1, 0, kTurn, "without the sign of r they fit: a radius is 0 or more"},
+    {3000, 400, 0, kPerTurn, "is this --scale exatrkx?"},
+    {1000, 1000, 0, kPerTurn, "is this --scale acts?"},
+    {10, 10, 0, kAny, "in cm they fit: multiply r and z by 10"},
+    {1000, 1000, kPerTurn, kAny, "in m they fit: multiply r and z by 1000"},
+    {0.001f, 0.001f, 0, kTurn, "in um they fit: divide r and z by 1000"},
+    {0.001f, 0.001f, kTurn, kAny, "they are in mm and rad already: leave out the scale acts"},
+    {1 / 3000.0f, 1 / 400.0f, 0, kAny, "they are in mm and rad already: leave out the scale exatrkx"},
+    {1 / 3.0f, 2.5f, 0, kAny, "is this --scale acts, not exatrkx?"},
+    {3, 0.4f, 0, kAny, "is this --scale exatrkx, not acts?"},
+};
+
+/// Which column is r, phi and z; if `cartesian`, which is x, y and z.
+struct Order {
+  int first, second, third;
+  bool cartesian;
+  const char* name;
+};
+
+// Those with phi come first: where it is read as y, it hardly changes the radius.
+const Order kOrders[] = {
+    {2, 1, 0, false, "z, phi, r"}, {0, 2, 1, false, "r, z, phi"}, {1, 0, 2, false, "phi, r, z"},
+    {1, 2, 0, false, "z, r, phi"}, {2, 0, 1, false, "phi, z, r"}, {0, 1, 2, true, "x, y, z"},
+    {1, 2, 0, true, "z, x, y"},    {0, 2, 1, true, "x, z, y"},
+};
+
+struct Length {
+  float mm;
+  const char* name;
+};
+
+const Length kLengths[] = {{1, ""}, {10, " in cm"}, {1000, " in m"}};
+
+/// Some of the hits, spread over all.
+struct Sample {
+  const Windows& windows;
+  const float* position;
+  std::int64_t step, count;
+
+  float at(std::int64_t i, int column) const { return position[3 * i * step + column]; }
+
+  float largest(int column) const {
+    float found = 0;
+    for (std::int64_t i = 0; i < count; ++i) found = std::max(found, std::abs(at(i, column)));
+    return found;
+  }
+
+  template <typename Place>
+  double share_on_layers(const Place& place) const {
+    std::int64_t inside = 0;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto [r, z] = place(i);
+      for (int l = 0; l < windows.n_layers; ++l) {
+        const float* box = windows.layers + 4 * l;
+        if (r < box[0] || r > box[1] || z < box[2] || z > box[3]) continue;
+        ++inside;
+        break;
+      }
+    }
+    return static_cast<double>(inside) / static_cast<double>(count);
+  }
+};
+
+Sample some_of(const Windows& windows, const float* position, std::int64_t n) {
+  const std::int64_t step = (n + kMostTried - 1) / kMostTried;
+  return {windows, position, step, (n + step - 1) / step};
+}
+
+struct Place {
+  float r, z;
+};
+
+/// The best of some guesses; of equally good ones the first.
+class Best {
+public:
+  void take(double share, std::string hint) {
+    if (share < kFits || share <= share_) return;
+    share_ = share;
+    hint_ = std::move(hint);
+  }
+  const std::string& hint() const { return hint_; }
+
+private:
+  double share_ = 0;
+  std::string hint_;
+};
+
+void try_units(const Sample& sample, Best& best) {
+  const float phi = sample.largest(1);
+  for (const Unit& unit : kUnits) {
+    if (phi < unit.phi_least || phi > unit.phi_most) continue;
+    const auto place = [&](std::int64_t i) {
+      return Place{std::abs(sample.at(i, 0)) * unit.r, sample.at(i, 2) * unit.z};
+    };
+    best.take(sample.share_on_layers(place), unit.hint);
+  }
+}
+
+void try_orders(const Sample& sample, Best& best) {
+  for (const Order& order : kOrders) {
+    if (!order.cartesian && sample.largest(order.second) > kDegrees) continue;
+    for (const Length& length : kLengths) {
+      const auto place = [&](std::int64_t i) {
+        const float a = sample.at(i, order.first), b = sample.at(i, order.second);
+        const float r = order.cartesian ? std::sqrt(a * a + b * b) : a;
+        return Place{r * length.mm, sample.at(i, order.third) * length.mm};
+      };
+      best.take(sample.share_on_layers(place),
+                std::string("read as ") + order.name + length.name + " they fit: expected are r, phi, z in mm and rad");
+    }
+  }
+}
+
+}  // namespace
+
+std::string order_that_fits(const Windows& windows, const float* position, std::int64_t n) {
+  Best best;
+  try_orders(some_of(windows, position, n), best);
+  return best.hint();
+}
+
+std::string what_would_fit(const Windows& windows, const float* position, std::int64_t n) {
+  const Sample sample = some_of(windows, position, n);
+  Best best;
+  try_units(sample, best);
+  try_orders(sample, best);
+  const std::string train = "train on your detector (beampipe tracking train), or go on with --force";
+  const float largest = sample.largest(0);
+  if (largest > 3) return best.hint().empty() ? train : best.hint();
+  const std::string radii = "all radii are below " + std::to_string(static_cast<int>(largest) + 1) + ": ";
+  return radii + (best.hint().empty() ? "r and z are expected in mm; see --scale" : best.hint());
+}
+
+}  // namespace beampipe

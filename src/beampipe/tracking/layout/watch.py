@@ -1,0 +1,156 @@
+"""The warning of a run whose hits fit a detector only in part, or give far fewer tracks than usual."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from beampipe.errors import LayoutWarning
+from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
+from beampipe.tracking.events import Hits, Tracks
+from beampipe.tracking.layout.columns import FEWEST_FOR_COLUMNS, odd_columns
+
+__all__ = ["LAYOUT_COUNTS", "USUAL_ON_TRACKS", "USUAL_SOFT", "Watch"]
+
+LAYOUT_COUNTS: Final = ("outside", "unfilled_layers")
+"""Names in `Tracks.counts` of the hits on no layer, and of the layers that hits do not fill."""
+
+USUAL_ON_TRACKS: Final = 0.13
+"""Share of the hits that are on tracks of pT > 1 GeV, in proton collisions with any pile-up."""
+
+USUAL_SOFT: Final = 0.55
+"""The same for tracks of pT > 0.3 GeV."""
+
+_MOST_OUTSIDE: Final = 0.05
+"""Share of the hits outside from which on it is told; all of a detector's own hits lie on its layers, noise too."""
+
+_FEWEST_FOR_OUTSIDE: Final = 100
+"""Fewest hits of an event of which the share outside means something."""
+
+_FEWEST_FOR_LAYERS: Final = 1000
+"""Fewest hits of an event of which layers without any mean something."""
+
+_FEWEST_FOR_NONE: Final = 2000
+"""Fewest hits of which hardly one on a track means something: some soft collisions have no hard track."""
+
+_HARDLY_ONE: Final = 0.01
+
+_FEWEST_FOR_FEW: Final = 8000
+"""Fewest hits of which few on tracks mean something: in lots of so many soft collisions, 0.14 +- 0.016 are usual."""
+
+_FEW: Final = 0.4
+"""Part of the usual share on tracks below which it is told."""
+
+_MOST_UNFILLED: Final = 2
+"""Most layers that may lack hits in an event of `_FEWEST_FOR_LAYERS`."""
+
+
+_FARTHEST_BEAM: Final = 0.5
+"""Distance of the beam line from where it is expected beyond which it is told [mm]."""
+
+
+@dataclass
+class _Sum:
+    """Number of hits, of those on no layer and of those on tracks."""
+
+    hits: int = 0
+    outside: int = 0
+    on_tracks: int = 0
+
+    def add(self, other: _Sum) -> None:
+        self.hits += other.hits
+        self.outside += other.outside
+        self.on_tracks += other.on_tracks
+
+
+class Watch:
+    """Looks at the events of one finder, and warns once at most. Several threads may use it.
+
+    An event is judged by its hits outside and by the layers that they do not fill. By its hits on tracks it is judged
+    together with the events before it, in lots of some thousand hits. Small events are not judged.
+
+    Args:
+        name: name of the pipeline or model, for the message.
+        usual: share of the hits that are usually on tracks.
+        beam_spot: beam line that is expected.
+    """
+
+    def __init__(self, name: str, usual: float = USUAL_ON_TRACKS, beam_spot: BeamSpot = ON_AXIS) -> None:
+        self._name = name
+        self._usual = usual
+        self._beam_spot = beam_spot
+        self._lot = _Sum()
+        self._looked = self._warned = False
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Watch], tuple[str, float, BeamSpot]]:
+        return Watch, (self._name, self._usual, self._beam_spot)
+
+    def look(self, hits: Hits, tracks: Tracks) -> None:
+        """Count one event, and warn if there is reason to.
+
+        Args:
+            hits: hits of the event.
+            tracks: tracks found in it, with the `LAYOUT_COUNTS` if its finder knows them.
+
+        Warns:
+            LayoutWarning: many hits lie on no layer, many layers have no hits, far fewer hits than usual are on
+                tracks, the tracks come from elsewhere than expected, or a column looks odd.
+        """
+        if self._warned:
+            return
+        event = _Sum(len(hits), tracks.counts.get("outside", 0), int(np.count_nonzero(tracks.track_id >= 0)))
+        with self._lock:
+            reasons = [
+                *self._of_layers(event, tracks.counts.get("unfilled_layers", 0)),
+                *self._of_tracks(event),
+                *(odd_columns(hits.position) if self._looks_at_columns(event) else ()),
+                *self._of_beam(tracks),
+            ]
+            if not reasons or self._warned:
+                return
+            self._warned = True
+        warnings.warn(
+            f"{' and '.join(reasons)}; are these hits of the detector that {self._name} was made for, in mm and rad?",
+            LayoutWarning,
+            stacklevel=2,
+        )
+
+    def _of_layers(self, event: _Sum, unfilled: int) -> list[str]:
+        """What the layers say of one event."""
+        reasons = []
+        if event.hits >= _FEWEST_FOR_OUTSIDE and event.outside > _MOST_OUTSIDE * event.hits:
+            share = event.outside / event.hits
+            reasons.append(f"{event.outside} of {event.hits} hits ({share:.0%}) lie on no layer of {self._name}")
+        if event.hits >= _FEWEST_FOR_LAYERS and unfilled > _MOST_UNFILLED:
+            reasons.append(f"{unfilled} layers have no hits or are filled in a part only")
+        return reasons
+
+    def _of_tracks(self, event: _Sum) -> list[str]:
+        """What the tracks say of an event and those before it."""
+        lot = self._lot
+        lot.add(event)
+        least = self._usual * _FEW if lot.hits >= _FEWEST_FOR_FEW else _HARDLY_ONE
+        if lot.hits >= _FEWEST_FOR_FEW:
+            self._lot = _Sum()
+        if lot.hits < _FEWEST_FOR_NONE or lot.on_tracks >= least * lot.hits:
+            return []
+        share = f"{lot.on_tracks} of {lot.hits} hits ({lot.on_tracks / lot.hits:.1%})"
+        return [f"{share} are on tracks, where {self._usual:.0%} are usual"]
+
+    def _of_beam(self, tracks: Tracks) -> list[str]:
+        """What the tracks say of the beam line, where the finder found them again for it."""
+        x, y = tracks.beam_spot.x, tracks.beam_spot.y
+        if np.hypot(x - self._beam_spot.x, y - self._beam_spot.y) <= _FARTHEST_BEAM:
+            return []
+        return [f"the tracks come from x = {x:.2f} mm, y = {y:.2f} mm (found again from there, as if by --beam-spot)"]
+
+    def _looks_at_columns(self, event: _Sum) -> bool:
+        """Whether the event is the first that is large enough: files are rounded in all events, or in none."""
+        looks = not self._looked and event.hits >= FEWEST_FOR_COLUMNS
+        self._looked |= looks
+        return looks
