@@ -39,9 +39,9 @@ THICKNESS: Final[dict[int, float]] = {
 @lru_cache(maxsize=1)
 def generic_modules() -> Modules:
     """The modules of the GenericDetector, from a table that comes with the package; it needs no pyacts."""
-    with as_file(files("beampipe.tracking.simulation.detectors") / "generic_modules.npz") as path:
-        with np.load(path) as arrays:
-            shape = dict(arrays)
+    table = files("beampipe.tracking.simulation.detectors") / "generic_modules.npz"
+    with as_file(table) as path, np.load(path) as arrays:
+        shape = dict(arrays)
     volume = volume_of(shape["geometry_id"]).tolist()
     pitch = np.array([PITCH[number] for number in volume])
     return Modules(**shape, pitch=pitch, silicon=np.array([THICKNESS[number] for number in volume]))

@@ -72,9 +72,7 @@ def build_layout(layout: Layout) -> Any:
     _add_beam(world, layout, length)
     for number, shell in enumerate(placed):
         _add_shell(world, shell, f"shell {number}")
-    geometry = blueprint.construct(
-        options=acts.BlueprintOptions(), gctx=_context(), level=acts.logging.WARNING
-    )
+    geometry = blueprint.construct(options=acts.BlueprintOptions(), gctx=_context(), level=acts.logging.WARNING)
     _apply_material(geometry, layout.beam_pipe, layers)
     return geometry
 
@@ -161,9 +159,7 @@ def _surfaces(layer: Layer) -> list[Any]:
         layer.centre.tolist(), layer.axes.tolist(), layer.half.tolist(), strict=True
     ):
         turn = acts.RotationMatrix3(*(acts.Vector3(*column) for column in zip(*axes, strict=True)))
-        bounds = (
-            acts.RectangleBounds(low, length) if layer.cylinder else acts.TrapezoidBounds(low, high, length, 0.0)
-        )
+        bounds = acts.RectangleBounds(low, length) if layer.cylinder else acts.TrapezoidBounds(low, high, length, 0.0)
         plane = acts.Surface.createPlane(acts.Transform3(acts.Vector3(*centre), turn), bounds)
         plane.assignIsSensitive(True)
         made.append(plane)

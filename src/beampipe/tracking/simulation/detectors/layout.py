@@ -32,6 +32,7 @@ Barrels and discs whose radii overlap stand in one shell; the discs must then be
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import cos, hypot, radians, sin
 from pathlib import Path
 from typing import Final
@@ -211,7 +212,7 @@ class Layout:
     """
 
     name: str
-    field_T: float  # noqa: N815 (tesla is a capital)
+    field_T: float
     barrel: tuple[Barrel, ...] = ()
     discs: tuple[Discs, ...] = ()
     beam_pipe: BeamPipe | None = None
@@ -270,5 +271,5 @@ def _pairs(where: str, **pairs: tuple[float, ...]) -> None:
 
 def _increasing(where: str, **series: tuple[float, ...]) -> None:
     for name, numbers in series.items():
-        if not numbers or any(b <= a for a, b in zip(numbers, numbers[1:], strict=False)):
+        if not numbers or any(b <= a for a, b in pairwise(numbers)):
             raise ConfigError(f"{where}: got {name} = {list(numbers)}, expected numbers that increase")

@@ -67,8 +67,8 @@ class Modules:
         wrong = self.geometry_id[row] != geometry_id
         if wrong.any():
             raise InputError(
-                f"geometry_id: got {int(geometry_id[wrong][0])}, expected one of the {len(self)} modules of the detector"
-                f" {self.detector!r}; say of which detector the events are"
+                f"geometry_id: got {int(geometry_id[wrong][0])}, expected one of the {len(self)} modules of the"
+                f" detector {self.detector!r}; say of which detector the events are"
             )
         return row
 

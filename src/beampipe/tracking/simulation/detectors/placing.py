@@ -1,14 +1,16 @@
 """From the few numbers of a layout to the place of every module.
 
-Barrels and discs whose radii overlap form a *shell*: discs before, barrel layers around, discs behind the centre. Shells
-are numbered inside out. The discs at negative z, the barrel and the discs at positive z of shell k are the volumes
-3 k + 2, 3 k + 3 and 3 k + 4; volume 1 is the beam pipe. Layers count from 1 away from the centre, modules from 1.
+Barrels and discs whose radii overlap form a *shell*: discs before, barrel layers around, discs behind the centre.
+Shells are numbered inside out, from 0. The discs at negative z, the barrel and the discs at positive z of shell k are
+the volumes 3 k + 2, 3 k + 3 and 3 k + 4; volume 1 is the beam pipe. Layers count from 1 away from the centre, modules
+from 1 in the order in which they are placed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from math import ceil, pi, radians, tan
 from typing import Final
 
@@ -145,7 +147,7 @@ def _shell(parts: list[Barrel | Discs], volume: int) -> Shell:
 
 def _require_order(extents: list[tuple[str, float, float]], axis: str) -> None:
     """Refuse layers that reach into the next one."""
-    for (first, _, end), (second, begin, _) in zip(extents, extents[1:], strict=False):
+    for (first, _, end), (second, begin, _) in pairwise(extents):
         if begin < end + _ROOM:
             raise ConfigError(
                 f"detector: {first} ends at {axis} = {end:.1f} mm and {second} begins at {begin:.1f} mm, expected"
