@@ -35,6 +35,12 @@ Device = Annotated[str, typer.Option(help="Device that the pipeline runs on: cpu
 Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
 Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
+LayoutFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--detector", help="TOML file of the detector that the events are of.", show_default="the ACTS GenericDetector"
+    ),
+]
 
 DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx", "exatrkx_walk")
 """Names of the pipelines that the demo compares: by windows, by networks, and by networks with best paths."""
@@ -122,16 +128,21 @@ def simulate(
     seed: Seed = 1,
     first_event: Annotated[int, typer.Option(help="Number that the first event gets.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Number of processes that simulate.", min=1)] = 1,
+    detector: LayoutFile = None,
 ) -> None:
     """Simulate events with Pythia 8 and ACTS Fatras. No hit is lost and no noise added: `evaluate` does that."""
-    from beampipe.tracking.simulation.parameters import EventGenerator
+    from beampipe.tracking.simulation.detectors import read_layout
+    from beampipe.tracking.simulation.parameters import Detector, EventGenerator
     from beampipe.tracking.simulation.run import simulate_events, write_simulated
 
-    generator = EventGenerator(pileup=mu, hard=hard or ("ttbar" if mu else "none"))
+    layout = None if detector is None else read_layout(detector)
+    spread = {} if layout is None else layout.vertex.spread
+    generator = EventGenerator(pileup=mu, hard=hard or ("ttbar" if mu else "none"), **spread)
     with bar("events", events) as step:
         simulated = simulate_events(
             events,
             generator,
+            None if layout is None else Detector.of(layout),
             seed=seed,
             first_event=first_event,
             workers=workers,
@@ -243,6 +254,7 @@ def evaluate(
     threads: Threads = 1,
     seed: Seed = 1,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file to write the result to.")] = None,
+    detector: LayoutFile = None,
 ) -> None:
     """Measure efficiency, fakes and time of track finders on simulated events."""
     from beampipe.tracking.evaluation.evaluate import evaluate as score
@@ -251,7 +263,7 @@ def evaluate(
     from beampipe.tracking.finders import named_finders
     from beampipe.tracking.truth import Selection
 
-    chosen = _degraded(files, degradation, seed)
+    chosen = _degraded(files, degradation, seed, detector)
     finders = named_finders(pipeline or ([] if acts else [DEFAULT_PIPELINE]), acts or (), device, threads)
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
@@ -293,15 +305,18 @@ def display(
     typer.echo(f"{output}: event {chosen.event_id}")
 
 
-def _degraded(files: list[Path], name: str, seed: int) -> Iterator[Event]:
+def _degraded(files: list[Path], name: str, seed: int, detector: Path | None) -> Iterator[Event]:
     from beampipe.errors import UnknownNameError
     from beampipe.tracking.formats import open_events
     from beampipe.tracking.simulation.degradation import degrade
+    from beampipe.tracking.simulation.detectors import detector_modules, read_layout
     from beampipe.tracking.simulation.parameters import DEFAULT, NONE, STRESS
 
     levels = {"none": NONE, "default": DEFAULT, "stress": STRESS}
     if name not in levels:
         raise UnknownNameError("degradation", name, levels)
     clean = chain.from_iterable(map(open_events, files))
+    modules = detector_modules(None if detector is None else read_layout(detector))
     # Dead modules are a run's: all files here are of one run.
-    return clean if name == "none" else (degrade(event, levels[name], seed, run_seed=seed) for event in clean)
+    degraded = (degrade(event, levels[name], seed, run_seed=seed, modules=modules) for event in clean)
+    return clean if name == "none" else degraded
