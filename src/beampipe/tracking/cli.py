@@ -136,12 +136,11 @@ def simulate(
     from beampipe.tracking.simulation.run import simulate_events, write_simulated
 
     layout = None if detector is None else read_layout(detector)
-    spread = {} if layout is None else layout.vertex.spread
-    generator = EventGenerator(pileup=mu, hard=hard or ("ttbar" if mu else "none"), **spread)
+    generator = EventGenerator(pileup=mu, hard=hard or ("ttbar" if mu else "none"))
     with bar("events", events) as step:
         simulated = simulate_events(
             events,
-            generator,
+            generator if layout is None else generator.at(layout.vertex),
             None if layout is None else Detector.of(layout),
             seed=seed,
             first_event=first_event,

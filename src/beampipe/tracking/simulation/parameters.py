@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from beampipe.errors import ConfigError
-from beampipe.tracking.simulation.detectors.layout import Layout
+from beampipe.tracking.simulation.detectors.layout import Layout, Vertex
 from beampipe.units import GeV, T, mm, um
 
 __all__ = [
@@ -78,6 +78,10 @@ class EventGenerator:
             raise ConfigError(f"generator: got pileup={self.pileup}, expected a mean between 0 and 1000")
         if self.pool_size < 1:
             raise ConfigError(f"generator: got pool_size={self.pool_size}, expected at least 1")
+
+    def at(self, vertex: Vertex) -> EventGenerator:
+        """The same collisions in the luminous region of a layout."""
+        return replace(self, vertex_xy=vertex.spread_xy_mm, vertex_z=vertex.spread_z_mm)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.acts
 
 def shot(layout: Layout, seed: int, n: int, pt: tuple[float, float], eta_max: float) -> Event:
     """One event of muons."""
-    gun = EventGenerator(0.0, "gun", Gun(n_particles=n, pt=pt, eta_max=eta_max), **layout.vertex.spread)
+    gun = EventGenerator(0.0, "gun", Gun(n_particles=n, pt=pt, eta_max=eta_max)).at(layout.vertex)
     event, _ = next(simulate_events(1, gun, replace(Detector.of(layout), hadronic=False), seed=seed))
     return event
 
@@ -54,8 +54,8 @@ def expected_layers(layout: Layout, muon: Particles) -> Int64[ndarray, " n"]:
             count += np.abs(start + radius * slope) < barrel.reach
     for discs in layout.discs:
         for z in (*discs.z_mm, *(-z for z in discs.z_mm)):
-            radius = (z - start) / slope
-            count += (radius > discs.inner_radius_mm) & (radius < discs.outer_radius_mm)
+            at = (z - start) / slope
+            count += (at > discs.inner_radius_mm) & (at < discs.outer_radius_mm)
     return count
 
 
@@ -157,7 +157,8 @@ def columns_by_layer(event: Event, made: Particles, layers: list[int], axis: int
         row = np.searchsorted(made.particle_id, event.truth.particle_id[on])
         alone = np.bincount(row, minlength=len(made))[row] == 1
         out[row[alone], column] = event.hits.position[on[alone], axis]
-    return out[made.primary]
+    mine: Float64[ndarray, "n m"] = out[made.primary]
+    return mine
 
 
 def test_seed_and_workers() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from beampipe.errors import ConfigError, FileError
+from beampipe.tracking.simulation import EventGenerator
 from beampipe.tracking.simulation.detectors import detector_modules, read_layout
 from beampipe.tracking.simulation.detectors.layout import Vertex
 
@@ -26,7 +27,7 @@ def test_the_small_layout(tmp_path: Path) -> None:
     layout = read_layout(written(tmp_path))
     assert layout.field_T == 1.0
     assert layout.vertex == Vertex(0.0125, 50.0)
-    assert layout.vertex.spread == {"vertex_xy": 0.0125, "vertex_z": 50.0}
+    assert EventGenerator(vertex_z=1.0).at(layout.vertex) == EventGenerator(vertex_xy=0.0125, vertex_z=50.0)
     (barrel,) = layout.barrel
     # Eight modules of 50 mm and seven gaps of 0.2 mm reach beyond 200 mm.
     assert barrel.modules_in_row == 8

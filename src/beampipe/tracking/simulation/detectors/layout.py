@@ -60,11 +60,6 @@ class Vertex:
     def __post_init__(self) -> None:
         _not_negative("vertex", spread_xy_mm=self.spread_xy_mm, spread_z_mm=self.spread_z_mm)
 
-    @property
-    def spread(self) -> dict[str, float]:
-        """The spread [mm] in the words of `EventGenerator`."""
-        return {"vertex_xy": self.spread_xy_mm, "vertex_z": self.spread_z_mm}
-
 
 @dataclass(frozen=True)
 class BeamPipe:

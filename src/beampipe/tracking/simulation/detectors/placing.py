@@ -113,11 +113,14 @@ def layout_modules(layout: Layout) -> Modules:
     """
     layers = [layer for shell in shells(layout) for layer in shell.layers]
     count = [len(layer.centre) for layer in layers]
+    half_x_low, half_x_high, half_y = np.concatenate([layer.half for layer in layers]).T
     return Modules(
         np.concatenate([layer.geometry_id for layer in layers]),
         np.concatenate([layer.centre for layer in layers]),
         np.concatenate([layer.axes for layer in layers]),
-        *np.concatenate([layer.half for layer in layers]).T,
+        half_x_low,
+        half_x_high,
+        half_y,
         np.repeat([layer.pitch for layer in layers], count, axis=0),
         np.repeat([layer.thickness_x0 * SILICON_X0 for layer in layers], count),
         layout.name,
@@ -160,7 +163,9 @@ def _corners(layer: Layer) -> Float64[ndarray, "n 4 3"]:
     low, high, length = layer.half.T
     x = np.stack([-low, low, high, -high], axis=1)
     y = np.stack([-length, -length, length, length], axis=1)
-    return layer.centre[:, None] + np.einsum("nik,nck->nci", layer.axes[:, :, :2], np.stack([x, y], axis=2))
+    along = np.einsum("nik,nck->nci", layer.axes[:, :, :2], np.stack([x, y], axis=2))
+    corners: Float64[ndarray, "n 4 3"] = layer.centre[:, None] + along
+    return corners
 
 
 def _radii(layer: Layer) -> tuple[float, float]:
