@@ -15,7 +15,7 @@ from beampipe.tracking.simulation.detectors.placing import shells
 from beampipe.tracking.simulation.tables import smeared
 from beampipe.tracking.truth import layer_code
 
-from .layouts import COMPACT, LONGBAR
+from .layouts import COMPACT, LONGBAR, SMALL
 
 pytestmark = pytest.mark.acts
 
@@ -45,7 +45,7 @@ def primaries(event: Event) -> Particles:
     return made
 
 
-def expected_layers(layout: Layout, muon: Particles) -> Int64[ndarray, " n"]:
+def expected_layers(layout: Layout, muon: Particles, *, on_both_sides: bool = True) -> Int64[ndarray, " n"]:
     """Layers that straight lines cross: z = vz + r sinh(eta) at a cylinder, r = (z - vz) / sinh(eta) at a disc."""
     slope, start = np.sinh(muon.eta.astype(np.float64)), muon.vertex[:, 2].astype(np.float64)
     count = np.zeros(len(muon), np.int64)
@@ -53,7 +53,7 @@ def expected_layers(layout: Layout, muon: Particles) -> Int64[ndarray, " n"]:
         for radius in barrel.radii_mm:
             count += np.abs(start + radius * slope) < barrel.reach
     for discs in layout.discs:
-        for z in (*discs.z_mm, *(-z for z in discs.z_mm)):
+        for z in (*discs.z_mm, *(-z for z in discs.z_mm if on_both_sides)):
             at = (z - start) / slope
             count += (at > discs.inner_radius_mm) & (at < discs.outer_radius_mm)
     return count
@@ -159,6 +159,26 @@ def columns_by_layer(event: Event, made: Particles, layers: list[int], axis: int
         out[row[alone], column] = event.hits.position[on[alone], axis]
     mine: Float64[ndarray, "n m"] = out[made.primary]
     return mine
+
+
+@pytest.mark.parametrize("missing", ["beam_pipe", "barrel", "discs", "mirror"])
+def test_parts_may_be_missing(tmp_path: Path, missing: str) -> None:
+    """Particles are seen by what there is: no beam pipe, cylinders or discs only, discs on one side only."""
+    path = tmp_path / "part.toml"
+    tables = [f"[{text}" for text in SMALL.split("\n[")[1:]]
+    kept = [table for table in tables if not table.startswith(f"[{missing}")]
+    if missing == "mirror":
+        kept[-1] += "mirrored = false\n"
+    path.write_text('name = "part"\nfield_T = 1.0\n' + "\n".join(kept))
+    layout = read_layout(path)
+    event = shot(layout, 7, 200, (2.0, 10.0), 2.6)
+    made = primaries(event)
+    z = event.hits.position[:, 2]
+    discs = np.abs(z) > 250
+    assert (discs.any(), (~discs).any()) == (missing != "discs", missing != "barrel")
+    assert (z < -250).any() == (missing in ("beam_pipe", "barrel"))
+    expected = expected_layers(layout, made, on_both_sides=missing != "mirror")
+    assert len(event.hits) > 0.95 * expected[made.primary].sum() > 50
 
 
 def test_seed_and_workers() -> None:

@@ -192,11 +192,6 @@ class Discs:
                 f"{where}: got overlap_mm = {self.overlap_mm} for modules of {self.module_mm} mm, expected less"
             )
 
-    @property
-    def thickness(self) -> float:
-        """Room that a disc takes on both sides of its z [mm]."""
-        return 0.75 * self.stagger_mm
-
 
 @dataclass(frozen=True)
 class Layout:
