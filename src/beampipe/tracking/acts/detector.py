@@ -46,9 +46,11 @@ class ActsDetector:
 
     def __init__(self, field_z: float, geometry: Any = None, name: str = "the Generic detector of ACTS") -> None:
         acts, examples = pyacts()
-        # The Generic detector owns the modules that its geometry points to: it has to stay alive.
-        self._owner: Any = examples.GenericDetector(logLevel=acts.logging.ERROR) if geometry is None else None
-        self.geometry: Any = self._owner.trackingGeometry() if geometry is None else geometry
+        if geometry is None:
+            # It owns the modules that its geometry points to: it has to stay alive.
+            self._owner: Any = examples.GenericDetector(logLevel=acts.logging.ERROR)
+            geometry = self._owner.trackingGeometry()
+        self.geometry: Any = geometry
         self.name = name
         self.field: Any = acts.ConstantBField(acts.Vector3(0.0, 0.0, field_z * acts.UnitConstants.T))
         self.field_z = field_z
