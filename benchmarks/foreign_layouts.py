@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from harness import CONSOLE, EVENTS, figures, options_of, print_header, report
 
@@ -51,8 +51,17 @@ SEEDS: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "all": {"seed_volumes": (3, 5, 6, 7), "delta_r_max": 260.0, "seed_r_max": 450.0, "impact_max": 2.5},
     },
 }
-LEAST_LAYERS: Final = {"compact": 7, "longbar": 6}
-"""Layers on which a particle must have hits: of the seven cylinders of longbar, lost hits leave six."""
+
+
+class Fewest(NamedTuple):
+    """Layers on which a particle must have hits to count, and hits from which a track is a candidate."""
+
+    layers: int = 7
+    hits: int = 7
+
+
+FEWEST: Final = {"longbar": Fewest(6, 5)}
+"""For detectors in which the usual seven are all that there are: there, one lost hit would excuse any finder."""
 
 TAUGHT: Final = (Degradation(0.0, 0.0, 0.0), Degradation(0.02, 0.01, 0.0), Degradation(0.05, 0.02, 0.0))
 
@@ -70,12 +79,12 @@ def main() -> None:
         layout = read_layout(path)
         train = simulated(layout, "train", options.train, options.mu, 3)
         test = simulated(layout, "test", options.test, options.mu, 11)
-        modules, least = detector_modules(layout), LEAST_LAYERS.get(layout.name, 7)
+        modules, fewest = detector_modules(layout), FEWEST.get(layout.name, Fewest())
         with tempfile.TemporaryDirectory() as folder:
             finders: dict[str, TrackFinder] = {
-                "module_map": learned(layout, train, least, Path(folder), options.threads)
+                "module_map": learned(layout, train, fewest, Path(folder), options.threads)
             }
-            finders |= acts_finders(layout, least)
+            finders |= acts_finders(layout, fewest)
             found = evaluate(
                 finders,
                 (
@@ -83,8 +92,8 @@ def main() -> None:
                     for event in read_events(test)
                 ),
                 sample=f"{layout.name}, mu = {options.mu:g}, default degradation",
-                selection=Selection(min_pt=options.min_pt, min_layers=least),
-                min_track_hits=min(7, least - 1),
+                selection=Selection(min_pt=options.min_pt, min_layers=fewest.layers),
+                min_track_hits=fewest.hits,
                 threads=options.threads,
             )
         print_evaluation(found, CONSOLE)
@@ -102,7 +111,7 @@ def simulated(layout: Layout, kind: str, n: int, mu: float, seed: int) -> Path:
     return path
 
 
-def learned(layout: Layout, train: Path, least: int, folder: Path, threads: int) -> TrackFinder:
+def learned(layout: Layout, train: Path, fewest: Fewest, folder: Path, threads: int) -> TrackFinder:
     """The pipeline of windows, its windows learned here."""
     modules = detector_modules(layout)
 
@@ -114,11 +123,11 @@ def learned(layout: Layout, train: Path, least: int, folder: Path, threads: int)
     usual = WindowConfig()
     config = replace(usual, kappa_max=usual.kappa_max * abs(layout.field_T) / 2, min_triplets=8)
     save_windows(learn_windows(events(), config), folder / "module_map.safetensors")
-    spec = replace(pipeline_spec("module_map"), segmentation=Walk(min_hits=min(6, least - 1), penalty=0.5))
+    spec = replace(pipeline_spec("module_map"), segmentation=Walk(min_hits=min(6, fewest.hits), penalty=0.5))
     return build_pipeline(spec, threads, folder)
 
 
-def acts_finders(layout: Layout, least: int) -> dict[str, TrackFinder]:
+def acts_finders(layout: Layout, fewest: Fewest) -> dict[str, TrackFinder]:
     """ACTS with each choice of seeds for the layout."""
     if layout.name not in SEEDS:
         return {}
@@ -128,7 +137,7 @@ def acts_finders(layout: Layout, least: int) -> dict[str, TrackFinder]:
         field_z=layout.field_T,
         seed_z_max=2700.0,
         middle_r_max=300.0,
-        measurements_min=min(7, least - 1),
+        measurements_min=fewest.hits,
     )
     return {
         f"ACTS, seeds: {name}": ActsTrackFinder(replace(tuned, **seeds), where=where)
