@@ -69,6 +69,12 @@ Parameters = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
 Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
+LayoutFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--detector", help="TOML file of the detector that the events are of.", show_default="the ACTS GenericDetector"
+    ),
+]
 
 DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx_walk", "exatrkx")
 """Names of the pipelines that the demo compares: by windows, by networks with best paths, and by networks alone."""
@@ -198,13 +204,16 @@ def simulate(
     seed: Seed = 1,
     first_event: Annotated[int, typer.Option(help="Number that the first event gets.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Number of processes that simulate.", min=1)] = 1,
+    detector: LayoutFile = None,
 ) -> None:
     """Simulate events with Pythia 8 and ACTS Fatras. No hit is lost and no noise added: `evaluate` does that."""
     from beampipe.tracking.beam_spot import BeamSpot
-    from beampipe.tracking.simulation.parameters import EventGenerator
+    from beampipe.tracking.simulation.detectors import read_layout
+    from beampipe.tracking.simulation.parameters import Detector, EventGenerator
     from beampipe.tracking.simulation.run import simulate_events, write_simulated
 
-    check_output(output)
+    check_output(output, inputs=[] if detector is None else [detector])
+    layout = None if detector is None else read_layout(detector)
     generator = EventGenerator(
         pileup=mu,
         hard=hard or ("ttbar" if mu else "none"),
@@ -214,7 +223,8 @@ def simulate(
     with bar("events", events) as step:
         simulated = simulate_events(
             events,
-            generator,
+            generator if layout is None else generator.at(layout.vertex),
+            None if layout is None else Detector.of(layout),
             seed=seed,
             first_event=first_event,
             workers=workers,
@@ -294,6 +304,7 @@ def evaluate(
     threads: Threads = 1,
     seed: Seed = 1,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file to write the result to.")] = None,
+    detector: LayoutFile = None,
 ) -> None:
     """Measure efficiency, fakes and time of track finders on simulated events."""
     from beampipe.tracking.beam_spot import BeamSpot
@@ -307,7 +318,7 @@ def evaluate(
 
     if output is not None:
         check_output(output, inputs=[read for path in files for read in input_files(path)], parents=True)
-    chosen = _degraded(files, degradation, seed)
+    chosen = _degraded(files, degradation, seed, detector)
     require_variables(by or ())
     expected = None if beam_spot is None else BeamSpot.parse(beam_spot)
     finders = named_finders(
@@ -362,15 +373,18 @@ def display(
     typer.echo(f"{output}: event {chosen.event_id}")
 
 
-def _degraded(files: list[Path], name: str, seed: int) -> Iterator[Event]:
+def _degraded(files: list[Path], name: str, seed: int, detector: Path | None) -> Iterator[Event]:
     from beampipe.errors import UnknownNameError
     from beampipe.tracking.formats import open_events
     from beampipe.tracking.simulation.degradation import degrade
+    from beampipe.tracking.simulation.detectors import detector_modules, read_layout
     from beampipe.tracking.simulation.parameters import DEFAULT, NONE, STRESS
 
     levels = {"none": NONE, "default": DEFAULT, "stress": STRESS}
     if name not in levels:
         raise UnknownNameError("degradation", name, levels)
     clean = chain.from_iterable(map(open_events, files))
+    modules = detector_modules(None if detector is None else read_layout(detector))
     # Dead modules are a run's: all files here are of one run.
-    return clean if name == "none" else (degrade(event, levels[name], seed, run_seed=seed) for event in clean)
+    degraded = (degrade(event, levels[name], seed, run_seed=seed, modules=modules) for event in clean)
+    return clean if name == "none" else degraded

@@ -6,7 +6,8 @@ import pytest
 from beampipe.errors import ConfigError, InputError
 from beampipe.tracking.events import NOISE, Event, Hits, Particles, Truth
 from beampipe.tracking.simulation import DEFAULT, NONE, STRESS, Degradation, dead_modules, degrade
-from beampipe.tracking.simulation.modules import modules, volume_of
+from beampipe.tracking.simulation.detectors.generic import generic_modules as modules
+from beampipe.tracking.simulation.detectors.modules import volume_of
 
 
 def made_event(n: int = 20_000, event_id: int = 3) -> Event:

@@ -31,10 +31,12 @@ def pyacts() -> tuple[ModuleType, ModuleType]:
 
 
 class ActsDetector:
-    """The Generic detector of ACTS with a constant field along z.
+    """A detector that ACTS finds tracks in, with a constant field along z.
 
     Args:
         field_z: magnetic field along z [T].
+        geometry: ``acts.TrackingGeometry`` of the detector, or None for the Generic detector of ACTS.
+        name: which detector it is, for messages.
 
     Attributes:
         geometry: ``acts.TrackingGeometry`` of the detector.
@@ -42,11 +44,14 @@ class ActsDetector:
         modules: identifiers of the sensitive surfaces.
     """
 
-    def __init__(self, field_z: float) -> None:
+    def __init__(self, field_z: float, geometry: Any = None, name: str = "the Generic detector of ACTS") -> None:
         acts, examples = pyacts()
-        # The detector owns the modules that the geometry points to: it has to stay alive.
-        self._owner: Any = examples.GenericDetector(logLevel=acts.logging.ERROR)
-        self.geometry: Any = self._owner.trackingGeometry()
+        if geometry is None:
+            # It owns the modules that its geometry points to: it has to stay alive.
+            self._owner: Any = examples.GenericDetector(logLevel=acts.logging.ERROR)
+            geometry = self._owner.trackingGeometry()
+        self.geometry: Any = geometry
+        self.name = name
         self.field: Any = acts.ConstantBField(acts.Vector3(0.0, 0.0, field_z * acts.UnitConstants.T))
         self.field_z = field_z
         # The sensitive number fills bits 8 to 27 of an identifier; it is 0 on passive surfaces.
@@ -57,7 +62,7 @@ class ActsDetector:
 
 @cache
 def detector(field_z: float) -> ActsDetector:
-    """The detector in a field of `field_z` tesla, built once per process (half a second)."""
+    """The Generic detector in a field of `field_z` tesla, built once per process (half a second)."""
     return ActsDetector(field_z)
 
 
@@ -88,8 +93,8 @@ def require_measurements(hits: Hits, where: ActsDetector, purpose: str) -> None:
     unknown = set(hits.geometry_id.tolist()) - where.modules
     if unknown:
         raise InputError(
-            f"{purpose}: got geometry_id {min(unknown)} (and {len(unknown) - 1} more) that is no module of the"
-            " Generic detector of ACTS, expected identifiers of that detector"
+            f"{purpose}: got geometry_id {min(unknown)} (and {len(unknown) - 1} more) that is no module of"
+            f" {where.name}, expected identifiers of that detector"
         )
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from beampipe.tracking.acts.algorithms import SEEDS, SPACE_POINTS, TRACKS, finding_algorithms
-from beampipe.tracking.acts.detector import detector, pyacts, require_measurements, run_sequence
+from beampipe.tracking.acts.detector import ActsDetector, detector, pyacts, require_measurements, run_sequence
 from beampipe.tracking.acts.fitted import ActsTracks, read_fitted
 from beampipe.tracking.acts.settings import ACTS_EFFICIENT, ActsSettings
 from beampipe.tracking.acts.whiteboard import (
@@ -39,12 +39,16 @@ class ActsTrackFinder(InOneThread):
     Args:
         settings: cuts of seeding, filter and selection.
         threads: events in flight in `find_batch`; ACTS does not split one event.
+        where: detector that the hits are of, or None for the Generic detector. The settings have to fit it: the
+            volumes whose hits make seeds, and their radii.
     """
 
-    def __init__(self, settings: ActsSettings = ACTS_EFFICIENT, threads: int = 1) -> None:
+    def __init__(
+        self, settings: ActsSettings = ACTS_EFFICIENT, threads: int = 1, where: ActsDetector | None = None
+    ) -> None:
         self.settings = settings
         self.threads = threads
-        self._detector = detector(settings.field_z)
+        self._detector = detector(settings.field_z) if where is None else where
 
     def find(self, hits: Hits, /) -> ActsTracks:
         """The tracks of one event: hit lists as ACTS made them, and one label per hit.

@@ -11,7 +11,7 @@ from numpy import ndarray
 from beampipe.errors import InputError
 from beampipe.tracking.events import NOISE, Event, Hits, Truth
 from beampipe.tracking.formats.families import cylindrical
-from beampipe.tracking.simulation.modules import Modules, modules
+from beampipe.tracking.simulation.detectors import Modules, detector_modules
 from beampipe.tracking.simulation.parameters import DEFAULT, Degradation
 
 __all__ = ["dead_modules", "degrade"]
@@ -19,7 +19,14 @@ __all__ = ["dead_modules", "degrade"]
 _DEAD, _EVENT = 21, 22  # what a seed is used for
 
 
-def degrade(event: Event, degradation: Degradation = DEFAULT, seed: int = 0, *, run_seed: int = 0) -> Event:
+def degrade(
+    event: Event,
+    degradation: Degradation = DEFAULT,
+    seed: int = 0,
+    *,
+    run_seed: int = 0,
+    modules: Modules | None = None,
+) -> Event:
     """Lose hits at random and in dead modules, then add noise.
 
     Noise is uniform over the sensitive area and Poisson distributed in number, with mean `degradation.noise` times
@@ -27,10 +34,11 @@ def degrade(event: Event, degradation: Degradation = DEFAULT, seed: int = 0, *, 
     lost all their hits stay.
 
     Args:
-        event: clean event, with geometry identifiers of the GenericDetector unless only `hit_loss` is asked for.
+        event: clean event, with geometry identifiers of these modules unless only `hit_loss` is asked for.
         degradation: how much is lost and added.
         seed: seed of the event's losses and noise, combined with its `event_id`.
         run_seed: seed of the dead modules, which events of one run share.
+        modules: modules of the detector that the event is of, default those of the GenericDetector.
 
     Returns:
         the degraded event; `event` itself is untouched.
@@ -40,15 +48,13 @@ def degrade(event: Event, degradation: Degradation = DEFAULT, seed: int = 0, *, 
     """
     rng = np.random.default_rng([seed, _EVENT, event.event_id])
     kept = rng.random(len(event.hits)) >= degradation.hit_loss
+    table = detector_modules() if modules is None else modules
+    dead = dead_modules(degradation.dead_modules, run_seed, table)
     if degradation.dead_modules > 0:
-        kept &= ~_on_dead_modules(event, dead_modules(degradation.dead_modules, run_seed))
+        kept &= ~_on_dead_modules(event, dead, table)
     hits, truth = _select(event, kept)
     if degradation.noise > 0:
-        table = modules()
-        alive = np.ones(len(table), np.bool_)
-        if degradation.dead_modules > 0:
-            alive = ~dead_modules(degradation.dead_modules, run_seed)
-        noise = _noise(int(rng.poisson(degradation.noise * len(hits))), alive, table, rng)
+        noise = _noise(int(rng.poisson(degradation.noise * len(hits))), ~dead, table, rng)
         hits = _append(hits, noise)
         if truth is not None:
             particle_id = np.concatenate([truth.particle_id, np.full(len(noise), NOISE, np.int64)])
@@ -56,21 +62,27 @@ def degrade(event: Event, degradation: Degradation = DEFAULT, seed: int = 0, *, 
     return Event(event.event_id, hits, truth)
 
 
-def dead_modules(fraction: float, run_seed: int) -> Bool[ndarray, " n_modules"]:
-    """Which modules of `modules()` are dead in a run; the number is exact, the choice random."""
-    n = len(modules())
+def dead_modules(fraction: float, run_seed: int, modules: Modules | None = None) -> Bool[ndarray, " n_modules"]:
+    """Which modules are dead in a run; the number is exact, the choice random.
+
+    Args:
+        fraction: share of the modules that is dead.
+        run_seed: seed of the choice.
+        modules: modules of the detector, default those of the GenericDetector.
+    """
+    n = len(detector_modules() if modules is None else modules)
     dead = np.zeros(n, np.bool_)
     dead[np.random.default_rng([run_seed, _DEAD]).permutation(n)[: round(fraction * n)]] = True
     return dead
 
 
-def _on_dead_modules(event: Event, dead: Bool[ndarray, " n_modules"]) -> Bool[ndarray, " n_hits"]:
+def _on_dead_modules(event: Event, dead: Bool[ndarray, " n_modules"], table: Modules) -> Bool[ndarray, " n_hits"]:
     if event.hits.geometry_id is None:
         raise InputError(
             f"event {event.event_id}: got hits without geometry_id, expected them for dead modules;"
             " use a Degradation with dead_modules=0"
         )
-    return np.asarray(dead[modules().rows(event.hits.geometry_id)])
+    return np.asarray(dead[table.rows(event.hits.geometry_id)])
 
 
 def _select(event: Event, kept: Bool[ndarray, " n_hits"]) -> tuple[Hits, Truth | None]:

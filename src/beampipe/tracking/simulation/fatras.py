@@ -1,8 +1,12 @@
 """One event through ACTS: Pythia's particles, Fatras, hadronic interactions, smeared measurements, arrays.
 
-The chain of algorithms for one event::
+The chain of algorithms for one event, in the GenericDetector and in a layout of one's own::
 
     Source -> Fatras -> Interact -> Fatras of the products -> Merge -> Digitization -> Collect
+    Source -> Fatras -> Interact -> Fatras of the products -> Measure
+
+The digitisation of ACTS looks for hits within half a module's thickness of its plane, and modules made in Python have
+none: it would drop nearly all. Hits of a layout are smeared here, on arrays; two hits on one spot stay two.
 
 Bulk data leave ACTS as Arrow tables; the two tables of hits and particles share row numbers, so that no object of
 ACTS is touched per hit except where a container must be filled.
@@ -22,18 +26,19 @@ import numpy as np
 from beampipe.errors import MissingExtraError
 from beampipe.pythia import seed_of
 from beampipe.tracking.events import Event
+from beampipe.tracking.simulation.detectors import acts_examples, build_detector
+from beampipe.tracking.simulation.detectors.generic import PITCH
 from beampipe.tracking.simulation.hadronic import Interactions
 from beampipe.tracking.simulation.interact import interact
-from beampipe.tracking.simulation.modules import acts_examples, build_detector, modules
-from beampipe.tracking.simulation.parameters import PITCH, Detector, EventGenerator
+from beampipe.tracking.simulation.parameters import Detector, EventGenerator
 from beampipe.tracking.simulation.pythia import CollisionPool
 from beampipe.tracking.simulation.source import PrimaryParticles, primaries
-from beampipe.tracking.simulation.tables import Record, collect, columns, identifiers, true_position
+from beampipe.tracking.simulation.tables import Columns, Record, collect, columns, identifiers, left_hits, smeared
 
 __all__ = ["Chain"]
 
 _P_MIN: Final = 0.1  # Fatras stops below this momentum [GeV]
-_FATRAS, _INTERACT, _SOURCE = 11, 12, 13  # what a seed is used for
+_FATRAS, _INTERACT, _SOURCE, _MEASURE = 11, 12, 13, 14  # what a seed is used for
 
 
 class Chain:
@@ -58,9 +63,8 @@ class Chain:
         interactions: Interactions | None,
     ) -> None:
         self.examples = acts_examples()
-        self.detector = build_detector()
-        self.geometry = self.detector.trackingGeometry()
-        self.modules = modules()
+        self.detector = build_detector(detector.layout)
+        self.geometry, self.modules = self.detector.geometry, self.detector.modules
         self.generator, self.setup, self.seed = generator, detector, seed
         self.soft, self.hard, self.interactions = soft, hard, interactions
 
@@ -103,6 +107,15 @@ class Chain:
         )
         yield self._fatras("products", "simulated_products", "product_hits", random)
         yield from self._tables("simulated_products", "product_hits")
+        if self.setup.layout is None:
+            yield from self._digitisation(folder, work, random)
+        else:
+            second = {"product_hits_table": table, "simulated_products_table": table}
+            yield _step("Measure", work.measure, second, {})
+
+    def _digitisation(self, folder: Path, work: _Work, random: Any) -> Iterator[Any]:
+        """From the hits of both passes to the finished event, measured by ACTS."""
+        table, hits = _arrow().arrow.ArrowTable, self.examples.SimHitContainer
         yield _step(
             "Merge",
             work.merge,
@@ -191,11 +204,21 @@ class _Work:
         """The hits of both passes of Fatras."""
         return (_merge(self._keep(event, hit_table, particle_table), first, second),)
 
-    def finish(self, event: int, hit_table: Any) -> tuple[Any, ...]:
-        """The event, measured."""
-        record = self.records.pop(event)
-        self.out.append((collect(event, record, columns(hit_table), self.chain.modules), record.counts))
+    def measure(self, event: int, hit_table: Any, particle_table: Any) -> tuple[()]:
+        """The event, measured without ACTS."""
+        record, table = self._keep(event, hit_table, particle_table), self.chain.modules
+        rng = np.random.default_rng([self.chain.seed, _MEASURE, event])
+        self._finish(event, smeared(left_hits(record), table, rng))
         return ()
+
+    def finish(self, event: int, hit_table: Any) -> tuple[Any, ...]:
+        """The event, measured by ACTS."""
+        self._finish(event, columns(hit_table))
+        return ()
+
+    def _finish(self, event: int, hit: Columns) -> None:
+        record = self.records.pop(event)
+        self.out.append((collect(event, record, hit, self.chain.modules), record.counts))
 
     def _keep(self, event: int, hit_table: Any, particle_table: Any) -> Record:
         self.records[event].hits.append(columns(hit_table))
@@ -302,16 +325,10 @@ def _particles(primary: PrimaryParticles) -> Any:
 
 def _merge(record: Record, first: Any, second: Any) -> Any:
     """The hits of both passes in one container, less those of hadrons that had stopped."""
-    kept = np.flatnonzero(record.hits[0]["kept"])
-    identifier = np.concatenate([identifiers(record.hits[0])[kept], identifiers(record.hits[1])])
-    particle = np.concatenate([record.hits[0]["particle_id"][kept], record.hits[1]["particle_id"]]).astype(np.int64)
-    step = np.repeat([0, 1], [len(kept), len(identifier) - len(kept)])
     # Filling the container in any other order is slow.
-    order = np.argsort(identifier, kind="stable")
-    record.origin = np.column_stack([step, particle])
-    record.spot = np.concatenate([true_position(record.hits[0])[kept], true_position(record.hits[1])])
+    order = np.argsort(identifiers(left_hits(record)), kind="stable")
     objects = list(first)
-    objects = [objects[i] for i in kept.tolist()] + list(second)
+    objects = [objects[i] for i in np.flatnonzero(record.hits[0]["kept"]).tolist()] + list(second)
     out = acts_examples().SimHitContainer()
     for i in order.tolist():
         out.insert(objects[i])

@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
+from beampipe.tracking.simulation.detectors.modules import Modules
 from beampipe.tracking.simulation.hadronic import HADRONS, SILICON_DENSITY, Interactions, Products
-from beampipe.tracking.simulation.modules import Modules
-from beampipe.tracking.simulation.parameters import THICKNESS
 from beampipe.tracking.simulation.pythia import TRACKER_R, TRACKER_Z
 from beampipe.tracking.simulation.source import PrimaryParticles
 from beampipe.tracking.simulation.tables import Columns, Record, identifiers
@@ -74,16 +73,15 @@ def _where(
     Every hit gets one random number. Only where it is below an upper bound of the probability are momentum and
     cross section looked up: a few per cent of the hits.
     """
-    thickness = np.zeros(max(THICKNESS) + 1)
-    thickness[list(THICKNESS)] = list(THICKNESS.values())
-    matter = thickness[hit["volume_id"]] * SILICON_DENSITY
+    module = table.rows(identifiers(hit))
+    matter = table.silicon[module] * SILICON_DENSITY
     chance = rng.random(len(matter))
     kind = species[hit["particle_id"]]
     at = np.flatnonzero((kind >= 0) & (chance < matter * _SIGMA_MAX * _PATH_MAX))
     objects = list(hits)
     momentum = np.array([_vector(objects[i].momentum4Before) for i in at.tolist()]).reshape(-1, 3)
     p = np.linalg.norm(momentum, axis=1)
-    normal = table.axes[table.rows(identifiers(hit)[at])][:, :, 2]
+    normal = table.axes[module[at]][:, :, 2]
     cosine = np.abs(np.einsum("ni,ni->n", normal, momentum)) / p
     path = np.minimum(1 / np.maximum(cosine, 1e-6), _PATH_MAX)
     hits_nucleus = chance[at] < matter[at] * path * interactions.cross_section(kind[at], p)

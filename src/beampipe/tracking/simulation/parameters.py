@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from beampipe.errors import ConfigError
 from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
+from beampipe.tracking.simulation.detectors.layout import Layout, Vertex
 from beampipe.units import GeV, T, mm, um
 
 __all__ = [
@@ -14,37 +15,12 @@ __all__ = [
     "HARD",
     "MASSES",
     "NONE",
-    "PITCH",
     "STRESS",
-    "THICKNESS",
     "Degradation",
     "Detector",
     "EventGenerator",
     "Gun",
 ]
-
-_PIXEL, _SHORT_STRIP, _LONG_STRIP = (7, 8, 9), (12, 13, 14), (16, 17, 18)
-
-PITCH: Final[dict[int, tuple[float, float]]] = {
-    **dict.fromkeys(_PIXEL, (50 * um, 50 * um)),
-    **dict.fromkeys(_SHORT_STRIP, (80 * um, 1.2 * mm)),
-    **dict.fromkeys(_LONG_STRIP, (120 * um, 10.8 * mm)),
-}
-"""Pitch [mm] along local 0 and local 1 for each volume of the GenericDetector; the resolution is pitch / sqrt(12)."""
-
-THICKNESS: Final[dict[int, float]] = {
-    7: 1.65 * mm,
-    8: 1.65 * mm,
-    9: 1.65 * mm,
-    12: 2.75 * mm,
-    13: 2.25 * mm,
-    14: 2.75 * mm,
-    16: 3.85 * mm,
-    17: 2.85 * mm,
-    18: 3.85 * mm,
-}
-"""Silicon equivalent [mm] of one layer (module and support) for each volume: what a hadron can interact in."""
-
 
 MASSES: Final[dict[int, float]] = {11: 0.000511, 13: 0.105658, 211: 0.13957, 321: 0.49368, 2212: 0.93827}
 """Masses of electron, muon, charged pion, charged kaon and proton [GeV] by PDG code.
@@ -117,20 +93,31 @@ class EventGenerator:
         if self.vertex_z_max is not None and not 0 < self.vertex_z_max <= 1000:
             raise ConfigError(f"generator: got vertex_z_max={self.vertex_z_max}, expected 0 to 1000 mm")
 
+    def at(self, vertex: Vertex) -> EventGenerator:
+        """The same collisions in the luminous region of a layout."""
+        return replace(self, vertex_xy=vertex.spread_xy_mm, vertex_z=vertex.spread_z_mm)
+
 
 @dataclass(frozen=True)
 class Detector:
-    """The ACTS GenericDetector in a constant solenoid field.
+    """The ACTS GenericDetector, or one of your own, in a constant solenoid field.
 
     Attributes:
         field: magnetic field along z [T] that reconstruction is told of.
         field_scale: factor on the field that the particles feel, to simulate a field known wrongly.
         hadronic: let charged hadrons interact with the nuclei of the detector.
+        layout: what the detector is made of, or None for the GenericDetector.
     """
 
     field: float = 2 * T
     field_scale: float = 1.0
     hadronic: bool = True
+    layout: Layout | None = None
+
+    @classmethod
+    def of(cls, layout: Layout) -> Detector:
+        """A layout in its own field."""
+        return cls(field=layout.field_T, layout=layout)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Final
 from beampipe.errors import ConfigError
 from beampipe.tracking.events import Event
 from beampipe.tracking.formats import write_events
+from beampipe.tracking.simulation.detectors import acts_examples
 from beampipe.tracking.simulation.fatras import Chain
 from beampipe.tracking.simulation.hadronic import interaction_table
-from beampipe.tracking.simulation.modules import acts_examples
 from beampipe.tracking.simulation.parameters import Detector, EventGenerator
 from beampipe.tracking.simulation.pythia import pool
 

@@ -6,7 +6,7 @@ The table of hits refers to the table of particles by row number, so no object o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt64
@@ -14,11 +14,14 @@ from numpy import ndarray
 
 from beampipe.tracking.events import Event, Hits, Particles, Truth
 from beampipe.tracking.formats.families import cylindrical
-from beampipe.tracking.simulation.modules import Modules
+from beampipe.tracking.simulation.detectors.modules import Modules
 
-__all__ = ["Columns", "Record", "collect", "columns", "identifiers", "true_position"]
+__all__ = ["Columns", "Record", "collect", "columns", "identifiers", "left_hits", "smeared"]
 
 Columns = dict[str, ndarray]
+
+_PLACE: Final = ("volume_id", "layer_id", "surface_id", "true_x", "true_y", "true_z")
+"""Columns of a hit that say where it is."""
 
 
 @dataclass
@@ -50,7 +53,27 @@ def identifiers(hits: Columns) -> UInt64[ndarray, " n"]:
     return identifier
 
 
-def true_position(hits: Columns) -> Float32[ndarray, "n 3"]:
+def left_hits(record: Record) -> Columns:
+    """Hits of both passes, less those of hadrons that had stopped; the record keeps where they come from."""
+    first, second = record.hits
+    kept = first["kept"]
+    particle = np.concatenate([first["particle_id"][kept], second["particle_id"]]).astype(np.int64)
+    step = np.repeat([0, 1], [kept.sum(), len(second["particle_id"])])
+    record.origin = np.column_stack([step, particle])
+    hits = {name: np.concatenate([first[name][kept], second[name]]) for name in _PLACE}
+    record.spot = _true_position(hits)
+    return hits
+
+
+def smeared(hits: Columns, table: Modules, rng: np.random.Generator) -> Columns:
+    """Hits with measured positions ``x``, ``y``, ``z`` [mm]: Gaussian errors of pitch / sqrt(12) on the modules."""
+    row = table.rows(identifiers(hits))
+    local = table.to_local(row, _true_position(hits).astype(np.float64))[:, :2]
+    xyz = table.to_global(row, local + rng.normal(size=local.shape) * np.sqrt(table.variance[row]))
+    return hits | dict(zip("xyz", xyz.T, strict=True))
+
+
+def _true_position(hits: Columns) -> Float32[ndarray, "n 3"]:
     """Where the particles crossed the modules [mm]."""
     spot: Float32[ndarray, "n 3"] = np.column_stack([hits[f"true_{axis}"] for axis in "xyz"]).astype(np.float32)
     return spot
@@ -62,7 +85,7 @@ def collect(event: int, record: Record, hit: Columns, table: Modules) -> Event:
     assert record.spot is not None
     # ACTS reorders the hits of a module: hits are recognised by their true position, not by their row.
     origin = np.empty_like(record.origin)
-    origin[np.lexsort(true_position(hit).T)] = record.origin[np.lexsort(record.spot.T)]
+    origin[np.lexsort(_true_position(hit).T)] = record.origin[np.lexsort(record.spot.T)]
     xyz = np.column_stack([hit[name] for name in "xyz"])
     identifier = identifiers(hit)
     # ACTS skips a rare hit (one in a million) that it does not find on its module's plane.

@@ -1,20 +1,16 @@
-"""The sensitive modules of the GenericDetector as arrays: where each is, how it is turned, how large it is."""
+"""The sensitive modules of a detector as arrays: where each is, how it is turned, how large and how fine it is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from functools import lru_cache
-from importlib.resources import as_file, files
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt64
 from numpy import ndarray
 
-from beampipe.errors import InputError, MissingExtraError
-from beampipe.tracking.simulation.parameters import PITCH
+from beampipe.errors import InputError
 
-__all__ = ["Modules", "acts_examples", "build_detector", "modules", "read_modules", "volume_of"]
+__all__ = ["Modules", "volume_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +27,9 @@ class Modules:
         half_x_low: (n,) float64 reach along local 0 at the lower edge [mm].
         half_x_high: (n,) float64 reach along local 0 at the upper edge [mm].
         half_y: (n,) float64 reach along local 1 [mm].
+        pitch: (n, 2) float64 width of a channel along both local axes [mm]; the resolution is pitch / sqrt(12).
+        silicon: (n,) float64 thickness of silicon that stands for all matter of a module and its support [mm].
+        detector: name of the detector, for messages.
     """
 
     geometry_id: UInt64[ndarray, " n"]
@@ -39,6 +38,9 @@ class Modules:
     half_x_low: Float64[ndarray, " n"]
     half_x_high: Float64[ndarray, " n"]
     half_y: Float64[ndarray, " n"]
+    pitch: Float64[ndarray, "n 2"]
+    silicon: Float64[ndarray, " n"]
+    detector: str = "generic"
 
     def __len__(self) -> int:
         return len(self.geometry_id)
@@ -52,11 +54,8 @@ class Modules:
     @property
     def variance(self) -> Float64[ndarray, "n 2"]:
         """Variance [mm^2] of a measurement along both local axes, pitch^2 / 12."""
-        volume = volume_of(self.geometry_id)
-        out = np.zeros((len(self), 2))
-        for number, pitch in PITCH.items():
-            out[volume == number] = np.square(pitch) / 12
-        return out
+        variance: Float64[ndarray, "n 2"] = np.square(self.pitch) / 12
+        return variance
 
     def rows(self, geometry_id: UInt64[ndarray, " m"]) -> Int64[ndarray, " m"]:
         """Row of each identifier.
@@ -69,7 +68,7 @@ class Modules:
         if wrong.any():
             raise InputError(
                 f"geometry_id: got {int(geometry_id[wrong][0])}, expected one of the {len(self)} modules of the"
-                " GenericDetector; events of another detector cannot be degraded with noise here"
+                f" detector {self.detector!r}; say of which detector the events are"
             )
         return row
 
@@ -110,54 +109,3 @@ class Modules:
 def volume_of(geometry_id: UInt64[ndarray, " n"]) -> Int64[ndarray, " n"]:
     """Volume number of ACTS geometry identifiers: their upper eight bits."""
     return (geometry_id >> np.uint64(56)).astype(np.int64)
-
-
-def acts_examples() -> Any:
-    """The module `acts.examples`.
-
-    Raises:
-        MissingExtraError: pyacts is not installed.
-    """
-    try:
-        import acts.examples
-    except ImportError:
-        raise MissingExtraError("pyacts", "simulation", "simulating a detector") from None
-    return acts.examples
-
-
-def build_detector() -> Any:
-    """The ACTS GenericDetector."""
-    examples = acts_examples()
-    import acts
-
-    quiet = acts.logging.WARNING
-    return examples.GenericDetector(logLevel=quiet, layerLogLevel=quiet, surfaceLogLevel=quiet, volumeLogLevel=quiet)
-
-
-@lru_cache(maxsize=1)
-def modules() -> Modules:
-    """The modules of the GenericDetector, from a table that comes with the package; it needs no pyacts."""
-    with as_file(files("beampipe.tracking.simulation") / "generic_modules.npz") as path, np.load(path) as arrays:
-        return Modules(**{f.name: arrays[f.name] for f in fields(Modules)})
-
-
-def read_modules(detector: Any) -> Modules:
-    """The modules of an ACTS detector; the table of the package is made of this by `np.savez_compressed`."""
-    import acts
-
-    context = acts.GeometryContext.dangerouslyDefaultConstruct()
-    rows = []
-    for identifier, surface in detector.trackingGeometry().geoIdSurfaceMap().items():
-        if identifier.sensitive == 0:
-            continue
-        place, bounds = surface.localToGlobalTransform(context), surface.bounds.values()
-        if len(bounds) == 4 and surface.bounds.type == acts.SurfaceBoundsType.Rectangle:
-            low = high = bounds[2]
-            half_y = bounds[3]
-        else:
-            low, high, half_y = bounds[:3]
-        axes = [[place.rotation[i, k] for k in range(3)] for i in range(3)]
-        rows.append((identifier.value, [place.translation[i] for i in range(3)], axes, low, high, half_y))
-    rows.sort(key=lambda row: row[0])
-    columns = list(zip(*rows, strict=True))
-    return Modules(np.array(columns[0], np.uint64), *(np.array(c, np.float64) for c in columns[1:]))

@@ -1,0 +1,46 @@
+"""ACTS in a detector that is not its Generic one."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from beampipe.errors import InputError
+from beampipe.tracking.acts import ACTS_EFFICIENT, ActsTrackFinder
+from beampipe.tracking.acts.detector import ActsDetector
+from beampipe.tracking.evaluation.evaluate import evaluate
+from beampipe.tracking.simulation import Detector, EventGenerator, Gun, simulate_events
+from beampipe.tracking.simulation.detectors import build_detector, read_layout
+from beampipe.tracking.truth import Selection
+from tests.tracking.simulation.detectors.layouts import LONGBAR
+
+pytestmark = pytest.mark.acts
+
+
+def test_muons_of_a_layout_are_found_and_fitted() -> None:
+    layout = read_layout(LONGBAR)
+    gun = EventGenerator(0.0, "gun", Gun(n_particles=100, pt=(2.0, 20.0), eta_max=1.5)).at(layout.vertex)
+    event, _ = next(simulate_events(1, gun, replace(Detector.of(layout), hadronic=False), seed=1))
+    where = ActsDetector(layout.field_T, build_detector(layout).geometry, "the detector 'longbar'")
+    seeds: dict[str, Any] = {
+        "seed_volumes": (3, 5, 6, 7),
+        "delta_r_max": 260.0,
+        "seed_r_max": 450.0,
+        "middle_r_max": 300.0,
+    }
+    settings = replace(ACTS_EFFICIENT, field_z=layout.field_T, impact_max=2.5, measurements_min=5, **seeds)
+    finder = ActsTrackFinder(settings, where=where)
+    chosen = Selection(min_layers=6)
+    (found,) = evaluate({"acts": finder}, [event], sample="muons", selection=chosen, min_track_hits=5).finders
+    assert found.double.efficiency.total > 80
+    assert found.double.efficiency.value > 0.97
+    tracks = finder.find(event.hits)
+    assert tracks.fitted is not None
+    # In the wrong field all momenta would be off by a third.
+    assert event.truth is not None
+    label = np.array([event.truth.particle_id[rows[0]] for rows in tracks.candidates or ()])
+    true_pt = event.truth.particles.pt[np.searchsorted(event.truth.particles.particle_id, label)]
+    assert np.median(tracks.fitted.pt / true_pt) == pytest.approx(1.0, abs=0.02)
+    with pytest.raises(InputError, match="is no module of the Generic detector of ACTS"):
+        ActsTrackFinder().find(event.hits)

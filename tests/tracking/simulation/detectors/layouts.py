@@ -1,0 +1,31 @@
+"""The layouts of the examples, and a small one for the tests that change it."""
+
+from pathlib import Path
+from typing import Final
+
+EXAMPLES: Final = Path(__file__).parents[4] / "examples" / "detectors"
+COMPACT: Final = EXAMPLES / "compact.toml"
+LONGBAR: Final = EXAMPLES / "longbar.toml"
+
+SMALL: Final = """
+name = "small"
+field_T = 1.0
+
+[beam_pipe]
+radius_mm = 20
+
+[barrel.only]
+radii_mm = [50, 100]
+half_length_mm = 200
+module_mm = [20, 50]
+pitch_mm = [0.1, 0.1]
+thickness_x0 = 0.01
+
+[discs.only]
+z_mm = [300, 400]
+inner_radius_mm = 45
+outer_radius_mm = 110
+module_mm = [30, 40]
+pitch_mm = [0.1, 0.2]
+thickness_x0 = 0.02
+"""
