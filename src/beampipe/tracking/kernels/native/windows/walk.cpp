@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -53,19 +54,23 @@ Array<std::int64_t> walk(std::int64_t n, const std::int64_t* inner, const std::i
   std::vector<std::int64_t> score(n_edges);
   std::vector<std::int32_t> previous(n_edges, -1);
   std::vector<char> continued(n_edges, 0);
+  std::vector<std::int16_t> length(n_edges, 2);  // hits of the path that ends with each edge
   // An edge whose weight is no number, as networks answer absurd hits, is worth nothing.
   for (std::int64_t e = 0; e < n_edges; ++e) score[e] = weight[e] == weight[e] ? std::llrint(weight[e] * kUnit) : 0;
   const std::vector<std::int64_t> own = score;
   for (std::int64_t t = 0; t < n_triplets; ++t) {  // triplets come from the beam outwards
     const std::int64_t i = in_edge[t], o = out_edge[t];
     const std::int64_t through = score[i] + own[o] - std::llrint(chi2[t] * penalty * kUnit);
-    if (through > score[o]) score[o] = through, previous[o] = static_cast<std::int32_t>(i);
+    if (through <= score[o]) continue;
+    score[o] = through, previous[o] = static_cast<std::int32_t>(i);
+    length[o] = static_cast<std::int16_t>(std::min<int>(length[i] + 1, std::numeric_limits<std::int16_t>::max()));
   }
   for (std::int64_t e = 0; e < n_edges; ++e)
     if (previous[e] >= 0) continued[previous[e]] = 1;
-  std::vector<std::int32_t> ends;
+  const int shortest = std::min<int>(min_hits, std::numeric_limits<std::int16_t>::max());
+  std::vector<std::int32_t> ends;  // of the paths that are long enough
   for (std::int64_t e = 0; e < n_edges; ++e)
-    if (!continued[e] && previous[e] >= 0) ends.push_back(static_cast<std::int32_t>(e));
+    if (!continued[e] && previous[e] >= 0 && length[e] >= shortest) ends.push_back(static_cast<std::int32_t>(e));
   std::sort(ends.begin(), ends.end(),
             [&](std::int32_t a, std::int32_t b) { return score[a] != score[b] ? score[a] > score[b] : a < b; });
   Array<std::int64_t> label(n, -1);
