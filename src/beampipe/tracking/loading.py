@@ -73,7 +73,7 @@ def build_pipeline(spec: PipelineSpec, threads: int, weights: Path = WEIGHTS) ->
         FileError: weights are missing or damaged, or one of the networks was not trained.
     """
     trained = None if spec.networks is None else _trained(weight_file(weights, spec.networks))
-    windows = load_windows(weight_file(weights, spec.windows))
+    windows = load_windows(weight_file(weights, spec.windows)).up_to(spec.curvature)
     line: list[tuple[str, Stage]] = []
     if trained is not None and spec.graph == "neighbours":
         cuts = trained.cuts
@@ -89,7 +89,10 @@ def build_pipeline(spec: PipelineSpec, threads: int, weights: Path = WEIGHTS) ->
     else:
         line.append(("filtering", stages.FindTriplets(windows, threads)))
     line.append(("labelling", _labelling(spec, windows, trained, threads)))
-    pipeline = Pipeline(spec.name, tuple(line), spec.bytes_per_hit, spec.bytes_per_hit2)
+    if (how := spec.completion) is not None:
+        line.append(("labelling", stages.CompleteTracks(windows, how.penalty, how.min_score, threads)))
+    after = None if spec.after is None else build_pipeline(spec.after, threads, weights)
+    pipeline = Pipeline(spec.name, tuple(line), spec.bytes_per_hit, spec.bytes_per_hit2, after=after)
     return pipeline if kernels.native() is None else replace(pipeline, composed=Composed(spec, weights, threads))
 
 

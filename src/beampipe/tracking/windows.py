@@ -16,7 +16,7 @@ modules and a chi2 in place of boxes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -68,6 +68,17 @@ class Windows:
                 raise ConfigError(f"windows: got {name} of shape {getattr(self, name).shape}, expected {shape}")
         if n_pairs and not (self.pairs.min() >= 0 and self.pairs.max() < n_layers):
             raise ConfigError(f"windows: got a layer number beyond the {n_layers} layers in pairs")
+
+    def up_to(self, curvature: float) -> Windows:
+        """The windows with that share of each doublet's curvature: for the tracks of higher momentum.
+
+        Args:
+            curvature: share of the largest curvature that stays inside.
+        """
+        if curvature == 1:
+            return self
+        share = np.array([curvature, 1, 1], np.float32)
+        return replace(self, pair_windows=self.pair_windows * share)
 
 
 def save_windows(windows: Windows, path: Path) -> None:

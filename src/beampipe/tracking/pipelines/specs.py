@@ -13,6 +13,7 @@ from beampipe.errors import ConfigError, UnknownNameError
 __all__ = [
     "DEFAULT_PIPELINE",
     "PIPELINES",
+    "Completion",
     "Components",
     "PipelineSpec",
     "Walk",
@@ -49,6 +50,22 @@ class Walk:
 
 
 @dataclass(frozen=True)
+class Completion:
+    """Tracks take along the free hits beyond their ends, and are dropped where they are short for their chi2.
+
+    The score of a track is its number of layers, less 1, less `penalty` times the sum of its chi2: one of each three
+    layers in a row, 1 at the edge of the window. Chance has few layers and large chi2, a particle many and small ones.
+
+    Attributes:
+        penalty: cost of three layers whose chi2 is at the edge of the window, in layers.
+        min_score: lowest score of a track that stays, in layers.
+    """
+
+    penalty: float
+    min_score: float
+
+
+@dataclass(frozen=True)
 class PipelineSpec:
     """One pipeline, as data.
 
@@ -62,9 +79,12 @@ class PipelineSpec:
         networks: stem of the weight file of embedding, filter and interaction network; None for no networks.
         bytes_per_hit: memory of an event that grows with its hits [B].
         bytes_per_hit2: memory of an event that grows with their square [B]: edges, at a given size of the detector.
+        curvature: share of each window of curvature that is used; below 1, tracks of higher momentum only.
+        completion: how tracks are completed and judged when they are found; None for as they are.
+        after: pipeline that goes before, so that this one works on the hits that it leaves over; None for all hits.
 
     Raises:
-        ConfigError: networks are named but not used, or used but not named.
+        ConfigError: networks are named but not used, or used but not named; or `curvature` is no share.
     """
 
     name: str
@@ -76,22 +96,37 @@ class PipelineSpec:
     networks: str | None
     bytes_per_hit: float
     bytes_per_hit2: float
+    curvature: float = 1.0
+    completion: Completion | None = None
+    after: PipelineSpec | None = None
 
     def __post_init__(self) -> None:
+        if not 0 < self.curvature <= 1:
+            raise ConfigError(f"pipeline {self.name}: got curvature {self.curvature}, expected a share above 0, up to 1")
         if (self.networks is not None) != (self.scored or self.graph == "neighbours"):
             expected = "the weight file that embeds hits or scores edges" if self.networks is None else "None"
             raise ConfigError(f"pipeline {self.name}: got networks {self.networks!r}, expected {expected}")
 
     @property
+    def passes(self) -> tuple[PipelineSpec, ...]:
+        """This pipeline and all that go before it, in the order in which they run."""
+        return (self,) if self.after is None else (*self.after.passes, self)
+
+    @property
     def weight_stems(self) -> tuple[str, ...]:
-        """Stems of all weight files of the pipeline."""
-        return (self.windows,) if self.networks is None else (self.networks, self.windows)
+        """Stems of all weight files of the pipeline, each once."""
+        stems = (stem for one in self.passes for stem in (one.networks, one.windows) if stem is not None)
+        return tuple(dict.fromkeys(stems))
 
     def to_json(self) -> str:
         """The spec as the native pipelines read it: all fields as JSON, and in `segmentation` also its ``kind``."""
+        return json.dumps(self._fields(), default=lambda number: number.item())  # numbers may be numpy's
+
+    def _fields(self) -> dict[str, object]:
+        """All fields as JSON has them."""
         kind = "walk" if isinstance(self.segmentation, Walk) else "components"
-        fields = {**asdict(self), "segmentation": {"kind": kind, **asdict(self.segmentation)}}
-        return json.dumps(fields, default=lambda number: number.item())  # numbers may be numpy's
+        after = None if self.after is None else self.after._fields()
+        return {**asdict(self), "segmentation": {"kind": kind, **asdict(self.segmentation)}, "after": after}
 
 
 _EXATRKX: Final = PipelineSpec(

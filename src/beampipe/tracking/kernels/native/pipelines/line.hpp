@@ -56,6 +56,7 @@ private:
   Array<std::int64_t> connect_components(const Hits& hits, const Edges& edges, const Array<float>& logit) const;
   Array<std::int64_t> walk(const Hits& hits, const Edges& edges, const Triplets& triplets,
                            const Array<float>& weight) const;
+  Array<std::int64_t> complete(const Hits& hits, const Array<std::int64_t>& track_id) const;
 
   const Table& kernels_;
   PipelineSpec spec_;

@@ -1,6 +1,5 @@
 #include "pipelines/pipeline.hpp"
 
-#include <algorithm>
 #include <charconv>
 
 #include "native/errors.hpp"
@@ -17,51 +16,13 @@ std::string gigabytes(double bytes) {
   return {text, std::to_chars(text, text + sizeof text, bytes / 1e9, std::chars_format::fixed, 1).ptr};
 }
 
-/// First edge of each event, and the end. Edges are sorted by their inner hit.
-std::vector<std::int64_t> first_edges(const Edges& edges, const Blocks& events) {
-  std::vector<std::int64_t> first;
-  for (std::int64_t k = 0; k <= events.n; ++k)
-    first.push_back(std::lower_bound(edges.inner(), edges.outer(), events.begin[k]) - edges.inner());
-  return first;
-}
-
-/// Counts the tracks of one event's labels, and numbers them from 0. `first` is the number of the event's first track:
-/// tracks are numbered by their first hit, so one event's come before the next's.
-std::int64_t number_from_0(std::int64_t* label, std::int64_t n_hits, std::int64_t first) {
-  std::int64_t n_tracks = 0;
-  for (std::int64_t i = 0; i < n_hits; ++i) {
-    if (label[i] < 0) continue;
-    label[i] -= first;
-    n_tracks = std::max(n_tracks, label[i] + 1);
-  }
-  return n_tracks;
-}
-
-/// Labels and counts of each event of a graph.
-void split(Labelled graph, const Blocks& events, Found& found) {
-  const std::vector<std::int64_t> first = first_edges(graph.edges, events);
-  std::int64_t next_track = 0;
-  for (std::int64_t k = 0; k < events.n; ++k) {
-    found.edges[k] = first[k + 1] - first[k];
-    found.tracks[k] = number_from_0(graph.track_id.data() + events.begin[k], events.size(k), next_track);
-    next_track += found.tracks[k];
-  }
-  for (std::int64_t t = 0; t < graph.triplets.size(); ++t) {
-    const auto next = std::upper_bound(first.begin(), first.end(), graph.triplets.in_edge()[t]);
-    ++found.triplets[next - first.begin() - 1];
-  }
-  found.track_id = std::move(graph.track_id);
-}
-
 }  // namespace
 
 Pipeline::Pipeline(const Table& kernels, const std::string& spec, const std::string& weights)
-    : line_(kernels, PipelineSpec::parse(spec), weights) {}
+    : Pipeline(kernels, PipelineSpec::parse(spec), weights) {}
 
-double Pipeline::memory(std::int64_t n_hits) const {
-  const auto n = static_cast<double>(n_hits);
-  return line_.spec().bytes_per_hit * n + line_.spec().bytes_per_hit2 * n * n;
-}
+Pipeline::Pipeline(const Table& kernels, const PipelineSpec& spec, const std::string& weights)
+    : name_(spec.name), passes_(kernels, spec, weights) {}
 
 int Pipeline::useful_threads(int threads, std::int64_t n_hits) {
   return static_cast<int>(std::min<std::int64_t>(threads, 1 + n_hits / kWorthAThread));
@@ -71,20 +32,10 @@ Found Pipeline::find(const float* position, const std::int64_t* begin, std::int6
                      Between between, void* context) const {
   const Blocks events{begin, n_events};
   require_memory(events);
-  const std::vector<std::int64_t> none(n_events, 0);
-  Found found{{}, {}, none, none, none, none};
-  for (std::int64_t k = 0; k < n_events; ++k) found.hits[k] = events.size(k);
   const std::int64_t n = begin[n_events];
-  Timer timed(steps(), between, context);
-  if (std::all_of(found.hits.begin(), found.hits.end(), [](std::int64_t size) { return size < 2; })) {
-    found.track_id = Array<std::int64_t>(n, -1);
-  } else {
-    const Array<float> copy = all_turned(position, n) ? Array<float>() : turned(position, n);
-    const int useful = useful_threads(threads, n);
-    split(line_.run({copy.size() > 0 ? copy.data() : position, n, events, useful}, timed), events, found);
-  }
-  found.seconds = timed.seconds();
-  return found;
+  const Array<float> copy = all_turned(position, n) ? Array<float>() : turned(position, n);
+  const float* between_pi = copy.size() > 0 ? copy.data() : position;
+  return passes_.run({between_pi, n, events, useful_threads(threads, n)}, between, context);
 }
 
 void Pipeline::require_memory(const Blocks& events) const {

@@ -112,35 +112,57 @@ struct Region {
 
 float arc_length(float r, float kappa) { return r * (1 + kArcSeries * kappa * kappa * r * r); }
 
-Region region_of(const End& end, const Window& w, const LayerGrid& layer) {
-  const float kappa2 = end.kappa * end.kappa, turn = 1.05f * std::sqrt(w.c + w.d * kappa2);
+/// Curvatures that agree with that of the end, seen from a hit at radius `r`.
+std::pair<float, float> curvatures(const End& end, const Window& w, float r) {
+  const float d = std::max(std::fabs(r - end.r), 5.0f);
+  const float slack = 1.05f * std::sqrt(w.a * (end.inverse_d2 + 1 / (d * d)) + w.b * end.kappa * end.kappa);
+  return {end.kappa - slack, end.kappa + slack};
+}
+
+/// Slopes that agree with that of the end.
+std::pair<float, float> slopes(const End& end, const Window& w) {
+  const float turn = 1.05f * std::sqrt(w.c + w.d * end.kappa * end.kappa);
   const float down = 1 + end.cot * turn, up = 1 - end.cot * turn;
-  const float cot_low = down > 0.02f ? (end.cot - turn) / down : -kSteepest;
-  const float cot_high = up > 0.02f ? (end.cot + turn) / up : kSteepest;
-  Region region{layer.r_min, layer.r_max, layer.z_min, layer.z_max, 0, 0};
+  return {down > 0.02f ? (end.cot - turn) / down : -kSteepest, up > 0.02f ? (end.cot + turn) / up : kSteepest};
+}
+
+/// Angle at radius `r` of the circle through the beam line and the end that has this curvature.
+float phi_at(const End& end, float kappa, float r) {
+  return end.phi + std::asin(0.5f * kappa * r) - std::asin(0.5f * kappa * end.r);
+}
+
+Region region_of(const End& end, const Window& w, const LayerGrid& layer) {
+  Region region{layer.r_min, layer.r_max, layer.z_min, layer.z_max, 1e3f, -1e3f};
   (end.outward ? region.r_low : region.r_high) =
       end.outward ? std::max(layer.r_min, end.r) : std::min(layer.r_max, end.r);
-  const float s = arc_length(end.r, end.kappa);
+  const auto [cot_low, cot_high] = slopes(end, w);
+  const auto [kappa_low, kappa_high] = curvatures(end, w, region.r_low);
+  const float most = std::max(std::fabs(kappa_low), std::fabs(kappa_high));
   if (layer.barrel) {
-    const float near = 0.99f * (arc_length(region.r_low, end.kappa) - s),
-                far = 1.01f * (arc_length(region.r_high, end.kappa) - s);
-    const auto [low, high] = std::minmax({near * cot_low, near * cot_high, far * cot_low, far * cot_high});
+    const float far = 1.01f * (arc_length(region.r_high, most) - arc_length(end.r, most)),
+                near = 1.01f * (arc_length(region.r_low, most) - arc_length(end.r, most));
+    const float straight_far = 0.99f * (region.r_high - end.r), straight_near = 0.99f * (region.r_low - end.r);
+    const auto [low, high] =
+        std::minmax({near * cot_low, near * cot_high, far * cot_low, far * cot_high, straight_near * cot_low,
+                     straight_near * cot_high, straight_far * cot_low, straight_far * cot_high});
     region.z_low = end.z + low - 1, region.z_high = end.z + high + 1;
   } else if (cot_low * cot_high > 0) {
     const float a = layer.z_min - end.z, b = layer.z_max - end.z;
     const auto [low, high] = std::minmax({a / cot_low, a / cot_high, b / cot_low, b / cot_high});
-    const float s_low = std::max(s + low, 0.0f), s_high = std::max(s + high, 0.0f);
-    region.r_low = std::max(region.r_low, 0.98f * s_low * (1 - 1.5f * kArcSeries * kappa2 * s_low * s_low) - 1);
-    region.r_high = std::min(region.r_high, 1.02f * s_high + 1);
+    const float s_low = std::max(end.r + low, 0.0f), s_high = std::max(arc_length(end.r, most) + high, 0.0f);
+    region.r_low = std::max(region.r_low, s_low / (1 + kArcSeries * most * most * s_low * s_low) - 1);
+    region.r_high = std::min(region.r_high, s_high + 1);
   }
-  const float longest = 2 + 1.5f * std::max(std::fabs(region.r_low - end.r), std::fabs(region.r_high - end.r));
-  const float longest2 = longest * longest;
-  const float slack =
-      0.002f + 0.75f * std::sqrt(w.a * (longest2 * end.inverse_d2 + 1) + w.b * kappa2 * longest2);
-  const auto angle = [&](float r) { return std::asin(std::clamp(0.5f * end.kappa * r, -1.0f, 1.0f)); };
-  const float at_low = angle(region.r_low) - angle(end.r), at_high = angle(region.r_high) - angle(end.r);
-  region.phi_low = end.phi + std::min(at_low, at_high) - slack;
-  region.phi_high = end.phi + std::max(at_low, at_high) + slack;
+  const float slack = 0.002f + 0.75f * std::sqrt(w.a);
+  for (const float r : {region.r_low, region.r_high}) {
+    const auto [least, greatest] = curvatures(end, w, r);
+    for (const float kappa : {least, greatest}) {
+      const bool turns_back = 0.5f * std::fabs(kappa) * std::max(r, end.r) > 0.85f;  // may be met on its way back, too
+      const float phi = turns_back ? end.phi : phi_at(end, kappa, r), about = turns_back ? kMaxDphi : slack;
+      region.phi_low = std::min(region.phi_low, phi - about);
+      region.phi_high = std::max(region.phi_high, phi + about);
+    }
+  }
   return region;
 }
 

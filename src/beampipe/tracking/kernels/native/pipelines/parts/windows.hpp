@@ -15,6 +15,9 @@ public:
   /// Reads <stem>.safetensors. Throws FileError.
   static WindowTables load(const std::string& stem);
 
+  /// The windows with that share of each doublet's curvature.
+  WindowTables up_to(float curvature) &&;
+
   Windows view() const;
 
 private:
