@@ -172,7 +172,8 @@ def complete(
         track_id: track of each hit, -1 for none.
         windows: learned windows; those of doublets have no effect.
         penalty: cost of a chi2 at the edge of the window, in layers.
-        min_score: lowest score of a track that stays.
+        min_score: lowest score of a track that stays in an event of 100,000 hits; it is lower by 1 for each factor of
+            ten that an event has fewer, as chance then is.
         threads: largest number of threads that the call uses.
         offsets: first hit of each event, and the end, where there are several: no track takes hits of another event.
 

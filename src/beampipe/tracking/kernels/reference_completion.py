@@ -19,6 +19,9 @@ __all__ = ["complete"]
 ROUNDS: Final = 4
 """Most hits that are added at each end of a track."""
 
+MANY_HITS: Final = np.float32(1e5)
+"""Hits of an event that the lowest score is meant for; it is lower by one layer where there are ten times fewer."""
+
 _Path = list[tuple[int, ...]]
 """The layers on the way of a track, from the beam outwards: its first hit on each, and the second where there is one."""
 
@@ -56,7 +59,13 @@ def complete(
                 label[hit] = track
                 paths[track].insert(len(paths[track]) if outward else 0, (hit,))
         ends = [(proposal.track, proposal.outward) for proposal in proposals]
-    short = [track for track, path in paths.items() if _score(position, layer, reach, path, penalty) < min_score]
+    n_hits = np.bincount(event)
+    short = [
+        track
+        for track, path in paths.items()
+        if _score(position, layer, reach, path, penalty)
+        < min_score + np.log10(np.float32(n_hits[event[path[0][0]]]) / MANY_HITS)
+    ]
     return number_by_first_hit(np.where(np.isin(label, short), -1, label))
 
 

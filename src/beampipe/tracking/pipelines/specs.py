@@ -58,7 +58,8 @@ class Completion:
 
     Attributes:
         penalty: cost of three layers whose chi2 is at the edge of the window, in layers.
-        min_score: lowest score of a track that stays, in layers.
+        min_score: lowest score of a track that stays in an event of 100,000 hits, in layers; it is lower by 1 for each
+            factor of ten that an event has fewer, as chance then is.
     """
 
     penalty: float
@@ -148,7 +149,7 @@ _EXATRKX_WALK: Final = replace(
 )
 _MODULE_MAP: Final = PipelineSpec(
     name="module_map",
-    for_what="learned windows, best paths; no network",
+    for_what="learned windows, best paths, completed; no network",
     graph="windows",
     scored=False,
     # No network has judged these paths, and at high pile-up five hits in a row occur by chance.
@@ -157,7 +158,19 @@ _MODULE_MAP: Final = PipelineSpec(
     networks=None,
     bytes_per_hit=500.0,
     bytes_per_hit2=0.005,
+    completion=Completion(penalty=1.0, min_score=3.0),
 )
+_STIFF: Final = replace(
+    _MODULE_MAP,
+    name="module_map_soft, upper half",
+    segmentation=Walk(min_hits=7, penalty=0.5),
+    windows="module_map_soft",
+    curvature=0.5,
+    completion=Completion(penalty=1.0, min_score=4.0),
+    after=_MODULE_MAP,
+)
+"""The pass between hard and soft: it is quick, and what it takes away makes the last pass three times as quick."""
+
 _SOFT: Final = "for low pile-up, learned down to pT = 0.3 GeV"
 
 PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
@@ -182,11 +195,23 @@ PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
                 networks="exatrkx_soft",
             ),
             replace(
-                _MODULE_MAP,
+                _STIFF,
                 name="module_map_soft",
-                for_what=f"as module_map, {_SOFT}",
+                for_what="module_map, then windows down to pT = 0.3 GeV over the hits that it leaves, in two passes",
                 segmentation=Walk(min_hits=5, penalty=0.5),
-                windows="module_map_soft",
+                curvature=1.0,
+                completion=Completion(penalty=1.0, min_score=4.4),
+                bytes_per_hit2=0.01,
+                after=_STIFF,
+            ),
+            replace(
+                _MODULE_MAP,
+                name="module_map_displaced",
+                for_what="module_map, then windows for tracks that miss the beam line by up to 10 mm over what it leaves",
+                segmentation=Walk(min_hits=6, penalty=1.0),
+                windows="module_map_displaced",
+                completion=Completion(penalty=1.0, min_score=3.0),
+                after=_MODULE_MAP,
             ),
         )
     }

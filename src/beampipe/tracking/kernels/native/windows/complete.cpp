@@ -15,9 +15,10 @@
 namespace beampipe {
 namespace {
 
-constexpr int kRounds = 4;         // most hits that are added at each end of a track
-constexpr float kMaxDphi = 1.2f;   // rad: as for edges
-constexpr float kSteepest = 1e4f;  // slope that stands for any
+constexpr int kRounds = 4;          // most hits that are added at each end of a track
+constexpr float kManyHits = 1e5f;   // hits of an event that the lowest score is meant for
+constexpr float kMaxDphi = 1.2f;    // rad: as for edges
+constexpr float kSteepest = 1e4f;   // slope that stands for any
 
 using Window = TripletWindow<float>;
 
@@ -203,8 +204,10 @@ public:
     }
   }
 
-  /// Frees the hits of the tracks whose score is below `min_score`.
+  /// Frees the hits of the tracks whose score is below `min_score`, which is meant for kManyHits: among ten times fewer,
+  /// chance has to be one layer shorter to be as rare.
   void drop(float penalty, float min_score) {
+    min_score += std::log10(static_cast<float>(n_) / kManyHits);
     std::vector<char> stays;
     for (const auto& path : paths_) stays.push_back(score(path, penalty) >= min_score);
     for (std::int64_t i = 0; i < n_; ++i)
