@@ -30,6 +30,8 @@ app = typer.Typer(
 PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {pipeline_names()}."
 SCALE_HELP: Final = "Units of r, phi and z in files of three columns: mm, exatrkx or acts."
 
+BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 [mm], or x,y,dxdz,dydz."
+
 Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP)]
 Device = Annotated[str, typer.Option(help="Device that the pipeline runs on: cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
@@ -119,15 +121,28 @@ def simulate(
             show_default="ttbar; none if mu is 0",
         ),
     ] = None,
+    vertex_z_max: Annotated[
+        float | None,
+        typer.Option(
+            help="Spread the vertices evenly over |z| below this [mm].", show_default="normally, by 50 mm", min=1
+        ),
+    ] = None,
+    beam_spot: Annotated[str, typer.Option(help=BEAM_SPOT_HELP)] = "0,0",
     seed: Seed = 1,
     first_event: Annotated[int, typer.Option(help="Number that the first event gets.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Number of processes that simulate.", min=1)] = 1,
 ) -> None:
     """Simulate events with Pythia 8 and ACTS Fatras. No hit is lost and no noise added: `evaluate` does that."""
+    from beampipe.tracking.beam_spot import BeamSpot
     from beampipe.tracking.simulation.parameters import EventGenerator
     from beampipe.tracking.simulation.run import simulate_events, write_simulated
 
-    generator = EventGenerator(pileup=mu, hard=hard or ("ttbar" if mu else "none"))
+    generator = EventGenerator(
+        pileup=mu,
+        hard=hard or ("ttbar" if mu else "none"),
+        vertex_z_max=vertex_z_max,
+        beam_spot=BeamSpot.parse(beam_spot),
+    )
     with bar("events", events) as step:
         simulated = simulate_events(
             events,

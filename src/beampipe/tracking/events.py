@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float32, Int32, Int64, UInt64
 from numpy import ndarray
 
 from beampipe.errors import DtypeError, NotFiniteError, ShapeError
+from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
 
 __all__ = ["NOISE", "NO_TRACK", "Event", "Hits", "Particles", "Tracks", "Truth"]
 
@@ -173,6 +174,8 @@ class Tracks:
         candidates: rows of the hits of each track, from a finder whose tracks share hits; None where the labels say
             all.
         cpu_seconds: processor time of each stage [s], from a finder that measures it.
+        beam_spot: beam line that the hits were seen from: the one that was expected, or where the tracks clearly come
+            from.
     """
 
     track_id: Int64[ndarray, " n_hits"]
@@ -180,6 +183,7 @@ class Tracks:
     counts: dict[str, int] = field(default_factory=dict)
     candidates: Sequence[Int64[ndarray, " _"]] | None = None
     cpu_seconds: dict[str, float] = field(default_factory=dict)
+    beam_spot: BeamSpot = ON_AXIS
 
     def __post_init__(self) -> None:
         _expect("track_id", self.track_id, np.int64, (None,))

@@ -10,6 +10,7 @@ from typing import Final
 
 from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
 from beampipe.tracking import kernels
+from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
 from beampipe.tracking.networks import NetworksConfig, card_path, load_networks
 from beampipe.tracking.pipelines import stages
@@ -26,7 +27,12 @@ WEIGHTS: Final = Path(__file__).parent / "weights"
 
 
 def load_pipeline(
-    name: str = DEFAULT_PIPELINE, *, device: str = "cpu", threads: int | None = None, weights: Path | None = None
+    name: str = DEFAULT_PIPELINE,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    weights: Path | None = None,
+    beam_spot: BeamSpot = ON_AXIS,
 ) -> Pipeline:
     """The pipeline of that name, its weights loaded.
 
@@ -36,6 +42,8 @@ def load_pipeline(
         threads: number of threads for one call; as many as there are cores if not given. The tracks do not depend
             on it.
         weights: folder with the files of `pipeline_weights`, in place of the shipped ones.
+        beam_spot: beam line that is expected. It need not be known: an event whose tracks clearly come from elsewhere
+            is found again, seen from there.
 
     Raises:
         UnknownNameError: no pipeline or device of that name.
@@ -51,29 +59,32 @@ def load_pipeline(
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise UnknownNameError("device", device, ["cpu", "cuda", "cuda:0"])
     if device == "cpu":
-        return build_pipeline(spec, threads, weights or WEIGHTS)
+        return build_pipeline(spec, threads, weights or WEIGHTS, beam_spot)
     try:
         from beampipe.tracking.cuda import cuda_device, translate
     except ImportError:
         raise MissingExtraError("torch", "cuda", f"device {device}") from None
     there = cuda_device(device)
-    return translate(build_pipeline(spec, 1, weights or WEIGHTS), there)
+    return translate(build_pipeline(spec, 1, weights or WEIGHTS, beam_spot), there)
 
 
-def build_pipeline(spec: PipelineSpec, threads: int, weights: Path = WEIGHTS) -> Pipeline:
+def build_pipeline(
+    spec: PipelineSpec, threads: int, weights: Path = WEIGHTS, beam_spot: BeamSpot = ON_AXIS
+) -> Pipeline:
     """The pipeline that a spec describes, on the CPU; the spec may be one of your own.
 
     Args:
         spec: what the pipeline is made of.
         threads: number of threads for one call.
         weights: folder of the weight files.
+        beam_spot: beam line that is expected.
 
     Raises:
         ConfigError: the parts of the spec make no pipeline.
         FileError: weights are missing or damaged, or one of the networks was not trained.
     """
     trained = None if spec.networks is None else _trained(weight_file(weights, spec.networks))
-    windows = load_windows(weight_file(weights, spec.windows)).up_to(spec.curvature)
+    windows = load_windows(weight_file(weights, spec.windows)).widened().up_to(spec.curvature)
     line: list[tuple[str, Stage]] = []
     if trained is not None and spec.graph == "neighbours":
         cuts = trained.cuts
@@ -91,9 +102,11 @@ def build_pipeline(spec: PipelineSpec, threads: int, weights: Path = WEIGHTS) ->
     line.append(("labelling", _labelling(spec, windows, trained, threads)))
     if (how := spec.completion) is not None:
         line.append(("labelling", stages.CompleteTracks(windows, how.penalty, how.min_score, threads)))
-    after = None if spec.after is None else build_pipeline(spec.after, threads, weights)
-    pipeline = Pipeline(spec.name, tuple(line), spec.bytes_per_hit, spec.bytes_per_hit2, after=after)
-    return pipeline if kernels.native() is None else replace(pipeline, composed=Composed(spec, weights, threads))
+    after = None if spec.after is None else build_pipeline(spec.after, threads, weights, beam_spot)
+    pipeline = Pipeline(spec.name, tuple(line), spec.bytes_per_hit, spec.bytes_per_hit2, beam_spot, after=after)
+    if kernels.native() is None:
+        return pipeline
+    return replace(pipeline, composed=Composed(spec, weights, threads, beam_spot))
 
 
 def _labelling(spec: PipelineSpec, windows: Windows, trained: _Trained | None, threads: int) -> Stage:

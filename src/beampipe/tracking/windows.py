@@ -26,10 +26,17 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError, FileError
 
-__all__ = ["MAX_OUT", "Windows", "load_windows", "save_windows"]
+__all__ = ["MAX_OUT", "WIDENING", "Windows", "load_windows", "save_windows"]
 
 MAX_OUT: Final = 16
 """Most layer pairs that start on one layer."""
+
+WIDENING: Final = 5.0
+"""Distance from a layer's box [mm] at which hits still count as on it, where no other layer is as near: their r
+changes by as much when it is measured from a beam line that lies off the axis."""
+
+_OF_GAP: Final = 0.49
+"""Largest widening of two layers as a share of the gap between them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +86,15 @@ class Windows:
             return self
         share = np.array([curvature, 1, 1], np.float32)
         return replace(self, pair_windows=self.pair_windows * share)
+
+    def widened(self) -> Windows:
+        """The same windows, their layers larger by `WIDENING` on all sides, or by what keeps all of them apart."""
+        r_min, r_max, z_min, z_max = self.layers.T
+        gap_r, gap_z = r_min[:, None] - r_max, z_min[:, None] - z_max
+        gap = np.maximum(np.maximum(gap_r, gap_r.T), np.maximum(gap_z, gap_z.T))
+        np.fill_diagonal(gap, np.inf)
+        by = np.float32(max(min(WIDENING, _OF_GAP * float(gap.min(initial=np.inf))), 0.0))
+        return replace(self, layers=self.layers + by * np.array([-1, 1, -1, 1], np.float32))
 
 
 def save_windows(windows: Windows, path: Path) -> None:

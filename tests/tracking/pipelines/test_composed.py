@@ -160,7 +160,7 @@ def test_memory_is_refused_with_the_same_words(name: str, sizes: list[int]) -> N
     with pytest.raises(TooLargeError) as expected:
         build_pipeline(spec, 1).find_many(hits)
     with pytest.raises(TooLargeError) as found:
-        _native.Pipeline(spec.to_json(), str(WEIGHTS)).find(position, offsets, 1, None)
+        _native.Pipeline(spec.to_json(), str(WEIGHTS)).find(position, offsets, (0.0, 0.0, 0.0, 0.0), 1, None)
     assert str(found.value) == str(expected.value)
 
 

@@ -145,8 +145,8 @@ Found TrackingModel::found(const Events& events, std::size_t first, std::size_t 
   }
   const auto between = [](void* context) { static_cast<const Call*>(context)->checkpoint(); };
   const Threads threads(Pipeline::useful_threads(call.threads, begin.back()));
-  return pipeline_.find(position, begin.data(), static_cast<std::int64_t>(last - first), threads.count(), between,
-                        const_cast<Call*>(&call));
+  return pipeline_.find(position, begin.data(), static_cast<std::int64_t>(last - first), BeamLine(), threads.count(),
+                        between, const_cast<Call*>(&call));
 }
 
 void TrackingModel::answer(const Event& event, const Found& found, std::size_t row, std::int64_t begin,

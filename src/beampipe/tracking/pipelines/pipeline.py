@@ -7,7 +7,7 @@ named pipeline on the CPU finds tracks by the same line composed in C++ (`compos
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass, field, replace
 from itertools import pairwise
 from time import perf_counter
 from typing import Any, Final
@@ -17,6 +17,7 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from beampipe.errors import TooLargeError
+from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot, estimate_beam_spot
 from beampipe.tracking.events import NO_TRACK, Hits, Tracks
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.kernels.reference import number_by_first_hit
@@ -25,6 +26,9 @@ from beampipe.tracking.pipelines.order import Step, checked_steps
 from beampipe.tracking.pipelines.stages import Stage
 
 __all__ = ["MEMORY_LIMIT", "Pipeline", "turned"]
+
+_FOLLOWED: Final = 3
+"""At most so many times an event is found again."""
 
 MEMORY_LIMIT: Final = 8e9
 """Most memory of an event, or of events found together [B]; what would need more is refused."""
@@ -39,6 +43,8 @@ class Pipeline(InOneThread):
         stages: name of the step and stage, in order; steps of one name are timed together.
         bytes_per_hit: memory of an event that grows with its hits [B].
         bytes_per_hit2: memory of an event that grows with their square [B]: edges, at a given size of the detector.
+        beam_spot: beam line that is expected. An event whose tracks clearly come from elsewhere is found again, seen
+            from there.
         in_blocks: whether the stages take several events as one graph; if not, `find_many` finds them one by one.
         after: pipeline that goes before: the stages work on the hits that are on none of its tracks. The steps of the
             second pass are timed under names that end in ``_2``, and so on.
@@ -53,6 +59,7 @@ class Pipeline(InOneThread):
     stages: tuple[tuple[str, Stage], ...]
     bytes_per_hit: float
     bytes_per_hit2: float
+    beam_spot: BeamSpot = ON_AXIS
     in_blocks: bool = True
     after: Pipeline | None = None
     composed: InitVar[Composed | None] = None
@@ -120,15 +127,31 @@ class Pipeline(InOneThread):
         self._check_memory(events)
         if self._composed is not None:
             return self._composed(events, between)
-        return self._run(events, between)
+        seen = [self.beam_spot.seen(hits.position) for hits in events]
+        tracks = [replace(found, beam_spot=self.beam_spot) for found in self._run(seen, between)]
+        return [self._followed(hits, found, between) for hits, found in zip(events, tracks, strict=True)]
 
-    def _run(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
-        """The same by one stage after the other, pass by pass."""
+    def _followed(self, hits: Hits, tracks: Tracks, between: Callable[[], None] | None) -> Tracks:
+        """The tracks; found again if they clearly come from elsewhere than the hits were seen from."""
+        for _ in range(_FOLLOWED):
+            off = estimate_beam_spot(tracks.beam_spot.seen(hits.position), tracks.track_id)
+            if not off.significant:
+                break
+            there = tracks.beam_spot.moved(off.x, off.y)
+            again = self._run([there.seen(hits.position)], between)[0]
+            if (again.track_id >= 0).sum() <= (tracks.track_id >= 0).sum():
+                break
+            seconds = {step: taken + tracks.seconds[step] for step, taken in again.seconds.items()}
+            tracks = replace(again, seconds=seconds, beam_spot=there)
+        return tracks
+
+    def _run(self, positions: Sequence[Float32[ndarray, "_ 3"]], between: Callable[[], None] | None) -> list[Tracks]:
+        """The tracks of hits that are seen from the beam line, pass by pass."""
         if self.after is None:
-            return self._run_line(events, between)
-        before = self.after._run(events, between)
+            return self._run_line(positions, between)
+        before = self.after._run(positions, between)
         left = [np.flatnonzero(tracks.track_id == NO_TRACK) for tracks in before]
-        found = self._run_line([hits.take(rows) for hits, rows in zip(events, left, strict=True)], between)
+        found = self._run_line([position[rows] for position, rows in zip(positions, left, strict=True)], between)
         return [_joined(*parts) for parts in zip(before, found, left, strict=True)]
 
     @property
@@ -140,18 +163,20 @@ class Pipeline(InOneThread):
         """Name under which a step of this pass is timed."""
         return step if self.after is None else f"{step}_{self._n_passes}"
 
-    def _run_line(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
-        """Tracks by the stages of this pass alone."""
+    def _run_line(
+        self, positions: Sequence[Float32[ndarray, "_ 3"]], between: Callable[[], None] | None
+    ) -> list[Tracks]:
+        """The tracks by the stages of this pass alone, one after the other."""
         seconds = {self._timed_as(name): 0.0 for name, _ in self.stages}
-        sizes = [len(hits) for hits in events]
+        sizes = [len(position) for position in positions]
         if max(sizes) < 2:
             return [
                 Tracks(np.full(n, NO_TRACK, np.int64), dict(seconds), {"hits": n, "edges": 0, "triplets": 0})
                 for n in sizes
             ]
-        arrays: dict[str, Any] = {"position": turned(events[0].position), "offsets": None}
-        if len(events) > 1:
-            arrays["position"] = turned(np.concatenate([hits.position for hits in events]))
+        arrays: dict[str, Any] = {"position": turned(positions[0]), "offsets": None}
+        if len(positions) > 1:
+            arrays["position"] = turned(np.concatenate(positions))
             arrays["offsets"] = offsets = np.cumsum([0, *sizes], dtype=np.int64)
         for step in self._steps:
             if between is not None:
@@ -159,7 +184,7 @@ class Pipeline(InOneThread):
             start = perf_counter()
             _apply(step, arrays)
             seconds[self._timed_as(step.name)] += perf_counter() - start
-        if len(events) > 1:
+        if len(positions) > 1:
             return _split(arrays, offsets, seconds)
         counts = {"hits": sizes[0], "edges": arrays["edge_index"].shape[1]}
         if "triplets" in arrays:

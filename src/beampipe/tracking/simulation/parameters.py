@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from beampipe.errors import ConfigError
+from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
 from beampipe.units import GeV, T, mm, um
 
 __all__ = [
@@ -86,6 +87,8 @@ class EventGenerator:
         pool_size: soft collisions generated once and drawn from, each time with a new vertex and rotation in phi.
         vertex_xy: spread of the vertices across the beam [mm].
         vertex_z: spread of the vertices along the beam [mm].
+        vertex_z_max: vertices lie evenly over |z| below this [mm], in place of the spread; None for the spread.
+        beam_spot: beam line that the vertices are on.
     """
 
     pileup: float = 200.0
@@ -94,6 +97,8 @@ class EventGenerator:
     pool_size: int = 20_000
     vertex_xy: float = 12.5 * um
     vertex_z: float = 50 * mm
+    vertex_z_max: float | None = None
+    beam_spot: BeamSpot = ON_AXIS
 
     def __post_init__(self) -> None:
         if self.hard not in ("ttbar", "none", "gun"):
@@ -102,6 +107,8 @@ class EventGenerator:
             raise ConfigError(f"generator: got pileup={self.pileup}, expected a mean between 0 and 1000")
         if self.pool_size < 1:
             raise ConfigError(f"generator: got pool_size={self.pool_size}, expected at least 1")
+        if self.vertex_z_max is not None and not 0 < self.vertex_z_max <= 1000:
+            raise ConfigError(f"generator: got vertex_z_max={self.vertex_z_max}, expected 0 to 1000 mm")
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,10 @@ def _vertex(generator: EventGenerator, rng: np.random.Generator) -> Float64[ndar
     """x, y, z, t of a collision [mm]."""
     spread = (generator.vertex_xy, generator.vertex_xy, generator.vertex_z, 0.0)
     vertex: Float64[ndarray, " 4"] = rng.normal(size=4) * np.array(spread)
+    if generator.vertex_z_max is not None:
+        vertex[2] = rng.uniform(-generator.vertex_z_max, generator.vertex_z_max)
+    line = generator.beam_spot
+    vertex[:2] += line.x + line.dxdz * vertex[2], line.y + line.dydz * vertex[2]
     return vertex
 
 

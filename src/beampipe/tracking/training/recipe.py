@@ -73,7 +73,7 @@ class TrainingRecipe:
     min_hits: int = 7
 
 
-_SOFT_WINDOWS = KinematicWindows(kappa_max=2.6e-3, z0_max=220.0)
+_SOFT_WINDOWS = KinematicWindows(kappa_max=2.6e-3, z0_max=270.0)
 
 
 def _short(gnn: GnnConfig) -> TrainingRecipe:

@@ -46,7 +46,7 @@ class KinematicWindows:
     """
 
     kappa_max: float = 8.0e-4
-    z0_max: float = 220.0
+    z0_max: float = 270.0
 
     def keep(
         self, position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"]

@@ -1,9 +1,15 @@
-"""Learn layers, doublet windows and triplet windows from simulated events."""
+"""Learn layers, doublet windows and triplet windows from simulated events.
+
+A track from a vertex at z_v crosses the beam line at z0 = z_v + d, where d is what resolution and scattering make of
+it. The spread of d is learned, and added to the vertices that the windows are to hold for: so they do not depend on
+where the vertices of the sample happen to lie. What a sample of vertices spread evenly shows besides is from which of
+them a pair of layers is crossed at all.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +39,8 @@ class WindowConfig:
         origin_max: largest radius at which a particle that is learned from was made [mm].
         quantile: fraction of true doublets that each side of a doublet window keeps.
         kappa_max: largest |curvature| of a doublet that is taught [1/mm]; beyond are tails of bremsstrahlung.
-        z0_max: largest |z| at the beam line of a doublet that is taught [mm].
+        vertex_z_max: largest |z| of a vertex that the windows hold for [mm].
+        smear_max: largest distance along z of a taught doublet's line from its vertex [mm]; beyond are tails.
         chi2_cut: largest chi2 of a triplet that passes, with the fitted variances (two degrees of freedom).
         min_pairs: fewest doublets of a layer pair that is known, per million true doublets.
         min_triplets: fewest triplets of a triple of layers that is known.
@@ -45,7 +52,8 @@ class WindowConfig:
     origin_max: float = 2.0
     quantile: float = 0.998
     kappa_max: float = 1.0e-3
-    z0_max: float = 250.0
+    vertex_z_max: float = 250.0
+    smear_max: float = 150.0
     chi2_cut: float = 12.0
     min_pairs: float = 40.0
     min_triplets: int = 30
@@ -67,6 +75,15 @@ _TAIL_CHI2: Final = 12.0
 _LEAST_SHARE: Final = 1e-3
 """Smallest constant part of a variance, as a share of the median square: windows stay open where none was seen."""
 
+_EVEN: Final = 0.9
+"""Vertices are spread evenly if one in a hundred lies beyond this share of the largest |z|."""
+
+_GAP: Final = 5.0
+"""Range beyond the outermost of n values that is still crossed, in units of their range / n: e^-5 of it is missed."""
+
+_IMAGE: Final = 20.0
+"""Two ends of a detector are each other's image if their layers differ by less than this many paddings."""
+
 _KAPPA_MARGIN: Final = 1.02
 """Factor by which the window of a doublet's curvature is wider than the quantile that was seen."""
 
@@ -81,6 +98,7 @@ class _Sample:
     pair_layers: Int64[ndarray, "n 2"]
     kappa: Float32[ndarray, " n"]
     z0: Float32[ndarray, " n"]
+    vertex_z: Float32[ndarray, " n"]
     triple_layers: Int64[ndarray, "m 3"]
     dkappa2: Float64[ndarray, " m"]
     turn2: Float64[ndarray, " m"]
@@ -100,7 +118,7 @@ def learn_windows(events: Iterable[Event], config: WindowConfig = WindowConfig()
     """
     kept = list(events)
     boxes, layers = _layer_boxes(kept, config.padding)
-    sample = _collect(kept, layers, config)
+    sample = _mirrored(_collect(kept, layers, config), boxes, config.padding)
     pairs, pair_windows = _doublet_windows(sample, config)
     out_begin = np.searchsorted(pairs[:, 0], np.arange(len(boxes) + 1)).astype(np.int32)
     busiest = int(np.diff(out_begin).max(initial=0))
@@ -163,6 +181,29 @@ def _collect(events: list[Event], layers: list[Int64[ndarray, " _"]], config: Wi
     return _Sample(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
+def _mirrored(sample: _Sample, boxes: Float32[ndarray, "n 4"], tolerance: float) -> _Sample:
+    """The sample and its image at z = 0, if the layers are their own image; else the sample.
+
+    Args:
+        sample: what was collected.
+        boxes: layers.
+        tolerance: distance by which layer and image may differ [mm].
+    """
+    image = boxes[:, [0, 1, 3, 2]] * np.array([1, 1, -1, -1], np.float32)
+    apart = np.abs(boxes[:, None] - image[None]).max(axis=2)
+    twin = apart.argmin(axis=0)
+    if len(boxes) == 0 or (apart.min(axis=0) > _IMAGE * tolerance).any():
+        return sample
+    flipped = replace(
+        sample,
+        pair_layers=twin[sample.pair_layers],
+        z0=-sample.z0,
+        vertex_z=-sample.vertex_z,
+        triple_layers=twin[sample.triple_layers],
+    )
+    return _Sample(*(np.concatenate([getattr(one, f.name) for one in (sample, flipped)]) for f in fields(_Sample)))
+
+
 def _wanted(event: Event, config: WindowConfig) -> Bool[ndarray, " n_hits"]:
     """Hits of the particles to learn from."""
     assert event.truth is not None
@@ -203,8 +244,10 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
     outward = position[edge_index[1], 0] > position[edge_index[0], 0] + MIN_DR
     edge_index, a, b = edge_index[:, outward], a[outward], b[outward]
     arcs = arc(position, edge_index)
-    core = np.flatnonzero((np.abs(arcs.kappa) < config.kappa_max) & (np.abs(arcs.z0) < config.z0_max))
-    edge_index, a, b = edge_index[:, core], a[core], b[core]
+    vertex_z = _vertex_z(event)[edge_index[0]]
+    near = (np.abs(arcs.z0 - vertex_z) < config.smear_max) & (np.abs(vertex_z) < config.vertex_z_max)
+    core = np.flatnonzero((np.abs(arcs.kappa) < config.kappa_max) & near)
+    edge_index, a, b, vertex_z = edge_index[:, core], a[core], b[core], vertex_z[core]
     kappa, cot, z0, inverse_d2 = arcs.take(core)
 
     # Pairs of edges that share their middle hit: edges sorted by inner hit are searched by outer hit.
@@ -217,6 +260,7 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
         layer[edge_index.T],
         kappa,
         z0,
+        vertex_z,
         np.stack([layer[edge_index[0, e]], layer[edge_index[1, e]], layer[edge_index[1, f]]], axis=1),
         (kappa[f] - kappa[e]).astype(np.float64) ** 2,
         turn.astype(np.float64) ** 2,
@@ -225,15 +269,32 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
     )
 
 
+def _vertex_z(event: Event) -> Float32[ndarray, " n_hits"]:
+    """z [mm] of the vertex of each hit's particle; 0 for hits of no known particle."""
+    assert event.truth is not None
+    particles, made_by = event.truth.particles, event.truth.particle_id
+    order = np.argsort(particles.particle_id)
+    row = np.searchsorted(particles.particle_id, made_by, sorter=order)
+    row = order[np.minimum(row, len(order) - 1)] if len(order) else np.zeros(0, np.int64)
+    known = particles.particle_id[row] == made_by
+    z: Float32[ndarray, " n_hits"] = np.where(known, particles.vertex[row, 2], np.float32(0))
+    return z
+
+
 def _doublet_windows(sample: _Sample, config: WindowConfig) -> tuple[ndarray, ndarray]:
     pairs, number, count = np.unique(sample.pair_layers, axis=0, return_inverse=True, return_counts=True)
     enough = count > max(config.min_pairs * 1e-6 * len(sample.kappa), 10)
     tail = (1 - config.quantile) / 2
     windows = np.empty((len(pairs), 3), np.float32)
+    even = len(sample.z0) > 0 and np.quantile(np.abs(sample.vertex_z), 0.99) > _EVEN * config.vertex_z_max
     for pair in np.flatnonzero(enough):
         mine = number == pair
-        windows[pair, 0] = np.quantile(np.abs(sample.kappa[mine]), config.quantile) * _KAPPA_MARGIN
-        windows[pair, 1:] = np.quantile(sample.z0[mine], [tail, 1 - tail])
+        z0 = sample.z0[mine]
+        low, high = np.quantile(z0 - sample.vertex_z[mine], [tail, 1 - tail]) + [-1, 1] * np.array(config.vertex_z_max)
+        if even:
+            gap = _GAP * np.ptp(z0) / len(z0)
+            low, high = max(low, z0.min() - gap), min(high, z0.max() + gap)
+        windows[pair] = np.quantile(np.abs(sample.kappa[mine]), config.quantile) * _KAPPA_MARGIN, low, high
     return pairs[enough].astype(np.int32), windows[enough]
 
 

@@ -1,9 +1,11 @@
 // Whole pipelines in one call, and what Python shares with them: packing, cuts, coordinates.
 #include "pipelines/pipeline.hpp"
 
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/string.h>
 
 #include <algorithm>
+#include <array>
 #include <string>
 
 #include "bindings/arrays.hpp"
@@ -21,15 +23,20 @@ void ask(void* between) {
   (*static_cast<nb::object*>(between))();
 }
 
-auto find(const beampipe::Pipeline& pipeline, Position position, Offsets offsets, int threads, nb::object between) {
+auto find(const beampipe::Pipeline& pipeline, Position position, Offsets offsets,
+          const std::array<double, 4>& beam_line, int threads, nb::object between) {
   const beampipe::Blocks events = blocks_of(offsets, position.shape(0));
   beampipe::Found found;
   const bool asks = !between.is_none();
   {
     nb::gil_scoped_release free;
-    found = pipeline.find(position.data(), events.begin, events.n, threads, asks ? &ask : nullptr, &between);
+    const auto [x, y, dxdz, dydz] = beam_line;
+    found = pipeline.find(position.data(), events.begin, events.n, {x, y, dxdz, dydz}, threads, asks ? &ask : nullptr,
+                          &between);
   }
-  return nb::make_tuple(numpy(std::move(found.track_id)), found.seconds, found.edges, found.triplets);
+  std::vector<std::array<double, 4>> seen_from;
+  for (const beampipe::BeamLine& line : found.beam_line) seen_from.push_back({line.x, line.y, line.dxdz, line.dydz});
+  return nb::make_tuple(numpy(std::move(found.track_id)), found.seconds, found.edges, found.triplets, seen_from);
 }
 
 /// Weights (out, in) and bias (out,) of each layer as one row of floats.
@@ -46,6 +53,17 @@ auto packed(const std::vector<Matrix>& weights, const std::vector<Floats>& biase
   Array<float> result(row.size());
   std::copy(row.begin(), row.end(), result.begin());
   return numpy(std::move(result));
+}
+
+auto seen_from(const std::array<double, 4>& beam_line, Position position) {
+  const auto [x, y, dxdz, dydz] = beam_line;
+  return numpy(beampipe::seen_from({x, y, dxdz, dydz}, position.data(), position.shape(0)), {position.shape(0), 3});
+}
+
+auto beam_spot(Position position, In<std::int64_t, -1> track_id) {
+  require(track_id.shape(0) == position.shape(0), "track_id: one per hit");
+  const auto spot = beampipe::estimate_beam_spot(position.data(), track_id.data(), position.shape(0));
+  return nb::make_tuple(spot.x, spot.y, spot.error, spot.spread, spot.n_tracks, spot.share);
 }
 
 auto turned(Position position) {
@@ -67,10 +85,12 @@ void bind_pipelines(nb::module_& m) {
       .def_prop_ro("name", &beampipe::Pipeline::name)
       .def_prop_ro("steps", &beampipe::Pipeline::steps)
       .def("memory", &beampipe::Pipeline::memory, "n_hits"_a)
-      .def("find", &find, "position"_a, "offsets"_a, "threads"_a, "between"_a.none());
+      .def("find", &find, "position"_a, "offsets"_a, "beam_line"_a, "threads"_a, "between"_a.none());
   m.def("packed", &packed, "weights"_a, "biases"_a, "by_output"_a);
   m.def("logit_of", &beampipe::logit_of, "cut"_a);
   m.def("lowest_logit", &beampipe::lowest_logit, "cut"_a);
+  m.def("seen_from", &seen_from, "beam_line"_a, "position"_a);
+  m.def("beam_spot", &beam_spot, "position"_a, "track_id"_a);
   m.def("turned", &turned, "position"_a);
   m.def("to_mm", &to_mm, "scale"_a, "features"_a);
   m.def(

@@ -32,6 +32,13 @@ std::vector<std::string> steps_of(const PipelineSpec& spec) {
   return steps;
 }
 
+/// Windows whose layers also hold hits that are measured from a beam line off the axis.
+WindowTables widened(const std::string& stem) {
+  WindowTables tables = WindowTables::load(stem);
+  tables.widen();
+  return tables;
+}
+
 std::optional<Networks> networks_of(const PipelineSpec& spec, const std::string& weights) {
   if (spec.networks.empty()) return std::nullopt;
   return Networks::load(weights + "/" + spec.networks);
@@ -42,7 +49,7 @@ std::optional<Networks> networks_of(const PipelineSpec& spec, const std::string&
 Line::Line(const Table& kernels, PipelineSpec spec, const std::string& weights)
     : kernels_(kernels),
       spec_(std::move(spec)),
-      windows_(WindowTables::load(weights + "/" + spec_.windows).up_to(static_cast<float>(spec_.curvature))),
+      windows_(widened(weights + "/" + spec_.windows).up_to(static_cast<float>(spec_.curvature))),
       networks_(networks_of(spec_, weights)),
       steps_(steps_of(spec_)) {}
 

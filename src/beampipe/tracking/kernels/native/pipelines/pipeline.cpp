@@ -1,6 +1,8 @@
 #include "pipelines/pipeline.hpp"
 
+#include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "native/errors.hpp"
 #include "pipelines/hits.hpp"
@@ -9,12 +11,19 @@ namespace beampipe {
 namespace {
 
 constexpr double kMemoryLimit = 8e9;          // of events found together [B]
+constexpr int kFollowed = 3;                  // at most so many times an event is found again
 constexpr std::int64_t kWorthAThread = 4000;  // hits; below, waking a thread costs more than it saves
 
 std::string gigabytes(double bytes) {
   char text[400];
   return {text, std::to_chars(text, text + sizeof text, bytes / 1e9, std::chars_format::fixed, 1).ptr};
 }
+
+/// Number of hits on tracks.
+std::int64_t on_tracks(const std::int64_t* label, std::int64_t n) { return n - std::count(label, label + n, -1); }
+
+/// To a micrometre [mm], so that the order of sums does not matter.
+double rounded(double x) { return std::nearbyint(1000 * x) / 1000; }
 
 }  // namespace
 
@@ -28,14 +37,50 @@ int Pipeline::useful_threads(int threads, std::int64_t n_hits) {
   return static_cast<int>(std::min<std::int64_t>(threads, 1 + n_hits / kWorthAThread));
 }
 
-Found Pipeline::find(const float* position, const std::int64_t* begin, std::int64_t n_events, int threads,
-                     Between between, void* context) const {
+Found Pipeline::find(const float* position, const std::int64_t* begin, std::int64_t n_events, const BeamLine& expected,
+                     int threads, Between between, void* context) const {
   const Blocks events{begin, n_events};
   require_memory(events);
-  const std::int64_t n = begin[n_events];
-  const Array<float> copy = all_turned(position, n) ? Array<float>() : turned(position, n);
-  const float* between_pi = copy.size() > 0 ? copy.data() : position;
-  return passes_.run({between_pi, n, events, useful_threads(threads, n)}, between, context);
+  Found found = found_from(position, events, expected, threads, between, context);
+  follow(position, events, threads, between, context, found);
+  return found;
+}
+
+/// The tracks of events whose hits are seen from a beam line.
+Found Pipeline::found_from(const float* position, const Blocks& events, const BeamLine& line, int threads,
+                           Between between, void* context) const {
+  const std::int64_t n = events.begin[events.n] - events.begin[0];
+  const bool as_given = line.on_axis() && all_turned(position, n);
+  const Array<float> copy = as_given          ? Array<float>()
+                            : !line.on_axis() ? seen_from(line, position, n)
+                                              : turned(position, n);
+  const Hits hits{as_given ? position : copy.data(), n, events, useful_threads(threads, n)};
+  Found found = passes_.run(hits, between, context);
+  found.beam_line.assign(events.n, line);
+  return found;
+}
+
+/// Finds again what clearly comes from elsewhere than the beam line that it was seen from, each event by itself.
+void Pipeline::follow(const float* position, const Blocks& events, int threads, Between between, void* context,
+                      Found& found) const {
+  for (std::int64_t k = 0; k < events.n; ++k) {
+    const std::int64_t first = events.begin[k], n = events.size(k), whole[] = {0, n};
+    const float* hits = position + 3 * first;
+    std::int64_t* label = found.track_id.data() + first;
+    for (int round = 0; round < kFollowed; ++round) {
+      BeamLine& line = found.beam_line[k];
+      const BeamSpotEstimate off = line.on_axis() ? estimate_beam_spot(hits, label, n)
+                                                  : estimate_beam_spot(seen_from(line, hits, n).data(), label, n);
+      if (!off.significant()) break;
+      const BeamLine there{rounded(line.x + off.x), rounded(line.y + off.y), line.dxdz, line.dydz};
+      const Found again = found_from(hits, {whole, 1}, there, threads, between, context);
+      for (std::size_t step = 0; step < found.seconds.size(); ++step) found.seconds[step] += again.seconds[step];
+      if (on_tracks(again.track_id.data(), n) <= on_tracks(label, n)) break;
+      std::copy_n(again.track_id.data(), n, label);
+      found.edges[k] = again.edges[0], found.triplets[k] = again.triplets[0], found.tracks[k] = again.tracks[0];
+      line = there;
+    }
+  }
 }
 
 void Pipeline::require_memory(const Blocks& events) const {

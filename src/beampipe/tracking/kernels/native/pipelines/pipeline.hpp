@@ -32,16 +32,22 @@ public:
   ///
   /// position: (n_hits, 3) finite numbers: r [mm], phi [rad] counted from anywhere, z [mm].
   /// begin: (n_events + 1,): first hit of each event, and the end; sorted, from 0.
+  /// expected: beam line that the hits are seen from. An event whose tracks clearly come from elsewhere is found again,
+  /// seen from there.
   /// threads: number of threads of this call; the tracks do not depend on it.
   /// between: called as between(context) before each stage, unless it is nullptr; what it throws ends the work.
   ///
   /// Throws TooLargeError if one event, or all together, would need too much memory or time.
-  Found find(const float* position, const std::int64_t* begin, std::int64_t n_events, int threads, Between between,
-             void* context) const;
+  Found find(const float* position, const std::int64_t* begin, std::int64_t n_events, const BeamLine& expected,
+             int threads, Between between, void* context) const;
 
 private:
   Pipeline(const Table& kernels, const PipelineSpec& spec, const std::string& weights);
 
+  Found found_from(const float* position, const Blocks& events, const BeamLine& line, int threads, Between between,
+                   void* context) const;
+  void follow(const float* position, const Blocks& events, int threads, Between between, void* context,
+              Found& found) const;
   void require_memory(const Blocks& events) const;
 
   std::string name_;

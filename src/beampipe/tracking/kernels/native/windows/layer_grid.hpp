@@ -13,13 +13,14 @@ namespace beampipe {
 
 constexpr int kWidth = 16;  // spare room at the end of columns: one vector of the widest instruction set
 constexpr int kPhiBins = 256;
+constexpr float kMinExtent = 1.0f;  // mm: rows of a layer with hits at one place only have a width
 constexpr float kPi = 0.5f * kTwoPi;
 
 // A layer cut into rows (of z for a barrel, of r for a disc), each row sorted by phi.
 struct LayerGrid {
   bool barrel;
-  float r_min, r_max, z_min, z_max;
-  float low, inverse_pitch;  // of the rows
+  float r_min, r_max, z_min, z_max;  // of its hits, which may fill its box in part
+  float low, inverse_pitch;          // of the rows
   int n_rows;
   int cell;  // number of its first cell
 };
@@ -47,16 +48,39 @@ inline int row_of(const LayerGrid& layer, float coordinate) {
   return whole(row, 0, layer.n_rows - 1);
 }
 
+/// The smallest boxes that hold the hits of each layer; those of layers without hits are empty, at their middle.
+inline std::vector<float> boxes_of(const float* position, const Array<std::int16_t>& layer_of, std::int64_t n,
+                                   const Windows& w) {
+  std::vector<float> boxes(4 * w.n_layers);
+  std::vector<bool> seen(w.n_layers);
+  for (int l = 0; l < w.n_layers; ++l)
+    for (int side = 0; side < 4; side += 2)
+      boxes[4 * l + side] = boxes[4 * l + side + 1] = 0.5f * (w.layers[4 * l + side] + w.layers[4 * l + side + 1]);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const int l = layer_of[i];
+    if (l < 0) continue;
+    const float r = position[3 * i], z = position[3 * i + 2];
+    float* box = boxes.data() + 4 * l;
+    if (!seen[l]) box[0] = box[1] = r, box[2] = box[3] = z;
+    seen[l] = true;
+    box[0] = std::min(box[0], r), box[1] = std::max(box[1], r);
+    box[2] = std::min(box[2], z), box[3] = std::max(box[3], z);
+  }
+  return boxes;
+}
+
 inline Grid make_grid(const float* position, const Array<std::int16_t>& layer_of, std::int64_t n, const Windows& w) {
   Grid grid;
   std::vector<std::int32_t> population(w.n_layers, 0);
   for (std::int64_t i = 0; i < n; ++i)
     if (layer_of[i] >= 0) ++population[layer_of[i]];
+  const std::vector<float> boxes = boxes_of(position, layer_of, n, w);
   int cell = 0;
   for (int l = 0; l < w.n_layers; ++l) {
-    const float* box = w.layers + 4 * l;
-    LayerGrid g{(box[1] - box[0]) < (box[3] - box[2]), box[0], box[1], box[2], box[3], 0, 0, 0, cell};
-    const float extent = g.barrel ? box[3] - box[2] : box[1] - box[0];
+    const float *box = boxes.data() + 4 * l, *whole_box = w.layers + 4 * l;
+    const bool barrel = whole_box[1] - whole_box[0] < whole_box[3] - whole_box[2];
+    LayerGrid g{barrel, box[0], box[1], box[2], box[3], 0, 0, 0, cell};
+    const float extent = std::max(g.barrel ? box[3] - box[2] : box[1] - box[0], kMinExtent);
     g.low = g.barrel ? box[2] : box[0];
     g.n_rows = std::clamp(population[l] / (2 * kPhiBins), 1, 24);
     g.inverse_pitch = g.n_rows / extent;

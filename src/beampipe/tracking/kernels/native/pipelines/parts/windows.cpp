@@ -1,11 +1,32 @@
 #include "pipelines/parts/windows.hpp"
 
+#include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <utility>
 
 #include "pipelines/parts/tensors.hpp"
 
 namespace beampipe {
+namespace {
+
+constexpr float kWidening = 5.0f;  // mm
+constexpr double kOfGap = 0.49;    // largest widening of two layers as a share of the gap between them
+
+/// How far two boxes are apart in r or in z, whichever is more.
+float gap(const float* a, const float* b) {
+  return std::max(std::max(a[0] - b[1], b[0] - a[1]), std::max(a[2] - b[3], b[2] - a[3]));
+}
+
+}  // namespace
+
+void WindowTables::widen() {
+  float least = std::numeric_limits<float>::infinity();
+  for (std::size_t a = 0; a < layers_.size(); a += 4)
+    for (std::size_t b = 0; b < a; b += 4) least = std::min(least, gap(&layers_[a], &layers_[b]));
+  const auto by = static_cast<float>(std::max(std::min<double>(kWidening, kOfGap * least), 0.0));
+  for (std::size_t side = 0; side < layers_.size(); ++side) layers_[side] += side % 2 == 0 ? -by : by;
+}
 
 WindowTables WindowTables::load(const std::string& stem) {
   const Safetensors file(stem + ".safetensors");

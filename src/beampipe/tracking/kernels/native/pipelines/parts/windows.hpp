@@ -20,6 +20,9 @@ public:
 
   Windows view() const;
 
+  /// Makes the layers larger on all sides, by 5 mm or by what keeps all of them apart (Windows.widened of Python).
+  void widen();
+
 private:
   /// The kernels trust that the pairs of each layer stand where `out_begin_` says. Throws ConfigError.
   void require_layers(const std::string& stem) const;

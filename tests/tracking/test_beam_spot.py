@@ -1,0 +1,108 @@
+"""The beam line: read, seen from, told from the tracks, and followed by the pipelines."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, replace
+from functools import cache
+
+import numpy as np
+import pytest
+from numpy import ndarray
+
+from beampipe.errors import ConfigError
+from beampipe.tracking import Event, Hits, build_pipeline, load_pipeline, shipped_events
+from beampipe.tracking.beam_spot import BeamSpot, estimate_beam_spot, impact_parameters
+from beampipe.tracking.pipelines.specs import pipeline_spec
+
+kernels = pytest.importorskip("beampipe.tracking.kernels._native")
+
+MOVED = BeamSpot(1.2, -0.9)
+RADII = np.array([32.0, 72.0, 116.0, 172.0, 260.0, 360.0, 500.0, 660.0, 820.0])
+
+
+@cache
+def event() -> Event:
+    """A shipped event with mu = 60."""
+    return next(shipped_events(60))
+
+
+def elsewhere(hits: Hits, line: BeamSpot) -> Hits:
+    """The hits of the same collisions, had they happened on another beam line."""
+    return replace(hits, position=BeamSpot(-line.x, -line.y, -line.dxdz, -line.dydz).seen(hits.position))
+
+
+def circle(radius: float, angle: float, x: float, y: float) -> ndarray:
+    """r, phi, z of hits on a circle that leaves (x, y) at that angle."""
+    turn = np.arange(40.0, 900.0, 90.0) / radius
+    px = x + radius * (np.sin(angle + turn) - np.sin(angle))
+    py = y - radius * (np.cos(angle + turn) - np.cos(angle))
+    return np.stack([np.hypot(px, py), np.arctan2(py, px), 0 * px], axis=1)
+
+
+@pytest.mark.parametrize("radius", [-900.0, 1700.0, 1e6])
+def test_a_circle_tells_its_distance_and_direction(radius: float) -> None:
+    angles, x, y = np.linspace(-3, 3, 13), 3.0, -2.0
+    position = np.concatenate([circle(radius, angle, x, y) for angle in angles]).astype(np.float32)
+    phi, d = impact_parameters(position, np.repeat(np.arange(13), 10))
+    # The circle's point nearest to the axis, from its centre.
+    centre = np.array([x - radius * np.sin(angles), y + radius * np.cos(angles)])
+    np.testing.assert_allclose(np.abs(d), np.abs(np.hypot(*centre) - abs(radius)), atol=2e-3)
+    np.testing.assert_allclose(x * np.sin(phi) - y * np.cos(phi), d, atol=0.02)
+
+
+def test_the_point_that_most_tracks_pass_is_found_among_others() -> None:
+    rng = np.random.default_rng(4)
+    tracks = [circle(rng.choice([-1, 1]) * rng.uniform(1500, 9000), rng.uniform(-3, 3), 0.7, 1.1) for _ in range(80)]
+    tracks += [circle(3000.0, rng.uniform(-3, 3), *rng.normal(0, 8, 2)) for _ in range(20)]
+    position, track_id = np.concatenate(tracks).astype(np.float32), np.repeat(np.arange(100), 10)
+    found = estimate_beam_spot(position, track_id)
+    assert np.hypot(found.x - 0.7, found.y - 1.1) < 0.02
+    assert found.significant
+    assert 60 <= found.n_tracks <= 85
+    assert kernels.beam_spot(position, track_id) == pytest.approx(astuple(found))
+
+
+def test_few_tracks_tell_nothing() -> None:
+    position = np.concatenate([circle(3000.0, k, 5.0, 0.0) for k in range(6)]).astype(np.float32)
+    track_id = np.repeat(np.arange(6), 10)
+    assert not estimate_beam_spot(position, track_id).significant
+    assert not estimate_beam_spot(position[:0], track_id[:0]).significant
+    assert kernels.beam_spot(position, track_id)[2] > 1e9
+
+
+def test_seen_from_a_line_by_both_alike() -> None:
+    line = BeamSpot(0.5, -1.0, 1e-3, -2e-3)
+    position = event().hits.position
+    seen = line.seen(position)
+    np.testing.assert_array_equal(kernels.seen_from((0.5, -1.0, 1e-3, -2e-3), position), seen)
+    r, phi, z = seen.astype(np.float64).T
+    x, y = r * np.cos(phi) + 0.5 + 1e-3 * z, r * np.sin(phi) - 1.0 - 2e-3 * z
+    np.testing.assert_allclose(np.hypot(x, y), position[:, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["module_map", "exatrkx_walk"])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_beam_line_off_the_axis_costs_no_tracks(name: str, known: bool) -> None:
+    pipeline = load_pipeline(name, threads=1, beam_spot=MOVED if known else BeamSpot())
+    expected, moved = load_pipeline(name, threads=1).find(event().hits), elsewhere(event().hits, MOVED)
+    found = pipeline.find(moved)
+    assert expected.beam_spot == BeamSpot()
+    assert found.beam_spot == MOVED if known else np.hypot(found.beam_spot.x - 1.2, found.beam_spot.y + 0.9) < 0.25
+    assert found.n_tracks > 0.98 * expected.n_tracks
+    assert (found.track_id >= 0).sum() > 0.98 * (expected.track_id >= 0).sum()
+    # Stage by stage, and together with another event, the same.
+    by_stages = build_pipeline(pipeline_spec(name), 1, beam_spot=MOVED if known else BeamSpot())
+    for tracks in (replace(by_stages).find(moved), pipeline.find_many([event().hits, moved])[1]):
+        np.testing.assert_array_equal(tracks.track_id, found.track_id)
+        assert tracks.beam_spot == found.beam_spot
+
+
+def test_text_of_a_beam_line() -> None:
+    assert BeamSpot.parse("0.5,-0.2") == BeamSpot(0.5, -0.2)
+    assert BeamSpot.parse("0,0,1e-4, -2e-4") == BeamSpot(0.0, 0.0, 1e-4, -2e-4)
+
+
+@pytest.mark.parametrize("text", ["", "1", "1,2,3", "x,y", "30,0", "nan,0", "0,0,1,0"])
+def test_what_is_no_beam_line_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="beam spot: got"):
+        BeamSpot.parse(text)
