@@ -210,7 +210,7 @@ PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
                 for_what="module_map, then windows for tracks that miss the beam line by up to 10 mm over what it leaves",
                 segmentation=Walk(min_hits=6, penalty=1.0),
                 windows="module_map_displaced",
-                completion=Completion(penalty=1.0, min_score=3.0),
+                completion=Completion(penalty=1.5, min_score=3.0),
                 after=_MODULE_MAP,
             ),
         )
