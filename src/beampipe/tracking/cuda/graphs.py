@@ -24,6 +24,7 @@ from beampipe.tracking.cuda.tensors import (
     PositionTensor,
     TripletTensor,
 )
+from beampipe.tracking.kernels.growth import SEED, stages
 from beampipe.tracking.kernels.reference_map import MAX_DPHI, NO_PARTNER
 from beampipe.tracking.windows import Windows
 
@@ -45,7 +46,7 @@ _MARGIN = 1e-5  # rad: more than float32 angles are off by
 
 @dataclass(frozen=True, eq=False)
 class DeviceWindows:
-    """`Windows` on a device, and the number of the pair (inner, outer layer), -1 for none.
+    """`Windows` on a device, the number of the pair (inner, outer layer), -1 for none, and the stage of each layer.
 
     The last row and column of `pair_of` serve hits on no layer.
     """
@@ -56,6 +57,7 @@ class DeviceWindows:
     out_begin: Tensor
     triplet_windows: Tensor
     pair_of: Tensor
+    stages: Tensor
 
 
 def windows_on(windows: Windows, device: torch.device) -> DeviceWindows:
@@ -70,6 +72,7 @@ def windows_on(windows: Windows, device: torch.device) -> DeviceWindows:
         torch.tensor(windows.out_begin, device=device).long(),
         torch.tensor(windows.triplet_windows, device=device),
         torch.tensor(pair_of, device=device),
+        torch.tensor(stages(windows), device=device),
     )
 
 
@@ -184,12 +187,16 @@ def assign_layers(position: PositionTensor, windows: DeviceWindows) -> Int64[Ten
 
 
 def module_map_edges(position: PositionTensor, windows: DeviceWindows) -> EdgeTensor:
-    """Doublets inside their windows that take part in at least one triplet inside its window, sorted."""
+    """Doublets inside their windows from which tracks grow, sorted, as `beampipe.tracking.kernels.module_map_edges`."""
     edge_index = _doublets(position, windows)
     kept = torch.zeros_like(edge_index[0], dtype=torch.bool)
-    for e, f, _ in _passing(position, edge_index, windows):
-        kept[e] = True
-        kept[f] = True
+    into, out = triplets(position, edge_index, windows)[0]
+    stage = windows.stages[assign_layers(position, windows)[edge_index[1, into]]]  # of the middle hits
+    for current in windows.stages.unique().tolist():
+        e, f = into[stage == current], out[stage == current]
+        grows = kept[e] | (current == SEED)
+        kept[e[grows]] = True
+        kept[f[grows]] = True
     return edge_index[:, kept]
 
 

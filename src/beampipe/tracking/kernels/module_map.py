@@ -41,7 +41,10 @@ def assign_layers(position: Position, windows: Windows, threads: int = 1) -> Lay
 def module_map_edges(
     position: Position, windows: Windows, threads: int = 1, offsets: Offsets | None = None
 ) -> EdgeIndex:
-    """Doublets inside their windows that take part in at least one triplet inside its window.
+    """Doublets inside their windows that take part in a triplet inside its window, as tracks grow outwards.
+
+    Around hits on seed layers all doublets are tried. Farther out a triplet counts only if its inner doublet is an edge
+    already: what no track reaches is not looked at. See `beampipe.tracking.kernels.growth`.
 
     Args:
         position: r [mm], phi [rad] between -pi and pi, z [mm].

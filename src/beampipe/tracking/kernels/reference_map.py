@@ -18,6 +18,7 @@ from beampipe.tracking.kernels.arrays import (
     Triplets,
 )
 from beampipe.tracking.kernels.geometry import MIN_DR, arc, triplet_chi2, wrapped
+from beampipe.tracking.kernels.growth import SEED, stages
 from beampipe.tracking.kernels.reference import event_of, number_by_first_hit
 from beampipe.tracking.windows import Windows
 
@@ -46,7 +47,11 @@ def assign_layers(position: Position, windows: Windows) -> LayerNumbers:
 
 
 def module_map_edges(position: Position, windows: Windows, offsets: Offsets | None = None) -> EdgeIndex:
-    """Doublets inside their windows, of one event, that take part in a triplet inside its window, sorted."""
+    """Doublets inside their windows, of one event, from which tracks grow, sorted.
+
+    A triplet inside its window makes edges of both of its doublets; where its middle hit lies on no seed layer, only if
+    the inner one is an edge already. See `beampipe.tracking.kernels.growth`.
+    """
     layer = assign_layers(position, windows)
     event = event_of(len(position), offsets)
     doublets = []
@@ -62,8 +67,13 @@ def module_map_edges(position: Position, windows: Windows, offsets: Offsets | No
         doublets.append(edge_index[:, inside])
     edge_index = np.concatenate([np.empty((2, 0), np.int64), *doublets], axis=1)
     edge_index = edge_index[:, np.lexsort((edge_index[1], edge_index[0]))]
-    pairs_of_edges, _ = triplets(position, edge_index, windows)
-    return edge_index[:, np.unique(pairs_of_edges)]
+    into, out = triplets(position, edge_index, windows)[0]
+    kept = np.zeros(len(edge_index.T), bool)
+    stage = stages(windows)[layer[edge_index[1, into]]]  # of the middle hits
+    for current in np.unique(stage):
+        grows = (stage == current) & ((current == SEED) | kept[into])
+        kept[into[grows]] = kept[out[grows]] = True
+    return edge_index[:, kept]
 
 
 def triplets(position: Position, edge_index: EdgeIndex, windows: Windows) -> tuple[Triplets, Chi2]:

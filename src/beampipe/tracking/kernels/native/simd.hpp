@@ -60,6 +60,15 @@ inline unsigned less_mask(Vec a, Vec b) {
 #endif
 }
 
+/// Bit i is set where v[i] is not 0.
+inline unsigned nonzero_mask(IntVec v) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask(reinterpret_cast<__m512i>(v), reinterpret_cast<__m512i>(v));
+#else
+  return less_mask(splat(0.0f), absolute(__builtin_convertvector(v, Vec)));
+#endif
+}
+
 /// Write the lanes of the set bits one after the other; the rest of a whole vector after them is overwritten too.
 inline void compress(float* to, Vec v, unsigned mask) {
 #if defined(__AVX512F__)
@@ -86,6 +95,26 @@ inline Vec square_root(Vec v) {
 #else
   for (int i = 0; i < kLanes; ++i) v[i] = __builtin_sqrtf(v[i]);
   return v;
+#endif
+}
+
+/// 1 / v for v of ordinary size, error 2e-7.
+inline Vec inverse(Vec v) {
+#if defined(__AVX512F__)
+  const Vec y = _mm512_rcp14_ps(v);
+  return y * (2.0f - v * y);
+#else
+  return 1.0f / v;
+#endif
+}
+
+/// 1 / sqrt(v) for positive v of ordinary size, error 3e-7.
+inline Vec inverse_root(Vec v) {
+#if defined(__AVX512F__)
+  const Vec y = _mm512_rsqrt14_ps(v);
+  return y * (1.5f - (0.5f * v) * (y * y));
+#else
+  return 1.0f / square_root(v);
 #endif
 }
 

@@ -252,7 +252,7 @@ private:
   Grid free_hits(const Windows& w) const {
     Array<std::int16_t> free(n_);
     for (std::int64_t i = 0; i < n_; ++i) free[i] = label_[i] < 0 ? layer_[i] : std::int16_t{-1};
-    return make_grid(position_, free, n_, w);
+    return make_grid(position_, free, n_, w, std::vector<int>(w.n_layers, 0));
   }
 
   /// The best hit on the nearest layer that has one.
@@ -278,15 +278,16 @@ private:
     const Region region = region_of(end, target.window, layer);
     Proposal best;
     if (region.r_low > region.r_high || region.z_low > layer.z_max || region.z_high < layer.z_min) return best;
-    const int bin_low = phi_bin(region.phi_low), bin_high = phi_bin(region.phi_high);
     const int row_low = row_of(layer, layer.barrel ? region.z_low : region.r_low),
               row_high = row_of(layer, layer.barrel ? region.z_high : region.r_high);
     for (int row = row_low; row <= row_high; ++row) {
-      const std::int32_t* begin = grid_.begin.data() + layer.cell + row * kPhiBins;
-      if (bin_low < 0) scan(end, target, begin[kPhiBins + bin_low], begin[kPhiBins], best);
-      if (bin_low < kPhiBins && bin_high >= 0)
-        scan(end, target, begin[std::max(bin_low, 0)], begin[std::min(bin_high, kPhiBins - 1) + 1], best);
-      if (bin_high >= kPhiBins) scan(end, target, begin[0], begin[bin_high - kPhiBins + 1], best);
+      const std::int32_t* begin = grid_.begin.data() + layer.cell + row * layer.n_phi;
+      const auto between = [&](float low, float high) {  // angles, either may lie beyond the turn
+        if (high > -kPi && low < kPi) scan(end, target, begin[phi_bin(layer, low)], begin[phi_bin(layer, high) + 1], best);
+      };
+      between(region.phi_low, region.phi_high);
+      if (region.phi_low < -kPi) between(region.phi_low + kTwoPi, kPi);
+      if (region.phi_high > kPi) between(-kPi, region.phi_high - kTwoPi);
     }
     return best;
   }

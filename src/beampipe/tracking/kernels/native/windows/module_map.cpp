@@ -1,169 +1,26 @@
-// Doublets inside learned windows that take part in at least one triplet inside learned windows.
+// Doublets inside learned windows that take part in at least one triplet inside learned windows, as tracks grow
+// outwards from the seed layers.
 //
-// The loop runs over middle hits: the hits that may lie before and after it are collected from a (row, phi) grid of
-// their layers, tested against each other while in L1, and only survivors are written. Nothing grows with the
-// number of doublets, which is some fifty times the number of edges that are kept.
-#include "arc.hpp"
+// The loop runs over middle hits, one stage of layers after the other: the hits that may lie before and after a middle
+// hit are collected from a (row, phi) grid of their layers, tested against each other while in L1, and only survivors
+// are written. Nothing grows with the number of doublets, which is some fifty times the number of edges that are kept.
+#include <omp.h>
+
 #include "graphs/each_block.hpp"
 #include "kernels.hpp"
 #include "limits.hpp"
-#include "windows/layer_grid.hpp"
+#include "windows/search.hpp"
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
-#include <cstring>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 namespace beampipe {
 namespace {
 
-constexpr int kChunk = 256;       // middle hits per task
-constexpr float kMaxDphi = 1.2f;  // rad: an edge turns by at most this
-
-// Doublets of one middle hit with one neighbouring layer.
-struct Side {
-  std::vector<float> kappa, cot, weight;  // weight: 1 / d^2 [1/mm^2]
-  std::vector<std::int32_t> hit;          // row in the grid
-  std::vector<std::uint8_t> kept;
-  int size = 0;
-  std::int64_t tried = 0;  // hits that were looked at
-
-  void reserve(int more) {
-    const std::size_t need = size + more + kWidth;
-    if (hit.size() >= need) return;
-    for (auto* column : {&kappa, &cot, &weight}) column->resize(2 * need);
-    hit.resize(2 * need);
-    kept.resize(2 * need);
-  }
-  void clear() { size = 0, tried = 0; }
-  void close() {  // lanes past the end must fail every test
-    reserve(0);
-    for (int i = size; i < size + kWidth; ++i) kappa[i] = 1e9f, cot[i] = 0, weight[i] = 0;
-    std::memset(kept.data(), 0, size + kWidth);
-  }
-};
-
-struct Query {
-  float r, phi, z;  // the middle hit
-  float kappa_max, z0_min, z0_max;
-  bool outward;  // the other hit lies outside
-};
-
-// `chord_of` for |dphi| < kMaxDphi, by the series to dphi^7 and dphi^8: the sine to 2e-5, at less than half the work.
-Chord short_chord(float r, Vec other, Vec dr, Vec dphi) {
-  const Vec p2 = dphi * dphi;
-  const Vec sine = dphi * (1.0f - p2 * (1.0f / 6 - p2 * (1.0f / 120 - p2 * (1.0f / 5040))));
-  const Vec versine = p2 * (1.0f - p2 * (1.0f / 12 - p2 * (1.0f / 360 - p2 * (1.0f / 20160))));  // 2 (1 - cos)
-  return {sine, dr * dr + other * versine * r};
-}
-
-// Test the hits [first, last) of one row and append those inside the windows.
-void scan(const Grid& grid, const Query& query, std::int32_t first, std::int32_t last, Side& side) {
-  if (first == last) return;
-  side.reserve(last - first);
-  side.tried += last - first;
-  const Query q = query;  // in registers
-  const float sign = q.outward ? 1.0f : -1.0f;
-  // r, z of the inner hit: the middle one or the other
-  const float own = q.outward ? 1.0f : 0.0f, foreign = 1.0f - own;
-  for (std::int32_t j = first; j < last; j += kLanes) {
-    const Vec r = load(grid.r.data() + j), z = load(grid.z.data() + j);
-    const Vec dr = (r - q.r) * sign, dz = (z - q.z) * sign;
-    const Vec dphi = wrap((load(grid.phi.data() + j) - q.phi) * sign);
-    const Arc arc = arc_on(short_chord(q.r, r, dr, dphi), q.r, r, dr);
-    const Vec cot = dz / arc.ds;
-    const Vec r_in = own * q.r + foreign * r, z_in = own * q.z + foreign * z;
-    const Vec z0 = arc.z0(r_in, z_in, cot);
-    unsigned inside = less_mask(splat(kMinDr), dr) & less_mask(absolute(dphi), splat(kMaxDphi)) &
-                      less_mask(absolute(arc.kappa), splat(q.kappa_max)) & less_mask(splat(q.z0_min), z0) &
-                      less_mask(z0, splat(q.z0_max));
-    if (last - j < kLanes) inside &= (1u << (last - j)) - 1;
-    compress(side.kappa.data() + side.size, arc.kappa, inside);
-    compress(side.cot.data() + side.size, cot, inside);
-    compress(side.weight.data() + side.size, arc.inverse_d2, inside);
-    compress(side.hit.data() + side.size, lane_numbers() + j, inside);
-    side.size += __builtin_popcount(inside);
-  }
-}
-
-// To 2e-5, for a window that is a little wider.
-float arc_sine(float x) {
-  if (x > 0.5f) return std::asin(x);
-  const float x2 = x * x;
-  return x * (1 + x2 * (1.0f / 6 + x2 * (3.0f / 40 + x2 * (15.0f / 336 + x2 * (105.0f / 3456)))));
-}
-
-// Collect the hits of one layer that form a doublet with the middle hit.
-void collect(const Grid& grid, const LayerGrid& layer, const Query& q, Side& side) {
-  // The row window: where a line through the middle hit and z0 in [z0_min, z0_max] crosses the layer.
-  float low, high;
-  // How much longer an arc of the largest curvature is than its radius, relative to the middle hit's.
-  const float k2 = q.kappa_max * q.kappa_max / 24;
-  const auto stretch = [&](float r) { return (1 + k2 * r * r) / (1 + k2 * q.r * q.r); };
-  const float slope_low = (q.z - q.z0_max) / q.r, slope_high = (q.z - q.z0_min) / q.r;
-  if (layer.barrel) {
-    // Lengths along the arc: between the straight line's and that of the tightest curve.
-    const float r_a = layer.r_min * std::min(1.0f, stretch(layer.r_min)),
-                r_b = layer.r_max * std::max(1.0f, stretch(layer.r_max));
-    const auto [lo, hi] = std::minmax({q.z0_max + slope_low * r_a, q.z0_max + slope_low * r_b,
-                                       q.z0_min + slope_high * r_a, q.z0_min + slope_high * r_b});
-    low = lo, high = hi;
-    if (high < layer.z_min || low > layer.z_max) return;
-  } else {
-    low = layer.r_min, high = layer.r_max;
-    const float z = 0.5f * (layer.z_min + layer.z_max);
-    if (slope_low * slope_high > 0) {
-      // both extreme lines point to the same end: r = (z_layer - z0) / slope at each
-      float r_1 = (z - q.z0_max) / slope_low, r_2 = (z - q.z0_min) / slope_high;
-      if (r_1 < 0 && r_2 < 0) return;
-      if (r_1 < 0) r_1 = high;
-      if (r_2 < 0) r_2 = high;
-      const float thick = 0.5f * (layer.z_max - layer.z_min) / std::min(std::fabs(slope_low), std::fabs(slope_high));
-      const float r_low = std::min(r_1, r_2) - thick, r_high = std::max(r_1, r_2) + thick;
-      low = std::max(low, r_low / std::max(1.0f, stretch(r_low)));
-      high = std::min(high, r_high / std::min(1.0f, stretch(r_high)));
-      if (high < low) return;
-    }
-    if (q.outward)
-      low = std::max(low, q.r);
-    else
-      high = std::min(high, q.r);
-    if (high < low) return;
-  }
-  // The phi window: a circle through the beam line has sin phi = kappa r / 2, measured from its tangent there.
-  const float r_from = layer.barrel ? layer.r_min : low, r_to = layer.barrel ? layer.r_max : high;
-  const float near = 0.5f * q.kappa_max * std::min(q.r, r_from), far = 0.5f * q.kappa_max * std::max(q.r, r_to);
-  float widest = far < 0.85f ? arc_sine(far) - arc_sine(near) : kMaxDphi;
-  widest += 4e-5f;
-  const int bin_low = phi_bin(q.phi - widest), bin_high = phi_bin(q.phi + widest);
-  const int row_low = row_of(layer, low - 1.0f), row_high = row_of(layer, high + 1.0f);
-  for (int row = row_low; row <= row_high; ++row) {
-    const std::int32_t* begin = grid.begin.data() + layer.cell + row * kPhiBins;
-    if (bin_low < 0) scan(grid, q, begin[kPhiBins + bin_low], begin[kPhiBins], side);
-    if (bin_low < kPhiBins && bin_high >= 0)
-      scan(grid, q, begin[std::max(bin_low, 0)], begin[std::min(bin_high, kPhiBins - 1) + 1], side);
-    if (bin_high >= kPhiBins) scan(grid, q, begin[0], begin[bin_high - kPhiBins + 1], side);
-  }
-}
-
-// Mark the doublets of both sides that agree with one of the other side.
-void match(Side& in, Side& out, const float* row) {
-  const TripletWindow<float> window{row[0], row[1], row[2], row[3]};
-  for (int i = 0; i < in.size; ++i) {
-    const float kappa = in.kappa[i], cot = in.cot[i], weight = in.weight[i];
-    unsigned any = 0;
-    for (int j = 0; j < out.size; j += kLanes) {
-      const Chi2 x = triplet_chi2(window, kappa, cot, weight, load(out.kappa.data() + j), load(out.cot.data() + j),
-                                  load(out.weight.data() + j));
-      unsigned pass = less_mask(x.top, x.bottom);
-      any |= pass;
-      for (; pass != 0; pass &= pass - 1) out.kept[j + __builtin_ctz(pass)] = 1;
-    }
-    in.kept[i] |= any != 0;
-  }
-}
+constexpr int kChunk = 256;  // middle hits per task
 
 /// What all blocks have come to.
 struct Totals {
@@ -176,84 +33,182 @@ struct Totals {
   }
 };
 
-/// Edges that were found, inner hit and outer hit.
-struct Found {
-  std::vector<std::int32_t> inner, outer;
-
-  void add(std::int32_t from, std::int32_t to) { inner.push_back(from), outer.push_back(to); }
+/// An edge that was found, by its input rows.
+struct Edge {
+  std::int32_t inner, outer;
 };
 
-/// Finds the edges of one middle hit after the other, with room that is used again.
+/// An edge on which a track may go on: rows of its hits in the grid, and its arc.
+struct Tip {
+  std::int32_t inner, outer;
+  int pair;
+  float kappa, cot, weight;
+};
+
+/// The tips that end on the layers of one stage, by their outer hit. Their order there is of no effect.
+class Incoming {
+public:
+  void gather(const std::vector<std::vector<Tip>*>& tips, std::int32_t first, std::int32_t last) {
+    first_ = first;
+    begin_.assign(last - first + 2, 0);
+    for (const auto* part : tips)
+      for (const Tip& tip : *part) ++begin_[tip.outer - first + 2];
+    std::partial_sum(begin_.begin(), begin_.end(), begin_.begin());
+    tips_.resize(begin_.back());
+    for (const auto* part : tips)
+      for (const Tip& tip : *part) tips_[begin_[tip.outer - first + 1]++] = tip;
+  }
+  const Tip* begin(std::int32_t s) const { return tips_.data() + begin_[s - first_]; }
+  const Tip* end(std::int32_t s) const { return tips_.data() + begin_[s - first_ + 1]; }
+
+private:
+  std::int32_t first_ = 0;
+  std::vector<std::int32_t> begin_;
+  std::vector<Tip> tips_;
+};
+
+/// Marks the doublets of both segments that agree with one of the other.
+void match(Side& in, const Side::Segment& a, Side& out, const Side::Segment& b, const float* window) {
+  // The parts of chi2 that the doublet inside has alone; see triplet_chi2.
+  for (int i = a.first; i < a.last; i += kLanes) {
+    const Vec kappa = load(in.kappa.data() + i), kappa2 = kappa * kappa;
+    store(in.s.data() + i, window[0] * load(in.weight.data() + i) + window[1] * kappa2);
+    store(in.t.data() + i, window[2] + window[3] * kappa2);
+  }
+  for (int j = b.first; j < b.last; j += kLanes) {
+    const Vec kappa = load(out.kappa.data() + j), cot = load(out.cot.data() + j);
+    const Vec weight = window[0] * load(out.weight.data() + j);
+    unsigned any = 0;
+    for (int i = a.first; i < a.last; ++i) {
+      const Vec dkappa = kappa - in.kappa[i], dcot = cot - in.cot[i], turn = 1.0f + cot * in.cot[i];
+      const Vec s = weight + in.s[i], t = turn * turn * in.t[i];
+      const unsigned pass = less_mask(dcot * dcot * s, (s - dkappa * dkappa) * t);
+      any |= pass;
+      in.any[i] |= pass;
+    }
+    out.any[j / kLanes] |= any;
+  }
+}
+
+/// The tables that a search of one event reads.
+struct Map {
+  const Windows& windows;
+  std::vector<int> stage;
+  Grid grid;
+  std::vector<Partners<false>> before;  // of each layer
+  std::vector<Partners<true>> after;
+
+  Map(const float* position, std::int64_t n, const Windows& w, int threads)
+      : windows(w),
+        stage(stages_of(w)),
+        grid(make_grid(position, assign_layers(position, n, w, threads), n, w, stage)) {
+    std::vector<std::vector<int>> ends(w.n_layers), starts(w.n_layers);
+    for (int p = 0; p < w.n_pairs; ++p) ends[w.pairs[2 * p + 1]].push_back(p), starts[w.pairs[2 * p]].push_back(p);
+    for (int l = 0; l < w.n_layers; ++l) {
+      before.emplace_back(grid, w, ends[l]);
+      after.emplace_back(grid, w, starts[l]);
+    }
+  }
+
+  int n_stages() const { return static_cast<int>(grid.stage_begin.size()) - 1; }
+};
+
+/// One thread's work: the edges around one middle hit after the other, with room that is used again.
 class Middle {
 public:
-  Middle(const Grid& grid, const Windows& windows, const std::vector<std::vector<int>>& in_pairs, Totals& totals)
-      : grid_(grid), windows_(windows), in_pairs_(in_pairs), totals_(totals), in_(kMaxOut), out_(kMaxOut) {}
+  std::vector<Edge> found;
+  std::vector<std::vector<Tip>> tips;  // of later stages, by the stage of the outer layer
 
-  /// Adds the edges that end at, and those that start from, the hit in row `s` of the grid.
-  void add_edges(std::int32_t s, Found& found) {
-    const int layer = grid_.layer[s];
-    const std::vector<int>& before = in_pairs_[layer];
-    const int first_out = windows_.out_begin[layer], n_out = windows_.out_begin[layer + 1] - first_out;
-    if (before.empty() || n_out == 0) return;
-    if (in_.size() < before.size()) in_.resize(before.size());
-    int n_in_doublets = 0;
-    std::int64_t tried = 0, tests = 0;
-    for (std::size_t i = 0; i < before.size(); ++i) {
-      fill(in_[i], s, before[i], false);
-      n_in_doublets += in_[i].size;
-      tried += in_[i].tried;
+  Middle(const Map& map, Totals& totals) : tips(map.n_stages()), map_(map), totals_(totals) {}
+
+  /// Adds the edges around the hits in rows [first, last) of the grid, all of one stage.
+  void add_edges(int stage, std::int32_t first, std::int32_t last, const Incoming& incoming) {
+    const bool seeds = stage == kSeeded;
+    const std::size_t n_before = found.size();
+    for (std::int32_t s = first; s < last && !totals_.too_large(); ++s) {
+      const int layer = map_.grid.layer[s];
+      if (map_.before[layer].empty() || map_.after[layer].empty()) continue;
+      const Origin q{map_.grid.r[s], map_.grid.phi[s], map_.grid.z[s], map_.grid.cosine[s], map_.grid.sine[s]};
+      if (seeds)
+        map_.before[layer].collect(q, in_, blocks_);
+      else
+        take(incoming.begin(s), incoming.end(s));
+      if (in_.n == 0) continue;
+      map_.after[layer].collect(q, out_, blocks_);
+      tests_ += in_.n * out_.n;
+      if (tests_ > kMaxDoubletTests) break;
+      match_all();
+      if (seeds) keep_in(s);
+      keep_out(s);
     }
-    totals_.tried += tried;
-    if (n_in_doublets == 0) return;
-    for (int o = 0; o < n_out; ++o) {
-      fill(out_[o], s, first_out + o, true);
-      tests += static_cast<std::int64_t>(n_in_doublets) * out_[o].size;
-    }
-    totals_.tests += tests;
-    if (tests > kMaxDoubletTests) return;
-    for (int o = 0; o < n_out; ++o) {
-      if (out_[o].size == 0) continue;
-      for (std::size_t i = 0; i < before.size(); ++i) {
-        const float* window = windows_.triplet_windows + 4 * (before[i] * kMaxOut + o);
-        if (window[0] > 0 && in_[i].size > 0) match(in_[i], out_[o], window);
-      }
-    }
-    const std::size_t n_before = found.inner.size();
-    for (std::size_t i = 0; i < before.size(); ++i)
-      for (int d = 0; d < in_[i].size; ++d)
-        if (in_[i].kept[d]) found.add(grid_.hit[in_[i].hit[d]], grid_.hit[s]);
-    for (int o = 0; o < n_out; ++o)
-      for (int d = 0; d < out_[o].size; ++d)
-        if (out_[o].kept[d]) found.add(grid_.hit[s], grid_.hit[out_[o].hit[d]]);
-    totals_.edges += (found.inner.size() - n_before) / 2;  // most are found at both ends
+    totals_.tried += std::exchange(in_.tried, 0) + std::exchange(out_.tried, 0);
+    totals_.tests += std::exchange(tests_, 0);
+    // Around seeds, most edges are found at both ends.
+    totals_.edges += static_cast<std::int64_t>((found.size() - n_before) / (seeds ? 2 : 1));
   }
 
 private:
-  /// The doublets of a middle hit with the other layer of a pair.
-  void fill(Side& side, std::int32_t s, int pair, bool outward) {
-    const float* window = windows_.pair_windows + 3 * pair;
-    const Query query{grid_.r[s], grid_.phi[s], grid_.z[s], window[0], window[1], window[2], outward};
-    side.clear();
-    collect(grid_, grid_.layers[windows_.pairs[2 * pair + outward]], query, side);
-    side.close();
+  /// Takes over the edges that end at the middle hit.
+  void take(const Tip* tip, const Tip* end) {
+    in_.segments.clear();
+    in_.n = end - tip;
+    in_.reserve((end - tip) * kLanes);
+    int at = 0;
+    for (; tip != end; ++tip, at += kLanes) {
+      in_.kappa[at] = tip->kappa, in_.cot[at] = tip->cot, in_.weight[at] = tip->weight;
+      in_.segments.push_back({tip->pair, at, at + 1});
+    }
   }
 
-  const Grid& grid_;
-  const Windows& windows_;
-  const std::vector<std::vector<int>>& in_pairs_;  // numbers of the pairs that end on each layer
+  void match_all() {
+    const Windows& w = map_.windows;
+    for (const Side::Segment& b : out_.segments) {
+      const int slot = b.pair - w.out_begin[w.pairs[2 * b.pair]];
+      for (const Side::Segment& a : in_.segments) {
+        const float* window = w.triplet_windows + 4 * (a.pair * kMaxOut + slot);
+        if (window[0] > 0) match(in_, a, out_, b, window);
+      }
+    }
+  }
+
+  void keep_in(std::int32_t s) {
+    const std::vector<std::int32_t>& hit = map_.grid.hit;
+    for (const Side::Segment& a : in_.segments)
+      for (int first = a.first; first < a.last; first += kLanes)
+        for (unsigned any = nonzero_mask(load(in_.any.data() + first)); any != 0; any &= any - 1)
+          found.push_back({hit[in_.hit[first + __builtin_ctz(any)]], hit[s]});
+  }
+
+  void keep_out(std::int32_t s) {
+    const std::vector<std::int32_t>& hit = map_.grid.hit;
+    for (const Side::Segment& b : out_.segments) {
+      const int stage = map_.stage[map_.windows.pairs[2 * b.pair + 1]];
+      for (int first = b.first; first < b.last; first += kLanes)
+        for (unsigned any = out_.any[first / kLanes]; any != 0; any &= any - 1) {
+          const int d = first + __builtin_ctz(any);
+          found.push_back({hit[s], hit[out_.hit[d]]});
+          if (stage != kSeeded)
+            tips[stage].push_back({s, out_.hit[d], b.pair, out_.kappa[d], out_.cot[d], out_.weight[d]});
+        }
+    }
+  }
+
+  const Map& map_;
   Totals& totals_;
-  std::vector<Side> in_, out_;
+  Side in_, out_;
+  std::vector<Block> blocks_;
+  std::int64_t tests_ = 0;
 };
 
 /// An edge may have been kept at both of its ends: the lists brought together, sorted, each edge once.
-Array<std::int64_t> merged(const std::vector<Found>& found, std::int64_t n, int threads) {
+Array<std::int64_t> merged(const std::vector<Middle>& parts, std::int64_t n, int threads) {
   std::vector<std::int32_t> begin(n + 1, 0);
-  for (const Found& f : found)
-    for (const std::int32_t i : f.inner) ++begin[i + 1];
+  for (const Middle& part : parts)
+    for (const Edge& edge : part.found) ++begin[edge.inner + 1];
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
   std::vector<std::int32_t> outer(begin.back()), next(begin.begin(), begin.end() - 1), size(n);
-  for (const Found& f : found)
-    for (std::size_t e = 0; e < f.inner.size(); ++e) outer[next[f.inner[e]]++] = f.outer[e];
+  for (const Middle& part : parts)
+    for (const Edge& edge : part.found) outer[next[edge.inner]++] = edge.outer;
   std::int64_t n_edges = 0;
 #pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : n_edges)
   for (std::int64_t i = 0; i < n; ++i) {
@@ -271,24 +226,24 @@ Array<std::int64_t> merged(const std::vector<Found>& found, std::int64_t n, int 
 
 /// The edges of one block of n hits; none once there are too many.
 Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w, int threads, Totals& totals) {
-  const Array<std::int16_t> layer_of = assign_layers(position, n, w, threads);
-  const Grid grid = make_grid(position, layer_of, n, w);
-  const std::int32_t total = grid.begin.back();
-  std::vector<std::vector<int>> in_pairs(w.n_layers);
-  for (int p = 0; p < w.n_pairs; ++p) in_pairs[w.pairs[2 * p + 1]].push_back(p);
-
-  const int n_chunks = (total + kChunk - 1) / kChunk;
-  std::vector<Found> found(n_chunks);
+  const Map map(position, n, w, threads);
+  std::vector<Middle> parts;
+  for (int t = 0; t < threads; ++t) parts.emplace_back(map, totals);
+  Incoming incoming;
 #pragma omp parallel num_threads(threads)
-  {
-    Middle middle(grid, w, in_pairs, totals);
-#pragma omp for schedule(dynamic, 4)
-    for (int chunk = 0; chunk < n_chunks; ++chunk) {
-      const std::int32_t last = std::min(total, (chunk + 1) * kChunk);
-      for (std::int32_t s = chunk * kChunk; s < last && !totals.too_large(); ++s) middle.add_edges(s, found[chunk]);
+  for (int stage = 0; stage < map.n_stages(); ++stage) {
+    const std::int32_t first = map.grid.stage_begin[stage], last = map.grid.stage_begin[stage + 1];
+#pragma omp single
+    {
+      std::vector<std::vector<Tip>*> tips;
+      for (Middle& part : parts) tips.push_back(&part.tips[stage]);
+      incoming.gather(tips, first, last);
     }
+#pragma omp for schedule(dynamic, 1)
+    for (std::int32_t chunk = first; chunk < last; chunk += kChunk)
+      parts[omp_get_thread_num()].add_edges(stage, chunk, std::min(last, chunk + kChunk), incoming);
   }
-  return totals.too_large() ? Array<std::int64_t>() : merged(found, n, threads);
+  return totals.too_large() ? Array<std::int64_t>() : merged(parts, n, threads);
 }
 
 }  // namespace

@@ -82,62 +82,73 @@ Doublets measure(const float* position, const Array<std::int16_t>& layer, const 
   return d;
 }
 
-// The windows of one inner pair for the outer pairs of a vector of edges.
-TripletWindow<Vec> gather(const float* row, const std::int32_t* slot) {
-  float column[4][kLanes];
-  for (int i = 0; i < kLanes; ++i)
-    for (int x = 0; x < 4; ++x) column[x][i] = row[4 * slot[i] + x];
-  return {load(column[0]), load(column[1]), load(column[2]), load(column[3])};
-}
-
-struct Found {
-  std::vector<std::int32_t> in_edge, out_edge;
-  std::vector<float> chi2;
+struct Triplet {
+  std::int32_t in_edge, out_edge;
+  float chi2;
 };
 
-// The triplets around one hit: `into` its known incoming edges, [first_out, last_out) its outgoing ones.
-void match(const Doublets& d, const Windows& w, const std::int32_t* into, int n_into, std::int32_t first_out,
-           std::int32_t last_out, Found& found) {
-  const std::size_t start = found.chi2.size();
-  for (std::int32_t f = first_out; f < last_out && found.chi2.size() <= kMaxTriplets; f += kLanes) {
-    const Vec kappa = load(d.kappa.data() + f), cot = load(d.cot.data() + f), weight = load(d.weight.data() + f);
-    const unsigned lanes = last_out - f < kLanes ? (1u << (last_out - f)) - 1 : ~0u;
-    int pair = -1;
-    TripletWindow<Vec> window{};
-    for (int i = 0; i < n_into; ++i) {
-      const std::int32_t e = into[i];
-      if (d.pair[e] != pair) {
-        pair = d.pair[e];
-        window = gather(w.triplet_windows + 4 * kMaxOut * pair, d.slot.data() + f);
-      }
-      const Chi2 x = triplet_chi2(window, d.kappa[e], d.cot[e], d.weight[e], kappa, cot, weight);
-      unsigned pass = less_mask(x.top, x.bottom) & lanes;
+// The windows of the edges around one hit, with room that is used again: one vector of a, b, c, d for each pair of
+// layers that leads to the hit and each vector of edges out of it.
+class LocalWindows {
+public:
+  explicit LocalWindows(const Windows& w) : windows_(w), place_(w.n_pairs, -1) {}
+
+  void begin(const std::int32_t* slot, int n_out) {
+    for (const std::int32_t pair : pairs_) place_[pair] = -1;
+    pairs_.clear();
+    slot_ = slot, n_out_ = n_out, n_vectors_ = (n_out + kLanes - 1) / kLanes;
+  }
+
+  /// Those of the pair: 4 n_vectors vectors.
+  const float* of(std::int32_t pair) {
+    const std::size_t size = static_cast<std::size_t>(n_vectors_) * 4 * kLanes;
+    if (place_[pair] < 0) {
+      place_[pair] = static_cast<std::int32_t>(pairs_.size());
+      pairs_.push_back(pair);
+      if (table_.size() < pairs_.size() * size) table_.resize(2 * pairs_.size() * size);
+      float* to = table_.data() + place_[pair] * size;
+      const float* row = windows_.triplet_windows + 4 * kMaxOut * pair;
+      for (int o = 0; o < n_out_; ++o)
+        for (int x = 0; x < 4; ++x) to[(o / kLanes * 4 + x) * kLanes + o % kLanes] = row[4 * slot_[o] + x];
+    }
+    return table_.data() + place_[pair] * size;
+  }
+
+private:
+  const Windows& windows_;
+  std::vector<std::int32_t> place_;  // of each pair in the table, -1 for none
+  std::vector<std::int32_t> pairs_;  // in the table
+  std::vector<float> table_;
+  const std::int32_t* slot_ = nullptr;
+  int n_out_ = 0, n_vectors_ = 0;
+};
+
+// An edge, beside others that end on the same hit.
+struct Incoming {
+  std::int32_t edge, pair;
+  float kappa, cot, weight;
+};
+
+// The triplets around one hit: [into, end) its known incoming edges, [first_out, last_out) its outgoing ones.
+void match(const Doublets& d, LocalWindows& windows, const Incoming* into, const Incoming* end, std::int32_t first_out,
+           std::int32_t last_out, std::vector<Triplet>& found) {
+  windows.begin(d.slot.data() + first_out, last_out - first_out);
+  for (; into != end && found.size() <= kMaxTriplets; ++into) {
+    const float* row = windows.of(into->pair);
+    for (std::int32_t f = first_out; f < last_out; f += kLanes, row += 4 * kLanes) {
+      const TripletWindow<Vec> window{load(row), load(row + kLanes), load(row + 2 * kLanes), load(row + 3 * kLanes)};
+      const Chi2 x = triplet_chi2(window, into->kappa, into->cot, into->weight, load(d.kappa.data() + f),
+                                  load(d.cot.data() + f), load(d.weight.data() + f));
+      unsigned pass = less_mask(x.top, x.bottom) & ((1u << std::min(last_out - f, kLanes)) - 1);
       if (pass == 0) continue;
       float chi2[kLanes];
       store(chi2, x.top / x.bottom);
       for (; pass != 0; pass &= pass - 1) {
         const int lane = __builtin_ctz(pass);
-        found.in_edge.push_back(e);
-        found.out_edge.push_back(f + lane);
-        found.chi2.push_back(chi2[lane]);
+        found.push_back({into->edge, f + lane, chi2[lane]});
       }
     }
   }
-  if (last_out - first_out <= kLanes) return;
-  // Several vectors of outgoing edges: bring the triplets back into the order of the incoming ones.
-  std::vector<std::size_t> order(found.chi2.size() - start);
-  std::iota(order.begin(), order.end(), start);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t x, std::size_t y) { return found.in_edge[x] < found.in_edge[y]; });
-  Found sorted;
-  for (const std::size_t t : order) {
-    sorted.in_edge.push_back(found.in_edge[t]);
-    sorted.out_edge.push_back(found.out_edge[t]);
-    sorted.chi2.push_back(found.chi2[t]);
-  }
-  std::copy(sorted.in_edge.begin(), sorted.in_edge.end(), found.in_edge.begin() + start);
-  std::copy(sorted.out_edge.begin(), sorted.out_edge.end(), found.out_edge.begin() + start);
-  std::copy(sorted.chi2.begin(), sorted.chi2.end(), found.chi2.begin() + start);
 }
 
 }  // namespace
@@ -153,9 +164,11 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
   }
   std::partial_sum(out_begin.begin(), out_begin.end(), out_begin.begin());
   std::partial_sum(in_begin.begin(), in_begin.end(), in_begin.begin());
-  std::vector<std::int32_t> in_edge(in_begin.back()), next(in_begin.begin(), in_begin.end() - 1);
+  std::vector<Incoming> into(in_begin.back());
+  std::vector<std::int32_t> next(in_begin.begin(), in_begin.end() - 1);
   for (std::int64_t e = 0; e < n_edges; ++e)
-    if (d.pair[e] >= 0) in_edge[next[outer[e]]++] = static_cast<std::int32_t>(e);
+    if (d.pair[e] >= 0)
+      into[next[outer[e]]++] = {static_cast<std::int32_t>(e), d.pair[e], d.kappa[e], d.cot[e], d.weight[e]};
 
   std::vector<std::int32_t> middle = rank_outwards(position, n);
   const auto lonely = [&](std::int32_t b) {
@@ -167,30 +180,43 @@ Triplets triplets(const float* position, std::int64_t n, const std::int64_t* inn
     tests += static_cast<std::int64_t>(in_begin[b + 1] - in_begin[b]) * (out_begin[b + 1] - out_begin[b]);
   require_at_most(tests, kMaxTripletTests, "pairs of edges to look at");
   const int n_chunks = (static_cast<int>(middle.size()) + kChunk - 1) / kChunk;
-  std::vector<Found> found(n_chunks);
+  std::vector<std::vector<Triplet>> found(n_chunks);
   std::atomic<std::int64_t> so_far{0};
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-  for (int chunk = 0; chunk < n_chunks; ++chunk) {
-    const std::size_t last = std::min(middle.size(), static_cast<std::size_t>(chunk + 1) * kChunk);
-    for (std::size_t m = static_cast<std::size_t>(chunk) * kChunk;
-         m < last && so_far.load(std::memory_order_relaxed) <= kMaxTriplets; ++m) {
-      const std::size_t before = found[chunk].chi2.size();
-      const std::int32_t b = middle[m];
-      match(d, w, in_edge.data() + in_begin[b], in_begin[b + 1] - in_begin[b], out_begin[b], out_begin[b + 1],
-            found[chunk]);
-      so_far += static_cast<std::int64_t>(found[chunk].chi2.size() - before);
+  // Hits that follow one another from the beam outwards lie far apart in memory.
+  constexpr std::size_t kAhead = 3;
+  const auto fetch = [&](std::int32_t b) {
+    for (const auto* column : {&d.kappa, &d.cot, &d.weight}) __builtin_prefetch(column->data() + out_begin[b]);
+    __builtin_prefetch(d.slot.data() + out_begin[b]);
+    for (std::int32_t i = in_begin[b]; i < in_begin[b + 1]; i += 3) __builtin_prefetch(into.data() + i);
+  };
+#pragma omp parallel num_threads(threads)
+  {
+    LocalWindows windows(w);
+#pragma omp for schedule(dynamic, 1)
+    for (int chunk = 0; chunk < n_chunks; ++chunk) {
+      std::vector<Triplet>& mine = found[chunk];
+      const std::size_t last = std::min(middle.size(), static_cast<std::size_t>(chunk + 1) * kChunk);
+      for (std::size_t m = static_cast<std::size_t>(chunk) * kChunk;
+           m < last && so_far.load(std::memory_order_relaxed) <= kMaxTriplets; ++m) {
+        const std::size_t before = mine.size();
+        const std::int32_t b = middle[m];
+        if (m + kAhead < last) fetch(middle[m + kAhead]);
+        match(d, windows, into.data() + in_begin[b], into.data() + in_begin[b + 1], out_begin[b], out_begin[b + 1],
+              mine);
+        so_far += static_cast<std::int64_t>(mine.size() - before);
+      }
     }
   }
   require_at_most(so_far, kMaxTriplets, "triplets");
   std::int64_t size = 0;
-  for (const Found& f : found) size += static_cast<std::int64_t>(f.chi2.size());
+  for (const auto& part : found) size += static_cast<std::int64_t>(part.size());
   Triplets all{Array<std::int64_t>(2 * size), Array<float>(size)};
   std::int64_t t = 0;
-  for (const Found& f : found)
-    for (std::size_t i = 0; i < f.chi2.size(); ++i, ++t) {
-      all.edges[t] = f.in_edge[i];
-      all.edges[size + t] = f.out_edge[i];
-      all.chi2[t] = f.chi2[i];
+  for (const auto& part : found)
+    for (const Triplet& triplet : part) {
+      all.edges[t] = triplet.in_edge;
+      all.edges[size + t] = triplet.out_edge;
+      all.chi2[t++] = triplet.chi2;
     }
   return all;
 }

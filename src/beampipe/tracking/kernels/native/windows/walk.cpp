@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -24,13 +23,21 @@ void add_twins(std::int64_t n_triplets, const std::int64_t* inner, const std::in
                Array<std::int64_t>& label) {
   std::vector<Twin> twins;
   const auto propose = [&](std::int64_t t, std::int64_t hit, std::int64_t spot) {
-    if (spot >= 0 && label[hit] < 0 && layer[hit] == layer[spot]) twins.push_back({chi2[t], hit, spot});
+    if (label[hit] < 0 && layer[hit] == layer[spot]) twins.push_back({chi2[t], hit, spot});
   };
-  for (std::int64_t t = 0; t < n_triplets; ++t) {
-    const std::int64_t a = inner[in_edge[t]], b = outer[in_edge[t]], c = outer[out_edge[t]];
-    if (label[a] >= 0 && after[a] >= 0 && after[after[a]] == c) propose(t, b, after[a]);
-    if (label[b] >= 0 && after[b] == c && before[b] >= 0 && before[before[b]] < 0) propose(t, a, before[b]);
-    if (label[b] >= 0 && before[b] == a && after[b] >= 0 && after[after[b]] < 0) propose(t, c, after[b]);
+  // The hit before the one before, -1 for none; and likewise after.
+  const auto second = [](const std::vector<std::int64_t>& next, std::int64_t hit) {
+    return next[hit] < 0 ? -1 : next[next[hit]];
+  };
+  for (std::int64_t t = 0; t < n_triplets; ++t) {  // a, b, c; the hit a, far away in memory, is looked up last
+    const std::int64_t b = inner[out_edge[t]], c = outer[out_edge[t]];
+    if (label[b] < 0) {
+      const std::int64_t a = second(before, c);
+      if (a >= 0 && a == inner[in_edge[t]]) propose(t, b, before[c]);
+      continue;
+    }
+    if (before[b] >= 0 && second(before, b) < 0 && after[b] == c) propose(t, inner[in_edge[t]], before[b]);
+    if (after[b] >= 0 && second(after, b) < 0 && before[b] == inner[in_edge[t]]) propose(t, c, after[b]);
   }
   std::sort(twins.begin(), twins.end(), [](const Twin& x, const Twin& y) {
     return x.chi2 != y.chi2 ? x.chi2 < y.chi2 : x.hit != y.hit ? x.hit < y.hit : x.spot < y.spot;
@@ -54,23 +61,24 @@ Array<std::int64_t> walk(std::int64_t n, const std::int64_t* inner, const std::i
   std::vector<std::int64_t> score(n_edges);
   std::vector<std::int32_t> previous(n_edges, -1);
   std::vector<char> continued(n_edges, 0);
-  std::vector<std::int16_t> length(n_edges, 2);  // hits of the path that ends with each edge
   // An edge whose weight is no number, as networks answer absurd hits, is worth nothing.
   for (std::int64_t e = 0; e < n_edges; ++e) score[e] = weight[e] == weight[e] ? std::llrint(weight[e] * kUnit) : 0;
   const std::vector<std::int64_t> own = score;
   for (std::int64_t t = 0; t < n_triplets; ++t) {  // triplets come from the beam outwards
     const std::int64_t i = in_edge[t], o = out_edge[t];
     const std::int64_t through = score[i] + own[o] - std::llrint(chi2[t] * penalty * kUnit);
-    if (through <= score[o]) continue;
-    score[o] = through, previous[o] = static_cast<std::int32_t>(i);
-    length[o] = static_cast<std::int16_t>(std::min<int>(length[i] + 1, std::numeric_limits<std::int16_t>::max()));
+    if (through > score[o]) score[o] = through, previous[o] = static_cast<std::int32_t>(i);
   }
   for (std::int64_t e = 0; e < n_edges; ++e)
     if (previous[e] >= 0) continued[previous[e]] = 1;
-  const int shortest = std::min<int>(min_hits, std::numeric_limits<std::int16_t>::max());
-  std::vector<std::int32_t> ends;  // of the paths that are long enough
-  for (std::int64_t e = 0; e < n_edges; ++e)
-    if (!continued[e] && previous[e] >= 0 && length[e] >= shortest) ends.push_back(static_cast<std::int32_t>(e));
+  const auto long_enough = [&](std::int32_t e) {
+    int hits = 1;
+    for (; e >= 0 && hits < min_hits; e = previous[e]) ++hits;
+    return hits >= min_hits;
+  };
+  std::vector<std::int32_t> ends;
+  for (std::int32_t e = 0; e < n_edges; ++e)
+    if (!continued[e] && previous[e] >= 0 && long_enough(e)) ends.push_back(e);
   std::sort(ends.begin(), ends.end(),
             [&](std::int32_t a, std::int32_t b) { return score[a] != score[b] ? score[a] > score[b] : a < b; });
   Array<std::int64_t> label(n, -1);
