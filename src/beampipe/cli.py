@@ -15,7 +15,7 @@ from beampipe.errors import BeampipeError, missing_extra
 from beampipe.serving import cli as serving
 from beampipe.tracking import cli as tracking
 from beampipe.tracking.cli import PIPELINE_HELP, SCALE_HELP, Device, Threads
-from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
+from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, with_displaced
 
 __all__ = ["app", "main"]
 
@@ -65,6 +65,12 @@ def track(
         str | None,
         typer.Option("--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE),
     ] = None,
+    displaced: Annotated[
+        bool,
+        typer.Option(
+            "--displaced", help="Go on to tracks of decays that miss the beam line, over the hits that are left over."
+        ),
+    ] = False,
     device: Device = "cpu",
     scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
     threads: Threads = 1,
@@ -94,7 +100,7 @@ def track(
     finder = partial(
         open_finder,
         via or (),
-        pipeline=pipeline,
+        pipeline=with_displaced(pipeline or DEFAULT_PIPELINE) if displaced else pipeline,
         model=model,
         token_file=token_file,
         fallback=fallback,

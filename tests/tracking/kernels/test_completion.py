@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_native_is_the_slow_truth(isa: str, seed: int, threads: int) -> None:
 def test_no_track_takes_hits_of_another_event(isa: str) -> None:
     position = np.concatenate([helix_hits(150, 5), toy_hits(300, 5)])[:900]
     windows, parts = toy_windows(5), []
-    for first, last in zip(OFFSETS, OFFSETS[1:], strict=False):
+    for first, last in pairwise(OFFSETS):
         labels = walked(position[first:last], 5)
         parts.append(np.where(labels >= 0, labels + sum(int(part.max(initial=-1)) + 1 for part in parts), NO_TRACK))
     track_id = number_by_first_hit(np.concatenate(parts))
@@ -64,9 +65,9 @@ def test_no_track_takes_hits_of_another_event(isa: str) -> None:
     np.testing.assert_array_equal(found, want)
     alone = [
         module_map.complete(position[first:last], number_by_first_hit(track_id[first:last]), windows, 1.0, 0.0)
-        for first, last in zip(OFFSETS, OFFSETS[1:], strict=False)
+        for first, last in pairwise(OFFSETS)
     ]
-    together = [number_by_first_hit(found[first:last]) for first, last in zip(OFFSETS, OFFSETS[1:], strict=False)]
+    together = [number_by_first_hit(found[first:last]) for first, last in pairwise(OFFSETS)]
     np.testing.assert_array_equal(np.concatenate(together), np.concatenate(alone))
 
 

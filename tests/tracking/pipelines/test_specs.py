@@ -54,7 +54,9 @@ def test_numbers_of_a_spec_may_be_numpys() -> None:
 def test_a_pipeline_is_what_its_spec_says(name: str) -> None:
     spec = PIPELINES[name]
     pipeline = build_pipeline(spec, 1)
-    assert (None if pipeline.after is None else pipeline.after.name) == (None if spec.after is None else spec.after.name)
+    assert (None if pipeline.after is None else pipeline.after.name) == (
+        None if spec.after is None else spec.after.name
+    )
     line = [stage for _, stage in pipeline.stages]
     kinds = {type(stage) for stage in line}
     assert (stages.CompleteTracks in kinds) == (spec.completion is not None)

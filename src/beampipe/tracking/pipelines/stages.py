@@ -361,9 +361,7 @@ class CompleteTracks:
 
     def __call__(self, position: Position, offsets: Offsets | None, track_id: TrackIds) -> tuple[TrackIds]:
         return (
-            module_map.complete(
-                position, track_id, self.windows, self.penalty, self.min_score, self.threads, offsets
-            ),
+            module_map.complete(position, track_id, self.windows, self.penalty, self.min_score, self.threads, offsets),
         )
 
 
