@@ -47,6 +47,14 @@ def _options(
     """From hits to physics: find tracks in particle-physics events, serve track finding, calibrate taggers."""
 
 
+Displaced = Annotated[
+    bool,
+    typer.Option(
+        "--displaced", help="Go on to tracks of decays that miss the beam line, over the hits that are left over."
+    ),
+]
+
+
 @app.command()
 def track(
     files: Annotated[
@@ -65,12 +73,7 @@ def track(
         str | None,
         typer.Option("--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE),
     ] = None,
-    displaced: Annotated[
-        bool,
-        typer.Option(
-            "--displaced", help="Go on to tracks of decays that miss the beam line, over the hits that are left over."
-        ),
-    ] = False,
+    displaced: Displaced = False,
     device: Device = "cpu",
     scale: Annotated[str, typer.Option(help=SCALE_HELP)] = "mm",
     threads: Threads = 1,

@@ -10,8 +10,16 @@ from beampipe.tracking.pipelines.specs import PIPELINES
 
 
 def test_the_names_on_the_wire() -> None:
-    names = ("exatrkx", "exatrkx_walk", "module_map", "exatrkx_soft", "exatrkx_walk_soft", "module_map_soft")
-    names += ("module_map_displaced", "module_map_soft_displaced")
+    names = (
+        "exatrkx",
+        "exatrkx_walk",
+        "module_map",
+        "exatrkx_soft",
+        "exatrkx_walk_soft",
+        "module_map_soft",
+        "module_map_displaced",
+        "module_map_soft_displaced",
+    )
     ragged = tuple(f"{name}_ragged" for name in names)
     assert (*names, *ragged, "exatrkx_ensemble", "acts") == MODELS
     assert set(DEFAULT_MODELS) <= set(MODELS)

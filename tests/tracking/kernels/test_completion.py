@@ -54,7 +54,8 @@ def test_native_is_the_slow_truth(isa: str, seed: int, threads: int) -> None:
 
 def test_no_track_takes_hits_of_another_event(isa: str) -> None:
     position = np.concatenate([helix_hits(150, 5), toy_hits(300, 5)])[:900]
-    windows, parts = toy_windows(5), []
+    windows = toy_windows(5)
+    parts: list[ndarray] = []
     for first, last in pairwise(OFFSETS):
         labels = walked(position[first:last], 5)
         parts.append(np.where(labels >= 0, labels + sum(int(part.max(initial=-1)) + 1 for part in parts), NO_TRACK))
@@ -100,4 +101,4 @@ def test_chance_is_rarer_among_few_hits() -> None:
         position = np.concatenate([track, far[:n_more]])
         labels = np.concatenate([track_id, np.full(n_more, NO_TRACK)])
         found = module_map.complete(position, labels, windows, 1.0, min_score)
-        assert (found[:4] == 0).all() == stays
+        assert bool((found[:4] == 0).all()) == stays

@@ -23,7 +23,7 @@ MANY_HITS: Final = np.float32(1e5)
 """Hits of an event that the lowest score is meant for; it is lower by one layer where there are ten times fewer."""
 
 _Path = list[tuple[int, ...]]
-"""The layers on the way of a track, from the beam outwards: its first hit on each, and the second where there is one."""
+"""The layers on the way of a track, from the beam outwards: its first hit on each, and the second if there is one."""
 
 _Reach = dict[tuple[int, int, bool], dict[int, Float32[ndarray, " 4"]]]
 """(inner layer, outer layer, outward): the layers to look on beyond that pair, nearest first, and their windows."""
@@ -54,7 +54,7 @@ def complete(
     for _ in range(ROUNDS):
         found = [_proposal(position, layer, np.where(label < 0, event, -1), event, reach, paths, *end) for end in ends]
         proposals = [proposal for proposal in found if proposal is not None]
-        for chi2, hit, track, outward in sorted(proposals):
+        for _, hit, track, outward in sorted(proposals):
             if label[hit] < 0 and layer[hit] not in _layers(paths[track], layer):
                 label[hit] = track
                 paths[track].insert(len(paths[track]) if outward else 0, (hit,))

@@ -11,7 +11,7 @@
 #include "pipelines/parts/networks.hpp"
 #include "pipelines/parts/spec.hpp"
 #include "pipelines/parts/windows.hpp"
-#include "pipelines/timer.hpp"
+#include "pipelines/parts/timer.hpp"
 
 namespace beampipe {
 
