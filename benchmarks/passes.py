@@ -49,7 +49,7 @@ def main() -> None:
         rows = [row_of(spec, events) for spec in specs]
         for row in rows:
             row["time, relative"] = row["time [s]"] / rows[0]["time [s]"]
-        table = make_table(f"{sample_name(path, levels, options.seed)}: {len(events)} events", *COLUMNS)
+        table = make_table(f"{sample_name(path, levels, options.seed)}: {len(events)} events", COLUMNS)
         for row in rows:
             table.add_row(*(f"{row[name]:.4f}" if name != "pipeline" else row[name] for name in COLUMNS))
         CONSOLE.print(table)

@@ -95,7 +95,9 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         replace(PIPELINES["exatrkx"], networks=None)
     with pytest.raises(ConfigError, match="pipeline module_map: got networks 'exatrkx', expected None"):
         replace(PIPELINES["module_map"], networks="exatrkx")
-    with pytest.raises(ConfigError, match="pipeline module_map: got curvature 0.0, expected a share above 0, up to 1"):
+    with pytest.raises(
+        ConfigError, match=r"pipeline module_map: got curvature 0\.0, expected a share above 0, up to 1"
+    ):
         replace(PIPELINES["module_map"], curvature=0.0)
     with pytest.raises(ConfigError, match="got components without networks"):
         build_pipeline(replace(PIPELINES["module_map"], segmentation=Components(min_hits=5)), 1)
