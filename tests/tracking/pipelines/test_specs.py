@@ -13,7 +13,7 @@ import pytest
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking import DEFAULT_PIPELINE, PIPELINES, Components, Walk, build_pipeline, shipped_events
 from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.specs import Completion, PipelineSpec, pipeline_spec, pipeline_table
+from beampipe.tracking.pipelines.specs import Completion, PipelineSpec, pipeline_spec, pipeline_table, with_displaced
 
 STAGE_PAGE = Path(__file__).parents[3] / "docs" / "stage.md"
 
@@ -95,9 +95,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         replace(PIPELINES["exatrkx"], networks=None)
     with pytest.raises(ConfigError, match="pipeline module_map: got networks 'exatrkx', expected None"):
         replace(PIPELINES["module_map"], networks="exatrkx")
-    with pytest.raises(
-        ConfigError, match=r"pipeline module_map: got curvature 0\.0, expected a share above 0, up"
-    ):
+    with pytest.raises(ConfigError, match=r"pipeline module_map: got curvature 0\.0, expected a share above 0, up"):
         replace(PIPELINES["module_map"], curvature=0.0)
     with pytest.raises(ConfigError, match="got components without networks"):
         build_pipeline(replace(PIPELINES["module_map"], segmentation=Components(min_hits=5)), 1)
@@ -107,3 +105,12 @@ def test_parts_that_do_not_fit_are_refused() -> None:
 
 def test_the_table_of_the_documentation_is_this_one() -> None:
     assert pipeline_table() in STAGE_PAGE.read_text(encoding="utf-8")
+
+
+def test_displaced_tracks_go_on_where_a_pipeline_ends() -> None:
+    for name in ("module_map", "module_map_soft", "module_map_displaced"):
+        longer = with_displaced(name)
+        assert PIPELINES[longer].passes[-1].windows == "module_map_displaced"
+        assert longer == with_displaced(longer)
+    with pytest.raises(UnknownNameError, match="exatrkx_displaced"):
+        with_displaced("exatrkx")
