@@ -206,7 +206,7 @@ def _displaced(after: PipelineSpec) -> PipelineSpec:
     )
 
 
-_SOFT: Final = "learned down to pT = 0.3 GeV, over the hits that module_map leaves over"
+_SOFT: Final = "down to pT = 0.3 GeV over what module_map leaves over, for up to 60 collisions"
 _SOFT_COMPLETION: Final = Completion(penalty=1.0, min_score=4.4)
 
 PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
