@@ -28,7 +28,7 @@ from beampipe.tracking.formats.options import (
     TracksFile,
 )
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
-from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
+from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, with_displaced
 
 __all__ = ["app", "main"]
 
@@ -79,12 +79,21 @@ def _options(
     """From hits to physics: find tracks in particle-physics events, serve track finding, calibrate taggers."""
 
 
+Displaced = Annotated[
+    bool,
+    typer.Option(
+        "--displaced", help="Go on to tracks of decays that miss the beam line, over the hits that are left over."
+    ),
+]
+
+
 @app.command()
 def track(
     files: EventFiles,
     output: TracksFile,
     pipeline: _Pipeline = None,
     model: _Model = None,
+    displaced: Displaced = False,
     device: Device = "cpu",
     scale: Scale = "mm",
     format: Format = None,
@@ -117,7 +126,7 @@ def track(
     finder = partial(
         open_finder,
         via or (),
-        pipeline=pipeline,
+        pipeline=with_displaced(pipeline or DEFAULT_PIPELINE) if displaced else pipeline,
         served_model=served_model,
         model=model,
         token_file=token_file,

@@ -10,9 +10,18 @@ from beampipe.tracking.pipelines.specs import PIPELINES
 
 
 def test_the_names_on_the_wire() -> None:
-    names = ("exatrkx", "exatrkx_walk", "module_map", "exatrkx_soft", "exatrkx_walk_soft", "module_map_soft")
+    names = (
+        "exatrkx",
+        "exatrkx_walk",
+        "module_map",
+        "exatrkx_soft",
+        "exatrkx_walk_soft",
+        "module_map_soft",
+        "module_map_displaced",
+        "module_map_soft_displaced",
+    )
     ragged = tuple(f"{name}_ragged" for name in names)
-    assert (*names, *ragged, "exatrkx_ensemble", "exatrkx_soft_ensemble", "acts") == MODELS
+    assert (*names, *ragged, "exatrkx_ensemble", "acts") == MODELS
     assert set(DEFAULT_MODELS) <= set(MODELS)
 
 
@@ -20,7 +29,7 @@ def test_every_pipeline_has_its_ways() -> None:
     for name, spec in PIPELINES.items():
         ways = variants_of(spec)
         assert list(ways)[:2] == ["plain", "ragged"]
-        assert ("ensemble" in ways) == (name in ("exatrkx", "exatrkx_soft"))
+        assert ("ensemble" in ways) == (name == "exatrkx")
         assert {pipeline_of(variant.name) for variant in ways.values()} == {name}
     assert sum(len(variants_of(spec)) for spec in PIPELINES.values()) == len(VARIANTS)
 

@@ -51,8 +51,8 @@ def test_acts_finds_most_particles_of_a_shipped_event() -> None:
 @pytest.mark.acts
 def test_a_kalman_fit_adds_its_time_and_leaves_the_tracks() -> None:
     event = largest(0)
-    finders = named_finders(["module_map_soft"], fit=True)
-    bare, fitted = finders["module_map_soft"], finders["module_map_soft" + KALMAN_FIT]
+    finders = named_finders(["exatrkx"], fit=True)
+    bare, fitted = finders["exatrkx"], finders["exatrkx" + KALMAN_FIT]
     assert isinstance(fitted, KalmanFitted)
     found = fitted.find(event.hits)
     tracks = bare.find(event.hits)

@@ -45,7 +45,8 @@ def _all_variants() -> Iterator[ServedVariant]:
         yield ServedVariant(f"{spec.name}_ragged", spec, "ragged")
     for spec in PIPELINES.values():
         # The six steps are neighbours, filter, network and components: `beampipe.serving.ensemble`.
-        if spec.graph == "neighbours" and spec.scored and isinstance(spec.segmentation, Components):
+        one_pass = spec.after is None and spec.completion is None
+        if one_pass and spec.graph == "neighbours" and spec.scored and isinstance(spec.segmentation, Components):
             yield ServedVariant(f"{spec.name}_ensemble", spec, "ensemble")
 
 

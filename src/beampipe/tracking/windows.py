@@ -76,6 +76,17 @@ class Windows:
         if n_pairs and not (self.pairs.min() >= 0 and self.pairs.max() < n_layers):
             raise ConfigError(f"windows: got a layer number beyond the {n_layers} layers in pairs")
 
+    def up_to(self, curvature: float) -> Windows:
+        """The windows with that share of each doublet's curvature: for the tracks of higher momentum.
+
+        Args:
+            curvature: share of the largest curvature that stays inside.
+        """
+        if curvature == 1:
+            return self
+        share = np.array([curvature, 1, 1], np.float32)
+        return replace(self, pair_windows=self.pair_windows * share)
+
     def widened(self) -> Windows:
         """The same windows, their layers larger by `WIDENING` on all sides, or by what keeps all of them apart."""
         r_min, r_max, z_min, z_max = self.layers.T

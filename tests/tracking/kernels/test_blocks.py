@@ -111,12 +111,14 @@ def test_phi_beyond_its_range_harms_nothing(isa: str, phi: float) -> None:
 
 
 def test_too_many_pairs_of_edges_are_refused() -> None:
-    n = 16_000  # hits on the first and on the third layer, all joined to one hit between
+    n = 32_000  # hits on the first and on the third layer, all joined to one hit between
     position = np.tile(np.array([32, 0.1, 0], np.float32), (2 * n + 1, 1))
     position[n], position[n + 1 :, 0] = (72, 0.1, 0), 116
     middle = np.full(n, n)
     edge_index = np.stack([np.concatenate([np.arange(n), middle]), np.concatenate([middle, np.arange(n) + n + 1])])
-    with pytest.raises(TooLargeError, match="got at least 256 million pairs of edges to look at, expected at most 250"):
+    with pytest.raises(
+        TooLargeError, match="got at least 1024 million pairs of edges to look at, expected at most 1000"
+    ):
         module_map.triplets(position, edge_index, toy_windows(known=1.0))
 
 

@@ -181,6 +181,11 @@ def test_numbers_are_read_as_python_reads_them(number: str) -> None:
         (SPEC.replace('"neighbours"', '"near"'), "pipeline exatrkx: got graph 'near', expected neighbours or windows"),
         (SPEC.replace('"components"', '"all"'), "got segmentation 'all', expected components or walk"),
         (SPEC.replace('"networks": "exatrkx"', '"networks": null'), "got no networks, expected the weight file"),
+        (
+            SPEC.replace('"curvature": 1.0', '"curvature": 1.5'),
+            "got another curvature, expected a share above 0, up to 1",
+        ),
+        (SPEC.replace('"after": null', '"after": {}'), "got no key 'name', expected it"),
         (SPEC.replace('"scored": true', '"scored": false'), "got components of edges without a score"),
     ],
 )

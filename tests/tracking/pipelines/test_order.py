@@ -102,7 +102,7 @@ class DropSteep:
 
 
 def test_stages_of_ones_own_hand_on_arrays_of_their_own() -> None:
-    pipeline = load_pipeline("module_map_soft", threads=1)
+    pipeline = load_pipeline("module_map", threads=1)
     (building, *rest) = pipeline.stages
     own = replace(pipeline, stages=(building, ("mine", Steepness()), ("mine", DropSteep()), *rest))
     from beampipe.tracking import shipped_events

@@ -99,7 +99,7 @@ def test_labels_are_dense_and_numbered_by_first_hit(name: str, mu: int) -> None:
     assert len(found) > 10
     np.testing.assert_array_equal(found, np.arange(len(found)))
     assert (np.diff(first) > 0).all()
-    assert size.min() >= PIPELINES[name].segmentation.min_hits >= 5
+    assert size.min() >= min(one.segmentation.min_hits for one in PIPELINES[name].passes) >= 5
     assert track_id.min() == NO_TRACK
 
 
@@ -190,7 +190,7 @@ def test_efficiency_without_pile_up(name: str) -> None:
 
 
 def test_soft_pipelines_find_softer_particles(name: str) -> None:
-    assert (efficiency(name, 0, 0.3).value > 0.8) == name.endswith("_soft")
+    assert (efficiency(name, 0, 0.3).value > 0.8) == ("_soft" in name)
 
 
 def test_no_efficiency_with_scrambled_truth(name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking import DEFAULT_PIPELINE, PIPELINES, Components, Walk, build_pipeline, shipped_events
 from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.specs import PipelineSpec, pipeline_spec, pipeline_table
+from beampipe.tracking.pipelines.specs import Completion, PipelineSpec, pipeline_spec, pipeline_table, with_displaced
 
 STAGE_PAGE = Path(__file__).parents[3] / "docs" / "stage.md"
 
@@ -26,11 +27,19 @@ def test_every_spec_is_found_by_its_name() -> None:
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_a_spec_as_json_says_all_of_it(name: str) -> None:
-    spec = PIPELINES[name]
-    fields = json.loads(spec.to_json())
-    how = fields.pop("segmentation")
+    assert told(json.loads(PIPELINES[name].to_json())) == PIPELINES[name]
+
+
+def told(fields: dict[str, Any]) -> PipelineSpec:
+    """The spec that such JSON tells."""
+    how, completion, after = (fields.pop(field) for field in ("segmentation", "completion", "after"))
     kind = {"components": Components, "walk": Walk}[how.pop("kind")]
-    assert PipelineSpec(**fields, segmentation=kind(**how)) == spec
+    return PipelineSpec(
+        **fields,
+        segmentation=kind(**how),
+        completion=None if completion is None else Completion(**completion),
+        after=None if after is None else told(after),
+    )
 
 
 def test_numbers_of_a_spec_may_be_numpys() -> None:
@@ -44,8 +53,17 @@ def test_numbers_of_a_spec_may_be_numpys() -> None:
 @pytest.mark.parametrize("name", PIPELINES)
 def test_a_pipeline_is_what_its_spec_says(name: str) -> None:
     spec = PIPELINES[name]
-    line = [stage for _, stage in build_pipeline(spec, 1).stages]
+    pipeline = build_pipeline(spec, 1)
+    assert (None if pipeline.after is None else pipeline.after.name) == (
+        None if spec.after is None else spec.after.name
+    )
+    line = [stage for _, stage in pipeline.stages]
     kinds = {type(stage) for stage in line}
+    assert (stages.CompleteTracks in kinds) == (spec.completion is not None)
+    if spec.completion is not None:
+        completed = line.pop()
+        assert isinstance(completed, stages.CompleteTracks)
+        assert Completion(completed.penalty, completed.min_score) == spec.completion
     assert (stages.FindNeighbours in kinds) == (spec.graph == "neighbours") != (stages.BuildFromWindows in kinds)
     assert (stages.ScoreEdges in kinds) == spec.scored == (spec.networks is not None)
     how, last = spec.segmentation, line[-1]
@@ -77,6 +95,8 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         replace(PIPELINES["exatrkx"], networks=None)
     with pytest.raises(ConfigError, match="pipeline module_map: got networks 'exatrkx', expected None"):
         replace(PIPELINES["module_map"], networks="exatrkx")
+    with pytest.raises(ConfigError, match=r"pipeline module_map: got curvature 0\.0, expected a share above 0, up"):
+        replace(PIPELINES["module_map"], curvature=0.0)
     with pytest.raises(ConfigError, match="got components without networks"):
         build_pipeline(replace(PIPELINES["module_map"], segmentation=Components(min_hits=5)), 1)
     with pytest.raises(ConfigError, match="it needs `edge_score`, which no earlier stage makes; put ScoreEdges before"):
@@ -85,3 +105,12 @@ def test_parts_that_do_not_fit_are_refused() -> None:
 
 def test_the_table_of_the_documentation_is_this_one() -> None:
     assert pipeline_table() in STAGE_PAGE.read_text(encoding="utf-8")
+
+
+def test_displaced_tracks_go_on_where_a_pipeline_ends() -> None:
+    for name in ("module_map", "module_map_soft", "module_map_displaced"):
+        longer = with_displaced(name)
+        assert PIPELINES[longer].passes[-1].windows == "module_map_displaced"
+        assert longer == with_displaced(longer)
+    with pytest.raises(UnknownNameError, match="exatrkx_displaced"):
+        with_displaced("exatrkx")

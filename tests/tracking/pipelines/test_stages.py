@@ -216,6 +216,7 @@ def all_stages(windows: Windows) -> list[Stage]:
         stages.WalkByChi2(windows, penalty=0.5, min_hits=3, threads=1),
         stages.WalkByScore(windows, penalty=0.5, min_hits=3, score_cut=0.5, threads=1),
         stages.ConnectComponents(0.5, 3),
+        stages.CompleteTracks(windows, penalty=1.0, min_score=0.0, threads=1),
     ]
 
 

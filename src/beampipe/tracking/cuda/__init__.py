@@ -4,7 +4,7 @@ Cuts and weights are those of the CPU pipeline, which is read and translated sta
 order, so the same hits give the same labels; against the CPU kernels, scores differ in the last digits of a float32.
 
 The last step of the ``walk`` and ``module_map`` pipelines runs on the host: the paths claim their hits one after the
-other, so edges, triplets and logits (a few MB) are copied and the CPU stage is called.
+other, so edges, triplets and logits (a few MB) are copied and the CPU stage is called. So is the completion after it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def translate(pipeline: Pipeline, device: torch.device) -> Pipeline:
     """
     with on_device(device):
         line = tuple(_translated(pipeline.stages, device))
-    return replace(pipeline, stages=line, in_blocks=False)
+    after = None if pipeline.after is None else translate(pipeline.after, device)
+    return replace(pipeline, stages=line, in_blocks=False, after=after)
 
 
 def _translated(line: tuple[tuple[str, host.Stage], ...], device: torch.device) -> Iterator[tuple[str, host.Stage]]:
@@ -66,6 +67,8 @@ def _translated(line: tuple[tuple[str, host.Stage], ...], device: torch.device) 
     for name, stage in line:
         if isinstance(stage, host.WalkByChi2 | host.WalkByScore):
             yield name, DeviceStage(stage.needs, stage.needs, stages.to_host, device)
+            yield name, stage
+        elif isinstance(stage, host.CompleteTracks):  # the walk before it has left the arrays on the host
             yield name, stage
         else:
             yield name, DeviceStage(stage.needs, stage.makes, _work(stage, device), device)

@@ -51,6 +51,15 @@ def fit_tracks(
     Int64[ndarray, " n"],
     Int8[ndarray, " n"],
 ]: ...
+def complete(
+    position: ndarray,
+    offsets: ndarray,
+    track_id: ndarray,
+    windows: Windows,
+    penalty: float,
+    min_score: float,
+    threads: int,
+) -> Int64[ndarray, " n"]: ...
 def embed(position: ndarray, packed: ndarray, widths: list[int], threads: int) -> Float32[ndarray, "n d"]: ...
 def radius_edges(
     source: ndarray,

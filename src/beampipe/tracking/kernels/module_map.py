@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from beampipe.tracking.kernels import reference_map
+from beampipe.tracking.kernels import reference_completion, reference_map
 from beampipe.tracking.kernels.arrays import (
     Chi2,
     EdgeIndex,
@@ -19,7 +19,7 @@ from beampipe.tracking.kernels.arrays import (
 from beampipe.tracking.kernels.loading import blocks, contiguous, native, useful_threads
 from beampipe.tracking.windows import Windows
 
-__all__ = ["assign_layers", "fit_on_layers", "module_map_edges", "pair_features", "triplets", "walk"]
+__all__ = ["assign_layers", "complete", "fit_on_layers", "module_map_edges", "pair_features", "triplets", "walk"]
 
 
 def assign_layers(position: Position, windows: Windows, threads: int = 1) -> LayerNumbers:
@@ -166,6 +166,51 @@ def walk(
         min_hits,
     )
     return track_id
+
+
+def complete(
+    position: Position,
+    track_id: TrackIds,
+    windows: Windows,
+    penalty: float,
+    min_score: float,
+    threads: int = 1,
+    offsets: Offsets | None = None,
+) -> TrackIds:
+    """Tracks with the free hits beyond their ends, less those that are short for their chi2.
+
+    A free hit fits an end if its triplet with the last two layers of the track passes. The nearest layer that has one
+    gives the best of them; a hit that fits several tracks goes to the smallest chi2. One layer more may be skipped
+    than the windows know, within the widest window of the known ones. At most four hits are added at each end.
+
+    A track's score is its number of layers, less 1, less `penalty` times the sum of the chi2 of each three layers in
+    a row: the smallest of their hits, 1 where none passes.
+
+    Args:
+        position: r [mm], phi [rad] between -pi and pi, z [mm].
+        track_id: track of each hit, -1 for none.
+        windows: learned windows; those of doublets have no effect.
+        penalty: cost of a chi2 at the edge of the window, in layers.
+        min_score: lowest score of a track that stays in an event of 100,000 hits; it is lower by 1 for each factor of
+            ten that an event has fewer, as chance then is.
+        threads: largest number of threads that the call uses.
+        offsets: first hit of each event, and the end, where there are several: no track takes hits of another event.
+
+    Returns:
+        track_id of each hit, tracks numbered by their first hit, -1 for none.
+    """
+    if (kernels := native()) is None:
+        return reference_completion.complete(position, track_id, windows, penalty, min_score, offsets)
+    completed: TrackIds = kernels.complete(
+        contiguous(position),
+        blocks(offsets, len(position)),
+        contiguous(track_id),
+        _tables(windows),
+        penalty,
+        min_score,
+        useful_threads(threads, len(position)),
+    )
+    return completed
 
 
 def _tables(windows: Windows) -> Any:

@@ -1,4 +1,4 @@
-"""A pipeline: stages in a straight line from hits to tracks.
+"""A pipeline: stages in a straight line from hits to tracks, perhaps after another one that leaves hits over.
 
 The line is run stage by stage here: on a GPU, with stages of one's own, and to look at what is between the stages. A
 named pipeline on the CPU finds tracks by the same line composed in C++ (`composed.py`), in one call.
@@ -20,6 +20,7 @@ from beampipe.errors import TooLargeError
 from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot, estimate_beam_spot
 from beampipe.tracking.events import NO_TRACK, Hits, Tracks
 from beampipe.tracking.finder import InOneThread
+from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.layout.check import Layout
 from beampipe.tracking.layout.watch import Watch
 from beampipe.tracking.pipelines.composed import Composed
@@ -48,6 +49,8 @@ class Pipeline(InOneThread):
             from there.
         in_blocks: whether the stages take several events as one graph; if not, `find_many` finds them one by one.
         layout: layers that hits are compared with before finding; None for no comparison.
+        after: pipeline that goes before: the stages work on the hits that are on none of its tracks. The steps of the
+            second pass are timed under names that end in ``_2``, and so on.
         composed: the same stages composed in C++, which finds the tracks in their place. `dataclasses.replace` drops
             it: a pipeline with other stages runs these.
 
@@ -62,6 +65,7 @@ class Pipeline(InOneThread):
     beam_spot: BeamSpot = ON_AXIS
     in_blocks: bool = True
     layout: Layout | None = None
+    after: Pipeline | None = None
     composed: InitVar[Composed | None] = None
     _steps: tuple[Step, ...] = field(init=False, repr=False)
     _composed: Composed | None = field(init=False, repr=False)
@@ -114,18 +118,22 @@ class Pipeline(InOneThread):
 
     def memory(self, n_hits: int) -> float:
         """Memory that an event of that size may need [B]; events found together need the sum."""
-        return self.bytes_per_hit * n_hits + self.bytes_per_hit2 * n_hits * n_hits
+        own = self.bytes_per_hit * n_hits + self.bytes_per_hit2 * n_hits * n_hits
+        return own if self.after is None else max(own, self.after.memory(n_hits))
 
     def arrays_after(self, hits: Hits) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """The name of each step and the arrays that are there after it, for a look inside one event.
 
         Args:
-            hits: hits of the event.
+            hits: hits of the event; the arrays of a later pass are those of the hits that are left over.
         """
+        if self.after is not None:
+            yield from self.after.arrays_after(hits)
+            hits = hits.take(self.after.find(hits).track_id < 0)
         arrays: dict[str, Any] = {"position": turned(hits.position), "offsets": None}
         for step in self._steps:
             _apply(step, arrays)
-            yield step.name, dict(arrays)
+            yield self._timed_as(step.name), dict(arrays)
 
     def _found(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
         """Tracks of one or more events, found together."""
@@ -163,8 +171,28 @@ class Pipeline(InOneThread):
     def _by_stages(
         self, positions: Sequence[Float32[ndarray, "_ 3"]], between: Callable[[], None] | None
     ) -> list[Tracks]:
-        """The tracks of hits that are seen from the beam line, without a look at the layers."""
-        seconds = {name: 0.0 for name, _ in self.stages}
+        """The tracks of hits that are seen from the beam line, pass by pass, without a look at the layers."""
+        if self.after is None:
+            return self._run_line(positions, between)
+        before = self.after._by_stages(positions, between)
+        left = [np.flatnonzero(tracks.track_id == NO_TRACK) for tracks in before]
+        found = self._run_line([position[rows] for position, rows in zip(positions, left, strict=True)], between)
+        return [_joined(*parts) for parts in zip(before, found, left, strict=True)]
+
+    @property
+    def _n_passes(self) -> int:
+        """Number of pipelines that run one after the other, this one among them."""
+        return 1 if self.after is None else self.after._n_passes + 1
+
+    def _timed_as(self, step: str) -> str:
+        """Name under which a step of this pass is timed."""
+        return step if self.after is None else f"{step}_{self._n_passes}"
+
+    def _run_line(
+        self, positions: Sequence[Float32[ndarray, "_ 3"]], between: Callable[[], None] | None
+    ) -> list[Tracks]:
+        """The tracks by the stages of this pass alone, one after the other."""
+        seconds = {self._timed_as(name): 0.0 for name, _ in self.stages}
         sizes = [len(position) for position in positions]
         if max(sizes) < 2:
             return [
@@ -180,7 +208,7 @@ class Pipeline(InOneThread):
                 between()
             start = perf_counter()
             _apply(step, arrays)
-            seconds[step.name] += perf_counter() - start
+            seconds[self._timed_as(step.name)] += perf_counter() - start
         if len(positions) > 1:
             return _split(arrays, offsets, seconds)
         counts = {"hits": sizes[0], "edges": arrays["edge_index"].shape[1]}
@@ -244,6 +272,15 @@ def _split(
         counts = {name: int(count[row]) for name, count in counted.items()}
         found.append(Tracks(label, {name: share * taken for name, taken in seconds.items()}, counts))
     return found
+
+
+def _joined(before: Tracks, found: Tracks, left: Int64[ndarray, " n_left"]) -> Tracks:
+    """The tracks of one event by two passes, the second of which saw the hits `left` over by the first."""
+    label = before.track_id.copy()
+    label[left] = np.where(found.track_id == NO_TRACK, NO_TRACK, found.track_id + before.n_tracks)
+    counts = {name: count + found.counts[name] for name, count in before.counts.items() if name in found.counts}
+    counts["hits"] = len(label)
+    return Tracks(number_by_first_hit(label), {**before.seconds, **found.seconds}, counts)
 
 
 def _per_event(

@@ -12,13 +12,16 @@ from beampipe.errors import ConfigError, UnknownNameError
 
 __all__ = [
     "DEFAULT_PIPELINE",
+    "DISPLACED_SUFFIX",
     "PIPELINES",
+    "Completion",
     "Components",
     "PipelineSpec",
     "Walk",
     "pipeline_names",
     "pipeline_spec",
     "pipeline_table",
+    "with_displaced",
 ]
 
 
@@ -49,6 +52,23 @@ class Walk:
 
 
 @dataclass(frozen=True)
+class Completion:
+    """Tracks take along the free hits beyond their ends, and are dropped where they are short for their chi2.
+
+    The score of a track is its number of layers, less 1, less `penalty` times the sum of its chi2: one of each three
+    layers in a row, 1 at the edge of the window. Chance has few layers and large chi2, a particle many and small ones.
+
+    Attributes:
+        penalty: cost of three layers whose chi2 is at the edge of the window, in layers.
+        min_score: lowest score of a track that stays in an event of 100,000 hits, in layers; it is lower by 1 for each
+            factor of ten that an event has fewer, as chance then is.
+    """
+
+    penalty: float
+    min_score: float
+
+
+@dataclass(frozen=True)
 class PipelineSpec:
     """One pipeline, as data.
 
@@ -62,9 +82,12 @@ class PipelineSpec:
         networks: stem of the weight file of embedding, filter and interaction network; None for no networks.
         bytes_per_hit: memory of an event that grows with its hits [B].
         bytes_per_hit2: memory of an event that grows with their square [B]: edges, at a given size of the detector.
+        curvature: share of each window of curvature that is used; below 1, tracks of higher momentum only.
+        completion: how tracks are completed and judged when they are found; None for as they are.
+        after: pipeline that goes before, so that this one works on the hits that it leaves over; None for all hits.
 
     Raises:
-        ConfigError: networks are named but not used, or used but not named.
+        ConfigError: networks are named but not used, or used but not named; or `curvature` is no share.
     """
 
     name: str
@@ -76,22 +99,39 @@ class PipelineSpec:
     networks: str | None
     bytes_per_hit: float
     bytes_per_hit2: float
+    curvature: float = 1.0
+    completion: Completion | None = None
+    after: PipelineSpec | None = None
 
     def __post_init__(self) -> None:
+        if not 0 < self.curvature <= 1:
+            raise ConfigError(
+                f"pipeline {self.name}: got curvature {self.curvature}, expected a share above 0, up to 1"
+            )
         if (self.networks is not None) != (self.scored or self.graph == "neighbours"):
             expected = "the weight file that embeds hits or scores edges" if self.networks is None else "None"
             raise ConfigError(f"pipeline {self.name}: got networks {self.networks!r}, expected {expected}")
 
     @property
+    def passes(self) -> tuple[PipelineSpec, ...]:
+        """This pipeline and all that go before it, in the order in which they run."""
+        return (self,) if self.after is None else (*self.after.passes, self)
+
+    @property
     def weight_stems(self) -> tuple[str, ...]:
-        """Stems of all weight files of the pipeline."""
-        return (self.windows,) if self.networks is None else (self.networks, self.windows)
+        """Stems of all weight files of the pipeline, each once."""
+        stems = (stem for one in self.passes for stem in (one.networks, one.windows) if stem is not None)
+        return tuple(dict.fromkeys(stems))
 
     def to_json(self) -> str:
         """The spec as the native pipelines read it: all fields as JSON, and in `segmentation` also its ``kind``."""
+        return json.dumps(self._fields(), default=lambda number: number.item())  # numbers may be numpy's
+
+    def _fields(self) -> dict[str, object]:
+        """All fields as JSON has them."""
         kind = "walk" if isinstance(self.segmentation, Walk) else "components"
-        fields = {**asdict(self), "segmentation": {"kind": kind, **asdict(self.segmentation)}}
-        return json.dumps(fields, default=lambda number: number.item())  # numbers may be numpy's
+        after = None if self.after is None else self.after._fields()
+        return {**asdict(self), "segmentation": {"kind": kind, **asdict(self.segmentation)}, "after": after}
 
 
 _EXATRKX: Final = PipelineSpec(
@@ -108,12 +148,13 @@ _EXATRKX: Final = PipelineSpec(
 _EXATRKX_WALK: Final = replace(
     _EXATRKX,
     name="exatrkx_walk",
-    for_what="as exatrkx, best paths in place of components",
+    for_what="as exatrkx, best paths in place of components, completed",
     segmentation=Walk(min_hits=5, penalty=1.0),
+    completion=Completion(penalty=1.0, min_score=3.0),
 )
 _MODULE_MAP: Final = PipelineSpec(
     name="module_map",
-    for_what="learned windows, best paths; no network",
+    for_what="learned windows, best paths, completed; no network",
     graph="windows",
     scored=False,
     # No network has judged these paths, and at high pile-up five hits in a row occur by chance.
@@ -122,8 +163,51 @@ _MODULE_MAP: Final = PipelineSpec(
     networks=None,
     bytes_per_hit=500.0,
     bytes_per_hit2=0.005,
+    completion=Completion(penalty=1.0, min_score=3.0),
 )
-_SOFT: Final = "for low pile-up, learned down to pT = 0.3 GeV"
+
+
+def _soft(curvature: float, after: PipelineSpec) -> PipelineSpec:
+    """A pass over the hits left over with that share of the curvature of the soft windows: long, smooth tracks only."""
+    return replace(
+        _MODULE_MAP,
+        name=f"module_map_soft up to {curvature} of the curvature",
+        windows="module_map_soft",
+        segmentation=Walk(min_hits=7, penalty=0.5),
+        curvature=curvature,
+        completion=Completion(penalty=1.0, min_score=4.0),
+        bytes_per_hit2=0.01,
+        after=after,
+    )
+
+
+_MODULE_MAP_SOFT: Final = replace(
+    # The work of a pass grows with the cube of its hits and the square of its windows: four in turn are quicker than
+    # one, and what is left for the last is in nobody else's way. The edge of the windows is where the taught tracks
+    # end, at 0.27 GeV: nine tenths of it reach to 0.3 GeV.
+    _soft(0.9, after=_soft(0.65, after=_soft(0.4, after=_MODULE_MAP))),
+    name="module_map_soft",
+    for_what="module_map, then windows down to pT = 0.3 GeV over the hits that it leaves over",
+    segmentation=Walk(min_hits=5, penalty=0.5),
+    completion=Completion(penalty=1.0, min_score=4.4),
+)
+
+
+def _displaced(after: PipelineSpec) -> PipelineSpec:
+    """A pass over the hits left over for tracks of decays and interactions."""
+    return replace(
+        _MODULE_MAP,
+        name=after.name + "_displaced",
+        for_what=f"{after.name}, then tracks that miss the beam line by up to 10 mm over the hits that it leaves over",
+        segmentation=Walk(min_hits=6, penalty=1.0),
+        windows="module_map_displaced",
+        completion=Completion(penalty=1.5, min_score=3.0),
+        after=after,
+    )
+
+
+_SOFT: Final = "down to pT = 0.3 GeV over what module_map leaves over, for up to 60 collisions"
+_SOFT_COMPLETION: Final = Completion(penalty=1.0, min_score=4.4)
 
 PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
     {
@@ -138,6 +222,8 @@ PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
                 for_what=f"as exatrkx, {_SOFT}",
                 windows="module_map_soft",
                 networks="exatrkx_soft",
+                completion=_SOFT_COMPLETION,
+                after=_MODULE_MAP,
             ),
             replace(
                 _EXATRKX_WALK,
@@ -145,18 +231,19 @@ PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
                 for_what=f"as exatrkx_walk, {_SOFT}",
                 windows="module_map_soft",
                 networks="exatrkx_soft",
+                completion=_SOFT_COMPLETION,
+                after=_MODULE_MAP,
             ),
-            replace(
-                _MODULE_MAP,
-                name="module_map_soft",
-                for_what=f"as module_map, {_SOFT}",
-                segmentation=Walk(min_hits=5, penalty=0.5),
-                windows="module_map_soft",
-            ),
+            _MODULE_MAP_SOFT,
+            _displaced(after=_MODULE_MAP),
+            _displaced(after=_MODULE_MAP_SOFT),
         )
     }
 )
 """The named pipelines: name -> what it is made of."""
+
+DISPLACED_SUFFIX: Final = "_displaced"
+"""What the name of a pipeline ends in that goes on to displaced tracks."""
 
 DEFAULT_PIPELINE: Final = _MODULE_MAP.name
 """The pipeline that is meant where none is named."""
@@ -176,6 +263,16 @@ def pipeline_spec(name: str) -> PipelineSpec:
 def pipeline_names() -> str:
     """All names in one line, for texts of help."""
     return ", ".join(PIPELINES)
+
+
+def with_displaced(name: str) -> str:
+    """Name of the pipeline that goes on to displaced tracks where the one of that name ends.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    longer = name if name.endswith(DISPLACED_SUFFIX) else name + DISPLACED_SUFFIX
+    return pipeline_spec(longer).name
 
 
 def pipeline_table() -> str:

@@ -41,6 +41,7 @@ __all__ = [
     "OF_HITS",
     "STAGE_KINDS",
     "BuildFromWindows",
+    "CompleteTracks",
     "ConnectComponents",
     "EmbedHits",
     "FilterEdges",
@@ -339,6 +340,31 @@ class WalkByScore:
         return (module_map.walk(len(position), edge_index, triplets, chi2, weight, layer, self.penalty, self.min_hits),)
 
 
+@dataclass(frozen=True, eq=False)
+class CompleteTracks:
+    """Completes tracks with the free hits beyond their ends, and drops those that are short for their chi2.
+
+    Attributes:
+        windows: learned tables of triplets; an end may also skip a layer that they do not.
+        penalty: cost of three layers in a row whose chi2 is at the edge of the window, in layers.
+        min_score: lowest score of a track that stays: layers, less 1, less what their chi2 cost.
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position", "offsets", "track_id")
+    makes: ClassVar = ("track_id",)
+
+    windows: Windows
+    penalty: float
+    min_score: float
+    threads: int
+
+    def __call__(self, position: Position, offsets: Offsets | None, track_id: TrackIds) -> tuple[TrackIds]:
+        return (
+            module_map.complete(position, track_id, self.windows, self.penalty, self.min_score, self.threads, offsets),
+        )
+
+
 STAGE_KINDS: Final = (
     EmbedHits,
     FindNeighbours,
@@ -350,5 +376,6 @@ STAGE_KINDS: Final = (
     ConnectComponents,
     WalkByChi2,
     WalkByScore,
+    CompleteTracks,
 )
 """All stages of this module, in the order in which a pipeline may run them."""

@@ -42,6 +42,10 @@ class WindowConfig:
         vertex_z_max: largest |z| of a vertex that the windows hold for [mm].
         smear_max: largest distance along z of a taught doublet's line from its vertex [mm]; beyond are tails.
         chi2_cut: largest chi2 of a triplet that passes, with the fitted variances (two degrees of freedom).
+        impact_max: largest impact parameter of a track that is taught [mm]: each particle is moved aside by a random
+            distance up to it, as if it came from a decay.
+        start_min: smallest radius at which a doublet that is taught begins [mm]: the nearer to the beam line, the more
+            an impact parameter bends it.
         min_pairs: fewest doublets of a layer pair that is known, per million true doublets.
         min_triplets: fewest triplets of a triple of layers that is known.
         padding: margin of the layer boxes on all sides [mm].
@@ -55,6 +59,8 @@ class WindowConfig:
     vertex_z_max: float = 250.0
     smear_max: float = 150.0
     chi2_cut: float = 12.0
+    impact_max: float = 0.0
+    start_min: float = 0.0
     min_pairs: float = 40.0
     min_triplets: int = 30
     padding: float = 0.5
@@ -63,6 +69,9 @@ class WindowConfig:
 WINDOW_RECIPES: Final = {
     "module_map": WindowConfig(),
     "module_map_soft": WindowConfig(pt_min=0.27, kappa_max=3e-3, quantile=0.999, min_pairs=100.0, min_triplets=8),
+    "module_map_displaced": WindowConfig(
+        quantile=0.99, kappa_max=1.2e-3, impact_max=10.0, start_min=80.0, min_pairs=300.0
+    ),
 }
 """The windows that are shipped."""
 
@@ -215,7 +224,7 @@ def _wanted(event: Event, config: WindowConfig) -> Bool[ndarray, " n_hits"]:
 
 def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: WindowConfig) -> tuple[ndarray, ...]:
     assert event.truth is not None
-    position = event.hits.position
+    position = _moved_aside(event, config.impact_max)
     rho = np.hypot(position[:, 0], position[:, 2])
     row = np.flatnonzero(_wanted(event, config))
     particle = event.truth.particle_id[row]
@@ -246,6 +255,7 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
     arcs = arc(position, edge_index)
     vertex_z = _vertex_z(event)[edge_index[0]]
     near = (np.abs(arcs.z0 - vertex_z) < config.smear_max) & (np.abs(vertex_z) < config.vertex_z_max)
+    near &= position[edge_index[0], 0] >= config.start_min
     core = np.flatnonzero((np.abs(arcs.kappa) < config.kappa_max) & near)
     edge_index, a, b, vertex_z = edge_index[:, core], a[core], b[core], vertex_z[core]
     kappa, cot, z0, inverse_d2 = arcs.take(core)
@@ -267,6 +277,27 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
         (inverse_d2[e] + inverse_d2[f]).astype(np.float64),
         kappa[e].astype(np.float64) ** 2,
     )
+
+
+def _moved_aside(event: Event, impact_max: float) -> Float32[ndarray, "n_hits 3"]:
+    """The hits, those of each particle turned as if it passed the beam line at a random distance up to `impact_max`.
+
+    A straight track that misses the beam line by d is seen at phi + asin(d / r) instead of phi. Prompt particles are
+    many and alike; those that decays make are few, and most of their impact parameters small.
+
+    Args:
+        event: event with truth; its number is the seed.
+        impact_max: largest impact parameter [mm].
+    """
+    position = event.hits.position
+    if impact_max == 0:
+        return position
+    assert event.truth is not None
+    particles, made = np.unique(event.truth.particle_id, return_inverse=True)
+    impact = np.random.default_rng(event.event_id).uniform(-impact_max, impact_max, len(particles))[made]
+    moved = position.copy()
+    moved[:, 1] += np.arcsin(np.clip(impact / np.maximum(position[:, 0], 1e-3), -1, 1))
+    return moved
 
 
 def _vertex_z(event: Event) -> Float32[ndarray, " n_hits"]:

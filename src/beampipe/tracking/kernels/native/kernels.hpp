@@ -10,20 +10,23 @@
 #include "graphs/radius.hpp"
 #include "windows/windows.hpp"
 
-#define BEAMPIPE_MAP_KERNELS(K)                                                                                 \
-  K(assign_layers, Array<std::int16_t>, (const float* position, std::int64_t n, const Windows& w, int threads)) \
-  K(module_map_edges, Array<std::int64_t>,                                                                      \
-    (const float* position, const Blocks& blocks, const Windows& w, int threads))                               \
-  K(triplets, Triplets,                                                                                         \
-    (const float* position, std::int64_t n, const std::int64_t* inner, const std::int64_t* outer,               \
-     std::int64_t n_edges, const Windows& w, int threads))                                                      \
-  K(pair_features, Array<float>,                                                                                \
-    (const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2, std::int64_t n_triplets,     \
-     std::int64_t n_edges))                                                                                     \
-  K(walk, Array<std::int64_t>,                                                                                  \
-    (std::int64_t n, const std::int64_t* inner, const std::int64_t* outer, std::int64_t n_edges,                \
-     const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2, std::int64_t n_triplets,     \
-     const float* weight, const std::int16_t* layer, float penalty, int min_hits))
+#define BEAMPIPE_MAP_KERNELS(K)                                                                                  \
+  K(assign_layers, Array<std::int16_t>, (const float* position, std::int64_t n, const Windows& w, int threads))  \
+  K(module_map_edges, Array<std::int64_t>,                                                                       \
+    (const float* position, const Blocks& blocks, const Windows& w, int threads))                                \
+  K(triplets, Triplets,                                                                                          \
+    (const float* position, std::int64_t n, const std::int64_t* inner, const std::int64_t* outer,                \
+     std::int64_t n_edges, const Windows& w, int threads))                                                       \
+  K(pair_features, Array<float>,                                                                                 \
+    (const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2, std::int64_t n_triplets,      \
+     std::int64_t n_edges))                                                                                      \
+  K(walk, Array<std::int64_t>,                                                                                   \
+    (std::int64_t n, const std::int64_t* inner, const std::int64_t* outer, std::int64_t n_edges,                 \
+     const std::int64_t* in_edge, const std::int64_t* out_edge, const float* chi2, std::int64_t n_triplets,      \
+     const float* weight, const std::int16_t* layer, float penalty, int min_hits))                               \
+  K(complete, Array<std::int64_t>,                                                                               \
+    (const float* position, const Blocks& blocks, const std::int64_t* track_id, const Windows& w, float penalty, \
+     float min_score, int threads))
 
 #define BEAMPIPE_NETWORK_KERNELS(K)                                                                                   \
   K(embed, Array<float>,                                                                                              \

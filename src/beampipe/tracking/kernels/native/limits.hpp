@@ -15,7 +15,7 @@ constexpr std::int64_t kMaxPairs = 150'000'000;           // pairs of hits withi
 constexpr std::int64_t kMaxTried = 5'000'000'000;         // pairs of hits on layers that windows join, within their phi
 constexpr std::int64_t kMaxDoubletTests = 3'000'000'000;  // pairs of doublets that share a hit, before any is an edge
 constexpr std::int64_t kMaxEdges = 20'000'000;            // edges
-constexpr std::int64_t kMaxTripletTests = 250'000'000;    // pairs of edges that share a hit
+constexpr std::int64_t kMaxTripletTests = 1'000'000'000;  // pairs of edges that share a hit
 constexpr std::int64_t kMaxTriplets = 20'000'000;         // triplets
 
 /// Ends the work (outside of parallel regions).

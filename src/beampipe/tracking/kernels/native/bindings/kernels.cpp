@@ -153,6 +153,20 @@ auto walk(std::int64_t n_hits, EdgeIndex edge_index, EdgeIndex triplets, Floats 
   return numpy(std::move(label));
 }
 
+auto complete(Position position, Offsets offsets, In<std::int64_t, -1> track_id, const WindowTables& windows,
+              float penalty, float min_score, int threads) {
+  require(track_id.shape(0) == position.shape(0), "track_id: one per hit");
+  const beampipe::Blocks blocks = blocks_of(offsets, position.shape(0));
+  Array<std::int64_t> label;
+  {
+    nb::gil_scoped_release free;
+    const std::int64_t n = track_id.shape(0);
+    for (std::int64_t i = 0; i < n; ++i) require(track_id.data()[i] < n, "track_id: out of range");
+    label = kernels().complete(position.data(), blocks, track_id.data(), windows.view(), penalty, min_score, threads);
+  }
+  return numpy(std::move(label));
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -182,6 +196,8 @@ NB_MODULE(_native, m) {
   m.def("walk", &walk, "n_hits"_a, "edge_index"_a, "triplets"_a, "chi2"_a, "weight"_a, "layer"_a, "penalty"_a,
         "min_hits"_a);
   bind_fit(m);
+  m.def("complete", &complete, "position"_a, "offsets"_a, "track_id"_a, "windows"_a, "penalty"_a, "min_score"_a,
+        "threads"_a);
   bind_networks(m);
   bind_pipelines(m);
 }

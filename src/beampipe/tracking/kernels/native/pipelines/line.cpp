@@ -49,13 +49,9 @@ Line::Line(const Table& kernels, PipelineSpec spec, const std::string& weights)
     : kernels_(kernels),
       spec_(std::move(spec)),
       own_windows_(WindowTables::load(weights + "/" + spec_.windows)),
-      windows_(widened(own_windows_)),
+      windows_(widened(own_windows_).up_to(static_cast<float>(spec_.curvature))),
       networks_(networks_of(spec_, weights)),
       steps_(steps_of(spec_)) {}
-
-Array<std::int16_t> Line::layers(const float* position, std::int64_t n, int threads) const {
-  return kernels_.assign_layers(position, n, windows_.view(), threads);
-}
 
 Array<std::int16_t> Line::own_layers(const float* position, std::int64_t n, int threads) const {
   return kernels_.assign_layers(position, n, own_windows_.view(), threads);
@@ -63,7 +59,9 @@ Array<std::int16_t> Line::own_layers(const float* position, std::int64_t n, int 
 
 Labelled Line::run(const Hits& hits, Timer& timed) const {
   Edges edges = spec_.graph == Graph::kNeighbours ? from_neighbours(hits, timed) : from_windows(hits, timed);
-  return spec_.scored ? by_score(hits, std::move(edges), timed) : by_chi2(hits, std::move(edges), timed);
+  Labelled found = spec_.scored ? by_score(hits, std::move(edges), timed) : by_chi2(hits, std::move(edges), timed);
+  if (spec_.completion) found.track_id = timed("labelling", [&] { return complete(hits, found.track_id); });
+  return found;
 }
 
 Edges Line::from_neighbours(const Hits& hits, Timer& timed) const {
@@ -146,9 +144,16 @@ Array<std::int64_t> Line::connect_components(const Hits& hits, const Edges& edge
 
 Array<std::int64_t> Line::walk(const Hits& hits, const Edges& edges, const Triplets& triplets,
                                const Array<float>& weight) const {
+  const Array<std::int16_t> layer = kernels_.assign_layers(hits.position, hits.n, windows_.view(), hits.threads);
   return kernels_.walk(hits.n, edges.inner(), edges.outer(), edges.size(), triplets.in_edge(), triplets.out_edge(),
-                       triplets.chi2.data(), triplets.size(), weight.data(), hits.layer,
+                       triplets.chi2.data(), triplets.size(), weight.data(), layer.data(),
                        static_cast<float>(spec_.penalty), spec_.min_hits);
+}
+
+Array<std::int64_t> Line::complete(const Hits& hits, const Array<std::int64_t>& track_id) const {
+  return kernels_.complete(hits.position, hits.events, track_id.data(), windows_.view(),
+                           static_cast<float>(spec_.completion->penalty),
+                           static_cast<float>(spec_.completion->min_score), hits.threads);
 }
 
 }  // namespace beampipe

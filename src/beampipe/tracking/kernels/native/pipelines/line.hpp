@@ -10,8 +10,8 @@
 #include "pipelines/edges.hpp"
 #include "pipelines/parts/networks.hpp"
 #include "pipelines/parts/spec.hpp"
+#include "pipelines/parts/timer.hpp"
 #include "pipelines/parts/windows.hpp"
-#include "pipelines/timer.hpp"
 
 namespace beampipe {
 
@@ -21,7 +21,6 @@ struct Hits {
   std::int64_t n;
   Blocks events;
   int threads;
-  const std::int16_t* layer;  // (n,): layer of each hit, -1 for none
 };
 
 /// The graph at the end of the line: its labels, and what was left to label.
@@ -36,8 +35,6 @@ class Line {
 public:
   Line(const Table& kernels, PipelineSpec spec, const std::string& weights);
 
-  /// The layer on which each of n hits is looked for, -1 for none; hits near a layer are on it, too.
-  Array<std::int16_t> layers(const float* position, std::int64_t n, int threads) const;
   /// The layer in whose box each of n hits lies, -1 for none.
   Array<std::int16_t> own_layers(const float* position, std::int64_t n, int threads) const;
   Labelled run(const Hits& hits, Timer& timed) const;
@@ -63,10 +60,11 @@ private:
   Array<std::int64_t> connect_components(const Hits& hits, const Edges& edges, const Array<float>& logit) const;
   Array<std::int64_t> walk(const Hits& hits, const Edges& edges, const Triplets& triplets,
                            const Array<float>& weight) const;
+  Array<std::int64_t> complete(const Hits& hits, const Array<std::int64_t>& track_id) const;
 
   const Table& kernels_;
   PipelineSpec spec_;
-  WindowTables own_windows_, windows_;  // as they were learned, and with wider layers
+  WindowTables own_windows_, windows_;  // as they were learned, and as they are searched with
   std::optional<Networks> networks_;
   std::vector<std::string> steps_;
 };

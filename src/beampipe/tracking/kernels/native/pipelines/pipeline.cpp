@@ -20,57 +20,19 @@ std::string gigabytes(double bytes) {
   return {text, std::to_chars(text, text + sizeof text, bytes / 1e9, std::chars_format::fixed, 1).ptr};
 }
 
-/// First edge of each event, and the end. Edges are sorted by their inner hit.
-std::vector<std::int64_t> first_edges(const Edges& edges, const Blocks& events) {
-  std::vector<std::int64_t> first;
-  for (std::int64_t k = 0; k <= events.n; ++k)
-    first.push_back(std::lower_bound(edges.inner(), edges.outer(), events.begin[k]) - edges.inner());
-  return first;
-}
-
-/// Counts the tracks of one event's labels, and numbers them from 0. `first` is the number of the event's first track:
-/// tracks are numbered by their first hit, so one event's come before the next's.
-std::int64_t number_from_0(std::int64_t* label, std::int64_t n_hits, std::int64_t first) {
-  std::int64_t n_tracks = 0;
-  for (std::int64_t i = 0; i < n_hits; ++i) {
-    if (label[i] < 0) continue;
-    label[i] -= first;
-    n_tracks = std::max(n_tracks, label[i] + 1);
-  }
-  return n_tracks;
-}
-
 /// Number of hits on tracks.
 std::int64_t on_tracks(const std::int64_t* label, std::int64_t n) { return n - std::count(label, label + n, -1); }
 
 /// To a micrometre [mm], so that the order of sums does not matter.
 double rounded(double x) { return std::nearbyint(1000 * x) / 1000; }
 
-/// Labels and counts of each event of a graph.
-void split(Labelled graph, const Blocks& events, Found& found) {
-  const std::vector<std::int64_t> first = first_edges(graph.edges, events);
-  std::int64_t next_track = 0;
-  for (std::int64_t k = 0; k < events.n; ++k) {
-    found.edges[k] = first[k + 1] - first[k];
-    found.tracks[k] = number_from_0(graph.track_id.data() + events.begin[k], events.size(k), next_track);
-    next_track += found.tracks[k];
-  }
-  for (std::int64_t t = 0; t < graph.triplets.size(); ++t) {
-    const auto next = std::upper_bound(first.begin(), first.end(), graph.triplets.in_edge()[t]);
-    ++found.triplets[next - first.begin() - 1];
-  }
-  found.track_id = std::move(graph.track_id);
-}
-
 }  // namespace
 
 Pipeline::Pipeline(const Table& kernels, const std::string& spec, const std::string& weights)
-    : line_(kernels, PipelineSpec::parse(spec), weights) {}
+    : Pipeline(kernels, PipelineSpec::parse(spec), weights) {}
 
-double Pipeline::memory(std::int64_t n_hits) const {
-  const auto n = static_cast<double>(n_hits);
-  return line_.spec().bytes_per_hit * n + line_.spec().bytes_per_hit2 * n * n;
-}
+Pipeline::Pipeline(const Table& kernels, const PipelineSpec& spec, const std::string& weights)
+    : name_(spec.name), passes_(kernels, spec, weights) {}
 
 int Pipeline::useful_threads(int threads, std::int64_t n_hits) {
   return static_cast<int>(std::min<std::int64_t>(threads, 1 + n_hits / kWorthAThread));
@@ -80,45 +42,37 @@ Found Pipeline::find(const float* position, const std::int64_t* begin, std::int6
                      int threads, bool check, Between between, void* context) const {
   const Blocks events{begin, n_events};
   require_memory(events);
+  const Line& line = passes_.last();
   const std::int64_t n = begin[n_events];
-  const Array<std::int16_t> layer = line_.own_layers(position, n, useful_threads(threads, n));
-  const std::vector<Fit> fits = fits_of(line_.own_windows(), position, layer.data(), events);
-  if (check) require_layout(name(), line_.own_windows(), position, events, fits);
-  Timer timed(steps(), between, context);
-  Found found = found_from(position, events, expected, threads, timed);
+  const Array<std::int16_t> layer = line.own_layers(position, n, useful_threads(threads, n));
+  const std::vector<Fit> fits = fits_of(line.own_windows(), position, layer.data(), events);
+  if (check) require_layout(name(), line.own_windows(), position, events, fits);
+  Found found = found_from(position, events, expected, threads, between, context);
   for (const Fit& fit : fits) {
     found.outside.push_back(fit.outside);
     found.unfilled.push_back(fit.unfilled);
   }
-  follow(position, events, threads, timed, found);
-  found.seconds = timed.seconds();
+  follow(position, events, threads, between, context, found);
   return found;
 }
 
 /// The tracks of events whose hits are seen from a beam line.
 Found Pipeline::found_from(const float* position, const Blocks& events, const BeamLine& line, int threads,
-                           Timer& timed) const {
+                           Between between, void* context) const {
   const std::int64_t n = events.begin[events.n] - events.begin[0];
-  const std::vector<std::int64_t> none(events.n, 0);
-  Found found{{}, {}, none, none, none, none, std::vector<BeamLine>(events.n, line), {}, {}};
-  for (std::int64_t k = 0; k < events.n; ++k) found.hits[k] = events.size(k);
-  if (std::all_of(found.hits.begin(), found.hits.end(), [](std::int64_t size) { return size < 2; })) {
-    found.track_id = Array<std::int64_t>(n, -1);
-    return found;
-  }
   const bool as_given = line.on_axis() && all_turned(position, n);
   const Array<float> copy = as_given          ? Array<float>()
                             : !line.on_axis() ? seen_from(line, position, n)
                                               : turned(position, n);
-  const float* seen = as_given ? position : copy.data();
-  const int useful = useful_threads(threads, n);
-  const Array<std::int16_t> layer = line_.layers(seen, n, useful);
-  split(line_.run({seen, n, events, useful, layer.data()}, timed), events, found);
+  const Hits hits{as_given ? position : copy.data(), n, events, useful_threads(threads, n)};
+  Found found = passes_.run(hits, between, context);
+  found.beam_line.assign(events.n, line);
   return found;
 }
 
 /// Finds again what clearly comes from elsewhere than the beam line that it was seen from, each event by itself.
-void Pipeline::follow(const float* position, const Blocks& events, int threads, Timer& timed, Found& found) const {
+void Pipeline::follow(const float* position, const Blocks& events, int threads, Between between, void* context,
+                      Found& found) const {
   for (std::int64_t k = 0; k < events.n; ++k) {
     const std::int64_t first = events.begin[k], n = events.size(k), whole[] = {0, n};
     const float* hits = position + 3 * first;
@@ -129,7 +83,8 @@ void Pipeline::follow(const float* position, const Blocks& events, int threads, 
                                                   : estimate_beam_spot(seen_from(line, hits, n).data(), label, n);
       if (!off.significant()) break;
       const BeamLine there{rounded(line.x + off.x), rounded(line.y + off.y), line.dxdz, line.dydz};
-      const Found again = found_from(hits, {whole, 1}, there, threads, timed);
+      const Found again = found_from(hits, {whole, 1}, there, threads, between, context);
+      for (std::size_t step = 0; step < found.seconds.size(); ++step) found.seconds[step] += again.seconds[step];
       if (on_tracks(again.track_id.data(), n) <= on_tracks(label, n)) break;
       std::copy_n(again.track_id.data(), n, label);
       found.edges[k] = again.edges[0], found.triplets[k] = again.triplets[0], found.tracks[k] = again.tracks[0];

@@ -7,19 +7,9 @@
 
 #include "array.hpp"
 #include "kernels.hpp"
-#include "pipelines/beam_line.hpp"
-#include "pipelines/line.hpp"
+#include "pipelines/passes.hpp"
 
 namespace beampipe {
-
-/// What a pipeline found in one or more events.
-struct Found {
-  Array<std::int64_t> track_id;  // (n_hits,): in each event 0, 1, ... by first hit; -1 for a hit on no track
-  std::vector<double> seconds;   // time of each of the pipeline's `steps` [s], of all events together
-  std::vector<std::int64_t> hits, edges, triplets, tracks;  // number of them in each event
-  std::vector<BeamLine> beam_line;                          // from which the hits of each event were seen
-  std::vector<std::int64_t> outside, unfilled;              // of each event: hits on no layer, layers without hits
-};
 
 class Pipeline {
 public:
@@ -30,11 +20,11 @@ public:
   /// Throws ConfigError or FileError if the spec or the files make no pipeline.
   Pipeline(const Table& kernels, const std::string& spec, const std::string& weights);
 
-  const std::string& name() const { return line_.spec().name; }
+  const std::string& name() const { return name_; }
   /// Names of the timed steps in order, each once: embedding, building, ...
-  const std::vector<std::string>& steps() const { return line_.steps(); }
+  const std::vector<std::string>& steps() const { return passes_.steps(); }
   /// Memory that an event of that size may need [B]; events found together need the sum.
-  double memory(std::int64_t n_hits) const;
+  double memory(std::int64_t n_hits) const { return passes_.memory(n_hits); }
   /// How many of the threads an event, or several together, of that size can use.
   static int useful_threads(int threads, std::int64_t n_hits);
 
@@ -53,11 +43,16 @@ public:
              int threads, bool check, Between between, void* context) const;
 
 private:
-  Found found_from(const float* position, const Blocks& events, const BeamLine& line, int threads, Timer& timed) const;
-  void follow(const float* position, const Blocks& events, int threads, Timer& timed, Found& found) const;
+  Pipeline(const Table& kernels, const PipelineSpec& spec, const std::string& weights);
+
+  Found found_from(const float* position, const Blocks& events, const BeamLine& line, int threads, Between between,
+                   void* context) const;
+  void follow(const float* position, const Blocks& events, int threads, Between between, void* context,
+              Found& found) const;
   void require_memory(const Blocks& events) const;
 
-  Line line_;
+  std::string name_;
+  Passes passes_;
 };
 
 }  // namespace beampipe

@@ -12,7 +12,7 @@
 
 namespace beampipe {
 
-constexpr int kWidth = 16;  // spare room at the end of columns: one vector of the widest instruction set
+constexpr int kWidth = 16;          // spare room at the end of columns: one vector of the widest instruction set
 constexpr float kMinExtent = 1.0f;  // mm: rows of a layer with hits at one place only have a width
 constexpr float kPi = 0.5f * kTwoPi;
 

@@ -7,8 +7,11 @@
 
 namespace beampipe {
 
-PipelineSpec PipelineSpec::parse(const std::string& text) {
-  const Json json = Json::parse(text);
+namespace {
+
+PipelineSpec spec_of(const Json& json) {
+  using Graph = PipelineSpec::Graph;
+  using Segmentation = PipelineSpec::Segmentation;
   PipelineSpec spec{};
   spec.name = json.at("name").text();
   const auto refuse = [&](const std::string& got, const std::string& expected) {
@@ -41,7 +44,16 @@ PipelineSpec PipelineSpec::parse(const std::string& text) {
   if (kind == "components" && !spec.scored) refuse("components of edges without a score", "a walk, or scored edges");
   spec.bytes_per_hit = json.at("bytes_per_hit").number();
   spec.bytes_per_hit2 = json.at("bytes_per_hit2").number();
+  spec.curvature = json.at("curvature").number();
+  if (!(spec.curvature > 0 && spec.curvature <= 1)) refuse("another curvature", "a share above 0, up to 1");
+  const Json &completion = json.at("completion"), &after = json.at("after");
+  if (!completion.is_null()) spec.completion = {completion.at("penalty").number(), completion.at("min_score").number()};
+  if (!after.is_null()) spec.after = std::make_shared<const PipelineSpec>(spec_of(after));
   return spec;
 }
+
+}  // namespace
+
+PipelineSpec PipelineSpec::parse(const std::string& text) { return spec_of(Json::parse(text)); }
 
 }  // namespace beampipe

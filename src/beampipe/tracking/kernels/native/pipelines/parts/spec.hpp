@@ -1,9 +1,17 @@
 // What a pipeline is made of, as data: PipelineSpec of Python (beampipe.tracking.pipelines.specs), which writes it.
 #pragma once
 
+#include <memory>
+#include <optional>
 #include <string>
 
 namespace beampipe {
+
+/// How tracks are completed and judged when they are found.
+struct CompletionSpec {
+  double penalty;    // cost of three layers whose chi2 is at the edge of the window, in layers
+  double min_score;  // lowest score of a track that stays, in layers
+};
 
 struct PipelineSpec {
   enum class Graph { kNeighbours, kWindows };
@@ -20,6 +28,9 @@ struct PipelineSpec {
   std::string networks;       // stem of the file of networks; empty for none
   double bytes_per_hit = 0;   // memory of an event that grows with its hits [B]
   double bytes_per_hit2 = 0;  // memory of an event that grows with their square [B]
+  double curvature = 1;       // share of each window of curvature that is used
+  std::optional<CompletionSpec> completion;
+  std::shared_ptr<const PipelineSpec> after;  // pipeline that goes before, or nullptr: this one works on what it leaves
 
   /// Reads what PipelineSpec.to_json() writes. Throws ConfigError.
   static PipelineSpec parse(const std::string& json);

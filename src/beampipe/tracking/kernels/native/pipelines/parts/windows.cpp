@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <utility>
 
 #include "pipelines/parts/tensors.hpp"
 
@@ -64,6 +65,11 @@ void WindowTables::require_layers(const std::string& stem) const {
       if (static_cast<std::size_t>(pairs_[2 * pair]) != layer)
         refuse("pair " + std::to_string(pair) + " in the place of another", "pairs sorted by their inner layer");
   }
+}
+
+WindowTables WindowTables::up_to(float curvature) && {
+  for (std::size_t pair = 0; pair < pair_windows_.size(); pair += 3) pair_windows_[pair] *= curvature;
+  return std::move(*this);
 }
 
 Windows WindowTables::view() const {

@@ -15,6 +15,9 @@ public:
   /// Reads <stem>.safetensors. Throws FileError.
   static WindowTables load(const std::string& stem);
 
+  /// The windows with that share of each doublet's curvature.
+  WindowTables up_to(float curvature) &&;
+
   Windows view() const;
 
   /// Makes the layers larger on all sides, by 5 mm or by what keeps all of them apart (Windows.widened of Python).

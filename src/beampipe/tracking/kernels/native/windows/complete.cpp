@@ -1,0 +1,334 @@
+// Completes tracks with the free hits beyond their ends, and drops those that are short for their chi2.
+//
+// A walk stops where hits are missing on more layers in a row than the windows skip. A path that is there knows its
+// curvature and its slope: few free hits agree with its last two, so that layers further away may be asked.
+#include "arc.hpp"
+#include "graphs/each_block.hpp"
+#include "kernels.hpp"
+#include "windows/beyond.hpp"
+#include "windows/layer_grid.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+namespace beampipe {
+namespace {
+
+constexpr int kRounds = 4;         // most hits that are added at each end of a track
+constexpr float kManyHits = 1e5f;  // hits of an event that the lowest score is meant for
+constexpr float kMaxDphi = 1.2f;   // rad: as for edges
+constexpr float kSteepest = 1e4f;  // slope that stands for any
+
+/// The end of a path: its last hit, and the doublet of its last two.
+struct End {
+  float r, phi, z;
+  float kappa, cot, inverse_d2;
+  bool outward;
+
+  float sign() const { return outward ? 1.0f : -1.0f; }
+};
+
+End end_of(const float* last, const float* before, bool outward) {
+  const float *in = outward ? before : last, *out = outward ? last : before;
+  const Vec r = splat(in[0]), other = splat(out[0]), dr = other - r;
+  const Arc arc = arc_on(chord_of(r, other, dr, wrap(splat(out[1] - in[1]))), r, other, dr);
+  const Vec ds = absolute(arc.ds) < splat(kMinArc) ? splat(kMinArc) : arc.ds;
+  const Vec cot = (out[2] - in[2]) / ds;
+  return {last[0], last[1], last[2], arc.kappa[0], cot[0], arc.inverse_d2[0], outward};
+}
+
+/// Where on a layer the hits that agree with the end of a path may lie: a little more than that.
+struct Region {
+  float r_low, r_high, z_low, z_high, phi_low, phi_high;
+};
+
+float arc_length(float r, float kappa) { return r * (1 + kArcSeries * kappa * kappa * r * r); }
+
+/// Curvatures that agree with that of the end, seen from a hit at radius `r`.
+std::pair<float, float> curvatures(const End& end, const Window& w, float r) {
+  const float d = std::max(std::fabs(r - end.r), 5.0f);
+  const float slack = 1.05f * std::sqrt(w.a * (end.inverse_d2 + 1 / (d * d)) + w.b * end.kappa * end.kappa);
+  return {end.kappa - slack, end.kappa + slack};
+}
+
+/// Slopes that agree with that of the end.
+std::pair<float, float> slopes(const End& end, const Window& w) {
+  const float turn = 1.05f * std::sqrt(w.c + w.d * end.kappa * end.kappa);
+  const float down = 1 + end.cot * turn, up = 1 - end.cot * turn;
+  return {down > 0.02f ? (end.cot - turn) / down : -kSteepest, up > 0.02f ? (end.cot + turn) / up : kSteepest};
+}
+
+/// Angle at radius `r` of the circle through the beam line and the end that has this curvature.
+float phi_at(const End& end, float kappa, float r) {
+  return end.phi + std::asin(0.5f * kappa * r) - std::asin(0.5f * kappa * end.r);
+}
+
+Region region_of(const End& end, const Window& w, const LayerGrid& layer) {
+  Region region{layer.r_min, layer.r_max, layer.z_min, layer.z_max, 1e3f, -1e3f};
+  (end.outward ? region.r_low : region.r_high) =
+      end.outward ? std::max(layer.r_min, end.r) : std::min(layer.r_max, end.r);
+  const auto [cot_low, cot_high] = slopes(end, w);
+  const auto [kappa_low, kappa_high] = curvatures(end, w, region.r_low);
+  const float most = std::max(std::fabs(kappa_low), std::fabs(kappa_high));
+  if (layer.barrel) {
+    const float far = 1.01f * (arc_length(region.r_high, most) - arc_length(end.r, most)),
+                near = 1.01f * (arc_length(region.r_low, most) - arc_length(end.r, most));
+    const float straight_far = 0.99f * (region.r_high - end.r), straight_near = 0.99f * (region.r_low - end.r);
+    const auto [low, high] =
+        std::minmax({near * cot_low, near * cot_high, far * cot_low, far * cot_high, straight_near * cot_low,
+                     straight_near * cot_high, straight_far * cot_low, straight_far * cot_high});
+    region.z_low = end.z + low - 1, region.z_high = end.z + high + 1;
+  } else if (cot_low * cot_high > 0) {
+    const float a = layer.z_min - end.z, b = layer.z_max - end.z;
+    const auto [low, high] = std::minmax({a / cot_low, a / cot_high, b / cot_low, b / cot_high});
+    const float s_low = std::max(end.r + low, 0.0f), s_high = std::max(arc_length(end.r, most) + high, 0.0f);
+    region.r_low = std::max(region.r_low, s_low / (1 + kArcSeries * most * most * s_low * s_low) - 1);
+    region.r_high = std::min(region.r_high, s_high + 1);
+  }
+  const float slack = 0.002f + 0.75f * std::sqrt(w.a);
+  for (const float r : {region.r_low, region.r_high}) {
+    const auto [least, greatest] = curvatures(end, w, r);
+    for (const float kappa : {least, greatest}) {
+      const bool turns_back = 0.5f * std::fabs(kappa) * std::max(r, end.r) > 0.85f;  // may be met on its way back, too
+      const float phi = turns_back ? end.phi : phi_at(end, kappa, r), about = turns_back ? kMaxDphi : slack;
+      region.phi_low = std::min(region.phi_low, phi - about);
+      region.phi_high = std::max(region.phi_high, phi + about);
+    }
+  }
+  return region;
+}
+
+/// A hit that may be added to an end of a track.
+struct Proposal {
+  float chi2 = 1;
+  std::int32_t hit = -1, track = -1;
+
+  bool operator<(const Proposal& other) const {
+    return chi2 != other.chi2 ? chi2 < other.chi2 : hit != other.hit ? hit < other.hit : track < other.track;
+  }
+};
+
+/// A layer on the way of a track: its first hit there, and the second one where modules overlap, or -1.
+struct Crossing {
+  std::int32_t hit, twin;
+};
+using Path = std::vector<Crossing>;
+
+/// Completes the tracks of one event.
+class Completion {
+public:
+  Completion(const float* position, std::int64_t n, const Windows& w, const Reach& reach, const std::int16_t* layer,
+             std::int64_t* label)
+      : position_(position), n_(n), reach_(reach), layer_(layer), label_(label), grid_(free_hits(w)) {
+    make_paths();
+  }
+
+  void run(int threads) {
+    const int n_tracks = static_cast<int>(paths_.size());
+    std::vector<char> open(2 * n_tracks, 1);  // of each track, inner end and outer end
+    std::vector<Proposal> proposals(2 * n_tracks);
+    for (int round = 0; round < kRounds; ++round) {
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 64)
+      for (int end = 0; end < 2 * n_tracks; ++end)
+        if (open[end]) proposals[end] = proposal(end / 2, end % 2 == 1);
+      if (!accept(proposals, open)) return;
+    }
+  }
+
+  /// Frees the hits of the tracks whose score is below `min_score`, which is meant for kManyHits: among ten times fewer,
+  /// chance has to be one layer shorter to be as rare.
+  void drop(float penalty, float min_score) {
+    min_score += std::log10(static_cast<float>(n_) / kManyHits);
+    std::vector<char> stays;
+    for (const auto& path : paths_) stays.push_back(score(path, penalty) >= min_score);
+    for (std::int64_t i = 0; i < n_; ++i)
+      if (label_[i] >= 0 && !stays[label_[i] - first_]) label_[i] = -1;
+  }
+
+private:
+  /// The hits of each track from the beam outwards, the first one on each layer.
+  void make_paths() {
+    std::int64_t last = -1;
+    first_ = n_ > 0 ? std::numeric_limits<std::int64_t>::max() : 0;
+    for (std::int64_t i = 0; i < n_; ++i)
+      if (label_[i] >= 0) first_ = std::min(first_, label_[i]), last = std::max(last, label_[i]);
+    paths_.resize(last < 0 ? 0 : last - first_ + 1);
+    std::vector<std::vector<std::int32_t>> hits(paths_.size());
+    for (std::int64_t i = 0; i < n_; ++i)
+      if (label_[i] >= 0 && layer_[i] >= 0) hits[label_[i] - first_].push_back(static_cast<std::int32_t>(i));
+    const auto rho2 = [this](std::int32_t i) {
+      const float* p = position_ + 3 * i;
+      return p[0] * p[0] + p[2] * p[2];
+    };
+    for (std::size_t track = 0; track < paths_.size(); ++track) {
+      std::stable_sort(hits[track].begin(), hits[track].end(), [&](auto a, auto b) { return rho2(a) < rho2(b); });
+      Path& path = paths_[track];
+      for (const std::int32_t hit : hits[track]) {
+        const auto there = crossing(path, layer_[hit]);
+        if (there == path.end())
+          path.push_back({hit, -1});
+        else if (there->twin < 0)
+          there->twin = hit;
+      }
+    }
+  }
+
+  Path::iterator crossing(Path& path, int layer) const {
+    return std::find_if(path.begin(), path.end(), [&](const Crossing& c) { return layer_[c.hit] == layer; });
+  }
+  bool crosses(const Path& path, int layer) const {
+    return std::any_of(path.begin(), path.end(), [&](const Crossing& c) { return layer_[c.hit] == layer; });
+  }
+
+  Grid free_hits(const Windows& w) const {
+    Array<std::int16_t> free(n_);
+    for (std::int64_t i = 0; i < n_; ++i) free[i] = label_[i] < 0 ? layer_[i] : std::int16_t{-1};
+    return make_grid(position_, free, n_, w, std::vector<int>(w.n_layers, 0));
+  }
+
+  /// The best hit on the nearest layer that has one.
+  Proposal proposal(int track, bool outward) const {
+    const Path& path = paths_[track];
+    const std::size_t n = path.size();
+    if (n < 2) return {};
+    const std::int32_t last = outward ? path[n - 1].hit : path[0].hit, before = outward ? path[n - 2].hit : path[1].hit;
+    const std::int32_t inner = outward ? before : last, outer = outward ? last : before;
+    const End end = end_of(position_ + 3 * last, position_ + 3 * before, outward);
+    for (const Target& target : reach_.beyond(layer_[inner], layer_[outer], outward)) {
+      if (crosses(path, target.layer)) continue;
+      Proposal best = best_on(end, target);
+      best.track = track;
+      if (best.hit >= 0) return best;
+    }
+    return {};
+  }
+
+  Proposal best_on(const End& end, const Target& target) const {
+    const LayerGrid& layer = grid_.layers[target.layer];
+    const Region region = region_of(end, target.window, layer);
+    Proposal best;
+    if (region.r_low > region.r_high || region.z_low > layer.z_max || region.z_high < layer.z_min) return best;
+    const int row_low = row_of(layer, layer.barrel ? region.z_low : region.r_low),
+              row_high = row_of(layer, layer.barrel ? region.z_high : region.r_high);
+    for (int row = row_low; row <= row_high; ++row) {
+      const std::int32_t* begin = grid_.begin.data() + layer.cell + row * layer.n_phi;
+      const auto between = [&](float low, float high) {  // angles, either may lie beyond the turn
+        if (high > -kPi && low < kPi)
+          scan(end, target, begin[phi_bin(layer, low)], begin[phi_bin(layer, high) + 1], best);
+      };
+      between(region.phi_low, region.phi_high);
+      if (region.phi_low < -kPi) between(region.phi_low + kTwoPi, kPi);
+      if (region.phi_high > kPi) between(-kPi, region.phi_high - kTwoPi);
+    }
+    return best;
+  }
+
+  /// The best of the free hits [first, last) of one row, if it is better than `best`.
+  void scan(const End& end, const Target& target, std::int32_t first, std::int32_t last, Proposal& best) const {
+    const float sign = end.sign();
+    for (std::int32_t j = first; j < last; j += kLanes) {
+      const Vec r = load(grid_.r.data() + j), z = load(grid_.z.data() + j);
+      const Vec dr = (r - end.r) * sign, dphi = wrap((load(grid_.phi.data() + j) - end.phi) * sign);
+      const Arc arc = arc_on(chord_of(splat(end.r), r, dr, dphi), end.r, r, dr);
+      const Vec cot = (z - end.z) * sign / arc.ds;
+      const Chi2 x = triplet_chi2(target.window, end.kappa, end.cot, end.inverse_d2, arc.kappa, cot, arc.inverse_d2);
+      unsigned pass =
+          less_mask(x.top, x.bottom) & less_mask(splat(kMinDr), dr) & less_mask(absolute(dphi), splat(kMaxDphi));
+      if (last - j < kLanes) pass &= (1u << (last - j)) - 1;
+      const Vec chi2 = x.top / x.bottom;
+      for (; pass != 0; pass &= pass - 1) {
+        const int lane = __builtin_ctz(pass);
+        const Proposal candidate{chi2[lane], grid_.hit[j + lane], 0};
+        if (label_[candidate.hit] < 0 && (best.hit < 0 || candidate < best)) best = candidate;
+      }
+    }
+  }
+
+  /// Adds hits to tracks, best first; a hit goes to one track. An end without a proposal is closed.
+  bool accept(std::vector<Proposal>& proposals, std::vector<char>& open) {
+    std::vector<std::pair<Proposal, int>> order;
+    for (std::size_t end = 0; end < proposals.size(); ++end) {
+      if (proposals[end].hit >= 0) order.push_back({proposals[end], static_cast<int>(end)});
+      open[end] = proposals[end].hit >= 0;
+      proposals[end] = {};
+    }
+    std::sort(order.begin(), order.end());
+    for (const auto& [proposal, end] : order) {
+      Path& path = paths_[proposal.track];
+      if (label_[proposal.hit] >= 0 || crosses(path, layer_[proposal.hit])) continue;
+      label_[proposal.hit] = first_ + proposal.track;
+      path.insert(end % 2 == 1 ? path.end() : path.begin(), Crossing{proposal.hit, -1});
+    }
+    return !order.empty();
+  }
+
+  /// Length of a path in edges less what its bends cost.
+  float score(const Path& path, float penalty) const {
+    float chi2 = 0;
+    for (std::size_t i = 2; i < path.size(); ++i) chi2 += bend(path[i - 2], path[i - 1], path[i]);
+    return static_cast<float>(path.size()) - 1 - penalty * chi2;
+  }
+
+  /// The smallest chi2 of hits on three layers; 1 where none pass, or the windows know no such triple.
+  float bend(const Crossing& a, const Crossing& b, const Crossing& c) const {
+    const Window* window = reach_.window(layer_[a.hit], layer_[b.hit], layer_[c.hit]);
+    if (window == nullptr) return 1;
+    float least = 1;
+    for (const std::int32_t inner : {a.hit, a.twin})
+      for (const std::int32_t middle : {b.hit, b.twin})
+        for (const std::int32_t outer : {c.hit, c.twin}) {
+          if (inner < 0 || middle < 0 || outer < 0) continue;
+          const End in = end_of(position_ + 3 * middle, position_ + 3 * inner, true),
+                    out = end_of(position_ + 3 * outer, position_ + 3 * middle, true);
+          const Chi2 x = triplet_chi2(*window, in.kappa, in.cot, in.inverse_d2, splat(out.kappa), splat(out.cot),
+                                      splat(out.inverse_d2));
+          if (x.top[0] < x.bottom[0]) least = std::min(least, x.top[0] / x.bottom[0]);
+        }
+    return least;
+  }
+
+  const float* position_;
+  std::int64_t n_;
+  const Reach& reach_;
+  const std::int16_t* layer_;
+  std::int64_t* label_;
+  std::int64_t first_ = 0;  // lowest number of a track of this event
+  Grid grid_;
+  std::vector<Path> paths_;
+};
+
+/// Numbers in the order of first hits.
+void number(Array<std::int64_t>& label) {
+  std::vector<std::int64_t> number(1 + std::max<std::int64_t>(*std::max_element(label.begin(), label.end()), 0), -1);
+  std::int64_t next = 0;
+  for (std::int64_t& mine : label) {
+    if (mine < 0) continue;
+    if (number[mine] < 0) number[mine] = next++;
+    mine = number[mine];
+  }
+}
+
+}  // namespace
+
+Array<std::int64_t> complete(const float* position, const Blocks& blocks, const std::int64_t* track_id,
+                             const Windows& w, float penalty, float min_score, int threads) {
+  const std::int64_t n = blocks.begin[blocks.n];
+  Array<std::int64_t> label(n);
+  std::copy(track_id, track_id + n, label.begin());
+  if (n == 0) return label;
+  const Array<std::int16_t> layer = assign_layers(position, n, w, threads);
+  const Reach reach(w);
+  for_each_block(blocks, threads, [&](std::int64_t block, int shared) {
+    const std::int64_t first = blocks.begin[block];
+    std::int64_t* mine = label.data() + first;
+    Completion tracks(position + 3 * first, blocks.size(block), w, reach, layer.data() + first, mine);
+    tracks.run(shared);
+    tracks.drop(penalty, min_score);
+  });
+  number(label);
+  return label;
+}
+
+}  // namespace beampipe

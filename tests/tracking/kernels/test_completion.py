@@ -1,0 +1,104 @@
+"""Completion of tracks: native against the slow truth, and what it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from numpy import ndarray
+
+from beampipe.tracking.events import NO_TRACK
+from beampipe.tracking.kernels import module_map, reference_completion
+from beampipe.tracking.kernels.reference import number_by_first_hit
+
+from .toy_map import helix_hits, toy_hits, toy_windows
+
+_native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
+
+OFFSETS = np.array([0, 300, 300, 301, 900])
+
+
+@pytest.fixture(params=_native.supported_isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = _native.isa()
+    _native.use_isa(request.param)
+    yield request.param
+    _native.use_isa(before)
+
+
+def walked(position: ndarray, seed: int, lost: float = 0.3) -> ndarray:
+    """Tracks of best paths, a share of their hits freed."""
+    windows = toy_windows(known=1.0)
+    edge_index = module_map.module_map_edges(position, windows)
+    pairs, chi2 = module_map.triplets(position, edge_index, windows)
+    layer = module_map.assign_layers(position, windows)
+    weight = np.ones(edge_index.shape[1], np.float32)
+    track_id = module_map.walk(len(position), edge_index, pairs, chi2, weight, layer, 0.5, 3)
+    freed = np.random.default_rng(seed).random(len(track_id)) < lost
+    return number_by_first_hit(np.where(freed, NO_TRACK, track_id))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("threads", [1, 2])
+def test_native_is_the_slow_truth(isa: str, seed: int, threads: int) -> None:
+    position = np.concatenate([helix_hits(200, seed), toy_hits(200, seed)])
+    windows, track_id = toy_windows(seed), walked(position, seed)
+    everything = module_map.complete(position, track_id, windows, 0.0, -9.0)
+    assert (everything >= 0).sum() > (track_id >= 0).sum() + 20
+    want = reference_completion.complete(position, track_id, windows, 1.0, 3.5)
+    assert 3 < want.max() + 1 < everything.max() - 3  # some tracks stay and some go
+    np.testing.assert_array_equal(module_map.complete(position, track_id, windows, 1.0, 3.5, threads), want)
+
+
+def test_no_track_takes_hits_of_another_event(isa: str) -> None:
+    position = np.concatenate([helix_hits(150, 5), toy_hits(300, 5)])[:900]
+    windows = toy_windows(5)
+    parts: list[ndarray] = []
+    for first, last in pairwise(OFFSETS):
+        labels = walked(position[first:last], 5)
+        parts.append(np.where(labels >= 0, labels + sum(int(part.max(initial=-1)) + 1 for part in parts), NO_TRACK))
+    track_id = number_by_first_hit(np.concatenate(parts))
+    want = reference_completion.complete(position, track_id, windows, 1.0, 0.0, OFFSETS)
+    assert (want >= 0).sum() > (track_id >= 0).sum()
+    found = module_map.complete(position, track_id, windows, 1.0, 0.0, 2, OFFSETS)
+    np.testing.assert_array_equal(found, want)
+    alone = [
+        module_map.complete(position[first:last], number_by_first_hit(track_id[first:last]), windows, 1.0, 0.0)
+        for first, last in pairwise(OFFSETS)
+    ]
+    together = [number_by_first_hit(found[first:last]) for first, last in pairwise(OFFSETS)]
+    np.testing.assert_array_equal(np.concatenate(together), np.concatenate(alone))
+
+
+def test_a_free_hit_on_the_way_joins_and_one_beside_it_does_not() -> None:
+    r = np.array([32, 72, 116, 172, 172], np.float32)
+    phi = np.array([0.1, 0.1, 0.1, 0.1, 0.3], np.float32)
+    position = np.stack([r, phi, r], axis=1)
+    track_id = np.array([0, 0, 0, NO_TRACK, NO_TRACK])
+    completed = module_map.complete(position, track_id, toy_windows(known=1.0), 1.0, 0.0)
+    assert completed.tolist() == [0, 0, 0, 0, NO_TRACK]
+
+
+def test_a_layer_more_may_be_skipped() -> None:
+    r = np.array([32, 72, 172, 32, 72], np.float32)  # no window joins the layers at 32, 72 and the disc at 700
+    position = np.stack([r, np.full(5, 0.1, np.float32), r * np.float32(5)], axis=1)
+    position[2] = 140, 0.1, 700
+    windows = toy_windows(known=1.0)
+    assert (1, 5) not in set(map(tuple, windows.pairs.tolist()))
+    completed = module_map.complete(position[:3], np.array([0, 0, NO_TRACK]), windows, 1.0, -9.0)
+    assert completed.tolist() == [0, 0, 0]
+
+
+def test_chance_is_rarer_among_few_hits() -> None:
+    r = np.array([32, 72, 116, 172], np.float32)
+    track = np.stack([r, np.full(4, 0.1, np.float32), r], axis=1)
+    far = np.tile(np.array([5000, 0, 0], np.float32), (9_996, 1))
+    track_id = np.array([0] * 4)
+    windows = toy_windows(known=1.0)  # four layers in a line: a score of 3
+    for n_more, min_score, stays in ((0, 7.3, True), (0, 7.5, False), (9_996, 3.9, True), (9_996, 4.1, False)):
+        position = np.concatenate([track, far[:n_more]])
+        labels = np.concatenate([track_id, np.full(n_more, NO_TRACK)])
+        found = module_map.complete(position, labels, windows, 1.0, min_score)
+        assert bool((found[:4] == 0).all()) == stays
