@@ -94,13 +94,13 @@ EVENTS ?= runs/events
 GENERIC := ACTS's Generic detector, 2 T, vertices to |z| = 250 mm; soft parts from single collisions
 models: $(test_ready)
 	mkdir -p $(EVENTS) runs/models
-	[ -e $(EVENTS)/train200.parquet ] || $(bin)/python -m beampipe tracking simulate $(EVENTS)/train200.parquet -n 144 --mu 200 --seed 2
-	[ -e $(EVENTS)/train0.parquet ] || $(bin)/python -m beampipe tracking simulate $(EVENTS)/train0.parquet -n 2250 --mu 0 --seed 2
+	[ -e $(EVENTS)/train200.parquet ] || $(bin)/python -m beampipe tracking simulate $(EVENTS)/train200.parquet -n 144 --mu 200 --seed 2 --vertex-z-max 250
+	[ -e $(EVENTS)/train0.parquet ] || $(bin)/python -m beampipe tracking simulate $(EVENTS)/train0.parquet -n 2250 --mu 0 --seed 2 --vertex-z-max 250
 	rm -rf runs/models/generic
 	$(bin)/python -m beampipe tracking train $(EVENTS)/train200.parquet --soft --soft-events $(EVENTS)/train0.parquet \
-	  --full --field 2 --name generic --for "$(GENERIC)" -o runs/models/generic
+	  --displaced --full --field 2 --name generic --for "$(GENERIC)" -o runs/models/generic
 	cp runs/models/generic/{model.json,*.safetensors} src/beampipe/tracking/models/generic/
-	for stem in module_map exatrkx module_map_soft exatrkx_soft; do \
+	for stem in module_map fit exatrkx module_map_displaced module_map_soft exatrkx_soft; do \
 	  cp runs/models/generic/$$stem.json src/beampipe/tracking/models/generic/; done
 
 docs: $(docs_ready)

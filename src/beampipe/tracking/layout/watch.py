@@ -109,16 +109,15 @@ class Watch:
                 *self._of_layers(event, tracks.counts.get("unfilled_layers", 0)),
                 *self._of_tracks(event),
                 *(odd_columns(hits.position) if self._looks_at_columns(event) else ()),
-                *self._of_beam(tracks),
             ]
+            question = f"are these hits of the detector that {self._name} was made for, in mm and rad?"
+            if not reasons:
+                reasons = self._of_beam(tracks)
+                question = "each such event is found twice, unless --beam-spot (beam_spot=) tells it before"
             if not reasons or self._warned:
                 return
             self._warned = True
-        warnings.warn(
-            f"{' and '.join(reasons)}; are these hits of the detector that {self._name} was made for, in mm and rad?",
-            LayoutWarning,
-            stacklevel=2,
-        )
+        warnings.warn(f"{' and '.join(reasons)}; {question}", LayoutWarning, stacklevel=2)
 
     def _of_layers(self, event: _Sum, unfilled: int) -> list[str]:
         """What the layers say of one event."""
@@ -147,7 +146,7 @@ class Watch:
         x, y = tracks.beam_spot.x, tracks.beam_spot.y
         if np.hypot(x - self._beam_spot.x, y - self._beam_spot.y) <= _FARTHEST_BEAM:
             return []
-        return [f"the tracks come from x = {x:.2f} mm, y = {y:.2f} mm (found again from there, as if by --beam-spot)"]
+        return [f"the tracks come from x = {x:.2f} mm, y = {y:.2f} mm and were found again, seen from there"]
 
     def _looks_at_columns(self, event: _Sum) -> bool:
         """Whether the event is the first that is large enough: files are rounded in all events, or in none."""

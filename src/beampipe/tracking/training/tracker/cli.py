@@ -22,6 +22,7 @@ Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Pa
 
 _Quick = Annotated[bool, typer.Option("--quick", help="Learn in minutes, for a first look.")]
 _Full = Annotated[bool, typer.Option("--full", help="Learn as long as the shipped models did.")]
+_Displaced = Annotated[bool, typer.Option("--displaced", help="Learn windows for `track --displaced`, too.")]
 _Soft = Annotated[bool, typer.Option("--soft", help="Learn windows and networks for soft tracks (pT > 0.3 GeV), too.")]
 _SoftEvents = Annotated[
     list[Path] | None,
@@ -51,6 +52,7 @@ def train(
     full: _Full = False,
     soft: _Soft = False,
     soft_events: _SoftEvents = None,
+    displaced: _Displaced = False,
     only: _Only = None,
     name: _Name = None,
     for_what: _ForWhat = "",
@@ -79,13 +81,14 @@ def train(
         name or output.resolve().name,
         for_what,
         EFFORTS["quick" if quick else "full" if full else "normal"],
-        soft,
-        tuple(only or ()),
-        _command(files, soft_events, output, quick=quick, full=full, soft=soft, only=only),
-        {path.name: digest_of(path) for path in inputs},
-        BeamSpot.parse(beam_spot),
-        field,
-        log,
+        soft=soft,
+        displaced=displaced,
+        only=tuple(only or ()),
+        command=_command(files, soft_events, output, quick=quick, full=full, soft=soft, displaced=displaced, only=only),
+        inputs={path.name: digest_of(path) for path in inputs},
+        beam_spot=BeamSpot.parse(beam_spot),
+        field=field,
+        log=log,
     )
     model = learn_model(
         chain.from_iterable(map(open_events, sorted(files))),

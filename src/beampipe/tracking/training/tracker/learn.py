@@ -44,12 +44,14 @@ class Part:
         kind: what it is: windows, networks, or the tables of the track fit.
         windows: stem of the windows that give networks their pair features, and the fit its layers; None for windows.
         soft: whether it is learned only if soft tracks are asked for.
+        displaced: whether it is learned only if displaced tracks are asked for.
     """
 
     stem: str
     kind: Literal["windows", "networks", "fit"]
     windows: str | None = None
     soft: bool = False
+    displaced: bool = False
 
 
 PARTS: Final[Mapping[str, Part]] = MappingProxyType(
@@ -59,6 +61,7 @@ PARTS: Final[Mapping[str, Part]] = MappingProxyType(
             Part("module_map", "windows"),
             Part(FIT, "fit", windows="module_map"),
             Part("exatrkx", "networks", windows="module_map"),
+            Part("module_map_displaced", "windows", displaced=True),
             Part("module_map_soft", "windows", soft=True),
             Part("exatrkx_soft", "networks", windows="module_map_soft", soft=True),
         )
@@ -76,6 +79,7 @@ class Task:
         for_what: detector and events that it is for, in one line; made from the name if empty.
         effort: how much of the full training is done.
         soft: whether to learn the soft parts, too.
+        displaced: whether to learn the windows of displaced tracks, too.
         only: stems that are learned, others are not; empty for all.
         command: command that was typed, for the card.
         inputs: digests of the files of events, for the card.
@@ -92,6 +96,7 @@ class Task:
     for_what: str = ""
     effort: Effort = EFFORTS["normal"]
     soft: bool = False
+    displaced: bool = False
     only: tuple[str, ...] = ()
     command: str = ""
     inputs: Mapping[str, Digest] = field(default_factory=dict)
@@ -114,7 +119,8 @@ class Task:
         """The parts that are learned."""
         if self.only:
             return tuple(part for part in PARTS.values() if part.stem in self.only)
-        return tuple(part for part in PARTS.values() if self.soft or not part.soft)
+        wanted = {"soft": self.soft, "displaced": self.displaced}
+        return tuple(part for part in PARTS.values() if all(wanted[kind] or not getattr(part, kind) for kind in wanted))
 
 
 def learn_model(
