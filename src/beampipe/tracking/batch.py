@@ -12,7 +12,7 @@ from typing import Final
 
 from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.files import check_output
-from beampipe.tracking.events import Event, Tracks
+from beampipe.tracking.events import NO_TRACK, Event, Tracks
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import form_named, input_files, open_events, write_tracks
 from beampipe.tracking.formats.writing.parameters import also_parameters, parameters_path

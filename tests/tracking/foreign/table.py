@@ -264,7 +264,7 @@ WARNED: Final = (
     # other origins
     Foreign("origin 0.7 mm off", lambda hits: shifted(hits, 0.7), ("tracks come from x = 0.",)),
     Foreign("origin 2 mm off", lambda hits: shifted(hits, 2), ("lie on no layer", "tracks come from x = 1.")),
-    Foreign("origin 5 mm off", lambda hits: shifted(hits, 5), ("lie on no layer", FEW)),
+    Foreign("origin 5 mm off", lambda hits: shifted(hits, 5), ("lie on no layer", "tracks come from x = 4.")),
     Foreign("origin 20 mm off", lambda hits: shifted(hits, 20), ("lie on no layer", FEW)),
     Foreign("hits smeared by 1 mm", lambda hits: hits + smear(hits), ("lie on no layer", FEW)),
     Foreign("beam 1.5 mm off in the barrel", lambda hits: helices(1.5, -0.5), ("tracks come from x = 1.", GAPS)),

@@ -112,8 +112,8 @@ class Watch:
             ]
             question = f"are these hits of the detector that {self._name} was made for, in mm and rad?"
             if not reasons:
-                reasons = self._of_beam(tracks)
                 question = "each such event is found twice, unless --beam-spot (beam_spot=) tells it before"
+            reasons += self._of_beam(tracks)
             if not reasons or self._warned:
                 return
             self._warned = True

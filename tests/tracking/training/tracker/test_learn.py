@@ -38,7 +38,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> TrackerModel:
     told: list[str] = []
     model = learn_model([stranger(seed) for seed in range(18)], folder, Task("toy", effort=TINY), say=told.append)
     assert "layers, told by positions; no modules are known, so none are switched off in training" in told[0]
-    assert [line.split(":")[0] for line in told[1:]] == ["module_map", "exatrkx", "validation"]
+    assert [line.split(":")[0] for line in told[1:]] == ["module_map", "fit", "exatrkx", "validation"]
     return model
 
 
@@ -48,7 +48,7 @@ def test_a_learned_folder_is_a_model(learned: TrackerModel) -> None:
     assert learned.pipelines == ("exatrkx", "exatrkx_walk", "module_map")
     assert {path.name for path in learned.path.iterdir()} == {
         "model.json",
-        *(f"{stem}.{ending}" for stem in ("module_map", "exatrkx") for ending in ("safetensors", "json")),
+        *(f"{stem}.{ending}" for stem in ("module_map", "fit", "exatrkx") for ending in ("safetensors", "json")),
         "validation.json",
         "validation.html",
     }
@@ -91,8 +91,8 @@ def test_what_cannot_be_learned_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_parts_are_asked_for_by_name() -> None:
-    assert [part.stem for part in Task("x").parts] == ["module_map", "exatrkx"]
-    assert [part.stem for part in Task("x", soft=True).parts] == list(PARTS)
+    assert [part.stem for part in Task("x").parts] == ["module_map", "fit", "exatrkx"]
+    assert [part.stem for part in Task("x", soft=True, displaced=True).parts] == list(PARTS)
     assert [part.stem for part in Task("x", only=("module_map_soft",)).parts] == ["module_map_soft"]
     with pytest.raises(ConfigError, match="got exatrkx without module_map"):
         Task("x", only=("exatrkx",))
