@@ -40,6 +40,9 @@ MANY_HITS: Final = 50
 FILLED: Final = np.float32(0.5)
 """Part of a layer's extent in r and in z that they fill at least."""
 
+THIN: Final = np.float32(2)
+"""Extent [mm] that is little more than the margin of a layer's box; hits of thin layers do not fill it."""
+
 NO_PARTNER: Final = np.float32(2.0)
 """Stands for the chi2 of an edge with no partner; one that passes has chi2 < 1."""
 
@@ -62,7 +65,8 @@ def fit_on_layers(position: Position, windows: Windows) -> tuple[int, int]:
         if len(hits) < MANY_HITS:
             unfilled += len(hits) == 0
         else:
-            unfilled += bool((np.ptp(hits, axis=0) < FILLED * (box[1::2] - box[::2])).any())
+            extent = box[1::2] - box[::2]
+            unfilled += bool(((np.ptp(hits, axis=0) < FILLED * extent) & (extent > THIN)).any())
     return int(np.count_nonzero(layer < 0)), unfilled
 
 

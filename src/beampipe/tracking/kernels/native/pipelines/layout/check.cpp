@@ -12,9 +12,10 @@ namespace {
 
 constexpr std::int64_t kFewestHits = 20;  // fewer are not judged: one particle beside some noise looks like anything
 constexpr std::int64_t kManyHits = 50;    // of a layer; so many lie all over it
-constexpr float kFilled = 0.5;            // part of a layer's extent in r and z
-constexpr float kTurn = 6.2831855f;       // [rad]
-constexpr float kMostTurns = 2;           // phi counted from anywhere spans one turn, a track that winds a little more
+constexpr float kThin = 2;           // mm: little more than the margin of a box; hits of thin layers do not fill it
+constexpr float kFilled = 0.5;       // part of a layer's extent in r and z
+constexpr float kTurn = 6.2831855f;  // [rad]
+constexpr float kMostTurns = 2;      // phi counted from anywhere spans one turn, a track that winds a little more
 constexpr float kDegrees = 361, kMilliradians = 6300;  // what a turn spans in them, and a little more
 
 struct Range {
@@ -52,7 +53,10 @@ struct Filling {
   /// Whether they fill the layer's box: r_min, r_max, z_min, z_max. A few may lie anywhere.
   bool fills(const float* box) const {
     if (hits < kManyHits) return hits > 0;
-    return r.most - r.least >= kFilled * (box[1] - box[0]) && z.most - z.least >= kFilled * (box[3] - box[2]);
+    const auto filled = [](const Range& range, float extent) {
+      return extent <= kThin || range.most - range.least >= kFilled * extent;
+    };
+    return filled(r, box[1] - box[0]) && filled(z, box[3] - box[2]);
   }
 };
 
