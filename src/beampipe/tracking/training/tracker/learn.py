@@ -12,7 +12,8 @@ from typing import Any, Final, Literal
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
 from beampipe.tracking.events import Event
-from beampipe.tracking.fitting.learning import FIT_RECIPE, train_fit_tables
+from beampipe.tracking.fitting.chains import FIT_RECIPE
+from beampipe.tracking.fitting.learning import train_fit_tables
 from beampipe.tracking.loading import FIT
 from beampipe.tracking.models import Layout, TrackerModel
 from beampipe.tracking.models.layout import layers_of
