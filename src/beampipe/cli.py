@@ -87,6 +87,11 @@ Displaced = Annotated[
 ]
 
 
+_TokenFile = Annotated[
+    Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
+]
+
+
 @app.command()
 def track(
     files: EventFiles,
@@ -107,9 +112,7 @@ def track(
     parameters: Parameters = False,
     via: Servers = None,
     served_model: _ServedModel = None,
-    token_file: Annotated[
-        Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
-    ] = None,
+    token_file: _TokenFile = None,
     timeout: Annotated[
         float, typer.Option(help="Longest wait for the servers' answer to one event, in seconds.", min=0.01)
     ] = 60.0,

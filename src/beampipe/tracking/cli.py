@@ -270,6 +270,15 @@ def models(
         typer.echo("\n".join(model_overview(load_model(name))))
 
 
+_By = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Variable to print efficiencies by: pt, eta, vertex_z, distance (to the nearest track) or origin;"
+        " may be given several times."
+    ),
+]
+
+
 @app.command()
 def evaluate(
     files: Files,
@@ -286,13 +295,7 @@ def evaluate(
     model: Model = DEFAULT_MODEL,
     beam_spot: BeamSpotText = None,
     force: Force = False,
-    by: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Variable to print efficiencies by: pt, eta, vertex_z, distance (to the nearest track) or origin;"
-            " may be given several times."
-        ),
-    ] = None,
+    by: _By = None,
     degradation: Annotated[
         str, typer.Option(help="Lost hits, dead modules and noise that are applied: none, default or stress.")
     ] = "none",

@@ -110,6 +110,26 @@ def build_pipeline(
     trained = None if spec.networks is None else _trained(weight_file(weights, spec.networks))
     own_windows = load_windows(weight_file(weights, spec.windows))
     windows = own_windows.widened().up_to(spec.curvature)
+    line = _line(spec, windows, trained, threads)
+    after = None if spec.after is None else build_pipeline(spec.after, threads, of, beam_spot, check=check)
+    usual = USUAL_SOFT if spec.windows.endswith("_soft") else USUAL_ON_TRACKS
+    pipeline = Pipeline(
+        spec.name,
+        line,
+        spec.bytes_per_hit,
+        spec.bytes_per_hit2,
+        beam_spot=beam_spot,
+        layout=Layout(spec.name, own_windows, check, usual),
+        after=after,
+    )
+    composed = None if kernels.native() is None else Composed(spec, weights, threads, beam_spot, check)
+    return replace(pipeline, composed=composed)
+
+
+def _line(
+    spec: PipelineSpec, windows: Windows, trained: _Trained | None, threads: int
+) -> tuple[tuple[str, Stage], ...]:
+    """The stages of one pass, in order."""
     line: list[tuple[str, Stage]] = []
     if trained is not None and spec.graph == "neighbours":
         cuts = trained.cuts
@@ -127,20 +147,7 @@ def build_pipeline(
     line.append(("labelling", _labelling(spec, windows, trained, threads)))
     if (how := spec.completion) is not None:
         line.append(("labelling", stages.CompleteTracks(windows, how.penalty, how.min_score, threads)))
-    after = None if spec.after is None else build_pipeline(spec.after, threads, of, beam_spot, check=check)
-    usual = USUAL_SOFT if spec.windows.endswith("_soft") else USUAL_ON_TRACKS
-    layout = Layout(spec.name, own_windows, check, usual)
-    pipeline = Pipeline(
-        spec.name,
-        tuple(line),
-        spec.bytes_per_hit,
-        spec.bytes_per_hit2,
-        beam_spot=beam_spot,
-        layout=layout,
-        after=after,
-    )
-    composed = None if kernels.native() is None else Composed(spec, weights, threads, beam_spot, check)
-    return replace(pipeline, composed=composed)
+    return tuple(line)
 
 
 def load_track_fitter(model: str | Path | TrackerModel = DEFAULT_MODEL, *, threads: int | None = None) -> TrackFitter:

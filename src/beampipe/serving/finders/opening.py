@@ -23,6 +23,17 @@ IN_FLIGHT: Final = 8
 """Events that a command sends at once."""
 
 
+_NEEDS_SERVER: Final = "got --served-model, --token-file or --fallback without --via, expected the URL of a server"
+_OWN_MODELS: Final = (
+    "got --model with --via, expected --fallback with it: servers have tracker models of their own; which of their"
+    " models to ask is --served-model"
+)
+_OWN_CHECKS: Final = (
+    "got --force or --beam-spot with --via, expected --fallback with it: a server follows the beam line by itself, and"
+    " is told by `beampipe serve --force` to answer for hits of any detector"
+)
+
+
 def open_finder(
     urls: Sequence[str],
     *,
@@ -63,21 +74,10 @@ def open_finder(
     here = partial(DirectTrackFinder, device=device, threads=threads, model=model or DEFAULT_MODEL)
     here = partial(here, beam_spot=beam_spot, check=check)
     if not urls:
-        if served_model is not None or token_file is not None or fallback:
-            raise ConfigError(
-                "got --served-model, --token-file or --fallback without --via, expected the URL of a server"
-            )
+        _require(served_model is None and token_file is None and not fallback, _NEEDS_SERVER)
         return here(pipeline or DEFAULT_PIPELINE)
-    if model is not None and not fallback:
-        raise ConfigError(
-            f"got --model {model} with --via, expected --fallback with it: servers have tracker models of their own;"
-            " which of their models to ask is --served-model"
-        )
-    if not fallback and (beam_spot is not None or not check):
-        raise ConfigError(
-            "got --force or --beam-spot with --via, expected neither: a server follows the beam line by itself, and is"
-            " told by `beampipe serve --force` to answer for hits of any detector"
-        )
+    _require(fallback or model is None, _OWN_MODELS)
+    _require(fallback or (beam_spot is None and check), _OWN_CHECKS)
     served_model = served_model or pipeline or DEFAULT_PIPELINE
     served = partial(TritonTrackFinder, urls, served_model, token=token_file, in_flight=IN_FLIGHT, timeout=timeout)
     if not fallback:
@@ -90,3 +90,8 @@ def open_finder(
         partial(here, pipeline),
         on_failure=lambda error: warn(f"{error}; going on here"),
     )
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(message)
