@@ -73,7 +73,8 @@ def test_the_error_is_the_one_of_the_pipeline(server: TritonServer, model: str, 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_warning_is_the_one_of_the_pipeline(server: TritonServer, backend: str, protocol: str) -> None:
     model, url = f"{backend}_strict", url_of(server, protocol)
-    for row in WARNED[1::9]:
+    # Where the beam line lies is known to who finds the tracks; labels alone do not tell.
+    for row in [row for row in WARNED if not any("tracks come from" in words for words in row.says)][1::9]:
         hits = Hits(row.make(usual()))
         with pytest.warns(LayoutWarning) as expected:
             direct = load_pipeline("module_map", threads=1).find(hits)

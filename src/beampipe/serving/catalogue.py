@@ -130,12 +130,12 @@ def tracking_model(
         ConfigError: the tracker model was not trained for the pipeline.
         FileError: there is no tracker model in the folder, or its weights are not those that it was made with.
     """
-    stages = load_pipeline(pipeline, model=tracker_model).stages
+    steps = load_pipeline(pipeline, model=tracker_model).steps
     parameters = {
         contract.PIPELINE: pipeline,
         contract.FEATURE_SCALE: scale_named(scale).name,
         contract.MAX_HITS: str(max_hits),
-        contract.STAGE_NAMES: ",".join(dict.fromkeys(stage for stage, _ in stages)),
+        contract.STAGE_NAMES: ",".join(steps),
         contract.COUNT_NAMES: "hits,edges,triplets,outside,unfilled_layers",
         contract.CHECK_LAYOUT: _text(check),
     }
@@ -182,7 +182,7 @@ def ensemble_model(
         contract.MAX_HITS: str(MAX_HITS),
         contract.CHECK_LAYOUT: _text(check),
     }
-    weights = pipeline_weights(pipeline, tracker_model)
+    weights, example = pipeline_weights(pipeline, tracker_model), _example(scale)
     steps = tuple(
         ModelSettings(f"{name}_{step}", f"{model.__module__}:{model.__name__}", parameters, weights, example=example)
         for step, model in STEPS.items()

@@ -180,6 +180,12 @@ class Pipeline(InOneThread):
         return [_joined(*parts) for parts in zip(before, found, left, strict=True)]
 
     @property
+    def steps(self) -> tuple[str, ...]:
+        """Names under which the steps of all passes are timed, in order."""
+        before = () if self.after is None else self.after.steps
+        return before + tuple(dict.fromkeys(self._timed_as(name) for name, _ in self.stages))
+
+    @property
     def _n_passes(self) -> int:
         """Number of pipelines that run one after the other, this one among them."""
         return 1 if self.after is None else self.after._n_passes + 1
