@@ -31,8 +31,8 @@ _MOST_OUTSIDE: Final = 0.05
 _FEWEST_FOR_OUTSIDE: Final = 100
 """Fewest hits of an event of which the share outside means something."""
 
-_FEWEST_FOR_LAYERS: Final = 1000
-"""Fewest hits of an event of which layers without any mean something."""
+_FEWEST_FOR_LAYERS: Final = 3000
+"""Fewest hits of an event of which layers without any mean something: one soft collision leaves some empty."""
 
 _FEWEST_FOR_NONE: Final = 2000
 """Fewest hits of which hardly one on a track means something: some soft collisions have no hard track."""
