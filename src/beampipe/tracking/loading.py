@@ -105,25 +105,26 @@ def build_pipeline(
     """
     of = load_model(model)
     of.require(spec)
-    weights = of.path
     beam_spot = of.layout.beam_spot if beam_spot is None else beam_spot
+    pipeline = _by_stages(spec, threads, of.path, beam_spot, check)
+    composed = None if kernels.native() is None else Composed(spec, of.path, threads, beam_spot, check)
+    return replace(pipeline, composed=composed)
+
+
+def _by_stages(spec: PipelineSpec, threads: int, weights: Path, beam_spot: BeamSpot, check: bool) -> Pipeline:
+    """The pipeline of a spec and those that go before it, run stage by stage."""
     trained = None if spec.networks is None else _trained(weight_file(weights, spec.networks))
     own_windows = load_windows(weight_file(weights, spec.windows))
-    windows = own_windows.widened().up_to(spec.curvature)
-    line = _line(spec, windows, trained, threads)
-    after = None if spec.after is None else build_pipeline(spec.after, threads, of, beam_spot, check=check)
     usual = USUAL_SOFT if spec.windows.endswith("_soft") else USUAL_ON_TRACKS
-    pipeline = Pipeline(
+    return Pipeline(
         spec.name,
-        line,
+        _line(spec, own_windows.widened().up_to(spec.curvature), trained, threads),
         spec.bytes_per_hit,
         spec.bytes_per_hit2,
         beam_spot=beam_spot,
         layout=Layout(spec.name, own_windows, check, usual),
-        after=after,
+        after=None if spec.after is None else _by_stages(spec.after, threads, weights, beam_spot, check),
     )
-    composed = None if kernels.native() is None else Composed(spec, weights, threads, beam_spot, check)
-    return replace(pipeline, composed=composed)
 
 
 def _line(
