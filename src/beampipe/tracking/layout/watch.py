@@ -48,7 +48,6 @@ _FEW: Final = 0.4
 _MOST_UNFILLED: Final = 2
 """Most layers that may lack hits in an event of `_FEWEST_FOR_LAYERS`."""
 
-
 _FARTHEST_BEAM: Final = 0.5
 """Distance of the beam line from where it is expected beyond which it is told [mm]."""
 

@@ -74,10 +74,10 @@ class Pipeline(InOneThread):
     def __post_init__(self, composed: Composed | None) -> None:
         object.__setattr__(self, "_steps", checked_steps(self.name, self.stages))
         object.__setattr__(self, "_composed", composed)
-        checks = self.layout is not None and self.layout.refuses
-        object.__setattr__(
-            self, "_watch", Watch(self.name, self.layout.usual, self.beam_spot) if self.layout and checks else None
-        )
+        watch = None
+        if self.layout is not None and self.layout.refuses:
+            watch = Watch(self.name, self.layout.usual, self.beam_spot)
+        object.__setattr__(self, "_watch", watch)
 
     def find(self, hits: Hits, /, *, between: Callable[[], None] | None = None) -> Tracks:
         """Tracks of one event, with the time of each step and the numbers of hits, edges and triplets.

@@ -12,7 +12,6 @@ from beampipe.errors import ConfigError, UnknownNameError
 
 __all__ = [
     "DEFAULT_PIPELINE",
-    "DISPLACED_SUFFIX",
     "PIPELINES",
     "Completion",
     "Components",
@@ -181,6 +180,8 @@ def _soft(curvature: float, after: PipelineSpec) -> PipelineSpec:
     )
 
 
+_SOFT_COMPLETION: Final = Completion(penalty=1.0, min_score=4.4)
+
 _MODULE_MAP_SOFT: Final = replace(
     # The work of a pass grows with the cube of its hits and the square of its windows: four in turn are quicker than
     # one, and what is left for the last is in nobody else's way. The edge of the windows is where the taught tracks
@@ -189,15 +190,19 @@ _MODULE_MAP_SOFT: Final = replace(
     name="module_map_soft",
     for_what="module_map, then windows down to pT = 0.3 GeV over the hits that it leaves over",
     segmentation=Walk(min_hits=5, penalty=0.5),
-    completion=Completion(penalty=1.0, min_score=4.4),
+    completion=_SOFT_COMPLETION,
 )
+
+
+_DISPLACED: Final = "_displaced"
+"""What the name of a pipeline ends in that goes on to displaced tracks."""
 
 
 def _displaced(after: PipelineSpec) -> PipelineSpec:
     """A pass over the hits left over for tracks of decays and interactions."""
     return replace(
         _MODULE_MAP,
-        name=after.name + "_displaced",
+        name=after.name + _DISPLACED,
         for_what=f"{after.name}, then tracks that miss the beam line by up to 10 mm over the hits that it leaves over",
         segmentation=Walk(min_hits=6, penalty=1.0),
         windows="module_map_displaced",
@@ -207,7 +212,6 @@ def _displaced(after: PipelineSpec) -> PipelineSpec:
 
 
 _SOFT: Final = "down to pT = 0.3 GeV over what module_map leaves over, for up to 60 collisions"
-_SOFT_COMPLETION: Final = Completion(penalty=1.0, min_score=4.4)
 
 PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
     {
@@ -242,9 +246,6 @@ PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
 )
 """The named pipelines: name -> what it is made of."""
 
-DISPLACED_SUFFIX: Final = "_displaced"
-"""What the name of a pipeline ends in that goes on to displaced tracks."""
-
 DEFAULT_PIPELINE: Final = _MODULE_MAP.name
 """The pipeline that is meant where none is named."""
 
@@ -271,7 +272,7 @@ def with_displaced(name: str) -> str:
     Raises:
         UnknownNameError: there is none.
     """
-    longer = name if name.endswith(DISPLACED_SUFFIX) else name + DISPLACED_SUFFIX
+    longer = name if name.endswith(_DISPLACED) else name + _DISPLACED
     return pipeline_spec(longer).name
 
 
