@@ -71,6 +71,15 @@ def test_few_tracks_tell_nothing() -> None:
     assert kernels.beam_spot(position, track_id)[2] > 1e9
 
 
+def test_tracks_of_one_direction_tell_no_point() -> None:
+    position = np.concatenate([circle(1e9, 0.0, 0.0, 3.0)] * 30).astype(np.float32)
+    track_id = np.repeat(np.arange(30), 10)
+    found = estimate_beam_spot(position, track_id)
+    assert not found.significant
+    assert kernels.beam_spot(position, track_id)[2] > 1e9
+    assert found.n_tracks == kernels.beam_spot(position, track_id)[4] == 30
+
+
 def test_seen_from_a_line_by_both_alike() -> None:
     line = BeamSpot(0.5, -1.0, 1e-3, -2e-3)
     position = event().hits.position

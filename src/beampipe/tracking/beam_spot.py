@@ -45,6 +45,10 @@ _FAR: Final = 20.0
 
 _ROUNDS: Final = 4
 
+_LEAST_TURN: Final = 1e-6
+"""Tracks that differ less in direction tell no point: smallest determinant of their normal equations, in units of its
+first product."""
+
 _OF_MEDIAN: Final = 1.4826
 """Standard deviation of a normal distribution over the median of its absolute values."""
 
@@ -200,6 +204,9 @@ def estimate_beam_spot(position: Float32[ndarray, "n_hits 3"], track_id: Int64[n
             return Estimate(n_tracks=int(near.sum()))
         some = design[near]
         normal = some.T @ some
+        (xx, xy), (_, yy) = normal.tolist()
+        if not xx * yy - xy * xy > _LEAST_TURN * xx * yy:
+            return Estimate(n_tracks=int(near.sum()))
         point = np.linalg.solve(normal, some.T @ d[near])
         distance = np.abs(d - design @ point)
         spread = _OF_MEDIAN * float(np.median(distance[near]))

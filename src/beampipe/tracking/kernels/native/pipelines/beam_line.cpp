@@ -15,6 +15,7 @@ constexpr int kMinHits = 6;
 constexpr double kFar = 20.0;         // mm: tracks further from the axis are asked nothing
 constexpr double kOfMedian = 1.4826;  // standard deviation of a normal distribution over its median deviation
 constexpr int kRounds = 4;
+constexpr double kLeastTurn = 1e-6;  // tracks that differ less in direction tell no point
 
 /// Sums over the hits of one track, with s = r^2.
 struct Sums {
@@ -119,7 +120,7 @@ BeamSpotEstimate estimate_beam_spot(const float* position, const std::int64_t* t
     Normal normal;
     for (const Track& track : near) normal.add(track);
     const double determinant = normal.determinant();
-    if (!(determinant > 1e-6 * normal.xx * normal.yy)) return unknown(spot.n_tracks);  // all in one direction
+    if (!(determinant > kLeastTurn * normal.xx * normal.yy)) return unknown(spot.n_tracks);
     spot.x = (normal.yy * normal.x - normal.xy * normal.y) / determinant;
     spot.y = (normal.xx * normal.y - normal.xy * normal.x) / determinant;
     std::vector<double> distance;
