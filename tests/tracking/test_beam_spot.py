@@ -109,6 +109,12 @@ def test_a_beam_line_off_the_axis_costs_no_tracks(name: str, known: bool) -> Non
         assert tracks.beam_spot == found.beam_spot
 
 
+def test_a_look_inside_sees_the_hits_from_the_line() -> None:
+    pipeline, moved = load_pipeline("module_map", threads=1, beam_spot=MOVED), elsewhere(event().hits, MOVED)
+    *_, (_, last) = pipeline.arrays_after(moved)
+    np.testing.assert_array_equal(last["track_id"], pipeline.find(moved).track_id)
+
+
 def test_text_of_a_beam_line() -> None:
     assert BeamSpot.parse("0.5,-0.2") == BeamSpot(0.5, -0.2)
     assert BeamSpot.parse("0,0,1e-4, -2e-4") == BeamSpot(0.0, 0.0, 1e-4, -2e-4)

@@ -130,7 +130,7 @@ class Pipeline(InOneThread):
         if self.after is not None:
             yield from self.after.arrays_after(hits)
             hits = hits.take(self.after.find(hits).track_id < 0)
-        arrays: dict[str, Any] = {"position": turned(hits.position), "offsets": None}
+        arrays: dict[str, Any] = {"position": turned(self.beam_spot.seen(hits.position)), "offsets": None}
         for step in self._steps:
             _apply(step, arrays)
             yield self._timed_as(step.name), dict(arrays)
