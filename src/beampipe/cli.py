@@ -44,7 +44,16 @@ _ServedModel = Annotated[
     str | None,
     typer.Option(help="Name of the model to ask on the servers, with --via.", show_default="name of the pipeline"),
 ]
-Servers = Annotated[
+_Displaced = Annotated[
+    bool,
+    typer.Option(
+        "--displaced", help="Go on to tracks of decays that miss the beam line, over the hits that are left over."
+    ),
+]
+_TokenFile = Annotated[
+    Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
+]
+_Servers = Annotated[
     list[str] | None,
     typer.Option(
         metavar="URL",
@@ -79,26 +88,13 @@ def _options(
     """From hits to physics: find tracks in particle-physics events, serve track finding, calibrate taggers."""
 
 
-Displaced = Annotated[
-    bool,
-    typer.Option(
-        "--displaced", help="Go on to tracks of decays that miss the beam line, over the hits that are left over."
-    ),
-]
-
-
-_TokenFile = Annotated[
-    Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
-]
-
-
 @app.command()
 def track(
     files: EventFiles,
     output: TracksFile,
     pipeline: _Pipeline = None,
     model: _Model = None,
-    displaced: Displaced = False,
+    displaced: _Displaced = False,
     device: Device = "cpu",
     scale: Scale = "mm",
     format: Format = None,
@@ -110,7 +106,7 @@ def track(
     threads: Threads = 1,
     beam_spot: BeamSpotText = None,
     parameters: Parameters = False,
-    via: Servers = None,
+    via: _Servers = None,
     served_model: _ServedModel = None,
     token_file: _TokenFile = None,
     timeout: Annotated[
@@ -123,7 +119,6 @@ def track(
 ) -> None:
     """Find the tracks of the events in files, and write the number of its track for each hit."""
     from beampipe.serving.finders.opening import IN_FLIGHT, open_finder
-    from beampipe.tracking.beam_spot import BeamSpot
     from beampipe.tracking.formats import Told
 
     finder = partial(
@@ -137,7 +132,7 @@ def track(
         device=device,
         threads=threads,
         timeout=timeout,
-        beam_spot=None if beam_spot is None else BeamSpot.parse(beam_spot),
+        beam_spot=tracking.parsed_beam_spot(beam_spot),
         check=not force,
         warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from beampipe.errors import BeampipeError, ConfigError
+from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
 from beampipe.files import check_output
 from beampipe.terminal import bar, console
 from beampipe.tracking.acts.settings import acts_names
@@ -26,11 +26,12 @@ from beampipe.tracking.training.tracker.cli import train, train_part, validate
 
 if TYPE_CHECKING:
     from beampipe.tracking.batch import FileResult
+    from beampipe.tracking.beam_spot import BeamSpot
     from beampipe.tracking.events import Event, Tracks
     from beampipe.tracking.finder import TrackFinder
     from beampipe.tracking.formats import Told
 
-__all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "app", "complete_finder", "track"]
+__all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "app", "complete_finder", "parsed_beam_spot", "track"]
 
 app = typer.Typer(
     help="Track finding: simulate events, find tracks, score them, draw them, train.", no_args_is_help=True
@@ -78,6 +79,13 @@ LayoutFile = Annotated[
 
 DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx_walk", "exatrkx")
 """Names of the pipelines that the demo compares: by windows, by networks with best paths, and by networks alone."""
+
+
+def parsed_beam_spot(text: str | None) -> BeamSpot | None:
+    """The beam line that an option tells, None where it is not given; a text that tells none is a `ConfigError`."""
+    from beampipe.tracking.beam_spot import BeamSpot
+
+    return None if text is None else BeamSpot.parse(text)
 
 
 def track(
@@ -310,7 +318,6 @@ def evaluate(
     detector: LayoutFile = None,
 ) -> None:
     """Measure efficiency, fakes and time of track finders on simulated events."""
-    from beampipe.tracking.beam_spot import BeamSpot
     from beampipe.tracking.evaluation.evaluate import evaluate as score
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import write_evaluation
@@ -323,7 +330,7 @@ def evaluate(
         check_output(output, inputs=[read for path in files for read in input_files(path)], parents=True)
     chosen = _degraded(files, degradation, seed, detector)
     require_variables(by or ())
-    expected = None if beam_spot is None else BeamSpot.parse(beam_spot)
+    expected = parsed_beam_spot(beam_spot)
     finders = named_finders(
         pipeline or [DEFAULT_PIPELINE], device, threads, model=model, beam_spot=expected, check=not force
     )
@@ -358,7 +365,6 @@ def display(
     parameters: Parameters = False,
 ) -> None:
     """Draw one event and the tracks found in it."""
-    from beampipe.tracking.beam_spot import BeamSpot
     from beampipe.tracking.formats import input_files, open_events
 
     check_output(output, inputs=input_files(file), parents=True)
@@ -368,8 +374,9 @@ def display(
     from beampipe.tracking.display.showing import show_event
     from beampipe.tracking.finders import named_finder
 
-    expected = None if beam_spot is None else BeamSpot.parse(beam_spot)
-    finder = named_finder(pipeline, device, threads, model=model, beam_spot=expected, check=not force)
+    finder = named_finder(
+        pipeline, device, threads, model=model, beam_spot=parsed_beam_spot(beam_spot), check=not force
+    )
     if parameters:
         finder = _fitted(finder, model)
     show_event(chosen, finder.find(chosen.hits), output, min_pt)
@@ -377,7 +384,6 @@ def display(
 
 
 def _degraded(files: list[Path], name: str, seed: int, detector: Path | None) -> Iterator[Event]:
-    from beampipe.errors import UnknownNameError
     from beampipe.tracking.formats import open_events
     from beampipe.tracking.simulation.degradation import degrade
     from beampipe.tracking.simulation.detectors import detector_modules, read_layout
@@ -387,7 +393,8 @@ def _degraded(files: list[Path], name: str, seed: int, detector: Path | None) ->
     if name not in levels:
         raise UnknownNameError("degradation", name, levels)
     clean = chain.from_iterable(map(open_events, files))
+    if name == "none":
+        return clean
     modules = detector_modules(None if detector is None else read_layout(detector))
     # Dead modules are a run's: all files here are of one run.
-    degraded = (degrade(event, levels[name], seed, run_seed=seed, modules=modules) for event in clean)
-    return clean if name == "none" else degraded
+    return (degrade(event, levels[name], seed, run_seed=seed, modules=modules) for event in clean)

@@ -22,7 +22,6 @@ __all__ = ["IN_FLIGHT", "open_finder"]
 IN_FLIGHT: Final = 8
 """Events that a command sends at once."""
 
-
 _NEEDS_SERVER: Final = "got --served-model, --token-file or --fallback without --via, expected the URL of a server"
 _OWN_MODELS: Final = (
     "got --model with --via, expected --fallback with it: servers have tracker models of their own; which of their"
