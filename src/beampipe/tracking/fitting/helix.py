@@ -30,6 +30,7 @@ __all__ = [
     "SMALL_TURN",
     "Crossings",
     "cross",
+    "curvature",
     "from_acts",
     "perigee_of",
     "through",
@@ -104,6 +105,16 @@ def through(
     with np.errstate(divide="ignore", invalid="ignore"):
         s = np.where(np.abs(alpha) < SMALL_TURN, a / length * (1 + alpha * alpha / 6), alpha / omega)
     return np.stack([d0, phi - alpha, omega, z - s * cot, cot], axis=-1)
+
+
+def curvature(
+    first: Float64[ndarray, "... 3"], middle: Float64[ndarray, "... 3"], last: Float64[ndarray, "... 3"]
+) -> Float64[ndarray, ...]:
+    """omega [1/mm] of the circle through three points in the transverse plane; NaN where two lie at one place."""
+    half, chord, rest = (way[..., :2] for way in (middle - first, last - first, last - middle))
+    turned = 2 * (half[..., 0] * chord[..., 1] - half[..., 1] * chord[..., 0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(turned / np.prod([np.hypot(way[..., 0], way[..., 1]) for way in (half, chord, rest)], axis=0))
 
 
 def perigee_of(
