@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 from numpy import ndarray
 
 from beampipe.errors import ConfigError
@@ -29,6 +29,7 @@ __all__ = [
     "GEV_PER_TESLA_MM",
     "SMALL_TURN",
     "Crossings",
+    "cartesian",
     "cross",
     "curvature",
     "from_acts",
@@ -71,6 +72,12 @@ class Crossings:
     cos: Float64[ndarray, ...]
     along: Float64[ndarray, ...]
     across: Float64[ndarray, ...]
+
+
+def cartesian(position: Float32[ndarray, "n_hits 3"]) -> Float64[ndarray, "n_hits 3"]:
+    """x, y, z [mm] of hits at r [mm], phi [rad], z [mm]."""
+    r, phi, z = position.astype(np.float64).T
+    return np.stack([r * np.cos(phi), r * np.sin(phi), z], axis=1)
 
 
 def cross(helix: Float64[ndarray, "... 5"], x: Float64[ndarray, ...], y: Float64[ndarray, ...]) -> Crossings:
