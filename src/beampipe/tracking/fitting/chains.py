@@ -83,6 +83,11 @@ class Chains:
         """Number of hits of each particle."""
         return np.bincount(self.particle, minlength=len(self.charge)).astype(np.int64)
 
+    @property
+    def begin(self) -> Int64[ndarray, " n_particles"]:
+        """Where the hits of each particle begin."""
+        return np.asarray(np.cumsum(self.size) - self.size)
+
 
 def chains_of(events: Sequence[Event], layers: Float32[ndarray, "n_layers 4"], config: FitConfig) -> Chains:
     """Hits on layers of the particles that are learned from.

@@ -119,8 +119,7 @@ def train_fit_tables(
 
 def _field(chains: Chains, config: FitConfig) -> float:
     """The field [T]: curvature of the circle through three hits, times pT, without what the loss of energy adds."""
-    end = np.cumsum(chains.size)
-    first, last = end - chains.size, end - 1
+    first, last = chains.begin, chains.begin + chains.size - 1
     inner, middle, outer = (chains.xyz[row] for row in (first, (first + last) // 2, last))
     strength = -curvature(inner, middle, outer) * chains.pt / (GEV_PER_TESLA_MM * chains.charge)
     length = np.hypot(*(outer - inner)[:, :2].T)
