@@ -162,7 +162,10 @@ def kicks(
 
 
 def thickness(
-    scattering: Float64[ndarray, " n"], barrel: ndarray, radial: Float64[ndarray, " n"], cot: float
+    scattering: Float64[ndarray, " n"],
+    barrel: ndarray,
+    radial: Float64[ndarray, " n"],
+    cot: float | Float64[ndarray, " n"],
 ) -> Float64[ndarray, " n"]:
     """Scattering [GeV^2] of each crossing: that at right angles times the length of the way through the layer."""
     normal = np.where(barrel, np.abs(radial), np.abs(cot))

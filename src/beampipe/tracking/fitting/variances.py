@@ -21,7 +21,7 @@ from numpy import ndarray
 from beampipe.errors import ConfigError
 from beampipe.tracking.fitting.chains import Chains, FitConfig
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, cross, from_acts, perigee_of
-from beampipe.tracking.fitting.reference import measurements
+from beampipe.tracking.fitting.reference import measurements, thickness
 from beampipe.tracking.fitting.tables import PION_MASS, FitTables
 
 __all__ = ["learn_variances"]
@@ -117,7 +117,7 @@ def _deviations(chains: Chains, tables: FitTables, config: FitConfig) -> _Deviat
         residual, _, radial = measurements(helices, at, chains.xyz, barrel)
         # From what a layer measures to the way of the track: across it, and along z.
         scale = np.where(barrel, (radial, one), (one, -cot / radial)).T
-        path = np.sqrt(1 + cot * cot) / np.where(barrel, np.abs(radial), np.abs(cot))
+        path = thickness(one, barrel, radial, cot)
     inverse_pt2 = (omega / (GEV_PER_TESLA_MM * field)) ** 2
     inverse_p2 = inverse_pt2 / (1 + cot * cot)
     slope = inverse_pt2 * (1 + PION_MASS**2 * inverse_p2)
