@@ -12,18 +12,16 @@ from beampipe.tracking.acts import ACTS_EFFICIENT, ActsTrackFinder
 from beampipe.tracking.acts.detector import ActsDetector
 from beampipe.tracking.acts.layers import layer_files
 from beampipe.tracking.evaluation.evaluate import evaluate
-from beampipe.tracking.simulation import Detector, EventGenerator, Gun, simulate_events
 from beampipe.tracking.simulation.detectors import build_detector, read_layout
 from beampipe.tracking.truth import Selection
-from tests.tracking.simulation.detectors.layouts import LONGBAR
+from tests.tracking.simulation.detectors.layouts import LONGBAR, shot
 
 pytestmark = pytest.mark.acts
 
 
 def test_muons_of_a_layout_are_found_and_fitted() -> None:
     layout = read_layout(LONGBAR)
-    gun = EventGenerator(0.0, "gun", Gun(n_particles=100, pt=(2.0, 20.0), eta_max=1.5)).at(layout.vertex)
-    event, _ = next(simulate_events(1, gun, replace(Detector.of(layout), hadronic=False), seed=1))
+    event = shot(layout, 1, 100, (2.0, 20.0), 1.5)
     where = ActsDetector(layout.field_T, build_detector(layout).geometry, "the detector 'longbar'")
     seeds: dict[str, Any] = {
         "seed_volumes": (3, 5, 6, 7),

@@ -15,16 +15,9 @@ from beampipe.tracking.simulation.detectors.placing import shells
 from beampipe.tracking.simulation.tables import smeared
 from beampipe.tracking.truth import layer_code
 
-from .layouts import COMPACT, LONGBAR, SMALL
+from .layouts import COMPACT, LONGBAR, SMALL, shot
 
 pytestmark = pytest.mark.acts
-
-
-def shot(layout: Layout, seed: int, n: int, pt: tuple[float, float], eta_max: float) -> Event:
-    """One event of muons."""
-    gun = EventGenerator(0.0, "gun", Gun(n_particles=n, pt=pt, eta_max=eta_max)).at(layout.vertex)
-    event, _ = next(simulate_events(1, gun, replace(Detector.of(layout), hadronic=False), seed=seed))
-    return event
 
 
 @pytest.fixture(scope="module", params=[COMPACT, LONGBAR], ids=["compact", "longbar"])
