@@ -104,7 +104,7 @@ def counts_of(
 def rows_of(event: Event, known: Contributions, selection: Selection) -> Int64[ndarray, " n"]:
     """Rows in `known` of the particles of a selection."""
     truth = truth_of(event)
-    return known.row(truth.particles.particle_id[select_particles(event, selection)])
+    return known.row(truth.particles.particle_id[select_particles(event, selection, known)])
 
 
 def trackml(matches: Matches, known: Contributions, wanted: Int64[ndarray, " n"]) -> tuple[int, int]:

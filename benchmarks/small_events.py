@@ -26,6 +26,7 @@ from harness import (
 from rich.table import Table
 from samples import DEGRADATIONS, degraded, sample_name, take
 
+from beampipe.tracking.acts import acts_settings
 from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.report import stage_table
 from beampipe.tracking.evaluation.results import Evaluation, evaluation_body
@@ -77,7 +78,7 @@ def measure(path: Path, degradation: str, options: argparse.Namespace) -> dict[s
     CONSOLE.print(stage_table(evaluation))
     CONSOLE.print(rate_table(evaluation))
     for row in rows:
-        if degradation in WANTED and not row["finder"].startswith("acts"):
+        if degradation in WANTED and acts_settings(row["finder"]) is None:
             met = row["efficiency_double"] >= WANTED[degradation]
             row["wanted"], row["met"] = WANTED[degradation], met
             CONSOLE.print(
@@ -127,7 +128,7 @@ def rate_table(evaluation: Evaluation) -> Table:
             continue
         cells = [f"{row[key]:.3f}" for key in ("first", "median", "p95", "wall_median")]
         cells.append(f"{row['events_per_second']:.1f}")
-        table.add_row(finder.name, *([*cells[:3], "-", "-"] if finder.name.startswith("acts") else cells))
+        table.add_row(finder.name, *([*cells[:3], "-", "-"] if acts_settings(finder.name) is not None else cells))
     return table
 
 

@@ -1,5 +1,6 @@
 """ACTS in a detector that is not its Generic one."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,19 +10,18 @@ import pytest
 from beampipe.errors import InputError
 from beampipe.tracking.acts import ACTS_EFFICIENT, ActsTrackFinder
 from beampipe.tracking.acts.detector import ActsDetector
+from beampipe.tracking.acts.layers import layer_files
 from beampipe.tracking.evaluation.evaluate import evaluate
-from beampipe.tracking.simulation import Detector, EventGenerator, Gun, simulate_events
 from beampipe.tracking.simulation.detectors import build_detector, read_layout
 from beampipe.tracking.truth import Selection
-from tests.tracking.simulation.detectors.layouts import LONGBAR
+from tests.tracking.simulation.detectors.layouts import LONGBAR, shot
 
 pytestmark = pytest.mark.acts
 
 
 def test_muons_of_a_layout_are_found_and_fitted() -> None:
     layout = read_layout(LONGBAR)
-    gun = EventGenerator(0.0, "gun", Gun(n_particles=100, pt=(2.0, 20.0), eta_max=1.5)).at(layout.vertex)
-    event, _ = next(simulate_events(1, gun, replace(Detector.of(layout), hadronic=False), seed=1))
+    event = shot(layout, 1, 100, (2.0, 20.0), 1.5)
     where = ActsDetector(layout.field_T, build_detector(layout).geometry, "the detector 'longbar'")
     seeds: dict[str, Any] = {
         "seed_volumes": (3, 5, 6, 7),
@@ -44,3 +44,13 @@ def test_muons_of_a_layout_are_found_and_fitted() -> None:
     assert np.median(tracks.fitted.pt / true_pt) == pytest.approx(1.0, abs=0.02)
     with pytest.raises(InputError, match="is no module of the Generic detector of ACTS"):
         ActsTrackFinder().find(event.hits)
+
+
+def test_the_graph_of_layers_is_that_of_the_layout() -> None:
+    layout = read_layout(LONGBAR)
+    where = ActsDetector(layout.field_T, build_detector(layout).geometry)
+    mapping, connections = layer_files(where, (3,), 100.0)
+    described = json.loads(mapping.read_text(encoding="utf-8"))["layers"]
+    assert [layer["surfaces"] for layer in described] == [[{"volume": 3, "layer": number}] for number in (1, 2, 3)]
+    joined = json.loads(connections.read_text(encoding="utf-8"))["connections"]
+    assert {(pair["inner"], pair["outer"]) for pair in joined} == {(1, 2), (1, 3), (2, 3)}

@@ -9,16 +9,13 @@ import pytest
 from beampipe.errors import FileError
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.display.showing import fake_tracks, show_event
-from beampipe.tracking.events import NOISE, Event, Tracks
+from beampipe.tracking.evaluation.checks import TruthFinder
+from beampipe.tracking.events import Event, Tracks
 
 
 def true_tracks(event: Event) -> Tracks:
-    assert event.truth is not None
-    _, first, label = np.unique(event.truth.particle_id, return_index=True, return_inverse=True)
-    rank = np.argsort(np.argsort(first))[label.reshape(-1)].astype(np.int64)
-    rank[event.truth.particle_id == NOISE] = -1
-    _, first, label = np.unique(rank, return_index=True, return_inverse=True)
-    return Tracks(label.reshape(-1).astype(np.int64) - 1)
+    finder = TruthFinder()
+    return next(finder.find(one.hits) for one in finder.watching([event]))
 
 
 def test_true_tracks_are_not_fake_and_mixed_ones_are() -> None:

@@ -10,6 +10,7 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError
 from beampipe.tracking.data import shipped_events
+from beampipe.tracking.evaluation.fits import core_width
 from beampipe.tracking.events import Event, TrackParameters, Tracks
 from beampipe.tracking.fitting.chains import FIT_RECIPE
 from beampipe.tracking.fitting.fitter import TrackFitter
@@ -81,12 +82,6 @@ def true_tracks(event: Event) -> tuple[Tracks, ndarray]:
     return Tracks(number[known.leading]), true_perigee(truth.particles, 2.0)[chosen]
 
 
-def core(values: ndarray) -> ndarray:
-    """Half of the range that holds the middle 68 %."""
-    low, high = np.quantile(values, [0.16, 0.84], axis=0)
-    return np.asarray((high - low) / 2)
-
-
 def test_shipped_tables_fit_the_shipped_events() -> None:
     fitter = load_track_fitter()
     pulls, shares = [], []
@@ -98,7 +93,7 @@ def test_shipped_tables_fit_the_shipped_events() -> None:
         shares.append(np.median(fitted.chi2 / fitted.ndf))
     together = np.concatenate(pulls)
     assert len(together) > 300
-    np.testing.assert_allclose(core(together), 1, atol=0.15)
+    np.testing.assert_allclose(core_width(together), 1, atol=0.15)
     assert (np.abs(np.clip(together, -5, 5).mean(axis=0)) < 0.15).all()
     np.testing.assert_allclose(shares, 1, atol=0.1)
 
@@ -116,8 +111,8 @@ def test_resolution_is_that_of_the_kalman_fit_of_acts() -> None:
     judge = np.stack(columns, axis=1)
     mine = theirs.candidate
     assert len(mine) > 0.95 * len(ours)
-    own = core(differences(ours.values[mine], true[mine]))
-    np.testing.assert_allclose(own / core(differences(judge, true[mine])), 1, atol=0.2)
+    own = core_width(differences(ours.values[mine], true[mine]))
+    np.testing.assert_allclose(own / core_width(differences(judge, true[mine])), 1, atol=0.2)
     # Not only as good: the same tracks, to a part of their errors.
     apart = differences(ours.values[mine], judge) / sigmas(ours)[mine]
-    assert (core(apart) < 0.6).all()
+    assert (core_width(apart) < 0.6).all()

@@ -20,6 +20,8 @@ from beampipe.tracking.simulation.fatras import Chain, _step
 from beampipe.tracking.simulation.hadronic import HADRONS, interaction_table
 from beampipe.tracking.simulation.pythia import ETA_MAX, PT_MIN, CollisionPool, collisions, pool
 
+from .places import assert_on_modules
+
 pytestmark = pytest.mark.acts
 
 SMALL = EventGenerator(pileup=2.0, hard="none", pool_size=20)
@@ -113,14 +115,10 @@ def test_muons_lie_on_circles(muons: list[Event]) -> None:
 
 
 def test_truth_is_consistent(small: list[tuple[Event, dict[str, int]]]) -> None:
-    table = modules()
     n_secondary = 0
     for event, _ in small:
         hits, truth = event.hits, event.truth
         assert truth is not None
-        assert hits.geometry_id is not None
-        assert hits.local is not None
-        assert hits.variance is not None
         made = truth.particles
         assert (truth.particle_id != NOISE).all()
         np.testing.assert_array_equal(made.particle_id, np.arange(1, len(made) + 1))
@@ -128,13 +126,7 @@ def test_truth_is_consistent(small: list[tuple[Event, dict[str, int]]]) -> None:
         np.testing.assert_array_equal(with_hits, made.particle_id)
         assert (made.charge != 0).all()
         assert (truth.shared_particle != truth.particle_id[truth.shared_hit]).all()
-        row = table.rows(hits.geometry_id)
-        np.testing.assert_allclose(hits.variance, table.variance[row], rtol=1e-6)
-        # Measurements are smeared, so a hit at the edge may be measured just outside.
-        assert table.inside(row, hits.local, 6 * np.sqrt(hits.variance)).all()
-        xyz = table.to_global(row, hits.local.astype(np.float64))
-        np.testing.assert_allclose(hits.position[:, 0], np.hypot(xyz[:, 0], xyz[:, 1]), atol=1e-3)
-        np.testing.assert_allclose(hits.position[:, 2], xyz[:, 2], atol=1e-3)
+        assert_on_modules(hits, modules())
         n_secondary += int((~made.primary).sum())
     assert n_secondary > 0
 

@@ -91,7 +91,7 @@ def _triplet_seeding(settings: ActsSettings) -> Any:
 
 def _graph_seeding(settings: ActsSettings, where: ActsDetector) -> Any:
     acts, examples = pyacts()
-    mapping, connections = layer_files(where.field_z, settings.seed_volumes, settings.collision_z)
+    mapping, connections = layer_files(where, settings.seed_volumes, settings.collision_z)
     graph, finder = examples.GbtsGraphBuilderConfig(), examples.GraphBasedSeedingConfig()
     graph.minPt = settings.seed_min_pt * acts.UnitConstants.GeV
     # Edges are made only where one follows outwards: as many tracks in less time.

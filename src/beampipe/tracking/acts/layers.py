@@ -1,8 +1,8 @@
 """The layers of pixels and which of them follow each other, as ACTS's graph-based seeding reads them from files.
 
-ACTS has no such files for the Generic detector. Both follow from its geometry: the layers are those of its modules,
-and two layers are connected where a straight line from the luminous region crosses one after the other, or with
-one layer between them that may have lost its hit.
+ACTS has no such files for the Generic detector, and a layout has none. Both follow from the geometry: the layers are
+those of the modules, and two layers are connected where a straight line from the luminous region crosses one after the
+other, or with one layer between them that may have lost its hit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.tracking.acts.detector import ActsDetector, detector, pyacts
+from beampipe.tracking.acts.detector import ActsDetector, pyacts
 
 __all__ = ["Layer", "connected_layers", "layer_files", "layers_of"]
 
@@ -104,18 +104,17 @@ def connected_layers(layers: tuple[Layer, ...], z_max: float) -> list[tuple[int,
 
 
 @cache
-def layer_files(field_z: float, volumes: tuple[int, ...], z_max: float) -> tuple[Path, Path]:
+def layer_files(where: ActsDetector, volumes: tuple[int, ...], z_max: float) -> tuple[Path, Path]:
     """Files of the layers and of their connections, written once per process into a temporary folder.
 
     Args:
-        field_z: magnetic field of the detector along z [T].
+        where: detector that the layers are of.
         volumes: volumes whose layers make seeds.
         z_max: largest |z| of a vertex [mm].
     """
-    layers = layers_of(detector(field_z), volumes)
-    folder = Path(_folder().name)
-    stem = f"{'_'.join(map(str, volumes))}_{z_max:g}"
-    mapping, connections = folder / f"layers_{stem}.json", folder / f"connections_{stem}.json"
+    layers = layers_of(where, volumes)
+    folder = Path(tempfile.mkdtemp(dir=_folder().name))
+    mapping, connections = folder / "layers.json", folder / "connections.json"
     described = [
         {
             "id": layer.id,

@@ -23,6 +23,7 @@ from beampipe.tracking.acts.detector import pyacts
 from beampipe.tracking.acts.whiteboard import python_algorithm, reader, writer
 from beampipe.tracking.events import Hits
 from beampipe.tracking.finder import TrackFinder
+from beampipe.tracking.formats.families import cylindrical
 from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
@@ -96,7 +97,7 @@ def seeding_algorithm(settings: SeederSettings, space_points: str, seeds: str) -
             xyz = np.stack([points.x, points.y, points.z], axis=1).astype(np.float64)
             container = acts.SeedContainer()
             container.assignSpacePointContainer(points)
-            tracks = _pipeline(settings.pipeline, settings.threads).find(_hits(xyz))
+            tracks = _pipeline(settings.pipeline, settings.threads).find(Hits(cylindrical(*xyz.T)))
             for halvings in range(settings.seeds_per_track):
                 _fill(container, three_of_each(xyz, tracks.track_id, 0.5**halvings))
             write(context, container)
@@ -140,11 +141,6 @@ def _pipeline(name: str, threads: int) -> TrackFinder:
 
 
 atexit.register(_pipeline.cache_clear)  # a native pipeline should be gone before the library that made it
-
-
-def _hits(xyz: Float64[ndarray, "n_hits 3"]) -> Hits:
-    x, y, z = xyz.T
-    return Hits(np.stack([np.hypot(x, y), np.arctan2(y, x), z], axis=1).astype(np.float32))
 
 
 def _fill(container: Any, triplets: Sequence[tuple[int, int, int]]) -> None:

@@ -26,9 +26,6 @@ __all__ = ["TOTAL", "evaluate", "tracks_of"]
 TOTAL: Final = "total"
 """Name of the sum over stages in tables of times."""
 
-_FARTHEST_ORIGIN: Final = 200.0
-"""Largest radius of origin [mm] of a particle in the curve by radius of origin."""
-
 
 @dataclass(frozen=True, eq=False)
 class _Reference:
@@ -113,8 +110,8 @@ def evaluate(
         InputError: an event has no truth, or there is no event.
     """
     displaced = selection.displaced() if displaced is None else displaced
-    anywhere = replace(selection, min_origin=0.0, max_origin=_FARTHEST_ORIGIN, primary_only=False)
     edges = {name: variable.edges(selection) for name, variable in VARIABLES.items()}
+    anywhere = replace(selection, min_origin=0.0, max_origin=edges["origin"][-1], primary_only=False)
     tallies = {name: _Tally() for name in finders}
     n_events = 0
     for event in events:

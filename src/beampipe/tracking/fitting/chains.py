@@ -11,6 +11,8 @@ from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from beampipe.tracking.events import Event
+from beampipe.tracking.fitting.helix import cartesian
+from beampipe.tracking.fitting.tables import layer_of
 from beampipe.tracking.truth import truth_of
 
 __all__ = ["FIT_RECIPE", "Chains", "FitConfig", "chains_of"]
@@ -81,6 +83,11 @@ class Chains:
         """Number of hits of each particle."""
         return np.bincount(self.particle, minlength=len(self.charge)).astype(np.int64)
 
+    @property
+    def begin(self) -> Int64[ndarray, " n_particles"]:
+        """Where the hits of each particle begin."""
+        return np.asarray(np.cumsum(self.size) - self.size)
+
 
 def chains_of(events: Sequence[Event], layers: Float32[ndarray, "n_layers 4"], config: FitConfig) -> Chains:
     """Hits on layers of the particles that are learned from.
@@ -97,10 +104,9 @@ def chains_of(events: Sequence[Event], layers: Float32[ndarray, "n_layers 4"], c
     for number, event in enumerate(events):
         particles = truth_of(event).particles
         owner, order = _owners(event, config)
-        r, phi, z = event.hits.position.astype(np.float64).T
-        box = layers[:, :, None]
-        inside = (r >= box[:, 0]) & (r <= box[:, 1]) & (z >= box[:, 2]) & (z <= box[:, 3])
-        row = np.flatnonzero(inside.any(axis=0) & (owner >= 0))
+        r, _, z = event.hits.position.astype(np.float64).T
+        layer = layer_of(event.hits.position, layers)
+        row = np.flatnonzero((layer >= 0) & (owner >= 0))
         row = row[np.lexsort((r[row] ** 2 + z[row] ** 2, owner[row]))]
         enough = np.bincount(owner[row], minlength=len(order)) >= config.min_hits
         row, kept = row[enough[owner[row]]], order[enough]
@@ -109,8 +115,8 @@ def chains_of(events: Sequence[Event], layers: Float32[ndarray, "n_layers 4"], c
                 (np.cumsum(enough) - 1)[owner[row]] + begin,
                 row,
                 np.full(len(row), number),
-                inside.argmax(axis=0)[row],
-                np.stack([r[row] * np.cos(phi[row]), r[row] * np.sin(phi[row]), z[row]], axis=1),
+                layer[row],
+                cartesian(event.hits.position[row]),
                 particles.vertex[kept].astype(np.float64),
                 particles.momentum[kept].astype(np.float64),
                 particles.charge[kept].astype(np.float64),

@@ -11,8 +11,9 @@ from numpy import ndarray
 
 from beampipe.errors import InputError, ShapeError
 from beampipe.tracking.events import Hits, TrackParameters, Tracks
+from beampipe.tracking.fitting.helix import cartesian
 from beampipe.tracking.fitting.reference import fit_track
-from beampipe.tracking.fitting.tables import FitTables
+from beampipe.tracking.fitting.tables import FitTables, layer_of
 from beampipe.tracking.kernels.loading import contiguous, native, useful_threads
 
 __all__ = ["TrackFitter", "hit_lists", "reference_fits"]
@@ -96,13 +97,9 @@ def reference_fits(
         begin: where the rows of each track begin, and the end.
         tables: learned tables of the detector.
     """
-    r, _, z = hits.position.T
-    inside = (r >= tables.layers[:, :1]) & (r <= tables.layers[:, 1:2])
-    inside &= (z >= tables.layers[:, 2:3]) & (z <= tables.layers[:, 3:])
-    layer = np.where(inside.any(axis=0), inside.argmax(axis=0), -1)
-    wide = hits.position.astype(np.float64)
-    xyz = np.stack([wide[:, 0] * np.cos(wide[:, 1]), wide[:, 0] * np.sin(wide[:, 1]), wide[:, 2]], axis=1)
-    distance2 = wide[:, 0] ** 2 + wide[:, 2] ** 2
+    layer, xyz = layer_of(hits.position, tables.layers), cartesian(hits.position)
+    r, _, z = hits.position.astype(np.float64).T
+    distance2 = r**2 + z**2
     fits, n_hits = [], []
     for track in np.split(rows, begin[1:-1]) if len(begin) > 1 else ():
         known = track[layer[track] >= 0]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 from numpy import ndarray
 
 from beampipe.errors import ConfigError
@@ -29,7 +29,9 @@ __all__ = [
     "GEV_PER_TESLA_MM",
     "SMALL_TURN",
     "Crossings",
+    "cartesian",
     "cross",
+    "curvature",
     "from_acts",
     "perigee_of",
     "through",
@@ -72,6 +74,12 @@ class Crossings:
     across: Float64[ndarray, ...]
 
 
+def cartesian(position: Float32[ndarray, "n_hits 3"]) -> Float64[ndarray, "n_hits 3"]:
+    """x, y, z [mm] of hits at r [mm], phi [rad], z [mm]."""
+    r, phi, z = position.astype(np.float64).T
+    return np.stack([r * np.cos(phi), r * np.sin(phi), z], axis=1)
+
+
 def cross(helix: Float64[ndarray, "... 5"], x: Float64[ndarray, ...], y: Float64[ndarray, ...]) -> Crossings:
     """Where each helix comes closest to its point (x, y) [mm] in the transverse plane."""
     d0, phi, omega = helix[..., 0], helix[..., 1], helix[..., 2]
@@ -104,6 +112,16 @@ def through(
     with np.errstate(divide="ignore", invalid="ignore"):
         s = np.where(np.abs(alpha) < SMALL_TURN, a / length * (1 + alpha * alpha / 6), alpha / omega)
     return np.stack([d0, phi - alpha, omega, z - s * cot, cot], axis=-1)
+
+
+def curvature(
+    first: Float64[ndarray, "... 3"], middle: Float64[ndarray, "... 3"], last: Float64[ndarray, "... 3"]
+) -> Float64[ndarray, ...]:
+    """omega [1/mm] of the circle through three points in the transverse plane; NaN where two lie at one place."""
+    half, chord, rest = (way[..., :2] for way in (middle - first, last - first, last - middle))
+    turned = 2 * (half[..., 0] * chord[..., 1] - half[..., 1] * chord[..., 0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(turned / np.prod([np.hypot(way[..., 0], way[..., 1]) for way in (half, chord, rest)], axis=0))
 
 
 def perigee_of(

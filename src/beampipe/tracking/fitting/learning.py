@@ -15,7 +15,7 @@ from beampipe.errors import ConfigError
 from beampipe.tracking.events import Event, Hits, Tracks
 from beampipe.tracking.fitting.chains import FIT_RECIPE, Chains, FitConfig, chains_of
 from beampipe.tracking.fitting.fitter import TrackFitter
-from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, perigee_of
+from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, curvature, perigee_of
 from beampipe.tracking.fitting.tables import FitTables, save_fit_tables
 from beampipe.tracking.fitting.variances import learn_variances
 from beampipe.tracking.networks import write_card
@@ -119,17 +119,11 @@ def train_fit_tables(
 
 def _field(chains: Chains, config: FitConfig) -> float:
     """The field [T]: curvature of the circle through three hits, times pT, without what the loss of energy adds."""
-    end = np.cumsum(chains.size)
-    first, last = end - chains.size, end - 1
-    middle = (first + last) // 2
-    half, chord, rest = (
-        chains.xyz[b, :2] - chains.xyz[a, :2] for a, b in ((first, middle), (first, last), (middle, last))
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        turned = 2 * (half[:, 0] * chord[:, 1] - half[:, 1] * chord[:, 0])
-        omega = turned / np.prod([np.hypot(*way.T) for way in (half, chord, rest)], axis=0)
-    strength = -omega * chains.pt / (GEV_PER_TESLA_MM * chains.charge)
-    use = (chains.pt > config.stiff) & np.isfinite(strength) & (np.hypot(*chord.T) > np.median(np.hypot(*chord.T)))
+    first, last = chains.begin, chains.begin + chains.size - 1
+    inner, middle, outer = (chains.xyz[row] for row in (first, (first + last) // 2, last))
+    strength = -curvature(inner, middle, outer) * chains.pt / (GEV_PER_TESLA_MM * chains.charge)
+    length = np.hypot(*(outer - inner)[:, :2].T)
+    use = (chains.pt > config.stiff) & np.isfinite(strength) & (length > np.median(length))
     if np.count_nonzero(use) < _FEWEST_STIFF:
         raise ConfigError(
             f"fit tables: got {np.count_nonzero(use)} long tracks with pT > {config.stiff} GeV, expected"

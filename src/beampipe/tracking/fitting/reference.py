@@ -28,6 +28,7 @@ from beampipe.tracking.fitting.helix import (
     SMALL_TURN,
     Crossings,
     cross,
+    curvature,
     through,
     to_acts,
     to_acts_jacobian,
@@ -88,12 +89,11 @@ def fit_track(xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables:
 def start(xyz: Float64[ndarray, "n 3"]) -> Float64[ndarray, " 5"] | None:
     """The helix through the first, the middle and the last hit; None where two of them lie at one place."""
     first, middle, last = xyz[0], xyz[len(xyz) // 2], xyz[-1]
-    chord, half = last - first, middle - first
-    length = np.hypot(chord[0], chord[1])
-    product = length * np.hypot(half[0], half[1]) * np.hypot(last[0] - middle[0], last[1] - middle[1])
-    if not product > 0:
+    omega = curvature(first, middle, last)
+    if not np.isfinite(omega):
         return None
-    omega = 2 * (half[0] * chord[1] - half[1] * chord[0]) / product
+    chord = last - first
+    length = np.hypot(chord[0], chord[1])
     turn = np.arcsin(np.clip(omega * length / 2, -1, 1))
     way = length if abs(turn) < SMALL_TURN else 2 * turn / omega
     phi = np.arctan2(chord[1], chord[0]) - turn
@@ -162,7 +162,10 @@ def kicks(
 
 
 def thickness(
-    scattering: Float64[ndarray, " n"], barrel: ndarray, radial: Float64[ndarray, " n"], cot: float
+    scattering: Float64[ndarray, " n"],
+    barrel: ndarray,
+    radial: Float64[ndarray, " n"],
+    cot: float | Float64[ndarray, " n"],
 ) -> Float64[ndarray, " n"]:
     """Scattering [GeV^2] of each crossing: that at right angles times the length of the way through the layer."""
     normal = np.where(barrel, np.abs(radial), np.abs(cot))

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, FileError
 
-__all__ = ["PION_MASS", "FitTables", "load_fit_tables", "save_fit_tables"]
+__all__ = ["PION_MASS", "FitTables", "layer_of", "load_fit_tables", "save_fit_tables"]
 
 PION_MASS: Final = 0.13957039
 """Mass [GeV] that every track is given where its speed matters. Source: Particle Data Group, charged pion."""
@@ -77,6 +77,21 @@ class FitTables:
     def beam_line(self) -> Float64[ndarray, " 4"]:
         """Radius and scattering of the beam pipe, energy loss and field, as one array for the kernel."""
         return np.concatenate([self.beam_pipe, self.energy_loss, self.field]).astype(np.float64)
+
+
+def layer_of(
+    position: Float32[ndarray, "n_hits 3"], layers: Float32[ndarray, "n_layers 4"]
+) -> Int64[ndarray, " n_hits"]:
+    """Row of the layer that each hit lies on, -1 for none.
+
+    Args:
+        position: r [mm], phi [rad], z [mm] of each hit.
+        layers: r_min, r_max, z_min, z_max [mm] of each layer.
+    """
+    r, _, z = position.T
+    r_min, r_max, z_min, z_max = layers.T[:, :, None]
+    inside = (r >= r_min) & (r <= r_max) & (z >= z_min) & (z <= z_max)
+    return np.where(inside.any(axis=0), inside.argmax(axis=0), -1)
 
 
 def save_fit_tables(tables: FitTables, path: Path) -> None:

@@ -21,7 +21,7 @@ from numpy import ndarray
 from beampipe.errors import ConfigError
 from beampipe.tracking.fitting.chains import Chains, FitConfig
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, cross, from_acts, perigee_of
-from beampipe.tracking.fitting.reference import measurements
+from beampipe.tracking.fitting.reference import measurements, thickness
 from beampipe.tracking.fitting.tables import PION_MASS, FitTables
 
 __all__ = ["learn_variances"]
@@ -117,28 +117,25 @@ def _deviations(chains: Chains, tables: FitTables, config: FitConfig) -> _Deviat
         residual, _, radial = measurements(helices, at, chains.xyz, barrel)
         # From what a layer measures to the way of the track: across it, and along z.
         scale = np.where(barrel, (radial, one), (one, -cot / radial)).T
-        path = np.sqrt(1 + cot * cot) / np.where(barrel, np.abs(radial), np.abs(cot))
+        path = thickness(one, barrel, radial, cot)
     inverse_pt2 = (omega / (GEV_PER_TESLA_MM * field)) ** 2
     inverse_p2 = inverse_pt2 / (1 + cot * cot)
     slope = inverse_pt2 * (1 + PION_MASS**2 * inverse_p2)
     slopes = np.stack([slope, slope * (1 + cot * cot)], axis=1)
     away = residual * scale
     lost = tables.energy_loss[0] * tables.scattering[chains.layer] * path * np.sqrt(inverse_p2)
-    away[:, 0] -= omega * _bent(chains.particle, at.s, np.where(np.isfinite(lost), lost, 0.0))
+    away[:, 0] -= omega * _bent(chains, at.s, np.where(np.isfinite(lost), lost, 0.0))
     known = np.isfinite(away).all(axis=1) & (np.abs(omega * at.s) < config.turn_max) & (at.s > 0) & (radial > 0)
     pipe = np.sqrt(1 + cot * cot)[:, None]
     return _Deviations(chains, at.s, away, scale**2, slopes * path[:, None], slopes * pipe, known)
 
 
-def _bent(
-    particle: Int64[ndarray, " n"], s: Float64[ndarray, " n"], lost: Float64[ndarray, " n"]
-) -> Float64[ndarray, " n"]:
+def _bent(chains: Chains, s: Float64[ndarray, " n"], lost: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
     """Sum over the hits before of lost (s - s_before)^2 / 2: how far lost momentum has bent the track, over omega."""
-    first = np.flatnonzero(np.append(True, particle[1:] != particle[:-1]))
 
     def before(values: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
         total = np.cumsum(values) - values
-        return np.asarray(total - np.repeat(total[first], np.diff(np.append(first, len(particle)))))
+        return np.asarray(total - np.repeat(total[chains.begin], chains.size))
 
     return np.asarray((before(lost) * s * s - 2 * before(lost * s) * s + before(lost * s * s)) / 2)
 
@@ -222,7 +219,7 @@ def _first_offsets(seen: _Deviations, n_layers: int, pipe: float) -> _Moments:
         pipe: radius of the beam pipe [mm].
     """
     chains = seen.chains
-    at = np.flatnonzero(np.append(True, chains.particle[1:] != chains.particle[:-1]))
+    at = chains.begin
     at = at[seen.known[at] & (seen.s[at] > pipe)]
     none = np.zeros((len(at), 2))
     lever = seen.slope_of_pipe[at] * (seen.s[at, None] - pipe) ** 2

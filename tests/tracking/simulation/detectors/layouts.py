@@ -1,7 +1,11 @@
-"""The layouts of the examples, and a small one for the tests that change it."""
+"""The layouts of the examples, a small one for the tests that change it, and muons in any of them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
+
+from beampipe.tracking.events import Event
+from beampipe.tracking.simulation import Detector, EventGenerator, Gun, Layout, simulate_events
 
 EXAMPLES: Final = Path(__file__).parents[4] / "examples" / "detectors"
 COMPACT: Final = EXAMPLES / "compact.toml"
@@ -29,3 +33,10 @@ module_mm = [30, 40]
 pitch_mm = [0.1, 0.2]
 thickness_x0 = 0.02
 """
+
+
+def shot(layout: Layout, seed: int, n: int, pt: tuple[float, float], eta_max: float) -> Event:
+    """One event of muons."""
+    gun = EventGenerator(0.0, "gun", Gun(n_particles=n, pt=pt, eta_max=eta_max)).at(layout.vertex)
+    event, _ = next(simulate_events(1, gun, replace(Detector.of(layout), hadronic=False), seed=seed))
+    return event

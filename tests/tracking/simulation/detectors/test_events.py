@@ -15,16 +15,10 @@ from beampipe.tracking.simulation.detectors.placing import shells
 from beampipe.tracking.simulation.tables import smeared
 from beampipe.tracking.truth import layer_code
 
-from .layouts import COMPACT, LONGBAR, SMALL
+from ..places import assert_on_modules
+from .layouts import COMPACT, LONGBAR, SMALL, shot
 
 pytestmark = pytest.mark.acts
-
-
-def shot(layout: Layout, seed: int, n: int, pt: tuple[float, float], eta_max: float) -> Event:
-    """One event of muons."""
-    gun = EventGenerator(0.0, "gun", Gun(n_particles=n, pt=pt, eta_max=eta_max)).at(layout.vertex)
-    event, _ = next(simulate_events(1, gun, replace(Detector.of(layout), hadronic=False), seed=seed))
-    return event
 
 
 @pytest.fixture(scope="module", params=[COMPACT, LONGBAR], ids=["compact", "longbar"])
@@ -73,16 +67,7 @@ def test_muons_cross_the_layers(layout: Layout, muons: Event) -> None:
 
 
 def test_hits_lie_on_their_modules(layout: Layout, muons: Event) -> None:
-    table, hits = detector_modules(layout), muons.hits
-    assert hits.geometry_id is not None
-    assert hits.local is not None
-    assert hits.variance is not None
-    row = table.rows(hits.geometry_id)
-    np.testing.assert_allclose(hits.variance, table.variance[row], rtol=1e-6)
-    assert table.inside(row, hits.local, 6 * np.sqrt(hits.variance)).all()
-    xyz = table.to_global(row, hits.local.astype(np.float64))
-    np.testing.assert_allclose(hits.position[:, 0], np.hypot(xyz[:, 0], xyz[:, 1]), atol=1e-3)
-    np.testing.assert_allclose(hits.position[:, 2], xyz[:, 2], atol=1e-3)
+    assert_on_modules(muons.hits, detector_modules(layout))
 
 
 def test_the_bending_is_that_of_the_field(layout: Layout, muons: Event) -> None:
