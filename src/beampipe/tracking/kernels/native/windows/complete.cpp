@@ -103,11 +103,9 @@ Region region_of(const End& end, const Window& w, const LayerGrid& layer) {
 /// A hit that may be added to an end of a track.
 struct Proposal {
   float chi2 = 1;
-  std::int32_t hit = -1, track = -1;
+  std::int32_t hit = -1;
 
-  bool operator<(const Proposal& other) const {
-    return chi2 != other.chi2 ? chi2 < other.chi2 : hit != other.hit ? hit < other.hit : track < other.track;
-  }
+  bool operator<(const Proposal& other) const { return chi2 != other.chi2 ? chi2 < other.chi2 : hit < other.hit; }
 };
 
 /// A layer on the way of a track: its first hit there, and the second one where modules overlap, or -1.
@@ -198,8 +196,7 @@ private:
     const End end = end_of(position_ + 3 * last, position_ + 3 * before, outward);
     for (const Target& target : reach_.beyond(layer_[inner], layer_[outer], outward)) {
       if (crosses(path, target.layer)) continue;
-      Proposal best = best_on(end, target);
-      best.track = track;
+      const Proposal best = best_on(end, target);
       if (best.hit >= 0) return best;
     }
     return {};
@@ -240,7 +237,7 @@ private:
       const Vec chi2 = x.top / x.bottom;
       for (; pass != 0; pass &= pass - 1) {
         const int lane = __builtin_ctz(pass);
-        const Proposal candidate{chi2[lane], grid_.hit[j + lane], 0};
+        const Proposal candidate{chi2[lane], grid_.hit[j + lane]};
         if (label_[candidate.hit] < 0 && (best.hit < 0 || candidate < best)) best = candidate;
       }
     }
@@ -256,9 +253,10 @@ private:
     }
     std::sort(order.begin(), order.end());
     for (const auto& [proposal, end] : order) {
-      Path& path = paths_[proposal.track];
+      const int track = end / 2;
+      Path& path = paths_[track];
       if (label_[proposal.hit] >= 0 || crosses(path, layer_[proposal.hit])) continue;
-      label_[proposal.hit] = first_ + proposal.track;
+      label_[proposal.hit] = first_ + track;
       path.insert(end % 2 == 1 ? path.end() : path.begin(), Crossing{proposal.hit, -1});
     }
     return !order.empty();
