@@ -45,10 +45,10 @@ public:
 private:
   Pipeline(const Table& kernels, const PipelineSpec& spec, const std::string& weights);
 
-  Found found_from(const float* position, const Blocks& events, const BeamLine& line, int threads, Between between,
+  Found found_from(const BeamLine& line, const float* seen, const Blocks& events, int threads, Between between,
                    void* context) const;
-  void follow(const float* position, const Blocks& events, int threads, Between between, void* context,
-              Found& found) const;
+  void follow(const float* position, const float* seen, const Blocks& events, int threads, Between between,
+              void* context, Found& found) const;
   void require_memory(const Blocks& events) const;
 
   std::string name_;
