@@ -4,6 +4,7 @@
 // curvature and its slope: few free hits agree with its last two, so that layers further away may be asked.
 #include "arc.hpp"
 #include "graphs/each_block.hpp"
+#include "graphs/labels.hpp"
 #include "kernels.hpp"
 #include "windows/beyond.hpp"
 #include "windows/layer_grid.hpp"
@@ -297,17 +298,6 @@ private:
   std::vector<Path> paths_;
 };
 
-/// Numbers in the order of first hits.
-void number(Array<std::int64_t>& label) {
-  std::vector<std::int64_t> number(1 + std::max<std::int64_t>(*std::max_element(label.begin(), label.end()), 0), -1);
-  std::int64_t next = 0;
-  for (std::int64_t& mine : label) {
-    if (mine < 0) continue;
-    if (number[mine] < 0) number[mine] = next++;
-    mine = number[mine];
-  }
-}
-
 }  // namespace
 
 Array<std::int64_t> complete(const float* position, const Blocks& blocks, const std::int64_t* track_id,
@@ -325,7 +315,8 @@ Array<std::int64_t> complete(const float* position, const Blocks& blocks, const 
     tracks.run(shared);
     tracks.drop(penalty, min_score);
   });
-  number(label);
+  std::vector<std::int64_t> number(1 + std::max<std::int64_t>(*std::max_element(label.begin(), label.end()), 0), -1);
+  number_by_first_hit(label.data(), n, number);
   return label;
 }
 
