@@ -18,6 +18,16 @@ struct Windows {
   const float* triplet_windows;   // (n_pairs, kMaxOut, 4): a, b, c, d; a <= 0 where the triplet is never seen
 };
 
+// Layer in whose box a hit lies, -1 for none. For a vector reduction GCC 12 takes an MMX register in the baseline library
+// and leaves it so, and the next x87 instruction of the process (fmod of numpy) gives NaN: one layer after the other.
+inline int layer_at(const float* layers, int n_layers, float r, float z) {
+  for (int l = 0; l < n_layers; ++l) {
+    const float* box = layers + 4 * l;
+    if ((r >= box[0]) & (r <= box[1]) & (z >= box[2]) & (z <= box[3])) return l;
+  }
+  return -1;
+}
+
 // Pairs of edges that share a hit and agree in curvature and slope, grouped by that hit from the beam outwards.
 struct Triplets {
   Array<std::int64_t> edges;  // (2, n): the edge into the hit, the edge out of it
