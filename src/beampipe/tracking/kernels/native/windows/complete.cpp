@@ -35,9 +35,7 @@ End end_of(const float* last, const float* before, bool outward) {
   const float *in = outward ? before : last, *out = outward ? last : before;
   const Vec r = splat(in[0]), other = splat(out[0]), dr = other - r;
   const Arc arc = arc_on(chord_of(r, other, dr, wrap(splat(out[1] - in[1]))), r, other, dr);
-  const Vec ds = absolute(arc.ds) < splat(kMinArc) ? splat(kMinArc) : arc.ds;
-  const Vec cot = (out[2] - in[2]) / ds;
-  return {last[0], last[1], last[2], arc.kappa[0], cot[0], arc.inverse_d2[0], outward};
+  return {last[0], last[1], last[2], arc.kappa[0], arc.cot(splat(out[2] - in[2]))[0], arc.inverse_d2[0], outward};
 }
 
 /// Where on a layer the hits that agree with the end of a path may lie: a little more than that.
