@@ -85,8 +85,7 @@ Passes::Passes(const Table& kernels, const PipelineSpec& spec, const std::string
 
 Found Passes::run(const Hits& hits, Between between, void* context) const {
   const std::vector<std::int64_t> none(hits.events.n, 0);
-  Found found{Array<std::int64_t>(hits.n, -1), {}, none, none, none, none, {}, {}, {}};
-  for (std::int64_t k = 0; k < hits.events.n; ++k) found.hits[k] = hits.events.size(k);
+  Found found{Array<std::int64_t>(hits.n, -1), {}, none, none, none, {}, {}, {}};
   std::int64_t n_labels = 0;
   for (const Line& line : lines_) {
     Timer timed(line.steps(), between, context);

@@ -13,8 +13,6 @@ namespace beampipe {
 
 class Pipeline {
 public:
-  using Between = beampipe::Between;
-
   /// A pipeline over the kernels of one instruction set, which must outlive it.
   /// `spec` is what PipelineSpec.to_json() of Python writes; `weights` is the folder of the weight files.
   /// Throws ConfigError or FileError if the spec or the files make no pipeline.
