@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,10 @@ from tests.tracking.unchecked import unchecked
 
 from .toy import BARREL, DISCS, Shot, shoot, toy_tables
 
-_native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
+pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
 FORWARD = {"cot": (2.6, 3.4), "pt": (0.8, 4.0)}
 """Particles that cross all discs."""
-
-
-@pytest.fixture(params=_native.supported_isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _native.isa()
-    _native.use_isa(request.param)
-    yield request.param
-    _native.use_isa(before)
 
 
 def differences(fitted: TrackParameters | ndarray, true: ndarray) -> ndarray:

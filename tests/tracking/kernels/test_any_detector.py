@@ -6,7 +6,6 @@ pairs that lead inwards or in rings, windows of z0 on one side only, tracks that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -16,17 +15,9 @@ from numpy import ndarray
 from beampipe.tracking.kernels import growth, module_map, reference_map
 from beampipe.tracking.windows import MAX_OUT, Windows
 
-_native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
+pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
 SEEDS = range(12)
-
-
-@pytest.fixture(params=_native.supported_isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _native.isa()
-    _native.use_isa(request.param)
-    yield request.param
-    _native.use_isa(before)
 
 
 def random_windows(rng: np.random.Generator) -> Windows:

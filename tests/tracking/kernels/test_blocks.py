@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from numpy import ndarray
@@ -15,19 +13,11 @@ from beampipe.tracking.kernels import module_map, reference, reference_map
 from . import toy
 from .toy_map import toy_hits, toy_windows
 
-_native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
+pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
 SIZES = (0, 170, 1, 30, 0, 0, 400, 2, 16)
 OFFSETS = np.cumsum([0, *SIZES])
 CUTS = (0.6, 1000, 2e-3, 400.0)
-
-
-@pytest.fixture(params=_native.supported_isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _native.isa()
-    _native.use_isa(request.param)
-    yield request.param
-    _native.use_isa(before)
 
 
 def crossing(edge_index: ndarray) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -15,17 +14,9 @@ from beampipe.tracking.kernels.reference import number_by_first_hit
 
 from .toy_map import helix_hits, toy_hits, toy_windows
 
-_native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
+pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
 OFFSETS = np.array([0, 300, 300, 301, 900])
-
-
-@pytest.fixture(params=_native.supported_isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _native.isa()
-    _native.use_isa(request.param)
-    yield request.param
-    _native.use_isa(before)
 
 
 def walked(position: ndarray, seed: int, lost: float = 0.3) -> ndarray:

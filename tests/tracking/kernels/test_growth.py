@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,18 +11,10 @@ from numpy import ndarray
 from beampipe.tracking.kernels import growth, module_map, reference_map
 from beampipe.tracking.windows import MAX_OUT, Windows
 
-_native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
+pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
 MOST_DIFFERENT = 0.005
 """Fraction of edges that rounding may move across the border of a window."""
-
-
-@pytest.fixture(params=_native.supported_isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _native.isa()
-    _native.use_isa(request.param)
-    yield request.param
-    _native.use_isa(before)
 
 
 def joined(n_layers: int, *pairs: tuple[int, int]) -> Windows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,19 +16,11 @@ from beampipe.tracking.windows import Windows
 
 from .toy_map import helix_hits, toy_hits, toy_windows
 
-_native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
+pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
 N_HITS = 900
 MOST_DIFFERENT = 0.005
 """Fraction of edges that rounding may move across the border of a window."""
-
-
-@pytest.fixture(params=_native.supported_isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _native.isa()
-    _native.use_isa(request.param)
-    yield request.param
-    _native.use_isa(before)
 
 
 class Case:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,6 @@ from beampipe.tracking.kernels.geometry import doublet
 from . import toy
 
 _native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
-
-
-@pytest.fixture(params=_native.supported_isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _native.isa()
-    _native.use_isa(request.param)
-    yield request.param
-    _native.use_isa(before)
 
 
 def test_unknown_isa_is_refused() -> None:

@@ -166,7 +166,7 @@ void TrackingModel::answer(const Event& event, const Found& found, std::size_t r
   std::map<std::string, double> seconds;
   for (std::size_t step = 0; step < found.seconds.size(); ++step)
     seconds[pipeline_.steps()[step]] += share * found.seconds[step];
-  const std::map<std::string, double> counts = {{"hits", static_cast<double>(found.hits[row])},
+  const std::map<std::string, double> counts = {{"hits", static_cast<double>(event.n_hits)},
                                                 {"edges", static_cast<double>(found.edges[row])},
                                                 {"triplets", static_cast<double>(found.triplets[row])},
                                                 {"outside", static_cast<double>(found.outside[row])},

@@ -9,6 +9,7 @@
 namespace beampipe {
 
 constexpr float kMinArc = 1e-3f;  // mm: a shorter arc is taken as this long
+constexpr float kNever = 1e9f;    // a curvature that agrees with no other
 
 /// An arc is longer than its radius by the factor 1 + kArcSeries (kappa r)^2, to first order:
 /// s = (2 / kappa) asin(kappa r / 2) = r (1 + (kappa r)^2 / 24 + ...).
@@ -18,6 +19,9 @@ constexpr float kArcSeries = 1.0f / 24;
 /// ds = s' - s = dr (1 + (kappa^2 / 24) (r^2 + r r' + r'^2)).
 struct Arc {
   Vec kappa, inverse_d2, bend, ds;  // [1/mm], [1/mm^2], kappa^2 / 24 [1/mm^2], [mm]
+
+  /// Slope of a track that rises by `dz` along the arc.
+  Vec cot(Vec dz) const { return dz / (absolute(ds) < splat(kMinArc) ? splat(kMinArc) : ds); }
 
   /// z at the beam line of the track that is at (r, z) and rises by `cot` = dz / ds.
   Vec z0(Vec r, Vec z, Vec cot) const { return z - r * (1.0f + bend * r * r) * cot; }

@@ -19,22 +19,12 @@ namespace {
 constexpr int kMinHits = 3, kMaxSteps = 10;
 constexpr double kConverged = 1e-3;  // of the square of a step, in units of its covariance
 
-// One layer after the other: for a vector reduction GCC 12 takes an MMX register in the baseline library and leaves it so,
-// and the next x87 instruction of the process (fmod of numpy) gives NaN.
-int layer_of(const FitTables& t, float r, float z) {
-  for (int l = 0; l < t.n_layers; ++l) {
-    const float* box = t.layers + 4 * l;
-    if ((r >= box[0]) & (r <= box[1]) & (z >= box[2]) & (z <= box[3])) return l;
-  }
-  return -1;
-}
-
 // The hits of a track that lie on layers, from the origin outwards; returns their number.
 int gather(const float* position, const std::int64_t* rows, std::int64_t n, const FitTables& t, FitHit* hits) {
   int size = 0;
   for (std::int64_t k = 0; k < n; ++k) {
     const float *p = position + 3 * rows[k], r = p[0], z = p[2];
-    const int layer = layer_of(t, r, z);
+    const int layer = layer_at(t.layers, t.n_layers, r, z);
     if (layer < 0) continue;
     const float* box = t.layers + 4 * layer;
     const double phi = p[1];

@@ -32,12 +32,6 @@ std::vector<std::string> steps_of(const PipelineSpec& spec) {
   return steps;
 }
 
-/// Windows whose layers also hold hits that are measured from a beam line off the axis.
-WindowTables widened(WindowTables tables) {
-  tables.widen();
-  return tables;
-}
-
 std::optional<Networks> networks_of(const PipelineSpec& spec, const std::string& weights) {
   if (spec.networks.empty()) return std::nullopt;
   return Networks::load(weights + "/" + spec.networks);
@@ -49,7 +43,7 @@ Line::Line(const Table& kernels, PipelineSpec spec, const std::string& weights)
     : kernels_(kernels),
       spec_(std::move(spec)),
       own_windows_(WindowTables::load(weights + "/" + spec_.windows)),
-      windows_(widened(own_windows_).up_to(static_cast<float>(spec_.curvature))),
+      windows_(own_windows_.widened().up_to(static_cast<float>(spec_.curvature))),
       networks_(networks_of(spec_, weights)),
       steps_(steps_of(spec_)) {}
 

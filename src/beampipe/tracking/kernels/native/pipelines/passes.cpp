@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "graphs/labels.hpp"
+
 namespace beampipe {
 namespace {
 
@@ -69,18 +71,6 @@ void count(const Labelled& graph, const Blocks& events, Found& found) {
   }
 }
 
-/// Numbers the tracks of each event from 0, by their first hit.
-void number(const Blocks& events, std::int64_t n_labels, Found& found) {
-  std::vector<std::int64_t> number(n_labels, -1);
-  for (std::int64_t k = 0; k < events.n; ++k)
-    for (std::int64_t i = events.begin[k]; i < events.begin[k + 1]; ++i) {
-      std::int64_t& mine = found.track_id[i];
-      if (mine < 0) continue;
-      if (number[mine] < 0) number[mine] = found.tracks[k]++;
-      mine = number[mine];
-    }
-}
-
 }  // namespace
 
 Passes::Passes(const Table& kernels, const PipelineSpec& spec, const std::string& weights) {
@@ -95,8 +85,7 @@ Passes::Passes(const Table& kernels, const PipelineSpec& spec, const std::string
 
 Found Passes::run(const Hits& hits, Between between, void* context) const {
   const std::vector<std::int64_t> none(hits.events.n, 0);
-  Found found{Array<std::int64_t>(hits.n, -1), {}, none, none, none, none, {}, {}, {}};
-  for (std::int64_t k = 0; k < hits.events.n; ++k) found.hits[k] = hits.events.size(k);
+  Found found{Array<std::int64_t>(hits.n, -1), {}, none, none, none, {}, {}, {}};
   std::int64_t n_labels = 0;
   for (const Line& line : lines_) {
     Timer timed(line.steps(), between, context);
@@ -108,7 +97,9 @@ Found Passes::run(const Hits& hits, Between between, void* context) const {
     }
     found.seconds.insert(found.seconds.end(), timed.seconds().begin(), timed.seconds().end());
   }
-  number(hits.events, n_labels, found);
+  std::vector<std::int64_t> number(n_labels, -1);  // no two events have a label in common
+  for (std::int64_t k = 0; k < hits.events.n; ++k)
+    found.tracks[k] = number_by_first_hit(found.track_id.data() + hits.events.begin[k], hits.events.size(k), number);
   return found;
 }
 

@@ -14,9 +14,9 @@ namespace beampipe {
 struct Found {
   Array<std::int64_t> track_id;  // (n_hits,): in each event 0, 1, ... by first hit; -1 for a hit on no track
   std::vector<double> seconds;   // time of each of the pipeline's `steps` [s], of all events together
-  std::vector<std::int64_t> hits, edges, triplets, tracks;  // number of them in each event
-  std::vector<BeamLine> beam_line;                          // from which the hits of each event were seen
-  std::vector<std::int64_t> outside, unfilled;              // of each event: hits on no layer, layers without hits
+  std::vector<std::int64_t> edges, triplets, tracks;  // number of them in each event
+  std::vector<BeamLine> beam_line;                    // from which the hits of each event were seen
+  std::vector<std::int64_t> outside, unfilled;        // of each event: hits on no layer, layers without hits
 };
 
 class Passes {

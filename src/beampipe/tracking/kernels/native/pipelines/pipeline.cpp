@@ -26,6 +26,13 @@ std::int64_t on_tracks(const std::int64_t* label, std::int64_t n) { return n - s
 /// To a micrometre [mm], so that the order of sums does not matter.
 double rounded(double x) { return std::nearbyint(1000 * x) / 1000; }
 
+/// The hits as they are seen from a beam line: in `copy`, unless it is the axis.
+const float* seen_by(const BeamLine& line, const float* position, std::int64_t n, Array<float>& copy) {
+  if (line.on_axis()) return position;
+  copy = seen_from(line, position, n);
+  return copy.data();
+}
+
 }  // namespace
 
 Pipeline::Pipeline(const Table& kernels, const std::string& spec, const std::string& weights)
@@ -47,43 +54,44 @@ Found Pipeline::find(const float* position, const std::int64_t* begin, std::int6
   const Array<std::int16_t> layer = line.own_layers(position, n, useful_threads(threads, n));
   const std::vector<Fit> fits = fits_of(line.own_windows(), position, layer.data(), events);
   if (check) require_layout(name(), line.own_windows(), position, events, fits);
-  Found found = found_from(position, events, expected, threads, between, context);
+  Array<float> copy;
+  const float* seen = seen_by(expected, position, n, copy);
+  Found found = found_from(expected, seen, events, threads, between, context);
   for (const Fit& fit : fits) {
     found.outside.push_back(fit.outside);
     found.unfilled.push_back(fit.unfilled);
   }
-  follow(position, events, threads, between, context, found);
+  follow(position, seen, events, threads, between, context, found);
   return found;
 }
 
-/// The tracks of events whose hits are seen from a beam line.
-Found Pipeline::found_from(const float* position, const Blocks& events, const BeamLine& line, int threads,
-                           Between between, void* context) const {
-  const std::int64_t n = events.begin[events.n] - events.begin[0];
-  const bool as_given = line.on_axis() && all_turned(position, n);
-  const Array<float> copy = as_given          ? Array<float>()
-                            : !line.on_axis() ? seen_from(line, position, n)
-                                              : turned(position, n);
-  const Hits hits{as_given ? position : copy.data(), n, events, useful_threads(threads, n)};
+/// The tracks of events whose hits are seen from that beam line.
+Found Pipeline::found_from(const BeamLine& line, const float* seen, const Blocks& events, int threads, Between between,
+                           void* context) const {
+  const std::int64_t n = events.begin[events.n];
+  const bool as_seen = all_turned(seen, n);
+  const Array<float> copy = as_seen ? Array<float>() : turned(seen, n);
+  const Hits hits{as_seen ? seen : copy.data(), n, events, useful_threads(threads, n)};
   Found found = passes_.run(hits, between, context);
   found.beam_line.assign(events.n, line);
   return found;
 }
 
 /// Finds again what clearly comes from elsewhere than the beam line that it was seen from, each event by itself.
-void Pipeline::follow(const float* position, const Blocks& events, int threads, Between between, void* context,
-                      Found& found) const {
+void Pipeline::follow(const float* position, const float* seen, const Blocks& events, int threads, Between between,
+                      void* context, Found& found) const {
   for (std::int64_t k = 0; k < events.n; ++k) {
     const std::int64_t first = events.begin[k], n = events.size(k), whole[] = {0, n};
-    const float* hits = position + 3 * first;
     std::int64_t* label = found.track_id.data() + first;
+    const float* now = seen + 3 * first;
+    Array<float> copy;
     for (int round = 0; round < kFollowed; ++round) {
       BeamLine& line = found.beam_line[k];
-      const BeamSpotEstimate off = line.on_axis() ? estimate_beam_spot(hits, label, n)
-                                                  : estimate_beam_spot(seen_from(line, hits, n).data(), label, n);
+      const BeamSpotEstimate off = estimate_beam_spot(now, label, n);
       if (!off.significant()) break;
       const BeamLine there{rounded(line.x + off.x), rounded(line.y + off.y), line.dxdz, line.dydz};
-      const Found again = found_from(hits, {whole, 1}, there, threads, between, context);
+      now = seen_by(there, position + 3 * first, n, copy);
+      const Found again = found_from(there, now, {whole, 1}, threads, between, context);
       for (std::size_t step = 0; step < found.seconds.size(); ++step) found.seconds[step] += again.seconds[step];
       if (on_tracks(again.track_id.data(), n) <= on_tracks(label, n)) break;
       std::copy_n(again.track_id.data(), n, label);

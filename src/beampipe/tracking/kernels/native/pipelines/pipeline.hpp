@@ -13,8 +13,6 @@ namespace beampipe {
 
 class Pipeline {
 public:
-  using Between = beampipe::Between;
-
   /// A pipeline over the kernels of one instruction set, which must outlive it.
   /// `spec` is what PipelineSpec.to_json() of Python writes; `weights` is the folder of the weight files.
   /// Throws ConfigError or FileError if the spec or the files make no pipeline.
@@ -45,10 +43,10 @@ public:
 private:
   Pipeline(const Table& kernels, const PipelineSpec& spec, const std::string& weights);
 
-  Found found_from(const float* position, const Blocks& events, const BeamLine& line, int threads, Between between,
+  Found found_from(const BeamLine& line, const float* seen, const Blocks& events, int threads, Between between,
                    void* context) const;
-  void follow(const float* position, const Blocks& events, int threads, Between between, void* context,
-              Found& found) const;
+  void follow(const float* position, const float* seen, const Blocks& events, int threads, Between between,
+              void* context, Found& found) const;
   void require_memory(const Blocks& events) const;
 
   std::string name_;

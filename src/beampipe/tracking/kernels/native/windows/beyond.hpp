@@ -21,9 +21,8 @@ struct Target {
 /// triples, then those one layer further, within the widest window of the known ones.
 class Reach {
 public:
-  explicit Reach(const Windows& w) : n_layers_(w.n_layers), pair_of_(w.n_layers * w.n_layers, -1) {
+  explicit Reach(const Windows& w) : n_layers_(w.n_layers), pair_of_(pairs_by_layers(w)) {
     for (auto& side : targets_) side.resize(w.n_pairs);
-    for (int p = 0; p < w.n_pairs; ++p) pair_of_[w.pairs[2 * p] * n_layers_ + w.pairs[2 * p + 1]] = p;
     for (int p = 0; p < w.n_pairs; ++p) {
       const int middle = w.pairs[2 * p + 1];
       for (int q = w.out_begin[middle]; q < w.out_begin[middle + 1]; ++q) {

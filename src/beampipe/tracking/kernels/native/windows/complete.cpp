@@ -4,6 +4,7 @@
 // curvature and its slope: few free hits agree with its last two, so that layers further away may be asked.
 #include "arc.hpp"
 #include "graphs/each_block.hpp"
+#include "graphs/labels.hpp"
 #include "kernels.hpp"
 #include "windows/beyond.hpp"
 #include "windows/layer_grid.hpp"
@@ -34,9 +35,7 @@ End end_of(const float* last, const float* before, bool outward) {
   const float *in = outward ? before : last, *out = outward ? last : before;
   const Vec r = splat(in[0]), other = splat(out[0]), dr = other - r;
   const Arc arc = arc_on(chord_of(r, other, dr, wrap(splat(out[1] - in[1]))), r, other, dr);
-  const Vec ds = absolute(arc.ds) < splat(kMinArc) ? splat(kMinArc) : arc.ds;
-  const Vec cot = (out[2] - in[2]) / ds;
-  return {last[0], last[1], last[2], arc.kappa[0], cot[0], arc.inverse_d2[0], outward};
+  return {last[0], last[1], last[2], arc.kappa[0], arc.cot(splat(out[2] - in[2]))[0], arc.inverse_d2[0], outward};
 }
 
 /// Where on a layer the hits that agree with the end of a path may lie: a little more than that.
@@ -103,11 +102,9 @@ Region region_of(const End& end, const Window& w, const LayerGrid& layer) {
 /// A hit that may be added to an end of a track.
 struct Proposal {
   float chi2 = 1;
-  std::int32_t hit = -1, track = -1;
+  std::int32_t hit = -1;
 
-  bool operator<(const Proposal& other) const {
-    return chi2 != other.chi2 ? chi2 < other.chi2 : hit != other.hit ? hit < other.hit : track < other.track;
-  }
+  bool operator<(const Proposal& other) const { return chi2 != other.chi2 ? chi2 < other.chi2 : hit < other.hit; }
 };
 
 /// A layer on the way of a track: its first hit there, and the second one where modules overlap, or -1.
@@ -198,8 +195,7 @@ private:
     const End end = end_of(position_ + 3 * last, position_ + 3 * before, outward);
     for (const Target& target : reach_.beyond(layer_[inner], layer_[outer], outward)) {
       if (crosses(path, target.layer)) continue;
-      Proposal best = best_on(end, target);
-      best.track = track;
+      const Proposal best = best_on(end, target);
       if (best.hit >= 0) return best;
     }
     return {};
@@ -240,7 +236,7 @@ private:
       const Vec chi2 = x.top / x.bottom;
       for (; pass != 0; pass &= pass - 1) {
         const int lane = __builtin_ctz(pass);
-        const Proposal candidate{chi2[lane], grid_.hit[j + lane], 0};
+        const Proposal candidate{chi2[lane], grid_.hit[j + lane]};
         if (label_[candidate.hit] < 0 && (best.hit < 0 || candidate < best)) best = candidate;
       }
     }
@@ -256,9 +252,10 @@ private:
     }
     std::sort(order.begin(), order.end());
     for (const auto& [proposal, end] : order) {
-      Path& path = paths_[proposal.track];
+      const int track = end / 2;
+      Path& path = paths_[track];
       if (label_[proposal.hit] >= 0 || crosses(path, layer_[proposal.hit])) continue;
-      label_[proposal.hit] = first_ + proposal.track;
+      label_[proposal.hit] = first_ + track;
       path.insert(end % 2 == 1 ? path.end() : path.begin(), Crossing{proposal.hit, -1});
     }
     return !order.empty();
@@ -299,17 +296,6 @@ private:
   std::vector<Path> paths_;
 };
 
-/// Numbers in the order of first hits.
-void number(Array<std::int64_t>& label) {
-  std::vector<std::int64_t> number(1 + std::max<std::int64_t>(*std::max_element(label.begin(), label.end()), 0), -1);
-  std::int64_t next = 0;
-  for (std::int64_t& mine : label) {
-    if (mine < 0) continue;
-    if (number[mine] < 0) number[mine] = next++;
-    mine = number[mine];
-  }
-}
-
 }  // namespace
 
 Array<std::int64_t> complete(const float* position, const Blocks& blocks, const std::int64_t* track_id,
@@ -327,7 +313,8 @@ Array<std::int64_t> complete(const float* position, const Blocks& blocks, const 
     tracks.run(shared);
     tracks.drop(penalty, min_score);
   });
-  number(label);
+  std::vector<std::int64_t> number(1 + std::max<std::int64_t>(*std::max_element(label.begin(), label.end()), 0), -1);
+  number_by_first_hit(label.data(), n, number);
   return label;
 }
 

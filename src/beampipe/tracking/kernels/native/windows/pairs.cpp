@@ -43,12 +43,9 @@ struct Doublets {
   std::vector<std::int32_t> slot;  // its number among the pairs that start on its inner layer
 };
 
-constexpr float kNever = 1e9f;  // a curvature that agrees with no other
-
 Doublets measure(const float* position, const Array<std::int16_t>& layer, const std::int64_t* inner,
                  const std::int64_t* outer, std::int64_t n_edges, const Windows& w, int threads) {
-  std::vector<std::int32_t> pair_of(w.n_layers * w.n_layers, -1);
-  for (int p = 0; p < w.n_pairs; ++p) pair_of[w.pairs[2 * p] * w.n_layers + w.pairs[2 * p + 1]] = p;
+  const std::vector<std::int32_t> pair_of = pairs_by_layers(w);
   Doublets d;
   for (auto* column : {&d.kappa, &d.cot, &d.weight}) column->assign(n_edges + kLanes, kNever);
   d.pair.assign(n_edges + kLanes, -1);
@@ -69,9 +66,8 @@ Doublets measure(const float* position, const Array<std::int16_t>& layer, const 
     const Vec r = load(a[0]), other = load(b[0]);
     const Vec dr = other - r, dphi = wrap(load(b[1]) - load(a[1]));
     const Arc arc = arc_on(chord_of(r, other, dr, dphi), r, other, dr);
-    const Vec ds = absolute(arc.ds) < splat(kMinArc) ? splat(kMinArc) : arc.ds;
     float out[3][kLanes];
-    store(out[0], arc.kappa), store(out[1], (load(b[2]) - load(a[2])) / ds), store(out[2], arc.inverse_d2);
+    store(out[0], arc.kappa), store(out[1], arc.cot(load(b[2]) - load(a[2]))), store(out[2], arc.inverse_d2);
     for (int i = 0; i < lanes; ++i) {
       if (!known[i]) continue;
       d.kappa[first + i] = out[0][i];

@@ -11,7 +11,6 @@
 namespace beampipe {
 
 constexpr float kLeastCosine = 0.362357754f;  // of kMaxDphi
-constexpr float kNever = 1e9f;                // a curvature that agrees with no other
 
 /// Doublets of one hit, those of each pair of layers together, from the beginning of a vector on.
 struct Side {

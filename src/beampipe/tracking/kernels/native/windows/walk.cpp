@@ -1,4 +1,5 @@
 // Best paths through the graph of edges: longest, smoothest, each hit on one path at most; then the overlap hits.
+#include "graphs/labels.hpp"
 #include "kernels.hpp"
 
 #include <algorithm>
@@ -109,13 +110,7 @@ Array<std::int64_t> walk(std::int64_t n, const std::int64_t* inner, const std::i
   add_twins(n_triplets, inner, outer, in_edge, out_edge, chi2, layer, before, after, label);
   // Numbers in the order of first hits, whatever the order in which paths were taken.
   std::vector<std::int64_t> number(n_tracks, -1);
-  std::int64_t next = 0;
-  for (std::int64_t i = 0; i < n; ++i) {
-    if (label[i] < 0) continue;
-    std::int64_t& mine = number[label[i]];
-    if (mine < 0) mine = next++;
-    label[i] = mine;
-  }
+  number_by_first_hit(label.data(), n, number);
   return label;
 }
 

@@ -1,6 +1,7 @@
 // The learned windows, as plain arrays that Python owns. See beampipe.tracking.windows for their meaning.
 #pragma once
 #include <cstdint>
+#include <vector>
 
 #include "array.hpp"
 
@@ -17,6 +18,23 @@ struct Windows {
   const std::int32_t* out_begin;  // (n_layers + 1,): first pair of each inner layer
   const float* triplet_windows;   // (n_pairs, kMaxOut, 4): a, b, c, d; a <= 0 where the triplet is never seen
 };
+
+// Layer in whose box a hit lies, -1 for none. For a vector reduction GCC 12 takes an MMX register in the baseline library
+// and leaves it so, and the next x87 instruction of the process (fmod of numpy) gives NaN: one layer after the other.
+inline int layer_at(const float* layers, int n_layers, float r, float z) {
+  for (int l = 0; l < n_layers; ++l) {
+    const float* box = layers + 4 * l;
+    if ((r >= box[0]) & (r <= box[1]) & (z >= box[2]) & (z <= box[3])) return l;
+  }
+  return -1;
+}
+
+// Pair of each inner layer and each outer one, -1 for none: number n_layers * inner + outer.
+inline std::vector<std::int32_t> pairs_by_layers(const Windows& w) {
+  std::vector<std::int32_t> pair(w.n_layers * w.n_layers, -1);
+  for (int p = 0; p < w.n_pairs; ++p) pair[w.pairs[2 * p] * w.n_layers + w.pairs[2 * p + 1]] = p;
+  return pair;
+}
 
 // Pairs of edges that share a hit and agree in curvature and slope, grouped by that hit from the beam outwards.
 struct Triplets {

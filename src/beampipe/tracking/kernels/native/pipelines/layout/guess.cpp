@@ -73,12 +73,7 @@ struct Sample {
     std::int64_t inside = 0;
     for (std::int64_t i = 0; i < count; ++i) {
       const auto [r, z] = place(i);
-      for (int l = 0; l < windows.n_layers; ++l) {
-        const float* box = windows.layers + 4 * l;
-        if (r < box[0] || r > box[1] || z < box[2] || z > box[3]) continue;
-        ++inside;
-        break;
-      }
+      inside += layer_at(windows.layers, windows.n_layers, r, z) >= 0;
     }
     return static_cast<double>(inside) / static_cast<double>(count);
   }

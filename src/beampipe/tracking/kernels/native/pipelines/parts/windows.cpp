@@ -20,12 +20,14 @@ float gap(const float* a, const float* b) {
 
 }  // namespace
 
-void WindowTables::widen() {
+WindowTables WindowTables::widened() const {
   float least = std::numeric_limits<float>::infinity();
   for (std::size_t a = 0; a < layers_.size(); a += 4)
     for (std::size_t b = 0; b < a; b += 4) least = std::min(least, gap(&layers_[a], &layers_[b]));
   const auto by = static_cast<float>(std::max(std::min<double>(kWidening, kOfGap * least), 0.0));
-  for (std::size_t side = 0; side < layers_.size(); ++side) layers_[side] += side % 2 == 0 ? -by : by;
+  WindowTables wide = *this;
+  for (std::size_t side = 0; side < layers_.size(); ++side) wide.layers_[side] += side % 2 == 0 ? -by : by;
+  return wide;
 }
 
 WindowTables WindowTables::load(const std::string& stem) {

@@ -15,13 +15,14 @@ public:
   /// Reads <stem>.safetensors. Throws FileError.
   static WindowTables load(const std::string& stem);
 
+  /// The windows with layers that also hold hits measured from a beam line off the axis: larger on all sides, by 5 mm
+  /// or by what keeps all of them apart (Windows.widened of Python).
+  WindowTables widened() const;
+
   /// The windows with that share of each doublet's curvature.
   WindowTables up_to(float curvature) &&;
 
   Windows view() const;
-
-  /// Makes the layers larger on all sides, by 5 mm or by what keeps all of them apart (Windows.widened of Python).
-  void widen();
 
 private:
   /// The kernels trust that the pairs of each layer stand where `out_begin_` says. Throws ConfigError.
