@@ -112,15 +112,11 @@ def _recognises(file: Glimpse) -> bool:
     return file.kind == "parquet" and file.has(*_HITS) and set(_HITS) <= file.lists
 
 
-def _read(path: Path, told: Told) -> Iterator[Event]:
-    return read_colliderml(path, told)
-
-
 COLLIDERML: Final = Format(
     "colliderml",
     "ColliderML release 1: Parquet tables tracker_hits and, beside it, particles",
     _recognises,
-    _read,
+    read_colliderml,
     frozenset({"particles"}),
 )
 """ColliderML, release 1, in mm and GeV."""

@@ -255,15 +255,11 @@ def _recognises(file: Glimpse) -> bool:
     return file.kind == "root" and file.has(_TREE)
 
 
-def _read(path: Path, told: Told) -> Iterator[Event]:
-    return read_edm4hep(path, told)
-
-
 EDM4HEP: Final = Format(
     "edm4hep",
     "EDM4hep tracker hits in ROOT files of podio",
     _recognises,
-    _read,
+    read_edm4hep,
     frozenset({"hits", "links", "particles", "cell_id"}),
 )
 """Tracker hits of EDM4hep, in mm and GeV."""
