@@ -160,5 +160,5 @@ def _read(path: Path, told: Told) -> Iterator[Event]:
     yield read_acts(found[0])
 
 
-ACTS: Final = Format("acts", "ACTS measurements: eventNNN-measurements.csv and the files beside it", _recognises, _read)
+ACTS: Final = Format("acts", _recognises, _read)
 """Measurements as ACTS writes them, with global positions; in mm and GeV."""

@@ -255,11 +255,5 @@ def _recognises(file: Glimpse) -> bool:
     return file.kind == "root" and file.has(_TREE)
 
 
-EDM4HEP: Final = Format(
-    "edm4hep",
-    "EDM4hep tracker hits in ROOT files of podio",
-    _recognises,
-    read_edm4hep,
-    frozenset({"hits", "links", "particles", "cell_id"}),
-)
+EDM4HEP: Final = Format("edm4hep", _recognises, read_edm4hep, frozenset({"hits", "links", "particles", "cell_id"}))
 """Tracker hits of EDM4hep, in mm and GeV."""

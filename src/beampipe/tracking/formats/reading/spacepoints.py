@@ -122,7 +122,6 @@ def _read(path: Path, told: Told) -> Iterator[Event]:
 
 SPACEPOINTS: Final = Format(
     "acts-spacepoints",
-    "ACTS space points: eventNNN-spacepoint.csv and the files beside it",
     _recognises,
     _read,
     yields_to=frozenset({ACTS.name}),

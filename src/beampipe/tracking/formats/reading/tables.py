@@ -104,7 +104,6 @@ def _recognises(file: Glimpse) -> bool:
 
 TABLE: Final = Format(
     "table",
-    "table with the columns r, phi, z or x, y, z (Parquet; CSV on request): one row per hit, or lists per event",
     _recognises,
     read_tables,
     frozenset({"scale"}),

@@ -103,5 +103,5 @@ def _read(path: Path, told: Told) -> Iterator[Event]:
     yield read_trackml(found[0])
 
 
-TRACKML: Final = Format("trackml", "TrackML: eventNNN-hits.csv and the files beside it", _recognises, _read)
+TRACKML: Final = Format("trackml", _recognises, _read)
 """Events of the TrackML challenge, in mm and GeV."""

@@ -49,11 +49,5 @@ def _check_rows(event: Event) -> None:
         )
 
 
-PREDICTIONS: Final = Form(
-    "colliderml",
-    "predictions for ColliderML: event_id, hit_id, track_id of hits on tracks",
-    (".parquet",),
-    _write,
-    _check_rows,
-)
+PREDICTIONS: Final = Form("colliderml", (".parquet",), _write, _check_rows)
 """Needs an input of ColliderML."""

@@ -55,7 +55,5 @@ def _columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
     return {**dict(zip(TRACK_COLUMNS, values, strict=True)), **kept_columns(event)}
 
 
-LABELS: Final = Form(
-    "labels", "one row per hit: its track, the input's hit id and other columns", (".parquet", ".csv"), _write
-)
+LABELS: Final = Form("labels", (".parquet", ".csv"), _write)
 """Columns `TRACK_COLUMNS`, then those of `kept_columns`."""

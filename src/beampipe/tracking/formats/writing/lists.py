@@ -54,5 +54,5 @@ def _rows(event: Event, tracks: Tracks) -> list[dict[str, Any]]:
     return out
 
 
-LISTS: Final = Form("lists", "one row per track: its hits from the inside out", (".parquet", ".jsonl"), _write)
+LISTS: Final = Form("lists", (".parquet", ".jsonl"), _write)
 """Keys `event_id`, `track_id`, `hits` (rows of the hits in the event) and, where the input has it, `hit_id`."""

@@ -82,7 +82,5 @@ def _columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
     }
 
 
-PROTOTRACKS: Final = Form(
-    "acts", "proto tracks of ACTS, a folder of eventNNN-prototracks.csv", ("", ".csv"), _write, _measurements
-)
+PROTOTRACKS: Final = Form("acts", ("", ".csv"), _write, _measurements)
 """Needs an input of ACTS, whose measurements the numbers are."""

@@ -42,7 +42,5 @@ def _hit_ids(event: Event) -> Int64[ndarray, " n_hits"]:
     return own_hit_ids(event, SUBMISSION.name, ())
 
 
-SUBMISSION: Final = Form(
-    "trackml", "submission to TrackML: event_id, hit_id, track_id (0: none)", (".csv",), _write, _hit_ids
-)
+SUBMISSION: Final = Form("trackml", (".csv",), _write, _hit_ids)
 """Needs an input with hit ids of its own."""
