@@ -62,11 +62,11 @@ def rows_of(wanted: ndarray, there: ndarray, path: Path, name: str, where: Path)
     ranked = there[order]
     twice = np.flatnonzero(ranked[1:] == ranked[:-1])
     if len(twice):
-        raise FileError(f"{where}: got {name} {ranked[twice[0]]} twice, expected each once")
+        raise FileError(f"{where}: got {name} {ranked[twice[0]]} twice, expected each once", path=where)
     at = np.searchsorted(ranked, wanted)
     found = at < len(ranked)
     found[found] = ranked[at[found]] == wanted[found]
     if not found.all():
         row = int(np.argmin(found))
-        raise FileError(f"{path}: got {name} {wanted[row]} at row {row}, which {where} does not have")
+        raise FileError(f"{path}: got {name} {wanted[row]} at row {row}, which {where} does not have", path=path)
     return order[at].astype(np.int64)
