@@ -16,10 +16,11 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from beampipe.errors import FileError
-from beampipe.tracking.events import NOISE, Event, HitColumns, Hits, Particles, Truth
+from beampipe.tracking.events import Event, HitColumns, Hits, Particles, Truth
 from beampipe.tracking.formats.families import Family, cylindrical, family_of, rows_of
 from beampipe.tracking.formats.reading.format import Format, Told
 from beampipe.tracking.formats.reading.glimpse import Glimpse
+from beampipe.tracking.formats.tables.columns import linked_truth
 from beampipe.tracking.formats.tables.csv import first_line, read_columns, read_table
 
 __all__ = ["ACTS", "acts_truth", "read_acts"]
@@ -102,12 +103,7 @@ def acts_truth(family: Family, measurement_id: ndarray, where: Path) -> Truth | 
             f" expected a row of {family.path('hits')}, which has {len(hit_particle)}"
         )
     made_by = hit_particle[links["hit_id"]]
-    particle_id = np.full(len(measurement_id), NOISE, np.int64)
-    _, first = np.unique(row, return_index=True)
-    particle_id[row[first]] = made_by[first]
-    # The same particle may give several simulated hits to one measurement: that is no sharing.
-    further = np.unique(np.stack([row, made_by])[:, made_by != particle_id[row]], axis=1)
-    return Truth(particle_id, particles, further[0], further[1])
+    return linked_truth(len(measurement_id), row, made_by, particles)
 
 
 def _particles(path: Path) -> tuple[Particles, ndarray]:
