@@ -21,7 +21,7 @@ from beampipe.tracking.formats.families import Family, cylindrical, family_of, r
 from beampipe.tracking.formats.reading.format import Format, Told
 from beampipe.tracking.formats.reading.glimpse import Glimpse
 from beampipe.tracking.formats.tables.columns import linked_truth
-from beampipe.tracking.formats.tables.csv import first_line, read_columns, read_table
+from beampipe.tracking.formats.tables.csv import header_of, read_columns, read_table
 
 __all__ = ["ACTS", "acts_truth", "read_acts"]
 
@@ -136,7 +136,7 @@ def _particle_of_hit(path: Path, barcode: ndarray, particles_path: Path) -> Int6
 
 
 def _barcode(path: Path) -> ndarray:
-    names = [name for name in first_line(path).split(",") if name.startswith("particle_id")] or ["particle_id"]
+    names = [name for name in header_of(path) if name.startswith("particle_id")] or ["particle_id"]
     columns = read_columns(path, dict.fromkeys(names, np.uint64))
     return np.stack([columns[name] for name in names], axis=1)
 
