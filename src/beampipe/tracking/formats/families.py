@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from beampipe.errors import FileError
 
-__all__ = ["Family", "cylindrical", "family_of", "rows_of"]
+__all__ = ["Family", "cylindrical", "expected_family", "family_of", "rows_of"]
 
 _NAME: Final = re.compile(r"(?P<stem>.*?(?P<number>\d+))-(?P<kind>[a-z_\-]+)\.csv(?:\.gz)?")
 
@@ -45,6 +45,18 @@ def family_of(path: Path) -> tuple[Family, str] | None:
     if match is None:
         return None
     return Family(path.parent, match["stem"], int(match["number"])), match["kind"]
+
+
+def expected_family(path: Path, kind: str) -> Family:
+    """The family of a file that is read as one of that kind.
+
+    Raises:
+        FileError: its name is of no family.
+    """
+    found = family_of(path)
+    if found is None:
+        raise FileError(f"{path}: expected the name eventNNN-{kind}.csv; rename the files of the event")
+    return found[0]
 
 
 def cylindrical(x: ndarray, y: ndarray, z: ndarray) -> Float32[ndarray, "n 3"]:

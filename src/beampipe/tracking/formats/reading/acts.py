@@ -17,7 +17,7 @@ from numpy import ndarray
 
 from beampipe.errors import FileError
 from beampipe.tracking.events import Event, HitColumns, Hits, Particles, Truth
-from beampipe.tracking.formats.families import Family, cylindrical, family_of, rows_of
+from beampipe.tracking.formats.families import Family, cylindrical, expected_family, family_of, rows_of
 from beampipe.tracking.formats.reading.format import Format, Told
 from beampipe.tracking.formats.reading.glimpse import Glimpse
 from beampipe.tracking.formats.tables.columns import linked_truth
@@ -150,10 +150,7 @@ def _recognises(file: Glimpse) -> bool:
 
 
 def _read(path: Path, told: Told) -> Iterator[Event]:
-    found = family_of(path)
-    if found is None:
-        raise FileError(f"{path}: expected the name eventNNN-measurements.csv; rename the files of the event")
-    yield read_acts(found[0])
+    yield read_acts(expected_family(path, "measurements"))
 
 
 ACTS: Final = Format("acts", _recognises, _read)
