@@ -26,7 +26,7 @@ from beampipe.tracking.simulation.parameters import Degradation
 from beampipe.tracking.truth import layer_code
 from beampipe.tracking.windows import MAX_OUT, Windows, save_windows
 
-__all__ = ["WINDOW_RECIPES", "WindowConfig", "learn_windows", "train_windows"]
+__all__ = ["WINDOW_RECIPES", "WindowConfig", "learn_windows", "train_windows", "write_windows"]
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def learn_windows(events: Iterable[Event], config: WindowConfig = WindowConfig()
     return Windows(boxes, pairs, pair_windows, out_begin, _triplet_windows(sample, pairs, out_begin, config))
 
 
-def train_windows(name: str, events: Iterable[Event], out: Path, about: Mapping[str, object]) -> Windows:
+def train_windows(name: str, events: Iterable[Event], out: Path, about: Mapping[str, object]) -> None:
     """Learn the windows of that name from clean events and write them, with a card beside them.
 
     Args:
@@ -151,15 +151,30 @@ def train_windows(name: str, events: Iterable[Event], out: Path, about: Mapping[
     if name not in WINDOW_RECIPES:
         raise UnknownNameError("windows", name, WINDOW_RECIPES)
     degraded = [degrade(event, _TAUGHT[k % 3], seed=k, run_seed=k) for k, event in enumerate(events)]
-    windows = learn_windows(degraded, WINDOW_RECIPES[name])
+    config = WINDOW_RECIPES[name]
+    write_windows(out, learn_windows(degraded, config), config, {"events": len(degraded), **about})
+
+
+def write_windows(out: Path, windows: Windows, config: WindowConfig, training: Mapping[str, object]) -> dict[str, int]:
+    """Write windows with a card beside them.
+
+    Args:
+        out: safetensors file to write.
+        windows: the windows.
+        config: what they were learned with.
+        training: what the card says about the training.
+
+    Returns:
+        The metrics of the card: number of layers, of pairs and of triples of layers.
+    """
     save_windows(windows, out)
     metrics = {
         "layers": len(windows.layers),
         "pairs": len(windows.pairs),
         "triples": int((windows.triplet_windows[..., 0] > 0).sum()),
     }
-    write_card(out, asdict(WINDOW_RECIPES[name]), {"events": len(degraded), **about}, metrics)
-    return windows
+    write_card(out, asdict(config), training, metrics)
+    return metrics
 
 
 def _layer_boxes(events: list[Event], padding: float) -> tuple[Float32[ndarray, "n 4"], list[Int64[ndarray, " _"]]]:
