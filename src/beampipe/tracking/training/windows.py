@@ -23,6 +23,7 @@ from beampipe.tracking.kernels.geometry import MIN_DR, arc
 from beampipe.tracking.networks import write_card
 from beampipe.tracking.simulation.degradation import degrade
 from beampipe.tracking.simulation.parameters import Degradation
+from beampipe.tracking.training.samples import particle_rows
 from beampipe.tracking.truth import layer_code
 from beampipe.tracking.windows import MAX_OUT, Windows, save_windows
 
@@ -318,12 +319,8 @@ def _moved_aside(event: Event, impact_max: float) -> Float32[ndarray, "n_hits 3"
 def _vertex_z(event: Event) -> Float32[ndarray, " n_hits"]:
     """z [mm] of the vertex of each hit's particle; 0 for hits of no known particle."""
     assert event.truth is not None
-    particles, made_by = event.truth.particles, event.truth.particle_id
-    order = np.argsort(particles.particle_id)
-    row = np.searchsorted(particles.particle_id, made_by, sorter=order)
-    row = order[np.minimum(row, len(order) - 1)] if len(order) else np.zeros(0, np.int64)
-    known = particles.particle_id[row] == made_by
-    z: Float32[ndarray, " n_hits"] = np.where(known, particles.vertex[row, 2], np.float32(0))
+    row = particle_rows(event.truth.particles, event.truth.particle_id)
+    z: Float32[ndarray, " n_hits"] = np.append(event.truth.particles.vertex[:, 2], np.float32(0))[row]
     return z
 
 
