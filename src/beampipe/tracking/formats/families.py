@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from beampipe.errors import FileError
 
-__all__ = ["Family", "cylindrical", "family_of", "rows_of"]
+__all__ = ["Family", "cylindrical", "expected_family", "family_of", "rows_of"]
 
 _NAME: Final = re.compile(r"(?P<stem>.*?(?P<number>\d+))-(?P<kind>[a-z_\-]+)\.csv(?:\.gz)?")
 
@@ -47,6 +47,18 @@ def family_of(path: Path) -> tuple[Family, str] | None:
     return Family(path.parent, match["stem"], int(match["number"])), match["kind"]
 
 
+def expected_family(path: Path, kind: str) -> Family:
+    """The family of a file that is read as one of that kind.
+
+    Raises:
+        FileError: its name is of no family.
+    """
+    found = family_of(path)
+    if found is None:
+        raise FileError(f"{path}: expected the name eventNNN-{kind}.csv; rename the files of the event")
+    return found[0]
+
+
 def cylindrical(x: ndarray, y: ndarray, z: ndarray) -> Float32[ndarray, "n 3"]:
     """x, y, z [mm] as r [mm], phi [rad], z [mm]."""
     return np.stack([np.hypot(x, y), np.arctan2(y, x), z], axis=1).astype(np.float32)
@@ -62,11 +74,11 @@ def rows_of(wanted: ndarray, there: ndarray, path: Path, name: str, where: Path)
     ranked = there[order]
     twice = np.flatnonzero(ranked[1:] == ranked[:-1])
     if len(twice):
-        raise FileError(f"{where}: got {name} {ranked[twice[0]]} twice, expected each once")
+        raise FileError(f"{where}: got {name} {ranked[twice[0]]} twice, expected each once", path=where)
     at = np.searchsorted(ranked, wanted)
     found = at < len(ranked)
     found[found] = ranked[at[found]] == wanted[found]
     if not found.all():
         row = int(np.argmin(found))
-        raise FileError(f"{path}: got {name} {wanted[row]} at row {row}, which {where} does not have")
+        raise FileError(f"{path}: got {name} {wanted[row]} at row {row}, which {where} does not have", path=path)
     return order[at].astype(np.int64)

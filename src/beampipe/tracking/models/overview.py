@@ -8,7 +8,7 @@ from beampipe.tracking.models.model import TrackerModel
 from beampipe.tracking.models.performance import Performance
 from beampipe.tracking.pipelines.specs import PIPELINES
 
-__all__ = ["HEADINGS", "model_overview", "rows_of"]
+__all__ = ["HEADINGS", "floors_of", "model_overview", "rows_of"]
 
 HEADINGS: Final = ("pipeline", "efficiency", "displaced", "dense", "fakes", "hits on tracks", "ms", "cannot")
 """What the columns of `rows_of` are."""
@@ -21,10 +21,14 @@ def rows_of(model: TrackerModel) -> list[tuple[str, ...]]:
     return [(name, *_cells(model.performance.get(name))) for name in model.pipelines]
 
 
+def floors_of(model: TrackerModel) -> str:
+    """The lowest pT that each of the weights was learned from, in words."""
+    return ", ".join(f"{stem} {weights.pt_floor:g} GeV" for stem, weights in model.weights.items())
+
+
 def model_overview(model: TrackerModel) -> list[str]:
     """Lines that say what a model is for, and what each of its pipelines is, does, and does not."""
-    floors = ", ".join(f"{stem} {weights.pt_floor:g} GeV" for stem, weights in model.weights.items())
-    lines = [f"{model.name}: {model.for_what}", f"  folder: {model.path}", f"  learned down to pT: {floors}"]
+    lines = [f"{model.name}: {model.for_what}", f"  folder: {model.path}", f"  learned down to pT: {floors_of(model)}"]
     for name in model.pipelines:
         lines.append(f"  {name}: {PIPELINES[name].for_what}")
         one = model.performance.get(name)

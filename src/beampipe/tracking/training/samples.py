@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Int64, UInt64
 from numpy import ndarray
 
 from beampipe.errors import InputError
-from beampipe.tracking.events import NOISE, Event
+from beampipe.tracking.events import NOISE, Event, Particles
 from beampipe.tracking.kernels.geometry import MIN_DR, doublet
 from beampipe.tracking.truth import HEADLINE, Selection
 
@@ -24,6 +24,7 @@ __all__ = [
     "label",
     "outward",
     "overlaid",
+    "particle_rows",
     "rotated",
     "visit",
     "wedge",
@@ -138,6 +139,16 @@ def clean_events(events: Iterable[Event], selection: Selection = HEADLINE) -> li
         InputError: an event has no truth or no geometry ids.
     """
     return [_clean(event, selection) for event in events]
+
+
+def particle_rows(particles: Particles, particle_id: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
+    """Row of the particle of each number, -1 for noise and for those that are not listed."""
+    ids = particles.particle_id
+    if len(ids) == 0:
+        return np.full(len(particle_id), -1, np.int64)
+    by_id = np.argsort(ids)
+    row = by_id[np.minimum(np.searchsorted(ids, particle_id, sorter=by_id), len(ids) - 1)]
+    return np.where((ids[row] == particle_id) & (particle_id != NOISE), row, -1)
 
 
 def overlaid(events: Sequence[CleanEvent], size: int) -> list[CleanEvent]:
@@ -270,26 +281,13 @@ def _clean(event: Event, selection: Selection) -> CleanEvent:
     truth, hits = event.truth, event.hits
     if truth is None or hits.geometry_id is None:
         raise InputError(f"event {event.event_id}: got no truth or no geometry ids, expected simulated events")
-    ids, hit_id = truth.particles.particle_id, truth.particle_id
-    if len(ids) == 0:
-        particle = np.full(len(hits), -1, np.int64)
-        nothing = np.zeros(len(hits), np.float32)
-        return CleanEvent(hits.position, hits.geometry_id, particle, nothing, nothing > 0, nothing > 0).by_phi()
-    by_id = np.argsort(ids)
-    row = by_id[np.minimum(np.searchsorted(ids, hit_id, sorter=by_id), len(ids) - 1)]
-    known = (ids[row] == hit_id) & (hit_id != NOISE)
     who = truth.particles
     prompt = (who.origin_radius < selection.max_origin) & (who.primary | (not selection.primary_only))
     wanted = prompt & (who.pt > selection.min_pt) & (np.abs(who.eta) < selection.max_abs_eta) & (who.charge != 0)
-    row = np.where(known, row, 0)
-    return CleanEvent(
-        hits.position,
-        hits.geometry_id,
-        np.where(known, row, -1),
-        np.where(known, who.pt[row], _NO_PT),
-        prompt[row] & known,
-        wanted[row] & known,
-    ).by_phi()
+    row = particle_rows(who, truth.particle_id)
+    # What is appended is the last, which row -1 takes: no particle.
+    pt, prompt, wanted = np.append(who.pt, _NO_PT), np.append(prompt, False), np.append(wanted, False)
+    return CleanEvent(hits.position, hits.geometry_id, row, pt[row], prompt[row], wanted[row]).by_phi()
 
 
 def _overlay(events: Sequence[CleanEvent]) -> CleanEvent:

@@ -23,10 +23,11 @@ from beampipe.tracking.kernels.geometry import MIN_DR, arc
 from beampipe.tracking.networks import write_card
 from beampipe.tracking.simulation.degradation import degrade
 from beampipe.tracking.simulation.parameters import Degradation
+from beampipe.tracking.training.samples import particle_rows
 from beampipe.tracking.truth import layer_code
 from beampipe.tracking.windows import MAX_OUT, Windows, save_windows
 
-__all__ = ["WINDOW_RECIPES", "WindowConfig", "learn_windows", "train_windows"]
+__all__ = ["WINDOW_RECIPES", "WindowConfig", "learn_windows", "train_windows", "write_windows"]
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def learn_windows(events: Iterable[Event], config: WindowConfig = WindowConfig()
     return Windows(boxes, pairs, pair_windows, out_begin, _triplet_windows(sample, pairs, out_begin, config))
 
 
-def train_windows(name: str, events: Iterable[Event], out: Path, about: Mapping[str, object]) -> Windows:
+def train_windows(name: str, events: Iterable[Event], out: Path, about: Mapping[str, object]) -> None:
     """Learn the windows of that name from clean events and write them, with a card beside them.
 
     Args:
@@ -151,15 +152,30 @@ def train_windows(name: str, events: Iterable[Event], out: Path, about: Mapping[
     if name not in WINDOW_RECIPES:
         raise UnknownNameError("windows", name, WINDOW_RECIPES)
     degraded = [degrade(event, _TAUGHT[k % 3], seed=k, run_seed=k) for k, event in enumerate(events)]
-    windows = learn_windows(degraded, WINDOW_RECIPES[name])
+    config = WINDOW_RECIPES[name]
+    write_windows(out, learn_windows(degraded, config), config, {"events": len(degraded), **about})
+
+
+def write_windows(out: Path, windows: Windows, config: WindowConfig, training: Mapping[str, object]) -> dict[str, int]:
+    """Write windows with a card beside them.
+
+    Args:
+        out: safetensors file to write.
+        windows: the windows.
+        config: what they were learned with.
+        training: what the card says about the training.
+
+    Returns:
+        The metrics of the card: number of layers, of pairs and of triples of layers.
+    """
     save_windows(windows, out)
     metrics = {
         "layers": len(windows.layers),
         "pairs": len(windows.pairs),
         "triples": int((windows.triplet_windows[..., 0] > 0).sum()),
     }
-    write_card(out, asdict(WINDOW_RECIPES[name]), {"events": len(degraded), **about}, metrics)
-    return windows
+    write_card(out, asdict(config), training, metrics)
+    return metrics
 
 
 def _layer_boxes(events: list[Event], padding: float) -> tuple[Float32[ndarray, "n 4"], list[Int64[ndarray, " _"]]]:
@@ -303,12 +319,8 @@ def _moved_aside(event: Event, impact_max: float) -> Float32[ndarray, "n_hits 3"
 def _vertex_z(event: Event) -> Float32[ndarray, " n_hits"]:
     """z [mm] of the vertex of each hit's particle; 0 for hits of no known particle."""
     assert event.truth is not None
-    particles, made_by = event.truth.particles, event.truth.particle_id
-    order = np.argsort(particles.particle_id)
-    row = np.searchsorted(particles.particle_id, made_by, sorter=order)
-    row = order[np.minimum(row, len(order) - 1)] if len(order) else np.zeros(0, np.int64)
-    known = particles.particle_id[row] == made_by
-    z: Float32[ndarray, " n_hits"] = np.where(known, particles.vertex[row, 2], np.float32(0))
+    row = particle_rows(event.truth.particles, event.truth.particle_id)
+    z: Float32[ndarray, " n_hits"] = np.append(event.truth.particles.vertex[:, 2], np.float32(0))[row]
     return z
 
 

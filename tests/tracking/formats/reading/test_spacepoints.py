@@ -102,7 +102,7 @@ def test_older_space_points_have_other_names(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_named(folder: Path) -> None:
     path = write(folder / f"{STEM}-spacepoint.csv", newest({3: 4711}))
-    with pytest.raises(FileError, match="got measurement_id 4711, which"):
+    with pytest.raises(FileError, match="got measurement_id 4711 at row 3, which"):
         only(path)
     write(folder / f"{STEM}-spacepoints_strip.csv", newest({}))
     with pytest.raises(FileError, match=r"got event000000000-spacepoints_strip\.csv of the same event beside it"):

@@ -16,11 +16,12 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from beampipe.errors import FileError
-from beampipe.tracking.events import NOISE, Event, HitColumns, Hits, Particles, Truth
-from beampipe.tracking.formats.families import Family, cylindrical, family_of, rows_of
+from beampipe.tracking.events import Event, HitColumns, Hits, Particles, Truth
+from beampipe.tracking.formats.families import Family, cylindrical, expected_family, family_of, rows_of
 from beampipe.tracking.formats.reading.format import Format, Told
 from beampipe.tracking.formats.reading.glimpse import Glimpse
-from beampipe.tracking.formats.tables.csv import first_line, read_columns, read_table
+from beampipe.tracking.formats.tables.columns import linked_truth
+from beampipe.tracking.formats.tables.csv import header_of, read_columns, read_table
 
 __all__ = ["ACTS", "acts_truth", "read_acts"]
 
@@ -102,12 +103,7 @@ def acts_truth(family: Family, measurement_id: ndarray, where: Path) -> Truth | 
             f" expected a row of {family.path('hits')}, which has {len(hit_particle)}"
         )
     made_by = hit_particle[links["hit_id"]]
-    particle_id = np.full(len(measurement_id), NOISE, np.int64)
-    _, first = np.unique(row, return_index=True)
-    particle_id[row[first]] = made_by[first]
-    # The same particle may give several simulated hits to one measurement: that is no sharing.
-    further = np.unique(np.stack([row, made_by])[:, made_by != particle_id[row]], axis=1)
-    return Truth(particle_id, particles, further[0], further[1])
+    return linked_truth(len(measurement_id), row, made_by, particles)
 
 
 def _particles(path: Path) -> tuple[Particles, ndarray]:
@@ -140,7 +136,7 @@ def _particle_of_hit(path: Path, barcode: ndarray, particles_path: Path) -> Int6
 
 
 def _barcode(path: Path) -> ndarray:
-    names = [name for name in first_line(path).split(",") if name.startswith("particle_id")] or ["particle_id"]
+    names = [name for name in header_of(path) if name.startswith("particle_id")] or ["particle_id"]
     columns = read_columns(path, dict.fromkeys(names, np.uint64))
     return np.stack([columns[name] for name in names], axis=1)
 
@@ -154,11 +150,8 @@ def _recognises(file: Glimpse) -> bool:
 
 
 def _read(path: Path, told: Told) -> Iterator[Event]:
-    found = family_of(path)
-    if found is None:
-        raise FileError(f"{path}: expected the name eventNNN-measurements.csv; rename the files of the event")
-    yield read_acts(found[0])
+    yield read_acts(expected_family(path, "measurements"))
 
 
-ACTS: Final = Format("acts", "ACTS measurements: eventNNN-measurements.csv and the files beside it", _recognises, _read)
+ACTS: Final = Format("acts", _recognises, _read)
 """Measurements as ACTS writes them, with global positions; in mm and GeV."""

@@ -112,15 +112,5 @@ def _recognises(file: Glimpse) -> bool:
     return file.kind == "parquet" and file.has(*_HITS) and set(_HITS) <= file.lists
 
 
-def _read(path: Path, told: Told) -> Iterator[Event]:
-    return read_colliderml(path, told)
-
-
-COLLIDERML: Final = Format(
-    "colliderml",
-    "ColliderML release 1: Parquet tables tracker_hits and, beside it, particles",
-    _recognises,
-    _read,
-    frozenset({"particles"}),
-)
+COLLIDERML: Final = Format("colliderml", _recognises, read_colliderml, frozenset({"particles"}))
 """ColliderML, release 1, in mm and GeV."""

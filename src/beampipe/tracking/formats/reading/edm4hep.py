@@ -21,7 +21,7 @@ from beampipe.tracking.events import NOISE, Event, Particles, Truth
 from beampipe.tracking.formats.reading.format import Format, Told
 from beampipe.tracking.formats.reading.glimpse import Glimpse, open_root
 from beampipe.tracking.formats.tables.cell_id import cell_fields, modules_of_cells
-from beampipe.tracking.formats.tables.columns import Origin, event_of
+from beampipe.tracking.formats.tables.columns import Origin, event_of, linked_truth
 
 __all__ = ["EDM4HEP", "read_edm4hep"]
 
@@ -225,12 +225,7 @@ def _joined(made_by: list[ndarray], particles: Particles, lengths: list[int]) ->
     hit, particle = np.concatenate(
         [np.stack([rows[0] + offset, rows[1]]) for rows, offset in zip(made_by, start[:-1], strict=True)], axis=1
     )
-    hit, particle = hit[particle != NOISE], particle[particle != NOISE]
-    leading = np.full(start[-1], NOISE, np.int64)
-    rows, first = np.unique(hit, return_index=True)
-    leading[rows] = particle[first]
-    further = np.unique(np.stack([hit, particle])[:, particle != leading[hit]], axis=1)
-    return Truth(leading, particles, further[0], further[1])
+    return linked_truth(sum(lengths), hit[particle != NOISE], particle[particle != NOISE], particles)
 
 
 def _particles(tree: _Tree, entry: int, name: str) -> Particles:
@@ -255,15 +250,5 @@ def _recognises(file: Glimpse) -> bool:
     return file.kind == "root" and file.has(_TREE)
 
 
-def _read(path: Path, told: Told) -> Iterator[Event]:
-    return read_edm4hep(path, told)
-
-
-EDM4HEP: Final = Format(
-    "edm4hep",
-    "EDM4hep tracker hits in ROOT files of podio",
-    _recognises,
-    _read,
-    frozenset({"hits", "links", "particles", "cell_id"}),
-)
+EDM4HEP: Final = Format("edm4hep", _recognises, read_edm4hep, frozenset({"hits", "links", "particles", "cell_id"}))
 """Tracker hits of EDM4hep, in mm and GeV."""

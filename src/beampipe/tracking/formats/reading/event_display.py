@@ -90,5 +90,5 @@ def _read(path: Path, told: Told) -> Iterator[Event]:
     yield read_display(path)
 
 
-DISPLAY: Final = Format("event-display", "JSON of ColliderML's event display, one event", _recognises, _read)
+DISPLAY: Final = Format("event-display", _recognises, _read)
 """Events of ColliderML's event display, in mm and GeV."""

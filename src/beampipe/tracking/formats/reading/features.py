@@ -48,7 +48,5 @@ def _read(path: Path, told: Told) -> Iterator[Event]:
     yield read_features(path, told.scale)
 
 
-FEATURES: Final = Format(
-    "features", "CSV of r, phi and z without a header, one event per file", _recognises, _read, frozenset({"scale"})
-)
+FEATURES: Final = Format("features", _recognises, _read, frozenset({"scale"}))
 """Three columns in the units of a scale; what the Exa.TrkX and ACTS clients write."""

@@ -46,7 +46,6 @@ class Format:
 
     Attributes:
         name: name by which a user asks for it.
-        about: what its files are, in a few words, for help texts and messages.
         recognises: whether a file is the one that stands for an event, or for several, of this format.
         read: the events of such a file, one in memory at a time.
         takes: names of the attributes of `Told` that it makes use of.
@@ -55,7 +54,6 @@ class Format:
     """
 
     name: str
-    about: str
     recognises: Callable[[Glimpse], bool]
     read: Callable[[Path, Told], Iterator[Event]]
     takes: frozenset[str] = frozenset()

@@ -22,5 +22,5 @@ def _read(path: Path, told: Told) -> Iterator[Event]:
     return read_events(path)
 
 
-OWN: Final = Format("beampipe", "Parquet as beampipe writes it: one row per event, lists of hits", _recognises, _read)
+OWN: Final = Format("beampipe", _recognises, _read)
 """Our own events, in mm, rad and GeV."""

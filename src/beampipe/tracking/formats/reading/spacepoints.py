@@ -8,16 +8,15 @@ on files that ACTS 48.1 wrote); the same with one measurement only; `measurement
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import ColumnError, FileError
+from beampipe.errors import ColumnError
 from beampipe.tracking.events import NOISE, Event, HitColumns, Hits, Truth
-from beampipe.tracking.formats.families import Family, cylindrical, family_of
+from beampipe.tracking.formats.families import Family, cylindrical, family_of, rows_of
 from beampipe.tracking.formats.reading.acts import ACTS, acts_truth
 from beampipe.tracking.formats.reading.format import Format, Told
 from beampipe.tracking.formats.reading.glimpse import Glimpse, take_glimpse
@@ -89,25 +88,16 @@ def _truth(family: Family, path: Path, first: ndarray, second: ndarray | None) -
     truth = acts_truth(family, known, measurements if measurements.is_file() else path)
     if truth is None:
         return None
-    order = np.argsort(known, kind="stable")
 
-    def particle(measurement: ndarray) -> ndarray:
-        at = np.minimum(np.searchsorted(known[order], measurement), len(known) - 1)
-        row = order[at]
-        missing = np.flatnonzero(known[row] != measurement)
-        if len(missing):
-            raise FileError(
-                f"{path}: got measurement_id {measurement[missing[0]]}, which {measurements} does not have", path=path
-            )
-        return truth.particle_id[row]
+    def rows(measurement: ndarray) -> ndarray:
+        return rows_of(measurement, known, path, "measurement_id", measurements)
 
-    leading = particle(first) if len(first) else np.empty(0, np.int64)
+    leading = truth.particle_id[rows(first)]
     if second is None:
-        return replace(truth, particle_id=leading, shared_hit=first[:0], shared_particle=first[:0])
-    both = np.flatnonzero(second >= 0)
-    further = particle(second[both]) if len(both) else both
-    other = (further != leading[both]) & (further != NOISE)
-    return Truth(leading, truth.particles, both[other].astype(np.int64), further[other].astype(np.int64))
+        return Truth(leading, truth.particles)
+    further = truth.particle_id[rows(np.where(second >= 0, second, first))]
+    shared = np.flatnonzero((further != leading) & (further != NOISE))
+    return Truth(leading, truth.particles, shared, further[shared])
 
 
 def _recognises(file: Glimpse) -> bool:
@@ -122,7 +112,6 @@ def _read(path: Path, told: Told) -> Iterator[Event]:
 
 SPACEPOINTS: Final = Format(
     "acts-spacepoints",
-    "ACTS space points: eventNNN-spacepoint.csv and the files beside it",
     _recognises,
     _read,
     yields_to=frozenset({ACTS.name}),

@@ -6,7 +6,6 @@ apart; without it a table of hits is one event, whose number is the last one in 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -22,7 +21,7 @@ from beampipe.tracking.formats.reading.glimpse import Glimpse, take_glimpse
 from beampipe.tracking.formats.reading.own import OWN
 from beampipe.tracking.formats.tables.columns import Origin, event_number, event_of, integers, short
 from beampipe.tracking.formats.tables.csv import read_table
-from beampipe.tracking.formats.tables.rows import event_rows, hit_groups
+from beampipe.tracking.formats.tables.rows import event_rows, hit_groups, runs
 
 __all__ = ["TABLE", "has_position", "read_tables"]
 
@@ -90,10 +89,8 @@ def _events_of_csv(path: Path, by: str | None) -> Iterator[tuple[object, dict[st
         yield None, columns
         return
     number = integers(Origin(path, TABLE.name, 0), by, columns.pop(by))
-    cuts = [0, *(np.flatnonzero(number[1:] != number[:-1]) + 1).tolist(), len(number)]
-    for begin, end in itertools.pairwise(cuts):
-        if end > begin:
-            yield int(number[begin]), {name: values[begin:end] for name, values in columns.items()}
+    for begin, end in runs(number):
+        yield int(number[begin]), {name: values[begin:end] for name, values in columns.items()}
 
 
 def _recognises(file: Glimpse) -> bool:
@@ -104,7 +101,6 @@ def _recognises(file: Glimpse) -> bool:
 
 TABLE: Final = Format(
     "table",
-    "table with the columns r, phi, z or x, y, z (Parquet; CSV on request): one row per hit, or lists per event",
     _recognises,
     read_tables,
     frozenset({"scale"}),

@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from beampipe.errors import FileError
 from beampipe.tracking.events import NOISE, Event, HitColumns, Hits, Particles, Truth
-from beampipe.tracking.formats.families import Family, cylindrical, family_of, rows_of
+from beampipe.tracking.formats.families import Family, cylindrical, expected_family, family_of, rows_of
 from beampipe.tracking.formats.reading.format import Format, Told
 from beampipe.tracking.formats.reading.glimpse import Glimpse
 from beampipe.tracking.formats.tables.columns import PROMPT, module_code
@@ -97,11 +97,8 @@ def _recognises(file: Glimpse) -> bool:
 
 
 def _read(path: Path, told: Told) -> Iterator[Event]:
-    found = family_of(path)
-    if found is None:
-        raise FileError(f"{path}: expected the name eventNNN-hits.csv; rename the files of the event")
-    yield read_trackml(found[0])
+    yield read_trackml(expected_family(path, "hits"))
 
 
-TRACKML: Final = Format("trackml", "TrackML: eventNNN-hits.csv and the files beside it", _recognises, _read)
+TRACKML: Final = Format("trackml", _recognises, _read)
 """Events of the TrackML challenge, in mm and GeV."""

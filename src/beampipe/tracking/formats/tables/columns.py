@@ -24,6 +24,7 @@ __all__ = [
     "event_number",
     "event_of",
     "integers",
+    "linked_truth",
     "module_code",
     "short",
 ]
@@ -113,6 +114,23 @@ def event_of(origin: Origin, columns: Mapping[str, ndarray], scale: str = "mm", 
         raise
     except BeampipeError as error:
         raise type(error)(f"{origin}: {error}") from error
+
+
+def linked_truth(n_hits: int, hit: Int64[ndarray, " n"], particle: Int64[ndarray, " n"], particles: Particles) -> Truth:
+    """The truth of hits that are linked to particles: the first link gives the leading one, the others share the hit.
+
+    Args:
+        n_hits: number of the hits.
+        hit: (n,) row of the hit of each link.
+        particle: (n,) number of the particle of each link, never `NOISE`.
+        particles: the particles.
+    """
+    leading = np.full(n_hits, NOISE, np.int64)
+    rows, first = np.unique(hit, return_index=True)
+    leading[rows] = particle[first]
+    # The same particle may give several simulated hits to one hit: that is no sharing.
+    further = np.unique(np.stack([hit, particle])[:, particle != leading[hit]], axis=1)
+    return Truth(leading, particles, further[0], further[1])
 
 
 def _position(origin: Origin, named: Mapping[str, ndarray], scale: str = "mm") -> ndarray:

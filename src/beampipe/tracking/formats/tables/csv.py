@@ -13,7 +13,7 @@ from numpy import ndarray
 from beampipe.errors import ColumnError, FileError, NotFiniteError, nearest
 from beampipe.tracking.formats.tables.arrow import arrow, as_numpy
 
-__all__ = ["first_line", "header_of", "read_columns", "read_matrix", "read_table"]
+__all__ = ["header_of", "read_columns", "read_matrix", "read_table"]
 
 
 def read_columns(path: Path, wanted: Mapping[str, type[np.generic]]) -> dict[str, ndarray]:
@@ -50,7 +50,7 @@ def read_matrix(path: Path, names: tuple[str, ...]) -> ndarray:
         FileError: the file is missing, cut short, has a header, or another number of columns.
         NotFiniteError: a number is NaN or infinite.
     """
-    fields = first_line(path).split(",")
+    fields = _first_line(path).split(",")
     if len(fields) != len(names):
         raise FileError(f"{path}: got {len(fields)} columns in row 0, expected {len(names)}: {', '.join(names)}")
     columns = _read(path, list(names), dict.fromkeys(names, np.float64), skip=0)
@@ -59,10 +59,10 @@ def read_matrix(path: Path, names: tuple[str, ...]) -> ndarray:
 
 def header_of(path: Path) -> list[str]:
     """The fields of the first line, without quotes and blanks around them."""
-    return [name.strip() for name in next(python_csv.reader([first_line(path)]))]
+    return [name.strip() for name in next(python_csv.reader([_first_line(path)]))]
 
 
-def first_line(path: Path) -> str:
+def _first_line(path: Path) -> str:
     """The first line, decompressed, or FileError if there is none."""
     pa, _ = arrow("csv", "CSV")
     if not path.is_file():

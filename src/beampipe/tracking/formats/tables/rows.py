@@ -13,7 +13,7 @@ from numpy import ndarray
 from beampipe.errors import FileError
 from beampipe.tracking.formats.tables.arrow import arrow, as_numpy
 
-__all__ = ["event_rows", "hit_groups", "open_parquet"]
+__all__ = ["event_rows", "hit_groups", "open_parquet", "runs"]
 
 _ROWS: Final = 65536
 
@@ -62,8 +62,8 @@ def hit_groups(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, n
     pa, _ = arrow("parquet", "Parquet")
     waiting: list[Any] = []
     for batch in _batches(path, _ROWS):
-        cuts = _cuts(path, batch, by)
-        for begin, end in itertools.pairwise(cuts):
+        number = None if by is None else as_numpy(path, batch.column(by))
+        for begin, end in [(0, batch.num_rows)] if number is None else runs(number):
             part = batch.slice(begin, end - begin)
             if waiting and by is not None and waiting[0].column(by)[0] != part.column(by)[0]:
                 yield _joined(path, pa.Table.from_batches(waiting), by)
@@ -73,12 +73,10 @@ def hit_groups(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, n
         yield _joined(path, pa.Table.from_batches(waiting), by)
 
 
-def _cuts(path: Path, batch: Any, by: str | None) -> list[int]:
-    """Where in a batch another event begins, with both ends of the batch."""
-    if by is None or not batch.num_rows:
-        return [0, batch.num_rows] if batch.num_rows else [0]
-    number = as_numpy(path, batch.column(by))
-    return [0, *(np.flatnonzero(number[1:] != number[:-1]) + 1).tolist(), batch.num_rows]
+def runs(number: ndarray) -> list[tuple[int, int]]:
+    """Begin and end of each run of equal numbers: the rows of an event that stand together."""
+    cuts = np.flatnonzero(number[1:] != number[:-1]) + 1
+    return list(itertools.pairwise([0, *cuts.tolist(), len(number)])) if len(number) else []
 
 
 def _joined(path: Path, table: Any, by: str | None) -> tuple[object, dict[str, ndarray]]:

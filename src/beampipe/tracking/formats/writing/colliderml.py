@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy import ndarray
 
 from beampipe.errors import InputError
-from beampipe.tracking.events import NO_TRACK, Event
+from beampipe.tracking.events import NO_TRACK, Event, Tracks
 from beampipe.tracking.formats.tables.arrow import arrow
 from beampipe.tracking.formats.writing.form import Form, Found, check_labels
-from beampipe.tracking.formats.writing.growing import growing_table
+from beampipe.tracking.formats.writing.growing import write_table
 
 __all__ = ["PREDICTIONS"]
 
@@ -24,20 +25,18 @@ _INPUT: Final = "colliderml"
 
 def _write(path: Path, found: Found) -> int:
     pa, _ = arrow("lib", "writing tracks")
-    written = 0
-    with growing_table(path, dict.fromkeys(("event_id", "hit_id", "track_id"), pa.int64())) as table:
-        for event, tracks in found:
-            check_labels(event, tracks)
-            _check_rows(event)
-            rows = np.flatnonzero(tracks.track_id != NO_TRACK)
-            columns = {
-                "event_id": np.full(len(rows), event.event_id, np.int64),
-                "hit_id": rows,
-                "track_id": tracks.track_id[rows],
-            }
-            table.add(event.event_id, columns)
-            written += 1
-    return written
+    return write_table(path, dict.fromkeys(("event_id", "hit_id", "track_id"), pa.int64()), found, _columns)
+
+
+def _columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
+    check_labels(event, tracks)
+    _check_rows(event)
+    rows = np.flatnonzero(tracks.track_id != NO_TRACK)
+    return {
+        "event_id": np.full(len(rows), event.event_id, np.int64),
+        "hit_id": rows,
+        "track_id": tracks.track_id[rows],
+    }
 
 
 def _check_rows(event: Event) -> None:
@@ -49,11 +48,5 @@ def _check_rows(event: Event) -> None:
         )
 
 
-PREDICTIONS: Final = Form(
-    "colliderml",
-    "predictions for ColliderML: event_id, hit_id, track_id of hits on tracks",
-    (".parquet",),
-    _write,
-    _check_rows,
-)
+PREDICTIONS: Final = Form("colliderml", (".parquet",), _write, _check_rows)
 """Needs an input of ColliderML."""

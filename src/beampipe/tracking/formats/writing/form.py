@@ -29,14 +29,12 @@ class Form:
 
     Attributes:
         name: name by which a user asks for it.
-        about: what is written, in a few words, for help texts.
         endings: endings of its files, the usual one first; an empty one stands for a folder.
         write: writes events and their tracks, taken one at a time, to a path; returns the number of events.
         needs: refuses an event that lacks what the form says of hits, by an `InputError`, before tracks are looked for.
     """
 
     name: str
-    about: str
     endings: tuple[str, ...]
     write: Callable[[Path, Found], int]
     needs: Callable[[Event], object] = lambda event: None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from numpy import ndarray
 
 from beampipe.errors import FileError
 from beampipe.files import replacing
+from beampipe.tracking.events import Event, Tracks
 from beampipe.tracking.formats.tables.arrow import arrow
+from beampipe.tracking.formats.writing.form import Found
 
-__all__ = ["GrowingTable", "growing_table"]
+__all__ = ["GrowingTable", "growing_table", "write_table"]
 
 
 class GrowingTable:
@@ -108,3 +110,31 @@ def growing_table(path: Path, types: Mapping[str, Any]) -> Iterator[GrowingTable
             table.abandon()
             raise
         table.close()
+
+
+def write_table(
+    path: Path,
+    types: Mapping[str, Any],
+    found: Found,
+    columns: Callable[[Event, Tracks], Mapping[str, ndarray | Sequence[Any]]],
+) -> int:
+    """Write a table of events and their tracks, taken one at a time.
+
+    Args:
+        path: ends in ``.parquet`` or ``.csv``.
+        types: name -> pyarrow type of the columns that every event has.
+        found: events and their tracks.
+        columns: the columns of one event.
+
+    Returns:
+        The number of events written.
+
+    Raises:
+        FileError: the folder is missing or closed, there is no space, or columns differ between events.
+    """
+    written = 0
+    with growing_table(path, types) as table:
+        for event, tracks in found:
+            table.add(event.event_id, columns(event, tracks))
+            written += 1
+    return written

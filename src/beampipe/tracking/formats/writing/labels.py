@@ -11,7 +11,7 @@ from numpy import ndarray
 from beampipe.tracking.events import Event, Tracks
 from beampipe.tracking.formats.tables.arrow import arrow
 from beampipe.tracking.formats.writing.form import Form, Found, check_labels
-from beampipe.tracking.formats.writing.growing import growing_table
+from beampipe.tracking.formats.writing.growing import write_table
 
 __all__ = ["LABELS", "TRACK_COLUMNS", "kept_columns"]
 
@@ -39,12 +39,7 @@ def kept_columns(event: Event) -> dict[str, ndarray]:
 def _write(path: Path, found: Found) -> int:
     pa, _ = arrow("lib", "writing tracks")
     kinds = (pa.int64(), pa.int64(), pa.float32(), pa.float32(), pa.float32(), pa.int64())
-    written = 0
-    with growing_table(path, dict(zip(TRACK_COLUMNS, kinds, strict=True))) as table:
-        for event, tracks in found:
-            table.add(event.event_id, _columns(event, tracks))
-            written += 1
-    return written
+    return write_table(path, dict(zip(TRACK_COLUMNS, kinds, strict=True)), found, _columns)
 
 
 def _columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
@@ -55,7 +50,5 @@ def _columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
     return {**dict(zip(TRACK_COLUMNS, values, strict=True)), **kept_columns(event)}
 
 
-LABELS: Final = Form(
-    "labels", "one row per hit: its track, the input's hit id and other columns", (".parquet", ".csv"), _write
-)
+LABELS: Final = Form("labels", (".parquet", ".csv"), _write)
 """Columns `TRACK_COLUMNS`, then those of `kept_columns`."""

@@ -12,7 +12,7 @@ from beampipe.files import replacing
 from beampipe.tracking.events import Event, Tracks
 from beampipe.tracking.formats.tables.arrow import arrow
 from beampipe.tracking.formats.writing.form import Form, Found, lists_of
-from beampipe.tracking.formats.writing.growing import growing_table
+from beampipe.tracking.formats.writing.growing import write_table
 
 __all__ = ["LISTS"]
 
@@ -23,15 +23,8 @@ def _write(path: Path, found: Found) -> int:
 
 def _write_parquet(path: Path, found: Found) -> int:
     pa, _ = arrow("lib", "writing tracks")
-    many = pa.list_(pa.int64())
-    written = 0
-    with growing_table(path, {"event_id": pa.int64(), "track_id": pa.int64(), "hits": many}) as table:
-        for event, tracks in found:
-            rows = _rows(event, tracks)
-            names = list(rows[0]) if rows else ["event_id"]
-            table.add(event.event_id, {name: [row[name] for row in rows] for name in names})
-            written += 1
-    return written
+    types = {"event_id": pa.int64(), "track_id": pa.int64(), "hits": pa.list_(pa.int64())}
+    return write_table(path, types, found, _columns)
 
 
 def _write_lines(path: Path, found: Found) -> int:
@@ -44,6 +37,11 @@ def _write_lines(path: Path, found: Found) -> int:
     return written
 
 
+def _columns(event: Event, tracks: Tracks) -> dict[str, list[Any]]:
+    rows = _rows(event, tracks)
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ["event_id"])}
+
+
 def _rows(event: Event, tracks: Tracks) -> list[dict[str, Any]]:
     """Number of the event and of the track, rows of its hits from the inside out, and their own ids."""
     hit_id = None if event.source is None else event.source.hit_id
@@ -54,5 +52,5 @@ def _rows(event: Event, tracks: Tracks) -> list[dict[str, Any]]:
     return out
 
 
-LISTS: Final = Form("lists", "one row per track: its hits from the inside out", (".parquet", ".jsonl"), _write)
+LISTS: Final = Form("lists", (".parquet", ".jsonl"), _write)
 """Keys `event_id`, `track_id`, `hits` (rows of the hits in the event) and, where the input has it, `hit_id`."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import InputError
-from beampipe.files import replacing
 from beampipe.tracking.events import Event, FitStatus, TrackParameters, Tracks
 from beampipe.tracking.formats.tables.arrow import arrow
+from beampipe.tracking.formats.writing.growing import growing_table
 
 __all__ = ["PARAMETERS", "PARAMETER_COLUMNS", "also_parameters", "parameters_path"]
 
@@ -23,6 +22,7 @@ PARAMETERS: Final = ("d0", "z0", "phi", "theta", "q_over_p")
 _COVARIANCES: Final = tuple(
     f"cov_{first}_{second}" for i, first in enumerate(PARAMETERS) for second in PARAMETERS[: i + 1]
 )
+_WHOLE: Final = ("event_id", "track_id", "ndf", "n_hits")
 _ROWS, _COLUMNS = np.tril_indices(len(PARAMETERS))
 
 PARAMETER_COLUMNS: Final = ("event_id", "track_id", *PARAMETERS, *_COVARIANCES, "chi2", "ndf", "n_hits", "status")
@@ -49,31 +49,20 @@ def also_parameters(path: Path, found: Iterable[tuple[Event, Tracks]]) -> Iterat
         FileError: a folder that is missing or closed.
         InputError: tracks that were not fitted.
     """
-    with _table(path) as (pa, schema, writer):
+    pa, _ = arrow("lib", "writing parameters")
+    kinds = {
+        **dict.fromkeys(PARAMETER_COLUMNS, pa.float64()),
+        **dict.fromkeys(_WHOLE, pa.int64()),
+        "status": pa.string(),
+    }
+    with growing_table(path, kinds) as table:
         for event, tracks in found:
             if tracks.parameters is None:
                 raise InputError(
                     f"event {event.event_id}: got tracks without parameters, expected fitted ones; use FittedFinder"
                 )
-            writer.write_table(pa.table(_columns(event, tracks.parameters), schema=schema))
+            table.add(event.event_id, _columns(event, tracks.parameters))
             yield event, tracks
-
-
-@contextmanager
-def _table(path: Path) -> Iterator[tuple[Any, Any, Any]]:
-    pa, writing = arrow(path.suffix[1:], "writing parameters")
-    whole = {"event_id", "track_id", "ndf", "n_hits"}
-    kinds = {name: pa.int64() if name in whole else pa.float64() for name in PARAMETER_COLUMNS} | {
-        "status": pa.string()
-    }
-    schema = pa.schema(list(kinds.items()))
-    with replacing(path) as part:
-        if path.suffix == ".csv":
-            writer = writing.CSVWriter(part, schema)
-        else:
-            writer = writing.ParquetWriter(part, schema, compression="zstd")
-        with writer:
-            yield pa, schema, writer
 
 
 def _columns(event: Event, parameters: TrackParameters) -> dict[str, ndarray]:

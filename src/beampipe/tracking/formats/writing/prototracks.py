@@ -17,7 +17,7 @@ from beampipe.errors import FileError
 from beampipe.tracking.events import Event, Tracks
 from beampipe.tracking.formats.tables.arrow import arrow
 from beampipe.tracking.formats.writing.form import Form, Found, lists_of, own_hit_ids
-from beampipe.tracking.formats.writing.growing import growing_table
+from beampipe.tracking.formats.writing.growing import write_table
 
 __all__ = ["PROTOTRACKS"]
 
@@ -52,9 +52,7 @@ def _file(folder: Path, event: Event) -> Path:
 def _write_event(path: Path, event: Event, tracks: Tracks) -> None:
     pa, _ = arrow("lib", "writing tracks")
     types = dict.fromkeys(("trackId", "measurementId"), pa.int64()) | dict.fromkeys("xyz", pa.float64())
-    columns = _columns(event, tracks)
-    with growing_table(path, types) as table:
-        table.add(event.event_id, columns)
+    write_table(path, types, [(event, tracks)], _columns)
 
 
 def _measurements(event: Event) -> Int64[ndarray, "n_hits 2"]:
@@ -82,7 +80,5 @@ def _columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
     }
 
 
-PROTOTRACKS: Final = Form(
-    "acts", "proto tracks of ACTS, a folder of eventNNN-prototracks.csv", ("", ".csv"), _write, _measurements
-)
+PROTOTRACKS: Final = Form("acts", ("", ".csv"), _write, _measurements)
 """Needs an input of ACTS, whose measurements the numbers are."""

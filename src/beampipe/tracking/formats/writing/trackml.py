@@ -13,36 +13,32 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from beampipe.tracking.events import NO_TRACK, Event
+from beampipe.tracking.events import NO_TRACK, Event, Tracks
 from beampipe.tracking.formats.tables.arrow import arrow
 from beampipe.tracking.formats.writing.form import Form, Found, check_labels, own_hit_ids
-from beampipe.tracking.formats.writing.growing import growing_table
+from beampipe.tracking.formats.writing.growing import write_table
 
 __all__ = ["SUBMISSION"]
 
 
 def _write(path: Path, found: Found) -> int:
     pa, _ = arrow("lib", "writing tracks")
-    written = 0
-    with growing_table(path, dict.fromkeys(("event_id", "hit_id", "track_id"), pa.int64())) as table:
-        for event, tracks in found:
-            check_labels(event, tracks)
-            hit_id = _hit_ids(event)
-            columns = {
-                "event_id": np.full(len(hit_id), event.event_id, np.int64),
-                "hit_id": hit_id,
-                "track_id": tracks.track_id - NO_TRACK,
-            }
-            table.add(event.event_id, columns)
-            written += 1
-    return written
+    return write_table(path, dict.fromkeys(("event_id", "hit_id", "track_id"), pa.int64()), found, _columns)
+
+
+def _columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
+    check_labels(event, tracks)
+    hit_id = _hit_ids(event)
+    return {
+        "event_id": np.full(len(hit_id), event.event_id, np.int64),
+        "hit_id": hit_id,
+        "track_id": tracks.track_id - NO_TRACK,
+    }
 
 
 def _hit_ids(event: Event) -> Int64[ndarray, " n_hits"]:
     return own_hit_ids(event, SUBMISSION.name, ())
 
 
-SUBMISSION: Final = Form(
-    "trackml", "submission to TrackML: event_id, hit_id, track_id (0: none)", (".csv",), _write, _hit_ids
-)
+SUBMISSION: Final = Form("trackml", (".csv",), _write, _hit_ids)
 """Needs an input with hit ids of its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
@@ -19,7 +19,6 @@ from beampipe.tracking.models import Layout, TrackerModel
 from beampipe.tracking.models.layout import layers_of
 from beampipe.tracking.models.model import Digest, Origin
 from beampipe.tracking.models.writing import new_folder, versions, weights_of, write_model
-from beampipe.tracking.networks import write_card
 from beampipe.tracking.training.recipe import recipe, train
 from beampipe.tracking.training.samples import Degrading
 from beampipe.tracking.training.tracker.damage import damaged
@@ -27,8 +26,8 @@ from beampipe.tracking.training.tracker.effort import EFFORTS, Effort, adapted_r
 from beampipe.tracking.training.tracker.page import write_report
 from beampipe.tracking.training.tracker.sample import SPLIT, TrainingSample, prepare
 from beampipe.tracking.training.tracker.validation import validate
-from beampipe.tracking.training.windows import WINDOW_RECIPES, learn_windows
-from beampipe.tracking.windows import Windows, load_windows, save_windows
+from beampipe.tracking.training.windows import WINDOW_RECIPES, learn_windows, write_windows
+from beampipe.tracking.windows import load_windows
 
 __all__ = ["PARTS", "Part", "Task", "learn_model"]
 
@@ -211,14 +210,10 @@ def _learn_windows(stem: str, out: Path, about: Mapping[str, Any], sample: Train
         for k, event in enumerate(sample.taught)
         for turn in turns
     ]
-    windows: Windows = learn_windows(events, config)
-    save_windows(windows, out)
-    triples = int((windows.triplet_windows[..., 0] > 0).sum())
-    metrics = {"layers": len(windows.layers), "pairs": len(windows.pairs), "triples": triples}
-    write_card(out, asdict(config), {"events": len(sample.taught), **about}, metrics)
-    if not triples:
+    made = write_windows(out, learn_windows(events, config), config, {"events": len(sample.taught), **about})
+    if not made["triples"]:
         raise ConfigError(f"{stem}: got no triple of layers that enough tracks cross, expected some; use more events")
-    return config.pt_min, f"{len(windows.layers)} layers, {len(windows.pairs)} pairs, {triples} triples"
+    return config.pt_min, ", ".join(f"{number} {what}" for what, number in made.items())
 
 
 def _card(folder: Path, task: Task, sample: TrainingSample, floors: Mapping[str, float]) -> TrackerModel:

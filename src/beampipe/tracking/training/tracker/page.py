@@ -15,7 +15,7 @@ from beampipe.files import write_whole
 from beampipe.tracking.evaluation.plots import plot_efficiency, plot_stages
 from beampipe.tracking.evaluation.results import evaluation_body
 from beampipe.tracking.models import TrackerModel
-from beampipe.tracking.models.overview import HEADINGS, rows_of
+from beampipe.tracking.models.overview import HEADINGS, floors_of, rows_of
 from beampipe.tracking.training.tracker.sample import SPLIT
 from beampipe.tracking.training.tracker.validation import Validation
 
@@ -61,7 +61,7 @@ def _page(model: TrackerModel, validation: Validation) -> Iterator[str]:
         "layers": str(len(layout.layers)),
         "field": f"{layout.field:g} T",
         "beam line": f"x = {spot.x:g} mm, y = {spot.y:g} mm at z = 0, slopes {spot.dxdz:g}, {spot.dydz:g}",
-        "lowest pT": ", ".join(f"{stem} {weights.pt_floor:g} GeV" for stem, weights in model.weights.items()),
+        "lowest pT": floors_of(model),
         "events": f"{model.origin.events} learned from, {model.origin.validation_events} kept apart; {SPLIT}",
         "command": model.origin.command,
     }

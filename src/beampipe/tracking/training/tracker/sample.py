@@ -12,6 +12,7 @@ from beampipe.errors import ConfigError
 from beampipe.tracking.beam_spot import ON_AXIS, TOLERATED, BeamSpot
 from beampipe.tracking.events import Event
 from beampipe.tracking.kernels.geometry import doublet
+from beampipe.tracking.training.samples import particle_rows
 from beampipe.tracking.training.tracker.layers import FoundLayers, find_layers
 from beampipe.tracking.truth import HEADLINE, Selection, contributions, select_particles, true_edges, truth_of
 
@@ -150,10 +151,9 @@ def measured_field(events: Sequence[Event]) -> float:
     for event in events[:20]:
         truth = truth_of(event)
         edges = true_edges(event, selection)
-        order = np.argsort(truth.particles.particle_id)
-        row = order[np.searchsorted(truth.particles.particle_id, truth.particle_id[edges[0]], sorter=order)]
+        row = particle_rows(truth.particles, truth.particle_id[edges[0]])
         pt, edge = truth.particles.pt[row], doublet(event.hits.position, edges)
-        far = edge.dr > 20
+        far = (edge.dr > 20) & (row >= 0)
         products.append(np.abs(edge.kappa[far]) * pt[far])
     found = np.concatenate(products)
     if len(found) < 30:
