@@ -72,7 +72,7 @@ def resize(events: Sequence[Event], n_hits: int, seed: int) -> Event:
     _, group = np.unique(event.truth.particle_id, return_inverse=True)
     noise = event.truth.particle_id == NOISE
     lot = np.where(noise, random.random(len(event.hits)), random.random(group.max(initial=0) + 1)[group])
-    return _only(event, lot < n_hits / len(event.hits))
+    return event.take(lot < n_hits / len(event.hits))
 
 
 def merge(events: Sequence[Event]) -> Event:
@@ -121,16 +121,3 @@ def _joined_hits(parts: Sequence[Hits]) -> Hits:
 
     position = np.concatenate([part.position for part in parts])
     return Hits(position, joined("geometry_id"), joined("local"), joined("variance"))
-
-
-def _only(event: Event, keep: ndarray) -> Event:
-    """The hits of the mask `keep`, with their truth."""
-    assert event.truth is not None
-    truth = event.truth
-    moved = np.cumsum(keep) - 1
-    shared = keep[truth.shared_hit]
-    return Event(
-        event.event_id,
-        event.hits.take(keep),
-        Truth(truth.particle_id[keep], truth.particles, moved[truth.shared_hit[shared]], truth.shared_particle[shared]),
-    )

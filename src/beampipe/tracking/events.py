@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -211,6 +211,36 @@ class Event:
                 f"event {self.event_id}: got truth for {len(self.truth.particle_id)} hits,"
                 f" expected {len(self.hits)}, one per hit in the same order"
             )
+
+    def take(self, kept: Bool[ndarray, " n_hits"]) -> Event:
+        """The event with the hits of a mask and their truth, without the input's own columns.
+
+        Merged hits keep all their particles, and particles that lost all their hits stay.
+        """
+        truth = self.truth
+        if truth is not None:
+            row = np.cumsum(kept) - 1
+            still = kept[truth.shared_hit]
+            shared = (row[truth.shared_hit[still]], truth.shared_particle[still])
+            truth = Truth(truth.particle_id[kept], truth.particles, *shared)
+        return Event(self.event_id, self.hits.take(kept), truth)
+
+    def with_noise(self, noise: Hits) -> Event:
+        """The event with further hits behind its own, which no particle made, and without the input's own columns.
+
+        Args:
+            noise: further hits, with at least the optional columns that the hits of the event have.
+        """
+        columns = []
+        for name in ("geometry_id", "local", "variance"):
+            have, add = getattr(self.hits, name), getattr(noise, name)
+            columns.append(None if have is None else np.concatenate([have, add]))
+        hits = Hits(np.concatenate([self.hits.position, noise.position]), *columns)
+        truth = self.truth
+        if truth is not None:
+            particle_id = np.concatenate([truth.particle_id, np.full(len(noise), NOISE, np.int64)])
+            truth = replace(truth, particle_id=particle_id)
+        return Event(self.event_id, hits, truth)
 
 
 class FitStatus(IntEnum):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from jaxtyping import Bool, Int64
 from numpy import ndarray
 
 from beampipe.errors import InputError
-from beampipe.tracking.events import NOISE, Event, Hits, Truth
+from beampipe.tracking.events import Event, Hits
 from beampipe.tracking.formats.families import cylindrical
 from beampipe.tracking.simulation.detectors import Modules, detector_modules
 from beampipe.tracking.simulation.parameters import DEFAULT, Degradation
@@ -52,14 +50,11 @@ def degrade(
     dead = dead_modules(degradation.dead_modules, run_seed, table)
     if degradation.dead_modules > 0:
         kept &= ~_on_dead_modules(event, dead, table)
-    hits, truth = _select(event, kept)
-    if degradation.noise > 0:
-        noise = _noise(int(rng.poisson(degradation.noise * len(hits))), ~dead, table, rng)
-        hits = _append(hits, noise)
-        if truth is not None:
-            particle_id = np.concatenate([truth.particle_id, np.full(len(noise), NOISE, np.int64)])
-            truth = Truth(particle_id, truth.particles, truth.shared_hit, truth.shared_particle)
-    return Event(event.event_id, hits, truth)
+    left = event.take(kept)
+    if degradation.noise == 0:
+        return left
+    n_noise = int(rng.poisson(degradation.noise * len(left.hits)))
+    return left.with_noise(_noise(n_noise, ~dead, table, rng))
 
 
 def dead_modules(fraction: float, run_seed: int, modules: Modules | None = None) -> Bool[ndarray, " n_modules"]:
@@ -85,21 +80,6 @@ def _on_dead_modules(event: Event, dead: Bool[ndarray, " n_modules"], table: Mod
     return np.asarray(dead[table.rows(event.hits.geometry_id)])
 
 
-def _select(event: Event, kept: Bool[ndarray, " n_hits"]) -> tuple[Hits, Truth | None]:
-    """The hits of a mask, with the rows of shared hits renumbered."""
-    truth = event.truth
-    if truth is not None:
-        new_row = np.cumsum(kept) - 1
-        still = kept[truth.shared_hit]
-        truth = Truth(
-            truth.particle_id[kept], truth.particles, new_row[truth.shared_hit[still]], truth.shared_particle[still]
-        )
-    return event.hits.take(kept), truth
-
-
-_COLUMNS: Final = ("geometry_id", "local", "variance")
-
-
 def _noise(n: int, alive: Bool[ndarray, " n_modules"], table: Modules, rng: np.random.Generator) -> Hits:
     """Hits uniform over the area of the modules that are alive."""
     share = np.cumsum(np.where(alive, table.area, 0.0))
@@ -107,12 +87,3 @@ def _noise(n: int, alive: Bool[ndarray, " n_modules"], table: Modules, rng: np.r
     local = table.uniform(row, rng)
     xyz = table.to_global(row, local.astype(np.float64))
     return Hits(cylindrical(*xyz.T), table.geometry_id[row], local, table.variance[row].astype(np.float32))
-
-
-def _append(hits: Hits, noise: Hits) -> Hits:
-    """Both sets of hits, with the columns that `hits` has."""
-    columns = []
-    for name in _COLUMNS:
-        have, add = getattr(hits, name), getattr(noise, name)
-        columns.append(None if have is None else np.concatenate([have, add]))
-    return Hits(np.concatenate([hits.position, noise.position]), *columns)

@@ -23,7 +23,6 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError
 from beampipe.tracking.events import Event
-from beampipe.tracking.training.tracker.damage import with_hits
 from beampipe.tracking.truth import layer_code
 
 __all__ = ["FoundLayers", "find_layers", "layers_from_positions"]
@@ -120,7 +119,7 @@ def find_layers(events: Sequence[Event]) -> FoundLayers:
 def _told(event: Event, packed_id: ndarray, number: ndarray) -> Event:
     """The event with new identifiers, without the hits that lie on no layer."""
     told = replace(event, hits=replace(event.hits, geometry_id=packed_id))
-    return told if (number >= 0).all() else with_hits(told, number >= 0)
+    return told if (number >= 0).all() else told.take(number >= 0)
 
 
 def layers_from_positions(position: Float32[ndarray, "n 3"]) -> Int64[ndarray, " n"]:
