@@ -30,6 +30,7 @@ MAY_LOAD = {
     "workflow": {*GROUND, "workflow"},
     "serving": {*GROUND, "triton", "tracking", "serving"},
     "calibration": {*GROUND, "workflow", "triton", "calibration"},
+    "fleet": {*GROUND, "triton", "fleet"},
 }
 """Area of the package -> the areas that importing any module of it may load, by whatever chain."""
 

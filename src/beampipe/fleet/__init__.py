@@ -1,0 +1,19 @@
+"""Many Tritons as one service: servers, a gateway before them, and whoever watches; here, on Slurm, on Kubernetes.
+
+from beampipe.fleet import read_fleet
+
+fleet = read_fleet(Path("fleet.toml"))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beampipe.lazy import loader
+
+if TYPE_CHECKING:
+    from beampipe.fleet.specification import Fleet, read_fleet
+
+__all__ = ["Fleet", "read_fleet"]
+
+__getattr__ = loader(__name__, {"specification": ("Fleet", "read_fleet")})

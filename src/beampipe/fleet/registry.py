@@ -1,0 +1,98 @@
+"""The registry of a fleet: a folder in which each server says who it is, where, and that it lives.
+
+It is the one seam between servers and gateway. On one machine it lies in the run folder, with Slurm on a file system
+that all nodes see. A server writes one file, `NAME.json`, whole each time. A file that has not changed for `SILENCE`
+is of a server that is gone, or whose node is.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from beampipe.errors import BeampipeError
+from beampipe.files import replacing
+from beampipe.settings import build
+
+__all__ = ["BEAT", "SILENCE", "Record", "State", "read_records", "remove_record", "write_record"]
+
+BEAT: Final = 0.5
+"""Time [s] between two writings of a server's record."""
+SILENCE: Final = 5.0
+"""Time [s] without a writing after which a server counts as gone."""
+
+State = Literal["starting", "ready", "hangs", "ending"]
+"""What a server says of itself: it loads its models, answers, does not answer, or takes no more requests."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a server says of itself.
+
+    Attributes:
+        server: name of the server.
+        group: group that it belongs to.
+        host: host name or address under which the gateway reaches it.
+        http: port for HTTP.
+        grpc: port for gRPC.
+        metrics: port of its metrics.
+        pid: process that watches the server, on `host`.
+        state: what it does.
+        models: names of the models that it serves.
+        repository: digest of the repository that it serves.
+        beat: time of writing [s since 1970].
+        text: what happened last, for people.
+    """
+
+    server: str
+    group: str
+    host: str
+    http: int
+    grpc: int
+    metrics: int
+    pid: int
+    state: State
+    models: tuple[str, ...] = ()
+    repository: str = ""
+    beat: float = 0.0
+    text: str = ""
+
+    def lives(self, now: float | None = None) -> bool:
+        """Whether it was written lately.
+
+        Args:
+            now: the time [s since 1970], None for the present.
+        """
+        return (time.time() if now is None else now) - self.beat < SILENCE
+
+
+def write_record(registry: Path, record: Record) -> None:
+    """Write a server's record whole, with the present time.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    with replacing(registry / f"{record.server}.json", parents=True) as path:
+        path.write_text(json.dumps({**asdict(record), "beat": time.time()}), encoding="utf-8")
+
+
+def read_records(registry: Path) -> dict[str, Record]:
+    """The records of all servers, by name, those of dead servers too."""
+    return {record.server: record for record in _records(registry)}
+
+
+def remove_record(registry: Path, server: str) -> None:
+    """Forget a server; no error if there is none."""
+    (registry / f"{server}.json").unlink(missing_ok=True)
+
+
+def _records(registry: Path) -> Iterator[Record]:
+    for path in sorted(registry.glob("[a-z]*.json")):
+        # Removed since, or written by another version: not one of ours.
+        with suppress(OSError, ValueError, BeampipeError):
+            yield build(Record, json.loads(path.read_text(encoding="utf-8")), str(path))
