@@ -104,7 +104,7 @@ class FleetKeeper:
             for seat in self.seats.values():
                 self.gateway.socket.set_state(seat.name, "drain")
         for seat in self.seats.values():
-            seat.signal(signal.SIGTERM)
+            seat.end()
         deadline = time.monotonic() + self.fleet.exit_timeout + _GONE
         while time.monotonic() < deadline and any(seat.pid is not None for seat in self.seats.values()):
             time.sleep(_LOOK / 2)
@@ -191,6 +191,10 @@ class FleetKeeper:
         if seat.pid is None:
             self._look_at_dead(seat)
             return
+        if seat.ending is not None:
+            if time.monotonic() - seat.ending > self.fleet.exit_timeout + _GONE:
+                seat.signal(signal.SIGKILL)
+            return
         record = self.records.get(seat.name)
         now = time.monotonic()
         if record is None or not seat.describes(record):
@@ -226,7 +230,7 @@ class FleetKeeper:
         record = self.records.get(seat.name)
         silent = record is None or not record.lives()
         patience = 0.0 if silent else 4 * self.fleet.patience + self.fleet.start_timeout
-        if now - seat.trouble > patience and seat.wish != "end":
+        if now - seat.trouble > patience:
             self.note(f"{seat.name}: {'is silent' if silent else 'hangs for too long'}; killing process {seat.pid}")
             seat.signal(signal.SIGKILL)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -192,7 +191,7 @@ class Orders:
             seat.wish = "end"
             if seat.placed is not None:
                 self._keeper.place(seat, None)
-        seat.signal(signal.SIGTERM)
+        seat.end()
         self._wait(
             lambda: seat.name not in self._keeper.seats, 60.0 + self._keeper.fleet.exit_timeout, f"{seat.name}: end"
         )
@@ -219,7 +218,7 @@ class Orders:
                     seat.settings = settings
                 seat.wish = "serve"
                 starts = seat.starts
-            seat.signal(signal.SIGTERM)
+            seat.end()
             self._wait_for_service([seat], starts)
         finally:
             if helper is not None:
@@ -243,15 +242,21 @@ class Orders:
         self._wait_for_service([helper])
         return helper
 
-    def _wait_for_service(self, seats: Sequence[Seat], starts: int = 0) -> None:
-        """Wait until servers take requests, each after more than so many starts."""
+    def _wait_for_service(self, seats: Sequence[Seat], after: int | None = None) -> None:
+        """Wait until servers take requests.
+
+        Args:
+            seats: the servers.
+            after: number of starts of which there must be one more; None if a server need not start again.
+        """
         limit = self._keeper.fleet.start_timeout + 10.0
         for seat in seats:
+            failed = (seat.starts if after is None else after) + 1
 
-            def there(seat: Seat = seat) -> bool:
-                if seat.starts > starts + 1:
+            def there(seat: Seat = seat, failed: int = failed) -> bool:
+                if seat.starts > failed:
                     raise ServiceError(f"{seat.name}: does not start; its log is {seat.settings.log}")
-                return seat.placed is not None and seat.starts > starts
+                return seat.placed is not None and (after is None or seat.starts > after)
 
             self._wait(there, limit, f"{seat.name}: to take requests")
 

@@ -36,6 +36,7 @@ class Seat:
         wish: what is to become of it.
         placed: where the gateway sends requests for it; None if it sends none.
         trouble: since when it has not answered [s, monotonic]; None while it does.
+        ending: since when it has been told to end [s, monotonic]; None if it has not.
         starts: how often it was started.
     """
 
@@ -45,6 +46,7 @@ class Seat:
     wish: Wish = "serve"
     placed: Address | None = None
     trouble: float | None = None
+    ending: float | None = None
     starts: int = 0
     _pid: int | None = None
     _started: int = 0
@@ -106,7 +108,12 @@ class Seat:
             self._not_before = now + self._pause.before_next(now)
         self._pause.started(now)
         self.starts += 1
-        self.trouble = None
+        self.trouble = self.ending = None
+
+    def end(self) -> None:
+        """Tell it to finish what it has, and to end."""
+        self.ending = time.monotonic()
+        self.signal(signal.SIGTERM)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to its supervisor; nothing happens if it has ended."""
