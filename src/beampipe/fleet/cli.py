@@ -8,10 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from beampipe import terminal
+from beampipe.fleet.security.commands import certificate_app, token_app
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Many Tritons behind one gateway: here, on Slurm, on Kubernetes.")
+app.add_typer(token_app, name="token")
+app.add_typer(certificate_app, name="certificate")
 
 _File = Annotated[Path, typer.Argument(help="Specification of the fleet, a TOML file.", metavar="FLEET.toml")]
 _DEFAULT = Path("fleet.toml")

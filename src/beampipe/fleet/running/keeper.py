@@ -20,6 +20,7 @@ from typing import Final
 from beampipe import processes
 from beampipe.errors import BeampipeError, ServiceError
 from beampipe.files import replacing
+from beampipe.fleet.gateway.papers import Papers
 from beampipe.fleet.gateway.plan import Address, GatewayPlan, places_of
 from beampipe.fleet.gateway.process import Gateway
 from beampipe.fleet.members.settings import MemberSettings
@@ -49,6 +50,7 @@ class FleetKeeper:
 
     Attributes:
         fleet: the fleet as it is wanted now.
+        models: digest and folder of the copy of the models that servers get which start from now on.
         seats: the servers that are wanted, by name.
         incidents: what has happened so far: time [s since 1970] and text.
     """
@@ -61,11 +63,12 @@ class FleetKeeper:
         self.incidents: list[tuple[float, str]] = []
         self.ended = threading.Event()
         self.lock = threading.RLock()
-        self._digest, self._repository = keep_snapshot(fleet.repository, folder.repositories)
+        self.models = keep_snapshot(fleet.repository, folder.repositories)
         self._pause = RestartPause()
         self._gateway_from = 0.0
         self.status_port = fleet.gateway.status_port or free_port()
         self.gateway = Gateway(self._plan(), folder.path)
+        self._papers = Papers(self.gateway)
 
     # Life
 
@@ -140,14 +143,15 @@ class FleetKeeper:
         group = self.fleet.servers[seat.settings.group]
         seat.settings = self._member(group, int(seat.name.rsplit("-", 1)[1]))
 
-    def take_models(self) -> str:
-        """Copy the models as they are now, for servers that start from now on; returns their digest."""
-        self._digest, self._repository = keep_snapshot(self.fleet.repository, self.folder.repositories)
-        return self._digest
+    def take_models(self) -> None:
+        """Copy the models as they are now, for servers that start from now on."""
+        self.models = keep_snapshot(self.fleet.repository, self.folder.repositories)
 
     def forget_models(self) -> None:
         """Remove copies of models that nobody serves."""
-        forget_others(self.folder.repositories, [self._digest, *(seat.settings.digest for seat in self.seats.values())])
+        forget_others(
+            self.folder.repositories, [self.models[0], *(seat.settings.digest for seat in self.seats.values())]
+        )
 
     def _member(self, group: ServerGroup, number: int) -> MemberSettings:
         fleet, folder, name = self.fleet, self.folder, group.server_name(number)
@@ -155,11 +159,11 @@ class FleetKeeper:
             name,
             group.name,
             folder.registry,
-            self._repository,
+            self.models[1],
             folder.secret,
             folder.logs / f"{name}.log",
             models=fleet.models,
-            digest=self._digest,
+            digest=self.models[0],
             threads=group.threads,
             start_timeout=fleet.start_timeout,
             exit_timeout=fleet.exit_timeout,
@@ -172,6 +176,8 @@ class FleetKeeper:
         """Look at everything once, and do what is due."""
         self.records = read_records(self.folder.registry)
         self._look_at_gateway()
+        for said in self._papers.look():
+            self.note(said)
         for seat in list(self.seats.values()):
             self._look_at(seat)
 
@@ -248,7 +254,7 @@ class FleetKeeper:
             places_of(fleet),
             folder.gateway_socket,
             self.status_port,
-            check_repository(self._repository, fleet.models),
+            check_repository(self.models[1], fleet.models),
             folder.secret.read_text(encoding="ascii").strip(),
             tokens=fleet.gateway.tokens,
             hits=_LUA if fleet.gateway.balancing == "least_hits" else None,

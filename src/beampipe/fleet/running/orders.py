@@ -106,14 +106,16 @@ class Orders:
         """Serve the models as they are in the repository now; the old ones again if they do not start."""
         keeper = self._keeper
         with keeper.lock:
-            before = {seat.name: seat.settings for seat in keeper.seats.values()}
-            digest = keeper.take_models()
+            models, before = keeper.models, {seat.name: seat.settings for seat in keeper.seats.values()}
+            keeper.take_models()
+            digest = keeper.models[0]
             due = [seat for seat in keeper.seats.values() if seat.settings.digest != digest]
         for seat in due:
             try:
                 self._replace(seat)
             except ServiceError as error:
                 keeper.note(f"update: {seat.name} does not start with the new models; going back")
+                keeper.models = models
                 for name, settings in before.items():
                     if (back := keeper.seats.get(name)) is not None and back.settings != settings:
                         self._replace(back, settings)
@@ -239,7 +241,11 @@ class Orders:
             )
         with keeper.lock:
             helper = keeper.add(group, free[0])
-        self._wait_for_service([helper])
+        try:
+            self._wait_for_service([helper])
+        except ServiceError:
+            self._end(helper)
+            raise
         return helper
 
     def _wait_for_service(self, seats: Sequence[Seat], after: int | None = None) -> None:
