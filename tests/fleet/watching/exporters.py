@@ -37,7 +37,11 @@ class Exporter:
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass
 
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        class Server(HTTPServer):
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """Say nothing: Prometheus ended while it looked."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property

@@ -62,8 +62,11 @@ def read_display(folder: Path | None, name: str) -> bytes | None:
         file = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with os.fdopen(file, "rb") as stream:
+    try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
             return None
-        return stream.read(_LARGEST)
+        with os.fdopen(file, "rb", closefd=False) as stream:
+            return stream.read(_LARGEST)
+    finally:
+        os.close(file)

@@ -67,12 +67,12 @@ class Tile:
 
 TILES: Final = (
     Tile("events", "Events", "/s", "fleet:events:rate"),
-    Tile("latency", "Mean time in a server", "ms", "fleet:latency_ms:mean"),
+    Tile("latency", "Mean time", "ms", "fleet:latency_ms:mean"),
     Tile("waiting", "Waiting requests", "", "fleet:waiting:sum + (gateway:waiting:sum or vector(0))"),
-    Tile("up", "Servers that answer", "", "fleet:servers_up:sum"),
-    Tile("down", "Servers that do not", "", "fleet:servers:count - fleet:servers_up:sum", bad=True),
+    Tile("up", "Servers up", "", "fleet:servers_up:sum"),
+    Tile("down", "Servers down", "", "fleet:servers:count - fleet:servers_up:sum", bad=True),
     Tile("failures", "Failures", "/s", "fleet:failures:rate", bad=True),
-    Tile("refused", "Refused by the gateway", "/s", "gateway:refused:rate", bad=True),
+    Tile("refused", "Refusals", "/s", "gateway:refused:rate", bad=True),
 )
 """Numbers at the top."""
 

@@ -2,7 +2,12 @@
 "use strict";
 
 const COLOURS = 8;
-const HEIGHT = 190;
+const HEIGHT = 170;
+
+/** How times are written below a picture: from so many seconds between two of them on, in such a way. */
+const CLOCK = [[86400, "{MMM} {D}"], [60, "{HH}:{mm}"], [1, "{HH}:{mm}:{ss}"]].map(
+  ([seconds, text]) => [seconds, text, null, null, null, null, null, null, 1],
+);
 
 /** Value of a variable of the style, in the scheme of the moment. */
 const styled = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -85,7 +90,7 @@ class Chart {
       cursor: { sync: { key: "fleet" }, drag: { x: false, y: false }, points: { size: 6 } },
       scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
       axes: [
-        { ...axis, grid: { show: false }, ticks: grid, values: [[604800, "{MMM} {D}"], [86400, "{MMM} {D}"], [60, "{HH}:{mm}"], [1, "{HH}:{mm}:{ss}"]].map(([incr, text]) => [incr, text, null, null, null, null, null, null, 1]) },
+        { ...axis, grid: { show: false }, ticks: { ...grid, size: 4 }, size: 26, values: CLOCK },
         { ...axis, grid, ticks: { show: false }, size: 48, values: (_, splits) => splits.map(short) },
       ],
       series: [

@@ -121,8 +121,18 @@
   function choose(name) {
     if (name === shown) return;
     shown = name;
-    at("shown").src = at("open").href = `/events/${name}`;
+    at("open").href = `/events/${name}`;
+    load();
   }
+  /** A display is loaded when it can be seen: a browser gives one that cannot no size, and it would draw nothing. */
+  let visible = false;
+  const load = () => visible && shown !== null && at("shown").setAttribute("src", `/events/${shown}`);
+  new IntersectionObserver(([seen]) => {
+    if (seen.isIntersecting && !visible) {
+      visible = true;
+      load();
+    }
+  }).observe(at("shown"));
 
   function summary(fleet) {
     const ready = fleet.servers.filter(server => server.state === "ready").length;
@@ -154,7 +164,7 @@
   async function refreshForEver() {
     try {
       if (!document.hidden) await refresh();
-      window.beampipeWatch = { refreshes: (window.beampipeWatch?.refreshes ?? 0) + 1 };
+      document.body.dataset.refreshes = Number(document.body.dataset.refreshes ?? 0) + 1;
     } catch (error) {
       at("missing").textContent = `The fleet's page does not answer any more (${error.message}); start beampipe fleet watch again.`;
       at("missing").hidden = false;
