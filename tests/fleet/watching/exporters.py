@@ -92,6 +92,7 @@ def gateway(servers: dict[str, str]) -> Callable[[float], Iterator[str]]:
         for proxy in ("fleet", "status"):
             yield f'haproxy_frontend_intercepted_requests_total{{proxy="{proxy}"}} 0'
             yield f'haproxy_frontend_requests_denied_total{{proxy="{proxy}"}} 0'
+            yield f'haproxy_frontend_http_responses_total{{proxy="{proxy}",code="5xx"}} 0'
 
     return lines
 

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -17,7 +18,9 @@ import pytest
 from beampipe.errors import ServiceError
 from beampipe.fleet import Fleet
 from beampipe.fleet.registry import SILENCE, write_record
+from beampipe.fleet.specification import TlsSettings
 from beampipe.fleet.watching import WatchServer, fleet_metrics
+from beampipe.fleet.watching.states import certificate_end
 from tests.fleet.watching.exporters import record
 
 
@@ -206,6 +209,19 @@ def test_metrics_tell_one_state_for_each_server() -> None:
     ]
     assert "certificate" not in fleet_metrics(records)
     assert fleet_metrics(records, 12e8).endswith("beampipe_fleet_certificate_end_seconds 1200000000\n")
+
+
+def test_the_end_of_the_gateways_certificate_is_told(fleet: Fleet, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    from beampipe.fleet.security.certificates import ends, make_authority, make_server
+
+    make_authority(tmp_path / "ca")
+    certificate = make_server(tmp_path / "ca", ["localhost"], days=5)
+    gateway = replace(fleet.gateway, tls=TlsSettings(certificate))
+    assert certificate_end(gateway) == ends(certificate).timestamp()
+    assert 4 < (ends(certificate).timestamp() - time.time()) / 86400 < 6
+    assert certificate_end(fleet.gateway) is None
+    assert certificate_end(replace(gateway, tls=TlsSettings(tmp_path / "gone.pem"))) is None
 
 
 @pytest.mark.parametrize(("url", "said"), [(None, "No Prometheus runs"), ("http://127.0.0.1:1", "does not answer at")])

@@ -11,10 +11,12 @@ __all__ = ["dashboard_command", "rules_command", "watch_command"]
 
 
 def watch_command(
-    specification: Annotated[Path, typer.Argument(help="Specification of the fleet, a TOML file.")],
     registry: Annotated[
         Path, typer.Option(help="Folder of the registry, in which the servers say that they are there.")
     ],
+    file: Annotated[Path, typer.Argument(help="Specification of the fleet, a TOML file.", metavar="FLEET.toml")] = Path(
+        "fleet.toml"
+    ),
     prometheus: Annotated[
         str | None, typer.Option(metavar="URL", help="Address of Prometheus, http://127.0.0.1:PORT.")
     ] = None,
@@ -24,14 +26,18 @@ def watch_command(
     ] = None,
 ) -> None:
     """Show a fleet live on a page: throughput, latency, queues, stages, servers, and events with their tracks."""
-    import signal
+    import threading
+    from contextlib import suppress
 
     from beampipe.fleet.specification import read_fleet
+    from beampipe.fleet.watching.prometheus import checked_url
     from beampipe.fleet.watching.watch_server import WatchServer
 
-    with WatchServer(read_fleet(specification), registry, lambda: prometheus, events=events, port=port) as server:
+    url = None if prometheus is None else checked_url(prometheus)
+    with WatchServer(read_fleet(file), registry, lambda: url, events=events, port=port) as server:
         typer.echo(f"{server.url}   (Ctrl-C ends it)")
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 def dashboard_command(

@@ -71,7 +71,7 @@ TILES: Final = (
     Tile("waiting", "Waiting requests", "", "fleet:waiting:sum + (gateway:waiting:sum or vector(0))"),
     Tile("up", "Servers up", "", "fleet:servers_up:sum"),
     Tile("down", "Servers down", "", "fleet:servers:count - fleet:servers_up:sum", bad=True),
-    Tile("failures", "Failures", "/s", "fleet:failures:rate", bad=True),
+    Tile("failures", "Failures", "/s", "fleet:failures:rate + (gateway:failures:rate or vector(0))", bad=True),
     Tile("refused", "Refusals", "/s", "gateway:refused:rate", bad=True),
 )
 """Numbers at the top."""
@@ -137,10 +137,11 @@ PANELS: Final = (
     Panel(
         "failures",
         "Failures and refusals",
-        "Requests that failed, were refused by the gateway or sent once more; events refused by a model.",
+        "Requests that failed, were refused or sent once more; events refused by a model.",
         "/s",
         (
-            Line("fleet:failures:rate", "failed"),
+            Line("fleet:failures:rate", "failed in a server"),
+            Line("gateway:failures:rate", "failed in the gateway"),
             Line("gateway:refused:rate", "refused"),
             Line("gateway:retries:rate", "sent once more"),
             Line("model:refused_events:rate", "{{model}}: other detector"),

@@ -30,9 +30,9 @@ _FORGOTTEN: Final = 600.0
 """Time [s] after which a server that says nothing is no longer looked for: until then it counts as down."""
 
 _GATEWAY_SERIES: Final = (
-    "haproxy_frontend_(current_sessions|http_requests_total|intercepted_requests_total|requests_denied_total)",
-    "haproxy_backend_(current_queue|active_servers|retry_warnings_total|redispatch_warnings_total)",
-    "haproxy_server_(status|current_sessions|current_queue)",
+    "haproxy_frontend_(http_responses_total|intercepted_requests_total|requests_denied_total)",
+    "haproxy_backend_(current_queue|retry_warnings_total|redispatch_warnings_total)",
+    "haproxy_server_status",
 )
 """Series of the gateway that are kept: HAProxy has some hundred for each server."""
 

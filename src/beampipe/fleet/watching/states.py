@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal, get_args
 
+from beampipe.errors import FileError, MissingExtraError
 from beampipe.fleet.registry import Record, State
+from beampipe.fleet.security.certificates import ends
+from beampipe.fleet.specification import GatewaySettings
 
-__all__ = ["SILENT", "Shown", "fleet_metrics", "shown_state"]
+__all__ = ["SILENT", "Shown", "certificate_end", "fleet_metrics", "shown_state"]
 
 SILENT: Final = "silent"
 """State of a server whose record is old: it is gone, or its node is."""
@@ -23,6 +26,16 @@ def shown_state(record: Record, now: float | None = None) -> Shown:
         now: the time [s since 1970], None for the present.
     """
     return record.state if record.lives(now) else SILENT
+
+
+def certificate_end(gateway: GatewaySettings) -> float | None:
+    """When the gateway's certificate ends [s since 1970]; None if it has none, or it cannot be read here."""
+    if gateway.tls is None:
+        return None
+    try:
+        return ends(gateway.tls.certificate).timestamp()
+    except (FileError, MissingExtraError):
+        return None
 
 
 def fleet_metrics(records: Mapping[str, Record], certificate_end: float | None = None) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from beampipe.fleet.registry import read_records
 from beampipe.fleet.specification import Fleet
 from beampipe.fleet.watching.event_folder import POLICY, list_displays, read_display
-from beampipe.fleet.watching.states import fleet_metrics, shown_state
+from beampipe.fleet.watching.states import certificate_end, fleet_metrics, shown_state
 from beampipe.fleet.watching.watched_page import watch_page
 
 __all__ = ["Answer", "Views"]
@@ -59,7 +59,6 @@ class Views:
         registry: folder of the registry.
         prometheus: function that gives the address of Prometheus, None while there is none.
         events: folder of the displays of events; None for none.
-        certificate_end: function that says when the gateway's certificate ends [s since 1970].
     """
 
     def __init__(
@@ -68,13 +67,11 @@ class Views:
         registry: Path,
         prometheus: Callable[[], str | None],
         events: Path | None,
-        certificate_end: Callable[[], float | None],
     ) -> None:
         self._fleet = fleet
         self._registry = registry
         self._prometheus = prometheus
         self._events = events
-        self._certificate_end = certificate_end
         self._page = watch_page(fleet.name, fleet.monitoring.interval)
 
     def answer(self, path: str, query: str) -> Answer:
@@ -89,7 +86,7 @@ class Views:
         if path == "/fleet.json":
             return _as_json(self._seen())
         if path == "/metrics":
-            metrics = fleet_metrics(read_records(self._registry), self._certificate_end())
+            metrics = fleet_metrics(read_records(self._registry), certificate_end(self._fleet.gateway))
             return Answer(metrics.encode(), _METRICS)
         if path in _FORWARDED:
             return self._forwarded(path, query)

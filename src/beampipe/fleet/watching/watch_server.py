@@ -42,7 +42,6 @@ class WatchServer:
         registry: folder of the registry.
         prometheus: function that gives the address of Prometheus, ``http://127.0.0.1:PORT``, None while there is none.
         events: folder into which others drop displays of events as HTML; None for none.
-        certificate_end: function that says when the gateway's certificate ends [s since 1970]; None for no certificate.
         port: port to listen on, 0 for a free one; None for the fleet's `page_port`.
 
     Raises:
@@ -56,11 +55,10 @@ class WatchServer:
         prometheus: Callable[[], str | None],
         *,
         events: Path | None = None,
-        certificate_end: Callable[[], float | None] = lambda: None,
         port: int | None = None,
     ) -> None:
         wanted = fleet.monitoring.page_port if port is None else port
-        views = Views(fleet, registry, prometheus, events, certificate_end)
+        views = Views(fleet, registry, prometheus, events)
         try:
             self._server = _Server((LOOPBACK, wanted), partial(_Handler, views))
         except OSError as error:
