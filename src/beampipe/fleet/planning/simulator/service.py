@@ -67,12 +67,12 @@ class ServiceTimes:
             return np.full(len(sizes), seconds[0])
         piece = np.clip(np.searchsorted(knots, sizes) - 1, 0, len(knots) - 2)
         slope = np.diff(seconds)[piece] / np.diff(knots)[piece]
-        return np.maximum(0.0, seconds[piece] + slope * (sizes - knots[piece]))
+        return np.asarray(np.maximum(0.0, seconds[piece] + slope * (sizes - knots[piece])))
 
     def draw(self, sizes: Float64[ndarray, " n"], random: np.random.Generator) -> Float64[ndarray, " n"]:
         """Service time of each of these events [s]."""
-        ratios: Float64[ndarray, " n"] = np.asarray(self.ratios)[random.integers(len(self.ratios), size=len(sizes))]
-        return self.line(sizes) * ratios
+        ratios = np.asarray(self.ratios)[random.integers(len(self.ratios), size=len(sizes))]
+        return np.asarray(self.line(sizes) * ratios)
 
 
 def fit_affine(sizes: Float64[ndarray, " n"], seconds: Float64[ndarray, " n"]) -> ServiceTimes:

@@ -151,7 +151,7 @@ class _Run:
         self, load: Load, shape: FleetShape, seed: np.random.SeedSequence, warm_up: int, requests: int
     ) -> None:
         arrivals, sizes, choices = (np.random.default_rng(child) for child in seed.spawn(3))
-        self._environment = Environment()
+        self._environment = Environment(0.0)
         self._shape, self._overhead = shape, load.service.overhead
         self._events = _events(load, sizes)
         self._balancer = Balancer(shape.policy, shape.servers, shape.in_flight, choices)
