@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beampipe.terminal import bar, console, make_table
+from beampipe.triton.cli import TritonFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from rich.table import Table
 
     from beampipe.fleet.planning.simulator import FleetFigures, FleetShape, Policy
+    from beampipe.fleet.planning.tuning.halving import Trial
 
-__all__ = ["plan_command"]
+__all__ = ["plan_command", "tune_command"]
 
 
 def plan_command(
@@ -89,7 +93,64 @@ def plan_command(
     )
 
 
-def _policies(shape: FleetShape, figures: Mapping[Policy, FleetFigures], title: str) -> object:
+def tune_command(
+    repository: Annotated[Path, typer.Argument(help="Model repository, of `beampipe serving export`.")],
+    model: Annotated[str, typer.Argument(help="Name of a model in it.")],
+    p95: Annotated[float, typer.Option(help="Largest 95th percentile of the latency, in seconds.", min=1e-9)],
+    choices: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with arrays instances, threads, batch and protocol: what each may be.",
+            show_default="what fits the cores",
+        ),
+    ] = None,
+    requests: Annotated[
+        list[Path] | None,
+        typer.Option(help="Safetensors file with the tensors of a request; repeatable.", show_default="its canary"),
+    ] = None,
+    clients: Annotated[int, typer.Option(help="Requests in flight.", min=1)] = 8,
+    seconds: Annotated[float, typer.Option(help="Length of the longest measurement, in seconds.", min=0.1)] = 10.0,
+    exhaustive: Annotated[
+        bool, typer.Option("--exhaustive", help="Measure every configuration for that long, in place of a search.")
+    ] = False,
+    triton: TritonFolder = None,
+) -> None:
+    """Find the configuration of a model that answers most events within a latency, on a Triton of its own."""
+    from beampipe.fleet.planning.tuning import halving
+    from beampipe.fleet.planning.tuning.choices import choices_here, read_choices
+    from beampipe.fleet.planning.tuning.served import ServedBench, read_request
+    from beampipe.triton import ServerSettings
+
+    every = (choices_here() if choices is None else read_choices(choices)).all()
+    arrays = [read_request(path) for path in requests or ()]
+    search = halving.exhaustive if exhaustive else halving.tune
+    n = len(every) if exhaustive else sum(number for number, _ in halving.rounds_of(len(every), seconds, 3))
+    served = ServedBench(ServerSettings(repository, triton=triton), model, arrays, clients)
+    with served as bench, bar("measurements", n) as step:
+        trials = search(bench, every, p95, seconds=seconds, told=lambda _: step())
+    console().print(_trials(trials, p95, f"{model}, {clients} requests in flight"))
+    best = trials[0]
+    within = best.rank(p95)[0]
+    typer.echo(f"{'best' if within else 'nearest, though too slow'}: {best.configuration}")
+    if not within:
+        raise typer.Exit(1)
+
+
+def _trials(trials: Sequence[Trial], p95: float, title: str) -> Table:
+    heads = ["instances", "threads", "batch", "protocol"], ["measured [s]", "events/s", "p95 [ms]", "note"]
+    table = make_table(title, *heads, caption=f"p95 at most {1e3 * p95:g} ms; those measured longest first")
+    for trial in trials:
+        one, found = trial.configuration, trial.measurement
+        row = [str(one.instances), str(one.threads), str(one.batch), one.protocol, f"{trial.seconds:.2f}"]
+        if found is None:
+            table.add_row(*row, "", "", trial.fault)
+        else:
+            note = "" if trial.rank(p95)[0] else "too slow"
+            table.add_row(*row, f"{found.throughput:.4g}", f"{1e3 * found.p95:.4g}", note)
+    return table
+
+
+def _policies(shape: FleetShape, figures: Mapping[Policy, FleetFigures], title: str) -> Table:
     table = make_table(
         title,
         ["balancing"],
