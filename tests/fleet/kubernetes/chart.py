@@ -5,10 +5,14 @@ python -m tests.fleet.kubernetes.chart FOLDER   # writes the list of keys that t
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import re
 import sys
+import tarfile
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +21,46 @@ from beampipe.fleet.kubernetes.chart import CHART_VERSION, KEYS
 VARIABLE = "BEAMPIPE_SUPERSONIC"
 """Name of the environment variable with a folder of the chart, ``helm/supersonic`` of a clone at its tag."""
 
+SOURCE = f"https://github.com/fastmachinelearning/SuperSONIC/archive/refs/tags/supersonic-{CHART_VERSION}.tar.gz"
+SCHEMA = "cc6067a9fd1cfbc9d5398a327e22fb022d78bec04055a5af2bd44a5e1b9d53e8"
+"""Where the chart is fetched, and the sha256 of its schema: an archive of GitHub's is not the same for ever."""
+
 TABLES = r"nameOverride|serverLoad\w+|(triton|envoy|keda|prometheus\.external)(\..+)?|prometheus(\.enabled)?"
 """Keys of the values that we write or may write; the rest is of other charts."""
 
 
 def find_chart() -> Path | None:
     """A folder of the chart of the version that we write for, or None."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "beampipe"
-    for folder in (os.environ.get(VARIABLE), cache / f"supersonic-{CHART_VERSION}"):
+    for folder in (os.environ.get(VARIABLE), _cache()):
         if folder is not None and (Path(folder) / "Chart.yaml").is_file():
             described = (Path(folder) / "Chart.yaml").read_text(encoding="utf-8")
             if re.search(rf"^version: {re.escape(CHART_VERSION)}$", described, re.M):
                 return Path(folder)
     return None
+
+
+def fetch_chart() -> Path | None:
+    """Fetch the chart into the cache; None if it is out of reach."""
+    try:
+        with urllib.request.urlopen(SOURCE, timeout=5) as answer:
+            archive = answer.read()
+    except OSError:
+        return None
+    folder = _cache()
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        for file in files.getmembers():
+            _, found, name = file.name.partition("/helm/supersonic/")
+            content = files.extractfile(file) if found and file.isfile() else None
+            if content is not None:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(content.read())
+    assert hashlib.sha256((folder / "values.schema.json").read_bytes()).hexdigest() == SCHEMA
+    return find_chart()
+
+
+def _cache() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
+    return Path(cache) / "beampipe" / f"supersonic-{CHART_VERSION}"
 
 
 def chart_keys(chart: Path) -> dict[str, str]:
