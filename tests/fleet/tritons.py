@@ -55,7 +55,10 @@ def contained(engine: Engine, fleet: Fleet, folder: Path) -> Iterator[Contained]
     for flag, ours, theirs in zip(("http", "grpc", "metrics"), ports, (HTTP, GRPC, METRICS), strict=True):
         assert f"--{flag}-port={theirs}" in script
         script = script.replace(f"--{flag}-port={theirs}", f"--{flag}-port={ours}")
-    script = script.replace("/tmp/", f"{folder}/").replace("sleep 10;", "sleep 1;")
+    for name in ("models", "shutdown"):
+        assert f" /tmp/{name}" in script
+        script = script.replace(f"/tmp/{name}", f"{folder}/{name}")
+    script = script.replace("sleep 10;", "sleep 1;")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             ["/bin/sh", "-c", script],

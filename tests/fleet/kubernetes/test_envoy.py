@@ -169,7 +169,7 @@ def test_servers_refuse_by_themselves_what_manages_them(before: Front) -> None:
 
 
 def test_nothing_is_lost_when_a_server_dies_or_ends(engine: Engine, tmp_path: Path) -> None:
-    """One is killed under load, and comes back as Kubernetes starts it again; then the other is told to end."""
+    """One is killed under load; then the other is told to end."""
     with front(engine, tmp_path) as started:
         first, second = started.servers
         with Load(started.url, 4) as load:

@@ -24,7 +24,14 @@ ENVOY: Final = "1.40.0"
 _API: Final = "type.googleapis.com/envoy"
 _RETRIED: Final = "connect-failure,refused-stream,reset,unavailable,internal"
 _RETRIES: Final = 3
-_CHECK: Final = {"timeout": "2s", "interval": "1s", "unhealthy_threshold": 2, "healthy_threshold": 1}
+_CHECK: Final = {
+    "timeout": "2s",
+    "interval": "1s",
+    "unhealthy_threshold": 2,
+    "healthy_threshold": 1,
+    # A Triton that is told to end waits for connections over HTTP until its time is over.
+    "reuse_connection": False,
+}
 
 
 @dataclass(frozen=True)
@@ -177,8 +184,10 @@ def _servers(fleet: Fleet, upstreams: Sequence[Upstream], models: Sequence[str])
     limits = {"max_connections": gateway.connections, "max_pending_requests": most, "max_requests": most}
     return {
         "name": "servers",
-        "type": "STRICT_DNS",
-        "dns_refresh_rate": "2s",
+        "cluster_type": {
+            "name": "envoy.cluster.dns",
+            "typed_config": {"@type": f"{_API}.extensions.clusters.dns.v3.DnsCluster", "dns_refresh_rate": "2s"},
+        },
         "connect_timeout": "1s",
         "lb_policy": policy,
         # Whoever is no longer in the service's name gets nothing new, although it still answers.
