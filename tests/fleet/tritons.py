@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from beampipe.triton.server import control
 from beampipe.triton.server.launch import Ports, ServerSettings, free_ports, server_environment
 from tests.triton.waiting import wait_until
 
-__all__ = ["Contained", "contained"]
+__all__ = ["Contained", "contained", "outside"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Contained:
         self.process.wait()
 
 
+def outside(script: str, folder: Path) -> str:
+    """A script of a container as it runs outside of one: `folder` is its ``/tmp``, and it goes on for a second only."""
+    return re.sub(r"/tmp/(?=models\b|shutdown\b)", f"{folder}/", script).replace("sleep 10;", "sleep 1;")
+
+
 @contextlib.contextmanager
 def contained(engine: Engine, fleet: Fleet, folder: Path) -> Iterator[Contained]:
     """A server of the first group of a fleet, whose repository is a real one, killed at the end."""
@@ -55,10 +61,7 @@ def contained(engine: Engine, fleet: Fleet, folder: Path) -> Iterator[Contained]
     for flag, ours, theirs in zip(("http", "grpc", "metrics"), ports, (HTTP, GRPC, METRICS), strict=True):
         assert f"--{flag}-port={theirs}" in script
         script = script.replace(f"--{flag}-port={theirs}", f"--{flag}-port={ours}")
-    for name in ("models", "shutdown"):
-        assert f" /tmp/{name}" in script
-        script = script.replace(f"/tmp/{name}", f"{folder}/{name}")
-    script = script.replace("sleep 10;", "sleep 1;")
+    script = outside(script, folder)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             ["/bin/sh", "-c", script],
