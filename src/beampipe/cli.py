@@ -12,6 +12,7 @@ import typer
 from beampipe import __version__
 from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError, missing_extra
+from beampipe.fleet import cli as fleet
 from beampipe.serving import cli as serving
 from beampipe.terminal import warnings_in_lines
 from beampipe.tracking import cli as tracking
@@ -69,6 +70,7 @@ app = typer.Typer(
 )
 app.add_typer(tracking.app, name="tracking")
 app.add_typer(serving.app, name="serving")
+app.add_typer(fleet.app, name="fleet")
 app.add_typer(calibration.app, name="calibration")
 app.command("serve")(serving.serve_command)
 

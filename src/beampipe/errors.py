@@ -75,7 +75,13 @@ _EXTRA_OF_PACKAGE = {
 }
 """Packages that an extra of their own brings, whichever area imports them -> that extra."""
 
-_EXTRA_OF_AREA = {"tracking": "tracking", "serving": "serving", "triton": "serving", "calibration": "calibration"}
+_EXTRA_OF_AREA = {
+    "tracking": "tracking",
+    "serving": "serving",
+    "triton": "serving",
+    "fleet": "fleet",
+    "calibration": "calibration",
+}
 """Area of beampipe -> the extra that brings the packages which it imports."""
 
 
