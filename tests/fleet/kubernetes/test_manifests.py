@@ -150,14 +150,12 @@ def test_a_name_outside_makes_a_load_balancer(tmp_path: Path) -> None:
     assert [one["spec"]["type"] for one in inside if one["kind"] == "Service"] == ["ClusterIP"]
 
 
-def test_another_gateway_takes_the_place_of_ours(tmp_path: Path) -> None:
-    """The pods change with its text, so that they are rolled."""
-    fleet = specimen(tmp_path, LEAST)
-    one, two = (
-        list(yaml.safe_load_all(kubernetes_files(fleet, text)["manifests/gateway.yaml"])) for text in ("a\n", "b\n")
-    )
-    assert one[0]["data"]["haproxy.cfg"] == "a\n"
-    assert one[1]["spec"]["template"]["metadata"] != two[1]["spec"]["template"]["metadata"]
+def test_the_gateway_is_rolled_when_its_configuration_changes(tmp_path: Path) -> None:
+    texts = [LEAST, LEAST.replace("count = 2", "count = 3"), LEAST.replace("count = 2", "count = 2\nmost = 4")]
+    found = [{(one["kind"], one["metadata"]["name"]): one for one in documents(tmp_path, text)} for text in texts]
+    templates = [one["Deployment", "fleet-gateway"]["spec"]["template"] for one in found]
+    assert templates[0] != templates[1]
+    assert templates[0] == templates[2]  # twice the count is what there is room for anyway
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool: apt-get install prometheus")

@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.fleet.containers.haproxy import Backends, GatewayPlan
+from beampipe.fleet.containers.gateway import CLIENTS, STATUS, Papers
 from beampipe.fleet.containers.image import MODELS
-from beampipe.fleet.containers.server import METRICS, fleet_models, memory, readiness, server_script
+from beampipe.fleet.containers.server import GRPC, HTTP, METRICS, fleet_models, memory, readiness, server_script
+from beampipe.fleet.gateway.plan import Address, Place
 from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.triton.hosts import LOOPBACK, authority
 
-__all__ = ["compose", "compose_plan", "prometheus_configuration"]
+__all__ = ["compose", "compose_papers", "compose_places", "prometheus_configuration"]
 
-_STATUS: Final = 8404
-_CLIENTS: Final = 8443
 _SECRETS: Final = "/run/secrets"
 _LOOK: Final = 5
 """Time [s] between two looks at whether a server is ready."""
@@ -45,25 +44,21 @@ def compose(fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def compose_plan(fleet: Fleet) -> GatewayPlan:
-    """Where the gateway finds what it needs, in its container."""
-    backends = [
-        Backends(group.name, tuple(name for name, of in _servers(fleet) if of == group), 0, group.weight)
-        for group in fleet.servers.values()
-        if group.count
-    ]
-    secrets = _secrets(fleet)
-    places = {name: f"{_SECRETS}/{name}" for name in secrets}
-    return GatewayPlan(
-        _CLIENTS, _STATUS, backends, places.get("certificate"), places.get("client_ca"), places.get("tokens")
-    )
+def compose_places(fleet: Fleet) -> list[Place]:
+    """The servers, by the names that they have in the network of Compose."""
+    return [Place(name, group.weight, Address(name, HTTP, GRPC)) for name, group in _servers(fleet)]
+
+
+def compose_papers(fleet: Fleet) -> Papers:
+    """Where the gateway finds its files, in its container."""
+    return Papers(**{name: Path(_SECRETS) / name for name in _secrets(fleet)})
 
 
 def prometheus_configuration(fleet: Fleet) -> dict[str, Any]:
     """The document of ``prometheus.yml``: every server, and the gateway."""
     jobs = [
         {"job_name": "triton", "static_configs": [_targets(fleet, group) for group in fleet.servers.values()]},
-        {"job_name": "gateway", "static_configs": [{"targets": [f"gateway:{_STATUS}"]}]},
+        {"job_name": "gateway", "static_configs": [{"targets": [f"gateway:{STATUS}"]}]},
     ]
     interval = f"{round(1000 * fleet.monitoring.interval)}ms"
     return {"global": {"scrape_interval": interval, "evaluation_interval": interval}, "scrape_configs": jobs}
@@ -122,7 +117,7 @@ def _gateway(fleet: Fleet, servers: list[str], secrets: list[str]) -> dict[str, 
     return {
         "image": fleet.container.gateway,
         "volumes": ["./haproxy.cfg:/usr/local/etc/haproxy/haproxy.cfg:ro"],
-        "ports": [f"{authority(gateway.host, gateway.port)}:{_CLIENTS}"],
+        "ports": [f"{authority(gateway.host, gateway.port)}:{CLIENTS}"],
         "networks": ["servers", "clients"],
         **({"secrets": secrets} if secrets else {}),
         **_LOCKED,

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from beampipe.fleet.containers.compose import compose, compose_plan, prometheus_configuration
+from beampipe.fleet.containers.compose import compose, compose_papers, compose_places, prometheus_configuration
+from beampipe.fleet.containers.gateway import gateway_text
 from beampipe.fleet.containers.generated import Files, write_files, yaml_text
-from beampipe.fleet.containers.haproxy import haproxy_text
 from beampipe.fleet.containers.image import apptainer_definition, dockerfile, wish_list
-from beampipe.fleet.containers.server import fleet_models
 from beampipe.fleet.specification import Fleet
 
 __all__ = ["COMMAND", "compose_files", "compose_notes", "write_compose"]
@@ -18,12 +17,11 @@ __all__ = ["COMMAND", "compose_files", "compose_notes", "write_compose"]
 COMMAND: Final = "beampipe fleet compose"
 
 
-def compose_files(fleet: Fleet, gateway: str | None = None) -> Files:
+def compose_files(fleet: Fleet) -> Files:
     """The files for containers on one machine, by name.
 
     Args:
         fleet: the specification.
-        gateway: text of another configuration of HAProxy than ours.
 
     Raises:
         ConfigError: the names of the models are not known.
@@ -32,20 +30,19 @@ def compose_files(fleet: Fleet, gateway: str | None = None) -> Files:
     return {
         "Dockerfile": dockerfile(fleet),
         "docker-compose.yaml": yaml_text(compose(fleet)),
-        "haproxy.cfg": gateway or haproxy_text(fleet, compose_plan(fleet), fleet_models(fleet)),
+        "haproxy.cfg": gateway_text(fleet, compose_places(fleet), compose_papers(fleet)),
         "prometheus.yml": yaml_text(prometheus_configuration(fleet)),
         **{f"apptainer/{group.name}.def": apptainer_definition(fleet, group) for group in groups},
         "cvmfs-wish-list.yaml": wish_list(fleet),
     }
 
 
-def write_compose(fleet: Fleet, folder: Path, gateway: str | None = None) -> list[Path]:
+def write_compose(fleet: Fleet, folder: Path) -> list[Path]:
     """Write the files for containers on one machine.
 
     Args:
         fleet: the specification.
         folder: where to; files that an earlier call made and that are no longer needed are removed.
-        gateway: text of another configuration of HAProxy than ours.
 
     Returns:
         The paths of the files.
@@ -54,7 +51,7 @@ def write_compose(fleet: Fleet, folder: Path, gateway: str | None = None) -> lis
         ConfigError: the names of the models are not known.
         FileError: a file cannot be written, or one of another origin is in its place.
     """
-    return write_files(folder, compose_files(fleet, gateway), COMMAND)
+    return write_files(folder, compose_files(fleet), COMMAND)
 
 
 def compose_notes(fleet: Fleet) -> Iterator[str]:

@@ -45,7 +45,8 @@ def yaml_text(*documents: Mapping[str, Any]) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
 
     Dumper.add_representer(str, text)
-    return yaml.dump_all(documents, Dumper=Dumper, sort_keys=False, width=110, allow_unicode=True)
+    written: str = yaml.dump_all(documents, Dumper=Dumper, sort_keys=False, width=110, allow_unicode=True)
+    return written
 
 
 def write_files(folder: Path, files: Files, command: str) -> list[Path]:

@@ -18,7 +18,7 @@ _COMPILER = (
 
 def dockerfile(fleet: Fleet) -> str:
     """The text of a Dockerfile; its build context is a clone of beampipe."""
-    return f"""# docker build -t {fleet.container.image} -f Dockerfile CLONE; CLONE is the folder of a clone of beampipe.
+    return f"""# docker build -t {fleet.container.image} -f Dockerfile CLONE; CLONE is a clone of beampipe.
 FROM {fleet.container.triton} AS build
 RUN {_COMPILER}
 COPY . /source

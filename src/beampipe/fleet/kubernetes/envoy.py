@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from beampipe.fleet.containers.haproxy import RPCS, SERVICE
+from beampipe.fleet.gateway.allowed import RPCS
 from beampipe.fleet.specification import Fleet
 
 __all__ = ["ENVOY", "STATUS", "Address", "EnvoyPlan", "Upstream", "envoy"]
@@ -24,7 +24,7 @@ ENVOY: Final = "1.40.0"
 _API: Final = "type.googleapis.com/envoy"
 _RETRIED: Final = "connect-failure,refused-stream,reset,unavailable,internal"
 _RETRIES: Final = 3
-_CHECK: Final = {
+_CHECK: Final[dict[str, Any]] = {
     "timeout": "2s",
     "interval": "1s",
     "unhealthy_threshold": 2,
@@ -95,10 +95,12 @@ def envoy(fleet: Fleet, plan: EnvoyPlan, models: Sequence[str]) -> dict[str, Any
         plan: where things are.
         models: names of the models of which each server must say that they are ready.
     """
-    routes = [_route(name, fleet) for name in RPCS]
+    routes = [_route(path, fleet) for path in RPCS]
     # A message of gRPC becomes of it that says PERMISSION_DENIED.
     routes.append({"match": {"prefix": "/"}, "direct_response": {"status": 403}})
-    status = [{"match": {"path": path}, "route": {"cluster": "admin"}} for path in ("/stats/prometheus", "/ready")]
+    status: list[dict[str, Any]] = [
+        {"match": {"path": path}, "route": {"cluster": "admin"}} for path in ("/stats/prometheus", "/ready")
+    ]
     status.append({"match": {"prefix": "/"}, "direct_response": {"status": 403}})
     return {
         "admin": {"address": plan.admin.document()},
@@ -150,8 +152,8 @@ def _listener(name: str, address: Address, routes: list[dict[str, Any]], room: i
     }
 
 
-def _route(name: str, fleet: Fleet) -> dict[str, Any]:
-    policy = {
+def _route(path: str, fleet: Fleet) -> dict[str, Any]:
+    policy: dict[str, Any] = {
         "retry_on": _RETRIED,
         "num_retries": _RETRIES,
         "retry_host_predicate": [
@@ -163,7 +165,7 @@ def _route(name: str, fleet: Fleet) -> dict[str, Any]:
         "host_selection_retry_max_attempts": 5,
     }
     route = {"cluster": "servers", "timeout": f"{fleet.gateway.answer:g}s", "retry_policy": policy}
-    return {"match": {"path": f"/{SERVICE}/{name}"}, "route": route}
+    return {"match": {"path": path}, "route": route}
 
 
 def _servers(fleet: Fleet, upstreams: Sequence[Upstream], models: Sequence[str]) -> dict[str, Any]:

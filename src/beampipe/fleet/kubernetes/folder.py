@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from beampipe.fleet.containers.gateway import gateway_text
 from beampipe.fleet.containers.generated import Files, write_files, yaml_text
-from beampipe.fleet.containers.haproxy import haproxy_text
-from beampipe.fleet.containers.server import fleet_models
 from beampipe.fleet.kubernetes.gateway import (
     GATEWAY,
     gateway_configuration,
     gateway_deployment,
-    gateway_plan,
+    gateway_papers,
+    gateway_places,
     gateway_service,
     network_policies,
 )
@@ -31,12 +31,11 @@ COMMAND: Final = "beampipe fleet k8s"
 Rules = Sequence[Mapping[str, Any]]
 
 
-def kubernetes_files(fleet: Fleet, gateway: str | None = None, rules: Rules | None = None) -> Files:
+def kubernetes_files(fleet: Fleet, rules: Rules | None = None) -> Files:
     """The files for Kubernetes, by their path: ``supersonic/`` for Helm, ``manifests/`` for `kubectl apply`.
 
     Args:
         fleet: the specification.
-        gateway: text of another configuration of HAProxy than ours. It finds what `gateway_plan` says.
         rules: groups of rules of Prometheus instead of ours.
 
     Raises:
@@ -44,17 +43,16 @@ def kubernetes_files(fleet: Fleet, gateway: str | None = None, rules: Rules | No
     """
     return {
         **{f"supersonic/{name}": text for name, text in _supersonic(fleet).items()},
-        **{f"manifests/{name}": text for name, text in _manifests(fleet, gateway, rules).items()},
+        **{f"manifests/{name}": text for name, text in _manifests(fleet, rules).items()},
     }
 
 
-def write_kubernetes(fleet: Fleet, folder: Path, gateway: str | None = None, rules: Rules | None = None) -> list[Path]:
+def write_kubernetes(fleet: Fleet, folder: Path, rules: Rules | None = None) -> list[Path]:
     """Write the files for Kubernetes.
 
     Args:
         fleet: the specification.
         folder: where to; files that an earlier call made and that are no longer needed are removed.
-        gateway: text of another configuration of HAProxy than ours. It finds what `gateway_plan` says.
         rules: groups of rules of Prometheus instead of ours.
 
     Returns:
@@ -64,7 +62,7 @@ def write_kubernetes(fleet: Fleet, folder: Path, gateway: str | None = None, rul
         ConfigError: the specification asks for what cannot be done in Kubernetes, or leaves out what must be known.
         FileError: a file cannot be written, or one of another origin is in its place.
     """
-    return write_files(folder, kubernetes_files(fleet, gateway, rules), COMMAND)
+    return write_files(folder, kubernetes_files(fleet, rules), COMMAND)
 
 
 def kubernetes_notes(fleet: Fleet) -> Iterator[str]:
@@ -115,8 +113,8 @@ def _chart_labels(name: str) -> dict[str, str]:
     }
 
 
-def _manifests(fleet: Fleet, gateway: str | None, rules: Rules | None) -> dict[str, str]:
-    text = gateway or haproxy_text(fleet, gateway_plan(fleet), fleet_models(fleet))
+def _manifests(fleet: Fleet, rules: Rules | None) -> dict[str, str]:
+    text = gateway_text(fleet, gateway_places(fleet), gateway_papers(fleet))
     files = {
         "namespace.yaml": yaml_text(_namespace(fleet)),
         "network.yaml": yaml_text(*network_policies(fleet)),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+from pathlib import Path
 from typing import Any, Final
 
-from beampipe.fleet.containers.haproxy import Backends, GatewayPlan
+from beampipe.fleet.containers.gateway import CLIENTS, STATUS, Papers
 from beampipe.fleet.containers.server import DRAIN, GRPC, HTTP, METRICS
+from beampipe.fleet.gateway.plan import Address, Place
 from beampipe.fleet.kubernetes.labels import gateway_name, labels, metadata, release, running_groups
 from beampipe.fleet.kubernetes.pods import CONTAINER_SECURITY, pod_security, probe, spread
 from beampipe.fleet.kubernetes.servers import SERVER
@@ -17,7 +19,8 @@ __all__ = [
     "GATEWAY",
     "gateway_configuration",
     "gateway_deployment",
-    "gateway_plan",
+    "gateway_papers",
+    "gateway_places",
     "gateway_service",
     "network_policies",
 ]
@@ -25,8 +28,6 @@ __all__ = [
 GATEWAY: Final = "gateway"
 """Component in the labels of the gateway."""
 
-_CLIENTS: Final = 8443
-_STATUS: Final = 8404
 _USER: Final = 99
 """Number of the user ``haproxy`` in HAProxy's image."""
 _REPLICAS: Final = 2
@@ -36,23 +37,28 @@ _CONFIGURATION: Final = "/usr/local/etc/haproxy"
 _NAMES: Final = ({"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"})
 
 
-def gateway_plan(fleet: Fleet) -> GatewayPlan:
-    """Where the gateway finds what it needs, in its pod: certificate and tokens always, since others reach it."""
-    namespace = fleet.kubernetes.namespace
-    backends = [
-        Backends(group.name, (f"{release(fleet, group)}.{namespace}.svc.cluster.local",), group.places, group.weight)
+def gateway_papers(fleet: Fleet) -> Papers:
+    """Where the gateway finds its files, in its pod: certificate and tokens always, since others reach it."""
+    asks = fleet.gateway.tls is not None and fleet.gateway.tls.client_ca is not None
+    return Papers(
+        Path(_TLS) / "tls.pem",
+        Path(_TLS) / "ca.pem" if asks else None,
+        Path(_TOKENS) / "tokens" if fleet.gateway.tokens is not None or not asks else None,
+    )
+
+
+def gateway_places(fleet: Fleet) -> list[Place]:
+    """The servers: one name for each group, which stands for all that are ready."""
+    domain = f"{fleet.kubernetes.namespace}.svc.cluster.local"
+    return [
+        Place(
+            f"{group.name}-",
+            group.weight,
+            Address(f"{release(fleet, group)}.{domain}", HTTP, GRPC),
+            several=group.places,
+        )
         for group in running_groups(fleet)
     ]
-    asks = fleet.gateway.tls is not None and fleet.gateway.tls.client_ca is not None
-    return GatewayPlan(
-        _CLIENTS,
-        _STATUS,
-        backends,
-        certificate=f"{_TLS}/tls.pem",
-        client_ca=f"{_TLS}/ca.pem" if asks else None,
-        tokens=f"{_TOKENS}/tokens" if fleet.gateway.tokens is not None or not asks else None,
-        dynamic=True,
-    )
 
 
 def gateway_configuration(fleet: Fleet, text: str) -> dict[str, Any]:
@@ -135,8 +141,8 @@ def network_policies(fleet: Fleet) -> list[dict[str, Any]]:
             gateway_name(fleet),
             gateway,
             [
-                {"ports": [{"port": _CLIENTS, "protocol": "TCP"}]},
-                {"from": [{"namespaceSelector": {}}], "ports": [{"port": _STATUS, "protocol": "TCP"}]},
+                {"ports": [{"port": CLIENTS, "protocol": "TCP"}]},
+                {"from": [{"namespaceSelector": {}}], "ports": [{"port": STATUS, "protocol": "TCP"}]},
             ],
             [{"to": [{"podSelector": {"matchLabels": servers}}], "ports": triton}, {"ports": list(_NAMES)}],
         ),
@@ -166,14 +172,14 @@ def _policy(
 def _container(fleet: Fleet) -> dict[str, Any]:
     healthy = {"httpGet": {"path": "/healthy", "port": "status"}}
     share = {"cpu": "1", "memory": "1Gi"}
-    plan = gateway_plan(fleet)
-    mounts = [("configuration", _CONFIGURATION), ("tls", _TLS), *([("tokens", _TOKENS)] if plan.tokens else [])]
+    papers = gateway_papers(fleet)
+    mounts = {"configuration": _CONFIGURATION, "tls": _TLS, **({"tokens": _TOKENS} if papers.tokens else {})}
     return {
         "name": "haproxy",
         "image": fleet.container.gateway,
         "ports": [
-            {"name": "clients", "containerPort": _CLIENTS, "protocol": "TCP"},
-            {"name": "status", "containerPort": _STATUS, "protocol": "TCP"},
+            {"name": "clients", "containerPort": CLIENTS, "protocol": "TCP"},
+            {"name": "status", "containerPort": STATUS, "protocol": "TCP"},
         ],
         "resources": {"limits": share, "requests": dict(share)},
         "securityContext": CONTAINER_SECURITY,
@@ -181,19 +187,23 @@ def _container(fleet: Fleet) -> dict[str, Any]:
         "readinessProbe": probe(healthy, 2, 2),
         "livenessProbe": probe(healthy, 5, 3),
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN}}},
-        "volumeMounts": [{"name": name, "mountPath": path, "readOnly": True} for name, path in mounts],
+        "volumeMounts": [
+            *({"name": name, "mountPath": path, "readOnly": True} for name, path in mounts.items()),
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
     }
 
 
 def _volumes(fleet: Fleet) -> list[dict[str, Any]]:
-    settings, plan = fleet.kubernetes, gateway_plan(fleet)
+    settings, papers = fleet.kubernetes, gateway_papers(fleet)
     # HAProxy looks for the key of a certificate in a file beside it.
     items = [{"key": "tls.crt", "path": "tls.pem"}, {"key": "tls.key", "path": "tls.pem.key"}]
-    items += [{"key": "ca.crt", "path": "ca.pem"}] if plan.client_ca else []
+    items += [{"key": "ca.crt", "path": "ca.pem"}] if papers.client_ca else []
     volumes: list[dict[str, Any]] = [
+        {"name": "tmp", "emptyDir": {}},
         {"name": "configuration", "configMap": {"name": gateway_name(fleet)}},
         {"name": "tls", "secret": {"secretName": settings.tls_secret, "defaultMode": 0o440, "items": items}},
     ]
-    if plan.tokens:
+    if papers.tokens:
         volumes.append({"name": "tokens", "secret": {"secretName": settings.token_secret, "defaultMode": 0o440}})
     return volumes
