@@ -141,15 +141,15 @@ def test_what_manages_a_server_is_refused(before: Front) -> None:
     with triton.InferenceServerClient(before.url) as client:
         assert client.is_server_ready()
         assert [model.name for model in client.get_model_repository_index().models] == ["one"]
-        for call in (
-            lambda: client.load_model("two"),
-            lambda: client.unload_model("one"),
-            lambda: client.get_system_shared_memory_status(),
-            lambda: client.get_trace_settings(),
-            lambda: client.get_log_settings(),
+        for call, arguments in (
+            (client.load_model, ("two",)),
+            (client.unload_model, ("one",)),
+            (client.get_system_shared_memory_status, ()),
+            (client.get_trace_settings, ()),
+            (client.get_log_settings, ()),
         ):
             with pytest.raises(InferenceServerException, match="PERMISSION_DENIED"):
-                call()
+                call(*arguments)
         assert double(client, 21) == 42
 
 
@@ -203,7 +203,7 @@ def test_a_real_envoy_takes_the_file(name: str, tmp_path: Path) -> None:
 
 def test_round_robin_is_passed_on(tmp_path: Path) -> None:
     fleet = specimen(tmp_path, LEAST)
-    plan = EnvoyPlan(*(Address("127.0.0.1", port) for port in (1, 2, 3)), [])
+    plan = EnvoyPlan(Address("127.0.0.1", 1), Address("127.0.0.1", 2), Address("127.0.0.1", 3), [])
     turns = replace(fleet, gateway=replace(fleet.gateway, balancing="round_robin"))
     policies = [envoy(one, plan, ())["static_resources"]["clusters"][0]["lb_policy"] for one in (fleet, turns)]
     assert policies == ["LEAST_REQUEST", "ROUND_ROBIN"]

@@ -35,15 +35,11 @@ def yaml_text(*documents: Mapping[str, Any]) -> str:
     """Documents as YAML, keys in their order, texts of several lines as blocks."""
     import yaml
 
-    class Dumper(yaml.SafeDumper):
-        """Writes what it is given, without references from one place to another."""
-
-        def ignore_aliases(self, data: object) -> bool:
-            return True
-
-    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    def text(dumper: Any, value: str) -> Any:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
 
+    # No references from one place to another, which not everybody reads.
+    Dumper = type("Dumper", (yaml.SafeDumper,), {"ignore_aliases": lambda self, data: True})
     Dumper.add_representer(str, text)
     written: str = yaml.dump_all(documents, Dumper=Dumper, sort_keys=False, width=110, allow_unicode=True)
     return written
