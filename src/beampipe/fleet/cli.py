@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from beampipe import terminal
+from beampipe.fleet.containers.commands import compose_command
+from beampipe.fleet.kubernetes.commands import k8s_command
 from beampipe.fleet.security.commands import certificate_app, token_app
 
 __all__ = ["app"]
@@ -15,6 +17,8 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, help="Many Tritons behind one gateway: here, on Slurm, on Kubernetes.")
 app.add_typer(token_app, name="token")
 app.add_typer(certificate_app, name="certificate")
+app.command("k8s")(k8s_command)
+app.command("compose")(compose_command)
 
 _File = Annotated[Path, typer.Argument(help="Specification of the fleet, a TOML file.", metavar="FLEET.toml")]
 _DEFAULT = Path("fleet.toml")
