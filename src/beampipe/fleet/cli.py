@@ -10,8 +10,6 @@ import typer
 from beampipe import terminal
 from beampipe.fleet.containers.commands import compose_command
 from beampipe.fleet.kubernetes.commands import k8s_command
-from beampipe.fleet.containers.commands import compose_command
-from beampipe.fleet.kubernetes.commands import k8s_command
 from beampipe.fleet.planning.commands import plan_command, tune_command
 from beampipe.fleet.security.commands import certificate_app, token_app
 from beampipe.fleet.watching.commands import dashboard_command, rules_command
@@ -19,8 +17,6 @@ from beampipe.fleet.watching.commands import dashboard_command, rules_command
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Many Tritons behind one gateway: here, on Slurm, on Kubernetes.")
-app.command("k8s")(k8s_command)
-app.command("compose")(compose_command)
 app.command("plan")(plan_command)
 app.command("tune")(tune_command)
 app.command("dashboard")(dashboard_command)
