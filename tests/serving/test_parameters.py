@@ -92,9 +92,11 @@ def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_the_fit_is_that_of_the_pipeline_here(server: TritonServer, model: str, protocol: str) -> None:
     url = server.grpc_url if protocol == "grpc" else f"http://{server.http_url}"
     finder = TritonTrackFinder(url, model, protocol=protocol, parameters=True, in_flight=32)  # type: ignore[arg-type]
-    with finder, pytest.warns(match="tracks come from x = "):
+    with finder:
         answers = [finder.submit(hits) for hits in events() * 2]
-        assert [written(answer.result()) for answer in answers] == expected() * 2
+        with pytest.warns(match="tracks come from x = "):
+            found = [answer.result() for answer in answers]
+    assert list(map(written, found)) == expected() * 2
 
 
 def fit_seconds(server: TritonServer, model: str) -> float:
@@ -141,9 +143,9 @@ def test_a_model_without_tables_does_not_offer_it(server: TritonServer) -> None:
     with pytest.raises(ServiceError, match="unfitted gives LABELS, STAGES, LAYOUT, BEAM_SPOT, expected PARAMETERS"):
         served.find(hits)
     here = DirectTrackFinder("module_map", threads=1, parameters=True)
-    with FallbackTrackFinder(served, here) as finder:
-        assert written(finder.find(hits)) == expected()[2]
-        assert finder.answered == (0, 1)
+    with FallbackTrackFinder(served, here) as either:
+        assert written(either.find(hits)) == expected()[2]
+        assert either.answered == (0, 1)
 
 
 def test_an_answer_with_another_number_of_tracks_is_refused() -> None:

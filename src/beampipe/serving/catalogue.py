@@ -16,10 +16,12 @@ from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.native_backend import BACKEND, BackendChoice, native_libraries, uses_native
 from beampipe.serving.tracking_model import small_event
 from beampipe.serving.variants import ACTS_MODEL, MODELS, VARIANTS
-from beampipe.tracking.beam_spot import BeamSpot
+from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
+from beampipe.tracking.fitting.tables import layer_of
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.loading import fit_weights, load_pipeline, pipeline_weights
 from beampipe.tracking.models import DEFAULT_MODEL
+from beampipe.tracking.pipelines.pipeline import Pipeline
 from beampipe.tracking.pipelines.specs import pipeline_spec
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
@@ -152,7 +154,7 @@ def tracking_model(
     model = f"beampipe.serving.tracking_model:{'FittingModel' if fit_weights(tracker_model) else 'TrackingModel'}"
     weights, batch = _weights(pipeline, tracker_model), MAX_BATCH_SIZE if ragged else 0
     return ModelSettings(
-        name, model, parameters, weights, max_batch_size=batch, example=_example(scale, loaded.beam_spot)
+        name, model, parameters, weights, max_batch_size=batch, example=_example(scale, loaded)
     )
 
 
@@ -193,15 +195,15 @@ def ensemble_model(
     """
     from beampipe.serving.ensemble import STEPS
 
-    expected = load_pipeline(pipeline, model=tracker_model, beam_spot=beam_spot).beam_spot
+    loaded = load_pipeline(pipeline, model=tracker_model, beam_spot=beam_spot)
     parameters = {
         contract.PIPELINE: pipeline,
         contract.FEATURE_SCALE: scale_named(scale).name,
         contract.MAX_HITS: str(MAX_HITS),
-        contract.BEAM_SPOT_PARAMETER: expected.text,
+        contract.BEAM_SPOT_PARAMETER: loaded.beam_spot.text,
         contract.CHECK_LAYOUT: _text(check),
     }
-    weights, example = _weights(pipeline, tracker_model), _example(scale, expected)
+    weights, example = _weights(pipeline, tracker_model), _example(scale, loaded)
     steps = tuple(
         ModelSettings(f"{name}_{step}", f"{model.__module__}:{model.__name__}", parameters, weights, example=example)
         for step, model in STEPS.items()
@@ -214,9 +216,16 @@ def _weights(pipeline: str, tracker_model: str | Path) -> tuple[Path, ...]:
     return (*pipeline_weights(pipeline, tracker_model), *fit_weights(tracker_model))
 
 
-def _example(scale: str, beam_spot: BeamSpot) -> dict[str, ndarray]:
-    """What models are asked before they are served: a shipped event about their beam line, in their units."""
-    position = beam_spot.opposite.seen(small_event().position)
+def _example(scale: str, pipeline: Pipeline) -> dict[str, ndarray]:
+    """The request that models are asked before they are served: a shipped event in their own units.
+
+    A model that expects another beam line than the axis is asked about collisions there, as far as their hits, which
+    were moved with them, still lie on layers.
+    """
+    position = small_event().position
+    if pipeline.beam_spot != ON_AXIS and pipeline.layout is not None:
+        position = pipeline.beam_spot.opposite.seen(position)
+        position = position[layer_of(position, pipeline.layout.windows.layers) >= 0]
     return {FEATURES.name: position if scale == "mm" else scale_named(scale).from_mm(position)}
 
 
