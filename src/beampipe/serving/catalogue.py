@@ -153,9 +153,7 @@ def tracking_model(
         parameters[contract.HIT_BUDGET] = str(hit_budget)
     model = f"beampipe.serving.tracking_model:{'FittingModel' if fit_weights(tracker_model) else 'TrackingModel'}"
     weights, batch = _weights(pipeline, tracker_model), MAX_BATCH_SIZE if ragged else 0
-    return ModelSettings(
-        name, model, parameters, weights, max_batch_size=batch, example=_example(scale, loaded)
-    )
+    return ModelSettings(name, model, parameters, weights, max_batch_size=batch, example=_example(scale, loaded))
 
 
 def native_settings(model: ModelSettings) -> ModelSettings:
