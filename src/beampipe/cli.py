@@ -14,6 +14,7 @@ from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError, missing_extra
 from beampipe.fleet import cli as fleet
 from beampipe.serving import cli as serving
+from beampipe.serving.fleet_demo import fleet_demo_command
 from beampipe.terminal import warnings_in_lines
 from beampipe.tracking import cli as tracking
 from beampipe.tracking.cli import PIPELINE_HELP, BeamSpotText, Device, Force, Parameters, Threads, complete_finder
@@ -70,6 +71,7 @@ app = typer.Typer(
 )
 app.add_typer(tracking.app, name="tracking")
 app.add_typer(serving.app, name="serving")
+fleet.app.command("demo")(fleet_demo_command)
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(calibration.app, name="calibration")
 app.command("serve")(serving.serve_command)

@@ -14,7 +14,7 @@ from beampipe.errors import ServiceError
 from beampipe.fleet.registry import read_records
 from beampipe.fleet.running.folder import RunFolder, folder_of
 from beampipe.fleet.running.line import give_order
-from beampipe.fleet.running.starting import runs
+from beampipe.fleet.running.starting import keeper_of
 from beampipe.fleet.specification import read_fleet
 
 __all__ = ["end_fleet"]
@@ -38,10 +38,10 @@ def end_fleet(specification: Path, folder: Path | None = None) -> str:
     """
     fleet = read_fleet(specification)
     run = folder_of(fleet.name, folder)
-    if runs(run):
+    if (keeper := keeper_of(run)) is not None:
         give_order(run.socket, {"do": "down"})
         deadline = time.monotonic() + _LONGEST + fleet.exit_timeout
-        while runs(run):
+        while processes.is_alive(keeper):
             if time.monotonic() > deadline:
                 raise ServiceError(f"{run.path}: got a fleet that does not end; its log is {run.logs / 'keeper.log'}")
             time.sleep(_LOOK)

@@ -21,18 +21,21 @@ from beampipe.fleet.running.line import Line, give_order
 from beampipe.fleet.running.orders import Orders
 from beampipe.fleet.specification import read_fleet
 
-__all__ = ["keep_fleet", "runs", "start_fleet"]
+__all__ = ["keep_fleet", "keeper_of", "start_fleet"]
 
 _LOOK: Final = 0.1
+_STARTS: Final = 3
+"""Number of starts in vain after which a server does not start."""
 
 
-def runs(folder: RunFolder) -> bool:
-    """Whether a process keeps the fleet of a folder."""
+def keeper_of(folder: RunFolder) -> int | None:
+    """The process that keeps the fleet of a folder, None if none does."""
     try:
         who = json.loads(folder.process.read_text(encoding="utf-8"))
-        return processes.is_same(who["pid"], who["started"]) and processes.is_alive(who["pid"])
-    except (OSError, ValueError, KeyError):
-        return False
+        pid, started = int(who["pid"]), int(who["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return pid if processes.is_same(pid, started) and processes.is_alive(pid) else None
 
 
 def keep_fleet(specification: Path, folder: Path | None = None) -> None:
@@ -49,7 +52,7 @@ def keep_fleet(specification: Path, folder: Path | None = None) -> None:
     fleet = read_fleet(specification)
     run = folder_of(fleet.name, folder)
     run.make()
-    if runs(run):
+    if keeper_of(run) is not None:
         raise ConfigError(f"{run.path}: got a fleet that runs already; do: beampipe fleet status {specification}")
     keeper = FleetKeeper(fleet, run)
 
@@ -80,7 +83,7 @@ def start_fleet(
     """
     fleet = read_fleet(specification)
     run = folder_of(fleet.name, folder)
-    if runs(run):
+    if keeper_of(run) is not None:
         changed = give_order(run.socket, {"do": "apply", "specification": str(specification.absolute())})["changed"]
         progress(f"{fleet.name} runs; changed: {', '.join(changed) or 'nothing'}")
         return dict(give_order(run.socket, {"do": "status"}))
@@ -105,7 +108,8 @@ def start_fleet(
                 progress(text)
         if status.get("ready"):
             return status
-        if process.poll() is not None or time.monotonic() > deadline:
+        vain = any(row["starts"] > _STARTS and row["address"] is None for row in status.get("servers", ()))
+        if process.poll() is not None or vain or time.monotonic() > deadline:
             said = log.read_bytes()[begin:].decode(errors="replace").strip().splitlines()[-6:]
             if process.poll() is None:
                 process.terminate()
