@@ -22,6 +22,7 @@ from beampipe.tracking.acts.settings import acts_names
 from beampipe.tracking.formats.options import Scale
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model, complete_pipeline
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
+from beampipe.tracking.simulation.cli import BEAM_SPOT_HELP, LayoutFile, Seed, simulate
 from beampipe.tracking.training.tracker.cli import train, train_part, validate
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "app", "complete_finder", "parsed_
 app = typer.Typer(
     help="Track finding: simulate events, find tracks, score them, draw them, train.", no_args_is_help=True
 )
+app.command()(simulate)
 app.command()(train)
 app.command()(validate)
 app.command()(train_part)
@@ -44,7 +46,6 @@ FINDER_NAMES: Final = (
     f"{pipeline_names()}; or ACTS, for hits with modules of its Generic detector: {', '.join(acts_names())}"
 )
 PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {FINDER_NAMES}."
-BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 [mm], or x,y,dxdz,dydz."
 
 
 def complete_finder(incomplete: str) -> list[str]:
@@ -68,14 +69,7 @@ Parameters = Annotated[
         help="Fit a helix to each track: d0, z0, phi, theta, q/p; `track` writes them to NAME.parameters.parquet.",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
 Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
-LayoutFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--detector", help="TOML file of the detector that the events are of.", show_default="the ACTS GenericDetector"
-    ),
-]
 
 DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx_walk", "exatrkx")
 """Names of the pipelines that the demo compares: by windows, by networks with best paths, and by networks alone."""
@@ -188,59 +182,6 @@ def demo(
         result = run_tracking_demo(folder, names, mu=mu, threads=threads, model=model, progress=step)
     print_evaluation(result, console())
     typer.echo(f"pictures and figures: {folder}/event.png, {folder}/event.html, {folder}/evaluation.json")
-
-
-@app.command()
-def simulate(
-    output: Annotated[Path, typer.Argument(help="Parquet file to write the events to.")],
-    events: Annotated[int, typer.Option("--events", "-n", help="Number of events to simulate.", min=0)] = 10,
-    mu: Annotated[float, typer.Option(help="Mean number of pile-up collisions per event.", min=0)] = 200.0,
-    hard: Annotated[
-        str | None,
-        typer.Option(
-            help="What is added to the pile-up: ttbar (one top pair), jets (above 1 TeV), gun (ten muons) or none.",
-            show_default="ttbar; none if mu is 0",
-        ),
-    ] = None,
-    vertex_z_max: Annotated[
-        float | None,
-        typer.Option(
-            help="Spread the vertices evenly over |z| below this [mm].", show_default="normally, by 50 mm", min=1
-        ),
-    ] = None,
-    beam_spot: Annotated[str, typer.Option(help=BEAM_SPOT_HELP)] = "0,0",
-    seed: Seed = 1,
-    first_event: Annotated[int, typer.Option(help="Number that the first event gets.", min=0)] = 0,
-    workers: Annotated[int, typer.Option(help="Number of processes that simulate.", min=1)] = 1,
-    detector: LayoutFile = None,
-) -> None:
-    """Simulate events with Pythia 8 and ACTS Fatras. No hit is lost and no noise added: `evaluate` does that."""
-    from beampipe.tracking.beam_spot import BeamSpot
-    from beampipe.tracking.simulation.detectors import read_layout
-    from beampipe.tracking.simulation.parameters import Detector, EventGenerator
-    from beampipe.tracking.simulation.run import simulate_events, write_simulated
-
-    check_output(output, inputs=[] if detector is None else [detector])
-    layout = None if detector is None else read_layout(detector)
-    generator = EventGenerator(
-        pileup=mu,
-        hard=hard or ("ttbar" if mu else "none"),
-        vertex_z_max=vertex_z_max,
-        beam_spot=BeamSpot.parse(beam_spot),
-    )
-    with bar("events", events) as step:
-        simulated = simulate_events(
-            events,
-            generator if layout is None else generator.at(layout.vertex),
-            None if layout is None else Detector.of(layout),
-            seed=seed,
-            first_event=first_event,
-            workers=workers,
-            progress=lambda done: step(),
-        )
-        counts = write_simulated(output, simulated)
-    summary = ", ".join(f"{value} {name}" for name, value in counts.items())
-    typer.echo(f"{output}: {events} events{', ' if summary else ''}{summary}")
 
 
 @app.command()
