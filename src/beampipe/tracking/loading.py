@@ -123,6 +123,7 @@ def _by_stages(spec: PipelineSpec, threads: int, weights: Path, beam_spot: BeamS
         spec.bytes_per_hit2,
         beam_spot=beam_spot,
         layout=Layout(spec.name, own_windows, check, usual),
+        limit=spec.limit,
         after=None if spec.after is None else _by_stages(spec.after, threads, weights, beam_spot, check),
     )
 
