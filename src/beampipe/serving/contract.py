@@ -57,7 +57,9 @@ PIPELINE: Final = "PIPELINE"
 PIPELINE_SPEC: Final = "PIPELINE_SPEC"
 """What that pipeline is made of, in the words of `PipelineSpec.to_json`, for the native backend."""
 CHECK_LAYOUT: Final = "CHECK_LAYOUT"
-"""Whether events are refused whose hits are of another detector or in other units: ``"true"``, or ``"false"``."""
+"""Whether events are refused whose hits are of another detector, in other units or too many for the pipeline:
+``"true"``, or ``"false"``.
+"""
 MAX_HITS: Final = "MAX_HITS"
 """Most hits of an event; a larger one is refused."""
 HIT_BUDGET: Final = "HIT_BUDGET"

@@ -60,7 +60,12 @@ BeamSpotText = Annotated[
     str | None,
     typer.Option("--beam-spot", metavar="X,Y", help=BEAM_SPOT_HELP, show_default="that of the model, and followed"),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Go on where hits are of another detector or in other units.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Go on where hits are of another detector, in other units or too many for the pipeline."
+    ),
+]
 Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
 Parameters = Annotated[
     bool,

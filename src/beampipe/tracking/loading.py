@@ -54,8 +54,8 @@ def load_pipeline(
             ``beampipe tracking train`` wrote.
         beam_spot: beam line that is expected; the one that the model was learned about if not given. It need not be
             known: an event whose tracks clearly come from elsewhere is found again, seen from there.
-        check: whether hits are compared with the layers that the pipeline was made for. If not, hits of any detector
-            go through, and nothing warns.
+        check: whether hits are compared with the layers that the pipeline was made for, and their number with its
+            limit. If not, hits of any detector go through, and nothing warns.
 
     Raises:
         UnknownNameError: no pipeline, device or shipped model of that name.

@@ -152,4 +152,5 @@ def _beside(
     way = phi - rng.uniform(-gun.spread, gun.spread, len(phi))
     vertex = np.stack([_vertex(generator, rng) for _ in phi])
     step = [radius * np.cos(way), radius * np.sin(way), radius * np.sinh(eta), radius * np.cosh(eta)]
-    return vertex + np.column_stack(step)
+    start: Float64[ndarray, "n 4"] = vertex + np.column_stack(step)
+    return start
