@@ -17,8 +17,7 @@ from beampipe.serving.tracking_model import small_event
 from beampipe.serving.variants import ACTS_MODEL, MODELS, VARIANTS
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.loading import load_pipeline, pipeline_weights
-from beampipe.tracking.models import DEFAULT_MODEL
-from beampipe.tracking.pipelines.specs import pipeline_spec
+from beampipe.tracking.models import DEFAULT_MODEL, load_model
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
 __all__ = ["acts_model", "ensemble_model", "named_models", "native_settings", "tracking_model"]
@@ -152,7 +151,8 @@ def native_settings(model: ModelSettings) -> ModelSettings:
     Args:
         model: settings from `tracking_model`.
     """
-    spec = pipeline_spec(model.parameters[contract.PIPELINE]).to_json()
+    tracker = load_model(model.weights[0].parent)  # its files lie side by side
+    spec = tracker.spec(model.parameters[contract.PIPELINE]).to_json()
     parameters = {**model.parameters, contract.PIPELINE_SPEC: spec}
     return replace(model, parameters=parameters, backend=BACKEND, libraries=native_libraries())
 

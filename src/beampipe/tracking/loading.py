@@ -63,7 +63,8 @@ def load_pipeline(
         FileError: there is no model in the folder, or weights are missing, damaged or others than it was made with.
         MissingExtraError: the device needs a package that is not installed.
     """
-    spec = pipeline_spec(name)
+    of = load_model(model)
+    spec = of.spec(name)
     if threads is None:
         threads = len(os.sched_getaffinity(0))
     if threads < 1:
@@ -71,13 +72,13 @@ def load_pipeline(
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise UnknownNameError("device", device, ["cpu", "cuda", "cuda:0"])
     if device == "cpu":
-        return build_pipeline(spec, threads, model, beam_spot, check=check)
+        return build_pipeline(spec, threads, of, beam_spot, check=check)
     try:
         from beampipe.tracking.cuda import cuda_device, translate
     except ImportError:
         raise MissingExtraError("torch", "cuda", f"device {device}") from None
     there = cuda_device(device)
-    return translate(build_pipeline(spec, 1, model, beam_spot, check=check), there)
+    return translate(build_pipeline(spec, 1, of, beam_spot, check=check), there)
 
 
 def build_pipeline(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -40,6 +40,14 @@ _Field = Annotated[
     typer.Option(help="Magnetic field along z, in T.", show_default="measured from the curvature of tracks"),
 ]
 _BeamSpot = Annotated[str, typer.Option(help="Where the beam line runs: x,y at z = 0 in mm, or x,y,dxdz,dydz.")]
+_MIN_LAYERS: Final = "Fewest layers that a particle must cross to count as reconstructable."
+_TOLD: Final = "three quarters of what the events' particles cross, at most 7"
+_FewestLayers = Annotated[
+    int | None, typer.Option(help=f"{_MIN_LAYERS} No longer tracks are asked for.", show_default=_TOLD, min=3)
+]
+_MinHits = Annotated[
+    int | None, typer.Option(help="Fewest hits of a track that is scored.", show_default="as --min-layers", min=1)
+]
 _Log = Annotated[
     Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
 ]
@@ -58,6 +66,8 @@ def train(
     for_what: _ForWhat = "",
     field: _Field = None,
     beam_spot: _BeamSpot = "0,0",
+    min_layers: _FewestLayers = None,
+    min_hits: _MinHits = None,
     log: _Log = None,
 ) -> None:
     """Learn a tracker model for any detector from clean simulated events: windows, networks, cuts, and a report.
@@ -77,6 +87,8 @@ def train(
     if soft_events and not soft:
         raise ConfigError("got --soft-events without --soft, expected both")
     inputs = [path for path in (*files, *(soft_events or ())) if path.is_file()]
+    flags = {"quick": quick, "full": full, "soft": soft, "displaced": displaced}
+    limits = {"min-layers": min_layers, "min-hits": min_hits}
     task = Task(
         name or output.resolve().name,
         for_what,
@@ -84,11 +96,13 @@ def train(
         soft=soft,
         displaced=displaced,
         only=tuple(only or ()),
-        command=_command(files, soft_events, output, quick=quick, full=full, soft=soft, displaced=displaced, only=only),
+        command=_command(files, soft_events, output, only, flags, limits),
         inputs={path.name: digest_of(path) for path in inputs},
         beam_spot=BeamSpot.parse(beam_spot),
         field=field,
         log=log,
+        min_layers=min_layers,
+        min_hits=min_hits,
     )
     model = learn_model(
         chain.from_iterable(map(open_events, sorted(files))),
@@ -105,13 +119,14 @@ def _command(
     files: list[Path],
     soft_events: list[Path] | None,
     output: Path,
-    *,
     only: list[str] | None,
-    **flags: bool,
+    flags: dict[str, bool],
+    limits: dict[str, int | None],
 ) -> str:
     """The command with the names of the files only: where they lay is nobody's business."""
     words = ["beampipe tracking train", *(path.name for path in sorted(files)), f"-o {output.name}"]
     words += [f"--{flag}" for flag, given in flags.items() if given]
+    words += [f"--{limit} {value}" for limit, value in limits.items() if value is not None]
     words += [f"--soft-events {path.name}" for path in soft_events or ()]
     return " ".join([*words, *(f"--only {stem}" for stem in only or ())])
 
@@ -126,6 +141,8 @@ def validate(
         typer.Option("--output", "-o", help="Folder for validation.json and the page.", show_default="none is written"),
     ] = None,
     events: Annotated[int, typer.Option("--events", "-n", help="Largest number of events.", min=1)] = 24,
+    min_layers: Annotated[int | None, typer.Option(help=_MIN_LAYERS, show_default="that of the model", min=1)] = None,
+    min_hits: _MinHits = None,
     card: Annotated[bool, typer.Option("--card", help="Write the numbers into the card of the model.")] = False,
 ) -> None:
     """Measure what each pipeline of a tracker model can and cannot do, on clean events that it was not learned from."""
@@ -141,7 +158,12 @@ def validate(
     seen = look_at(islice(chain.from_iterable(map(open_events, sorted(files))), events), known.layout.beam_spot)
     names = ", ".join(path.name for path in sorted(files))
     validation = measure(
-        known, seen.layers.events, names, min_layers=seen.min_layers, has_modules=seen.layers.has_modules
+        known,
+        seen.layers.events,
+        names,
+        min_layers=min_layers,
+        min_hits=min_hits,
+        has_modules=seen.layers.has_modules,
     )
     known = replace(known, performance=validation.performance())
     if output is not None:
