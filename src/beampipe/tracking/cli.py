@@ -6,7 +6,7 @@ Whatever takes time to import is imported inside the command that needs it, so t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import chain, islice
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
+from beampipe.errors import BeampipeError, ConfigError
 from beampipe.files import check_output
 from beampipe.terminal import bar, console
 from beampipe.tracking.acts.settings import acts_names
 from beampipe.tracking.formats.options import Scale
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model, complete_pipeline
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
-from beampipe.tracking.training.tracker.cli import train, train_part, validate
+from beampipe.tracking.training.tracker.cli import MinHits, MinLayers, train, train_part, validate
 
 if TYPE_CHECKING:
     from beampipe.tracking.batch import FileResult
@@ -278,6 +278,22 @@ def models(
         typer.echo("\n".join(model_overview(load_model(name))))
 
 
+_Scored = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pipeline",
+        "-p",
+        help=f"Name of a finder to score, of {FINDER_NAMES}; may be given several times.",
+        show_default=DEFAULT_PIPELINE,
+        autocompletion=complete_finder,
+    ),
+]
+_Degradation = Annotated[
+    str, typer.Option(help="Lost hits, dead modules and noise that are applied: none, default or stress.")
+]
+_AtMost = Annotated[
+    int | None, typer.Option("--events", "-n", help="Largest number of events to score.", min=1, show_default="all")
+]
 _By = Annotated[
     list[str] | None,
     typer.Option(
@@ -290,27 +306,16 @@ _By = Annotated[
 @app.command()
 def evaluate(
     files: Files,
-    pipeline: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--pipeline",
-            "-p",
-            help=f"Name of a finder to score, of {FINDER_NAMES}; may be given several times.",
-            show_default=DEFAULT_PIPELINE,
-            autocompletion=complete_finder,
-        ),
-    ] = None,
+    pipeline: _Scored = None,
     model: Model = DEFAULT_MODEL,
     beam_spot: BeamSpotText = None,
     force: Force = False,
     by: _By = None,
-    degradation: Annotated[
-        str, typer.Option(help="Lost hits, dead modules and noise that are applied: none, default or stress.")
-    ] = "none",
-    events: Annotated[
-        int | None, typer.Option("--events", "-n", help="Largest number of events to score.", min=1, show_default="all")
-    ] = None,
+    degradation: _Degradation = "none",
+    events: _AtMost = None,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a particle that counts [GeV].", min=0)] = 1.0,
+    min_layers: MinLayers = None,
+    min_hits: MinHits = None,
     device: Device = "cpu",
     threads: Threads = 1,
     seed: Seed = 1,
@@ -323,24 +328,30 @@ def evaluate(
     from beampipe.tracking.evaluation.results import write_evaluation
     from beampipe.tracking.evaluation.variables import require_variables
     from beampipe.tracking.finders import named_finders
-    from beampipe.tracking.formats import input_files
+    from beampipe.tracking.formats import input_files, open_events
+    from beampipe.tracking.models import load_model
+    from beampipe.tracking.simulation.degradation import run_degraded
+    from beampipe.tracking.simulation.detectors import read_layout
     from beampipe.tracking.truth import Selection
 
     if output is not None:
         check_output(output, inputs=[read for path in files for read in input_files(path)], parents=True)
-    chosen = _degraded(files, degradation, seed, detector)
+    layout = None if detector is None else read_layout(detector)
+    chosen = run_degraded(chain.from_iterable(map(open_events, files)), degradation, seed, layout)
     require_variables(by or ())
     expected = parsed_beam_spot(beam_spot)
     finders = named_finders(
         pipeline or [DEFAULT_PIPELINE], device, threads, model=model, beam_spot=expected, check=not force
     )
+    fewest = load_model(model).crossing.min_layers if min_layers is None else min_layers
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
         result = score(
             finders,
             islice(chosen, events),
             sample=f"{names} (degradation: {degradation}, seed {seed})",
-            selection=Selection(min_pt=min_pt),
+            selection=Selection(min_pt=min_pt, min_layers=fewest),
+            min_track_hits=fewest if min_hits is None else min_hits,
             threads=threads,
             progress=step,
         )
@@ -381,20 +392,3 @@ def display(
         finder = _fitted(finder, model)
     show_event(chosen, finder.find(chosen.hits), output, min_pt)
     typer.echo(f"{output}: event {chosen.event_id}")
-
-
-def _degraded(files: list[Path], name: str, seed: int, detector: Path | None) -> Iterator[Event]:
-    from beampipe.tracking.formats import open_events
-    from beampipe.tracking.simulation.degradation import degrade
-    from beampipe.tracking.simulation.detectors import detector_modules, read_layout
-    from beampipe.tracking.simulation.parameters import DEFAULT, NONE, STRESS
-
-    levels = {"none": NONE, "default": DEFAULT, "stress": STRESS}
-    if name not in levels:
-        raise UnknownNameError("degradation", name, levels)
-    clean = chain.from_iterable(map(open_events, files))
-    if name == "none":
-        return clean
-    modules = detector_modules(None if detector is None else read_layout(detector))
-    # Dead modules are a run's: all files here are of one run.
-    return (degrade(event, levels[name], seed, run_seed=seed, modules=modules) for event in clean)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError
-from beampipe.tracking import load_model
+from beampipe.tracking import load_model, write_events
 from beampipe.tracking.events import Event, Hits
 from beampipe.tracking.models import Crossing, TrackerModel
 from beampipe.tracking.models.overview import model_overview
@@ -69,3 +72,25 @@ def test_a_definition_can_be_stated() -> None:
     assert prepare(events, min_layers=6).crossing == Crossing(7.0, 6)
     with pytest.raises(ConfigError, match="min_layers: got 2, expected 3 or more"):
         prepare(events, min_layers=2)
+
+
+def call(*words: object) -> str:
+    """What a command prints that ends well; in a process of its own, as typer calls with values of no declared type."""
+    done = subprocess.run([sys.executable, "-m", "beampipe", *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "layers", "hits"),
+    [((), 5, 5), (("--min-layers", 6), 6, 6), (("--min-layers", 6, "--min-hits", 4), 6, 4)],
+)
+def test_the_commands_state_a_definition(
+    words: tuple[object, ...], layers: int, hits: int, learned: TrackerModel, tmp_path: Path
+) -> None:
+    write_events(tmp_path / "new.parquet", [barrel(50)])
+    files = (tmp_path / "new.parquet", "--model", learned.path)
+    expected = f">= {layers} layers, origin 0 <= r < 2 mm; tracks: >= {hits} hits"
+    call("tracking", "evaluate", *files, *words, "-o", tmp_path / "scores.json")
+    assert expected in json.loads((tmp_path / "scores.json").read_text())["definition"]
+    assert expected in call("tracking", "validate", *files, *words)

@@ -15,7 +15,7 @@ import typer
 from beampipe.errors import ConfigError
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
 
-__all__ = ["train", "train_part", "validate"]
+__all__ = ["MinHits", "MinLayers", "train", "train_part", "validate"]
 
 Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
 
@@ -45,7 +45,8 @@ _TOLD: Final = "three quarters of what the events' particles cross, at most 7"
 _FewestLayers = Annotated[
     int | None, typer.Option(help=f"{_MIN_LAYERS} No longer tracks are asked for.", show_default=_TOLD, min=3)
 ]
-_MinHits = Annotated[
+MinLayers = Annotated[int | None, typer.Option(help=_MIN_LAYERS, show_default="that of the model", min=1)]
+MinHits = Annotated[
     int | None, typer.Option(help="Fewest hits of a track that is scored.", show_default="as --min-layers", min=1)
 ]
 _Log = Annotated[
@@ -67,7 +68,7 @@ def train(
     field: _Field = None,
     beam_spot: _BeamSpot = "0,0",
     min_layers: _FewestLayers = None,
-    min_hits: _MinHits = None,
+    min_hits: MinHits = None,
     log: _Log = None,
 ) -> None:
     """Learn a tracker model for any detector from clean simulated events: windows, networks, cuts, and a report.
@@ -142,7 +143,7 @@ def validate(
     ] = None,
     events: Annotated[int, typer.Option("--events", "-n", help="Largest number of events.", min=1)] = 24,
     min_layers: Annotated[int | None, typer.Option(help=_MIN_LAYERS, show_default="that of the model", min=1)] = None,
-    min_hits: _MinHits = None,
+    min_hits: MinHits = None,
     card: Annotated[bool, typer.Option("--card", help="Write the numbers into the card of the model.")] = False,
 ) -> None:
     """Measure what each pipeline of a tracker model can and cannot do, on clean events that it was not learned from."""
