@@ -19,7 +19,7 @@ from beampipe.errors import BeampipeError, ConfigError
 from beampipe.files import check_output
 from beampipe.terminal import bar, console
 from beampipe.tracking.acts.settings import acts_names
-from beampipe.tracking.formats.options import Scale
+from beampipe.tracking.formats.options import EventFiles, reads_events
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model, complete_pipeline
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
 from beampipe.tracking.training.tracker.cli import MinHits, MinLayers, train, train_part, validate
@@ -44,7 +44,7 @@ FINDER_NAMES: Final = (
     f"{pipeline_names()}; or ACTS, for hits with modules of its Generic detector: {', '.join(acts_names())}"
 )
 PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {FINDER_NAMES}."
-BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 [mm], or x,y,dxdz,dydz."
+BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y in mm at z = 0, or x,y,dxdz,dydz."
 
 
 def complete_finder(incomplete: str) -> list[str]:
@@ -69,7 +69,6 @@ Parameters = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
-Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
 LayoutFile = Annotated[
     Path | None,
     typer.Option(
@@ -205,7 +204,7 @@ def simulate(
     vertex_z_max: Annotated[
         float | None,
         typer.Option(
-            help="Spread the vertices evenly over |z| below this [mm].", show_default="normally, by 50 mm", min=1
+            help="Spread the vertices evenly over |z| below this, in mm.", show_default="normally, by 50 mm", min=1
         ),
     ] = None,
     beam_spot: Annotated[str, typer.Option(help=BEAM_SPOT_HELP)] = "0,0",
@@ -304,8 +303,9 @@ _By = Annotated[
 
 
 @app.command()
+@reads_events
 def evaluate(
-    files: Files,
+    files: EventFiles,
     pipeline: _Scored = None,
     model: Model = DEFAULT_MODEL,
     beam_spot: BeamSpotText = None,
@@ -321,6 +321,8 @@ def evaluate(
     seed: Seed = 1,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file to write the result to.")] = None,
     detector: LayoutFile = None,
+    *,
+    told: Told,
 ) -> None:
     """Measure efficiency, fakes and time of track finders on simulated events."""
     from beampipe.tracking.evaluation.evaluate import evaluate as score
@@ -328,16 +330,17 @@ def evaluate(
     from beampipe.tracking.evaluation.results import write_evaluation
     from beampipe.tracking.evaluation.variables import require_variables
     from beampipe.tracking.finders import named_finders
-    from beampipe.tracking.formats import input_files, open_events
+    from beampipe.tracking.formats import input_files, open_told
     from beampipe.tracking.models import load_model
     from beampipe.tracking.simulation.degradation import run_degraded
     from beampipe.tracking.simulation.detectors import read_layout
     from beampipe.tracking.truth import Selection
 
     if output is not None:
-        check_output(output, inputs=[read for path in files for read in input_files(path)], parents=True)
+        inputs = [read for path in files for read in input_files(path, told.particles)]
+        check_output(output, inputs=inputs, parents=True)
     layout = None if detector is None else read_layout(detector)
-    chosen = run_degraded(chain.from_iterable(map(open_events, files)), degradation, seed, layout)
+    chosen = run_degraded(chain.from_iterable(open_told(path, told) for path in files), degradation, seed, layout)
     require_variables(by or ())
     expected = parsed_beam_spot(beam_spot)
     finders = named_finders(
@@ -361,25 +364,27 @@ def evaluate(
 
 
 @app.command()
+@reads_events
 def display(
     file: Annotated[Path, typer.Argument(help="File or folder of events.")],
     output: Annotated[Path, typer.Argument(help="Picture to write: .png, .html (interactive) or .json (for Phoenix).")],
     event: Annotated[int, typer.Option(help="Place of the event in the file, counted from 0.", min=0)] = 0,
     pipeline: Pipeline = DEFAULT_PIPELINE,
     model: Model = DEFAULT_MODEL,
-    scale: Scale = "mm",
     device: Device = "cpu",
     threads: Threads = 1,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a track that is drawn [GeV].", min=0)] = 1.0,
     beam_spot: BeamSpotText = None,
     force: Force = False,
     parameters: Parameters = False,
+    *,
+    told: Told,
 ) -> None:
     """Draw one event and the tracks found in it."""
-    from beampipe.tracking.formats import input_files, open_events
+    from beampipe.tracking.formats import input_files, open_told
 
-    check_output(output, inputs=input_files(file), parents=True)
-    chosen = next(islice(open_events(file, scale), event, None), None)
+    check_output(output, inputs=input_files(file, told.particles), parents=True)
+    chosen = next(islice(open_told(file, told), event, None), None)
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")
     from beampipe.tracking.display.showing import show_event

@@ -179,10 +179,10 @@ def learn_model(
 def _seen(sample: TrainingSample) -> str:
     layers = sample.layers
     told = f"{len(layers.events)} events, {sample.hits:.0f} hits each; {sample.field:.3g} T"
-    told += f"; {layers.n_layers} layers, told by {layers.source}; {sample.crossing}"
+    told += f"; {layers.n_layers} layers, told by {layers.source}"
     if not layers.has_modules:
         told += "; no modules are known, so none are switched off in training"
-    return told
+    return f"{told}; {sample.crossing}"
 
 
 def _learn(part: Part, folder: Path, task: Task, sample: TrainingSample) -> tuple[float, str]:
