@@ -18,6 +18,7 @@ from beampipe.serving.variants import ACTS_MODEL, MODELS, VARIANTS
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.loading import load_pipeline, pipeline_weights
 from beampipe.tracking.models import DEFAULT_MODEL, load_model
+from beampipe.tracking.pipelines.pipeline import Pipeline
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
 __all__ = ["acts_model", "ensemble_model", "named_models", "native_settings", "tracking_model"]
@@ -129,14 +130,15 @@ def tracking_model(
         ConfigError: the tracker model was not trained for the pipeline.
         FileError: there is no tracker model in the folder, or its weights are not those that it was made with.
     """
-    steps = load_pipeline(pipeline, model=tracker_model).steps
+    loaded = load_pipeline(pipeline, model=tracker_model)
     parameters = {
         contract.PIPELINE: pipeline,
         contract.FEATURE_SCALE: scale_named(scale).name,
         contract.MAX_HITS: str(max_hits),
-        contract.STAGE_NAMES: ",".join(steps),
+        contract.STAGE_NAMES: ",".join(loaded.steps),
         contract.COUNT_NAMES: "hits,edges,triplets,outside,unfilled_layers",
         contract.CHECK_LAYOUT: _text(check),
+        contract.USUAL_ON_TRACKS: _usual(loaded),
     }
     if ragged:
         parameters[contract.HIT_BUDGET] = str(hit_budget)
@@ -181,6 +183,7 @@ def ensemble_model(
         contract.FEATURE_SCALE: scale_named(scale).name,
         contract.MAX_HITS: str(MAX_HITS),
         contract.CHECK_LAYOUT: _text(check),
+        contract.USUAL_ON_TRACKS: _usual(load_pipeline(pipeline, model=tracker_model)),
     }
     weights, example = pipeline_weights(pipeline, tracker_model), _example(scale)
     steps = tuple(
@@ -194,6 +197,11 @@ def _example(scale: str) -> dict[str, ndarray]:
     """The request that models are asked before they are served: a shipped event in their own units."""
     position = small_event().position
     return {FEATURES.name: position if scale == "mm" else scale_named(scale).from_mm(position)}
+
+
+def _usual(pipeline: Pipeline) -> str:
+    """What share of the hits is usually on the tracks of a pipeline, as a parameter of a configuration."""
+    return "" if pipeline.layout is None else pipeline.layout.usual.text
 
 
 def _text(value: bool) -> str:

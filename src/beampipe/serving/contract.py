@@ -36,6 +36,7 @@ __all__ = [
     "PIPELINE_SPEC",
     "STAGES",
     "STAGE_NAMES",
+    "USUAL_ON_TRACKS",
     "VARIANCE",
     "listed",
 ]
@@ -58,6 +59,8 @@ PIPELINE_SPEC: Final = "PIPELINE_SPEC"
 """What that pipeline is made of, in the words of `PipelineSpec.to_json`, for the native backend."""
 CHECK_LAYOUT: Final = "CHECK_LAYOUT"
 """Whether events are refused whose hits are of another detector or in other units: ``"true"``, or ``"false"``."""
+USUAL_ON_TRACKS: Final = "USUAL_ON_TRACKS"
+"""What share of the hits is usually on tracks, as `Usual.parse` reads it: clients warn where it is far less."""
 MAX_HITS: Final = "MAX_HITS"
 """Most hits of an event; a larger one is refused."""
 HIT_BUDGET: Final = "HIT_BUDGET"

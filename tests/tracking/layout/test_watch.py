@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from beampipe.errors import LayoutWarning
+from beampipe.errors import ConfigError, LayoutWarning
 from beampipe.tracking import PIPELINES, build_pipeline, load_model, load_pipeline, shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.layout.columns import odd_columns
@@ -81,6 +81,23 @@ def test_a_model_in_which_hardly_a_hit_is_on_a_track() -> None:
     assert said(Watch("mine", usual=rare), event(2000, on_tracks=0.004)) == []
     (message,) = said(Watch("mine", usual=rare), event(2000, on_tracks=0))
     assert "0 of 2000 hits (0.0%) are on tracks, where 0% are usual in events of 9000 hits" in message
+
+
+def test_who_found_the_tracks_may_say_what_is_usual() -> None:
+    hits, tracks = event(8000, on_tracks=0.05)
+    with pytest.warns(LayoutWarning, match="where 55% are usual in events of 1200 hits"):
+        Watch("served", usual=Usual(0.05)).look(hits, tracks, usual=Usual(0.55, 1200.0))
+
+
+@pytest.mark.parametrize("usual", [Usual(0.13), Usual(0.1377, 159323.5)])
+def test_the_usual_share_is_told_as_text(usual: Usual) -> None:
+    assert Usual.parse(usual.text) == usual
+
+
+@pytest.mark.parametrize("text", ["", "a", "0.1;3", "1,2,3"])
+def test_other_texts_tell_no_share(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"usual share: got .*expected SHARE or SHARE,HITS"):
+        Usual.parse(text)
 
 
 def told_usual(pipeline: Pipeline) -> Usual:

@@ -9,7 +9,7 @@ from typing import Final
 
 from numpy import ndarray
 
-from beampipe.errors import InputError, ServiceError
+from beampipe.errors import ConfigError, InputError, ServiceError
 from beampipe.serving.contract import (
     COUNT_NAMES,
     FEATURE_SCALE,
@@ -20,12 +20,13 @@ from beampipe.serving.contract import (
     LOCAL,
     STAGE_NAMES,
     STAGES,
+    USUAL_ON_TRACKS,
     VARIANCE,
     listed,
 )
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import Scale, scale_named
-from beampipe.tracking.layout.watch import LAYOUT_COUNTS, Watch
+from beampipe.tracking.layout.watch import LAYOUT_COUNTS, Usual, Watch
 from beampipe.triton.client.signature import Due, ModelSignature
 
 __all__ = ["FindTracks", "TrackingContract", "tracking_contract"]
@@ -42,12 +43,14 @@ class TrackingContract:
         inputs: names of the inputs that are made from hits.
         stage_names: names of the first values of STAGES [s]; empty if the model has no such output.
         count_names: names of the values of STAGES after those.
+        usual: what share of the hits is usually on tracks; None if the model does not say.
     """
 
     scale: Scale
     inputs: tuple[str, ...]
     stage_names: tuple[str, ...]
     count_names: tuple[str, ...]
+    usual: Usual | None = None
 
     @property
     def n_values(self) -> int:
@@ -73,13 +76,15 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
         )
     try:
         scale = scale_named(signature.parameters.get(FEATURE_SCALE) or "mm")
-    except KeyError as error:
+        told = signature.parameters.get(USUAL_ON_TRACKS)
+        usual = Usual.parse(told) if told else None
+    except (KeyError, ConfigError) as error:
         raise ServiceError(f"{url}: {model}: {error}; update beampipe here", url=url, model=model) from None
     inputs = tuple(name for name in signature.inputs if name in _INPUTS)
     if STAGES.name not in signature.outputs:
-        return TrackingContract(scale, inputs, (), ())
+        return TrackingContract(scale, inputs, (), (), usual)
     stages, counts = (listed(signature.parameters.get(key, "")) for key in (STAGE_NAMES, COUNT_NAMES))
-    return TrackingContract(scale, inputs, stages, counts)
+    return TrackingContract(scale, inputs, stages, counts, usual)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +141,7 @@ class FindTracks:
         if LAYOUT.name in arrays:
             tracks.counts.update(zip(LAYOUT_COUNTS, arrays[LAYOUT.name].tolist(), strict=True))
         if self.watch is not None:
-            self.watch.look(self.hits, tracks)
+            self.watch.look(self.hits, tracks, usual=tracking_contract(signature).usual)
         return tracks
 
     def _tracks(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.errors import LayoutWarning
+from beampipe.errors import ConfigError, LayoutWarning
 from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.layout.columns import FEWEST_FOR_COLUMNS, odd_columns
@@ -31,6 +31,23 @@ class Usual:
 
     share: float
     hits: float | None = None
+
+    @property
+    def text(self) -> str:
+        """Both numbers, as `parse` reads them: what a served model tells its clients."""
+        return f"{self.share:.9g}" if self.hits is None else f"{self.share:.9g},{self.hits:.9g}"
+
+    @classmethod
+    def parse(cls, text: str) -> Usual:
+        """Read a share, or a share and a number of hits with a comma between.
+
+        Raises:
+            ConfigError: the text is another one.
+        """
+        try:
+            return cls(*map(float, text.split(",")))
+        except (ValueError, TypeError):
+            raise ConfigError(f"usual share: got {text!r}, expected SHARE or SHARE,HITS such as 0.14,160000") from None
 
     def __str__(self) -> str:
         return f"{self.share:.0%} are usual" + ("" if self.hits is None else f" in events of {self.hits:.0f} hits")
@@ -106,12 +123,13 @@ class Watch:
     def __reduce__(self) -> tuple[type[Watch], tuple[str, Usual, BeamSpot]]:
         return Watch, (self._name, self._usual, self._beam_spot)
 
-    def look(self, hits: Hits, tracks: Tracks) -> None:
+    def look(self, hits: Hits, tracks: Tracks, *, usual: Usual | None = None) -> None:
         """Count one event, and warn if there is reason to.
 
         Args:
             hits: hits of the event.
             tracks: tracks found in it, with the `LAYOUT_COUNTS` if its finder knows them.
+            usual: what share is usual where they were found; that of the watch if not given.
 
         Warns:
             LayoutWarning: many hits lie on no layer, many layers have no hits, far fewer hits than usual are on
@@ -123,7 +141,7 @@ class Watch:
         with self._lock:
             reasons = [
                 *self._of_layers(event, tracks.counts.get("unfilled_layers", 0)),
-                *self._of_tracks(event),
+                *self._of_tracks(event, self._usual if usual is None else usual),
                 *(odd_columns(hits.position) if self._looks_at_columns(event) else ()),
             ]
             question = f"are these hits of the detector that {self._name} was made for, in mm and rad?"
@@ -145,18 +163,18 @@ class Watch:
             reasons.append(f"{unfilled} layers have no hits or are filled in a part only")
         return reasons
 
-    def _of_tracks(self, event: _Sum) -> list[str]:
+    def _of_tracks(self, event: _Sum, usual: Usual) -> list[str]:
         """What the tracks say of an event and those before it."""
         lot = self._lot
         lot.add(event)
-        few = self._usual.share * _FEW
+        few = usual.share * _FEW
         least = few if lot.hits >= _FEWEST_FOR_FEW else min(few, _HARDLY_ONE)
         if lot.hits >= _FEWEST_FOR_FEW:
             self._lot = _Sum()
         if lot.hits < _FEWEST_FOR_NONE or lot.on_tracks >= least * lot.hits:
             return []
         share = f"{lot.on_tracks} of {lot.hits} hits ({lot.on_tracks / lot.hits:.1%})"
-        return [f"{share} are on tracks, where {self._usual}"]
+        return [f"{share} are on tracks, where {usual}"]
 
     def _of_beam(self, tracks: Tracks) -> list[str]:
         """What the tracks say of the beam line, where the finder found them again for it."""
