@@ -56,6 +56,7 @@ __all__ = [
     "PIPELINE_SPEC",
     "STAGES",
     "STAGE_NAMES",
+    "USUAL_ON_TRACKS",
     "VARIANCE",
     "listed",
     "packed_parameters",
@@ -84,6 +85,8 @@ CHECK_LAYOUT: Final = "CHECK_LAYOUT"
 """Whether events are refused whose hits are of another detector, in other units or too many for the pipeline:
 ``"true"``, or ``"false"``.
 """
+USUAL_ON_TRACKS: Final = "USUAL_ON_TRACKS"
+"""What share of the hits is usually on tracks, as `Usual.parse` reads it: clients warn where it is far less."""
 BEAM_SPOT_PARAMETER: Final = "BEAM_SPOT"
 """Beam line that is expected, as `BeamSpot.parse` reads it: ``x,y`` in mm, or ``x,y,dxdz,dydz``."""
 MAX_HITS: Final = "MAX_HITS"

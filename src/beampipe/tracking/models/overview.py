@@ -44,8 +44,10 @@ def model_overview(model: TrackerModel) -> list[str]:
         cannot = told.pop("cannot")
         lines.append("    " + ", ".join(f"{what} {value}" for what, value in told.items() if value != _UNKNOWN))
         lines.append(f"    finds less than 90 % of: {cannot}")
-    samples = {one.sample: None for one in model.performance.values()}
-    return [*lines, *(f"  measured on {sample}" for sample in samples)]
+    measured = {(one.sample, one.counted): None for one in model.performance.values()}
+    for sample, counted in measured:
+        lines += [f"  measured on {sample}", *([f"  counted: {counted}"] if counted else [])]
+    return lines
 
 
 def _refused(name: str) -> list[str]:

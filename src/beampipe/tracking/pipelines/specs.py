@@ -138,6 +138,15 @@ class PipelineSpec:
         stems = (stem for one in self.passes for stem in (one.networks, one.windows) if stem is not None)
         return tuple(dict.fromkeys(stems))
 
+    def asking_at_most(self, hits: int) -> PipelineSpec:
+        """The same pipeline where tracks are short: no pass asks for more hits of a track than that.
+
+        Args:
+            hits: most hits that a track may need.
+        """
+        how = replace(self.segmentation, min_hits=min(self.segmentation.min_hits, hits))
+        return replace(self, segmentation=how, after=None if self.after is None else self.after.asking_at_most(hits))
+
     def to_json(self) -> str:
         """The spec as the native pipelines read it: all fields as JSON, and in `segmentation` also its ``kind``."""
         return json.dumps(self._fields(), default=lambda number: number.item())  # numbers may be numpy's

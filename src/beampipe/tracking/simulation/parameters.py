@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 from beampipe.errors import ConfigError
@@ -13,6 +15,7 @@ from beampipe.units import GeV, T, mm, um
 
 __all__ = [
     "DEFAULT",
+    "DEGRADATIONS",
     "HARD",
     "MASSES",
     "NONE",
@@ -176,3 +179,6 @@ STRESS: Final = Degradation(hit_loss=0.03, dead_modules=0.02, noise=0.20)
 
 NONE: Final = Degradation(hit_loss=0.0, dead_modules=0.0, noise=0.0)
 """The events as simulated."""
+
+DEGRADATIONS: Final[Mapping[str, Degradation]] = MappingProxyType({"none": NONE, "default": DEFAULT, "stress": STRESS})
+"""Named levels: as simulated, as expected of a working detector, and beyond."""
