@@ -6,30 +6,27 @@ only then what the body holds. gRPC clients get a status of gRPC, others one of 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Final
 
 from beampipe.fleet.gateway.allowed import HTTP_PATHS, INFER, RPCS
 from beampipe.fleet.gateway.plan import GatewayPlan, Place
 from beampipe.fleet.specification import Balancing
+from beampipe.triton.client.codec import SIZE_HEADER
 from beampipe.triton.door.door import HEADER
 from beampipe.triton.hosts import authority
 
-__all__ = ["GRPC", "HTTP", "SIZE", "configuration"]
+__all__ = ["GRPC", "HTTP", "configuration"]
 
 GRPC: Final = "grpc"
 """Name of the backend for gRPC."""
 HTTP: Final = "http"
 """Name of the backend for HTTP, whose health counts for both."""
-SIZE: Final = "beampipe-size"
-"""Header in which clients state the size of an event, such as its number of hits."""
-
 _BUFFER: Final = 64 << 10
 """Bytes of a request that are kept, to be sent once more if its server dies: events of 5000 hits fit."""
+_NAMES: Final = "names"
 _NOWHERE: Final = "127.0.0.1:1"
 """Address of a place that nobody has."""
-_THREADS: Final = 4
 _BALANCE: Final[dict[Balancing, str]] = {
     "least_connections": "leastconn",
     "least_hits": "leastconn",  # for requests that state no size
@@ -44,6 +41,8 @@ def configuration(plan: GatewayPlan) -> str:
         plan: the gateway, with the servers that are there now.
     """
     sections = [_global(plan), _defaults(plan), _status(plan), _frontend(plan)]
+    if plan.resolved:
+        sections.append(_resolvers())
     if plan.fleet.gateway.athena is not None:
         sections.append(_athena(plan))
     if plan.tokens is not None:
@@ -59,7 +58,7 @@ def _global(plan: GatewayPlan) -> Iterator[str]:
     yield "global"
     yield f"  maxconn {plan.fleet.gateway.connections}"
     yield "  no strict-limits"
-    yield f"  nbthread {min(_THREADS, os.cpu_count() or 1)}"
+    yield f"  nbthread {plan.threads}"
     yield f"  hard-stop-after {_time(plan.fleet.gateway.answer)}"
     yield f"  stats socket {plan.socket} mode 600 level admin expose-fd listeners"
     yield f"  tune.bufsize {_BUFFER}"
@@ -90,15 +89,24 @@ def _defaults(plan: GatewayPlan) -> Iterator[str]:
 
 def _status(plan: GatewayPlan) -> Iterator[str]:
     yield "frontend status"
-    yield f"  bind 127.0.0.1:{plan.status_port}"
+    yield f"  bind {authority(plan.status_host, plan.status_port)}"
+    yield "  monitor-uri /healthy"
     yield "  http-request use-service prometheus-exporter if { path /metrics }"
     yield "  http-request return status 404"
+
+
+def _resolvers() -> Iterator[str]:
+    yield f"resolvers {_NAMES}"
+    yield "  parse-resolv-conf"
+    yield "  accepted_payload_size 8192"
+    yield "  hold valid 2s"
+    yield "  hold obsolete 0s"
 
 
 def _frontend(plan: GatewayPlan) -> Iterator[str]:
     gateway = plan.fleet.gateway
     yield "frontend fleet"
-    address = authority(gateway.host, gateway.port)
+    address = authority(plan.host or gateway.host, gateway.port)
     if gateway.tls is None:
         yield f"  bind {address}"
     else:
@@ -183,7 +191,7 @@ def _bodies(plan: GatewayPlan) -> Iterator[str]:
 
 def _choice(plan: GatewayPlan) -> Iterator[str]:
     if plan.hits is not None:
-        yield f"  http-request lua.least_hits if {{ req.hdr({SIZE}) -m found }}"
+        yield f"  http-request lua.least_hits if {{ req.hdr({SIZE_HEADER}) -m found }}"
         yield "  http-response lua.give_back if { var(txn.beampipe_server) -m found }"
 
 
@@ -194,15 +202,18 @@ def _backend(plan: GatewayPlan, name: str) -> Iterator[str]:
     if plan.hits is not None:
         yield "  use-server %[var(txn.beampipe_server)] if { var(txn.beampipe_server) -m found }"
     shared = f"maxconn {gateway.in_flight} on-marked-down shutdown-sessions"
-    if name == HTTP:
+    shared += f" resolvers {_NAMES} init-addr last,libc,none" if plan.resolved else ""
+    several = [place for place in plan.places if place.several]
+    if name == HTTP or several:
         yield "  option httpchk"
+        # Of servers behind one name nobody knows which is which: each is asked over HTTP by both backends.
+        connect = f"connect port {several[0].address.http} proto h1" if several and several[0].address else "connect"
         for path in ("/v2/health/ready", *(f"/v2/models/{model}/ready" for model in plan.models)):
-            yield "  http-check connect"
+            yield f"  http-check {connect}"
             yield f"  http-check send meth GET uri {path} ver HTTP/1.1 hdr Host triton"
             yield "  http-check expect status 200"
-        yield f"  default-server check inter 500ms fall 2 rise 1 {shared}"
-    else:
-        yield f"  default-server proto h2 {shared}"
+        shared = f"check inter 500ms fall 2 rise 1 {shared}"
+    yield f"  default-server {'proto h2 ' if name == GRPC else ''}{shared}"
     yield from (_server(place, name) for place in plan.places)
 
 
@@ -211,6 +222,8 @@ def _server(place: Place, backend: str) -> str:
         address, state = _NOWHERE, " disabled"
     else:
         address, state = authority(at.host, at.http if backend == HTTP else at.grpc), ""
+    if place.several:
+        return f"  server-template {place.server} 0-{place.several - 1} {address} weight {place.weight}"
     track = "" if backend == HTTP else f" track {HTTP}/{place.server}"
     return f"  server {place.server} {address} weight {place.weight}{track}{state}"
 
