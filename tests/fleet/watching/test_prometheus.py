@@ -94,6 +94,19 @@ def test_after_a_kill_it_goes_on_with_what_it_kept(started: Prometheus, tmp_path
 
 
 @pytest.mark.prometheus
+def test_it_takes_other_settings_while_it_runs(started: Prometheus, fleet: Fleet) -> None:
+    def settings() -> str:
+        with urllib.request.urlopen(f"{started.url}/api/v1/status/config") as reply:
+            return str(json.load(reply)["data"]["yaml"])
+
+    pid = started.pid
+    assert "scrape_interval: 200ms" in settings()
+    started.renew(replace(fleet, monitoring=MonitoringSettings(interval=0.7)))
+    wait_for(lambda: "scrape_interval: 700ms" in settings())
+    assert started.pid == pid
+
+
+@pytest.mark.prometheus
 def test_one_that_was_left_over_gives_way(started: Prometheus, fleet: Fleet, tmp_path: Path) -> None:
     folder, left = tmp_path / "watch", started.pid
     program = find_prometheus()

@@ -174,6 +174,20 @@ class Prometheus:
             except (OSError, http.client.HTTPException):
                 return False
 
+    def renew(self, fleet: Fleet) -> None:
+        """Watch a fleet as it is specified now, and the models that are in its repository now.
+
+        It goes on running. Its port and how long it keeps what it saw change at its next start only.
+
+        Raises:
+            FileError: the settings cannot be written.
+        """
+        self._fleet = fleet
+        write_settings(fleet, self._folder, status_port=self._status_port, page_port=self._page_port)
+        if (process := self._process) is not None:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGHUP)
+
     def last_words(self) -> list[str]:
         """The last lines that it has logged since its last start."""
         with self._log.open("rb") as log:
