@@ -29,7 +29,7 @@ def test_what_lasts_changes_the_fleet_once_in_a_while(demand: Demand, change: in
 
 def test_what_comes_and_goes_changes_nothing() -> None:
     scaler = Scaler(SETTINGS, 4)
-    changes = [scaler.wish(second, BUSY if second // 5 % 2 else IDLE) for second in range(100)]
+    changes = [scaler.wish(float(second), BUSY if second // 5 % 2 else IDLE) for second in range(100)]
     assert not any(changes)
 
 
