@@ -181,6 +181,7 @@ def test_numbers_are_read_as_python_reads_them(number: str) -> None:
         (SPEC.replace('"neighbours"', '"near"'), "pipeline exatrkx: got graph 'near', expected neighbours or windows"),
         (SPEC.replace('"components"', '"all"'), "got segmentation 'all', expected components or walk"),
         (SPEC.replace('"networks": "exatrkx"', '"networks": null'), "got no networks, expected the weight file"),
+        (SPEC.replace('"seed_depth": 3', '"seed_depth": -1'), "pipeline exatrkx: got seed_depth -1, expected"),
         (
             SPEC.replace('"curvature": 1.0', '"curvature": 1.5'),
             "got another curvature, expected a share above 0, up to 1",

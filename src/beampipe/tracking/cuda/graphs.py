@@ -24,7 +24,7 @@ from beampipe.tracking.cuda.tensors import (
     PositionTensor,
     TripletTensor,
 )
-from beampipe.tracking.kernels.growth import SEED, stages
+from beampipe.tracking.kernels.growth import SEED, SEED_DEPTH, stages
 from beampipe.tracking.kernels.reference_map import MAX_DPHI, NO_PARTNER
 from beampipe.tracking.windows import Windows
 
@@ -60,8 +60,8 @@ class DeviceWindows:
     stages: Tensor
 
 
-def windows_on(windows: Windows, device: torch.device) -> DeviceWindows:
-    """The tables on the device, integers as int64."""
+def windows_on(windows: Windows, device: torch.device, seed_depth: int = SEED_DEPTH) -> DeviceWindows:
+    """The tables on the device, integers as int64; tracks begin on layers with at most `seed_depth` before them."""
     n_layers = len(windows.layers)
     pair_of = np.full((n_layers + 1, n_layers + 1), -1, np.int64)
     pair_of[windows.pairs[:, 0], windows.pairs[:, 1]] = np.arange(len(windows.pairs))
@@ -72,7 +72,7 @@ def windows_on(windows: Windows, device: torch.device) -> DeviceWindows:
         torch.tensor(windows.out_begin, device=device).long(),
         torch.tensor(windows.triplet_windows, device=device),
         torch.tensor(pair_of, device=device),
-        torch.tensor(stages(windows), device=device),
+        torch.tensor(stages(windows, seed_depth), device=device),
     )
 
 

@@ -18,7 +18,7 @@ from beampipe.tracking.kernels.arrays import (
     Triplets,
 )
 from beampipe.tracking.kernels.geometry import MIN_DR, arc, triplet_chi2, wrapped
-from beampipe.tracking.kernels.growth import SEED, stages
+from beampipe.tracking.kernels.growth import SEED, SEED_DEPTH, stages
 from beampipe.tracking.kernels.reference import event_of, number_by_first_hit
 from beampipe.tracking.windows import Windows
 
@@ -70,7 +70,9 @@ def fit_on_layers(position: Position, windows: Windows) -> tuple[int, int]:
     return int(np.count_nonzero(layer < 0)), unfilled
 
 
-def module_map_edges(position: Position, windows: Windows, offsets: Offsets | None = None) -> EdgeIndex:
+def module_map_edges(
+    position: Position, windows: Windows, offsets: Offsets | None = None, seed_depth: int = SEED_DEPTH
+) -> EdgeIndex:
     """Doublets inside their windows, of one event, from which tracks grow, sorted.
 
     A triplet inside its window makes edges of both of its doublets; where its middle hit lies on no seed layer, only if
@@ -93,7 +95,7 @@ def module_map_edges(position: Position, windows: Windows, offsets: Offsets | No
     edge_index = edge_index[:, np.lexsort((edge_index[1], edge_index[0]))]
     into, out = triplets(position, edge_index, windows)[0]
     kept = np.zeros(len(edge_index.T), bool)
-    stage = stages(windows)[layer[edge_index[1, into]]]  # of the middle hits
+    stage = stages(windows, seed_depth)[layer[edge_index[1, into]]]  # of the middle hits
     for current in np.unique(stage):
         grows = (stage == current) & ((current == SEED) | kept[into])
         kept[into[grows]] = kept[out[grows]] = True

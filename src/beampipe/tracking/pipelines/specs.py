@@ -82,11 +82,13 @@ class PipelineSpec:
         bytes_per_hit: memory of an event that grows with its hits [B].
         bytes_per_hit2: memory of an event that grows with their square [B]: edges, at a given size of the detector.
         curvature: share of each window of curvature that is used; below 1, tracks of higher momentum only.
+        seed_depth: most layers before those on which tracks begin to grow, where edges come from windows.
         completion: how tracks are completed and judged when they are found; None for as they are.
         after: pipeline that goes before, so that this one works on the hits that it leaves over; None for all hits.
 
     Raises:
-        ConfigError: networks are named but not used, or used but not named; or `curvature` is no share.
+        ConfigError: networks are named but not used, or used but not named; `curvature` is no share, or
+            `seed_depth` no number of layers.
     """
 
     name: str
@@ -99,6 +101,7 @@ class PipelineSpec:
     bytes_per_hit: float
     bytes_per_hit2: float
     curvature: float = 1.0
+    seed_depth: int = 3
     completion: Completion | None = None
     after: PipelineSpec | None = None
 
@@ -107,6 +110,8 @@ class PipelineSpec:
             raise ConfigError(
                 f"pipeline {self.name}: got curvature {self.curvature}, expected a share above 0, up to 1"
             )
+        if self.seed_depth < 0:
+            raise ConfigError(f"pipeline {self.name}: got seed_depth {self.seed_depth}, expected a number of layers")
         if (self.networks is not None) != (self.scored or self.graph == "neighbours"):
             expected = "the weight file that embeds hits or scores edges" if self.networks is None else "None"
             raise ConfigError(f"pipeline {self.name}: got networks {self.networks!r}, expected {expected}")
@@ -174,6 +179,7 @@ def _soft(curvature: float, after: PipelineSpec) -> PipelineSpec:
         windows="module_map_soft",
         segmentation=Walk(min_hits=7, penalty=0.5),
         curvature=curvature,
+        seed_depth=2,
         completion=Completion(penalty=1.0, min_score=4.0),
         bytes_per_hit2=0.01,
         after=after,
@@ -190,6 +196,7 @@ _MODULE_MAP_SOFT: Final = replace(
     name="module_map_soft",
     for_what="module_map, then windows down to pT = 0.3 GeV over the hits that it leaves over",
     segmentation=Walk(min_hits=5, penalty=0.5),
+    seed_depth=3,
     completion=_SOFT_COMPLETION,
 )
 
@@ -206,6 +213,7 @@ def _displaced(after: PipelineSpec) -> PipelineSpec:
         for_what=f"{after.name}, then tracks that miss the beam line by up to 10 mm over the hits that it leaves over",
         segmentation=Walk(min_hits=6, penalty=1.0),
         windows="module_map_displaced",
+        seed_depth=4,  # these tracks begin on layers farther out
         completion=Completion(penalty=1.5, min_score=3.0),
         after=after,
     )

@@ -33,6 +33,7 @@ from beampipe.tracking.kernels.arrays import (
     TrackIds,
     Triplets,
 )
+from beampipe.tracking.kernels.growth import SEED_DEPTH
 from beampipe.tracking.networks import EMBEDDING_SIZE
 from beampipe.tracking.windows import Windows
 
@@ -177,6 +178,7 @@ class BuildFromWindows:
     Attributes:
         windows: learned tables of layers, doublets and triplets.
         threads: number of threads.
+        seed_depth: most layers before those on which tracks begin to grow.
     """
 
     needs: ClassVar = ("position", "offsets")
@@ -184,9 +186,10 @@ class BuildFromWindows:
 
     windows: Windows
     threads: int
+    seed_depth: int = SEED_DEPTH
 
     def __call__(self, position: Position, offsets: Offsets | None) -> tuple[EdgeIndex]:
-        return (module_map.module_map_edges(position, self.windows, self.threads, offsets),)
+        return (module_map.module_map_edges(position, self.windows, self.threads, offsets, self.seed_depth),)
 
 
 @dataclass(frozen=True, eq=False)

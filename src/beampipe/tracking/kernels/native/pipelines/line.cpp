@@ -67,7 +67,8 @@ Edges Line::from_neighbours(const Hits& hits, Timer& timed) const {
 
 Edges Line::from_windows(const Hits& hits, Timer& timed) const {
   return timed("building", [&] {
-    return Edges{kernels_.module_map_edges(hits.position, hits.events, windows_.view(), hits.threads)};
+    return Edges{
+        kernels_.module_map_edges(hits.position, hits.events, windows_.view(), spec_.seed_depth, hits.threads)};
   });
 }
 
