@@ -9,6 +9,7 @@ import pytest
 from numpy import ndarray
 
 from beampipe.tracking.kernels import growth, module_map, reference_map
+from beampipe.tracking.kernels.geometry import arc
 from beampipe.tracking.models import load_model
 from beampipe.tracking.windows import MAX_OUT, Windows, load_windows
 
@@ -141,9 +142,20 @@ def test_beyond_the_seeds_edges_continue_edges(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("seed_depth", [0, 1, 2, 5])
-def test_the_kernel_grows_as_the_reference(isa: str, seed: int, threads: int, seed_depth: int) -> None:
+@pytest.mark.parametrize(("seed_depth", "least_curvature"), [(0, 0.0), (1, 0.4), (2, 0.0), (5, 0.1)])
+def test_the_kernel_grows_as_the_reference(
+    isa: str, seed: int, threads: int, seed_depth: int, least_curvature: float
+) -> None:
     position, windows = hits(seed), barrels(seed)
-    want = reference_map.module_map_edges(position, windows, None, seed_depth)
-    got = module_map.module_map_edges(position, windows, threads, None, seed_depth)
+    want = reference_map.module_map_edges(position, windows, None, seed_depth, least_curvature)
+    got = module_map.module_map_edges(position, windows, threads, None, seed_depth, least_curvature)
     assert len(as_set(got) ^ as_set(want)) <= MOST_DIFFERENT * len(want.T)
+
+
+def test_straight_doublets_are_left_out() -> None:
+    position, windows = hits(3), barrels(3)
+    everything, bent = (reference_map.module_map_edges(position, windows, None, 5, least) for least in (0.0, 0.3))
+    kappa = np.abs(arc(position, bent).kappa)
+    assert 50 < len(bent.T) < len(everything.T)
+    assert as_set(bent) < as_set(everything)
+    assert (kappa >= np.float32(0.3) * windows.pair_windows[0, 0]).all()

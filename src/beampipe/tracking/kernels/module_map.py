@@ -61,6 +61,7 @@ def module_map_edges(
     threads: int = 1,
     offsets: Offsets | None = None,
     seed_depth: int = SEED_DEPTH,
+    least_curvature: float = 0.0,
 ) -> EdgeIndex:
     """Doublets inside their windows that take part in a triplet inside its window, as tracks grow outwards.
 
@@ -73,17 +74,19 @@ def module_map_edges(
         threads: largest number of threads that the call uses.
         offsets: first hit of each event, and the end, where there are several: no edge joins two events.
         seed_depth: most layers before a seed layer.
+        least_curvature: share of each window's largest curvature below which doublets are left out.
 
     Returns:
         edge_index, inner hit then outer hit, sorted by both.
     """
     if (kernels := native()) is None:
-        return reference_map.module_map_edges(position, windows, offsets, seed_depth)
+        return reference_map.module_map_edges(position, windows, offsets, seed_depth, least_curvature)
     edge_index: EdgeIndex = kernels.module_map_edges(
         contiguous(position),
         blocks(offsets, len(position)),
         _tables(windows),
         seed_depth,
+        least_curvature,
         useful_threads(threads, len(position)),
     )
     return edge_index

@@ -71,7 +71,11 @@ def fit_on_layers(position: Position, windows: Windows) -> tuple[int, int]:
 
 
 def module_map_edges(
-    position: Position, windows: Windows, offsets: Offsets | None = None, seed_depth: int = SEED_DEPTH
+    position: Position,
+    windows: Windows,
+    offsets: Offsets | None = None,
+    seed_depth: int = SEED_DEPTH,
+    least_curvature: float = 0.0,
 ) -> EdgeIndex:
     """Doublets inside their windows, of one event, from which tracks grow, sorted.
 
@@ -89,7 +93,8 @@ def module_map_edges(
         kappa, _, z0, _ = arc(position, edge_index)
         dr, dphi, _ = (position[edge_index[1]] - position[edge_index[0]]).T
         inside = (event[edge_index[0]] == event[edge_index[1]]) & (dr > MIN_DR) & (np.abs(wrapped(dphi)) < MAX_DPHI)
-        inside &= (np.abs(kappa) < kappa_max) & (z0 > z0_min) & (z0 < z0_max)
+        inside &= (np.abs(kappa) < kappa_max) & (np.abs(kappa) >= np.float32(least_curvature) * kappa_max)
+        inside &= (z0 > z0_min) & (z0 < z0_max)
         doublets.append(edge_index[:, inside])
     edge_index = np.concatenate([np.empty((2, 0), np.int64), *doublets], axis=1)
     edge_index = edge_index[:, np.lexsort((edge_index[1], edge_index[0]))]

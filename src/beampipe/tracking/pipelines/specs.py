@@ -82,13 +82,15 @@ class PipelineSpec:
         bytes_per_hit: memory of an event that grows with its hits [B].
         bytes_per_hit2: memory of an event that grows with their square [B]: edges, at a given size of the detector.
         curvature: share of each window of curvature that is used; below 1, tracks of higher momentum only.
+        curvature_from: share of each window of curvature from which on it is used, where edges come from windows; above
+            0, tracks of higher momentum are left to the passes before.
         seed_depth: most layers before those on which tracks begin to grow, where edges come from windows.
         completion: how tracks are completed and judged when they are found; None for as they are.
         after: pipeline that goes before, so that this one works on the hits that it leaves over; None for all hits.
 
     Raises:
-        ConfigError: networks are named but not used, or used but not named; `curvature` is no share, or
-            `seed_depth` no number of layers.
+        ConfigError: networks are named but not used, or used but not named; `curvature` or `curvature_from` is no such
+            share, or `seed_depth` no number of layers.
     """
 
     name: str
@@ -101,6 +103,7 @@ class PipelineSpec:
     bytes_per_hit: float
     bytes_per_hit2: float
     curvature: float = 1.0
+    curvature_from: float = 0.0
     seed_depth: int = 3
     completion: Completion | None = None
     after: PipelineSpec | None = None
@@ -109,6 +112,11 @@ class PipelineSpec:
         if not 0 < self.curvature <= 1:
             raise ConfigError(
                 f"pipeline {self.name}: got curvature {self.curvature}, expected a share above 0, up to 1"
+            )
+        if not 0 <= self.curvature_from < self.curvature:
+            raise ConfigError(
+                f"pipeline {self.name}: got curvature_from {self.curvature_from}, expected a share from 0 to below"
+                f" {self.curvature}"
             )
         if self.seed_depth < 0:
             raise ConfigError(f"pipeline {self.name}: got seed_depth {self.seed_depth}, expected a number of layers")
@@ -171,14 +179,15 @@ _MODULE_MAP: Final = PipelineSpec(
 )
 
 
-def _soft(curvature: float, after: PipelineSpec) -> PipelineSpec:
-    """A pass over the hits left over with that share of the curvature of the soft windows: long, smooth tracks only."""
+def _soft(curvature_from: float, curvature: float, after: PipelineSpec) -> PipelineSpec:
+    """A pass for long, smooth tracks over the hits left over, with these shares of the curvature of the soft windows."""
     return replace(
         _MODULE_MAP,
         name=f"module_map_soft up to {curvature} of the curvature",
         windows="module_map_soft",
         segmentation=Walk(min_hits=7, penalty=0.5),
         curvature=curvature,
+        curvature_from=curvature_from,
         seed_depth=2,
         completion=Completion(penalty=1.0, min_score=4.0),
         bytes_per_hit2=0.01,
@@ -191,8 +200,8 @@ _SOFT_COMPLETION: Final = Completion(penalty=1.0, min_score=4.4)
 _MODULE_MAP_SOFT: Final = replace(
     # The work of a pass grows with the cube of its hits and the square of its windows: four in turn are quicker than
     # one, and what is left for the last is in nobody else's way. The edge of the windows is where the taught tracks
-    # end, at 0.27 GeV: nine tenths of it reach to 0.3 GeV.
-    _soft(0.9, after=_soft(0.65, after=_soft(0.4, after=_MODULE_MAP))),
+    # end, at 0.27 GeV: nine tenths of it reach to 0.3 GeV. The last also takes what is short, at any curvature.
+    _soft(0.0, 0.9, after=_soft(0.35, 0.65, after=_soft(0.2, 0.4, after=_MODULE_MAP))),
     name="module_map_soft",
     for_what="module_map, then windows down to pT = 0.3 GeV over the hits that it leaves over",
     segmentation=Walk(min_hits=5, penalty=0.5),
@@ -213,7 +222,6 @@ def _displaced(after: PipelineSpec) -> PipelineSpec:
         for_what=f"{after.name}, then tracks that miss the beam line by up to 10 mm over the hits that it leaves over",
         segmentation=Walk(min_hits=6, penalty=1.0),
         windows="module_map_displaced",
-        seed_depth=4,  # these tracks begin on layers farther out
         completion=Completion(penalty=1.5, min_score=3.0),
         after=after,
     )

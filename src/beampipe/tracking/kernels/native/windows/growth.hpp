@@ -11,6 +11,12 @@ namespace beampipe {
 
 constexpr int kSeeded = 0;  // stage of the seed layers
 
+/// Where tracks begin, and which of them are looked for.
+struct Growth {
+  int seed_depth;         // most layers before a seed layer
+  float least_curvature;  // share of each pair's kappa_max below which doublets are left out
+};
+
 /// The number of layers other than `own` that the straight line from the origin crosses on its way to (r, z).
 inline int layers_before(const Windows& w, int own, float r, float z) {
   int n = 0;

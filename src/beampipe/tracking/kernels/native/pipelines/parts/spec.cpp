@@ -49,6 +49,9 @@ PipelineSpec spec_of(const Json& json) {
   spec.bytes_per_hit2 = json.at("bytes_per_hit2").number();
   spec.curvature = json.at("curvature").number();
   if (!(spec.curvature > 0 && spec.curvature <= 1)) refuse("another curvature", "a share above 0, up to 1");
+  spec.curvature_from = json.at("curvature_from").number();
+  if (!(spec.curvature_from >= 0 && spec.curvature_from < spec.curvature))
+    refuse("another curvature_from", "a share from 0 to below curvature");
   spec.seed_depth = count(json, "seed_depth", "layers");
   const Json &completion = json.at("completion"), &after = json.at("after");
   if (!completion.is_null()) spec.completion = {completion.at("penalty").number(), completion.at("min_score").number()};
