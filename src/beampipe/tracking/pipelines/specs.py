@@ -180,7 +180,7 @@ _MODULE_MAP: Final = PipelineSpec(
 
 
 def _soft(curvature_from: float, curvature: float, after: PipelineSpec) -> PipelineSpec:
-    """A pass for long, smooth tracks over the hits left over, with these shares of the curvature of the soft windows."""
+    """A pass over the hits left over for long, smooth tracks, between two shares of the soft windows' curvature."""
     return replace(
         _MODULE_MAP,
         name=f"module_map_soft up to {curvature} of the curvature",
