@@ -28,7 +28,8 @@ def depths(windows: Windows) -> Int64[ndarray, " n_layers"]:
     r_min, r_max, z_min, z_max = windows.layers.T
     r_middle, z_middle = np.float32(0.5) * (r_min + r_max), np.float32(0.5) * (z_min + z_max)
     ways = [(r_min, z_middle), (r_max, z_middle), (r_middle, z_min), (r_middle, z_max)]
-    return np.min([_layers_before(windows, r, z) for r, z in ways], axis=0)
+    least: Int64[ndarray, " n_layers"] = np.min([_layers_before(windows, r, z) for r, z in ways], axis=0)
+    return least
 
 
 def _layers_before(windows: Windows, r: ndarray, z: ndarray) -> Int64[ndarray, " n_layers"]:
@@ -39,7 +40,8 @@ def _layers_before(windows: Windows, r: ndarray, z: ndarray) -> Int64[ndarray, "
     # The line separates the corners of the boxes that it crosses.
     low, high = np.where(z > 0, r_max, r_min), np.where(z > 0, r_min, r_max)
     crossed = begins_before & (z_min * r <= low * z) & (z_max * r >= high * z)
-    return np.count_nonzero(crossed & ~np.eye(len(r), dtype=bool), axis=1)
+    count: Int64[ndarray, " n_layers"] = np.count_nonzero(crossed & ~np.eye(len(r), dtype=bool), axis=1)
+    return count
 
 
 def stages(windows: Windows, seed_depth: int = SEED_DEPTH) -> Int64[ndarray, " n_layers"]:
