@@ -48,6 +48,16 @@ _Displaced = Annotated[
 _TokenFile = Annotated[
     Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
 ]
+_Ca = Annotated[
+    Path | None,
+    typer.Option(
+        help="PEM file of the authority whose certificates are trusted, with https:// and grpcs://.",
+        show_default="those of the system",
+    ),
+]
+_Certificate = Annotated[
+    Path | None, typer.Option(help="PEM file with the certificate and key to show to servers that ask who comes.")
+]
 _Servers = Annotated[
     list[str] | None,
     typer.Option(
@@ -103,6 +113,8 @@ def track(
     via: _Servers = None,
     served_model: _ServedModel = None,
     token_file: _TokenFile = None,
+    ca: _Ca = None,
+    certificate: _Certificate = None,
     timeout: Annotated[
         float, typer.Option(help="Longest wait for the servers' answer to one event, in seconds.", min=0.01)
     ] = 60.0,
@@ -121,6 +133,8 @@ def track(
         served_model=served_model,
         model=model,
         token_file=token_file,
+        ca=ca,
+        certificate=certificate,
         fallback=fallback,
         device=device,
         threads=threads,

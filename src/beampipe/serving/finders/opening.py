@@ -22,7 +22,9 @@ __all__ = ["IN_FLIGHT", "open_finder"]
 IN_FLIGHT: Final = 8
 """Events that a command sends at once."""
 
-_NEEDS_SERVER: Final = "got --served-model, --token-file or --fallback without --via, expected the URL of a server"
+_NEEDS_SERVER: Final = (
+    "got --served-model, --token-file, --ca, --certificate or --fallback without --via, expected the URL of a server"
+)
 _OWN_MODELS: Final = (
     "got --model with --via, expected --fallback with it: servers have tracker models of their own; which of their"
     " models to ask is --served-model"
@@ -41,6 +43,8 @@ def open_finder(
     served_model: str | None = None,
     model: str | Path | None = None,
     token_file: Path | None = None,
+    ca: Path | None = None,
+    certificate: Path | None = None,
     fallback: bool = False,
     device: str = "cpu",
     threads: int = 1,
@@ -58,6 +62,8 @@ def open_finder(
         served_model: name of the model on the servers; if not given, that of the pipeline.
         model: tracker model of the pipeline here: the name of a shipped one, or a folder; servers have their own.
         token_file: file with the token to show to the servers.
+        ca: PEM file of the authority whose certificates are trusted; None for those of the system.
+        certificate: PEM file with the certificate and key to show to the servers.
         fallback: whether the pipeline runs here if no server answers.
         device: device of the pipeline here.
         threads: number of threads of the pipeline here.
@@ -76,12 +82,22 @@ def open_finder(
     here = partial(DirectTrackFinder, device=device, threads=threads, model=model or DEFAULT_MODEL)
     here = partial(here, beam_spot=beam_spot, parameters=parameters, check=check)
     if not urls:
-        _require(served_model is None and token_file is None and not fallback, _NEEDS_SERVER)
+        given = (served_model, token_file, ca, certificate)
+        _require(all(one is None for one in given) and not fallback, _NEEDS_SERVER)
         return here(pipeline or DEFAULT_PIPELINE)
     _require(fallback or model is None, _OWN_MODELS)
     _require(fallback or (beam_spot is None and check), _OWN_CHECKS)
     served_model = served_model or pipeline or DEFAULT_PIPELINE
-    served = partial(TritonTrackFinder, urls, served_model, token=token_file, in_flight=IN_FLIGHT, timeout=timeout)
+    served = partial(
+        TritonTrackFinder,
+        urls,
+        served_model,
+        token=token_file,
+        tls=ca,
+        certificate=certificate,
+        in_flight=IN_FLIGHT,
+        timeout=timeout,
+    )
     served = partial(served, parameters=parameters)
     if not fallback:
         return served(on_failure=lambda error: warn(f"{error} Asking again, for up to {timeout:g} s."))
