@@ -124,7 +124,7 @@ def track(
     force: Force = False,
 ) -> None:
     """Find the tracks of the events in files, and write the number of its track for each hit."""
-    from beampipe.serving.finders.opening import IN_FLIGHT, open_finder
+    from beampipe.serving.finders.opening import IN_FLIGHT, Papers, open_finder
 
     finder = partial(
         open_finder,
@@ -132,9 +132,7 @@ def track(
         pipeline=with_displaced(pipeline or DEFAULT_PIPELINE) if displaced else pipeline,
         served_model=served_model,
         model=model,
-        token_file=token_file,
-        ca=ca,
-        certificate=certificate,
+        papers=Papers(token_file, ca, certificate),
         fallback=fallback,
         device=device,
         threads=threads,
