@@ -141,7 +141,7 @@ def _line(
     else:
         line.append(("building", stages.BuildFromWindows(windows, threads)))
     if trained is not None and spec.scored:
-        line.append(("filtering", stages.PairEdges(windows, threads)))
+        line.append(("filtering", stages.PairEdges(windows, spec.segmentation.chain_hits, threads)))
         line.append(("gnn", stages.ScoreEdges(trained.gnn, threads)))
     else:
         line.append(("filtering", stages.FindTriplets(windows, threads)))

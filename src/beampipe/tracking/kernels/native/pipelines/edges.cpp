@@ -37,4 +37,15 @@ Array<float> rows_of(const Array<float>& table, std::size_t columns, const std::
   return rows;
 }
 
+std::vector<char> long_chains(const Array<float>& pair_features, int min_hits) {
+  constexpr float kOfLevel = 0.125f;  // as pair_features gives the links of a chain inwards and outwards
+  const float least = kOfLevel * static_cast<float>(std::max(min_hits - 2, 1));
+  std::vector<char> is_long(pair_features.size() / kPairFeatures);
+  for (std::size_t e = 0; e < is_long.size(); ++e) {
+    const float* row = pair_features.data() + kPairFeatures * e;
+    is_long[e] = row[4] + row[5] >= least;
+  }
+  return is_long;
+}
+
 }  // namespace beampipe

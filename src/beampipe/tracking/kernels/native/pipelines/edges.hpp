@@ -48,10 +48,15 @@ Graph part_of(const Graph& graph, const std::vector<char>& stays);
 /// One row of `columns` numbers for each edge that stays.
 Array<float> rows_of(const Array<float>& table, std::size_t columns, const std::vector<char>& stays);
 
-/// A graph whose edges all have a partner, and what its triplets say of each.
+constexpr std::size_t kPairFeatures = 6;
+
+/// Whether each edge lies on a chain of triplets of at least `min_hits` hits, and of three.
+std::vector<char> long_chains(const Array<float>& pair_features, int min_hits);
+
+/// A graph whose edges all lie on chains that may become tracks, and what its triplets say of each.
 struct PairedEdges {
   Graph graph;
-  Array<float> pair_features;  // (n_edges, 6)
+  Array<float> pair_features;  // (n_edges, kPairFeatures)
 };
 
 }  // namespace beampipe

@@ -98,13 +98,13 @@ Labelled Line::by_score(const Hits& hits, Timer& timed) const {
 
 PairedEdges Line::pair_windows(const Hits& hits, Timer& timed) const {
   Edges edges = from_windows(hits, timed);
-  return timed("filtering", [&] { return with_features(pair_edges(hits, std::move(edges))); });
+  return timed("filtering", [&] { return on_chains(pair_edges(hits, std::move(edges))); });
 }
 
 PairedEdges Line::pair_neighbours(const Hits& hits, Timer& timed) const {
   RadiusEdges near = from_neighbours(hits, timed);
   Graph likely = timed("filtering", [&] { return pair_likely(hits, std::move(near)); });
-  return timed("filtering", [&] { return with_features(std::move(likely)); });
+  return timed("filtering", [&] { return on_chains(std::move(likely)); });
 }
 
 Array<float> Line::embed_hits(const Hits& hits) const {
@@ -139,29 +139,27 @@ Triplets Line::find_triplets(const Hits& hits, const Edges& edges) const {
 }
 
 Graph Line::pair_edges(const Hits& hits, Edges edges) const {
-  Graph graph{std::move(edges), {}};
-  graph.triplets = find_triplets(hits, graph.edges);
-  return part_of(graph, partnered(graph.triplets, graph.edges.size()));
+  Triplets triplets = find_triplets(hits, edges);
+  return {std::move(edges), std::move(triplets)};
 }
 
 /// Filtered, then paired: a triplet of two likely edges is one whichever comes first, and few edges have a partner.
 Graph Line::pair_likely(const Hits& hits, RadiusEdges near) const {
-  Graph graph{{std::move(near.edge_index)}, {}};
-  graph.triplets = find_triplets(hits, graph.edges);
+  Graph graph = pair_edges(hits, {std::move(near.edge_index)});
   std::vector<char> stays = partnered(graph.triplets, graph.edges.size());
   graph = part_of(graph, stays);
   const Array<float> logit = filter_logits(hits, graph.edges, rows_of(near.dist2, 1, stays));
   stays.resize(logit.size());
   for (std::size_t e = 0; e < logit.size(); ++e) stays[e] = logit[e] >= networks_->cuts.filter_logit;
-  graph = part_of(graph, stays);
-  return part_of(graph, partnered(graph.triplets, graph.edges.size()));
+  return part_of(graph, stays);
 }
 
-PairedEdges Line::with_features(Graph graph) const {
+PairedEdges Line::on_chains(Graph graph) const {
   const Triplets& triplets = graph.triplets;
-  Array<float> features = kernels_.pair_features(triplets.in_edge(), triplets.out_edge(), triplets.chi2.data(),
-                                                 triplets.size(), graph.edges.size());
-  return {std::move(graph), std::move(features)};
+  const Array<float> features = kernels_.pair_features(triplets.in_edge(), triplets.out_edge(), triplets.chi2.data(),
+                                                       triplets.size(), graph.edges.size());
+  const std::vector<char> stays = long_chains(features, spec_.chain_hits());
+  return {part_of(graph, stays), rows_of(features, kPairFeatures, stays)};
 }
 
 Array<float> Line::score_edges(const Hits& hits, const PairedEdges& paired) const {

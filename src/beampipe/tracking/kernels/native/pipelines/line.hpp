@@ -59,7 +59,7 @@ private:
   Triplets find_triplets(const Hits& hits, const Edges& edges) const;
   Graph pair_edges(const Hits& hits, Edges edges) const;
   Graph pair_likely(const Hits& hits, RadiusEdges near) const;
-  PairedEdges with_features(Graph graph) const;
+  PairedEdges on_chains(Graph graph) const;
   Array<float> score_edges(const Hits& hits, const PairedEdges& paired) const;
   Array<std::int64_t> connect_components(const Hits& hits, const Edges& edges, const Array<float>& logit) const;
   Array<std::int64_t> walk(const Hits& hits, const Graph& graph, const Array<float>& weight) const;
