@@ -135,4 +135,5 @@ def on_chains(pair_features: PairTable, min_hits: int) -> Bool[ndarray, " n_edge
         min_hits: fewest hits of a chain.
     """
     links = pair_features[:, PAIR_FEATURES.index("level_in")] + pair_features[:, PAIR_FEATURES.index("level_out")]
-    return links >= np.float32(LINK * max(min_hits - 2, 1))
+    long_enough: Bool[ndarray, " n_edges"] = links >= np.float32(LINK * max(min_hits - 2, 1))
+    return long_enough
