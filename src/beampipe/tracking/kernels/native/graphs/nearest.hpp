@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "array.hpp"
 #include "simd.hpp"
@@ -20,6 +21,21 @@ inline std::int64_t count_at_most(const std::int32_t* number, std::int64_t size,
   return count;
 }
 
+/// The smallest limit up to which there are at least `most` of the numbers, none of which is negative.
+inline std::int32_t limit_of(const std::int32_t* number, std::int64_t size, std::int64_t most) {
+  std::int32_t low = 0, high = std::numeric_limits<std::int32_t>::max();
+  while (low < high) {
+    const std::int32_t middle = low + (high - low) / 2;
+    const std::int64_t count = count_at_most(number, size, middle);
+    if (count == most) return middle;
+    if (count < most)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
 /// The edges of one hit, brought into order without a branch that depends on them.
 class Nearest {
 public:
@@ -28,73 +44,58 @@ public:
   std::int64_t operator()(const std::int32_t* hit, const float* dist2, std::int64_t size, std::int64_t most,
                           std::int32_t* to_hit, float* to_dist2) {
     reserve(size);
-    if (size <= most) {
-      sort(hit, reinterpret_cast<const Bits*>(dist2), size);
-    } else {
-      const std::int32_t limit = limit_of(dist2, size, most);
-      std::int64_t left = 0;
-      for (std::int64_t k = 0; k < size; ++k) {
-        near_hit_[left] = hit[k], near_bits_[left] = bits_[k];
-        left += bits_[k] <= limit;
-      }
-      sort(near_hit_.data(), near_bits_.data(), left);
-      size = left == most ? most : without_ties(limit, left, most);
+    std::memcpy(hit_.data(), hit, size * sizeof(std::int32_t));
+    std::memcpy(bits_.data(), dist2, size * sizeof(float));  // non-negative floats sort as their bits do
+    if (size > most) {
+      choose(size, most);
+      size = most;
     }
-    std::memcpy(to_hit, hit_.data(), size * sizeof(std::int32_t));
-    std::memcpy(to_dist2, sorted_bits_.data(), size * sizeof(float));
+    sort(size, to_hit, to_dist2);
     return size;
   }
 
 private:
-  typedef std::int32_t Bits __attribute__((may_alias));  // of a non-negative float: they sort as it does
-
   void reserve(std::int64_t size) {
     if (size < static_cast<std::int64_t>(hit_.size())) return;
-    for (auto* scratch : {&hit_, &near_hit_, &bits_, &near_bits_, &sorted_bits_})
-      *scratch = Array<std::int32_t>(2 * size + 1);
+    for (auto* scratch : {&hit_, &bits_, &tied_}) *scratch = Array<std::int32_t>(2 * size + 1);
   }
 
-  /// The smallest distance, as bits, up to which there are at least `most`; fills `bits_`.
-  std::int32_t limit_of(const float* dist2, std::int64_t size, std::int64_t most) {
-    std::memcpy(bits_.data(), dist2, size * sizeof(float));
-    std::int32_t low = 0, high = 0x7f800000;
-    while (low < high) {
-      const std::int32_t middle = low + (high - low) / 2;
-      const std::int64_t count = count_at_most(bits_.data(), size, middle);
-      if (count == most) return middle;
-      if (count < most)
-        low = middle + 1;
-      else
-        high = middle;
+  /// Leaves the nearest, in any order.
+  void choose(std::int64_t size, std::int64_t most) {
+    const std::int32_t limit = limit_of(bits_.data(), size, most);
+    std::int32_t last_tied = std::numeric_limits<std::int32_t>::max();
+    if (count_at_most(bits_.data(), size, limit) > most) {
+      std::int64_t nearer = 0, n_tied = 0;
+      for (std::int64_t k = 0; k < size; ++k) {
+        nearer += bits_[k] < limit;
+        tied_[n_tied] = hit_[k];
+        n_tied += bits_[k] == limit;
+      }
+      last_tied = limit_of(tied_.data(), n_tied, most - nearer);
     }
-    return low;
+    std::int64_t left = 0;
+    for (std::int64_t k = 0; k < size; ++k) {
+      const bool stays = (bits_[k] < limit) | ((bits_[k] == limit) & (hit_[k] <= last_tied));
+      hit_[left] = hit_[k], bits_[left] = bits_[k];
+      left += stays;
+    }
   }
 
-  /// To `hit_` and `sorted_bits_`: each edge goes to the place that as many lower hits leave to it.
-  void sort(const std::int32_t* hit, const Bits* bits, std::int64_t size) {
+  /// Each edge goes to the place that as many lower hits leave to it.
+  void sort(std::int64_t size, std::int32_t* to_hit, float* to_dist2) const {
     for (std::int64_t first = 0; first < size; first += kLanes) {
-      const IntVec mine = load(hit + first);
+      const IntVec mine = load(hit_.data() + first);
       IntVec place = {};
-      for (std::int64_t k = 0; k < size; ++k) place -= splat(hit[k]) < mine;
+      for (std::int64_t k = 0; k < size; ++k) place -= splat(hit_[k]) < mine;
       const std::int64_t lanes = std::min<std::int64_t>(kLanes, size - first);
       for (std::int64_t l = 0; l < lanes; ++l) {
-        hit_[place[l]] = hit[first + l];
-        sorted_bits_[place[l]] = bits[first + l];
+        to_hit[place[l]] = hit_[first + l];
+        std::memcpy(to_dist2 + place[l], &bits_[first + l], sizeof(float));
       }
     }
   }
 
-  /// Of the sorted edges, all below the limit and the first of those at it.
-  std::int64_t without_ties(std::int32_t limit, std::int64_t size, std::int64_t most) {
-    std::int64_t ties = most - count_at_most(sorted_bits_.data(), size, limit - 1), left = 0;
-    for (std::int64_t k = 0; k < size; ++k) {
-      if (sorted_bits_[k] == limit && ties-- <= 0) continue;
-      hit_[left] = hit_[k], sorted_bits_[left++] = sorted_bits_[k];
-    }
-    return left;
-  }
-
-  Array<std::int32_t> hit_, near_hit_, bits_, near_bits_, sorted_bits_;
+  Array<std::int32_t> hit_, bits_, tied_;  // of the edges; hits of those at the limit
 };
 
 }  // namespace beampipe
