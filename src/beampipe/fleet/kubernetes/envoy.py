@@ -24,6 +24,9 @@ ENVOY: Final = "1.40.0"
 _API: Final = "type.googleapis.com/envoy"
 _RETRIED: Final = "connect-failure,refused-stream,reset,unavailable,internal"
 _RETRIES: Final = 3
+_CHOICES: Final = 32
+"""Draws for a server other than those that failed. A dead server has the fewest requests of all, and of two servers it
+is drawn three times of four: 5 draws lost a request of some hundreds."""
 _CHECK: Final[dict[str, Any]] = {
     "timeout": "2s",
     "interval": "1s",
@@ -162,7 +165,7 @@ def _route(path: str, fleet: Fleet) -> dict[str, Any]:
                 "typed_config": {"@type": f"{_API}.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
             }
         ],
-        "host_selection_retry_max_attempts": 5,
+        "host_selection_retry_max_attempts": _CHOICES,
     }
     route = {"cluster": "servers", "timeout": f"{fleet.gateway.answer:g}s", "retry_policy": policy}
     return {"match": {"path": path}, "route": route}
