@@ -148,6 +148,12 @@ def test_the_files_of_the_image_are_in_a_clone(tmp_path: Path) -> None:
     assert all((clone / name).exists() for name in copied)
 
 
+def test_servers_with_a_gpu_have_torch(tmp_path: Path) -> None:
+    for text, extras in ((LEAST, "[tracking]"), (WHOLE, "[tracking,cuda]")):
+        files = compose_files(specimen(tmp_path, text))
+        assert all(f"beampipe{extras} @ file" in files[name] for name in ("Dockerfile", "apptainer/cpu.def"))
+
+
 def test_scripts_of_the_definitions_are_shell(tmp_path: Path) -> None:
     text = compose_files(specimen(tmp_path, WHOLE))["apptainer/gpu.def"]
     for section in ("post", "runscript", "test", "environment"):
