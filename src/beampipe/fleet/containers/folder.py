@@ -61,6 +61,6 @@ def compose_notes(fleet: Fleet) -> Iterator[str]:
     if fleet.gateway.balancing == "least_hits":
         yield "gateway.balancing: this gateway knows no sizes; it takes the server with the fewest requests"
     if fleet.gateway.athena is not None:
-        yield "gateway.athena: there is no door without TLS; run `beampipe fleet sidecar` beside the jobs"
+        yield "gateway.athena: there is no door without TLS; jobs need a sidecar of their own that adds TLS and token"
     if not Path(fleet.repository).is_dir():
         yield f"repository: got {fleet.repository}, which is no folder here; the servers will see it empty"
