@@ -135,6 +135,7 @@ def track(
         threads=threads,
         timeout=timeout,
         beam_spot=tracking.parsed_beam_spot(beam_spot),
+        parameters=parameters,
         check=not force,
         warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
     )
@@ -147,7 +148,6 @@ def track(
         form,
         in_flight=IN_FLIGHT if via else 1,
         parameters=parameters,
-        model=model or DEFAULT_MODEL,
     )
 
 

@@ -17,6 +17,7 @@ from beampipe.fleet.running.folder import RunFolder
 from beampipe.fleet.running.keeper import FleetKeeper
 from beampipe.fleet.running.line import Line
 from beampipe.fleet.running.orders import Orders
+from beampipe.fleet.security.tokens import add_token
 from beampipe.fleet.specification import Fleet, read_fleet
 from beampipe.triton import ModelClient
 from beampipe.triton.engine import Engine
@@ -41,7 +42,8 @@ port = {port}
 class RunningFleet:
     """A fleet that runs, with what a test asks of it."""
 
-    def __init__(self, keeper: FleetKeeper, specification: Path) -> None:
+    def __init__(self, keeper: FleetKeeper, specification: Path, token: str = "") -> None:
+        self.token = token
         self.keeper = keeper
         self.orders = Orders(keeper)
         self.specification = specification
@@ -58,8 +60,8 @@ class RunningFleet:
 
 
 @contextmanager
-def running_fleet(count: int = 2, gateway: str = "") -> Iterator[RunningFleet]:
-    """Run a fleet in this process, its servers in others."""
+def running_fleet(count: int = 2, gateway: str = "", token: str = "") -> Iterator[RunningFleet]:
+    """Run a fleet in this process, its servers in others; with a token for somebody, if there is a file of tokens."""
     # Not pytest's folder, whose long name leaves no room for sockets.
     with TemporaryDirectory(prefix="fleet") as temporary:
         folder = Path(temporary)
@@ -67,13 +69,18 @@ def running_fleet(count: int = 2, gateway: str = "") -> Iterator[RunningFleet]:
         add_canary(folder / "models", "one")
         specification = folder / "fleet.toml"
         specification.write_text(
-            FLEET.format(count=count, port=free_port(), gateway=gateway.replace("FOLDER", temporary))
+            FLEET.format(
+                count=count,
+                port=free_port(),
+                gateway=gateway.replace("FOLDER", temporary).replace("port = 0", f"port = {free_port()}"),
+            )
         )
+        made = add_token(folder / "tokens", token) if token else ""
         fleet: Fleet = read_fleet(specification)
         run = RunFolder(folder / "run")
         run.make()
         keeper = FleetKeeper(fleet, run)
-        running = RunningFleet(keeper, specification)
+        running = RunningFleet(keeper, specification, made)
         with keeper.running(), Line(run.socket, running.orders.obey):
             until(lambda: bool(running.orders.status()["ready"]), 60.0)
             yield running

@@ -240,11 +240,12 @@ def test_a_configuration_that_makes_no_model_is_refused(
     assert expected in refusal(engine, repository)
 
 
-def test_damaged_weights_are_refused(engine: Engine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["module_map.safetensors", "fit.safetensors"])
+def test_damaged_weights_are_refused(engine: Engine, tmp_path: Path, name: str) -> None:
     repository = exported(tmp_path / "models")
-    weights = repository / "module_map" / "weights" / "module_map.safetensors"
+    weights = repository / "module_map" / "weights" / name
     weights.write_bytes(weights.read_bytes()[:-100])
-    assert "module_map.safetensors" in refusal(engine, repository)
+    assert name in refusal(engine, repository)
 
 
 def test_the_choice_of_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,17 @@ import typer
 from beampipe import terminal
 from beampipe.fleet.containers.commands import compose_command
 from beampipe.fleet.kubernetes.commands import k8s_command
+from beampipe.fleet.planning.commands import plan_command, tune_command
 from beampipe.fleet.security.commands import certificate_app, token_app
+from beampipe.fleet.watching.commands import dashboard_command, rules_command
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Many Tritons behind one gateway: here, on Slurm, on Kubernetes.")
+app.command("plan")(plan_command)
+app.command("tune")(tune_command)
+app.command("dashboard")(dashboard_command)
+app.command("rules")(rules_command)
 app.add_typer(token_app, name="token")
 app.add_typer(certificate_app, name="certificate")
 app.command("k8s")(k8s_command)
@@ -155,3 +161,4 @@ def _print_status(status: dict[str, Any]) -> None:
         numbers = [str(row[key] if row[key] is not None else "-") for key in ("pid", "starts", "running", "waiting")]
         table.add_row(row["server"], state, row["gateway"], ", ".join(row["models"]), *numbers, str(row["answered"]))
     out.print(table)
+    out.print(f"watch it: {status['page']}" + ("" if status["prometheus"]["pid"] else " (without Prometheus)"))

@@ -97,7 +97,6 @@ def track(
     in_flight: int = 1,
     *,
     parameters: bool = False,
-    model: str = DEFAULT_MODEL,
 ) -> None:
     """Find the tracks of the events in `files` and write their labels; fails at the end if a file could not be used.
 
@@ -108,8 +107,7 @@ def track(
         told: what the user tells about the files.
         form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.FORMS`.
         in_flight: number of events that are handed to the finder before the first answer is waited for.
-        parameters: whether to fit the tracks and write their parameters, too.
-        model: tracker model with which they are fitted.
+        parameters: whether to write the parameters of the tracks, too, which the finder then fits.
 
     Raises:
         BeampipeError: one or more files could not be used; the tracks of the others are written.
@@ -124,7 +122,6 @@ def track(
     read = partial(open_told, told=told)
     failed, fitted = 0, Counter[Path]()
     with finder() as found_by, bar("events") as step:
-        found_by = _fitted(found_by, model) if parameters else found_by
 
         def done(path: Path, _: Event, tracks: Tracks) -> None:
             step()

@@ -25,7 +25,15 @@ from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, PipelineSpec, Wa
 from beampipe.tracking.pipelines.stages import Stage
 from beampipe.tracking.windows import Windows, load_windows
 
-__all__ = ["WEIGHTS", "build_pipeline", "load_pipeline", "load_track_fitter", "pipeline_weights", "weight_file"]
+__all__ = [
+    "WEIGHTS",
+    "build_pipeline",
+    "fit_weights",
+    "load_pipeline",
+    "load_track_fitter",
+    "pipeline_weights",
+    "weight_file",
+]
 
 WEIGHTS: Final = shipped_models()[DEFAULT_MODEL]
 """Folder of the tracker model that is meant where none is named."""
@@ -215,6 +223,23 @@ def pipeline_weights(name: str, model: str | Path | TrackerModel = DEFAULT_MODEL
         FileError: there is no model in the folder, or a file is missing or another one than it was made with.
     """
     return load_model(model).files(pipeline_spec(name))
+
+
+def fit_weights(model: str | Path | TrackerModel = DEFAULT_MODEL) -> tuple[Path, ...]:
+    """The tables of the track fit and their card; none where the tracker model was trained without.
+
+    Args:
+        model: tracker model to look in: the name of a shipped one, or a folder.
+
+    Raises:
+        UnknownNameError: no shipped model of that name.
+        FileError: there is no model in the folder, or a file is missing or another one than it was made with.
+    """
+    of = load_model(model)
+    if FIT not in of.weights:
+        return ()
+    of.check((FIT,))
+    return tuple(of.path / name for name in of.weights[FIT].files)
 
 
 def weight_file(weights: Path, stem: str) -> Path:

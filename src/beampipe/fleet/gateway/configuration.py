@@ -12,18 +12,16 @@ from typing import Final
 from beampipe.fleet.gateway.allowed import HTTP_PATHS, INFER, RPCS
 from beampipe.fleet.gateway.plan import GatewayPlan, Place
 from beampipe.fleet.specification import Balancing
+from beampipe.triton.client.codec import SIZE_HEADER
 from beampipe.triton.door.door import HEADER
 from beampipe.triton.hosts import authority
 
-__all__ = ["GRPC", "HTTP", "SIZE", "configuration"]
+__all__ = ["GRPC", "HTTP", "configuration"]
 
 GRPC: Final = "grpc"
 """Name of the backend for gRPC."""
 HTTP: Final = "http"
 """Name of the backend for HTTP, whose health counts for both."""
-SIZE: Final = "beampipe-size"
-"""Header in which clients state the size of an event, such as its number of hits."""
-
 _BUFFER: Final = 64 << 10
 """Bytes of a request that are kept, to be sent once more if its server dies: events of 5000 hits fit."""
 _NAMES: Final = "names"
@@ -193,7 +191,7 @@ def _bodies(plan: GatewayPlan) -> Iterator[str]:
 
 def _choice(plan: GatewayPlan) -> Iterator[str]:
     if plan.hits is not None:
-        yield f"  http-request lua.least_hits if {{ req.hdr({SIZE}) -m found }}"
+        yield f"  http-request lua.least_hits if {{ req.hdr({SIZE_HEADER}) -m found }}"
         yield "  http-response lua.give_back if { var(txn.beampipe_server) -m found }"
 
 

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from beampipe.fleet.registry import Record, read_records, remove_record
 from beampipe.fleet.running.folder import RunFolder
 from beampipe.fleet.running.seats import Seat
 from beampipe.fleet.running.snapshots import forget_others, keep_snapshot
+from beampipe.fleet.running.watch import Watch
 from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.triton.pausing import RestartPause
 from beampipe.triton.server.launch import free_port
@@ -69,6 +70,7 @@ class FleetKeeper:
         self.status_port = fleet.gateway.status_port or free_port()
         self.gateway = Gateway(self._plan(), folder.path)
         self._papers = Papers(self.gateway)
+        self.watch = Watch(fleet, folder, self.status_port, self.note)
 
     # Life
 
@@ -85,20 +87,25 @@ class FleetKeeper:
                 self.add(group, number)
         self._end_strangers()
         self.gateway.start()
-        watcher = threading.Thread(target=self._watch, name="fleet-keeper", daemon=True)
-        watcher.start()
+        self.watch.start()
+        watchers = [
+            threading.Thread(target=self._look_until_end, args=(look,), name=f"fleet-{name}", daemon=True)
+            for name, look in (("keeper", self.look), ("watch", lambda: self.watch.look(self.records)))
+        ]
+        for watcher in watchers:
+            watcher.start()
         try:
             yield
         finally:
             self.ended.set()
-            watcher.join()
+            for watcher in watchers:
+                watcher.join()
             self._stop()
 
-    def _watch(self) -> None:
+    def _look_until_end(self, look: Callable[[], None]) -> None:
         while not self.ended.wait(_LOOK):
             try:
-                with self.lock:
-                    self.look()
+                look()
             except (BeampipeError, OSError) as error:  # a full disk, say: what is there goes on
                 self.note(f"keeper: {error}")
 
@@ -115,6 +122,7 @@ class FleetKeeper:
             seat.signal(signal.SIGKILL)
             remove_record(self.folder.registry, seat.name)
         self.gateway.stop()
+        self.watch.stop()
         for path in (self.folder.gateway_socket, self.folder.process):
             path.unlink(missing_ok=True)
 
@@ -174,12 +182,13 @@ class FleetKeeper:
 
     def look(self) -> None:
         """Look at everything once, and do what is due."""
-        self.records = read_records(self.folder.registry)
-        self._look_at_gateway()
-        for said in self._papers.look():
-            self.note(said)
-        for seat in list(self.seats.values()):
-            self._look_at(seat)
+        with self.lock:
+            self.records = read_records(self.folder.registry)
+            self._look_at_gateway()
+            for said in self._papers.look():
+                self.note(said)
+            for seat in list(self.seats.values()):
+                self._look_at(seat)
 
     def _look_at_gateway(self) -> None:
         now = time.monotonic()

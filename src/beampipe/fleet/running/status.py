@@ -61,6 +61,8 @@ def status_of(keeper: FleetKeeper) -> dict[str, Any]:
             "balancing": gateway.balancing,
             "status_port": keeper.status_port,
         },
+        "page": keeper.watch.page_url,
+        "prometheus": {"pid": keeper.watch.prometheus_pid, "url": keeper.watch.prometheus_url},
         "servers": servers,
         "ready": bool(servers) and all(row["address"] is not None or row["wish"] != "serve" for row in servers),
         "incidents": [list(incident) for incident in keeper.incidents[-_LATEST:]],

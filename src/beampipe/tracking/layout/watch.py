@@ -89,12 +89,13 @@ class Watch:
     def __reduce__(self) -> tuple[type[Watch], tuple[str, float, BeamSpot]]:
         return Watch, (self._name, self._usual, self._beam_spot)
 
-    def look(self, hits: Hits, tracks: Tracks) -> None:
+    def look(self, hits: Hits, tracks: Tracks, expected: BeamSpot | None = None) -> None:
         """Count one event, and warn if there is reason to.
 
         Args:
             hits: hits of the event.
             tracks: tracks found in it, with the `LAYOUT_COUNTS` if its finder knows them.
+            expected: beam line that is expected of this event; that of the watch if not given.
 
         Warns:
             LayoutWarning: many hits lie on no layer, many layers have no hits, far fewer hits than usual are on
@@ -112,7 +113,7 @@ class Watch:
             question = f"are these hits of the detector that {self._name} was made for, in mm and rad?"
             if not reasons:
                 question = "each such event is found twice, unless --beam-spot (beam_spot=) tells it before"
-            reasons += self._of_beam(tracks)
+            reasons += self._of_beam(tracks, expected or self._beam_spot)
             if not reasons or self._warned:
                 return
             self._warned = True
@@ -140,10 +141,10 @@ class Watch:
         share = f"{lot.on_tracks} of {lot.hits} hits ({lot.on_tracks / lot.hits:.1%})"
         return [f"{share} are on tracks, where {self._usual:.0%} are usual"]
 
-    def _of_beam(self, tracks: Tracks) -> list[str]:
+    def _of_beam(self, tracks: Tracks, expected: BeamSpot) -> list[str]:
         """What the tracks say of the beam line, where the finder found them again for it."""
         x, y = tracks.beam_spot.x, tracks.beam_spot.y
-        if np.hypot(x - self._beam_spot.x, y - self._beam_spot.y) <= _FARTHEST_BEAM:
+        if np.hypot(x - expected.x, y - expected.y) <= _FARTHEST_BEAM:
             return []
         return [f"the tracks come from x = {x:.2f} mm, y = {y:.2f} mm and were found again, seen from there"]
 

@@ -1,0 +1,224 @@
+"""How many servers a load needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from math import ceil, isfinite
+from typing import Final
+
+import numpy as np
+
+from beampipe.errors import ConfigError
+from beampipe.fleet.planning.simulator import (
+    POLICIES,
+    FleetFigures,
+    FleetShape,
+    Load,
+    Policy,
+    mean_service,
+    run_fleet,
+)
+
+__all__ = ["Bound", "Effort", "ServerPlan", "compare_policies", "least_servers", "plan_servers"]
+
+_FARTHEST: Final = 8
+"""How many times as many servers as the work alone needs are tried at most, and this many more."""
+_DRAWS: Final = 20_000
+"""Number of events of which the latency without any queue is found."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a fleet must keep.
+
+    Attributes:
+        p95: largest 95th percentile of the latency [s].
+        refused: largest share of requests that are refused.
+        busy: largest share of the cores that are busy. Nearer to 1 the queue changes so slowly that neither a
+            simulation nor a week of service is long enough to know it.
+    """
+
+    p95: float
+    refused: float = 1e-3
+    busy: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not self.p95 > 0 or not 0 <= self.refused < 1 or not 0 < self.busy < 1:
+            raise ConfigError(
+                f"bound: got p95 {self.p95:g} s, refused {self.refused:g}, busy {self.busy:g}, expected more than 0 s,"
+                " and shares below 1"
+            )
+
+    def kept(self, figures: FleetFigures) -> bool:
+        """Whether a fleet keeps it, with one standard error to spare."""
+        # Written so that NaN, of a fleet that answers nothing, keeps no bound.
+        longest = figures.p95.value + np.nan_to_num(figures.p95.error)
+        return bool(longest <= self.p95 and figures.refused.value <= self.refused and figures.busy.value <= self.busy)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is simulated for each figure.
+
+    Attributes:
+        requests: number of requests that are recorded in each run.
+        replicas: number of runs, of which the errors come.
+        seed: seed of the first run.
+    """
+
+    requests: int = 10_000
+    replicas: int = 4
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ServerPlan:
+    """How many servers a load needs.
+
+    Attributes:
+        shape: the fleet with the least number of servers that keeps the bound.
+        low: that number if all service times are shorter by `uncertainty`.
+        high: that number if they are longer by it.
+        uncertainty: relative uncertainty of the service times.
+        figures: what each way of balancing makes of `shape`.
+    """
+
+    shape: FleetShape
+    low: int
+    high: int
+    uncertainty: float
+    figures: Mapping[Policy, FleetFigures]
+
+
+def plan_servers(
+    load: Load,
+    shape: FleetShape,
+    bound: Bound,
+    *,
+    uncertainty: float = 0.1,
+    effort: Effort | None = None,
+    told: Callable[[str], None] = lambda text: None,
+) -> ServerPlan:
+    """The least number of servers that keeps a bound, its error, and the policies beside each other.
+
+    Args:
+        load: what is asked of the fleet.
+        shape: the fleet; its number of servers is not looked at.
+        bound: what it must keep.
+        uncertainty: relative uncertainty of the service times. The simulator's own disagreement with live servers is
+            at most 0.1.
+        effort: how much is simulated; the default if not given.
+        told: function that is told what is simulated next.
+
+    Raises:
+        ConfigError: no number of servers keeps the bound.
+    """
+    if not 0 <= uncertainty < 1:
+        raise ConfigError(f"uncertainty: got {uncertainty:g}, expected a share, 0 to 1")
+
+    def least(factor: float) -> int:
+        slower = replace(load, service=load.service.scaled(factor))
+        return least_servers(
+            slower, shape, bound, effort=effort, told=lambda n: told(f"{n} servers, service times x {factor:g}")
+        )
+
+    low, servers, high = (least(factor) for factor in (1 - uncertainty, 1.0, 1 + uncertainty))
+    chosen = replace(shape, servers=servers)
+    return ServerPlan(chosen, low, high, uncertainty, compare_policies(load, chosen, effort=effort, told=told))
+
+
+def least_servers(
+    load: Load,
+    shape: FleetShape,
+    bound: Bound,
+    *,
+    effort: Effort | None = None,
+    told: Callable[[int], None] = lambda servers: None,
+) -> int:
+    """The least number of servers that keeps a bound.
+
+    The search begins with the number that the work alone asks for, goes up in growing steps until the bound is kept,
+    and halves the last step.
+
+    Args:
+        load: what is asked of the fleet.
+        shape: the fleet; its number of servers is not looked at.
+        bound: what it must keep.
+        effort: how much is simulated; the default if not given.
+        told: function that is told each number that is tried.
+
+    Raises:
+        ConfigError: no number of servers keeps the bound.
+    """
+    _check_possible(load, bound)
+    how = effort or Effort()
+
+    @cache
+    def keeps(servers: int) -> bool:
+        told(servers)
+        tried = replace(shape, servers=servers)
+        return bound.kept(run_fleet(load, tried, requests=how.requests, replicas=how.replicas, seed=how.seed))
+
+    first = _servers_for_work(load, shape, bound.busy)
+    most = _FARTHEST * first + _FARTHEST
+    below, step = first - 1, 1
+    while not keeps(below + step):
+        below, step = below + step, 2 * step
+        if below >= most:
+            raise ConfigError(
+                f"bound: got p95 <= {bound.p95:g} s, which {below} servers do not keep, though {first} could do the"
+                " work; expected a longer bound, more cores or a longer queue"
+            )
+    kept = below + step
+    while kept - below > 1:
+        middle = (below + kept) // 2
+        below, kept = (below, middle) if keeps(middle) else (middle, kept)
+    return kept
+
+
+def compare_policies(
+    load: Load,
+    shape: FleetShape,
+    *,
+    effort: Effort | None = None,
+    told: Callable[[str], None] = lambda text: None,
+) -> dict[Policy, FleetFigures]:
+    """What each way of balancing makes of a fleet, with the same events at the same times.
+
+    Args:
+        load: what is asked of the fleet.
+        shape: the fleet; its policy is not looked at.
+        effort: how much is simulated; the default if not given.
+        told: function that is told what is simulated next.
+    """
+    how = effort or Effort()
+    found: dict[Policy, FleetFigures] = {}
+    for policy in POLICIES:
+        told(f"{shape.servers} servers, {policy}")
+        tried = replace(shape, policy=policy)
+        found[policy] = run_fleet(load, tried, requests=how.requests, replicas=how.replicas, seed=how.seed)
+    return found
+
+
+def _check_possible(load: Load, bound: Bound) -> None:
+    """Refuse a bound that events break which meet no other event."""
+    random = np.random.default_rng(0)
+    alone = load.service.overhead + load.service.draw(load.sizes.draw(random, _DRAWS), random)
+    least = float(np.percentile(alone, 95))
+    if not least <= bound.p95:
+        raise ConfigError(
+            f"bound: got p95 <= {bound.p95:g} s, expected at least {least:.3g} s: so long do 5 % of the events take"
+            " on an idle server"
+        )
+
+
+def _servers_for_work(load: Load, shape: FleetShape, busy: float) -> int:
+    """About the number of servers that the work alone keeps busy for that share of the time; rather one too few."""
+    offered = load.arrivals.offered
+    if not isfinite(offered):
+        return 1
+    per_machine = replace(shape, servers=shape.servers_per_machine).parallel
+    work = offered * mean_service(load.service, load.sizes)
+    return max(1, ceil(0.95 * work / busy * shape.servers_per_machine / per_machine))

@@ -1,0 +1,1 @@
+"""The best way to run a model: which configuration answers most requests within a latency, found by measuring."""

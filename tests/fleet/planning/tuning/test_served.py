@@ -1,0 +1,82 @@
+"""A real Triton: it runs what is to be measured, and the search finds what pays off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from beampipe.errors import ConfigError, FileError
+from beampipe.fleet.planning.tuning.choices import Choices, Configuration
+from beampipe.fleet.planning.tuning.halving import tune
+from beampipe.fleet.planning.tuning.served import ServedBench, configured
+from beampipe.triton import EnsembleSettings, ModelClient, ModelSettings, ServerSettings, export_repository
+from beampipe.triton.engine import Engine
+from beampipe.triton.server.control import model_config
+from tests.fleet.planning.tuning.sleeper import Sleeper
+
+SLEEPER = ModelSettings("sleeper", f"{Path(__file__).with_name('sleeper.py')}:Sleeper")
+
+
+@pytest.fixture(scope="module")
+def settings(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> ServerSettings:
+    folder = tmp_path_factory.mktemp("tuning") / "models"
+    chain = EnsembleSettings("chain", (SLEEPER,), Sleeper.inputs, Sleeper.outputs)
+    export_repository(folder, [chain])
+    return ServerSettings(folder, triton=engine.folder)
+
+
+@pytest.fixture(scope="module")
+def bench(settings: ServerSettings) -> Iterator[ServedBench]:
+    with ServedBench(settings, "sleeper", clients=4) as found:
+        yield found
+
+
+def test_the_server_runs_what_is_measured(bench: ServedBench) -> None:
+    measured = bench(Configuration(2, 3, 4, "http"), 0.3)
+    assert measured.throughput > 0
+    assert 0.004 < measured.p95 < 10
+    config = model_config(bench.http_url, "sleeper")
+    assert config["instance_group"][0]["count"] == 2
+    assert config["max_batch_size"] == 4
+    with ModelClient(f"http://{bench.http_url}", "sleeper") as client:
+        assert client.infer({"X": np.zeros(5, np.float32)})["THREADS"].tolist() == [3]
+
+
+def test_the_search_finds_what_pays_off(bench: ServedBench) -> None:
+    every = Choices(instances=(1, 4), batch=(0,), protocol=("grpc",)).all()
+    found = tune(bench, every, 10.0, seconds=0.6)
+    assert not any(trial.fault for trial in found)
+    assert found[0].configuration.instances == 4  # four clients at once, and a model that only waits
+
+
+def test_a_change_back_leaves_no_batches() -> None:
+    config: dict[str, Any] = {
+        "name": "m",
+        "input": [{"name": "X"}],
+        "instance_group": [{"count": 1, "kind": "KIND_GPU", "gpus": [0]}],
+    }
+    batched = configured(config, Configuration(3, 1, 8, "grpc"))
+    assert batched["dynamic_batching"] == {}
+    assert batched["instance_group"] == [{"count": 3, "kind": "KIND_GPU", "gpus": [0]}]
+    single = configured(batched, Configuration(1, 2, 0, "grpc"))
+    assert "dynamic_batching" not in single
+    assert single["max_batch_size"] == 0
+    assert single["input"] == [{"name": "X", "allow_ragged_batch": False}]
+    assert config["instance_group"][0]["count"] == 1, "its own is left alone"
+
+
+def test_an_ensemble_has_no_instances(settings: ServerSettings) -> None:
+    with pytest.raises(ConfigError, match="ensemble"), ServedBench(settings, "chain"):
+        pass
+
+
+def test_a_model_without_a_canary_needs_requests(tmp_path: Path) -> None:
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    with pytest.raises(FileError, match="canary"):
+        ServedBench(ServerSettings(tmp_path), "m")
+    with pytest.raises(ConfigError, match="clients"):
+        ServedBench(ServerSettings(tmp_path), "m", clients=0)
