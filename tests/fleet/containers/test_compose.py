@@ -173,9 +173,9 @@ def test_the_wish_list_has_one_line_for_the_image(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool: apt-get install prometheus")
 def test_prometheus_takes_its_file(tmp_path: Path) -> None:
     write_compose(specimen(tmp_path, WHOLE), tmp_path / "out")
-    subprocess.run(
-        ["promtool", "check", "config", tmp_path / "out" / "prometheus.yml"], check=True, capture_output=True
-    )
+    path = tmp_path / "out" / "prometheus.yml"
+    path.write_text(path.read_text().replace("/etc/prometheus/", f"{path.parent}/"))
+    subprocess.run(["promtool", "check", "config", path], check=True, capture_output=True)
 
 
 def test_what_somebody_else_wrote_stays(tmp_path: Path) -> None:
