@@ -32,7 +32,9 @@ METADATA: Final = table(
     {"name": {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"}, "namespace": TEXT, "labels": TEXTS}
 )
 SELECTED: Final = {"namespaceSelector": table({"matchNames": array(TEXT)}), "selector": table({"matchLabels": TEXTS})}
-RELABELING: Final = table({"action": {"enum": ["replace"]}, "targetLabel": TEXT, "replacement": TEXT})
+RELABELING: Final = table(
+    {"action": {"enum": ["replace"]}, "targetLabel": TEXT}, {"replacement": TEXT, "sourceLabels": array(TEXT)}
+)
 ENDPOINT: Final = table({"port": TEXT, "path": TEXT, "interval": DURATION}, {"relabelings": array(RELABELING)})
 ALERT: Final = table(
     {"alert": {"type": "string", "pattern": "^[A-Za-z_]+$"}, "expr": TEXT},

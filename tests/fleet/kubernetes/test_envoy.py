@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -42,14 +44,16 @@ class Front:
 
 
 @contextmanager
-def front(engine: Engine, folder: Path) -> Iterator[Front]:
-    """Two servers with one of the two models of their repository, and an Envoy before them."""
+def front(engine: Engine, folder: Path, count: int = 2) -> Iterator[Front]:
+    """Servers with one of the two models of their repository, and an Envoy before them."""
     repository = folder / "models"
     for name in ("one", "two"):
         write_model(repository, name)
     fleet = specimen(folder, LEAST)
     with ExitStack() as stack:
-        servers = tuple(stack.enter_context(contained(engine, fleet, folder / f"tmp{number}")) for number in range(2))
+        servers = tuple(
+            stack.enter_context(contained(engine, fleet, folder / f"tmp{number}")) for number in range(count)
+        )
         clients, status, admin = (free_port() for _ in range(3))
         stack.enter_context(running(fleet, servers, (clients, status, admin), folder))
         yield Front(f"127.0.0.1:{clients}", f"127.0.0.1:{status}", servers)
@@ -91,6 +95,12 @@ def healthy(url: str) -> int:
     return int(found[0].split()[-1]) if found else 0
 
 
+def wait_checked(url: str, count: int) -> None:
+    """Wait until as many servers pass Envoy's looks at the server and at its model, whatever became of requests."""
+    pattern = r'^envoy_cluster_health_check_healthy\{envoy_cluster_name="servers"\} (\d+)'
+    wait_until(lambda: re.findall(pattern, stats(url), re.M) == [str(count)])
+
+
 def double(client: triton.InferenceServerClient, value: float, pause: float = 0.0) -> float:
     tensor = triton.InferInput("X", [2], "FP32")
     tensor.set_data_from_numpy(np.array([pause, value], np.float32))
@@ -115,6 +125,11 @@ class Load:
         self._end.set()
         for thread in self._threads:
             thread.join()
+
+    def go_on(self) -> None:
+        """Wait for some more requests."""
+        asked = self.asked
+        wait_until(lambda: self.asked > asked + 100)
 
     def _ask(self, number: int) -> None:
         with triton.InferenceServerClient(self._url) as client:
@@ -168,23 +183,22 @@ def test_servers_refuse_by_themselves_what_manages_them(before: Front) -> None:
         assert control.ask(url, "GET", path)[0] == 403
 
 
-def test_nothing_is_lost_when_a_server_dies_or_ends(engine: Engine, tmp_path: Path) -> None:
-    """One is killed under load; then the other is told to end."""
-    with front(engine, tmp_path) as started:
-        first, second = started.servers
+def test_nothing_is_lost_when_servers_die_hang_or_end(engine: Engine, tmp_path: Path) -> None:
+    """One is killed under load, one hangs; then the last is told to end."""
+    with front(engine, tmp_path, 3) as started:
+        first, second, third = started.servers
         with Load(started.url, 4) as load:
-            wait_until(lambda: load.asked > 100)
-            first.kill()
-            killed = load.asked
-            wait_until(lambda: healthy(started.status) == 1)
-            wait_until(lambda: load.asked > killed + 100)
+            for left, server, number in ((2, first, signal.SIGKILL), (1, second, signal.SIGSTOP)):
+                load.go_on()
+                os.killpg(server.process.pid, number)
+                wait_checked(started.status, left)
+            load.go_on()
         assert (load.lost, load.wrong) == ([], 0)
-        second.process.terminate()
-        time.sleep(0.2)
-        assert (second.folder / "shutdown").exists()
+        third.process.terminate()
+        wait_until((third.folder / "shutdown").exists)
         with triton.InferenceServerClient(started.url) as client:
             assert double(client, 3) == 6  # it goes on until every gateway knows
-        assert second.process.wait(30) == 0
+        assert third.process.wait(30) == 0
 
 
 @pytest.mark.parametrize("name", SPECIMENS)

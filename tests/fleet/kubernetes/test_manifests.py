@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jsonschema
@@ -18,14 +20,17 @@ from tests.fleet.kubernetes.test_supersonic import VERSIONS
 from tests.fleet.specimens import LEAST, NFS, SPECIMENS, WHOLE, specimen
 
 
-def documents(folder: Path, text: str, below: str = "manifests/") -> list[dict[str, Any]]:
-    files = kubernetes_files(specimen(folder, text))
+@cache
+def documents(text: str, below: str = "manifests/") -> tuple[dict[str, Any], ...]:
+    """The documents of a specification; nobody changes them."""
+    with TemporaryDirectory() as folder:
+        files = kubernetes_files(specimen(Path(folder), text))
     chosen = [text for name, text in files.items() if name.startswith(below) and "values" not in name]
-    return [document for text in chosen for document in yaml.safe_load_all(text) if "kind" in document]
+    return tuple(document for text in chosen for document in yaml.safe_load_all(text) if "kind" in document)
 
 
-def whole(folder: Path, kind: str, name: str) -> dict[str, Any]:
-    found = {(one["kind"], one["metadata"]["name"]): one for one in documents(folder, WHOLE)}
+def whole(kind: str, name: str) -> dict[str, Any]:
+    found = {(one["kind"], one["metadata"]["name"]): one for one in documents(WHOLE)}
     return found[kind, name]
 
 
@@ -35,8 +40,8 @@ def pod(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", SPECIMENS)
-def test_every_manifest_is_valid(name: str, tmp_path: Path) -> None:
-    found = documents(tmp_path, SPECIMENS[name], "")
+def test_every_manifest_is_valid(name: str) -> None:
+    found = documents(SPECIMENS[name], "")
     for document in found:
         if document["kind"] in SCHEMAS:
             jsonschema.validate(document, SCHEMAS[document["kind"]])
@@ -48,15 +53,15 @@ def test_every_manifest_is_valid(name: str, tmp_path: Path) -> None:
     assert ("ScaledObject" in kinds) == ("[scaling]" in SPECIMENS[name])
 
 
-def test_the_own_schemas_refuse_what_is_misspelt(tmp_path: Path) -> None:
+def test_the_own_schemas_refuse_what_is_misspelt() -> None:
     for kind in ("ServiceMonitor", "PodMonitor", "PrometheusRule", "ScaledObject"):
-        document = next(one for one in documents(tmp_path, WHOLE) if one["kind"] == kind)
+        document = next(one for one in documents(WHOLE) if one["kind"] == kind)
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**document, "spec": {**document["spec"], "endpoint": []}}, SCHEMAS[kind])
 
 
-def test_no_container_has_rights(tmp_path: Path) -> None:
-    for document in documents(tmp_path, WHOLE):
+def test_no_container_has_rights() -> None:
+    for document in documents(WHOLE):
         if document["kind"] == "Deployment":
             assert pod(document)["securityContext"]["runAsNonRoot"]
             assert pod(document)["securityContext"]["runAsUser"] > 0
@@ -71,13 +76,13 @@ def test_no_container_has_rights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "level"), [(LEAST, "restricted"), (NFS, "baseline")])
-def test_the_namespace_lets_in_what_we_need_and_no_more(text: str, level: str, tmp_path: Path) -> None:
-    namespace = next(one for one in documents(tmp_path, text) if one["kind"] == "Namespace")
+def test_the_namespace_lets_in_what_we_need_and_no_more(text: str, level: str) -> None:
+    namespace = next(one for one in documents(text) if one["kind"] == "Namespace")
     assert namespace["metadata"]["labels"] == {"pod-security.kubernetes.io/enforce": level}
 
 
-def test_what_is_mounted_is_there(tmp_path: Path) -> None:
-    for document in documents(tmp_path, WHOLE):
+def test_what_is_mounted_is_there() -> None:
+    for document in documents(WHOLE):
         if document["kind"] == "Deployment":
             volumes = {volume["name"] for volume in pod(document)["volumes"]}
             mounted = {mount["name"] for one in pod(document)["containers"] for mount in one["volumeMounts"]}
@@ -85,9 +90,9 @@ def test_what_is_mounted_is_there(tmp_path: Path) -> None:
             assert document["spec"]["selector"]["matchLabels"] == document["spec"]["template"]["metadata"]["labels"]
 
 
-def test_services_budgets_and_monitors_choose_what_there_is(tmp_path: Path) -> None:
+def test_services_budgets_and_monitors_choose_what_there_is() -> None:
     """Whatever chooses by labels chooses pods, or Services, that exist."""
-    found = documents(tmp_path, WHOLE)
+    found = documents(WHOLE)
     pods = [one["spec"]["template"]["metadata"]["labels"] for one in found if one["kind"] == "Deployment"]
     services = [one["metadata"]["labels"] for one in found if one["kind"] == "Service"]
     checked = 0
@@ -103,8 +108,8 @@ def test_services_budgets_and_monitors_choose_what_there_is(tmp_path: Path) -> N
     assert checked >= 3 + 3 + 2 + 3
 
 
-def test_probes_and_the_end_of_a_server(tmp_path: Path) -> None:
-    server = pod(whole(tmp_path, "Deployment", "trk-gpu"))
+def test_probes_and_the_end_of_a_server() -> None:
+    server = pod(whole("Deployment", "trk-gpu"))
     container = server["containers"][0]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert "/v2/models/exatrkx/ready" in container[probe]["exec"]["command"][2]
@@ -119,40 +124,40 @@ def test_probes_and_the_end_of_a_server(tmp_path: Path) -> None:
     assert server["terminationGracePeriodSeconds"] >= container["lifecycle"]["preStop"]["sleep"]["seconds"] + 20
 
 
-def test_who_scales_says_how_many(tmp_path: Path) -> None:
-    assert "replicas" not in whole(tmp_path, "Deployment", "trk-gpu")["spec"]
-    assert whole(tmp_path, "Deployment", "trk-cpu")["spec"]["replicas"] == 2
-    target = whole(tmp_path, "ScaledObject", "trk-gpu")["spec"]["scaleTargetRef"]
+def test_who_scales_says_how_many() -> None:
+    assert "replicas" not in whole("Deployment", "trk-gpu")["spec"]
+    assert whole("Deployment", "trk-cpu")["spec"]["replicas"] == 2
+    target = whole("ScaledObject", "trk-gpu")["spec"]["scaleTargetRef"]
     assert target == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "trk-gpu"}
 
 
-def test_the_gateway_has_certificate_and_tokens_whatever_a_laptop_needs(tmp_path: Path) -> None:
-    found = {one["metadata"]["name"]: one for one in documents(tmp_path, LEAST) if one["kind"] == "Deployment"}
+def test_the_gateway_has_certificate_and_tokens_whatever_a_laptop_needs() -> None:
+    found = {one["metadata"]["name"]: one for one in documents(LEAST) if one["kind"] == "Deployment"}
     secrets = [
         volume["secret"]["secretName"] for volume in pod(found["fleet-gateway"])["volumes"] if "secret" in volume
     ]
     assert secrets == ["beampipe-tls", "beampipe-tokens"]
 
 
-def test_only_the_gateway_reaches_the_servers(tmp_path: Path) -> None:
-    policy = whole(tmp_path, "NetworkPolicy", "trk-server")["spec"]
+def test_only_the_gateway_reaches_the_servers() -> None:
+    policy = whole("NetworkPolicy", "trk-server")["spec"]
     assert policy["egress"] == []
     doors = {port["port"]: rule["from"] for rule in policy["ingress"] for port in rule["ports"]}
     gateway = {"app.kubernetes.io/component": "gateway", "app.kubernetes.io/part-of": "trk"}
     assert doors[8000] == doors[8001] == [{"podSelector": {"matchLabels": gateway}}]
 
 
-def test_a_name_outside_makes_a_load_balancer(tmp_path: Path) -> None:
-    service = whole(tmp_path, "Service", "trk-gateway")
+def test_a_name_outside_makes_a_load_balancer() -> None:
+    service = whole("Service", "trk-gateway")
     assert service["spec"]["type"] == "LoadBalancer"
     assert service["metadata"]["annotations"] == {"external-dns.alpha.kubernetes.io/hostname": "tracks.example.org"}
-    inside = [one for one in documents(tmp_path, LEAST) if one["metadata"]["name"] == "fleet-gateway"]
+    inside = [one for one in documents(LEAST) if one["metadata"]["name"] == "fleet-gateway"]
     assert [one["spec"]["type"] for one in inside if one["kind"] == "Service"] == ["ClusterIP"]
 
 
-def test_the_gateway_is_rolled_when_its_configuration_changes(tmp_path: Path) -> None:
+def test_the_gateway_is_rolled_when_its_configuration_changes() -> None:
     texts = [LEAST, LEAST.replace("count = 2", "count = 3"), LEAST.replace("count = 2", "count = 2\nmost = 4")]
-    found = [{(one["kind"], one["metadata"]["name"]): one for one in documents(tmp_path, text)} for text in texts]
+    found = [{(one["kind"], one["metadata"]["name"]): one for one in documents(text)} for text in texts]
     templates = [one["Deployment", "fleet-gateway"]["spec"]["template"] for one in found]
     assert templates[0] != templates[1]
     assert templates[0] == templates[2]  # twice the count is what there is room for anyway
@@ -161,7 +166,7 @@ def test_the_gateway_is_rolled_when_its_configuration_changes(tmp_path: Path) ->
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool: apt-get install prometheus")
 def test_alerts_are_rules_that_prometheus_takes(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
-    rules.write_text(yaml.safe_dump(whole(tmp_path, "PrometheusRule", "trk")["spec"]), encoding="utf-8")
+    rules.write_text(yaml.safe_dump(whole("PrometheusRule", "trk")["spec"]), encoding="utf-8")
     subprocess.run(["promtool", "check", "rules", rules], check=True, capture_output=True)
 
 

@@ -16,6 +16,7 @@ from beampipe.triton.hosts import LOOPBACK, authority
 __all__ = ["compose", "compose_papers", "compose_places", "prometheus_configuration"]
 
 _SECRETS: Final = "/run/secrets"
+_PROMETHEUS: Final = "/etc/prometheus"
 _LOOK: Final = 5
 """Time [s] between two looks at whether a server is ready."""
 
@@ -55,18 +56,22 @@ def compose_papers(fleet: Fleet) -> Papers:
 
 
 def prometheus_configuration(fleet: Fleet) -> dict[str, Any]:
-    """The document of ``prometheus.yml``: every server, and the gateway."""
-    jobs = [
-        {"job_name": "triton", "static_configs": [_targets(fleet, group) for group in fleet.servers.values()]},
-        {"job_name": "gateway", "static_configs": [{"targets": [f"gateway:{STATUS}"]}]},
+    """The document of ``prometheus.yml``: every server, and the gateway, by the labels that the rules speak of."""
+    servers = [
+        {"targets": [f"{name}:{METRICS}"], "labels": {"server": name, "group": group.name}}
+        for name, group in _servers(fleet)
     ]
+    gateway = {
+        "job_name": "gateway",
+        "params": {"scope": ["frontend", "backend", "server"]},
+        "static_configs": [{"targets": [f"gateway:{STATUS}"]}],
+    }
     interval = f"{round(1000 * fleet.monitoring.interval)}ms"
-    return {"global": {"scrape_interval": interval, "evaluation_interval": interval}, "scrape_configs": jobs}
-
-
-def _targets(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
-    names = [f"{name}:{METRICS}" for name, of in _servers(fleet) if of == group]
-    return {"targets": names, "labels": {"release": f"{fleet.name}-{group.name}"}}
+    return {
+        "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
+        "rule_files": [f"{_PROMETHEUS}/rules.yml"],
+        "scrape_configs": [{"job_name": "triton", "static_configs": servers}, gateway],
+    }
 
 
 def _servers(fleet: Fleet) -> Iterator[tuple[str, ServerGroup]]:
@@ -131,11 +136,14 @@ def _prometheus(fleet: Fleet) -> dict[str, Any]:
     return {
         "image": fleet.container.prometheus,
         "command": [
-            "--config.file=/etc/prometheus/prometheus.yml",
+            f"--config.file={_PROMETHEUS}/prometheus.yml",
             "--storage.tsdb.path=/prometheus",
             f"--storage.tsdb.retention.time={fleet.monitoring.retention}d",
         ],
-        "volumes": ["./prometheus.yml:/etc/prometheus/prometheus.yml:ro", "prometheus:/prometheus"],
+        "volumes": [
+            *(f"./{name}:{_PROMETHEUS}/{name}:ro" for name in ("prometheus.yml", "rules.yml")),
+            "prometheus:/prometheus",
+        ],
         "ports": [f"{authority(LOOPBACK, port)}:9090"],
         "networks": ["servers", "clients"],
         **_LOCKED,

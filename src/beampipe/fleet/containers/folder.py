@@ -11,6 +11,7 @@ from beampipe.fleet.containers.gateway import gateway_text
 from beampipe.fleet.containers.generated import Files, write_files, yaml_text
 from beampipe.fleet.containers.image import apptainer_definition, dockerfile, wish_list
 from beampipe.fleet.specification import Fleet
+from beampipe.fleet.watching.rules import rules_text
 
 __all__ = ["COMMAND", "compose_files", "compose_notes", "write_compose"]
 
@@ -32,6 +33,7 @@ def compose_files(fleet: Fleet) -> Files:
         "docker-compose.yaml": yaml_text(compose(fleet)),
         "haproxy.cfg": gateway_text(fleet, compose_places(fleet), compose_papers(fleet)),
         "prometheus.yml": yaml_text(prometheus_configuration(fleet)),
+        "rules.yml": rules_text(fleet.monitoring.interval),
         **{f"apptainer/{group.name}.def": apptainer_definition(fleet, group) for group in groups},
         "cvmfs-wish-list.yaml": wish_list(fleet),
     }
@@ -61,6 +63,6 @@ def compose_notes(fleet: Fleet) -> Iterator[str]:
     if fleet.gateway.balancing == "least_hits":
         yield "gateway.balancing: this gateway knows no sizes; it takes the server with the fewest requests"
     if fleet.gateway.athena is not None:
-        yield "gateway.athena: there is no door without TLS; run `beampipe fleet sidecar` beside the jobs"
+        yield "gateway.athena: there is no door without TLS; jobs need a sidecar of their own that adds TLS and token"
     if not Path(fleet.repository).is_dir():
         yield f"repository: got {fleet.repository}, which is no folder here; the servers will see it empty"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from beampipe.fleet.containers.server import GRPC, HTTP, METRICS, server_script
 from beampipe.fleet.specification import Fleet, ServerGroup
 
 __all__ = ["MODELS", "apptainer_definition", "dockerfile", "wish_list"]
 
-MODELS = "/models"
+MODELS: Final = "/models"
 """Folder in the container under which the models appear."""
 
 _BUILD = """python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels /source"""
@@ -27,7 +29,7 @@ RUN {_BUILD}
 FROM {fleet.container.triton}
 COPY --from=build /wheels /wheels
 RUN wheel=$(ls /wheels/beampipe-*.whl) \\
- && python3 -m pip install --no-cache-dir "beampipe[serving] @ file://$wheel" \\
+ && {_install(fleet)} \\
  && rm -rf /wheels
 ENV HOME=/tmp PYTHONDONTWRITEBYTECODE=1
 USER 1000:1000
@@ -60,7 +62,7 @@ From: {fleet.container.triton}
     {_COMPILER}
     {_BUILD}
     wheel=$(ls /wheels/beampipe-*.whl)
-    python3 -m pip install --no-cache-dir "beampipe[serving] @ file://$wheel"
+    {_install(fleet)}
     rm -rf /wheels /source
 
 %environment
@@ -72,6 +74,12 @@ From: {fleet.container.triton}
     python3 -c "import beampipe.triton.model.backend"
     test -x /opt/tritonserver/bin/tritonserver
 """
+
+
+def _install(fleet: Fleet) -> str:
+    """The command that installs ``$wheel`` with what models of the Python backend need, into the image's own Python."""
+    extras = "tracking,cuda" if any(group.device == "gpu" for group in fleet.servers.values()) else "tracking"
+    return f'python3 -m pip install --no-cache-dir --break-system-packages "beampipe[{extras}] @ file://$wheel"'
 
 
 def wish_list(fleet: Fleet) -> str:

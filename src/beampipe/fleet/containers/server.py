@@ -87,6 +87,7 @@ def server_script(
         f"--grpc-port={GRPC}",
         f"--metrics-port={METRICS}",
         f"--exit-timeout-secs={fleet.exit_timeout}",
+        "--grpc-http2-max-ping-strikes=0",  # gateways ask by ping whether it hangs; it would close their connections
         *([] if group.device == "gpu" else ["--allow-gpu-metrics=false"]),
         f'"--http-restricted-api={_CLOSED}:beampipe-secret=$secret"',
         f'"--grpc-restricted-protocol={_CLOSED}:beampipe-secret=$secret"',

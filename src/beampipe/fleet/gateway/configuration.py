@@ -202,7 +202,7 @@ def _backend(plan: GatewayPlan, name: str) -> Iterator[str]:
     if plan.hits is not None:
         yield "  use-server %[var(txn.beampipe_server)] if { var(txn.beampipe_server) -m found }"
     shared = f"maxconn {gateway.in_flight} on-marked-down shutdown-sessions"
-    shared += f" resolvers {_NAMES} init-addr last,libc,none" if plan.resolved else ""
+    shared += f" resolvers {_NAMES} init-addr none" if plan.resolved else ""
     several = [place for place in plan.places if place.several]
     if name == HTTP or several:
         yield "  option httpchk"

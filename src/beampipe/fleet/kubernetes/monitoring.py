@@ -15,7 +15,7 @@ _GROUP: Final = "monitoring.coreos.com/v1"
 
 
 def server_monitor(fleet: Fleet, group: ServerGroup, selector: Mapping[str, str]) -> dict[str, Any]:
-    """The ServiceMonitor of a group; its metrics get the label ``release``, by which scaling finds them.
+    """The ServiceMonitor of a group; its metrics get the labels of `beampipe fleet rules`, and that of scaling.
 
     Args:
         fleet: the specification.
@@ -27,7 +27,11 @@ def server_monitor(fleet: Fleet, group: ServerGroup, selector: Mapping[str, str]
         "port": "metrics",
         "path": "/metrics",
         "interval": _interval(fleet),
-        "relabelings": [{"action": "replace", "targetLabel": "release", "replacement": name}],
+        "relabelings": [
+            {"action": "replace", "targetLabel": "release", "replacement": name},
+            {"action": "replace", "targetLabel": "group", "replacement": group.name},
+            {"action": "replace", "targetLabel": "server", "sourceLabels": ["__meta_kubernetes_pod_name"]},
+        ],
     }
     return _document("ServiceMonitor", metadata(fleet, name, "monitoring"), _watched(fleet, endpoint, selector))
 
