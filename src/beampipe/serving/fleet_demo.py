@@ -85,7 +85,7 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
     from beampipe.fleet.running.ending import end_fleet
     from beampipe.fleet.running.folder import RunFolder
     from beampipe.fleet.running.starting import start_fleet
-    from beampipe.fleet.watching.picture import draw_page
+    from beampipe.fleet.watching.web.picture import draw_page
     from beampipe.triton.server.launch import free_port
 
     result = FleetDemoResult()

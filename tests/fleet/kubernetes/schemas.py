@@ -1,6 +1,6 @@
 """What operators ask of their resources, as small schemas: Kubernetes itself knows nothing of them.
 
-Written from the public references of KEDA 2.x and of the Prometheus operator; only the fields that we write.
+For KEDA 2.x and the Prometheus operator, only the fields that we write; not compared with the operators' own.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from beampipe.fleet.running.folder import RunFolder
 from beampipe.fleet.specification import Fleet
 from beampipe.fleet.watching.prometheus import Prometheus, wanted_prometheus
 from beampipe.fleet.watching.settings import write_targets
-from beampipe.fleet.watching.watch_server import WatchServer
+from beampipe.fleet.watching.web.watch_server import WatchServer
 from beampipe.triton.pausing import RestartPause
 
 __all__ = ["Watch"]

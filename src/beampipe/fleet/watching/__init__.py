@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from beampipe.fleet.watching.rules import rules_text
     from beampipe.fleet.watching.settings import prometheus_settings, write_targets
     from beampipe.fleet.watching.states import fleet_metrics
-    from beampipe.fleet.watching.watch_server import WatchServer
+    from beampipe.fleet.watching.web.watch_server import WatchServer
 
 __all__ = [
     "Prometheus",
@@ -38,6 +38,6 @@ __getattr__ = loader(
         "rules": ("rules_text",),
         "settings": ("prometheus_settings", "write_targets"),
         "states": ("fleet_metrics",),
-        "watch_server": ("WatchServer",),
+        "web.watch_server": ("WatchServer",),
     },
 )

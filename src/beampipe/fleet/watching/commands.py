@@ -31,7 +31,7 @@ def watch_command(
 
     from beampipe.fleet.specification import read_fleet
     from beampipe.fleet.watching.prometheus import checked_url
-    from beampipe.fleet.watching.watch_server import WatchServer
+    from beampipe.fleet.watching.web.watch_server import WatchServer
 
     url = None if prometheus is None else checked_url(prometheus)
     with WatchServer(read_fleet(file), registry, lambda: url, events=events, port=port) as server:

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 from beampipe.fleet.registry import read_records
 from beampipe.fleet.specification import Fleet
-from beampipe.fleet.watching.event_folder import POLICY, list_displays, read_display
 from beampipe.fleet.watching.states import certificate_end, fleet_metrics, shown_state
-from beampipe.fleet.watching.watched_page import watch_page
+from beampipe.fleet.watching.web.event_folder import POLICY, list_displays, read_display
+from beampipe.fleet.watching.web.watched_page import watch_page
 
 __all__ = ["Answer", "Views"]
 

@@ -38,7 +38,7 @@ def watch_page(name: str, interval: float) -> Page:
         name: name of the fleet.
         interval: time between two looks at each server [s].
     """
-    folder = files("beampipe.fleet.watching") / "page"
+    folder = files("beampipe.fleet.watching.web") / "page"
     told = {
         "interval": interval,
         "panels": [asdict(panel) for panel in PANELS],

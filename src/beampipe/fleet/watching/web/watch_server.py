@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from beampipe.errors import ServiceError
 from beampipe.fleet.specification import Fleet
-from beampipe.fleet.watching.views import Answer, Views
+from beampipe.fleet.watching.web.views import Answer, Views
 from beampipe.triton.hosts import LOOPBACK
 
 __all__ = ["WatchServer"]
