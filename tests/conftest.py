@@ -50,6 +50,8 @@ def _missing(marker: str) -> str | None:
     """Why tests with that marker cannot run here, or None."""
     if marker == "browser" and not (shutil.which("chromium") or shutil.which("chromium-browser")):
         return "no chromium: apt-get install chromium"
+    if marker == "prometheus" and not all(map(shutil.which, ("prometheus", "promtool"))):
+        return "no Prometheus: apt-get install prometheus"
     if marker == "slurm":
         if not all(shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("slurmctld", "munged")):
             return "no Slurm: apt-get install slurm-wlm munge"
@@ -70,7 +72,7 @@ def _missing(marker: str) -> str | None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker in ("browser", "acts", "slurm", "gpu"):
+    for marker in ("browser", "acts", "prometheus", "slurm", "gpu"):
         reason = _missing(marker) if item.get_closest_marker(marker) else None
         if reason is None:
             continue

@@ -28,7 +28,7 @@ MAY_LOAD = {
     "tracking": {*GROUND, "tracking"},
     "triton": {*GROUND, "triton"},
     "workflow": {*GROUND, "workflow"},
-    "serving": {*GROUND, "triton", "tracking", "serving"},
+    "serving": {*GROUND, "triton", "tracking", "fleet", "serving"},
     "calibration": {*GROUND, "workflow", "triton", "calibration"},
     "fleet": {*GROUND, "triton", "fleet"},
 }

@@ -93,9 +93,8 @@ def test_serve_refuses_what_it_cannot_do(doublers: Path, tmp_path: Path) -> None
     one.command()(serve_command)
     with pytest.raises(FileError, match="no such folder, expected a repository"):
         CliRunner().invoke(one, ["--repository", str(tmp_path / "no")], catch_exceptions=False)
-    with pytest.raises(
-        BeampipeError, match="got it with --instances, --device, --scale, --name, --backend, --tracker-model or --force"
-    ):
+    own = "--instances, --device, --scale, --name, --backend, --tracker-model, --beam-spot or --force"
+    with pytest.raises(BeampipeError, match=f"got it with {own}"):
         CliRunner().invoke(one, ["--repository", str(doublers), "--instances", "2"], catch_exceptions=False)
 
 

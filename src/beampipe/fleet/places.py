@@ -61,6 +61,8 @@ class KubernetesSettings:
         mount: folder in the container under which the models appear.
         gpu_product: GPU model to run on, the value of the label ``nvidia.com/gpu.product``; None for any.
         hostname: name under which clients outside the cluster reach the gateway; None for inside only.
+        ingress_class: class of the cluster's ingress, such as ``nginx`` or ``haproxy``, through which clients outside
+            reach SuperSONIC's gateway under `hostname`.
         tls_secret: secret with the gateway's certificate.
         token_secret: secret with the file of tokens, in the key ``tokens``.
         prometheus: address of the cluster's Prometheus, which scaling needs; None for none.
@@ -74,6 +76,7 @@ class KubernetesSettings:
     mount: str = "/models"
     gpu_product: str | None = None
     hostname: str | None = None
+    ingress_class: str = "nginx"
     tls_secret: str = "beampipe-tls"
     token_secret: str = "beampipe-tokens"
     prometheus: str | None = None

@@ -139,8 +139,9 @@ class GatewaySettings:
         rate: largest number of requests of one token in 10 s; None for any.
         in_flight: largest number of requests that one server has at once.
         queue: largest number of requests that wait for a server; more are refused at once.
-        body: largest body of a request over HTTP [bytes]. gRPC has no length to look at: there the servers' own limit
-            and `arrival` count.
+        body: largest request [bytes]: the body over HTTP, the message over gRPC, as it says itself.
+        compressed: whether compressed requests are let in, as CMS's client may send them. A small one may unfold to a
+            thousand times its size in a server.
         arrival: time [s] that a request's headers may take, and a body between two of its parts.
         waiting: time [s] that a request may wait for a server.
         answer: time [s] that a server may take to answer.
@@ -158,6 +159,7 @@ class GatewaySettings:
     in_flight: int = 8
     queue: int = 64
     body: int = 64 << 20
+    compressed: bool = False
     arrival: float = 5.0
     waiting: float = 30.0
     answer: float = 600.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +16,12 @@ from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.native_backend import BACKEND, BackendChoice, native_libraries, uses_native
 from beampipe.serving.tracking_model import small_event
 from beampipe.serving.variants import ACTS_MODEL, MODELS, VARIANTS
+from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
+from beampipe.tracking.fitting.tables import layer_of
 from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.loading import load_pipeline, pipeline_weights
-from beampipe.tracking.models import DEFAULT_MODEL
-from beampipe.tracking.pipelines.specs import pipeline_spec
+from beampipe.tracking.loading import fit_weights, load_pipeline, pipeline_weights
+from beampipe.tracking.models import DEFAULT_MODEL, load_model
+from beampipe.tracking.pipelines.pipeline import Pipeline
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
 __all__ = ["acts_model", "ensemble_model", "named_models", "native_settings", "tracking_model"]
@@ -42,6 +45,7 @@ def named_models(
     scale: str = "mm",
     backend: BackendChoice | None = None,
     tracker_model: str | Path = DEFAULT_MODEL,
+    beam_spot: BeamSpot | None = None,
     check: bool = True,
 ) -> tuple[ModelSettings | EnsembleSettings, ...]:
     """Settings of the models of those names.
@@ -55,6 +59,7 @@ def named_models(
         backend: what runs whole pipelines, ``"native"`` or ``"python"``; if not given, native on the CPU where it was
             built. Chains of models and ACTS are always Python.
         tracker_model: tracker model of the pipelines: the name of a shipped one, or a folder, which is copied.
+        beam_spot: beam line that is expected; that of the tracker model if not given.
         check: whether events are refused whose hits are of another detector or in other units.
 
     Raises:
@@ -67,16 +72,17 @@ def named_models(
 
     def one(name: str) -> ModelSettings | EnsembleSettings:
         if name == ACTS_MODEL:
+            if beam_spot is not None:
+                raise ConfigError("--beam-spot: got it for acts, which has its own, expected models of pipelines")
             return replace(acts_model(scale), instances=instances)
         if name not in VARIANTS:
             raise UnknownNameError("model", name, MODELS)
         pipeline, way = VARIANTS[name].pipeline.name, VARIANTS[name].way
         if way == "ensemble":
-            chain = ensemble_model(name, pipeline, scale, tracker_model, check=check)
+            chain = ensemble_model(name, pipeline, scale, tracker_model, beam_spot=beam_spot, check=check)
             return replace(chain, steps=tuple(map(copied, chain.steps)))
-        ragged = way == "ragged"
-        model = tracking_model(name, pipeline, ragged=ragged, scale=scale, tracker_model=tracker_model, check=check)
-        return native(copied(model))
+        how = partial(tracking_model, ragged=way == "ragged", scale=scale, tracker_model=tracker_model)
+        return native(copied(how(name, pipeline, beam_spot=beam_spot, check=check)))
 
     def copied(model: ModelSettings) -> ModelSettings:
         return replace(model, instances=instances, device=device, threads=threads)
@@ -111,6 +117,7 @@ def tracking_model(
     max_hits: int = MAX_HITS,
     hit_budget: int = HIT_BUDGET,
     tracker_model: str | Path = DEFAULT_MODEL,
+    beam_spot: BeamSpot | None = None,
     check: bool = True,
 ) -> ModelSettings:
     """Settings of one model that runs a whole pipeline.
@@ -123,6 +130,7 @@ def tracking_model(
         max_hits: most hits of an event; a larger one is refused.
         hit_budget: most hits of the events that run as one graph.
         tracker_model: tracker model that knows the detector: the name of a shipped one, or a folder.
+        beam_spot: beam line that is expected; that of the tracker model if not given.
         check: whether events are refused whose hits are of another detector or in other units.
 
     Raises:
@@ -130,20 +138,22 @@ def tracking_model(
         ConfigError: the tracker model was not trained for the pipeline.
         FileError: there is no tracker model in the folder, or its weights are not those that it was made with.
     """
-    steps = load_pipeline(pipeline, model=tracker_model).steps
+    loaded = load_pipeline(pipeline, model=tracker_model, beam_spot=beam_spot)
     parameters = {
         contract.PIPELINE: pipeline,
         contract.FEATURE_SCALE: scale_named(scale).name,
         contract.MAX_HITS: str(max_hits),
-        contract.STAGE_NAMES: ",".join(steps),
+        contract.STAGE_NAMES: ",".join(loaded.steps),
         contract.COUNT_NAMES: "hits,edges,triplets,outside,unfilled_layers",
+        contract.BEAM_SPOT_PARAMETER: loaded.beam_spot.text,
         contract.CHECK_LAYOUT: _text(check),
+        contract.USUAL_ON_TRACKS: _usual(loaded),
     }
     if ragged:
         parameters[contract.HIT_BUDGET] = str(hit_budget)
-    model, batch = "beampipe.serving.tracking_model:TrackingModel", MAX_BATCH_SIZE if ragged else 0
-    weights = pipeline_weights(pipeline, tracker_model)
-    return ModelSettings(name, model, parameters, weights, max_batch_size=batch, example=_example(scale))
+    model = f"beampipe.serving.tracking_model:{'FittingModel' if fit_weights(tracker_model) else 'TrackingModel'}"
+    weights, batch = _weights(pipeline, tracker_model), MAX_BATCH_SIZE if ragged else 0
+    return ModelSettings(name, model, parameters, weights, max_batch_size=batch, example=_example(scale, loaded))
 
 
 def native_settings(model: ModelSettings) -> ModelSettings:
@@ -152,13 +162,20 @@ def native_settings(model: ModelSettings) -> ModelSettings:
     Args:
         model: settings from `tracking_model`.
     """
-    spec = pipeline_spec(model.parameters[contract.PIPELINE]).to_json()
+    tracker = load_model(model.weights[0].parent)  # its files lie side by side
+    spec = tracker.spec(model.parameters[contract.PIPELINE]).to_json()
     parameters = {**model.parameters, contract.PIPELINE_SPEC: spec}
     return replace(model, parameters=parameters, backend=BACKEND, libraries=native_libraries())
 
 
 def ensemble_model(
-    name: str, pipeline: str, scale: str = "mm", tracker_model: str | Path = DEFAULT_MODEL, *, check: bool = True
+    name: str,
+    pipeline: str,
+    scale: str = "mm",
+    tracker_model: str | Path = DEFAULT_MODEL,
+    *,
+    beam_spot: BeamSpot | None = None,
+    check: bool = True,
 ) -> EnsembleSettings:
     """Settings of a pipeline with networks and components as six chained models, named ``NAME_embed`` and so on.
 
@@ -167,6 +184,7 @@ def ensemble_model(
         pipeline: name of the pipeline; `beampipe.serving.variants` says which ones can be chained.
         scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
         tracker_model: tracker model that knows the detector: the name of a shipped one, or a folder.
+        beam_spot: beam line that is expected; that of the tracker model if not given.
         check: whether events are refused whose hits are of another detector or in other units.
 
     Raises:
@@ -176,13 +194,16 @@ def ensemble_model(
     """
     from beampipe.serving.ensemble import STEPS
 
+    loaded = load_pipeline(pipeline, model=tracker_model, beam_spot=beam_spot)
     parameters = {
         contract.PIPELINE: pipeline,
         contract.FEATURE_SCALE: scale_named(scale).name,
         contract.MAX_HITS: str(MAX_HITS),
+        contract.BEAM_SPOT_PARAMETER: loaded.beam_spot.text,
         contract.CHECK_LAYOUT: _text(check),
+        contract.USUAL_ON_TRACKS: _usual(loaded),
     }
-    weights, example = pipeline_weights(pipeline, tracker_model), _example(scale)
+    weights, example = _weights(pipeline, tracker_model), _example(scale, loaded)
     steps = tuple(
         ModelSettings(f"{name}_{step}", f"{model.__module__}:{model.__name__}", parameters, weights, example=example)
         for step, model in STEPS.items()
@@ -190,10 +211,27 @@ def ensemble_model(
     return EnsembleSettings(name, steps, (FEATURES,), (LABELS,))
 
 
-def _example(scale: str) -> dict[str, ndarray]:
-    """The request that models are asked before they are served: a shipped event in their own units."""
+def _weights(pipeline: str, tracker_model: str | Path) -> tuple[Path, ...]:
+    """The files that a pipeline is made of, and the tables of the track fit where there are some."""
+    return (*pipeline_weights(pipeline, tracker_model), *fit_weights(tracker_model))
+
+
+def _example(scale: str, pipeline: Pipeline) -> dict[str, ndarray]:
+    """The request that models are asked before they are served: a shipped event in their own units.
+
+    A model that expects another beam line than the axis is asked about collisions there, as far as their hits, which
+    were moved with them, still lie on layers.
+    """
     position = small_event().position
+    if pipeline.beam_spot != ON_AXIS and pipeline.layout is not None:
+        position = pipeline.beam_spot.opposite.seen(position)
+        position = position[layer_of(position, pipeline.layout.windows.layers) >= 0]
     return {FEATURES.name: position if scale == "mm" else scale_named(scale).from_mm(position)}
+
+
+def _usual(pipeline: Pipeline) -> str:
+    """What share of the hits is usually on the tracks of a pipeline, as a parameter of a configuration."""
+    return "" if pipeline.layout is None else pipeline.layout.usual.text
 
 
 def _text(value: bool) -> str:

@@ -15,6 +15,7 @@ import typer
 
 from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.terminal import console
+from beampipe.tracking.cli import BeamSpotText, parsed_beam_spot
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
 from beampipe.triton.cli import (
     Opened,
@@ -53,7 +54,11 @@ _Threads = Annotated[
     int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
 ]
 _Force = Annotated[
-    bool, typer.Option("--force", help="Answer also events whose hits are of another detector or in other units.")
+    bool,
+    typer.Option(
+        "--force",
+        help="Answer also events whose hits are of another detector, in other units or too many for the pipeline.",
+    ),
 ]
 _Backend = Annotated[
     str | None,
@@ -117,6 +122,7 @@ def export_command(
     name: _Name = None,
     backend: _Backend = None,
     tracker_model: _TrackerModel = None,
+    beam_spot: BeamSpotText = None,
     weights: Annotated[
         list[Path] | None,
         typer.Option(help="File for the folder of weights of models of your own. May be given several times."),
@@ -135,7 +141,7 @@ def export_command(
 
     how = partial(ModelSettings, instances=instances, device=device, threads=threads)
     named = partial(named_models, instances=instances, device=device, threads=threads, scale=scale)
-    named = partial(named, tracker_model=tracker_model or DEFAULT_MODEL)
+    named = partial(named, tracker_model=tracker_model or DEFAULT_MODEL, beam_spot=parsed_beam_spot(beam_spot))
     settings: list[ModelSettings | EnsembleSettings] = []
     for wanted in model or DEFAULT_MODELS:
         own, equals, where = wanted.partition("=")
@@ -300,6 +306,7 @@ def serve_command(
     name: _Name = None,
     backend: _Backend = None,
     tracker_model: _TrackerModel = None,
+    beam_spot: BeamSpotText = None,
     threads: _Threads = None,
     host: Annotated[str, typer.Option(help="Address to listen on for gRPC; 0.0.0.0 for all.")] = "127.0.0.1",
     http_port: _HttpPort = 8000,
@@ -345,6 +352,7 @@ def serve_command(
         name=name,
         backend=backend_choice(backend),
         tracker_model=tracker_model,
+        beam_spot=parsed_beam_spot(beam_spot),
         force=force,
         kept=True,
     )

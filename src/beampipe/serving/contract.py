@@ -6,9 +6,23 @@ One event is one request, and these are its tensors::
     LABELS    INT64 [n_hits]      track of each hit, -1 for a hit on no track          out
     STAGES    FP64  [n_stages + n_counts]   seconds of each stage, then counts         out, on demand
     LAYOUT    INT64 [2]            hits on no layer, layers not filled with hits        out, on demand
+    BEAM_SPOT FP64  [4]            beam line that the hits were seen from               out, on demand
+    PARAMETERS FP64 [n_tracks, 33] fitted helix of each track, at that beam line        out, on demand
 
 A model that batches (`exatrkx_ragged`) has one more axis of length 1 in front of each. A finder that needs more than
 positions (`acts`) also takes GEOMETRY_ID, LOCAL and VARIANCE.
+
+BEAM_SPOT is x, y [mm] at z = 0, and the slopes dxdz, dydz. A row of PARAMETERS is one track, in the order of their
+numbers in LABELS::
+
+    0-4    d0 [mm], z0 [mm], phi [rad], theta [rad], charge over momentum [e/GeV]
+    5-29   covariance of these five, (5, 5) row by row
+    30     chi2 of the hits
+    31     hits that were fitted
+    32     status: 0 fitted, else why not (`FitStatus`), and the numbers in columns 0-30 are NaN
+
+They are the numbers of `TrackParameters`, bit for bit. Tracks are fitted only if PARAMETERS is asked for, and only a
+model has it whose tracker model was trained with tables of the fit.
 """
 
 from __future__ import annotations
@@ -17,11 +31,16 @@ from functools import cache
 from typing import Final
 
 import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
 
+from beampipe.tracking.events import TrackParameters
 from beampipe.triton.model.contract import TensorSpec
 
 __all__ = [
     "ACTS_SETTING",
+    "BEAM_SPOT",
+    "BEAM_SPOT_PARAMETER",
     "CHECK_LAYOUT",
     "COUNT_NAMES",
     "FEATURES",
@@ -32,19 +51,25 @@ __all__ = [
     "LAYOUT",
     "LOCAL",
     "MAX_HITS",
+    "PARAMETERS",
     "PIPELINE",
     "PIPELINE_SPEC",
     "STAGES",
     "STAGE_NAMES",
+    "USUAL_ON_TRACKS",
     "VARIANCE",
     "listed",
+    "packed_parameters",
+    "unpacked_parameters",
 ]
-
 
 FEATURES: Final = TensorSpec("FEATURES", "FP32", np.float32, (-1, 3))
 LABELS: Final = TensorSpec("LABELS", "INT64", np.int64, (-1,))
 STAGES: Final = TensorSpec("STAGES", "FP64", np.float64, (-1,), exact=False)
 LAYOUT: Final = TensorSpec("LAYOUT", "INT64", np.int64, (2,))
+BEAM_SPOT: Final = TensorSpec("BEAM_SPOT", "FP64", np.float64, (4,))
+# Its last bits depend on the instruction set of the server's processor.
+PARAMETERS: Final = TensorSpec("PARAMETERS", "FP64", np.float64, (-1, 33), exact=False)
 GEOMETRY_ID: Final = TensorSpec("GEOMETRY_ID", "UINT64", np.uint64, (-1,))
 LOCAL: Final = TensorSpec("LOCAL", "FP32", np.float32, (-1, 2))
 VARIANCE: Final = TensorSpec("VARIANCE", "FP32", np.float32, (-1, 2))
@@ -57,7 +82,13 @@ PIPELINE: Final = "PIPELINE"
 PIPELINE_SPEC: Final = "PIPELINE_SPEC"
 """What that pipeline is made of, in the words of `PipelineSpec.to_json`, for the native backend."""
 CHECK_LAYOUT: Final = "CHECK_LAYOUT"
-"""Whether events are refused whose hits are of another detector or in other units: ``"true"``, or ``"false"``."""
+"""Whether events are refused whose hits are of another detector, in other units or too many for the pipeline:
+``"true"``, or ``"false"``.
+"""
+USUAL_ON_TRACKS: Final = "USUAL_ON_TRACKS"
+"""What share of the hits is usually on tracks, as `Usual.parse` reads it: clients warn where it is far less."""
+BEAM_SPOT_PARAMETER: Final = "BEAM_SPOT"
+"""Beam line that is expected, as `BeamSpot.parse` reads it: ``x,y`` in mm, or ``x,y,dxdz,dydz``."""
 MAX_HITS: Final = "MAX_HITS"
 """Most hits of an event; a larger one is refused."""
 HIT_BUDGET: Final = "HIT_BUDGET"
@@ -74,3 +105,28 @@ COUNT_NAMES: Final = "COUNT_NAMES"
 def listed(text: str) -> tuple[str, ...]:
     """The names in a parameter that lists names, such as that of STAGE_NAMES."""
     return tuple(name for name in text.split(",") if name)
+
+
+def packed_parameters(parameters: TrackParameters) -> Float64[ndarray, "n_tracks 33"]:
+    """Fitted tracks as PARAMETERS.
+
+    Args:
+        parameters: fitted helix of each track.
+    """
+    ends = np.stack([parameters.chi2, parameters.n_hits, parameters.status], axis=1, dtype=np.float64)
+    return np.concatenate([parameters.values, parameters.covariance.reshape(-1, 25), ends], axis=1)
+
+
+def unpacked_parameters(rows: Float64[ndarray, "n_tracks 33"]) -> TrackParameters:
+    """The fitted tracks that PARAMETERS holds, bit for bit.
+
+    Args:
+        rows: what came from a model.
+    """
+    return TrackParameters(
+        rows[:, :5].copy(),
+        rows[:, 5:30].reshape(-1, 5, 5),
+        rows[:, 30].copy(),
+        rows[:, 31].astype(np.int64),
+        rows[:, 32].astype(np.int8),
+    )

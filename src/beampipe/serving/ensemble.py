@@ -111,7 +111,7 @@ class EmbedModel(_Step):
         hits = Hits(features if self.scale.name == "mm" else self.scale.to_mm(features))
         if self.pipeline.layout is not None:
             self.pipeline.layout.check([hits])
-        position = turned(hits.position)
+        position = turned(self.pipeline.beam_spot.seen(hits.position))
         (embedding,) = self.stage(stages.EmbedHits)(position)
         return {POSITION.name: position, EMBEDDING.name: embedding}
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -15,6 +16,9 @@ from beampipe.serving.native_backend import BackendChoice
 from beampipe.triton.foreground import run_server
 from beampipe.triton.server.cleanup import new_prefix
 from beampipe.triton.server.launch import ServerSettings
+
+if TYPE_CHECKING:
+    from beampipe.tracking.beam_spot import BeamSpot
 
 __all__ = ["generated_repository", "serve"]
 
@@ -30,6 +34,7 @@ def generated_repository(
     name: str | None = None,
     backend: BackendChoice | None = None,
     tracker_model: str | Path | None = None,
+    beam_spot: BeamSpot | None = None,
     check: bool = True,
 ) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """A repository in a temporary folder, removed at the end.
@@ -43,6 +48,7 @@ def generated_repository(
         name: name under which clients ask for the model, None for its own; for one model only.
         backend: what runs the pipelines, as for `catalogue.named_models`.
         tracker_model: tracker model of the pipelines: the name of a shipped one, or a folder; None for the default one.
+        beam_spot: beam line that the pipelines expect; None for that of the tracker model.
         check: whether events are refused whose hits are of another detector or in other units.
 
     Yields:
@@ -66,6 +72,7 @@ def generated_repository(
         scale=scale,
         backend=backend,
         tracker_model=tracker_model or DEFAULT_MODEL,
+        beam_spot=beam_spot,
         check=check,
     )
     with tempfile.TemporaryDirectory(prefix=new_prefix()) as folder:
@@ -84,6 +91,7 @@ def serve(
     name: str | None = None,
     backend: BackendChoice | None = None,
     tracker_model: str | None = None,
+    beam_spot: BeamSpot | None = None,
     force: bool = False,
     console: Console | None = None,
     kept: bool = False,
@@ -99,6 +107,7 @@ def serve(
         name: name under which clients ask for the one model of a generated repository.
         backend: what runs the pipelines of a generated repository.
         tracker_model: tracker model of the pipelines of a generated repository.
+        beam_spot: beam line that the pipelines of a generated repository expect.
         force: whether a generated repository answers also events of other detectors or in other units.
         console: console on which to print, by default standard output.
         kept: whether to serve in a child process, and in another one if that is killed; see `run_server`.
@@ -106,11 +115,11 @@ def serve(
     Raises:
         BeampipeError: the server cannot be started.
     """
-    chosen = (instances, device, scale, name, backend, tracker_model)
+    chosen = (instances, device, scale, name, backend, tracker_model, beam_spot)
     if not generated and (force or any(option is not None for option in chosen)):
         raise ConfigError(
-            "--repository: got it with --instances, --device, --scale, --name, --backend, --tracker-model or --force,"
-            " expected either; how a model runs is in its config.pbtxt: write another repository with"
+            "--repository: got it with --instances, --device, --scale, --name, --backend, --tracker-model, --beam-spot"
+            " or --force, expected either; how a model runs is in its config.pbtxt: write another repository with"
             " beampipe serving export"
         )
 
@@ -125,6 +134,7 @@ def serve(
             name=name,
             backend=backend,
             tracker_model=tracker_model,
+            beam_spot=beam_spot,
             check=not force,
         )
         with made as (folder, models):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import partial
 from typing import ClassVar, Final
 
 import numpy as np
@@ -11,17 +13,30 @@ from numpy import ndarray
 
 from beampipe.errors import InputError, LayoutError, TooLargeError
 from beampipe.serving import contract
-from beampipe.serving.contract import FEATURES, GEOMETRY_ID, LABELS, LAYOUT, LOCAL, STAGES, VARIANCE, listed
+from beampipe.serving.contract import (
+    BEAM_SPOT,
+    FEATURES,
+    GEOMETRY_ID,
+    LABELS,
+    LAYOUT,
+    LOCAL,
+    PARAMETERS,
+    STAGES,
+    VARIANCE,
+    listed,
+    packed_parameters,
+)
+from beampipe.tracking.beam_spot import BeamSpot
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.layout.watch import LAYOUT_COUNTS
-from beampipe.tracking.loading import load_pipeline
+from beampipe.tracking.loading import load_pipeline, load_track_fitter
 from beampipe.tracking.pipelines.pipeline import Pipeline
 from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
 
-__all__ = ["ActsModel", "TrackingModel", "load_for", "small_event", "stage_values"]
+__all__ = ["ActsModel", "FittingModel", "TrackingModel", "load_for", "small_event", "stage_values"]
 
 _COUNTERS: Final = {
     "hits": "Hits of the events answered.",
@@ -35,7 +50,7 @@ class TrackingModel:
     """A named pipeline of `beampipe.tracking` as a model: positions of hits in, labels out."""
 
     inputs: ClassVar = (FEATURES,)
-    outputs: ClassVar = (LABELS, STAGES, LAYOUT)
+    outputs: ClassVar[tuple[TensorSpec, ...]] = (LABELS, STAGES, LAYOUT, BEAM_SPOT)
     counters: ClassVar = {
         **_COUNTERS,
         "hits_outside": "Hits of the events answered that lie on no layer of the detector.",
@@ -84,17 +99,59 @@ class TrackingModel:
             if isinstance(error, LayoutError):
                 self.instance.observe("events_refused", 1, "")
             return [error]
-        return [self._answer(found) for found in tracks]
+        return [self.answer(*found) for found in zip(events, tracks, strict=True)]
 
-    def _answer(self, tracks: Tracks) -> ModelAnswer:
-        seen = np.array([tracks.counts[name] for name in LAYOUT_COUNTS], np.int64)
+    def answer(self, hits: Hits, tracks: Tracks) -> Mapping[str, ndarray]:
+        """The outputs for one event."""
         self.instance.observe("hits_outside", tracks.counts["outside"], "")
-        return {**_answer(self.instance, tracks), LAYOUT.name: seen}
+        return {
+            **_answer(self.instance, tracks),
+            LAYOUT.name: np.array([tracks.counts[name] for name in LAYOUT_COUNTS], np.int64),
+            BEAM_SPOT.name: np.array(astuple(tracks.beam_spot), np.float64),
+        }
 
     @classmethod
     def example(cls) -> ModelRequest:
         """Hits of a shipped event without pile-up, in mm."""
         return {FEATURES.name: small_event().position}
+
+
+class FittingModel(TrackingModel):
+    """A pipeline whose tracker model can fit tracks: each answer has their parameters, too, if a client asks."""
+
+    outputs: ClassVar = (*TrackingModel.outputs, PARAMETERS)
+
+    def __init__(self, instance: Instance) -> None:
+        super().__init__(instance)
+        self.fitter = load_track_fitter(instance.weights, threads=instance.threads)
+
+    def answer(self, hits: Hits, tracks: Tracks) -> Mapping[str, ndarray]:
+        """The outputs for one event; the tracks are fitted when their parameters are looked up."""
+        return _WithOneLater(super().answer(hits, tracks), PARAMETERS.name, partial(self._parameters, hits, tracks))
+
+    def _parameters(self, hits: Hits, tracks: Tracks) -> Float64[ndarray, "n_tracks 33"]:
+        fitted = self.fitter.add(hits, tracks)
+        assert fitted.parameters is not None
+        self.instance.observe("stage_seconds", fitted.seconds["fit"], "fit")
+        return packed_parameters(fitted.parameters)
+
+
+@dataclass(frozen=True, eq=False)
+class _WithOneLater(Mapping[str, ndarray]):
+    """An answer of which one array takes time: it is made when it is looked up, as what a client asked for is."""
+
+    ready: Mapping[str, ndarray]
+    later: str
+    make: Callable[[], ndarray]
+
+    def __getitem__(self, name: str) -> ndarray:
+        return self.make() if name == self.later else self.ready[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (*self.ready, self.later)
+
+    def __len__(self) -> int:
+        return len(self.ready) + 1
 
 
 class ActsModel:
@@ -149,8 +206,15 @@ class ActsModel:
 def load_for(instance: Instance) -> Pipeline:
     """The pipeline that the parameters of an instance name, with its weights, on its device and threads."""
     name = instance.parameters[contract.PIPELINE]
-    check = instance.parameters.get(contract.CHECK_LAYOUT) != "false"
-    return load_pipeline(name, device=instance.device, threads=instance.threads, model=instance.weights, check=check)
+    spot = instance.parameters.get(contract.BEAM_SPOT_PARAMETER)
+    return load_pipeline(
+        name,
+        device=instance.device,
+        threads=instance.threads,
+        model=instance.weights,
+        beam_spot=None if spot is None else BeamSpot.parse(spot),
+        check=instance.parameters.get(contract.CHECK_LAYOUT) != "false",
+    )
 
 
 def _answer(instance: Instance, tracks: Tracks) -> dict[str, ndarray]:

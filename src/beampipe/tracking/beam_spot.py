@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -93,6 +93,16 @@ class BeamSpot:
         if len(numbers) not in (2, 4):
             raise ConfigError(f"beam spot: got {text!r}, expected x,y in mm, such as 0.5,-0.2, or x,y,dxdz,dydz")
         return cls(*numbers)
+
+    @property
+    def text(self) -> str:
+        """The line as `parse` reads it: ``x,y,dxdz,dydz``, each number with all its digits."""
+        return ",".join(repr(float(number)) for number in astuple(self))
+
+    @property
+    def opposite(self) -> BeamSpot:
+        """The line from which hits are seen as they would be had the beam been moved from the axis to this one."""
+        return BeamSpot(-self.x, -self.y, -self.dxdz, -self.dydz)
 
     def moved(self, x: float, y: float) -> BeamSpot:
         """The line that goes through (x, y), seen from this one, with the same slopes; to a micrometre."""

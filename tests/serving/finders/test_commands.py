@@ -45,6 +45,17 @@ def test_track_writes_the_same_file_via_servers(tracking_server: TritonServer, t
     assert output.read_bytes() == local
 
 
+def test_the_fit_of_a_server_is_the_one_written_here(tracking_server: TritonServer, tmp_path: Path) -> None:
+    written = []
+    for name, options in {"here": [], "there": ["--via", f"grpc://{tracking_server.grpc_url}"]}.items():
+        done = track(shipped_path(0), "-o", tmp_path / f"{name}.parquet", "--parameters", "-p", "module_map", *options)
+        assert done.returncode == 0, done.stderr
+        assert "fitted)" in done.stdout
+        written.append((tmp_path / f"{name}.parameters.parquet").read_bytes())
+    assert len(written[0]) > 1000
+    assert written[0] == written[1]
+
+
 def test_track_goes_on_here_if_no_server_answers(tmp_path: Path, local: bytes) -> None:
     output = tmp_path / "tracks.parquet"
     via = ["--via", "http://127.0.0.1:1"]

@@ -13,7 +13,14 @@ import pytest
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking import DEFAULT_PIPELINE, PIPELINES, Components, Walk, build_pipeline, shipped_events
 from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.specs import Completion, PipelineSpec, pipeline_spec, pipeline_table, with_displaced
+from beampipe.tracking.pipelines.specs import (
+    Completion,
+    Limit,
+    PipelineSpec,
+    pipeline_spec,
+    pipeline_table,
+    with_displaced,
+)
 
 STAGE_PAGE = Path(__file__).parents[3] / "docs" / "stage.md"
 
@@ -32,12 +39,13 @@ def test_a_spec_as_json_says_all_of_it(name: str) -> None:
 
 def told(fields: dict[str, Any]) -> PipelineSpec:
     """The spec that such JSON tells."""
-    how, completion, after = (fields.pop(field) for field in ("segmentation", "completion", "after"))
+    how, completion, limit, after = (fields.pop(field) for field in ("segmentation", "completion", "limit", "after"))
     kind = {"components": Components, "walk": Walk}[how.pop("kind")]
     return PipelineSpec(
         **fields,
         segmentation=kind(**how),
         completion=None if completion is None else Completion(**completion),
+        limit=None if limit is None else Limit(**limit),
         after=None if after is None else told(after),
     )
 

@@ -164,3 +164,10 @@ def test_what_was_ended_gets_its_time_again(scene: Scene) -> None:
     begin = scene.now
     assert scene.pass_by(10)
     assert scene.now - begin >= 3.0 - STEP
+
+
+def test_slow_looks_at_a_silent_server_are_looks() -> None:
+    """A look at a stopped server takes its time, longer than a small patience: its clocks must go on all the same."""
+    hangs = Hangs(patience=1.0)
+    found = [hangs.found(Look(1000.0 + 1.5 * look, SERVER, (), {}, False, {}, {})) for look in range(4)]
+    assert any(found)

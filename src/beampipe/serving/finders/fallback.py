@@ -35,6 +35,7 @@ class FallbackTrackFinder:
 
     Only a `ServiceError` moves on: what one finder refuses for its data (`InputError`) the others would refuse too. A
     finder that by default waits until its servers are back, as `TritonTrackFinder` does, only waits as the last one.
+    Tracks have what the finder that found them was made for: give each the same `parameters`.
 
     Args:
         first: finder that is asked first.

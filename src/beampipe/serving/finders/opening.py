@@ -28,8 +28,9 @@ _OWN_MODELS: Final = (
     " models to ask is --served-model"
 )
 _OWN_CHECKS: Final = (
-    "got --force or --beam-spot with --via, expected --fallback with it: a server follows the beam line by itself, and"
-    " is told by `beampipe serve --force` to answer for hits of any detector"
+    "got --force or --beam-spot with --via, expected --fallback with it: a server is told by"
+    " `beampipe serve --beam-spot` where to expect the beam line, and by `beampipe serve --force` to answer for hits of"
+    " any detector"
 )
 
 
@@ -45,6 +46,7 @@ def open_finder(
     threads: int = 1,
     timeout: float = 60.0,
     beam_spot: BeamSpot | None = None,
+    parameters: bool = False,
     check: bool = True,
     warn: Callable[[str], None] = lambda text: None,
 ) -> TrackFinder:
@@ -61,6 +63,7 @@ def open_finder(
         threads: number of threads of the pipeline here.
         timeout: longest wait for an answer to one event [s].
         beam_spot: beam line that the pipeline here expects; that of its model if not given.
+        parameters: whether a helix is fitted to each track, by whoever finds it.
         check: whether hits are compared with the detector that the pipeline here was made for.
         warn: function that is told that no server answers, once until one does.
 
@@ -71,7 +74,7 @@ def open_finder(
         FileError: no readable token, or no readable tracker model.
     """
     here = partial(DirectTrackFinder, device=device, threads=threads, model=model or DEFAULT_MODEL)
-    here = partial(here, beam_spot=beam_spot, check=check)
+    here = partial(here, beam_spot=beam_spot, parameters=parameters, check=check)
     if not urls:
         _require(served_model is None and token_file is None and not fallback, _NEEDS_SERVER)
         return here(pipeline or DEFAULT_PIPELINE)
@@ -79,6 +82,7 @@ def open_finder(
     _require(fallback or (beam_spot is None and check), _OWN_CHECKS)
     served_model = served_model or pipeline or DEFAULT_PIPELINE
     served = partial(TritonTrackFinder, urls, served_model, token=token_file, in_flight=IN_FLIGHT, timeout=timeout)
+    served = partial(served, parameters=parameters)
     if not fallback:
         return served(on_failure=lambda error: warn(f"{error} Asking again, for up to {timeout:g} s."))
     pipeline = pipeline or pipeline_of(served_model)

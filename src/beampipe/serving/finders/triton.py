@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from copy import copy
+from functools import partial
 from pathlib import Path
 
 from beampipe.errors import ServiceError
@@ -42,6 +43,8 @@ class TritonTrackFinder:
             with a secret as text cannot be pickled; of a file the path is pickled, and the file read again.
         tls: True to trust the system's certificates, a PEM file to trust those in it.
         stages: whether to ask also what the stages took; the tracks then have `seconds` and `counts`.
+        parameters: whether to ask also for the fitted helix of each track; the tracks then have `parameters`, and the
+            `beam_spot` that these are measured from. A model that fits none is a `ServiceError`.
         in_flight: most requests on their way at once from `submit` and `find_async`; the others wait here.
         on_failure: function that is told why an event is asked again, once until a server answers again; a copy in
             another process tells nobody.
@@ -69,12 +72,12 @@ class TritonTrackFinder:
         token: str | Path | None = None,
         tls: bool | str | Path | None = None,
         stages: bool = False,
+        parameters: bool = False,
         in_flight: int = 16,
         on_failure: Callable[[ServiceError], None] | None = None,
         transport: Transport | None = None,
     ) -> None:
-        self._stages = stages
-        self._watch = Watch(model)
+        self._ask = partial(FindTracks, stages=stages, parameters=parameters, watch=Watch(model))
         self._retries = retries
         self._client = ModelClient(
             urls,
@@ -99,11 +102,11 @@ class TritonTrackFinder:
             DeadlineError: no answer in time.
             ServiceError: an answer that cannot be right, or a refusal for another reason.
         """
-        return self._client.ask(FindTracks(hits, self._stages, self._watch), retries=self._retries)
+        return self._client.ask(self._ask(hits), retries=self._retries)
 
     def submit(self, hits: Hits, /) -> Future[Tracks]:
         """`find`, later; cancelling the future cancels the request. The time allowed begins when it is sent."""
-        return self._client.ask_later(FindTracks(hits, self._stages, self._watch), retries=self._retries)
+        return self._client.ask_later(self._ask(hits), retries=self._retries)
 
     async def find_async(self, hits: Hits, /) -> Tracks:
         """`find` for asyncio; cancelling the task cancels the request."""

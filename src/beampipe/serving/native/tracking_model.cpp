@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -15,13 +17,17 @@ namespace beampipe {
 namespace {
 
 enum Input : std::size_t { kFeatures };
-enum Output : std::size_t { kLabels, kStages, kLayout };
+enum Output : std::size_t { kLabels, kStages, kLayout, kBeamSpot, kParameters };
 
 // Tensors and parameters, as in beampipe.serving.contract.
 const std::vector<TensorSpec> kInputs = {{"FEATURES", TRITONSERVER_TYPE_FP32, sizeof(float), {-1, 3}}};
+constexpr std::int64_t kValues = 5, kColumns = kValues + kValues * kValues + 3;  // of PARAMETERS
 const std::vector<TensorSpec> kOutputs = {{"LABELS", TRITONSERVER_TYPE_INT64, sizeof(std::int64_t), {-1}},
                                           {"STAGES", TRITONSERVER_TYPE_FP64, sizeof(double), {-1}},
-                                          {"LAYOUT", TRITONSERVER_TYPE_INT64, sizeof(std::int64_t), {2}}};
+                                          {"LAYOUT", TRITONSERVER_TYPE_INT64, sizeof(std::int64_t), {2}},
+                                          {"BEAM_SPOT", TRITONSERVER_TYPE_FP64, sizeof(double), {4}},
+                                          {"PARAMETERS", TRITONSERVER_TYPE_FP64, sizeof(double), {-1, kColumns}}};
+const std::vector<TensorSpec> kOutputsWithoutFit(kOutputs.begin(), kOutputs.begin() + kParameters);
 const std::map<std::string, std::string> kCounters = {
     {"hits", "Hits of the events answered."},
     {"edges", "Edges that were left to label."},
@@ -53,6 +59,12 @@ std::vector<std::string> listed(const std::string& text) {
   return names;
 }
 
+/// What fits the tracks, where the weights have tables for it.
+std::optional<TrackFitter> fitter_of(const Table& kernels, const std::string& weights) {
+  if (!TrackFitter::has_tables(weights)) return std::nullopt;
+  return TrackFitter(kernels, weights);
+}
+
 /// The kernels of this CPU, which lie beside this library.
 const Table& kernels_beside_us() {
   Dl_info self;
@@ -70,6 +82,8 @@ std::unique_ptr<ServedModel> make_model(const ModelSettings& settings) {
 
 TrackingModel::TrackingModel(const ModelSettings& settings)
     : pipeline_(kernels_beside_us(), parameter(settings.parameters, "PIPELINE_SPEC", ""), settings.weights),
+      fitter_(fitter_of(kernels_beside_us(), settings.weights)),
+      beam_spot_(BeamLine::parse(parameter(settings.parameters, "BEAM_SPOT", "0,0"))),
       scale_name_(parameter(settings.parameters, "FEATURE_SCALE", "mm")),
       scale_(scale_named(scale_name_)),
       check_layout_(parameter(settings.parameters, "CHECK_LAYOUT", "true") != std::string("false")),
@@ -79,7 +93,7 @@ TrackingModel::TrackingModel(const ModelSettings& settings)
       count_names_(listed(parameter(settings.parameters, "COUNT_NAMES", ""))) {}
 
 const std::vector<TensorSpec>& TrackingModel::inputs() const { return kInputs; }
-const std::vector<TensorSpec>& TrackingModel::outputs() const { return kOutputs; }
+const std::vector<TensorSpec>& TrackingModel::outputs() const { return fitter_ ? kOutputs : kOutputsWithoutFit; }
 const std::map<std::string, std::string>& TrackingModel::counters() const { return kCounters; }
 
 void TrackingModel::run(const std::vector<Question*>& questions, const Call& call) const {
@@ -154,7 +168,7 @@ Found TrackingModel::found(const Events& events, std::size_t first, std::size_t 
   }
   const auto between = [](void* context) { static_cast<const Call*>(context)->checkpoint(); };
   const Threads threads(Pipeline::useful_threads(call.threads, begin.back()));
-  return pipeline_.find(position, begin.data(), static_cast<std::int64_t>(last - first), BeamLine(), threads.count(),
+  return pipeline_.find(position, begin.data(), static_cast<std::int64_t>(last - first), beam_spot_, threads.count(),
                         check_layout_, between, const_cast<Call*>(&call));
 }
 
@@ -189,9 +203,34 @@ void TrackingModel::answer(const Event& event, const Found& found, std::size_t r
     const std::int64_t values[] = {found.outside[row], found.unfilled[row]};
     std::memcpy(question.output(kLayout, {2}), values, sizeof values);
   }
+  if (question.wants(kBeamSpot)) {
+    const BeamLine& line = found.beam_line[row];
+    const double values[] = {line.x, line.y, line.dxdz, line.dydz};
+    std::memcpy(question.output(kBeamSpot, {4}), values, sizeof values);
+  }
+  if (fitter_ && question.wants(kParameters)) fit(event, found, row, begin, call);
   call.observe("hits_outside", counts.at("outside"), "");
   for (const auto& [name, count] : counts) call.observe(name.c_str(), count, "");
   for (const auto& [stage, taken] : seconds) call.observe("stage_seconds", taken, stage.c_str());
+}
+
+void TrackingModel::fit(const Event& event, const Found& found, std::size_t row, std::int64_t begin,
+                        const Call& call) const {
+  const auto start = std::chrono::steady_clock::now();
+  const std::int64_t n_tracks = found.tracks[row];
+  const Threads threads(Pipeline::useful_threads(call.threads, event.n_hits));
+  const Fits fits = fitter_->fit(event.position, found.track_id.data() + begin, event.n_hits, n_tracks,
+                                 found.beam_line[row], threads.count());
+  auto* out = static_cast<double*>(event.question->output(kParameters, {n_tracks, kColumns}));
+  for (std::int64_t track = 0; track < n_tracks; ++track) {
+    out = std::copy_n(fits.values.data() + kValues * track, kValues, out);
+    out = std::copy_n(fits.covariance.data() + kValues * kValues * track, kValues * kValues, out);
+    *out++ = fits.chi2[track];
+    *out++ = static_cast<double>(fits.n_hits[track]);
+    *out++ = fits.status[track];
+  }
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  call.observe("stage_seconds", taken.count(), "fit");
 }
 
 }  // namespace beampipe

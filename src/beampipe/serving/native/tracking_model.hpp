@@ -3,10 +3,13 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "array.hpp"
+#include "pipelines/beam_line.hpp"
+#include "pipelines/fit/track_fitter.hpp"
 #include "pipelines/hits.hpp"
 #include "pipelines/pipeline.hpp"
 #include "triton/native/served_model.hpp"
@@ -38,8 +41,11 @@ private:
   void find(Events& events, std::size_t first, std::size_t last, const Call& call) const;
   Found found(const Events& events, std::size_t first, std::size_t last, const Call& call) const;
   void answer(const Event& event, const Found& found, std::size_t row, std::int64_t begin, const Call& call) const;
+  void fit(const Event& event, const Found& found, std::size_t row, std::int64_t begin, const Call& call) const;
 
   Pipeline pipeline_;
+  std::optional<TrackFitter> fitter_;  // none where the tracker model has no tables of the fit
+  BeamLine beam_spot_;
   std::string scale_name_;
   Scale scale_;
   bool check_layout_;

@@ -20,6 +20,7 @@ from beampipe.triton.model.contract import TensorSpec
 
 __all__ = [
     "HEADER_LENGTH",
+    "SIZE_HEADER",
     "ConfigRequest",
     "HttpCall",
     "HttpReply",
@@ -34,6 +35,9 @@ __all__ = [
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 """HTTP header with the length [bytes] of the JSON in front of the raw tensors."""
+
+SIZE_HEADER: Final = "beampipe-size"
+"""Header with the count of the numbers in a request, by which a gateway can share out work."""
 
 _NONE: Final[Mapping[str, str]] = {}
 _TO_JSON: Final = json.JSONEncoder(separators=(",", ":"))  # made once: `json.dumps` would make one for each request
@@ -78,10 +82,15 @@ class Message(Protocol[_Reply]):
     Attributes:
         rpc: name of the gRPC method.
         guarded: whether a server may ask for its secret before it does so.
+        numbers: count of the numbers in its tensors; 0 for none.
     """
 
     rpc: ClassVar[str]
     guarded: ClassVar[bool]
+
+    @property
+    def numbers(self) -> int:
+        """See the attributes."""
 
     def to_http(self, timeout: float | None = None) -> HttpCall:
         """The message for HTTP; a model may be told how long [s] the client waits."""
@@ -156,6 +165,10 @@ class InferRequest:
     outputs: tuple[TensorSpec, ...]
     placed: Placed | None = None
 
+    @property
+    def numbers(self) -> int:
+        return sum(tensor.array.size for tensor in self.inputs)
+
     def to_http(self, timeout: float | None = None) -> HttpCall:
         inputs, body = [], []
         for tensor in self.inputs:
@@ -178,7 +191,11 @@ class InferRequest:
             # Triton does not notice that an HTTP client has gone; a model may look at how long it was allowed [us].
             head["parameters"] = {"timeout": int(timeout * 1e6)}
         raw = _TO_JSON.encode(head).encode()
-        headers = {HEADER_LENGTH: str(len(raw)), "Content-Type": "application/octet-stream"}
+        headers = {
+            HEADER_LENGTH: str(len(raw)),
+            SIZE_HEADER: str(self.numbers),
+            "Content-Type": "application/octet-stream",
+        }
         return HttpCall("POST", f"/v2/models/{quote(self.model, safe='')}/infer", [raw, *body], headers)
 
     def from_http(self, reply: HttpReply, url: str) -> dict[str, Output]:
@@ -248,6 +265,7 @@ class ConfigRequest:
 
     rpc: ClassVar[str] = "ModelConfig"
     guarded: ClassVar[bool] = False
+    numbers: ClassVar[int] = 0
 
     model: str
 

@@ -79,6 +79,7 @@ class Security:
     Attributes:
         token: secret that is sent as ``authorization: Bearer TOKEN``, or the file that holds it; None for none.
         roots: PEM file of the certificates to trust, None for those of the system.
+        certificate: PEM file with the certificate and key that the client shows, None for none.
         headers: what is sent with each request because of the token.
 
     Raises:
@@ -88,6 +89,7 @@ class Security:
 
     token: str | Path | None = field(default=None, repr=False)
     roots: Path | None = None
+    certificate: Path | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -96,16 +98,18 @@ class Security:
             raise ConfigError("token: got an empty one or one with line breaks or non-ASCII characters; strip it first")
         if self.roots is not None and not self.roots.is_file():
             raise FileError(f"{self.roots}: no such file, expected root certificates in PEM")
+        if self.certificate is not None and not self.certificate.is_file():
+            raise FileError(f"{self.certificate}: no such file, expected a certificate and its key in PEM")
         headers = () if token is None else (("authorization", f"Bearer {token}"),)
         object.__setattr__(self, "headers", headers)
 
-    def __reduce__(self) -> tuple[type[Security], tuple[Path | None, Path | None]]:
+    def __reduce__(self) -> tuple[type[Security], tuple[Path | None, Path | None, Path | None]]:
         if isinstance(self.token, str):
             raise ConfigError(
                 "token: got a client with its token as text to pickle, expected none: a secret stays out of pickles;"
                 " give the file that holds it (token=Path(...)), which a copy in another process reads again"
             )
-        return Security, (self.token, self.roots)
+        return Security, (self.token, self.roots, self.certificate)
 
 
 def door_of(endpoint: Endpoint) -> Door | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from beampipe.errors import BeampipeError, MissingExtraError
-from beampipe.triton.client.codec import Message
+from beampipe.triton.client.codec import SIZE_HEADER, Message
 from beampipe.triton.client.endpoint import Endpoint, Security, door_of
 from beampipe.triton.client.refusals import broken, refusal, too_large
 from beampipe.triton.client.transport import CONNECTING, PendingAnswer
@@ -94,7 +94,9 @@ class GrpcTransport:
         if endpoint.tls:
             # Without a file gRPC would trust a list of its own, which knows nothing of a site's authority.
             roots = security.roots or ssl.get_default_verify_paths().cafile
-            credentials = grpc.ssl_channel_credentials(None if roots is None else Path(roots).read_bytes())
+            shown = None if security.certificate is None else security.certificate.read_bytes()
+            trusted = None if roots is None else Path(roots).read_bytes()
+            credentials = grpc.ssl_channel_credentials(trusted, shown, shown)
             self._channel = grpc.secure_channel(target, credentials, (*_OPTIONS, *options))
         else:
             self._channel = grpc.insecure_channel(target, (*_OPTIONS, *options))
@@ -106,7 +108,7 @@ class GrpcTransport:
         method, request = getattr(self._stub, message.rpc), message.to_grpc(self._protobuf)
         if request.ByteSize() > _LONGEST:
             raise too_large(self._url)
-        metadata = self._metadata
+        metadata = (*self._metadata, (SIZE_HEADER, str(numbers))) if (numbers := message.numbers) else self._metadata
         if message.guarded and (door := door_of(self._endpoint)) is not None:
             metadata = (*metadata, *door.headers)  # looked for each time: a server that was restarted has another
         try:

@@ -49,6 +49,8 @@ class HttpTransport:
         self._tls = None
         if endpoint.tls:
             self._tls = ssl.create_default_context(cafile=security.roots)
+            if security.certificate is not None:
+                self._tls.load_cert_chain(security.certificate)
         self._idle: deque[http.client.HTTPConnection] = deque()
         self._closed = False
 

@@ -62,6 +62,7 @@ class ModelClient:
         token: secret that is sent as ``authorization: Bearer TOKEN``, or the path of a file that holds it. A client
             with a secret as text cannot be pickled; of a file the path is pickled, and the file read again.
         tls: True to trust the system's certificates, a PEM file to trust those in it.
+        certificate: PEM file with a certificate and its key, for servers that ask who comes (mutual TLS).
         in_flight: most requests on their way at once from `submit` and `infer_async`; the others wait here.
         on_failure: function that is told why a request is repeated, once until a server answers again; a copy in
             another process tells nobody.
@@ -86,6 +87,7 @@ class ModelClient:
         retries: int | None = None,
         token: str | Path | None = None,
         tls: bool | str | Path | None = None,
+        certificate: str | Path | None = None,
         in_flight: int = 16,
         on_failure: Callable[[ServiceError], None] | None = None,
         transport: Transport | None = None,
@@ -102,7 +104,8 @@ class ModelClient:
             if not good:
                 raise ConfigError(f"{name}: got {value!r}, expected {expected}")
         endpoints = [parse_endpoint(url, protocol, tls=bool(tls)) for url in urls]
-        security = Security(token, None if tls is None or isinstance(tls, bool) else Path(tls))
+        roots = None if tls is None or isinstance(tls, bool) else Path(tls)
+        security = Security(token, roots, None if certificate is None else Path(certificate))
         if token is not None:
             _warn_of_listeners(endpoints)
         self._timeout, self._retries, self._in_flight = timeout, retries, in_flight

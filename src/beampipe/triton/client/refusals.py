@@ -44,6 +44,8 @@ _CODES: Final = {
 _REGION: Final = ("unable to find shared memory region", "unable to find system shared memory region")
 _RESTRICTED: Final = ("is restricted, expecting header",)
 _STOPPING: Final = ("no available versions", "is not ready", "unloading", "is not healthy", "server is stopping")
+_FULL: Final = ("try again",)
+"""What gateways say to more requests than they take; the status of gRPC is that of one that is too large."""
 _UNKNOWN: Final = ("unknown model", "failed to find model", "is not found")
 
 # Of connections, in the words of OpenSSL, BoringSSL, gRPC, Python and the C library.
@@ -102,9 +104,9 @@ def refusal(url: str, code: str, message: str) -> BeampipeError:
     match code:
         case "INVALID_ARGUMENT" | "OUT_OF_RANGE":
             return input_error(message or said)
-        case "RESOURCE_EXHAUSTED":
+        case "RESOURCE_EXHAUSTED" if not any(part in message.lower() for part in _FULL):
             return too_large(url)
-        case "UNAVAILABLE" | "CANCELLED" | "ABORTED":
+        case "RESOURCE_EXHAUSTED" | "UNAVAILABLE" | "CANCELLED" | "ABORTED":
             return ServiceUnavailableError(f"{said}; the server may answer later", url=url)
         case "DEADLINE_EXCEEDED":
             return late(url)

@@ -266,6 +266,7 @@ class MapRegion(_Done):
 
     rpc: ClassVar[str] = "SystemSharedMemoryRegister"
     guarded: ClassVar[bool] = True
+    numbers: ClassVar[int] = 0
 
     region: str
     key: str
@@ -285,6 +286,7 @@ class MappedRegions:
 
     rpc: ClassVar[str] = "SystemSharedMemoryStatus"
     guarded: ClassVar[bool] = True
+    numbers: ClassVar[int] = 0
 
     def to_http(self, timeout: float | None = None) -> HttpCall:
         return HttpCall("GET", "/v2/systemsharedmemory/status")
@@ -309,6 +311,7 @@ class UnmapRegion(_Done):
 
     rpc: ClassVar[str] = "SystemSharedMemoryUnregister"
     guarded: ClassVar[bool] = True
+    numbers: ClassVar[int] = 0
 
     region: str
 

@@ -91,7 +91,7 @@ class ClosedDoor:
         self.close()
         inner_http = free_port() if self._program else http
         inner_grpc = free_port() if self.shields_grpc else grpc
-        self._door = door = new_door(self._host, http, grpc, inner_http, inner_grpc)
+        self._door = door = new_door(self._host, http, grpc, inner_http, inner_grpc, self._settings.secret)
         write_door(door, self._settings.secret_file)
         if self._program is not None:
             plan = ShieldPlan(

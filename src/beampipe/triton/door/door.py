@@ -88,11 +88,11 @@ class Door:
         return processes.is_same(self.owner, self.started)
 
 
-def new_door(host: str, http: int, grpc: int, inner_http: int, inner_grpc: int) -> Door:
-    """A door of this process with a secret of its own."""
+def new_door(host: str, http: int, grpc: int, inner_http: int, inner_grpc: int, secret: str | None = None) -> Door:
+    """A door of this process, with a secret of its own if none is given."""
     own = os.getpid()
     started = processes.start_time(own) or 0
-    return Door(host, http, grpc, inner_http, inner_grpc, secrets.token_hex(_BYTES), own, started)
+    return Door(host, http, grpc, inner_http, inner_grpc, secret or secrets.token_hex(_BYTES), own, started)
 
 
 def write_door(door: Door, extra: Path | None = None) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from beampipe.errors import ConfigError
 from beampipe.triton.door.limits import Limits
@@ -12,12 +14,15 @@ from beampipe.triton.hosts import LOOPBACK, is_loopback
 
 __all__ = ["DoorSettings"]
 
+_SECRET: Final = re.compile("[A-Za-z0-9]{32,128}")
+
 
 @dataclass(frozen=True)
 class DoorSettings:
     """Who is let in to a server, and through what.
 
     Attributes:
+        secret: the secret to ask for, such as the one of all servers of a fleet; None for a random one.
         secret_file: one more file for the secret, beside those in the user's runtime folder.
         opened: interfaces of Triton that need no secret, of ``model-repository``, ``shared-memory``, ``logging`` and
             ``trace``. With the first, any user of the machine may have the server run a program.
@@ -27,6 +32,7 @@ class DoorSettings:
         limits: what the shield lets through.
     """
 
+    secret: str | None = field(default=None, repr=False)
     secret_file: Path | None = None
     opened: tuple[str, ...] = ()
     shield: bool | None = None
@@ -36,6 +42,8 @@ class DoorSettings:
 
     def __post_init__(self) -> None:
         check_open(self.opened)
+        if self.secret is not None and not _SECRET.fullmatch(self.secret):
+            raise ConfigError("secret: got a weak one, expected 32 to 128 letters and digits")
         if self.shield is False and self.shield_grpc:
             raise ConfigError("--shield-grpc: got it with --no-shield, expected either")
 

@@ -90,7 +90,8 @@ class Model(Protocol):
             requests: the requests, one at a time unless the model's configuration allows batches.
 
         Returns:
-            One answer per request, in order. The answer to a bad request is an `InputError`.
+            One answer per request, in order. The answer to a bad request is an `InputError`. An output is looked up
+            in an answer only if the client asked for it: a mapping may make then what takes time.
 
         Raises:
             InputError: a request is bad. Each is then asked alone, so that the good ones are answered.

@@ -39,6 +39,8 @@ _LONGEST: Final = 20.0
 """How many times as long something may work without an answer until it hangs."""
 _STOPPED: Final = 1.0
 """Time [s] for which a process is stopped until it hangs."""
+_BLIND: Final = 3.0
+"""Time [s] without a look at least after which clocks tell nothing; one look at a silent server takes more than 1 s."""
 _DYING: Final = 2.0
 """Time [s] that a server gets to die of a fatal signal."""
 _STUB_WORKS: Final = 0.03
@@ -142,7 +144,7 @@ class Hangs:
 
     def found(self, look: Look) -> tuple[Hang, ...]:
         """What hangs: processes of models, or else the server."""
-        if look.now - self._last > self._patience:  # nobody has looked for so long: the clocks tell nothing
+        if look.now - self._last > max(self._patience, _BLIND):  # nobody has looked for so long
             self.forget()
         self._last = look.now
         self._read_clocks(look)

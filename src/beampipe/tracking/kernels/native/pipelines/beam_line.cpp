@@ -2,20 +2,43 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <vector>
+
+#include "native/errors.hpp"
 
 namespace beampipe {
 namespace {
 
-constexpr double kTolerated = 0.2;  // mm: a beam line so near costs no tracks worth a second search
-constexpr double kNarrow = 1.0;     // mm: largest spread of the tracks about the line that they come from
-constexpr double kOutermost = 10;   // mm: a beam line lies well inside the beam pipe
+constexpr double kInsidePipe = 20.0;  // mm: largest distance of a beam line from the axis
+constexpr double kTiltMax = 0.01;     // largest slope of a beam line to the axis
+constexpr double kTolerated = 0.2;    // mm: a beam line so near costs no tracks worth a second search
+constexpr double kNarrow = 1.0;       // mm: largest spread of the tracks about the line that they come from
+constexpr double kOutermost = 10;     // mm: a beam line lies well inside the beam pipe
 constexpr std::int64_t kMinTracks = 20;
 constexpr int kMinHits = 6;
 constexpr double kFar = 20.0;         // mm: tracks further from the axis are asked nothing
 constexpr double kOfMedian = 1.4826;  // standard deviation of a normal distribution over its median deviation
 constexpr int kRounds = 4;
 constexpr double kLeastTurn = 1e-6;  // tracks that differ less in direction tell no point
+
+/// The numbers between the commas of a text; none if a part is no number.
+std::vector<double> numbers_in(const std::string& text) {
+  std::vector<double> numbers;
+  const char* part = text.c_str();
+  for (char* end = nullptr;; part = end + 1) {
+    numbers.push_back(std::strtod(part, &end));
+    if (end == part || (*end != ',' && *end != '\0')) return {};
+    if (*end == '\0') return numbers;
+  }
+}
+
+/// A number as Python's format :g writes it.
+std::string brief(double number) {
+  char text[32];
+  return {text, static_cast<std::size_t>(std::snprintf(text, sizeof text, "%g", number))};
+}
 
 /// Sums over the hits of one track, with s = r^2.
 struct Sums {
@@ -89,6 +112,22 @@ struct Normal {
 };
 
 }  // namespace
+
+BeamLine BeamLine::parse(const std::string& text) {
+  std::vector<double> numbers = numbers_in(text);
+  if (numbers.size() != 2 && numbers.size() != 4)
+    throw ConfigError("beam spot: got '" + text + "', expected x,y in mm, such as 0.5,-0.2, or x,y,dxdz,dydz");
+  numbers.resize(4);
+  const BeamLine line{numbers[0], numbers[1], numbers[2], numbers[3]};
+  // Written so that NaN fails, too.
+  if (!(std::hypot(line.x, line.y) < kInsidePipe))
+    throw ConfigError("beam spot: got (" + brief(line.x) + ", " + brief(line.y) + ") mm, expected it within " +
+                      brief(kInsidePipe) + " mm");
+  if (!(std::hypot(line.dxdz, line.dydz) < kTiltMax))
+    throw ConfigError("beam spot: got slopes " + brief(line.dxdz) + ", " + brief(line.dydz) + ", expected less than " +
+                      brief(kTiltMax));
+  return line;
+}
 
 bool BeamSpotEstimate::significant() const {
   const double off = std::hypot(x, y);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "array.hpp"
 
@@ -11,6 +12,9 @@ namespace beampipe {
 struct BeamLine {
   double x = 0, y = 0;        // where it crosses z = 0 [mm]
   double dxdz = 0, dydz = 0;  // slopes
+
+  /// From x,y or x,y,dxdz,dydz. Throws ConfigError if these are no such numbers, or the line leaves the beam pipe.
+  static BeamLine parse(const std::string& text);
 
   bool on_axis() const { return x == 0 && y == 0 && dxdz == 0 && dydz == 0; }
 };

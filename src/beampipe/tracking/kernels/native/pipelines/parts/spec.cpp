@@ -46,8 +46,9 @@ PipelineSpec spec_of(const Json& json) {
   spec.bytes_per_hit2 = json.at("bytes_per_hit2").number();
   spec.curvature = json.at("curvature").number();
   if (!(spec.curvature > 0 && spec.curvature <= 1)) refuse("another curvature", "a share above 0, up to 1");
-  const Json &completion = json.at("completion"), &after = json.at("after");
+  const Json &completion = json.at("completion"), &limit = json.at("limit"), &after = json.at("after");
   if (!completion.is_null()) spec.completion = {completion.at("penalty").number(), completion.at("min_score").number()};
+  if (!limit.is_null()) spec.limit = {limit.at("hits").whole(), limit.at("instead").text()};
   if (!after.is_null()) spec.after = std::make_shared<const PipelineSpec>(spec_of(after));
   return spec;
 }

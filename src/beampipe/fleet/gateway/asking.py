@@ -1,0 +1,119 @@
+"""HAProxy's own interface on a socket, which changes a running gateway without a reload."""
+
+from __future__ import annotations
+
+import csv
+import io
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from beampipe.errors import ServiceError, ServiceUnavailableError
+from beampipe.fleet.gateway.configuration import GRPC, HTTP
+from beampipe.fleet.gateway.plan import Address
+
+__all__ = ["GatewaySocket", "PlaceState"]
+
+_TIMEOUT: Final = 5.0
+_BLOCK: Final = 1 << 16
+
+
+@dataclass(frozen=True)
+class PlaceState:
+    """What the gateway says of one place.
+
+    Attributes:
+        status: ``"UP"``, ``"DOWN"``, ``"MAINT"``, ``"DRAIN"`` or what else HAProxy calls it.
+        running: number of requests at the server.
+        waiting: number of requests that wait for it.
+        answered: number of requests that it has had.
+        failed: number of requests that got no answer from it.
+    """
+
+    status: str
+    running: int
+    waiting: int
+    answered: int
+    failed: int
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is at the server or waits for it."""
+        return self.running == 0 and self.waiting == 0
+
+
+class GatewaySocket:
+    """Asks a running gateway.
+
+    Args:
+        path: the socket.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def ask(self, command: str) -> str:
+        """The answer to one command.
+
+        Raises:
+            ServiceUnavailableError: no gateway listens there.
+        """
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(_TIMEOUT)
+                connection.connect(str(self.path))
+                connection.sendall(command.encode() + b"\n")
+                parts = []
+                while part := connection.recv(_BLOCK):
+                    parts.append(part)
+        except OSError as error:
+            raise ServiceUnavailableError(f"{self.path}: got {error}, expected a gateway that runs") from error
+        return b"".join(parts).decode(errors="replace").strip()
+
+    def tell(self, command: str) -> None:
+        """Give a command that is answered with nothing.
+
+        Raises:
+            ServiceError: HAProxy refuses it; the message has its reason.
+        """
+        if (said := self.ask(command)) and "changed" not in said and "no need to change" not in said:
+            raise ServiceError(f"gateway: got {said!r} for {command.splitlines()[0]!r}, expected no answer")
+
+    def open_place(self, server: str, address: Address) -> None:
+        """Give a place to a server, and requests to it as soon as it answers.
+
+        Raises:
+            ServiceError: there is no such place.
+        """
+        for backend, port in ((HTTP, address.http), (GRPC, address.grpc)):
+            self.tell(f"set server {backend}/{server} addr {address.host} port {port}")
+        self.set_state(server, "ready")
+
+    def set_state(self, server: str, state: Literal["ready", "drain", "maint"]) -> None:
+        """Let a place take requests, finish those it has, or take none.
+
+        Raises:
+            ServiceError: there is no such place.
+        """
+        # The place for HTTP first, whose health the other follows.
+        for backend in (HTTP, GRPC):
+            self.tell(f"set server {backend}/{server} state {state}")
+
+    def places(self) -> dict[str, PlaceState]:
+        """What the gateway says of each place, gRPC and HTTP together."""
+        rows = csv.DictReader(io.StringIO(self.ask("show stat").removeprefix("# ")))
+        found: dict[str, PlaceState] = {}
+        for row in rows:
+            name = row["svname"]
+            if row["pxname"] not in (GRPC, HTTP) or name == "BACKEND":
+                continue
+            before = found.get(name, PlaceState("", 0, 0, 0, 0))
+            found[name] = PlaceState(
+                row["status"].split()[0] if row["pxname"] == HTTP else before.status or row["status"].split()[0],
+                before.running + int(row["scur"] or 0),
+                before.waiting + int(row["qcur"] or 0),
+                before.answered + int(row["stot"] or 0),
+                before.failed + int(row["econ"] or 0) + int(row["eresp"] or 0),
+            )
+        return found

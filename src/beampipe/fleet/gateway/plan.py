@@ -1,0 +1,88 @@
+"""What a gateway is told: the places for servers, and files that only this run knows."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from beampipe.fleet.specification import Fleet
+from beampipe.triton.hosts import LOOPBACK
+
+__all__ = ["Address", "GatewayPlan", "Place", "places_of"]
+
+
+class Address(NamedTuple):
+    """Where a server is.
+
+    Attributes:
+        host: host name or address.
+        http: port for HTTP.
+        grpc: port for gRPC.
+    """
+
+    host: str
+    http: int
+    grpc: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place for one server in the gateway; HAProxy can check the health of places only, so all are made at the start.
+
+    Attributes:
+        server: name of the server.
+        weight: its share of the requests beside others.
+        address: where it is; None if nobody takes the place.
+        several: number of places, where one host name stands for all servers of a group, as in Kubernetes; `server` is
+            then what their names begin with. 0 for the place of one server.
+    """
+
+    server: str
+    weight: int
+    address: Address | None = None
+    several: int = 0
+
+
+@dataclass(frozen=True)
+class GatewayPlan:
+    """A gateway with what stands behind it.
+
+    Attributes:
+        fleet: the fleet.
+        places: places for servers.
+        socket: the socket through which HAProxy is asked.
+        status_port: port for metrics.
+        models: names of the models that a server must have to be asked.
+        secret: the servers' secret.
+        tokens: map of tokens; None if none is asked for.
+        hits: program that finds the server with the fewest hits, in Lua; None if another rule is used.
+        host: address for clients instead of that of the specification, in a container; None for that one.
+        status_host: address for metrics.
+        resolved: whether hosts are names that lead elsewhere when a container starts again: they are asked for all the
+            time, and need not be known at the start.
+        threads: number of threads of HAProxy.
+    """
+
+    fleet: Fleet
+    places: tuple[Place, ...]
+    socket: Path
+    status_port: int
+    models: tuple[str, ...]
+    secret: str = field(repr=False)
+    tokens: Path | None = None
+    hits: Path | None = None
+    host: str | None = None
+    status_host: str = LOOPBACK
+    resolved: bool = False
+    threads: int = field(default_factory=lambda: min(4, os.cpu_count() or 1))
+
+
+def places_of(fleet: Fleet) -> tuple[Place, ...]:
+    """The places of a fleet, all free."""
+    return tuple(
+        Place(group.server_name(number), group.weight)
+        for group in fleet.servers.values()
+        for number in range(group.places)
+    )

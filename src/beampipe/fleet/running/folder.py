@@ -1,0 +1,117 @@
+"""The run folder of a fleet: whatever it keeps while it runs, for its user alone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from beampipe.errors import ConfigError
+
+__all__ = ["RunFolder", "folder_of"]
+
+_LONGEST_SOCKET: Final = 100
+"""Longest path [bytes] of a socket; Linux takes 107."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a fleet keeps what.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        if len(os.fsencode(self.gateway_socket)) > _LONGEST_SOCKET:
+            raise ConfigError(
+                f"{self.path}: got a path that is too long for a socket in it, expected a shorter one; set --folder"
+            )
+
+    @property
+    def specification(self) -> Path:
+        """Copy of the specification that is wanted now, with its place in the first line."""
+        return self.path / "fleet.toml"
+
+    @property
+    def process(self) -> Path:
+        """Who keeps the fleet: process id and start time."""
+        return self.path / "process.json"
+
+    @property
+    def socket(self) -> Path:
+        """Socket for orders."""
+        return self.path / "orders.sock"
+
+    @property
+    def gateway_socket(self) -> Path:
+        """Socket of HAProxy."""
+        return self.path / "haproxy.sock"
+
+    @property
+    def registry(self) -> Path:
+        """Records of the servers."""
+        return self.path / "registry"
+
+    @property
+    def members(self) -> Path:
+        """Settings of the servers."""
+        return self.path / "members"
+
+    @property
+    def repositories(self) -> Path:
+        """Copies of the models, one folder per digest."""
+        return self.path / "repositories"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of everything."""
+        return self.path / "logs"
+
+    @property
+    def prometheus(self) -> Path:
+        """What Prometheus keeps."""
+        return self.path / "prometheus"
+
+    @property
+    def events(self) -> Path:
+        """Displays of events, for the page of `beampipe fleet watch`."""
+        return self.path / "events"
+
+    @property
+    def secret(self) -> Path:
+        """The secret of the fleet's servers."""
+        return self.path / "secret"
+
+    def make(self) -> None:
+        """Make the folder, for its user alone, and the secret.
+
+        Raises:
+            ConfigError: it belongs to somebody else.
+        """
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.path.stat().st_uid != os.getuid():
+            raise ConfigError(f"{self.path}: got a folder of another user, expected one of yours; set --folder")
+        self.path.chmod(0o700)
+        for folder in (self.registry, self.members, self.repositories, self.logs, self.prometheus, self.events):
+            folder.mkdir(exist_ok=True)
+        if not self.secret.exists():
+            self.secret.touch(mode=0o600)
+            self.secret.write_text(secrets.token_hex(32), encoding="ascii")
+
+
+def folder_of(name: str, folder: Path | None = None) -> RunFolder:
+    """The run folder of a fleet.
+
+    Args:
+        name: name of the fleet.
+        folder: where it is to be; None for one in the user's state folder.
+    """
+    if folder is None:
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        folder = state / "beampipe" / "fleet" / name
+    return RunFolder(folder.absolute())

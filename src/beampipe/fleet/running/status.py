@@ -1,0 +1,69 @@
+"""How a fleet is, as data for whoever asks."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import Any, Final
+
+from beampipe.errors import BeampipeError
+from beampipe.fleet.gateway.asking import PlaceState
+from beampipe.fleet.running.keeper import FleetKeeper
+
+__all__ = ["status_of"]
+
+_LATEST: Final = 20
+
+
+def status_of(keeper: FleetKeeper) -> dict[str, Any]:
+    """How everything is: servers, gateway, and what happened last.
+
+    Args:
+        keeper: the keeper of the fleet.
+    """
+    places: dict[str, PlaceState] = {}
+    with suppress(BeampipeError):
+        places = keeper.gateway.socket.places()
+    gateway = keeper.fleet.gateway
+    servers = []
+    for seat in list(keeper.seats.values()):
+        record, place = keeper.records.get(seat.name), places.get(seat.name)
+        there = record is not None and seat.describes(record)
+        servers.append(
+            {
+                "server": seat.name,
+                "group": seat.settings.group,
+                "wish": seat.wish,
+                "state": record.state if there and record is not None else "starting" if seat.pid else "dead",
+                "gateway": "-" if place is None else place.status,
+                "pid": seat.pid,
+                "address": None if seat.placed is None else list(seat.placed),
+                "metrics": record.metrics if there and record is not None else None,
+                "models": list(record.models) if there and record is not None else [],
+                "digest": seat.settings.digest,
+                "starts": seat.starts,
+                "running": 0 if place is None else place.running,
+                "waiting": 0 if place is None else place.waiting,
+                "answered": 0 if place is None else place.answered,
+                "log": str(seat.settings.log),
+            }
+        )
+    return {
+        "name": keeper.fleet.name,
+        "folder": str(keeper.folder.path),
+        "time": time.time(),
+        "gateway": {
+            "pid": keeper.gateway.pid,
+            "host": gateway.host,
+            "port": gateway.port,
+            "tls": gateway.tls is not None,
+            "tokens": gateway.tokens is not None,
+            "balancing": gateway.balancing,
+            "status_port": keeper.status_port,
+        },
+        "page": keeper.watch.page_url,
+        "prometheus": {"pid": keeper.watch.prometheus_pid, "url": keeper.watch.prometheus_url},
+        "servers": servers,
+        "ready": bool(servers) and all(row["address"] is not None or row["wish"] != "serve" for row in servers),
+        "incidents": [list(incident) for incident in keeper.incidents[-_LATEST:]],
+    }

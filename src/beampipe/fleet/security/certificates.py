@@ -1,0 +1,210 @@
+"""Certificates of an authority of one's own, for fleets inside one site; a public name deserves a public authority."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from beampipe.errors import ConfigError, FileError, missing_extra
+from beampipe.files import replacing
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.x509 import Certificate
+
+__all__ = ["ends", "make_authority", "make_client", "make_server"]
+
+_SKEW: Final = timedelta(minutes=5)
+"""How far back a certificate begins, for clocks that are behind."""
+
+
+def make_authority(folder: Path, days: int = 3650) -> Path:
+    """A new authority: `ca.pem` for clients, and `ca-key.pem`, which signs and stays where it is.
+
+    Args:
+        folder: where both are written.
+        days: how long it holds.
+
+    Raises:
+        ConfigError: there is one already.
+        MissingExtraError: `cryptography` is not installed.
+    """
+    from cryptography import x509
+
+    path = folder / "ca.pem"
+    if path.exists():
+        raise ConfigError(f"{path}: got an authority that is there, expected none; use it, or another folder")
+    key = _new_key()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "beampipe fleet")])
+    builder = (
+        _builder(name, name, key, days)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs=True), critical=True)
+    )
+    certificate = _signed(builder, key)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "ca-key.pem", _key_text(key))
+    _write(path, _text(certificate))
+    return path
+
+
+def make_server(folder: Path, hosts: Sequence[str], days: int = 365, name: str = "gateway") -> Path:
+    """A certificate for a gateway, with its key in one file, as `gateway.tls.certificate` wants it.
+
+    Args:
+        folder: folder of the authority.
+        hosts: host names and addresses by which clients know the gateway.
+        days: how long it holds.
+        name: name of the file.
+
+    Raises:
+        FileError: there is no authority.
+        MissingExtraError: `cryptography` is not installed.
+    """
+    from cryptography import x509
+
+    if not hosts:
+        raise ConfigError("hosts: got none, expected the names and addresses by which clients know the gateway")
+    names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
+    return _make_leaf(folder, name, hosts[0], x509.oid.ExtendedKeyUsageOID.SERVER_AUTH, days, names)
+
+
+def make_client(folder: Path, name: str, days: int = 365) -> Path:
+    """A certificate by which a client shows who it is, with its key in one file.
+
+    Args:
+        folder: folder of the authority.
+        name: whose it is, as logs show it.
+        days: how long it holds.
+
+    Raises:
+        FileError: there is no authority.
+        MissingExtraError: `cryptography` is not installed.
+    """
+    from cryptography import x509
+
+    return _make_leaf(folder, name, name, x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH, days)
+
+
+def ends(path: Path) -> datetime:
+    """When a certificate ends.
+
+    Raises:
+        FileError: the file holds no certificate.
+    """
+    return _read_certificate(path).not_valid_after_utc
+
+
+def _make_leaf(folder: Path, file: str, subject: str, use: Any, days: int, names: Any = None) -> Path:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    authority = _read_certificate(folder / "ca.pem")
+    authority_key: Any = load_pem_private_key(_read(folder / "ca-key.pem"), None)
+    key = _new_key()
+    builder = (
+        _builder(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)]), authority.subject, key, days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
+    )
+    if names is not None:
+        builder = builder.add_extension(names, critical=False)
+    path = folder / f"{file}.pem"
+    _write(path, _text(_signed(builder, authority_key)) + _key_text(key))
+    return path
+
+
+def _new_key() -> EllipticCurvePrivateKey:
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ec
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) or error from error
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _builder(subject: Any, issuer: Any, key: EllipticCurvePrivateKey, days: int) -> Any:
+    from cryptography import x509
+
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _usage(*, signs: bool) -> Any:
+    from cryptography import x509
+
+    return x509.KeyUsage(
+        digital_signature=not signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _signed(builder: Any, key: EllipticCurvePrivateKey) -> Certificate:
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    certificate: Certificate = builder.sign(key, SHA256())
+    return certificate
+
+
+def _general_name(host: str) -> Any:
+    from cryptography import x509
+
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _text(certificate: Certificate) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def _key_text(key: EllipticCurvePrivateKey) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _read_certificate(path: Path) -> Certificate:
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificate(_read(path))
+    except ValueError as error:
+        raise FileError(f"{path}: got no certificate ({error}), expected one in PEM") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{path}: got {error.strerror}; make an authority by: beampipe fleet certificate") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    with replacing(path) as part:
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT, 0o600))
+        part.write_bytes(data)

@@ -1,0 +1,142 @@
+"""What the tests of fleets share: a fleet that runs, of the tiny models of Triton's tests."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+
+from beampipe.errors import BeampipeError
+from beampipe.fleet.running.folder import RunFolder
+from beampipe.fleet.running.keeper import FleetKeeper
+from beampipe.fleet.running.line import Line
+from beampipe.fleet.running.orders import Orders
+from beampipe.fleet.security.tokens import add_token
+from beampipe.fleet.specification import Fleet, read_fleet
+from beampipe.triton import ModelClient
+from beampipe.triton.engine import Engine
+from beampipe.triton.server.launch import free_port
+from tests.triton.doublers import add_canary, write_model
+
+__all__ = ["Load", "RunningFleet", "running_fleet", "until"]
+
+FLEET = """
+name = "test"
+repository = "models"
+patience = 1.0
+[servers.cpu]
+count = {count}
+most = 3
+[gateway]
+port = {port}
+{gateway}
+"""
+
+
+class RunningFleet:
+    """A fleet that runs, with what a test asks of it."""
+
+    def __init__(self, keeper: FleetKeeper, specification: Path, token: str = "") -> None:
+        self.token = token
+        self.keeper = keeper
+        self.orders = Orders(keeper)
+        self.specification = specification
+        self.port = keeper.fleet.gateway.port
+
+    def client(self, scheme: str = "grpc", model: str = "one", **options: object) -> ModelClient:
+        """A client of the gateway, as any program has it."""
+        return ModelClient(f"{scheme}://127.0.0.1:{self.port}", model, protocol=scheme[:4], **options)  # type: ignore[arg-type]
+
+    def write(self, **changes: object) -> Path:
+        """Write the specification again with other values."""
+        self.specification.write_text(FLEET.format(**{"count": 2, "port": self.port, "gateway": "", **changes}))
+        return self.specification
+
+
+@contextmanager
+def running_fleet(count: int = 2, gateway: str = "", token: str = "") -> Iterator[RunningFleet]:
+    """Run a fleet in this process, its servers in others; with a token for somebody, if there is a file of tokens."""
+    # Not pytest's folder, whose long name leaves no room for sockets.
+    with TemporaryDirectory(prefix="fleet") as temporary:
+        folder = Path(temporary)
+        write_model(folder / "models", "one")
+        add_canary(folder / "models", "one")
+        specification = folder / "fleet.toml"
+        specification.write_text(
+            FLEET.format(
+                count=count,
+                port=free_port(),
+                gateway=gateway.replace("FOLDER", temporary).replace("port = 0", f"port = {free_port()}"),
+            )
+        )
+        made = add_token(folder / "tokens", token) if token else ""
+        fleet: Fleet = read_fleet(specification)
+        run = RunFolder(folder / "run")
+        run.make()
+        keeper = FleetKeeper(fleet, run)
+        running = RunningFleet(keeper, specification, made)
+        with keeper.running(), Line(run.socket, running.orders.obey):
+            until(lambda: bool(running.orders.status()["ready"]), 60.0)
+            yield running
+
+
+def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until something holds, and fail if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "did not hold in time"
+        time.sleep(0.05)
+
+
+class Load:
+    """Clients that ask all the time, each with one retry of its own, and count what went wrong."""
+
+    def __init__(self, fleet: RunningFleet, clients: int = 4) -> None:
+        self.answered = 0
+        self.lost: list[str] = []
+        self.wrong = 0
+        self._fleet = fleet
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        until(lambda: self.answered > len(self._threads))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, number: int) -> None:
+        with self._fleet.client("grpc" if number % 2 else "http", timeout=20.0, retries=0) as client:
+            while not self._ended.is_set():
+                asked = np.array([0.002, number, self.answered], np.float32)
+                for attempt in (0, 1):
+                    try:
+                        got = client.infer({"X": asked})["Y"]
+                    except BeampipeError as error:
+                        if attempt:
+                            self.lost.append(str(error))
+                        time.sleep(1.0)
+                    else:
+                        with self._lock:
+                            self.answered += 1
+                            self.wrong += not np.array_equal(got, 2 * asked)
+                        break
+
+
+@pytest.fixture(scope="package")
+def fleet(engine: Engine) -> Iterator[RunningFleet]:
+    """A fleet of two servers, for tests that leave it as they find it."""
+    with running_fleet() as running:
+        yield running

@@ -1,0 +1,243 @@
+"""The gateway as strangers meet it: what is refused, in which words, and that nobody else notices."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2
+
+from beampipe.errors import BeampipeError, ServiceError
+from beampipe.fleet.security.tokens import add_token, revoke_token
+from beampipe.triton.engine import Engine
+from tests.fleet.conftest import RunningFleet, running_fleet, until
+from tests.triton.door.attacks import post, raw_answer, status_of
+
+SERVICE = "/inference.GRPCInferenceService/"
+ALLOWED = [
+    "ServerLive",
+    "ServerReady",
+    "ServerMetadata",
+    "ModelReady",
+    "ModelMetadata",
+    "ModelConfig",
+    "ModelStatistics",
+    "RepositoryIndex",
+    "ModelInfer",
+]
+
+
+def channel(port: int) -> Any:
+    return closing(grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.max_send_message_length", -1)]))
+
+
+def call(port: int, path: str, message: bytes = b"", **options: Any) -> tuple[str, str]:
+    """Name and text of the status of a call."""
+    with channel(port) as opened:
+        try:
+            opened.unary_unary(path)(message, timeout=20, **options)
+        except grpc.RpcError as error:
+            return error.code().name, error.details()
+    return "OK", ""
+
+
+def message_for(rpc: str) -> bytes:
+    """A message that the server can answer."""
+    if rpc == "ModelInfer":
+        return infer([2], bytes(8))
+    made = getattr(service_pb2, f"{rpc}Request")()
+    if rpc.startswith("Model"):
+        made.name = "one"
+    return bytes(made.SerializeToString())
+
+
+def infer(shape: list[int], data: bytes) -> bytes:
+    asked = service_pb2.ModelInferRequest(model_name="one")
+    asked.inputs.add(name="X", datatype="FP32", shape=shape)
+    asked.raw_input_contents.append(data)
+    return bytes(asked.SerializeToString())
+
+
+@pytest.mark.parametrize("rpc", ALLOWED)
+def test_what_clients_need_is_answered(fleet: RunningFleet, rpc: str) -> None:
+    assert call(fleet.port, SERVICE + rpc, message_for(rpc)) == ("OK", "")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            SERVICE + rpc
+            for rpc in (
+                "RepositoryModelLoad",
+                "RepositoryModelUnload",
+                "SystemSharedMemoryStatus",
+                "SystemSharedMemoryRegister",
+                "SystemSharedMemoryUnregister",
+                "CudaSharedMemoryStatus",
+                "CudaSharedMemoryRegister",
+                "CudaSharedMemoryUnregister",
+                "TraceSetting",
+                "LogSettings",
+                "ModelStreamInfer",
+                "modelInfer",
+                "ModelInfer/",
+            )
+        ),
+        "/" + SERVICE + "ModelInfer",
+        "/inference.GRPCInferenceService//ModelInfer",
+        "/grpc.health.v1.Health/Check",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ],
+)
+def test_every_other_call_is_refused(fleet: RunningFleet, path: str) -> None:
+    status, said = call(fleet.port, path)
+    assert status == "PERMISSION_DENIED"
+    assert said.startswith("fleet: got a call")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/repository/index",
+        "/v2/repository/models/one/load",
+        "/v2/repository/models/one/unload",
+        "/v2/systemsharedmemory/status",
+        "/v2/cudasharedmemory/status",
+        "/v2/logging",
+        "/v2/trace/setting",
+        "/v2/models/one/trace/setting",
+        "/v2/models/one/generate",
+        "/metrics",
+        "//v2/health/ready",
+        "/v2//repository/index",
+        "/v2/models/one/../../repository/index",
+        "/v2/models/%6fne/infer",
+        "/v2/repository%2findex",
+        "/V2/repository/index",
+        "/",
+    ],
+)
+def test_every_other_path_is_refused(fleet: RunningFleet, path: str) -> None:
+    answer = raw_answer(fleet.port, post(path=path))
+    assert status_of(answer) == 403
+    assert b"fleet: got a path" in answer
+
+
+def test_the_secret_of_the_servers_opens_nothing_here(fleet: RunningFleet) -> None:
+    secret = fleet.keeper.folder.secret.read_text()
+    header = (("triton-grpc-protocol-beampipe", secret),)
+    assert call(fleet.port, SERVICE + "RepositoryModelUnload", metadata=header)[0] == "PERMISSION_DENIED"
+    written = fleet.keeper.folder.path / "haproxy.cfg"
+    assert written.stat().st_mode & 0o077 == 0
+
+
+def test_large_and_compressed_requests_are_refused_before_they_are_read(fleet: RunningFleet) -> None:
+    size = fleet.keeper.fleet.gateway.body + 4
+    status, said = call(fleet.port, SERVICE + "ModelInfer", infer([size // 4], bytes(size)))
+    assert (status, "larger request" in said) == ("RESOURCE_EXHAUSTED", True)
+    gzipped = {"compression": grpc.Compression.Gzip}
+    assert call(fleet.port, SERVICE + "ModelInfer", infer([10_000], bytes(40_000)), **gzipped)[0] == "UNIMPLEMENTED"
+    path = "/v2/models/one/infer"
+    assert status_of(raw_answer(fleet.port, post(path=path, Content_Length=size))) == 413
+    assert status_of(raw_answer(fleet.port, post(gzip.compress(b"{}"), path=path, Content_Encoding="gzip"))) == 415
+    chunked = post(b"2\r\n{}\r\n0\r\n\r\n", path=path, Content_Length=None, Transfer_Encoding="chunked")
+    assert status_of(raw_answer(fleet.port, chunked)) == 411
+
+
+@pytest.fixture(scope="module")
+def guarded(engine: Engine) -> Iterator[RunningFleet]:
+    """A fleet that wants tokens, with short times and little room."""
+    settings = 'tokens = "FOLDER/tokens"\nrate = 30\narrival = 1.0\nin_flight = 1\nqueue = 2\n'
+    settings += "[gateway.athena]\nport = 0\n"
+    with running_fleet(1, settings, token="alice") as running:
+        yield running
+
+
+def test_only_known_tokens_are_let_in(guarded: RunningFleet) -> None:
+    assert call(guarded.port, SERVICE + "ServerLive") == (
+        "UNAUTHENTICATED",
+        "fleet: got no token that is known, expected one in authorization: Bearer",
+    )
+    assert status_of(raw_answer(guarded.port, post(path="/v2/health/ready", method="GET"))) == 401
+    with pytest.raises(ServiceError, match="token"), guarded.client(token="wrong") as client:
+        client.infer({"X": np.zeros(1, np.float32)})
+    for scheme in ("grpc", "http"):
+        with guarded.client(scheme, token=guarded.token) as client:
+            assert client.infer({"X": np.array([0, 3], np.float32)})["Y"].tolist() == [0, 6]
+
+
+def test_a_token_is_added_and_revoked_while_it_runs(guarded: RunningFleet) -> None:
+    tokens = guarded.keeper.fleet.gateway.tokens
+    assert tokens is not None
+    assert guarded.token not in tokens.read_text()
+    token = add_token(tokens, "bob")
+
+    def let_in(who: str) -> bool:
+        return call(guarded.port, SERVICE + "ServerLive", metadata=(("authorization", f"Bearer {who}"),))[0] == "OK"
+
+    until(lambda: let_in(token))
+    tokens.write_text(tokens.read_text() + "no hash\n")
+    until(lambda: any("expected SHA256 NAME" in text for _, text in guarded.keeper.incidents))
+    assert let_in(token)  # a broken file changes nothing
+    tokens.write_text(tokens.read_text().replace("no hash\n", ""))
+    revoke_token(tokens, "bob")
+    until(lambda: not let_in(token))
+    assert let_in(guarded.token)
+
+
+def test_a_rate_holds_for_one_token_only(guarded: RunningFleet) -> None:
+    tokens = guarded.keeper.fleet.gateway.tokens
+    assert tokens is not None
+    token = add_token(tokens, "eager")
+    metadata = (("authorization", f"Bearer {token}"),)
+    until(lambda: call(guarded.port, SERVICE + "ServerLive", metadata=metadata)[0] == "OK")
+    said = [call(guarded.port, SERVICE + "ServerLive", metadata=metadata)[0] for _ in range(40)]
+    assert said.count("OK") <= 30
+    assert said[-1] == "RESOURCE_EXHAUSTED"
+    other = (("authorization", f"Bearer {guarded.token}"),)
+    until(lambda: call(guarded.port, SERVICE + "ServerLive", metadata=other)[0] == "OK")
+
+
+def test_what_does_not_fit_into_the_queue_is_refused_at_once(guarded: RunningFleet) -> None:
+    clients = [guarded.client(token=guarded.token, retries=0, timeout=20.0) for _ in range(8)]
+    begin = time.monotonic()
+    pending = [client.submit({"X": np.array([1.0], np.float32)}) for client in clients]
+    answered, refused = 0, []
+    for future in pending:
+        try:
+            future.result()
+            answered += 1
+        except BeampipeError as error:
+            refused.append(str(error))
+    for client in clients:
+        client.close()
+    assert 1 <= answered <= 4  # one at the server, two that wait, and one between the two counts
+    assert len(refused) == 8 - answered
+    assert [text for text in refused if "waiting requests" not in text] == []
+    assert time.monotonic() - begin < 15
+
+
+def test_slow_senders_are_cut_off(guarded: RunningFleet) -> None:
+    for sent in (b"POST /v2/models/one/infer HTTP/1.1\r\nHost: x\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", guarded.port), timeout=20) as connection:
+            connection.sendall(sent)
+            with suppress(ConnectionResetError):
+                while connection.recv(1 << 16):
+                    pass
+
+
+def test_athena_needs_no_token_and_may_infer_only(guarded: RunningFleet) -> None:
+    athena = guarded.keeper.fleet.gateway.athena
+    assert athena is not None
+    assert call(athena.port, SERVICE + "ModelInfer", infer([2], bytes(8))) == ("OK", "")
+    for rpc in ("ModelConfig", "RepositoryIndex", "ServerLive", "RepositoryModelLoad"):
+        assert call(athena.port, SERVICE + rpc)[0] == "PERMISSION_DENIED"
+    assert status_of(raw_answer(athena.port, post(path="/v2/health/ready"))) != 200

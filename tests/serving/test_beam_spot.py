@@ -1,0 +1,138 @@
+"""The beam line that a served model expects: told by its configuration, and heeded as by the pipeline here."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beampipe.errors import BeampipeError, ConfigError
+from beampipe.serving.catalogue import ensemble_model, named_models, tracking_model
+from beampipe.serving.ensemble import EmbedModel
+from beampipe.serving.finders import TritonTrackFinder
+from beampipe.serving.native_backend import native_libraries
+from beampipe.tracking import Hits, Tracks, load_pipeline
+from beampipe.tracking.beam_spot import BeamSpot
+from beampipe.tracking.data import shipped_events
+from beampipe.tracking.models import load_model
+from beampipe.tracking.models.writing import write_model
+from beampipe.triton.engine import Engine
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.model.served_model import Instance
+from beampipe.triton.server.server import ServerSettings, TritonServer
+
+BACKENDS = ("python", "native") if native_libraries() else ("python",)
+SPOT = BeamSpot(1.2, -0.9, 3e-4, -1e-4)
+WRONG = ["", "1", "1,2,3", "x,y", "1,2x", "30,0", "nan,0", "1,inf", "0,0,1,0", "0,0,0.02,nan"]
+
+
+@cache
+def moved() -> Hits:
+    """A shipped event with pile-up, had it happened on that beam line."""
+    hits = next(shipped_events(60)).hits
+    return replace(hits, position=SPOT.opposite.seen(hits.position))
+
+
+@cache
+def here() -> Tracks:
+    """What the pipeline that expects the line finds."""
+    return load_pipeline("module_map", threads=1, beam_spot=SPOT).find(moved())
+
+
+@pytest.fixture(scope="module")
+def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """One pipeline by each backend, and in batches, that expect the line."""
+    models = []
+    for backend in BACKENDS:
+        some = named_models(
+            ["module_map", "module_map_ragged"],
+            threads=1,
+            backend=backend,  # type: ignore[arg-type]
+            beam_spot=SPOT,
+        )
+        models += [replace(model, name=f"{model.name}_{backend}") for model in some]
+    repository = tmp_path_factory.mktemp("beam") / "models"
+    names = export_repository(repository, models)
+    with TritonServer(ServerSettings(repository, models=tuple(names), triton=engine.folder)) as running:
+        yield running
+        running.kill()
+
+
+@pytest.mark.parametrize("model", [f"module_map{way}_{name}" for name in BACKENDS for way in ("", "_ragged")])
+def test_the_expected_line_is_heeded_as_here(server: TritonServer, model: str) -> None:
+    with TritonTrackFinder(server.grpc_url, model, parameters=True, stages=True) as finder:
+        tracks = finder.find(moved())  # without a warning: it is where it is expected
+    assert tracks.track_id.tobytes() == here().track_id.tobytes()
+    assert tracks.beam_spot == here().beam_spot == SPOT
+    assert tracks.counts["edges"] == here().counts["edges"]  # found once, not again from elsewhere
+    assert tracks.n_tracks > 500
+    assert tracks.parameters is not None
+    assert np.median(np.abs(tracks.parameters.values[tracks.parameters.fitted, 0])) < 0.1
+
+
+def test_what_is_no_beam_line_is_not_served(engine: Engine, tmp_path: Path) -> None:
+    repository, log, models = tmp_path / "models", tmp_path / "log", {}
+    for backend, wrong in (("python", WRONG[-1:]), ("native", WRONG if "native" in BACKENDS else [])):
+        for row, text in enumerate(wrong):
+            models[name := f"{backend}_{row}"] = text
+            exported = tmp_path / backend / "module_map"
+            if row == 0:
+                export_repository(exported.parent, named_models(["module_map"], backend=backend))  # type: ignore[arg-type]
+            shutil.copytree(exported, repository / name)
+            config = (exported / "config.pbtxt").read_text()
+            for old, new in (("module_map", name), ("0.0,0.0,0.0,0.0", text)):
+                assert f': "{old}"' in config
+                config = config.replace(f': "{old}"', f': "{new}"', 1)
+            (repository / name / "config.pbtxt").write_text(config)
+    with pytest.raises(BeampipeError), TritonServer(ServerSettings(repository, triton=engine.folder, log=log)):
+        pass
+    said = {
+        name: next(line for line in log.read_text().splitlines() if f"load failed for model '{name}'" in line)
+        for name in models
+    }
+    for name, text in models.items():
+        with pytest.raises(ConfigError) as expected:
+            BeamSpot.parse(text)
+        assert str(expected.value) in said[name]
+
+
+def test_the_line_of_the_tracker_model_is_stated(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(load_model().path, tmp_path / "mine"))
+    assert tracking_model("m", "module_map").parameters["BEAM_SPOT"] == "0.0,0.0,0.0,0.0"
+    own = replace(load_model(), layout=replace(load_model().layout, beam_spot=SPOT))
+    write_model(replace(own, path=folder))
+    for settings in (
+        tracking_model("m", "module_map", tracker_model=folder),
+        *ensemble_model("e", "exatrkx", tracker_model=folder).steps,
+    ):
+        assert BeamSpot.parse(settings.parameters["BEAM_SPOT"]) == SPOT
+    told = tracking_model("m", "module_map", tracker_model=folder, beam_spot=BeamSpot(1.0, 0.0))
+    assert told.parameters["BEAM_SPOT"] == "1.0,0.0,0.0,0.0"
+
+
+def test_a_chain_sees_the_hits_from_the_line() -> None:
+    step = ensemble_model("e", "exatrkx", beam_spot=SPOT).steps[0]
+    model = EmbedModel(Instance(weights=step.weights[0].parent, parameters=step.parameters))
+    answer = model.step({"FEATURES": moved().position})
+    assert answer["POSITION"].tobytes() == SPOT.seen(moved().position).tobytes()
+
+
+def test_commands_take_it(tmp_path: Path) -> None:
+    def said(*arguments: str) -> str:
+        command = [sys.executable, "-m", "beampipe", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+    folder = tmp_path / "models"
+    export = ("serving", "export", str(folder), "--backend", "python", "-m")
+    assert not said(*export, "module_map", "--beam-spot", "0.5,-0.2")
+    assert '"0.5,-0.2,0.0,0.0"' in (folder / "module_map" / "config.pbtxt").read_text()
+    assert "beam spot: got '1', expected x,y in mm" in said(*export, "module_map", "--beam-spot", "1")
+    assert "--beam-spot: got it for acts" in said(*export, "acts", "--beam-spot", "0,1")
+    assert "--beam-spot" in said("serve", "--repository", str(folder), "--beam-spot", "0,1")

@@ -1,0 +1,176 @@
+"""Fitted tracks and the beam line from served models: what the pipeline here gives, bit for bit, if it is asked for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beampipe.errors import ServiceError
+from beampipe.serving.catalogue import named_models, tracking_model
+from beampipe.serving.contract import BEAM_SPOT, PARAMETERS, packed_parameters, unpacked_parameters
+from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
+from beampipe.serving.native_backend import native_libraries
+from beampipe.serving.tracking_model import FittingModel, TrackingModel
+from beampipe.tracking import Hits, Tracks
+from beampipe.tracking.beam_spot import BeamSpot
+from beampipe.tracking.data import shipped_events
+from beampipe.tracking.models import load_model
+from beampipe.triton.client.fake import FakeTransport
+from beampipe.triton.client.model_client import ModelClient
+from beampipe.triton.engine import Engine
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.model.served_model import Instance
+from beampipe.triton.monitoring.counters import read_metrics
+from beampipe.triton.server import control
+from beampipe.triton.server.server import ServerSettings, TritonServer
+
+BACKENDS = ("python", "native") if native_libraries() else ("python",)
+ELSEWHERE = BeamSpot(1.2, -0.9)
+
+
+@cache
+def events() -> list[Hits]:
+    """No hit, one hit, some events without pile-up, one with, and one whose beam line lies elsewhere."""
+    small = [event.hits for event in list(shipped_events(0))[:4]]
+    crowd = next(shipped_events(60)).hits
+    moved = replace(crowd, position=ELSEWHERE.opposite.seen(crowd.position))
+    return [*(small[0].take(np.arange(n, dtype=np.int64)) for n in (0, 1)), *small, crowd, moved]
+
+
+@cache
+def expected() -> list[bytes]:
+    """What is found and fitted here."""
+    with DirectTrackFinder("module_map", threads=1, parameters=True) as finder, pytest.warns(match="from there"):
+        found = [finder.find(hits) for hits in events()]
+    assert max(tracks.n_tracks for tracks in found) > 500
+    assert found[-1].beam_spot != found[-2].beam_spot
+    return [written(tracks) for tracks in found]
+
+
+def written(tracks: Tracks) -> bytes:
+    """All bytes of labels, beam line and fit."""
+    fitted = tracks.parameters
+    assert fitted is not None
+    arrays = (fitted.values, fitted.covariance, fitted.chi2, fitted.n_hits, fitted.status)
+    assert len(fitted) == tracks.n_tracks
+    return b"".join([tracks.track_id.tobytes(), tracks.beam_spot.text.encode(), *(array.tobytes() for array in arrays)])
+
+
+def unfitted(folder: Path) -> Path:
+    """A tracker model in that folder without tables of the fit."""
+    shutil.copytree(load_model().path, folder)
+    card = json.loads((folder / "model.json").read_text())
+    del card["weights"]["fit"]
+    (folder / "model.json").write_text(json.dumps(card))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """A pipeline by each backend, plain and in batches, and one of a tracker model that fits no tracks."""
+    folder = tmp_path_factory.mktemp("parameters")
+    models = []
+    for backend in BACKENDS:
+        some = named_models(["module_map", "module_map_ragged"], threads=1, backend=backend)  # type: ignore[arg-type]
+        models += [replace(model, name=f"{model.name}_{backend}") for model in some]
+    (plain,) = named_models(["module_map"], threads=1, tracker_model=unfitted(folder / "unfitted"))
+    names = export_repository(folder / "models", [*models, replace(plain, name="unfitted")])
+    with TritonServer(ServerSettings(folder / "models", models=tuple(names), triton=engine.folder)) as running:
+        yield running
+        running.kill()
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http", "shm"])
+@pytest.mark.parametrize("model", [f"module_map{way}_{name}" for name in BACKENDS for way in ("", "_ragged")])
+def test_the_fit_is_that_of_the_pipeline_here(server: TritonServer, model: str, protocol: str) -> None:
+    url = server.grpc_url if protocol == "grpc" else f"http://{server.http_url}"
+    finder = TritonTrackFinder(url, model, protocol=protocol, parameters=True, in_flight=32)  # type: ignore[arg-type]
+    with finder:
+        answers = [finder.submit(hits) for hits in events() * 2]
+        with pytest.warns(match="tracks come from x = "):
+            found = [answer.result() for answer in answers]
+    assert list(map(written, found)) == expected() * 2
+
+
+def fit_seconds(server: TritonServer, model: str) -> float:
+    return read_metrics(server.metrics_url)[model].stages.get("fit", 0.0)
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name == "native"])
+def test_nothing_is_fitted_unless_asked_for(server: TritonServer, backend: str) -> None:
+    model, features = f"module_map_{backend}", {"FEATURES": events()[-2].position}
+    with ModelClient(server.grpc_url, model) as client:
+        before = fit_seconds(server, model)
+        assert client.infer(features, {"LABELS": None}).keys() == {"LABELS"}
+        assert fit_seconds(server, model) == before
+        assert client.infer(features, {"PARAMETERS": None}).keys() == {"PARAMETERS"}
+        assert fit_seconds(server, model) > before
+
+
+def test_the_python_model_fits_what_is_looked_up() -> None:
+    settings, fitted = tracking_model("m", "module_map"), []
+
+    def observe(name: str, amount: float, stage: str) -> None:
+        fitted.extend([amount] * (stage == "fit"))
+
+    model = FittingModel(Instance(weights=settings.weights[0].parent, parameters=settings.parameters, observe=observe))
+    (answer,) = model.run([{"FEATURES": events()[2].position}])
+    assert not isinstance(answer, Exception)
+    assert set(answer) == {spec.name for spec in FittingModel.outputs}
+    assert answer["LABELS"].max() > 5
+    assert not fitted
+    assert answer["PARAMETERS"].shape == (answer["LABELS"].max() + 1, 33)
+    assert len(fitted) == 1
+
+
+def test_a_model_without_tables_does_not_offer_it(server: TritonServer) -> None:
+    def outputs(model: str) -> set[str]:
+        return {output["name"] for output in control.model_config(server.http_url, model)["output"]}
+
+    assert outputs("unfitted") == {"LABELS", "STAGES", "LAYOUT", "BEAM_SPOT"}
+    assert outputs(f"module_map_{BACKENDS[-1]}") == outputs("unfitted") | {"PARAMETERS"}
+    hits = events()[2]
+    with TritonTrackFinder(server.grpc_url, "unfitted") as finder:
+        assert finder.find(hits).parameters is None
+    served = TritonTrackFinder(server.grpc_url, "unfitted", parameters=True)
+    with pytest.raises(ServiceError, match="unfitted gives LABELS, STAGES, LAYOUT, BEAM_SPOT, expected PARAMETERS"):
+        served.find(hits)
+    here = DirectTrackFinder("module_map", threads=1, parameters=True)
+    with FallbackTrackFinder(served, here) as either:
+        assert written(either.find(hits)) == expected()[2]
+        assert either.answered == (0, 1)
+
+
+def test_an_answer_with_another_number_of_tracks_is_refused() -> None:
+    def answer(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        n = len(arrays["FEATURES"])
+        return {"LABELS": np.zeros(n, np.int64), "BEAM_SPOT": np.zeros(4), "PARAMETERS": np.zeros((2, 33))}
+
+    transport = FakeTransport(answer, TrackingModel.inputs, FittingModel.outputs)
+    with (
+        TritonTrackFinder("http://fake:1", transport=transport, parameters=True, retries=0) as finder,
+        pytest.raises(ServiceError, match=r"PARAMETERS of 2 tracks, expected 1, as its LABELS say"),
+    ):
+        finder.find(events()[2])
+
+
+def test_a_row_has_all_that_a_fit_has() -> None:
+    with DirectTrackFinder("module_map", threads=1, parameters=True) as finder:
+        fitted = finder.find(events()[2]).parameters
+    assert fitted is not None
+    rows = packed_parameters(fitted)
+    assert rows.shape[1:] == PARAMETERS.dims[1:]
+    assert BEAM_SPOT.dims == (4,)
+    again = unpacked_parameters(rows)
+    for name in ("values", "covariance", "chi2", "n_hits", "status"):
+        array = getattr(again, name)
+        assert array.tobytes() == getattr(fitted, name).tobytes()
+        assert array.dtype == getattr(fitted, name).dtype
+    assert rows[:, 5] == pytest.approx(fitted.covariance[:, 0, 0], nan_ok=True)
