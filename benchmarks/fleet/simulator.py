@@ -2,8 +2,9 @@
 
     python benchmarks/fleet/simulator.py [--model exatrkx] [--rounds 3] [--seconds 10]
 
-Each round measures the server as a load test does: one event at a time, then as many as there are instances, which
-tells service times by size, the time that a request spends elsewhere, and how much instances slow each other. Then it
+Each round measures the server: one event at a time with Triton's own count of the time spent on it, then in a closed
+loop with one and with as many in flight as there are instances. That tells service times by size, the time that a
+request spends elsewhere, and how much instances slow each other. Then it
 sends Poisson arrivals at three shares of the capacity that follows, and simulates the same. *Replayed*: the simulator
 gets the very arrivals and events of the live run, so that chance is the same on both sides. *Drawn*: it draws its own,
 as `beampipe fleet plan` does. Every answer of the live server is compared with the direct labels.
@@ -20,6 +21,7 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
@@ -51,6 +53,7 @@ from beampipe.fleet.planning.simulator import (
     Load,
     MeasuredSizes,
     Poisson,
+    fit_table,
     run_fleet,
     simulate,
 )
@@ -146,18 +149,35 @@ class Bench:
 
     def measured(self, seconds: float) -> Measured:
         """Service times as a load test finds them."""
+        spent = self._one_by_one(seconds)
+        sizes = self.sizes[: len(spent)]
         run, alone = self.closed(1, seconds)
         _, together = self.closed(self.instances, seconds)
-        taken = latencies(run)
-        overhead = max(0.0, float(taken.mean()) - alone)
+        # One by one with a question in between, caches are colder than in a row.
+        spent *= alone / fit_table(sizes, spent).line(self.sizes[run.event]).mean()
         return Measured(
-            tuple(self.sizes[run.event].tolist()),
-            tuple(np.maximum(taken - overhead, 0.05 * taken).tolist()),
+            tuple(sizes.tolist()),
+            tuple(spent.tolist()),
             f"{self._model}, one thread, mu = 0",
-            overhead,
+            max(0.0, float(latencies(run).mean()) - alone),
             max(0.0, together / alone - 1) / max(1, self.instances - 1),
             tuple(self.sizes.tolist()),
         )
+
+    def _one_by_one(self, seconds: float) -> Float64[ndarray, " n"]:
+        """Time that an instance spent on each event of the workload in turn [s], as the server counts it."""
+        found, end = [], perf_counter() + seconds
+        _, before = self._compute()
+        with closing(self._sender()) as sender:
+            while perf_counter() < end and len(found) < DRAWN:
+                sender.send(len(found), len(found))
+                (answer,) = sender.answers(60.0)
+                if answer.error:
+                    raise WrongLabelsError(answer.error)
+                _, after = self._compute()
+                found.append(after - before)
+                before = after
+        return np.array(found)
 
     def _sender(self) -> HttpSender:
         return HttpSender(self._address, self._requests, self.workload, IN_FLIGHT)

@@ -51,7 +51,8 @@ _Cores = Annotated[
 ]
 _PerMachine = Annotated[int, typer.Option(help="Servers that share a machine.", min=1)]
 _InFlight = Annotated[
-    int | None, typer.Option(help="Most requests that one server has at once.", min=1, show_default="8")
+    int | None,
+    typer.Option(help="Most requests that one server has at once.", min=1, show_default="8, or 2 an instance"),
 ]
 _Queue = Annotated[int | None, typer.Option(help="Most requests that wait for a server.", min=0, show_default="64")]
 _Uncertainty = Annotated[float, typer.Option(help="Relative uncertainty of the service times.", min=0.0, max=0.9)]
