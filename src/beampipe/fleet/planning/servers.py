@@ -107,8 +107,8 @@ def plan_servers(
         load: what is asked of the fleet.
         shape: the fleet; its number of servers is not looked at.
         bound: what it must keep.
-        uncertainty: relative uncertainty of the service times. The simulator's own disagreement with live servers is
-            at most 0.1.
+        uncertainty: relative uncertainty of the service times. The default is how far the simulator may be from a live
+            server in ``benchmarks/fleet/simulator.py``.
         effort: how much is simulated; the default if not given.
         told: function that is told what is simulated next.
 
