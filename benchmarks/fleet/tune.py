@@ -1,6 +1,6 @@
 """`beampipe fleet tune` against an exhaustive grid, on a real Triton: what is found, and in what time.
 
-    python benchmarks/fleet/tune.py [--model exatrkx] [--seconds 5] [--p95 0.05]
+    python benchmarks/fleet/tune.py [--model exatrkx] [--seconds 8] [--p95 0.1]
 
 Both sides pay for loading the model. The configuration that the search found is judged by what the grid measured for
 it, and beside the best of the grid once more, in turn, so that a lucky measurement of the grid decides nothing.
@@ -43,7 +43,7 @@ WANTED_TIME: Final = 0.25
 def main() -> None:
     parser = options_of("tune", __doc__)
     parser.add_argument("--model", default="exatrkx", help="a pipeline")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of the longest measurement")
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of the longest measurement")
     parser.add_argument("--clients", type=int, default=8, help="requests in flight")
     parser.add_argument("--p95", type=float, default=0.1, help="largest 95th percentile of the latency [s]")
     parser.set_defaults(output=Path("runs/bench/fleet/tune.json"))
