@@ -149,7 +149,7 @@ class Bench:
 
     def measured(self, seconds: float) -> Measured:
         """Service times as a load test finds them."""
-        spent = self._one_by_one(seconds)
+        spent, elsewhere = self._one_by_one(seconds)
         sizes = self.sizes[: len(spent)]
         run, alone = self.closed(1, seconds)
         _, together = self.closed(self.instances, seconds)
@@ -160,24 +160,30 @@ class Bench:
             tuple(spent.tolist()),
             f"{self._model}, one thread, mu = 0",
             max(0.0, float(latencies(run).mean()) - alone),
+            tuple((elsewhere / elsewhere.mean()).tolist()),
             max(0.0, together / alone - 1) / max(1, self.instances - 1),
             tuple(self.sizes.tolist()),
         )
 
-    def _one_by_one(self, seconds: float) -> Float64[ndarray, " n"]:
-        """Time that an instance spent on each event of the workload in turn [s], as the server counts it."""
-        found, end = [], perf_counter() + seconds
+    def _one_by_one(self, seconds: float) -> tuple[Float64[ndarray, " n"], Float64[ndarray, " n"]]:
+        """Time that each event of the workload took in turn [s]: of an instance, as the server counts it; elsewhere."""
+        found: list[float] = []
+        taken: list[float] = []
+        end = perf_counter() + seconds
         _, before = self._compute()
         with closing(self._sender()) as sender:
             while perf_counter() < end and len(found) < DRAWN:
+                start = perf_counter()
                 sender.send(len(found), len(found))
                 (answer,) = sender.answers(60.0)
                 if answer.error:
                     raise WrongLabelsError(answer.error)
                 _, after = self._compute()
                 found.append(after - before)
+                taken.append(answer.finished - start)
                 before = after
-        return np.array(found)
+        spent = np.array(found)
+        return spent, np.maximum(np.array(taken) - spent, 1e-6)
 
     def _sender(self) -> HttpSender:
         return HttpSender(self._address, self._requests, self.workload, IN_FLIGHT)

@@ -205,7 +205,7 @@ def compare_policies(
 def _check_possible(load: Load, bound: Bound) -> None:
     """Refuse a bound that events break which meet no other event."""
     random = np.random.default_rng(0)
-    alone = load.service.overhead + load.service.draw(load.sizes.draw(random, _DRAWS), random)
+    alone = load.service.draw(load.sizes.draw(random, _DRAWS), random) + load.service.draw_overhead(random, _DRAWS)
     least = float(np.percentile(alone, 95))
     if not least <= bound.p95:
         raise ConfigError(
