@@ -134,6 +134,7 @@ def loaded(module: str) -> list[str]:
         "beampipe",
         "beampipe.calibration",
         "beampipe.cli",
+        "beampipe.fleet.watching.watch_server",
         "beampipe.serving",
         "beampipe.serving.finders",
         "beampipe.tracking",

@@ -162,7 +162,8 @@ def _line(
         line.append(("building", neighbours))
         line.append(("filtering", stages.FilterEdges(trained.filter, cuts.filter_cut, threads)))
     else:
-        line.append(("building", stages.BuildFromWindows(windows, threads)))
+        least_curvature = spec.curvature_from / spec.curvature
+        line.append(("building", stages.BuildFromWindows(windows, threads, spec.seed_depth, least_curvature)))
     if trained is not None and spec.scored:
         line.append(("filtering", stages.PairEdges(windows, threads)))
         line.append(("gnn", stages.ScoreEdges(trained.gnn, threads)))

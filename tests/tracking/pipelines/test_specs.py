@@ -105,6 +105,10 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         replace(PIPELINES["module_map"], networks="exatrkx")
     with pytest.raises(ConfigError, match=r"pipeline module_map: got curvature 0\.0, expected a share above 0, up"):
         replace(PIPELINES["module_map"], curvature=0.0)
+    with pytest.raises(ConfigError, match=r"got curvature_from 0\.4, expected a share from 0 to below 0\.4"):
+        replace(PIPELINES["module_map"], curvature=0.4, curvature_from=0.4)
+    with pytest.raises(ConfigError, match=r"pipeline module_map: got seed_depth -1, expected a number of layers"):
+        replace(PIPELINES["module_map"], seed_depth=-1)
     with pytest.raises(ConfigError, match="got components without networks"):
         build_pipeline(replace(PIPELINES["module_map"], segmentation=Components(min_hits=5)), 1)
     with pytest.raises(ConfigError, match="it needs `edge_score`, which no earlier stage makes; put ScoreEdges before"):

@@ -16,6 +16,7 @@ from beampipe.fleet.running.folder import RunFolder, folder_of
 from beampipe.fleet.running.line import give_order
 from beampipe.fleet.running.starting import keeper_of
 from beampipe.fleet.specification import read_fleet
+from beampipe.fleet.watching.prometheus import prometheus_pids
 
 __all__ = ["end_fleet"]
 
@@ -55,6 +56,7 @@ def _end_remains(run: RunFolder) -> int:
     pids = {record.pid for record in read_records(run.registry).values() if record.lives()}
     gateway = str(run.path / "haproxy.cfg")
     pids |= {pid for pid, arguments in processes.command_lines() if gateway in arguments}
+    pids |= prometheus_pids(run.prometheus)
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,16 +15,19 @@ from types import FrameType
 from typing import Any, Final
 
 from beampipe import processes
-from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.errors import BeampipeError, ConfigError, ServiceError, ServiceUnavailableError
 from beampipe.fleet.running.folder import RunFolder, folder_of
 from beampipe.fleet.running.keeper import FleetKeeper
 from beampipe.fleet.running.line import Line, give_order
 from beampipe.fleet.running.orders import Orders
+from beampipe.fleet.running.scaling import FleetScaler
 from beampipe.fleet.specification import read_fleet
 
 __all__ = ["keep_fleet", "keeper_of", "start_fleet"]
 
 _LOOK: Final = 0.1
+_DEMAND: Final = 1.0
+"""Time [s] between two looks at what is asked of the servers."""
 _STARTS: Final = 3
 """Number of starts in vain after which a server does not start."""
 
@@ -61,8 +65,14 @@ def keep_fleet(specification: Path, folder: Path | None = None) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    with keeper.running(), Line(run.socket, Orders(keeper).obey):
-        keeper.ended.wait()
+    orders = Orders(keeper)
+    scaler = FleetScaler(keeper, orders.scale)
+    with keeper.running(), Line(run.socket, orders.obey):
+        while not keeper.ended.wait(_DEMAND):
+            try:
+                scaler.look()
+            except BeampipeError as error:
+                keeper.note(f"scaling: {error}")
 
 
 def start_fleet(
@@ -107,6 +117,8 @@ def start_fleet(
                 told.add(text)
                 progress(text)
         if status.get("ready"):
+            # It outlives this process as a rule; where it does not, somebody must take note of its end.
+            threading.Thread(target=process.wait, name="fleet-keeper-end", daemon=True).start()
             return status
         vain = any(row["starts"] > _STARTS and row["address"] is None for row in status.get("servers", ()))
         if process.poll() is not None or vain or time.monotonic() > deadline:

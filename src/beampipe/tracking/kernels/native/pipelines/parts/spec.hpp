@@ -36,6 +36,8 @@ struct PipelineSpec {
   double bytes_per_hit = 0;   // memory of an event that grows with its hits [B]
   double bytes_per_hit2 = 0;  // memory of an event that grows with their square [B]
   double curvature = 1;       // share of each window of curvature that is used
+  double curvature_from = 0;  // share of each window of curvature from which on it is used
+  int seed_depth = 3;         // most layers before those on which tracks of the windows begin to grow
   std::optional<CompletionSpec> completion;
   std::optional<LimitSpec> limit;             // none for events of any size
   std::shared_ptr<const PipelineSpec> after;  // pipeline that goes before, or nullptr: this one works on what it leaves
