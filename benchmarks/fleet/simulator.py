@@ -170,7 +170,7 @@ class Bench:
         found: list[float] = []
         taken: list[float] = []
         end = perf_counter() + seconds
-        _, before = self._compute()
+        count, before = self._compute()
         with closing(self._sender()) as sender:
             while perf_counter() < end and len(found) < DRAWN:
                 start = perf_counter()
@@ -178,7 +178,10 @@ class Bench:
                 (answer,) = sender.answers(60.0)
                 if answer.error:
                     raise WrongLabelsError(answer.error)
-                _, after = self._compute()
+                counted, after = self._compute()
+                while counted == count:  # the answer may leave before it is counted
+                    counted, after = self._compute()
+                count = counted
                 found.append(after - before)
                 taken.append(answer.finished - start)
                 before = after
