@@ -38,7 +38,7 @@ def stored(folder: Path, found: Any) -> Path:
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    measured = Measured((300.0, 9000.0), (0.003, 0.06), "toy", 3e-4, 0.1, (300.0,))
+    measured = Measured((300.0, 9000.0), (0.003, 0.06), "toy", 3e-4, (0.5, 1.5), 0.1, (300.0,))
     write_measured(tmp_path / "m.json", measured)
     assert read_measured(tmp_path / "m.json") == measured
 

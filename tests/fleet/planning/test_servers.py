@@ -101,6 +101,9 @@ def test_a_specification_is_simulated_as_it_stands(tmp_path: Path) -> None:
         3, 2, 2, in_flight=5, queue=0, policy="least_hits"
     )
     assert make_shape(None, None, 1, 2) == FleetShape(1, 2, 2)
+    assert make_shape(None, None, 1, 16).in_flight == 32
+    with pytest.warns(UserWarning, match="3 instances never work"):
+        make_shape(path, None, 1, 8)
     for fleet, group in ((path, "tpu"), (None, "cpu")):
         with pytest.raises(BeampipeError):
             make_shape(fleet, group, 1, 1)

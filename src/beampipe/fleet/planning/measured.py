@@ -7,6 +7,7 @@ The small one is written by `write_measured`, by ``benchmarks/fleet/simulator.py
       "sizes": [310, 288, 9120],                   size of each measured event, hits say
       "seconds": [0.0031, 0.0029, 0.0611],         time that one instance worked on it, alone on its cores [s]
       "overhead": 0.0003,                          time there and back that occupies no instance [s]; 0 if left out
+      "overhead_ratios": [0.9, 1.0, 1.3],          such times of single requests over their mean; [1] if left out
       "contention": 0.05,                          how much each further busy core slows all; 0 if left out
       "events": [305, 9100]                        sizes of events as they come; `sizes` if left out
     }
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -60,7 +61,8 @@ class Measured:
         sizes: size of each measured event, hits say.
         seconds: time that one instance, alone on its cores, worked on each [s].
         about: what was measured, in words.
-        overhead: time of each request there and back that occupies no instance [s].
+        overhead: mean time of a request there and back that occupies no instance [s].
+        overhead_ratios: such times of single requests over their mean.
         contention: share by which each further busy core of a machine slows all of them.
         events: sizes of events as they come; None for `sizes`; empty if they are not known.
     """
@@ -69,6 +71,7 @@ class Measured:
     seconds: tuple[float, ...]
     about: str = ""
     overhead: float = 0.0
+    overhead_ratios: tuple[float, ...] = (1.0,)
     contention: float = 0.0
     events: tuple[float, ...] | None = None
 
@@ -84,7 +87,12 @@ class Measured:
         """Service times as a function of the size: a table if there are many events, else a line."""
         sizes, seconds = np.array(self.sizes), np.array(self.seconds)
         fitted = fit_table(sizes, seconds) if len(sizes) >= _KNOTS_FROM else fit_affine(sizes, seconds)
-        return ServiceTimes(fitted.sizes, fitted.seconds, fitted.ratios, self.overhead, self.contention)
+        return replace(
+            fitted,
+            overhead=self.overhead,
+            overhead_ratios=np.array(self.overhead_ratios),
+            contention=self.contention,
+        )
 
     def event_sizes(self) -> MeasuredSizes:
         """Sizes of events as they come.

@@ -107,8 +107,8 @@ def plan_servers(
         load: what is asked of the fleet.
         shape: the fleet; its number of servers is not looked at.
         bound: what it must keep.
-        uncertainty: relative uncertainty of the service times. The simulator's own disagreement with live servers is
-            at most 0.1.
+        uncertainty: relative uncertainty of the service times. The default is how far the simulator may be from a live
+            server in ``benchmarks/fleet/simulator.py``.
         effort: how much is simulated; the default if not given.
         told: function that is told what is simulated next.
 
@@ -205,7 +205,7 @@ def compare_policies(
 def _check_possible(load: Load, bound: Bound) -> None:
     """Refuse a bound that events break which meet no other event."""
     random = np.random.default_rng(0)
-    alone = load.service.overhead + load.service.draw(load.sizes.draw(random, _DRAWS), random)
+    alone = load.service.draw(load.sizes.draw(random, _DRAWS), random) + load.service.draw_overhead(random, _DRAWS)
     least = float(np.percentile(alone, 95))
     if not least <= bound.p95:
         raise ConfigError(

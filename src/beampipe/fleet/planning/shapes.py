@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +14,8 @@ from beampipe.fleet.specification import GatewaySettings, read_fleet
 __all__ = ["make_shape"]
 
 _GATEWAY: Final = GatewaySettings()
+_SPARE: Final = 2
+"""Requests in flight for each instance where nothing is stated: one is worked on, the next one waits beside it."""
 
 
 def make_shape(
@@ -27,6 +31,8 @@ def make_shape(
 ) -> FleetShape:
     """A fleet to simulate: what is said here, else what its specification says, else the default of that.
 
+    Without a specification a server has at least two requests in flight for each instance.
+
     Args:
         fleet: file of the specification; None for none.
         group: group of servers in it; None for the first.
@@ -39,8 +45,11 @@ def make_shape(
 
     Raises:
         BeampipeError: the specification cannot be read, or has no such group.
+
+    Warns:
+        UserWarning: the gateway gives a server fewer requests than it has instances.
     """
-    gateway, stated = _GATEWAY, instances * per_machine
+    gateway, stated = replace(_GATEWAY, in_flight=max(_GATEWAY.in_flight, _SPARE * instances)), instances * per_machine
     if fleet is None and group is not None:
         raise ConfigError(f"group: got {group!r} without the specification of a fleet, expected both")
     if fleet is not None:
@@ -50,7 +59,7 @@ def make_shape(
         if chosen not in found.servers:
             raise UnknownNameError("group of servers", chosen, found.servers)
         stated = found.servers[chosen].cores * per_machine
-    return FleetShape(
+    shape = FleetShape(
         servers,
         instances=instances,
         cores=stated if cores is None else cores,
@@ -59,3 +68,10 @@ def make_shape(
         queue=gateway.queue if queue is None else queue,
         policy=gateway.balancing,
     )
+    if shape.in_flight is not None and shape.in_flight < instances:
+        warnings.warn(
+            f"in flight: got {shape.in_flight} requests for {instances} instances of a server, expected at least as"
+            f" many: {instances - shape.in_flight} instances never work",
+            stacklevel=2,
+        )
+    return shape

@@ -68,7 +68,7 @@ def test_two_choices_never_take_the_fullest() -> None:
 @pytest.fixture(scope="module")
 def compared() -> dict[Policy, FleetFigures]:
     return {
-        policy: run_fleet(LOAD, FleetShape(4, in_flight=None, queue=None, policy=policy), requests=5_000, replicas=6)
+        policy: run_fleet(LOAD, FleetShape(4, in_flight=None, queue=None, policy=policy), requests=3_000, replicas=5)
         for policy in POLICIES
     }
 

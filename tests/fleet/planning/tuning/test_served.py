@@ -1,4 +1,4 @@
-"""A real Triton: it runs what is to be measured, and the search finds what pays off."""
+"""A real Triton: it runs what is to be measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from beampipe.errors import ConfigError, FileError
 from beampipe.fleet.planning.tuning.choices import Choices, Configuration
-from beampipe.fleet.planning.tuning.halving import tune
+from beampipe.fleet.planning.tuning.halving import Trial, tune
 from beampipe.fleet.planning.tuning.served import ServedBench, configured
 from beampipe.triton import EnsembleSettings, ModelClient, ModelSettings, ServerSettings, export_repository
 from beampipe.triton.engine import Engine
@@ -46,11 +46,16 @@ def test_the_server_runs_what_is_measured(bench: ServedBench) -> None:
         assert client.infer({"X": np.zeros(5, np.float32)})["THREADS"].tolist() == [3]
 
 
-def test_the_search_finds_what_pays_off(bench: ServedBench) -> None:
-    every = Choices(instances=(1, 4), batch=(0,), protocol=("grpc",)).all()
-    found = tune(bench, every, 10.0, seconds=0.6)
-    assert not any(trial.fault for trial in found)
-    assert found[0].configuration.instances == 4  # four clients at once, and a model that only waits
+def test_the_search_measures_every_configuration_there(bench: ServedBench) -> None:
+    """Which is best is a matter of times; that the best is found is tested on a surface that is known."""
+    told: list[Trial] = []
+    every = Choices(instances=(1, 2), batch=(0, 4), protocol=("grpc",)).all()
+    found = tune(bench, every, 100.0, seconds=0.6, factor=4, told=told.append)
+    assert [trial.configuration for trial in told[:4]] == every
+    assert all(trial.measurement is not None and trial.measurement.throughput > 0 for trial in told)
+    assert (
+        told[4].configuration == found[0].configuration == max(told[:4], key=lambda one: one.rank(100.0)).configuration
+    )
 
 
 def test_a_change_back_leaves_no_batches() -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final, Literal, get_args, no_type_check
+from typing import ClassVar, Final, Literal, get_args, no_type_check
 
 import numpy as np
 from numpy import ndarray
@@ -50,7 +50,7 @@ class Balancer:
         self.changed = np.arange(servers)
         self.last = servers - 1
         self.random = random
-        self._choose = _CHOICES[policy]
+        self._choose = self._CHOICES[policy]
         self._in_flight = np.iinfo(np.int64).max if in_flight is None else in_flight
         self._changes = servers
 
@@ -73,44 +73,33 @@ class Balancer:
         self.hits[server] = self.hits[server] + size if self.requests[server] else 0.0
         self.changed[server] = self._changes = self._changes + 1
 
+    def _round_robin(self, free: ndarray) -> int:
+        after = np.searchsorted(free, self.last, side="right")
+        return int(free[after % len(free)])
 
-@no_type_check
-def _round_robin(books: Balancer, free: ndarray) -> int:
-    after = np.searchsorted(free, books.last, side="right")
-    return int(free[after % len(free)])
+    def _least_connections(self, free: ndarray) -> int:
+        return self._least(free, self.requests[free])
 
+    def _least_hits(self, free: ndarray) -> int:
+        return self._least(free, self.hits[free])
 
-@no_type_check
-def _least_connections(books: Balancer, free: ndarray) -> int:
-    return _least(books, free, books.requests[free])
+    def _power_of_two(self, free: ndarray) -> int:
+        if len(free) == 1:
+            return int(free[0])
+        first = int(self.random.integers(len(free)))
+        second = int(self.random.integers(len(free) - 1))
+        one, other = int(free[first]), int(free[second + (second >= first)])
+        return one if self.requests[one] <= self.requests[other] else other
 
+    def _least(self, free: ndarray, loads: ndarray) -> int:
+        equals = free[loads == loads.min()]
+        return int(equals[self.changed[equals].argmin()])
 
-@no_type_check
-def _least_hits(books: Balancer, free: ndarray) -> int:
-    return _least(books, free, books.hits[free])
-
-
-@no_type_check
-def _power_of_two(books: Balancer, free: ndarray) -> int:
-    if len(free) == 1:
-        return int(free[0])
-    first = int(books.random.integers(len(free)))
-    second = int(books.random.integers(len(free) - 1))
-    one, other = int(free[first]), int(free[second + (second >= first)])
-    return one if books.requests[one] <= books.requests[other] else other
-
-
-@no_type_check
-def _least(books: Balancer, free: ndarray, loads: ndarray) -> int:
-    equals = free[loads == loads.min()]
-    return int(equals[books.changed[equals].argmin()])
-
-
-_CHOICES: Final[Mapping[Policy, Callable[[Balancer, ndarray], int]]] = MappingProxyType(
-    {
-        "round_robin": _round_robin,
-        "least_connections": _least_connections,
-        "least_hits": _least_hits,
-        "power_of_two": _power_of_two,
-    }
-)
+    _CHOICES: ClassVar[Mapping[Policy, Callable[[Balancer, ndarray], int]]] = MappingProxyType(
+        {
+            "round_robin": _round_robin,
+            "least_connections": _least_connections,
+            "least_hits": _least_hits,
+            "power_of_two": _power_of_two,
+        }
+    )

@@ -29,7 +29,8 @@ class ServiceTimes:
         sizes: (k,) sizes at the knots, growing; one knot alone is a constant.
         seconds: (k,) service time of an instance that has a core for itself, at the knots [s].
         ratios: (m,) measured times over those of the line; one is drawn for each event.
-        overhead: time of each request that occupies no instance [s]: the way there and back, the gateway.
+        overhead: mean time of a request that occupies no instance [s]: the way there and back, the gateway.
+        overhead_ratios: (k,) measured times of that kind over their mean; one is drawn for each event.
         contention: share by which each further instance that works on the same machine slows all of them, while there
             are cores for all; memory bandwidth, say.
     """
@@ -38,13 +39,15 @@ class ServiceTimes:
     seconds: ndarray
     ratios: ndarray = field(default_factory=lambda: np.ones(1))
     overhead: float = 0.0
+    overhead_ratios: ndarray = field(default_factory=lambda: np.ones(1))
     contention: float = 0.0
 
     def __post_init__(self) -> None:
-        knots, seconds, ratios = (np.asarray(one, np.float64) for one in (self.sizes, self.seconds, self.ratios))
+        knots, seconds = np.asarray(self.sizes, np.float64), np.asarray(self.seconds, np.float64)
         if len(knots) != len(seconds) or not len(knots) or not np.all(np.diff(knots) > 0):
             raise ConfigError(f"service: got sizes {knots[:5]}, expected some, growing, and as many seconds")
-        if not len(ratios) or not all(np.all(np.isfinite(one) & (one >= 0)) for one in (seconds, ratios)):
+        drawn = [np.asarray(one, np.float64) for one in (self.ratios, self.overhead_ratios)]
+        if not all(len(one) and np.all(np.isfinite(one) & (one >= 0)) for one in (seconds, *drawn)):
             raise ConfigError("service: got negative or infinite times or ratios, expected finite ones, 0 or more")
         if not self.overhead >= 0 or not self.contention >= 0:
             raise ConfigError(
@@ -71,8 +74,11 @@ class ServiceTimes:
 
     def draw(self, sizes: Float64[ndarray, " n"], random: np.random.Generator) -> Float64[ndarray, " n"]:
         """Service time of each of these events [s]."""
-        ratios = np.asarray(self.ratios)[random.integers(len(self.ratios), size=len(sizes))]
-        return np.asarray(self.line(sizes) * ratios)
+        return np.asarray(self.line(sizes) * _drawn(self.ratios, random, len(sizes)))
+
+    def draw_overhead(self, random: np.random.Generator, n: int) -> Float64[ndarray, " n"]:
+        """Time that each of that many requests spends elsewhere [s]."""
+        return self.overhead * _drawn(self.overhead_ratios, random, n)
 
 
 def fit_affine(sizes: Float64[ndarray, " n"], seconds: Float64[ndarray, " n"]) -> ServiceTimes:
@@ -130,6 +136,10 @@ def mean_service(service: ServiceTimes, sizes: Sizes) -> float:
     """Mean service time of events of these sizes [s], from a fixed set of draws."""
     random = np.random.default_rng(0)
     return float(service.draw(sizes.draw(random, _DRAWS), random).mean())
+
+
+def _drawn(ratios: ndarray, random: np.random.Generator, n: int) -> Float64[ndarray, " n"]:
+    return np.asarray(ratios, np.float64)[random.integers(len(ratios), size=n)]
 
 
 def _with_scatter(fitted: ServiceTimes, sizes: Float64[ndarray, " n"], seconds: Float64[ndarray, " n"]) -> ServiceTimes:

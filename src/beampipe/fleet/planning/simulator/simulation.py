@@ -137,6 +137,7 @@ def simulate(
 class _Request:
     size: float
     work: float
+    elsewhere: float
     sent: float
     recorded: bool
     answered: Event
@@ -152,7 +153,7 @@ class _Run:
     ) -> None:
         arrivals, sizes, choices = (np.random.default_rng(child) for child in seed.spawn(3))
         self._environment = Environment(0.0)
-        self._shape, self._overhead = shape, load.service.overhead
+        self._shape = shape
         self._events = _events(load, sizes)
         self._balancer = Balancer(shape.policy, shape.servers, shape.in_flight, choices)
         contention = load.service.contention
@@ -194,8 +195,8 @@ class _Run:
         self._n_sent += 1
         if self._n_sent == self._end:
             self._ended, self._after = self._environment.now, self._integrals()
-        size, work = next(self._events)
-        request = _Request(size, work, self._environment.now, recorded, answered)
+        size, work, elsewhere = next(self._events)
+        request = _Request(size, work, elsewhere, self._environment.now, recorded, answered)
         self._n_open += 1
         if not self._hand_on(request):
             if self._shape.queue is None or len(self._waiting) < self._shape.queue:
@@ -216,8 +217,8 @@ class _Run:
 
     def _worked(self, request: _Request) -> None:
         """An instance has finished a request; its answer is on the way."""
-        if self._overhead:
-            callbacks = self._environment.timeout(self._overhead).callbacks
+        if request.elsewhere:
+            callbacks = self._environment.timeout(request.elsewhere).callbacks
             assert callbacks is not None
             callbacks.append(lambda _: self._answered(request))
         else:
@@ -272,8 +273,9 @@ class _Server:
         self._worked(request)
 
 
-def _events(load: Load, random: np.random.Generator) -> Iterator[tuple[float, float]]:
-    """Size and service time [s] of one event after the other."""
+def _events(load: Load, random: np.random.Generator) -> Iterator[tuple[float, float, float]]:
+    """Size, service time [s] and time elsewhere [s] of one event after the other."""
     while True:
         sizes = load.sizes.draw(random, _BLOCK)
-        yield from zip(sizes.tolist(), load.service.draw(sizes, random).tolist(), strict=True)
+        works = load.service.draw(sizes, random).tolist()
+        yield from zip(sizes.tolist(), works, load.service.draw_overhead(random, len(sizes)).tolist(), strict=True)
