@@ -22,7 +22,7 @@ from typing import Final
 from beampipe import processes
 from beampipe.errors import FileError
 
-__all__ = ["built", "check_output", "replacing", "sweep", "unfinished", "write_whole"]
+__all__ = ["built", "check_output", "make_folder", "replacing", "sweep", "unfinished", "write_whole"]
 
 _STALE: Final = 7 * 24 * 3600.0
 """After so long [s] without a change, a part of a writer on another machine counts as left behind."""
@@ -79,6 +79,18 @@ def check_output(path: str | Path, *, inputs: Iterable[Path] = (), parents: bool
     while parents and not folder.exists() and folder != folder.parent:
         folder = folder.parent
     _check_place(path, folder)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with those that it lies in, unless it is there.
+
+    Raises:
+        FileError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{path}: cannot make the folder ({error.strerror})", path=path) from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import BeampipeError, ConfigError, FileError
-from beampipe.files import check_output
+from beampipe.files import check_output, make_folder
 from beampipe.tracking.events import NO_TRACK, Event, Tracks
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import form_named, input_files, open_events, write_tracks
@@ -101,7 +101,7 @@ def check_outputs(
     outputs = output_paths(inputs, output, form)
     read = [*also_read, *(file for path in inputs for file in input_files(path))]
     if len(inputs) > 1 or _is_folder(output):
-        _make_folder(output)
+        make_folder(output)
     for target in outputs:
         if form_named(form).endings[0] or target.suffix:
             form_named(form).check(target)
@@ -118,13 +118,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError as error:  # a name that is too long
         raise FileError(f"{path}: cannot be written ({error.strerror})", path=path) from error
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{path}: cannot make the folder ({error.strerror})", path=path) from error
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from beampipe.errors import FileError
+from beampipe.files import make_folder
 from beampipe.tracking.events import Event, Tracks
 from beampipe.tracking.formats.tables.arrow import arrow
 from beampipe.tracking.formats.writing.form import Form, Found, lists_of, own_hit_ids
@@ -42,10 +43,7 @@ def _write(path: Path, found: Found) -> int:
 
 
 def _file(folder: Path, event: Event) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{folder}: cannot make the folder ({error.strerror})", path=folder) from error
+    make_folder(folder)
     return folder / f"event{event.event_id:09d}-prototracks.csv"
 
 
