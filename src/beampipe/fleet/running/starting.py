@@ -18,10 +18,11 @@ from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
 from beampipe.fleet.running.folder import RunFolder, folder_of
 from beampipe.fleet.running.keeper import FleetKeeper
 from beampipe.fleet.running.line import Line, give_order
-from beampipe.fleet.running.orders import Orders
+from beampipe.fleet.running.orders import GatewayOrders, Orders
+from beampipe.fleet.running.overseer import Overseer
 from beampipe.fleet.specification import read_fleet
 
-__all__ = ["keep_fleet", "runs", "start_fleet"]
+__all__ = ["keep_fleet", "make_free", "oversee", "runs", "start_fleet"]
 
 _LOOK: Final = 0.1
 
@@ -48,18 +49,40 @@ def keep_fleet(specification: Path, folder: Path | None = None) -> None:
     """
     fleet = read_fleet(specification)
     run = folder_of(fleet.name, folder)
+    make_free(run, specification)
+    keeper = FleetKeeper(fleet, run)
+    oversee(keeper, Orders(keeper))
+
+
+def make_free(run: RunFolder, specification: Path) -> None:
+    """Make the run folder of a fleet that is to be kept by this process.
+
+    Raises:
+        ConfigError: another process keeps it.
+    """
     run.make()
     if runs(run):
         raise ConfigError(f"{run.path}: got a fleet that runs already; do: beampipe fleet status {specification}")
-    keeper = FleetKeeper(fleet, run)
+
+
+def oversee(overseer: Overseer, orders: GatewayOrders) -> None:
+    """Look after a fleet until a signal or an order ends that.
+
+    Args:
+        overseer: looks after it.
+        orders: does what it is told.
+
+    Raises:
+        BeampipeError: the gateway does not start.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:
-        keeper.ended.set()
+        overseer.ended.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    with keeper.running(), Line(run.socket, Orders(keeper).obey):
-        keeper.ended.wait()
+    with overseer.running(), Line(overseer.folder.socket, orders.obey):
+        overseer.ended.wait()
 
 
 def start_fleet(
