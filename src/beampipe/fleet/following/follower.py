@@ -79,10 +79,11 @@ class Follower(Overseer):
 
     def _look_at_guest(self, server: FollowedServer, now: float) -> None:
         """A server without a place gets one, or is forgotten."""
-        if server.speaks(now) and server.record.state == "ready" and server.wish == "serve":
-            self._find_place(server)
-        elif server.name not in self.records:
+        if server.name not in self.records:
             del self._servers[server.name]
+        elif server.speaks(now):
+            if server.record.state == "ready" and server.wish == "serve":
+                self._find_place(server)
         elif server.silence(now) > _FORGOTTEN:
             self.note(f"{server.name}: is silent for {_FORGOTTEN:g} s; forgotten")
             remove_record(self.folder.registry, server.name)

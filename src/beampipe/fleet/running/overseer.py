@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from beampipe import processes
 from beampipe.errors import BeampipeError, ServiceError
@@ -41,6 +41,7 @@ _GONE: Final = 15.0
 _LUA: Final = Path(__file__).parent.parent / "gateway" / "least_hits.lua"
 
 
+@runtime_checkable
 class Server(Protocol):
     """A server as the gateway needs to know it.
 
