@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -14,22 +14,16 @@ from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError, missing_extra
 from beampipe.fleet import cli as fleet
 from beampipe.serving import cli as serving
+from beampipe.serving.fleet_demo import fleet_demo_command
 from beampipe.terminal import warnings_in_lines
 from beampipe.tracking import cli as tracking
 from beampipe.tracking.cli import PIPELINE_HELP, BeamSpotText, Device, Force, Parameters, Threads, complete_finder
-from beampipe.tracking.formats.options import (
-    CellId,
-    EventFiles,
-    Form,
-    Format,
-    HitNames,
-    LinkNames,
-    ParticlesName,
-    Scale,
-    TracksFile,
-)
+from beampipe.tracking.formats.options import EventFiles, Form, TracksFile, reads_events
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, with_displaced
+
+if TYPE_CHECKING:
+    from beampipe.tracking.formats import Told
 
 __all__ = ["app", "main"]
 
@@ -70,6 +64,7 @@ app = typer.Typer(
 )
 app.add_typer(tracking.app, name="tracking")
 app.add_typer(serving.app, name="serving")
+fleet.app.command("demo")(fleet_demo_command)
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(calibration.app, name="calibration")
 app.command("serve")(serving.serve_command)
@@ -91,6 +86,7 @@ def _options(
 
 
 @app.command()
+@reads_events
 def track(
     files: EventFiles,
     output: TracksFile,
@@ -98,12 +94,8 @@ def track(
     model: _Model = None,
     displaced: _Displaced = False,
     device: Device = "cpu",
-    scale: Scale = "mm",
-    format: Format = None,
-    hits: HitNames = None,
-    links: LinkNames = None,
-    particles: ParticlesName = None,
-    cell_id: CellId = None,
+    *,
+    told: Told,
     form: Form = "labels",
     threads: Threads = 1,
     beam_spot: BeamSpotText = None,
@@ -121,7 +113,6 @@ def track(
 ) -> None:
     """Find the tracks of the events in files, and write the number of its track for each hit."""
     from beampipe.serving.finders.opening import IN_FLIGHT, open_finder
-    from beampipe.tracking.formats import Told
 
     finder = partial(
         open_finder,
@@ -139,7 +130,6 @@ def track(
         check=not force,
         warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
     )
-    told = Told(format, scale, tuple(hits or ()), tuple(links or ()), particles, cell_id)
     tracking.track(
         files,
         output,

@@ -14,26 +14,32 @@ from types import FrameType
 from typing import Any, Final
 
 from beampipe import processes
-from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.errors import BeampipeError, ConfigError, ServiceError, ServiceUnavailableError
 from beampipe.fleet.running.folder import RunFolder, folder_of
 from beampipe.fleet.running.keeper import FleetKeeper
 from beampipe.fleet.running.line import Line, give_order
 from beampipe.fleet.running.orders import GatewayOrders, Orders
 from beampipe.fleet.running.overseer import Overseer
+from beampipe.fleet.running.scaling import FleetScaler
 from beampipe.fleet.specification import read_fleet
 
-__all__ = ["keep_fleet", "make_free", "oversee", "runs", "start_fleet"]
+__all__ = ["keep_fleet", "keeper_of", "make_free", "oversee", "start_fleet"]
 
 _LOOK: Final = 0.1
+_DEMAND: Final = 1.0
+"""Time [s] between two looks at what is asked of the servers."""
+_STARTS: Final = 3
+"""Number of starts in vain after which a server does not start."""
 
 
-def runs(folder: RunFolder) -> bool:
-    """Whether a process keeps the fleet of a folder."""
+def keeper_of(folder: RunFolder) -> int | None:
+    """The process that keeps the fleet of a folder, None if none does."""
     try:
         who = json.loads(folder.process.read_text(encoding="utf-8"))
-        return processes.is_same(who["pid"], who["started"]) and processes.is_alive(who["pid"])
-    except (OSError, ValueError, KeyError):
-        return False
+        pid, started = int(who["pid"]), int(who["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return pid if processes.is_same(pid, started) and processes.is_alive(pid) else None
 
 
 def keep_fleet(specification: Path, folder: Path | None = None) -> None:
@@ -51,7 +57,8 @@ def keep_fleet(specification: Path, folder: Path | None = None) -> None:
     run = folder_of(fleet.name, folder)
     make_free(run, specification)
     keeper = FleetKeeper(fleet, run)
-    oversee(keeper, Orders(keeper))
+    orders = Orders(keeper)
+    oversee(keeper, orders, FleetScaler(keeper, orders.scale).look)
 
 
 def make_free(run: RunFolder, specification: Path) -> None:
@@ -61,16 +68,17 @@ def make_free(run: RunFolder, specification: Path) -> None:
         ConfigError: another process keeps it.
     """
     run.make()
-    if runs(run):
+    if keeper_of(run) is not None:
         raise ConfigError(f"{run.path}: got a fleet that runs already; do: beampipe fleet status {specification}")
 
 
-def oversee(overseer: Overseer, orders: GatewayOrders) -> None:
+def oversee(overseer: Overseer, orders: GatewayOrders, scale: Callable[[], None] = lambda: None) -> None:
     """Look after a fleet until a signal or an order ends that.
 
     Args:
         overseer: looks after it.
         orders: does what it is told.
+        scale: looks at what is asked of the servers, and has some added or taken away.
 
     Raises:
         BeampipeError: the gateway does not start.
@@ -82,7 +90,11 @@ def oversee(overseer: Overseer, orders: GatewayOrders) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     with overseer.running(), Line(overseer.folder.socket, orders.obey):
-        overseer.ended.wait()
+        while not overseer.ended.wait(_DEMAND):
+            try:
+                scale()
+            except BeampipeError as error:
+                overseer.note(f"scaling: {error}")
 
 
 def start_fleet(
@@ -103,7 +115,7 @@ def start_fleet(
     """
     fleet = read_fleet(specification)
     run = folder_of(fleet.name, folder)
-    if runs(run):
+    if keeper_of(run) is not None:
         changed = give_order(run.socket, {"do": "apply", "specification": str(specification.absolute())})["changed"]
         progress(f"{fleet.name} runs; changed: {', '.join(changed) or 'nothing'}")
         return dict(give_order(run.socket, {"do": "status"}))
@@ -128,7 +140,8 @@ def start_fleet(
                 progress(text)
         if status.get("ready"):
             return status
-        if process.poll() is not None or time.monotonic() > deadline:
+        vain = any(row["starts"] > _STARTS and row["address"] is None for row in status.get("servers", ()))
+        if process.poll() is not None or vain or time.monotonic() > deadline:
             said = log.read_bytes()[begin:].decode(errors="replace").strip().splitlines()[-6:]
             if process.poll() is None:
                 process.terminate()
