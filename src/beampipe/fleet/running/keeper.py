@@ -21,7 +21,7 @@ from beampipe.fleet.registry import read_records, remove_record
 from beampipe.fleet.running.folder import RunFolder
 from beampipe.fleet.running.overseer import LOOK, Overseer
 from beampipe.fleet.running.seats import Seat
-from beampipe.fleet.running.snapshots import forget_others, keep_snapshot
+from beampipe.fleet.snapshots import forget_others, keep_snapshot
 from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.triton.server.preflight import check_repository
 

@@ -9,7 +9,7 @@ from typing import Final
 from beampipe.files import replacing
 from beampipe.fleet.containers.generated import Files, write_files
 from beampipe.fleet.running.folder import RunFolder, shared_folder
-from beampipe.fleet.running.snapshots import keep_snapshot
+from beampipe.fleet.snapshots import keep_snapshot
 from beampipe.fleet.slurm import scripts
 from beampipe.fleet.slurm.settings import JobSettings, job_text
 from beampipe.fleet.specification import Fleet, ServerGroup

@@ -6,15 +6,18 @@ up, the job submits its successor, serves on until that is ready, and ends then.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from beampipe import processes
 from beampipe.errors import ServiceError
 from beampipe.fleet.members.settings import MemberSettings, write_member
 from beampipe.fleet.registry import Record, read_records, remove_record
@@ -55,6 +58,7 @@ class _Step:
 
     def __init__(self, job: JobSettings, member: MemberSettings, file: Path) -> None:
         self.member = member
+        self._file = file
         self._command = ["srun", *job.step, sys.executable, "-m", "beampipe", "fleet", "member", str(file)]
         self._process: subprocess.Popen[bytes] | None = None
         self._pause = RestartPause()
@@ -86,9 +90,19 @@ class _Step:
         self._pause.started(now)
         self.starts += 1
 
-    def signal(self, number: signal.Signals) -> None:
+    def end(self, record: Record | None) -> None:
+        """Have it say so, finish what it has, and end."""
+        ours = record is not None and str(self._file) in processes.arguments(record.pid)
+        if record is not None and ours:
+            # The server alone: Slurm would send the signal to all its processes, Triton included, which ends at once.
+            with suppress(ProcessLookupError):
+                os.kill(record.pid, signal.SIGTERM)
+        elif self._process is not None and self.runs:
+            self._process.terminate()
+
+    def kill(self) -> None:
         if self._process is not None and self.runs:
-            self._process.send_signal(number)
+            self._process.kill()
 
 
 class Job:
@@ -190,13 +204,14 @@ class Job:
 
     def _stop(self) -> None:
         """End the servers, and wait until they have finished what they have."""
+        records = read_records(self._folder.registry)
         for step in self._steps:
-            step.signal(signal.SIGTERM)
+            step.end(records.get(step.member.server))
         deadline = time.monotonic() + FAREWELL + self._settings.exit_timeout + _GONE
         while any(step.runs for step in self._steps) and time.monotonic() < deadline:
             time.sleep(_LOOK / 5)
         for step in self._steps:
-            step.signal(signal.SIGKILL)
+            step.kill()
             remove_record(self._folder.registry, step.member.server)
             (self._folder.members / f"{step.member.server}.json").unlink(missing_ok=True)
 

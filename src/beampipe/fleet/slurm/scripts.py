@@ -29,6 +29,8 @@ END: Final = "end.sh"
 """Name of the script that ends all jobs of the fleet."""
 GATEWAY: Final = "gateway.sh"
 """Name of the script of the gateway."""
+_GENTLE: Final = 60
+"""Time [s] in which jobs that are told to end should have ended."""
 _GATEWAY_CORES: Final = 2
 _GATEWAY_MEMORY: Final = 2.0
 
@@ -143,10 +145,13 @@ def end_script(fleet: Fleet, shared: Path) -> str:
         "set -eu",
         "# A job whose time is nearly up submits no other from now on.",
         f"touch {_quoted(shared / 'ended')}",
-        f'while [ -n "$({_jobs(fleet)})" ]; do',
-        *(f'  scancel --user="$(id -un)" --name={name}' for name in _names(fleet)),
+        *(line for name in _names(fleet) for line in _gentle(name)),
+        f"for second in $(seq {_GENTLE}); do",
+        f'  [ -n "$({_jobs(fleet)})" ] || exit 0',
         "  sleep 1",
         "done",
+        *(f'scancel --user="$(id -un)" --name={name}' for name in _names(fleet)),
+        f'while [ -n "$({_jobs(fleet)})" ]; do sleep 1; done',
     ]
     return "\n".join(lines) + "\n"
 
@@ -168,6 +173,13 @@ def _names(fleet: Fleet) -> list[str]:
 def _jobs(fleet: Fleet) -> str:
     """The command that lists the ids of all jobs of a fleet."""
     return f'squeue --noheader --user="$(id -un)" --name={",".join(_names(fleet))} --format=%i'
+
+
+def _gentle(name: str) -> Iterator[str]:
+    """Commands that end waiting jobs, and tell running ones to end their servers in order."""
+    yield f'scancel --user="$(id -un)" --name={name} --state=PENDING'
+    # The script alone: it tells its servers. Else Slurm would end their processes in the middle of requests.
+    yield f'scancel --user="$(id -un)" --name={name} --state=RUNNING --batch --signal=TERM'
 
 
 def _head(fleet: Fleet, name: str, options: list[str], output: Path) -> list[str]:
