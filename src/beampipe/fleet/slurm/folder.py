@@ -9,9 +9,9 @@ from typing import Final
 from beampipe.files import replacing
 from beampipe.fleet.containers.generated import Files, write_files
 from beampipe.fleet.running.folder import RunFolder, shared_folder
-from beampipe.fleet.snapshots import keep_snapshot
 from beampipe.fleet.slurm import scripts
 from beampipe.fleet.slurm.settings import JobSettings, job_text
+from beampipe.fleet.snapshots import keep_snapshot
 from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.triton.hosts import is_loopback
 from beampipe.triton.server.preflight import check_repository

@@ -1,0 +1,129 @@
+"""The generated scripts on a real Slurm, under load: servers come and go, and no answer is lost or wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from beampipe import processes
+from beampipe.triton.engine import Engine
+from tests.fleet.conftest import Load, until
+from tests.fleet.slurm.site import Site, running_site
+from tests.workflow.slurm import jobs
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture(scope="module")
+def site(engine: Engine) -> Iterator[Site]:
+    """A fleet of two servers on Slurm, for tests that leave it with two."""
+    with running_site() as running:
+        yield running
+
+
+def slurm(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all that it has started."""
+    return [pid, *(below for child in processes.children(pid) for below in tree(child))]
+
+
+def test_a_server_that_is_killed_is_replaced_in_its_job(site: Site) -> None:
+    name, row = next(iter(site.servers().items()))
+    before = jobs()
+    with Load(site) as load:
+        os.kill(row["pid"], signal.SIGKILL)
+        until(lambda: site.whole() and site.servers()[name]["pid"] not in (row["pid"], None))
+        answered = load.answered
+        until(lambda: load.answered > answered + 20)
+    assert (load.lost, load.wrong) == ([], 0)
+    assert jobs() == before
+
+
+def test_a_job_whose_time_is_nearly_up_serves_until_the_next_one_does(site: Site) -> None:
+    name = next(iter(site.servers()))
+    job = str(site.job_of(name)["job_id"])
+    least = [2]
+    with Load(site) as load:
+        slurm("scancel", "--signal=USR1", "--batch", job)  # as Slurm does by --signal=B:USR1@60
+
+        def renewed() -> bool:
+            rows = site.servers()
+            least.append(sum(row["state"] == "ready" and row["gateway"] == "UP" for row in rows.values()))
+            return name not in rows and site.whole()
+
+        until(renewed)
+        until(lambda: len(jobs()) == 2)
+    assert (load.lost, load.wrong) == ([], 0)
+    assert min(least) == 2, "there was a gap between the two"
+
+
+def test_a_node_that_fails_takes_no_answer_along_and_its_job_runs_elsewhere(site: Site) -> None:
+    on = {name: site.job_of(name)["nodes"] for name in site.servers()}
+    lost = next(iter(on))
+    daemon = int((site.folder / "slurm" / f"slurmd-{on[lost]}.pid").read_text())
+    gone = [name for name, node in on.items() if node == on[lost]]
+    job = {name: str(site.job_of(name)["job_id"]) for name in gone}
+    with Load(site) as load:
+        # What a node takes along: its daemon, the steps of its jobs, and whatever these have started.
+        steps = [
+            pid
+            for pid, line in processes.command_lines()
+            if line[0].startswith(tuple(f"slurmstepd: [{job[name]}." for name in gone))
+        ]
+        for pid in [daemon, *(below for step in steps for below in tree(step))]:
+            os.kill(pid, signal.SIGKILL)
+        slurm("scontrol", "update", f"nodename={on[lost]}", "state=down", "reason=test")
+        for name in gone:
+            until(
+                lambda name=name: (
+                    subprocess.run(
+                        ["scontrol", "update", f"jobid={job[name]}", "starttime=now"], capture_output=True
+                    ).returncode
+                    == 0
+                )
+            )
+        until(lambda: site.whole() and not set(gone) & set(site.servers()), 60.0)
+    assert (load.lost, load.wrong) == ([], 0)
+    assert all(name + "r1" in site.servers() for name in gone)
+
+
+def test_servers_are_taken_out_and_back_by_the_usual_commands(site: Site) -> None:
+    name = next(iter(site.servers()))
+    where = ["-f", str(site.folder / "fleet.toml"), "--folder", str(site.folder / "run")]
+    with Load(site) as load:
+        site.command("drain", name, *where)
+        assert site.servers()[name]["gateway"] == "DRAIN"
+        site.command("resume", name, *where)
+        until(site.whole)
+    assert (load.lost, load.wrong) == ([], 0)
+    assert name in site.command("status", where[1], *where[2:])
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        site.command("scale", "3", *where)
+    assert "status, drain, resume, down" in refused.value.stderr
+
+
+def test_the_end_leaves_nothing(site: Site) -> None:
+    site.script("end.sh")
+    assert jobs() == []
+    until(lambda: site.servers() == {})
+    assert list(site.registry.iterdir()) == []
+    assert list((site.folder / "shared" / "members").iterdir()) == []
+    assert site.members
+    shared = str(site.folder / "shared")
+    until(
+        lambda: (
+            not [
+                line for _, line in processes.command_lines() if shared in " ".join(line[:8]) and "gateway" not in line
+            ]
+        )
+    )
+    memory = [path.name for path in Path("/dev/shm").iterdir()]
+    assert not [name for name in memory for pid in site.members if name.startswith(f"beampipe_{pid}_")]
