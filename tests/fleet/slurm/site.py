@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -59,10 +58,14 @@ class Site(Behind):
         run = [str(self.folder / "scripts" / name)]
         return subprocess.run(run, capture_output=True, text=True, check=True, timeout=100).stdout
 
+    def order(self, **order: str) -> dict[str, Any]:
+        """Tell the gateway's keeper something."""
+        return dict(give_order(self.folder / "run" / "orders.sock", order))
+
     def servers(self) -> dict[str, dict[str, Any]]:
         """The servers that the gateway knows, by name."""
         with suppress(ServiceUnavailableError):
-            found = give_order(self.folder / "run" / "orders.sock", {"do": "status"})["servers"]
+            found = self.order(do="status")["servers"]
             self.members |= {row["pid"] for row in found if row["pid"]}
             return {row["server"]: row for row in found}
         return {}
@@ -72,16 +75,15 @@ class Site(Behind):
         servers = self.servers().values()
         return len(servers) == count and all(row["gateway"] == "UP" for row in servers)
 
-    def job_of(self, server: str) -> dict[str, Any]:
-        """The running job of a server, as Slurm tells of it."""
-        _, number, array = server.partition("r")[0].rsplit("-", 2)
-        told = subprocess.run(["squeue", "--json"], capture_output=True, text=True, check=True).stdout
-        (job,) = [
-            job
-            for job in json.loads(told)["jobs"]
-            if job["array_job_id"]["number"] == int(array) and job["array_task_id"]["number"] == int(number)
-        ]
-        return dict(job)
+    def job_of(self, server: str) -> str:
+        """The job of a server, as ``ARRAY_NUMBER``: the array's id alone would stand for all its jobs."""
+        number, array = server.rsplit("-", 2)[1:]
+        return f"{array.partition('r')[0]}_{number}"
+
+    def ask_slurm(self, server: str, field: str) -> str:
+        """What `squeue` says of the job of a server: ``%N`` for its node, ``%A`` for its own id."""
+        asked = ["squeue", "--noheader", f"--jobs={self.job_of(server)}", f"--format={field}"]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def own_address() -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from beampipe import processes
+from beampipe.errors import ServiceError
 from beampipe.triton.engine import Engine
 from tests.fleet.conftest import Load, until
 from tests.fleet.slurm.site import Site, running_site
@@ -35,6 +36,12 @@ def tree(pid: int) -> list[int]:
     return [pid, *(below for child in processes.children(pid) for below in tree(child))]
 
 
+def steps_of(site: Site, server: str) -> list[int]:
+    """Slurm's own processes for the steps of a server's job, the ancestors of whatever runs in it."""
+    begin = f"slurmstepd: [{site.ask_slurm(server, '%A')}."
+    return [pid for pid, line in processes.command_lines() if line[0].startswith(begin)]
+
+
 def test_a_server_that_is_killed_is_replaced_in_its_job(site: Site) -> None:
     name, row = next(iter(site.servers().items()))
     before = jobs()
@@ -49,10 +56,9 @@ def test_a_server_that_is_killed_is_replaced_in_its_job(site: Site) -> None:
 
 def test_a_job_whose_time_is_nearly_up_serves_until_the_next_one_does(site: Site) -> None:
     name = next(iter(site.servers()))
-    job = str(site.job_of(name)["job_id"])
     least = [2]
     with Load(site) as load:
-        slurm("scancel", "--signal=USR1", "--batch", job)  # as Slurm does by --signal=B:USR1@60
+        slurm("scancel", "--signal=USR1", "--batch", site.job_of(name))  # as Slurm does by --signal=B:USR1@60
 
         def renewed() -> bool:
             rows = site.servers()
@@ -66,48 +72,31 @@ def test_a_job_whose_time_is_nearly_up_serves_until_the_next_one_does(site: Site
 
 
 def test_a_node_that_fails_takes_no_answer_along_and_its_job_runs_elsewhere(site: Site) -> None:
-    on = {name: site.job_of(name)["nodes"] for name in site.servers()}
-    lost = next(iter(on))
-    daemon = int((site.folder / "slurm" / f"slurmd-{on[lost]}.pid").read_text())
-    gone = [name for name, node in on.items() if node == on[lost]]
-    job = {name: str(site.job_of(name)["job_id"]) for name in gone}
+    lost, kept = site.servers()
+    node = site.ask_slurm(lost, "%N")
+    assert node != site.ask_slurm(kept, "%N")
+    daemon = int((site.folder / "slurm" / f"slurmd-{node}.pid").read_text())
     with Load(site) as load:
         # What a node takes along: its daemon, the steps of its jobs, and whatever these have started.
-        steps = [
-            pid
-            for pid, line in processes.command_lines()
-            if line[0].startswith(tuple(f"slurmstepd: [{job[name]}." for name in gone))
-        ]
-        for pid in [daemon, *(below for step in steps for below in tree(step))]:
+        for pid in [daemon, *(below for step in steps_of(site, lost) for below in tree(step))]:
             os.kill(pid, signal.SIGKILL)
-        slurm("scontrol", "update", f"nodename={on[lost]}", "state=down", "reason=test")
-        for name in gone:
-            until(
-                lambda name=name: (
-                    subprocess.run(
-                        ["scontrol", "update", f"jobid={job[name]}", "starttime=now"], capture_output=True
-                    ).returncode
-                    == 0
-                )
-            )
-        until(lambda: site.whole() and not set(gone) & set(site.servers()), 60.0)
+        slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        slurm("scontrol", "update", f"jobid={site.job_of(lost)}", "starttime=now")  # else it waits for 120 s
+        until(lambda: lost + "r1" in site.servers() and lost not in site.servers() and site.whole(), 60.0)
     assert (load.lost, load.wrong) == ([], 0)
-    assert all(name + "r1" in site.servers() for name in gone)
+    assert site.ask_slurm(lost + "r1", "%N") == site.ask_slurm(kept, "%N")
 
 
-def test_servers_are_taken_out_and_back_by_the_usual_commands(site: Site) -> None:
+def test_servers_are_taken_out_and_back_and_not_made_by_the_gateway(site: Site) -> None:
     name = next(iter(site.servers()))
-    where = ["-f", str(site.folder / "fleet.toml"), "--folder", str(site.folder / "run")]
     with Load(site) as load:
-        site.command("drain", name, *where)
+        site.order(do="drain", server=name)
         assert site.servers()[name]["gateway"] == "DRAIN"
-        site.command("resume", name, *where)
+        site.order(do="resume", server=name)
         until(site.whole)
     assert (load.lost, load.wrong) == ([], 0)
-    assert name in site.command("status", where[1], *where[2:])
-    with pytest.raises(subprocess.CalledProcessError) as refused:
-        site.command("scale", "3", *where)
-    assert "status, drain, resume, down" in refused.value.stderr
+    with pytest.raises(ServiceError, match="down, drain, resume, status"):
+        site.order(do="scale", group="cpu", count="3")
 
 
 def test_the_end_leaves_nothing(site: Site) -> None:

@@ -44,8 +44,10 @@ class Follower(Overseer):
 
     @property
     def servers(self) -> Mapping[str, FollowedServer]:
-        """The servers that are in the registry, by name, and those that still have a place."""
-        return self._servers
+        """The servers that have a place or speak, by name."""
+        return {
+            name: server for name, server in list(self._servers.items()) if server.placed is not None or server.speaks()
+        }
 
     def begin(self) -> None:
         """Say where the gateway is, for clients on other machines."""
