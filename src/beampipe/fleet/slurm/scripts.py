@@ -72,9 +72,8 @@ def servers_script(fleet: Fleet, group: ServerGroup, settings: Path, logs: Path)
         *_gpus(group),
         # A node that fails takes its job along; Slurm runs the job again on another.
         "--requeue",
+        *_warning(fleet),
     ]
-    if slurm.renew:
-        options.append(f"--signal=B:USR1@{slurm.renew}")
     lines = [
         *_head(fleet, job_name(fleet, group.name), options, logs / "%x-%A_%a.out"),
         f"exec {_python(fleet)} -m beampipe fleet job {_quoted(settings)}",
@@ -92,21 +91,21 @@ def gateway_script(fleet: Fleet, specification: Path, shared: Path, script: Path
         script: where this script will be.
     """
     cores, memory = _GATEWAY_CORES, _megabytes(_GATEWAY_MEMORY)
-    options = ["--nodes=1", "--ntasks=1", f"--cpus-per-task={cores}", f"--mem={memory}", "--requeue"]
+    options = ["--nodes=1", "--ntasks=1", f"--cpus-per-task={cores}", f"--mem={memory}", "--requeue", *_warning(fleet)]
     command = f"{_python(fleet)} -m beampipe fleet gateway {_quoted(specification)} --registry {_quoted(shared)}"
     lines = _head(fleet, job_name(fleet), options, shared / "logs" / "%x-%j.out")
-    if fleet.slurm.renew:
-        lines.insert(1, f"#SBATCH --signal=B:USR1@{fleet.slurm.renew}")
     lines += [
-        # Two gateways would have two addresses: the next one starts when this one has ended.
+        'folder="${TMPDIR:-/tmp}/beampipe-gateway-$SLURM_JOB_ID"',
+        "# Two gateways would have two addresses: the next one starts when this one has ended.",
         f"renew() {{ [ -e {_quoted(shared / 'ended')} ] ||"
         f' sbatch --dependency="afterany:$SLURM_JOB_ID" {_quoted(script)}; }}',
         "trap renew USR1",
-        f'{command} --folder "${{TMPDIR:-/tmp}}/beampipe-$SLURM_JOB_ID" &',
+        f'{command} --folder "$folder" &',
         "gateway=$!",
         "trap 'kill -TERM \"$gateway\"' TERM",
         "# A signal ends the waiting, not what is waited for.",
         'while kill -0 "$gateway" 2>/dev/null; do wait "$gateway"; done',
+        'rm -rf "$folder"',
     ]
     return "\n".join(lines) + "\n"
 
@@ -195,6 +194,11 @@ def _head(fleet: Fleet, name: str, options: list[str], output: Path) -> list[str
         *slurm.directives,
     ]
     return ["#!/bin/bash", *(f"#SBATCH {option}" for option in every), *slurm.prologue]
+
+
+def _warning(fleet: Fleet) -> Iterator[str]:
+    if fleet.slurm.renew:  # to the script alone (B:), which sees to the next job
+        yield f"--signal=B:USR1@{fleet.slurm.renew}"
 
 
 def _gpus(group: ServerGroup) -> Iterator[str]:
