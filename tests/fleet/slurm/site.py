@@ -23,6 +23,7 @@ FLEET = """
 name = "test"
 repository = "models"
 patience = 1.0
+exit_timeout = 2
 [servers.cpu]
 count = 2
 most = 4
@@ -105,7 +106,7 @@ def running_site() -> Iterator[Site]:
         specification.write_text(FLEET.format(port=site.port, host=own_address() or "127.0.0.1"))
         (folder / "slurm").mkdir()
         site.command("slurm", str(specification), "-o", str(folder / "scripts"))
-        with running_slurm(folder / "slurm", cpus=2, kill_wait=20), _gateway(folder, specification):
+        with running_slurm(folder / "slurm", cpus=3, kill_wait=20), _gateway(folder, specification):
             site.script("start.sh")
             until(site.whole, 60.0)
             yield site

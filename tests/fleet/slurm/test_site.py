@@ -45,7 +45,7 @@ def steps_of(site: Site, server: str) -> list[int]:
 def test_a_server_that_is_killed_is_replaced_in_its_job(site: Site) -> None:
     name, row = next(iter(site.servers().items()))
     before = jobs()
-    with Load(site) as load:
+    with Load(site, clients=2) as load:
         os.kill(row["pid"], signal.SIGKILL)
         until(lambda: site.whole() and site.servers()[name]["pid"] not in (row["pid"], None))
         answered = load.answered
@@ -54,10 +54,26 @@ def test_a_server_that_is_killed_is_replaced_in_its_job(site: Site) -> None:
     assert jobs() == before
 
 
+def test_a_node_that_fails_takes_no_answer_along_and_its_job_runs_elsewhere(site: Site) -> None:
+    lost, kept = site.servers()
+    node = site.ask_slurm(lost, "%N")
+    assert node != site.ask_slurm(kept, "%N"), "Slurm was told to use the node with the fewest jobs"
+    daemon = int((site.folder / "slurm" / f"slurmd-{node}.pid").read_text())
+    with Load(site, clients=2) as load:
+        # What a node takes along: its daemon, the steps of its jobs, and whatever these have started.
+        for pid in [daemon, *(below for step in steps_of(site, lost) for below in tree(step))]:
+            os.kill(pid, signal.SIGKILL)
+        slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        slurm("scontrol", "update", f"jobid={site.job_of(lost)}", "starttime=now")  # else it waits for 120 s
+        until(lambda: lost + "r1" in site.servers() and lost not in site.servers() and site.whole(), 60.0)
+    assert (load.lost, load.wrong) == ([], 0)
+    assert site.ask_slurm(lost + "r1", "%N") == site.ask_slurm(kept, "%N")
+
+
 def test_a_job_whose_time_is_nearly_up_serves_until_the_next_one_does(site: Site) -> None:
     name = next(iter(site.servers()))
     least = [2]
-    with Load(site) as load:
+    with Load(site, clients=2) as load:
         slurm("scancel", "--signal=USR1", "--batch", site.job_of(name))  # as Slurm does by --signal=B:USR1@60
 
         def renewed() -> bool:
@@ -71,25 +87,9 @@ def test_a_job_whose_time_is_nearly_up_serves_until_the_next_one_does(site: Site
     assert min(least) == 2, "there was a gap between the two"
 
 
-def test_a_node_that_fails_takes_no_answer_along_and_its_job_runs_elsewhere(site: Site) -> None:
-    lost, kept = site.servers()
-    node = site.ask_slurm(lost, "%N")
-    assert node != site.ask_slurm(kept, "%N")
-    daemon = int((site.folder / "slurm" / f"slurmd-{node}.pid").read_text())
-    with Load(site) as load:
-        # What a node takes along: its daemon, the steps of its jobs, and whatever these have started.
-        for pid in [daemon, *(below for step in steps_of(site, lost) for below in tree(step))]:
-            os.kill(pid, signal.SIGKILL)
-        slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
-        slurm("scontrol", "update", f"jobid={site.job_of(lost)}", "starttime=now")  # else it waits for 120 s
-        until(lambda: lost + "r1" in site.servers() and lost not in site.servers() and site.whole(), 60.0)
-    assert (load.lost, load.wrong) == ([], 0)
-    assert site.ask_slurm(lost + "r1", "%N") == site.ask_slurm(kept, "%N")
-
-
 def test_servers_are_taken_out_and_back_and_not_made_by_the_gateway(site: Site) -> None:
     name = next(iter(site.servers()))
-    with Load(site) as load:
+    with Load(site, clients=2) as load:
         site.order(do="drain", server=name)
         assert site.servers()[name]["gateway"] == "DRAIN"
         site.order(do="resume", server=name)

@@ -29,7 +29,7 @@ from beampipe.triton.pausing import RestartPause
 __all__ = ["FAREWELL", "Job", "server_name"]
 
 FAREWELL: Final = 3.0
-"""Time [s] for which a server serves on after it has said in the registry that it ends."""
+"""Time [s] in which the gateway has read in the registry that a server ends."""
 _LOOK: Final = 0.5
 _TRIES: Final = 5
 """Number of starts of a server that never became ready, after which its job fails: it would only use up its time."""
@@ -140,6 +140,7 @@ class Job:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         signal.signal(signal.SIGUSR1, self._warn)
+        self._forget_earlier_lives()
         try:
             while not self._ended.is_set():
                 records = read_records(self._folder.registry)
@@ -171,7 +172,8 @@ class Job:
             start_timeout=settings.start_timeout,
             exit_timeout=settings.exit_timeout,
             patience=settings.patience,
-            farewell=FAREWELL,
+            # What is on its way then is finished before the gateway sees that the server is down.
+            farewell=FAREWELL + settings.exit_timeout,
         )
         return _Step(settings, member, folder.members / f"{name}.json")
 
@@ -183,7 +185,7 @@ class Job:
 
     def _latest(self, end: float) -> float:
         """When servers must be told to end [s since 1970], so that they have ended when the time is up."""
-        return end - _BEFORE - FAREWELL - self._settings.exit_timeout
+        return end - _BEFORE - FAREWELL - 2 * self._settings.exit_timeout
 
     def _has_successor(self, records: dict[str, Record]) -> bool:
         """Submit the next job, unless that has been done, and say whether all its servers are ready."""
@@ -207,13 +209,22 @@ class Job:
         records = read_records(self._folder.registry)
         for step in self._steps:
             step.end(records.get(step.member.server))
-        deadline = time.monotonic() + FAREWELL + self._settings.exit_timeout + _GONE
+        deadline = time.monotonic() + FAREWELL + 2 * self._settings.exit_timeout + _GONE
         while any(step.runs for step in self._steps) and time.monotonic() < deadline:
             time.sleep(_LOOK / 5)
         for step in self._steps:
             step.kill()
-            remove_record(self._folder.registry, step.member.server)
-            (self._folder.members / f"{step.member.server}.json").unlink(missing_ok=True)
+            self._forget(step.member.server)
+
+    def _forget_earlier_lives(self) -> None:
+        """Forget the servers of this job on a node that has failed, which could not do so."""
+        for restart in range(self._me.restarts):
+            for number in self._numbers:
+                self._forget(server_name(self._settings.group, number, self._me.array, restart))
+
+    def _forget(self, server: str) -> None:
+        remove_record(self._folder.registry, server)
+        (self._folder.members / f"{server}.json").unlink(missing_ok=True)
 
 
 def _say(text: str) -> None:
