@@ -58,7 +58,7 @@ def run_member(settings: MemberSettings) -> None:
             )
             while not ended.wait(BEAT):
                 state: State = "ready" if server.answering else "hangs"
-                write_record(settings.registry, replace(record, state=state, text=last[0]))
+                _write(settings, replace(record, state=state, text=last[0]))
             _say_farewell(settings, replace(record, state="ending", text="was told to end"))
     finally:
         started.set()
@@ -68,7 +68,7 @@ def run_member(settings: MemberSettings) -> None:
 def _beat_until(settings: MemberSettings, record: Record, started: threading.Event) -> None:
     """Say that the server is loading its models, until it has."""
     while True:
-        write_record(settings.registry, record)
+        _write(settings, record)
         if started.wait(BEAT):
             return
 
@@ -76,10 +76,18 @@ def _beat_until(settings: MemberSettings, record: Record, started: threading.Eve
 def _say_farewell(settings: MemberSettings, record: Record) -> None:
     """Say that the server takes no more requests, and serve on until whoever sends some has read it."""
     end = time.monotonic() + settings.farewell
-    write_record(settings.registry, record)
+    _write(settings, record)
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(BEAT, left))
+        _write(settings, record)
+
+
+def _write(settings: MemberSettings, record: Record) -> None:
+    """Write the record; a server goes on where that cannot be done: a full disk, a file system that stumbles."""
+    try:
         write_record(settings.registry, record)
+    except OSError as error:
+        print(f"beampipe: {error}", flush=True)
 
 
 def _server_settings(settings: MemberSettings) -> ServerSettings:

@@ -142,19 +142,26 @@ class Job:
         signal.signal(signal.SIGUSR1, self._warn)
         self._forget_earlier_lives()
         try:
-            while not self._ended.is_set():
-                records = read_records(self._folder.registry)
-                for step in self._steps:
-                    step.look(records.get(step.member.server))
-                if self._warned and self._has_successor(records):
-                    _say(f"job {self._successor} serves; this one ends")
-                    break
-                if self._me.end is not None and time.time() > self._latest(self._me.end):
-                    _say("the time is up; this job ends")
-                    break
+            while not self._ended.is_set() and not self._is_over():
                 self._ended.wait(_LOOK)
         finally:
             self._stop()
+
+    def _is_over(self) -> bool:
+        """Look at everything once, do what is due, and say whether that was all."""
+        if self._me.end is not None and time.time() > self._latest(self._me.end):
+            _say("the time is up; this job ends")
+            return True
+        try:
+            records = read_records(self._folder.registry)
+            for step in self._steps:
+                step.look(records.get(step.member.server))
+            if self._warned and self._has_successor(records):
+                _say(f"job {self._successor} serves; this one ends")
+                return True
+        except OSError as error:  # the file system that all nodes see: servers go on without it
+            _say(f"{self._folder.path}: {error}")
+        return False
 
     def _step(self, name: str, address: str) -> _Step:
         settings, folder = self._settings, self._folder
