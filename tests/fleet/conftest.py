@@ -24,7 +24,7 @@ from beampipe.triton.engine import Engine
 from beampipe.triton.server.launch import free_port
 from tests.triton.doublers import add_canary, write_model
 
-__all__ = ["Load", "RunningFleet", "running_fleet", "until"]
+__all__ = ["Behind", "Load", "RunningFleet", "running_fleet", "until"]
 
 FLEET = """
 name = "test"
@@ -39,7 +39,18 @@ port = {port}
 """
 
 
-class RunningFleet:
+class Behind:
+    """A gateway of this machine, as any client sees it."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def client(self, scheme: str = "grpc", model: str = "one", **options: object) -> ModelClient:
+        """A client of the gateway, as any program has it."""
+        return ModelClient(f"{scheme}://127.0.0.1:{self.port}", model, protocol=scheme[:4], **options)  # type: ignore[arg-type]
+
+
+class RunningFleet(Behind):
     """A fleet that runs, with what a test asks of it."""
 
     def __init__(self, keeper: FleetKeeper, specification: Path, token: str = "") -> None:
@@ -47,11 +58,7 @@ class RunningFleet:
         self.keeper = keeper
         self.orders = Orders(keeper)
         self.specification = specification
-        self.port = keeper.fleet.gateway.port
-
-    def client(self, scheme: str = "grpc", model: str = "one", **options: object) -> ModelClient:
-        """A client of the gateway, as any program has it."""
-        return ModelClient(f"{scheme}://127.0.0.1:{self.port}", model, protocol=scheme[:4], **options)  # type: ignore[arg-type]
+        super().__init__(keeper.fleet.gateway.port)
 
     def write(self, **changes: object) -> Path:
         """Write the specification again with other values."""
@@ -97,7 +104,7 @@ def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
 class Load:
     """Clients that ask all the time, each with one retry of its own, and count what went wrong."""
 
-    def __init__(self, fleet: RunningFleet, clients: int = 4) -> None:
+    def __init__(self, fleet: Behind, clients: int = 4) -> None:
         self.answered = 0
         self.lost: list[str] = []
         self.wrong = 0

@@ -27,7 +27,7 @@ SelectTypeParameters=CR_Core_Memory
 SwitchType=switch/none
 MpiDefault=none
 ReturnToService=2
-KillWait=2
+KillWait={kill_wait}
 SlurmctldPort={controller}
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%n.pid
@@ -37,21 +37,30 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%n.log
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_min_interval=20000,bf_interval=1
-NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={first} CPUs=1 RealMemory=8000 State=UNKNOWN
-NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={second} CPUs=1 RealMemory=8000 State=UNKNOWN
-PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={first} CPUs={cpus} RealMemory=8000 State=UNKNOWN
+NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={second} CPUs={cpus} RealMemory=8000 State=UNKNOWN
+PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE LLN=YES State=UP
 """
 
 
 @contextmanager
-def running_slurm(folder: Path) -> Iterator[Path]:
-    """Start it, wait for both nodes, point `SLURM_CONF` to it; stop what was started afterwards."""
+def running_slurm(folder: Path, cpus: int = 1, kill_wait: int = 2) -> Iterator[Path]:
+    """Start it, wait for both nodes, point `SLURM_CONF` to it; stop what was started afterwards.
+
+    Args:
+        folder: folder for all its files.
+        cpus: number of processors that each node claims to have.
+        kill_wait: time [s] that a job gets to end.
+    """
     for name in ("state", "spool-n1", "spool-n2"):
         (folder / name).mkdir()
     controller, first, second = _free_ports(3)
     configuration = folder / "slurm.conf"
     configuration.write_text(
-        _CONFIGURATION.format(folder=folder, controller=controller, first=first, second=second), encoding="utf-8"
+        _CONFIGURATION.format(
+            folder=folder, controller=controller, first=first, second=second, cpus=cpus, kill_wait=kill_wait
+        ),
+        encoding="utf-8",
     )
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(128))

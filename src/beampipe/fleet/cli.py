@@ -10,9 +10,11 @@ import typer
 
 from beampipe import terminal
 from beampipe.fleet.containers.commands import compose_command
+from beampipe.fleet.following.commands import gateway_command
 from beampipe.fleet.kubernetes.commands import k8s_command
 from beampipe.fleet.planning.commands import plan_command, tune_command
 from beampipe.fleet.security.commands import certificate_app, token_app
+from beampipe.fleet.slurm.commands import job_command, slurm_command
 from beampipe.fleet.watching.commands import dashboard_command, rules_command
 
 __all__ = ["app"]
@@ -26,6 +28,9 @@ app.add_typer(token_app, name="token")
 app.add_typer(certificate_app, name="certificate")
 app.command("k8s")(k8s_command)
 app.command("compose")(compose_command)
+app.command("slurm")(slurm_command)
+app.command("gateway")(gateway_command)
+app.command("job", hidden=True)(job_command)
 
 
 class Place(StrEnum):

@@ -21,17 +21,20 @@ class SlurmSettings:
     Attributes:
         partition: partition to submit to; None for the default one.
         account: account to charge; None for the default one.
+        servers: number of servers of each job, all on one node: that of a node's GPUs where whole nodes are charged.
         time: time limit of each job, HH:MM:SS or D-HH:MM:SS.
         renew: time before that limit [s] at which the next job is submitted, so that the fleet goes on.
         folder: folder that all nodes see, for the registry of servers and the logs; None for one in the home folder.
         python: Python interpreter on the nodes, with beampipe installed; None for the one that writes the scripts.
         prologue: lines of shell to run before each server, e.g. ``"module load python"``.
         directives: further options for sbatch, e.g. ``"--qos=debug"``.
-        host: host name or address under which a node is reached from others; None for the name that Slurm has for it.
+        host: host name or address under which a node is reached from others; ``{node}`` in it stands for the name that
+            Slurm has for the node, as in ``"{node}-hsn0"``; None for that name.
     """
 
     partition: str | None = None
     account: str | None = None
+    servers: int = 1
     time: str = "04:00:00"
     renew: int = 600
     folder: Path | None = None
@@ -43,8 +46,22 @@ class SlurmSettings:
     def __post_init__(self) -> None:
         if not _TIME.fullmatch(self.time):
             raise ConfigError(f"slurm.time: got {self.time!r}, expected HH:MM:SS or D-HH:MM:SS")
-        if self.renew < 0:
-            raise ConfigError(f"slurm.renew: got {self.renew}, expected 0 s (never) or more")
+        if self.servers < 1:
+            raise ConfigError(f"slurm.servers: got {self.servers}, expected 1 or more")
+        if not 0 <= self.renew < self.seconds:
+            raise ConfigError(f"slurm.renew: got {self.renew}, expected 0 s (never) or more, and less than slurm.time")
+        for directive in self.directives:
+            if not directive.startswith("-") or "\n" in directive:
+                raise ConfigError(
+                    f"slurm.directives: got {directive!r}, expected an option for sbatch, as in --qos=debug"
+                )
+
+    @property
+    def seconds(self) -> int:
+        """Time limit of each job [s]."""
+        days, _, clock = self.time.rpartition("-")
+        hours, minutes, seconds = map(int, clock.split(":"))
+        return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 @dataclass(frozen=True)

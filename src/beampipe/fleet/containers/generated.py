@@ -16,6 +16,7 @@ Files = Mapping[str, str]
 """Path of a file below the folder -> its text, without the first line."""
 
 _MARK: Final = "# Made by beampipe "
+_PROGRAM: Final = "#!"
 
 
 def first_line(command: str) -> str:
@@ -46,7 +47,9 @@ def yaml_text(*documents: Mapping[str, Any]) -> str:
 
 
 def write_files(folder: Path, files: Files, command: str) -> list[Path]:
-    """Write files whole, each below a first line that says what made it; remove those that an earlier call made.
+    """Write files whole, each with a first line that says what made it; remove those that an earlier call made.
+
+    Programs, which begin with ``#!``, have that line second, and may be run.
 
     Whoever hands the whole folder to another program would hand over what is left of an older specification, too.
 
@@ -69,21 +72,36 @@ def write_files(folder: Path, files: Files, command: str) -> list[Path]:
             )
     for path, text in paths.items():
         with replacing(path, parents=True) as part:
-            part.write_text(first_line(command) + text, encoding="utf-8")
+            part.write_text(_marked(text, command), encoding="utf-8")
+            if text.startswith(_PROGRAM):
+                part.chmod(0o755)
     for path in _made(folder, command):
         if path not in paths:
             path.unlink()
     return list(paths)
 
 
+def _marked(text: str, command: str) -> str:
+    if not text.startswith(_PROGRAM):
+        return first_line(command) + text
+    program, _, rest = text.partition("\n")
+    return f"{program}\n{first_line(command)}{rest}"
+
+
 def _is_ours(path: Path) -> bool:
-    return path.read_bytes().startswith(_MARK.encode())
+    return _mark_of(path).startswith(_MARK)
+
+
+def _mark_of(path: Path) -> str:
+    """The line of a file in which it would say what made it."""
+    lines = path.read_bytes()[:300].decode(errors="replace").split("\n")
+    return lines[1] if lines[0].startswith(_PROGRAM) and len(lines) > 1 else lines[0]
 
 
 def _made(folder: Path, command: str) -> Iterable[Path]:
     """The files in a folder that the command made, whichever release of it."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            head = path.read_bytes()[:200].split(b"\n")[0]
-            if head.startswith(_MARK.encode()) and f"`{command}`".encode() in head:
+            head = _mark_of(path)
+            if head.startswith(_MARK) and f"`{command}`" in head:
                 yield path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from dataclasses import replace
 from types import FrameType
 
@@ -12,6 +13,7 @@ from beampipe.errors import FileError
 from beampipe.fleet.members.settings import MemberSettings
 from beampipe.fleet.registry import BEAT, Record, State, remove_record, write_record
 from beampipe.triton.door.settings import DoorSettings
+from beampipe.triton.hosts import is_loopback
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 from beampipe.triton.supervision.incidents import Incident
@@ -46,17 +48,18 @@ def run_member(settings: MemberSettings) -> None:
         with server:
             started.set()
             beats.join()
+            here = is_loopback(settings.host)
             record = replace(
                 record,
                 http=server.ports.http,
                 grpc=server.ports.grpc,
-                metrics=server.ports.metrics,
+                metrics=server.ports.metrics if here else server.ports.http,  # others find them behind the shield
                 models=server.models,
             )
             while not ended.wait(BEAT):
                 state: State = "ready" if server.answering else "hangs"
-                write_record(settings.registry, replace(record, state=state, text=last[0]))
-            write_record(settings.registry, replace(record, state="ending", text="was told to end"))
+                _write(settings, replace(record, state=state, text=last[0]))
+            _say_farewell(settings, replace(record, state="ending", text="was told to end"))
     finally:
         started.set()
         remove_record(settings.registry, settings.server)
@@ -65,9 +68,26 @@ def run_member(settings: MemberSettings) -> None:
 def _beat_until(settings: MemberSettings, record: Record, started: threading.Event) -> None:
     """Say that the server is loading its models, until it has."""
     while True:
-        write_record(settings.registry, record)
+        _write(settings, record)
         if started.wait(BEAT):
             return
+
+
+def _say_farewell(settings: MemberSettings, record: Record) -> None:
+    """Say that the server takes no more requests, and serve on until whoever sends some has read it."""
+    end = time.monotonic() + settings.farewell
+    _write(settings, record)
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(BEAT, left))
+        _write(settings, record)
+
+
+def _write(settings: MemberSettings, record: Record) -> None:
+    """Write the record; a server goes on where that cannot be done: a full disk, a file system that stumbles."""
+    try:
+        write_record(settings.registry, record)
+    except OSError as error:
+        print(f"beampipe: {error}", flush=True)
 
 
 def _server_settings(settings: MemberSettings) -> ServerSettings:

@@ -32,6 +32,7 @@ class MemberSettings:
         start_timeout: time [s] that it may take until it answers.
         exit_timeout: time [s] that work in progress may take at its end.
         patience: time [s] without an answer and without work after which it hangs.
+        farewell: time [s] from the word that it takes no more requests to its end, for a gateway that nobody has told.
     """
 
     server: str
@@ -48,6 +49,7 @@ class MemberSettings:
     start_timeout: float = 120.0
     exit_timeout: int = 5
     patience: float = 3.0
+    farewell: float = 0.0
 
 
 def write_member(path: Path, settings: MemberSettings) -> None:

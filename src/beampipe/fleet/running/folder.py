@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError
+from beampipe.fleet.specification import Fleet
 
-__all__ = ["RunFolder", "folder_of"]
+__all__ = ["RunFolder", "folder_of", "shared_folder", "state_folder"]
 
 _LONGEST_SOCKET: Final = 100
 """Longest path [bytes] of a socket; Linux takes 107."""
@@ -22,9 +23,11 @@ class RunFolder:
 
     Attributes:
         path: the folder.
+        shared: folder of registry and secret, where all machines of the fleet see it; None for this one.
     """
 
     path: Path
+    shared: Path | None = None
 
     def __post_init__(self) -> None:
         if len(os.fsencode(self.gateway_socket)) > _LONGEST_SOCKET:
@@ -55,7 +58,7 @@ class RunFolder:
     @property
     def registry(self) -> Path:
         """Records of the servers."""
-        return self.path / "registry"
+        return self._seen_by_all / "registry"
 
     @property
     def members(self) -> Path:
@@ -85,17 +88,34 @@ class RunFolder:
     @property
     def secret(self) -> Path:
         """The secret of the fleet's servers."""
-        return self.path / "secret"
+        return self._seen_by_all / "secret"
+
+    @property
+    def address(self) -> Path:
+        """Where the gateway is, for whoever sees the shared folder."""
+        return self._seen_by_all / "gateway.json"
+
+    @property
+    def logs_of_servers(self) -> Path:
+        """Logs of the servers."""
+        return self._seen_by_all / "logs"
+
+    @property
+    def _seen_by_all(self) -> Path:
+        return self.path if self.shared is None else self.shared
 
     def make(self) -> None:
         """Make the folder, for its user alone, and the secret.
 
         Raises:
-            ConfigError: it belongs to somebody else.
+            ConfigError: it belongs to somebody else, or others may write to the shared one.
         """
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self.path.stat().st_uid != os.getuid():
-            raise ConfigError(f"{self.path}: got a folder of another user, expected one of yours; set --folder")
+        for path in {self.path, self._seen_by_all}:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if path.stat().st_uid != os.getuid():
+                raise ConfigError(f"{path}: got a folder of another user, expected one of yours; choose another")
+        if self.shared is not None and self.shared.stat().st_mode & 0o022:
+            raise ConfigError(f"{self.shared}: got a folder that others may write to; do: chmod go-w {self.shared}")
         self.path.chmod(0o700)
         for folder in (self.registry, self.members, self.repositories, self.logs, self.prometheus, self.events):
             folder.mkdir(exist_ok=True)
@@ -104,14 +124,23 @@ class RunFolder:
             self.secret.write_text(secrets.token_hex(32), encoding="ascii")
 
 
-def folder_of(name: str, folder: Path | None = None) -> RunFolder:
+def folder_of(name: str, folder: Path | None = None, shared: Path | None = None) -> RunFolder:
     """The run folder of a fleet.
 
     Args:
         name: name of the fleet.
         folder: where it is to be; None for one in the user's state folder.
+        shared: folder of registry and secret, where all machines of the fleet see it; None for the run folder.
     """
-    if folder is None:
-        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-        folder = state / "beampipe" / "fleet" / name
-    return RunFolder(folder.absolute())
+    place = state_folder() / "fleet" / name if folder is None else folder.absolute()
+    return RunFolder(place, None if shared is None else shared.absolute())
+
+
+def shared_folder(fleet: Fleet) -> Path:
+    """The folder that all machines of a fleet see, where Slurm runs its servers."""
+    return fleet.slurm.folder or state_folder() / "slurm" / fleet.name
+
+
+def state_folder() -> Path:
+    """The folder in which beampipe keeps what lasts, in the user's home folder."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "beampipe"

@@ -10,34 +10,31 @@ from typing import Any, Final
 from beampipe.errors import ConfigError, ServiceError, UnknownNameError
 from beampipe.fleet.members.settings import MemberSettings
 from beampipe.fleet.running.keeper import FleetKeeper
+from beampipe.fleet.running.overseer import Overseer, Server
 from beampipe.fleet.running.seats import Seat
 from beampipe.fleet.running.status import status_of
 from beampipe.fleet.specification import Fleet, read_fleet
 
-__all__ = ["Orders"]
+__all__ = ["GatewayOrders", "Orders"]
 
 _LOOK: Final = 0.05
 _DRAINED: Final = 600.0
 """Longest time [s] that requests in progress may take, when a server is taken out."""
 
 
-class Orders:
-    """Does what the keeper of a fleet is told.
+class GatewayOrders:
+    """Does what the overseer of a fleet is told, whoever runs its servers.
 
     Args:
-        keeper: the keeper.
+        keeper: the overseer.
     """
 
-    def __init__(self, keeper: FleetKeeper) -> None:
-        self._keeper = keeper
-        self._verbs: Mapping[str, Callable[..., Any]] = {
+    def __init__(self, keeper: Overseer) -> None:
+        self._overseer = keeper
+        self._verbs: dict[str, Callable[..., Any]] = {
             "status": self.status,
             "drain": self.drain,
             "resume": self.resume,
-            "scale": self.scale,
-            "restart": self.restart,
-            "update": self.update,
-            "apply": self.apply,
             "down": self.down,
         }
 
@@ -57,23 +54,84 @@ class Orders:
 
     def status(self) -> dict[str, Any]:
         """How everything is."""
-        return status_of(self._keeper)
+        return status_of(self._overseer)
 
     def drain(self, server: str) -> None:
         """Take a server out: it finishes what it has, and lives on without requests."""
-        seat = self._seat(server)
-        with self._keeper.lock:
-            seat.wish = "drain"
-        self._empty(seat)
+        found = self._server(server)
+        with self._overseer.lock:
+            found.wish = "drain"
+        self._empty(found)
 
     def resume(self, server: str) -> None:
         """Give a server requests again that was taken out."""
-        seat = self._seat(server)
-        with self._keeper.lock:
-            seat.wish = "serve"
-            if seat.placed is not None:
-                self._keeper.gateway.socket.set_state(seat.name, "ready")
-        self._wait_for_service([seat])
+        found = self._server(server)
+        with self._overseer.lock:
+            found.wish = "serve"
+            if found.placed is not None and found.place is not None:
+                self._overseer.gateway.socket.set_state(found.place, "ready")
+        self._wait_for_service([found])
+
+    def down(self) -> None:
+        """End everything."""
+        self._overseer.ended.set()
+
+    # Steps
+
+    def _server(self, server: str) -> Server:
+        servers = self._overseer.servers
+        if server not in servers:
+            raise UnknownNameError("server", server, servers)
+        return servers[server]
+
+    def _empty(self, server: Server) -> None:
+        """Let a server finish what it has."""
+        keeper, place = self._overseer, server.place
+        with keeper.lock:
+            if server.placed is None or place is None:
+                return
+            keeper.gateway.socket.set_state(place, "drain")
+        self._wait(lambda: keeper.gateway.socket.places()[place].idle, _DRAINED, f"{server.name}: requests to finish")
+
+    def _wait_for_service(self, servers: Sequence[Server], after: int | None = None) -> None:
+        """Wait until servers take requests.
+
+        Args:
+            servers: the servers.
+            after: number of starts of which there must be one more; None if a server need not start again.
+        """
+        limit = self._overseer.fleet.start_timeout + 10.0
+        for server in servers:
+            failed = (server.starts if after is None else after) + 1
+
+            def there(server: Server = server, failed: int = failed) -> bool:
+                if server.starts > failed:
+                    raise ServiceError(f"{server.name}: does not start; its log is {server.log}")
+                return server.placed is not None and (after is None or server.starts > after)
+
+            self._wait(there, limit, f"{server.name}: to take requests")
+
+    def _wait(self, holds: Callable[[], bool], seconds: float, what: str) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > deadline:
+                raise ServiceError(f"{what}: got none within {seconds:g} s; see: beampipe fleet status")
+            if self._overseer.ended.is_set():
+                raise ServiceError(f"{what}: got the end of the fleet, expected it to go on")
+            time.sleep(_LOOK)
+
+
+class Orders(GatewayOrders):
+    """Does what the keeper of a fleet on this machine is told.
+
+    Args:
+        keeper: the keeper.
+    """
+
+    def __init__(self, keeper: FleetKeeper) -> None:
+        super().__init__(keeper)
+        self._keeper = keeper
+        self._verbs |= {"scale": self.scale, "restart": self.restart, "update": self.update, "apply": self.apply}
 
     def scale(self, group: str, count: int) -> None:
         """Have as many servers of a group as that: more are started, and waited for; too many are emptied and ended."""
@@ -153,10 +211,6 @@ class Orders:
         keeper.watch.renew(wanted)
         return {"changed": done}
 
-    def down(self) -> None:
-        """End everything."""
-        self._keeper.ended.set()
-
     def _renew_changed(self) -> list[str]:
         keeper = self._keeper
         keeper.take_models()
@@ -177,15 +231,6 @@ class Orders:
             raise UnknownNameError("server", server, self._keeper.seats)
         return self._keeper.seats[server]
 
-    def _empty(self, seat: Seat) -> None:
-        """Let a server finish what it has."""
-        keeper = self._keeper
-        with keeper.lock:
-            if seat.placed is None:
-                return
-            keeper.gateway.socket.set_state(seat.name, "drain")
-        self._wait(lambda: keeper.gateway.socket.places()[seat.name].idle, _DRAINED, f"{seat.name}: requests to finish")
-
     def _end(self, seat: Seat) -> None:
         with self._keeper.lock:
             seat.wish = "drain"
@@ -193,7 +238,7 @@ class Orders:
         with self._keeper.lock:
             seat.wish = "end"
             if seat.placed is not None:
-                self._keeper.place(seat, None)
+                self._keeper.put(seat, None)
         seat.end()
         self._wait(
             lambda: seat.name not in self._keeper.seats, 60.0 + self._keeper.fleet.exit_timeout, f"{seat.name}: end"
@@ -214,7 +259,7 @@ class Orders:
             self._empty(seat)
             with keeper.lock:
                 if seat.placed is not None:
-                    keeper.place(seat, None)
+                    keeper.put(seat, None)
                 if settings is None:
                     keeper.renew(seat)
                 else:
@@ -248,33 +293,6 @@ class Orders:
             self._end(helper)
             raise
         return helper
-
-    def _wait_for_service(self, seats: Sequence[Seat], after: int | None = None) -> None:
-        """Wait until servers take requests.
-
-        Args:
-            seats: the servers.
-            after: number of starts of which there must be one more; None if a server need not start again.
-        """
-        limit = self._keeper.fleet.start_timeout + 10.0
-        for seat in seats:
-            failed = (seat.starts if after is None else after) + 1
-
-            def there(seat: Seat = seat, failed: int = failed) -> bool:
-                if seat.starts > failed:
-                    raise ServiceError(f"{seat.name}: does not start; its log is {seat.settings.log}")
-                return seat.placed is not None and (after is None or seat.starts > after)
-
-            self._wait(there, limit, f"{seat.name}: to take requests")
-
-    def _wait(self, holds: Callable[[], bool], seconds: float, what: str) -> None:
-        deadline = time.monotonic() + seconds
-        while not holds():
-            if time.monotonic() > deadline:
-                raise ServiceError(f"{what}: got none within {seconds:g} s; see: beampipe fleet status")
-            if self._keeper.ended.is_set():
-                raise ServiceError(f"{what}: got the end of the fleet, expected it to go on")
-            time.sleep(_LOOK)
 
 
 def _places(fleet: Fleet) -> list[tuple[str, int, int]]:

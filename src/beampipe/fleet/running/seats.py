@@ -62,6 +62,26 @@ class Seat:
         return self.settings.server
 
     @property
+    def place(self) -> str:
+        """Name of its place in the gateway: its own."""
+        return self.settings.server
+
+    @property
+    def group(self) -> str:
+        """Group that it belongs to."""
+        return self.settings.group
+
+    @property
+    def digest(self) -> str:
+        """Digest of the repository that it gets at its next start."""
+        return self.settings.digest
+
+    @property
+    def log(self) -> Path:
+        """File of its log."""
+        return self.settings.log
+
+    @property
     def pid(self) -> int | None:
         """Process id of the server's supervisor, None if it does not run."""
         if self._process is not None and self._process.poll() is not None:

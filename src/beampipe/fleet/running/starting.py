@@ -19,11 +19,12 @@ from beampipe.errors import BeampipeError, ConfigError, ServiceError, ServiceUna
 from beampipe.fleet.running.folder import RunFolder, folder_of
 from beampipe.fleet.running.keeper import FleetKeeper
 from beampipe.fleet.running.line import Line, give_order
-from beampipe.fleet.running.orders import Orders
+from beampipe.fleet.running.orders import GatewayOrders, Orders
+from beampipe.fleet.running.overseer import Overseer
 from beampipe.fleet.running.scaling import FleetScaler
 from beampipe.fleet.specification import read_fleet
 
-__all__ = ["keep_fleet", "keeper_of", "start_fleet"]
+__all__ = ["keep_fleet", "keeper_of", "make_free", "oversee", "start_fleet"]
 
 _LOOK: Final = 0.1
 _DEMAND: Final = 1.0
@@ -55,24 +56,46 @@ def keep_fleet(specification: Path, folder: Path | None = None) -> None:
     """
     fleet = read_fleet(specification)
     run = folder_of(fleet.name, folder)
+    make_free(run, specification)
+    keeper = FleetKeeper(fleet, run)
+    orders = Orders(keeper)
+    oversee(keeper, orders, FleetScaler(keeper, orders.scale).look)
+
+
+def make_free(run: RunFolder, specification: Path) -> None:
+    """Make the run folder of a fleet that is to be kept by this process.
+
+    Raises:
+        ConfigError: another process keeps it.
+    """
     run.make()
     if keeper_of(run) is not None:
         raise ConfigError(f"{run.path}: got a fleet that runs already; do: beampipe fleet status {specification}")
-    keeper = FleetKeeper(fleet, run)
+
+
+def oversee(overseer: Overseer, orders: GatewayOrders, scale: Callable[[], None] = lambda: None) -> None:
+    """Look after a fleet until a signal or an order ends that.
+
+    Args:
+        overseer: looks after it.
+        orders: does what it is told.
+        scale: looks at what is asked of the servers, and has some added or taken away.
+
+    Raises:
+        BeampipeError: the gateway does not start.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:
-        keeper.ended.set()
+        overseer.ended.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    orders = Orders(keeper)
-    scaler = FleetScaler(keeper, orders.scale)
-    with keeper.running(), Line(run.socket, orders.obey):
-        while not keeper.ended.wait(_DEMAND):
+    with overseer.running(), Line(overseer.folder.socket, orders.obey):
+        while not overseer.ended.wait(_DEMAND):
             try:
-                scaler.look()
+                scale()
             except BeampipeError as error:
-                keeper.note(f"scaling: {error}")
+                overseer.note(f"scaling: {error}")
 
 
 def start_fleet(

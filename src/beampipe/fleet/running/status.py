@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from beampipe.errors import BeampipeError
 from beampipe.fleet.gateway.asking import PlaceState
-from beampipe.fleet.running.keeper import FleetKeeper
+from beampipe.fleet.running.overseer import Overseer
 
 __all__ = ["status_of"]
 
 _LATEST: Final = 20
 
 
-def status_of(keeper: FleetKeeper) -> dict[str, Any]:
+def status_of(keeper: Overseer) -> dict[str, Any]:
     """How everything is: servers, gateway, and what happened last.
 
     Args:
@@ -26,26 +26,27 @@ def status_of(keeper: FleetKeeper) -> dict[str, Any]:
         places = keeper.gateway.socket.places()
     gateway = keeper.fleet.gateway
     servers = []
-    for seat in list(keeper.seats.values()):
-        record, place = keeper.records.get(seat.name), places.get(seat.name)
-        there = record is not None and seat.describes(record)
+    for server in list(keeper.servers.values()):
+        record = keeper.records.get(server.name)
+        place = None if server.place is None else places.get(server.place)
+        there = record is not None and server.describes(record)
         servers.append(
             {
-                "server": seat.name,
-                "group": seat.settings.group,
-                "wish": seat.wish,
-                "state": record.state if there and record is not None else "starting" if seat.pid else "dead",
+                "server": server.name,
+                "group": server.group,
+                "wish": server.wish,
+                "state": record.state if there and record is not None else "starting" if server.pid else "dead",
                 "gateway": "-" if place is None else place.status,
-                "pid": seat.pid,
-                "address": None if seat.placed is None else list(seat.placed),
+                "pid": server.pid,
+                "address": None if server.placed is None else list(server.placed),
                 "metrics": record.metrics if there and record is not None else None,
                 "models": list(record.models) if there and record is not None else [],
-                "digest": seat.settings.digest,
-                "starts": seat.starts,
+                "digest": server.digest,
+                "starts": server.starts,
                 "running": 0 if place is None else place.running,
                 "waiting": 0 if place is None else place.waiting,
                 "answered": 0 if place is None else place.answered,
-                "log": str(seat.settings.log),
+                "log": str(server.log),
             }
         )
     return {
