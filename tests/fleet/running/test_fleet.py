@@ -157,3 +157,23 @@ def test_the_commands_start_and_end_a_fleet_and_leave_nothing(engine: Engine, tm
     time.sleep(0.2)
     left = [arguments for _, arguments in processes.command_lines() if str(folder) in " ".join(arguments)]
     assert left == []
+
+
+def test_a_server_that_cannot_write_its_record_keeps_its_place(fleet: RunningFleet) -> None:
+    """As on a full disk: it is silent and yet answers, so there is nothing to mend."""
+    until(lambda: whole(fleet))
+    before = [row["pid"] for row in fleet.orders.status()["servers"]]
+    registry, away = fleet.keeper.folder.registry, fleet.keeper.folder.path / "away"
+    registry.rename(away)
+    registry.write_text("no folder, so nobody can write into it")
+    try:
+        with Load(fleet) as load:
+            until(lambda: not any(record.lives() for record in fleet.keeper.records.values()))
+            answered = load.answered
+            until(lambda: load.answered > answered + 50)
+    finally:
+        registry.unlink()
+        away.rename(registry)
+    until(lambda: whole(fleet))
+    assert [row["pid"] for row in fleet.orders.status()["servers"]] == before
+    assert (load.lost, load.wrong) == ([], 0)

@@ -15,7 +15,6 @@ from typing import Final
 from beampipe.errors import FileError
 from beampipe.files import replacing
 from beampipe.fleet.following.servers import FollowedServer
-from beampipe.fleet.gateway.asking import PlaceState
 from beampipe.fleet.registry import remove_record
 from beampipe.fleet.running.folder import RunFolder
 from beampipe.fleet.running.overseer import Overseer
@@ -26,8 +25,6 @@ __all__ = ["Follower"]
 
 _FORGOTTEN: Final = 60.0
 """Time [s] after which the record of a server that is silent and has no place is removed."""
-_UP: Final = ("UP", "DRAIN")
-"""What HAProxy calls a place whose server answers."""
 
 
 class Follower(Overseer):
@@ -113,7 +110,7 @@ class Follower(Overseer):
                 self._displace(server, f"says that it is {server.record.state}")
             elif server.address != server.placed:
                 self._displace(server, "is elsewhere now")
-        elif not self._answers(server):
+        elif not self.answers_gateway(server.place):
             self._displace(server, "is silent and does not answer" if there else "has ended")
 
     def _empty(self, server: FollowedServer) -> None:
@@ -126,9 +123,3 @@ class Follower(Overseer):
         self.put(server, None)
         server.place, server.told = None, False
         self.note(f"{server.name}: {why}; takes no requests")
-
-    def _answers(self, server: FollowedServer) -> bool:
-        """Whether a server answers the gateway, which asks it all the time."""
-        places: Mapping[str, PlaceState] = self.gateway.socket.places()
-        state = places.get(server.place or "")
-        return state is not None and state.status in _UP

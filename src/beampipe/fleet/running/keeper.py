@@ -168,14 +168,19 @@ class FleetKeeper(Overseer):
             seat.start()
 
     def _look_at_silent(self, seat: Seat, now: float) -> None:
-        """A server that says that it hangs mends itself; one that is silent, or hangs for long, is killed."""
+        """A server that says that it hangs mends itself; one that is silent, or hangs for long, is killed.
+
+        One that is silent while the gateway finds that it answers could not write its record, on a full disk say.
+        """
+        record = self.records.get(seat.name)
+        silent = record is None or not record.lives()
+        if silent and seat.placed is not None and self.answers_gateway(seat.name):
+            return
         if seat.trouble is None:
             seat.trouble = now
         if seat.placed is not None:
             self.put(seat, None)
             self.note(f"{seat.name}: does not answer; takes no requests")
-        record = self.records.get(seat.name)
-        silent = record is None or not record.lives()
         patience = 0.0 if silent else 4 * self.fleet.patience + self.fleet.start_timeout
         if now - seat.trouble > patience:
             self.note(f"{seat.name}: {'is silent' if silent else 'hangs for too long'}; killing process {seat.pid}")

@@ -38,6 +38,8 @@ LOOK: Final = 0.1
 """Time [s] between two looks."""
 _GONE: Final = 15.0
 """Time [s] that the gateway of an earlier overseer gets to end."""
+_UP: Final = ("UP", "DRAIN")
+"""What HAProxy calls a place whose server answers."""
 _LUA: Final = Path(__file__).parent.parent / "gateway" / "least_hits.lua"
 
 
@@ -203,6 +205,11 @@ class Overseer(ABC):
         assert server.place is not None
         server.placed = address
         self.gateway.place(server.place, address)
+
+    def answers_gateway(self, place: str | None) -> bool:
+        """Whether the server in a place answers the gateway, which asks it all the time."""
+        state = self.gateway.socket.places().get(place or "")
+        return state is not None and state.status in _UP
 
     def go_on(self, models: tuple[str, ...]) -> None:
         """Have the gateway go on as the fleet is wanted now, with the servers that it has.
