@@ -12,6 +12,7 @@ from beampipe.fleet.containers.commands import compose_command
 from beampipe.fleet.kubernetes.commands import k8s_command
 from beampipe.fleet.planning.commands import plan_command, tune_command
 from beampipe.fleet.security.commands import certificate_app, token_app
+from beampipe.fleet.sidecar.commands import sidecar_command
 from beampipe.fleet.watching.commands import dashboard_command, rules_command
 
 __all__ = ["app"]
@@ -25,6 +26,7 @@ app.add_typer(token_app, name="token")
 app.add_typer(certificate_app, name="certificate")
 app.command("k8s")(k8s_command)
 app.command("compose")(compose_command)
+app.command("sidecar")(sidecar_command)
 
 _File = Annotated[Path, typer.Argument(help="Specification of the fleet, a TOML file.", metavar="FLEET.toml")]
 _DEFAULT = Path("fleet.toml")
