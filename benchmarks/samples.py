@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from jaxtyping import Int64
@@ -16,7 +15,7 @@ from beampipe.errors import InputError
 from beampipe.tracking.events import NOISE, Event, Hits, Particles, Truth
 from beampipe.tracking.formats import read_events
 from beampipe.tracking.simulation.degradation import degrade
-from beampipe.tracking.simulation.parameters import DEFAULT, NONE, STRESS, Degradation
+from beampipe.tracking.simulation.parameters import DEGRADATIONS, NONE, Degradation
 
 __all__ = [
     "DEGRADATIONS",
@@ -26,9 +25,6 @@ __all__ = [
     "sample_name",
     "take",
 ]
-
-DEGRADATIONS: Final = {"none": NONE, "default": DEFAULT, "stress": STRESS}
-"""Named levels: as simulated, as expected of a working detector, and beyond."""
 
 
 def sample_name(path: Path, levels: Degradation, seed: int) -> str:

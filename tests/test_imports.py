@@ -28,7 +28,7 @@ MAY_LOAD = {
     "tracking": {*GROUND, "tracking"},
     "triton": {*GROUND, "triton"},
     "workflow": {*GROUND, "workflow"},
-    "serving": {*GROUND, "triton", "tracking", "serving"},
+    "serving": {*GROUND, "triton", "tracking", "fleet", "serving"},
     "calibration": {*GROUND, "workflow", "triton", "calibration"},
     "fleet": {*GROUND, "triton", "fleet"},
 }
@@ -134,6 +134,7 @@ def loaded(module: str) -> list[str]:
         "beampipe",
         "beampipe.calibration",
         "beampipe.cli",
+        "beampipe.fleet.watching.watch_server",
         "beampipe.serving",
         "beampipe.serving.finders",
         "beampipe.tracking",

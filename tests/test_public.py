@@ -33,6 +33,18 @@ SURFACE = {
         "run_calibration",
         "run_demo",
     ],
+    "beampipe.fleet.watching": [
+        "Prometheus",
+        "WatchServer",
+        "find_prometheus",
+        "fleet_metrics",
+        "grafana_dashboard",
+        "prometheus_pids",
+        "prometheus_settings",
+        "rules_text",
+        "wanted_prometheus",
+        "write_targets",
+    ],
     "beampipe.serving": [
         "DEFAULT_MODELS",
         "MODELS",

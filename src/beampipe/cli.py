@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -14,22 +14,16 @@ from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError, missing_extra
 from beampipe.fleet import cli as fleet
 from beampipe.serving import cli as serving
+from beampipe.serving.fleet_demo import fleet_demo_command
 from beampipe.terminal import warnings_in_lines
 from beampipe.tracking import cli as tracking
 from beampipe.tracking.cli import PIPELINE_HELP, BeamSpotText, Device, Force, Parameters, Threads, complete_finder
-from beampipe.tracking.formats.options import (
-    CellId,
-    EventFiles,
-    Form,
-    Format,
-    HitNames,
-    LinkNames,
-    ParticlesName,
-    Scale,
-    TracksFile,
-)
+from beampipe.tracking.formats.options import EventFiles, Form, TracksFile, reads_events
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, with_displaced
+
+if TYPE_CHECKING:
+    from beampipe.tracking.formats import Told
 
 __all__ = ["app", "main"]
 
@@ -54,6 +48,16 @@ _Displaced = Annotated[
 _TokenFile = Annotated[
     Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
 ]
+_Ca = Annotated[
+    Path | None,
+    typer.Option(
+        help="PEM file of the authority whose certificates are trusted, with https:// and grpcs://.",
+        show_default="those of the system",
+    ),
+]
+_Certificate = Annotated[
+    Path | None, typer.Option(help="PEM file with the certificate and key to show to servers that ask who comes.")
+]
 _Servers = Annotated[
     list[str] | None,
     typer.Option(
@@ -70,6 +74,7 @@ app = typer.Typer(
 )
 app.add_typer(tracking.app, name="tracking")
 app.add_typer(serving.app, name="serving")
+fleet.app.command("demo")(fleet_demo_command)
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(calibration.app, name="calibration")
 app.command("serve")(serving.serve_command)
@@ -91,6 +96,7 @@ def _options(
 
 
 @app.command()
+@reads_events
 def track(
     files: EventFiles,
     output: TracksFile,
@@ -98,12 +104,8 @@ def track(
     model: _Model = None,
     displaced: _Displaced = False,
     device: Device = "cpu",
-    scale: Scale = "mm",
-    format: Format = None,
-    hits: HitNames = None,
-    links: LinkNames = None,
-    particles: ParticlesName = None,
-    cell_id: CellId = None,
+    *,
+    told: Told,
     form: Form = "labels",
     threads: Threads = 1,
     beam_spot: BeamSpotText = None,
@@ -111,6 +113,8 @@ def track(
     via: _Servers = None,
     served_model: _ServedModel = None,
     token_file: _TokenFile = None,
+    ca: _Ca = None,
+    certificate: _Certificate = None,
     timeout: Annotated[
         float, typer.Option(help="Longest wait for the servers' answer to one event, in seconds.", min=0.01)
     ] = 60.0,
@@ -120,8 +124,7 @@ def track(
     force: Force = False,
 ) -> None:
     """Find the tracks of the events in files, and write the number of its track for each hit."""
-    from beampipe.serving.finders.opening import IN_FLIGHT, open_finder
-    from beampipe.tracking.formats import Told
+    from beampipe.serving.finders.opening import IN_FLIGHT, Papers, open_finder
 
     finder = partial(
         open_finder,
@@ -129,7 +132,7 @@ def track(
         pipeline=with_displaced(pipeline or DEFAULT_PIPELINE) if displaced else pipeline,
         served_model=served_model,
         model=model,
-        token_file=token_file,
+        papers=Papers(token_file, ca, certificate),
         fallback=fallback,
         device=device,
         threads=threads,
@@ -139,7 +142,6 @@ def track(
         check=not force,
         warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
     )
-    told = Told(format, scale, tuple(hits or ()), tuple(links or ()), particles, cell_id)
     tracking.track(
         files,
         output,

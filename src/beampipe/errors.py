@@ -8,7 +8,7 @@ expected and what to do next::
     │   ├── ShapeError        wrong rank, length or number of columns
     │   ├── DtypeError        wrong element type                             (also a TypeError)
     │   ├── NotFiniteError    NaN or infinity among the coordinates
-    │   ├── TooLargeError     more than the stated limit; names the memory it would need
+    │   ├── TooLargeError     more than the stated limit; names the memory it would need, or what to use instead
     │   └── LayoutError       hits of another detector, or in other units; says what would fit
     ├── FileError             a file is missing, truncated or of another kind; carries its path (also an OSError)
     │   └── ColumnError       a file lacks a column; lists the nearest names
@@ -152,6 +152,12 @@ _SAYS_LAYOUT: Final = re.compile(r"layout: got .*?(\d+) of (\d+) hits.*?; (.*)",
 """What the message of a `LayoutError` reads like: hits outside, all hits, hint."""
 
 
+_SAYS_TOO_LARGE: Final = re.compile(
+    r"[\w. ]+: got \d+( hits)?( in event \d+ of \d+)?,( which would need [\d.]+ GB,)? expected at most \d.*", re.DOTALL
+)
+"""What the message of a `TooLargeError` about one event reads like."""
+
+
 def input_error(message: str) -> InputError:
     """The error of that message, as a served model raised it: only words cross the wire.
 
@@ -160,7 +166,7 @@ def input_error(message: str) -> InputError:
     """
     said = _SAYS_LAYOUT.fullmatch(message)
     if said is None:
-        return InputError(message)
+        return TooLargeError(message) if _SAYS_TOO_LARGE.fullmatch(message) else InputError(message)
     return LayoutError(message, outside=int(said[1]), hits=int(said[2]), hint=said[3])
 
 

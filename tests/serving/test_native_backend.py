@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, ConfigError, DeadlineError, InputError
+from beampipe.errors import BeampipeError, ConfigError, DeadlineError, InputError, TooLargeError
 from beampipe.serving.catalogue import MAX_BATCH_SIZE, named_models, native_settings, tracking_model
 from beampipe.serving.finders import TritonTrackFinder
 from beampipe.serving.native_backend import BACKEND, backend_choice, native_libraries, uses_native
@@ -170,18 +170,34 @@ def test_an_event_that_nobody_waits_for_is_left(server: TritonServer) -> None:
     hits = shipped(200)[0].hits
     before = failures(server)
     with (
-        TritonTrackFinder(server.grpc_url, "exatrkx_soft", timeout=0.3, retries=0) as finder,
+        TritonTrackFinder(server.grpc_url, "module_map_soft", timeout=0.3, retries=0) as finder,
         pytest.raises((DeadlineError, BeampipeError)),
     ):
         finder.find(hits)
-    with TritonTrackFinder(server.grpc_url, "exatrkx_soft") as finder:
+    with TritonTrackFinder(server.grpc_url, "module_map_soft") as finder:
         finder.find(shipped(0)[0].hits)
         finder.find(shipped(0)[1].hits)
     assert failures(server) == before + 1
 
 
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_an_event_too_dense_for_a_model_is_refused_as_here(server: TritonServer, scheme: str) -> None:
+    hits = shipped(200)[0].hits
+    with pytest.raises(TooLargeError) as here:
+        load_pipeline("exatrkx_soft", threads=1).find(hits)
+    python = tracking_model("m", "exatrkx_soft")
+    instance = Instance(weights=python.weights[0].parent, parameters=python.parameters, observe=lambda *_: None)
+    (answer,) = TrackingModel(instance).run([{"FEATURES": hits.position}])
+    assert isinstance(answer, TooLargeError)
+    assert str(answer) == str(here.value)
+    url = server.grpc_url if scheme == "grpc" else f"http://{server.http_url}"
+    with TritonTrackFinder(url, "exatrkx_soft") as finder, pytest.raises(TooLargeError) as there:
+        finder.find(hits)
+    assert str(here.value) in str(there.value)
+
+
 def failures(server: TritonServer) -> float:
-    return read_metrics(server.metrics_url)["exatrkx_soft"].values["failed"]
+    return read_metrics(server.metrics_url)["module_map_soft"].values["failed"]
 
 
 def test_what_it_counts_stands_among_the_metrics(server: TritonServer) -> None:

@@ -139,8 +139,8 @@ def test_radius_edges_of_trained_networks(monkeypatch: pytest.MonkeyPatch) -> No
 def test_edges_and_triplets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "_CANDIDATES", 1000)
     position, windows = _hits()[0].position[:1200], _windows(name)
-    there = graphs.windows_on(windows, CPU)
-    expected = reference_map.module_map_edges(position, windows)
+    there = graphs.windows_on(windows, CPU, 2, 0.1)
+    expected = reference_map.module_map_edges(position, windows, None, 2, 0.1)
     edges = graphs.module_map_edges(_tensor(position), there)
     np.testing.assert_array_equal(edges.numpy(), expected)
     assert expected.shape[1] > 300

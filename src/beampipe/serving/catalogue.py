@@ -21,9 +21,8 @@ from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
 from beampipe.tracking.fitting.tables import layer_of
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.loading import fit_weights, load_pipeline, pipeline_weights
-from beampipe.tracking.models import DEFAULT_MODEL
+from beampipe.tracking.models import DEFAULT_MODEL, load_model
 from beampipe.tracking.pipelines.pipeline import Pipeline
-from beampipe.tracking.pipelines.specs import pipeline_spec
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
 __all__ = ["acts_model", "ensemble_model", "named_models", "native_settings", "tracking_model"]
@@ -156,6 +155,7 @@ def tracking_model(
         contract.COUNT_NAMES: "hits,edges,triplets,outside,unfilled_layers",
         contract.BEAM_SPOT_PARAMETER: loaded.beam_spot.text,
         contract.CHECK_LAYOUT: _text(check),
+        contract.USUAL_ON_TRACKS: _usual(loaded),
     }
     if ragged:
         parameters[contract.HIT_BUDGET] = str(hit_budget)
@@ -180,7 +180,8 @@ def native_settings(model: ModelSettings) -> ModelSettings:
     Args:
         model: settings from `tracking_model`.
     """
-    spec = pipeline_spec(model.parameters[contract.PIPELINE]).to_json()
+    tracker = load_model(model.weights[0].parent)  # its files lie side by side
+    spec = tracker.spec(model.parameters[contract.PIPELINE]).to_json()
     parameters = {**model.parameters, contract.PIPELINE_SPEC: spec}
     return replace(model, parameters=parameters, backend=BACKEND, libraries=native_libraries())
 
@@ -218,6 +219,7 @@ def ensemble_model(
         contract.MAX_HITS: str(MAX_HITS),
         contract.BEAM_SPOT_PARAMETER: loaded.beam_spot.text,
         contract.CHECK_LAYOUT: _text(check),
+        contract.USUAL_ON_TRACKS: _usual(loaded),
     }
     weights, example = _weights(pipeline, tracker_model), _example(scale, loaded)
     steps = tuple(
@@ -243,6 +245,11 @@ def _example(scale: str, pipeline: Pipeline) -> dict[str, ndarray]:
         position = pipeline.beam_spot.opposite.seen(position)
         position = position[layer_of(position, pipeline.layout.windows.layers) >= 0]
     return {FEATURES.name: position if scale == "mm" else scale_named(scale).from_mm(position)}
+
+
+def _usual(pipeline: Pipeline) -> str:
+    """What share of the hits is usually on the tracks of a pipeline, as a parameter of a configuration."""
+    return "" if pipeline.layout is None else pipeline.layout.usual.text
 
 
 def _text(value: bool) -> str:

@@ -54,7 +54,11 @@ _Threads = Annotated[
     int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
 ]
 _Force = Annotated[
-    bool, typer.Option("--force", help="Answer also events whose hits are of another detector or in other units.")
+    bool,
+    typer.Option(
+        "--force",
+        help="Answer also events whose hits are of another detector, in other units or too many for the pipeline.",
+    ),
 ]
 _Backend = Annotated[
     str | None,

@@ -65,6 +65,7 @@ __all__ = [
     "STAGES",
     "STAGE_NAMES",
     "TRACKS",
+    "USUAL_ON_TRACKS",
     "VARIANCE",
     "WIDE_FEATURES",
     "listed",
@@ -94,7 +95,11 @@ PIPELINE: Final = "PIPELINE"
 PIPELINE_SPEC: Final = "PIPELINE_SPEC"
 """What that pipeline is made of, in the words of `PipelineSpec.to_json`, for the native backend."""
 CHECK_LAYOUT: Final = "CHECK_LAYOUT"
-"""Whether events are refused whose hits are of another detector or in other units: ``"true"``, or ``"false"``."""
+"""Whether events are refused whose hits are of another detector, in other units or too many for the pipeline:
+``"true"``, or ``"false"``.
+"""
+USUAL_ON_TRACKS: Final = "USUAL_ON_TRACKS"
+"""What share of the hits is usually on tracks, as `Usual.parse` reads it: clients warn where it is far less."""
 BEAM_SPOT_PARAMETER: Final = "BEAM_SPOT"
 """Beam line that is expected, as `BeamSpot.parse` reads it: ``x,y`` in mm, or ``x,y,dxdz,dydz``."""
 PROFILE: Final = "PROFILE"

@@ -6,7 +6,7 @@ Whatever takes time to import is imported inside the command that needs it, so t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import chain, islice
@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
+from beampipe.errors import BeampipeError, ConfigError
 from beampipe.files import check_output
 from beampipe.terminal import bar, console
 from beampipe.tracking.acts.settings import acts_names
-from beampipe.tracking.formats.options import Scale
+from beampipe.tracking.formats.options import EventFiles, reads_events
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model, complete_pipeline
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
-from beampipe.tracking.training.tracker.cli import train, train_part, validate
+from beampipe.tracking.simulation.cli import BEAM_SPOT_HELP, LayoutFile, Seed, simulate
+from beampipe.tracking.training.tracker.cli import MinHits, MinLayers, train, train_part, validate
 
 if TYPE_CHECKING:
     from beampipe.tracking.batch import FileResult
@@ -36,6 +37,7 @@ __all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "app", "complete_finder", "parsed_
 app = typer.Typer(
     help="Track finding: simulate events, find tracks, score them, draw them, train.", no_args_is_help=True
 )
+app.command()(simulate)
 app.command()(train)
 app.command()(validate)
 app.command()(train_part)
@@ -44,7 +46,6 @@ FINDER_NAMES: Final = (
     f"{pipeline_names()}; or ACTS, for hits with modules of its Generic detector: {', '.join(acts_names())}"
 )
 PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {FINDER_NAMES}."
-BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 [mm], or x,y,dxdz,dydz."
 
 
 def complete_finder(incomplete: str) -> list[str]:
@@ -59,21 +60,18 @@ BeamSpotText = Annotated[
     str | None,
     typer.Option("--beam-spot", metavar="X,Y", help=BEAM_SPOT_HELP, show_default="that of the model, and followed"),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Go on where hits are of another detector or in other units.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Go on where hits are of another detector, in other units or too many for the pipeline."
+    ),
+]
 Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
 Parameters = Annotated[
     bool,
     typer.Option(
         "--parameters",
         help="Fit a helix to each track: d0, z0, phi, theta, q/p; `track` writes them to NAME.parameters.parquet.",
-    ),
-]
-Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
-Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
-LayoutFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--detector", help="TOML file of the detector that the events are of.", show_default="the ACTS GenericDetector"
     ),
 ]
 
@@ -188,59 +186,6 @@ def demo(
 
 
 @app.command()
-def simulate(
-    output: Annotated[Path, typer.Argument(help="Parquet file to write the events to.")],
-    events: Annotated[int, typer.Option("--events", "-n", help="Number of events to simulate.", min=0)] = 10,
-    mu: Annotated[float, typer.Option(help="Mean number of pile-up collisions per event.", min=0)] = 200.0,
-    hard: Annotated[
-        str | None,
-        typer.Option(
-            help="What is added to the pile-up: ttbar (one top pair), jets (above 1 TeV), gun (ten muons) or none.",
-            show_default="ttbar; none if mu is 0",
-        ),
-    ] = None,
-    vertex_z_max: Annotated[
-        float | None,
-        typer.Option(
-            help="Spread the vertices evenly over |z| below this [mm].", show_default="normally, by 50 mm", min=1
-        ),
-    ] = None,
-    beam_spot: Annotated[str, typer.Option(help=BEAM_SPOT_HELP)] = "0,0",
-    seed: Seed = 1,
-    first_event: Annotated[int, typer.Option(help="Number that the first event gets.", min=0)] = 0,
-    workers: Annotated[int, typer.Option(help="Number of processes that simulate.", min=1)] = 1,
-    detector: LayoutFile = None,
-) -> None:
-    """Simulate events with Pythia 8 and ACTS Fatras. No hit is lost and no noise added: `evaluate` does that."""
-    from beampipe.tracking.beam_spot import BeamSpot
-    from beampipe.tracking.simulation.detectors import read_layout
-    from beampipe.tracking.simulation.parameters import Detector, EventGenerator
-    from beampipe.tracking.simulation.run import simulate_events, write_simulated
-
-    check_output(output, inputs=[] if detector is None else [detector])
-    layout = None if detector is None else read_layout(detector)
-    generator = EventGenerator(
-        pileup=mu,
-        hard=hard or ("ttbar" if mu else "none"),
-        vertex_z_max=vertex_z_max,
-        beam_spot=BeamSpot.parse(beam_spot),
-    )
-    with bar("events", events) as step:
-        simulated = simulate_events(
-            events,
-            generator if layout is None else generator.at(layout.vertex),
-            None if layout is None else Detector.of(layout),
-            seed=seed,
-            first_event=first_event,
-            workers=workers,
-            progress=lambda done: step(),
-        )
-        counts = write_simulated(output, simulated)
-    summary = ", ".join(f"{value} {name}" for name, value in counts.items())
-    typer.echo(f"{output}: {events} events{', ' if summary else ''}{summary}")
-
-
-@app.command()
 def ship(
     clean: Annotated[Path, typer.Argument(help="File of clean simulated events to take the first ones from.")],
     output: Annotated[Path, typer.Argument(help="Parquet file to write the shipped sample to.")],
@@ -275,6 +220,22 @@ def models(
         typer.echo("\n".join(model_overview(load_model(name))))
 
 
+_Scored = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pipeline",
+        "-p",
+        help=f"Name of a finder to score, of {FINDER_NAMES}; may be given several times.",
+        show_default=DEFAULT_PIPELINE,
+        autocompletion=complete_finder,
+    ),
+]
+_Degradation = Annotated[
+    str, typer.Option(help="Lost hits, dead modules and noise that are applied: none, default or stress.")
+]
+_AtMost = Annotated[
+    int | None, typer.Option("--events", "-n", help="Largest number of events to score.", min=1, show_default="all")
+]
 _By = Annotated[
     list[str] | None,
     typer.Option(
@@ -285,34 +246,26 @@ _By = Annotated[
 
 
 @app.command()
+@reads_events
 def evaluate(
-    files: Files,
-    pipeline: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--pipeline",
-            "-p",
-            help=f"Name of a finder to score, of {FINDER_NAMES}; may be given several times.",
-            show_default=DEFAULT_PIPELINE,
-            autocompletion=complete_finder,
-        ),
-    ] = None,
+    files: EventFiles,
+    pipeline: _Scored = None,
     model: Model = DEFAULT_MODEL,
     beam_spot: BeamSpotText = None,
     force: Force = False,
     by: _By = None,
-    degradation: Annotated[
-        str, typer.Option(help="Lost hits, dead modules and noise that are applied: none, default or stress.")
-    ] = "none",
-    events: Annotated[
-        int | None, typer.Option("--events", "-n", help="Largest number of events to score.", min=1, show_default="all")
-    ] = None,
+    degradation: _Degradation = "none",
+    events: _AtMost = None,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a particle that counts [GeV].", min=0)] = 1.0,
+    min_layers: MinLayers = None,
+    min_hits: MinHits = None,
     device: Device = "cpu",
     threads: Threads = 1,
     seed: Seed = 1,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file to write the result to.")] = None,
     detector: LayoutFile = None,
+    *,
+    told: Told,
 ) -> None:
     """Measure efficiency, fakes and time of track finders on simulated events."""
     from beampipe.tracking.evaluation.evaluate import evaluate as score
@@ -320,24 +273,31 @@ def evaluate(
     from beampipe.tracking.evaluation.results import write_evaluation
     from beampipe.tracking.evaluation.variables import require_variables
     from beampipe.tracking.finders import named_finders
-    from beampipe.tracking.formats import input_files
+    from beampipe.tracking.formats import input_files, open_told
+    from beampipe.tracking.models import load_model
+    from beampipe.tracking.simulation.degradation import run_degraded
+    from beampipe.tracking.simulation.detectors import read_layout
     from beampipe.tracking.truth import Selection
 
     if output is not None:
-        check_output(output, inputs=[read for path in files for read in input_files(path)], parents=True)
-    chosen = _degraded(files, degradation, seed, detector)
+        inputs = [read for path in files for read in input_files(path, told.particles)]
+        check_output(output, inputs=inputs, parents=True)
+    layout = None if detector is None else read_layout(detector)
+    chosen = run_degraded(chain.from_iterable(open_told(path, told) for path in files), degradation, seed, layout)
     require_variables(by or ())
     expected = parsed_beam_spot(beam_spot)
     finders = named_finders(
         pipeline or [DEFAULT_PIPELINE], device, threads, model=model, beam_spot=expected, check=not force
     )
+    fewest = load_model(model).crossing.min_layers if min_layers is None else min_layers
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
         result = score(
             finders,
             islice(chosen, events),
             sample=f"{names} (degradation: {degradation}, seed {seed})",
-            selection=Selection(min_pt=min_pt),
+            selection=Selection(min_pt=min_pt, min_layers=fewest),
+            min_track_hits=fewest if min_hits is None else min_hits,
             threads=threads,
             progress=step,
         )
@@ -347,25 +307,27 @@ def evaluate(
 
 
 @app.command()
+@reads_events
 def display(
     file: Annotated[Path, typer.Argument(help="File or folder of events.")],
     output: Annotated[Path, typer.Argument(help="Picture to write: .png, .html (interactive) or .json (for Phoenix).")],
     event: Annotated[int, typer.Option(help="Place of the event in the file, counted from 0.", min=0)] = 0,
     pipeline: Pipeline = DEFAULT_PIPELINE,
     model: Model = DEFAULT_MODEL,
-    scale: Scale = "mm",
     device: Device = "cpu",
     threads: Threads = 1,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a track that is drawn [GeV].", min=0)] = 1.0,
     beam_spot: BeamSpotText = None,
     force: Force = False,
     parameters: Parameters = False,
+    *,
+    told: Told,
 ) -> None:
     """Draw one event and the tracks found in it."""
-    from beampipe.tracking.formats import input_files, open_events
+    from beampipe.tracking.formats import input_files, open_told
 
-    check_output(output, inputs=input_files(file), parents=True)
-    chosen = next(islice(open_events(file, scale), event, None), None)
+    check_output(output, inputs=input_files(file, told.particles), parents=True)
+    chosen = next(islice(open_told(file, told), event, None), None)
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")
     from beampipe.tracking.display.showing import show_event
@@ -378,20 +340,3 @@ def display(
         finder = _fitted(finder, model)
     show_event(chosen, finder.find(chosen.hits), output, min_pt)
     typer.echo(f"{output}: event {chosen.event_id}")
-
-
-def _degraded(files: list[Path], name: str, seed: int, detector: Path | None) -> Iterator[Event]:
-    from beampipe.tracking.formats import open_events
-    from beampipe.tracking.simulation.degradation import degrade
-    from beampipe.tracking.simulation.detectors import detector_modules, read_layout
-    from beampipe.tracking.simulation.parameters import DEFAULT, NONE, STRESS
-
-    levels = {"none": NONE, "default": DEFAULT, "stress": STRESS}
-    if name not in levels:
-        raise UnknownNameError("degradation", name, levels)
-    clean = chain.from_iterable(map(open_events, files))
-    if name == "none":
-        return clean
-    modules = detector_modules(None if detector is None else read_layout(detector))
-    # Dead modules are a run's: all files here are of one run.
-    return (degrade(event, levels[name], seed, run_seed=seed, modules=modules) for event in clean)

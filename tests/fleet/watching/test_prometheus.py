@@ -20,7 +20,7 @@ from beampipe import processes
 from beampipe.errors import ConfigError, ServiceError
 from beampipe.fleet import Fleet
 from beampipe.fleet.specification import MonitoringSettings
-from beampipe.fleet.watching import Prometheus, find_prometheus, wanted_prometheus, write_targets
+from beampipe.fleet.watching import Prometheus, find_prometheus, prometheus_pids, wanted_prometheus, write_targets
 from tests.fleet.watching.exporters import Exporter, gateway, record, triton
 
 
@@ -91,6 +91,40 @@ def test_after_a_kill_it_goes_on_with_what_it_kept(started: Prometheus, tmp_path
         assert json.load(reply)["data"]["result"]
     started.start()  # it runs: nothing happens
     assert "--storage.tsdb.retention.time=15d" in processes.arguments(started.pid or 0)
+
+
+@pytest.mark.prometheus
+def test_it_takes_other_settings_while_it_runs(started: Prometheus, fleet: Fleet) -> None:
+    def settings() -> str:
+        with urllib.request.urlopen(f"{started.url}/api/v1/status/config") as reply:
+            return str(json.load(reply)["data"]["yaml"])
+
+    pid = started.pid
+    assert "scrape_interval: 200ms" in settings()
+    started.renew(replace(fleet, monitoring=MonitoringSettings(interval=0.7)))
+    wait_for(lambda: "scrape_interval: 700ms" in settings())
+    assert started.pid == pid
+
+
+@pytest.mark.prometheus
+def test_one_that_was_left_over_gives_way(started: Prometheus, fleet: Fleet, tmp_path: Path) -> None:
+    folder, left = tmp_path / "watch", started.pid
+    program = find_prometheus()
+    assert program is not None
+    assert prometheus_pids(folder) == {left}
+    assert prometheus_pids(tmp_path) == set()
+    other = Prometheus(program, fleet, folder)
+    other.start()
+    assert started.pid is None
+    assert prometheus_pids(folder) == {other.pid}
+    other.stop()
+
+
+@pytest.mark.prometheus
+def test_another_page_may_not_read_it(started: Prometheus) -> None:
+    request = urllib.request.Request(f"{started.url}/api/v1/query?query=up", headers={"Origin": "http://evil.example"})
+    with urllib.request.urlopen(request) as reply:
+        assert reply.headers["Access-Control-Allow-Origin"] is None
 
 
 @pytest.mark.prometheus

@@ -15,7 +15,7 @@ from beampipe.fleet.watching.queries import ALERTS, PANELS, TILES
 from beampipe.fleet.watching.rules import window
 
 RECORDED = re.compile(r"record: (\S+)")
-SERIES = re.compile(r"\b(?:fleet|server|model|stage|gateway):\w+:\w+\b")
+SERIES = re.compile(r"\b(?:all|fleet|server|model|stage|gateway):\w+:\w+\b")
 
 
 def promtool(*arguments: str | Path) -> str:

@@ -212,7 +212,6 @@ def test_metrics_tell_one_state_for_each_server() -> None:
 
 
 def test_the_end_of_the_gateways_certificate_is_told(fleet: Fleet, tmp_path: Path) -> None:
-    pytest.importorskip("cryptography")
     from beampipe.fleet.security.certificates import ends, make_authority, make_server
 
     make_authority(tmp_path / "ca")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.tracking import load_model
 from beampipe.tracking.acts import ACTS_BEAMPIPE, ActsTrackFinder, SeederSettings, beampipe_seeder
 from beampipe.tracking.acts.seeder import three_of_each
 
@@ -43,7 +46,7 @@ def test_settings_that_are_none_are_refused() -> None:
 
 
 @pytest.mark.acts
-def test_the_seeder_refuses_what_it_does_not_know() -> None:
+def test_the_seeder_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     pytest.importorskip("acts")
     added: list[Any] = []
     sequencer = SimpleNamespace(addAlgorithm=added.append)
@@ -51,10 +54,19 @@ def test_the_seeder_refuses_what_it_does_not_know() -> None:
         beampipe_seeder(s=sequencer, spacePoints="points", outputSeeds="seeds", config={"pipelin": "module_map"})
     with pytest.raises(UnknownNameError, match="did you mean 'module_map'"):
         beampipe_seeder(s=sequencer, spacePoints="points", outputSeeds="seeds", config={"pipeline": "module_mop"})
+    for model, error, message in (
+        ("generi", UnknownNameError, "did you mean 'generic'"),
+        (str(tmp_path), FileError, r"got no model\.json there"),
+    ):
+        with pytest.raises(error, match=message):
+            beampipe_seeder(s=sequencer, spacePoints="points", outputSeeds="seeds", config={"model": model})
     assert added == []
     of_acts = {"trackingGeometry": None, "logLevel": None}
     assert beampipe_seeder(s=sequencer, spacePoints="points", outputSeeds="seeds", config={}, **of_acts) == "seeds"
-    assert len(added) == 1
+    mine = shutil.copytree(load_model().path, tmp_path / "mine")
+    mine_too = {"model": str(mine), "pipeline": "exatrkx_walk"}
+    assert beampipe_seeder(s=sequencer, spacePoints="points", outputSeeds="seeds", config=mine_too) == "seeds"
+    assert len(added) == 2
 
 
 @pytest.mark.acts

@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from beampipe.tracking import shipped_events
+from beampipe.tracking import load_model, shipped_events
 from beampipe.tracking.formats.scale import scale_named
+from beampipe.tracking.layout.watch import Usual
 
 __all__ = ["REFUSED", "RIGHT", "WARNED", "Foreign", "columns", "usual"]
 
@@ -193,7 +194,8 @@ def turned_by(hits: Table, angle: float) -> Table:
 
 TRAIN: Final = "train on your detector (beampipe tracking train), or go on with --force"
 MOST: Final = "on no layer of module_map, expected most of them on its layers"
-FEW: Final = "are on tracks, where 13% are usual"
+_MEASURED: Final = load_model().performance["module_map"]
+FEW: Final = f"are on tracks, where {Usual(_MEASURED.hits_on_tracks, _MEASURED.hits)}"
 GAPS: Final = "layers have no hits or are filled in a part only"
 
 REFUSED: Final = (

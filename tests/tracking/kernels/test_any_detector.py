@@ -19,6 +19,9 @@ pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
 
 SEEDS = range(12)
 
+DEPTHS = [seed % 3 for seed in SEEDS]
+"""Most layers before a seed layer."""
+
 
 def random_windows(rng: np.random.Generator) -> Windows:
     """Up to four barrel layers and up to five discs, joined at random."""
@@ -66,13 +69,13 @@ def case(seed: int) -> tuple[Windows, ndarray, ndarray]:
     rng = np.random.default_rng(seed)
     windows = random_windows(rng)
     position = hits_on(windows, 700, rng)
-    return windows, position, reference_map.module_map_edges(position, windows)
+    return windows, position, reference_map.module_map_edges(position, windows, None, DEPTHS[seed])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_edges(isa: str, seed: int) -> None:
     windows, position, want = case(seed)
-    got = module_map.module_map_edges(position, windows, 2)
+    got = module_map.module_map_edges(position, windows, 2, None, DEPTHS[seed])
     different = set(map(tuple, got.T.tolist())) ^ set(map(tuple, want.T.tolist()))
     assert len(different) <= 0.005 * want.shape[1]  # which rounding moved across the border of a window
 
@@ -80,7 +83,7 @@ def test_edges(isa: str, seed: int) -> None:
 def test_the_detectors_differ() -> None:
     windows, _, edges = zip(*map(case, SEEDS), strict=True)
     assert sum(found.shape[1] > 30 for found in edges) >= len(SEEDS) // 2
-    last = [growth.stages(w).max() for w in windows]
+    last = [growth.stages(w, depth).max() for w, depth in zip(windows, DEPTHS, strict=True)]
     assert min(last) == growth.SEED < max(last)
     assert any(w.layers[:, 0].min() == 0 for w in windows)
     assert {bool((w.layers[:, 3] < 0).any()) for w in windows} == {True, False}

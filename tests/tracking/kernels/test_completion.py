@@ -93,3 +93,16 @@ def test_chance_is_rarer_among_few_hits() -> None:
         labels = np.concatenate([track_id, np.full(n_more, NO_TRACK)])
         found = module_map.complete(position, labels, windows, 1.0, min_score)
         assert bool((found[:4] == 0).all()) == stays
+
+
+@pytest.mark.parametrize(("min_score", "stays"), [(-9.0, True), (4.0, False)])
+def test_a_track_with_no_hit_on_any_layer_is_judged_like_any_other(isa: str, min_score: float, stays: bool) -> None:
+    """Components may join hits that lie on no layer of the windows; their score is that of no layer, -1."""
+    windows = toy_windows(known=1.0)
+    position = np.concatenate([np.array([[5000, 0, z] for z in (0, 1, 2)], np.float32), helix_hits(20, 1)])
+    assert (module_map.assign_layers(position, windows)[:3] < 0).all()
+    track_id = np.concatenate([np.zeros(3, np.int64), walked(position[3:], 1)])
+    track_id[3:][track_id[3:] >= 0] += 1
+    want = reference_completion.complete(position, track_id, windows, 1.0, min_score)
+    assert bool((want[:3] == 0).all()) == stays
+    np.testing.assert_array_equal(module_map.complete(position, track_id, windows, 1.0, min_score), want)

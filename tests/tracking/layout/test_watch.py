@@ -10,11 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from beampipe.errors import LayoutWarning
-from beampipe.tracking import load_pipeline, shipped_events
+from beampipe.errors import ConfigError, LayoutWarning
+from beampipe.tracking import PIPELINES, build_pipeline, load_model, load_pipeline, shipped_events
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.layout.columns import odd_columns
-from beampipe.tracking.layout.watch import Watch
+from beampipe.tracking.layout.watch import Usual, Watch
+from beampipe.tracking.pipelines.pipeline import Pipeline
 
 from ..foreign.table import noise, usual
 
@@ -71,8 +72,64 @@ def test_small_events_are_judged_by_their_tracks_together() -> None:
 
 
 def test_another_usual_share() -> None:
-    assert said(Watch("mine", usual=0.05), event(8000, on_tracks=0.05)) == []
-    assert len(said(Watch("mine", usual=0.55), event(8000, on_tracks=0.13))) == 1
+    assert said(Watch("mine", usual=Usual(0.05)), event(8000, on_tracks=0.05)) == []
+    assert len(said(Watch("mine", usual=Usual(0.55)), event(8000, on_tracks=0.13))) == 1
+
+
+def test_a_model_in_which_hardly_a_hit_is_on_a_track() -> None:
+    rare = Usual(0.005, 9000.0)
+    assert said(Watch("mine", usual=rare), event(2000, on_tracks=0.004)) == []
+    (message,) = said(Watch("mine", usual=rare), event(2000, on_tracks=0))
+    assert "0 of 2000 hits (0.0%) are on tracks, where 0% are usual in events of 9000 hits" in message
+
+
+def test_who_found_the_tracks_may_say_what_is_usual() -> None:
+    hits, tracks = event(8000, on_tracks=0.05)
+    with pytest.warns(LayoutWarning, match="where 55% are usual in events of 1200 hits"):
+        Watch("served", usual=Usual(0.05)).look(hits, tracks, usual=Usual(0.55, 1200.0))
+
+
+@pytest.mark.parametrize("usual", [Usual(0.13), Usual(0.1377, 159323.5)])
+def test_the_usual_share_is_told_as_text(usual: Usual) -> None:
+    assert Usual.parse(usual.text) == usual
+
+
+@pytest.mark.parametrize("text", ["", "a", "0.1;3", "1,2,3"])
+def test_other_texts_tell_no_share(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"usual share: got .*expected SHARE or SHARE,HITS"):
+        Usual.parse(text)
+
+
+def told_usual(pipeline: Pipeline) -> Usual:
+    assert pipeline.layout is not None
+    return pipeline.layout.usual
+
+
+def test_the_usual_share_is_what_the_card_measured() -> None:
+    model = load_model()
+    for name in model.pipelines:
+        measured = model.performance[name]
+        told = told_usual(load_pipeline(name, threads=1, model=model))
+        assert told == Usual(measured.hits_on_tracks, measured.hits)
+        assert str(told).endswith(f"are usual in events of {measured.hits:.0f} hits")
+
+
+def test_a_model_that_was_not_measured_has_the_usual_share_of_its_kind() -> None:
+    model = replace(load_model(), performance={})
+    for name in model.pipelines:
+        soft = "soft" in name and "displaced" not in name
+        assert told_usual(load_pipeline(name, threads=1, model=model)).share == pytest.approx(0.55 if soft else 0.13)
+
+
+def test_a_soft_pass_by_itself_is_expected_to_find_its_part() -> None:
+    *_, first, second, last = PIPELINES["module_map_soft"].passes
+    hits = next(shipped_events(60)).hits
+    for spec, share in ((first, 0.24), (second, 0.40)):
+        pipeline = build_pipeline(spec, 1)
+        assert told_usual(pipeline).share == pytest.approx(share, abs=0.01)
+        found = float((pipeline.find(hits).track_id >= 0).mean())
+        assert found == pytest.approx(share, rel=0.25)
+    assert told_usual(build_pipeline(last, 1)).share > 0.5
 
 
 def test_events_of_finders_that_know_no_layers() -> None:
@@ -89,7 +146,7 @@ def test_several_threads_get_one_warning() -> None:
 
 
 def test_a_copy_in_another_process_watches_by_itself() -> None:
-    watch = Watch("mine", usual=0.55)
+    watch = Watch("mine", usual=Usual(0.55))
     assert len(said(watch, event(2000, on_tracks=0))) == 1
     assert len(said(pickle.loads(pickle.dumps(watch)), event(8000, on_tracks=0.13))) == 1
 

@@ -20,7 +20,7 @@ from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameEr
 from beampipe.tracking import PIPELINES, load_model, load_pipeline, load_track_fitter, shipped_events, shipped_models
 from beampipe.tracking.models import Performance, TrackerModel
 from beampipe.tracking.models.layout import layers_of
-from beampipe.tracking.models.overview import model_overview
+from beampipe.tracking.models.overview import model_overview, rows_of
 from beampipe.tracking.models.shipped import CARD, complete_model, complete_pipeline
 from beampipe.tracking.models.writing import new_folder, renew_digests, write_model
 from beampipe.tracking.windows import load_windows
@@ -182,6 +182,10 @@ def test_the_overview_names_every_pipeline(copied: Path) -> None:
     assert "finds less than 90 % of: pT 0.3 to 1 GeV: 5 to 60 %" in told
     assert "efficiency 99.00 %" in told
     assert told.count("not measured") == len(model.pipelines) - 1
+    assert told.count("cannot take events of more than 60,000 hits (use module_map_soft)") == 2  # the soft networks
+    rows = {name: cannot for name, *_, cannot in rows_of(model)}
+    assert rows["exatrkx_walk_soft"] == "-; events of more than 60,000 hits (use module_map_soft)"
+    assert rows["module_map_soft"] == "-"
 
 
 def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:

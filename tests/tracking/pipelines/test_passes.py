@@ -80,3 +80,5 @@ def test_a_share_of_curvature_keeps_the_stiff_edges() -> None:
     part = replace(whole, curvature=0.5)
     edges = [build_pipeline(spec, 1, check=False).find(dense()).counts["edges"] for spec in (whole, part)]
     assert 0 < edges[1] < edges[0] / 2
+    above = build_pipeline(replace(whole, curvature_from=0.5), 1, check=False).find(dense()).counts["edges"]
+    assert edges[1] < above < edges[0]  # the windows of bent tracks are wide

@@ -13,7 +13,14 @@ import pytest
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking import DEFAULT_PIPELINE, PIPELINES, Components, Walk, build_pipeline, shipped_events
 from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.specs import Completion, PipelineSpec, pipeline_spec, pipeline_table, with_displaced
+from beampipe.tracking.pipelines.specs import (
+    Completion,
+    Limit,
+    PipelineSpec,
+    pipeline_spec,
+    pipeline_table,
+    with_displaced,
+)
 
 STAGE_PAGE = Path(__file__).parents[3] / "docs" / "stage.md"
 
@@ -32,12 +39,13 @@ def test_a_spec_as_json_says_all_of_it(name: str) -> None:
 
 def told(fields: dict[str, Any]) -> PipelineSpec:
     """The spec that such JSON tells."""
-    how, completion, after = (fields.pop(field) for field in ("segmentation", "completion", "after"))
+    how, completion, limit, after = (fields.pop(field) for field in ("segmentation", "completion", "limit", "after"))
     kind = {"components": Components, "walk": Walk}[how.pop("kind")]
     return PipelineSpec(
         **fields,
         segmentation=kind(**how),
         completion=None if completion is None else Completion(**completion),
+        limit=None if limit is None else Limit(**limit),
         after=None if after is None else told(after),
     )
 
@@ -97,6 +105,10 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         replace(PIPELINES["module_map"], networks="exatrkx")
     with pytest.raises(ConfigError, match=r"pipeline module_map: got curvature 0\.0, expected a share above 0, up"):
         replace(PIPELINES["module_map"], curvature=0.0)
+    with pytest.raises(ConfigError, match=r"got curvature_from 0\.4, expected a share from 0 to below 0\.4"):
+        replace(PIPELINES["module_map"], curvature=0.4, curvature_from=0.4)
+    with pytest.raises(ConfigError, match=r"pipeline module_map: got seed_depth -1, expected a number of layers"):
+        replace(PIPELINES["module_map"], seed_depth=-1)
     with pytest.raises(ConfigError, match="got components without networks"):
         build_pipeline(replace(PIPELINES["module_map"], segmentation=Components(min_hits=5)), 1)
     with pytest.raises(ConfigError, match="it needs `edge_score`, which no earlier stage makes; put ScoreEdges before"):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from beampipe.errors import ConfigError, InputError
+from beampipe.errors import ConfigError, InputError, UnknownNameError
 from beampipe.tracking.events import NOISE, Event, Hits, Particles, Truth
 from beampipe.tracking.simulation import DEFAULT, NONE, STRESS, Degradation, dead_modules, degrade
+from beampipe.tracking.simulation.degradation import run_degraded
 from beampipe.tracking.simulation.detectors.generic import generic_modules as modules
 from beampipe.tracking.simulation.detectors.modules import volume_of
 
@@ -136,3 +137,13 @@ def test_without_geometry_only_noise_columns_that_fit() -> None:
     assert out.hits.geometry_id is None
     assert out.truth is None
     assert 850 < len(out.hits) < 1100
+
+
+def test_a_run_shares_its_dead_modules() -> None:
+    events = [made_event(event_id=1), made_event(event_id=2)]
+    found = list(run_degraded(events, "stress", seed=4))
+    assert all(same(got, degrade(event, STRESS, 4, run_seed=4)) for got, event in zip(found, events, strict=True))
+    assert not same(found[0], events[0])
+    assert list(run_degraded(events, "none", seed=4)) == events
+    with pytest.raises(UnknownNameError, match="did you mean 'stress'"):
+        run_degraded(events, "stres", seed=4)

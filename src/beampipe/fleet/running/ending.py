@@ -14,8 +14,9 @@ from beampipe.errors import ServiceError
 from beampipe.fleet.registry import read_records
 from beampipe.fleet.running.folder import RunFolder, folder_of
 from beampipe.fleet.running.line import give_order
-from beampipe.fleet.running.starting import runs
+from beampipe.fleet.running.starting import keeper_of
 from beampipe.fleet.specification import read_fleet
+from beampipe.fleet.watching.prometheus import prometheus_pids
 
 __all__ = ["end_fleet"]
 
@@ -38,10 +39,10 @@ def end_fleet(specification: Path, folder: Path | None = None) -> str:
     """
     fleet = read_fleet(specification)
     run = folder_of(fleet.name, folder)
-    if runs(run):
+    if (keeper := keeper_of(run)) is not None:
         give_order(run.socket, {"do": "down"})
         deadline = time.monotonic() + _LONGEST + fleet.exit_timeout
-        while runs(run):
+        while processes.is_alive(keeper):
             if time.monotonic() > deadline:
                 raise ServiceError(f"{run.path}: got a fleet that does not end; its log is {run.logs / 'keeper.log'}")
             time.sleep(_LOOK)
@@ -55,6 +56,7 @@ def _end_remains(run: RunFolder) -> int:
     pids = {record.pid for record in read_records(run.registry).values() if record.lives()}
     gateway = str(run.path / "haproxy.cfg")
     pids |= {pid for pid, arguments in processes.command_lines() if gateway in arguments}
+    pids |= prometheus_pids(run.prometheus)
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)

@@ -232,7 +232,9 @@ class FleetKeeper:
             del self.seats[seat.name]
             remove_record(self.folder.registry, seat.name)
         elif seat.may_start:
-            self.note(f"{seat.name}: {'has ended; starting another' if seat.starts else 'starting'}")
+            self.note(
+                f"{seat.name}: {f'has ended{seat.last_words()}; starting another' if seat.starts else 'starting'}"
+            )
             seat.start()
 
     def _look_at_silent(self, seat: Seat, now: float) -> None:

@@ -121,6 +121,7 @@ class Orders:
                         self._replace(back, settings)
                 raise ServiceError(f"update: {error}; the old models are served again") from error
         keeper.forget_models()
+        keeper.watch.renew(keeper.fleet)
         return {"digest": digest, "servers": len(due)}
 
     def apply(self, specification: str) -> dict[str, Any]:
@@ -129,8 +130,7 @@ class Orders:
         wanted = read_fleet(Path(specification))
         before = keeper.fleet
         done: list[str] = []
-        fixed = [name for name in ("name", "repository") if getattr(wanted, name) != getattr(before, name)]
-        if "name" in fixed:
+        if wanted.name != before.name:
             raise ConfigError(f"name: got {wanted.name!r}, expected {before.name!r}; it is another fleet")
         with keeper.lock:
             keeper.fleet = wanted
@@ -150,6 +150,7 @@ class Orders:
                 self.scale(group.name, group.count)
                 done.append(f"servers.{group.name}")
         done += self._renew_changed()
+        keeper.watch.renew(wanted)
         return {"changed": done}
 
     def down(self) -> None:

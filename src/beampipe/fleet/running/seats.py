@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from beampipe import processes
 from beampipe.fleet.gateway.plan import Address
@@ -20,6 +20,8 @@ from beampipe.fleet.registry import Record, remove_record
 from beampipe.triton.pausing import RestartPause
 
 __all__ = ["Seat", "Wish"]
+
+_TAIL: Final = 4096
 
 Wish = Literal["serve", "drain", "end"]
 """What is to become of a server: it takes requests, it takes none but lives, or it ends."""
@@ -120,6 +122,15 @@ class Seat:
         if (pid := self.pid) is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+    def last_words(self) -> str:
+        """Why it has ended, as it said itself; nothing if it did not."""
+        with suppress(OSError), self.settings.log.open("rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - _TAIL))
+            said = [line for line in log.read().decode(errors="replace").splitlines() if line.startswith("beampipe: ")]
+            return f" ({said[-1].removeprefix('beampipe: ')})" if said else ""
+        return ""
 
     def describes(self, record: Record | None) -> bool:
         """Whether a record is of the process that runs now."""

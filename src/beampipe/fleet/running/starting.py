@@ -14,25 +14,31 @@ from types import FrameType
 from typing import Any, Final
 
 from beampipe import processes
-from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.errors import BeampipeError, ConfigError, ServiceError, ServiceUnavailableError
 from beampipe.fleet.running.folder import RunFolder, folder_of
 from beampipe.fleet.running.keeper import FleetKeeper
 from beampipe.fleet.running.line import Line, give_order
 from beampipe.fleet.running.orders import Orders
+from beampipe.fleet.running.scaling import FleetScaler
 from beampipe.fleet.specification import read_fleet
 
-__all__ = ["keep_fleet", "runs", "start_fleet"]
+__all__ = ["keep_fleet", "keeper_of", "start_fleet"]
 
 _LOOK: Final = 0.1
+_DEMAND: Final = 1.0
+"""Time [s] between two looks at what is asked of the servers."""
+_STARTS: Final = 3
+"""Number of starts in vain after which a server does not start."""
 
 
-def runs(folder: RunFolder) -> bool:
-    """Whether a process keeps the fleet of a folder."""
+def keeper_of(folder: RunFolder) -> int | None:
+    """The process that keeps the fleet of a folder, None if none does."""
     try:
         who = json.loads(folder.process.read_text(encoding="utf-8"))
-        return processes.is_same(who["pid"], who["started"]) and processes.is_alive(who["pid"])
-    except (OSError, ValueError, KeyError):
-        return False
+        pid, started = int(who["pid"]), int(who["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return pid if processes.is_same(pid, started) and processes.is_alive(pid) else None
 
 
 def keep_fleet(specification: Path, folder: Path | None = None) -> None:
@@ -49,7 +55,7 @@ def keep_fleet(specification: Path, folder: Path | None = None) -> None:
     fleet = read_fleet(specification)
     run = folder_of(fleet.name, folder)
     run.make()
-    if runs(run):
+    if keeper_of(run) is not None:
         raise ConfigError(f"{run.path}: got a fleet that runs already; do: beampipe fleet status {specification}")
     keeper = FleetKeeper(fleet, run)
 
@@ -58,8 +64,14 @@ def keep_fleet(specification: Path, folder: Path | None = None) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    with keeper.running(), Line(run.socket, Orders(keeper).obey):
-        keeper.ended.wait()
+    orders = Orders(keeper)
+    scaler = FleetScaler(keeper, orders.scale)
+    with keeper.running(), Line(run.socket, orders.obey):
+        while not keeper.ended.wait(_DEMAND):
+            try:
+                scaler.look()
+            except BeampipeError as error:
+                keeper.note(f"scaling: {error}")
 
 
 def start_fleet(
@@ -80,7 +92,7 @@ def start_fleet(
     """
     fleet = read_fleet(specification)
     run = folder_of(fleet.name, folder)
-    if runs(run):
+    if keeper_of(run) is not None:
         changed = give_order(run.socket, {"do": "apply", "specification": str(specification.absolute())})["changed"]
         progress(f"{fleet.name} runs; changed: {', '.join(changed) or 'nothing'}")
         return dict(give_order(run.socket, {"do": "status"}))
@@ -105,7 +117,8 @@ def start_fleet(
                 progress(text)
         if status.get("ready"):
             return status
-        if process.poll() is not None or time.monotonic() > deadline:
+        vain = any(row["starts"] > _STARTS and row["address"] is None for row in status.get("servers", ()))
+        if process.poll() is not None or vain or time.monotonic() > deadline:
             said = log.read_bytes()[begin:].decode(errors="replace").strip().splitlines()[-6:]
             if process.poll() is None:
                 process.terminate()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from beampipe.errors import BeampipeError
 from beampipe.fleet.registry import Record
 from beampipe.fleet.running.folder import RunFolder
 from beampipe.fleet.specification import Fleet
@@ -36,6 +35,7 @@ class Watch:
         self._note = note
         self._pause = RestartPause()
         self._from = 0.0
+        self._launched = False
         self._page = WatchServer(fleet, folder.registry, lambda: self.prometheus_url, events=folder.events)
         self._prometheus = None
         if program is not None:
@@ -70,14 +70,17 @@ class Watch:
             return
         write_targets(self._folder, {name: record for name, record in records.items() if record.metrics})
         if prometheus.pid is None and now >= self._from:
+            if self._launched:
+                self._note(f"prometheus: has ended ({' / '.join(prometheus.last_words())}); starting another")
             self._from = now + self._pause.before_next(now)
-            try:
-                prometheus.start()
-            except BeampipeError as error:
-                self._note(f"{error}; the fleet goes on unwatched, and tries again")
-            else:
-                self._note(f"prometheus: runs, process {prometheus.pid}")
+            prometheus.launch()
+            self._launched = True
             self._pause.started(time.monotonic())
+
+    def renew(self, fleet: Fleet) -> None:
+        """Watch the fleet as it is wanted now, with the models that it has now."""
+        if self._prometheus is not None:
+            self._prometheus.renew(fleet)
 
     def stop(self) -> None:
         """End both; may be called twice."""

@@ -11,7 +11,7 @@ from beampipe.lazy import loader
 
 if TYPE_CHECKING:
     from beampipe.fleet.watching.dashboard import grafana_dashboard
-    from beampipe.fleet.watching.prometheus import Prometheus, find_prometheus, wanted_prometheus
+    from beampipe.fleet.watching.prometheus import Prometheus, find_prometheus, prometheus_pids, wanted_prometheus
     from beampipe.fleet.watching.rules import rules_text
     from beampipe.fleet.watching.settings import prometheus_settings, write_targets
     from beampipe.fleet.watching.states import fleet_metrics
@@ -23,6 +23,7 @@ __all__ = [
     "find_prometheus",
     "fleet_metrics",
     "grafana_dashboard",
+    "prometheus_pids",
     "prometheus_settings",
     "rules_text",
     "wanted_prometheus",
@@ -33,7 +34,7 @@ __getattr__ = loader(
     __name__,
     {
         "dashboard": ("grafana_dashboard",),
-        "prometheus": ("Prometheus", "find_prometheus", "wanted_prometheus"),
+        "prometheus": ("Prometheus", "find_prometheus", "prometheus_pids", "wanted_prometheus"),
         "rules": ("rules_text",),
         "settings": ("prometheus_settings", "write_targets"),
         "states": ("fleet_metrics",),

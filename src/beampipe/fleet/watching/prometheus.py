@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from beampipe import processes
 from beampipe.errors import ConfigError, ServiceError
 from beampipe.fleet.specification import Fleet, MonitoringSettings
 from beampipe.fleet.watching.settings import write_settings
 from beampipe.triton.hosts import LOOPBACK
 from beampipe.triton.server.launch import free_port
 
-__all__ = ["Prometheus", "checked_url", "find_prometheus", "wanted_prometheus"]
+__all__ = ["Prometheus", "checked_url", "find_prometheus", "prometheus_pids", "wanted_prometheus"]
 
 _UP: Final = 30.0
 """Time [s] that the program gets to read what it kept, and to answer."""
@@ -95,6 +96,7 @@ class Prometheus:
         self._page_port = page_port
         self._port = fleet.monitoring.prometheus_port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._begin = 0
 
     @property
     def port(self) -> int:
@@ -113,24 +115,46 @@ class Prometheus:
         return process.pid if process is not None and process.poll() is None else None
 
     def start(self) -> None:
-        """Write its settings, start it unless it runs, and wait until it answers.
+        """Start it unless it runs, and wait until it answers.
 
         Raises:
             FileError: the settings cannot be written.
             ServiceError: it refuses its settings, its port is taken, or it does not answer in time.
         """
+        self.launch()
+        deadline = time.monotonic() + _UP
+        while not self.is_ready():
+            if self.pid is None or time.monotonic() > deadline:
+                self.stop()
+                said = "".join(f"\n    {line}" for line in self.last_words())
+                raise ServiceError(
+                    f"prometheus: it did not start, expected it to answer at {self.url}{said}", url=self.url
+                )
+            time.sleep(_POLL)
+
+    def launch(self) -> None:
+        """Write its settings and start it unless it runs, without waiting until it answers.
+
+        One that an earlier process has left over the same folder is ended first: two cannot share it.
+
+        Raises:
+            FileError: the settings cannot be written.
+        """
         if self.pid is not None:
             return
         settings = write_settings(self._fleet, self._folder, status_port=self._status_port, page_port=self._page_port)
+        for pid in prometheus_pids(self._folder):
+            _end(pid)
         with self._log.open("ab") as log:
-            begin = log.tell()
-            self._process = process = subprocess.Popen(
+            self._begin = log.tell()
+            self._process = subprocess.Popen(
                 [
                     self._program,
                     f"--config.file={settings}",
-                    f"--storage.tsdb.path={self._folder / 'data'}",
+                    _storage(self._folder),
                     f"--storage.tsdb.retention.time={self._fleet.monitoring.retention}d",
                     f"--web.listen-address={LOOPBACK}:{self._port}",
+                    "--web.cors.origin=none",  # by default any page in a browser here may read everything
                     "--log.level=warn",
                 ],
                 stdin=subprocess.DEVNULL,
@@ -138,15 +162,6 @@ class Prometheus:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C in the terminal is not meant for it
             )
-        deadline = time.monotonic() + _UP
-        while not self.is_ready():
-            if process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                said = "".join(f"\n    {line}" for line in self._last_words(begin))
-                raise ServiceError(
-                    f"prometheus: it did not start, expected it to answer at {self.url}{said}", url=self.url
-                )
-            time.sleep(_POLL)
 
     def is_ready(self) -> bool:
         """Whether it runs and answers queries."""
@@ -158,6 +173,26 @@ class Prometheus:
                 return connection.getresponse().status == 200
             except (OSError, http.client.HTTPException):
                 return False
+
+    def renew(self, fleet: Fleet) -> None:
+        """Watch a fleet as it is specified now, and the models that are in its repository now.
+
+        It goes on running. Its port and how long it keeps what it saw change at its next start only.
+
+        Raises:
+            FileError: the settings cannot be written.
+        """
+        self._fleet = fleet
+        write_settings(fleet, self._folder, status_port=self._status_port, page_port=self._page_port)
+        if (process := self._process) is not None:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGHUP)
+
+    def last_words(self) -> list[str]:
+        """The last lines that it has logged since its last start."""
+        with self._log.open("rb") as log:
+            log.seek(self._begin)
+            return list(deque((line.decode(errors="replace").rstrip() for line in log), maxlen=_LINES))
 
     def stop(self) -> None:
         """End it in order, or at once where it does not listen; may be called twice."""
@@ -175,8 +210,28 @@ class Prometheus:
     def _log(self) -> Path:
         return self._folder / "prometheus.log"
 
-    def _last_words(self, begin: int) -> list[str]:
-        with self._log.open("rb") as log:
-            log.seek(begin)
-            lines = deque((line.decode(errors="replace").rstrip() for line in log), maxlen=_LINES)
-        return list(lines)
+
+def prometheus_pids(folder: Path) -> set[int]:
+    """The processes of Prometheus that keep what they see in a folder, whoever has started them.
+
+    Args:
+        folder: the folder that was given to `Prometheus`.
+    """
+    return {pid for pid, arguments in processes.command_lines() if _storage(folder) in arguments}
+
+
+def _storage(folder: Path) -> str:
+    return f"--storage.tsdb.path={folder.absolute() / 'data'}"
+
+
+def _end(pid: int) -> None:
+    """End a process that is no child of this one."""
+    started = processes.start_time(pid)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + _GRACE
+        while started is not None and processes.is_same(pid, started) and processes.is_alive(pid):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_POLL)

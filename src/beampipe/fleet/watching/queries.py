@@ -68,7 +68,7 @@ class Tile:
 TILES: Final = (
     Tile("events", "Events", "/s", "fleet:events:rate"),
     Tile("latency", "Mean time", "ms", "fleet:latency_ms:mean"),
-    Tile("waiting", "Waiting requests", "", "fleet:waiting:sum + (gateway:waiting:sum or vector(0))"),
+    Tile("waiting", "Waiting requests", "", "all:waiting:sum"),
     Tile("up", "Servers up", "", "fleet:servers_up:sum"),
     Tile("down", "Servers down", "", "fleet:servers:count - fleet:servers_up:sum", bad=True),
     Tile("failures", "Failures", "/s", "fleet:failures:rate + (gateway:failures:rate or vector(0))", bad=True),

@@ -25,6 +25,7 @@ from beampipe.serving.contract import (
     STAGE_NAMES,
     STAGES,
     TRACKS,
+    USUAL_ON_TRACKS,
     VARIANCE,
     listed,
     unpacked_parameters,
@@ -32,7 +33,7 @@ from beampipe.serving.contract import (
 from beampipe.tracking.beam_spot import BeamSpot
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.formats.scale import Scale, scale_named
-from beampipe.tracking.layout.watch import LAYOUT_COUNTS, Watch
+from beampipe.tracking.layout.watch import LAYOUT_COUNTS, Usual, Watch
 from beampipe.triton.client.signature import Due, ModelSignature
 
 __all__ = ["FindTracks", "TrackingContract", "tracking_contract"]
@@ -50,6 +51,7 @@ class TrackingContract:
         inputs: names of the inputs that are made from hits.
         stage_names: names of the first values of STAGES [s]; empty if the model has no such output.
         count_names: names of the values of STAGES after those.
+        usual: what share of the hits is usually on tracks; None if the model does not say.
     """
 
     scale: Scale
@@ -57,6 +59,7 @@ class TrackingContract:
     inputs: tuple[str, ...]
     stage_names: tuple[str, ...]
     count_names: tuple[str, ...]
+    usual: Usual | None = None
 
     @property
     def n_values(self) -> int:
@@ -90,13 +93,15 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
     try:
         scale = scale_named(signature.parameters.get(FEATURE_SCALE) or "mm")
         beam_spot = BeamSpot.parse(signature.parameters.get(BEAM_SPOT_PARAMETER) or "0,0")
+        told = signature.parameters.get(USUAL_ON_TRACKS)
+        usual = Usual.parse(told) if told else None
     except (KeyError, ConfigError) as error:
         raise ServiceError(f"{url}: {model}: {error}; update beampipe here", url=url, model=model) from None
     inputs = tuple(name for name in signature.inputs if name in _INPUTS)
     if STAGES.name not in signature.outputs:
-        return TrackingContract(scale, beam_spot, inputs, (), ())
+        return TrackingContract(scale, beam_spot, inputs, (), (), usual)
     stages, counts = (listed(signature.parameters.get(key, "")) for key in (STAGE_NAMES, COUNT_NAMES))
-    return TrackingContract(scale, beam_spot, inputs, stages, counts)
+    return TrackingContract(scale, beam_spot, inputs, stages, counts, usual)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,9 +181,10 @@ class FindTracks:
         if LAYOUT.name in arrays:
             tracks.counts.update(zip(LAYOUT_COUNTS, arrays[LAYOUT.name].tolist(), strict=True))
         if self.watch is not None:
+            contract = tracking_contract(signature)
             # Labels alone do not tell where the tracks come from.
-            expected = tracking_contract(signature).beam_spot if self.parameters else None
-            self.watch.look(self.hits, tracks, expected)
+            expected = contract.beam_spot if self.parameters else None
+            self.watch.look(self.hits, tracks, expected, contract.usual)
         return tracks
 
     def _tracks(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:

@@ -25,6 +25,7 @@ from beampipe.tracking.events import Hits
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats.families import cylindrical
 from beampipe.tracking.loading import load_pipeline
+from beampipe.tracking.models import DEFAULT_MODEL
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE
 
 __all__ = ["SeederSettings", "beampipe_seeder", "seeding_algorithm", "three_of_each"]
@@ -36,6 +37,8 @@ class SeederSettings:
 
     Attributes:
         pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`.
+        model: tracker model that knows the detector: the name of a shipped one, or a folder that
+            ``beampipe tracking train`` wrote.
         threads: number of threads of the pipeline.
         seeds_per_track: number of seeds of each track: the first spans the whole of it, each further one half of the
             one before. With ``seedDeduplication`` ACTS tries a further one only where it missed hits of it before.
@@ -45,6 +48,7 @@ class SeederSettings:
     """
 
     pipeline: str = DEFAULT_PIPELINE
+    model: str = DEFAULT_MODEL
     threads: int = 1
     seeds_per_track: int = 3
 
@@ -69,8 +73,10 @@ def beampipe_seeder(
         `outputSeeds`.
 
     Raises:
-        ConfigError: a key of `config` is unknown, or a value is of another type.
-        UnknownNameError: no pipeline of that name.
+        ConfigError: a key of `config` is unknown, a value is of another type, or the model was not trained for the
+            pipeline.
+        UnknownNameError: no pipeline or shipped model of that name.
+        FileError: there is no model in the folder, or its weights are not those that it was made with.
     """
     settings = build(SeederSettings, dict(config or {}), "customSeederConfig")
     s.addAlgorithm(seeding_algorithm(settings, spacePoints, outputSeeds))
@@ -86,7 +92,7 @@ def seeding_algorithm(settings: SeederSettings, space_points: str, seeds: str) -
         seeds: name of the ``SeedContainer`` that is written.
     """
     acts, _ = pyacts()
-    _pipeline(settings.pipeline, settings.threads)  # what is wrong with it should be said here
+    _pipeline(settings.pipeline, settings.model, settings.threads)  # what is wrong with it should be said here
 
     def setup(algorithm: Any) -> Callable[[int, Any], None]:
         read = reader(algorithm, acts.SpacePointContainer, space_points)
@@ -97,7 +103,7 @@ def seeding_algorithm(settings: SeederSettings, space_points: str, seeds: str) -
             xyz = np.stack([points.x, points.y, points.z], axis=1).astype(np.float64)
             container = acts.SeedContainer()
             container.assignSpacePointContainer(points)
-            tracks = _pipeline(settings.pipeline, settings.threads).find(Hits(cylindrical(*xyz.T)))
+            tracks = _pipeline(settings.pipeline, settings.model, settings.threads).find(Hits(cylindrical(*xyz.T)))
             for halvings in range(settings.seeds_per_track):
                 _fill(container, three_of_each(xyz, tracks.track_id, 0.5**halvings))
             write(context, container)
@@ -135,9 +141,9 @@ def three_of_each(
 
 
 @cache
-def _pipeline(name: str, threads: int) -> TrackFinder:
-    """The pipeline of that name, once per process: the sequencer never lets go of what its algorithms hold."""
-    return load_pipeline(name, threads=threads)
+def _pipeline(name: str, model: str, threads: int) -> TrackFinder:
+    """The pipeline of that name and model, once per process: the sequencer never lets go of what algorithms hold."""
+    return load_pipeline(name, threads=threads, model=model)
 
 
 atexit.register(_pipeline.cache_clear)  # a native pipeline should be gone before the library that made it

@@ -83,8 +83,8 @@ def _work(stage: host.Stage, device: torch.device) -> Callable[..., tuple[Any, .
             return partial(stages.find_neighbours, settings=stage)
         case host.FilterEdges(network=network, cut=cut):
             return partial(stages.filter_edges, network=mlp_on(network, device), cut=cut)
-        case host.BuildFromWindows(windows=windows):
-            return partial(stages.build_from_windows, windows=windows_on(windows, device))
+        case host.BuildFromWindows(windows=windows, seed_depth=depth, least_curvature=least):
+            return partial(stages.build_from_windows, windows=windows_on(windows, device, depth, least))
         case host.FindTriplets(windows=windows):
             return partial(stages.find_triplets, windows=windows_on(windows, device))
         case host.PairEdges(windows=windows):

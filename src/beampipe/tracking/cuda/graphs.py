@@ -24,7 +24,7 @@ from beampipe.tracking.cuda.tensors import (
     PositionTensor,
     TripletTensor,
 )
-from beampipe.tracking.kernels.growth import SEED, stages
+from beampipe.tracking.kernels.growth import SEED, SEED_DEPTH, stages
 from beampipe.tracking.kernels.reference_map import MAX_DPHI, NO_PARTNER
 from beampipe.tracking.windows import Windows
 
@@ -46,7 +46,9 @@ _MARGIN = 1e-5  # rad: more than float32 angles are off by
 
 @dataclass(frozen=True, eq=False)
 class DeviceWindows:
-    """`Windows` on a device, the number of the pair (inner, outer layer), -1 for none, and the stage of each layer.
+    """`Windows` on a device, the number of the pair (inner, outer layer), -1 for none, and how tracks grow in them.
+
+    That is the stage of each layer, and the share of each pair's largest curvature below which doublets are left out.
 
     The last row and column of `pair_of` serve hits on no layer.
     """
@@ -58,10 +60,13 @@ class DeviceWindows:
     triplet_windows: Tensor
     pair_of: Tensor
     stages: Tensor
+    least_curvature: float
 
 
-def windows_on(windows: Windows, device: torch.device) -> DeviceWindows:
-    """The tables on the device, integers as int64."""
+def windows_on(
+    windows: Windows, device: torch.device, seed_depth: int = SEED_DEPTH, least_curvature: float = 0.0
+) -> DeviceWindows:
+    """The tables on the device, integers as int64; tracks begin on layers with at most `seed_depth` before them."""
     n_layers = len(windows.layers)
     pair_of = np.full((n_layers + 1, n_layers + 1), -1, np.int64)
     pair_of[windows.pairs[:, 0], windows.pairs[:, 1]] = np.arange(len(windows.pairs))
@@ -72,7 +77,8 @@ def windows_on(windows: Windows, device: torch.device) -> DeviceWindows:
         torch.tensor(windows.out_begin, device=device).long(),
         torch.tensor(windows.triplet_windows, device=device),
         torch.tensor(pair_of, device=device),
-        torch.tensor(stages(windows), device=device),
+        torch.tensor(stages(windows, seed_depth), device=device),
+        least_curvature,
     )
 
 
@@ -225,7 +231,7 @@ def _doublets(position: PositionTensor, windows: DeviceWindows) -> Int64[Tensor,
             end = torch.searchsorted(key, outer_layer * 8.0 + stop, right=True)
             for query, offset in _expanded((end - begin).clamp(min=0) * (stop >= start)):
                 edge_index = torch.stack([a[query], hit[begin[query] + offset]])
-                found.append(edge_index[:, _inside(position, edge_index, windows.pair_windows[pair[query]])])
+                found.append(edge_index[:, _inside(position, edge_index, windows, pair[query])])
     edge_index = torch.cat(found, dim=1)
     return edge_index[:, torch.argsort(edge_index[0] * n + edge_index[1])]
 
@@ -238,13 +244,16 @@ def _reach(r: Tensor, r_max: Tensor, kappa_max: Tensor) -> Tensor:
     return torch.where(half * r_max < 0.8, turn.clamp(min=0, max=float(MAX_DPHI)), float(MAX_DPHI)) + _MARGIN
 
 
-def _inside(position: Tensor, edge_index: Int64[Tensor, "2 n"], window: Float32[Tensor, "n 3"]) -> Tensor:
-    """Whether each doublet lies inside its window."""
+def _inside(
+    position: Tensor, edge_index: Int64[Tensor, "2 n"], windows: DeviceWindows, pair: Int64[Tensor, " n"]
+) -> Tensor:
+    """Whether each doublet lies inside the window of its pair of layers."""
     kappa, _, z0, _ = arc(position, edge_index)
     dr, dphi, _ = (position[edge_index[1]] - position[edge_index[0]]).T
-    kappa_max, z0_min, z0_max = window.T
+    kappa_max, z0_min, z0_max = windows.pair_windows[pair].T
+    bent = (kappa.abs() < kappa_max) & (kappa.abs() >= windows.least_curvature * kappa_max)
     straight = (dr > MIN_DR) & (wrapped(dphi).abs() < float(MAX_DPHI))
-    inside: Tensor = straight & (kappa.abs() < kappa_max) & (z0 > z0_min) & (z0 < z0_max)
+    inside: Tensor = straight & bent & (z0 > z0_min) & (z0 < z0_max)
     return inside
 
 

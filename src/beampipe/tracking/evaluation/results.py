@@ -182,13 +182,18 @@ class Evaluation:
         return len(self.finders[0].events) if self.finders else 0
 
     @property
+    def counted(self) -> str:
+        """The particles that are to be found, and the tracks that are scored."""
+        return f"particles: {self.selection}; tracks: >= {self.min_track_hits} hits"
+
+    @property
     def definition(self) -> str:
         """The definitions that belong beside every number of this evaluation."""
         return (
-            f"particles: {self.selection}; displaced: {self.displaced.min_origin:g} <= r <"
-            f" {self.displaced.max_origin:g} mm, {'primary' if self.displaced.primary_only else 'any'};"
-            f" tracks: >= {self.min_track_hits} hits; single: > 50 % of the track's hits from the particle; double:"
-            f" also > 50 % of the particle's hits on the track; {FORMULA}; errors: {errors_of(self.n_events)}"
+            f"{self.counted}; displaced: {self.displaced.min_origin:g} <= r < {self.displaced.max_origin:g} mm,"
+            f" {'primary' if self.displaced.primary_only else 'any'};"
+            f" single: > 50 % of the track's hits from the particle; double: also > 50 % of the particle's hits on the"
+            f" track; {FORMULA}; errors: {errors_of(self.n_events)}"
         )
 
 

@@ -1,14 +1,20 @@
-"""Options of the command line that tell how events are read and how tracks are written.
+"""Options of the command line that tell how events are read and how tracks are written; once for all commands.
 
 The command loads this module before anything else, so the names of formats and forms are repeated here, in words.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+
+if TYPE_CHECKING:
+    from beampipe.tracking.formats.reading.format import Told
 
 __all__ = [
     "FORMAT_HELP",
@@ -23,6 +29,8 @@ __all__ = [
     "ParticlesName",
     "Scale",
     "TracksFile",
+    "reads_events",
+    "told_by",
 ]
 
 SCALE_HELP: Final = "Units of r, phi and z in files of three columns and tables: mm, exatrkx or acts."
@@ -64,3 +72,39 @@ CellId = Annotated[
     typer.Option(metavar="FIELDS", help="Fields of cellID in EDM4hep: system:5,side:-2,layer:6,module:11,sensor:8."),
 ]
 Form = Annotated[str, typer.Option("--as", metavar="NAME", help=FORM_HELP)]
+
+
+def told_by(
+    scale: Scale = "mm",
+    format: Format = None,
+    hits: HitNames = None,
+    links: LinkNames = None,
+    particles: ParticlesName = None,
+    cell_id: CellId = None,
+) -> Told:
+    """What these options tell about files of events."""
+    from beampipe.tracking.formats.reading.format import Told
+
+    return Told(format, scale, tuple(hits or ()), tuple(links or ()), particles, cell_id)
+
+
+def reads_events(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of `told_by` in place of its parameter `told`, for which they are put together.
+
+    Args:
+        command: function of a command; it takes `told` by name.
+    """
+    own = inspect.signature(command, eval_str=True, locals={"Told": Any})  # which is not loaded for a text of help
+    options = inspect.signature(told_by, eval_str=True, locals={"Told": Any}).parameters
+    parameters: list[inspect.Parameter] = []
+    for parameter in own.parameters.values():
+        parameters += options.values() if parameter.name == "told" else [parameter]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        told = told_by(**{name: given.pop(name) for name in options})
+        command(**given, told=told)
+
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    vars(run)["__signature__"] = own.replace(parameters=parameters)
+    return run

@@ -16,6 +16,7 @@ from beampipe.tracking.kernels.arrays import (
     TrackIds,
     Triplets,
 )
+from beampipe.tracking.kernels.growth import SEED_DEPTH
 from beampipe.tracking.kernels.loading import blocks, contiguous, native, useful_threads
 from beampipe.tracking.windows import Windows
 
@@ -55,7 +56,12 @@ def fit_on_layers(position: Position, windows: Windows, threads: int = 1) -> tup
 
 
 def module_map_edges(
-    position: Position, windows: Windows, threads: int = 1, offsets: Offsets | None = None
+    position: Position,
+    windows: Windows,
+    threads: int = 1,
+    offsets: Offsets | None = None,
+    seed_depth: int = SEED_DEPTH,
+    least_curvature: float = 0.0,
 ) -> EdgeIndex:
     """Doublets inside their windows that take part in a triplet inside its window, as tracks grow outwards.
 
@@ -67,16 +73,20 @@ def module_map_edges(
         windows: learned windows of doublets and triplets.
         threads: largest number of threads that the call uses.
         offsets: first hit of each event, and the end, where there are several: no edge joins two events.
+        seed_depth: most layers before a seed layer.
+        least_curvature: share of each window's largest curvature below which doublets are left out.
 
     Returns:
         edge_index, inner hit then outer hit, sorted by both.
     """
     if (kernels := native()) is None:
-        return reference_map.module_map_edges(position, windows, offsets)
+        return reference_map.module_map_edges(position, windows, offsets, seed_depth, least_curvature)
     edge_index: EdgeIndex = kernels.module_map_edges(
         contiguous(position),
         blocks(offsets, len(position)),
         _tables(windows),
+        seed_depth,
+        least_curvature,
         useful_threads(threads, len(position)),
     )
     return edge_index

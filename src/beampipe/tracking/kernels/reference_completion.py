@@ -60,11 +60,13 @@ def complete(
                 paths[track].insert(len(paths[track]) if outward else 0, (hit,))
         ends = [(proposal.track, proposal.outward) for proposal in proposals]
     n_hits = np.bincount(event)
+    # A track may have no hit on any layer: its event is asked of its label, not of its path.
+    event_of_track = {int(track): int(event[label == track][0]) for track in paths}
     short = [
         track
         for track, path in paths.items()
         if _score(position, layer, reach, path, penalty)
-        < min_score + np.log10(np.float32(n_hits[event[path[0][0]]]) / MANY_HITS)
+        < min_score + np.log10(np.float32(n_hits[event_of_track[track]]) / MANY_HITS)
     ]
     return number_by_first_hit(np.where(np.isin(label, short), -1, label))
 

@@ -18,7 +18,7 @@ from beampipe.tracking.kernels.arrays import (
     Triplets,
 )
 from beampipe.tracking.kernels.geometry import MIN_DR, arc, triplet_chi2, wrapped
-from beampipe.tracking.kernels.growth import SEED, stages
+from beampipe.tracking.kernels.growth import SEED, SEED_DEPTH, stages
 from beampipe.tracking.kernels.reference import event_of, number_by_first_hit
 from beampipe.tracking.windows import Windows
 
@@ -70,7 +70,13 @@ def fit_on_layers(position: Position, windows: Windows) -> tuple[int, int]:
     return int(np.count_nonzero(layer < 0)), unfilled
 
 
-def module_map_edges(position: Position, windows: Windows, offsets: Offsets | None = None) -> EdgeIndex:
+def module_map_edges(
+    position: Position,
+    windows: Windows,
+    offsets: Offsets | None = None,
+    seed_depth: int = SEED_DEPTH,
+    least_curvature: float = 0.0,
+) -> EdgeIndex:
     """Doublets inside their windows, of one event, from which tracks grow, sorted.
 
     A triplet inside its window makes edges of both of its doublets; where its middle hit lies on no seed layer, only if
@@ -87,13 +93,14 @@ def module_map_edges(position: Position, windows: Windows, offsets: Offsets | No
         kappa, _, z0, _ = arc(position, edge_index)
         dr, dphi, _ = (position[edge_index[1]] - position[edge_index[0]]).T
         inside = (event[edge_index[0]] == event[edge_index[1]]) & (dr > MIN_DR) & (np.abs(wrapped(dphi)) < MAX_DPHI)
-        inside &= (np.abs(kappa) < kappa_max) & (z0 > z0_min) & (z0 < z0_max)
+        inside &= (np.abs(kappa) < kappa_max) & (np.abs(kappa) >= np.float32(least_curvature) * kappa_max)
+        inside &= (z0 > z0_min) & (z0 < z0_max)
         doublets.append(edge_index[:, inside])
     edge_index = np.concatenate([np.empty((2, 0), np.int64), *doublets], axis=1)
     edge_index = edge_index[:, np.lexsort((edge_index[1], edge_index[0]))]
     into, out = triplets(position, edge_index, windows)[0]
     kept = np.zeros(len(edge_index.T), bool)
-    stage = stages(windows)[layer[edge_index[1, into]]]  # of the middle hits
+    stage = stages(windows, seed_depth)[layer[edge_index[1, into]]]  # of the middle hits
     for current in np.unique(stage):
         grows = (stage == current) & ((current == SEED) | kept[into])
         kept[into[grows]] = kept[out[grows]] = True

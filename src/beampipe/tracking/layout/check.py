@@ -17,7 +17,7 @@ from beampipe.errors import LayoutError
 from beampipe.tracking.events import Hits
 from beampipe.tracking.kernels.module_map import fit_on_layers
 from beampipe.tracking.layout.guess import order_that_fits, what_would_fit
-from beampipe.tracking.layout.watch import USUAL_ON_TRACKS
+from beampipe.tracking.layout.watch import USUAL_ON_TRACKS, Usual
 from beampipe.tracking.windows import Windows
 
 __all__ = ["FEWEST_HITS", "Fit", "Layout"]
@@ -52,13 +52,13 @@ class Layout:
         name: name of the pipeline, for messages.
         windows: learned windows, whose `layers` are boxes in r and z.
         refuses: whether events are refused whose hits are not of this detector; else hits outside are only counted.
-        usual: share of the hits that are usually on tracks.
+        usual: what share of the hits is usually on tracks.
     """
 
     name: str
     windows: Windows
     refuses: bool = True
-    usual: float = USUAL_ON_TRACKS
+    usual: Usual = USUAL_ON_TRACKS
 
     def check(self, events: Sequence[Hits]) -> list[Fit]:
         """How the hits of each event lie on the layers.

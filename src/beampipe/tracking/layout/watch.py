@@ -9,20 +9,54 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.errors import LayoutWarning
+from beampipe.errors import ConfigError, LayoutWarning
 from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.layout.columns import FEWEST_FOR_COLUMNS, odd_columns
 
-__all__ = ["LAYOUT_COUNTS", "USUAL_ON_TRACKS", "USUAL_SOFT", "Watch"]
+__all__ = ["LAYOUT_COUNTS", "USUAL_ON_TRACKS", "USUAL_SOFT", "Usual", "Watch"]
 
 LAYOUT_COUNTS: Final = ("outside", "unfilled_layers")
 """Names in `Tracks.counts` of the hits on no layer, and of the layers that hits do not fill."""
 
-USUAL_ON_TRACKS: Final = 0.13
-"""Share of the hits that are on tracks of pT > 1 GeV, in proton collisions with any pile-up."""
 
-USUAL_SOFT: Final = 0.55
+@dataclass(frozen=True)
+class Usual:
+    """What share of the hits is usually on tracks.
+
+    Attributes:
+        share: share of the hits.
+        hits: mean number of hits of the events in which it was measured; None for a rule of thumb.
+    """
+
+    share: float
+    hits: float | None = None
+
+    @property
+    def text(self) -> str:
+        """Both numbers, as `parse` reads them: what a served model tells its clients."""
+        return f"{self.share:.9g}" if self.hits is None else f"{self.share:.9g},{self.hits:.9g}"
+
+    @classmethod
+    def parse(cls, text: str) -> Usual:
+        """Read a share, or a share and a number of hits with a comma between.
+
+        Raises:
+            ConfigError: the text is another one.
+        """
+        try:
+            return cls(*map(float, text.split(",")))
+        except (ValueError, TypeError):
+            raise ConfigError(f"usual share: got {text!r}, expected SHARE or SHARE,HITS such as 0.14,160000") from None
+
+    def __str__(self) -> str:
+        return f"{self.share:.0%} are usual" + ("" if self.hits is None else f" in events of {self.hits:.0f} hits")
+
+
+USUAL_ON_TRACKS: Final = Usual(0.13)
+"""What is on tracks of pT > 1 GeV, in proton collisions with any pile-up; for models without a measured share."""
+
+USUAL_SOFT: Final = Usual(0.55)
 """The same for tracks of pT > 0.3 GeV."""
 
 _MOST_OUTSIDE: Final = 0.05
@@ -74,11 +108,11 @@ class Watch:
 
     Args:
         name: name of the pipeline or model, for the message.
-        usual: share of the hits that are usually on tracks.
+        usual: what share of the hits is usually on tracks.
         beam_spot: beam line that is expected.
     """
 
-    def __init__(self, name: str, usual: float = USUAL_ON_TRACKS, beam_spot: BeamSpot = ON_AXIS) -> None:
+    def __init__(self, name: str, usual: Usual = USUAL_ON_TRACKS, beam_spot: BeamSpot = ON_AXIS) -> None:
         self._name = name
         self._usual = usual
         self._beam_spot = beam_spot
@@ -86,16 +120,17 @@ class Watch:
         self._looked = self._warned = False
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple[type[Watch], tuple[str, float, BeamSpot]]:
+    def __reduce__(self) -> tuple[type[Watch], tuple[str, Usual, BeamSpot]]:
         return Watch, (self._name, self._usual, self._beam_spot)
 
-    def look(self, hits: Hits, tracks: Tracks, expected: BeamSpot | None = None) -> None:
+    def look(self, hits: Hits, tracks: Tracks, expected: BeamSpot | None = None, usual: Usual | None = None) -> None:
         """Count one event, and warn if there is reason to.
 
         Args:
             hits: hits of the event.
             tracks: tracks found in it, with the `LAYOUT_COUNTS` if its finder knows them.
             expected: beam line that is expected of this event; that of the watch if not given.
+            usual: what share is usual where they were found; that of the watch if not given.
 
         Warns:
             LayoutWarning: many hits lie on no layer, many layers have no hits, far fewer hits than usual are on
@@ -107,7 +142,7 @@ class Watch:
         with self._lock:
             reasons = [
                 *self._of_layers(event, tracks.counts.get("unfilled_layers", 0)),
-                *self._of_tracks(event),
+                *self._of_tracks(event, self._usual if usual is None else usual),
                 *(odd_columns(hits.position) if self._looks_at_columns(event) else ()),
             ]
             question = f"are these hits of the detector that {self._name} was made for, in mm and rad?"
@@ -129,17 +164,18 @@ class Watch:
             reasons.append(f"{unfilled} layers have no hits or are filled in a part only")
         return reasons
 
-    def _of_tracks(self, event: _Sum) -> list[str]:
+    def _of_tracks(self, event: _Sum, usual: Usual) -> list[str]:
         """What the tracks say of an event and those before it."""
         lot = self._lot
         lot.add(event)
-        least = self._usual * _FEW if lot.hits >= _FEWEST_FOR_FEW else _HARDLY_ONE
+        few = usual.share * _FEW
+        least = few if lot.hits >= _FEWEST_FOR_FEW else min(few, _HARDLY_ONE)
         if lot.hits >= _FEWEST_FOR_FEW:
             self._lot = _Sum()
         if lot.hits < _FEWEST_FOR_NONE or lot.on_tracks >= least * lot.hits:
             return []
         share = f"{lot.on_tracks} of {lot.hits} hits ({lot.on_tracks / lot.hits:.1%})"
-        return [f"{share} are on tracks, where {self._usual:.0%} are usual"]
+        return [f"{share} are on tracks, where {usual}"]
 
     def _of_beam(self, tracks: Tracks, expected: BeamSpot) -> list[str]:
         """What the tracks say of the beam line, where the finder found them again for it."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
+    from beampipe.tracking.models.crossing import Crossing
     from beampipe.tracking.models.layout import Layer, Layout
     from beampipe.tracking.models.model import TrackerModel
     from beampipe.tracking.models.opening import load_model
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_MODEL",
+    "Crossing",
     "Layer",
     "Layout",
     "Performance",
@@ -26,6 +28,7 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
+        "crossing": ("Crossing",),
         "layout": ("Layer", "Layout"),
         "model": ("TrackerModel",),
         "opening": ("load_model",),

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError, FileError
+from beampipe.tracking.models.crossing import Crossing
 from beampipe.tracking.models.layout import Layout
 from beampipe.tracking.models.performance import Performance
 from beampipe.tracking.models.shipped import CARD
-from beampipe.tracking.pipelines.specs import PIPELINES, PipelineSpec
+from beampipe.tracking.pipelines.specs import PIPELINES, PipelineSpec, pipeline_spec
 
 __all__ = ["FORMAT", "Digest", "Origin", "TrackerModel", "Versions", "Weights", "digest_of"]
 
@@ -110,6 +111,7 @@ class TrackerModel:
         weights: stem of each pair of weights -> what they are.
         origin: how the model was made.
         performance: name of a pipeline -> what it can and cannot do; only those that were measured.
+        crossing: how many layers particles cross, and so how short a track may be.
 
     Raises:
         ConfigError: there are no weights, or the performance of an unknown pipeline.
@@ -122,6 +124,7 @@ class TrackerModel:
     weights: Mapping[str, Weights]
     origin: Origin
     performance: Mapping[str, Performance] = field(default_factory=dict)
+    crossing: Crossing = field(default_factory=Crossing)
 
     def __post_init__(self) -> None:
         if not self.weights:
@@ -133,6 +136,14 @@ class TrackerModel:
     def pipelines(self) -> tuple[str, ...]:
         """Names of the pipelines that this model can run."""
         return tuple(spec.name for spec in PIPELINES.values() if set(spec.weight_stems) <= set(self.weights))
+
+    def spec(self, name: str) -> PipelineSpec:
+        """The pipeline of that name as this model runs it: asking for no more hits than its tracks have.
+
+        Raises:
+            UnknownNameError: no pipeline of that name.
+        """
+        return pipeline_spec(name).asking_at_most(self.crossing.min_layers)
 
     def require(self, spec: PipelineSpec) -> None:
         """Make sure that a pipeline can run, and that its files are those that the model was made with.

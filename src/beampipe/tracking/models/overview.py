@@ -18,7 +18,11 @@ _UNKNOWN: Final = "-"
 
 def rows_of(model: TrackerModel) -> list[tuple[str, ...]]:
     """One row for each pipeline that the model can run, in the order of `HEADINGS`; - for what was not measured."""
-    return [(name, *_cells(model.performance.get(name))) for name in model.pipelines]
+    rows = []
+    for name in model.pipelines:
+        *cells, cannot = _cells(model.performance.get(name))
+        rows.append((name, *cells, "; ".join((cannot, *_refused(name)))))
+    return rows
 
 
 def floors_of(model: TrackerModel) -> str:
@@ -31,6 +35,7 @@ def model_overview(model: TrackerModel) -> list[str]:
     lines = [f"{model.name}: {model.for_what}", f"  folder: {model.path}", f"  learned down to pT: {floors_of(model)}"]
     for name in model.pipelines:
         lines.append(f"  {name}: {PIPELINES[name].for_what}")
+        lines += [f"    cannot take {what}" for what in _refused(name)]
         one = model.performance.get(name)
         if one is None:
             lines.append("    not measured")
@@ -39,8 +44,16 @@ def model_overview(model: TrackerModel) -> list[str]:
         cannot = told.pop("cannot")
         lines.append("    " + ", ".join(f"{what} {value}" for what, value in told.items() if value != _UNKNOWN))
         lines.append(f"    finds less than 90 % of: {cannot}")
-    samples = {one.sample: None for one in model.performance.values()}
-    return [*lines, *(f"  measured on {sample}" for sample in samples)]
+    measured = {(one.sample, one.counted): None for one in model.performance.values()}
+    for sample, counted in measured:
+        lines += [f"  measured on {sample}", *([f"  counted: {counted}"] if counted else [])]
+    return lines
+
+
+def _refused(name: str) -> list[str]:
+    """What the pipeline of that name refuses, and what does it instead."""
+    limit = PIPELINES[name].limit
+    return [] if limit is None else [f"events of more than {limit.hits:,} hits (use {limit.instead})"]
 
 
 def _cells(one: Performance | None) -> tuple[str, ...]:

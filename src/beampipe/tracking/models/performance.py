@@ -30,6 +30,7 @@ class Performance:
         by_pt: efficiency in each bin of pT; null where there was no particle.
         displaced: efficiency for particles made 2 to 100 mm from the beam line; null where there was none.
         dense: efficiency for particles within 10 mrad of another one; null where it was not measured.
+        counted: which particles and which tracks the numbers count.
 
     Raises:
         ConfigError: there are not one more edges than bins.
@@ -46,6 +47,7 @@ class Performance:
     by_pt: tuple[float | None, ...]
     displaced: float | None = None
     dense: float | None = None
+    counted: str = ""
 
     def __post_init__(self) -> None:
         if len(self.pt_edges) != len(self.by_pt) + 1:

@@ -25,6 +25,7 @@ from beampipe.tracking.layout.check import Layout
 from beampipe.tracking.layout.watch import Watch
 from beampipe.tracking.pipelines.composed import Composed
 from beampipe.tracking.pipelines.order import Step, checked_steps
+from beampipe.tracking.pipelines.specs import Limit
 from beampipe.tracking.pipelines.stages import Stage
 
 __all__ = ["MEMORY_LIMIT", "Pipeline", "turned"]
@@ -49,6 +50,8 @@ class Pipeline(InOneThread):
             from there.
         in_blocks: whether the stages take several events as one graph; if not, `find_many` finds them one by one.
         layout: layers that hits are compared with before finding; None for no comparison.
+        limit: events up to which the pipeline finds what it is made for; denser ones are refused where `layout` refuses
+            events of another detector. None for events of any size.
         after: pipeline that goes before: the stages work on the hits that are on none of its tracks. The steps of the
             second pass are timed under names that end in ``_2``, and so on.
         composed: the same stages composed in C++, which finds the tracks in their place. `dataclasses.replace` drops
@@ -65,6 +68,7 @@ class Pipeline(InOneThread):
     beam_spot: BeamSpot = ON_AXIS
     in_blocks: bool = True
     layout: Layout | None = None
+    limit: Limit | None = None
     after: Pipeline | None = None
     composed: InitVar[Composed | None] = None
     _steps: tuple[Step, ...] = field(init=False, repr=False)
@@ -89,7 +93,7 @@ class Pipeline(InOneThread):
             between: called before each stage, if given; what it raises ends the work.
 
         Raises:
-            TooLargeError: the event would need more memory than `MEMORY_LIMIT`.
+            TooLargeError: the event would need more memory than `MEMORY_LIMIT`, or has more hits than `limit`.
             LayoutError: the hits are of another detector, or in other units.
         """
         return self._found([hits], between)[0]
@@ -107,7 +111,7 @@ class Pipeline(InOneThread):
 
         Raises:
             TooLargeError: one event, or all together, would need more memory than `MEMORY_LIMIT`; see `memory`.
-                Found one by one, the others may still be answered.
+                Or one has more hits than `limit`. Found one by one, the others may still be answered.
             LayoutError: the hits of one event are of another detector, or in other units; likewise.
         """
         if not events:
@@ -138,6 +142,8 @@ class Pipeline(InOneThread):
     def _found(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
         """Tracks of one or more events, found together."""
         self._check_memory(events)
+        if self.layout is not None and self.layout.refuses:
+            self._check_limit(events)
         found = self._run(events, between) if self._composed is None else self._composed(events, between)
         if self._watch is not None:
             for hits, tracks in zip(events, found, strict=True):
@@ -228,10 +234,9 @@ class Pipeline(InOneThread):
         for row, hits in enumerate(events):
             need = self.memory(len(hits))
             if need > MEMORY_LIMIT:
-                where = f" in event {row} of {len(events)}" if len(events) > 1 else ""
                 raise TooLargeError(
-                    f"{self.name}: got {len(hits)} hits{where}, which would need {need / 1e9:.1f} GB, {limit};"
-                    " cut the event into regions in phi or z"
+                    f"{self.name}: got {len(hits)} hits{_where(row, len(events))}, which would need"
+                    f" {need / 1e9:.1f} GB, {limit}; cut the event into regions in phi or z"
                 )
             total += need
         if total > MEMORY_LIMIT:
@@ -239,6 +244,23 @@ class Pipeline(InOneThread):
                 f"{self.name}: got {len(events)} events, which would need {total / 1e9:.1f} GB together, {limit};"
                 " find fewer of them at a time"
             )
+
+    def _check_limit(self, events: Sequence[Hits]) -> None:
+        """Refuse what is so dense that the pipeline would lose most of its tracks."""
+        if self.limit is None:
+            return
+        for row, hits in enumerate(events):
+            if len(hits) > self.limit.hits:
+                raise TooLargeError(
+                    f"{self.name}: got {len(hits)} hits{_where(row, len(events))}, expected at most {self.limit.hits}:"
+                    f" denser events lose most of their tracks; use {self.limit.instead},"
+                    " or go on with --force (check=False)"
+                )
+
+
+def _where(row: int, n_events: int) -> str:
+    """Which of several events is meant, for messages."""
+    return f" in event {row} of {n_events}" if n_events > 1 else ""
 
 
 def turned(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:

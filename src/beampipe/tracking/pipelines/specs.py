@@ -15,6 +15,7 @@ __all__ = [
     "PIPELINES",
     "Completion",
     "Components",
+    "Limit",
     "PipelineSpec",
     "Walk",
     "pipeline_names",
@@ -68,6 +69,19 @@ class Completion:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """Events up to which a pipeline finds what it is made for; denser ones are refused, unless checks are off.
+
+    Attributes:
+        hits: most hits of an event.
+        instead: name of the pipeline that finds the same in denser events.
+    """
+
+    hits: int
+    instead: str
+
+
+@dataclass(frozen=True)
 class PipelineSpec:
     """One pipeline, as data.
 
@@ -82,11 +96,16 @@ class PipelineSpec:
         bytes_per_hit: memory of an event that grows with its hits [B].
         bytes_per_hit2: memory of an event that grows with their square [B]: edges, at a given size of the detector.
         curvature: share of each window of curvature that is used; below 1, tracks of higher momentum only.
+        curvature_from: share of each window of curvature from which on it is used, where edges come from windows; above
+            0, tracks of higher momentum are left to the passes before.
+        seed_depth: most layers before those on which tracks begin to grow, where edges come from windows.
         completion: how tracks are completed and judged when they are found; None for as they are.
+        limit: events up to which the pipeline finds what it is made for; None for events of any size.
         after: pipeline that goes before, so that this one works on the hits that it leaves over; None for all hits.
 
     Raises:
-        ConfigError: networks are named but not used, or used but not named; or `curvature` is no share.
+        ConfigError: networks are named but not used, or used but not named; `curvature` or `curvature_from` is no such
+            share, or `seed_depth` no number of layers.
     """
 
     name: str
@@ -99,7 +118,10 @@ class PipelineSpec:
     bytes_per_hit: float
     bytes_per_hit2: float
     curvature: float = 1.0
+    curvature_from: float = 0.0
+    seed_depth: int = 3
     completion: Completion | None = None
+    limit: Limit | None = None
     after: PipelineSpec | None = None
 
     def __post_init__(self) -> None:
@@ -107,6 +129,13 @@ class PipelineSpec:
             raise ConfigError(
                 f"pipeline {self.name}: got curvature {self.curvature}, expected a share above 0, up to 1"
             )
+        if not 0 <= self.curvature_from < self.curvature:
+            raise ConfigError(
+                f"pipeline {self.name}: got curvature_from {self.curvature_from}, expected a share from 0 to below"
+                f" {self.curvature}"
+            )
+        if self.seed_depth < 0:
+            raise ConfigError(f"pipeline {self.name}: got seed_depth {self.seed_depth}, expected a number of layers")
         if (self.networks is not None) != (self.scored or self.graph == "neighbours"):
             expected = "the weight file that embeds hits or scores edges" if self.networks is None else "None"
             raise ConfigError(f"pipeline {self.name}: got networks {self.networks!r}, expected {expected}")
@@ -121,6 +150,15 @@ class PipelineSpec:
         """Stems of all weight files of the pipeline, each once."""
         stems = (stem for one in self.passes for stem in (one.networks, one.windows) if stem is not None)
         return tuple(dict.fromkeys(stems))
+
+    def asking_at_most(self, hits: int) -> PipelineSpec:
+        """The same pipeline where tracks are short: no pass asks for more hits of a track than that.
+
+        Args:
+            hits: most hits that a track may need.
+        """
+        how = replace(self.segmentation, min_hits=min(self.segmentation.min_hits, hits))
+        return replace(self, segmentation=how, after=None if self.after is None else self.after.asking_at_most(hits))
 
     def to_json(self) -> str:
         """The spec as the native pipelines read it: all fields as JSON, and in `segmentation` also its ``kind``."""
@@ -166,14 +204,16 @@ _MODULE_MAP: Final = PipelineSpec(
 )
 
 
-def _soft(curvature: float, after: PipelineSpec) -> PipelineSpec:
-    """A pass over the hits left over with that share of the curvature of the soft windows: long, smooth tracks only."""
+def _soft(curvature_from: float, curvature: float, after: PipelineSpec) -> PipelineSpec:
+    """A pass over the hits left over for long, smooth tracks, between two shares of the soft windows' curvature."""
     return replace(
         _MODULE_MAP,
         name=f"module_map_soft up to {curvature} of the curvature",
         windows="module_map_soft",
         segmentation=Walk(min_hits=7, penalty=0.5),
         curvature=curvature,
+        curvature_from=curvature_from,
+        seed_depth=2,
         completion=Completion(penalty=1.0, min_score=4.0),
         bytes_per_hit2=0.01,
         after=after,
@@ -185,11 +225,12 @@ _SOFT_COMPLETION: Final = Completion(penalty=1.0, min_score=4.4)
 _MODULE_MAP_SOFT: Final = replace(
     # The work of a pass grows with the cube of its hits and the square of its windows: four in turn are quicker than
     # one, and what is left for the last is in nobody else's way. The edge of the windows is where the taught tracks
-    # end, at 0.27 GeV: nine tenths of it reach to 0.3 GeV.
-    _soft(0.9, after=_soft(0.65, after=_soft(0.4, after=_MODULE_MAP))),
+    # end, at 0.27 GeV: nine tenths of it reach to 0.3 GeV. The last also takes what is short, at any curvature.
+    _soft(0.0, 0.9, after=_soft(0.35, 0.65, after=_soft(0.2, 0.4, after=_MODULE_MAP))),
     name="module_map_soft",
     for_what="module_map, then windows down to pT = 0.3 GeV over the hits that it leaves over",
     segmentation=Walk(min_hits=5, penalty=0.5),
+    seed_depth=3,
     completion=_SOFT_COMPLETION,
 )
 
@@ -211,7 +252,14 @@ def _displaced(after: PipelineSpec) -> PipelineSpec:
     )
 
 
-_SOFT: Final = "down to pT = 0.3 GeV over what module_map leaves over, for up to 60 collisions"
+_SOFT_LIMIT: Final = Limit(hits=60_000, instead=_MODULE_MAP_SOFT.name)
+"""Efficiency for pT > 0.3 GeV, and fakes, of exatrkx_soft and exatrkx_walk_soft by number of hits: .988, .4 % and .992,
+.1 % at 15,000; .970, 1.0 % and .986, .3 % at 31,000; .937, 2.2 % and .979, .4 % at 47,000; .867, 2.2 % and .939, .6 %
+at 62,000; .650 and .739 at 90,000; .439 and .463 at 159,000. Up to this number no event had less than .9. The windows
+alone (module_map_soft) have .989 or more in each of these.
+"""
+
+_SOFT: Final = f"down to pT = 0.3 GeV over what module_map leaves over, for up to {_SOFT_LIMIT.hits:,} hits"
 
 PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
     {
@@ -227,6 +275,7 @@ PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
                 windows="module_map_soft",
                 networks="exatrkx_soft",
                 completion=_SOFT_COMPLETION,
+                limit=_SOFT_LIMIT,
                 after=_MODULE_MAP,
             ),
             replace(
@@ -236,6 +285,7 @@ PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
                 windows="module_map_soft",
                 networks="exatrkx_soft",
                 completion=_SOFT_COMPLETION,
+                limit=_SOFT_LIMIT,
                 after=_MODULE_MAP,
             ),
             _MODULE_MAP_SOFT,

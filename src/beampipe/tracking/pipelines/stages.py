@@ -33,6 +33,7 @@ from beampipe.tracking.kernels.arrays import (
     TrackIds,
     Triplets,
 )
+from beampipe.tracking.kernels.growth import SEED_DEPTH
 from beampipe.tracking.networks import EMBEDDING_SIZE
 from beampipe.tracking.windows import Windows
 
@@ -177,6 +178,8 @@ class BuildFromWindows:
     Attributes:
         windows: learned tables of layers, doublets and triplets.
         threads: number of threads.
+        seed_depth: most layers before those on which tracks begin to grow.
+        least_curvature: share of each window's largest curvature below which doublets are left out.
     """
 
     needs: ClassVar = ("position", "offsets")
@@ -184,9 +187,14 @@ class BuildFromWindows:
 
     windows: Windows
     threads: int
+    seed_depth: int = SEED_DEPTH
+    least_curvature: float = 0.0
 
     def __call__(self, position: Position, offsets: Offsets | None) -> tuple[EdgeIndex]:
-        return (module_map.module_map_edges(position, self.windows, self.threads, offsets),)
+        edge_index = module_map.module_map_edges(
+            position, self.windows, self.threads, offsets, self.seed_depth, self.least_curvature
+        )
+        return (edge_index,)
 
 
 @dataclass(frozen=True, eq=False)

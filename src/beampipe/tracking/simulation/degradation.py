@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from jaxtyping import Bool, Int64
 from numpy import ndarray
 
-from beampipe.errors import InputError
+from beampipe.errors import InputError, UnknownNameError
 from beampipe.tracking.events import Event, Hits
 from beampipe.tracking.formats.families import cylindrical
-from beampipe.tracking.simulation.detectors import Modules, detector_modules
-from beampipe.tracking.simulation.parameters import DEFAULT, Degradation
+from beampipe.tracking.simulation.detectors import Layout, Modules, detector_modules
+from beampipe.tracking.simulation.parameters import DEFAULT, DEGRADATIONS, NONE, Degradation
 
-__all__ = ["dead_modules", "degrade"]
+__all__ = ["dead_modules", "degrade", "run_degraded"]
 
 _DEAD, _EVENT = 21, 22  # what a seed is used for
 
@@ -55,6 +57,27 @@ def degrade(
         return left
     n_noise = int(rng.poisson(degradation.noise * len(left.hits)))
     return left.with_noise(_noise(n_noise, ~dead, table, rng))
+
+
+def run_degraded(events: Iterable[Event], name: str, seed: int, layout: Layout | None = None) -> Iterator[Event]:
+    """The events of one run at a named level: they share their dead modules.
+
+    Args:
+        events: clean events; at ``"none"`` they stay as they are.
+        name: name of the level, a key of `DEGRADATIONS`.
+        seed: seed of losses, noise and dead modules.
+        layout: detector that the events are of, default the GenericDetector.
+
+    Raises:
+        UnknownNameError: no level of that name.
+    """
+    if name not in DEGRADATIONS:
+        raise UnknownNameError("degradation", name, DEGRADATIONS)
+    level = DEGRADATIONS[name]
+    if level == NONE:
+        return iter(events)
+    modules = detector_modules(layout)
+    return (degrade(event, level, seed, run_seed=seed, modules=modules) for event in events)
 
 
 def dead_modules(fraction: float, run_seed: int, modules: Modules | None = None) -> Bool[ndarray, " n_modules"]:

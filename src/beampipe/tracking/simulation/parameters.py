@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 from beampipe.errors import ConfigError
@@ -12,6 +15,7 @@ from beampipe.units import GeV, T, mm, um
 
 __all__ = [
     "DEFAULT",
+    "DEGRADATIONS",
     "HARD",
     "MASSES",
     "NONE",
@@ -28,26 +32,50 @@ MASSES: Final[dict[int, float]] = {11: 0.000511, 13: 0.105658, 211: 0.13957, 321
 Source: Particle Data Group, Review of Particle Physics.
 """
 
+MAX_ORIGIN: Final = 1000 * mm
+"""Largest distance from the beam line at which a gun lets particles start: nearly the end of the tracker."""
+
 
 @dataclass(frozen=True)
 class Gun:
-    """Charged particles from the beam line, flat in log(pT), flat in eta and phi.
+    """Charged particles beside the pile-up: flat in log(pT), in eta and in phi, each of either charge by chance.
+
+    With `origin` at 0 they come from one vertex on the beam line, as those of a collision do. Elsewhere they are
+    isolated: each has a vertex of its own, flies from there in a straight line to a radius of origin, flat within
+    `origin`, and starts there at an angle across the beam to that line, flat within +-`spread`. Its impact parameter
+    is the radius times the sine of the angle.
 
     Attributes:
         n_particles: number of particles per event.
         pdg: PDG code; each particle gets this code or its antiparticle with equal chance.
         pt: lowest and highest transverse momentum of a particle [GeV].
+        eta_min: smallest absolute pseudorapidity of a particle.
         eta_max: largest absolute pseudorapidity of a particle.
+        origin: smallest and largest distance from the beam line at which a particle starts [mm].
+        spread: largest angle across the beam between a particle and the line that its vertex sees it on [rad]: 0 for
+            particles that point to the beam line, pi for any direction, back through the beam line included.
     """
 
     n_particles: int = 10
     pdg: int = 13
     pt: tuple[float, float] = (1 * GeV, 10 * GeV)
+    eta_min: float = 0.0
     eta_max: float = 3.0
+    origin: tuple[float, float] = (0.0, 0.0)
+    spread: float = math.pi
 
     def __post_init__(self) -> None:
-        if self.n_particles < 1 or not 0 < self.pt[0] <= self.pt[1] or not 0 < self.eta_max <= 4:
-            raise ConfigError(f"gun: got {self}, expected n_particles >= 1, 0 < pt[0] <= pt[1] and 0 < eta_max <= 4")
+        if self.n_particles < 1 or not 0 < self.pt[0] <= self.pt[1] or not 0 <= self.eta_min <= self.eta_max <= 4:
+            expected = "n_particles >= 1, 0 < pt[0] <= pt[1] and 0 <= eta_min <= eta_max <= 4"
+            raise ConfigError(f"gun: got {self}, expected {expected}")
+        if self.eta_max == 0:
+            raise ConfigError("gun: got eta_max=0.0, expected it above 0")
+        if not 0 <= self.origin[0] <= self.origin[1] <= MAX_ORIGIN:
+            raise ConfigError(
+                f"gun: got origin={self.origin}, expected two radii in mm, the smaller first, from 0 to {MAX_ORIGIN:g}"
+            )
+        if not 0 <= self.spread <= math.pi:
+            raise ConfigError(f"gun: got spread={self.spread}, expected an angle in rad, from 0 to pi")
         if abs(self.pdg) not in MASSES:
             raise ConfigError(f"gun: got pdg {self.pdg}, expected +-11, 13, 211, 321 or 2212")
 
@@ -64,7 +92,8 @@ class EventGenerator:
         pileup: mean number mu of soft inelastic collisions, Poisson distributed.
         hard: ``"ttbar"`` adds one top pair, ``"jets"`` two or more jets of 1 TeV and above, in whose cores hits of
             neighbours merge. ``"none"`` adds nothing; with mu = 0 the event is then exactly one soft
-            inelastic collision. ``"gun"`` adds particles of the gun instead of a collision.
+            inelastic collision. ``"gun"`` adds particles of the gun instead of a collision: from the beam line, or
+            isolated ones that start beside it.
         gun: particles that ``"gun"`` adds.
         pool_size: soft collisions generated once and drawn from, each time with a new vertex and rotation in phi.
         vertex_xy: spread of the vertices across the beam [mm].
@@ -150,3 +179,6 @@ STRESS: Final = Degradation(hit_loss=0.03, dead_modules=0.02, noise=0.20)
 
 NONE: Final = Degradation(hit_loss=0.0, dead_modules=0.0, noise=0.0)
 """The events as simulated."""
+
+DEGRADATIONS: Final[Mapping[str, Degradation]] = MappingProxyType({"none": NONE, "default": DEFAULT, "stress": STRESS})
+"""Named levels: as simulated, as expected of a working detector, and beyond."""

@@ -121,11 +121,13 @@ def _placed(
 
 
 def _shot(generator: EventGenerator, gun: Gun, number: int, rng: np.random.Generator) -> PrimaryParticles:
-    """The particles of a gun, all from one vertex."""
+    """The particles of a gun: all from one vertex, or each from a place of its own beside the beam line."""
     n = gun.n_particles
     sign = rng.choice([-1, 1], size=n)
     pt = np.exp(rng.uniform(np.log(gun.pt[0]), np.log(gun.pt[1]), size=n))
     phi, eta = rng.uniform(-np.pi, np.pi, n), rng.uniform(-gun.eta_max, gun.eta_max, n)
+    eta = np.copysign(gun.eta_min + np.abs(eta) * (1 - gun.eta_min / gun.eta_max), eta)
+    start = np.tile(_vertex(generator, rng), (n, 1)) if gun.origin[1] == 0 else _beside(generator, gun, phi, eta, rng)
     # Positive PDG codes of leptons are negative particles.
     charge = sign * np.sign(gun.pdg) * (-1 if abs(gun.pdg) in (11, 13) else 1)
     return _collision(
@@ -134,5 +136,21 @@ def _shot(generator: EventGenerator, gun: Gun, number: int, rng: np.random.Gener
         charge.astype(np.float32),
         np.full(n, MASSES[abs(gun.pdg)], np.float32),
         np.column_stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)]),
-        np.tile(_vertex(generator, rng), (n, 1)),
+        start,
     )
+
+
+def _beside(
+    generator: EventGenerator,
+    gun: Gun,
+    phi: Float64[ndarray, " n"],
+    eta: Float64[ndarray, " n"],
+    rng: np.random.Generator,
+) -> Float64[ndarray, "n 4"]:
+    """x, y, z, t where particles in these directions start beside the beam line [mm], each by a vertex of its own."""
+    radius = rng.uniform(*gun.origin, len(phi))
+    way = phi - rng.uniform(-gun.spread, gun.spread, len(phi))
+    vertex = np.stack([_vertex(generator, rng) for _ in phi])
+    step = [radius * np.cos(way), radius * np.sin(way), radius * np.sinh(eta), radius * np.cosh(eta)]
+    start: Float64[ndarray, "n 4"] = vertex + np.column_stack(step)
+    return start

@@ -22,7 +22,6 @@ class DoorSettings:
     """Who is let in to a server, and through what.
 
     Attributes:
-        secret: the secret to ask for, such as the one of all servers of a fleet; None for a random one.
         secret_file: one more file for the secret, beside those in the user's runtime folder.
         opened: interfaces of Triton that need no secret, of ``model-repository``, ``shared-memory``, ``logging`` and
             ``trace``. With the first, any user of the machine may have the server run a program.
@@ -30,15 +29,16 @@ class DoorSettings:
         shield_grpc: whether it stands before gRPC too; None for a server that other machines reach.
         open_http: whether other machines reach HTTP as well as gRPC, if they reach the server at all.
         limits: what the shield lets through.
+        secret: the secret to ask for, such as the one of all servers of a fleet; None for a random one.
     """
 
-    secret: str | None = field(default=None, repr=False)
     secret_file: Path | None = None
     opened: tuple[str, ...] = ()
     shield: bool | None = None
     shield_grpc: bool | None = None
     open_http: bool = False
     limits: Limits = field(default_factory=Limits)
+    secret: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_open(self.opened)

@@ -31,7 +31,7 @@ def test_every_event_has_one_use(events: list[Event]) -> None:
     sample = prepare(events)
     used = [[event.event_id for event in part] for part in (sample.taught, sample.chooses, sample.scored)]
     assert used == [[0, 2, 3, 5, 6, 8, 9, 11], [1, 7], [4, 10]]
-    assert (sample.layers.source, sample.min_layers) == ("volume and layer", 7)
+    assert (sample.layers.source, sample.crossing.min_layers) == ("volume and layer", 7)
     assert sample.z_reach == pytest.approx(3.3 * 50, rel=0.2)  # a Gaussian of 50 mm
 
 

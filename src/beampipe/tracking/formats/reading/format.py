@@ -33,6 +33,15 @@ class Told:
     particles: str | None = None
     cell_id: str | None = None
 
+    def words(self) -> list[str]:
+        """The same as options of the command line; of a path the name only."""
+        told = [] if self.format is None else [f"--format {self.format}"]
+        for name in self.given():
+            values = getattr(self, name)
+            for value in (values,) if isinstance(values, str) else values:
+                told.append(f"--{name.replace('_', '-')} {Path(value).name}")
+        return told
+
     def given(self) -> list[str]:
         """Names of the attributes, besides the format, that say something."""
         default = Told()

@@ -8,12 +8,13 @@
 #include "fit/fit.hpp"
 #include "graphs/blocks.hpp"
 #include "graphs/radius.hpp"
+#include "windows/growth.hpp"
 #include "windows/windows.hpp"
 
 #define BEAMPIPE_MAP_KERNELS(K)                                                                                  \
   K(assign_layers, Array<std::int16_t>, (const float* position, std::int64_t n, const Windows& w, int threads))  \
   K(module_map_edges, Array<std::int64_t>,                                                                       \
-    (const float* position, const Blocks& blocks, const Windows& w, int threads))                                \
+    (const float* position, const Blocks& blocks, const Windows& w, const Growth& growth, int threads))          \
   K(triplets, Triplets,                                                                                          \
     (const float* position, std::int64_t n, const std::int64_t* inner, const std::int64_t* outer,                \
      std::int64_t n_edges, const Windows& w, int threads))                                                       \

@@ -5,20 +5,23 @@ Whatever takes time to import is imported inside the command that needs it, so t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from beampipe.errors import ConfigError
+from beampipe.tracking.formats.options import EventFiles, reads_events
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
 
-__all__ = ["train", "train_part", "validate"]
+if TYPE_CHECKING:
+    from beampipe.tracking.events import Event
+    from beampipe.tracking.formats import Told
 
-Files = Annotated[list[Path], typer.Argument(help="Files of simulated events: Parquet, or CSV of ACTS or TrackML.")]
-
+__all__ = ["MinHits", "MinLayers", "train", "train_part", "validate"]
 
 _Quick = Annotated[bool, typer.Option("--quick", help="Learn in minutes, for a first look.")]
 _Full = Annotated[bool, typer.Option("--full", help="Learn as long as the shipped models did.")]
@@ -40,13 +43,23 @@ _Field = Annotated[
     typer.Option(help="Magnetic field along z, in T.", show_default="measured from the curvature of tracks"),
 ]
 _BeamSpot = Annotated[str, typer.Option(help="Where the beam line runs: x,y at z = 0 in mm, or x,y,dxdz,dydz.")]
+_MIN_LAYERS: Final = "Fewest layers that a particle must cross to count as reconstructable."
+_TOLD: Final = "three quarters of what the events' particles cross, at most 7"
+_FewestLayers = Annotated[
+    int | None, typer.Option(help=f"{_MIN_LAYERS} No longer tracks are asked for.", show_default=_TOLD, min=3)
+]
+MinLayers = Annotated[int | None, typer.Option(help=_MIN_LAYERS, show_default="that of the model", min=1)]
+MinHits = Annotated[
+    int | None, typer.Option(help="Fewest hits of a track that is scored.", show_default="as --min-layers", min=1)
+]
 _Log = Annotated[
     Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
 ]
 
 
+@reads_events
 def train(
-    files: Files,
+    files: EventFiles,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new tracker model.")],
     quick: _Quick = False,
     full: _Full = False,
@@ -58,7 +71,11 @@ def train(
     for_what: _ForWhat = "",
     field: _Field = None,
     beam_spot: _BeamSpot = "0,0",
+    min_layers: _FewestLayers = None,
+    min_hits: MinHits = None,
     log: _Log = None,
+    *,
+    told: Told,
 ) -> None:
     """Learn a tracker model for any detector from clean simulated events: windows, networks, cuts, and a report.
 
@@ -66,7 +83,6 @@ def train(
     kind, or by r and z of the hits. Of six events in a row one chooses cuts, one is scored, four are learned from.
     """
     from beampipe.tracking.beam_spot import BeamSpot
-    from beampipe.tracking.formats import open_events
     from beampipe.tracking.models.model import digest_of
     from beampipe.tracking.models.overview import model_overview
     from beampipe.tracking.training.tracker.effort import EFFORTS
@@ -77,6 +93,8 @@ def train(
     if soft_events and not soft:
         raise ConfigError("got --soft-events without --soft, expected both")
     inputs = [path for path in (*files, *(soft_events or ())) if path.is_file()]
+    flags = {"quick": quick, "full": full, "soft": soft, "displaced": displaced}
+    limits = {"min-layers": min_layers, "min-hits": min_hits}
     task = Task(
         name or output.resolve().name,
         for_what,
@@ -84,40 +102,48 @@ def train(
         soft=soft,
         displaced=displaced,
         only=tuple(only or ()),
-        command=_command(files, soft_events, output, quick=quick, full=full, soft=soft, displaced=displaced, only=only),
+        command=_command(files, soft_events, output, only, flags, limits, told),
         inputs={path.name: digest_of(path) for path in inputs},
         beam_spot=BeamSpot.parse(beam_spot),
         field=field,
         log=log,
+        min_layers=min_layers,
+        min_hits=min_hits,
     )
-    model = learn_model(
-        chain.from_iterable(map(open_events, sorted(files))),
-        output,
-        task,
-        soft_events=chain.from_iterable(map(open_events, soft_events)) if soft_events else None,
-        say=typer.echo,
-    )
+    taught, softer = _events(files, told), _events(soft_events, told) if soft_events else None
+    model = learn_model(taught, output, task, soft_events=softer, say=typer.echo)
     typer.echo("\n".join(model_overview(model)))
     typer.echo(f"{output}/validation.html; find tracks with it: beampipe track FILES -o OUT --model {output}")
+
+
+def _events(files: list[Path], told: Told) -> Iterator[Event]:
+    """The events of all files, in the order of the files' names."""
+    from beampipe.tracking.formats import open_told
+
+    return chain.from_iterable(open_told(path, told) for path in sorted(files))
 
 
 def _command(
     files: list[Path],
     soft_events: list[Path] | None,
     output: Path,
-    *,
     only: list[str] | None,
-    **flags: bool,
+    flags: dict[str, bool],
+    limits: dict[str, int | None],
+    told: Told,
 ) -> str:
     """The command with the names of the files only: where they lay is nobody's business."""
     words = ["beampipe tracking train", *(path.name for path in sorted(files)), f"-o {output.name}"]
     words += [f"--{flag}" for flag, given in flags.items() if given]
+    words += [f"--{limit} {value}" for limit, value in limits.items() if value is not None]
+    words += told.words()
     words += [f"--soft-events {path.name}" for path in soft_events or ()]
     return " ".join([*words, *(f"--only {stem}" for stem in only or ())])
 
 
+@reads_events
 def validate(
-    files: Files,
+    files: EventFiles,
     model: Annotated[
         str, typer.Option("--model", "-m", help=MODEL_HELP, autocompletion=complete_model)
     ] = DEFAULT_MODEL,
@@ -126,10 +152,13 @@ def validate(
         typer.Option("--output", "-o", help="Folder for validation.json and the page.", show_default="none is written"),
     ] = None,
     events: Annotated[int, typer.Option("--events", "-n", help="Largest number of events.", min=1)] = 24,
+    min_layers: MinLayers = None,
+    min_hits: MinHits = None,
     card: Annotated[bool, typer.Option("--card", help="Write the numbers into the card of the model.")] = False,
+    *,
+    told: Told,
 ) -> None:
     """Measure what each pipeline of a tracker model can and cannot do, on clean events that it was not learned from."""
-    from beampipe.tracking.formats import open_events
     from beampipe.tracking.models.opening import load_model
     from beampipe.tracking.models.overview import model_overview
     from beampipe.tracking.models.writing import write_model
@@ -138,10 +167,15 @@ def validate(
     from beampipe.tracking.training.tracker.validation import validate as measure
 
     known = load_model(model)
-    seen = look_at(islice(chain.from_iterable(map(open_events, sorted(files))), events), known.layout.beam_spot)
+    seen = look_at(islice(_events(files, told), events), known.layout.beam_spot)
     names = ", ".join(path.name for path in sorted(files))
     validation = measure(
-        known, seen.layers.events, names, min_layers=seen.min_layers, has_modules=seen.layers.has_modules
+        known,
+        seen.layers.events,
+        names,
+        min_layers=min_layers,
+        min_hits=min_hits,
+        has_modules=seen.layers.has_modules,
     )
     known = replace(known, performance=validation.performance())
     if output is not None:
@@ -161,7 +195,7 @@ def train_part(
             help="What to train: module_map, module_map_soft, exatrkx, exatrkx_soft or an ablation (ablation_full)."
         ),
     ],
-    files: Files,
+    files: EventFiles,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Safetensors file to write; a card in JSON is written beside it.")
     ],

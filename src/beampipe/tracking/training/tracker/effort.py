@@ -121,8 +121,8 @@ def adapted_recipe(recipe: TrainingRecipe, effort: Effort, sample: TrainingSampl
         graph_events=min(recipe.graph_events, effort.graph_events * overlay),
         overlay=overlay,
         validation=_possible(recipe.validation, sample),
-        selection=replace(recipe.selection, min_layers=sample.min_layers),
-        min_hits=sample.min_layers,
+        selection=replace(recipe.selection, min_layers=sample.crossing.min_layers),
+        min_hits=sample.crossing.min_layers,
     )
 
 

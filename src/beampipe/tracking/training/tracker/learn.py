@@ -86,6 +86,8 @@ class Task:
         beam_spot: beam line in the frame of the hits.
         field: magnetic field [T]; measured if None.
         log: file of JSON lines that metrics of the trainings are appended to, or None.
+        min_layers: fewest layers of a reconstructable particle; told by the events if None.
+        min_hits: fewest hits of a track that is scored in the report; as many as layers if None.
 
     Raises:
         UnknownNameError: `only` names no part.
@@ -103,6 +105,8 @@ class Task:
     beam_spot: BeamSpot = ON_AXIS
     field: float | None = None
     log: Path | None = None
+    min_layers: int | None = None
+    min_hits: int | None = None
 
     def __post_init__(self) -> None:
         for stem in self.only:
@@ -149,9 +153,11 @@ def learn_model(
         FileError: there is something in the folder already, or it cannot be written.
     """
     with new_folder(folder) as building:
-        sample = prepare(events, task.beam_spot, task.field)
+        sample = prepare(events, task.beam_spot, task.field, task.min_layers)
         say(_seen(sample))
-        soft = sample if soft_events is None else prepare(soft_events, task.beam_spot, task.field)
+        soft = sample
+        if soft_events is not None:
+            soft = prepare(soft_events, task.beam_spot, task.field, task.min_layers)
         floors = {}
         for part in task.parts:
             start = perf_counter()
@@ -162,7 +168,7 @@ def learn_model(
         scored = sample.scored[: task.effort.scored]
         start = perf_counter()
         about = f"{len(scored)} events that were not learned from"
-        validation = validate(model, scored, about, min_layers=sample.min_layers, has_modules=sample.layers.has_modules)
+        validation = validate(model, scored, about, min_hits=task.min_hits, has_modules=sample.layers.has_modules)
         model = replace(model, performance=validation.performance())
         write_model(model)
         write_report(model, validation, building)
@@ -176,7 +182,7 @@ def _seen(sample: TrainingSample) -> str:
     told += f"; {layers.n_layers} layers, told by {layers.source}"
     if not layers.has_modules:
         told += "; no modules are known, so none are switched off in training"
-    return told
+    return f"{told}; {sample.crossing}"
 
 
 def _learn(part: Part, folder: Path, task: Task, sample: TrainingSample) -> tuple[float, str]:
@@ -231,4 +237,5 @@ def _card(folder: Path, task: Task, sample: TrainingSample, floors: Mapping[str,
     )
     from_what = ", ".join(task.inputs) or "events"
     for_what = task.for_what or f"{sample.layers.n_layers} layers in {sample.field:.3g} T, learned from {from_what}"
-    return TrackerModel(folder, task.name, for_what, layout, weights_of(folder, floors), origin)
+    weights = weights_of(folder, floors)
+    return TrackerModel(folder, task.name, for_what, layout, weights, origin, crossing=sample.crossing)

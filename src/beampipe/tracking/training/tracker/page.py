@@ -60,6 +60,7 @@ def _page(model: TrackerModel, validation: Validation) -> Iterator[str]:
     facts = {
         "layers": str(len(layout.layers)),
         "field": f"{layout.field:g} T",
+        "layers that particles cross": str(model.crossing),
         "beam line": f"x = {spot.x:g} mm, y = {spot.y:g} mm at z = 0, slopes {spot.dxdz:g}, {spot.dydz:g}",
         "lowest pT": floors_of(model),
         "events": f"{model.origin.events} learned from, {model.origin.validation_events} kept apart; {SPLIT}",

@@ -12,6 +12,7 @@ from beampipe.errors import ConfigError
 from beampipe.tracking.beam_spot import ON_AXIS, TOLERATED, BeamSpot
 from beampipe.tracking.events import Event
 from beampipe.tracking.kernels.geometry import doublet
+from beampipe.tracking.models import Crossing
 from beampipe.tracking.training.samples import particle_rows
 from beampipe.tracking.training.tracker.layers import FoundLayers, find_layers
 from beampipe.tracking.truth import HEADLINE, Selection, contributions, select_particles, true_edges, truth_of
@@ -44,14 +45,14 @@ class SeenEvents:
         field: magnetic field [T] that the tracks show.
         hits: mean number of hits of an event.
         z_reach: |z| below which all but a thousandth of the prompt particles start [mm].
-        min_layers: fewest layers that a particle must cross to count as reconstructable.
+        crossing: how many layers particles cross, and how many one must cross to count as reconstructable.
     """
 
     layers: FoundLayers
     field: float
     hits: float
     z_reach: float
-    min_layers: int
+    crossing: Crossing
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,17 +70,23 @@ class TrainingSample(SeenEvents):
     scored: tuple[Event, ...]
 
 
-def prepare(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS, field: float | None = None) -> TrainingSample:
+def prepare(
+    events: Iterable[Event],
+    beam_spot: BeamSpot = ON_AXIS,
+    field: float | None = None,
+    min_layers: int | None = None,
+) -> TrainingSample:
     """Look at events and divide them.
 
     Args:
         events: clean events with truth; hits in mm and rad, momenta in GeV.
         beam_spot: beam line in the frame of the hits; they are shifted so that it is the z axis.
         field: magnetic field [T]; if not given, it is measured.
+        min_layers: fewest layers of a reconstructable particle; if not given, the events tell it.
 
     Raises:
-        ConfigError: there are too few events or particles, no layers can be told, or the field that the tracks show is
-            impossible or another than the one given.
+        ConfigError: there are too few events or particles, no layers can be told, the field that the tracks show is
+            impossible or another than the one given, or `min_layers` is below 3.
         InputError: an event has no truth.
     """
     read = list(events)
@@ -96,7 +103,7 @@ def prepare(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS, field: float
         seen.field if field is None else field,
         seen.hits,
         seen.z_reach,
-        seen.min_layers,
+        seen.crossing if min_layers is None else replace(seen.crossing, min_layers=min_layers),
         taught=tuple(event for k, event in enumerate(told) if k % _TURN not in (_CHOOSES, _SCORED)),
         chooses=told[_CHOOSES::_TURN],
         scored=told[_SCORED::_TURN],
@@ -124,7 +131,7 @@ def look_at(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS) -> SeenEvent
         field=round(measured_field(told), 3),
         hits=float(np.mean([len(event.hits) for event in told])),
         z_reach=_z_reach(told),
-        min_layers=_min_layers(told),
+        crossing=_crossing(told),
     )
 
 
@@ -195,8 +202,8 @@ def _z_reach(events: Sequence[Event]) -> float:
     return float(np.quantile(np.concatenate(vertices), 0.999))
 
 
-def _min_layers(events: Sequence[Event]) -> int:
-    """Seven, or three quarters of what a particle crosses in a smaller detector."""
+def _crossing(events: Sequence[Event]) -> Crossing:
+    """What the usual particle crosses; those of one or two layers pass by the detector."""
     crossed = []
     for event in events[:20]:
         truth = truth_of(event)
@@ -209,4 +216,4 @@ def _min_layers(events: Sequence[Event]) -> int:
             f"training: got no particle that is {Selection(min_layers=3)}, expected hundreds; see that particles have"
             " charge, momentum (GeV), vertex (mm) and are marked primary"
         )
-    return int(min(7, max(4, 0.75 * np.median(every))))
+    return Crossing.usual(float(np.median(every)))

@@ -55,7 +55,8 @@ def validate(
     events: Sequence[Event],
     sample: str,
     *,
-    min_layers: int = HEADLINE.min_layers,
+    min_layers: int | None = None,
+    min_hits: int | None = None,
     has_modules: bool = True,
 ) -> Validation:
     """Run all pipelines of a model on one thread and score them.
@@ -64,7 +65,8 @@ def validate(
         model: the model.
         events: clean events that it was not learned from; they are degraded as `DAMAGE` says.
         sample: description of these events.
-        min_layers: fewest layers of a reconstructable particle, and hits of a track that counts.
+        min_layers: fewest layers of a reconstructable particle; that of the model if not given.
+        min_hits: fewest hits of a track that is scored; as many as `min_layers` if not given.
         has_modules: whether modules are known, so that some can be switched off.
 
     Raises:
@@ -76,11 +78,11 @@ def validate(
         f"{sample}; {damage.hit_loss:.0%} of hits, {damage.dead_modules:.0%} of modules lost, {damage.noise:.0%} noise"
     )
     finders = {name: _Once(load_pipeline(name, threads=1, model=model, check=False)) for name in model.pipelines}
-    selection = replace(HEADLINE, min_layers=min_layers)
-    headline = evaluate(finders, seen, sample=told, selection=selection, min_track_hits=min_layers)
-    soft = evaluate(
-        finders, seen, sample=told, selection=replace(selection, min_pt=_SOFTEST), min_track_hits=min_layers, warm_up=0
-    )
+    hard = replace(HEADLINE, min_layers=model.crossing.min_layers if min_layers is None else min_layers)
+    softer = replace(hard, min_pt=_SOFTEST)
+    fewest = hard.min_layers if min_hits is None else min_hits
+    headline = evaluate(finders, seen, sample=told, selection=hard, min_track_hits=fewest)
+    soft = evaluate(finders, seen, sample=told, selection=softer, min_track_hits=fewest, warm_up=0)
     return Validation(headline, soft, {name: finder.share for name, finder in finders.items()})
 
 
@@ -123,6 +125,7 @@ def _performance(validation: Validation, hard: FinderResult, soft: FinderResult)
         by_pt=tuple(_rate(int(k), int(n)) for k, n in zip(found, total, strict=True)),
         displaced=_rate(quality.displaced.passed, quality.displaced.total),
         dense=_dense(hard),
+        counted=validation.headline.counted,
     )
 
 

@@ -67,7 +67,8 @@ Edges Line::from_neighbours(const Hits& hits, Timer& timed) const {
 
 Edges Line::from_windows(const Hits& hits, Timer& timed) const {
   return timed("building", [&] {
-    return Edges{kernels_.module_map_edges(hits.position, hits.events, windows_.view(), hits.threads)};
+    const Growth growth{spec_.seed_depth, static_cast<float>(spec_.curvature_from / spec_.curvature)};
+    return Edges{kernels_.module_map_edges(hits.position, hits.events, windows_.view(), growth, hits.threads)};
   });
 }
 

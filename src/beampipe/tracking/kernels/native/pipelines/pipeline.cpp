@@ -20,6 +20,12 @@ std::string gigabytes(double bytes) {
   return {text, std::to_chars(text, text + sizeof text, bytes / 1e9, std::chars_format::fixed, 1).ptr};
 }
 
+/// Number of hits of an event, and which of several it is, for messages.
+std::string hits_of(const Blocks& events, std::int64_t k) {
+  const std::string where = " in event " + std::to_string(k) + " of " + std::to_string(events.n);
+  return std::to_string(events.size(k)) + " hits" + (events.n > 1 ? where : "");
+}
+
 /// Number of hits on tracks.
 std::int64_t on_tracks(const std::int64_t* label, std::int64_t n) { return n - std::count(label, label + n, -1); }
 
@@ -49,6 +55,7 @@ Found Pipeline::find(const float* position, const std::int64_t* begin, std::int6
                      int threads, bool check, Between between, void* context) const {
   const Blocks events{begin, n_events};
   require_memory(events);
+  if (check) require_limit(events);
   const Line& line = passes_.last();
   const std::int64_t n = begin[n_events];
   const Array<std::int16_t> layer = line.own_layers(position, n, useful_threads(threads, n));
@@ -108,14 +115,22 @@ void Pipeline::require_memory(const Blocks& events) const {
     const double need = memory(events.size(k));
     total += need;
     if (need <= kMemoryLimit) continue;
-    const std::string where = " in event " + std::to_string(k) + " of " + std::to_string(events.n);
-    throw TooLargeError(name() + ": got " + std::to_string(events.size(k)) + " hits" + (events.n > 1 ? where : "") +
-                        ", which would need " + gigabytes(need) + " GB, " + limit +
-                        "cut the event into regions in phi or z");
+    throw TooLargeError(name() + ": got " + hits_of(events, k) + ", which would need " + gigabytes(need) + " GB, " +
+                        limit + "cut the event into regions in phi or z");
   }
   if (total <= kMemoryLimit) return;
   throw TooLargeError(name() + ": got " + std::to_string(events.n) + " events, which would need " + gigabytes(total) +
                       " GB together, " + limit + "find fewer of them at a time");
+}
+
+void Pipeline::require_limit(const Blocks& events) const {
+  const std::optional<LimitSpec>& limit = passes_.last().spec().limit;
+  if (!limit) return;
+  for (std::int64_t k = 0; k < events.n; ++k)
+    if (events.size(k) > limit->hits)
+      throw TooLargeError(name() + ": got " + hits_of(events, k) + ", expected at most " + std::to_string(limit->hits) +
+                          ": denser events lose most of their tracks; use " + limit->instead +
+                          ", or go on with --force (check=False)");
 }
 
 }  // namespace beampipe

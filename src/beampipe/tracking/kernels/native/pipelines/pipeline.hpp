@@ -33,10 +33,12 @@ public:
   /// expected: beam line that the hits are seen from. An event whose tracks clearly come from elsewhere is found again,
   /// seen from there.
   /// threads: number of threads of this call; the tracks do not depend on it.
-  /// check: whether events are refused whose hits are not of this detector (layout/check.hpp).
+  /// check: whether events are refused whose hits are not of this detector (layout/check.hpp), or too many for this
+  /// pipeline.
   /// between: called as between(context) before each stage, unless it is nullptr; what it throws ends the work.
   ///
-  /// Throws TooLargeError if one event, or all together, would need too much memory or time; LayoutError.
+  /// Throws TooLargeError if one event, or all together, would need too much memory or time, or
+  /// has too many hits; LayoutError.
   Found find(const float* position, const std::int64_t* begin, std::int64_t n_events, const BeamLine& expected,
              int threads, bool check, Between between, void* context) const;
 
@@ -48,6 +50,7 @@ private:
   void follow(const float* position, const float* seen, const Blocks& events, int threads, Between between,
               void* context, Found& found) const;
   void require_memory(const Blocks& events) const;
+  void require_limit(const Blocks& events) const;
 
   std::string name_;
   Passes passes_;

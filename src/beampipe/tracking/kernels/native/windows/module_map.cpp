@@ -98,15 +98,15 @@ struct Map {
   std::vector<Partners<false>> before;  // of each layer
   std::vector<Partners<true>> after;
 
-  Map(const float* position, std::int64_t n, const Windows& w, int threads)
+  Map(const float* position, std::int64_t n, const Windows& w, const Growth& growth, int threads)
       : windows(w),
-        stage(stages_of(w)),
+        stage(stages_of(w, growth.seed_depth)),
         grid(make_grid(position, assign_layers(position, n, w, threads), n, w, stage)) {
     std::vector<std::vector<int>> ends(w.n_layers), starts(w.n_layers);
     for (int p = 0; p < w.n_pairs; ++p) ends[w.pairs[2 * p + 1]].push_back(p), starts[w.pairs[2 * p]].push_back(p);
     for (int l = 0; l < w.n_layers; ++l) {
-      before.emplace_back(grid, w, ends[l]);
-      after.emplace_back(grid, w, starts[l]);
+      before.emplace_back(grid, w, growth.least_curvature, ends[l]);
+      after.emplace_back(grid, w, growth.least_curvature, starts[l]);
     }
   }
 
@@ -225,8 +225,9 @@ Array<std::int64_t> merged(const std::vector<Middle>& parts, std::int64_t n, int
 }
 
 /// The edges of one block of n hits; none once there are too many.
-Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w, int threads, Totals& totals) {
-  const Map map(position, n, w, threads);
+Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w, const Growth& growth, int threads,
+                         Totals& totals) {
+  const Map map(position, n, w, growth, threads);
   std::vector<Middle> parts;
   for (int t = 0; t < threads; ++t) parts.emplace_back(map, totals);
   Incoming incoming;
@@ -248,11 +249,12 @@ Array<std::int64_t> find(const float* position, std::int64_t n, const Windows& w
 
 }  // namespace
 
-Array<std::int64_t> module_map_edges(const float* position, const Blocks& blocks, const Windows& w, int threads) {
+Array<std::int64_t> module_map_edges(const float* position, const Blocks& blocks, const Windows& w,
+                                     const Growth& growth, int threads) {
   std::vector<Array<std::int64_t>> parts(blocks.n);
   Totals totals;
   for_each_block(blocks, threads, [&](std::int64_t block, int shared) {
-    parts[block] = find(position + 3 * blocks.begin[block], blocks.size(block), w, shared, totals);
+    parts[block] = find(position + 3 * blocks.begin[block], blocks.size(block), w, growth, shared, totals);
   });
   require_at_most(totals.tried, kMaxTried, "pairs of hits to look at");
   require_at_most(totals.tests, kMaxDoubletTests, "pairs of doublets to look at");

@@ -46,8 +46,12 @@ struct Block {
 template <bool kOutward>
 class Partners {
 public:
-  Partners(const Grid& grid, const Windows& w, const std::vector<int>& pairs)
-      : grid_(&grid), w_(&w), pairs_(pairs), lanes_((pairs.size() + kLanes - 1) / kLanes) {
+  Partners(const Grid& grid, const Windows& w, float least_curvature, const std::vector<int>& pairs)
+      : grid_(&grid),
+        w_(&w),
+        least_curvature_(least_curvature),
+        pairs_(pairs),
+        lanes_((pairs.size() + kLanes - 1) / kLanes) {
     for (std::size_t i = 0; i < pairs.size(); ++i)
       lanes_[i / kLanes].set(i % kLanes, w.pair_windows + 3 * pairs[i], other_layer(pairs[i]));
   }
@@ -136,7 +140,8 @@ private:
       const Vec z0 = kOutward ? q.z - (q.r + bend * (q.r * q.r * q.r)) * cot : arc.z0(r, z, cot);
       const unsigned inside = less_mask(splat(kMinDr), dr) & less_mask(splat(kLeastCosine), cosine) &
                               less_mask(absolute(kappa), splat(window[0])) & less_mask(splat(window[1]), z0) &
-                              less_mask(z0, splat(window[2])) & ((1u << block->n) - 1);
+                              less_mask(z0, splat(window[2])) &
+                              ~less_mask(absolute(kappa), splat(least_curvature_ * window[0])) & ((1u << block->n) - 1);
       compress(to_kappa + size, kappa, inside);
       compress(to_cot + size, cot, inside);
       compress(to_weight + size, arc.inverse_d2, inside);
@@ -154,6 +159,7 @@ private:
 
   const Grid* grid_;
   const Windows* w_;
+  float least_curvature_;  // share of kappa_max
   std::vector<int> pairs_;
   std::vector<PairLanes> lanes_;  // of the pairs, kLanes at a time
 };

@@ -26,10 +26,13 @@ PipelineSpec spec_of(const Json& json) {
   const std::string& kind = how.at("kind").text();
   if (kind != "components" && kind != "walk") refuse("segmentation '" + kind + "'", "components or walk");
   spec.segmentation = kind == "walk" ? Segmentation::kWalk : Segmentation::kComponents;
-  const std::int64_t min_hits = how.at("min_hits").whole();
-  if (min_hits < 0 || min_hits > std::numeric_limits<int>::max())
-    refuse("min_hits " + std::to_string(min_hits), "a number of hits");
-  spec.min_hits = static_cast<int>(min_hits);
+  const auto count = [&](const Json& from, const char* name, const char* of_what) {
+    const std::int64_t number = from.at(name).whole();
+    if (number < 0 || number > std::numeric_limits<int>::max())
+      refuse(name + (" " + std::to_string(number)), std::string("a number of ") + of_what);
+    return static_cast<int>(number);
+  };
+  spec.min_hits = count(how, "min_hits", "hits");
   if (kind == "walk") {
     spec.penalty = how.at("penalty").number();
     spec.score_cut = how.at("score_cut").number();
@@ -46,8 +49,13 @@ PipelineSpec spec_of(const Json& json) {
   spec.bytes_per_hit2 = json.at("bytes_per_hit2").number();
   spec.curvature = json.at("curvature").number();
   if (!(spec.curvature > 0 && spec.curvature <= 1)) refuse("another curvature", "a share above 0, up to 1");
-  const Json &completion = json.at("completion"), &after = json.at("after");
+  spec.curvature_from = json.at("curvature_from").number();
+  if (!(spec.curvature_from >= 0 && spec.curvature_from < spec.curvature))
+    refuse("another curvature_from", "a share from 0 to below curvature");
+  spec.seed_depth = count(json, "seed_depth", "layers");
+  const Json &completion = json.at("completion"), &limit = json.at("limit"), &after = json.at("after");
   if (!completion.is_null()) spec.completion = {completion.at("penalty").number(), completion.at("min_score").number()};
+  if (!limit.is_null()) spec.limit = {limit.at("hits").whole(), limit.at("instead").text()};
   if (!after.is_null()) spec.after = std::make_shared<const PipelineSpec>(spec_of(after));
   return spec;
 }

@@ -1,6 +1,7 @@
 // What a pipeline is made of, as data: PipelineSpec of Python (beampipe.tracking.pipelines.specs), which writes it.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +12,12 @@ namespace beampipe {
 struct CompletionSpec {
   double penalty;    // cost of three layers whose chi2 is at the edge of the window, in layers
   double min_score;  // lowest score of a track that stays, in layers
+};
+
+/// Events up to which a pipeline finds what it is made for.
+struct LimitSpec {
+  std::int64_t hits;    // most hits of an event
+  std::string instead;  // name of the pipeline that finds the same in denser events
 };
 
 struct PipelineSpec {
@@ -29,7 +36,10 @@ struct PipelineSpec {
   double bytes_per_hit = 0;   // memory of an event that grows with its hits [B]
   double bytes_per_hit2 = 0;  // memory of an event that grows with their square [B]
   double curvature = 1;       // share of each window of curvature that is used
+  double curvature_from = 0;  // share of each window of curvature from which on it is used
+  int seed_depth = 3;         // most layers before those on which tracks of the windows begin to grow
   std::optional<CompletionSpec> completion;
+  std::optional<LimitSpec> limit;             // none for events of any size
   std::shared_ptr<const PipelineSpec> after;  // pipeline that goes before, or nullptr: this one works on what it leaves
 
   /// Reads what PipelineSpec.to_json() writes. Throws ConfigError.

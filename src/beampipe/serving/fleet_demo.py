@@ -1,0 +1,263 @@
+"""A fleet of tracking servers, shown: events flow while one server is killed, one is hung and one is taken out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Final
+
+import numpy as np
+import typer
+
+from beampipe import processes
+from beampipe.errors import BeampipeError, ServiceError
+from beampipe.terminal import console, make_table
+
+__all__ = ["FleetDemoResult", "fleet_demo_command", "run_fleet_demo"]
+
+_CLIENTS: Final = 3
+_MODEL: Final = "module_map"
+_MU: Final = 60
+_LOOK: Final = 0.1
+_LONGEST: Final = 60.0
+"""Longest time [s] that the fleet may take to mend one fault."""
+_FLOW: Final = 4
+"""Events that each client gets answered between two faults."""
+_SPECIFICATION: Final = """name = "demo"
+repository = "models"
+
+[servers.cpu]
+count = 2
+threads = 1
+
+[gateway]
+port = {port}
+
+[monitoring]
+interval = 1.0
+"""
+
+
+@dataclass
+class FleetDemoResult:
+    """What the demo found.
+
+    Attributes:
+        events: number of events that were answered.
+        repeated: number of events that a client had to ask for again.
+        lost: what was said of events that were asked for twice in vain.
+        wrong: number of events whose labels were not those of the pipeline run here.
+        faults: what was done to the fleet, and the time [s] until every server took requests again.
+        picture: picture of the page; None if there is no browser to take it.
+        left: processes that were left of the fleet.
+    """
+
+    events: int = 0
+    repeated: int = 0
+    lost: list[str] = field(default_factory=list)
+    wrong: int = 0
+    faults: list[tuple[str, float]] = field(default_factory=list)
+    picture: Path | None = None
+    left: list[str] = field(default_factory=list)
+
+
+def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: None) -> FleetDemoResult:
+    """Start a fleet of two servers, send it events from three clients, and do to it what happens to fleets.
+
+    Args:
+        folder: folder for ``fleet.png`` and ``fleet.toml``.
+        progress: function that is told what is being done.
+
+    Raises:
+        BeampipeError: the fleet does not start, or does not recover.
+    """
+    from beampipe.fleet.running.ending import end_fleet
+    from beampipe.fleet.running.folder import RunFolder
+    from beampipe.fleet.running.starting import start_fleet
+    from beampipe.triton.server.launch import free_port
+
+    result = FleetDemoResult()
+    folder.mkdir(parents=True, exist_ok=True)
+    # A short path, for sockets lie in it.
+    with TemporaryDirectory(prefix="fleet") as temporary, _exported(folder / "models"):
+        specification = folder / "fleet.toml"
+        specification.write_text(_SPECIFICATION.format(port=free_port()), encoding="utf-8")
+        run = RunFolder(Path(temporary) / "run")
+        progress("starting gateway, two Tritons, Prometheus and the page")
+        try:
+            status = start_fleet(specification, run.path, progress)
+            with _clients(status["gateway"]["port"], run.events, result):
+                _strike(run, result, progress)
+                result.picture = _picture(status["page"], folder / "fleet.png")
+        finally:
+            progress("ending")
+            end_fleet(specification, run.path)
+        result.left = [" ".join(words) for _, words in processes.command_lines() if temporary in " ".join(words)]
+    return result
+
+
+@contextmanager
+def _exported(folder: Path) -> Iterator[None]:
+    from beampipe.serving.catalogue import named_models
+    from beampipe.triton.model.repository import export_repository
+
+    export_repository(folder, named_models([_MODEL], threads=1))
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _clients(port: int, displays: Path, result: FleetDemoResult) -> Iterator[None]:
+    """Clients that send events until the end, and compare each answer with the pipeline run here."""
+    from beampipe.serving.finders import DirectTrackFinder
+    from beampipe.tracking.data import shipped_events
+    from beampipe.tracking.display.showing import show_event
+
+    events = [*shipped_events(0), *shipped_events(_MU)][:8]
+    with DirectTrackFinder(_MODEL) as direct:
+        expected = [direct.find(event.hits).track_id for event in events]
+        show_event(events[-1], direct.find(events[-1].hits), displays / f"event_{len(events) - 1}.html")
+    ended, lock = threading.Event(), threading.Lock()
+
+    def ask(number: int) -> None:
+        from beampipe.serving.finders import TritonTrackFinder
+
+        scheme = "http" if number == 0 else "grpc"
+        with TritonTrackFinder(f"{scheme}://127.0.0.1:{port}", _MODEL, timeout=30.0) as finder:
+            for which in count(number):
+                if ended.is_set():
+                    return
+                labels = _labels(finder, events[which % len(events)].hits, result)
+                if labels is not None:
+                    with lock:
+                        result.events += 1
+                        result.wrong += not np.array_equal(labels, expected[which % len(events)])
+
+    threads = [threading.Thread(target=ask, args=(number,), name=f"client-{number}") for number in range(_CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def _labels(finder: Any, hits: Any, result: FleetDemoResult) -> np.ndarray | None:
+    """The labels of one event, which is asked for a second time if the first was in vain."""
+    try:
+        return np.asarray(finder.find(hits).track_id)
+    except ServiceError:
+        result.repeated += 1
+    time.sleep(1.0)
+    try:
+        return np.asarray(finder.find(hits).track_id)
+    except BeampipeError as error:
+        result.lost.append(str(error))
+        return None
+
+
+def _strike(run: Any, result: FleetDemoResult, progress: Callable[[str], None]) -> None:
+    """Kill, hang and take out servers, and wait each time until the fleet is whole and events flow."""
+    from beampipe.fleet.running.line import give_order
+
+    def status() -> dict[str, Any]:
+        return dict(give_order(run.socket, {"do": "status"}))
+
+    def strike(number: signal.Signals, server: int) -> None:
+        os.kill(_triton_of(status()["servers"][server]["pid"]), number)
+
+    def take_out() -> None:
+        give_order(run.socket, {"do": "drain", "server": "cpu-0"})
+        give_order(run.socket, {"do": "resume", "server": "cpu-0"})
+
+    faults: Sequence[tuple[str, Callable[[], None]]] = (
+        ("one server killed", lambda: strike(signal.SIGKILL, 0)),
+        ("one server hung", lambda: strike(signal.SIGSTOP, 1)),
+        ("one server taken out and in", take_out),
+    )
+    for what, act in faults:
+        _wait_for_events(result)
+        progress(what)
+        begin, before = time.monotonic(), [_triton_of(row["pid"]) for row in status()["servers"]]
+        act()
+        while True:
+            rows = status()["servers"]
+            with suppress(ServiceError):
+                changed = act is take_out or [_triton_of(row["pid"]) for row in rows] != before
+                if changed and all(row["gateway"] == "UP" for row in rows):
+                    break
+            if time.monotonic() - begin > _LONGEST:
+                raise ServiceError(f"{what}: the fleet was not whole again within {_LONGEST:g} s")
+            time.sleep(_LOOK)
+        result.faults.append((what, time.monotonic() - begin))
+    _wait_for_events(result)
+
+
+def _wait_for_events(result: FleetDemoResult) -> None:
+    wanted = result.events + _FLOW * _CLIENTS
+    deadline = time.monotonic() + _LONGEST
+    while result.events < wanted:
+        if time.monotonic() > deadline:
+            raise ServiceError(f"events: got {wanted - result.events} too few within {_LONGEST:g} s")
+        time.sleep(_LOOK)
+
+
+def _triton_of(member: int | None) -> int:
+    """Process id of the Triton of a server."""
+    for child in () if member is None else processes.children(member):
+        words = processes.arguments(child)
+        if words and words[0].endswith("tritonserver"):
+            return child
+    raise ServiceError(f"process {member}: got no Triton below it, expected one")
+
+
+def _picture(url: str, path: Path) -> Path | None:
+    """A picture of the page in the system's browser, None if that or its driver is not there."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        return None
+    if browser is None:
+        return None
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = opened.new_page(viewport={"width": 1280, "height": 1100})
+        page.goto(url)
+        page.wait_for_timeout(4000)
+        page.screenshot(path=str(path), full_page=True)
+        opened.close()
+    return path
+
+
+def fleet_demo_command(
+    folder: Annotated[Path, typer.Argument(help="Folder for the picture.")] = Path("demo"),
+) -> None:
+    """Start a fleet, send it events, kill, hang and drain servers meanwhile, count what was lost, end."""
+    result = run_fleet_demo(folder, lambda text: typer.echo(text, err=True))
+    table = make_table("a fleet of two servers under three clients", ("what was done",), ("whole again after [s]",))
+    for what, seconds in result.faults:
+        table.add_row(what, f"{seconds:.1f}")
+    out = console()
+    out.print(table)
+    out.print(
+        f"{result.events} events, {result.repeated} asked for twice, {len(result.lost)} lost,"
+        f" {result.wrong} with other labels than the pipeline run here"
+    )
+    out.print(f"picture: {result.picture}" if result.picture else "no picture: no chromium, or no playwright")
+    for what, wrong in (("lost events", result.lost), ("wrong labels", result.wrong), ("left behind", result.left)):
+        if wrong:
+            raise BeampipeError(f"{what}: got {wrong}, expected none")

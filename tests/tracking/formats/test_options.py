@@ -1,0 +1,90 @@
+"""The options of reading: one definition, and every command that reads events has them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import csv
+
+from beampipe import cli
+from beampipe.tracking import cli as tracking
+from beampipe.tracking import shipped_events
+from beampipe.tracking.events import Event
+from beampipe.tracking.formats import Told
+from beampipe.tracking.formats.options import reads_events, told_by
+from beampipe.tracking.training.tracker import cli as tracker
+
+
+@pytest.mark.parametrize(
+    "command",
+    [cli.track, tracking.evaluate, tracking.display, tracker.train, tracker.validate],
+    ids=lambda one: one.__name__,
+)
+def test_every_command_that_reads_events_has_them(command: object) -> None:
+    assert callable(command)
+    parameters = inspect.signature(command).parameters
+    assert "told" not in parameters
+    for name, option in inspect.signature(told_by, eval_str=True, locals={"Told": Told}).parameters.items():
+        assert parameters[name] == option
+
+
+def test_they_are_put_together() -> None:
+    seen: list[tuple[str, Told]] = []
+
+    @reads_events
+    def command(file: str, *, told: Told) -> None:
+        seen.append((file, told))
+
+    rest = {"links": None, "particles": "dir/p.parquet", "cell_id": None}
+    command(file="a", scale="acts", format="edm4hep", hits=["Pixels", "Strips"], **rest)
+    told = Told("edm4hep", "acts", ("Pixels", "Strips"), particles="dir/p.parquet")
+    assert seen == [("a", told)]
+    assert told.words() == [
+        "--format edm4hep",
+        "--scale acts",
+        "--hits Pixels",
+        "--hits Strips",
+        "--particles p.parquet",
+    ]
+    assert Told().words() == []
+
+
+def as_table(events: list[Event], path: Path) -> None:
+    """Write events as a table of somebody who counts in metres."""
+    tables = []
+    for event in events:
+        assert event.truth is not None
+        particles, owner = event.truth.particles, event.truth.particle_id
+        row = np.minimum(np.searchsorted(particles.particle_id, owner), len(particles.particle_id) - 1)
+        r, phi, z = event.hits.position.T
+        columns = {"event_id": np.full(len(r), event.event_id), "r": r / 1000, "phi": phi / np.pi, "z": z / 1000}
+        columns |= {"particle_id": owner, "q": particles.charge[row]}
+        columns |= {name: particles.momentum[row, k] for k, name in enumerate(("px", "py", "pz"))}
+        columns |= {name: particles.vertex[row, k] for k, name in enumerate(("vx", "vy", "vz"))}
+        tables.append(pa.table(columns))
+    csv.write_csv(pa.concat_tables(tables), path)
+
+
+def test_events_of_others_are_scored_and_drawn(tmp_path: Path) -> None:
+    events = [event for event, _ in zip(shipped_events(0), range(12), strict=False)]
+    as_table(events, tmp_path / "theirs.csv")
+    told = ("--format", "table", "--scale", "acts")
+    for words in (
+        ("evaluate", tmp_path / "theirs.csv", "-o", tmp_path / "scores.json"),
+        ("display", tmp_path / "theirs.csv", tmp_path / "event.json", "--event", "3"),
+    ):
+        command = [sys.executable, "-m", "beampipe", "tracking", *map(str, words), *told]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    efficiency = scores["finders"][0]["double"]["efficiency"]
+    assert efficiency["total"] > 30
+    assert efficiency["value"] > 0.95
+    assert len(json.loads((tmp_path / "event.json").read_text())) > 0

@@ -1,0 +1,99 @@
+"""Events that are denser than a pipeline is made for: refused here, in C++ and over the wire in the same words."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from beampipe.errors import InputError, TooLargeError, input_error
+from beampipe.tracking import build_pipeline, load_pipeline, shipped_events
+from beampipe.tracking.events import Hits
+from beampipe.tracking.loading import WEIGHTS
+from beampipe.tracking.pipelines.pipeline import Pipeline
+from beampipe.tracking.pipelines.specs import PIPELINES, Limit
+
+SMALL = replace(PIPELINES["exatrkx_soft"], limit=Limit(hits=300, instead="module_map_soft"))
+LIMITED = [name for name, spec in PIPELINES.items() if spec.limit is not None]
+
+
+@cache
+def event() -> Hits:
+    """More hits than SMALL takes."""
+    return next(event.hits for event in shipped_events(0) if len(event.hits) > 800)
+
+
+def lines(*, check: bool = True) -> list[Pipeline]:
+    """SMALL as it is built, which is composed in C++ where that is there, and stage by stage."""
+    whole = build_pipeline(SMALL, 1, check=check)
+    return [whole, replace(whole)]
+
+
+@pytest.mark.parametrize("line", lines(), ids=["built", "by stages"])
+def test_more_hits_than_the_limit_are_refused(line: Pipeline) -> None:
+    few = event().take(np.arange(300))
+    assert line.find(few).counts["hits"] == 300
+    said = f"^exatrkx_soft: got {len(event())} hits, expected at most 300: .*use module_map_soft, or go on with --force"
+    with pytest.raises(TooLargeError, match=said):
+        line.find(event())
+    with pytest.raises(TooLargeError, match=f"got {len(event())} hits in event 1 of 3, expected at most 300: "):
+        line.find_many([few, event(), few])
+
+
+def test_without_checks_it_goes_on() -> None:
+    composed, by_stages = (line.find(event()) for line in lines(check=False))
+    assert composed.n_tracks > 3
+    np.testing.assert_array_equal(composed.track_id, by_stages.track_id)
+
+
+@pytest.mark.parametrize("n_events", [1, 2])
+def test_cpp_refuses_in_the_same_words(n_events: int) -> None:
+    native = pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
+    some = [event()] * n_events
+    with pytest.raises(TooLargeError) as here:
+        lines()[1].find_many(some)
+    position, offsets = np.concatenate([hits.position for hits in some]), np.arange(n_events + 1) * len(event())
+    with pytest.raises(TooLargeError) as there:
+        native.Pipeline(SMALL.to_json(), str(WEIGHTS)).find(position, offsets, (0.0, 0.0, 0.0, 0.0), 1, True, None)
+    assert str(there.value) == str(here.value)
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_the_soft_networks_are_for_60_collisions_and_not_for_200(name: str) -> None:
+    limit = PIPELINES[name].limit
+    assert limit is not None
+    assert all(len(event.hits) <= limit.hits for event in shipped_events(60))
+    with pytest.raises(TooLargeError, match=f"^{name}: got 134690 hits, expected at most {limit.hits}: "):
+        load_pipeline(name, threads=1).find(next(shipped_events(200)).hits)
+    assert PIPELINES[limit.instead].limit is None
+
+
+def test_the_soft_networks_are_limited() -> None:
+    assert LIMITED == ["exatrkx_soft", "exatrkx_walk_soft"]
+
+
+def test_the_error_survives_the_wire_and_the_way_between_processes() -> None:
+    with pytest.raises(TooLargeError) as raised:
+        lines()[0].find(event())
+    for copy in (input_error(str(raised.value)), pickle.loads(pickle.dumps(raised.value))):
+        assert type(copy) is TooLargeError
+        assert str(copy) == str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("hits: got 500000, which would need 3.1 GB, expected at most 400000; cut the event", TooLargeError),
+        (
+            "module_map: got 9000000 hits in event 1 of 2, which would need 9.1 GB, expected at most 8.0 GB",
+            TooLargeError,
+        ),
+        ("FEATURES: got 4 columns, expected 3", InputError),
+        ("hits: got nan at row 3, expected finite numbers", InputError),
+    ],
+)
+def test_which_words_mean_too_large(text: str, kind: type[InputError]) -> None:
+    assert type(input_error(text)) is kind
