@@ -25,7 +25,7 @@ from beampipe.triton.model.repository import export_repository
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 from beampipe.triton.server import control
 from beampipe.triton.server.server import ServerSettings, TritonServer
-from tests.serving.athena import ask_as_athena, athena_lists, wide
+from tests.fleet.clients.athena import ask_as_athena, athena_lists, wide
 
 BACKENDS = ("python", "native") if native_libraries() else ("python",)
 PIPELINES = ("module_map", "exatrkx_walk")
