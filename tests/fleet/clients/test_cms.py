@@ -15,6 +15,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from tests.fleet.clients.conftest import MODELS, few_hits, labels_here
 from tests.fleet.conftest import RunningFleet
+from tests.fleet.sidecar.test_sidecar import sidecar
 
 COMPRESSIONS = {
     "none": grpc.Compression.NoCompression,
@@ -90,6 +91,20 @@ def test_the_configuration_of_the_clients_side_is_strict_text(site: RunningFleet
         assert own == theirs
     with pytest.raises(text_format.ParseError):
         text_format.Parse(f"{text_format.MessageToString(local)}\nno_such_field: 1", model_config_pb2.ModelConfig())
+
+
+def test_through_a_sidecar_without_tls(site: RunningFleet, papers: Path) -> None:
+    """As with ``SONIC_LOCAL_BALANCER_HOST``."""
+    hits, labels = few_hits()[-1], labels_here()[-1]
+    port = site.keeper.fleet.gateway.port
+    with (
+        sidecar(port, "--ca", papers / "ca.pem", "--certificate", papers / "cms.pem") as (here, _),
+        grpc.insecure_channel(f"127.0.0.1:{here}") as channel,
+    ):
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        assert len(stub.RepositoryIndex(service_pb2.RepositoryIndexRequest()).models) == 4
+        answer = infer(stub, "module_map", hits.position, compression="gzip")
+        assert list(answer.raw_output_contents) == [labels.astype("<i8").tobytes()]
 
 
 def test_what_is_refused(stub: Any, papers: Path, site: RunningFleet) -> None:

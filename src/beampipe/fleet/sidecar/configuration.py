@@ -89,7 +89,7 @@ def _lines(sidecar: Sidecar) -> Iterator[str]:
     yield "  option abortonclose"
     # One try in a second: those who cannot try again are spared a gateway that restarts.
     yield f"  retries {sidecar.patience}"
-    yield "  retry-on conn-failure"
+    yield "  retry-on conn-failure empty-response"
     yield "frontend here"
     yield f"  bind {authority(sidecar.host, sidecar.port)} proto h2"
     yield "  http-request deny deny_status 403 unless { req.hdr(content-type) -m beg application/grpc }"
