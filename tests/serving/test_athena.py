@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 from numpy import ndarray
+from tritonclient.grpc import service_pb2_grpc
 
 from beampipe.errors import ServiceError
 from beampipe.serving.catalogue import named_models
@@ -25,7 +26,7 @@ from beampipe.triton.model.repository import export_repository
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 from beampipe.triton.server import control
 from beampipe.triton.server.server import ServerSettings, TritonServer
-from tests.fleet.clients.athena import ask_as_athena, athena_lists, wide
+from tests.fleet.clients.athena import ask_as_athena, athena_lists, request_of_athena, wide
 
 BACKENDS = ("python", "native") if native_libraries() else ("python",)
 PIPELINES = ("module_map", "exatrkx_walk")
@@ -155,6 +156,18 @@ def test_what_is_no_event_is_refused(server: TritonServer, backend: str) -> None
     broken[7, 2] = np.nan
     with pytest.raises(grpc.RpcError, match=r"row 7"):
         ask_as_athena(server.grpc_url, model, broken)
+
+
+@pytest.mark.skipif("native" not in BACKENDS, reason="the package was installed without a compiler")
+@pytest.mark.parametrize("shape", [[2, 1 << 62], [1 << 40, 0], [400_001, 3], [1 << 31, 1 << 31]])
+def test_a_shape_without_its_bytes_is_refused(server: TritonServer, shape: list[int]) -> None:
+    asked = request_of_athena("module_map_athena_native", np.empty((0, 3), np.float32))
+    asked.inputs[0].shape[:] = shape
+    pid = server.pid
+    with grpc.insecure_channel(server.grpc_url) as channel, pytest.raises(grpc.RpcError) as refused:
+        service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(asked)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert server.pid == pid
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
