@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import grpc
 import numpy as np
 from numpy import ndarray
@@ -18,10 +20,14 @@ def request_of_athena(model: str, features: ndarray) -> service_pb2.ModelInferRe
     return asked
 
 
-def ask_as_athena(url: str, model: str, features: ndarray) -> service_pb2.ModelInferResponse:
-    """Its answer from ``HOST:PORT``, over a plain channel."""
+def ask_as_athena(url: str, model: str, features: ndarray, roots: Path | None = None) -> service_pb2.ModelInferResponse:
+    """Its answer from ``HOST:PORT``, over a plain channel, or through TLS with the authorities that gRPC trusts."""
     unbounded = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    with grpc.insecure_channel(url, unbounded) as channel:
+    with (
+        grpc.insecure_channel(url, unbounded)
+        if roots is None
+        else grpc.secure_channel(url, grpc.ssl_channel_credentials(roots.read_bytes()), unbounded)
+    ) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         return stub.ModelInfer(request_of_athena(model, features))
 
