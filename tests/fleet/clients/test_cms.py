@@ -51,6 +51,8 @@ def infer(stub: Any, model: str, features: ndarray, version: str = "", compressi
 def test_a_service_starts(stub: Any) -> None:
     """At the start of the service, for each server: a failure would leave the server out."""
     assert stub.ServerMetadata(service_pb2.ServerMetadataRequest()).name == "triton"
+    assert stub.ServerLive(service_pb2.ServerLiveRequest()).live
+    assert stub.ServerReady(service_pb2.ServerReadyRequest()).ready
     index = stub.RepositoryIndex(service_pb2.RepositoryIndexRequest())
     assert {model.name for model in index.models} == {*MODELS, "module_map_athena_finder"}
 
