@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +16,8 @@ from beampipe.fleet.sidecar.running import knock
 from beampipe.triton import ModelClient
 from beampipe.triton.client.endpoint import Security, parse_endpoint
 from beampipe.triton.engine import Engine
-from beampipe.triton.server.launch import free_port
 from tests.fleet.conftest import RunningFleet, running_fleet, until
+from tests.fleet.sidecar.opened import listens, sidecar
 from tests.triton.door.attacks import post, raw_answer, status_of
 
 ASKED = {"X": np.array([0, 3], np.float32)}
@@ -43,26 +39,6 @@ def secured(engine: Engine, papers: Path) -> Iterator[RunningFleet]:
     with running_fleet(1, gateway, token="worker") as running:
         (papers / "token").write_text(running.token + "\n")
         yield running
-
-
-@contextmanager
-def sidecar(port: int, *options: str | Path) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """A sidecar to a port of this machine: its own port, and its process."""
-    here = free_port()
-    command = [sys.executable, "-m", "beampipe", "fleet", "sidecar", f"grpcs://localhost:{port}", "--port", str(here)]
-    with subprocess.Popen(
-        [*command, *map(str, options)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        try:
-            until(lambda: listens(here) or process.poll() is not None)
-            yield here, process
-        finally:
-            process.kill()
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_plain_client_gets_through_with_token_and_tls(secured: RunningFleet, papers: Path) -> None:
