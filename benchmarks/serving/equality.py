@@ -123,7 +123,7 @@ def main() -> None:
     parser = options_of("equality", __doc__)
     parser.add_argument("--events", type=int, default=50, help="different events, each asked for in every way")
     parser.add_argument("--largest", type=int, default=20_000, help="hits of the largest event")
-    parser.add_argument("--models", nargs="+", default=list(MODELS))
+    parser.add_argument("--models", nargs="+", default=[name for name in MODELS if not name.endswith("_athena")])
     parser.add_argument("--protocols", nargs="+", default=list(PROTOCOLS), choices=PROTOCOLS)
     parser.add_argument("--instances", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--acts-hits", type=int, default=2000, help="largest event for ACTS")

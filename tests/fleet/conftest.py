@@ -66,14 +66,21 @@ class RunningFleet(Behind):
         return self.specification
 
 
+def one_doubler(repository: Path) -> None:
+    """The model of most tests: it doubles numbers."""
+    write_model(repository, "one")
+    add_canary(repository, "one")
+
+
 @contextmanager
-def running_fleet(count: int = 2, gateway: str = "", token: str = "") -> Iterator[RunningFleet]:
+def running_fleet(
+    count: int = 2, gateway: str = "", token: str = "", models: Callable[[Path], object] = one_doubler
+) -> Iterator[RunningFleet]:
     """Run a fleet in this process, its servers in others; with a token for somebody, if there is a file of tokens."""
     # Not pytest's folder, whose long name leaves no room for sockets.
     with TemporaryDirectory(prefix="fleet") as temporary:
         folder = Path(temporary)
-        write_model(folder / "models", "one")
-        add_canary(folder / "models", "one")
+        models(folder / "models")
         specification = folder / "fleet.toml"
         specification.write_text(
             FLEET.format(

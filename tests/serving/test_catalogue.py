@@ -33,7 +33,8 @@ from beampipe.triton.model.served_model import Instance, ModelRequest
 from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
 default_models = partial(named_models, DEFAULT_MODELS)
-SINGLE = [name for name in MODELS if not name.endswith("_ensemble") and name != "acts"]
+CHAINS = ("_ensemble", "_athena")
+SINGLE = [name for name in MODELS if not name.endswith(CHAINS) and name != "acts"]
 
 
 def model_of(settings: ModelSettings | EnsembleSettings) -> TrackingModel:

@@ -21,14 +21,15 @@ def test_the_names_on_the_wire() -> None:
         "module_map_soft_displaced",
     )
     ragged = tuple(f"{name}_ragged" for name in names)
-    assert (*names, *ragged, "exatrkx_ensemble", "acts") == MODELS
+    athena = tuple(f"{name}_athena" for name in names)
+    assert (*names, *ragged, *athena, "exatrkx_ensemble", "acts") == MODELS
     assert set(DEFAULT_MODELS) <= set(MODELS)
 
 
 def test_every_pipeline_has_its_ways() -> None:
     for name, spec in PIPELINES.items():
         ways = variants_of(spec)
-        assert list(ways)[:2] == ["plain", "ragged"]
+        assert list(ways)[:3] == ["plain", "ragged", "athena"]
         assert ("ensemble" in ways) == (name == "exatrkx")
         assert {pipeline_of(variant.name) for variant in ways.values()} == {name}
     assert sum(len(variants_of(spec)) for spec in PIPELINES.values()) == len(VARIANTS)

@@ -14,6 +14,7 @@ from beampipe.fleet.following.commands import gateway_command
 from beampipe.fleet.kubernetes.commands import k8s_command
 from beampipe.fleet.planning.commands import plan_command, tune_command
 from beampipe.fleet.security.commands import certificate_app, token_app
+from beampipe.fleet.sidecar.commands import sidecar_command
 from beampipe.fleet.slurm.commands import job_command, slurm_command
 from beampipe.fleet.watching.commands import dashboard_command, rules_command
 
@@ -31,6 +32,7 @@ app.command("compose")(compose_command)
 app.command("slurm")(slurm_command)
 app.command("gateway")(gateway_command)
 app.command("job", hidden=True)(job_command)
+app.command("sidecar")(sidecar_command)
 
 
 class Place(StrEnum):

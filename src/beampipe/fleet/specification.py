@@ -109,17 +109,19 @@ class TlsSettings:
 
 @dataclass(frozen=True)
 class AthenaSettings:
-    """A door for Athena, whose client speaks plain gRPC and sends no token: one RPC, for known networks only.
+    """A door for Athena, whose client sends no token: one RPC over gRPC, for known networks only.
 
     Attributes:
-        port: port for gRPC without TLS.
+        port: port for gRPC.
         host: address to listen on.
         networks: networks that are let in, in CIDR notation; by default this machine alone.
+        tls: whether the door speaks TLS, with the gateway's certificate; Athena does so at port 443 alone.
     """
 
     port: int = 8001
     host: str = LOOPBACK
     networks: tuple[str, ...] = ("127.0.0.0/8",)
+    tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,8 @@ class GatewaySettings:
             raise ConfigError(
                 "gateway.rate: got it without gateway.tokens, expected both: it counts requests of a token"
             )
+        if self.athena is not None and self.athena.tls and self.tls is None:
+            raise ConfigError("gateway.athena.tls: got true without gateway.tls, expected its certificate there")
         if not is_loopback(self.host) and (self.tls is None or not self.asks_who):
             raise ConfigError(
                 f"gateway.host: got {self.host}, which other machines reach, without tls and tokens (or tls.client_ca);"

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.serving import contract
-from beampipe.serving.contract import FEATURES, LABELS
+from beampipe.serving.contract import FEATURES, LABELS, TRACKS, WIDE_FEATURES
 from beampipe.serving.native_backend import BACKEND, BackendChoice, native_libraries, uses_native
 from beampipe.serving.tracking_model import small_event
 from beampipe.serving.variants import ACTS_MODEL, MODELS, VARIANTS
@@ -31,6 +32,9 @@ MAX_BATCH_SIZE: Final = 64
 
 MAX_HITS: Final = 400_000
 """Most hits of an event; twice as many as at mu = 200."""
+
+_ATHENA_COLUMNS: Final = 44
+"""Columns of FEATURES that Athena sends unless a job says otherwise."""
 
 HIT_BUDGET: Final = 200_000
 """Most hits of the events that run as one graph."""
@@ -78,11 +82,13 @@ def named_models(
         if name not in VARIANTS:
             raise UnknownNameError("model", name, MODELS)
         pipeline, way = VARIANTS[name].pipeline.name, VARIANTS[name].way
+        how = partial(tracking_model, scale=scale, tracker_model=tracker_model, beam_spot=beam_spot, check=check)
         if way == "ensemble":
             chain = ensemble_model(name, pipeline, scale, tracker_model, beam_spot=beam_spot, check=check)
             return replace(chain, steps=tuple(map(copied, chain.steps)))
-        how = partial(tracking_model, ragged=way == "ragged", scale=scale, tracker_model=tracker_model)
-        return native(copied(how(name, pipeline, beam_spot=beam_spot, check=check)))
+        if way == "athena":
+            return _for_athena(name, native(copied(how(f"{name}_finder", pipeline, athena=True))))
+        return native(copied(how(name, pipeline, ragged=way == "ragged")))
 
     def copied(model: ModelSettings) -> ModelSettings:
         return replace(model, instances=instances, device=device, threads=threads)
@@ -113,6 +119,7 @@ def tracking_model(
     pipeline: str,
     *,
     ragged: bool = False,
+    athena: bool = False,
     scale: str = "mm",
     max_hits: int = MAX_HITS,
     hit_budget: int = HIT_BUDGET,
@@ -126,6 +133,7 @@ def tracking_model(
         name: name of the model in Triton's repository.
         pipeline: a name of `beampipe.tracking.PIPELINES`.
         ragged: whether Triton gathers events of different size for one call.
+        athena: whether it takes what Athena's client sends and gives TRACKS, too; it fits none then.
         scale: what one unit of FEATURES means, a name of `beampipe.tracking.formats.SCALES`.
         max_hits: most hits of an event; a larger one is refused.
         hit_budget: most hits of the events that run as one graph.
@@ -151,9 +159,19 @@ def tracking_model(
     }
     if ragged:
         parameters[contract.HIT_BUDGET] = str(hit_budget)
-    model = f"beampipe.serving.tracking_model:{'FittingModel' if fit_weights(tracker_model) else 'TrackingModel'}"
-    weights, batch = _weights(pipeline, tracker_model), MAX_BATCH_SIZE if ragged else 0
-    return ModelSettings(name, model, parameters, weights, max_batch_size=batch, example=_example(scale, loaded))
+    weights, example = _weights(pipeline, tracker_model), _example(scale, loaded)
+    kind = "FittingModel" if fit_weights(tracker_model) else "TrackingModel"
+    if athena:
+        parameters[contract.PROFILE] = "athena"
+        example = {FEATURES.name: np.pad(example[FEATURES.name], ((0, 0), (0, _ATHENA_COLUMNS - 3)))}
+        weights, kind = pipeline_weights(pipeline, tracker_model), "AthenaModel"
+    model, batch = f"beampipe.serving.tracking_model:{kind}", MAX_BATCH_SIZE if ragged else 0
+    return ModelSettings(name, model, parameters, weights, max_batch_size=batch, example=example)
+
+
+def _for_athena(name: str, finder: ModelSettings) -> EnsembleSettings:
+    """The model by whose name Athena asks: it has one output, of the name that Athena reads, and no process."""
+    return EnsembleSettings(name, (finder,), (WIDE_FEATURES,), (LABELS,), {LABELS.name: TRACKS.name})
 
 
 def native_settings(model: ModelSettings) -> ModelSettings:

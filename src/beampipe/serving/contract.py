@@ -9,6 +9,13 @@ One event is one request, and these are its tensors::
     BEAM_SPOT FP64  [4]            beam line that the hits were seen from               out, on demand
     PARAMETERS FP64 [n_tracks, 33] fitted helix of each track, at that beam line        out, on demand
 
+A model for Athena (`module_map_athena`) takes FEATURES of any width, of which the first three columns count, and its
+LABELS are lists: the rows of one track, then -1, the rows of the next one, then -1, and so on. The model that it hands
+an event to calls those TRACKS::
+
+    FEATURES  FP32  [n_hits, 3 or more]   r, phi, z, then whatever else                 in
+    TRACKS    INT64 [n_hits on tracks + n_tracks]   lists of rows, each closed by -1    out, on demand
+
 A model that batches (`exatrkx_ragged`) has one more axis of length 1 in front of each. A finder that needs more than
 positions (`acts`) also takes GEOMETRY_ID, LOCAL and VARIANCE.
 
@@ -31,7 +38,7 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from beampipe.tracking.events import TrackParameters
@@ -54,22 +61,28 @@ __all__ = [
     "PARAMETERS",
     "PIPELINE",
     "PIPELINE_SPEC",
+    "PROFILE",
     "STAGES",
     "STAGE_NAMES",
+    "TRACKS",
     "USUAL_ON_TRACKS",
     "VARIANCE",
+    "WIDE_FEATURES",
     "listed",
     "packed_parameters",
+    "track_lists",
     "unpacked_parameters",
 ]
 
 FEATURES: Final = TensorSpec("FEATURES", "FP32", np.float32, (-1, 3))
+WIDE_FEATURES: Final = TensorSpec("FEATURES", "FP32", np.float32, (-1, -1))
 LABELS: Final = TensorSpec("LABELS", "INT64", np.int64, (-1,))
 STAGES: Final = TensorSpec("STAGES", "FP64", np.float64, (-1,), exact=False)
 LAYOUT: Final = TensorSpec("LAYOUT", "INT64", np.int64, (2,))
 BEAM_SPOT: Final = TensorSpec("BEAM_SPOT", "FP64", np.float64, (4,))
 # Its last bits depend on the instruction set of the server's processor.
 PARAMETERS: Final = TensorSpec("PARAMETERS", "FP64", np.float64, (-1, 33), exact=False)
+TRACKS: Final = TensorSpec("TRACKS", "INT64", np.int64, (-1,))
 GEOMETRY_ID: Final = TensorSpec("GEOMETRY_ID", "UINT64", np.uint64, (-1,))
 LOCAL: Final = TensorSpec("LOCAL", "FP32", np.float32, (-1, 2))
 VARIANCE: Final = TensorSpec("VARIANCE", "FP32", np.float32, (-1, 2))
@@ -89,6 +102,9 @@ USUAL_ON_TRACKS: Final = "USUAL_ON_TRACKS"
 """What share of the hits is usually on tracks, as `Usual.parse` reads it: clients warn where it is far less."""
 BEAM_SPOT_PARAMETER: Final = "BEAM_SPOT"
 """Beam line that is expected, as `BeamSpot.parse` reads it: ``x,y`` in mm, or ``x,y,dxdz,dydz``."""
+PROFILE: Final = "PROFILE"
+"""Whose client the model is made for, ``"athena"``: FEATURES may have more than three columns, of which the first three
+count, and TRACKS takes the place of PARAMETERS among the outputs. Absent for everybody's."""
 MAX_HITS: Final = "MAX_HITS"
 """Most hits of an event; a larger one is refused."""
 HIT_BUDGET: Final = "HIT_BUDGET"
@@ -105,6 +121,21 @@ COUNT_NAMES: Final = "COUNT_NAMES"
 def listed(text: str) -> tuple[str, ...]:
     """The names in a parameter that lists names, such as that of STAGE_NAMES."""
     return tuple(name for name in text.split(",") if name)
+
+
+def track_lists(track_id: Int64[ndarray, " n_hits"]) -> Int64[ndarray, " n_listed"]:
+    """Tracks as TRACKS: the rows of the hits of each one in order of the hits, closed by -1; in order of the labels.
+
+    >>> track_lists(np.array([0, 1, 0, 1, -1, 0]))
+    array([ 0,  2,  5, -1,  1,  3, -1])
+
+    Args:
+        track_id: track of each hit, -1 for a hit on no track.
+    """
+    order = np.argsort(track_id, kind="stable")
+    order = order[np.searchsorted(track_id[order], 0) :]
+    ends = np.flatnonzero(np.diff(track_id[order], append=-1)) + 1
+    return np.insert(order, ends, -1)
 
 
 def packed_parameters(parameters: TrackParameters) -> Float64[ndarray, "n_tracks 33"]:

@@ -22,9 +22,12 @@ from beampipe.serving.contract import (
     LOCAL,
     PARAMETERS,
     STAGES,
+    TRACKS,
     VARIANCE,
+    WIDE_FEATURES,
     listed,
     packed_parameters,
+    track_lists,
 )
 from beampipe.tracking.beam_spot import BeamSpot
 from beampipe.tracking.data import shipped_events
@@ -36,8 +39,10 @@ from beampipe.tracking.pipelines.pipeline import Pipeline
 from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
 
-__all__ = ["ActsModel", "FittingModel", "TrackingModel", "load_for", "small_event", "stage_values"]
+__all__ = ["ActsModel", "AthenaModel", "FittingModel", "TrackingModel", "load_for", "small_event", "stage_values"]
 
+_COLUMNS: Final = 3
+"""Columns of FEATURES that a pipeline looks at: r, phi, z."""
 _COUNTERS: Final = {
     "hits": "Hits of the events answered.",
     "edges": "Edges that were left to label.",
@@ -49,7 +54,7 @@ _COUNTERS: Final = {
 class TrackingModel:
     """A named pipeline of `beampipe.tracking` as a model: positions of hits in, labels out."""
 
-    inputs: ClassVar = (FEATURES,)
+    inputs: ClassVar[tuple[TensorSpec, ...]] = (FEATURES,)
     outputs: ClassVar[tuple[TensorSpec, ...]] = (LABELS, STAGES, LAYOUT, BEAM_SPOT)
     counters: ClassVar = {
         **_COUNTERS,
@@ -82,8 +87,11 @@ class TrackingModel:
                 f"hits: got {len(features)}, which would need {need / 1e9:.1f} GB, expected at most {self.max_hits};"
                 " cut the event into regions in phi or z"
             )
+        if (width := features.shape[1]) < _COLUMNS:
+            return InputError(f"FEATURES: got {width} columns, expected r, phi, z and perhaps more")
+        position = features if width == _COLUMNS else np.ascontiguousarray(features[:, :_COLUMNS])
         try:
-            return Hits(features if self.scale.name == "mm" else self.scale.to_mm(features))
+            return Hits(position if self.scale.name == "mm" else self.scale.to_mm(position))
         except InputError as error:
             return error
 
@@ -134,6 +142,17 @@ class FittingModel(TrackingModel):
         assert fitted.parameters is not None
         self.instance.observe("stage_seconds", fitted.seconds["fit"], "fit")
         return packed_parameters(fitted.parameters)
+
+
+class AthenaModel(TrackingModel):
+    """A pipeline for Athena's client: it takes more columns than r, phi, z, and gives tracks as lists of hits, too."""
+
+    inputs: ClassVar = (WIDE_FEATURES,)
+    outputs: ClassVar = (*TrackingModel.outputs, TRACKS)
+
+    def answer(self, hits: Hits, tracks: Tracks) -> Mapping[str, ndarray]:
+        """The outputs for one event; the lists are made when they are looked up."""
+        return _WithOneLater(super().answer(hits, tracks), TRACKS.name, partial(track_lists, tracks.track_id))
 
 
 @dataclass(frozen=True, eq=False)

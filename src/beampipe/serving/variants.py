@@ -30,12 +30,13 @@ class ServedVariant:
         name: name of the model in Triton's repository.
         pipeline: what the model runs.
         way: ``"plain"``, one event in a request and a call; ``"ragged"``, events of different size that Triton gathers
-            for one call; ``"ensemble"``, six models that Triton chains.
+            for one call; ``"athena"``, as plain, with the tensors of Athena's client; ``"ensemble"``, six models that
+            Triton chains.
     """
 
     name: str
     pipeline: PipelineSpec
-    way: Literal["plain", "ragged", "ensemble"]
+    way: Literal["plain", "ragged", "athena", "ensemble"]
 
 
 def _all_variants() -> Iterator[ServedVariant]:
@@ -43,6 +44,8 @@ def _all_variants() -> Iterator[ServedVariant]:
         yield ServedVariant(spec.name, spec, "plain")
     for spec in PIPELINES.values():
         yield ServedVariant(f"{spec.name}_ragged", spec, "ragged")
+    for spec in PIPELINES.values():
+        yield ServedVariant(f"{spec.name}_athena", spec, "athena")
     for spec in PIPELINES.values():
         # The six steps are neighbours, filter, network and components: `beampipe.serving.ensemble`.
         one_pass = spec.after is None and spec.completion is None
@@ -64,7 +67,7 @@ DEFAULT_MODELS: Final = ("exatrkx", "exatrkx_ragged", "module_map", "module_map_
 
 
 def variants_of(pipeline: PipelineSpec) -> dict[str, ServedVariant]:
-    """The ways in which a pipeline can be served: ``"plain"``, ``"ragged"`` and perhaps ``"ensemble"``."""
+    """The ways in which a pipeline can be served: plain, ragged, for Athena, and perhaps as an ensemble."""
     return {variant.way: variant for variant in VARIANTS.values() if variant.pipeline.name == pipeline.name}
 
 
@@ -84,6 +87,7 @@ def model_table() -> str:
     ways = {
         "plain": "one event in a request",
         "ragged": "events of different size, gathered by Triton for one call",
+        "athena": "one event in a request, as Athena's client sends it",
         "ensemble": "six models that Triton chains: to compare with",
     }
     rows = ["| model | runs | how |", "| --- | --- | --- |"]

@@ -184,6 +184,18 @@ def test_steps_come_before_their_ensemble(tmp_path: Path, adder: str) -> None:
     assert canary[1]["Z"].tolist() == [2, 10, 18]
 
 
+def test_a_chain_gives_a_tensor_another_name(tmp_path: Path, adder: str) -> None:
+    x, y = (TensorSpec(name, "FP32", np.float32, dims) for name, dims in (("X", (-1, 2)), ("SUM", (-1,))))
+    renamed = EnsembleSettings("renamed", (one(adder, "first"),), (x,), (y,), {"SUM": "Y"})
+    export_repository(tmp_path / "repository", [renamed])
+    config = parsed((tmp_path / "repository/renamed/config.pbtxt").read_text())
+    assert [output.name for output in config.output] == ["SUM"]
+    assert dict(config.ensemble_scheduling.step[0].output_map) == {"Y": "SUM"}
+    canary = read_canary(tmp_path / "repository/renamed/1")
+    assert canary is not None
+    assert canary[1]["SUM"].tolist() == [1, 5, 9]
+
+
 def test_times_are_not_in_the_canary(tmp_path: Path, adder: str) -> None:
     export_repository(tmp_path / "repository", [chain(adder)])
     canary = read_canary(tmp_path / "repository/second/1")

@@ -146,10 +146,11 @@ def _frontend(plan: GatewayPlan) -> Iterator[str]:
 
 
 def _athena(plan: GatewayPlan) -> Iterator[str]:
-    athena = plan.fleet.gateway.athena
+    athena, tls = plan.fleet.gateway.athena, plan.fleet.gateway.tls
     assert athena is not None
+    spoken = f"ssl crt {tls.certificate} alpn h2" if athena.tls and tls is not None else "proto h2"
     yield "frontend athena"
-    yield f"  bind {authority(athena.host, athena.port)} proto h2"
+    yield f"  bind {authority(athena.host, athena.port)} {spoken}"
     yield f"  maxconn {plan.fleet.gateway.connections}"
     yield "  acl grpc req.hdr(content-type) -m beg application/grpc"
     yield f"  acl near src {' '.join(athena.networks)}"

@@ -21,8 +21,10 @@ from beampipe.serving.contract import (
     LAYOUT,
     LOCAL,
     PARAMETERS,
+    PROFILE,
     STAGE_NAMES,
     STAGES,
+    TRACKS,
     USUAL_ON_TRACKS,
     VARIANCE,
     listed,
@@ -78,6 +80,13 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
         raise ServiceError(
             f"{url}: {model} takes {sorted(signature.inputs)} and gives {sorted(signature.outputs)},"
             f" expected a track finder: {FEATURES.name} to {LABELS.name}",
+            url=url,
+            model=model,
+        )
+    if signature.parameters.get(PROFILE) and TRACKS.name not in signature.outputs:
+        raise ServiceError(
+            f"{url}: {model} gives {LABELS.name} as lists of rows, for clients of {signature.parameters[PROFILE]},"
+            " expected one label per hit; ask the model without that ending",
             url=url,
             model=model,
         )

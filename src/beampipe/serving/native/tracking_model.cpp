@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <sstream>
+#include <utility>
 
 #include "isa.hpp"
 #include "native/errors.hpp"
@@ -17,10 +18,13 @@ namespace beampipe {
 namespace {
 
 enum Input : std::size_t { kFeatures };
-enum Output : std::size_t { kLabels, kStages, kLayout, kBeamSpot, kParameters };
+// The last place is PARAMETERS for everybody's models, TRACKS for Athena's.
+enum Output : std::size_t { kLabels, kStages, kLayout, kBeamSpot, kParameters, kTracks = kParameters };
 
 // Tensors and parameters, as in beampipe.serving.contract.
-const std::vector<TensorSpec> kInputs = {{"FEATURES", TRITONSERVER_TYPE_FP32, sizeof(float), {-1, 3}}};
+constexpr std::int64_t kPositions = 3;  // columns of FEATURES that count: r, phi, z
+const std::vector<TensorSpec> kInputs = {{"FEATURES", TRITONSERVER_TYPE_FP32, sizeof(float), {-1, kPositions}}};
+const std::vector<TensorSpec> kWideInputs = {{"FEATURES", TRITONSERVER_TYPE_FP32, sizeof(float), {-1, -1}}};
 constexpr std::int64_t kValues = 5, kColumns = kValues + kValues * kValues + 3;  // of PARAMETERS
 const std::vector<TensorSpec> kOutputs = {{"LABELS", TRITONSERVER_TYPE_INT64, sizeof(std::int64_t), {-1}},
                                           {"STAGES", TRITONSERVER_TYPE_FP64, sizeof(double), {-1}},
@@ -28,6 +32,11 @@ const std::vector<TensorSpec> kOutputs = {{"LABELS", TRITONSERVER_TYPE_INT64, si
                                           {"BEAM_SPOT", TRITONSERVER_TYPE_FP64, sizeof(double), {4}},
                                           {"PARAMETERS", TRITONSERVER_TYPE_FP64, sizeof(double), {-1, kColumns}}};
 const std::vector<TensorSpec> kOutputsWithoutFit(kOutputs.begin(), kOutputs.begin() + kParameters);
+const std::vector<TensorSpec> kAthenaOutputs = [] {
+  std::vector<TensorSpec> outputs = kOutputsWithoutFit;
+  outputs.push_back({"TRACKS", TRITONSERVER_TYPE_INT64, sizeof(std::int64_t), {-1}});
+  return outputs;
+}();
 const std::map<std::string, std::string> kCounters = {
     {"hits", "Hits of the events answered."},
     {"edges", "Edges that were left to label."},
@@ -59,9 +68,16 @@ std::vector<std::string> listed(const std::string& text) {
   return names;
 }
 
-/// What fits the tracks, where the weights have tables for it.
-std::optional<TrackFitter> fitter_of(const Table& kernels, const std::string& weights) {
-  if (!TrackFitter::has_tables(weights)) return std::nullopt;
+bool for_athena(const Parameters& parameters) {
+  const std::string profile = parameter(parameters, "PROFILE", "");
+  if (!profile.empty() && profile != "athena")
+    throw ConfigError("PROFILE: got '" + profile + "', expected 'athena', or no such parameter");
+  return !profile.empty();
+}
+
+/// What fits the tracks, where the weights have tables for it and there is an output for what it finds.
+std::optional<TrackFitter> fitter_of(const Table& kernels, const std::string& weights, bool athena) {
+  if (athena || !TrackFitter::has_tables(weights)) return std::nullopt;
   return TrackFitter(kernels, weights);
 }
 
@@ -82,7 +98,8 @@ std::unique_ptr<ServedModel> make_model(const ModelSettings& settings) {
 
 TrackingModel::TrackingModel(const ModelSettings& settings)
     : pipeline_(kernels_beside_us(), parameter(settings.parameters, "PIPELINE_SPEC", ""), settings.weights),
-      fitter_(fitter_of(kernels_beside_us(), settings.weights)),
+      athena_(for_athena(settings.parameters)),
+      fitter_(fitter_of(kernels_beside_us(), settings.weights, athena_)),
       beam_spot_(BeamLine::parse(parameter(settings.parameters, "BEAM_SPOT", "0,0"))),
       scale_name_(parameter(settings.parameters, "FEATURE_SCALE", "mm")),
       scale_(scale_named(scale_name_)),
@@ -92,8 +109,11 @@ TrackingModel::TrackingModel(const ModelSettings& settings)
       stage_names_(listed(parameter(settings.parameters, "STAGE_NAMES", ""))),
       count_names_(listed(parameter(settings.parameters, "COUNT_NAMES", ""))) {}
 
-const std::vector<TensorSpec>& TrackingModel::inputs() const { return kInputs; }
-const std::vector<TensorSpec>& TrackingModel::outputs() const { return fitter_ ? kOutputs : kOutputsWithoutFit; }
+const std::vector<TensorSpec>& TrackingModel::inputs() const { return athena_ ? kWideInputs : kInputs; }
+const std::vector<TensorSpec>& TrackingModel::outputs() const {
+  if (athena_) return kAthenaOutputs;
+  return fitter_ ? kOutputs : kOutputsWithoutFit;
+}
 const std::map<std::string, std::string>& TrackingModel::counters() const { return kCounters; }
 
 void TrackingModel::run(const std::vector<Question*>& questions, const Call& call) const {
@@ -116,17 +136,26 @@ void TrackingModel::run(const std::vector<Question*>& questions, const Call& cal
 
 TrackingModel::Event TrackingModel::read(Question& question) const {
   const Tensor& features = question.input(kFeatures);
-  const std::int64_t n = features.shape[0];
+  const std::int64_t n = features.shape[0], width = features.shape[1];
   if (n > max_hits_) {
     char need[32];
     std::snprintf(need, sizeof need, "%.1f", pipeline_.memory(n) / 1e9);
     throw TooLargeError("hits: got " + std::to_string(n) + ", which would need " + need + " GB, expected at most " +
                         std::to_string(max_hits_) + "; cut the event into regions in phi or z");
   }
+  if (width < kPositions)
+    throw InputError("FEATURES: got " + std::to_string(width) + " columns, expected r, phi, z and perhaps more");
   Event event{&question, n, static_cast<const float*>(features.data), {}};
+  if (width > kPositions) {
+    event.copy = Array<float>(kPositions * n);
+    for (std::int64_t hit = 0; hit < n; ++hit)
+      std::copy_n(event.position + width * hit, kPositions, event.copy.data() + kPositions * hit);
+    event.position = event.copy.data();
+  }
   if (scale_name_ != "mm") {
-    event.copy = Array<float>(3 * n);
-    to_mm(scale_, event.position, n, event.copy.data());
+    Array<float> scaled(3 * n);
+    to_mm(scale_, event.position, n, scaled.data());
+    event.copy = std::move(scaled);
     event.position = event.copy.data();
   }
   require_finite(event.position, n);
@@ -209,9 +238,23 @@ void TrackingModel::answer(const Event& event, const Found& found, std::size_t r
     std::memcpy(question.output(kBeamSpot, {4}), values, sizeof values);
   }
   if (fitter_ && question.wants(kParameters)) fit(event, found, row, begin, call);
+  if (athena_ && question.wants(kTracks)) list(event, found, row, begin);
   call.observe("hits_outside", counts.at("outside"), "");
   for (const auto& [name, count] : counts) call.observe(name.c_str(), count, "");
   for (const auto& [stage, taken] : seconds) call.observe("stage_seconds", taken, stage.c_str());
+}
+
+void TrackingModel::list(const Event& event, const Found& found, std::size_t row, std::int64_t begin) const {
+  const std::int64_t* labels = found.track_id.data() + begin;
+  const auto n_tracks = static_cast<std::size_t>(found.tracks[row]);
+  std::vector<std::int64_t> next(n_tracks + 1);  // where the next hit of each track goes
+  for (std::int64_t hit = 0; hit < event.n_hits; ++hit)
+    if (labels[hit] >= 0) ++next[labels[hit] + 1];
+  for (std::size_t track = 0; track < n_tracks; ++track) next[track + 1] += next[track] + 1;  // one for its -1
+  auto* lists = static_cast<std::int64_t*>(event.question->output(kTracks, {next[n_tracks]}));
+  for (std::int64_t hit = 0; hit < event.n_hits; ++hit)
+    if (labels[hit] >= 0) lists[next[labels[hit]]++] = hit;
+  for (std::size_t track = 0; track < n_tracks; ++track) lists[next[track]] = -1;
 }
 
 void TrackingModel::fit(const Event& event, const Found& found, std::size_t row, std::int64_t begin,

@@ -42,9 +42,12 @@ private:
   Found found(const Events& events, std::size_t first, std::size_t last, const Call& call) const;
   void answer(const Event& event, const Found& found, std::size_t row, std::int64_t begin, const Call& call) const;
   void fit(const Event& event, const Found& found, std::size_t row, std::int64_t begin, const Call& call) const;
+  /// Tracks as lists of hits, each closed by -1.
+  void list(const Event& event, const Found& found, std::size_t row, std::int64_t begin) const;
 
   Pipeline pipeline_;
-  std::optional<TrackFitter> fitter_;  // none where the tracker model has no tables of the fit
+  bool athena_;                        // whether FEATURES may be wide and TRACKS is an output
+  std::optional<TrackFitter> fitter_;  // none where the tracker model has no tables of the fit, or for Athena
   BeamLine beam_spot_;
   std::string scale_name_;
   Scale scale_;

@@ -40,15 +40,20 @@ def model_configuration(settings: ModelSettings, model: type[Any], parameters: M
 
 def ensemble_configuration(settings: EnsembleSettings) -> dict[str, Any]:
     """The configuration of a chain of models."""
+    models = [model_class(step.model) for step in settings.steps]
+    # A step makes only what it is asked for: what nobody takes is not asked for.
+    taken = {spec.name for model in models for spec in model.inputs} | {spec.name for spec in settings.outputs}
+    names = {made: name for name, made in settings.made_from.items()}
     steps = []
-    for step in settings.steps:
-        model = model_class(step.model)
+    for step, model in zip(settings.steps, models, strict=True):
+        outputs = {spec.name: names.get(spec.name, spec.name) for spec in model.outputs}
+        kept = {name: wire for name, wire in outputs.items() if wire in taken and name not in settings.made_from}
         steps.append(
             {
                 "model_name": step.name,
                 "model_version": -1,
                 "input_map": [{"key": spec.name, "value": spec.name} for spec in model.inputs],
-                "output_map": [{"key": spec.name, "value": spec.name} for spec in model.outputs],
+                "output_map": [{"key": name, "value": wire} for name, wire in kept.items()],
             }
         )
     return {

@@ -90,7 +90,8 @@ def write_ensemble(repository: Path, settings: EnsembleSettings) -> None:
     (folder / "1").mkdir(parents=True)
     (folder / _CONFIG).write_text(to_pbtxt(ensemble_configuration(settings)))
     request = {spec.name: arrays[spec.name] for spec in settings.inputs}
-    write_canary(folder / "1", request, {spec.name: arrays[spec.name] for spec in settings.outputs if spec.exact})
+    made = {spec.name: arrays[settings.made_from.get(spec.name, spec.name)] for spec in settings.outputs if spec.exact}
+    write_canary(folder / "1", request, made)
 
 
 def _copy_class(settings: ModelSettings, version: Path) -> str:

@@ -80,9 +80,12 @@ class EnsembleSettings:
         steps: the models of the chain, in order.
         inputs: tensors that a client sends.
         outputs: tensors that a client gets.
+        made_from: name of the steps' tensor that a client's tensor is, by name of the latter, where they differ. A step
+            may have a tensor of the client's name, too: it is not handed on then.
     """
 
     name: str
     steps: tuple[ModelSettings, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    made_from: Mapping[str, str] = field(default_factory=dict)
