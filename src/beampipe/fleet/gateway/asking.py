@@ -100,6 +100,18 @@ class GatewaySocket:
         for backend in (HTTP, GRPC):
             self.tell(f"set server {backend}/{server} state {state}")
 
+    def worker(self) -> int:
+        """Process id of the worker that takes requests now.
+
+        Raises:
+            ServiceUnavailableError: no gateway listens there.
+        """
+        lines = dict(line.partition(": ")[::2] for line in self.ask("show info").splitlines())
+        try:
+            return int(lines["Pid"])
+        except (KeyError, ValueError):
+            raise ServiceUnavailableError(f"{self.path}: got {lines!r}, expected what HAProxy says of itself") from None
+
     def places(self) -> dict[str, PlaceState]:
         """What the gateway says of each place, gRPC and HTTP together."""
         rows = csv.DictReader(io.StringIO(self.ask("show stat").removeprefix("# ")))

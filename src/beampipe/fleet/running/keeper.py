@@ -21,7 +21,7 @@ from beampipe import processes
 from beampipe.errors import BeampipeError, ServiceError
 from beampipe.files import replacing
 from beampipe.fleet.gateway.papers import Papers
-from beampipe.fleet.gateway.plan import Address, GatewayPlan, places_of
+from beampipe.fleet.gateway.plan import Address, CanaryShare, GatewayPlan, places_of
 from beampipe.fleet.gateway.process import Gateway
 from beampipe.fleet.members.settings import MemberSettings
 from beampipe.fleet.registry import Record, read_records, remove_record
@@ -53,6 +53,7 @@ class FleetKeeper:
         fleet: the fleet as it is wanted now.
         models: digest and folder of the copy of the models that servers get which start from now on.
         seats: the servers that are wanted, by name.
+        canary: the server that is on trial with its share of the requests; None if there is none.
         incidents: what has happened so far: time [s since 1970] and text.
     """
 
@@ -65,6 +66,7 @@ class FleetKeeper:
         self.ended = threading.Event()
         self.lock = threading.RLock()
         self.models = keep_snapshot(fleet.repository, folder.repositories)
+        self.canary: CanaryShare | None = None
         self._pause = RestartPause()
         self._gateway_from = 0.0
         self.status_port = fleet.gateway.status_port or free_port()
@@ -198,8 +200,12 @@ class FleetKeeper:
         self._gateway_from = now + self._pause.before_next(now)
         self.gateway.start()
         self._pause.started(time.monotonic())
+        self._drain_again()
+
+    def _drain_again(self) -> None:
+        """Tell a gateway which servers are to get no requests: its file knows only where they are."""
         for seat in self.seats.values():
-            if seat.wish == "drain":
+            if seat.wish == "drain" and seat.placed is not None:
                 self.gateway.socket.set_state(seat.name, "drain")
 
     def _look_at(self, seat: Seat) -> None:
@@ -268,6 +274,7 @@ class FleetKeeper:
             check_repository(self.models[1], fleet.models),
             folder.secret.read_text(encoding="ascii").strip(),
             tokens=fleet.gateway.tokens,
+            canary=self.canary,
             hits=_LUA if fleet.gateway.balancing == "least_hits" else None,
         )
 
@@ -277,6 +284,7 @@ class FleetKeeper:
         plan = self._plan()
         places = tuple(replace(place, address=known.get(place.server)) for place in plan.places)
         self.gateway.reload(replace(plan, places=places))
+        self._drain_again()
 
     def _say_who(self) -> None:
         with replacing(self.folder.process) as part:
