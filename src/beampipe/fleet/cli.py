@@ -11,6 +11,7 @@ from beampipe import terminal
 from beampipe.fleet.containers.commands import compose_command
 from beampipe.fleet.kubernetes.commands import k8s_command
 from beampipe.fleet.planning.commands import plan_command, tune_command
+from beampipe.fleet.running.changing.commands import update_command
 from beampipe.fleet.security.commands import certificate_app, token_app
 from beampipe.fleet.watching.commands import dashboard_command, rules_command
 
@@ -25,6 +26,7 @@ app.add_typer(token_app, name="token")
 app.add_typer(certificate_app, name="certificate")
 app.command("k8s")(k8s_command)
 app.command("compose")(compose_command)
+app.command("update")(update_command)
 
 _File = Annotated[Path, typer.Argument(help="Specification of the fleet, a TOML file.", metavar="FLEET.toml")]
 _DEFAULT = Path("fleet.toml")
@@ -113,13 +115,6 @@ def restart_command(
     """Restart servers one after the other; no request is lost."""
     _order(file, folder, do="restart", servers=servers or [])
     _print_status(_order(file, folder, do="status"))
-
-
-@app.command("update")
-def update_command(file: _File = _DEFAULT, folder: _Folder = None) -> None:
-    """Serve the models as they are in the repository now: one server after the other; no request is lost."""
-    done = _order(file, folder, do="update")
-    terminal.console().print(f"models {done['digest']}: {done['servers']} server(s) changed")
 
 
 @app.command("run", hidden=True)

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from beampipe.errors import ConfigError, ServiceError, UnknownNameError
+from beampipe.errors import BeampipeError, ConfigError, ServiceError, UnknownNameError
+from beampipe.fleet.members.settings import MemberSettings
+from beampipe.fleet.releases.rule import ReleaseRule
+from beampipe.fleet.running.changing.canary import Canary
 from beampipe.fleet.running.changing.steps import Steps
+from beampipe.fleet.running.changing.trial import Trial
 from beampipe.fleet.running.keeper import FleetKeeper
 from beampipe.fleet.running.status import status_of
 from beampipe.fleet.specification import Fleet, read_fleet
 
 __all__ = ["Orders"]
+
+_P = ParamSpec("_P")
+_Done = TypeVar("_Done")
+
+
+def _alone(order: Callable[_P, _Done]) -> Callable[_P, _Done]:
+    """An order that is refused while another such order changes the servers: each counts on what it finds."""
+
+    @wraps(order)
+    def obeyed(*args: _P.args, **kwargs: _P.kwargs) -> _Done:
+        orders = args[0]
+        assert isinstance(orders, Orders)
+        if not orders.change.acquire(blocking=False):
+            raise ConfigError("fleet: got an order while another one changes the servers; try again later")
+        try:
+            return order(*args, **kwargs)
+        finally:
+            orders.change.release()
+
+    return obeyed
 
 
 class Orders:
@@ -20,11 +47,15 @@ class Orders:
 
     Args:
         keeper: the keeper.
+
+    Attributes:
+        change: held by the order that changes the servers.
     """
 
     def __init__(self, keeper: FleetKeeper) -> None:
         self._keeper = keeper
         self._steps = Steps(keeper)
+        self.change = threading.RLock()
         self._verbs: Mapping[str, Callable[..., Any]] = {
             "status": self.status,
             "drain": self.drain,
@@ -70,6 +101,7 @@ class Orders:
                 self._keeper.gateway.socket.set_state(seat.name, "ready")
         self._steps.wait_for_service([seat])
 
+    @_alone
     def scale(self, group: str, count: int) -> None:
         """Have as many servers of a group as that: more are started, and waited for; too many are emptied and ended."""
         keeper = self._keeper
@@ -89,6 +121,7 @@ class Orders:
         for seat in old:
             self._steps.end(seat)
 
+    @_alone
     def restart(self, servers: Sequence[str] = ()) -> None:
         """Restart servers one after the other, all of them if none is named; where there is one only, another first."""
         names = list(servers or self._keeper.seats)
@@ -97,28 +130,76 @@ class Orders:
         for name in names:
             self._steps.replace(self._steps.seat(name))
 
-    def update(self) -> dict[str, Any]:
-        """Serve the models as they are in the repository now; the old ones again if they do not start."""
+    @_alone
+    def update(self, **trial: Any) -> dict[str, Any]:
+        """Serve the models as they are in the repository now; the old ones again if they do not start.
+
+        Args:
+            trial: how they are tried on a share of the requests first, if they are: the fields of `ReleaseRule`, and
+                ``events``, the path of a file of recorded requests.
+
+        Returns:
+            Digest of the models that are served, number of servers changed, and the decision of a trial.
+        """
+        keeper = self._keeper
+        models = keeper.copy_models()
+        if trial and models[0] != keeper.models[0]:
+            return self._release(models, **trial)
+        return self._update(models, self._settings())
+
+    def _release(
+        self, models: tuple[str, Path], share: float, events: str | None = None, **rule: Any
+    ) -> dict[str, Any]:
+        """Try models on a share of the requests, and serve them if the rule says so."""
+        keeper, before = self._keeper, self._settings()
+        wanted = ReleaseRule(share, **rule)
+        trial = Trial(keeper, models, wanted, None if events is None else Path(events))
+        canary = Canary(self._steps, models, share)
+        keeper.note(f"release {models[0]}: {canary.seat.name} gets {100 * share:g} % of the requests")
+        try:
+            decision = trial.decide(canary)
+        except BeampipeError:
+            if not keeper.ended.is_set():
+                canary.take_back()
+            raise
+        keeper.note(f"release {models[0]}: {decision.text}")
+        if decision.promoted:
+            canary.promote()
+            try:
+                done = self._update(models, before)
+            finally:
+                canary.leave()
+        else:
+            canary.take_back()
+            done = {"digest": keeper.models[0], "servers": 0}
+        keeper.forget_models()
+        return {**done, "decision": asdict(decision)}
+
+    def _update(self, models: tuple[str, Path], before: Mapping[str, MemberSettings]) -> dict[str, Any]:
+        """Serve models on all servers, one after the other; what was before again if one does not start."""
         keeper = self._keeper
         with keeper.lock:
-            models, before = keeper.models, {seat.name: seat.settings for seat in keeper.seats.values()}
-            keeper.take_models()
-            digest = keeper.models[0]
-            due = [seat for seat in keeper.seats.values() if seat.settings.digest != digest]
+            old, keeper.models = keeper.models, models
+            due = [seat for seat in keeper.seats.values() if seat.settings.digest != models[0]]
         for seat in due:
             try:
                 self._steps.replace(seat)
             except ServiceError as error:
                 keeper.note(f"update: {seat.name} does not start with the new models; going back")
-                keeper.models = models
+                keeper.models = old
                 for name, settings in before.items():
                     if (back := keeper.seats.get(name)) is not None and back.settings != settings:
                         self._steps.replace(back, settings)
                 raise ServiceError(f"update: {error}; the old models are served again") from error
         keeper.forget_models()
         keeper.watch.renew(keeper.fleet)
-        return {"digest": digest, "servers": len(due)}
+        return {"digest": models[0], "servers": len(due)}
 
+    def _settings(self) -> dict[str, MemberSettings]:
+        with self._keeper.lock:
+            return {seat.name: seat.settings for seat in self._keeper.seats.values()}
+
+    @_alone
     def apply(self, specification: str) -> dict[str, Any]:
         """Become what a specification says, changing only what differs."""
         keeper = self._keeper
