@@ -129,7 +129,7 @@ def test_an_order_that_changes_servers_waits_for_none_and_is_refused(fleet: Runn
         model.write_text(SAME)
         with pytest.raises(ConfigError, match="beampipe fleet resume"):
             fleet.orders.update(share=0.1)
-        with pytest.raises(ConfigError, match="share: got 0[.]9"):
+        with pytest.raises(ConfigError, match=r"share: got 0\.9"):
             fleet.orders.update(share=0.9)
     finally:
         model.write_text(before)

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from beampipe.errors import ConfigError
+from beampipe.fleet.gateway.asking import Replies
 from beampipe.fleet.releases.answers import AnswersOfModel
 from beampipe.fleet.releases.measured import Measured, ModelTimes, measured_between, together
 from beampipe.fleet.releases.rule import Decision, ReleaseRule
@@ -15,17 +16,17 @@ from beampipe.fleet.releases.table import decision_of, decision_tables
 from beampipe.triton.monitoring.counters import Counters
 
 RULE = ReleaseRule(0.05)
-OLD = Measured(4000, 0, 12.0, 10.0, {"graph": 6.0, "walk": 0.2})
+OLD = Measured(4000, 12.0, 10.0, {"graph": 6.0, "walk": 0.2})
 
 
 def times(**new: object) -> tuple[ModelTimes, ...]:
     """What a trial measured whose new models are as good as the old ones, but for something."""
-    return (ModelTimes("one", OLD, replace(Measured(200, 0, 12.0, 10.0, {"graph": 6.0, "walk": 0.2}), **new)),)
+    return (ModelTimes("one", OLD, replace(Measured(200, 12.0, 10.0, {"graph": 6.0, "walk": 0.2}), **new)),)
 
 
 def test_models_that_are_as_good_are_good_enough() -> None:
     assert RULE.enough(times())
-    assert [*RULE.about_times(times()), *RULE.about_failures(times())] == []
+    assert [*RULE.about_times(times()), *RULE.about_failures(Replies(4000), Replies(200))] == []
 
 
 @pytest.mark.parametrize(
@@ -55,11 +56,10 @@ def test_a_model_that_nobody_asked_is_not_judged_and_one_asked_too_little_is() -
 
 
 def test_failures_are_judged_by_the_rate_of_the_old_models() -> None:
-    assert "1 of 201 requests failed, allowed 0" in next(RULE.about_failures(times(failed=1)))
-    failing = replace(OLD, answered=3960, failed=40)  # 1 %, so 2 of the 200 that are waited for
-    for failed, bad in ((2, 0), (3, 1)):
-        (one,) = times(failed=failed, answered=50)
-        assert len(list(RULE.about_failures((replace(one, old=failing),)))) == bad
+    assert "1 of 200 requests failed, allowed 0" in next(RULE.about_failures(Replies(4000), Replies(200, 1)))
+    old = Replies(4000, 40)  # 1 %, so 2 of the 200 that are waited for
+    for new, bad in ((Replies(50, 2), 0), (Replies(50, 3), 1), (Replies(300, 3), 0), (Replies(300, 4), 1)):
+        assert len(list(RULE.about_failures(old, new))) == bad
 
 
 @pytest.mark.parametrize(("allowed", "different", "bad"), [(0.0, 0, 0), (0.0, 1, 1), (0.1, 10, 0), (0.1, 11, 1)])
@@ -92,30 +92,32 @@ def test_a_rule_that_cannot_be_meant_is_refused(wrong: dict[str, float], said: s
 
 def test_a_decision_travels_and_is_shown_whole() -> None:
     decision = Decision(
-        False, ("one: too slow",), "recorded requests", (AnswersOfModel("one", 9, 2, ("Y",), "why"),), times(), 3.0
+        False,
+        ("one: too slow",),
+        "recorded requests",
+        (AnswersOfModel("one", 9, 2, ("Y",), "why"),),
+        times(),
+        Replies(3800),
+        Replies(200),
+        3.0,
     )
     assert decision_of(json.loads(json.dumps(asdict(decision)))) == decision
-    assert decision.sent == pytest.approx(200 / 4200)
-    assert decision.text.startswith("rolled back: one: too slow; 7 of 9 answers the same (recorded requests), 4.8 %")
+    assert decision.sent == 0.05
+    assert decision.text.startswith("rolled back: one: too slow; 7 of 9 answers the same (recorded requests), 5.0 %")
     answers, shown = decision_tables(decision)
     assert answers.row_count == 1
-    assert shown.row_count == 6  # numbers, failures, two times, two stages
+    assert shown.row_count == 7  # replies, failures, answers, two times, two stages
 
 
 def test_servers_count_as_much_as_they_were_asked() -> None:
-    both = together(
-        [Measured(300, 1, 4.0, 2.0, {"graph": 1.0}), Measured(100, 0, 8.0, 6.0, {"graph": 5.0}), Measured()]
-    )
-    assert both == Measured(400, 1, 5.0, 3.0, {"graph": 2.0})
+    both = together([Measured(300, 4.0, 2.0, {"graph": 1.0}), Measured(100, 8.0, 6.0, {"graph": 5.0}), Measured()])
+    assert both == Measured(400, 5.0, 3.0, {"graph": 2.0})
     assert together([]) == Measured()
 
 
 def test_counters_of_a_server_become_numbers_and_means() -> None:
     before = Counters({"answered": 5.0, "compute_us": 5e3, "request_us": 1e4}, {"events": 5.0}, {"graph": 1.0})
-    after = Counters(
-        {"answered": 15.0, "failed": 2.0, "compute_us": 25e3, "request_us": 4e4}, {"events": 15.0}, {"graph": 1.05}
-    )
+    after = Counters({"answered": 15.0, "compute_us": 25e3, "request_us": 4e4}, {"events": 15.0}, {"graph": 1.05})
     got = measured_between(before, after)
-    assert (got.answered, got.failed, got.latency, got.compute) == (10, 2, 3.0, 2.0)
+    assert (got.answered, got.latency, got.compute) == (10, 3.0, 2.0)
     assert got.stages["graph"] == pytest.approx(5.0)
-    assert got.failures == pytest.approx(2 / 12)

@@ -16,28 +16,16 @@ class Measured:
     """What one model did on one server, or on several.
 
     Attributes:
-        answered: number of requests that were answered.
-        failed: number of requests that failed.
+        answered: number of requests that were answered; of Python models also those that were answered with an error.
         latency: mean time of a request in the server [ms]; None if none was answered.
         compute: mean time of a request in the model [ms]; None if none was answered.
         stages: mean time of an event in each stage [ms], by name; empty for models that do not tell.
     """
 
     answered: int = 0
-    failed: int = 0
     latency: float | None = None
     compute: float | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def asked(self) -> int:
-        """Number of requests."""
-        return self.answered + self.failed
-
-    @property
-    def failures(self) -> float:
-        """Share of requests that failed; 0 if there was none."""
-        return self.failed / self.asked if self.asked else 0.0
 
 
 @dataclass(frozen=True)
@@ -63,16 +51,15 @@ def measured_between(before: Counters | None, after: Counters) -> Measured:
         after: counters at the later look.
     """
     gained = rates_between(before, after, 1.0)  # per second, of one second: the numbers themselves
-    return Measured(round(gained.requests), round(gained.failures), gained.latency, gained.compute, gained.stages)
+    return Measured(round(gained.requests), gained.latency, gained.compute, gained.stages)
 
 
 def together(parts: Iterable[Measured]) -> Measured:
     """What several servers did together: means weigh as much as they have requests."""
-    found = [part for part in parts if part.asked]
+    found = [part for part in parts if part.answered]
     stages = {name for part in found for name in part.stages}
     return Measured(
         sum(part.answered for part in found),
-        sum(part.failed for part in found),
         _mean([(part.latency, part.answered) for part in found]),
         _mean([(part.compute, part.answered) for part in found]),
         {

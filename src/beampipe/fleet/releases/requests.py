@@ -52,9 +52,11 @@ def read_requests(path: Path, models: Iterable[str]) -> dict[str, list[dict[str,
     found: dict[str, dict[int, dict[str, ndarray]]] = {}
     known = tuple(models)
     try:
-        arrays = np.load(path, allow_pickle=False)
-        names = getattr(arrays, "files", ())  # a file of one array without name has none
-        whole = {name: arrays[name] for name in names}
+        # Opened here: of a file that is no zip numpy leaves it to chance when it is closed.
+        with path.open("rb") as stream:
+            arrays = np.load(stream, allow_pickle=False)
+            names = getattr(arrays, "files", ())  # a file of one array without name has none
+            whole = {name: arrays[name] for name in names}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise FileError(
             f"{path}: got {error}, expected recorded requests, written by numpy.savez", path=path

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from beampipe.errors import ConfigError
+from beampipe.fleet.gateway.asking import Replies
 from beampipe.fleet.releases.answers import AnswersOfModel
 from beampipe.fleet.releases.measured import ModelTimes
 
@@ -30,6 +31,8 @@ class Decision:
         compared: where the requests came from whose answers were compared.
         answers: how often answers were the same, by model.
         times: numbers and times of the requests of clients, by model, old and new.
+        old: replies of the servers with the old models to clients, all models together.
+        new: replies of the server with the new models.
         seconds: time for which clients' requests went to the new models [s].
     """
 
@@ -38,13 +41,14 @@ class Decision:
     compared: Compared
     answers: tuple[AnswersOfModel, ...] = ()
     times: tuple[ModelTimes, ...] = ()
+    old: Replies = Replies()  # noqa: RUF009
+    new: Replies = Replies()  # noqa: RUF009
     seconds: float = 0.0
 
     @property
     def sent(self) -> float:
         """Share of clients' requests that went to the new models; 0 if there was none."""
-        new = sum(times.new.asked for times in self.times)
-        return new / max(1, new + sum(times.old.asked for times in self.times))
+        return self.new.given / max(1, self.new.given + self.old.given)
 
     @property
     def text(self) -> str:
@@ -63,7 +67,8 @@ class ReleaseRule:
 
     1. Of the requests that both were asked, at most `allow_differences` got another answer; at least one was asked.
     2. The new models answered at least `least` requests of clients within `within`, of each model that was asked.
-    3. They failed no more often than the rate of the old ones gives, rounded up to a whole request.
+    3. They failed no more often than the rate of the old ones gives, rounded up to a whole request: by the replies
+       that the gateway saw, since Triton counts an error of a Python model as an answer.
     4. The mean time in the model, and in each stage that takes a tenth of it, is at most `slower` times the old one.
 
     Attributes:
@@ -102,24 +107,23 @@ class ReleaseRule:
                     f" {100 * self.allow_differences:g} % ({one.example})"
                 )
 
-    def about_failures(self, times: Sequence[ModelTimes]) -> Iterator[str]:
-        """What speaks against the failures, at any time of the trial."""
-        for one in times:
-            # Not of what was asked so far: the first failure would end a trial whose old models fail, too.
-            allowed = math.ceil(one.old.failures * max(one.new.asked, self.least))
-            if one.new.failed > allowed:
-                yield (
-                    f"{one.model}: {one.new.failed} of {one.new.asked} requests failed, allowed {allowed}:"
-                    f" {one.old.failed} of {one.old.asked} failed with the old models"
-                )
+    def about_failures(self, old: Replies, new: Replies) -> Iterator[str]:
+        """What speaks against the replies to clients, at any time of the trial."""
+        # Not of what was asked so far: the first failure would end a trial whose old models fail, too.
+        allowed = math.ceil(old.rate * max(new.given, self.least))
+        if new.failed > allowed:
+            yield (
+                f"{new.failed} of {new.given} requests failed, allowed {allowed}:"
+                f" {old.failed} of {old.given} failed with the old models"
+            )
 
     def enough(self, times: Sequence[ModelTimes]) -> bool:
         """Whether each model that was asked has answered enough requests, old and new, and one was asked at all."""
-        return any(one.new.asked for one in times) and not list(self._about_numbers(times))
+        return any(one.new.answered for one in times) and not list(self._about_numbers(times))
 
     def about_times(self, times: Sequence[ModelTimes]) -> Iterator[str]:
         """What speaks against numbers and times of the requests, at the end of the trial."""
-        if not any(one.new.asked for one in times):
+        if not any(one.new.answered for one in times):
             yield "no request of a client reached the new models"
         yield from self._about_numbers(times)
         for one in times:
@@ -130,7 +134,7 @@ class ReleaseRule:
     def _about_numbers(self, times: Sequence[ModelTimes]) -> Iterator[str]:
         for one in times:
             for which, part in (("new", one.new), ("old", one.old)):
-                if part.answered < self.least and (one.new.asked or one.old.asked):
+                if part.answered < self.least and (one.new.answered or one.old.answered):
                     yield f"{one.model}: the {which} models answered {part.answered} requests, expected {self.least}"
 
 

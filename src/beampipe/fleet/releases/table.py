@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from beampipe.fleet.gateway.asking import Replies
 from beampipe.fleet.releases.answers import AnswersOfModel
 from beampipe.fleet.releases.measured import Measured, ModelTimes
 from beampipe.fleet.releases.rule import Decision
@@ -24,6 +25,8 @@ def decision_of(table: Mapping[str, Any]) -> Decision:
         table["compared"],
         tuple(AnswersOfModel(**{**one, "outputs": tuple(one["outputs"])}) for one in table["answers"]),
         tuple(ModelTimes(one["model"], Measured(**one["old"]), Measured(**one["new"])) for one in table["times"]),
+        Replies(**table["old"]),
+        Replies(**table["new"]),
         table["seconds"],
     )
 
@@ -35,11 +38,12 @@ def decision_tables(decision: Decision) -> tuple[Table, Table]:
         answers.add_row(one.model, ", ".join(one.outputs) or "all", str(one.requests), str(one.different))
     title = f"requests of clients: {100 * decision.sent:.1f} % to the new models, for {decision.seconds:.0f} s"
     heads = ("old", "new", "new / old")
-    times = make_table(title if decision.times else "requests of clients: none was sent", ("model", ""), heads)
+    times = make_table(title, ("model", ""), heads)
+    times.add_row("all", "replies to clients", str(decision.old.given), str(decision.new.given))
+    times.add_row("", "of these, failed", str(decision.old.failed), str(decision.new.failed))
     for found in decision.times:
         old, new = found.old, found.new
         times.add_row(found.model, "answered", str(old.answered), str(new.answered))
-        times.add_row("", "failed", str(old.failed), str(new.failed))
         times.add_row("", "in the server [ms]", *_cells(old.latency, new.latency))
         times.add_row("", "in the model [ms]", *_cells(old.compute, new.compute))
         for stage in sorted({*old.stages, *new.stages}):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ServiceError
+from beampipe.fleet.gateway.asking import Replies
 from beampipe.fleet.releases.answers import AnswersOfModel, compare_answers
 from beampipe.fleet.releases.measured import Measured, ModelTimes, measured_between, together
 from beampipe.fleet.releases.requests import Requests, canary_outputs, canary_requests, read_requests
@@ -84,12 +85,20 @@ class Trial:
         while True:
             seconds = time.monotonic() - begun
             times = _times(old.look(), new.look())
-            bad = [text for text in (canary.trouble(), *rule.about_failures(times)) if text]
+            replies = self._replies(canary)
+            bad = [text for text in (canary.trouble(), *rule.about_failures(*replies)) if text]
             if bad or rule.enough(times) or seconds > rule.within:
                 reasons = (*bad, *(() if bad else rule.about_times(times)))
-                return Decision(not reasons, reasons, self._compared, answers, times, seconds)
+                return Decision(not reasons, reasons, self._compared, answers, times, *replies, seconds)
             if self._keeper.ended.wait(_LOOK):
                 raise ServiceError("release: got the end of the fleet, expected it to go on")
+
+    def _replies(self, canary: Canary) -> tuple[Replies, Replies]:
+        """What the old servers and the new one have replied to clients."""
+        found = self._keeper.gateway.socket.replies()
+        old = [replies for name, replies in found.items() if name != canary.seat.name]
+        together = Replies(sum(one.given for one in old), sum(one.failed for one in old))
+        return together, found.get(canary.seat.name, Replies())
 
     def _url(self, seat: Seat) -> str:
         record = self._keeper.records.get(seat.name)
@@ -139,4 +148,4 @@ def _times(old: Mapping[str, Measured], new: Mapping[str, Measured]) -> tuple[Mo
     """What both did, of the models that were asked."""
     names = sorted({*old, *new})
     found = (ModelTimes(name, old.get(name, Measured()), new.get(name, Measured())) for name in names)
-    return tuple(times for times in found if times.old.asked or times.new.asked)
+    return tuple(times for times in found if times.old.answered or times.new.answered)
