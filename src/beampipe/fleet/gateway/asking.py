@@ -63,6 +63,11 @@ class Replies:
         """Share of replies that say so; 0 if there was none."""
         return self.failed / self.given if self.given else 0.0
 
+    def since(self, before: Replies) -> Replies:
+        """What came after an earlier look; all of it if a gateway has begun to count anew meanwhile."""
+        anew = self.given < before.given
+        return self if anew else Replies(self.given - before.given, self.failed - before.failed)
+
 
 class GatewaySocket:
     """Asks a running gateway.

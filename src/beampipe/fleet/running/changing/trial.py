@@ -80,12 +80,13 @@ class Trial:
         """Let clients' requests come, and look until there are enough of them, or one too many has failed."""
         rule = self._rule
         new, old = _Watched(self._keeper, [canary.seat]), _Watched(self._keeper, canary.old)
+        before = self._replies(canary)
         canary.open()
         begun = time.monotonic()
         while True:
             seconds = time.monotonic() - begun
             times = _times(old.look(), new.look())
-            replies = self._replies(canary)
+            replies = [now.since(then) for now, then in zip(self._replies(canary), before, strict=True)]
             bad = [text for text in (canary.trouble(), *rule.about_failures(*replies)) if text]
             if bad or rule.enough(times) or seconds > rule.within:
                 reasons = (*bad, *(() if bad else rule.about_times(times)))
@@ -94,7 +95,7 @@ class Trial:
                 raise ServiceError("release: got the end of the fleet, expected it to go on")
 
     def _replies(self, canary: Canary) -> tuple[Replies, Replies]:
-        """What the old servers and the new one have replied to clients."""
+        """What the old servers and the new one have replied to clients since the trial was prepared."""
         found = self._keeper.gateway.socket.replies()
         old = [replies for name, replies in found.items() if name != canary.seat.name]
         together = Replies(sum(one.given for one in old), sum(one.failed for one in old))
