@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from beampipe.errors import ConfigError
+from beampipe.fleet.cli import app
 from beampipe.fleet.gateway.plan import CanaryShare
 from beampipe.fleet.releases.requests import write_requests
 from beampipe.triton.engine import Engine
@@ -37,7 +39,7 @@ def trials(engine: Engine) -> Iterator[RunningFleet]:
 def events(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Recorded requests."""
     path: Path = tmp_path_factory.mktemp("events") / "events.npz"
-    write_requests(path, {"one": [{"X": np.float32([0, n])} for n in range(10)]})
+    write_requests(path, {"one": [{"X": np.array([0, n], np.float32)} for n in range(10)]})
     return str(path)
 
 
@@ -99,6 +101,24 @@ def test_models_that_are_as_good_are_promoted_without_loss(trials: RunningFleet,
     assert load.lost == []
     assert load.wrong == 0
     assert "decision" not in trials.orders.update(**TRIAL)  # nothing is new
+
+
+def test_without_a_free_place_one_of_several_is_on_trial(engine: Engine, events: str) -> None:
+    with running_fleet(count=2) as fleet:
+        text = fleet.specification.read_text()
+        fleet.specification.write_text(text.replace("most = 3", "most = 2"))
+        fleet.orders.apply(str(fleet.specification))
+        before = servers(fleet)
+        code(fleet, TRIPLER)
+        options = ["--folder", str(fleet.keeper.folder.path), "--share", "30%", "--events", events, "--least", "20"]
+        with Load(fleet) as load:
+            done = CliRunner().invoke(app, ["update", str(fleet.specification), *options])
+        assert done.exit_code == 1
+        assert "rolled back: one: 9 of 10 answers differ" in done.output
+        assert "answers to recorded requests" in done.output
+        assert servers(fleet) == before
+        assert load.lost == []
+        assert load.wrong == 0
 
 
 def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: RunningFleet) -> None:

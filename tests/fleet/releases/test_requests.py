@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,24 +64,24 @@ def test_the_canaries_of_a_repository_are_requests_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("new", "why"),
     [
-        ({"Y": np.float32([1, 2]), "T": np.float32([7])}, ""),
-        ({"Y": np.float32([1, 3]), "T": np.float32([5])}, "Y: other values"),
-        ({"Y": np.float64([1, 2])}, "float64"),
-        ({"Y": np.float32([[1, 2]])}, r"[1, 2]"),
-        ({"T": np.float32([5])}, "Y: missing"),
-        ({"Y": np.float32([1, np.nextafter(np.float32(2), np.float32(3))])}, "Y: other values"),
+        ({"Y": np.array([1, 2], np.float32), "T": np.array([7], np.float32)}, ""),
+        ({"Y": np.array([1, 3], np.float32), "T": np.array([5], np.float32)}, "Y: other values"),
+        ({"Y": np.array([1, 2], np.float64)}, "float64"),
+        ({"Y": np.array([[1, 2]], np.float32)}, r"[1, 2]"),
+        ({"T": np.array([5], np.float32)}, "Y: missing"),
+        ({"Y": np.array([1, np.nextafter(np.float32(2), np.float32(3))], np.float32)}, "Y: other values"),
     ],
 )
-def test_answers_are_the_same_byte_for_byte_or_not_at_all(new: dict[str, np.ndarray], why: str) -> None:
-    old = {"Y": np.float32([1, 2]), "T": np.float32([5])}
+def test_answers_are_the_same_byte_for_byte_or_not_at_all(new: dict[str, Any], why: str) -> None:
+    old = {"Y": np.array([1, 2], np.float32), "T": np.array([5], np.float32)}
     same, said = same_answer(old, new, ["Y"])
     assert same == (why == "")
     assert why in said
     assert same_answer(old, old) == (True, "")
-    assert not same_answer(old, {**old, "T": np.float32([7])})[0]
+    assert not same_answer(old, {**old, "T": np.array([7], np.float32)})[0]
 
 
 def test_the_sign_of_zero_and_nan_are_bytes_like_any_other() -> None:
-    nan = {"Y": np.float32([np.nan])}
-    assert same_answer(nan, {"Y": np.float32([np.nan])}) == (True, "")
-    assert not same_answer({"Y": np.float32([0.0])}, {"Y": np.float32([-0.0])})[0]
+    nan = {"Y": np.array([np.nan], np.float32)}
+    assert same_answer(nan, {"Y": np.array([np.nan], np.float32)}) == (True, "")
+    assert not same_answer({"Y": np.array([0.0], np.float32)}, {"Y": np.array([-0.0], np.float32)})[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ RULE = ReleaseRule(0.05)
 OLD = Measured(4000, 12.0, 10.0, {"graph": 6.0, "walk": 0.2})
 
 
-def times(**new: object) -> tuple[ModelTimes, ...]:
+def times(**new: Any) -> tuple[ModelTimes, ...]:
     """What a trial measured whose new models are as good as the old ones, but for something."""
     return (ModelTimes("one", OLD, replace(Measured(200, 12.0, 10.0, {"graph": 6.0, "walk": 0.2}), **new)),)
 

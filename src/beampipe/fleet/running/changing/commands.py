@@ -16,8 +16,10 @@ _STARTS: Final = 3600.0
 """Time [s] that all servers may take to start again, beyond a trial."""
 
 
-def _share(text: str) -> float:
-    """A share, as a number or in percent: ``0.05`` or ``5%``."""
+def _share(text: str | float) -> float:
+    """A share, as a number or in percent: ``0.05`` or ``5%``; a default is a number already."""
+    if not isinstance(text, str):
+        return text
     try:
         return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:

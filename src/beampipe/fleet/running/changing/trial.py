@@ -86,11 +86,11 @@ class Trial:
         while True:
             seconds = time.monotonic() - begun
             times = _times(old.look(), new.look())
-            replies = [now.since(then) for now, then in zip(self._replies(canary), before, strict=True)]
-            bad = [text for text in (canary.trouble(), *rule.about_failures(*replies)) if text]
+            asked, tried = (now.since(then) for now, then in zip(self._replies(canary), before, strict=True))
+            bad = [text for text in (canary.trouble(), *rule.about_failures(asked, tried)) if text]
             if bad or rule.enough(times) or seconds > rule.within:
                 reasons = (*bad, *(() if bad else rule.about_times(times)))
-                return Decision(not reasons, reasons, self._compared, answers, times, *replies, seconds)
+                return Decision(not reasons, reasons, self._compared, answers, times, asked, tried, seconds)
             if self._keeper.ended.wait(_LOOK):
                 raise ServiceError("release: got the end of the fleet, expected it to go on")
 
