@@ -121,8 +121,10 @@ def test_without_a_free_place_one_of_several_is_on_trial(engine: Engine, events:
         assert load.wrong == 0
 
 
-def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: RunningFleet) -> None:
+@pytest.mark.parametrize("balancing", ["least_connections", "least_hits"])
+def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: RunningFleet, balancing: str) -> None:
     keeper, share, asked = fleet.keeper, 0.2, 500
+    fleet.orders.apply(str(fleet.write(gateway=f'balancing = "{balancing}"')))
     with keeper.lock:
         keeper.canary = CanaryShare("cpu-1", share)
         keeper.renew_gateway()
@@ -132,10 +134,17 @@ def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: Run
                 for _ in range(asked):
                     client.infer({"X": np.zeros(1, np.float32)})
         got = {name: place.answered for name, place in keeper.gateway.socket.places().items()}
+        assert got["cpu-1"] == keeper.gateway.socket.replies()["cpu-1"].given
+        keeper.gateway.end_trial()
+        with fleet.client() as client:
+            for _ in range(50):
+                client.infer({"X": np.zeros(1, np.float32)})
+        assert keeper.gateway.socket.places()["cpu-1"].answered == got["cpu-1"]
     finally:
         with keeper.lock:
             keeper.canary = None
             keeper.renew_gateway()
+        fleet.orders.apply(str(fleet.write()))
     of_all = 2 * asked
     assert sum(got.values()) >= of_all
     assert abs(got["cpu-1"] - share * of_all) < 5 * (of_all * share * (1 - share)) ** 0.5

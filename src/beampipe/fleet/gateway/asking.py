@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from beampipe.errors import ServiceError, ServiceUnavailableError
-from beampipe.fleet.gateway.configuration import GRPC, HTTP, REPLIES
+from beampipe.fleet.gateway.configuration import GRPC, HTTP, OPEN, TRIAL
 from beampipe.fleet.gateway.plan import Address
 
 __all__ = ["GatewaySocket", "PlaceState", "Replies"]
@@ -138,9 +138,17 @@ class GatewaySocket:
         except (KeyError, ValueError):
             raise ServiceUnavailableError(f"{self.path}: got {lines!r}, expected what HAProxy says of itself") from None
 
+    def end_trial(self) -> None:
+        """Send no more requests to the server on trial.
+
+        Raises:
+            ServiceError: none is on trial.
+        """
+        self.tell(f"set server {TRIAL}/{OPEN} state maint")
+
     def replies(self) -> dict[str, Replies]:
         """What each server has replied since one came on trial; empty if none is."""
-        rows = map(_REPLIES.search, self.ask(f"show table {REPLIES}").splitlines())
+        rows = map(_REPLIES.search, self.ask(f"show table {TRIAL}").splitlines())
         return {row[1]: Replies(int(row[2]), int(row[3])) for row in rows if row is not None}
 
     def places(self) -> dict[str, PlaceState]:

@@ -16,7 +16,7 @@ from beampipe.triton.client.codec import SIZE_HEADER
 from beampipe.triton.door.door import HEADER
 from beampipe.triton.hosts import authority
 
-__all__ = ["GRPC", "HTTP", "REPLIES", "configuration"]
+__all__ = ["GRPC", "HTTP", "OPEN", "TRIAL", "configuration"]
 
 GRPC: Final = "grpc"
 """Name of the backend for gRPC."""
@@ -24,8 +24,12 @@ HTTP: Final = "http"
 """Name of the backend for HTTP, whose health counts for both."""
 _BUFFER: Final = 64 << 10
 """Bytes of a request that are kept, to be sent once more if its server dies: events of 5000 hits fit."""
-REPLIES: Final = "replies"
-"""Name of the table of replies by server, while one is on trial: all of them, and those that say that it failed."""
+TRIAL: Final = "trial"
+"""Name of what is there while a server is on trial: a table of replies by server, all of them and those that say that
+the request failed; and `OPEN`."""
+OPEN: Final = "open"
+"""Name of a server that nobody asks: the one on trial gets requests while this one is up. Draining would not do, since
+HAProxy sends a drained server what a rule names it for."""
 _PARTS: Final = 10_000
 """Parts in which the share of a server on trial is counted."""
 _NAMES: Final = "names"
@@ -54,7 +58,8 @@ def configuration(plan: GatewayPlan) -> str:
             iter(["backend users", "  stick-table type string len 64 size 10k expire 1m store http_req_rate(10s)"])
         )
     if plan.canary is not None:
-        sections.append(iter([f"backend {REPLIES}", "  stick-table type string len 64 size 1k store gpc(2)"]))
+        table = "  stick-table type string len 64 size 1k store gpc(2)"
+        sections.append(iter([f"backend {TRIAL}", table, f"  server {OPEN} {_NOWHERE}"]))
     sections += [_backend(plan, GRPC), _backend(plan, HTTP)]
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
@@ -228,10 +233,11 @@ def _backend(plan: GatewayPlan, name: str) -> Iterator[str]:
 
 def _canary(canary: CanaryShare, backend: str) -> Iterator[str]:
     """A server on trial weighs nothing, so that it gets its share and no more; one that is full gets none."""
-    chosen = f"rand({_PARTS}) lt {round(canary.share * _PARTS)}"
-    yield f"  use-server {canary.server} if {{ {chosen} }} {{ srv_queue({backend}/{canary.server}) eq 0 }}"
+    open_to_all = f"{{ srv_is_up({TRIAL}/{OPEN}) }} {{ srv_queue({backend}/{canary.server}) eq 0 }}"
+    parts = round(canary.share * _PARTS)
+    yield f"  use-server {canary.server} if {{ rand({_PARTS}) lt {parts} }} {open_to_all}"
     # Triton counts what a Python model answers with an error as a success: only who forwards the answers can tell.
-    yield f"  http-response track-sc1 srv_name table {REPLIES}"
+    yield f"  http-response track-sc1 srv_name table {TRIAL}"
     yield "  http-response sc-inc-gpc(0,1)"
     refused = "{ res.hdr(grpc-status) -m found } !{ res.hdr(grpc-status) 0 }"
     yield f"  http-response sc-inc-gpc(1,1) if {{ status ge 400 }} or {refused}"

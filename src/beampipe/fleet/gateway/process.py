@@ -97,6 +97,13 @@ class Gateway:
         else:
             self.socket.open_place(server, address)
 
+    def end_trial(self) -> None:
+        """Send no more requests to the server on trial, at once; it weighs nothing until another plan comes."""
+        if (canary := self.plan.canary) is not None:
+            self.plan = replace(self.plan, canary=replace(canary, share=0.0))
+            self._write()
+            self.socket.end_trial()
+
     def reload(self, plan: GatewayPlan) -> None:
         """Go on with another plan, from the moment that this returns; old workers finish the requests in progress.
 

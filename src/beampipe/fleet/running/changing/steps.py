@@ -44,6 +44,8 @@ class Steps:
         with keeper.lock:
             if seat.placed is None:
                 return
+            if keeper.canary is not None and keeper.canary.server == seat.name:
+                keeper.gateway.end_trial()
             keeper.gateway.socket.set_state(seat.name, "drain")
         self.wait(lambda: keeper.gateway.socket.places()[seat.name].idle, _DRAINED, f"{seat.name}: requests to finish")
 
