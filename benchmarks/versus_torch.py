@@ -27,6 +27,7 @@ from samples import DEGRADATIONS, degraded, take
 from beampipe.errors import FileError
 from beampipe.tracking.evaluation.checks import hits_apart
 from beampipe.tracking.kernels import module_map
+from beampipe.tracking.kernels.features import on_chains
 from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.loading import WEIGHTS, load_pipeline, weight_file
 from beampipe.tracking.networks import load_networks
@@ -125,10 +126,9 @@ def sides(name: str, threads: int) -> tuple[Pipeline, PlainTorch]:
 
     def pair_features(position: np.ndarray, edge_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         triplets, chi2 = module_map.triplets(position, edge_index, pairs.windows, pairs.threads)
-        partnered = np.zeros(edge_index.shape[1], np.bool_)
-        partnered[triplets.ravel()] = True
         features = module_map.pair_features(triplets, chi2, edge_index.shape[1])
-        return np.flatnonzero(partnered), features[partnered]
+        stays = on_chains(features, pairs.min_hits)
+        return np.flatnonzero(stays), features[stays]
 
     networks = load_networks(weight_file(WEIGHTS, str(PIPELINES[name].networks)))
     return ours, PlainTorch(networks, pair_features, label.min_hits, threads)

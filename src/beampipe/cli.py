@@ -48,6 +48,16 @@ _Displaced = Annotated[
 _TokenFile = Annotated[
     Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
 ]
+_Ca = Annotated[
+    Path | None,
+    typer.Option(
+        help="PEM file of the authority whose certificates are trusted, with https:// and grpcs://.",
+        show_default="those of the system",
+    ),
+]
+_Certificate = Annotated[
+    Path | None, typer.Option(help="PEM file with the certificate and key to show to servers that ask who comes.")
+]
 _Servers = Annotated[
     list[str] | None,
     typer.Option(
@@ -103,6 +113,8 @@ def track(
     via: _Servers = None,
     served_model: _ServedModel = None,
     token_file: _TokenFile = None,
+    ca: _Ca = None,
+    certificate: _Certificate = None,
     timeout: Annotated[
         float, typer.Option(help="Longest wait for the servers' answer to one event, in seconds.", min=0.01)
     ] = 60.0,
@@ -112,7 +124,7 @@ def track(
     force: Force = False,
 ) -> None:
     """Find the tracks of the events in files, and write the number of its track for each hit."""
-    from beampipe.serving.finders.opening import IN_FLIGHT, open_finder
+    from beampipe.serving.finders.opening import IN_FLIGHT, Papers, open_finder
 
     finder = partial(
         open_finder,
@@ -120,7 +132,7 @@ def track(
         pipeline=with_displaced(pipeline or DEFAULT_PIPELINE) if displaced else pipeline,
         served_model=served_model,
         model=model,
-        token_file=token_file,
+        papers=Papers(token_file, ca, certificate),
         fallback=fallback,
         device=device,
         threads=threads,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,15 @@ app.add_typer(certificate_app, name="certificate")
 app.command("k8s")(k8s_command)
 app.command("compose")(compose_command)
 app.command("update")(update_command)
+
+
+class Place(StrEnum):
+    """Where a fleet may run."""
+
+    LAPTOP = "laptop"
+    SLURM = "slurm"
+    KUBERNETES = "kubernetes"
+
 
 _File = Annotated[Path, typer.Argument(help="Specification of the fleet, a TOML file.", metavar="FLEET.toml")]
 _DEFAULT = Path("fleet.toml")
@@ -115,6 +125,16 @@ def restart_command(
     """Restart servers one after the other; no request is lost."""
     _order(file, folder, do="restart", servers=servers or [])
     _print_status(_order(file, folder, do="status"))
+
+
+@app.command("example")
+def example_command(
+    place: Annotated[Place, typer.Argument(help="Where the fleet is to run.")] = Place.LAPTOP,
+) -> None:
+    """Print a specification with its keys explained, to begin with."""
+    from importlib.resources import files
+
+    typer.echo((files("beampipe.fleet") / "examples" / f"{place.value}.toml").read_text(encoding="utf-8"), nl=False)
 
 
 @app.command("run", hidden=True)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
@@ -27,6 +27,8 @@ __all__ = ["FleetDemoResult", "fleet_demo_command", "run_fleet_demo"]
 _CLIENTS: Final = 3
 _MODEL: Final = "module_map"
 _MU: Final = 60
+_EACH: Final = 3
+"""Events without pile-up that are sent in turn, and as many with it."""
 _LOOK: Final = 0.1
 _LONGEST: Final = 60.0
 """Longest time [s] that the fleet may take to mend one fault."""
@@ -83,6 +85,7 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
     from beampipe.fleet.running.ending import end_fleet
     from beampipe.fleet.running.folder import RunFolder
     from beampipe.fleet.running.starting import start_fleet
+    from beampipe.fleet.watching.picture import draw_page
     from beampipe.triton.server.launch import free_port
 
     result = FleetDemoResult()
@@ -97,7 +100,7 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
             status = start_fleet(specification, run.path, progress)
             with _clients(status["gateway"]["port"], run.events, result):
                 _strike(run, result, progress)
-                result.picture = _picture(status["page"], folder / "fleet.png")
+                result.picture = draw_page(status["page"], folder / "fleet.png")
         finally:
             progress("ending")
             end_fleet(specification, run.path)
@@ -124,7 +127,7 @@ def _clients(port: int, displays: Path, result: FleetDemoResult) -> Iterator[Non
     from beampipe.tracking.data import shipped_events
     from beampipe.tracking.display.showing import show_event
 
-    events = [*shipped_events(0), *shipped_events(_MU)][:8]
+    events = [*islice(shipped_events(0), _EACH), *islice(shipped_events(_MU), _EACH)]
     with DirectTrackFinder(_MODEL) as direct:
         expected = [direct.find(event.hits).track_id for event in events]
         show_event(events[-1], direct.find(events[-1].hits), displays / f"event_{len(events) - 1}.html")
@@ -222,25 +225,6 @@ def _triton_of(member: int | None) -> int:
         if words and words[0].endswith("tritonserver"):
             return child
     raise ServiceError(f"process {member}: got no Triton below it, expected one")
-
-
-def _picture(url: str, path: Path) -> Path | None:
-    """A picture of the page in the system's browser, None if that or its driver is not there."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        return None
-    if browser is None:
-        return None
-    with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        page = opened.new_page(viewport={"width": 1280, "height": 1100})
-        page.goto(url)
-        page.wait_for_timeout(4000)
-        page.screenshot(path=str(path), full_page=True)
-        opened.close()
-    return path
 
 
 def fleet_demo_command(

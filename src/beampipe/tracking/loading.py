@@ -165,7 +165,7 @@ def _line(
         least_curvature = spec.curvature_from / spec.curvature
         line.append(("building", stages.BuildFromWindows(windows, threads, spec.seed_depth, least_curvature)))
     if trained is not None and spec.scored:
-        line.append(("filtering", stages.PairEdges(windows, threads)))
+        line.append(("filtering", stages.PairEdges(windows, spec.segmentation.chain_hits, threads)))
         line.append(("gnn", stages.ScoreEdges(trained.gnn, threads)))
     else:
         line.append(("filtering", stages.FindTriplets(windows, threads)))

@@ -40,7 +40,7 @@ def after(stage: Stage, arrays: Arrays) -> Arrays:
 def built(windows: Windows) -> Arrays:
     """Hits of particles, their edges, triplets and pair features."""
     arrays = after(stages.BuildFromWindows(windows, 1), given(helix_hits(80)))
-    arrays = after(stages.PairEdges(windows, 1), arrays)
+    arrays = after(stages.PairEdges(windows, 3, 1), arrays)
     assert arrays["triplets"].shape[1] > 100
     return arrays
 
@@ -78,9 +78,9 @@ def test_the_documentation_has_every_array_and_stage() -> None:
 def test_dropping_edges_is_as_if_they_had_never_been(built: Arrays, windows: Windows) -> None:
     lonely = np.random.default_rng(0).integers(0, len(built["position"]), (2, 50))
     edge_index = np.unique(np.concatenate([built["edge_index"], lonely], axis=1), axis=1)
-    paired = after(stages.PairEdges(windows, 1), {**built, "edge_index": edge_index})
+    paired = after(stages.PairEdges(windows, 3, 1), {**built, "edge_index": edge_index})
     assert built["edge_index"].shape[1] <= paired["edge_index"].shape[1] < edge_index.shape[1]
-    again = after(stages.PairEdges(windows, 1), paired)
+    again = after(stages.PairEdges(windows, 3, 1), paired)
     for name in stages.PairEdges.makes:
         np.testing.assert_array_equal(paired[name], again[name])
     triplets, chi2 = module_map.triplets(built["position"], paired["edge_index"], windows)
@@ -92,7 +92,7 @@ def test_edges_without_a_partner_are_dropped(built: Arrays, windows: Windows) ->
     lonely = np.random.default_rng(0).integers(0, len(built["position"]), (2, 50))
     edge_index = np.unique(np.concatenate([built["edge_index"], lonely], axis=1), axis=1)
     bare = {"position": built["position"], "edge_index": edge_index}
-    paired = after(stages.PairEdges(windows, 1), bare)
+    paired = after(stages.PairEdges(windows, 3, 1), bare)
     assert built["edge_index"].shape[1] <= paired["edge_index"].shape[1] < edge_index.shape[1]
     np.testing.assert_array_equal(np.unique(paired["triplets"]), np.arange(paired["edge_index"].shape[1]))
     assert (paired["pair_features"][:, :2].min(axis=1) < 1).all()
@@ -100,6 +100,34 @@ def test_edges_without_a_partner_are_dropped(built: Arrays, windows: Windows) ->
     np.testing.assert_array_equal(untouched["edge_index"], edge_index)
     assert "pair_features" not in untouched
     np.testing.assert_array_equal(untouched["chi2"], paired["chi2"])
+
+
+def test_edges_on_short_chains_are_dropped(built: Arrays, windows: Windows) -> None:
+    min_hits = 4  # as many layers as there are
+    whole = after(stages.PairEdges(windows, 3, 1), built)
+    part = after(stages.PairEdges(windows, min_hits, 1), whole)
+    longest = chain_hits(whole["triplets"], whole["edge_index"].shape[1])
+    stays = longest >= min_hits
+    assert 0.1 < stays.mean() < 0.9
+    np.testing.assert_array_equal(part["edge_index"], whole["edge_index"][:, stays])
+    np.testing.assert_array_equal(part["pair_features"], whole["pair_features"][stays])
+    # What is left makes the same chains: of the triplets, those whose edges both stay.
+    np.testing.assert_array_equal(chain_hits(part["triplets"], part["edge_index"].shape[1]), longest[stays])
+    assert len(part["chi2"]) == stays[whole["triplets"]].all(axis=0).sum()
+
+
+def chain_hits(triplets: np.ndarray, n_edges: int) -> np.ndarray:
+    """Hits of the longest chain through each edge, by trying them all."""
+    after_edge: dict[int, list[int]] = {}
+    before_edge: dict[int, list[int]] = {}
+    for into, out in triplets.T.tolist():
+        after_edge.setdefault(into, []).append(out)
+        before_edge.setdefault(out, []).append(into)
+
+    def links(edge: int, to: dict[int, list[int]]) -> int:
+        return max((1 + links(other, to) for other in to.get(edge, ())), default=0)
+
+    return np.array([2 + links(edge, before_edge) + links(edge, after_edge) for edge in range(n_edges)])
 
 
 def test_components_join_by_score() -> None:
@@ -211,7 +239,7 @@ def all_stages(windows: Windows) -> list[Stage]:
         stages.FindNeighbours(0.5, 10, 1e-3, 200.0, 1),
         stages.FilterEdges(toy.mlp(rng, 13, 64, 1), 0.1, 1),
         stages.FindTriplets(windows, 1),
-        stages.PairEdges(windows, 1),
+        stages.PairEdges(windows, 3, 1),
         stages.ScoreEdges(toy.gnn(rng), 1),
         stages.WalkByChi2(windows, penalty=0.5, min_hits=3, threads=1),
         stages.WalkByScore(windows, penalty=0.5, min_hits=3, score_cut=0.5, threads=1),

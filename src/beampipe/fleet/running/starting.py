@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -116,6 +117,8 @@ def start_fleet(
                 told.add(text)
                 progress(text)
         if status.get("ready"):
+            # It outlives this process as a rule; where it does not, somebody must take note of its end.
+            threading.Thread(target=process.wait, name="fleet-keeper-end", daemon=True).start()
             return status
         vain = any(row["starts"] > _STARTS and row["address"] is None for row in status.get("servers", ()))
         if process.poll() is not None or vain or time.monotonic() > deadline:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.serving.finders.direct import DirectTrackFinder
@@ -17,12 +17,14 @@ from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.models import DEFAULT_MODEL
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, PIPELINES
 
-__all__ = ["IN_FLIGHT", "open_finder"]
+__all__ = ["IN_FLIGHT", "Papers", "open_finder"]
 
 IN_FLIGHT: Final = 8
 """Events that a command sends at once."""
 
-_NEEDS_SERVER: Final = "got --served-model, --token-file or --fallback without --via, expected the URL of a server"
+_NEEDS_SERVER: Final = (
+    "got --served-model, --token-file, --ca, --certificate or --fallback without --via, expected the URL of a server"
+)
 _OWN_MODELS: Final = (
     "got --model with --via, expected --fallback with it: servers have tracker models of their own; which of their"
     " models to ask is --served-model"
@@ -34,13 +36,30 @@ _OWN_CHECKS: Final = (
 )
 
 
+class Papers(NamedTuple):
+    """What a client shows to servers, and whom it trusts.
+
+    Attributes:
+        token_file: file with the token to show; None for none.
+        ca: PEM file of the authority whose certificates are trusted; None for those of the system.
+        certificate: PEM file with the certificate and key to show; None for none.
+    """
+
+    token_file: Path | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+
+
+_NO_PAPERS: Final = Papers()
+
+
 def open_finder(
     urls: Sequence[str],
     *,
     pipeline: str | None = None,
     served_model: str | None = None,
     model: str | Path | None = None,
-    token_file: Path | None = None,
+    papers: Papers = _NO_PAPERS,
     fallback: bool = False,
     device: str = "cpu",
     threads: int = 1,
@@ -57,7 +76,7 @@ def open_finder(
         pipeline: name of the pipeline to run here; if not given, the one that the served model runs.
         served_model: name of the model on the servers; if not given, that of the pipeline.
         model: tracker model of the pipeline here: the name of a shipped one, or a folder; servers have their own.
-        token_file: file with the token to show to the servers.
+        papers: what is shown to the servers, and whom of them is trusted.
         fallback: whether the pipeline runs here if no server answers.
         device: device of the pipeline here.
         threads: number of threads of the pipeline here.
@@ -76,13 +95,13 @@ def open_finder(
     here = partial(DirectTrackFinder, device=device, threads=threads, model=model or DEFAULT_MODEL)
     here = partial(here, beam_spot=beam_spot, parameters=parameters, check=check)
     if not urls:
-        _require(served_model is None and token_file is None and not fallback, _NEEDS_SERVER)
+        _require(served_model is None and papers == _NO_PAPERS and not fallback, _NEEDS_SERVER)
         return here(pipeline or DEFAULT_PIPELINE)
     _require(fallback or model is None, _OWN_MODELS)
     _require(fallback or (beam_spot is None and check), _OWN_CHECKS)
     served_model = served_model or pipeline or DEFAULT_PIPELINE
-    served = partial(TritonTrackFinder, urls, served_model, token=token_file, in_flight=IN_FLIGHT, timeout=timeout)
-    served = partial(served, parameters=parameters)
+    served = partial(TritonTrackFinder, urls, served_model, in_flight=IN_FLIGHT, timeout=timeout, parameters=parameters)
+    served = partial(served, token=papers.token_file, tls=papers.ca, certificate=papers.certificate)
     if not fallback:
         return served(on_failure=lambda error: warn(f"{error} Asking again, for up to {timeout:g} s."))
     pipeline = pipeline or pipeline_of(served_model)

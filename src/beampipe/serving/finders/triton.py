@@ -42,6 +42,7 @@ class TritonTrackFinder:
         token: secret that is sent as ``authorization: Bearer TOKEN``, or the path of a file that holds it. A finder
             with a secret as text cannot be pickled; of a file the path is pickled, and the file read again.
         tls: True to trust the system's certificates, a PEM file to trust those in it.
+        certificate: PEM file with a certificate and its key, for servers that ask who comes (mutual TLS).
         stages: whether to ask also what the stages took; the tracks then have `seconds` and `counts`.
         parameters: whether to ask also for the fitted helix of each track; the tracks then have `parameters`, and the
             `beam_spot` that these are measured from. A model that fits none is a `ServiceError`.
@@ -71,6 +72,7 @@ class TritonTrackFinder:
         retries: int | None = None,
         token: str | Path | None = None,
         tls: bool | str | Path | None = None,
+        certificate: str | Path | None = None,
         stages: bool = False,
         parameters: bool = False,
         in_flight: int = 16,
@@ -87,6 +89,7 @@ class TritonTrackFinder:
             retries=retries,
             token=token,
             tls=tls,
+            certificate=certificate,
             in_flight=in_flight,
             on_failure=on_failure,
             transport=transport,

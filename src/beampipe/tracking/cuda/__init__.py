@@ -87,8 +87,8 @@ def _work(stage: host.Stage, device: torch.device) -> Callable[..., tuple[Any, .
             return partial(stages.build_from_windows, windows=windows_on(windows, device, depth, least))
         case host.FindTriplets(windows=windows):
             return partial(stages.find_triplets, windows=windows_on(windows, device))
-        case host.PairEdges(windows=windows):
-            return partial(stages.pair_edges, windows=windows_on(windows, device))
+        case host.PairEdges(windows=windows, min_hits=min_hits):
+            return partial(stages.pair_edges, windows=windows_on(windows, device), min_hits=min_hits)
         case host.ScoreEdges(network=gnn):
             return partial(stages.classify_edges, network=gnn_on(gnn, device))
         case host.ConnectComponents(score_cut=score_cut, min_hits=min_hits):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from beampipe.tracking.cuda.geometry import MIN_DR, TWO_PI, arc, doublet, triplet_chi2, wrapped
@@ -24,6 +24,7 @@ from beampipe.tracking.cuda.tensors import (
     PositionTensor,
     TripletTensor,
 )
+from beampipe.tracking.kernels.features import LINK, PAIR_FEATURES
 from beampipe.tracking.kernels.growth import SEED, SEED_DEPTH, stages
 from beampipe.tracking.kernels.reference_map import MAX_DPHI, NO_PARTNER
 from beampipe.tracking.windows import Windows
@@ -33,6 +34,7 @@ __all__ = [
     "assign_layers",
     "connected_components",
     "module_map_edges",
+    "on_chains",
     "pair_features",
     "radius_edges",
     "triplets",
@@ -311,6 +313,12 @@ def pair_features(
     for to, other in ((out, into), (into, out)):
         columns.append(0.125 * _levels(to, other, rises).float())
     return torch.stack(columns, dim=1)
+
+
+def on_chains(pair_features: PairTensor, min_hits: int) -> Bool[Tensor, " n_edges"]:
+    """Whether each edge lies on a chain of triplets of at least `min_hits` hits, and of three."""
+    links = pair_features[:, PAIR_FEATURES.index("level_in")] + pair_features[:, PAIR_FEATURES.index("level_out")]
+    return links >= LINK * max(min_hits - 2, 1)
 
 
 def _levels(to: Int64[Tensor, " n"], other: Int64[Tensor, " n"], rises: Int64[Tensor, " n_edges"]) -> Tensor:

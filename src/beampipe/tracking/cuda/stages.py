@@ -135,14 +135,14 @@ def find_triplets(
 
 
 def pair_edges(
-    position: PositionTensor, edge_index: EdgeTensor, *, windows: graphs.DeviceWindows
+    position: PositionTensor, edge_index: EdgeTensor, *, windows: graphs.DeviceWindows, min_hits: int
 ) -> tuple[Int64[Tensor, "2 n_kept"], TripletTensor, Chi2Tensor, Float32[Tensor, "n_kept 6"]]:
-    """`PairEdges` on tensors. Both edges of a triplet have a partner, so that all triplets stay."""
+    """`PairEdges` on tensors."""
     triplets, chi2 = graphs.triplets(position, edge_index, windows)
-    partnered = torch.zeros_like(edge_index[0], dtype=torch.bool)
-    partnered[triplets.reshape(-1)] = True
     features = graphs.pair_features(position, edge_index, triplets, chi2)
-    return edge_index[:, partnered], (torch.cumsum(partnered, 0) - 1)[triplets], chi2, features[partnered]
+    stays = graphs.on_chains(features, min_hits)
+    both = stays[triplets].all(dim=0)
+    return edge_index[:, stays], (torch.cumsum(stays, 0) - 1)[triplets[:, both]], chi2[both], features[stays]
 
 
 def classify_edges(

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from numpy import ndarray
 
-from beampipe.tracking.kernels.arrays import EdgeIndex, EdgeValues, Position
+from beampipe.tracking.kernels.arrays import EdgeIndex, EdgeValues, PairTable, Position
 from beampipe.tracking.kernels.geometry import MIN_DR, doublet
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "HIT_FEATURES",
     "KAPPA_SCALE",
     "LENGTH_SCALE",
+    "LINK",
     "NODE_FEATURES",
     "PAIR_FEATURES",
     "RADIAL_UNIT",
@@ -32,6 +33,7 @@ __all__ = [
     "filter_features",
     "hit_features",
     "node_features",
+    "on_chains",
 ]
 
 HIT_FEATURES: Final = ("r", "cos_phi", "sin_phi", "z", "eta")
@@ -69,6 +71,9 @@ DPHI_SCALE: Final = 10.0
 
 FEATURE_MAX: Final = 4.0
 """Largest absolute value of an edge feature; larger ones are clipped."""
+
+LINK: Final = 0.125
+"""What one link of a chain of triplets adds to ``level_in`` or ``level_out`` of `PAIR_FEATURES`."""
 
 EMBEDDING_SIZE: Final = 8
 """Length of the source and of the target vector of a hit."""
@@ -118,3 +123,17 @@ def filter_features(position: Position, edge_index: EdgeIndex, distance2: EdgeVa
     inner, outer = edge_index
     parts = [edge_features(position, edge_index), nodes[inner], nodes[outer], distance2[:, None]]
     return np.concatenate(parts, axis=1)
+
+
+def on_chains(pair_features: PairTable, min_hits: int) -> Bool[ndarray, " n_edges"]:
+    """Whether each edge lies on a chain of triplets of at least `min_hits` hits, and of three.
+
+    The longest chain through an edge has the links inwards and outwards that its levels tell, and two hits more.
+
+    Args:
+        pair_features: `PAIR_FEATURES` of each edge.
+        min_hits: fewest hits of a chain.
+    """
+    links = pair_features[:, PAIR_FEATURES.index("level_in")] + pair_features[:, PAIR_FEATURES.index("level_out")]
+    long_enough: Bool[ndarray, " n_edges"] = links >= np.float32(LINK * max(min_hits - 2, 1))
+    return long_enough

@@ -25,6 +25,11 @@ __all__ = [
 ]
 
 
+_CHAIN_OF_COMPONENTS: Final = 4
+"""Fewest hits of a chain whose edges may join a component: chance makes most chains of three, and with those of five
+alone components lose displaced tracks."""
+
+
 @dataclass(frozen=True)
 class Components:
     """Hits become tracks as connected components of the likely edges; the cut on the score comes with the weights.
@@ -34,6 +39,11 @@ class Components:
     """
 
     min_hits: int
+
+    @property
+    def chain_hits(self) -> int:
+        """Fewest hits of a chain of triplets whose edges are scored; components also join shorter ones."""
+        return min(self.min_hits, _CHAIN_OF_COMPONENTS)
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,11 @@ class Walk:
     min_hits: int
     penalty: float
     score_cut: float = 0.5
+
+    @property
+    def chain_hits(self) -> int:
+        """Fewest hits of a chain of triplets whose edges are scored: a path is one."""
+        return self.min_hits
 
 
 @dataclass(frozen=True)

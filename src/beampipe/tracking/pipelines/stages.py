@@ -33,6 +33,7 @@ from beampipe.tracking.kernels.arrays import (
     TrackIds,
     Triplets,
 )
+from beampipe.tracking.kernels.features import on_chains
 from beampipe.tracking.kernels.growth import SEED_DEPTH
 from beampipe.tracking.networks import EMBEDDING_SIZE
 from beampipe.tracking.windows import Windows
@@ -218,10 +219,14 @@ class FindTriplets:
 
 @dataclass(frozen=True, eq=False)
 class PairEdges:
-    """Finds the triplets, says of each edge what its partners are like, and drops the edges that have none.
+    """Finds the triplets, says of each edge what its partners are like, and drops the edges that lead to no track.
+
+    A chain is a row of edges each two of which make a triplet. The edges that stay lie on one of `min_hits` hits; all
+    of such a chain do. What is said of an edge counts its partners among those that are dropped, too.
 
     Attributes:
         windows: learned tables of layers, doublets and triplets.
+        min_hits: fewest hits of a chain whose edges stay; 3, or less, asks for a partner only.
         threads: number of threads.
     """
 
@@ -229,18 +234,18 @@ class PairEdges:
     makes: ClassVar = ("edge_index", "triplets", "chi2", "pair_features")
 
     windows: Windows
+    min_hits: int
     threads: int
 
     def __call__(
         self, position: Position, edge_index: EdgeIndex
     ) -> tuple[Int64[ndarray, "2 n_kept"], Triplets, Chi2, Float32[ndarray, "n_kept 6"]]:
-        n_edges = edge_index.shape[1]
         triplets, chi2 = module_map.triplets(position, edge_index, self.windows, self.threads)
-        features = module_map.pair_features(triplets, chi2, n_edges)
-        partnered = np.zeros(n_edges, np.bool_)
-        partnered[triplets.ravel()] = True
-        number = np.cumsum(partnered) - 1  # of the edges that stay; both edges of a triplet do
-        return np.ascontiguousarray(edge_index[:, partnered]), number[triplets], chi2, features[partnered]
+        features = module_map.pair_features(triplets, chi2, edge_index.shape[1])
+        stays = on_chains(features, self.min_hits)
+        both = stays[triplets].all(axis=0)
+        number = np.cumsum(stays) - 1  # of the edges that stay
+        return np.ascontiguousarray(edge_index[:, stays]), number[triplets[:, both]], chi2[both], features[stays]
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,7 +63,7 @@ class TrainingRecipe:
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     edge_filter: FilterConfig = field(default_factory=FilterConfig)
     gnn: GnnConfig = field(default_factory=GnnConfig)
-    efficiency: float = 0.9975
+    efficiency: float = 0.995
     radius_max: float = 2.0
     max_neighbours: int = 64
     graph_events: int = 160

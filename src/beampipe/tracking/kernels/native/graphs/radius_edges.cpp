@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "graphs/each_block.hpp"
+#include "graphs/nearest.hpp"
 #include "graphs/radius_boxes.hpp"
 #include "kernels.hpp"
 #include "limits.hpp"
@@ -227,33 +228,6 @@ void apply_windows(const RadiusQuery& q, const Tree& tree, Pairs& pairs) {
   }
 }
 
-/// Keep the nearest (ties: the lower hit), sort by hit; returns how many are left. `key` is scratch.
-std::int64_t select(std::int32_t* hit, float* dist2, std::int64_t size, std::int64_t most, Array<std::uint64_t>& key) {
-  if (size > most) {
-    if (static_cast<std::int64_t>(key.size()) < size) key = Array<std::uint64_t>(2 * size);
-    for (std::int64_t k = 0; k < size; ++k) {
-      std::uint32_t bits;
-      std::memcpy(&bits, &dist2[k], 4);  // non-negative floats sort as their bits do
-      key[k] = static_cast<std::uint64_t>(bits) << 32 | static_cast<std::uint32_t>(hit[k]);
-    }
-    std::nth_element(key.begin(), key.begin() + most, key.begin() + size);
-    for (std::int64_t k = 0; k < most; ++k) {
-      const std::uint32_t bits = static_cast<std::uint32_t>(key[k] >> 32);
-      std::memcpy(&dist2[k], &bits, 4);
-      hit[k] = static_cast<std::int32_t>(key[k] & 0xffffffff);
-    }
-    size = most;
-  }
-  for (std::int64_t k = 1; k < size; ++k) {
-    const std::int32_t p = hit[k];
-    const float d = dist2[k];
-    std::int64_t to = k;
-    for (; to > 0 && hit[to - 1] > p; --to) hit[to] = hit[to - 1], dist2[to] = dist2[to - 1];
-    hit[to] = p, dist2[to] = d;
-  }
-  return size;
-}
-
 /// What a task has found: the edges of its slots, one slot after the other.
 struct Task {
   Pairs edges;
@@ -261,7 +235,7 @@ struct Task {
 
   /// Pairs of the slots [first, first + size), in any order.
   __attribute__((noinline)) void take(const Pairs& pairs, std::int32_t first, int size, std::int64_t most,
-                                      Array<std::uint64_t>& key) {
+                                      Nearest& nearest) {
     std::int64_t begin[kChunk + 2] = {};
     for (std::int64_t p = 0; p < pairs.size; ++p) ++begin[pairs.inner[p] - first + 2];
     for (int s = 0; s < size; ++s) begin[s + 2] += begin[s + 1];
@@ -274,11 +248,9 @@ struct Task {
     }
     std::int64_t end = 0;  // slots move down over what was dropped
     for (int s = 0; s < size; ++s) {
-      const std::int64_t from = begin[s], left = select(outer + from, dist2 + from, begin[s + 1] - from, most, key);
-      if (end != from) {
-        std::memmove(outer + end, outer + from, left * sizeof(std::int32_t));
-        std::memmove(dist2 + end, dist2 + from, left * sizeof(float));
-      }
+      const std::int64_t from = begin[s];
+      const std::int64_t left =
+          nearest(outer + from, dist2 + from, begin[s + 1] - from, most, outer + end, dist2 + end);
       count[first % kChunk + s] = left;
       end += left;
     }
@@ -300,7 +272,7 @@ RadiusEdges find(const RadiusQuery& q, std::int64_t n, int threads, Totals& tota
   {
     Pairs pairs;
     pairs.reserve(kBuffer);
-    Array<std::uint64_t> key;
+    Nearest nearest;
 #pragma omp for schedule(dynamic, 1)
     for (std::int64_t t = 0; t < n_tasks; ++t) {
       const std::int64_t last = std::min(n, (t + 1) * kChunk);
@@ -312,7 +284,8 @@ RadiusEdges find(const RadiusQuery& q, std::int64_t n, int threads, Totals& tota
         if (pairs.size < kBuffer && after < last) continue;
         totals.pairs += pairs.size;
         apply_windows(q, tree, pairs);
-        tasks[t].take(pairs, static_cast<std::int32_t>(done), static_cast<int>(after - done), q.max_neighbours, key);
+        tasks[t].take(pairs, static_cast<std::int32_t>(done), static_cast<int>(after - done), q.max_neighbours,
+                      nearest);
         done = after, pairs.size = 0;
       }
       pairs.size = 0;

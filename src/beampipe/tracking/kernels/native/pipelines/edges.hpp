@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "array.hpp"
 #include "windows/windows.hpp"
@@ -32,14 +33,30 @@ Edges kept(const Edges& edges, Stays&& stays) {
   return result;
 }
 
-/// Edges with at least one partner, and what their triplets say of each.
-struct PairedEdges {
+/// Edges, and the triplets that they make.
+struct Graph {
   Edges edges;
-  Triplets triplets;           // their edges are numbered as in `edges`
-  Array<float> pair_features;  // (n_edges, 6)
+  Triplets triplets;  // their edges are numbered as in `edges`
 };
 
-/// Drops the edges that take part in no triplet. Both edges of a triplet do, so all triplets stay.
-PairedEdges partnered(const Edges& edges, Triplets triplets, const Array<float>& pair_features);
+/// Whether each of n edges takes part in one of the triplets.
+std::vector<char> partnered(const Triplets& triplets, std::int64_t n);
+
+/// The edges that stay, and the triplets of which both do.
+Graph part_of(const Graph& graph, const std::vector<char>& stays);
+
+/// One row of `columns` numbers for each edge that stays.
+Array<float> rows_of(const Array<float>& table, std::size_t columns, const std::vector<char>& stays);
+
+constexpr std::size_t kPairFeatures = 6;
+
+/// Whether each edge lies on a chain of triplets of at least `min_hits` hits, and of three.
+std::vector<char> long_chains(const Array<float>& pair_features, int min_hits);
+
+/// A graph whose edges all lie on chains that may become tracks, and what its triplets say of each.
+struct PairedEdges {
+  Graph graph;
+  Array<float> pair_features;  // (n_edges, kPairFeatures)
+};
 
 }  // namespace beampipe

@@ -26,8 +26,7 @@ struct Hits {
 /// The graph at the end of the line: its labels, and what was left to label.
 struct Labelled {
   Array<std::int64_t> track_id;  // tracks are numbered by their first hit, in all events together
-  Edges edges;
-  Triplets triplets;
+  Graph graph;
 };
 
 /// What a pipeline is made of, and the stages over it. Nothing changes once it is made.
@@ -46,20 +45,24 @@ public:
   const std::vector<std::string>& steps() const { return steps_; }
 
 private:
-  Edges from_neighbours(const Hits& hits, Timer& timed) const;
+  RadiusEdges from_neighbours(const Hits& hits, Timer& timed) const;
   Edges from_windows(const Hits& hits, Timer& timed) const;
-  Labelled by_chi2(const Hits& hits, Edges edges, Timer& timed) const;
-  Labelled by_score(const Hits& hits, Edges edges, Timer& timed) const;
+  Labelled by_chi2(const Hits& hits, Timer& timed) const;
+  Labelled by_score(const Hits& hits, Timer& timed) const;
+  PairedEdges pair_windows(const Hits& hits, Timer& timed) const;
+  PairedEdges pair_neighbours(const Hits& hits, Timer& timed) const;
 
   Array<float> embed_hits(const Hits& hits) const;
   RadiusEdges find_neighbours(const Hits& hits, const Array<float>& embedding) const;
+  Array<float> filter_logits(const Hits& hits, const Edges& edges, const Array<float>& dist2) const;
   Edges filter_edges(const Hits& hits, const Edges& edges, const Array<float>& dist2) const;
   Triplets find_triplets(const Hits& hits, const Edges& edges) const;
-  PairedEdges pair_edges(const Hits& hits, const Edges& edges) const;
+  Graph pair_edges(const Hits& hits, Edges edges) const;
+  Graph pair_likely(const Hits& hits, RadiusEdges near) const;
+  PairedEdges on_chains(Graph graph) const;
   Array<float> score_edges(const Hits& hits, const PairedEdges& paired) const;
   Array<std::int64_t> connect_components(const Hits& hits, const Edges& edges, const Array<float>& logit) const;
-  Array<std::int64_t> walk(const Hits& hits, const Edges& edges, const Triplets& triplets,
-                           const Array<float>& weight) const;
+  Array<std::int64_t> walk(const Hits& hits, const Graph& graph, const Array<float>& weight) const;
   Array<std::int64_t> complete(const Hits& hits, const Array<std::int64_t>& track_id) const;
 
   const Table& kernels_;

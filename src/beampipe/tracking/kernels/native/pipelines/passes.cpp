@@ -62,7 +62,7 @@ std::vector<std::int64_t> first_edges(const Edges& edges, const Blocks& events) 
 }
 
 /// Adds up what a line made for each event.
-void count(const Labelled& graph, const Blocks& events, Found& found) {
+void count(const Graph& graph, const Blocks& events, Found& found) {
   const std::vector<std::int64_t> first = first_edges(graph.edges, events);
   for (std::int64_t k = 0; k < events.n; ++k) found.edges[k] += first[k + 1] - first[k];
   for (std::int64_t t = 0; t < graph.triplets.size(); ++t) {
@@ -91,9 +91,9 @@ Found Passes::run(const Hits& hits, Between between, void* context) const {
     Timer timed(line.steps(), between, context);
     const LeftOver left = n_labels > 0 ? LeftOver(hits, found.track_id) : LeftOver(hits);
     if (!too_few(left.hits().events)) {
-      const Labelled graph = line.run(left.hits(), timed);
-      count(graph, left.hits().events, found);
-      n_labels += left.add(graph.track_id, n_labels, found.track_id);
+      const Labelled labelled = line.run(left.hits(), timed);
+      count(labelled.graph, left.hits().events, found);
+      n_labels += left.add(labelled.track_id, n_labels, found.track_id);
     }
     found.seconds.insert(found.seconds.end(), timed.seconds().begin(), timed.seconds().end());
   }

@@ -1,5 +1,7 @@
 #include "pipelines/parts/spec.hpp"
 
+#include <algorithm>
+
 #include <limits>
 
 #include "native/errors.hpp"
@@ -61,6 +63,11 @@ PipelineSpec spec_of(const Json& json) {
 }
 
 }  // namespace
+
+int PipelineSpec::chain_hits() const {
+  constexpr int kOfComponents = 4;
+  return segmentation == Segmentation::kComponents ? std::min(min_hits, kOfComponents) : min_hits;
+}
 
 PipelineSpec PipelineSpec::parse(const std::string& text) { return spec_of(Json::parse(text)); }
 

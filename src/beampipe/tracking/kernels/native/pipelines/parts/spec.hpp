@@ -42,6 +42,9 @@ struct PipelineSpec {
   std::optional<LimitSpec> limit;             // none for events of any size
   std::shared_ptr<const PipelineSpec> after;  // pipeline that goes before, or nullptr: this one works on what it leaves
 
+  /// Fewest hits of a chain of triplets whose edges are scored, as the segmentation of Python gives it.
+  int chain_hits() const;
+
   /// Reads what PipelineSpec.to_json() writes. Throws ConfigError.
   static PipelineSpec parse(const std::string& json);
 };
