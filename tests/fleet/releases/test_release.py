@@ -123,7 +123,7 @@ def test_without_a_free_place_one_of_several_is_on_trial(engine: Engine, events:
 
 @pytest.mark.parametrize("balancing", ["least_connections", "least_hits"])
 def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: RunningFleet, balancing: str) -> None:
-    keeper, share, asked = fleet.keeper, 0.2, 500
+    keeper, share, asked = fleet.keeper, 0.2, 250
     fleet.orders.apply(str(fleet.write(gateway=f'balancing = "{balancing}"')))
     with keeper.lock:
         keeper.canary = CanaryShare("cpu-1", share)
