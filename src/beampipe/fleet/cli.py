@@ -13,6 +13,7 @@ from beampipe.fleet.containers.commands import compose_command
 from beampipe.fleet.following.commands import gateway_command
 from beampipe.fleet.kubernetes.commands import k8s_command
 from beampipe.fleet.planning.commands import plan_command, tune_command
+from beampipe.fleet.running.changing.commands import update_command
 from beampipe.fleet.security.commands import certificate_app, token_app
 from beampipe.fleet.sidecar.commands import sidecar_command
 from beampipe.fleet.slurm.commands import job_command, slurm_command
@@ -33,6 +34,7 @@ app.command("slurm")(slurm_command)
 app.command("gateway")(gateway_command)
 app.command("job", hidden=True)(job_command)
 app.command("sidecar")(sidecar_command)
+app.command("update")(update_command)
 
 
 class Place(StrEnum):
@@ -130,13 +132,6 @@ def restart_command(
     """Restart servers one after the other; no request is lost."""
     _order(file, folder, do="restart", servers=servers or [])
     _print_status(_order(file, folder, do="status"))
-
-
-@app.command("update")
-def update_command(file: _File = _DEFAULT, folder: _Folder = None) -> None:
-    """Serve the models as they are in the repository now: one server after the other; no request is lost."""
-    done = _order(file, folder, do="update")
-    terminal.console().print(f"models {done['digest']}: {done['servers']} server(s) changed")
 
 
 @app.command("example")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from beampipe.errors import ServiceError, ServiceUnavailableError
-from beampipe.fleet.gateway.configuration import GRPC, HTTP
+from beampipe.fleet.gateway.configuration import GRPC, HTTP, OPEN, TRIAL
 from beampipe.fleet.gateway.plan import Address
 
-__all__ = ["GatewaySocket", "PlaceState"]
+__all__ = ["GatewaySocket", "PlaceState", "Replies"]
 
 _TIMEOUT: Final = 5.0
 _BLOCK: Final = 1 << 16
+_REPLIES: Final = re.compile(r"key=(\S+) .*\bgpc0=(\d+) gpc1=(\d+)")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,30 @@ class PlaceState:
     def idle(self) -> bool:
         """Whether nothing is at the server or waits for it."""
         return self.running == 0 and self.waiting == 0
+
+
+@dataclass(frozen=True)
+class Replies:
+    """What servers replied to requests of clients.
+
+    Attributes:
+        given: number of replies.
+        failed: number of those that say that the request failed: a status of HTTP from 400 on, or one of gRPC that is
+            not 0.
+    """
+
+    given: int = 0
+    failed: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Share of replies that say so; 0 if there was none."""
+        return self.failed / self.given if self.given else 0.0
+
+    def since(self, before: Replies) -> Replies:
+        """What came after an earlier look; all of it if a gateway has begun to count anew meanwhile."""
+        anew = self.given < before.given
+        return self if anew else Replies(self.given - before.given, self.failed - before.failed)
 
 
 class GatewaySocket:
@@ -99,6 +125,31 @@ class GatewaySocket:
         # The place for HTTP first, whose health the other follows.
         for backend in (HTTP, GRPC):
             self.tell(f"set server {backend}/{server} state {state}")
+
+    def worker(self) -> int:
+        """Process id of the worker that takes requests now.
+
+        Raises:
+            ServiceUnavailableError: no gateway listens there.
+        """
+        lines = dict(line.partition(": ")[::2] for line in self.ask("show info").splitlines())
+        try:
+            return int(lines["Pid"])
+        except (KeyError, ValueError):
+            raise ServiceUnavailableError(f"{self.path}: got {lines!r}, expected what HAProxy says of itself") from None
+
+    def end_trial(self) -> None:
+        """Send no more requests to the server on trial.
+
+        Raises:
+            ServiceError: none is on trial.
+        """
+        self.tell(f"set server {TRIAL}/{OPEN} state maint")
+
+    def replies(self) -> dict[str, Replies]:
+        """What each server has replied since one came on trial; empty if none is."""
+        rows = map(_REPLIES.search, self.ask(f"show table {TRIAL}").splitlines())
+        return {row[1]: Replies(int(row[2]), int(row[3])) for row in rows if row is not None}
 
     def places(self) -> dict[str, PlaceState]:
         """What the gateway says of each place, gRPC and HTTP together."""

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from beampipe.fleet.gateway.allowed import HTTP_PATHS, INFER, RPCS
-from beampipe.fleet.gateway.plan import GatewayPlan, Place
+from beampipe.fleet.gateway.plan import CanaryShare, GatewayPlan, Place
 from beampipe.fleet.specification import Balancing
 from beampipe.triton.client.codec import SIZE_HEADER
 from beampipe.triton.door.door import HEADER
 from beampipe.triton.hosts import authority
 
-__all__ = ["GRPC", "HTTP", "configuration"]
+__all__ = ["GRPC", "HTTP", "OPEN", "TRIAL", "configuration"]
 
 GRPC: Final = "grpc"
 """Name of the backend for gRPC."""
@@ -24,6 +24,14 @@ HTTP: Final = "http"
 """Name of the backend for HTTP, whose health counts for both."""
 _BUFFER: Final = 64 << 10
 """Bytes of a request that are kept, to be sent once more if its server dies: events of 5000 hits fit."""
+TRIAL: Final = "trial"
+"""Name of what is there while a server is on trial: a table of replies by server, all of them and those that say that
+the request failed; and `OPEN`."""
+OPEN: Final = "open"
+"""Name of a server that nobody asks: the one on trial gets requests while this one is up. Draining would not do, since
+HAProxy sends a drained server what a rule names it for."""
+_PARTS: Final = 10_000
+"""Parts in which the share of a server on trial is counted."""
 _NAMES: Final = "names"
 _NOWHERE: Final = "127.0.0.1:1"
 """Address of a place that nobody has."""
@@ -49,6 +57,9 @@ def configuration(plan: GatewayPlan) -> str:
         sections.append(
             iter(["backend users", "  stick-table type string len 64 size 10k expire 1m store http_req_rate(10s)"])
         )
+    if plan.canary is not None:
+        table = "  stick-table type string len 64 size 1k store gpc(2)"
+        sections.append(iter([f"backend {TRIAL}", table, f"  server {OPEN} {_NOWHERE}"]))
     sections += [_backend(plan, GRPC), _backend(plan, HTTP)]
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
@@ -200,6 +211,8 @@ def _backend(plan: GatewayPlan, name: str) -> Iterator[str]:
     gateway = plan.fleet.gateway
     yield f"backend {name}"
     yield f"  balance {_BALANCE[gateway.balancing]}"
+    if plan.canary is not None:
+        yield from _canary(plan.canary, name)
     if plan.hits is not None:
         yield "  use-server %[var(txn.beampipe_server)] if { var(txn.beampipe_server) -m found }"
     shared = f"maxconn {gateway.in_flight} on-marked-down shutdown-sessions"
@@ -215,18 +228,31 @@ def _backend(plan: GatewayPlan, name: str) -> Iterator[str]:
             yield "  http-check expect status 200"
         shared = f"check inter 500ms fall 2 rise 1 {shared}"
     yield f"  default-server {'proto h2 ' if name == GRPC else ''}{shared}"
-    yield from (_server(place, name) for place in plan.places)
+    on_trial = "" if plan.canary is None else plan.canary.server
+    yield from (_server(place, name, 0 if place.server == on_trial else place.weight) for place in plan.places)
 
 
-def _server(place: Place, backend: str) -> str:
+def _canary(canary: CanaryShare, backend: str) -> Iterator[str]:
+    """A server on trial weighs nothing, so that it gets its share and no more; one that is full gets none."""
+    open_to_all = f"{{ srv_is_up({TRIAL}/{OPEN}) }} {{ srv_queue({backend}/{canary.server}) eq 0 }}"
+    parts = round(canary.share * _PARTS)
+    yield f"  use-server {canary.server} if {{ rand({_PARTS}) lt {parts} }} {open_to_all}"
+    # Triton counts what a Python model answers with an error as a success: only who forwards the answers can tell.
+    yield f"  http-response track-sc1 srv_name table {TRIAL}"
+    yield "  http-response sc-inc-gpc(0,1)"
+    refused = "{ res.hdr(grpc-status) -m found } !{ res.hdr(grpc-status) 0 }"
+    yield f"  http-response sc-inc-gpc(1,1) if {{ status ge 400 }} or {refused}"
+
+
+def _server(place: Place, backend: str, weight: int) -> str:
     if (at := place.address) is None:
         address, state = _NOWHERE, " disabled"
     else:
         address, state = authority(at.host, at.http if backend == HTTP else at.grpc), ""
     if place.several:
-        return f"  server-template {place.server} 0-{place.several - 1} {address} weight {place.weight}"
+        return f"  server-template {place.server} 0-{place.several - 1} {address} weight {weight}"
     track = "" if backend == HTTP else f" track {HTTP}/{place.server}"
-    return f"  server {place.server} {address} weight {place.weight}{track}{state}"
+    return f"  server {place.server} {address} weight {weight}{track}{state}"
 
 
 def _refuse(condition: str, grpc: int | None, http: int | None, said: str) -> Iterator[str]:

@@ -42,8 +42,10 @@ core.register_task(function()
           local stats = one:get_stats()
           local server = noted(name)
           if backend_name == "http" then
-            server.up = string.sub(stats.status or "", 1, 2) == "UP"
-            server.weight = math.max(1, tonumber(stats.weight) or 1)
+            local weight = tonumber(stats.weight) or 1
+            -- One that weighs nothing is on trial: it gets its share by another rule.
+            server.up = string.sub(stats.status or "", 1, 2) == "UP" and weight > 0
+            server.weight = math.max(1, weight)
           end
           sessions[name] = (sessions[name] or 0) + (tonumber(stats.scur) or 0) + (tonumber(stats.qcur) or 0)
         end

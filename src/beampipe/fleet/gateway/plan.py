@@ -10,7 +10,7 @@ from typing import NamedTuple
 from beampipe.fleet.specification import Fleet
 from beampipe.triton.hosts import LOOPBACK
 
-__all__ = ["Address", "GatewayPlan", "Place", "places_of"]
+__all__ = ["Address", "CanaryShare", "GatewayPlan", "Place", "places_of"]
 
 
 class Address(NamedTuple):
@@ -46,6 +46,21 @@ class Place:
 
 
 @dataclass(frozen=True)
+class CanaryShare:
+    """A server that is on trial, and gets a share of the requests whatever the balancing says.
+
+    Weights cannot do that: among idle servers HAProxy's least connections goes in turn, whatever they weigh.
+
+    Attributes:
+        server: name of the server.
+        share: share of all requests that it gets, between 0 and 1.
+    """
+
+    server: str
+    share: float
+
+
+@dataclass(frozen=True)
 class GatewayPlan:
     """A gateway with what stands behind it.
 
@@ -57,6 +72,7 @@ class GatewayPlan:
         models: names of the models that a server must have to be asked.
         secret: the servers' secret.
         tokens: map of tokens; None if none is asked for.
+        canary: a server that is on trial; None if there is none.
         hits: program that finds the server with the fewest hits, in Lua; None if another rule is used.
         host: address for clients instead of that of the specification, in a container; None for that one.
         status_host: address for metrics.
@@ -72,6 +88,7 @@ class GatewayPlan:
     models: tuple[str, ...]
     secret: str = field(repr=False)
     tokens: Path | None = None
+    canary: CanaryShare | None = None
     hits: Path | None = None
     host: str | None = None
     status_host: str = LOOPBACK

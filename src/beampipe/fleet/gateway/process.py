@@ -97,8 +97,15 @@ class Gateway:
         else:
             self.socket.open_place(server, address)
 
+    def end_trial(self) -> None:
+        """Send no more requests to the server on trial, at once; it weighs nothing until another plan comes."""
+        if (canary := self.plan.canary) is not None:
+            self.plan = replace(self.plan, canary=replace(canary, share=0.0))
+            self._write()
+            self.socket.end_trial()
+
     def reload(self, plan: GatewayPlan) -> None:
-        """Go on with another plan; requests in progress are finished by the old workers.
+        """Go on with another plan, from the moment that this returns; old workers finish the requests in progress.
 
         Raises:
             ServiceError: HAProxy refuses the new configuration; the old one goes on.
@@ -110,8 +117,22 @@ class Gateway:
             self.plan = before
             self._write()
             raise ServiceError(f"gateway: got a configuration that HAProxy refuses: {checked.stderr.strip()}")
-        if self._process is not None:
-            self._process.send_signal(signal.SIGUSR2)
+        if self.pid is None:
+            return
+        worker = self.socket.worker()
+        os.kill(self.pid, signal.SIGUSR2)
+        deadline = time.monotonic() + _UP
+        while self._worker() in (worker, None):
+            if time.monotonic() > deadline:
+                raise ServiceError("gateway: HAProxy did not take another plan, expected it to:" + self._complaints())
+            time.sleep(_POLL)
+
+    def _worker(self) -> int | None:
+        """Process id of the worker that takes requests, None while none answers."""
+        try:
+            return self.socket.worker()
+        except ServiceUnavailableError:
+            return None
 
     def stop(self) -> None:
         """End it, workers and all; may be called twice."""

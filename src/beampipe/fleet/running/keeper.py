@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from beampipe.errors import BeampipeError
@@ -98,9 +99,13 @@ class FleetKeeper(Overseer):
         group = self.fleet.servers[seat.settings.group]
         seat.settings = self._member(group, int(seat.name.rsplit("-", 1)[1]))
 
+    def copy_models(self) -> tuple[str, Path]:
+        """Copy the models as they are now, and say where the copy is: digest and folder."""
+        return keep_snapshot(self.fleet.repository, self.folder.repositories)
+
     def take_models(self) -> None:
         """Copy the models as they are now, for servers that start from now on."""
-        self.models = keep_snapshot(self.fleet.repository, self.folder.repositories)
+        self.models = self.copy_models()
 
     def forget_models(self) -> None:
         """Remove copies of models that nobody serves."""

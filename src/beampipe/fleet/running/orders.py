@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ParamSpec, TypeVar
 
-from beampipe.errors import ConfigError, ServiceError, UnknownNameError
+from beampipe.errors import BeampipeError, ConfigError, ServiceError, UnknownNameError
 from beampipe.fleet.members.settings import MemberSettings
+from beampipe.fleet.releases.rule import ReleaseRule
+from beampipe.fleet.running.changing.canary import Canary
+from beampipe.fleet.running.changing.steps import GatewaySteps, Steps
+from beampipe.fleet.running.changing.trial import Trial
 from beampipe.fleet.running.keeper import FleetKeeper
-from beampipe.fleet.running.overseer import Overseer, Server
-from beampipe.fleet.running.seats import Seat
+from beampipe.fleet.running.overseer import Overseer
 from beampipe.fleet.running.status import status_of
 from beampipe.fleet.specification import Fleet, read_fleet
 
 __all__ = ["GatewayOrders", "Orders"]
 
-_LOOK: Final = 0.05
-_DRAINED: Final = 600.0
-"""Longest time [s] that requests in progress may take, when a server is taken out."""
+_P = ParamSpec("_P")
+_Done = TypeVar("_Done")
+
+
+def _alone(order: Callable[_P, _Done]) -> Callable[_P, _Done]:
+    """An order that is refused while another such order changes the servers: each counts on what it finds."""
+
+    @wraps(order)
+    def obeyed(*args: _P.args, **kwargs: _P.kwargs) -> _Done:
+        orders = args[0]
+        assert isinstance(orders, Orders)
+        if not orders.change.acquire(blocking=False):
+            raise ConfigError("fleet: got an order while another one changes the servers; try again later")
+        try:
+            return order(*args, **kwargs)
+        finally:
+            orders.change.release()
+
+    return obeyed
 
 
 class GatewayOrders:
@@ -31,6 +52,7 @@ class GatewayOrders:
 
     def __init__(self, keeper: Overseer) -> None:
         self._overseer = keeper
+        self._gateway_steps = GatewaySteps(keeper)
         self._verbs: dict[str, Callable[..., Any]] = {
             "status": self.status,
             "drain": self.drain,
@@ -58,67 +80,23 @@ class GatewayOrders:
 
     def drain(self, server: str) -> None:
         """Take a server out: it finishes what it has, and lives on without requests."""
-        found = self._server(server)
+        found = self._gateway_steps.server(server)
         with self._overseer.lock:
             found.wish = "drain"
-        self._empty(found)
+        self._gateway_steps.empty(found)
 
     def resume(self, server: str) -> None:
         """Give a server requests again that was taken out."""
-        found = self._server(server)
+        found = self._gateway_steps.server(server)
         with self._overseer.lock:
             found.wish = "serve"
             if found.placed is not None and found.place is not None:
                 self._overseer.gateway.socket.set_state(found.place, "ready")
-        self._wait_for_service([found])
+        self._gateway_steps.wait_for_service([found])
 
     def down(self) -> None:
         """End everything."""
         self._overseer.ended.set()
-
-    # Steps
-
-    def _server(self, server: str) -> Server:
-        servers = self._overseer.servers
-        if server not in servers:
-            raise UnknownNameError("server", server, servers)
-        return servers[server]
-
-    def _empty(self, server: Server) -> None:
-        """Let a server finish what it has."""
-        keeper, place = self._overseer, server.place
-        with keeper.lock:
-            if server.placed is None or place is None:
-                return
-            keeper.gateway.socket.set_state(place, "drain")
-        self._wait(lambda: keeper.gateway.socket.places()[place].idle, _DRAINED, f"{server.name}: requests to finish")
-
-    def _wait_for_service(self, servers: Sequence[Server], after: int | None = None) -> None:
-        """Wait until servers take requests.
-
-        Args:
-            servers: the servers.
-            after: number of starts of which there must be one more; None if a server need not start again.
-        """
-        limit = self._overseer.fleet.start_timeout + 10.0
-        for server in servers:
-            failed = (server.starts if after is None else after) + 1
-
-            def there(server: Server = server, failed: int = failed) -> bool:
-                if server.starts > failed:
-                    raise ServiceError(f"{server.name}: does not start; its log is {server.log}")
-                return server.placed is not None and (after is None or server.starts > after)
-
-            self._wait(there, limit, f"{server.name}: to take requests")
-
-    def _wait(self, holds: Callable[[], bool], seconds: float, what: str) -> None:
-        deadline = time.monotonic() + seconds
-        while not holds():
-            if time.monotonic() > deadline:
-                raise ServiceError(f"{what}: got none within {seconds:g} s; see: beampipe fleet status")
-            if self._overseer.ended.is_set():
-                raise ServiceError(f"{what}: got the end of the fleet, expected it to go on")
-            time.sleep(_LOOK)
 
 
 class Orders(GatewayOrders):
@@ -126,13 +104,19 @@ class Orders(GatewayOrders):
 
     Args:
         keeper: the keeper.
+
+    Attributes:
+        change: held by the order that changes the servers.
     """
 
     def __init__(self, keeper: FleetKeeper) -> None:
         super().__init__(keeper)
         self._keeper = keeper
+        self._steps = Steps(keeper)
+        self.change = threading.RLock()
         self._verbs |= {"scale": self.scale, "restart": self.restart, "update": self.update, "apply": self.apply}
 
+    @_alone
     def scale(self, group: str, count: int) -> None:
         """Have as many servers of a group as that: more are started, and waited for; too many are emptied and ended."""
         keeper = self._keeper
@@ -148,40 +132,89 @@ class Orders(GatewayOrders):
             names = [wanted.server_name(number) for number in range(wanted.places)]
             new = [keeper.add(wanted, number) for number in range(count) if names[number] not in keeper.seats]
             old = [keeper.seats[name] for name in names[count:] if name in keeper.seats]
-        self._wait_for_service(new)
+        self._steps.wait_for_service(new)
         for seat in old:
-            self._end(seat)
+            self._steps.end(seat)
 
+    @_alone
     def restart(self, servers: Sequence[str] = ()) -> None:
         """Restart servers one after the other, all of them if none is named; where there is one only, another first."""
         names = list(servers or self._keeper.seats)
         for name in names:
-            self._seat(name)
+            self._steps.seat(name)
         for name in names:
-            self._replace(self._seat(name))
+            self._steps.replace(self._steps.seat(name))
 
-    def update(self) -> dict[str, Any]:
-        """Serve the models as they are in the repository now; the old ones again if they do not start."""
+    @_alone
+    def update(self, **trial: Any) -> dict[str, Any]:
+        """Serve the models as they are in the repository now; the old ones again if they do not start.
+
+        Args:
+            trial: how they are tried on a share of the requests first, if they are: the fields of `ReleaseRule`, and
+                ``events``, the path of a file of recorded requests.
+
+        Returns:
+            Digest of the models that are served, number of servers changed, and the decision of a trial.
+        """
+        keeper = self._keeper
+        models = keeper.copy_models()
+        if trial and models[0] != keeper.models[0]:
+            return self._release(models, **trial)
+        return self._update(models, self._settings())
+
+    def _release(
+        self, models: tuple[str, Path], share: float, events: str | None = None, **rule: Any
+    ) -> dict[str, Any]:
+        """Try models on a share of the requests, and serve them if the rule says so."""
+        keeper, before = self._keeper, self._settings()
+        wanted = ReleaseRule(share, **rule)
+        trial = Trial(keeper, models, wanted, None if events is None else Path(events))
+        canary = Canary(self._steps, models, share)
+        keeper.note(f"release {models[0]}: {canary.seat.name} gets {100 * share:g} % of the requests")
+        try:
+            decision = trial.decide(canary)
+        except BeampipeError:
+            if not keeper.ended.is_set():
+                canary.take_back()
+            raise
+        keeper.note(f"release {models[0]}: {decision.text}")
+        if decision.promoted:
+            canary.promote()
+            try:
+                done = self._update(models, before)
+            finally:
+                canary.leave()
+        else:
+            canary.take_back()
+            done = {"digest": keeper.models[0], "servers": 0}
+        keeper.forget_models()
+        return {**done, "decision": asdict(decision)}
+
+    def _update(self, models: tuple[str, Path], before: Mapping[str, MemberSettings]) -> dict[str, Any]:
+        """Serve models on all servers, one after the other; what was before again if one does not start."""
         keeper = self._keeper
         with keeper.lock:
-            models, before = keeper.models, {seat.name: seat.settings for seat in keeper.seats.values()}
-            keeper.take_models()
-            digest = keeper.models[0]
-            due = [seat for seat in keeper.seats.values() if seat.settings.digest != digest]
+            old, keeper.models = keeper.models, models
+            due = [seat for seat in keeper.seats.values() if seat.settings.digest != models[0]]
         for seat in due:
             try:
-                self._replace(seat)
+                self._steps.replace(seat)
             except ServiceError as error:
                 keeper.note(f"update: {seat.name} does not start with the new models; going back")
-                keeper.models = models
+                keeper.models = old
                 for name, settings in before.items():
                     if (back := keeper.seats.get(name)) is not None and back.settings != settings:
-                        self._replace(back, settings)
+                        self._steps.replace(back, settings)
                 raise ServiceError(f"update: {error}; the old models are served again") from error
         keeper.forget_models()
         keeper.watch.renew(keeper.fleet)
-        return {"digest": digest, "servers": len(due)}
+        return {"digest": models[0], "servers": len(due)}
 
+    def _settings(self) -> dict[str, MemberSettings]:
+        with self._keeper.lock:
+            return {seat.name: seat.settings for seat in self._keeper.seats.values()}
+
+    @_alone
     def apply(self, specification: str) -> dict[str, Any]:
         """Become what a specification says, changing only what differs."""
         keeper = self._keeper
@@ -201,7 +234,7 @@ class Orders(GatewayOrders):
                 done.append("gateway")
             gone = [seat for seat in keeper.seats.values() if seat.settings.group not in wanted.servers]
         for seat in gone:
-            self._end(seat)
+            self._steps.end(seat)
             done.append(seat.name)
         for group in wanted.servers.values():
             if sum(seat.settings.group == group.name for seat in keeper.seats.values()) != group.count:
@@ -220,79 +253,9 @@ class Orders(GatewayOrders):
             keeper.renew(seat)
             after, seat.settings = seat.settings, before
             if after != before:
-                self._replace(seat)
+                self._steps.replace(seat)
                 done.append(seat.name)
         return done
-
-    # Steps
-
-    def _seat(self, server: str) -> Seat:
-        if server not in self._keeper.seats:
-            raise UnknownNameError("server", server, self._keeper.seats)
-        return self._keeper.seats[server]
-
-    def _end(self, seat: Seat) -> None:
-        with self._keeper.lock:
-            seat.wish = "drain"
-        self._empty(seat)
-        with self._keeper.lock:
-            seat.wish = "end"
-            if seat.placed is not None:
-                self._keeper.put(seat, None)
-        seat.end()
-        self._wait(
-            lambda: seat.name not in self._keeper.seats, 60.0 + self._keeper.fleet.exit_timeout, f"{seat.name}: end"
-        )
-
-    def _replace(self, seat: Seat, settings: MemberSettings | None = None) -> None:
-        """Empty a server, end it, and wait until the next one in its place takes requests.
-
-        Args:
-            seat: the server.
-            settings: what it is started with; None for what the fleet wants now.
-        """
-        keeper = self._keeper
-        helper = self._helper(seat)
-        try:
-            with keeper.lock:
-                seat.wish = "drain"
-            self._empty(seat)
-            with keeper.lock:
-                if seat.placed is not None:
-                    keeper.put(seat, None)
-                if settings is None:
-                    keeper.renew(seat)
-                else:
-                    seat.settings = settings
-                seat.wish = "serve"
-                starts = seat.starts
-            seat.end()
-            self._wait_for_service([seat], starts)
-        finally:
-            if helper is not None:
-                self._end(helper)
-
-    def _helper(self, seat: Seat) -> Seat | None:
-        """A server that serves meanwhile, where no other does and there is a place for it."""
-        keeper = self._keeper
-        others = [other for other in keeper.seats.values() if other is not seat and other.wish == "serve"]
-        if any(other.placed is not None for other in others) or seat.placed is None:
-            return None
-        group = keeper.fleet.servers[seat.settings.group]
-        free = [number for number in range(group.places) if group.server_name(number) not in keeper.seats]
-        if not free:
-            raise ConfigError(
-                f"{seat.name}: got the only server and no place for another; set servers.{group.name}.most to"
-                f" {group.places + 1} and do: beampipe fleet up"
-            )
-        with keeper.lock:
-            helper = keeper.add(group, free[0])
-        try:
-            self._wait_for_service([helper])
-        except ServiceError:
-            self._end(helper)
-            raise
-        return helper
 
 
 def _places(fleet: Fleet) -> list[tuple[str, int, int]]:

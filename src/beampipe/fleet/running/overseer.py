@@ -22,7 +22,7 @@ from beampipe import processes
 from beampipe.errors import BeampipeError, ServiceError
 from beampipe.files import replacing
 from beampipe.fleet.gateway.papers import Papers
-from beampipe.fleet.gateway.plan import Address, GatewayPlan, places_of
+from beampipe.fleet.gateway.plan import Address, CanaryShare, GatewayPlan, places_of
 from beampipe.fleet.gateway.process import Gateway
 from beampipe.fleet.registry import Record, read_records
 from beampipe.fleet.running.folder import RunFolder
@@ -104,6 +104,7 @@ class Overseer(ABC):
         gateway: the gateway.
         status_port: port on loopback of its metrics.
         watch: Prometheus and the page.
+        canary: the server that is on trial with its share of the requests; None if there is none.
     """
 
     def __init__(self, fleet: Fleet, folder: RunFolder, models: tuple[str, ...]) -> None:
@@ -113,6 +114,7 @@ class Overseer(ABC):
         self.incidents: list[tuple[float, str]] = []
         self.ended = threading.Event()
         self.lock = threading.RLock()
+        self.canary: CanaryShare | None = None
         self._pause = RestartPause()
         self._gateway_from = 0.0
         self.status_port = fleet.gateway.status_port or free_port()
@@ -221,6 +223,7 @@ class Overseer(ABC):
         plan = self._plan(models)
         places = tuple(replace(place, address=known.get(place.server)) for place in plan.places)
         self.gateway.reload(replace(plan, places=places))
+        self._drain_again()
 
     def _plan(self, models: tuple[str, ...]) -> GatewayPlan:
         fleet, folder = self.fleet, self.folder
@@ -232,6 +235,7 @@ class Overseer(ABC):
             models,
             folder.secret.read_text(encoding="ascii").strip(),
             tokens=fleet.gateway.tokens,
+            canary=self.canary,
             hits=_LUA if fleet.gateway.balancing == "least_hits" else None,
         )
 
@@ -243,6 +247,10 @@ class Overseer(ABC):
         self._gateway_from = now + self._pause.before_next(now)
         self.gateway.start()
         self._pause.started(time.monotonic())
+        self._drain_again()
+
+    def _drain_again(self) -> None:
+        """Tell a gateway which servers are to get no requests: its file knows only where they are."""
         for server in self.servers.values():
             if server.wish != "serve" and server.placed is not None and server.place is not None:
                 self.gateway.socket.set_state(server.place, "drain")

@@ -89,7 +89,9 @@ class Seat:
         if self._pid is not None and not (
             processes.is_same(self._pid, self._started) and processes.is_alive(self._pid)
         ):
-            self._pid = None
+            if self._process is not None:
+                self._process.poll()  # it has ended since the look above
+            self._pid = self._process = None
         return self._pid
 
     @property

@@ -1,0 +1,1 @@
+"""How a running fleet is changed, step by step."""
