@@ -284,7 +284,7 @@ def suffered(fleet: Running, name: str, times: int) -> dict[str, Any]:
             begin = time.perf_counter()
             replaced = FAULTS[name](fleet, time_of)
             flow.append(load.settle(begin))
-            until(lambda replaced=replaced: holds(lambda: replaced() and fleet.whole()), LONGEST)  # type: ignore[misc]
+            wait_until_whole(fleet, replaced, name)
             whole.append(time.perf_counter() - begin)
             time.sleep(HELD if "killed" in name or "stopped" in name else 0.5)
         load.settle(time.perf_counter())
@@ -299,6 +299,19 @@ def suffered(fleet: Running, name: str, times: int) -> dict[str, Any]:
         "whole_s": whole,
         "slowest_s": load.slowest,
     }
+
+
+def wait_until_whole(fleet: Running, replaced: Callable[[], bool], name: str) -> None:
+    """Wait until what was struck has been replaced, and every server takes requests.
+
+    Raises:
+        SystemExit: that takes too long; how the fleet is then is printed.
+    """
+    try:
+        until(lambda: holds(lambda: replaced() and fleet.whole()), LONGEST)
+    except SystemExit:
+        CONSOLE.print(fleet.status(), fleet.tritons(), fleet.stubs(), replaced(), markup=False)
+        raise SystemExit(f"{name}: the fleet was not whole again within {LONGEST:g} s") from None
 
 
 def holds(what: Callable[[], bool]) -> bool:

@@ -50,8 +50,7 @@ class Seat:
     trouble: float | None = None
     ending: float | None = None
     starts: int = 0
-    _pid: int | None = None
-    _started: int = 0
+    _who: tuple[int, int] | None = None  # process id and start time, set together: other threads ask meanwhile
     _process: subprocess.Popen[bytes] | None = None
     _pause: RestartPause = field(default_factory=RestartPause)
     _not_before: float = 0.0
@@ -64,13 +63,10 @@ class Seat:
     @property
     def pid(self) -> int | None:
         """Process id of the server's supervisor, None if it does not run."""
-        if self._process is not None and self._process.poll() is not None:
-            self._pid = self._process = None
-        if self._pid is not None and not (
-            processes.is_same(self._pid, self._started) and processes.is_alive(self._pid)
-        ):
-            self._pid = None
-        return self._pid
+        process, who = self._process, self._who
+        if who is None or (process is not None and process.poll() is not None):
+            return None
+        return who[0] if processes.is_same(*who) and processes.is_alive(who[0]) else None
 
     @property
     def may_start(self) -> bool:
@@ -87,7 +83,7 @@ class Seat:
         ours = b"beampipe" in b" ".join(part.encode() for part in processes.arguments(record.pid))
         if started is None or not record.lives() or not ours:
             return False
-        self._pid, self._started, self.starts = record.pid, started, 1
+        self._who, self.starts = (record.pid, started), 1
         return True
 
     def start(self) -> None:
@@ -103,8 +99,7 @@ class Seat:
                 start_new_session=True,
                 env={**os.environ, **self.environ},
             )
-        self._pid = self._process.pid
-        self._started = processes.start_time(self._pid) or 0
+        self._who = self._process.pid, processes.start_time(self._process.pid) or 0
         now = time.monotonic()
         if self.starts:
             self._not_before = now + self._pause.before_next(now)
