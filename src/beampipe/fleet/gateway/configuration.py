@@ -174,7 +174,10 @@ def _room(plan: GatewayPlan) -> Iterator[str]:
 
 
 def _bodies(plan: GatewayPlan) -> Iterator[str]:
-    """A message of gRPC has no header with its length, but begins with it: five bytes, flag and number."""
+    """A message of gRPC has no header with its length, but begins with it: five bytes, flag and number.
+
+    A body is awaited whole, or as far as it is kept, before its request takes a place at a server or in the queue.
+    """
     gateway = plan.fleet.gateway
     too_long = f"got a larger request, expected at most {gateway.body} bytes"
     yield f"  http-request wait-for-body time {_time(gateway.arrival)} at-least 5 if grpc"
@@ -187,6 +190,7 @@ def _bodies(plan: GatewayPlan) -> Iterator[str]:
     yield from _refuse(
         "{ req.hdr(transfer-encoding) -m found }", None, 411, "got a body in chunks, expected one with Content-Length"
     )
+    yield f"  http-request wait-for-body time {_time(gateway.arrival)}"
 
 
 def _choice(plan: GatewayPlan) -> Iterator[str]:
