@@ -29,7 +29,7 @@ __all__ = ["Load", "RunningFleet", "running_fleet", "until"]
 FLEET = """
 name = "test"
 repository = "models"
-patience = 1.0
+patience = {patience}
 [servers.cpu]
 count = {count}
 most = 3
@@ -55,12 +55,14 @@ class RunningFleet:
 
     def write(self, **changes: object) -> Path:
         """Write the specification again with other values."""
-        self.specification.write_text(FLEET.format(**{"count": 2, "port": self.port, "gateway": "", **changes}))
+        self.specification.write_text(FLEET.format(**{"count": 2, "patience": 1.0, "port": self.port, "gateway": "", **changes}))
         return self.specification
 
 
 @contextmanager
-def running_fleet(count: int = 2, gateway: str = "", token: str = "") -> Iterator[RunningFleet]:
+def running_fleet(
+    count: int = 2, gateway: str = "", token: str = "", patience: float = 1.0
+) -> Iterator[RunningFleet]:
     """Run a fleet in this process, its servers in others; with a token for somebody, if there is a file of tokens."""
     # Not pytest's folder, whose long name leaves no room for sockets.
     with TemporaryDirectory(prefix="fleet") as temporary:
@@ -71,6 +73,7 @@ def running_fleet(count: int = 2, gateway: str = "", token: str = "") -> Iterato
         specification.write_text(
             FLEET.format(
                 count=count,
+                patience=patience,
                 port=free_port(),
                 gateway=gateway.replace("FOLDER", temporary).replace("port = 0", f"port = {free_port()}"),
             )
