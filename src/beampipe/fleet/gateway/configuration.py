@@ -84,7 +84,8 @@ def _defaults(plan: GatewayPlan) -> Iterator[str]:
     yield "  option abortonclose"
     # A request that has gone out may be what has ended its server: it gets one more, not all of them.
     yield "  retries 2"
-    yield "  retry-on conn-failure empty-response"
+    # 503 is what the shield of a server says over HTTP whose Triton has just ended: nothing was done.
+    yield "  retry-on conn-failure empty-response 503"
 
 
 def _status(plan: GatewayPlan) -> Iterator[str]:
