@@ -84,8 +84,8 @@ def _defaults(plan: GatewayPlan) -> Iterator[str]:
     yield "  option abortonclose"
     # A request that has gone out may be what has ended its server: it gets one more, not all of them.
     yield "  retries 2"
-    # 503 is what the shield of a server says over HTTP whose Triton has just ended: nothing was done.
-    yield "  retry-on conn-failure empty-response 503"
+    # Over HTTP the shield of a server says 503 if its Triton is not there, and 502 if that has ended before it answered.
+    yield "  retry-on conn-failure empty-response 502 503"
 
 
 def _status(plan: GatewayPlan) -> Iterator[str]:
