@@ -15,7 +15,6 @@ None of these may be answered but by a refusal. *Good*: latency of the good clie
 
 from __future__ import annotations
 
-import argparse
 import resource
 import selectors
 import socket

@@ -6,11 +6,11 @@ A gateway with TLS and tokens, two Tritons, Prometheus. Eight clients ask all th
 four for the tracks of events without pile-up (`module_map`), four for a model of the Python backend. Each asks again
 once, a second later, for an event that got no answer. Each kind of fault is done `--times` times:
 
-killed and stopped server, stub        SIGKILL and SIGSTOP of a Triton, and of its model of the Python backend
-killed gateway, Prometheus, member     SIGKILL of HAProxy (all of its processes), of Prometheus, of what watches a Triton
-rotated certificate                    a new one is written into the gateway's file
-rolling restart                        `beampipe fleet restart --rolling`, all servers one after the other
-reloaded gateway                       `beampipe fleet up` with another number in the table ``gateway``
+killed and stopped server, stub      SIGKILL and SIGSTOP of a Triton, and of its model of the Python backend
+killed gateway, Prometheus, member   SIGKILL of HAProxy (all its processes), of Prometheus, of what watches a Triton
+rotated certificate                  a new one is written into the gateway's file
+rolling restart                      `beampipe fleet restart --rolling`, all servers one after the other
+reloaded gateway                     `beampipe fleet up` with another number in the table ``gateway``
 
 *Flow*: from the fault until each client has got an answer to something that it asked after the fault. *Whole*: until
 what was struck has been replaced and every server takes requests.
@@ -18,7 +18,6 @@ what was struck has been replaced and every server takes requests.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import socket
@@ -128,9 +127,7 @@ class Load:
     def _toy_ask(self, fleet: Running, number: int) -> Ask:
         protocol = "grpc" if number % 2 else "http"
         client = self._stack.enter_context(
-            ModelClient(
-                fleet.url(protocol), "toy", protocol=protocol, timeout=20.0, retries=0, **fleet.security
-            )
+            ModelClient(fleet.url(protocol), "toy", protocol=protocol, timeout=20.0, retries=0, **fleet.security)
         )
 
         def ask(which: int) -> bool:

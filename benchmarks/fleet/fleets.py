@@ -40,8 +40,8 @@ __all__ = [
     "running",
     "until",
     "verdict",
-    "write_tracking",
     "write_toy",
+    "write_tracking",
 ]
 
 HOSTS: Final = ("127.0.0.1", "localhost")

@@ -67,19 +67,21 @@ def measured(
     secure: bool, events: Sequence[Hits], labels: Sequence[np.ndarray], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Both protocols, directly and through the gateway."""
-    with running(lambda folder: write_tracking(folder, options.model), count=1, secure=secure) as fleet:
-        with ExitStack() as stack:
-            ways = {
-                (protocol, way): stack.enter_context(finder_of(fleet, protocol, way, options.model))
-                for protocol in PROTOCOLS
-                for way in ("direct", "gateway")
-            }
-            for hits, expected in zip(events, labels, strict=True):
-                for name, finder in ways.items():
-                    if not np.array_equal(finder.find(hits).track_id, expected):
-                        raise SystemExit(f"{name}: labels differ from those of the pipeline run here: nothing to time")
-            asks = {name: finder.find for name, finder in ways.items()}
-            times = asked_in_turn(asks, events, options.calls, options.seed)
+    with (
+        running(lambda folder: write_tracking(folder, options.model), count=1, secure=secure) as fleet,
+        ExitStack() as stack,
+    ):
+        ways = {
+            (protocol, way): stack.enter_context(finder_of(fleet, protocol, way, options.model))
+            for protocol in PROTOCOLS
+            for way in ("direct", "gateway")
+        }
+        for hits, expected in zip(events, labels, strict=True):
+            for name, finder in ways.items():
+                if not np.array_equal(finder.find(hits).track_id, expected):
+                    raise SystemExit(f"{name}: labels differ from those of the pipeline run here: nothing to time")
+        asks = {name: finder.find for name, finder in ways.items()}
+        times = asked_in_turn(asks, events, options.calls, options.seed)
     return [
         {
             "tls_and_token": secure,

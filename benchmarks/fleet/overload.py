@@ -2,11 +2,12 @@
 
     python benchmarks/fleet/overload.py [--minutes 1] [--times-capacity 3]
 
-Two servers behind the gateway, whose model *sleeps* for 20 ms for each event and takes no processor: what is measured is
-the gateway's queue, not two cores. Its room is small (4 at each server, 16 that wait), so that it is full within
-seconds. First as many as fit ask all the time: capacity. Then events arrive at random (Poisson), whether or not earlier
-ones have been answered: at capacity, and at three times that. Over gRPC, with two more clients over HTTP that ask again
-and again. No client repeats. Each answer is compared with what is right, each refusal must be 8/RESOURCE_EXHAUSTED or 429.
+Two servers behind the gateway, whose model *sleeps* for 20 ms for each event and takes no processor: what is measured
+is the gateway's queue, not two cores. Its room is small (4 at each server, 16 that wait), so that it is full within
+seconds. First as many as fit ask all the time: capacity. Then events arrive at random (Poisson), whether or not
+earlier ones have been answered: at capacity, and at three times that. Over gRPC, with two more clients over HTTP that
+ask again and again. No client repeats. Each answer is compared with what is right, each refusal must be
+8/RESOURCE_EXHAUSTED or 429.
 
 *Served latency within 2x*: its 95th percentile at three times capacity over that at capacity. Memory: resident, of
 HAProxy and of the Tritons, in the last fifth of the time over that in the second fifth.
@@ -14,7 +15,6 @@ HAProxy and of the Tritons, in the last fifth of the time over that in the secon
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import threading
@@ -225,7 +225,9 @@ def sampled(fleet: Running, outcome: Outcome) -> Iterator[None]:
 def row_of(name: str, outcome: Outcome, rate: float) -> dict[str, Any]:
     memory = np.array(outcome.memory or [(0, 0)], float)
     fifth = max(1, len(memory) // 5)
-    early, late = (np.median(part, axis=0) for part in (memory[fifth : 2 * fifth] if fifth > 1 else memory[:1], memory[-fifth:]))
+    early, late = (
+        np.median(part, axis=0) for part in (memory[fifth : 2 * fifth] if fifth > 1 else memory[:1], memory[-fifth:])
+    )
     served, refused = milliseconds(outcome.served, 50, 95, 99), milliseconds(outcome.refused, 50, 95, 99)
     return {
         "stage": name,

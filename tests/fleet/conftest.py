@@ -55,14 +55,14 @@ class RunningFleet:
 
     def write(self, **changes: object) -> Path:
         """Write the specification again with other values."""
-        self.specification.write_text(FLEET.format(**{"count": 2, "patience": 1.0, "port": self.port, "gateway": "", **changes}))
+        self.specification.write_text(
+            FLEET.format(**{"count": 2, "patience": 1.0, "port": self.port, "gateway": "", **changes})
+        )
         return self.specification
 
 
 @contextmanager
-def running_fleet(
-    count: int = 2, gateway: str = "", token: str = "", patience: float = 1.0
-) -> Iterator[RunningFleet]:
+def running_fleet(count: int = 2, gateway: str = "", token: str = "", patience: float = 1.0) -> Iterator[RunningFleet]:
     """Run a fleet in this process, its servers in others; with a token for somebody, if there is a file of tokens."""
     # Not pytest's folder, whose long name leaves no room for sockets.
     with TemporaryDirectory(prefix="fleet") as temporary:

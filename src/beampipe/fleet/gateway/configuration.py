@@ -84,7 +84,7 @@ def _defaults(plan: GatewayPlan) -> Iterator[str]:
     yield "  option abortonclose"
     # A request that has gone out may be what has ended its server: it gets one more, not all of them.
     yield "  retries 2"
-    # Over HTTP the shield of a server says 503 if its Triton is not there, and 502 if that has ended before it answered.
+    # Over HTTP the shield of a server says 503 where its Triton is gone, and 502 where that ended before it answered.
     yield "  retry-on conn-failure empty-response 502 503"
 
 
