@@ -6,7 +6,7 @@ Good clients ask all the time, half over gRPC, half over HTTP, two on connection
 anew for every event. Meanwhile, one after the other:
 
 idle          so many connections that say nothing, and are opened again when the gateway closes them
-slow          500 connections that send a request's headers or body by one byte a second, over HTTP/1 and HTTP/2
+slow          500 connections that send headers or body by one byte a second, over HTTP/1, HTTP/2 and gRPC
 oversized     requests that say that they have 1 GB over HTTP, and messages of gRPC above the limit
 spellings     every management URL and RPC in every spelling, again and again
 
@@ -21,24 +21,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
 from fleets import CONSOLE, Running, milliseconds, options_of, print_header, report, running, verdict, write_toy
-from strangers import Refusals, ask_oversized, ask_spellings
+from strangers import SLOW, Refusals, ask_oversized, ask_spellings
 
 from beampipe.errors import BeampipeError
 from beampipe.terminal import make_table
 from beampipe.triton import ModelClient
 
 SLEEP: Final = 0.003
-SLOW: Final = 500
-PREFACES: Final = (
-    b"POST /v2/models/toy/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
-    b"POST /v2/models/toy/infer HTTP/1.1\r\nHost: x\r\nX-Long: ",
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-)
+SLOW_ONES: Final = 500
 WANTED_RATIO: Final = 2.0
 """Largest ratio of the good clients' median latency, on connections that they keep, to that before."""
 
@@ -177,31 +172,35 @@ def hold(fleet: Running, ended: threading.Event, refusals: Refusals, number: int
 
 def be_slow(fleet: Running, ended: threading.Event, refusals: Refusals) -> None:
     """Requests that come by one byte a second."""
-    opened: list[socket.socket] = []
+    opened: dict[socket.socket, bytes] = {}
     while not ended.is_set():
-        while len(opened) < SLOW:
+        for number in range(len(opened), SLOW_ONES):
             connection = socket.create_connection(("127.0.0.1", fleet.port), timeout=5)
+            begin, opened[connection] = SLOW[number % len(SLOW)]
             connection.setblocking(False)
-            with suppress(OSError):
-                connection.sendall(PREFACES[len(opened) % len(PREFACES)])
-            opened.append(connection)
+            connection.sendall(begin)
         refusals.most = max(refusals.most, len(opened))
         ended.wait(1.0)
-        for connection in list(opened):
-            try:
-                connection.send(b"x")
-                answer = connection.recv(1 << 16)
-                if b" 200 " not in answer and answer:
-                    continue
-                raise ConnectionResetError
-            except BlockingIOError:
-                continue
-            except OSError:
+        for connection, more in list(opened.items()):
+            if _is_closed(connection, more):
                 refusals.refused += 1
                 connection.close()
-                opened.remove(connection)
+                del opened[connection]
     for connection in opened:
         connection.close()
+
+
+def _is_closed(connection: socket.socket, more: bytes) -> bool:
+    """Send the next bit; whether the gateway has closed the connection."""
+    try:
+        connection.send(more)
+        while connection.recv(1 << 16):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def row_of(name: str, good: Good, refusals: Refusals, begin: float, end: float) -> dict[str, Any]:

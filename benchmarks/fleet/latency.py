@@ -1,4 +1,4 @@
-"""What the gateway adds to the latency of an event of about 300 hits: asked directly and through it, in turn.
+"""What the gateway adds to the latency of an event of 300 hits: asked directly and through it, in turn.
 
     python benchmarks/fleet/latency.py [--calls 400] [--model module_map]
 
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--model", default="module_map")
     options = parser.parse_args()
     begun = print_header("latency that the gateway adds", options)
-    events = events_near(HITS, 8)
+    events = events_of(HITS, 8)
     with DirectTrackFinder(options.model, threads=1) as direct:
         labels = [direct.find(hits).track_id for hits in events]
     rows = [row for secure in (False, True) for row in measured(secure, events, labels, options)]
@@ -57,10 +57,13 @@ def main() -> None:
     raise SystemExit(0 if all(line["met"] for line in summary) else 1)
 
 
-def events_near(hits: int, number: int) -> list[Hits]:
-    """Shipped events without pile-up whose number of hits is nearest."""
-    events = [event.hits for event in shipped_events(0)]
-    return sorted(events, key=lambda event: abs(len(event) - hits))[:number]
+def events_of(hits: int, number: int) -> list[Hits]:
+    """As many slices in phi of a shipped event at mu = 60, each of so many hits."""
+    whole = next(iter(shipped_events(60))).hits
+    around = np.argsort(whole.position[:, 1], kind="stable")
+    starts = np.linspace(0, len(whole), number, endpoint=False).astype(int)
+    rows = (np.sort(np.take(around, np.arange(start, start + hits), mode="wrap")) for start in starts)
+    return [whole.take(some.astype(np.int64)) for some in rows]
 
 
 def measured(
@@ -125,7 +128,7 @@ def asked_in_turn(
 
 
 def table_of(rows: Sequence[dict[str, Any]], model: str) -> Any:
-    title = f"{model}, events of about {rows[0]['hits']:.0f} hits, one after the other"
+    title = f"{model}, events of {rows[0]['hits']:.0f} hits, one after the other"
     columns = ("direct [ms]", "gateway [ms]", "added [ms]", "added to the quickest 10 % [ms]")
     table = make_table(title, ("gateway", "protocol"), columns)
     for row in rows:

@@ -12,7 +12,7 @@ from typing import Final
 import grpc
 from fleets import Running
 
-__all__ = ["Refusals", "ask_oversized", "ask_spellings"]
+__all__ = ["SLOW", "Refusals", "ask_oversized", "ask_spellings"]
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 _RPCS: Final = (
@@ -43,6 +43,39 @@ _URLS: Final = (
 )
 _LARGE: Final = (64 << 20) + 64
 """Bytes of a message above the limit that a gateway has if nothing is said."""
+
+
+def _frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
+    """A frame of HTTP/2."""
+    return len(body).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + body
+
+
+def _call() -> bytes:
+    """The begin of a call over gRPC, of whose message the most part is missing."""
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": _SERVICE + "ModelInfer",
+        ":authority": "fleet",
+        "content-type": "application/grpc",
+        "te": "trailers",
+    }
+    headers = b"".join(
+        b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+        for name, value in fields.items()
+    )
+    message = b"\0" + (1000).to_bytes(4, "big")
+    return _PREFACE + _frame(4, 0, 0, b"") + _frame(1, 4, 1, headers) + _frame(0, 0, 1, message)
+
+
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SLOW: Final = (
+    (b"POST /v2/models/toy/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", b"x"),
+    (b"POST /v2/models/toy/infer HTTP/1.1\r\nHost: x\r\nX-Long: ", b"x"),
+    (_PREFACE, b"\0"),
+    (_call(), _frame(0, 0, 1, b"x")),
+)
+"""How slow requests begin, and what they send from time to time."""
 
 
 @dataclass

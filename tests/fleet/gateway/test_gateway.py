@@ -234,6 +234,13 @@ def test_slow_senders_are_cut_off(guarded: RunningFleet) -> None:
                     pass
 
 
+def test_it_takes_no_more_connections_than_the_system_lets_it_have(fleet: RunningFleet) -> None:
+    said = fleet.keeper.gateway.socket.ask("show info")
+    info = dict(line.split(": ", 1) for line in said.splitlines() if ": " in line)
+    assert int(info["Maxsock"]) <= int(info["Ulimit-n"])
+    assert 0.4 * int(info["Maxsock"]) < int(info["Maxconn"]) < 0.5 * int(info["Maxsock"])  # the rest is for servers
+
+
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_slow_bodies_take_no_place_from_others(guarded: RunningFleet, protocol: str) -> None:
     # As many as would fill the only server and its queue, if they were sent on before they are there.

@@ -24,6 +24,8 @@ HTTP: Final = "http"
 """Name of the backend for HTTP, whose health counts for both."""
 _BUFFER: Final = 64 << 10
 """Bytes of a request that are kept, to be sent once more if its server dies: events of 5000 hits fit."""
+_OTHERS: Final = 500
+"""Open files of HAProxy beside connections: sockets, pipes, threads."""
 _NAMES: Final = "names"
 _NOWHERE: Final = "127.0.0.1:1"
 """Address of a place that nobody has."""
@@ -56,8 +58,9 @@ def configuration(plan: GatewayPlan) -> str:
 def _global(plan: GatewayPlan) -> Iterator[str]:
     yield "# Made by `beampipe fleet` from the specification of the fleet; not to be edited."
     yield "global"
-    yield f"  maxconn {plan.fleet.gateway.connections}"
-    yield "  no strict-limits"
+    # From it HAProxy finds how many clients it may take, and keeps as many connections for servers. Told a number of
+    # clients that the system does not allow, it would take them until nothing is left to reach a server with.
+    yield f"  fd-hard-limit {2 * plan.fleet.gateway.connections + _OTHERS}"
     yield f"  nbthread {plan.threads}"
     yield f"  hard-stop-after {_time(plan.fleet.gateway.answer)}"
     yield f"  stats socket {plan.socket} mode 600 level admin expose-fd listeners"
