@@ -148,7 +148,7 @@ class Running:
         rows = self.status()["servers"]
         return (
             len(rows) == self.count
-            and all(row["gateway"] == "UP" and row["address"] for row in rows)
+            and all(row["state"] == "ready" and row["gateway"] == "UP" and row["address"] for row in rows)
             and len(self.tritons()) == self.count
         )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from time import perf_counter
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=400, help="number of events asked for in each way")
     parser.add_argument("--model", default="module_map")
     options = parser.parse_args()
+    warnings.simplefilter("ignore", LayoutWarning)  # slices have fewer tracks than events
     begun = print_header("latency that the gateway adds", options)
     events = events_of(HITS, 8)
     with DirectTrackFinder(options.model, threads=1) as direct:
