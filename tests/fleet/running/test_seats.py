@@ -18,7 +18,8 @@ def test_a_question_while_it_starts_does_not_lose_the_process(tmp_path: Path, mo
     # The command `status` may ask from another thread at any moment; a lost process would live on beside its successor.
     settings = MemberSettings("cpu-0", "cpu", tmp_path, tmp_path, tmp_path / "none", tmp_path / "log")
     seat = Seat(settings, tmp_path / "member.json")
-    start_time, asked = processes.start_time, []
+    start_time = processes.start_time
+    asked: list[bool] = []
 
     def asked_meanwhile(pid: int) -> int | None:
         if not asked and pid != os.getpid():
