@@ -90,6 +90,8 @@ class Seat:
         """Start it."""
         remove_record(self.settings.registry, self.name)
         write_member(self.file, self.settings)
+        if self._process is not None:
+            self._process.wait()  # it has ended; its status may not have been taken yet
         with self.settings.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "beampipe", "fleet", "member", str(self.file)],
