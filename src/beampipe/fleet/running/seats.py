@@ -64,9 +64,12 @@ class Seat:
     def pid(self) -> int | None:
         """Process id of the server's supervisor, None if it does not run."""
         process, who = self._process, self._who
-        if who is None or (process is not None and process.poll() is not None):
+        if who is None:
             return None
-        return who[0] if processes.is_same(*who) and processes.is_alive(who[0]) else None
+        there = processes.is_same(*who) and processes.is_alive(who[0])
+        if process is not None and process.poll() is not None:  # asked last, so that what has ended is waited for
+            return None
+        return who[0] if there else None
 
     @property
     def may_start(self) -> bool:
