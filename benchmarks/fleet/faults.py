@@ -56,9 +56,9 @@ MODEL: Final = "module_map"
 CLIENTS: Final = 8
 LONGEST: Final = 90.0
 """Longest time [s] that the fleet may take to be whole again."""
-SURE: Final = 1.2
+SURE: Final = 2.5
 """Time [s] for which all has to be well: more than the patience with a server."""
-HELD: Final = 1.5
+HELD: Final = 0.5
 """Time [s] between two faults, after which a restart is not one in a row."""
 
 Ask = Callable[[int], bool]
@@ -312,9 +312,9 @@ def wait_until_whole(fleet: Running, replaced: Callable[[], bool], name: str) ->
     try:
         while True:
             until(is_well, LONGEST)
-            moment = time.perf_counter()
+            moment, who = time.perf_counter(), fleet.tritons() + fleet.stubs()
             time.sleep(SURE)  # a server may not have been found to be ill yet
-            if is_well():
+            if is_well() and fleet.tritons() + fleet.stubs() == who:
                 return moment
     except SystemExit:
         CONSOLE.print(fleet.status(), fleet.tritons(), fleet.stubs(), markup=False)
