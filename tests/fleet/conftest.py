@@ -29,7 +29,7 @@ __all__ = ["Behind", "Load", "RunningFleet", "running_fleet", "until"]
 FLEET = """
 name = "test"
 repository = "models"
-patience = 1.0
+patience = {patience}
 [servers.cpu]
 count = {count}
 most = 3
@@ -62,7 +62,9 @@ class RunningFleet(Behind):
 
     def write(self, **changes: object) -> Path:
         """Write the specification again with other values."""
-        self.specification.write_text(FLEET.format(**{"count": 2, "port": self.port, "gateway": "", **changes}))
+        self.specification.write_text(
+            FLEET.format(**{"count": 2, "patience": 1.0, "port": self.port, "gateway": "", **changes})
+        )
         return self.specification
 
 
@@ -74,7 +76,11 @@ def one_doubler(repository: Path) -> None:
 
 @contextmanager
 def running_fleet(
-    count: int = 2, gateway: str = "", token: str = "", models: Callable[[Path], object] = one_doubler
+    count: int = 2,
+    gateway: str = "",
+    token: str = "",
+    models: Callable[[Path], object] = one_doubler,
+    patience: float = 1.0,
 ) -> Iterator[RunningFleet]:
     """Run a fleet in this process, its servers in others; with a token for somebody, if there is a file of tokens."""
     # Not pytest's folder, whose long name leaves no room for sockets.
@@ -85,6 +91,7 @@ def running_fleet(
         specification.write_text(
             FLEET.format(
                 count=count,
+                patience=patience,
                 port=free_port(),
                 gateway=gateway.replace("FOLDER", temporary).replace("port = 0", f"port = {free_port()}"),
             )

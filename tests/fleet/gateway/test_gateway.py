@@ -234,6 +234,61 @@ def test_slow_senders_are_cut_off(guarded: RunningFleet) -> None:
                     pass
 
 
+def test_it_takes_no_more_connections_than_the_system_lets_it_have(fleet: RunningFleet) -> None:
+    said = fleet.keeper.gateway.socket.ask("show info")
+    info = dict(line.split(": ", 1) for line in said.splitlines() if ": " in line)
+    assert int(info["Maxsock"]) <= int(info["Ulimit-n"])
+    assert 0.4 * int(info["Maxsock"]) < int(info["Maxconn"]) < 0.5 * int(info["Maxsock"])  # the rest is for servers
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_slow_bodies_take_no_place_from_others(guarded: RunningFleet, protocol: str) -> None:
+    # As many as would fill the only server and its queue, if they were sent on before they are there.
+    tokens = guarded.keeper.fleet.gateway.tokens
+    assert tokens is not None
+    token = add_token(tokens, f"slow-{protocol}")
+    metadata = (("authorization", f"Bearer {token}"),)
+    until(lambda: call(guarded.port, SERVICE + "ServerLive", metadata=metadata)[0] == "OK")
+    begun = slow_post(token) if protocol == "http" else slow_call(token)
+    slow = [socket.create_connection(("127.0.0.1", guarded.port), timeout=20) for _ in range(8)]
+    for connection in slow:
+        connection.sendall(begun)
+    time.sleep(0.3)
+    with guarded.client(protocol, token=token, retries=0, timeout=5.0) as client:
+        assert client.infer({"X": np.array([0, 3], np.float32)})["Y"].tolist() == [0, 6]
+    for connection in slow:
+        connection.close()
+
+
+def slow_post(token: str) -> bytes:
+    """The begin of a request over HTTP, of whose body the most part is missing."""
+    path = "/v2/models/one/infer"
+    return post(b"{", path=path, Content_Length=1000, Authorization=f"Bearer {token}")
+
+
+def slow_call(token: str) -> bytes:
+    """The begin of a call over gRPC, of whose message the most part is missing."""
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": SERVICE + "ModelInfer",
+        ":authority": "fleet",
+        "content-type": "application/grpc",
+        "te": "trailers",
+        "authorization": f"Bearer {token}",
+    }
+    headers = b"".join(  # each literally, none of which is to be remembered
+        b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+        for name, value in fields.items()
+    )
+    settings, message = b"", b"\0" + (1000).to_bytes(4, "big") + b"begin"
+    frames = ((4, 0, 0, settings), (1, 4, 1, headers), (0, 0, 1, message))
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"".join(
+        len(body).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + body
+        for kind, flags, stream, body in frames
+    )
+
+
 def test_athena_needs_no_token_and_may_infer_only(guarded: RunningFleet) -> None:
     athena = guarded.keeper.fleet.gateway.athena
     assert athena is not None

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from beampipe import processes
@@ -67,6 +68,18 @@ def test_a_fault_loses_nothing_and_is_mended(fleet: RunningFleet, fault: Callabl
         until(lambda: load.answered > answered + 20)
     assert load.lost == []
     assert load.wrong == 0
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_a_request_to_a_server_that_has_just_died_is_answered_by_another(fleet: RunningFleet, scheme: str) -> None:
+    until(lambda: whole(fleet))
+    dead = tritons(fleet)[0]
+    with fleet.client(scheme, retries=0, timeout=5.0) as client:
+        assert client.infer({"X": np.array([0, 1], np.float32)})["Y"].tolist() == [0, 2]
+        os.kill(dead, signal.SIGKILL)
+        for number in range(6):
+            assert client.infer({"X": np.array([0, number], np.float32)})["Y"].tolist() == [0, 2 * number]
+    until(lambda: dead not in tritons(fleet) and len(tritons(fleet)) == 2 and whole(fleet))
 
 
 def test_servers_are_drained_restarted_and_scaled_without_loss(fleet: RunningFleet) -> None:

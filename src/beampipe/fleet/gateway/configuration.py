@@ -32,6 +32,8 @@ OPEN: Final = "open"
 HAProxy sends a drained server what a rule names it for."""
 _PARTS: Final = 10_000
 """Parts in which the share of a server on trial is counted."""
+_OTHERS: Final = 500
+"""Open files of HAProxy beside connections: sockets, pipes, threads."""
 _NAMES: Final = "names"
 _NOWHERE: Final = "127.0.0.1:1"
 """Address of a place that nobody has."""
@@ -67,8 +69,9 @@ def configuration(plan: GatewayPlan) -> str:
 def _global(plan: GatewayPlan) -> Iterator[str]:
     yield "# Made by `beampipe fleet` from the specification of the fleet; not to be edited."
     yield "global"
-    yield f"  maxconn {plan.fleet.gateway.connections}"
-    yield "  no strict-limits"
+    # From it HAProxy finds how many clients it may take, and keeps as many connections for servers. Told a number of
+    # clients that the system does not allow, it would take them until nothing is left to reach a server with.
+    yield f"  fd-hard-limit {2 * plan.fleet.gateway.connections + _OTHERS}"
     yield f"  nbthread {plan.threads}"
     yield f"  hard-stop-after {_time(plan.fleet.gateway.answer)}"
     yield f"  stats socket {plan.socket} mode 600 level admin expose-fd listeners"
@@ -95,7 +98,8 @@ def _defaults(plan: GatewayPlan) -> Iterator[str]:
     yield "  option abortonclose"
     # A request that has gone out may be what has ended its server: it gets one more, not all of them.
     yield "  retries 2"
-    yield "  retry-on conn-failure empty-response"
+    # Over HTTP the shield of a server says 503 where its Triton is gone, and 502 where that ended before it answered.
+    yield "  retry-on conn-failure empty-response 502 503"
 
 
 def _status(plan: GatewayPlan) -> Iterator[str]:
@@ -186,7 +190,10 @@ def _room(plan: GatewayPlan) -> Iterator[str]:
 
 
 def _bodies(plan: GatewayPlan) -> Iterator[str]:
-    """A message of gRPC has no header with its length, but begins with it: five bytes, flag and number."""
+    """A message of gRPC has no header with its length, but begins with it: five bytes, flag and number.
+
+    A body is awaited whole, or as far as it is kept, before its request takes a place at a server or in the queue.
+    """
     gateway = plan.fleet.gateway
     too_long = f"got a larger request, expected at most {gateway.body} bytes"
     yield f"  http-request wait-for-body time {_time(gateway.arrival)} at-least 5 if grpc"
@@ -199,6 +206,7 @@ def _bodies(plan: GatewayPlan) -> Iterator[str]:
     yield from _refuse(
         "{ req.hdr(transfer-encoding) -m found }", None, 411, "got a body in chunks, expected one with Content-Length"
     )
+    yield f"  http-request wait-for-body time {_time(gateway.arrival)}"
 
 
 def _choice(plan: GatewayPlan) -> Iterator[str]:

@@ -1,35 +1,31 @@
 -- Chooses the server with the smallest sum of sizes that it works on, for its weight.
 --
 -- Clients state the size of a request in a header. A request is given back when its answer begins. One that was
--- cancelled, or that the gateway answers itself, is not: where more are noted than HAProxy counts, the oldest are forgotten.
+-- cancelled, or that the gateway answers itself, is not: where more are noted than HAProxy counts, those are dropped
+-- whose transaction is gone. Only the transaction holds a request, so Lua's collector tells which ones that are.
 
 local SIZE = "beampipe-size"
 local BACKENDS = { grpc = true, http = true }
 local LOOK = 50 -- time between two looks at the servers [ms]
 
-local servers = {} -- name -> { up, weight, total, requests = { id -> size }, first, last }
+local servers = {} -- name -> { up, weight, total, count, requests = { request -> size } }
 local names = {}
 
 local function noted(name)
   local server = servers[name]
   if server == nil then
-    server = { up = false, weight = 1, total = 0, count = 0, requests = {}, first = 1, last = 0 }
+    server = { up = false, weight = 1, total = 0, count = 0, requests = setmetatable({}, { __mode = "k" }) }
     servers[name] = server
     names[#names + 1] = name
   end
   return server
 end
 
-local function forget(server, id)
-  local size = server.requests[id]
-  if size == nil then
-    return
-  end
-  server.requests[id] = nil
-  server.total = server.total - size
-  server.count = server.count - 1
-  while server.first <= server.last and server.requests[server.first] == nil do
-    server.first = server.first + 1
+local function recount(server)
+  server.total, server.count = 0, 0
+  for _, size in pairs(server.requests) do
+    server.total = server.total + size
+    server.count = server.count + 1
   end
 end
 
@@ -51,13 +47,18 @@ core.register_task(function()
         end
       end
     end
+    local surplus = false
     for name, server in pairs(servers) do
+      local more = server.count > (sessions[name] or 0)
       -- Twice in a row, since a request is noted a moment before it is counted.
-      local surplus = server.count - (sessions[name] or 0)
-      for _ = 1, math.min(surplus, server.surplus or 0) do
-        forget(server, server.first)
+      surplus = surplus or (more and server.more)
+      server.more = more
+    end
+    if surplus then
+      collectgarbage()
+      for _, server in pairs(servers) do
+        recount(server)
       end
-      server.surplus = math.max(0, server.count - (sessions[name] or 0))
     end
     core.msleep(LOOK)
   end
@@ -82,18 +83,20 @@ core.register_action("least_hits", { "http-req" }, function(txn)
   if best == nil then
     return
   end
-  local server = servers[best]
-  server.last = server.last + 1
-  server.requests[server.last] = size
+  local server, request = servers[best], {}
+  server.requests[request] = size
   server.total = server.total + size
   server.count = server.count + 1
+  txn:set_priv(request)
   txn:set_var("txn.beampipe_server", best)
-  txn:set_var("txn.beampipe_request", server.last)
 end, 0)
 
 core.register_action("give_back", { "http-res" }, function(txn)
-  local server = servers[txn:get_var("txn.beampipe_server")]
-  if server ~= nil then
-    forget(server, txn:get_var("txn.beampipe_request"))
+  local server, request = servers[txn:get_var("txn.beampipe_server")], txn:get_priv()
+  local size = server and request and server.requests[request]
+  if size then
+    server.requests[request] = nil
+    server.total = server.total - size
+    server.count = server.count - 1
   end
 end, 0)

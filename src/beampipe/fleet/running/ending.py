@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe import processes
-from beampipe.errors import ServiceError
+from beampipe.errors import ServiceError, ServiceUnavailableError
 from beampipe.fleet.registry import read_records
 from beampipe.fleet.running.folder import RunFolder, folder_of
 from beampipe.fleet.running.line import give_order
@@ -40,7 +40,11 @@ def end_fleet(specification: Path, folder: Path | None = None) -> str:
     fleet = read_fleet(specification)
     run = folder_of(fleet.name, folder)
     if (keeper := keeper_of(run)) is not None:
-        give_order(run.socket, {"do": "down"})
+        try:
+            give_order(run.socket, {"do": "down"})
+        except ServiceUnavailableError:  # it takes no orders yet, or ends already
+            with suppress(ProcessLookupError):
+                os.kill(keeper, signal.SIGTERM)
         deadline = time.monotonic() + _LONGEST + fleet.exit_timeout
         while processes.is_alive(keeper):
             if time.monotonic() > deadline:

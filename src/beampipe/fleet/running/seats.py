@@ -50,8 +50,7 @@ class Seat:
     trouble: float | None = None
     ending: float | None = None
     starts: int = 0
-    _pid: int | None = None
-    _started: int = 0
+    _who: tuple[int, int] | None = None  # process id and start time, set together: other threads ask meanwhile
     _process: subprocess.Popen[bytes] | None = None
     _pause: RestartPause = field(default_factory=RestartPause)
     _not_before: float = 0.0
@@ -84,15 +83,13 @@ class Seat:
     @property
     def pid(self) -> int | None:
         """Process id of the server's supervisor, None if it does not run."""
-        if self._process is not None and self._process.poll() is not None:
-            self._pid = self._process = None
-        if self._pid is not None and not (
-            processes.is_same(self._pid, self._started) and processes.is_alive(self._pid)
-        ):
-            if self._process is not None:
-                self._process.poll()  # it has ended since the look above
-            self._pid = self._process = None
-        return self._pid
+        process, who = self._process, self._who
+        if who is None:
+            return None
+        there = processes.is_same(*who) and processes.is_alive(who[0])
+        if process is not None and process.poll() is not None:  # asked last, so that what has ended is waited for
+            return None
+        return who[0] if there else None
 
     @property
     def may_start(self) -> bool:
@@ -109,13 +106,15 @@ class Seat:
         ours = b"beampipe" in b" ".join(part.encode() for part in processes.arguments(record.pid))
         if started is None or not record.lives() or not ours:
             return False
-        self._pid, self._started, self.starts = record.pid, started, 1
+        self._who, self.starts = (record.pid, started), 1
         return True
 
     def start(self) -> None:
         """Start it."""
         remove_record(self.settings.registry, self.name)
         write_member(self.file, self.settings)
+        if self._process is not None:
+            self._process.wait()  # it has ended; its status may not have been taken yet
         with self.settings.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "beampipe", "fleet", "member", str(self.file)],
@@ -125,8 +124,7 @@ class Seat:
                 start_new_session=True,
                 env={**os.environ, **self.environ},
             )
-        self._pid = self._process.pid
-        self._started = processes.start_time(self._pid) or 0
+        self._who = self._process.pid, processes.start_time(self._process.pid) or 0
         now = time.monotonic()
         if self.starts:
             self._not_before = now + self._pause.before_next(now)

@@ -1,0 +1,157 @@
+"""What the gateway adds to the latency of an event of 300 hits: asked directly and through it, in turn.
+
+    python benchmarks/fleet/latency.py [--calls 400] [--model module_map]
+
+One Triton on this machine, asked at the address that the gateway asks, by the same client. Each event is asked for in
+all ways one after the other, in an order that is drawn anew: other work on the machine strikes all ways alike. First
+without TLS, then with TLS and a token (the direct ways have neither). All labels are those of the pipeline run here.
+
+*Added*: median of the differences between one event through the gateway and the same event asked directly just then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+from fleets import (
+    CONSOLE,
+    Running,
+    milliseconds,
+    options_of,
+    print_header,
+    report,
+    running,
+    verdict,
+    write_tracking,
+)
+
+from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
+from beampipe.terminal import make_table
+from beampipe.tracking.data import shipped_events
+from beampipe.tracking.events import Hits
+
+PROTOCOLS: Final = ("grpc", "http")
+HITS: Final = 300
+WANTED_MS: Final = 0.25
+"""Largest latency [ms] that the gateway may add without TLS."""
+
+
+def main() -> None:
+    parser = options_of("latency", __doc__)
+    parser.add_argument("--calls", type=int, default=400, help="number of events asked for in each way")
+    parser.add_argument("--model", default="module_map")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", LayoutWarning)  # slices have fewer tracks than events
+    begun = print_header("latency that the gateway adds", options)
+    events = events_of(HITS, 8)
+    with DirectTrackFinder(options.model, threads=1) as direct:
+        labels = [direct.find(hits).track_id for hits in events]
+    rows = [row for secure in (False, True) for row in measured(secure, events, labels, options)]
+    CONSOLE.print(table_of(rows, options.model))
+    report(options, begun, {"rows": rows, "summary": (summary := summary_of(rows))})
+    raise SystemExit(0 if all(line["met"] for line in summary) else 1)
+
+
+def events_of(hits: int, number: int) -> list[Hits]:
+    """As many slices in phi of a shipped event at mu = 60, each of so many hits."""
+    whole = next(iter(shipped_events(60))).hits
+    around = np.argsort(whole.position[:, 1], kind="stable")
+    starts = np.linspace(0, len(whole), number, endpoint=False).astype(int)
+    rows = (np.sort(np.take(around, np.arange(start, start + hits), mode="wrap")) for start in starts)
+    return [whole.take(some.astype(np.int64)) for some in rows]
+
+
+def measured(
+    secure: bool, events: Sequence[Hits], labels: Sequence[np.ndarray], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Both protocols, directly and through the gateway."""
+    with (
+        running(lambda folder: write_tracking(folder, options.model), count=1, secure=secure) as fleet,
+        ExitStack() as stack,
+    ):
+        ways = {
+            (protocol, way): stack.enter_context(finder_of(fleet, protocol, way, options.model))
+            for protocol in PROTOCOLS
+            for way in ("direct", "gateway")
+        }
+        for hits, expected in zip(events, labels, strict=True):
+            for name, finder in ways.items():
+                if not np.array_equal(finder.find(hits).track_id, expected):
+                    raise SystemExit(f"{name}: labels differ from those of the pipeline run here: nothing to time")
+        asks = {name: finder.find for name, finder in ways.items()}
+        times = asked_in_turn(asks, events, options.calls, options.seed)
+    return [
+        {
+            "tls_and_token": secure,
+            "protocol": protocol,
+            "hits": float(np.median([len(hits) for hits in events])),
+            "calls": options.calls,
+            "load_average": os.getloadavg()[0],
+            "direct_ms": milliseconds(times[protocol, "direct"], 50)[0],
+            "gateway_ms": milliseconds(times[protocol, "gateway"], 50)[0],
+            "added_ms": milliseconds(times[protocol, "gateway"] - times[protocol, "direct"], 50)[0],
+            "added_of_quickest_ms": milliseconds(times[protocol, "gateway"], 10)[0]
+            - milliseconds(times[protocol, "direct"], 10)[0],
+        }
+        for protocol in PROTOCOLS
+    ]
+
+
+def finder_of(fleet: Running, protocol: str, way: str, model: str) -> TritonTrackFinder:
+    """A client of the gateway, or of the server behind it."""
+    if way == "gateway":
+        return TritonTrackFinder(fleet.url(protocol), model, protocol=protocol, retries=0, **fleet.security)
+    host, http, grpc = fleet.status()["servers"][0]["address"]
+    port = {"http": http, "grpc": grpc}[protocol]
+    return TritonTrackFinder(f"{protocol}://{host}:{port}", model, protocol=protocol, retries=0)
+
+
+def asked_in_turn(
+    asks: dict[tuple[str, str], Callable[[Hits], object]], events: Sequence[Hits], calls: int, seed: int
+) -> dict[tuple[str, str], np.ndarray]:
+    """Seconds of each call, by way; the n-th entries of all ways are of the same event and moment."""
+    times: dict[tuple[str, str], list[float]] = {name: [] for name in asks}
+    generator = np.random.default_rng(seed)
+    names = list(asks)
+    for number in range(calls):
+        hits = events[number % len(events)]
+        for row in generator.permutation(len(names)):
+            begin = perf_counter()
+            asks[names[row]](hits)
+            times[names[row]].append(perf_counter() - begin)
+    return {name: np.array(taken) for name, taken in times.items()}
+
+
+def table_of(rows: Sequence[dict[str, Any]], model: str) -> Any:
+    title = f"{model}, events of {rows[0]['hits']:.0f} hits, one after the other"
+    columns = ("direct [ms]", "gateway [ms]", "added [ms]", "added to the quickest 10 % [ms]")
+    table = make_table(title, ("gateway", "protocol"), columns)
+    for row in rows:
+        figures = (row[key] for key in ("direct_ms", "gateway_ms", "added_ms", "added_of_quickest_ms"))
+        secured = "TLS and token" if row["tls_and_token"] else "plain"
+        table.add_row(secured, row["protocol"], *(f"{figure:.3f}" for figure in figures))
+    return table
+
+
+def summary_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
+    """The wanted figure is that without TLS."""
+    return [
+        verdict(
+            f"added over {row['protocol']}",
+            row["added_ms"] <= WANTED_MS,
+            f"{row['added_ms']:.3f} ms, wanted at most {WANTED_MS} ms",
+        )
+        for row in rows
+        if not row["tls_and_token"]
+    ]
+
+
+if __name__ == "__main__":
+    main()

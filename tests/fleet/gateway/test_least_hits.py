@@ -1,0 +1,112 @@
+"""Least outstanding hits: a request goes where the fewest are worked on, and cancelled ones count no more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2
+
+from beampipe.triton.client.codec import SIZE_HEADER
+from beampipe.triton.engine import Engine
+from tests.fleet.conftest import RunningFleet, running_fleet, until
+
+
+class Caller:
+    """Asks for events of any size that take any time, over gRPC as our client does, and may give up."""
+
+    def __init__(self, fleet: RunningFleet) -> None:
+        self._fleet = fleet
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{fleet.port}")
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def send(self, size: int, seconds: float) -> Any:
+        """Ask, and wait until the gateway has chosen a server."""
+        message = service_pb2.ModelInferRequest(model_name="one")
+        message.inputs.add(name="X", datatype="FP32", shape=[2])
+        message.raw_input_contents.append(np.array([seconds, size], np.float32).tobytes())
+        before = self.given()
+        path = "/inference.GRPCInferenceService/ModelInfer"
+        metadata = ((SIZE_HEADER, str(size)),)
+        call = self._channel.unary_unary(path).future(message.SerializeToString(), timeout=30, metadata=metadata)
+        until(lambda: self.given() != before)
+        return call
+
+    def running(self) -> list[int]:
+        """Number of requests at each server."""
+        return [places(self._fleet)[name].running for name in ("cpu-0", "cpu-1")]
+
+    def given(self) -> list[int]:
+        """Number of requests that each server has had."""
+        return [places(self._fleet)[name].answered for name in ("cpu-0", "cpu-1")]
+
+    def chosen(self, size: int, seconds: float = 1.0) -> tuple[int, Any]:
+        """Number of the server to which a request goes, and the request."""
+        before = self.given()
+        call = self.send(size, seconds)
+        (server,) = [number for number, now in enumerate(self.given()) if now > before[number]]
+        return server, call
+
+
+@pytest.fixture(scope="module")
+def balanced(engine: Engine) -> Iterator[RunningFleet]:
+    """A fleet of two servers that goes by hits."""
+    with running_fleet(2, 'balancing = "least_hits"', patience=20.0) as running:
+        until(lambda: all(place.status == "UP" for name, place in places(running).items() if name != "cpu-2"))
+        time.sleep(0.2)  # until the gateway's next look at its servers
+        yield running
+
+
+def places(fleet: RunningFleet) -> Any:
+    return fleet.keeper.gateway.socket.places()
+
+
+@pytest.fixture
+def caller(balanced: RunningFleet) -> Iterator[Caller]:
+    made = Caller(balanced)
+    until(lambda: made.running() == [0, 0])
+    yield made
+    made.close()
+
+
+def test_four_small_requests_go_where_the_large_one_is_not(caller: Caller) -> None:
+    where, large = caller.chosen(10_000, 1.5)
+    small = [caller.chosen(100, 0.2) for _ in range(4)]
+    assert [server for server, _ in small] == 4 * [1 - where]
+    # By the number of requests it would be the other: four small ones are less than one large one.
+    assert caller.chosen(5_000, 0.1)[0] == 1 - where
+    assert large.result()
+
+
+def test_a_cancelled_request_counts_no_more(caller: Caller) -> None:
+    where, large = caller.chosen(10_000, 1.0)
+    large.cancel()
+    until(lambda: caller.running() == [0, 0])
+    time.sleep(0.3)  # two looks of the gateway
+    first, _ = caller.chosen(100, 1.2)
+    second, _ = caller.chosen(100, 1.2)
+    assert {first, second} == {0, 1}
+    assert caller.chosen(50, 0.1)[0] in (0, 1)
+    assert where in (first, second)
+
+
+def test_what_goes_on_counts_while_others_at_its_server_are_cancelled(caller: Caller) -> None:
+    where, large = caller.chosen(10_000, 3.0)
+    other, larger = caller.chosen(20_000, 1.0)
+    assert other == 1 - where
+    gone = [caller.chosen(100, 0.1) for _ in range(4)]
+    assert [server for server, _ in gone] == 4 * [where]
+    for _, call in gone:
+        call.cancel()
+    assert larger.result()
+    until(lambda: sum(caller.running()) == 1)
+    time.sleep(0.3)  # two looks of the gateway
+    assert caller.chosen(5_000, 1.0)[0] == other
+    assert caller.chosen(100, 0.1)[0] == other  # and not beside the large one, the oldest at its server
+    assert large.result()
