@@ -35,8 +35,8 @@ from beampipe.tracking.pipelines import stages
 from beampipe.tracking.pipelines.pipeline import Pipeline
 from beampipe.tracking.pipelines.specs import PIPELINES
 
-SAMPLES = {"test200": ("exatrkx", 3, 8.0), "test60": ("exatrkx", 6, 4.0), "test0": ("exatrkx_soft", 40, 3.0)}
-"""File -> pipeline, events, ratio wanted. Where the soft weights are missing, the others take their place."""
+SAMPLES = {"test200": ("exatrkx", 3, 8.0), "test60": ("exatrkx", 6, 4.0), "test0": ("exatrkx", 40, 3.0)}
+"""File -> pipeline, events, ratio wanted. A pipeline of one pass: the plain side knows no other."""
 
 TOLERATED = 1e-3
 LONG = 4.0

@@ -32,6 +32,7 @@ from fleets import (
     write_tracking,
 )
 
+from beampipe.errors import LayoutWarning
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events

@@ -87,6 +87,14 @@ def status_command(
         _print_status(status)
 
 
+@app.command("watch")
+def watch_command(file: _File = _DEFAULT, folder: _Folder = None) -> None:
+    """Open the page of a fleet that runs in the browser, and print its address."""
+    page = _order(file, folder, do="status")["page"]
+    typer.echo(page)
+    typer.launch(page)
+
+
 @app.command("drain")
 def drain_command(
     server: Annotated[str, typer.Argument(help="Name of a server.")], file: _OfFile = _DEFAULT, folder: _Folder = None
