@@ -35,15 +35,15 @@ def form_named(name: str) -> Form:
 def write_tracks(path: str | Path, found: Iterable[tuple[Event, Tracks]], form: str = LABELS.name) -> int:
     """Write tracks; a file appears only when it is complete.
 
-    ==============  =======================  =========================================================================
-    form            ending                   columns
-    ==============  =======================  =========================================================================
-    ``labels``      ``.parquet``, ``.csv``   one row per hit: `TRACK_COLUMNS`, the input's `hit_id` and other columns
-    ``lists``       ``.parquet``, ``.jsonl`` one row per track: event_id, track_id, hits (rows), hit_id (the input's)
-    ``trackml``     ``.csv``                 one row per hit: event_id, hit_id, track_id (0: on no track)
-    ``acts``        a folder, or ``.csv``    per event: trackId, measurementId, x, y, z [mm]
-    ``colliderml``  ``.parquet``             one row per hit on a track: event_id, hit_id (row), track_id
-    ==============  =======================  =========================================================================
+    ==============  ========================  ========================================================================
+    form            ending                    columns
+    ==============  ========================  ========================================================================
+    ``labels``      ``.parquet``, ``.csv``    one row per hit: `TRACK_COLUMNS`, the input's `hit_id` and other columns
+    ``lists``       ``.parquet``, ``.jsonl``  one row per track: event_id, track_id, hits (rows), hit_id (the input's)
+    ``trackml``     ``.csv``                  one row per hit: event_id, hit_id, track_id (0: on no track)
+    ``acts``        a folder, or ``.csv``     per event: trackId, measurementId, x, y, z [mm]
+    ``colliderml``  ``.parquet``              one row per hit on a track: event_id, hit_id (row), track_id
+    ==============  ========================  ========================================================================
 
     Args:
         path: file to write; for ``acts`` a folder.
