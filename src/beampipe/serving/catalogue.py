@@ -159,12 +159,14 @@ def tracking_model(
     }
     if ragged:
         parameters[contract.HIT_BUDGET] = str(hit_budget)
-    weights, example = _weights(pipeline, tracker_model), _example(scale, loaded)
-    kind = "FittingModel" if fit_weights(tracker_model) else "TrackingModel"
+    weights, example = pipeline_weights(pipeline, tracker_model), _example(scale, loaded)
     if athena:
         parameters[contract.PROFILE] = "athena"
         example = {FEATURES.name: np.pad(example[FEATURES.name], ((0, 0), (0, _ATHENA_COLUMNS - 3)))}
-        weights, kind = pipeline_weights(pipeline, tracker_model), "AthenaModel"
+        kind = "AthenaModel"
+    else:
+        tables = fit_weights(tracker_model)
+        weights, kind = (*weights, *tables), "FittingModel" if tables else "TrackingModel"
     model, batch = f"beampipe.serving.tracking_model:{kind}", MAX_BATCH_SIZE if ragged else 0
     return ModelSettings(name, model, parameters, weights, max_batch_size=batch, example=example)
 
@@ -221,17 +223,13 @@ def ensemble_model(
         contract.CHECK_LAYOUT: _text(check),
         contract.USUAL_ON_TRACKS: _usual(loaded),
     }
-    weights, example = _weights(pipeline, tracker_model), _example(scale, loaded)
+    weights = (*pipeline_weights(pipeline, tracker_model), *fit_weights(tracker_model))
+    example = _example(scale, loaded)
     steps = tuple(
         ModelSettings(f"{name}_{step}", f"{model.__module__}:{model.__name__}", parameters, weights, example=example)
         for step, model in STEPS.items()
     )
     return EnsembleSettings(name, steps, (FEATURES,), (LABELS,))
-
-
-def _weights(pipeline: str, tracker_model: str | Path) -> tuple[Path, ...]:
-    """The files that a pipeline is made of, and the tables of the track fit where there are some."""
-    return (*pipeline_weights(pipeline, tracker_model), *fit_weights(tracker_model))
 
 
 def _example(scale: str, pipeline: Pipeline) -> dict[str, ndarray]:
