@@ -19,7 +19,7 @@ from beampipe.fleet.containers.server import GRPC, HTTP, METRICS, fleet_models, 
 from beampipe.fleet.kubernetes.chart import check_values
 from beampipe.fleet.kubernetes.envoy import ENVOY, STATUS, Address, EnvoyPlan, Upstream, envoy
 from beampipe.fleet.kubernetes.labels import release, running_groups
-from beampipe.fleet.kubernetes.scaling import METRIC_THRESHOLD, growth, prometheus_address, scaled_group
+from beampipe.fleet.kubernetes.scaling import METRIC_THRESHOLD, growth, largest_step, prometheus_address, scaled_group
 from beampipe.fleet.specification import Fleet, ServerGroup
 
 __all__ = ["CONFIG_MAP", "GRACE", "chart_envoy", "values"]
@@ -170,7 +170,7 @@ def _keda(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
     if fleet.scaling is None or scaled_group(fleet) != group:
         return {"enabled": False}
     patience = math.ceil(fleet.scaling.patience)
-    pace = {"stabilizationWindowSeconds": patience, "periodSeconds": patience, "stepsize": math.ceil(group.places / 8)}
+    pace = {"stabilizationWindowSeconds": patience, "periodSeconds": patience, "stepsize": largest_step(group)}
     return {
         "enabled": True,
         "minReplicaCount": fleet.scaling.least,
