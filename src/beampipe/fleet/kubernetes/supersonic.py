@@ -19,6 +19,7 @@ from beampipe.fleet.containers.server import GRPC, HTTP, METRICS, fleet_models, 
 from beampipe.fleet.kubernetes.chart import check_values
 from beampipe.fleet.kubernetes.envoy import ENVOY, STATUS, Address, EnvoyPlan, Upstream, envoy
 from beampipe.fleet.kubernetes.labels import release, running_groups
+from beampipe.fleet.kubernetes.pods import GPU_TOLERATIONS
 from beampipe.fleet.kubernetes.scaling import METRIC_THRESHOLD, growth, largest_step, prometheus_address, scaled_group
 from beampipe.fleet.specification import Fleet, ServerGroup
 
@@ -114,11 +115,8 @@ def _triton(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
             ]
         },
         "nodeSelector": {"nvidia.com/gpu.product": product} if product and group.device == "gpu" else {},
-        "tolerations": _TOLERATIONS if group.device == "gpu" else [],
+        "tolerations": GPU_TOLERATIONS if group.device == "gpu" else [],
     }
-
-
-_TOLERATIONS: Final = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 
 
 def _repository(fleet: Fleet) -> dict[str, Any]:
