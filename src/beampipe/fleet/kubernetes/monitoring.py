@@ -8,6 +8,7 @@ from typing import Any, Final
 from beampipe.fleet.kubernetes.gateway import GATEWAY
 from beampipe.fleet.kubernetes.labels import gateway_name, labels, metadata, release, running_groups
 from beampipe.fleet.specification import Fleet, ServerGroup
+from beampipe.fleet.watching.rules import interval_text
 
 __all__ = ["gateway_monitor", "prometheus_rule", "server_monitor"]
 
@@ -26,7 +27,7 @@ def server_monitor(fleet: Fleet, group: ServerGroup, selector: Mapping[str, str]
     endpoint = {
         "port": "metrics",
         "path": "/metrics",
-        "interval": _interval(fleet),
+        "interval": interval_text(fleet.monitoring.interval),
         "relabelings": [
             {"action": "replace", "targetLabel": "release", "replacement": name},
             {"action": "replace", "targetLabel": "group", "replacement": group.name},
@@ -38,7 +39,7 @@ def server_monitor(fleet: Fleet, group: ServerGroup, selector: Mapping[str, str]
 
 def gateway_monitor(fleet: Fleet) -> dict[str, Any]:
     """The PodMonitor of the gateway: its Service does not show the status port."""
-    endpoint = {"port": "status", "path": "/metrics", "interval": _interval(fleet)}
+    endpoint = {"port": "status", "path": "/metrics", "interval": interval_text(fleet.monitoring.interval)}
     spec = {
         "namespaceSelector": {"matchNames": [fleet.kubernetes.namespace]},
         "selector": {"matchLabels": labels(fleet, gateway_name(fleet), GATEWAY)},
@@ -101,7 +102,3 @@ def _watched(fleet: Fleet, endpoint: dict[str, Any], selector: Mapping[str, str]
 
 def _document(kind: str, described: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": _GROUP, "kind": kind, "metadata": described, "spec": spec}
-
-
-def _interval(fleet: Fleet) -> str:
-    return f"{round(1000 * fleet.monitoring.interval)}ms"
