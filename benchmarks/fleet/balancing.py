@@ -29,6 +29,7 @@ import numpy as np
 from fleets import CONSOLE, Running, milliseconds, options_of, print_header, report, running, until, verdict, write_toy
 from tritonclient.grpc import service_pb2
 
+from beampipe.fleet.gateway.allowed import INFER
 from beampipe.terminal import make_table
 from beampipe.triton import ModelClient
 from beampipe.triton.client.codec import SIZE_HEADER
@@ -45,7 +46,6 @@ SPREAD: Final = 1.2
 LARGEST: Final = 16_000
 WANTED: Final = 0.7
 """Largest ratio of the 99th percentile to that of round robin."""
-INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
 
 
 def main() -> None:

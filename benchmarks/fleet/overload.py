@@ -32,6 +32,7 @@ from fleets import CONSOLE, Running, milliseconds, options_of, print_header, rep
 from tritonclient.grpc import service_pb2
 
 from beampipe import processes
+from beampipe.fleet.gateway.allowed import INFER
 from beampipe.terminal import make_table
 
 SLEEP: Final = 0.02
@@ -44,7 +45,6 @@ IMMEDIATE_MS: Final = 20.0
 """Largest 95th percentile [ms] of the time until a refusal: that of serving one event."""
 WANTED_RATIO: Final = 2.0
 FLAT: Final = 1.05
-INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
 
 
 @dataclass
