@@ -17,7 +17,7 @@ from numpy import ndarray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this folder share their report
 
-from harness import CONSOLE, print_header, report
+from harness import CONSOLE, print_header, report, verdict
 
 from beampipe import processes
 from beampipe.fleet.running.ending import end_fleet
@@ -260,9 +260,3 @@ def milliseconds(seconds: Sequence[float] | ndarray, *percentiles: float) -> lis
     """Percentiles of times, in ms; NaN of no times."""
     times = np.asarray(seconds, float)
     return [float(np.percentile(times, at)) * 1e3 if times.size else float("nan") for at in percentiles]
-
-
-def verdict(name: str, met: bool, words: str) -> dict[str, object]:
-    """Print one line for a figure that is wanted; the entry for the JSON."""
-    CONSOLE.print(f"{name}: {words}: {'met' if met else 'NOT met'}", style="green" if met else "red", markup=False)
-    return {"name": name, "figure": words, "met": met}
