@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from beampipe.fleet.kubernetes.gateway import GATEWAY
@@ -48,15 +48,9 @@ def gateway_monitor(fleet: Fleet) -> dict[str, Any]:
     return _document("PodMonitor", metadata(fleet, gateway_name(fleet), "monitoring"), spec)
 
 
-def prometheus_rule(fleet: Fleet, groups: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
-    """The PrometheusRule of the fleet.
-
-    Args:
-        fleet: the specification.
-        groups: groups of rules as in a file of rules for Prometheus; None for two alerts: too few servers, and events
-            that wait.
-    """
-    spec = {"groups": list(groups) if groups is not None else [{"name": fleet.name, "rules": _rules(fleet)}]}
+def prometheus_rule(fleet: Fleet) -> dict[str, Any]:
+    """The PrometheusRule of the fleet, with two alerts: too few servers, and events that wait."""
+    spec = {"groups": [{"name": fleet.name, "rules": _rules(fleet)}]}
     return _document("PrometheusRule", metadata(fleet, fleet.name, "monitoring"), spec)
 
 
