@@ -14,7 +14,7 @@ demo_ready := $(VENV)/.ready-demo
 test_ready := $(VENV)/.ready-test
 docs_ready := $(VENV)/.ready-docs
 
-.PHONY: models demo test check bench bench-serving bench-sanitizers bench-calibration docs format clean help
+.PHONY: models demo test check bench bench-serving bench-fleet bench-sanitizers bench-calibration docs format clean help
 
 help:
 	@echo "make demo   start the service, find tracks in simulated events: figures, and pictures under demo/"
@@ -22,6 +22,7 @@ help:
 	@echo "make check  format, lint, layers of imports, types"
 	@echo "make bench  benchmarks: a table and JSON each, under runs/bench/"
 	@echo "make bench-serving   the same for the service"
+	@echo "make bench-fleet   the same for a fleet: faults, balancing, latency, overload, strangers, plan and tune"
 	@echo "make bench-sanitizers   the native backend under sanitizers, inside the real server"
 	@echo "make bench-calibration   the same for the calibration, beside coffea"
 	@echo "make models   learn the shipped tracker models again: hours"
@@ -68,6 +69,15 @@ bench-serving: $(test_ready)
 	$(bin)/python -m beampipe serving bench --output runs/bench
 	failed=""; for name in $(serving_benchmarks); do \
 	  $(bin)/python "benchmarks/serving/$$name.py" --output "runs/bench/$$name.json" || failed="$$failed $$name"; \
+	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+# Into a folder of its own: the service has benchmarks of the same names. An hour, with twenty faults of each kind.
+fleet_benchmarks := faults balancing latency overload connections simulator tune
+bench-fleet: $(test_ready) programs
+	mkdir -p runs/bench/fleet
+	$(bin)/python -m beampipe serving engine install
+	failed=""; for name in $(fleet_benchmarks); do \
+	  $(bin)/python "benchmarks/fleet/$$name.py" --output "runs/bench/fleet/$$name.json" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 # The native backend under the sanitizers of the compiler, inside the real server; an hour.

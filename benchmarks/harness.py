@@ -42,6 +42,7 @@ __all__ = [
     "print_header",
     "report",
     "selection_of",
+    "verdict",
 ]
 
 CONSOLE: Final = console(180)
@@ -245,6 +246,12 @@ def report(options: argparse.Namespace, begun: Mapping[str, Any], body: Mapping[
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(_plain(entry), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     CONSOLE.print(f"wrote {options.output}; load average now {os.getloadavg()[0]:.2f}", markup=False)
+
+
+def verdict(name: str, met: bool, words: str) -> dict[str, object]:
+    """Print one line for a figure that is wanted; the entry for the JSON."""
+    CONSOLE.print(f"{name}: {words}: {'met' if met else 'NOT met'}", style="green" if met else "red", markup=False)
+    return {"name": name, "figure": words, "met": met}
 
 
 def figures(evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -26,9 +26,21 @@ from typing import Any, Final
 
 import grpc
 import numpy as np
-from fleets import CONSOLE, Running, milliseconds, options_of, print_header, report, running, until, verdict, write_toy
-from tritonclient.grpc import service_pb2
+from fleets import (
+    CONSOLE,
+    Running,
+    milliseconds,
+    options_of,
+    print_header,
+    report,
+    running,
+    toy_request,
+    until,
+    verdict,
+    write_toy,
+)
 
+from beampipe.fleet.gateway.allowed import INFER
 from beampipe.terminal import make_table
 from beampipe.triton import ModelClient
 from beampipe.triton.client.codec import SIZE_HEADER
@@ -45,7 +57,6 @@ SPREAD: Final = 1.2
 LARGEST: Final = 16_000
 WANTED: Final = 0.7
 """Largest ratio of the 99th percentile to that of round robin."""
-INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
 
 
 def main() -> None:
@@ -129,13 +140,11 @@ def asked(fleet: Running, sizes: np.ndarray, due: np.ndarray) -> tuple[np.ndarra
 
 def cancel_many(fleet: Running, number: int = 10) -> None:
     """Ask for large events and give up: of none of them must anything be left in the sums."""
-    message = service_pb2.ModelInferRequest(model_name="toy")
-    message.inputs.add(name="X", datatype="FP32", shape=[LARGEST])
-    message.raw_input_contents.append(bytes(4 * LARGEST))
+    request = toy_request(np.zeros(LARGEST, np.float32))
     with grpc.insecure_channel(f"127.0.0.1:{fleet.port}") as channel:
         call = channel.unary_unary(INFER)
         metadata = ((SIZE_HEADER, str(LARGEST)),)
-        futures = [call.future(message.SerializeToString(), timeout=60, metadata=metadata) for _ in range(number)]
+        futures = [call.future(request, timeout=60, metadata=metadata) for _ in range(number)]
         time.sleep(0.3)
         for future in futures:
             future.cancel()

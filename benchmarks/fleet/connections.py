@@ -22,10 +22,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
-from fleets import CONSOLE, Running, milliseconds, options_of, print_header, report, running, verdict, write_toy
+from fleets import (
+    CONSOLE,
+    Running,
+    at_work,
+    milliseconds,
+    options_of,
+    print_header,
+    report,
+    running,
+    verdict,
+    write_toy,
+)
 from strangers import SLOW, Refusals, ask_oversized, ask_spellings
 
 from beampipe.errors import BeampipeError
@@ -139,15 +151,8 @@ def main() -> None:
 def attacking(attack: Attack | None, fleet: Running, refusals: Refusals) -> Iterator[None]:
     """An attack in a thread of its own."""
     ended = threading.Event()
-    thread = threading.Thread(target=attack, args=(fleet, ended, refusals)) if attack is not None else None
-    if thread is not None:
-        thread.start()
-    try:
+    with at_work(ended, *([] if attack is None else [partial(attack, fleet, ended, refusals)])):
         yield
-    finally:
-        ended.set()
-        if thread is not None:
-            thread.join()
 
 
 def hold(fleet: Running, ended: threading.Event, refusals: Refusals, number: int) -> None:

@@ -284,7 +284,7 @@ def suffered(fleet: Running, name: str, times: int) -> dict[str, Any]:
             replaced = FAULTS[name](fleet, time_of)
             flow.append(load.settle(begin))
             whole.append(wait_until_whole(fleet, replaced, name) - begin)
-            time.sleep(HELD if "killed" in name or "stopped" in name else 0.5)
+            time.sleep(HELD)
         load.settle(time.perf_counter())
     return {
         "fault": name,

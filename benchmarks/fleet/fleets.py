@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +15,11 @@ from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
+from tritonclient.grpc import service_pb2
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this folder share their report
 
-from harness import CONSOLE, print_header, report
+from harness import CONSOLE, print_header, report, verdict
 
 from beampipe import processes
 from beampipe.fleet.running.ending import end_fleet
@@ -33,11 +35,13 @@ __all__ = [
     "CONSOLE",
     "HOSTS",
     "Running",
+    "at_work",
     "milliseconds",
     "options_of",
     "print_header",
     "report",
     "running",
+    "toy_request",
     "until",
     "verdict",
     "write_toy",
@@ -226,12 +230,34 @@ def write_toy(repository: Path, *, start: float = 0.0, each: float = 0.0) -> Non
     write_canary(folder, {"X": zero}, {"Y": zero})
 
 
+def toy_request(values: ndarray) -> bytes:
+    """What the model ``toy`` is asked over gRPC; `values` are of float32."""
+    message = service_pb2.ModelInferRequest(model_name="toy")
+    message.inputs.add(name="X", datatype="FP32", shape=[values.size])
+    message.raw_input_contents.append(values.tobytes())
+    return bytes(message.SerializeToString())
+
+
 def write_tracking(repository: Path, model: str = "module_map") -> None:
     """Add a tracking model, as `beampipe serving export` does."""
     from beampipe.serving.catalogue import named_models
     from beampipe.triton.model.repository import export_repository
 
     export_repository(repository, named_models([model], threads=1))
+
+
+@contextmanager
+def at_work(ended: threading.Event, *works: Callable[[], object]) -> Iterator[None]:
+    """Do things meanwhile, each in a thread of its own, until they see that they are to end."""
+    threads = [threading.Thread(target=work) for work in works]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
 
 
 def until(holds: Callable[[], bool], seconds: float = 90.0, pause: float = 0.05) -> None:
@@ -260,9 +286,3 @@ def milliseconds(seconds: Sequence[float] | ndarray, *percentiles: float) -> lis
     """Percentiles of times, in ms; NaN of no times."""
     times = np.asarray(seconds, float)
     return [float(np.percentile(times, at)) * 1e3 if times.size else float("nan") for at in percentiles]
-
-
-def verdict(name: str, met: bool, words: str) -> dict[str, object]:
-    """Print one line for a figure that is wanted; the entry for the JSON."""
-    CONSOLE.print(f"{name}: {words}: {'met' if met else 'NOT met'}", style="green" if met else "red", markup=False)
-    return {"name": name, "figure": words, "met": met}

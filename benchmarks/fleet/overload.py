@@ -28,10 +28,24 @@ from typing import Any, Final
 
 import grpc
 import numpy as np
-from fleets import CONSOLE, Running, milliseconds, options_of, print_header, report, running, until, verdict, write_toy
+from fleets import (
+    CONSOLE,
+    Running,
+    at_work,
+    milliseconds,
+    options_of,
+    print_header,
+    report,
+    running,
+    toy_request,
+    until,
+    verdict,
+    write_toy,
+)
 from tritonclient.grpc import service_pb2
 
 from beampipe import processes
+from beampipe.fleet.gateway.allowed import INFER
 from beampipe.terminal import make_table
 
 SLEEP: Final = 0.02
@@ -44,7 +58,6 @@ IMMEDIATE_MS: Final = 20.0
 """Largest 95th percentile [ms] of the time until a refusal: that of serving one event."""
 WANTED_RATIO: Final = 2.0
 FLAT: Final = 1.05
-INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
 
 
 @dataclass
@@ -107,10 +120,7 @@ class Sender:
         """Ask for one event, whose latency counts from `due`."""
         self._number += 1
         event = np.array([self._number % 1000, 1, 2, 3], np.float32)
-        message = service_pb2.ModelInferRequest(model_name="toy")
-        message.inputs.add(name="X", datatype="FP32", shape=[event.size])
-        message.raw_input_contents.append(event.tobytes())
-        call = self._calls[self._number % CHANNELS].future(message.SerializeToString(), timeout=60)
+        call = self._calls[self._number % CHANNELS].future(toy_request(event), timeout=60)
         call.add_done_callback(partial(self._done, due, (2 * event).tobytes()))
 
     def _done(self, due: float, right: bytes, call: Any) -> None:
@@ -190,15 +200,8 @@ def asking_by_http(fleet: Running, outcome: Outcome, clients: int = 2) -> Iterat
             ended.wait(0.05)
         connection.close()
 
-    threads = [threading.Thread(target=ask) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    try:
+    with at_work(ended, *[ask] * clients):
         yield
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
 
 
 @contextmanager
@@ -213,13 +216,8 @@ def sampled(fleet: Running, outcome: Outcome) -> Iterator[None]:
             gate, tritons = (sum(processes.resident_memory(pid) or 0 for pid in group) for group in groups)
             outcome.memory.append((gate, tritons))
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
+    with at_work(ended, look):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def row_of(name: str, outcome: Outcome, rate: float) -> dict[str, Any]:

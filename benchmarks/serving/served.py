@@ -21,7 +21,7 @@ from numpy import ndarray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this folder share their report
 
-from harness import CONSOLE, EVENTS, print_header, report
+from harness import CONSOLE, EVENTS, print_header, report, verdict
 
 from beampipe.serving.catalogue import named_models
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
@@ -246,12 +246,6 @@ def wait_until(done: Callable[[], bool], timeout: float, pause: float = 0.005) -
             return float("inf")
         time.sleep(pause)
     return time.perf_counter() - begin
-
-
-def verdict(name: str, met: bool, words: str) -> dict[str, object]:
-    """Print one line for a figure that is wanted; the entry for the JSON."""
-    CONSOLE.print(f"{name}: {words}: {'met' if met else 'NOT met'}", style="green" if met else "red", markup=False)
-    return {"name": name, "figure": words, "met": met}
 
 
 def cores() -> int:

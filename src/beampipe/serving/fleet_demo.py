@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 import time
@@ -35,7 +34,7 @@ _LONGEST: Final = 60.0
 _FLOW: Final = 4
 """Events that each client gets answered between two faults."""
 _SPECIFICATION: Final = """name = "demo"
-repository = "models"
+repository = "{repository}"
 
 [servers.cpu]
 count = 2
@@ -86,14 +85,15 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
     from beampipe.fleet.running.folder import RunFolder
     from beampipe.fleet.running.starting import start_fleet
     from beampipe.fleet.watching.web.picture import draw_page
+    from beampipe.serving.service import generated_repository
     from beampipe.triton.server.launch import free_port
 
     result = FleetDemoResult()
     folder.mkdir(parents=True, exist_ok=True)
     # A short path, for sockets lie in it.
-    with TemporaryDirectory(prefix="fleet") as temporary, _exported(folder / "models"):
+    with TemporaryDirectory(prefix="fleet") as temporary, generated_repository([_MODEL], threads=1) as (repository, _):
         specification = folder / "fleet.toml"
-        specification.write_text(_SPECIFICATION.format(port=free_port()), encoding="utf-8")
+        specification.write_text(_SPECIFICATION.format(repository=repository, port=free_port()), encoding="utf-8")
         run = RunFolder(Path(temporary) / "run")
         progress("starting gateway, two Tritons, Prometheus and the page")
         try:
@@ -106,18 +106,6 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
             end_fleet(specification, run.path)
         result.left = [" ".join(words) for _, words in processes.command_lines() if temporary in " ".join(words)]
     return result
-
-
-@contextmanager
-def _exported(folder: Path) -> Iterator[None]:
-    from beampipe.serving.catalogue import named_models
-    from beampipe.triton.model.repository import export_repository
-
-    export_repository(folder, named_models([_MODEL], threads=1))
-    try:
-        yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from beampipe.fleet.containers.image import MODELS
 from beampipe.fleet.containers.server import GRPC, HTTP, METRICS, fleet_models, memory, readiness, server_script
 from beampipe.fleet.gateway.plan import Address, Place
 from beampipe.fleet.specification import Fleet, ServerGroup
+from beampipe.fleet.watching.rules import interval_text
 from beampipe.triton.hosts import LOOPBACK, authority
 
 __all__ = ["compose", "compose_papers", "compose_places", "prometheus_configuration"]
@@ -66,7 +67,7 @@ def prometheus_configuration(fleet: Fleet) -> dict[str, Any]:
         "params": {"scope": ["frontend", "backend", "server"]},
         "static_configs": [{"targets": [f"gateway:{STATUS}"]}],
     }
-    interval = f"{round(1000 * fleet.monitoring.interval)}ms"
+    interval = interval_text(fleet.monitoring.interval)
     return {
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
         "rule_files": [f"{_PROMETHEUS}/rules.yml"],

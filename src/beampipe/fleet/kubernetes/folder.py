@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,32 +28,28 @@ __all__ = ["COMMAND", "kubernetes_files", "kubernetes_notes", "write_kubernetes"
 
 COMMAND: Final = "beampipe fleet k8s"
 
-Rules = Sequence[Mapping[str, Any]]
 
-
-def kubernetes_files(fleet: Fleet, rules: Rules | None = None) -> Files:
+def kubernetes_files(fleet: Fleet) -> Files:
     """The files for Kubernetes, by their path: ``supersonic/`` for Helm, ``manifests/`` for `kubectl apply`.
 
     Args:
         fleet: the specification.
-        rules: groups of rules of Prometheus instead of ours.
 
     Raises:
         ConfigError: the specification asks for what cannot be done in Kubernetes, or leaves out what must be known.
     """
     return {
         **{f"supersonic/{name}": text for name, text in _supersonic(fleet).items()},
-        **{f"manifests/{name}": text for name, text in _manifests(fleet, rules).items()},
+        **{f"manifests/{name}": text for name, text in _manifests(fleet).items()},
     }
 
 
-def write_kubernetes(fleet: Fleet, folder: Path, rules: Rules | None = None) -> list[Path]:
+def write_kubernetes(fleet: Fleet, folder: Path) -> list[Path]:
     """Write the files for Kubernetes.
 
     Args:
         fleet: the specification.
         folder: where to; files that an earlier call made and that are no longer needed are removed.
-        rules: groups of rules of Prometheus instead of ours.
 
     Returns:
         The paths of the files.
@@ -62,7 +58,7 @@ def write_kubernetes(fleet: Fleet, folder: Path, rules: Rules | None = None) -> 
         ConfigError: the specification asks for what cannot be done in Kubernetes, or leaves out what must be known.
         FileError: a file cannot be written, or one of another origin is in its place.
     """
-    return write_files(folder, kubernetes_files(fleet, rules), COMMAND)
+    return write_files(folder, kubernetes_files(fleet), COMMAND)
 
 
 def kubernetes_notes(fleet: Fleet) -> Iterator[str]:
@@ -113,7 +109,7 @@ def _chart_labels(name: str) -> dict[str, str]:
     }
 
 
-def _manifests(fleet: Fleet, rules: Rules | None) -> dict[str, str]:
+def _manifests(fleet: Fleet) -> dict[str, str]:
     text = gateway_text(fleet, gateway_places(fleet), gateway_papers(fleet))
     files = {
         "namespace.yaml": yaml_text(_namespace(fleet)),
@@ -130,7 +126,7 @@ def _manifests(fleet: Fleet, rules: Rules | None) -> dict[str, str]:
                 for group in running_groups(fleet)
             ),
             gateway_monitor(fleet),
-            prometheus_rule(fleet, rules),
+            prometheus_rule(fleet),
         ),
     }
     for group in running_groups(fleet):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from beampipe.fleet.kubernetes.gateway import GATEWAY
 from beampipe.fleet.kubernetes.labels import gateway_name, labels, metadata, release, running_groups
 from beampipe.fleet.specification import Fleet, ServerGroup
+from beampipe.fleet.watching.rules import interval_text
 
 __all__ = ["gateway_monitor", "prometheus_rule", "server_monitor"]
 
@@ -26,7 +27,7 @@ def server_monitor(fleet: Fleet, group: ServerGroup, selector: Mapping[str, str]
     endpoint = {
         "port": "metrics",
         "path": "/metrics",
-        "interval": _interval(fleet),
+        "interval": interval_text(fleet.monitoring.interval),
         "relabelings": [
             {"action": "replace", "targetLabel": "release", "replacement": name},
             {"action": "replace", "targetLabel": "group", "replacement": group.name},
@@ -38,7 +39,7 @@ def server_monitor(fleet: Fleet, group: ServerGroup, selector: Mapping[str, str]
 
 def gateway_monitor(fleet: Fleet) -> dict[str, Any]:
     """The PodMonitor of the gateway: its Service does not show the status port."""
-    endpoint = {"port": "status", "path": "/metrics", "interval": _interval(fleet)}
+    endpoint = {"port": "status", "path": "/metrics", "interval": interval_text(fleet.monitoring.interval)}
     spec = {
         "namespaceSelector": {"matchNames": [fleet.kubernetes.namespace]},
         "selector": {"matchLabels": labels(fleet, gateway_name(fleet), GATEWAY)},
@@ -47,15 +48,9 @@ def gateway_monitor(fleet: Fleet) -> dict[str, Any]:
     return _document("PodMonitor", metadata(fleet, gateway_name(fleet), "monitoring"), spec)
 
 
-def prometheus_rule(fleet: Fleet, groups: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
-    """The PrometheusRule of the fleet.
-
-    Args:
-        fleet: the specification.
-        groups: groups of rules as in a file of rules for Prometheus; None for two alerts: too few servers, and events
-            that wait.
-    """
-    spec = {"groups": list(groups) if groups is not None else [{"name": fleet.name, "rules": _rules(fleet)}]}
+def prometheus_rule(fleet: Fleet) -> dict[str, Any]:
+    """The PrometheusRule of the fleet, with two alerts: too few servers, and events that wait."""
+    spec = {"groups": [{"name": fleet.name, "rules": _rules(fleet)}]}
     return _document("PrometheusRule", metadata(fleet, fleet.name, "monitoring"), spec)
 
 
@@ -101,7 +96,3 @@ def _watched(fleet: Fleet, endpoint: dict[str, Any], selector: Mapping[str, str]
 
 def _document(kind: str, described: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": _GROUP, "kind": kind, "metadata": described, "spec": spec}
-
-
-def _interval(fleet: Fleet) -> str:
-    return f"{round(1000 * fleet.monitoring.interval)}ms"

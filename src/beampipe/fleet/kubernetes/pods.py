@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-__all__ = ["CONTAINER_SECURITY", "pod_security", "probe", "spread"]
+__all__ = ["CONTAINER_SECURITY", "GPU_TOLERATIONS", "pod_security", "probe", "spread"]
 
 CONTAINER_SECURITY: Final[dict[str, Any]] = {
     "allowPrivilegeEscalation": False,
@@ -12,6 +12,9 @@ CONTAINER_SECURITY: Final[dict[str, Any]] = {
     "capabilities": {"drop": ["ALL"]},
 }
 """What a container may not do."""
+
+GPU_TOLERATIONS: Final = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+"""What lets a pod onto nodes with GPUs, which are kept free of all others."""
 
 
 def pod_security(user: int) -> dict[str, Any]:

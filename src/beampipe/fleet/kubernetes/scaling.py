@@ -10,7 +10,7 @@ from beampipe.errors import ConfigError
 from beampipe.fleet.kubernetes.labels import metadata, release
 from beampipe.fleet.specification import Fleet, ScalingSettings, ServerGroup
 
-__all__ = ["METRIC_THRESHOLD", "growth", "prometheus_address", "scaled_group", "scaled_object"]
+__all__ = ["METRIC_THRESHOLD", "growth", "largest_step", "prometheus_address", "scaled_group", "scaled_object"]
 
 METRIC_THRESHOLD: Final = 1
 """The factor at which nothing changes."""
@@ -71,9 +71,14 @@ def growth(fleet: Fleet, group: ServerGroup, scaling: ScalingSettings) -> str:
     return f"1 + ({more} * ({step} - {_ROUNDED}) - {fewer} * ({step} + {_ROUNDED})) / {servers}"
 
 
+def largest_step(group: ServerGroup) -> int:
+    """Number of servers that are added or taken away at once where a group is at its largest: the step of `growth`."""
+    return math.ceil(group.places / _PART)
+
+
 def scaled_object(fleet: Fleet, group: ServerGroup, scaling: ScalingSettings) -> dict[str, Any]:
     """KEDA's ScaledObject for the Deployment of a group."""
-    patience, step = math.ceil(scaling.patience), math.ceil(group.places / _PART)
+    patience, step = math.ceil(scaling.patience), largest_step(group)
     scheme, host, port = prometheus_address(str(fleet.kubernetes.prometheus))
     behaviour = {
         "stabilizationWindowSeconds": patience,

@@ -16,7 +16,7 @@ from beampipe.fleet.containers.server import (
     server_script,
 )
 from beampipe.fleet.kubernetes.labels import labels, metadata, release
-from beampipe.fleet.kubernetes.pods import CONTAINER_SECURITY, pod_security, probe, spread
+from beampipe.fleet.kubernetes.pods import CONTAINER_SECURITY, GPU_TOLERATIONS, pod_security, probe, spread
 from beampipe.fleet.specification import Fleet, ServerGroup
 
 __all__ = ["SERVER", "deployment", "disruption_budget", "service"]
@@ -107,7 +107,7 @@ def _pod(fleet: Fleet, group: ServerGroup, chosen: dict[str, str]) -> dict[str, 
         ],
     }
     if group.device == "gpu":
-        pod["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+        pod["tolerations"] = GPU_TOLERATIONS
         pod |= {"nodeSelector": {"nvidia.com/gpu.product": product}} if product else {}
     return pod
 

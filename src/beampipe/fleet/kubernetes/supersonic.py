@@ -19,7 +19,8 @@ from beampipe.fleet.containers.server import GRPC, HTTP, METRICS, fleet_models, 
 from beampipe.fleet.kubernetes.chart import check_values
 from beampipe.fleet.kubernetes.envoy import ENVOY, STATUS, Address, EnvoyPlan, Upstream, envoy
 from beampipe.fleet.kubernetes.labels import release, running_groups
-from beampipe.fleet.kubernetes.scaling import METRIC_THRESHOLD, growth, prometheus_address, scaled_group
+from beampipe.fleet.kubernetes.pods import GPU_TOLERATIONS
+from beampipe.fleet.kubernetes.scaling import METRIC_THRESHOLD, growth, largest_step, prometheus_address, scaled_group
 from beampipe.fleet.specification import Fleet, ServerGroup
 
 __all__ = ["CONFIG_MAP", "GRACE", "chart_envoy", "values"]
@@ -114,11 +115,8 @@ def _triton(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
             ]
         },
         "nodeSelector": {"nvidia.com/gpu.product": product} if product and group.device == "gpu" else {},
-        "tolerations": _TOLERATIONS if group.device == "gpu" else [],
+        "tolerations": GPU_TOLERATIONS if group.device == "gpu" else [],
     }
-
-
-_TOLERATIONS: Final = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 
 
 def _repository(fleet: Fleet) -> dict[str, Any]:
@@ -170,7 +168,7 @@ def _keda(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
     if fleet.scaling is None or scaled_group(fleet) != group:
         return {"enabled": False}
     patience = math.ceil(fleet.scaling.patience)
-    pace = {"stabilizationWindowSeconds": patience, "periodSeconds": patience, "stepsize": math.ceil(group.places / 8)}
+    pace = {"stabilizationWindowSeconds": patience, "periodSeconds": patience, "stepsize": largest_step(group)}
     return {
         "enabled": True,
         "minReplicaCount": fleet.scaling.least,

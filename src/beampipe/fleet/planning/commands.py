@@ -138,7 +138,11 @@ def tune_command(
     every = (choices_here() if choices is None else read_choices(choices)).all()
     arrays = [read_request(path) for path in requests or ()]
     search = halving.exhaustive if exhaustive else halving.tune
-    n = len(every) if exhaustive else sum(number for number, _ in halving.rounds_of(len(every), seconds, 3))
+    n = (
+        len(every)
+        if exhaustive
+        else sum(number for number, _ in halving.rounds_of(len(every), seconds, halving.FACTOR))
+    )
     served = ServedBench(ServerSettings(repository, triton=triton), model, arrays, clients)
     with served as bench, bar("measurements", n) as step:
         trials = search(bench, every, p95, seconds=seconds, told=lambda _: step())

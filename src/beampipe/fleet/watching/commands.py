@@ -2,42 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["dashboard_command", "rules_command", "watch_command"]
-
-
-def watch_command(
-    registry: Annotated[
-        Path, typer.Option(help="Folder of the registry, in which the servers say that they are there.")
-    ],
-    file: Annotated[Path, typer.Argument(help="Specification of the fleet, a TOML file.", metavar="FLEET.toml")] = Path(
-        "fleet.toml"
-    ),
-    prometheus: Annotated[
-        str | None, typer.Option(metavar="URL", help="Address of Prometheus, http://127.0.0.1:PORT.")
-    ] = None,
-    events: Annotated[Path | None, typer.Option(help="Folder with displays of events as HTML.")] = None,
-    port: Annotated[
-        int | None, typer.Option(help="Port on loopback; 0 for a free one.", show_default="monitoring.page_port")
-    ] = None,
-) -> None:
-    """Show a fleet live on a page: throughput, latency, queues, stages, servers, and events with their tracks."""
-    import threading
-    from contextlib import suppress
-
-    from beampipe.fleet.specification import read_fleet
-    from beampipe.fleet.watching.prometheus import checked_url
-    from beampipe.fleet.watching.web.watch_server import WatchServer
-
-    url = None if prometheus is None else checked_url(prometheus)
-    with WatchServer(read_fleet(file), registry, lambda: url, events=events, port=port) as server:
-        typer.echo(f"{server.url}   (Ctrl-C ends it)")
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+__all__ = ["dashboard_command", "rules_command"]
 
 
 def dashboard_command(

@@ -12,7 +12,6 @@ from collections import deque
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from beampipe import processes
 from beampipe.errors import ConfigError, ServiceError
@@ -21,7 +20,7 @@ from beampipe.fleet.watching.settings import write_settings
 from beampipe.triton.hosts import LOOPBACK
 from beampipe.triton.server.launch import free_port
 
-__all__ = ["Prometheus", "checked_url", "find_prometheus", "prometheus_pids", "wanted_prometheus"]
+__all__ = ["Prometheus", "find_prometheus", "prometheus_pids", "wanted_prometheus"]
 
 _UP: Final = 30.0
 """Time [s] that the program gets to read what it kept, and to answer."""
@@ -51,22 +50,6 @@ def wanted_prometheus(settings: MonitoringSettings) -> Path | None:
             " apt-get install prometheus. Without it the fleet runs unwatched: monitoring.prometheus = false"
         )
     return program
-
-
-def checked_url(url: str) -> str:
-    """The address of a Prometheus, as it was given.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    try:
-        address = urlsplit(url)
-        fits = address.scheme == "http" and address.hostname and address.port and address.path in ("", "/")
-    except ValueError:  # the port is no number
-        fits = False
-    if not fits:
-        raise ConfigError(f"--prometheus: got {url!r}, expected the address of a Prometheus, http://127.0.0.1:9090")
-    return url
 
 
 class Prometheus:

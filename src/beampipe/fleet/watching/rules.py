@@ -6,7 +6,7 @@ import math
 from importlib.resources import files
 from typing import Final
 
-__all__ = ["rules_text", "window"]
+__all__ = ["interval_text", "rules_text", "window"]
 
 _LOOKS: Final = 4
 """Number of looks at a server over which a rate is taken: one or two may fail."""
@@ -21,6 +21,15 @@ def window(interval: float) -> int:
         interval: time between two looks at each server [s].
     """
     return max(math.ceil(_LOOKS * interval), _SHORTEST)
+
+
+def interval_text(interval: float) -> str:
+    """The time between two looks at each server as Prometheus reads it, such as ``2000ms``.
+
+    Args:
+        interval: that time [s].
+    """
+    return f"{round(1000 * interval)}ms"
 
 
 def rules_text(interval: float) -> str:

@@ -16,7 +16,7 @@ from beampipe.errors import FileError
 from beampipe.files import write_whole
 from beampipe.fleet.registry import Record
 from beampipe.fleet.specification import Fleet
-from beampipe.fleet.watching.rules import rules_text
+from beampipe.fleet.watching.rules import interval_text, rules_text
 from beampipe.triton.hosts import LOOPBACK, authority
 
 __all__ = ["RULES", "SETTINGS", "prometheus_settings", "write_settings", "write_targets"]
@@ -107,7 +107,7 @@ def write_targets(folder: Path, records: Mapping[str, Record]) -> Path:
 
 
 def _lines(fleet: Fleet, folder: Path, status_port: int | None, page_port: int | None) -> Iterator[str]:
-    interval = f"{round(1000 * fleet.monitoring.interval)}ms"
+    interval = interval_text(fleet.monitoring.interval)
     yield "# Made by `beampipe fleet` from the specification of the fleet; not to be edited."
     yield "global:"
     yield f"  scrape_interval: {interval}"

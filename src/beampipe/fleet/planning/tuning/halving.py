@@ -15,11 +15,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, inf
+from typing import Final
 
 from beampipe.errors import BeampipeError, ConfigError, ServiceError
 from beampipe.fleet.planning.tuning.choices import Configuration
 
-__all__ = ["Measure", "Measurement", "Trial", "exhaustive", "rounds_of", "tune"]
+__all__ = ["FACTOR", "Measure", "Measurement", "Trial", "exhaustive", "rounds_of", "tune"]
+
+FACTOR: Final = 3
+"""How many times fewer configurations are measured in each round, that much longer, where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def tune(
     bound: float,
     *,
     seconds: float = 10.0,
-    factor: int = 3,
+    factor: int = FACTOR,
     told: Callable[[Trial], None] = lambda trial: None,
 ) -> list[Trial]:
     """Search for the configuration with the largest throughput within a latency.
