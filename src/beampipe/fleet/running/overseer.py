@@ -24,7 +24,7 @@ from beampipe.files import replacing
 from beampipe.fleet.gateway.asking import PlaceState
 from beampipe.fleet.gateway.papers import Papers
 from beampipe.fleet.gateway.plan import Address, CanaryShare, GatewayPlan, places_of
-from beampipe.fleet.gateway.process import Gateway
+from beampipe.fleet.gateway.process import Gateway, gateway_pids
 from beampipe.fleet.registry import Record, read_records
 from beampipe.fleet.running.folder import RunFolder
 from beampipe.fleet.running.seats import Wish
@@ -268,10 +268,9 @@ class Overseer(ABC):
         """End the gateway that an earlier overseer has left."""
         if not self.gateway.answers():
             return
-        for pid, arguments in processes.command_lines():
-            if str(self.folder.path / "haproxy.cfg") in arguments:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        for pid in gateway_pids(self.folder.path):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + _GONE
         while self.gateway.answers():
             if time.monotonic() > deadline:
