@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from beampipe import terminal
+from beampipe.fleet.arguments import FLEET_FILE, FleetFile, FleetFolder
 from beampipe.fleet.containers.commands import compose_command
 from beampipe.fleet.following.commands import gateway_command
 from beampipe.fleet.kubernetes.commands import k8s_command
@@ -45,17 +46,11 @@ class Place(StrEnum):
     KUBERNETES = "kubernetes"
 
 
-_File = Annotated[Path, typer.Argument(help="Specification of the fleet, a TOML file.", metavar="FLEET.toml")]
-_DEFAULT = Path("fleet.toml")
-_Folder = Annotated[
-    Path | None,
-    typer.Option(help="Folder for whatever the fleet keeps while it runs.", show_default="one in the state folder"),
-]
 _OfFile = Annotated[Path, typer.Option("--file", "-f", help="Specification of the fleet, a TOML file.")]
 
 
 @app.command("up")
-def up_command(file: _File = _DEFAULT, folder: _Folder = None) -> None:
+def up_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> None:
     """Start a fleet; one that runs becomes what its file says now, and only what differs is changed."""
     from beampipe.fleet.running.starting import start_fleet
 
@@ -64,7 +59,7 @@ def up_command(file: _File = _DEFAULT, folder: _Folder = None) -> None:
 
 
 @app.command("down")
-def down_command(file: _File = _DEFAULT, folder: _Folder = None) -> None:
+def down_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> None:
     """End a fleet: requests in progress are finished."""
     from beampipe.fleet.running.ending import end_fleet
 
@@ -73,8 +68,8 @@ def down_command(file: _File = _DEFAULT, folder: _Folder = None) -> None:
 
 @app.command("status")
 def status_command(
-    file: _File = _DEFAULT,
-    folder: _Folder = None,
+    file: FleetFile = FLEET_FILE,
+    folder: FleetFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything that is known, as JSON.")] = False,
 ) -> None:
     """Show servers, gateway, and what happened last."""
@@ -88,7 +83,7 @@ def status_command(
 
 
 @app.command("watch")
-def watch_command(file: _File = _DEFAULT, folder: _Folder = None) -> None:
+def watch_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> None:
     """Open the page of a fleet that runs in the browser, and print its address."""
     page = _order(file, folder, do="status")["page"]
     typer.echo(page)
@@ -97,7 +92,9 @@ def watch_command(file: _File = _DEFAULT, folder: _Folder = None) -> None:
 
 @app.command("drain")
 def drain_command(
-    server: Annotated[str, typer.Argument(help="Name of a server.")], file: _OfFile = _DEFAULT, folder: _Folder = None
+    server: Annotated[str, typer.Argument(help="Name of a server.")],
+    file: _OfFile = FLEET_FILE,
+    folder: FleetFolder = None,
 ) -> None:
     """Take a server out: it finishes what it has and lives on without requests."""
     _order(file, folder, do="drain", server=server)
@@ -106,7 +103,9 @@ def drain_command(
 
 @app.command("resume")
 def resume_command(
-    server: Annotated[str, typer.Argument(help="Name of a server.")], file: _OfFile = _DEFAULT, folder: _Folder = None
+    server: Annotated[str, typer.Argument(help="Name of a server.")],
+    file: _OfFile = FLEET_FILE,
+    folder: FleetFolder = None,
 ) -> None:
     """Give a server requests again that was taken out."""
     _order(file, folder, do="resume", server=server)
@@ -117,8 +116,8 @@ def resume_command(
 def scale_command(
     count: Annotated[int, typer.Argument(help="Number of servers.", min=0)],
     group: Annotated[str | None, typer.Option(help="Group of servers.", show_default="the only one")] = None,
-    file: _OfFile = _DEFAULT,
-    folder: _Folder = None,
+    file: _OfFile = FLEET_FILE,
+    folder: FleetFolder = None,
 ) -> None:
     """Have as many servers of a group as that, until the next `beampipe fleet up`."""
     from beampipe.errors import ConfigError
@@ -134,8 +133,8 @@ def scale_command(
 @app.command("restart")
 def restart_command(
     servers: Annotated[list[str] | None, typer.Argument(help="Names of servers.", show_default="all")] = None,
-    file: _OfFile = _DEFAULT,
-    folder: _Folder = None,
+    file: _OfFile = FLEET_FILE,
+    folder: FleetFolder = None,
 ) -> None:
     """Restart servers one after the other; no request is lost."""
     _order(file, folder, do="restart", servers=servers or [])
@@ -153,7 +152,7 @@ def example_command(
 
 
 @app.command("run", hidden=True)
-def run_command(file: _File, folder: _Folder = None) -> None:
+def run_command(file: FleetFile, folder: FleetFolder = None) -> None:
     """Keep a fleet in the foreground, as `beampipe fleet up` does behind it."""
     from beampipe.fleet.running.starting import keep_fleet
 

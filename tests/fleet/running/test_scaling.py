@@ -44,8 +44,9 @@ def test_a_server_that_was_added_is_no_reason_to_take_it_away() -> None:
     assert not any(wishes(Scaler(settings, 4), Demand(0.0, 0, 0.35, 2), 100))
 
 
-def test_a_fleet_grows_and_shrinks_with_what_is_asked(engine: Engine) -> None:
-    with running_fleet(1, 'in_flight = 2\n[scaling]\ngroup = "cpu"\npatience = 1.0\n') as fleet:
+@pytest.mark.parametrize("in_flight", [1, 2], ids=["waits in the gateway", "waits in the server"])
+def test_a_fleet_grows_and_shrinks_with_what_is_asked(engine: Engine, in_flight: int) -> None:
+    with running_fleet(1, f'in_flight = {in_flight}\n[scaling]\ngroup = "cpu"\npatience = 1.0\n') as fleet:
         scaler = FleetScaler(fleet.keeper, fleet.orders.scale)
         with ThreadPoolExecutor(8) as pool, fleet.client() as client:
             ended = time.monotonic() + 60

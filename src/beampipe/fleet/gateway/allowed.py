@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["HTTP_PATHS", "INFER", "RPCS"]
+__all__ = ["HTTP_PATHS", "INDEX", "INFER", "RPCS"]
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 
 INFER: Final = f"{_SERVICE}ModelInfer"
 """Path of the call that sends an event."""
+INDEX: Final = f"{_SERVICE}RepositoryIndex"
+"""Path of the call with which CMS's client begins; Triton answers it only with the servers' secret."""
 
 RPCS: Final = (
     INFER,
@@ -24,12 +26,12 @@ RPCS: Final = (
             "ModelMetadata",
             "ModelConfig",
             "ModelStatistics",
-            "RepositoryIndex",
         )
     ),
+    INDEX,
 )
 """Paths of the nine calls over gRPC. Loading, unloading, shared memory, tracing, logging, streams and reflection are
-not among them. CMS's client begins with ``RepositoryIndex``, which Triton answers only with the servers' secret."""
+not among them."""
 
 _MODEL: Final = "/v2/models/[A-Za-z0-9_.+-]+(/versions/[0-9]+)?"
 

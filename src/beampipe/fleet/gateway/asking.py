@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -153,11 +154,10 @@ class GatewaySocket:
 
     def places(self) -> dict[str, PlaceState]:
         """What the gateway says of each place, gRPC and HTTP together."""
-        rows = csv.DictReader(io.StringIO(self.ask("show stat").removeprefix("# ")))
         found: dict[str, PlaceState] = {}
-        for row in rows:
+        for row in self._rows():
             name = row["svname"]
-            if row["pxname"] not in (GRPC, HTTP) or name == "BACKEND":
+            if name == "BACKEND":
                 continue
             before = found.get(name, PlaceState("", 0, 0, 0, 0))
             found[name] = PlaceState(
@@ -168,3 +168,12 @@ class GatewaySocket:
                 before.failed + int(row["econ"] or 0) + int(row["eresp"] or 0),
             )
         return found
+
+    def waiting(self) -> int:
+        """Number of requests that wait, gRPC and HTTP together; most of them for whichever server is free first."""
+        return sum(int(row["qcur"] or 0) for row in self._rows())
+
+    def _rows(self) -> Iterator[dict[str, str]]:
+        """HAProxy's numbers of each place, and of what no place has: a row each."""
+        rows = csv.DictReader(io.StringIO(self.ask("show stat").removeprefix("# ")))
+        return (row for row in rows if row["pxname"] in (GRPC, HTTP))

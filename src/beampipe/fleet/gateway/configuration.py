@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from beampipe.fleet.gateway.allowed import HTTP_PATHS, INFER, RPCS
+from beampipe.fleet.gateway.allowed import HTTP_PATHS, INDEX, INFER, RPCS
 from beampipe.fleet.gateway.plan import CanaryShare, GatewayPlan, Place
 from beampipe.fleet.specification import Balancing
 from beampipe.triton.client.codec import SIZE_HEADER
@@ -151,7 +151,7 @@ def _frontend(plan: GatewayPlan) -> Iterator[str]:
     yield from (f"  acl known_url path_reg {path.pattern}" for path in HTTP_PATHS)
     yield from _refuse("!known", 7, None, "got a call that is not for clients of a fleet")
     yield from _refuse("!known_url", None, 403, "got a path that is not for clients of a fleet")
-    yield f"  acl index path {RPCS[-1]}"
+    yield f"  acl index path {INDEX}"
     yield f"  http-request set-header {HEADER} {plan.secret} if index"
     yield from _room(plan)
     yield from _bodies(plan)

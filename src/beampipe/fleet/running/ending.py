@@ -11,6 +11,7 @@ from typing import Final
 
 from beampipe import processes
 from beampipe.errors import ServiceError, ServiceUnavailableError
+from beampipe.fleet.gateway.process import gateway_pids
 from beampipe.fleet.registry import read_records
 from beampipe.fleet.running.folder import RunFolder, folder_of
 from beampipe.fleet.running.line import give_order
@@ -58,9 +59,7 @@ def end_fleet(specification: Path, folder: Path | None = None) -> str:
 def _end_remains(run: RunFolder) -> int:
     """End servers and gateway whose keeper is gone."""
     pids = {record.pid for record in read_records(run.registry).values() if record.lives()}
-    gateway = str(run.path / "haproxy.cfg")
-    pids |= {pid for pid, arguments in processes.command_lines() if gateway in arguments}
-    pids |= prometheus_pids(run.prometheus)
+    pids |= gateway_pids(run.path) | prometheus_pids(run.prometheus)
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)

@@ -21,9 +21,10 @@ from typing import Final, Protocol, runtime_checkable
 from beampipe import processes
 from beampipe.errors import BeampipeError, ServiceError
 from beampipe.files import replacing
+from beampipe.fleet.gateway.asking import PlaceState
 from beampipe.fleet.gateway.papers import Papers
 from beampipe.fleet.gateway.plan import Address, CanaryShare, GatewayPlan, places_of
-from beampipe.fleet.gateway.process import Gateway
+from beampipe.fleet.gateway.process import Gateway, gateway_pids
 from beampipe.fleet.registry import Record, read_records
 from beampipe.fleet.running.folder import RunFolder
 from beampipe.fleet.running.seats import Wish
@@ -117,6 +118,8 @@ class Overseer(ABC):
         self.canary: CanaryShare | None = None
         self._pause = RestartPause()
         self._gateway_from = 0.0
+        self._states: Mapping[str, PlaceState] = {}
+        self._states_from = float("-inf")
         self.status_port = fleet.gateway.status_port or free_port()
         self.gateway = Gateway(self._plan(models), folder.path)
         self._papers = Papers(self.gateway)
@@ -209,8 +212,14 @@ class Overseer(ABC):
         self.gateway.place(server.place, address)
 
     def answers_gateway(self, place: str | None) -> bool:
-        """Whether the server in a place answers the gateway, which asks it all the time."""
-        state = self.gateway.socket.places().get(place or "")
+        """Whether the server in a place answers the gateway, which asks it all the time.
+
+        The gateway is asked about all places at once: where a file system stumbles, all servers are silent.
+        """
+        now = time.monotonic()
+        if now - self._states_from >= LOOK:
+            self._states, self._states_from = self.gateway.socket.places(), now
+        state = self._states.get(place or "")
         return state is not None and state.status in _UP
 
     def go_on(self, models: tuple[str, ...]) -> None:
@@ -259,10 +268,9 @@ class Overseer(ABC):
         """End the gateway that an earlier overseer has left."""
         if not self.gateway.answers():
             return
-        for pid, arguments in processes.command_lines():
-            if str(self.folder.path / "haproxy.cfg") in arguments:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        for pid in gateway_pids(self.folder.path):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + _GONE
         while self.gateway.answers():
             if time.monotonic() > deadline:

@@ -127,7 +127,7 @@ class FleetScaler:
                 waited += rates.requests * (rates.queue or 0.0)
                 worked += rates.requests * (rates.compute or 0.0) * 1e-3
         try:
-            waiting = sum(place.waiting for place in self._keeper.gateway.socket.places().values())
+            waiting = self._keeper.gateway.socket.waiting()
         except BeampipeError:  # it is being started again
             waiting = 0
         servers = len(placed)

@@ -28,19 +28,19 @@ def status_of(keeper: Overseer) -> dict[str, Any]:
     servers = []
     for server in list(keeper.servers.values()):
         record = keeper.records.get(server.name)
+        said = record if server.describes(record) else None
         place = None if server.place is None else places.get(server.place)
-        there = record is not None and server.describes(record)
         servers.append(
             {
                 "server": server.name,
                 "group": server.group,
                 "wish": server.wish,
-                "state": record.state if there and record is not None else "starting" if server.pid else "dead",
+                "state": said.state if said is not None else "starting" if server.pid else "dead",
                 "gateway": "-" if place is None else place.status,
                 "pid": server.pid,
                 "address": None if server.placed is None else list(server.placed),
-                "metrics": record.metrics if there and record is not None else None,
-                "models": list(record.models) if there and record is not None else [],
+                "metrics": None if said is None else said.metrics,
+                "models": [] if said is None else list(said.models),
                 "digest": server.digest,
                 "starts": server.starts,
                 "running": 0 if place is None else place.running,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -206,5 +205,5 @@ def _read(path: Path) -> bytes:
 
 def _write(path: Path, data: bytes) -> None:
     with replacing(path) as part:
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT, 0o600))
+        part.touch(mode=0o600)
         part.write_bytes(data)

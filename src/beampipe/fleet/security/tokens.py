@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -79,5 +78,5 @@ def revoke_token(path: Path, name: str) -> None:
 
 def _write(path: Path, tokens: Mapping[str, str]) -> None:
     with replacing(path) as part:
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT, 0o600))
+        part.touch(mode=0o600)
         part.write_text("".join(f"{digest} {name}\n" for digest, name in tokens.items()), encoding="ascii")

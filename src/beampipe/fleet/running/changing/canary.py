@@ -9,7 +9,7 @@ from beampipe.errors import ConfigError, ServiceError
 from beampipe.fleet.gateway.plan import CanaryShare
 from beampipe.fleet.members.settings import MemberSettings
 from beampipe.fleet.registry import Record
-from beampipe.fleet.running.changing.steps import Steps
+from beampipe.fleet.running.changing.steps import Steps, no_place
 from beampipe.fleet.running.seats import Seat
 
 __all__ = ["Canary"]
@@ -110,15 +110,12 @@ class Canary:
     def _take_seat(self, name: str, models: tuple[str, Path]) -> Seat:
         keeper = self._keeper
         group = keeper.fleet.servers[name]
-        free = [number for number in range(group.places) if group.server_name(number) not in keeper.seats]
-        if not free and len(self.old) == 1:
-            raise ConfigError(
-                f"{name}: got the only server and no place for another; set servers.{name}.most to"
-                f" {group.places + 1} and do: beampipe fleet up"
-            )
-        if free:
+        free = self._steps.free_number(group)
+        if free is None and len(self.old) == 1:
+            raise no_place(name, group)
+        if free is not None:
             with keeper.lock:
-                seat = keeper.add(group, free[0])
+                seat = keeper.add(group, free)
                 seat.wish = "drain"
                 seat.settings = replace(seat.settings, digest=models[0], repository=models[1])
             return seat

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from beampipe import terminal
+from beampipe.fleet.arguments import FLEET_FILE, FleetFile, FleetFolder
 
 __all__ = ["update_command"]
 
@@ -27,13 +28,8 @@ def _share(text: str | float) -> float:
 
 
 def update_command(
-    file: Annotated[Path, typer.Argument(help="Specification of the fleet, a TOML file.", metavar="FLEET.toml")] = Path(
-        "fleet.toml"
-    ),
-    folder: Annotated[
-        Path | None,
-        typer.Option(help="Folder for whatever the fleet keeps while it runs.", show_default="one in the state folder"),
-    ] = None,
+    file: FleetFile = FLEET_FILE,
+    folder: FleetFolder = None,
     share: Annotated[
         float | None,
         typer.Option(

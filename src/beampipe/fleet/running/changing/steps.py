@@ -11,8 +11,9 @@ from beampipe.fleet.members.settings import MemberSettings
 from beampipe.fleet.running.keeper import FleetKeeper
 from beampipe.fleet.running.overseer import Overseer, Server
 from beampipe.fleet.running.seats import Seat
+from beampipe.fleet.specification import ServerGroup
 
-__all__ = ["GatewaySteps", "Steps"]
+__all__ = ["GatewaySteps", "Steps", "no_place"]
 
 _LOOK: Final = 0.05
 _DRAINED: Final = 600.0
@@ -110,6 +111,11 @@ class Steps(GatewaySteps):
             raise UnknownNameError("server", server, self.keeper.seats)
         return self.keeper.seats[server]
 
+    def free_number(self, group: ServerGroup) -> int | None:
+        """The first number of a group that no server has, None if there is no place for one more."""
+        seats = self.keeper.seats
+        return next((number for number in range(group.places) if group.server_name(number) not in seats), None)
+
     def end(self, seat: Seat) -> None:
         """Empty a server, end it, and wait until it has ended."""
         with self.keeper.lock:
@@ -159,17 +165,27 @@ class Steps(GatewaySteps):
         if any(other.placed is not None for other in others) or seat.placed is None:
             return None
         group = keeper.fleet.servers[seat.settings.group]
-        free = [number for number in range(group.places) if group.server_name(number) not in keeper.seats]
-        if not free:
-            raise ConfigError(
-                f"{seat.name}: got the only server and no place for another; set servers.{group.name}.most to"
-                f" {group.places + 1} and do: beampipe fleet up"
-            )
+        free = self.free_number(group)
+        if free is None:
+            raise no_place(seat.name, group)
         with keeper.lock:
-            helper = keeper.add(group, free[0])
+            helper = keeper.add(group, free)
         try:
             self.wait_for_service([helper])
         except ServiceError:
             self.end(helper)
             raise
         return helper
+
+
+def no_place(what: str, group: ServerGroup) -> ConfigError:
+    """What to raise where the only server is to be taken out and none can serve meanwhile.
+
+    Args:
+        what: server or group that was to be changed.
+        group: the group of the server.
+    """
+    return ConfigError(
+        f"{what}: got the only server and no place for another; set servers.{group.name}.most to"
+        f" {group.places + 1} and do: beampipe fleet up"
+    )
