@@ -9,7 +9,7 @@ once, a second later, for an event that got no answer. Each kind of fault is don
 killed and stopped server, stub      SIGKILL and SIGSTOP of a Triton, and of its model of the Python backend
 killed gateway, Prometheus, member   SIGKILL of HAProxy (all its processes), of Prometheus, of what watches a Triton
 rotated certificate                  a new one is written into the gateway's file
-rolling restart                      `beampipe fleet restart --rolling`, all servers one after the other
+rolling restart                      `beampipe fleet restart`, all servers one after the other
 reloaded gateway                     `beampipe fleet up` with another number in the table ``gateway``
 
 *Flow*: from the fault until each client has got an answer to something that it asked after the fault. *Whole*: until

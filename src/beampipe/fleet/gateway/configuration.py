@@ -145,8 +145,6 @@ def _frontend(plan: GatewayPlan) -> Iterator[str]:
                 429,
                 f"got more than {gateway.rate} requests of this token in 10 s; try again later",
             )
-    elif gateway.asks_who:
-        yield "  http-request set-var(txn.user) ssl_c_s_dn(cn)"
     yield f"  acl known path {' '.join(RPCS)}"
     yield from (f"  acl known_url path_reg {path.pattern}" for path in HTTP_PATHS)
     yield from _refuse("!known", 7, None, "got a call that is not for clients of a fleet")

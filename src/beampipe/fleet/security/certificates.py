@@ -77,7 +77,7 @@ def make_client(folder: Path, name: str, days: int = 365) -> Path:
 
     Args:
         folder: folder of the authority.
-        name: whose it is, as logs show it.
+        name: whose it is, the common name of the certificate.
         days: how long it holds.
 
     Raises:

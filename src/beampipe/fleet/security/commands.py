@@ -19,7 +19,8 @@ _Days = Annotated[int, typer.Option(help="How long it holds, in days.", min=1)]
 
 @token_app.command("add")
 def add_command(
-    name: Annotated[str, typer.Argument(help="Whose token it is, as logs show it.")], tokens: _Tokens = Path("tokens")
+    name: Annotated[str, typer.Argument(help="Whose token it is, as the file of tokens shows it.")],
+    tokens: _Tokens = Path("tokens"),
 ) -> None:
     """Make a token and print it; it is not kept. A fleet that runs takes it at once."""
     from beampipe.fleet.security.tokens import add_token
@@ -59,7 +60,7 @@ def server_command(
 
 @certificate_app.command("client")
 def client_command(
-    name: Annotated[str, typer.Argument(help="Whose it is, as logs show it.")],
+    name: Annotated[str, typer.Argument(help="Whose it is, the common name of the certificate.")],
     authority: _Authority = Path("certificates"),
     days: _Days = 365,
 ) -> None:

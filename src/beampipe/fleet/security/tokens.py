@@ -44,7 +44,7 @@ def add_token(path: Path, name: str) -> str:
 
     Args:
         path: the file, made if it is not there.
-        name: whose token it is, as logs show it.
+        name: whose token it is, as the file of tokens shows it.
 
     Returns:
         The token, which is kept nowhere.
