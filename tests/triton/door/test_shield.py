@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from beampipe.triton.door.restrictions import restrictions
 from beampipe.triton.door.settings import DoorSettings
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.cleanup import processes_of
+from beampipe.triton.server.launch import free_port, free_ports
 from beampipe.triton.server.server import ServerSettings, TritonServer
 from tests.triton.door.attacks import post, raw_answer, status_of
 from tests.triton.door.bystander import ask_as_stranger
@@ -39,6 +41,22 @@ def test_it_is_started_again_and_outlives_the_server(engine: Engine, doublers: P
         assert [incident.kind for incident in server.incidents] == ["started", "shield"]
         server.kill()
     assert_nothing_left(server.prefix)
+
+
+def test_the_ports_behind_it_are_none_of_those_before_it(shielded: TritonServer, tmp_path: Path) -> None:
+    asked = []
+
+    def choose(taken: Collection[int]) -> int:
+        asked.append(set(taken))
+        return free_port(taken=taken)
+
+    outer = free_ports(ServerSettings(tmp_path))
+    closed = ClosedDoor(DoorSettings(shield=True, shield_grpc=True), "127.0.0.1", tmp_path, print)
+    try:
+        closed.open(*outer, choose)
+        assert asked == [set(outer), {*outer, closed.door.inner_http}]
+    finally:
+        closed.close()
 
 
 def test_without_haproxy_the_server_closes_its_management_itself(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -76,21 +76,21 @@ class ClosedDoor:
             found.append("model-repository is open: whoever reaches the server can have it run a program")
         return found
 
-    def open(self, http: int, grpc: int, metrics: int, free_port: Callable[[], int]) -> None:
+    def open(self, http: int, grpc: int, metrics: int, free_port: Callable[[Collection[int]], int]) -> None:
         """Choose the inner ports and the secret, and start the shield.
 
         Args:
             http: port for HTTP for everybody.
             grpc: port for gRPC for everybody.
             metrics: port of the metrics.
-            free_port: gives a port of this machine that nobody has.
+            free_port: gives a port of this machine that nobody has and that is not among some that are to be taken.
 
         Raises:
             BeampipeError: the shield does not start, or there is no safe place for the secret.
         """
         self.close()
-        inner_http = free_port() if self._program else http
-        inner_grpc = free_port() if self.shields_grpc else grpc
+        inner_http = free_port((http, grpc, metrics)) if self._program else http
+        inner_grpc = free_port((http, grpc, metrics, inner_http)) if self.shields_grpc else grpc
         self._door = door = new_door(self._host, http, grpc, inner_http, inner_grpc, self._settings.secret)
         write_door(door, self._settings.secret_file)
         if self._program is not None:

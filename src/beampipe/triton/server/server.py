@@ -207,7 +207,7 @@ class TritonServer:
     def _launch_on_free_ports(self) -> None:
         for attempt in range(_ATTEMPTS):
             try:
-                self.door.open(*self.ports, free_port)
+                self.door.open(*self.ports, lambda taken: free_port(taken=taken))
                 self._launch()
             except BeampipeError as error:
                 if attempt + 1 == _ATTEMPTS or not _PORT_TAKEN.search(str(error)):
