@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from concurrent.futures import CancelledError, wait
 
+import numpy as np
 import pytest
 
 from beampipe.errors import ServiceError
 from beampipe.triton.client import ModelClient
-from tests.triton.client.servers import MODEL, Fake, Held, Server, ask, assert_right, event, grpc_server, later
+from beampipe.triton.client.fake import FakeTransport
+from beampipe.triton.client.transport import PendingAnswer
+from beampipe.triton.model.contract import TensorSpec
+from tests.triton.client.servers import (
+    MODEL,
+    Fake,
+    Held,
+    Server,
+    ask,
+    assert_right,
+    event,
+    grpc_server,
+    labels_of,
+    later,
+)
 
 
 def test_a_future_is_cancelled_before_and_after_it_is_sent(serve: Server) -> None:
@@ -59,6 +76,33 @@ def test_an_asyncio_task_that_is_cancelled_cancels_its_request() -> None:
         asyncio.run(give_up(client))
         assert fake.gone.wait(10)
         held.release.set()
+
+
+def test_closing_cancels_what_a_free_thread_takes_up_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancel = PendingAnswer.cancel
+
+    def cancel_late(pending: PendingAnswer[object]) -> bool:
+        time.sleep(0.02)
+        return cancel(pending)
+
+    def answer(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        assert released.wait(10)
+        return {"LABELS": labels_of(arrays["FEATURES"])}
+
+    released = threading.Event()
+    transport = FakeTransport(
+        answer,
+        [TensorSpec("FEATURES", "FP32", np.float32, (-1, 3))],
+        [TensorSpec("LABELS", "INT64", np.int64, (-1,))],
+    )
+    client = ModelClient("grpc://localhost:1", MODEL, in_flight=1, transport=transport)
+    futures = [later(client) for _ in range(5)]
+    monkeypatch.setattr(PendingAnswer, "cancel", cancel_late)
+    released.set()
+    client.close()
+    assert wait(futures, 10).not_done == set()
+    assert all(future.cancelled() or future.exception() is None for future in futures)
+    assert any(future.cancelled() for future in futures)
 
 
 def test_closing_cancels_what_is_on_its_way(serve: Server) -> None:

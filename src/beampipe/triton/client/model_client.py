@@ -149,6 +149,8 @@ class ModelClient:
         here.waiting.add(pending)
         pending.add_done_callback(here.waiting.discard)
         threads.submit(partial(pending.settle, partial(self.ask, question, pending, retries=retries)))
+        if here.closed.is_set():  # since then, perhaps: `close` saw nothing of this request
+            pending.cancel()
         return pending
 
     def ask(
@@ -171,6 +173,8 @@ class ModelClient:
         tried: list[RemoteModel] = []
         while True:
             if (servers := here.servers()) is None:
+                if pending is not None:
+                    pending.cancel()  # closed before `close` came to it
                 raise _after_close()
             balance = servers.balance()
             remote = balance.pick(tried)
