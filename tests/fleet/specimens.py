@@ -56,3 +56,14 @@ def specimen(folder: Path, text: str) -> Fleet:
     path = folder / "fleet.toml"
     path.write_text(text, encoding="utf-8")
     return read_fleet(path)
+
+
+def write_model(repository: Path, name: str, *steps: str) -> None:
+    """The configuration of a served model, as much of it as is read beside a server; with steps it is a chain."""
+    folder = repository / name
+    folder.mkdir(parents=True)
+    text = f'name: "{name}"\n'
+    if steps:
+        inside = "".join(f'  step {{\n    model_name: "{step}"\n  }}\n' for step in steps)
+        text += f"ensemble_scheduling {{\n{inside}}}\n"
+    (folder / "config.pbtxt").write_text(text)

@@ -15,8 +15,9 @@ from spython.main.parse.parsers import DockerParser, SingularityParser
 
 from beampipe.errors import FileError
 from beampipe.fleet.containers import compose_files, write_compose
+from beampipe.fleet.containers.compose import prometheus_configuration
 from beampipe.fleet.containers.server import readiness
-from tests.fleet.specimens import LEAST, SPECIMENS, WHOLE, specimen
+from tests.fleet.specimens import LEAST, SPECIMENS, WHOLE, specimen, write_model
 
 TEXT = {"type": "string", "minLength": 1}
 TEXTS = {"type": "array", "items": TEXT, "minItems": 1}
@@ -176,6 +177,14 @@ def test_prometheus_takes_its_file(tmp_path: Path) -> None:
     path = tmp_path / "out" / "prometheus.yml"
     path.write_text(path.read_text().replace("/etc/prometheus/", f"{path.parent}/"))
     subprocess.run(["promtool", "check", "config", path], check=True, capture_output=True)
+
+
+def test_prometheus_is_told_of_chains(tmp_path: Path) -> None:
+    fleet = specimen(tmp_path, LEAST)
+    assert "metric_relabel_configs" not in prometheus_configuration(fleet)["scrape_configs"][0]
+    write_model(fleet.repository, "module_map_athena", "module_map")
+    (rule,) = prometheus_configuration(fleet)["scrape_configs"][0]["metric_relabel_configs"]
+    assert (rule["regex"], rule["target_label"], rule["replacement"]) == ("module_map_athena", "role", "chain")
 
 
 def test_what_somebody_else_wrote_stays(tmp_path: Path) -> None:

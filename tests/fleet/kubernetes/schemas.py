@@ -33,9 +33,13 @@ METADATA: Final = table(
 )
 SELECTED: Final = {"namespaceSelector": table({"matchNames": array(TEXT)}), "selector": table({"matchLabels": TEXTS})}
 RELABELING: Final = table(
-    {"action": {"enum": ["replace"]}, "targetLabel": TEXT}, {"replacement": TEXT, "sourceLabels": array(TEXT)}
+    {"action": {"enum": ["replace"]}, "targetLabel": TEXT},
+    {"replacement": TEXT, "regex": TEXT, "sourceLabels": array(TEXT)},
 )
-ENDPOINT: Final = table({"port": TEXT, "path": TEXT, "interval": DURATION}, {"relabelings": array(RELABELING)})
+ENDPOINT: Final = table(
+    {"port": TEXT, "path": TEXT, "interval": DURATION},
+    {"relabelings": array(RELABELING), "metricRelabelings": array(RELABELING)},
+)
 ALERT: Final = table(
     {"alert": {"type": "string", "pattern": "^[A-Za-z_]+$"}, "expr": TEXT},
     {"for": DURATION, "labels": TEXTS, "annotations": TEXTS},

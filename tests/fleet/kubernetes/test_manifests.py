@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from beampipe.fleet.kubernetes import kubernetes_files, write_kubernetes
+from beampipe.fleet.kubernetes.monitoring import server_monitor
 from tests.fleet.kubernetes.schemas import SCHEMAS
 from tests.fleet.kubernetes.test_supersonic import VERSIONS
-from tests.fleet.specimens import LEAST, NFS, SPECIMENS, WHOLE, specimen
+from tests.fleet.specimens import LEAST, NFS, SPECIMENS, WHOLE, specimen, write_model
 
 
 @cache
@@ -106,6 +107,17 @@ def test_services_budgets_and_monitors_choose_what_there_is() -> None:
         assert any(wanted.items() <= labels.items() for labels in among), one["kind"]
         checked += 1
     assert checked >= 3 + 3 + 2 + 3
+
+
+def test_chains_of_models_are_marked_for_prometheus(tmp_path: Path) -> None:
+    fleet = specimen(tmp_path, WHOLE)
+    write_model(fleet.repository, "module_map_athena", "module_map")
+    group = fleet.servers["gpu"]
+    document = server_monitor(fleet, group, {})
+    jsonschema.validate(document, SCHEMAS["ServiceMonitor"])
+    (endpoint,) = document["spec"]["endpoints"]
+    (rule,) = endpoint["metricRelabelings"]
+    assert (rule["sourceLabels"], rule["regex"], rule["replacement"]) == (["model"], "module_map_athena", "chain")
 
 
 def test_probes_and_the_end_of_a_server() -> None:

@@ -8,23 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from beampipe.errors import FileError
 from beampipe.fleet import Fleet
 from beampipe.fleet.registry import BEAT
 from beampipe.fleet.watching import prometheus_settings, write_targets
+from beampipe.fleet.watching.roles import role_relabelings
 from beampipe.fleet.watching.settings import SETTINGS, write_settings
+from tests.fleet.specimens import write_model
 from tests.fleet.watching.exporters import record
-
-
-def write_model(repository: Path, name: str, *steps: str) -> None:
-    folder = repository / name
-    folder.mkdir(parents=True)
-    text = f'name: "{name}"\n'
-    if steps:
-        inside = "".join(f'  step {{\n    model_name: "{step}"\n  }}\n' for step in steps)
-        text += f"ensemble_scheduling {{\n{inside}}}\n"
-    (folder / "config.pbtxt").write_text(text)
 
 
 @pytest.mark.prometheus
@@ -51,12 +44,12 @@ def test_chains_of_models_and_their_steps_are_marked(fleet: Fleet, tmp_path: Pat
     write_model(fleet.repository, "module_map")
     write_model(fleet.repository, "module_map_athena", "module_map")
     write_model(fleet.repository, "exatrkx", "embed", "frnn", "wcc")
-    lines = prometheus_settings(fleet, tmp_path).splitlines()
-    rules = [line.strip(" -{}") for line in lines if "target_label: role" in line]
-    assert rules == [
-        'source_labels: [model], regex: "exatrkx|module_map_athena", target_label: role, replacement: chain',
-        'source_labels: [model], regex: "embed", target_label: role, replacement: first',
-        'source_labels: [model], regex: "frnn|wcc", target_label: role, replacement: step',
+    (triton,) = yaml.safe_load(prometheus_settings(fleet, tmp_path))["scrape_configs"]
+    assert triton["metric_relabel_configs"] == role_relabelings(fleet.repository)
+    assert [(rule["regex"], rule["replacement"]) for rule in role_relabelings(fleet.repository)] == [
+        ("exatrkx|module_map_athena", "chain"),
+        ("embed", "first"),
+        ("frnn|wcc", "step"),
     ]
 
 

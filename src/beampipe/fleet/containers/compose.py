@@ -11,6 +11,7 @@ from beampipe.fleet.containers.image import MODELS
 from beampipe.fleet.containers.server import GRPC, HTTP, METRICS, fleet_models, memory, readiness, server_script
 from beampipe.fleet.gateway.plan import Address, Place
 from beampipe.fleet.specification import Fleet, ServerGroup
+from beampipe.fleet.watching.roles import role_relabelings
 from beampipe.fleet.watching.rules import interval_text
 from beampipe.triton.hosts import LOOPBACK, authority
 
@@ -62,6 +63,9 @@ def prometheus_configuration(fleet: Fleet) -> dict[str, Any]:
         {"targets": [f"{name}:{METRICS}"], "labels": {"server": name, "group": group.name}}
         for name, group in _servers(fleet)
     ]
+    triton: dict[str, Any] = {"job_name": "triton", "static_configs": servers}
+    if roles := role_relabelings(fleet.repository):
+        triton["metric_relabel_configs"] = roles
     gateway = {
         "job_name": "gateway",
         "params": {"scope": ["frontend", "backend", "server"]},
@@ -71,7 +75,7 @@ def prometheus_configuration(fleet: Fleet) -> dict[str, Any]:
     return {
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
         "rule_files": [f"{_PROMETHEUS}/rules.yml"],
-        "scrape_configs": [{"job_name": "triton", "static_configs": servers}, gateway],
+        "scrape_configs": [triton, gateway],
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from beampipe.fleet.kubernetes.gateway import GATEWAY
 from beampipe.fleet.kubernetes.labels import gateway_name, labels, metadata, release, running_groups
 from beampipe.fleet.specification import Fleet, ServerGroup
+from beampipe.fleet.watching.roles import role_relabelings
 from beampipe.fleet.watching.rules import interval_text
 
 __all__ = ["gateway_monitor", "prometheus_rule", "server_monitor"]
@@ -24,7 +25,7 @@ def server_monitor(fleet: Fleet, group: ServerGroup, selector: Mapping[str, str]
         selector: labels of its Service.
     """
     name = release(fleet, group)
-    endpoint = {
+    endpoint: dict[str, Any] = {
         "port": "metrics",
         "path": "/metrics",
         "interval": interval_text(fleet.monitoring.interval),
@@ -34,6 +35,17 @@ def server_monitor(fleet: Fleet, group: ServerGroup, selector: Mapping[str, str]
             {"action": "replace", "targetLabel": "server", "sourceLabels": ["__meta_kubernetes_pod_name"]},
         ],
     }
+    if roles := role_relabelings(fleet.repository):
+        endpoint["metricRelabelings"] = [
+            {
+                "action": "replace",
+                "sourceLabels": role["source_labels"],
+                "regex": role["regex"],
+                "targetLabel": role["target_label"],
+                "replacement": role["replacement"],
+            }
+            for role in roles
+        ]
     return _document("ServiceMonitor", metadata(fleet, name, "monitoring"), _watched(fleet, endpoint, selector))
 
 
@@ -56,9 +68,9 @@ def prometheus_rule(fleet: Fleet) -> dict[str, Any]:
 
 def _rules(fleet: Fleet) -> list[dict[str, Any]]:
     names = "|".join(release(fleet, group) for group in running_groups(fleet))
-    chosen = f'{{release=~"{names}"}}'
+    steps, asked = (f'{{release=~"{names}", {role}}}' for role in ('role!="chain"', 'role=~"|first"'))
     waiting = (
-        f"sum(rate(nv_inference_queue_duration_us{chosen}[2m])) / sum(rate(nv_inference_request_success{chosen}[2m]))"
+        f"sum(rate(nv_inference_queue_duration_us{steps}[2m])) / sum(rate(nv_inference_request_success{asked}[2m]))"
     )
     limit = fleet.scaling.queue if fleet.scaling else 100.0
     namespace = f'namespace="{fleet.kubernetes.namespace}"'

@@ -55,17 +55,19 @@ def growth(fleet: Fleet, group: ServerGroup, scaling: ScalingSettings) -> str:
 
     With n servers and a step of s = ceil(n / 8): (n + s) / n where events wait longer than `ScalingSettings.queue`,
     else (n - s) / n where servers work less than `ScalingSettings.busy` of the time, else 1. Each a little less,
-    since Kubernetes rounds up. Work is the time in models, per core of a server without GPU.
+    since Kubernetes rounds up. Work is the time in models, per core of a server without GPU. A request to a chain of
+    models counts once where the label `role` of `role_relabelings` is there.
     """
-    chosen, window = f'{{release="{release(fleet, group)}"}}', f"[{max(30, math.ceil(scaling.patience))}s]"
+    of_group, window = f'release="{release(fleet, group)}"', f"[{max(30, math.ceil(scaling.patience))}s]"
+    chosen, asked, steps = (f"{{{of_group}{role}}}" for role in ("", ', role=~"|first"', ', role!="chain"'))
     servers = f"count(count by (instance) (nv_inference_request_success{chosen}))"
     step = f"ceil({servers} / {_PART})"
     slots = group.cores if group.device == "cpu" else 1
     waiting = (
-        f"sum(rate(nv_inference_queue_duration_us{chosen}{window}))"
-        f" / sum(rate(nv_inference_request_success{chosen}{window}))"
+        f"sum(rate(nv_inference_queue_duration_us{steps}{window}))"
+        f" / sum(rate(nv_inference_request_success{asked}{window}))"
     )
-    working = f"sum(rate(nv_inference_compute_infer_duration_us{chosen}{window})) / ({servers} * {1_000_000 * slots})"
+    working = f"sum(rate(nv_inference_compute_infer_duration_us{steps}{window})) / ({servers} * {1_000_000 * slots})"
     more = f"(({waiting}) > bool {1000 * scaling.queue:g})"
     fewer = f"((1 - {more}) * (({working}) < bool {scaling.busy:g}))"
     return f"1 + ({more} * ({step} - {_ROUNDED}) - {fewer} * ({step} + {_ROUNDED})) / {servers}"

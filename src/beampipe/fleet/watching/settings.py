@@ -6,16 +6,15 @@ The servers stand in a file of their own that Prometheus reads again when it cha
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from beampipe.errors import FileError
 from beampipe.files import write_whole
 from beampipe.fleet.registry import Record
 from beampipe.fleet.specification import Fleet
+from beampipe.fleet.watching.roles import role_relabelings
 from beampipe.fleet.watching.rules import interval_text, rules_text
 from beampipe.triton.hosts import LOOPBACK, authority
 
@@ -35,8 +34,6 @@ _GATEWAY_SERIES: Final = (
     "haproxy_server_status",
 )
 """Series of the gateway that are kept: HAProxy has some hundred for each server."""
-
-_MODEL_NAME: Final = re.compile(r'model_name:\s*"([^"]+)"')
 
 
 def prometheus_settings(
@@ -120,7 +117,9 @@ def _lines(fleet: Fleet, folder: Path, status_port: int | None, page_port: int |
     yield "    file_sd_configs:"
     yield f"      - files: [{json.dumps(str(folder.resolve() / _TARGETS))}]"
     yield "        refresh_interval: 10s"
-    yield from _roles(fleet.repository)
+    if roles := role_relabelings(fleet.repository):
+        yield "    metric_relabel_configs:"
+        yield from (f"      - {json.dumps(role)}" for role in roles)
     if status_port is not None:
         yield "  - job_name: gateway"
         yield "    params:"
@@ -133,35 +132,3 @@ def _lines(fleet: Fleet, folder: Path, status_port: int | None, page_port: int |
         yield "  - job_name: fleet"
         yield "    honor_labels: true"
         yield f"    static_configs: [{{targets: ['{LOOPBACK}:{page_port}']}}]"
-
-
-def _roles(repository: Path) -> Iterator[str]:
-    """Rules that mark chains of models and their steps, so that an event is counted once."""
-    roles = _roles_of(repository)
-    if roles:
-        yield "    metric_relabel_configs:"
-    for role in sorted(set(roles.values())):
-        names = "|".join(re.escape(name) for name, is_it in sorted(roles.items()) if is_it == role)
-        yield f"      - {{source_labels: [model], regex: {json.dumps(names)}, target_label: role, replacement: {role}}}"
-
-
-def _roles_of(repository: Path) -> dict[str, str]:
-    """Models that are chains, first steps of longer ones or later steps, by name.
-
-    Raises:
-        FileError: the configuration of a model cannot be read.
-    """
-    chains: dict[str, list[str]] = {}
-    for path in sorted(repository.glob("*/config.pbtxt")):
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise FileError(
-                f"{path}: cannot be read ({error}), expected the configuration of a model", path=path
-            ) from error
-        if "ensemble_scheduling" in text:
-            chains[path.parent.name] = _MODEL_NAME.findall(text.partition("ensemble_scheduling")[2])
-    roles: dict[str, str] = {}
-    roles |= dict.fromkeys((steps[0] for steps in chains.values() if len(steps) > 1), "first")
-    roles |= dict.fromkeys((step for steps in chains.values() for step in steps[1:]), "step")
-    return roles | dict.fromkeys(chains, "chain")
