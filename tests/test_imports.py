@@ -31,6 +31,7 @@ MAY_LOAD = {
     "serving": {*GROUND, "triton", "tracking", "fleet", "serving"},
     "calibration": {*GROUND, "workflow", "triton", "calibration"},
     "fleet": {*GROUND, "triton", "fleet"},
+    "analysisops": {*GROUND, "workflow", "tracking", "analysisops"},
 }
 """Area of the package -> the areas that importing any module of it may load, by whatever chain."""
 
@@ -54,6 +55,11 @@ HEAVY = {
     "tritonclient",
     "grpc",
     "prometheus_client",
+    "a2a",
+    "mcp",
+    "iminuit",
+    "httpx",
+    "uvicorn",
 }
 """Packages that only parts of an area need: each is imported where it is used."""
 

@@ -81,6 +81,7 @@ _EXTRA_OF_AREA = {
     "triton": "serving",
     "fleet": "fleet",
     "calibration": "calibration",
+    "analysisops": "analysisops",
 }
 """Area of beampipe -> the extra that brings the packages which it imports."""
 

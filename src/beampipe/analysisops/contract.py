@@ -1,0 +1,137 @@
+"""What crosses the rooms: what an agent is asked, and what is known of an instance and told to nobody."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, cast
+
+from beampipe.errors import InputError
+
+__all__ = ["HistogramReference", "Level", "Quantity", "Reference", "TaskRequest"]
+
+Level = Literal[1, 2, 3]
+"""How much an agent is told: 1 how to do it, 2 what to do, 3 only the question."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number with its uncertainty.
+
+    Attributes:
+        value: the number, in `unit`.
+        uncertainty: its standard uncertainty, more than 0, in `unit`.
+        unit: such as ``"GeV"``; empty for a pure number.
+    """
+
+    value: float
+    uncertainty: float
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class HistogramReference:
+    """A histogram that an answer is compared with.
+
+    Attributes:
+        edges: of the bins, one more than there are bins.
+        values: contents of the bins.
+    """
+
+    edges: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is known of one instance and hidden from agents.
+
+    Attributes:
+        quantities: what the best analysis of these very data finds, by the name under which it is asked.
+        truth: what the data were made with, by the same names.
+        histograms: histograms of that analysis.
+        words: answers that are words, such as whether there is a signal (``"yes"``, ``"no"``) or what is broken.
+    """
+
+    quantities: Mapping[str, Quantity] = field(default_factory=dict)
+    truth: Mapping[str, float] = field(default_factory=dict)
+    histograms: Mapping[str, HistogramReference] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types; `from_json` reads it back."""
+        return cast("dict[str, Any]", json.loads(json.dumps(asdict(self), allow_nan=False)))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Reference:
+        """What `to_json` wrote."""
+        return cls(
+            {name: Quantity(**one) for name, one in data["quantities"].items()},
+            dict(data["truth"]),
+            {
+                name: HistogramReference(tuple(one["edges"]), tuple(one["values"]))
+                for name, one in data["histograms"].items()
+            },
+            dict(data["words"]),
+        )
+
+
+@dataclass(frozen=True)
+class TaskRequest:
+    """What an agent is asked; it holds nothing that is hidden.
+
+    Attributes:
+        task_id: name of the task.
+        task_type: family of the task, such as ``"zmumu"``.
+        level: how much the prompt tells.
+        prompt: the question in words, with the form of the answer.
+        tools_url: address of the MCP server with the tools, for this assessment alone; None if there are none.
+        files: names of the data files, as the tools know them.
+        data: more about the data that anybody may know, such as ``release``, ``skim`` or the luminosity.
+        constraints: ``time_limit_sec``, ``memory_gb``, ``allow_network``, ``max_tool_calls``.
+    """
+
+    task_id: str
+    task_type: str
+    level: Level
+    prompt: str
+    tools_url: str | None = None
+    files: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+    constraints: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The message that goes to an agent."""
+        return {
+            "role": "task_request",
+            "task_id": self.task_id,
+            "task_type": self.task_type,
+            "level": self.level,
+            "prompt": self.prompt,
+            "tools": {"mcp": self.tools_url},
+            "data": {**self.data, "files": list(self.files)},
+            "constraints": dict(self.constraints),
+        }
+
+    @classmethod
+    def from_json(cls, message: Mapping[str, Any]) -> TaskRequest:
+        """What `to_json` wrote, or a public benchmark's request, which tells no level and no tools.
+
+        Raises:
+            InputError: it is no request of a task.
+        """
+        data = message.get("data") or {}
+        if message.get("role") != "task_request" or not isinstance(message.get("prompt"), str):
+            raise InputError(f"task request: got {str(message)[:80]}, expected role 'task_request' and a prompt")
+        level = message.get("level", 1)
+        return cls(
+            str(message.get("task_id", "")),
+            str(message.get("task_type", "")),
+            cast("Level", level if level in (1, 2, 3) else 1),
+            message["prompt"],
+            (message.get("tools") or {}).get("mcp"),
+            tuple(data.get("files", ())),
+            {key: value for key, value in data.items() if key != "files"},
+            dict(message.get("constraints") or {}),
+        )
