@@ -1,0 +1,103 @@
+"""The seam: an agent gets a request and tools, and gives a submission."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from beampipe.analysisops.contract import TaskRequest
+from beampipe.errors import UnknownNameError
+
+__all__ = ["Agent", "DescribedTools", "NoTools", "Tools", "failed", "submission"]
+
+
+@runtime_checkable
+class Tools(Protocol):
+    """What an agent may do with the data of one assessment."""
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the tools there are."""
+        ...
+
+    def call(self, name: str, /, **arguments: Any) -> dict[str, Any]:
+        """What a tool gives for these arguments; `name` is by position only, since tools have arguments of that name.
+
+        Raises:
+            BeampipeError: the tool refused, and says why and what to do.
+        """
+        ...
+
+
+@runtime_checkable
+class DescribedTools(Tools, Protocol):
+    """Tools that tell how they are called, as language models need it."""
+
+    def schemas(self) -> Sequence[Mapping[str, Any]]:
+        """For each tool its ``name``, ``description`` and ``parameters``, the JSON schema of its arguments."""
+        ...
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """Solves tasks, one at a time."""
+
+    def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
+        """The submission for a request, as JSON types; what cannot be solved is a submission with status "error"."""
+        ...
+
+
+class NoTools:
+    """The tools of a request that offers none."""
+
+    def names(self) -> tuple[str, ...]:
+        return ()
+
+    def call(self, name: str, /, **arguments: Any) -> dict[str, Any]:
+        """Nothing can be called.
+
+        Raises:
+            UnknownNameError: always.
+        """
+        raise UnknownNameError("tool", name, ())
+
+
+def submission(
+    task_id: str,
+    *,
+    answers: Mapping[str, tuple[float, float]] | None = None,
+    words: Mapping[str, str] | None = None,
+    histograms: Mapping[str, str] | None = None,
+    artifacts: Mapping[str, str] | None = None,
+    method: Mapping[str, Any] | None = None,
+    comments: str = "",
+    status: str = "ok",
+) -> dict[str, Any]:
+    """A submission in full.
+
+    Args:
+        task_id: the task that it answers.
+        answers: value and uncertainty by name.
+        words: answers that are words, by name.
+        histograms: handles of histograms, by name.
+        artifacts: handles of other things, by name.
+        method: how the answers were found, in free words.
+        comments: whatever else there is to say.
+        status: ``"ok"``, or ``"error"`` if the task was not solved.
+    """
+    return {
+        "task_id": task_id,
+        "status": status,
+        "answers": {
+            name: {"value": value, "uncertainty": uncertainty} for name, (value, uncertainty) in (answers or {}).items()
+        },
+        "words": dict(words or {}),
+        "histograms": dict(histograms or {}),
+        "artifacts": dict(artifacts or {}),
+        "method": dict(method or {}),
+        "comments": comments,
+    }
+
+
+def failed(task_id: str, why: str) -> dict[str, Any]:
+    """The submission of an agent that could not solve its task."""
+    return submission(task_id, comments=why, status="error")

@@ -1,0 +1,85 @@
+"""JSON as it must be on the wire: one object, finite numbers, no key twice, nothing around it but a code fence."""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+from typing import Any, Final, NoReturn, cast
+
+from beampipe.errors import InputError
+
+__all__ = ["LARGEST_ANSWER", "dump_object", "parse_object"]
+
+LARGEST_ANSWER: Final = 512 * 1024
+"""An answer of an agent may have so many bytes."""
+
+_FENCE: Final = "```"
+_SHOWN: Final = 80
+
+
+def parse_object(text: str, what: str, *, largest: int = LARGEST_ANSWER) -> dict[str, Any]:
+    """The one JSON object that a text is.
+
+    The whole text must be the object; one code fence around it is taken off. An object that stands somewhere inside
+    other words is not looked for: what an agent means is what it says.
+
+    Args:
+        text: the text.
+        what: what it should be, for messages, e.g. ``"answer of http://..."``.
+        largest: number of bytes that it may have.
+
+    Raises:
+        InputError: it is larger, or no such object; or it holds NaN, an infinity or a key twice.
+    """
+    size = len(text.encode(errors="surrogatepass"))
+    if size > largest:
+        raise InputError(f"{what}: got {size} bytes, expected at most {largest}; hand in handles, not data")
+    body = _without_fence(text.strip())
+    try:
+        found = json.loads(body, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
+        json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
+        why = "nested too deep" if isinstance(error, RecursionError) else str(error)[:_SHOWN]
+        raise InputError(f"{what}: got no JSON ({why}): {body[:_SHOWN]!r}, expected one JSON object") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{what}: got JSON that is no object: {body[:_SHOWN]!r}, expected one JSON object")
+    return cast("dict[str, Any]", found)
+
+
+def dump_object(document: dict[str, Any]) -> str:
+    """An object as JSON text.
+
+    Raises:
+        InputError: it holds what JSON has not: NaN, an infinity, or something that is no JSON type.
+    """
+    try:
+        return json.dumps(document, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"document: got what JSON has not ({error}), expected JSON types and finite numbers"
+        ) from error
+
+
+def _without_fence(text: str) -> str:
+    first, newline, rest = text.partition("\n")
+    if newline and first.startswith(_FENCE) and rest.endswith(_FENCE):
+        return rest.removesuffix(_FENCE)
+    return text
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not isfinite(number):
+        raise ValueError(f"{digits} is too large")
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
