@@ -1,0 +1,145 @@
+"""The folder of a run: its plan, its records, its results, and a log of what happened."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.analysisops.runs.plan import Assessment, recipe_of
+from beampipe.analysisops.runs.record import dump, load, read_record
+from beampipe.errors import FileError
+from beampipe.files import make_folder, write_whole
+from beampipe.workflow import EventLog, Store
+
+__all__ = ["RunFolder", "line_of"]
+
+_VERSION: Final = 1
+"""Version of the plan's file."""
+
+_MEASURED: Final = ("seconds", "tokens", "cost", "tool_calls", "error")
+"""What a line of the results tells besides the assessment and its result."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder of a run. It holds hidden references, so only its owner may read it.
+
+    ``plan.json`` names the assessments of the last plan; ``store`` has a record of each that is done, and of those of
+    earlier plans; ``results.jsonl`` has a line for each that is done, made from the records alone; ``events.jsonl`` is
+    the log, which is only appended to.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def store(self) -> Store:
+        """The records."""
+        return Store(self.path / "store", log=self.log)
+
+    @property
+    def log(self) -> EventLog:
+        """What happened."""
+        return EventLog(self.path / "events.jsonl")
+
+    @property
+    def results(self) -> Path:
+        """The file of results."""
+        return self.path / "results.jsonl"
+
+    @property
+    def work(self) -> Path:
+        """Where assessments that are under way keep their files."""
+        return self.path / "work"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The folder for this process alone, until the block or the process ends.
+
+        Raises:
+            FileError: another process works in it.
+        """
+        make_folder(self.path)
+        self.path.chmod(0o700)
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise FileError(
+                f"{self.path}: got a folder that another run works in, expected a free one; wait until it has ended",
+                path=self.path,
+            ) from error
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def write_plan(self, assessments: Sequence[Assessment]) -> None:
+        """Write down what belongs to the run."""
+        text = dump({"version": _VERSION, "assessments": [one.to_json() for one in assessments]})
+        write_whole(self.path / "plan.json", lambda part: part.write_text(text + "\n", encoding="ascii"))
+
+    def read_plan(self) -> list[dict[str, Any]]:
+        """The assessments of the plan, as JSON.
+
+        Raises:
+            FileError: there is no plan.
+        """
+        path = self.path / "plan.json"
+        try:
+            plan = load(path.read_bytes())
+            assessments = list(plan["assessments"]) if plan["version"] == _VERSION else None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FileError(f"{path}: got {error!r:.80}, expected the plan of a run", path=path) from error
+        if assessments is None:
+            raise FileError(f"{path}: got version {plan['version']}, expected {_VERSION}", path=path)
+        return assessments
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The records of the plan's assessments that are done, in the plan's order, one at a time."""
+        store = self.store
+        for assessment in self.read_plan():
+            path = store.load(recipe_of(assessment))
+            if path is not None:
+                yield read_record(path)
+
+    def write_results(self, lines: Sequence[Mapping[str, Any]]) -> Path:
+        """Write the results; equal lines give equal bytes."""
+        text = "".join(f"{dump(line)}\n" for line in lines)
+        return write_whole(self.results, lambda part: part.write_text(text, encoding="ascii"))
+
+    def read_results(self) -> list[dict[str, Any]]:
+        """The lines of the results: ``key``, ``assessment``, ``result`` and what was measured.
+
+        Raises:
+            FileError: there are none, or they are torn.
+        """
+        try:
+            return [load(line) for line in self.results.read_bytes().splitlines()]
+        except OSError as error:
+            raise FileError(
+                f"{self.results}: cannot be read ({error.strerror}), expected the results of a run", path=self.results
+            ) from error
+        except json.JSONDecodeError as error:
+            raise FileError(f"{self.results}: got {error}, expected a line of JSON each", path=self.results) from error
+
+    def missing(self) -> list[dict[str, Any]]:
+        """The assessments of the plan that are not done, as JSON."""
+        store = self.store
+        return [one for one in self.read_plan() if store.find(recipe_of(one)) is None]
+
+
+def line_of(record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the results: a record without what an agent was asked and said."""
+    key = recipe_of(record["assessment"]).key
+    measured = {name: record[name] for name in _MEASURED}
+    return {"key": key, "assessment": record["assessment"], "result": result, **measured}

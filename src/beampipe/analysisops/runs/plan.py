@@ -1,0 +1,183 @@
+"""What a run is made of: tasks x levels x seeds x agents x epochs, and the key of each assessment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.analysisops.contract import Level
+from beampipe.analysisops.runs.seeds import Seed, Seeds
+from beampipe.errors import ConfigError
+from beampipe.workflow import Recipe, digest_of, file_digest
+
+__all__ = ["ALL_LEVELS", "STAGE", "AgentChoice", "Assessment", "RunPlan", "TaskChoice", "recipe_of"]
+
+ALL_LEVELS: Final[tuple[Level, ...]] = (1, 2, 3)
+"""Every level that a task can have."""
+
+STAGE: Final = "assessment"
+"""Name of the stage whose artifacts the assessments are."""
+
+_FOR_GRADING: Final = frozenset({"rubric.yaml", "eval_ref.yaml", "judge_prompt.md"})
+"""Files of a task that no agent's work depends on: when they change, records are graded again, no agent is asked."""
+
+
+@dataclass(frozen=True)
+class TaskChoice:
+    """A task of a run.
+
+    Attributes:
+        task_id: name of the task.
+        family: what kind of analysis it is, such as ``"zmumu"``.
+        digest: digest of what agents are asked and of what makes the data; if it changes, they are asked again.
+        levels: levels that the task has.
+        folder: folder of the task's files; it is no part of any key.
+    """
+
+    task_id: str
+    family: str
+    digest: str
+    levels: tuple[Level, ...] = ALL_LEVELS
+    folder: Path | None = field(default=None, compare=False)
+
+    @classmethod
+    def from_folder(cls, folder: Path, task_id: str, family: str, levels: tuple[Level, ...] = ALL_LEVELS) -> TaskChoice:
+        """A task by its folder: all its files count but those that are for grading only.
+
+        Raises:
+            FileError: a file cannot be read.
+        """
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in _FOR_GRADING)
+        digest = digest_of([(path.relative_to(folder).as_posix(), file_digest(path)) for path in files])
+        return cls(task_id, family, digest, levels, folder)
+
+
+@dataclass(frozen=True)
+class AgentChoice:
+    """An agent of a run.
+
+    Attributes:
+        name: what it is called in results.
+        settings: what its answers depend on, such as a model's name and the version of the agent, of types that JSON
+            knows. They are written down: no secret belongs here.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """One agent, asked once about one instance of a task.
+
+    Attributes:
+        task: the task.
+        level: how much the agent is told.
+        seed: seed of the instance.
+        agent: the agent.
+        epoch: number of the repetition, from 1 on.
+        code: digest of the code that asks and makes the data.
+    """
+
+    task: TaskChoice
+    level: Level
+    seed: Seed
+    agent: AgentChoice
+    epoch: int
+    code: str = ""
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """What determines the assessment. Its parameters can be shown to anybody who may see the results."""
+        return recipe_of(self.to_json())
+
+    @property
+    def key(self) -> str:
+        """Digest of all that determines it; what is done under this key is not done again."""
+        return self.recipe.key
+
+    @property
+    def label(self) -> str:
+        """The assessment to a reader."""
+        return f"{self.task.task_id} level {self.level}, {self.seed.label}, {self.agent.name}, epoch {self.epoch}"
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it but the value of the seed."""
+        return {
+            "task_id": self.task.task_id,
+            "family": self.task.family,
+            "task": self.task.digest,
+            "level": self.level,
+            "seed": self.seed.label,
+            "secret": self.seed.secret,
+            "agent": self.agent.name,
+            "settings": dict(self.agent.settings),
+            "epoch": self.epoch,
+            "code": self.code,
+        }
+
+
+def recipe_of(assessment: Mapping[str, Any]) -> Recipe:
+    """The recipe of an assessment by its JSON; it needs no secret."""
+    label = "{task_id} level {level}, {seed}, {agent}, epoch {epoch}".format_map(assessment)
+    return Recipe(STAGE, str(assessment["code"]), dict(assessment), label=label)
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run does: every task at every level that it has, with every seed, for every agent, in every epoch.
+
+    Attributes:
+        tasks: the tasks.
+        agents: the agents.
+        seeds: which instances of each task.
+        levels: the levels.
+        epochs: how often each agent is asked the same.
+
+    Raises:
+        ConfigError: there is no task or no agent, two have one name, or no task has a level that is asked for.
+    """
+
+    tasks: tuple[TaskChoice, ...]
+    agents: tuple[AgentChoice, ...]
+    seeds: Seeds
+    levels: tuple[Level, ...] = ALL_LEVELS
+    epochs: int = 1
+
+    def __post_init__(self) -> None:
+        for what, names in (
+            ("tasks", [task.task_id for task in self.tasks]),
+            ("agents", [agent.name for agent in self.agents]),
+            ("levels", [str(level) for level in self.levels]),
+        ):
+            if not names or len(set(names)) < len(names):
+                raise ConfigError(f"plan: got {what} {names}, expected at least one and none twice")
+        if self.epochs < 1:
+            raise ConfigError(f"plan: got {self.epochs} epochs, expected at least 1")
+        if not any(level in task.levels for task in self.tasks for level in self.levels):
+            there = sorted({level for task in self.tasks for level in task.levels})
+            raise ConfigError(f"plan: got levels {list(self.levels)}, expected some of {there}, which the tasks have")
+
+    def assessments(self, code: str = "") -> tuple[Assessment, ...]:
+        """Each of them. The first epoch of all comes first, so that a run that is stopped has a bit of everything.
+
+        Args:
+            code: digest of the code that asks agents and makes data.
+
+        Raises:
+            FileError: the file of the secret cannot be used.
+        """
+        return tuple(self._assessments(code))
+
+    def _assessments(self, code: str) -> Iterator[Assessment]:
+        seeds = {task.task_id: self.seeds.of(task.task_id) for task in self.tasks}
+        for epoch in range(1, self.epochs + 1):
+            for place in range(len(self.seeds.indices)):
+                for task in self.tasks:
+                    for level in (level for level in self.levels if level in task.levels):
+                        for agent in self.agents:
+                            seed = seeds[task.task_id][place]
+                            yield Assessment(task, level, seed, agent, epoch, code)

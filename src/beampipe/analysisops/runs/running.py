@@ -1,0 +1,135 @@
+"""Run a plan: what is done is not done again, what fails stops nothing else, a kill costs only what was under way."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.analysisops.runs.folder import RunFolder, line_of
+from beampipe.analysisops.runs.plan import Assessment, RunPlan
+from beampipe.analysisops.runs.record import Record, dump, error_result
+from beampipe.errors import ConfigError, WorkflowError
+from beampipe.workflow import Store, Task, code_digest, open_pool
+from beampipe.workflow import run as run_tasks
+from beampipe.workflow.digest import NO_RESULT
+
+__all__ = ["Assess", "run"]
+
+Assess = Callable[[Assessment, Path], Record]
+"""``assess(assessment, folder)`` asks an agent and grades its answer. The folder is empty, and removed afterwards. What
+the agent does wrong is a record; an exception is the host's fault. With several workers it must be a function of a
+module, or a partial of one."""
+
+_NO_WORK: Final = (
+    *NO_RESULT,
+    "beampipe.analysisops.grading",
+    "beampipe.analysisops.report",
+    "beampipe.analysisops.cli",
+)
+"""Code that shapes no agent's work: when it changes, records are graded again, and no agent is asked again."""
+
+
+def run(
+    plan: RunPlan,
+    assess: Assess,
+    folder: Path,
+    *,
+    workers: int = 1,
+    progress: Callable[[str], object] | None = None,
+    code: str | None = None,
+) -> list[dict[str, Any]]:
+    """Do each assessment of a plan that is not done yet, and write the results.
+
+    It may be killed at any time. What is done is in the folder, and a run of the same plan goes on with the rest.
+
+    Args:
+        plan: the plan.
+        assess: does one assessment.
+        folder: folder of the run; it is made if there is none, and closed to others.
+        workers: how many assessments at once; more than one run in processes beside this one.
+        progress: is called with the label of each assessment that is done.
+        code: digest of the code that asks agents and makes the data; by default that of the module of `assess` with all
+            that it imports from beampipe, but for grading and reports.
+
+    Returns:
+        The record of each assessment, in the plan's order.
+
+    Raises:
+        WorkflowError: the host failed in some assessments; the others are done, kept and in the results.
+        FileError: another run works in the folder, or the secret of the seeds cannot be used.
+    """
+    place = RunFolder(folder)
+    assessments = plan.assessments(_code_of(assess) if code is None else code)
+    with place.locked():
+        shutil.rmtree(place.work, ignore_errors=True)  # of a run that was killed
+        place.work.mkdir(exist_ok=True)
+        place.write_plan(assessments)
+        place.store.sweep()
+        failed: WorkflowError | None = None
+        try:
+            _do(assessments, assess, place, workers, progress)
+        except WorkflowError as error:
+            failed = error
+        records = list(place.records())
+        place.write_results([line_of(record, record["grade"]) for record in records])
+        shutil.rmtree(place.work, ignore_errors=True)
+    if failed is not None:
+        raise failed
+    return records
+
+
+def _do(
+    assessments: tuple[Assessment, ...],
+    assess: Assess,
+    place: RunFolder,
+    workers: int,
+    progress: Callable[[str], object] | None,
+) -> None:
+    tasks = [Task(one.label, _assess_one, (one, assess, place.store, place.work)) for one in assessments]
+    told = None if progress is None else (lambda task: progress(task.label))
+    spec, window = ("inline", 1) if workers == 1 else ("processes", None)
+    with open_pool(spec, workers) as pool:
+        run_tasks(tasks, pool, log=place.log, progress=told, window=window)
+
+
+def _assess_one(assessment: Assessment, assess: Assess, store: Store, work: Path) -> None:
+    """Do one assessment and commit its record, unless it is there."""
+
+    def make(part: Path) -> None:
+        folder = Path(tempfile.mkdtemp(prefix=f"{assessment.key[:12]}-", dir=work))
+        try:
+            record = assess(assessment, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        part.write_text(_text(assessment, record), encoding="ascii")
+
+    store.get(assessment.recipe, ".json", make)
+
+
+def _text(assessment: Assessment, record: Record) -> str:
+    """The file of a record. Answers that are nested too deep to be written are the agent's failure, not the host's."""
+    try:
+        return _dump(assessment, record)
+    except RecursionError:
+        reason = "the submission is nested too deep to be read"
+        grade = error_result(
+            assessment.task.task_id, assessment.task.family, assessment.level, assessment.seed.label, reason
+        )
+        return _dump(assessment, replace(record, submission=None, contents={}, grade=grade, error=reason))
+
+
+def _dump(assessment: Assessment, record: Record) -> str:
+    return dump({"assessment": assessment.to_json(), **record.to_json()}) + "\n"
+
+
+def _code_of(assess: Assess) -> str:
+    """Digest of the code behind a function, or behind a partial of one."""
+    function = getattr(assess, "func", assess)
+    module = getattr(function, "__module__", None)
+    if not isinstance(module, str) or module == "__main__":
+        raise ConfigError(f"assess: got {assess!r:.80} of no module, expected a function of a module, or `code`")
+    return code_digest(module, module.partition(".")[0], but=_NO_WORK)

@@ -1,0 +1,271 @@
+"""Means with standard errors, pass^k and totals of a run; what failed counts, and what is not there is said.
+
+The data of a seed are the same at all levels, in all epochs and for all agents, so its scores are not independent. A
+seed is a *cluster*: its value is the mean over levels of the mean over epochs. A task's mean is that of its seeds, and
+a mean over tasks gives each the same weight. Standard errors are by bootstrap over the seeds of each task, stretched by
+``sqrt(n / (n - 1))``, so that few seeds do not look better than they are (Rao and Wu, J. Am. Stat. Assoc. 83 (1988)
+231). An error cannot be told from one seed: it is None then, not 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from beampipe.errors import InputError
+
+__all__ = ["PASSED", "By", "Score", "Summary", "mean_with_error", "pass_hat", "scores_of", "summarise"]
+
+PASSED: Final = 0.9
+"""Normalised score from which on an assessment counts as passed, for pass^k."""
+
+By = Literal["agent", "family", "task_id", "level"]
+"""What results can be grouped by."""
+
+_DRAWS: Final = 2000
+"""Draws of a bootstrap: the error of an error is 1.6 %."""
+
+_BOOTSTRAP_SEED: Final = 12
+"""The same numbers are drawn every time: the same results give the same errors."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The figures of one assessment.
+
+    Attributes:
+        agent: name of the agent.
+        family: family of the task.
+        task_id: name of the task.
+        level: level of the prompt.
+        seed: label of the seed.
+        epoch: number of the repetition.
+        status: ``"ok"``, ``"fail"`` (a gate closed) or ``"error"`` (the agent failed).
+        value: normalised score in 0 .. 1; 0 for an error.
+        judge: normalised score by the judge; None if it did not judge.
+        judged: whether there was something for a judge to do.
+        seconds: time that it took [s].
+        tokens: number of tokens; None if it is not known.
+        cost: what it cost [USD]; None if it is not known.
+        tool_calls: number of calls of tools.
+    """
+
+    agent: str
+    family: str
+    task_id: str
+    level: int
+    seed: str
+    epoch: int
+    status: str
+    value: float
+    judge: float | None = None
+    judged: bool = False
+    seconds: float = 0.0
+    tokens: int | None = None
+    cost: float | None = None
+    tool_calls: int = 0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of a group of assessments.
+
+    Attributes:
+        mean: mean of the normalised scores, errors as 0.
+        error: its standard error; None if some task has only one seed.
+        judge: mean of what the judge gave, over what it judged; None if it judged nothing.
+        judge_error: its standard error; None if it cannot be told.
+        pass_hat: k -> probability that k epochs of the same instance all pass, up to the fewest epochs of any.
+        seeds: number of instances.
+        assessments: number of assessments that are done.
+        failed: of these, where a gate closed.
+        errors: of these, where the agent failed; they count as 0.
+        unscored: of these, which a judge should have judged and did not.
+        missing: assessments of the plan that are not done; they are not in the mean.
+        cost: sum of the known costs [USD].
+        cost_unknown: assessments whose cost is not known.
+        tokens: sum of the known tokens.
+        tokens_unknown: assessments whose tokens are not known.
+        seconds: sum of the times [s].
+        tool_calls: sum of the calls of tools.
+    """
+
+    mean: float
+    error: float | None
+    judge: float | None = None
+    judge_error: float | None = None
+    pass_hat: Mapping[int, float] = field(default_factory=dict)
+    seeds: int = 0
+    assessments: int = 0
+    failed: int = 0
+    errors: int = 0
+    unscored: int = 0
+    missing: int = 0
+    cost: float = 0.0
+    cost_unknown: int = 0
+    tokens: int = 0
+    tokens_unknown: int = 0
+    seconds: float = 0.0
+    tool_calls: int = 0
+
+
+def scores_of(lines: Iterable[Mapping[str, Any]]) -> list[Score]:
+    """The figures of each line of a run's results.
+
+    Raises:
+        InputError: a score is no number in 0 .. 1, which no grading should give.
+    """
+    return [_score(line) for line in lines]
+
+
+def summarise(
+    scores: Iterable[Score],
+    by: Sequence[By] = ("agent",),
+    *,
+    missing: Iterable[Mapping[str, Any]] = (),
+    passed: float = PASSED,
+) -> dict[tuple[str | int, ...], Summary]:
+    """The figures of each group.
+
+    Args:
+        scores: the assessments that are done.
+        by: what makes a group.
+        missing: assessments that are not done, as JSON.
+        passed: score from which on an assessment passed.
+
+    Returns:
+        What names a group -> its figures, sorted. A group of which nothing is done has a mean of NaN.
+    """
+    groups: dict[tuple[str | int, ...], list[Score]] = {}
+    for score in scores:
+        groups.setdefault(tuple(getattr(score, name) for name in by), []).append(score)
+    lacking: dict[tuple[str | int, ...], int] = {}
+    for one in missing:
+        key = tuple(one[name] for name in by)
+        lacking[key] = lacking.get(key, 0) + 1
+    every = sorted(groups.keys() | lacking.keys())
+    return {key: _summary(groups.get(key, []), lacking.get(key, 0), passed) for key in every}
+
+
+def mean_with_error(scores: Sequence[Score], of: Literal["value", "judge"] = "value") -> tuple[float, float | None]:
+    """Mean over tasks of the mean over seeds, and its standard error by bootstrap over seeds.
+
+    Args:
+        scores: at least one; those whose judge's score is None are left out of a mean of ``"judge"``.
+        of: which score.
+
+    Returns:
+        The mean, NaN if there is nothing; the error, None if a task has one seed only.
+    """
+    values = _clusters(scores, of)
+    if not values:
+        return math.nan, None
+    mean = float(np.mean([one.mean() for one in values]))
+    if min(len(one) for one in values) < 2:
+        return mean, None
+    draw = np.random.default_rng(_BOOTSTRAP_SEED)
+    spread = np.zeros(_DRAWS)
+    for one in values:
+        n = len(one)
+        means = one[draw.integers(n, size=(_DRAWS, n))].mean(axis=1)
+        spread += (means - one.mean()) * math.sqrt(n / (n - 1)) / len(values)
+    return mean, float(np.sqrt(np.mean(spread**2)))
+
+
+def pass_hat(scores: Sequence[Score], passed: float = PASSED) -> dict[int, float]:
+    """pass^k: the probability that k epochs of one instance at one level all pass.
+
+    Of an instance with c of n epochs passed it is estimated by ``C(c, k) / C(n, k)``, without bias, and averaged as
+    scores are.
+
+    Args:
+        scores: the assessments.
+        passed: score from which on an assessment passed.
+
+    Returns:
+        k -> probability, for k from 1 to the fewest epochs of any instance.
+    """
+    cells: dict[tuple[str, str, int], list[bool]] = {}
+    for score in scores:
+        cells.setdefault((score.task_id, score.seed, score.level), []).append(score.value >= passed)
+    found = {}
+    for k in range(1, min((len(cell) for cell in cells.values()), default=0) + 1):
+        nested: dict[str, dict[str, list[float]]] = {}
+        for (task, seed, _), cell in cells.items():
+            share = math.comb(sum(cell), k) / math.comb(len(cell), k)
+            nested.setdefault(task, {}).setdefault(seed, []).append(share)
+        tasks = [np.mean([np.mean(levels) for levels in seeds.values()]) for seeds in nested.values()]
+        found[k] = float(np.mean(tasks))
+    return found
+
+
+def _clusters(scores: Sequence[Score], of: Literal["value", "judge"]) -> list[Float64[ndarray, " n_seeds"]]:
+    """For each task the values of its seeds: the mean over levels of the mean over epochs."""
+    nested: dict[str, dict[str, dict[int, list[float]]]] = {}
+    for score in scores:
+        value = score.value if of == "value" else score.judge
+        if value is not None:
+            seeds = nested.setdefault(score.task_id, {})
+            seeds.setdefault(score.seed, {}).setdefault(score.level, []).append(value)
+    return [
+        np.array([np.mean([np.mean(epochs) for epochs in levels.values()]) for levels in seeds.values()])
+        for seeds in nested.values()
+    ]
+
+
+def _summary(scores: Sequence[Score], missing: int, passed: float) -> Summary:
+    mean, error = mean_with_error(scores)
+    judge, judge_error = mean_with_error(scores, "judge")
+    return Summary(
+        mean,
+        error,
+        None if math.isnan(judge) else judge,
+        judge_error,
+        pass_hat(scores, passed),
+        seeds=len({(score.task_id, score.seed) for score in scores}),
+        assessments=len(scores),
+        failed=sum(score.status == "fail" for score in scores),
+        errors=sum(score.status == "error" for score in scores),
+        unscored=sum(score.judged and score.judge is None for score in scores),
+        missing=missing,
+        cost=math.fsum(score.cost for score in scores if score.cost is not None),
+        cost_unknown=sum(score.cost is None for score in scores),
+        tokens=sum(score.tokens for score in scores if score.tokens is not None),
+        tokens_unknown=sum(score.tokens is None for score in scores),
+        seconds=math.fsum(score.seconds for score in scores),
+        tool_calls=sum(score.tool_calls for score in scores),
+    )
+
+
+def _score(line: Mapping[str, Any]) -> Score:
+    assessment, result = line["assessment"], line["result"]
+    status, value = str(result["status"]), result["final"]["normalized_score"]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InputError(
+            f"result of {assessment['task_id']}, {assessment['agent']}, {assessment['seed']}: got a normalised score "
+            f"{value!r:.40}, expected a number in 0 .. 1; the grading is at fault"
+        )
+    llm = result.get("llm") or {}
+    judged = llm.get("status") == "scored" and bool(llm.get("max"))
+    return Score(
+        assessment["agent"],
+        assessment["family"],
+        assessment["task_id"],
+        int(assessment["level"]),
+        assessment["seed"],
+        int(assessment["epoch"]),
+        status,
+        0.0 if status == "error" else float(value),
+        float(llm["score"]) / float(llm["max"]) if judged else None,
+        bool(llm.get("max")) or bool(llm.get("meta")),
+        float(line["seconds"]),
+        sum(line["tokens"].values()) if line["tokens"] else None,
+        line["cost"],
+        int(line["tool_calls"]),
+    )

@@ -1,0 +1,259 @@
+"""Plans that are run, killed, run again and graded again."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from beampipe.analysisops.runs import (
+    AgentChoice,
+    Assessment,
+    Record,
+    RunFolder,
+    RunPlan,
+    Seeds,
+    TaskChoice,
+    rescore,
+    run,
+    scores_of,
+    summarise,
+)
+from beampipe.analysisops.runs.plan import recipe_of
+from beampipe.errors import ConfigError, FileError, WorkflowError
+from beampipe.workflow import file_digest
+from tests.analysisops.runs.fakes import assess, assess_and_die, assess_with_a_failing_host, grade, make_plan
+
+ROOT = Path(__file__).parents[3]
+
+
+def calls_of(path: Path) -> Counter[str]:
+    return Counter(path.read_text().split())
+
+
+def test_each_assessment_is_done_once_and_a_rerun_does_nothing(tmp_path: Path) -> None:
+    plan, calls = make_plan(), tmp_path / "calls"
+    told: list[str] = []
+    records = run(plan, partial(assess, calls=calls), tmp_path / "run", progress=told.append)
+    assert len(records) == 2 * 2 * 2 * 2 * 2 == len(set(told))
+    assert [one["assessment"]["epoch"] for one in records] == [1] * 16 + [2] * 16, "a bit of everything first"
+    again = run(plan, partial(assess, calls=calls), tmp_path / "run")
+    assert again == records
+    assert set(calls_of(calls).values()) == {1}
+    wider = replace(plan, agents=(*plan.agents, AgentChoice("third")))
+    assert len(run(wider, partial(assess, calls=calls), tmp_path / "run")) == 48
+    assert calls_of(calls).total() == 48, "only the new agent was asked"
+    events = Counter(str(event["event"]) for event in RunFolder(tmp_path / "run").log.read())
+    assert events == {"start": 48, "done": 48, "cached": 64}
+
+
+def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
+    plan = make_plan(2, 2, 1)
+    assert run(plan, assess, tmp_path / "one") == run(plan, assess, tmp_path / "two", workers=2)
+    assert file_digest(tmp_path / "one/results.jsonl") == file_digest(tmp_path / "two/results.jsonl")
+
+
+def test_what_changes_the_work_changes_the_key(tmp_path: Path) -> None:
+    plan = make_plan()
+    base = plan.assessments("code")[0]
+    others = [
+        replace(base, level=2),
+        replace(base, epoch=2),
+        replace(base, code="other"),
+        replace(base, seed=Seeds((7,)).of("task0")[0]),
+        replace(base, agent=AgentChoice("good", {"model": "other"})),
+        replace(base, task=replace(base.task, digest="1" * 40)),
+    ]
+    keys = [one.key for one in (base, *others)]
+    assert len(set(keys)) == len(keys)
+    assert replace(base, task=replace(base.task, folder=tmp_path)).key == base.key
+    assert recipe_of(json.loads(json.dumps(base.to_json()))).key == base.key
+
+
+def test_what_is_only_for_grading_asks_no_agent_again(tmp_path: Path) -> None:
+    def choice() -> TaskChoice:
+        return TaskChoice.from_folder(tmp_path, "zmumu", "zmumu")
+
+    for name in ("task_spec.yaml", "white_prompt.md", "rubric.yaml"):
+        (tmp_path / name).write_text(name)
+    before = choice()
+    (tmp_path / "rubric.yaml").write_text("other")
+    assert choice() == before
+    (tmp_path / "white_prompt.md").write_text("other")
+    assert choice().digest != before.digest
+
+
+def test_the_address_of_the_tools_and_the_seed_stay_with_the_host(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of many more bytes than thirty-two")
+    plan = replace(make_plan(1, 2, 1), seeds=Seeds.first(2, secret))
+    run(plan, assess, tmp_path / "run")
+    values = [str(one.seed.value) for one in plan.assessments()]
+    text = "".join(path.read_text() for path in sorted((tmp_path / "run").rglob("*")) if path.is_file())
+    assert "eval-2" in text
+    for hidden in (*values, "hush-hush", "many more bytes"):
+        assert hidden not in text
+    assert (tmp_path / "run").stat().st_mode & 0o077 == 0
+
+
+def test_an_agent_that_fails_is_a_result(tmp_path: Path) -> None:
+    records = run(make_plan(1, 2, 1, ("silent", "nan", "good")), assess, tmp_path / "run")
+    silent = [one for one in records if one["assessment"]["agent"] == "silent"]
+    assert {one["grade"]["status"] for one in silent} == {"error"}
+    assert {one["grade"]["final"]["normalized_score"] for one in silent} == {0.0}
+    lines = RunFolder(tmp_path / "run").read_results()
+    summary = summarise(scores_of(lines), ("agent",))
+    assert (summary["silent",].mean, summary["silent",].errors, summary["silent",].assessments) == (0.0, 4, 4)
+    [nan] = {repr(one["submission"]["answer"]) for one in records if one["assessment"]["agent"] == "nan"}
+    assert nan == "nan", "what an agent said is kept as it was"
+
+
+def test_an_answer_that_is_nested_too_deep_is_the_agents_failure(tmp_path: Path) -> None:
+    def deep(assessment: Assessment, folder: Path) -> Record:
+        bomb: list[object] = []
+        for _ in range(50_000):
+            bomb = [bomb]
+        return replace(assess(assessment, folder), submission={"answer": bomb})
+
+    [one, *_] = run(make_plan(1, 1, 1, ("good",)), deep, tmp_path / "run")
+    assert (one["grade"]["status"], one["submission"]) == ("error", None)
+    assert "nested" in one["error"]
+
+
+def test_a_host_that_fails_loses_nothing_else(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.touch()
+    failing = partial(assess_with_a_failing_host, broken=broken)
+    plan, place = make_plan(), RunFolder(tmp_path / "run")
+    with pytest.raises(WorkflowError, match=r"(?s)16 of 32 tasks failed.*no space"):
+        run(plan, failing, place.path)
+    assert {line["assessment"]["task_id"] for line in place.read_results()} == {"task0"}
+    assert {one["task_id"] for one in place.missing()} == {"task1"}
+    summary = summarise(scores_of(place.read_results()), ("agent",), missing=place.missing())
+    assert (summary["good",].assessments, summary["good",].missing) == (8, 8)
+    broken.unlink()
+    assert len(run(plan, failing, place.path)) == 32
+    assert not place.missing()
+
+
+def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
+    records = run(make_plan(1, 2, 1), partial(assess_and_die, died=tmp_path / "died"), tmp_path / "run", workers=2)
+    assert (tmp_path / "died").exists()
+    assert len(records) == 8
+
+
+def test_kills_of_the_host_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+    """SIGKILL at random moments; what was committed is never begun again."""
+    draw, place, calls = random.Random(3), RunFolder(tmp_path / "run"), tmp_path / "calls"
+    done_before: set[str] = set()
+    asked_before: Counter[str] = Counter()
+    killed = 0
+    for workers in ("1", "1", "2"):
+        command = [sys.executable, "-m", "tests.analysisops.runs.fakes", str(tmp_path), workers]
+        wanted = len(done_before) + draw.randrange(2, 7)
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as host:
+            deadline = time.monotonic() + 60
+            while host.poll() is None and place.store.count() < wanted and time.monotonic() < deadline:
+                time.sleep(0.002)
+            time.sleep(draw.uniform(0, 0.04))
+            killed += host.poll() is None
+            host.send_signal(signal.SIGKILL)
+        time.sleep(0.1)  # until the workers have seen that their host is gone
+        asked = calls_of(calls)
+        assert not {key for key in done_before if asked[key] > asked_before[key]}, "done, and begun again"
+        done = {path.name.partition(".")[0] for path in place.store.root.rglob("*.about.json")}
+        assert done_before < done
+        done_before, asked_before = done, asked
+    assert killed == 3, "each was at work"
+    plan = make_plan(3, 4, 2)
+    records = run(plan, partial(assess, calls=calls), place.path)
+    assert len(records) == 96
+    assert not {key for key in done_before if calls_of(calls)[key] > asked_before[key]}
+    assert calls_of(calls).total() <= 96 + 4, "what was under way at a kill, one or two each, and no more"
+    assert not list((place.store.root / ".parts").iterdir())
+    assert not place.work.exists()
+    run(plan, assess, tmp_path / "calm")
+    assert file_digest(place.results) == file_digest(tmp_path / "calm/results.jsonl")
+
+
+def test_a_folder_is_for_one_host_at_a_time(tmp_path: Path) -> None:
+    place = RunFolder(tmp_path / "run")
+    with place.locked(), pytest.raises(FileError, match="another run works in"):
+        run(make_plan(), assess, place.path)
+
+
+def test_a_damaged_record_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plan, calls = make_plan(1, 1, 1), tmp_path / "calls"
+    records = run(plan, partial(assess, calls=calls), tmp_path / "run")
+    path = next((tmp_path / "run/store").rglob("*.json"))
+    path = path.with_name(path.name.replace(".about", ""))
+    path.write_text(path.read_text().replace("1", "2"))
+    assert run(plan, partial(assess, calls=calls), tmp_path / "run") == records
+    assert calls_of(calls).total() == len(records) + 1
+    assert "contents differ" in caplog.text
+
+
+def test_a_plan_that_makes_no_sense_is_refused() -> None:
+    plan = make_plan()
+    with pytest.raises(ConfigError, match=r"got agents .* expected at least one and none twice"):
+        replace(plan, agents=(AgentChoice("a"), AgentChoice("a")))
+    with pytest.raises(ConfigError, match=r"got levels \[3\], expected some of \[1, 2\]"):
+        replace(plan, levels=(3,))
+    with pytest.raises(ConfigError, match="got 0 epochs"):
+        replace(plan, epochs=0)
+    with pytest.raises(ConfigError, match="expected numbers of 1 or more"):
+        Seeds((1, 1))
+
+
+def test_a_run_is_graded_again_to_the_same_bytes(tmp_path: Path) -> None:
+    place = RunFolder(tmp_path / "run")
+    run(make_plan(agents=("good", "nan", "silent")), assess, place.path)
+    before = file_digest(place.results)
+    for _ in range(3):
+        again = rescore(place.path, grade)
+        assert (again.sha256, again.records, again.differences, again.changed) == (before, 48, (), ())
+
+
+def test_another_rubric_is_said_and_asks_nobody(tmp_path: Path) -> None:
+    place = RunFolder(tmp_path / "run")
+    run(make_plan(1, 1, 1), assess, place.path)
+    again = rescore(place.path, grade, today=lambda _: {"rubric": {"points": 10.0}})
+    assert again.changed == ("task0: rubric",)
+    assert len(again.differences) == 4
+    assert {line["result"]["final"]["max_score"] for line in place.read_results()} == {10.0}
+    assert "changed since the run: task0: rubric" in list(again.lines())
+    harder = rescore(place.path, lambda record: {**grade(record), "final": {"normalized_score": 0.0}})
+    assert all(one.after == 0.0 < one.before for one in harder.differences)
+    assert rescore(place.path, grade).differences == (), "the records stayed as they were"
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="expected the plan of a run"):
+        rescore(tmp_path / "none", grade)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_function_of_no_module_needs_a_digest(tmp_path: Path) -> None:
+    plan: RunPlan = make_plan(1, 1, 1)
+    found = run(plan, assess, tmp_path / "run", code="1.2.3")
+    assert {one["assessment"]["code"] for one in found} == {"1.2.3"}
+    with pytest.raises(ConfigError, match="of no module, expected a function of a module"):
+        run(plan, Nameless(), tmp_path / "run")
+
+
+class Nameless:
+    """Something to call that tells no module."""
+
+    __module__ = "__main__"
+
+    def __call__(self, assessment: Assessment, folder: Path) -> Record:
+        return assess(assessment, folder)
