@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beampipe.analysisops.runs import Score, mean_with_error, pass_hat, scores_of, summarise
+from beampipe.analysisops.runs import Score, difference, mean_with_error, pass_hat, scores_of, summarise
 from beampipe.errors import InputError
 
 
@@ -64,6 +64,20 @@ def test_errors_cover_what_they_should() -> None:
         naive.append((mean - 0.5) / (np.std([one.value for one in scores], ddof=1) / math.sqrt(32)))
     assert 0.9 < np.std(pulls) < 1.4, "Student's t of 7 degrees of freedom: 1.18"
     assert np.std(naive) > 1.6
+
+
+def test_a_difference_is_of_the_same_instances() -> None:
+    """Agents that differ by 0.1 on instances that differ by far more."""
+    draw = np.random.default_rng(7)
+    luck = draw.uniform(0.2, 0.8, size=30)
+    noise = draw.normal(0, 0.01, size=30)
+    scores = [score(luck[seed], f"dev-{seed}") for seed in range(30)]
+    scores += [score(luck[seed] - 0.1 + noise[seed], f"dev-{seed}", agent="b") for seed in range(30)]
+    scores += [score(0.0, "dev-99", agent="b"), score(0.0, task_id="u", agent="b")]
+    mean, error = difference(scores, "a", "b")
+    assert mean == pytest.approx(0.1 - noise.mean())
+    assert error == pytest.approx(np.std(noise, ddof=1) / math.sqrt(30), rel=0.06)
+    assert math.isnan(difference(scores, "a", "nobody")[0])
 
 
 def test_one_seed_tells_no_error() -> None:

@@ -20,7 +20,7 @@ from numpy import ndarray
 
 from beampipe.errors import InputError
 
-__all__ = ["PASSED", "By", "Score", "Summary", "mean_with_error", "pass_hat", "scores_of", "summarise"]
+__all__ = ["PASSED", "By", "Score", "Summary", "difference", "mean_with_error", "pass_hat", "scores_of", "summarise"]
 
 PASSED: Final = 0.9
 """Normalised score from which on an assessment counts as passed, for pass^k."""
@@ -163,7 +163,33 @@ def mean_with_error(scores: Sequence[Score], of: Literal["value", "judge"] = "va
     Returns:
         The mean, NaN if there is nothing; the error, None if a task has one seed only.
     """
-    values = _clusters(scores, of)
+    return _with_error(list(map(_array, _clusters(scores, of).values())))
+
+
+def difference(scores: Sequence[Score], agent: str, other: str) -> tuple[float, float | None]:
+    """How much better an agent is than another on the instances that both were asked about.
+
+    What an instance does to both cancels: the error is smaller than the two errors in quadrature.
+
+    Args:
+        scores: scores of both, and of anybody else.
+        agent: name of the first.
+        other: name of the second.
+
+    Returns:
+        The mean difference, NaN if they share no instance; its standard error, None if a task has one seed only.
+    """
+    mine, theirs = (_clusters([one for one in scores if one.agent == name], "value") for name in (agent, other))
+    pairs = []
+    for task in mine.keys() & theirs.keys():
+        shared = sorted(mine[task].keys() & theirs[task].keys())
+        if shared:
+            pairs.append(np.array([mine[task][seed] - theirs[task][seed] for seed in shared]))
+    return _with_error(pairs)
+
+
+def _with_error(values: Sequence[Float64[ndarray, " n_seeds"]]) -> tuple[float, float | None]:
+    """Mean over tasks of the mean over seeds, with its error."""
     if not values:
         return math.nan, None
     mean = float(np.mean([one.mean() for one in values]))
@@ -205,7 +231,7 @@ def pass_hat(scores: Sequence[Score], passed: float = PASSED) -> dict[int, float
     return found
 
 
-def _clusters(scores: Sequence[Score], of: Literal["value", "judge"]) -> list[Float64[ndarray, " n_seeds"]]:
+def _clusters(scores: Sequence[Score], of: Literal["value", "judge"]) -> dict[str, dict[str, float]]:
     """For each task the values of its seeds: the mean over levels of the mean over epochs."""
     nested: dict[str, dict[str, dict[int, list[float]]]] = {}
     for score in scores:
@@ -213,10 +239,14 @@ def _clusters(scores: Sequence[Score], of: Literal["value", "judge"]) -> list[Fl
         if value is not None:
             seeds = nested.setdefault(score.task_id, {})
             seeds.setdefault(score.seed, {}).setdefault(score.level, []).append(value)
-    return [
-        np.array([np.mean([np.mean(epochs) for epochs in levels.values()]) for levels in seeds.values()])
-        for seeds in nested.values()
-    ]
+    return {
+        task: {seed: float(np.mean([np.mean(one) for one in levels.values()])) for seed, levels in seeds.items()}
+        for task, seeds in nested.items()
+    }
+
+
+def _array(seeds: Mapping[str, float]) -> Float64[ndarray, " n_seeds"]:
+    return np.array(list(seeds.values()))
 
 
 def _summary(scores: Sequence[Score], missing: int, passed: float) -> Summary:
