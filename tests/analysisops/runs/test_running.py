@@ -105,6 +105,16 @@ def test_the_address_of_the_tools_and_the_seed_stay_with_the_host(tmp_path: Path
     assert (tmp_path / "run").stat().st_mode & 0o077 == 0
 
 
+def test_a_record_that_tells_a_secret_seed_is_refused(tmp_path: Path) -> None:
+    def telling(assessment: Assessment, folder: Path) -> Record:
+        return replace(assess(assessment, folder), contents={"seed": assessment.seed.value})
+
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of many more bytes than thirty-two")
+    with pytest.raises(WorkflowError, match="got the value of a secret seed in it, expected its label 'eval-1'"):
+        run(replace(make_plan(1, 1, 1), seeds=Seeds.first(1, secret)), telling, tmp_path / "run")
+
+
 def test_an_agent_that_fails_is_a_result(tmp_path: Path) -> None:
     records = run(make_plan(1, 2, 1, ("silent", "nan", "good")), assess, tmp_path / "run")
     silent = [one for one in records if one["assessment"]["agent"] == "silent"]

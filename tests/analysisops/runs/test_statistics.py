@@ -137,8 +137,10 @@ def line(value: object, status: str = "ok", llm: dict[str, Any] | None = None) -
 def test_scores_are_read_from_results() -> None:
     [one] = scores_of([line(0.75, llm={"status": "scored", "score": 8, "max": 10, "meta": {}})])
     assert (one.value, one.judge, one.judged, one.tokens, one.tool_calls) == (0.75, 0.8, True, None, 2)
-    [error] = scores_of([line(0.75, "error", {"status": "unscored", "score": None, "max": 10, "meta": {}})])
-    assert (error.value, error.judge, error.judged) == (0.0, None, True)
+    unscored = {"status": "unscored", "score": 0.0, "max": 10, "meta": {"judge": {"reason": "no judge"}}}
+    [error, left] = scores_of([line(0.75, "error", unscored), line(0.75, "ok", unscored)])
+    assert (error.value, error.judge, error.judged) == (0.0, None, False), "nothing to judge"
+    assert (left.value, left.judge, left.judged) == (0.75, None, True)
 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, float("nan"), True, "1"])

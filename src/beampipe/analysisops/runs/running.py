@@ -12,7 +12,7 @@ from typing import Any, Final
 from beampipe.analysisops.runs.folder import RunFolder, line_of
 from beampipe.analysisops.runs.plan import Assessment, RunPlan
 from beampipe.analysisops.runs.record import Record, dump, error_result
-from beampipe.errors import ConfigError, WorkflowError
+from beampipe.errors import ConfigError, InputError, WorkflowError
 from beampipe.workflow import Store, Task, code_digest, open_pool
 from beampipe.workflow import run as run_tasks
 from beampipe.workflow.digest import NO_RESULT
@@ -123,7 +123,13 @@ def _text(assessment: Assessment, record: Record) -> str:
 
 
 def _dump(assessment: Assessment, record: Record) -> str:
-    return dump({"assessment": assessment.to_json(), **record.to_json()}) + "\n"
+    text = dump({"assessment": assessment.to_json(), **record.to_json()}) + "\n"
+    if assessment.seed.kind == "evaluation" and str(assessment.seed.value) in text:
+        raise InputError(
+            f"record of {assessment.label}: got the value of a secret seed in it, expected its label"
+            f" {assessment.seed.label!r}; the host must hand out labels only"
+        )
+    return text
 
 
 def _code_of(assess: Assess) -> str:

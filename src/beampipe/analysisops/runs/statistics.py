@@ -49,7 +49,7 @@ class Score:
         status: ``"ok"``, ``"fail"`` (a gate closed) or ``"error"`` (the agent failed).
         value: normalised score in 0 .. 1; 0 for an error.
         judge: normalised score by the judge; None if it did not judge.
-        judged: whether there was something for a judge to do.
+        judged: whether there was something for a judge to do: its rubric asks one, and every gate held.
         seconds: time that it took [s].
         tokens: number of tokens; None if it is not known.
         cost: what it cost [USD]; None if it is not known.
@@ -293,7 +293,7 @@ def _score(line: Mapping[str, Any]) -> Score:
         status,
         0.0 if status == "error" else float(value),
         float(llm["score"]) / float(llm["max"]) if judged else None,
-        bool(llm.get("max")) or bool(llm.get("meta")),
+        status == "ok" and bool(llm.get("max")),
         float(line["seconds"]),
         sum(line["tokens"].values()) if line["tokens"] else None,
         line["cost"],
