@@ -15,19 +15,19 @@ from beampipe.analysisops.host.messages import HostSettings
 from beampipe.analysisops.host.server import serving_host
 
 SECRET_SEED = 918273645
+REFERENCE = 90.123456
 BIG = 2**53 + 1
+V1 = {"A2A-Version": "1.0"}
 
 
 def toy_assess(url: str, task_id: str, level: Level, seed: int) -> dict[str, Any]:
     """Asks, and grades by whether there is an answer."""
-    answer = ask_agent(
-        url, TaskRequest(task_id, "zmumu", level, "What is the mass?", constraints={"time_limit_sec": 3})
-    )
-    score = float(bool(answer["answers"]))
+    request = TaskRequest(task_id, "zmumu", level, "What is the mass?", constraints={"time_limit_sec": 2})
+    score = float(bool(ask_agent(url, request)["answers"]))
     return {
-        "status": answer["status"],
+        "status": "ok",
         "final": {"total_score": score, "max_score": 1.0, "normalized_score": score},
-        "checks": [{"id": "mass", "passed": True, "evidence": {"reference": 90.123}}],
+        "checks": [{"id": "mass", "passed": True, "evidence": {"reference": REFERENCE}}],
         "big": BIG,
         "task_id": task_id,
         "level": level,
@@ -42,7 +42,7 @@ def host() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def purple() -> Iterator[str]:
+def agent() -> Iterator[str]:
     with serving_agent(RecallAgent()) as url:
         yield url
 
@@ -51,37 +51,155 @@ def request_text(url: str, **config: Any) -> str:
     return json.dumps({"participants": {"agent": url}, "config": config})
 
 
+def body(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
+
+
 def call(url: str, method: str, params: dict[str, Any], **headers: str) -> dict[str, Any]:
-    answer = httpx.post(
-        url, json={"jsonrpc": "2.0", "id": 7, "method": method, "params": params}, headers=headers, timeout=30
-    )
-    found: dict[str, Any] = answer.json()
+    found: dict[str, Any] = httpx.post(url, json=body(method, params), headers=headers, timeout=30).json()
     return found
 
 
-def old_message(text: str) -> dict[str, Any]:
-    return {"message": {"role": "user", "parts": [{"kind": "text", "text": text}], "messageId": "1", "kind": "message"}}
+def stream(url: str, method: str, params: dict[str, Any], **headers: str) -> list[dict[str, Any]]:
+    with httpx.stream("POST", url, json=body(method, params), headers=headers, timeout=30) as answer:
+        lines = [line for line in answer.iter_lines() if line.startswith("data:")]
+    return [json.loads(line.removeprefix("data:"))["result"] for line in lines]
 
 
-def new_message(text: str) -> dict[str, Any]:
-    return {"message": {"role": "ROLE_USER", "parts": [{"text": text}], "messageId": "1"}}
+def old_message(text: str, **more: str) -> dict[str, Any]:
+    parts = [{"kind": "text", "text": text}]
+    return {"message": {"role": "user", "parts": parts, "messageId": "1", "kind": "message", **more}}
 
 
-V1 = {"A2A-Version": "1.0"}
+def new_message(text: str, **more: str) -> dict[str, Any]:
+    return {"message": {"role": "ROLE_USER", "parts": [{"text": text}], "messageId": "1", **more}}
 
 
-def test_an_assessment_by_the_old_protocol(host: str, purple: str) -> None:
-    task = call(host, "message/send", old_message(request_text(purple, tasks=["zmumu"], seeds=[BIG])))["result"]
+def test_the_card_lists_both_versions(host: str) -> None:
+    card = httpx.get(f"{host}.well-known/agent-card.json").json()
+    assert {(one["url"], one["protocolVersion"]) for one in card["supportedInterfaces"]} == {
+        (host, "1.0"),
+        (host, "0.3"),
+    }
+    assert card["url"] == host
+    assert str(SECRET_SEED) not in json.dumps(card)
+
+
+def test_an_assessment_by_the_old_version(host: str, agent: str) -> None:
+    task = call(host, "message/send", old_message(request_text(agent, tasks=["zmumu"], seeds=[BIG])))["result"]
     assert task["status"]["state"] == "completed"
     assert [one["name"] for one in task["artifacts"]] == ["Result-zmumu", "Summary"]
     text, data = task["artifacts"][0]["parts"]
     exact = json.loads(text["text"])
-    assert exact["seed"] == exact["big"] == BIG
+    assert exact["seed"] == exact["big"] == BIG, "JSON as text is exact"
+    assert exact["checks"][0]["evidence"] == {"reference": REFERENCE}, "whoever names a seed may know all of it"
     assert data["data"]["final"]["normalized_score"] == 1
     assert json.loads(task["artifacts"][1]["parts"][0]["text"])["score_total"] == 1.0
 
 
-def test_an_assessment_by_the_new_protocol(host: str, purple: str) -> None:
-    task = call(host, "SendMessage", new_message(request_text(purple, tasks=["zmumu"])), **V1)["result"]["task"]
+def test_an_assessment_by_the_new_version(host: str, agent: str) -> None:
+    task = call(host, "SendMessage", new_message(request_text(agent, tasks=["zmumu"])), **V1)["result"]["task"]
     assert task["status"]["state"] == "TASK_STATE_COMPLETED"
     assert [one["name"] for one in task["artifacts"]] == ["Result-zmumu", "Summary"]
+
+
+def test_a_stream_of_the_old_version_reports_and_ends_once(host: str, agent: str) -> None:
+    events = stream(host, "message/stream", old_message(request_text(agent)))
+    kinds = [event["kind"] for event in events]
+    assert kinds[0] == "task"
+    assert kinds.count("artifact-update") == 3, "two tasks and the summary"
+    states = [event["status"]["state"] for event in events if event["kind"] == "status-update"]
+    assert states == ["working", "working", "completed"]
+    assert [event.get("final") for event in events if event["kind"] == "status-update"][-1] is True
+
+
+def test_a_stream_of_the_new_version_reports_and_ends_once(host: str, agent: str) -> None:
+    events = stream(host, "SendStreamingMessage", new_message(request_text(agent)), **V1)
+    assert [next(iter(event)) for event in events] == [
+        "task",
+        "statusUpdate",
+        "artifactUpdate",
+        "statusUpdate",
+        "artifactUpdate",
+        "artifactUpdate",
+        "statusUpdate",
+    ]
+    assert events[-1]["statusUpdate"]["status"]["state"] == "TASK_STATE_COMPLETED"
+
+
+def test_a_new_message_without_its_version_is_refused(host: str, agent: str) -> None:
+    assert call(host, "SendMessage", new_message(request_text(agent)))["error"]["code"] == -32009
+
+
+def test_nothing_that_is_sent_holds_a_secret_seed_or_its_reference(host: str, agent: str) -> None:
+    events = json.dumps(stream(host, "message/stream", old_message(request_text(agent))))
+    assert str(SECRET_SEED) not in events
+    assert str(REFERENCE) not in events
+    assert "Result-width" in events
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hello",
+        "{}",
+        "[]",
+        '{"participants": {}, "config": {}}',
+        '{"participants": {"agent": "file:///etc/passwd"}, "config": {}}',
+        '{"participants": {"agent": "http://127.0.0.1:1/"}, "config": {"task": ["zmumu"]}}',
+        '{"participants": {"agent": "http://127.0.0.1:1/"}, "config": {"tasks": ["zmumumu"]}}',
+        '{"participants": {"agent": "http://127.0.0.1:1/"}, "config": {"seeds": [-1]}}',
+        '{"participants": {"agent": "http://127.0.0.1:1/"}, "config": {"levels": [4]}}',
+        '{"participants": {"agent": "http://127.0.0.1:1/"}, "config": NaN}',
+    ],
+)
+def test_what_is_no_request_is_rejected(host: str, text: str) -> None:
+    status = call(host, "message/send", old_message(text))["result"]["status"]
+    assert status["state"] == "rejected"
+    assert "expected" in status["message"]["parts"][0]["text"]
+
+
+def test_a_request_as_data_is_read_too(host: str, agent: str) -> None:
+    document = {"participants": {"agent": agent}, "config": {"tasks": ["zmumu"], "seeds": [5]}}
+    message = {"role": "user", "parts": [{"kind": "data", "data": document}], "messageId": "1", "kind": "message"}
+    task = call(host, "message/send", {"message": message})["result"]
+    assert task["status"]["state"] == "completed"
+    assert json.loads(task["artifacts"][0]["parts"][0]["text"])["seed"] == 5
+
+
+OWNER = {"Authorization": "Bearer mine"}
+OTHER = {"Authorization": "Bearer theirs"}
+
+
+@pytest.fixture(scope="module")
+def task_id(host: str, agent: str) -> str:
+    answer = call(host, "SendMessage", new_message(request_text(agent, tasks=["zmumu"])), **V1, **OWNER)
+    return str(answer["result"]["task"]["id"])
+
+
+def test_the_owner_gets_the_task(host: str, task_id: str) -> None:
+    assert call(host, "GetTask", {"id": task_id}, **V1, **OWNER)["result"]["id"] == task_id
+    assert call(host, "tasks/get", {"id": task_id}, **OWNER)["result"]["id"] == task_id
+    listed = call(host, "ListTasks", {}, **V1, **OWNER)["result"]["tasks"]
+    assert [one["id"] for one in listed] == [task_id]
+
+
+@pytest.mark.parametrize("stranger", [{}, OTHER], ids=["nameless", "other"])
+def test_a_stranger_gets_nothing(host: str, task_id: str, stranger: dict[str, str]) -> None:
+    assert "error" in call(host, "GetTask", {"id": task_id}, **V1, **stranger)
+    assert "error" in call(host, "tasks/get", {"id": task_id}, **stranger)
+    assert "error" in call(host, "SubscribeToTask", {"id": task_id}, **V1, **stranger)
+    assert "error" in call(host, "CancelTask", {"id": task_id}, **V1, **stranger)
+    assert "error" in call(host, "SendMessage", new_message("{}", taskId=task_id), **V1, **stranger)
+    assert call(host, "ListTasks", {}, **V1, **stranger)["result"]["tasks"] == []
+
+
+def test_a_task_without_owner_is_in_no_list(host: str, agent: str) -> None:
+    task = call(host, "message/send", old_message(request_text(agent, tasks=["zmumu"])))["result"]
+    assert call(host, "ListTasks", {"includeArtifacts": True}, **V1)["result"]["tasks"] == []
+    assert call(host, "tasks/get", {"id": task["id"]})["result"]["id"] == task["id"], "its number is the proof"
+
+
+def test_the_request_is_not_kept(host: str, task_id: str) -> None:
+    task = call(host, "GetTask", {"id": task_id}, **V1, **OWNER)["result"]
+    assert "participants" not in json.dumps(task.get("history", []))
