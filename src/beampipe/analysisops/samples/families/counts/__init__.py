@@ -1,0 +1,1 @@
+"""Families that count events: cross sections, limits, efficiencies."""

@@ -1,0 +1,121 @@
+"""A search by counting: a limit on the strength of a signal, from data and two simulated samples.
+
+Physics: Z -> l l with missing momentum. Lepton pairs are Pythia's; the missing momentum has laws of its own,
+exponential with a scale of 45 GeV for the background and 100 GeV for the signal, both from 60 GeV on. The data hold
+the background times a hidden factor, within the uncertainty of 8 to 20 % that the manifest states as
+``background_uncertainty`` (relative), and the signal times a hidden strength from 0 to 0.8. Simulated events carry
+weights, some negative.
+
+Best analysis: tight, isolated (ptcone20 < 0.1 pt) leptons with pt > 20 GeV; exactly two, of opposite charge and the
+same kind; mass from 76 to 106 GeV; met > 150 GeV. Expected events of a simulated file: its sum of weights after the
+cuts times cross_section_pb * 1000 * luminosity_fb / sum_of_weights. `observed` is the number in the data,
+`background_error` the quadratic sum of the stated relative uncertainty and the statistical one of the sample. Limit:
+95 % CLs upper limit on the signal strength; its uncertainty is the half-width of the expected +-1 sigma band.
+Histogram ``met``: 24 bins from 60 to 300 GeV after all cuts but that on met.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.analysisops.samples.detector import ISOLATION, Detector
+from beampipe.analysisops.samples.draws import Draws
+from beampipe.analysisops.samples.events import Events, joined
+from beampipe.analysisops.samples.families.dileptons import pair_events, resonance_pairs
+from beampipe.analysisops.samples.families.selecting import good_leptons, lepton_mass
+from beampipe.analysisops.samples.instance import Instance, Sample
+from beampipe.analysisops.samples.kinematics import falling
+from beampipe.analysisops.samples.limits import counting_limit
+
+__all__ = ["ANALYSIS", "make"]
+
+ANALYSIS: Final[dict[str, Any]] = {
+    "pt_min": 20.0,
+    "isolation_max": ISOLATION,
+    "mass_window": [76.0, 106.0],
+    "met_min": 150.0,
+    "histogram": {"name": "met", "bins": 24, "low": 60.0, "high": 300.0},
+}
+"""The cuts [GeV] of the reference analysis."""
+
+_MASS, _WIDTH = 91.1876, 2.4952
+_SCALES: Final = {"background": 45.0, "signal": 100.0}
+_GENERATED: Final = {"background": 25_000, "signal": 10_000}
+_COLLISIONS: Final = 6_000
+_NEGATIVE: Final = 0.04
+
+
+def make(draws: Draws) -> Instance:
+    """The data of an instance."""
+    strength = draws.uniform("signal_strength", 0.0, 0.8)
+    pull = float(np.clip(draws.generator("pull").normal(), -2, 2))
+    uncertainty = round(draws.uniform("background_uncertainty", 0.08, 0.20), 3)
+    luminosity = round(draws.uniform("luminosity", 10.0, 140.0), 2)
+    means = {
+        "background": draws.uniform("background", 500.0, 900.0),
+        "signal": draws.uniform("signal", 50.0, 90.0),
+    }
+    factors = {"background": 1 + uncertainty * pull, "signal": strength}
+    made = {name: _sample(draws, name) for name in means}
+    chosen, samples, selected = [], [], {}
+    for name, mean in means.items():
+        events = made[name]
+        # The first events are the data's, the others are simulation.
+        number = draws.count(f"{name} events", mean * factors[name])
+        chosen.append(events.first(number))
+        rest = events.rows(np.arange(number, events.number))
+        weights = _weights(draws, name, rest.number)
+        facts = {
+            "cross_section_pb": float(f"{mean / (1000 * luminosity):.6g}"),
+            "sum_of_weights": float(np.sum(weights)),
+        }
+        selected[name] = mean * float(np.mean(_passes(events)))
+        samples.append(Sample(name, f"{name}_mc", rest.with_columns({"mcWeight": weights}), facts))
+    data = joined(chosen).shuffled(draws.generator("order"))
+    observed = int(np.sum(_passes(data)))
+    error = uncertainty * selected["background"]
+    limit = counting_limit(observed, selected["background"], error) / selected["signal"]
+    return Instance(
+        (Sample("data", "data", data), *samples),
+        {"limit": limit},
+        public={"luminosity_fb": luminosity, "background_uncertainty": uncertainty},
+        analysis=ANALYSIS,
+        hidden={"background_factor": factors["background"]},
+    )
+
+
+def _sample(draws: Draws, name: str) -> Events:
+    """Events of one process; pairs of muons and of electrons, and missing momentum by its law."""
+    number = _GENERATED[name]
+    first, second = resonance_pairs(draws, name, _COLLISIONS, mass=_MASS, width=_WIDTH)
+    generator = draws.generator(f"{name} detector")
+    shape = (number, 4)
+    pairs = np.resize(first, shape), np.resize(second, shape)
+    half = number // 2
+    detector = Detector()
+    events = joined(
+        [
+            pair_events(generator, detector, (pairs[0][:half], pairs[1][:half]), (13, -13), soft=0.05),
+            pair_events(generator, detector, (pairs[0][half:], pairs[1][half:]), (11, -11), soft=0.05),
+        ]
+    ).shuffled(generator)
+    met = falling(generator, number, scale=_SCALES[name], low=60.0, high=900.0)
+    return events.with_columns({"met": met, "met_phi": generator.uniform(-np.pi, np.pi, number)})
+
+
+def _weights(draws: Draws, name: str, number: int) -> ndarray:
+    generator = draws.generator(f"{name} weights")
+    size = generator.uniform(0.5, 20.0) * generator.uniform(0.8, 1.2, number)
+    return np.where(generator.uniform(size=number) < _NEGATIVE, -size, size)
+
+
+def _passes(events: Events) -> ndarray:
+    """Whether each event passes the reference analysis."""
+    leptons = good_leptons(events, ANALYSIS["pt_min"])
+    two, mass = lepton_mass(leptons, events.number)
+    low, high = ANALYSIS["mass_window"]
+    passes: ndarray = two & (mass > low) & (mass < high) & (events.columns["met"] > ANALYSIS["met_min"])
+    return passes

@@ -1,0 +1,57 @@
+"""A diphoton continuum and nothing else: whoever finds a peak made it.
+
+Physics: as in `families.peaks.hyy`, without any signal. The manifest's ``search_window_gev`` says where, 8 GeV wide
+and anywhere in 111 to 141 GeV, the limit is asked for.
+
+Best analysis: cuts as there. The number of events in the window is `observed`. Fit an exponential to the masses from
+105 to 160 GeV without the window: its integral in the window is `background`, with its error, about 2 %. Limit: 95 %
+CLs upper limit on a number of signal events in the window (`signal` = 1 in limit_tool); its uncertainty is the
+half-width of the expected +-1 sigma band. Word ``signal``: no. Histogram ``mass``: 55 bins from 105 to 160 GeV.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from beampipe.analysisops.samples.detector import Detector
+from beampipe.analysisops.samples.draws import Draws
+from beampipe.analysisops.samples.families.diphotons import PHOTON_CUTS, continuum, selected_pairs
+from beampipe.analysisops.samples.instance import Instance, Sample
+from beampipe.analysisops.samples.limits import counting_limit
+
+__all__ = ["make"]
+
+HALF_WINDOW: Final = 4.0
+"""Half the width of the search window [GeV]."""
+
+_SIDEBAND_ERROR: Final = 0.017
+"""Relative error of the background in the window from the fit of its sidebands."""
+
+
+def make(draws: Draws) -> Instance:
+    """The data of an instance."""
+    centre = round(draws.uniform("centre", 115.0, 137.0), 1)
+    detector = Detector(photon=draws.uniform("photon_resolution", 0.014, 0.022))
+    background = draws.uniform("background", 26_000, 34_000)
+    events = continuum(draws, detector, background).shuffled(draws.generator("order"))
+    recorded = events.where(events.columns["trigP"])
+    kept, mass = selected_pairs(recorded)
+    window = [round(centre - HALF_WINDOW, 1), round(centre + HALF_WINDOW, 1)]
+    inside = kept & (mass > window[0]) & (mass < window[1])
+    # A window around the window tells the background to better than the fit of an analysis does.
+    low, high = PHOTON_CUTS["window"]
+    all_inside = kept & (mass > low) & (mass < high)
+    scale = draws.parameters["background_scale"]
+    share = (np.exp(-window[0] / scale) - np.exp(-window[1] / scale)) / (np.exp(-low / scale) - np.exp(-high / scale))
+    expected = float(np.sum(all_inside) * share)
+    limit = counting_limit(int(np.sum(inside)), expected, _SIDEBAND_ERROR * expected)
+    return Instance(
+        (Sample("data", "data", recorded),),
+        {"limit": limit, "signal_yield": 0.0},
+        {"signal": "no"},
+        public={"search_window_gev": window},
+        analysis={**PHOTON_CUTS, "search_window": window},
+        hidden={"expected_background": expected},
+    )

@@ -1,0 +1,121 @@
+"""Four-vectors as rows (px, py, pz, e) [GeV], and decays of one particle into two massless ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from numpy import ndarray
+
+__all__ = [
+    "boosted",
+    "breit_wigner",
+    "decay",
+    "falling",
+    "from_polar",
+    "isotropic",
+    "masses",
+    "parents",
+    "polar",
+    "spread",
+    "with_masses",
+]
+
+_LARGEST_ETA = 10.0
+
+
+def masses(momenta: Float64[ndarray, "n 4"]) -> Float64[ndarray, " n"]:
+    """Invariant masses [GeV]; 0 where rounding makes the square negative."""
+    squared = momenta[:, 3] ** 2 - np.sum(momenta[:, :3] ** 2, axis=1)
+    result: ndarray = np.sqrt(np.maximum(squared, 0))
+    return result
+
+
+def polar(
+    momenta: Float64[ndarray, "n 4"],
+) -> tuple[Float64[ndarray, " n"], Float64[ndarray, " n"], Float64[ndarray, " n"], Float64[ndarray, " n"]]:
+    """pt [GeV], eta (within +-10), phi and e [GeV] of four-vectors."""
+    pt = np.hypot(momenta[:, 0], momenta[:, 1])
+    eta = np.arcsinh(momenta[:, 2] / np.maximum(pt, 1e-9))
+    return pt, np.clip(eta, -_LARGEST_ETA, _LARGEST_ETA), np.arctan2(momenta[:, 1], momenta[:, 0]), momenta[:, 3].copy()
+
+
+def from_polar(
+    pt: Float64[ndarray, " n"], eta: Float64[ndarray, " n"], phi: Float64[ndarray, " n"], e: Float64[ndarray, " n"]
+) -> Float64[ndarray, "n 4"]:
+    """The four-vectors that `polar` takes apart."""
+    return np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta), e], axis=1)
+
+
+def boosted(momenta: Float64[ndarray, "n 4"], frame: Float64[ndarray, "n 4"]) -> Float64[ndarray, "n 4"]:
+    """Four-vectors that are given in the rest frame of others, as the laboratory sees them."""
+    mass = masses(frame)
+    along = np.sum(momenta[:, :3] * frame[:, :3], axis=1)
+    energy = (momenta[:, 3] * frame[:, 3] + along) / mass
+    factor = (momenta[:, 3] + energy) / (frame[:, 3] + mass)
+    return np.concatenate([momenta[:, :3] + factor[:, None] * frame[:, :3], energy[:, None]], axis=1)
+
+
+def parents(
+    generator: np.random.Generator, mass: Float64[ndarray, " n"], *, pt: Float64[ndarray, " n"]
+) -> Float64[ndarray, "n 4"]:
+    """Particles of some mass and pt [GeV] with rapidities as in proton collisions, in random directions."""
+    rapidity = np.clip(generator.normal(0, 1.2, len(mass)), -2.8, 2.8)
+    phi = generator.uniform(-np.pi, np.pi, len(mass))
+    transverse = np.hypot(mass, pt)
+    return np.stack(
+        [pt * np.cos(phi), pt * np.sin(phi), transverse * np.sinh(rapidity), transverse * np.cosh(rapidity)], axis=1
+    )
+
+
+def isotropic(generator: np.random.Generator, number: int) -> Float64[ndarray, "n 3"]:
+    """Unit vectors in random directions."""
+    cosine = generator.uniform(-1, 1, number)
+    phi = generator.uniform(-np.pi, np.pi, number)
+    sine = np.sqrt(1 - cosine**2)
+    return np.stack([sine * np.cos(phi), sine * np.sin(phi), cosine], axis=1)
+
+
+def decay(
+    parent: Float64[ndarray, "n 4"], direction: Float64[ndarray, "n 3"]
+) -> tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]]:
+    """The two massless products of each parent; the first flies along `direction` in the rest frame."""
+    half = masses(parent)[:, None] / 2
+    first = np.concatenate([half * direction, half], axis=1)
+    second = np.concatenate([-half * direction, half], axis=1)
+    return boosted(first, parent), boosted(second, parent)
+
+
+def with_masses(
+    first: Float64[ndarray, "n 4"], second: Float64[ndarray, "n 4"], mass: Float64[ndarray, " n"]
+) -> tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]]:
+    """The same two-body decays at other masses: pt, rapidity and the direction in the rest frame stay."""
+    old = first + second
+    transverse = np.hypot(mass, np.hypot(old[:, 0], old[:, 1])) / np.sqrt(old[:, 3] ** 2 - old[:, 2] ** 2)
+    new = np.concatenate([old[:, :2], old[:, 2:] * transverse[:, None]], axis=1)
+    back = np.concatenate([-old[:, :3], old[:, 3:]], axis=1)
+    direction = boosted(first, back)[:, :3]
+    return decay(new, direction / np.linalg.norm(direction, axis=1)[:, None])
+
+
+def breit_wigner(
+    generator: np.random.Generator, number: int, *, mass: float, width: float, low: float, high: float
+) -> Float64[ndarray, " n"]:
+    """Masses by the Breit-Wigner (Cauchy) law between two limits [GeV]; all at `mass` where the width is 0."""
+    if width == 0:
+        return np.full(number, mass)
+    edges = np.arctan((np.array([low, high]) - mass) / (width / 2))
+    return mass + width / 2 * np.tan(generator.uniform(edges[0], edges[1], number))
+
+
+def falling(
+    generator: np.random.Generator, number: int, *, scale: float, low: float, high: float
+) -> Float64[ndarray, " n"]:
+    """Numbers by the exponential law exp(-x / scale) between two limits."""
+    chance = generator.uniform(0, -np.expm1(-(high - low) / scale), number)
+    return low - scale * np.log1p(-chance)
+
+
+def spread(counts: Int64[ndarray, " n"]) -> tuple[Int64[ndarray, " total"], Int64[ndarray, " total"]]:
+    """For objects that lie one event after the other: the event of each, and its place in the event."""
+    event = np.repeat(np.arange(len(counts)), counts)
+    return event, np.arange(len(event)) - np.repeat(np.cumsum(counts) - counts, counts)
