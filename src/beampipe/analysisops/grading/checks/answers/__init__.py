@@ -1,0 +1,1 @@
+"""Answers against the reference of the same instance, smooth in every number."""

@@ -1,0 +1,47 @@
+"""Every submitted number stands in the ledger and descends from data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from beampipe.analysisops.grading.checks.case import Case, Outcome
+from beampipe.errors import UnknownNameError
+
+__all__ = ["Traceable"]
+
+_ACCEPTABLE = ("traceable", "partially")
+
+
+@dataclass(frozen=True)
+class Traceable:
+    """Pass if every number of ``answers``, uncertainties too, has an accepted label.
+
+    The labels are those of `beampipe.analysisops.grading.provenance`.
+
+    Attributes:
+        answers: names of answers that must be there; others must be traceable where they are given.
+        accept: labels that pass; ``"partially"`` is a number of the ledger of which the agent calculated a part itself.
+    """
+
+    answers: tuple[str, ...] = ()
+    accept: tuple[str, ...] = _ACCEPTABLE
+
+    def __post_init__(self) -> None:
+        for label in self.accept:
+            if label not in _ACCEPTABLE:
+                raise UnknownNameError("label that a gate can accept", label, _ACCEPTABLE)
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        faults = [f"{name}: no finite number" for name in self.answers if case.submission.answer(name)[0] is None]
+        for name, origin in case.provenance.items():
+            parts: tuple[Literal["value", "uncertainty"], ...] = ("value", "uncertainty")
+            labels = [origin[part]["label"] for part in parts if part in origin] or [origin["label"]]
+            faults += [f"{name}: {label}" for label in labels if label not in self.accept]
+        # Answers beyond those that are labelled would be numbers that nobody traced.
+        if len(case.submission.section("answers")) > len(case.provenance):
+            faults.append(f"{len(case.submission.section('answers'))} answers, expected at most {len(case.provenance)}")
+        if faults:
+            return Outcome(0.0, "; ".join(sorted(set(faults))[:5]), {"faults": len(faults)})
+        return Outcome(1.0, f"{len(case.provenance)} answers stand in the ledger")

@@ -1,0 +1,186 @@
+"""Grade a submission: gates, then rules, then a judge beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, Protocol
+
+from beampipe.analysisops.contract import Level, Reference
+from beampipe.analysisops.grading.checks.case import Case
+from beampipe.analysisops.grading.evidence import Evidence
+from beampipe.analysisops.grading.judging.judge import Judge
+from beampipe.analysisops.grading.judging.panel import ask_judge
+from beampipe.analysisops.grading.judging.question import question_of
+from beampipe.analysisops.grading.judging.screening import suspicions
+from beampipe.analysisops.grading.provenance import Trail, label_answers
+from beampipe.analysisops.grading.result import CheckResult, Issue, JudgeResult, Result
+from beampipe.analysisops.grading.rubric import Check, Rubric
+from beampipe.analysisops.grading.submission import Submission, read_submission
+from beampipe.analysisops.ledger import Entry
+
+__all__ = ["Gradable", "grade"]
+
+_ERROR_WORDS: Final = frozenset({"error", "failed", "failure", "fail"})
+"""What a status says if the agent did not finish."""
+
+
+class Gradable(Protocol):
+    """What grading needs of a task; `beampipe.analysisops.tasks.Task` has it."""
+
+    @property
+    def id(self) -> str:
+        """Name of the task."""
+        ...
+
+    @property
+    def type(self) -> str:
+        """Family of the task."""
+        ...
+
+    @property
+    def rubric(self) -> Rubric:
+        """Gates, rules and what a judge is asked."""
+        ...
+
+    @property
+    def eval_ref(self) -> Mapping[str, Any]:
+        """Content of eval_ref.yaml."""
+        ...
+
+    @property
+    def judge_prompt(self) -> str:
+        """Prompt of the judge with its placeholders; empty if there is none."""
+        ...
+
+    @property
+    def prompts(self) -> Mapping[Level, str]:
+        """Prompts of the agent, by level."""
+        ...
+
+
+def grade(
+    task: Gradable,
+    submission: object,
+    reference: Reference | None = None,
+    entries: Sequence[Entry] = (),
+    *,
+    evidence: Evidence | None = None,
+    judge: Judge | None = None,
+    level: Level = 1,
+    seed: int = 0,
+    prompt: str | None = None,
+) -> Result:
+    """The result of a submission; whatever was submitted, there is one.
+
+    The score comes from rules alone, after every gate has held. A judge is asked only then, and only if there is one.
+
+    Args:
+        task: what was asked.
+        submission: what an agent answered, of any type.
+        reference: what is known of the instance; None for the public benchmark's tasks, which have none.
+        entries: the ledger of the session, its signatures checked by `read_ledger`.
+        evidence: contents that the submission names and the ledger does not hold.
+        judge: who judges the words; None leaves them unscored.
+        level: how much the agent was told.
+        seed: of the instance; the fence around the submission in the judge's prompt comes from it.
+        prompt: the text that the agent got; by default that of the task, its placeholders unfilled.
+
+    Raises:
+        ConfigError: the reference lacks what the rubric asks for; a fault of the host, not of the agent.
+    """
+    read = read_submission(submission)
+    text = task.prompts.get(level, "") if prompt is None else prompt
+    provenance = label_answers(read, Trail(entries, text))
+    known = {**task.eval_ref, **({} if reference is None else {"instance": reference.to_json()})}
+    case = Case(read, known, entries, evidence or Evidence(), provenance, text)
+    issues = [Issue("warn", "submission_cut", note) for note in read.notes]
+
+    gates = [_gate(check, case) for check in task.rubric.gates]
+    error = _error_of(read)
+    if error:
+        issues.append(Issue("error", "agent_error", error))
+    issues += [Issue("error", "gate_failed", f"{gate.id}: {gate.reason}") for gate in gates if not gate.passed]
+    held = not error and all(gate.passed for gate in gates)
+    rules = _rules(task.rubric.rules, case, held)
+
+    suspicious = suspicions(read.content)
+    issues += [Issue("warn", "injection_suspected", one) for one in suspicious]
+    signals = {f"{rule.id}.{key}": value for rule in (*gates, *rules) for key, value in rule.evidence.items()}
+    verdict = _verdict(task, case, judge, seed, held, [*gates, *rules], issues)
+    status: Literal["ok", "fail", "error"] = "error" if error else ("ok" if held else "fail")
+    return Result(task.id, task.type, level, seed, status, gates, rules, verdict, issues, signals, provenance)
+
+
+def _error_of(submission: Submission) -> str:
+    """Why a submission is an error before anything is graded; empty if it is none."""
+    if not submission.is_object:
+        return f"submission: {submission.notes[0]}"
+    status = submission.content.get("status")
+    if isinstance(status, str) and status.strip().lower() in _ERROR_WORDS:
+        return f"the agent reported the status {status[:40]!r}"
+    return ""
+
+
+def _gate(check: Check, case: Case) -> CheckResult:
+    outcome = check.kind(case)
+    return CheckResult(
+        check.id, check.type, 0.0, 0.0, outcome.fraction >= 1.0, outcome.fraction, outcome.reason, outcome.evidence
+    )
+
+
+def _rules(checks: Sequence[Check], case: Case, held: bool) -> list[CheckResult]:
+    """Rules in their order. Where a gate did not hold they are shown, and earn nothing."""
+    earned: dict[str, float] = {}
+    found = []
+    for check in checks:
+        outcome = check.kind(case)
+        share = min(max(outcome.fraction, 0.0), 1.0)
+        for name in check.scaled_by:
+            share *= earned[name]
+        earned[check.id] = share
+        points = check.points * share if held else 0.0
+        found.append(
+            CheckResult(
+                check.id,
+                check.type,
+                points,
+                check.points,
+                held and 2.0 * points > check.points,
+                outcome.fraction,
+                outcome.reason,
+                outcome.evidence,
+            )
+        )
+    return found
+
+
+def _verdict(
+    task: Gradable,
+    case: Case,
+    judge: Judge | None,
+    seed: int,
+    held: bool,
+    results: Sequence[CheckResult],
+    issues: Sequence[Issue],
+) -> JudgeResult:
+    rubric = task.rubric
+    reason = ""
+    if not rubric.judged:
+        reason = "the rubric asks no judge"
+    elif judge is None:
+        reason = "no judge"
+    elif not held:
+        reason = "a gate did not hold"
+    if reason or judge is None:
+        return JudgeResult(max_score=rubric.max_judged, meta={"judge": {"reason": reason}})
+    question = question_of(
+        rubric.judged,
+        task.judge_prompt,
+        case.submission.content,
+        seed=seed,
+        task_id=task.id,
+        reference={key: value for key, value in case.reference.items() if key != "instance"},
+        results=[one.to_json() for one in results],
+        issues=[f"{one.severity}: {one.code}: {one.message}" for one in issues],
+    )
+    return ask_judge(judge, question)

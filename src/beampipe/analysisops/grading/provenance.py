@@ -1,0 +1,257 @@
+"""Where each submitted number comes from: a label beside the score, and what the gate `traceable` goes by.
+
+====================== =============================================================================================
+label                  the number
+====================== =============================================================================================
+traceable              a tool computed it from data files, by steps that the ledger holds
+partially              the same, but some input of a step stands neither in the ledger nor in the prompt
+computed_from_nothing  a tool gave it, but from numbers that the agent made up, or it is an argument handed back
+copied                 it stands in the prompt or in tables that everybody knows, and no tool gave it
+fabricated             none of these
+====================== =============================================================================================
+
+A number matches an entry of the ledger if that, rounded to the digits of the number, equals it. At least three digits
+are compared, so that ``5`` does not match 5.4; a factor of 1000 either way is a change of units (MeV and GeV).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+from beampipe.analysisops.grading.submission import Submission, number_of
+from beampipe.analysisops.ledger import Entry
+
+__all__ = ["LABELS", "Label", "Origin", "Trail", "label_answers", "significant_digits"]
+
+Label = Literal["traceable", "partially", "copied", "computed_from_nothing", "fabricated"]
+"""Where a number comes from."""
+
+LABELS: Final[tuple[Label, ...]] = ("traceable", "partially", "copied", "computed_from_nothing", "fabricated")
+"""The labels, from the most to the least trusted."""
+
+_FEWEST_DIGITS: Final = 3
+_UNITS: Final = (1.0, 1e-3, 1e3)
+_MOST_ANSWERS: Final = 64
+_MOST_NUMBERS: Final = 5000
+"""Numbers that are read of one result."""
+
+_FACTS: Final = frozenset(
+    {
+        "download_atlas_data_tool",
+        "list_local_root_files_tool",
+        "inspect_root_schema_tool",
+        "load_kinematics_tool",
+    }
+)
+"""Tools whose numbers describe the data. A calculation may start from them; they are no results of an analysis."""
+
+_FROM_NUMBERS: Final = frozenset({"calculate_tool", "efficiency_tool", "limit_tool", "solve_linear_tool"})
+"""Tools that are handed numbers instead of handles: their results are worth what their inputs are worth."""
+
+_ECHOES: Final = frozenset(
+    {"edges", "window", "initial_params", "fixed", "bins", "low", "high", "level", "seconds", "variances"}
+)
+"""Keys of results under which stands what the tool was told, or what nobody would answer with."""
+
+_KNOWN: Final = (
+    *(91.1876, 91.188, 91.19, 2.4952, 2.4955, 80.379, 80.377, 80.3692, 80.4),
+    *(125.0, 125.04, 125.09, 125.1, 125.11, 125.18, 125.2, 125.22, 125.25, 125.35, 125.38, 125.4),
+    *(172.4, 172.5, 172.52, 172.56, 172.57, 172.69, 172.76, 173.0, 173.1, 173.2, 173.34),
+)
+"""Masses and widths of W, Z, Higgs and top [GeV] that tables and experiments gave over the years."""
+
+_NUMBER: Final = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a number comes from.
+
+    Attributes:
+        label: how far it can be traced.
+        entry: number of the entry of the ledger that it matches, None if there is none.
+        tool: name of the tool of that entry.
+        path: where in its result the number stands.
+    """
+
+    label: Label
+    entry: int | None = None
+    tool: str = ""
+    path: str = ""
+
+
+class Trail:
+    """The numbers of a ledger, each with how far it can be traced.
+
+    Args:
+        entries: the ledger of one session.
+        prompt: the text that the agent got; its numbers are known to everybody.
+    """
+
+    def __init__(self, entries: Sequence[Entry], prompt: str = "") -> None:
+        self._prompt = sorted(float(text) for text in _NUMBER.findall(prompt)[:_MOST_NUMBERS])
+        self._known = sorted(_KNOWN)
+        self._inputs = _Numbers()
+        self._results = _Numbers()
+        for entry in entries:
+            if entry.result is not None and not entry.error:
+                self._add(entry)
+
+    def origin(self, number: float) -> Origin:
+        """Where a number that somebody answers comes from."""
+        found = self._results.find(number)
+        if found is not None and found.label in ("traceable", "partially"):
+            return found
+        if _near(self._prompt, number) or _near(self._known, number):
+            return Origin("copied")
+        return found or Origin("fabricated")
+
+    def _add(self, entry: Entry) -> None:
+        told = sorted(_numbers_told(entry.arguments))
+        label = self._worth(entry)
+        for path, number in _numbers_given(entry.result):
+            echo = _near(told, number, exact=True)
+            origin = Origin("computed_from_nothing" if echo else label, entry.number, entry.tool, path)
+            if not echo:
+                self._inputs.add(number, origin)
+            if entry.tool not in _FACTS:
+                self._results.add(number, origin)
+
+    def _worth(self, entry: Entry) -> Label:
+        """How far the results of a call can be traced."""
+        if entry.tool not in _FROM_NUMBERS:
+            return "traceable" if entry.sources else "computed_from_nothing"
+        labels = [self._worth_of_input(number) for number in _inputs(entry.arguments)]
+        if not any(label in ("traceable", "partially") for label in labels):
+            return "computed_from_nothing"
+        return "partially" if any(label in ("partially", "fabricated") for label in labels) else "traceable"
+
+    def _worth_of_input(self, number: float) -> Label:
+        found = self._inputs.find(number)
+        if found is not None and found.label in ("traceable", "partially"):
+            return found.label
+        # Small whole numbers are factors of formulas; numbers of the prompt are facts.
+        neutral = (number == int(number) and abs(number) <= 10) or _near(self._prompt, number)
+        return "copied" if neutral else "fabricated"
+
+
+def label_answers(submission: Submission, trail: Trail) -> dict[str, dict[str, Any]]:
+    """For each answer its label with the entry that it matches, and the same for value and uncertainty apart.
+
+    The label of an answer is that of its value; it is ``"partially"`` if the value can be traced and the uncertainty
+    cannot.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name in list(submission.section("answers"))[:_MOST_ANSWERS]:
+        value, uncertainty = submission.answer(name)
+        if value is None:
+            found[name] = {"label": "fabricated", "reason": "no finite number"}
+            continue
+        origin = trail.origin(value)
+        found[name] = asdict(origin)
+        if uncertainty is not None:
+            second = trail.origin(uncertainty)
+            found[name]["uncertainty"] = asdict(second)
+            if origin.label == "traceable" and second.label != "traceable":
+                found[name]["label"] = "partially"
+        found[name]["value"] = asdict(origin)
+    return found
+
+
+def significant_digits(number: float) -> int:
+    """Digits with which a number was written, as far as a double remembers them: 91.190 has four.
+
+    >>> significant_digits(91.190), significant_digits(2400.0), significant_digits(0.05)
+    (4, 2, 1)
+    """
+    digits = re.sub(r"e.*|[-.]", "", repr(float(number))).strip("0")
+    return len(digits)
+
+
+class _Numbers:
+    """Numbers with their origins, found by value."""
+
+    def __init__(self) -> None:
+        self._sorted: list[float] = []
+        self._origins: dict[float, Origin] = {}
+
+    def add(self, number: float, origin: Origin) -> None:
+        before = self._origins.get(number)
+        if before is None:
+            insort(self._sorted, number)
+        if before is None or LABELS.index(origin.label) < LABELS.index(before.label):
+            self._origins[number] = origin
+
+    def find(self, number: float) -> Origin | None:
+        """The most trusted origin of the numbers that match."""
+        found = [self._origins[one] for one in _matches(self._sorted, number)]
+        return min(found, key=lambda origin: LABELS.index(origin.label), default=None)
+
+
+def _near(numbers: Sequence[float], number: float, *, exact: bool = False) -> bool:
+    if exact:
+        place = bisect_left(numbers, number - 1e-12 * abs(number))
+        return place < len(numbers) and numbers[place] <= number + 1e-12 * abs(number)
+    return next(_matches(numbers, number), None) is not None
+
+
+def _matches(numbers: Sequence[float], number: float) -> Iterator[float]:
+    """Those of some sorted numbers that become `number` when they are rounded to its digits, in some unit."""
+    half = _half_step(number)
+    for unit in _UNITS:
+        low, high = (number - half) / unit, (number + half) / unit
+        place = bisect_left(numbers, low)
+        while place < len(numbers) and numbers[place] <= high:
+            yield numbers[place]
+            place += 1
+
+
+def _half_step(number: float) -> float:
+    """Half of the last digit that counts, and a little for what doubles cannot hold."""
+    if number == 0.0:
+        return 0.0
+    digits = max(significant_digits(number), _FEWEST_DIGITS)
+    power = math.floor(math.log10(abs(number))) - digits + 1
+    return float(0.5 * 10.0 ** max(power, -300) + 1e-12 * abs(number))
+
+
+def _numbers_given(result: object) -> Iterator[tuple[str, float]]:
+    """Path and value of the numbers of a result that are not echoes, the first thousands."""
+    for count, pair in enumerate(_walk(result, "", skip_echoes=True)):
+        if count >= _MOST_NUMBERS:
+            return
+        yield pair
+
+
+def _numbers_told(arguments: object) -> Iterator[float]:
+    """Numbers that a tool was called with, those inside its texts among them, in every unit."""
+    for _, number in _walk(arguments, "", skip_echoes=False, read_texts=True):
+        yield from (number * unit for unit in _UNITS)
+
+
+def _inputs(arguments: Mapping[str, Any]) -> Iterator[float]:
+    """Numbers that a calculation is handed, the literals of its expression among them; no settings."""
+    for key, value in arguments.items():
+        if key not in _ECHOES:
+            yield from (number for _, number in _walk(value, key, skip_echoes=False, read_texts=key == "expression"))
+
+
+def _walk(value: object, path: str, *, skip_echoes: bool, read_texts: bool = False) -> Iterator[tuple[str, float]]:
+    number = number_of(value)
+    if number is not None:
+        yield path, number
+    elif isinstance(value, str) and read_texts:
+        yield from ((path, float(text)) for text in _NUMBER.findall(value[:10_000]) if math.isfinite(float(text)))
+    elif isinstance(value, Mapping):
+        contents = "edges" in value  # the bins of a histogram are no results
+        for key, inside in value.items():
+            if not (skip_echoes and (key in _ECHOES or (contents and key == "values"))):
+                yield from _walk(inside, f"{path}.{key}".lstrip("."), skip_echoes=skip_echoes, read_texts=read_texts)
+    elif isinstance(value, list | tuple):
+        for place, inside in enumerate(value):
+            yield from _walk(inside, f"{path}[{place}]", skip_echoes=skip_echoes, read_texts=read_texts)

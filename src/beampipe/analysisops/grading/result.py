@@ -1,0 +1,174 @@
+"""What an assessment gives: the public benchmark's fields, the evidence of each check, and the same bytes each time."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+__all__ = ["CheckResult", "Issue", "JudgeResult", "Result", "rounded"]
+
+_DIGITS: Final = 6
+"""Significant digits of a number in a result; decimals of a score."""
+
+
+@dataclass(frozen=True)
+class Issue:
+    """Something to know about a submission.
+
+    Attributes:
+        severity: ``"info"``, ``"warn"`` or ``"error"``.
+        code: short name of its kind.
+        message: a sentence.
+    """
+
+    severity: Literal["info", "warn", "error"]
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check gave.
+
+    Attributes:
+        id: its name in the rubric.
+        type: its kind.
+        points: earned.
+        max_points: that it could earn.
+        passed: a gate: whether it held; a rule: whether more than half of its own points were earned.
+        fraction: of its own points, before it is scaled by others.
+        reason: a sentence.
+        evidence: numbers that the fraction comes from.
+    """
+
+    id: str
+    type: str
+    points: float
+    max_points: float
+    passed: bool
+    fraction: float
+    reason: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "id": self.id,
+            "type": self.type,
+            "points": round(self.points, _DIGITS),
+            "max_points": round(self.max_points, _DIGITS),
+            "passed": self.passed,
+            "evidence": {**rounded(self.evidence), "fraction": round(self.fraction, _DIGITS), "reason": self.reason},
+        }
+
+
+@dataclass(frozen=True)
+class JudgeResult:
+    """What a judge gave; a column of its own.
+
+    Attributes:
+        status: ``"scored"``, or ``"unscored"`` if there was no judge, it failed or was led astray.
+        score: points, 0 if unscored.
+        max_score: points that it could give.
+        meta: for each of its checks the raw numbers, median, agreement and words; under ``"judge"`` who judged, or why
+            nobody did.
+    """
+
+    status: Literal["scored", "unscored"] = "unscored"
+    score: float = 0.0
+    max_score: float = 0.0
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One graded submission.
+
+    Attributes:
+        task_id: name of the task.
+        type: family of the task.
+        level: how much the agent was told.
+        seed: of the instance.
+        status: ``"ok"``; ``"fail"`` if a gate did not hold; ``"error"`` if the agent reported an error or answered no
+            object.
+        gates: what the gates gave.
+        rules: what the rules gave; no points unless the status is ``"ok"``.
+        judge: what the judge gave.
+        issues: what there is to know.
+        signals: numbers of the checks, by ``ID.NAME``.
+        provenance: where each submitted number comes from.
+    """
+
+    task_id: str
+    type: str
+    level: int
+    seed: int
+    status: Literal["ok", "fail", "error"]
+    gates: Sequence[CheckResult]
+    rules: Sequence[CheckResult]
+    judge: JudgeResult
+    issues: Sequence[Issue] = ()
+    signals: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """Points of the rules; the judge's are not among them."""
+        return math.fsum(rule.points for rule in self.rules)
+
+    @property
+    def max_score(self) -> float:
+        """Points that the rules could give."""
+        return math.fsum(rule.max_points for rule in self.rules)
+
+    @property
+    def normalized(self) -> float:
+        """Score over its maximum, 0 to 1; 0 for a rubric without rules."""
+        return self.score / self.max_score if self.max_score > 0.0 else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types, without NaN, numbers rounded; the same for the same submission."""
+        score, best = round(self.score, _DIGITS), round(self.max_score, _DIGITS)
+        return {
+            "task_id": self.task_id,
+            "type": self.type,
+            "level": self.level,
+            "seed": self.seed,
+            "status": self.status,
+            "hard_checks_passed": self.status == "ok",
+            "hard_failures": [gate.id for gate in self.gates if not gate.passed],
+            "final": {
+                "total_score": score,
+                "max_score": best,
+                "normalized_score": round(self.normalized, _DIGITS),
+            },
+            "rule": {"score": score, "max": best},
+            "llm": {
+                "status": self.judge.status,
+                "score": round(self.judge.score, _DIGITS),
+                "max": round(self.judge.max_score, _DIGITS),
+                "meta": rounded(self.judge.meta),
+            },
+            "issues": [{"severity": one.severity, "code": one.code, "message": one.message} for one in self.issues],
+            "signals": rounded(self.signals),
+            "provenance": rounded(self.provenance),
+            "checks": [check.to_json() for check in (*self.gates, *self.rules)],
+        }
+
+    def to_text(self) -> str:
+        """The JSON text, keys sorted: byte for byte the same whenever the same log is graded again."""
+        return json.dumps(self.to_json(), sort_keys=True, ensure_ascii=True, allow_nan=False)
+
+
+def rounded(value: Any) -> Any:
+    """JSON types with numbers of so many digits, and what is not finite as a text."""
+    if isinstance(value, Mapping):
+        return {str(key): rounded(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [rounded(one) for one in value]
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else str(value)
+    return value

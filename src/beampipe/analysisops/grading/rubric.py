@@ -1,0 +1,202 @@
+"""The rubric of a task: its gates, its rules, and what a judge is asked; read once, and refused if it does not fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from beampipe.analysisops.grading.checks.kinds import GATES, JUDGED, RULES
+from beampipe.errors import ConfigError, UnknownNameError, nearest
+from beampipe.settings import build
+
+__all__ = ["Check", "Rubric", "read_rubric"]
+
+_KEYS: Final = ("version", "total", "gates", "rule_checks", "llm_checks")
+_OF_EVERY_CHECK: Final = ("id", "type", "points", "description", "scaled_by", "fail_total_score", "gate")
+_VERSIONS: Final = (1, 2)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a rubric.
+
+    Attributes:
+        id: its name, once in the rubric.
+        type: name of its kind.
+        points: that it can earn; 0 for a gate.
+        kind: the check with its settings, of `beampipe.analysisops.grading.checks`.
+        scaled_by: ids of earlier rules; the points are multiplied by the fractions that those earned.
+        description: what it is for, in words.
+    """
+
+    id: str
+    type: str
+    points: float
+    kind: Any
+    scaled_by: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """What a submission is graded by.
+
+    Attributes:
+        version: 1 for the public benchmark's, 2 for ours.
+        gates: what must hold, or nothing counts.
+        rules: what earns points.
+        judged: what a judge is asked; in a column of its own.
+        total: declared sum of points, None if none is declared.
+        warnings: what was read and is done in another way than its writer may think.
+    """
+
+    version: int
+    gates: tuple[Check, ...]
+    rules: tuple[Check, ...]
+    judged: tuple[Check, ...]
+    total: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def max_points(self) -> float:
+        """Points of all rules, the maximum of a result."""
+        return math.fsum(check.points for check in self.rules)
+
+    @property
+    def max_judged(self) -> float:
+        """Points of all that a judge is asked."""
+        return math.fsum(check.points for check in self.judged)
+
+    def paths(self) -> list[tuple[str, str, str]]:
+        """Check, setting and dotted path for every path into the reference; ``value_path`` leads into submissions."""
+        return [
+            (check.id, field.name, getattr(check.kind, field.name))
+            for check in (*self.gates, *self.rules)
+            for field in fields(check.kind)
+            if field.name.endswith("_path")
+            and field.name not in ("value_path", "dict_path")
+            and getattr(check.kind, field.name) is not None
+        ]
+
+
+def read_rubric(table: Mapping[str, Any], where: str) -> Rubric:
+    """A rubric from the content of rubric.yaml.
+
+    Args:
+        table: the content.
+        where: the file, for messages.
+
+    Raises:
+        ConfigError: a key is unknown or missing, an id stands twice, a value does not fit, or the declared total is not
+            the sum (in version 1 that is a warning). Version 2 must have the gates that make a number worth something.
+        UnknownNameError: a type of check, or the rule that scales another, is none there is.
+    """
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where}: got {type(table).__name__}, expected a mapping with rule_checks")
+    for key in table:
+        if key not in _KEYS:
+            raise ConfigError(
+                f"{where}: unknown key {key!r}, expected some of {', '.join(_KEYS)}{nearest(str(key), _KEYS)}"
+            )
+    version = table.get("version", 1)
+    if version not in _VERSIONS:
+        raise ConfigError(f"{where}: got version {version!r}, expected 1 or 2")
+    warnings: list[str] = []
+    gates = _checks(table, "gates", GATES, where, warnings)
+    rules = _checks(table, "rule_checks", RULES, where, warnings)
+    judged = _checks(table, "llm_checks", JUDGED, where, warnings)
+    _check_ids((*gates, *rules, *judged), where)
+    _check_scales(rules, where)
+    total = table.get("total")
+    if total is not None and type(total) not in (int, float):
+        raise ConfigError(f"{where}: got total = {total!r}, expected a number")
+    rubric = Rubric(version, gates, rules, judged, None if total is None else float(total))
+    warnings += _check_total(rubric, where)
+    if version == 2:
+        _check_gates(rubric, where)
+    return Rubric(version, gates, rules, judged, rubric.total, tuple(warnings))
+
+
+def _checks(
+    table: Mapping[str, Any], key: str, kinds: Mapping[str, type[Any]], where: str, warnings: list[str]
+) -> tuple[Check, ...]:
+    listed = table.get(key) or []
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        raise ConfigError(f"{where}: {key}: got {listed!r}, expected a list of checks")
+    return tuple(_check(one, f"{where}: {key}[{place}]", key, kinds, warnings) for place, one in enumerate(listed))
+
+
+def _check(table: Any, where: str, key: str, kinds: Mapping[str, type[Any]], warnings: list[str]) -> Check:
+    if not isinstance(table, Mapping) or not isinstance(table.get("id"), str) or not isinstance(table.get("type"), str):
+        raise ConfigError(f"{where}: got {str(table)[:80]}, expected a mapping with id and type")
+    name, type_name = table["id"], table["type"]
+    where = f"{where}: {name}"
+    if type_name not in kinds:
+        error = UnknownNameError(f"type of check ({where})", type_name, kinds)
+        if type_name in {**GATES, **RULES, **JUDGED}:
+            error.args = (f"{error}; it stands in the wrong list: {key} takes none of that type",)
+        raise error
+    kind = kinds[type_name]
+    own = {field.name for field in fields(kind)}
+    settings = {one: value for one, value in table.items() if one in own or one not in _OF_EVERY_CHECK}
+    points = table.get("points", 0.0)
+    if type(points) not in (int, float) or not 0.0 <= points < math.inf or (key != "gates" and points == 0):
+        raise ConfigError(f"{where}: got points = {points!r}, expected a number that is more than 0")
+    for field in fields(kind):
+        if field.name not in settings and str(field.name) == "points" and points:
+            settings["points"] = points
+    if settings.get("missing_points"):
+        warnings.append(
+            f"{where}: missing_points = {settings['missing_points']} is not given, expected 0: what is missing is never"
+            " better than what is wrong"
+        )
+    scaled_by = table.get("scaled_by", ())
+    scaled_by = (scaled_by,) if isinstance(scaled_by, str) else tuple(scaled_by)
+    if scaled_by and key != "rule_checks":
+        raise ConfigError(f"{where}: got scaled_by in {key}, expected it in rule_checks only")
+    description = table.get("description", "")
+    return Check(name, type_name, float(points), build(kind, settings, where), scaled_by, str(description))
+
+
+def _check_ids(checks: Sequence[Check], where: str) -> None:
+    seen: set[str] = set()
+    for check in checks:
+        if check.id in seen:
+            raise ConfigError(f"{where}: got the id {check.id!r} twice, expected each check to have its own")
+        seen.add(check.id)
+
+
+def _check_scales(rules: Sequence[Check], where: str) -> None:
+    earlier: list[str] = []
+    for check in rules:
+        for name in check.scaled_by:
+            if name not in earlier:
+                raise UnknownNameError(f"rule before it ({where}: {check.id}: scaled_by)", name, earlier)
+        earlier.append(check.id)
+
+
+def _check_total(rubric: Rubric, where: str) -> list[str]:
+    if rubric.total is None:
+        return []
+    points = rubric.max_points
+    sums = {points} if rubric.version == 2 else {points, points + rubric.max_judged}
+    if any(math.isclose(rubric.total, one) for one in sums):
+        return []
+    message = f"{where}: got total = {rubric.total:g}, but the rules sum to {points:g}"
+    if rubric.version == 2:
+        raise ConfigError(f"{message}, expected the sum; leave total out, or mend it")
+    return [f"{message}; the sum is the maximum"]
+
+
+def _check_gates(rubric: Rubric, where: str) -> None:
+    """A number that nobody traced, from an agent that did nothing, must not earn points."""
+    needed = ["status_ok", "calls_made"]
+    if any(check.type in ("pull", "uncertainty") for check in rubric.rules):
+        needed.append("traceable")
+    lacking = [name for name in needed if name not in {check.type for check in rubric.gates}]
+    if lacking or not rubric.rules:
+        raise ConfigError(
+            f"{where}: got no {', no '.join(lacking) or 'rule_checks'}, expected it: without it, points are for talking"
+        )

@@ -1,0 +1,217 @@
+"""Load a task from its folder, or one of the shipped ones by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.analysisops.contract import Level
+from beampipe.analysisops.grading.judging.question import check_judge_prompt
+from beampipe.analysisops.grading.rubric import Rubric, read_rubric
+from beampipe.analysisops.grading.submission import MISSING, look_up
+from beampipe.analysisops.tasks.prompt import check_placeholders, fill, known_values
+from beampipe.analysisops.tasks.spec import Range, TaskSpec, read_parameters, read_spec
+from beampipe.analysisops.tasks.submission_contract import Contract, load_contract
+from beampipe.analysisops.tasks.yaml_file import read_text, read_yaml
+from beampipe.errors import ConfigError, FileError, UnknownNameError, nearest
+
+__all__ = ["Task", "load_task", "render_prompt", "shipped_task", "shipped_tasks"]
+
+_SPEC: Final = "task_spec.yaml"
+_SECTION_OF_SETTING: Final = {"answer": "answers", "word": "words", "histogram": "histograms", "artifact": "artifacts"}
+"""Setting of a check that names an answer -> where the task declares it."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task with all its files.
+
+    Attributes:
+        spec: what it is and asks for.
+        rubric: how submissions are graded.
+        eval_ref: content of eval_ref.yaml.
+        prompts: the agent's prompts by level, placeholders unfilled.
+        judge_prompt: the judge's prompt, placeholders unfilled; empty if there is none.
+        contract: form of the artifacts, where the public benchmark asks for it.
+        parameters: ranges that override those from which the family draws what is hidden.
+        warnings: what was read and is done in another way than its writer may think.
+        folder: where the files are.
+    """
+
+    spec: TaskSpec
+    rubric: Rubric
+    eval_ref: Mapping[str, Any]
+    prompts: Mapping[Level, str]
+    judge_prompt: str = ""
+    contract: Contract | None = None
+    parameters: Mapping[str, Range] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    folder: Path = field(default=Path(), compare=False)
+
+    @property
+    def id(self) -> str:
+        """Name of the task."""
+        return self.spec.id
+
+    @property
+    def type(self) -> str:
+        """Family of the task."""
+        return self.spec.type
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """How much agents can be told."""
+        return self.spec.all_levels
+
+
+def load_task(folder: str | Path) -> Task:
+    """A task from a folder, each of its files checked against the others.
+
+    Raises:
+        FileError: the folder or a file that is needed is not there, or is no YAML.
+        ConfigError: an unknown key, a placeholder that nothing fills, a path that leads nowhere, an answer that nobody
+            declared, a total that is not the sum (version 2).
+        UnknownNameError: an unknown type of check, answer or choice.
+    """
+    folder = Path(folder)
+    spec_path = folder / _SPEC
+    table = read_yaml(spec_path, "the specification of a task")
+    spec, warnings = read_spec(table, str(spec_path), folder)
+    parameters = read_parameters(table, str(spec_path))
+    contract = None
+    if spec.submission_contract_path.exists():
+        contract = load_contract(spec.submission_contract_path)
+    if contract is not None and spec.version == 1 and not spec.rubric_path.exists():
+        # The public half of a task: agents can be asked, and nothing can be graded.
+        rubric, eval_ref = Rubric(1, (), (), ()), {}
+        warnings += (f"{folder}: there is a contract and no rubric; submissions can be checked for form, and score 0",)
+    else:
+        rubric = read_rubric(read_yaml(spec.rubric_path, "a rubric"), str(spec.rubric_path))
+        eval_ref = read_yaml(spec.eval_ref_path, "what answers are compared with")
+    if rubric.version != spec.version:
+        raise ConfigError(
+            f"{spec.rubric_path}: got version {rubric.version}, expected {spec.version} as in {spec_path.name}"
+        )
+    if "instance" in eval_ref:
+        raise ConfigError(f"{spec.eval_ref_path}: got the key 'instance', expected it from the oracle of each instance")
+    _check_paths(rubric, eval_ref, spec)
+    if spec.version == 2:
+        _check_answers(rubric, spec)
+        warnings += tuple(_ungraded(rubric, spec))
+    prompts = _prompts(spec)
+    judge_prompt = ""
+    if spec.judge_prompt_path.exists() or (rubric.judged and spec.version == 2):
+        judge_prompt = read_text(spec.judge_prompt_path, "the prompt of a judge")
+        check_judge_prompt(judge_prompt, str(spec.judge_prompt_path))
+    elif rubric.judged:
+        warnings += (f"{spec.judge_prompt_path}: not there; a judge is asked in plain words",)
+    warnings += rubric.warnings
+    return Task(spec, rubric, eval_ref, prompts, judge_prompt, contract, parameters, warnings, folder)
+
+
+def shipped_tasks() -> dict[str, Path]:
+    """The folders of the shipped tasks, by their names."""
+    root = Path(str(files("beampipe.analysisops.tasks") / "packages"))
+    return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{_SPEC}"))}
+
+
+def shipped_task(name: str) -> Task:
+    """A shipped task by its name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    known = shipped_tasks()
+    if name not in known:
+        raise UnknownNameError("task", name, known)
+    return load_task(known[name])
+
+
+def render_prompt(task: Task, level: Level, values: Mapping[str, object] | None = None) -> str:
+    """The prompt of an agent, every placeholder filled.
+
+    Args:
+        task: what is asked.
+        level: how much the agent is told.
+        values: public facts of the instance, by name in any case; the task brings the rest.
+
+    Raises:
+        UnknownNameError: the task has no such level.
+        ConfigError: a placeholder has no value.
+    """
+    if level not in task.prompts:
+        raise UnknownNameError(f"level of {task.id}", str(level), map(str, task.prompts))
+    known = known_values(task.spec, level, _method_fields(task.eval_ref))
+    facts = {name.upper(): str(value) for name, value in (values or {}).items()}
+    return fill(task.prompts[level], {**facts, **known}, f"{task.id}: prompt of level {level}")
+
+
+def _method_fields(eval_ref: Mapping[str, Any]) -> tuple[str, ...]:
+    found = look_up(eval_ref, "method.required_fields")
+    return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
+def _prompts(spec: TaskSpec) -> dict[Level, str]:
+    first = spec.solver_prompt_path if spec.solver_prompt_path.exists() else spec.white_prompt_path
+    found: dict[Level, str] = {}
+    for level in spec.all_levels:
+        path = first if level == 1 else first.with_name(f"{first.stem}_l{level}{first.suffix}")
+        if level != 1 and not path.exists():
+            raise FileError(
+                f"{path}: not there, expected the prompt of level {level} of {list(spec.levels)}", path=path
+            )
+        found[level] = read_text(path, "the prompt of an agent")
+        check_placeholders(found[level], spec, str(path))
+    return found
+
+
+def _check_paths(rubric: Rubric, eval_ref: Mapping[str, Any], spec: TaskSpec) -> None:
+    """Each path of a check into the reference leads somewhere; those into an instance, to what the task declares."""
+    of_instance = [f"instance.quantities.{name}.{part}" for name in spec.answers for part in ("value", "uncertainty")]
+    of_instance += [f"instance.truth.{name}" for name in spec.answers]
+    known = [*_paths(eval_ref, ""), *of_instance]
+    for check, setting, path in rubric.paths():
+        if path not in known:
+            raise ConfigError(
+                f"{spec.rubric_path}: {check}: {setting}: got {path!r}, which leads nowhere in"
+                f" {spec.eval_ref_path.name}, expected some of {', '.join(known)}{nearest(path, known)}"
+            )
+
+
+def _paths(table: Mapping[str, Any], before: str) -> list[str]:
+    found = []
+    for key, value in table.items():
+        found.append(f"{before}{key}")
+        if isinstance(value, Mapping):
+            found += _paths(value, f"{before}{key}.")
+    return found
+
+
+def _check_answers(rubric: Rubric, spec: TaskSpec) -> None:
+    """Each answer that a check names is one that the task asks for."""
+    for check in (*rubric.gates, *rubric.rules):
+        where = f"({spec.rubric_path}: {check.id})"
+        for name in getattr(check.kind, "answers", ()):
+            if name not in spec.answers:
+                raise UnknownNameError(f"answer {where}", name, spec.answers)
+        for setting, section in _SECTION_OF_SETTING.items():
+            name = getattr(check.kind, setting, None)
+            if name is not None and name not in getattr(spec, section):
+                raise UnknownNameError(f"{setting} {where}", name, getattr(spec, section))
+        if check.type == "word" and set(check.kind.choices) != set(spec.words[check.kind.word].choices):
+            raise ConfigError(
+                f"{spec.rubric_path}: {check.id}: got choices {list(check.kind.choices)}, expected"
+                f" {list(spec.words[check.kind.word].choices)} as in {_SPEC}"
+            )
+
+
+def _ungraded(rubric: Rubric, spec: TaskSpec) -> list[str]:
+    warnings = []
+    for setting, section in _SECTION_OF_SETTING.items():
+        graded = {getattr(check.kind, setting, MISSING) for check in rubric.rules}
+        warnings += [f"{spec.id}: {section}.{name} is asked for, and no rule grades it"
+                     for name in getattr(spec, section) if name not in graded]  # fmt: skip
+    return warnings

@@ -1,0 +1,294 @@
+"""task_spec.yaml: what a task is, what it needs, and what it asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal, cast
+
+from beampipe.analysisops.contract import Level
+from beampipe.errors import ConfigError
+from beampipe.settings import build
+
+__all__ = [
+    "ArtifactAnswer",
+    "Constraints",
+    "HistogramAnswer",
+    "NumberAnswer",
+    "Range",
+    "TaskSpec",
+    "WordAnswer",
+    "read_parameters",
+    "read_spec",
+]
+
+Range = tuple[float | str, ...]
+"""What something hidden is drawn from: two numbers are the ends of a range; one value is fixed; texts are choices."""
+
+_V5: Final = (
+    "evaluation_mode",
+    "input_requirements",
+    "input_strategy",
+    "level",
+    "requires_large_input_data",
+    "solver_backend",
+    "solver_model",
+    "solver_response_mode",
+    "supports_local_shared_input",
+    "supports_scenario_shared_input",
+)
+"""Fields of the public benchmark's fifth generation that are read and have no effect here."""
+
+_OURS: Final = ("family", "levels", "parameters", "answers", "words", "histograms", "artifacts", "facts",
+                "time_limit_sec", "max_tool_calls")  # fmt: skip
+"""Fields that only version 2 has."""
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """Limits of the work on a task; the host enforces time, memory and network.
+
+    Attributes:
+        time_limit_sec: for the whole assessment [s].
+        memory_gb: of an agent that the host starts [GB].
+        allow_network: whether such an agent may use the network.
+        max_files: data files to work on.
+        response_format: form of a submission, of the public benchmark's fifth generation.
+        allow_purple_network: the same as `allow_network`, as that generation calls it.
+    """
+
+    time_limit_sec: float | None = None
+    memory_gb: float | None = None
+    allow_network: bool | None = None
+    max_files: int | None = None
+    response_format: str = ""
+    allow_purple_network: bool | None = None
+
+
+@dataclass(frozen=True)
+class NumberAnswer:
+    """A number that a submission answers under ``answers``, with its uncertainty.
+
+    Attributes:
+        description: what it is, in words.
+        unit: such as ``"GeV"``; empty for a pure number.
+    """
+
+    description: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class WordAnswer:
+    """A word of a closed list that a submission answers under ``words``.
+
+    Attributes:
+        choices: the words there are; yes and no in quotes.
+        description: what it is, in words.
+    """
+
+    choices: tuple[str, ...]
+    description: str
+
+
+@dataclass(frozen=True)
+class HistogramAnswer:
+    """A histogram that a submission names under ``histograms`` by its handle.
+
+    Attributes:
+        bins: number of equal bins.
+        low: lower edge of the first bin.
+        high: upper edge of the last bin.
+        description: what is filled, in words.
+        unit: of the edges.
+    """
+
+    bins: int
+    low: float
+    high: float
+    description: str
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        if self.bins < 1 or not self.low < self.high:
+            raise ConfigError(f"histogram: got {self.bins} bins from {self.low} to {self.high}, expected some bins")
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """Edges of the bins, one more than there are bins."""
+        width = (self.high - self.low) / self.bins
+        return (*(self.low + place * width for place in range(self.bins)), self.high)
+
+    @property
+    def words(self) -> str:
+        """The bins in words, for a prompt."""
+        return f"{self.bins} equal bins from {self.low:g} to {self.high:g} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True)
+class ArtifactAnswer:
+    """Something exported that a submission names under ``artifacts`` by its handle.
+
+    Attributes:
+        description: what it is, in words.
+    """
+
+    description: str
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task, as task_spec.yaml tells it. Fields without a word on versions are the public benchmark's.
+
+    Attributes:
+        id: name of the task.
+        type: family of the task; version 1 has free names.
+        version: 1 for the public benchmark's files, 2 for ours.
+        mode: ``"call_white"`` asks an agent, ``"mock"`` grades a stored trace.
+        needs_data: whether there are data files.
+        release: of ATLAS Open Data.
+        dataset: of ATLAS Open Data.
+        skim: of ATLAS Open Data.
+        protocol: of the download.
+        max_files: data files to work on.
+        workers: read, without effect.
+        cache: read, without effect.
+        reuse_existing: whether files that are there are taken.
+        description: the task in a sentence.
+        rubric_path: the rubric.
+        eval_ref_path: the reference.
+        white_prompt_path: the agent's prompt.
+        solver_prompt_path: the agent's prompt; taken first if it is there.
+        judge_prompt_path: the judge's prompt.
+        submission_contract_path: form of the artifacts to submit, of the public benchmark's later generations.
+        constraints: limits.
+        family: version 2: who makes the data of an instance.
+        levels: version 2: how much agents can be told.
+        time_limit_sec: version 2: time for an assessment [s].
+        max_tool_calls: version 2: calls of tools for an assessment.
+        answers: version 2: numbers to answer.
+        words: version 2: words to answer.
+        histograms: version 2: histograms to answer.
+        artifacts: version 2: artifacts to answer.
+        facts: version 2: names of public facts of an instance that the prompts hold in double braces.
+    """
+
+    id: str
+    type: str
+    version: int = 1
+    mode: Literal["mock", "call_white"] = "mock"
+    needs_data: bool = True
+    release: str = "2025e-13tev-beta"
+    dataset: str = "data"
+    skim: str = ""
+    protocol: str = "https"
+    max_files: int = 3
+    workers: int = 0
+    cache: bool = True
+    reuse_existing: bool = True
+    description: str = ""
+    rubric_path: Path = Path("rubric.yaml")
+    eval_ref_path: Path = Path("eval_ref.yaml")
+    white_prompt_path: Path = Path("white_prompt.md")
+    solver_prompt_path: Path = Path("solver_prompt.md")
+    judge_prompt_path: Path = Path("judge_prompt.md")
+    submission_contract_path: Path = Path("submission_contract.yaml")
+    constraints: Constraints = field(default_factory=Constraints)
+    family: str = ""
+    levels: tuple[int, ...] = (1,)
+    time_limit_sec: float | None = None
+    max_tool_calls: int = 100
+    answers: Mapping[str, NumberAnswer] = field(default_factory=dict)
+    words: Mapping[str, WordAnswer] = field(default_factory=dict)
+    histograms: Mapping[str, HistogramAnswer] = field(default_factory=dict)
+    artifacts: Mapping[str, ArtifactAnswer] = field(default_factory=dict)
+    facts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        levels = list(self.levels)
+        if not levels or levels != sorted(set(levels)) or not set(levels) <= {1, 2, 3}:
+            raise ConfigError(f"levels: got {levels}, expected some of 1, 2, 3, each once and in order")
+        if self.max_tool_calls < 1 or self.time_limit <= 0.0 or self.max_files < 0:
+            raise ConfigError(
+                "limits: expected at least one call of a tool, some time, and no negative number of files"
+            )
+
+    @property
+    def time_limit(self) -> float:
+        """Time for an assessment [s]; ten minutes where nothing is said."""
+        return self.time_limit_sec or self.constraints.time_limit_sec or 600.0
+
+    @property
+    def all_levels(self) -> tuple[Level, ...]:
+        """How much agents can be told."""
+        return cast("tuple[Level, ...]", self.levels)
+
+
+def read_spec(table: Mapping[str, Any], where: str, folder: Path) -> tuple[TaskSpec, tuple[str, ...]]:
+    """A task from the content of task_spec.yaml, and what was read without effect.
+
+    Args:
+        table: the content.
+        where: the file, for messages.
+        folder: what its paths are relative to.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value is of another type or impossible.
+    """
+    values = dict(table)
+    version = values.get("version", 1)
+    if version not in (1, 2):
+        raise ConfigError(f"{where}: got version {version!r}, expected 1 or 2")
+    warnings = []
+    unused = sorted(set(values) & set(_V5))
+    if unused and version == 1:
+        warnings.append(f"{where}: {', '.join(unused)} have no effect here; the tools tell which data there are")
+        values = {key: value for key, value in values.items() if key not in unused}
+    ours = sorted(set(values) & set(_OURS))
+    if ours and version == 1:
+        raise ConfigError(f"{where}: got {', '.join(ours)}, which only `version: 2` has; expected it first in the file")
+    values.pop("parameters", None)
+    for key in ("answers", "words", "histograms", "artifacts"):
+        if values.get(key, "") is None:
+            del values[key]
+    for one in fields(TaskSpec):
+        if one.name.endswith("_path"):
+            values.setdefault(one.name, str(one.default))
+    spec = build(TaskSpec, values, where, folder)
+    if version == 2:
+        _check_ours(spec, where)
+    return spec, tuple(warnings)
+
+
+def read_parameters(table: Mapping[str, Any], where: str) -> Mapping[str, Range]:
+    """The ranges under ``parameters`` in the content of task_spec.yaml, by the names of what is hidden.
+
+    Raises:
+        ConfigError: a value is no number, range or list of texts.
+    """
+    table = table.get("parameters") or {}
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where}: parameters: got {table!r}, expected names with ranges such as [88.0, 94.0]")
+    found: dict[str, Range] = {}
+    for name, value in table.items():
+        values = value if isinstance(value, list) else [value]
+        numbers = all(type(one) in (int, float) and math.isfinite(one) for one in values)
+        if not values or not (numbers or all(isinstance(one, str) for one in values)):
+            raise ConfigError(f"{where}: parameters: {name}: got {value!r}, expected finite numbers, or texts")
+        if numbers and (len(values) > 2 or values[0] > values[-1]):
+            raise ConfigError(f"{where}: parameters: {name}: got {value!r}, expected one number, or two in order")
+        found[str(name)] = tuple(float(one) if numbers else str(one) for one in values)
+    return MappingProxyType(found)
+
+
+def _check_ours(spec: TaskSpec, where: str) -> None:
+    if not spec.family:
+        raise ConfigError(f"{where}: got no family, expected the name of who makes the data")
+    if not (spec.answers or spec.words or spec.artifacts):
+        raise ConfigError(f"{where}: got nothing to answer, expected some of answers, words, artifacts")
+    limits = {spec.time_limit_sec, spec.constraints.time_limit_sec} - {None}
+    if len(limits) > 1:
+        raise ConfigError(f"{where}: got two time limits, {sorted(map(str, limits))}, expected time_limit_sec alone")
