@@ -66,7 +66,8 @@ class Draws:
     def choice(self, name: str, number: int) -> int:
         """A hidden number from 0 to `number` - 1."""
         low, high = self._ranges.get(name, (0, number - 1))
-        return int(self._keep(name, int(self.generator(name).integers(int(low), int(high) + 1))))
+        chosen = self.generator(name).integers(int(low), int(high) + 1)
+        return int(self._keep(name, float(chosen)))
 
     def count(self, name: str, mean: float) -> int:
         """A number of events by Poisson's law; it is no parameter, its mean is."""

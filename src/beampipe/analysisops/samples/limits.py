@@ -26,7 +26,7 @@ def counting_limit(observed: int, background: float, background_error: float, *,
 
     pulls = np.linspace(-5, 5, _NODES)
     means = background + background_error * pulls
-    weights = np.where(means > 0, np.exp(-(pulls**2) / 2), 0.0)
+    weights = np.where(means >= 0, np.exp(-(pulls**2) / 2), 0.0)
     means = np.maximum(means, 1e-9)
 
     def chance(signal: float) -> float:

@@ -43,8 +43,8 @@ ANALYSIS: Final[dict[str, Any]] = {
 
 _MASS, _WIDTH = 91.1876, 2.4952
 _SCALES: Final = {"background": 45.0, "signal": 100.0}
-_GENERATED: Final = {"background": 25_000, "signal": 10_000}
-_COLLISIONS: Final = 6_000
+_GENERATED: Final = {"background": 15_000, "signal": 6_000}
+_COLLISIONS: Final = 3_000
 _NEGATIVE: Final = 0.04
 
 

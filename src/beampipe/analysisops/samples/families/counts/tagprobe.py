@@ -41,8 +41,8 @@ def make(draws: Draws) -> Instance:
     """The data of an instance."""
     efficiency = draws.uniform("efficiency", 0.70, 0.95)
     detector = Detector(muon=draws.uniform("muon_resolution", 0.014, 0.022), efficiency=0.97, identified=efficiency)
-    number = draws.uniform("resonances", 9_000, 13_000)
-    fakes = draws.uniform("fakes", 2_000, 4_000)
+    number = draws.uniform("resonances", 9_000.0, 13_000.0)
+    fakes = draws.uniform("fakes", 2_000.0, 4_000.0)
     scale = draws.uniform("background_scale", 30.0, 60.0)
     generator = draws.generator("detector")
     pairs = resonance_pairs(draws, "muons", draws.count("resonances", number), mass=_MASS, width=_WIDTH)

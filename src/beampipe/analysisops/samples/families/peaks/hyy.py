@@ -31,8 +31,8 @@ def make(draws: Draws) -> Instance:
     """The data of an instance."""
     mass = draws.away("mass", KNOWN_MASS, 6.0, 13.0)
     detector = Detector(photon=draws.uniform("photon_resolution", 0.014, 0.022))
-    background = draws.uniform("background", 26_000, 34_000)
-    signal, expected = higgs_events(draws, detector, mass, draws.uniform("signal", 1_300, 2_200))
+    background = draws.uniform("background", 26_000.0, 34_000.0)
+    signal, expected = higgs_events(draws, detector, mass, draws.uniform("signal", 1_300.0, 2_200.0))
     events = joined([signal, continuum(draws, detector, background)]).shuffled(draws.generator("order"))
     recorded = events.where(events.columns["trigP"])
     return Instance(

@@ -34,7 +34,7 @@ def make(draws: Draws) -> Instance:
     """The data of an instance."""
     centre = round(draws.uniform("centre", 115.0, 137.0), 1)
     detector = Detector(photon=draws.uniform("photon_resolution", 0.014, 0.022))
-    background = draws.uniform("background", 26_000, 34_000)
+    background = draws.uniform("background", 26_000.0, 34_000.0)
     events = continuum(draws, detector, background).shuffled(draws.generator("order"))
     recorded = events.where(events.columns["trigP"])
     kept, mass = selected_pairs(recorded)

@@ -43,7 +43,7 @@ def make(draws: Draws) -> Instance:
     mass = draws.uniform("mass", 180.0, 320.0)
     width = draws.uniform("width", 6.0, 16.0)
     detector = Detector(muon=draws.uniform("muon_resolution", 0.016, 0.026))
-    number = draws.uniform("resonances", 9_000, 13_000)
+    number = draws.uniform("resonances", 9_000.0, 13_000.0)
     share = draws.uniform("background_share", 0.04, 0.08)
     scale = draws.uniform("background_scale", 60.0, 100.0)
     generator = draws.generator("detector")

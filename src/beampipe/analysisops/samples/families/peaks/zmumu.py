@@ -42,7 +42,7 @@ def make(draws: Draws) -> Instance:
     detector = Detector(
         muon=draws.uniform("muon_resolution", 0.012, 0.025), electron=draws.uniform("electron_resolution", 0.015, 0.03)
     )
-    number = draws.uniform("resonances", 9_000, 14_000)
+    number = draws.uniform("resonances", 9_000.0, 14_000.0)
     share = draws.uniform("background_share", 0.03, 0.10)
     scale = draws.uniform("background_scale", 25.0, 45.0)
     generator = draws.generator("detector")

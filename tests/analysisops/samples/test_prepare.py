@@ -1,0 +1,122 @@
+"""What holds for every family: the files, the manifest, and nothing hidden in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from beampipe.analysisops.samples.dialects import DIALECTS
+from beampipe.analysisops.samples.hidden import Hidden
+from beampipe.analysisops.samples.prepare import VERSION, families, prepare
+from beampipe.errors import ConfigError, UnknownNameError
+from tests.analysisops.samples.reading import Made, make
+
+MadeBy = Callable[[str], Made]
+FEW = {
+    "zmumu": {"resonances": (300.0, 300.0)},
+    "hyy": {"background": (300.0, 300.0), "signal": (50.0, 50.0)},
+}
+"""Families with small instances, for what is the same for all of them."""
+
+
+@pytest.mark.parametrize("family", families())
+def test_the_manifest_lists_the_files_as_they_are(family: str, made: MadeBy) -> None:
+    instance = made(family)
+    files = instance.manifest["files"]
+    assert {path.name for path in instance.folder.iterdir()} == {"manifest.json", *(file["name"] for file in files)}
+    for file in files:
+        content = (instance.folder / file["name"]).read_bytes()
+        assert len(content) == file["bytes"]
+        assert hashlib.sha256(content).hexdigest() == file["sha256"]
+        assert file["name"] in instance.hidden.files[file["role"]]
+    assert instance.manifest["public"]["generator_version"] == VERSION
+
+
+@pytest.mark.parametrize("family", families())
+def test_nothing_hidden_stands_in_the_manifest(family: str, made: MadeBy) -> None:
+    instance = made(family)
+    hidden, manifest = instance.hidden, instance.manifest
+    told = set(manifest["public"]) | {name.removesuffix("_fb") for name in manifest["public"]}
+    secret = {**hidden.parameters, **hidden.truth}
+    numbers = np.array([number for number in _numbers(manifest) if number == number and number])
+    for name, value in secret.items():
+        # Small whole numbers, such as that of the dialect, stand everywhere.
+        if name in told or float(value).is_integer():
+            continue
+        assert not np.isclose(numbers, value, rtol=1e-4).any(), name
+        assert not np.isclose(numbers, value * 1000, rtol=1e-4).any(), name
+    text = json.dumps(manifest)
+    assert not [name for name in (*hidden.truth, "dialect", "energy_unit", "hidden") if f'"{name}"' in text]
+
+
+@pytest.mark.parametrize("family", families())
+def test_what_is_hidden_survives_json(family: str, made: MadeBy) -> None:
+    hidden = made(family).hidden
+    assert hidden.truth or hidden.words
+    assert Hidden.from_json(json.loads(json.dumps(hidden.to_json()))) == hidden
+
+
+@pytest.mark.parametrize("family", families())
+def test_files_have_the_columns_that_hidden_names(family: str, made: MadeBy) -> None:
+    instance = made(family)
+    for role, names in instance.hidden.files.items():
+        if not names[0].endswith(".root"):
+            continue
+        tree = instance.tree(role)
+        assert set(tree.keys()) == set(instance.hidden.columns.values())
+        assert tree.num_entries == next(f["n_events"] for f in instance.manifest["files"] if f["name"] == names[0])
+
+
+@pytest.mark.parametrize("family", sorted(FEW))
+def test_the_same_seed_gives_the_same_arrays(family: str, tmp_path: Path) -> None:
+    first, again, other = (
+        make(family, seed, tmp_path / str(place), FEW[family]) for place, seed in enumerate((5, 5, 6))
+    )
+    assert _contents(first) == _contents(again)
+    assert first.hidden == again.hidden
+    assert _contents(first) != _contents(other)
+    assert first.hidden.truth != other.hidden.truth
+
+
+@pytest.mark.parametrize("number", range(len(DIALECTS)))
+def test_each_dialect_can_be_read(number: int, tmp_path: Path) -> None:
+    instance = make("zmumu", 3, tmp_path, {**FEW["zmumu"], "dialect": (number, number), "mev": (1, 1)})
+    columns = instance.columns()
+    assert set(columns) == set(instance.hidden.columns)
+    assert len(set(instance.hidden.columns.values())) == len(columns)
+    pt = np.concatenate(columns["lep_pt"].tolist())
+    assert instance.hidden.energy_unit == 0.001
+    assert 25 < np.median(pt) < 60  # GeV, of half a Z boson
+    assert set(np.concatenate(columns["lep_type"].tolist())) == {11, 13}
+    assert columns["lep_n"].tolist() == [len(one) for one in columns["lep_pt"].tolist()]
+
+
+def test_parameters_can_be_set_and_wrong_ones_are_refused(tmp_path: Path) -> None:
+    instance = make("zmumu", 3, tmp_path, {**FEW["zmumu"], "mass": (90.0, 90.0)})
+    assert instance.hidden.truth["mass"] == 90.0
+    with pytest.raises(UnknownNameError, match="did you mean 'mass'"):
+        prepare("zmumu", 3, tmp_path, parameters={"mas": (1.0, 2.0), **FEW["zmumu"]})
+    with pytest.raises(ConfigError, match="low <= high"):
+        prepare("zmumu", 3, tmp_path, parameters={"mass": (2.0, 1.0)})
+    with pytest.raises(UnknownNameError, match="did you mean 'zmumu'"):
+        prepare("zmumuu", 3, tmp_path)
+
+
+def _contents(instance: Made) -> list[str]:
+    return [file["content_sha256"] for file in instance.manifest["files"]]
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from _numbers(one)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield float(value)
