@@ -1,0 +1,105 @@
+"""A team against a stand-in for a model: who is asked what, and that all share one budget."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from beampipe.analysisops.agents.llm.client import ChatClient
+from beampipe.analysisops.agents.llm.settings import Budget, Model
+from beampipe.analysisops.agents.team import TeamAgent
+from beampipe.analysisops.contract import TaskRequest
+
+from .llm.stand_in import Answer, completion, stand_in
+from .llm.test_llm_agent import ANSWERS, FIT, SUBMIT, Toy
+
+REQUEST = TaskRequest("t1", "zmumu", 1, "What is the mass?")
+
+
+def part_of(asked: dict[str, Any]) -> str:
+    system = asked["messages"][0]["content"]
+    return "planner" if "You plan" in system else "reviewer" if "You review" in system else "analyst"
+
+
+class Script:
+    """Plays all members; the reviewer says the given verdicts, one after the other."""
+
+    def __init__(self, *verdicts: str) -> None:
+        self.verdicts, self.parts = list(verdicts), []  # type: ignore[var-annotated]
+
+    def __call__(self, asked: dict[str, Any]) -> Answer:
+        part = part_of(asked)
+        self.parts.append(part)
+        if part == "planner":
+            return completion("Fit the peak.")
+        if part == "reviewer":
+            return completion(self.verdicts.pop(0))
+        return completion("", SUBMIT if asked["messages"][-1]["role"] == "tool" else FIT)
+
+
+def verdict(word: str) -> str:
+    return json.dumps({"verdict": word, "notes": "give the width too"})
+
+
+def solve(base_url: str, budget: Budget | None = None, **more: Any) -> dict[str, Any]:
+    client = ChatClient(Model(base_url, "stand-in", retries=0))
+    return TeamAgent(client, budget, **more).solve(REQUEST, Toy())
+
+
+def test_a_team_plans_analyses_and_reviews() -> None:
+    script = Script(verdict("accept"))
+    with stand_in(script) as server:
+        found = solve(server.base_url)
+    assert script.parts == ["planner", "analyst", "analyst", "reviewer"]
+    assert found["answers"] == ANSWERS
+    assert found["usage"]["turns"] == 4
+    assert found["usage"]["tool_calls"] == 1
+    assert (found["usage"]["prompt_tokens"], found["usage"]["answer_tokens"]) == (400, 40)
+    assert "Fit the peak." in server.asked[1]["messages"][1]["content"]
+    assert '"value": 90.5' in server.asked[3]["messages"][1]["content"]
+
+
+def test_the_analyst_answers_again_when_the_reviewer_says_so() -> None:
+    script = Script(verdict("revise"))
+    with stand_in(script) as server:
+        found = solve(server.base_url)
+    assert script.parts == ["planner", "analyst", "analyst", "reviewer", "analyst", "analyst"]
+    assert "give the width too" in server.asked[4]["messages"][1]["content"]
+    assert found["method"]["team"] == ["review: revise: give the width too"]
+
+
+def test_a_review_that_cannot_be_read_is_no_veto() -> None:
+    with stand_in(Script("Looks great!")) as server:
+        found = solve(server.base_url)
+    assert found["status"] == "ok"
+    assert found["method"]["team"][0].startswith("review: unreadable")
+
+
+@pytest.mark.parametrize("tokens", [100, 400, 700, 2000])
+def test_all_share_one_budget_of_tokens(tokens: int) -> None:
+    """A single agent may exceed its budget by the answer that spends it, and so may a team, once."""
+
+    def never_done(asked: dict[str, Any]) -> Answer:
+        return completion("Go on." if part_of(asked) == "planner" else "", FIT)
+
+    with stand_in(never_done) as server:
+        found = solve(server.base_url, Budget(tokens=tokens))
+    assert found["usage"]["prompt_tokens"] + found["usage"]["answer_tokens"] <= tokens + 110
+    assert found["status"] == "error"
+
+
+def test_a_member_that_is_gone_is_done_without_if_it_can() -> None:
+    script = Script(verdict("accept"))
+    with stand_in(script) as server:
+        found = solve(server.base_url, addresses={"planner": "http://127.0.0.1:1/"})
+        without = solve(server.base_url, addresses={"analyst": "http://127.0.0.1:1/"})
+    assert found["status"] == "ok"
+    assert found["method"]["team"][0].startswith("no plan: http://127.0.0.1:1/: nobody is there")
+    assert without["status"] == "error"
+
+
+def test_a_model_that_is_broken_is_an_error() -> None:
+    with stand_in([500]) as server:
+        assert solve(server.base_url)["status"] == "error"
