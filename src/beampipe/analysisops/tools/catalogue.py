@@ -1,0 +1,129 @@
+"""All tools, with the schemas of their arguments, made from their signatures and docstrings."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any, Final, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from beampipe.analysisops.tools.expressions.parser import HELP
+from beampipe.analysisops.tools.refusal import ToolRefusedError
+from beampipe.errors import nearest
+
+__all__ = ["INSTRUCTIONS", "Tool", "tools"]
+
+INSTRUCTIONS: Final = (
+    "Tools for one analysis of the data files of this session. Data stay here: tools give handles, short names such as"
+    " events_1, that other tools take. A handle never changes; each step makes a new one. Start with"
+    f" list_local_root_files_tool. {HELP} Numbers that you answer must come from results of these tools."
+)
+"""What an agent is told of all tools together."""
+
+_HOMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "events.download": ("download_atlas_data_tool",),
+    "events.files": ("list_local_root_files_tool", "inspect_root_schema_tool"),
+    "events.loading": ("load_kinematics_tool", "combine_tool"),
+    "events.selection": ("derive_tool", "select_tool", "select_objects_tool", "count_tool"),
+    "events.masses": ("calc_dilepton_mass_tool", "calc_system_invariant_mass_tool", "calc_combination_mass_tool"),
+    "statistics.histograms": ("histogram_tool",),
+    "statistics.peaks": ("fit_peak_tool",),
+    "statistics.templates": ("fit_templates_tool",),
+    "statistics.limits": ("limit_tool",),
+    "statistics.efficiencies": ("efficiency_tool",),
+    "statistics.arithmetic": ("calculate_tool", "solve_linear_tool"),
+    "export": ("export_tool",),
+    "operations": ("query_metrics_tool", "read_log_tool"),
+    "tracks": ("find_tracks_tool",),
+}
+"""Module of this room -> its tools; the order is that in which agents see them."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One tool.
+
+    Attributes:
+        name: as agents call it.
+        description: what it does, for agents.
+        run: the function; its first argument is the bench.
+        arguments: model of its other arguments.
+    """
+
+    name: str
+    description: str
+    run: Callable[..., Mapping[str, Any]]
+    arguments: type[BaseModel]
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of the arguments."""
+        schema = self.arguments.model_json_schema()
+        for part in (schema, *schema["properties"].values()):
+            part.pop("title", None)
+        return schema
+
+    def checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments in their types, those that were left out with their defaults.
+
+        Raises:
+            ToolRefusedError: one is unknown, missing, or of another type.
+        """
+        try:
+            model = self.arguments.model_validate(dict(arguments))
+        except ValidationError as error:
+            raise ToolRefusedError("; ".join(self._fault(fault) for fault in error.errors()[:3])) from error
+        return {name: getattr(model, name) for name in self.arguments.model_fields}
+
+    def _fault(self, fault: Mapping[str, Any]) -> str:
+        known = self.arguments.model_fields
+        name = str(fault["loc"][0]) if fault["loc"] else "arguments"
+        if fault["type"] == "extra_forbidden":
+            listed = ", ".join(known) or "none"
+            return f"{self.name}: got an argument {name[:60]!r}, expected {listed}{nearest(name, known)}"
+        if fault["type"] == "missing" and len(fault["loc"]) == 1:
+            return f"{self.name}: got no {name}, expected it: {known[name].description or name}"
+        said = str(fault["msg"])
+        return f"{self.name}: {name}: got {str(fault.get('input'))[:60]!r}: {said[0].lower()}{said[1:]}"
+
+
+@cache
+def tools() -> Mapping[str, Tool]:
+    """All tools by name."""
+    package = __name__.rpartition(".")[0]
+    found = {}
+    for module, names in _HOMES.items():
+        home = import_module(f"{package}.{module}")
+        for name in names:
+            found[name] = _tool(name, getattr(home, name))
+    return found
+
+
+def _tool(name: str, function: Callable[..., Mapping[str, Any]]) -> Tool:
+    summary, texts = _read_docstring(inspect.getdoc(function) or "")
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    types = get_type_hints(function)
+    fields: dict[str, Any] = {
+        one.name: (
+            types[one.name],
+            Field(... if one.default is one.empty else one.default, description=texts[one.name]),
+        )
+        for one in parameters
+    }
+    config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    return Tool(name, summary, function, create_model(name, __config__=config, **fields))
+
+
+def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
+    """What a docstring says of the function, and of each of its arguments."""
+    summary, _, rest = text.partition("\nArgs:\n")
+    texts = {}
+    for one in re.split(r"\n    (?=\w+:)", "\n" + rest.split("\n\n")[0]):
+        name, _, words = one.strip().partition(":")
+        texts[name] = " ".join(words.split())
+    return " ".join(summary.split()), texts

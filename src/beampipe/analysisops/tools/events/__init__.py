@@ -1,0 +1,1 @@
+"""Tools for events: files, columns, selections, masses."""

@@ -1,0 +1,201 @@
+"""One assessment's tools over one folder of data; every call lands in the ledger."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from beampipe.analysisops.ledger import Ledger
+from beampipe.analysisops.tools.bench import Bench, Fetch, Shelf
+from beampipe.analysisops.tools.catalogue import tools
+from beampipe.analysisops.tools.contents import Content
+from beampipe.analysisops.tools.folder import DataFolder
+from beampipe.analysisops.tools.provenance import Numbers, numbers_in
+from beampipe.analysisops.tools.refusal import ToolRefusedError
+from beampipe.errors import BeampipeError, UnknownNameError, nearest
+
+__all__ = ["Session", "SessionLimits"]
+
+_LONGEST_ARGUMENTS: Final = 64 * 1024
+"""Arguments with more characters than this, as JSON, are refused."""
+
+_TELLING: Final = 10
+"""Whole numbers below this are found in any result."""
+
+_SHOWN: Final = 1000
+"""So many characters of arguments that are refused for their length stand in the ledger."""
+
+
+@dataclass(frozen=True)
+class SessionLimits:
+    """What one assessment may use.
+
+    Attributes:
+        calls: number of calls, refused ones included.
+        seconds_per_call: time that one call may take [s].
+        bytes_held: memory that all handles together may take [bytes].
+    """
+
+    calls: int = 200
+    seconds_per_call: float = 60.0
+    bytes_held: int = 1 << 30
+
+
+class Session:
+    """The tools of one assessment; several threads may call them, one call runs at a time.
+
+    Args:
+        data: folder with a manifest and the files that it lists.
+        ledger: where each call is written, refused ones too.
+        limits: what the calls may use.
+        fetch: brings more data into the folder, for download_atlas_data_tool; None if there is nothing to bring.
+
+    Raises:
+        FileError: the folder has no manifest that can be understood.
+    """
+
+    def __init__(
+        self, data: Path, ledger: Ledger, limits: SessionLimits | None = None, fetch: Fetch | None = None
+    ) -> None:
+        self._limits = limits or SessionLimits()
+        self._folder = DataFolder(data)
+        self._ledger, self._fetch = ledger, fetch
+        self._shelf = Shelf(self._limits.bytes_held)
+        self._numbers = Numbers()
+        self._calls = 0
+        self._lock = threading.Lock()
+
+    @property
+    def calls_left(self) -> int:
+        """Number of calls that may still be made."""
+        return max(0, self._limits.calls - self._calls)
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the tools."""
+        return tuple(tools())
+
+    def content(self, handle: str) -> Content:
+        """What a handle stands for.
+
+        Raises:
+            UnknownNameError: no tool gave that handle.
+        """
+        try:
+            return self._shelf.get(handle)[0]
+        except KeyError as error:
+            raise UnknownNameError("handle", handle, self._shelf.handles) from error
+
+    def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
+        """Call a tool.
+
+        Args:
+            tool: its name.
+            **arguments: JSON types.
+
+        Returns:
+            Its result: JSON types, numbers finite or None.
+
+        Raises:
+            ToolRefusedError: there is no such tool, the arguments do not fit, or a limit is reached; the message is for
+                the agent.
+        """
+        with self._lock:
+            return self._call(tool, arguments)
+
+    def _call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        self._calls += 1
+        if self._calls > self._limits.calls:
+            refused = f"calls: got more than {self._limits.calls}, expected no more; answer with what you have"
+            if self._calls == self._limits.calls + 1:  # once is enough: a ledger must not grow without end
+                self._ledger.append(tool[:100], {}, None, error=refused)
+            raise ToolRefusedError(refused)
+        started = time.monotonic()
+        bench = Bench(self._folder, self._shelf, self._limits.seconds_per_call, fetch=self._fetch)
+        result: dict[str, Any] | None = None
+        error = ""
+        try:
+            arguments = _plain_arguments(arguments)
+            result = self._run(bench, tool, arguments)
+        except ToolRefusedError as refused_error:
+            error = str(refused_error)
+            raise
+        finally:
+            seconds = time.monotonic() - started
+            if len(text := str(arguments)) > _LONGEST_ARGUMENTS:
+                arguments = {"too_long": text[:_SHOWN]}
+            sources = frozenset(bench.used) if result is not None else frozenset()
+            self._ledger.append(tool[:100], arguments, result, error=error, sources=tuple(sources), seconds=seconds)
+        self._numbers.learn(result, sources, arguments)
+        return result
+
+    def _run(self, bench: Bench, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        known = tools()
+        if name not in known:
+            raise ToolRefusedError(f"tool: got {name[:60]!r}, expected one of {', '.join(known)}{nearest(name, known)}")
+        tool = known[name]
+        try:
+            checked = tool.checked(arguments)
+            bench.numbers = self._carried({key: checked[key] for key in arguments})
+            result = tool.run(bench, **checked)
+            if not bench.numbers_judged:
+                bench.used.update(*bench.numbers.values())
+            bench.check_time()
+            return {key: _plain(value) for key, value in result.items()}
+        except ToolRefusedError:
+            raise
+        except BeampipeError as error:
+            raise ToolRefusedError(f"{name}: {error}") from error
+        except Exception as error:  # a fault of ours must end neither the host nor the assessment
+            raise ToolRefusedError(
+                f"{name}: failed inside ({type(error).__name__}); call it with other arguments, or take another way"
+            ) from error
+
+    def _carried(self, arguments: Mapping[str, Any]) -> dict[float, frozenset[str]]:
+        """The numbers among arguments that come from earlier results.
+
+        Small whole numbers are too common to tell anything, but where a count is asked for and no handle is.
+        """
+        counts = {float(value) for value in arguments.values() if type(value) is int}
+        if any(isinstance(value, str) and value in self._shelf.handles for value in arguments.values()):
+            counts = set()
+        return {
+            value: self._numbers.sources(value)
+            for value in numbers_in(arguments)
+            if value in counts or value != round(value) or abs(value) >= _TELLING
+        }
+
+
+def _plain_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments as they cross a wire."""
+    try:
+        text = json.dumps(arguments, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ToolRefusedError(f"arguments: got {str(error)[:80]}, expected JSON with finite numbers") from error
+    if len(text) > _LONGEST_ARGUMENTS:
+        raise ToolRefusedError(
+            f"arguments: got {len(text)} characters, expected at most {_LONGEST_ARGUMENTS}; pass handles, not data"
+        )
+    return dict(json.loads(text))
+
+
+def _plain(value: Any) -> Any:
+    """JSON types; what is not finite becomes None."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value

@@ -1,0 +1,1 @@
+"""Tools for numbers: histograms, fits, limits, efficiencies, arithmetic."""

@@ -1,0 +1,89 @@
+"""The same tools in process and over MCP."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from beampipe.analysisops.ledger import Ledger
+from beampipe.analysisops.tools import LocalTools, McpTools, Session, ToolRefusedError, ToolServer, make_server
+from beampipe.errors import ServiceUnavailableError
+
+
+def test_over_http_it_is_the_same(data: Path, session: Session, tmp_path: Path) -> None:
+    local = LocalTools(Session(data, Ledger(tmp_path / "other.jsonl", b"k")))
+    with ToolServer(session) as server, McpTools(server.url) as remote:
+        assert remote.names() == local.names() == session.names()
+        assert remote.schemas() == local.schemas()
+        arguments = {"file_path": "data.root", "tree_name": "mini", "branches": {"pt": "lep_pt"}}
+        assert remote.call("load_kinematics_tool", **arguments) == local.call("load_kinematics_tool", **arguments)
+        for wrong in ({"events": "nothing"}, {"event": "events_1"}, {}):
+            said = []
+            for tools in (remote, local):
+                with pytest.raises(ToolRefusedError) as refused:
+                    tools.call("count_tool", **wrong)
+                said.append(str(refused.value).removeprefix("Error executing tool count_tool: "))
+            assert said[0] == said[1]
+        with pytest.raises(ToolRefusedError, match="no_tool"):
+            remote.call("no_tool")
+
+
+def test_every_call_over_http_is_in_the_ledger(session: Session, ledger: Ledger) -> None:
+    with ToolServer(session) as server, McpTools(server.url) as remote:
+        remote.call("list_local_root_files_tool")
+        with pytest.raises(ToolRefusedError):
+            remote.call("count_tool", wrong=1)
+    assert [(entry.tool, bool(entry.error)) for entry in ledger.entries] == [
+        ("list_local_root_files_tool", False),
+        ("count_tool", True),
+    ]
+
+
+def test_the_address_is_a_secret_and_ends_with_the_block(session: Session) -> None:
+    with ToolServer(session) as server:
+        url = server.url
+        host, path = url.rsplit("/", 1)
+        assert host.startswith("http://127.0.0.1:")
+        assert len(path) >= 32
+        with pytest.raises(ServiceUnavailableError) as refused:
+            McpTools(f"{host}/mcp")
+        assert path not in str(refused.value)
+    with pytest.raises(ServiceUnavailableError):
+        McpTools(url)
+    assert not [thread for thread in threading.enumerate() if thread.name in ("tools", "mcp")]
+
+
+def test_a_server_that_goes_away(session: Session) -> None:
+    with ToolServer(session) as server:
+        remote = McpTools(server.url)
+        remote.call("list_local_root_files_tool")
+    with remote, pytest.raises(ServiceUnavailableError, match="list_local_root_files_tool"):
+        remote.call("list_local_root_files_tool")
+
+
+def test_each_tool_says_what_it_is_for(session: Session) -> None:
+    for one in LocalTools(session).schemas():
+        assert one["name"].endswith("_tool")
+        assert len(one["description"]) > 30
+        assert one["parameters"]["additionalProperties"] is False
+        for name, argument in one["parameters"]["properties"].items():
+            assert len(argument["description"]) > 8, (one["name"], name)
+
+
+@pytest.mark.anyio
+async def test_in_process_over_mcp(session: Session) -> None:
+    from mcp import Client
+
+    async with Client(make_server(session)) as client:
+        listed = await client.list_tools()
+        assert tuple(one.name for one in listed.tools) == session.names()
+        answer = await client.call_tool("list_local_root_files_tool", {})
+        assert answer.structured_content is not None
+        assert answer.structured_content["files"][0]["name"] == "data.root"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
