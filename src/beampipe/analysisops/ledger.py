@@ -1,7 +1,8 @@
 """The ledger: every call of a tool with its result, signed, and only ever appended to.
 
 Each line is an entry as JSON, with a code (HMAC-SHA256) over the entry and the code before it. Whoever has no key can
-neither add nor change one, nor leave one out before another. The host alone has the key, and agents never see the file.
+neither add nor change one, nor leave one out before another. A tail that was cut off is noticed by whoever knows the
+last code. The host alone has the key, and agents never see the file.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +22,12 @@ from typing import Any, Final
 from beampipe.errors import FileError
 
 __all__ = ["Entry", "Ledger", "entries_to_json", "read_ledger"]
+
+_DEEPEST: Final = 40
+"""Arguments that are nested deeper are kept as text."""
+
+_LONGEST_TEXT: Final = 200
+"""So many characters of what is no JSON are kept."""
 
 _FIRST: Final = ""
 """What stands before the first entry in place of a code."""
@@ -75,6 +84,11 @@ class Ledger:
         """The entries so far."""
         return tuple(self._entries)
 
+    @property
+    def last(self) -> str:
+        """Code of the last entry, empty if there is none; with it `read_ledger` notices a tail that was cut off."""
+        return self._code
+
     def append(
         self,
         tool: str,
@@ -85,59 +99,120 @@ class Ledger:
         sources: Sequence[str] = (),
         seconds: float = 0.0,
     ) -> Entry:
-        """Write one entry; it is on disk when this returns. Arguments and result must be JSON without NaN."""
+        """Write one entry; it is on disk when this returns.
+
+        Args:
+            tool: name of the tool, as it was called.
+            arguments: what an agent called it with; what is no JSON, such as NaN, is kept as text.
+            result: what the tool gave, JSON without NaN; None if it refused.
+            error: why it refused.
+            sources: names of the data files that the result descends from.
+            seconds: time that it took [s].
+
+        Raises:
+            ValueError: the result holds NaN or infinity.
+            TypeError: the result is no JSON.
+            FileError: the entry cannot be written; the ledger is as it was.
+        """
         with self._lock:
             plain = {
                 "number": len(self._entries) + 1,
-                "tool": tool,
-                "arguments": dict(arguments),
+                "tool": _as_json(tool),
+                "arguments": _as_json(arguments),
                 "result": None if result is None else dict(result),
-                "error": error,
+                "error": _as_json(error),
                 "sources": sorted(set(sources)),
                 "seconds": round(seconds, 6),
             }
-            self._code = _sign(self._key, self._code, plain)
-            line = json.dumps({**plain, "code": self._code}, allow_nan=False)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            code = _sign(self._key, self._code, plain)
+            line = json.dumps({**plain, "code": code}, allow_nan=False)
+            self._write(line + "\n")
             entry = _entry(json.loads(line))
             self._entries.append(entry)
+            self._code = code
             return entry
 
+    def _write(self, line: str) -> None:
+        before = self._path.stat().st_size if self._path.exists() else 0
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            with suppress(OSError):  # half an entry would make the rest unreadable
+                os.truncate(self._path, before)
+            raise FileError(
+                f"{self._path}: cannot be written ({error.strerror}), make room", path=self._path
+            ) from error
 
-def read_ledger(path: Path, key: bytes) -> tuple[Entry, ...]:
+
+def read_ledger(path: Path, key: bytes, last: str | None = None) -> tuple[Entry, ...]:
     """The entries of a ledger, each signature checked.
+
+    Args:
+        path: file of the ledger.
+        key: secret of the host that wrote it.
+        last: code of the last entry, if it is known (`Ledger.last`); without it a tail that was cut off is not noticed.
 
     Raises:
         FileError: there is none, or an entry was added, changed or left out by somebody without the key.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror}), expected a ledger", path=path) from error
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise FileError(f"{path}: cannot be read ({said}), expected a ledger", path=path) from error
     entries, before = [], _FIRST
     for number, line in enumerate(lines, 1):
-        try:
-            plain = json.loads(line)
-            code = str(plain.pop("code"))
-            good = plain["number"] == number and hmac.compare_digest(code, _sign(key, before, plain))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            good = False
-        if not good:
+        entry = _checked(line, number, before, key)
+        if entry is None:
             raise FileError(
                 f"{path}: got an entry {number} that its host has not signed, expected a ledger as it was written",
                 path=path,
             )
-        entries.append(_entry({**plain, "code": code}))
-        before = code
+        entries.append(entry)
+        before = entry.code
+    if last is not None and not hmac.compare_digest(before, last):
+        raise FileError(
+            f"{path}: got {len(entries)} entries that do not end with the last one of its host, expected all of them",
+            path=path,
+        )
     return tuple(entries)
 
 
 def entries_to_json(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """The entries as JSON types, for a log."""
     return [{**asdict(entry), "sources": list(entry.sources)} for entry in entries]
+
+
+def _checked(line: str, number: int, before: str, key: bytes) -> Entry | None:
+    """The entry of a line, None if the host has not signed it for this place."""
+    try:
+        plain = json.loads(line)
+        code = str(plain.pop("code"))
+        if plain["number"] != number or not hmac.compare_digest(code.encode(), _sign(key, before, plain).encode()):
+            return None
+        return _entry({**plain, "code": code})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def _as_json(value: Any, depth: int = 0) -> Any:
+    """A value as JSON without NaN; whatever is no such value becomes text."""
+    if depth > _DEEPEST:
+        return "..."
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):  # half a pair of surrogates could not be written
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {_as_json(str(name)): _as_json(one, depth + 1) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(one, depth + 1) for one in value]
+    return repr(value)[:_LONGEST_TEXT]
 
 
 def _entry(plain: Mapping[str, Any]) -> Entry:
