@@ -138,8 +138,14 @@ class Opened:
         return {name: str(self.fill(events, column, self.histograms[name], weight)["handle"])}
 
 
-def open_files(request: TaskRequest, tools: Tools) -> Opened:
-    """Look at the files of an assessment."""
+def open_files(request: TaskRequest, tools: Tools, layout: Layout | None = None) -> Opened:
+    """Look at the files of an assessment.
+
+    Args:
+        request: the task.
+        tools: its tools.
+        layout: names and unit of the files, for whoever knows them; None to find out.
+    """
     listed = tools.call("list_local_root_files_tool")
     files: dict[str, tuple[Mapping[str, Any], ...]] = {}
     for file in listed["files"]:
@@ -147,8 +153,7 @@ def open_files(request: TaskRequest, tools: Tools) -> Opened:
         files[role] = (*files.get(role, ()), file)
     trees = [file for role in sorted(files, key=lambda role: role != "data") for file in files[role]]
     root = next((file for file in trees if str(file["name"]).endswith(".root")), None)
-    layout = None
-    if root is not None:
+    if root is not None and layout is None:
         layout = recognise(tools.call("inspect_root_schema_tool", file_path=root["name"]))
     histograms = {
         name: Binning(int(one["bins"]), float(one["low"]), float(one["high"]))

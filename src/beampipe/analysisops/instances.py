@@ -1,0 +1,72 @@
+"""Instances that are made once and given to every agent: on disk, in a folder that only the host reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from beampipe.analysisops.assessing import Prepared, prepare_instance
+from beampipe.analysisops.contract import Reference
+from beampipe.analysisops.samples.hidden import Hidden
+from beampipe.analysisops.samples.prepare import VERSION
+from beampipe.analysisops.tasks.load import Task
+from beampipe.files import make_folder
+from beampipe.workflow import digest_of
+
+__all__ = ["InstanceStore"]
+
+_HIDDEN = "hidden.json"
+
+
+class InstanceStore:
+    """Instances by task and seed. Several processes may use one folder; an instance appears whole or not at all.
+
+    Args:
+        folder: where they are; closed to others, since what is hidden stands beside the data.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        make_folder(folder)
+        folder.chmod(0o700)
+        self._folder = folder
+
+    def get(self, task: Task, seed: int) -> Prepared:
+        """An instance; it is made if it is not there.
+
+        Raises:
+            ConfigError: the task has no data of its own, or the oracle does not find what it asks for.
+        """
+        # The seed is secret, and so no part of a name that anybody may see.
+        key = digest_of([task.spec.family, task.id, seed, VERSION, {k: list(v) for k, v in task.parameters.items()}])
+        place = self._folder / key
+        if not (place / _HIDDEN).exists():
+            self._make(task, seed, place)
+        known = json.loads((place / _HIDDEN).read_bytes())
+        return Prepared(
+            task,
+            place / "data",
+            Hidden.from_json(known["hidden"]),
+            Reference.from_json(known["reference"]),
+            known["facts"],
+        )
+
+    def _make(self, task: Task, seed: int, place: Path) -> None:
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=self._folder))
+        try:
+            made = prepare_instance(task, seed, part)
+            known = {
+                "hidden": made.hidden.to_json(),
+                "reference": made.reference.to_json(),
+                "facts": dict(made.facts),
+            }
+            (part / _HIDDEN).write_text(json.dumps(known, allow_nan=False), encoding="utf-8")
+            try:
+                os.rename(part, place)
+            except OSError:
+                if not (place / _HIDDEN).exists():  # another process has made the same meanwhile
+                    raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
