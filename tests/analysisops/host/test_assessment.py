@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -95,6 +95,13 @@ def test_an_assessment_by_the_old_version(host: str, agent: str) -> None:
     assert exact["checks"][0]["evidence"] == {"reference": REFERENCE}, "whoever names a seed may know all of it"
     assert data["data"]["final"]["normalized_score"] == 1
     assert json.loads(task["artifacts"][1]["parts"][0]["text"])["score_total"] == 1.0
+
+
+@pytest.mark.parametrize(("results", "kinds"), [("text", ["text"]), ("data", ["data"]), ("both", ["text", "data"])])
+def test_how_results_are_sent(agent: str, results: Literal["text", "data", "both"], kinds: list[str]) -> None:
+    with serving_host(toy_assess, HostSettings(("zmumu",), results=results)) as url:
+        task = call(url, "message/send", old_message(request_text(agent)))["result"]
+    assert [[part["kind"] for part in one["parts"]] for one in task["artifacts"]] == [kinds, kinds]
 
 
 def test_an_assessment_by_the_new_version(host: str, agent: str) -> None:

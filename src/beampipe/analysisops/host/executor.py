@@ -75,9 +75,18 @@ class AssessmentExecutor(AgentExecutor):
             )
             result = await self._one(assessment)
             results.append(result)
-            await _send(updater, f"Result-{assessment.task_id}", result)
-        await _send(updater, "Summary", summary(results))
+            await self._send(updater, f"Result-{assessment.task_id}", result)
+        await self._send(updater, "Summary", summary(results))
         await updater.complete(new_text_message(f"{len(results)} assessments done"))
+
+    async def _send(self, updater: TaskUpdater, name: str, document: dict[str, Any]) -> None:
+        """One artifact."""
+        parts = []
+        if self._host.results != "data":
+            parts.append(new_text_part(dump_object(document), media_type="application/json"))
+        if self._host.results != "text":
+            parts.append(new_data_part(document))
+        await updater.add_artifact(parts, name=name)
 
     async def _one(self, assessment: Assessment) -> dict[str, Any]:
         """The result of one assessment as it may be sent; never an error that is raised."""
@@ -92,12 +101,6 @@ class AssessmentExecutor(AgentExecutor):
                 _log.exception("assessment of %s failed", assessment.task_id)
             return shown(error_result(assessment, code, message[:_SHOWN]), assessment)
         return result
-
-
-async def _send(updater: TaskUpdater, name: str, document: dict[str, Any]) -> None:
-    """One artifact: exact as JSON text, and as data for those who read only that."""
-    text = new_text_part(dump_object(document), media_type="application/json")
-    await updater.add_artifact([text, new_data_part(document)], name=name)
 
 
 def _text(context: RequestContext) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
 from beampipe import settings
@@ -37,6 +37,8 @@ class HostSettings:
         most: largest number of assessments in one request.
         at_once: number of requests that are worked on at the same time; more are refused. With 1, an agent that is
             being assessed cannot have itself assessed beside that, to learn its score.
+        results: how each result is sent: as JSON text, which is exact, as data, whose integers become floats, or as
+            both. The gateway of the public platform counts a result that is sent as both twice: there, use text.
     """
 
     tasks: tuple[str, ...]
@@ -44,6 +46,7 @@ class HostSettings:
     seconds: float = 3600.0
     most: int = 500
     at_once: int = 1
+    results: Literal["text", "data", "both"] = "both"
 
 
 @dataclass(frozen=True)
