@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from beampipe.analysisops.contract import Level, Reference
 from beampipe.analysisops.grading.checks.case import Case
@@ -24,6 +24,7 @@ _ERROR_WORDS: Final = frozenset({"error", "failed", "failure", "fail"})
 """What a status says if the agent did not finish."""
 
 
+@runtime_checkable
 class Gradable(Protocol):
     """What grading needs of a task; `beampipe.analysisops.tasks.Task` has it."""
 

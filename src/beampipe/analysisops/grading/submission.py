@@ -20,6 +20,9 @@ _DEEPEST: Final = 16
 _LONGEST: Final = 16_384
 """Characters that are read of a text."""
 
+_ALL_TEXTS: Final = 262_144
+"""Characters that are read of all texts together."""
+
 _MOST: Final = 20_000
 """Values that are read of a submission, in their order."""
 
@@ -92,15 +95,14 @@ class _Reader:
     def __init__(self) -> None:
         self.notes: list[str] = []
         self._left = _MOST
+        self._text_left = _ALL_TEXTS
 
     def read(self, value: object, where: str, depth: int) -> Any:
         self._left -= 1
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, str):
-            if len(value) > _LONGEST:
-                self._note(f"{where}: {len(value)} characters, of which {_LONGEST} are read")
-            return value[:_LONGEST].encode("utf-8", "replace").decode("utf-8")
+            return self._text(value, where)
         if isinstance(value, int | float):
             return self._number(value, where)
         if depth >= _DEEPEST:
@@ -112,6 +114,13 @@ class _Reader:
             return self._list(value, where, depth)
         self._note(f"{where}: {type(value).__name__} is no JSON, not read")
         return None
+
+    def _text(self, value: str, where: str) -> str:
+        length = min(_LONGEST, self._text_left)
+        if len(value) > length:
+            self._note(f"{where}: {len(value)} characters, of which {length} are read")
+        self._text_left -= min(length, len(value))
+        return value[:length].encode("utf-8", "replace").decode("utf-8")
 
     def _number(self, value: int | float, where: str) -> int | float | None:
         number = number_of(value)

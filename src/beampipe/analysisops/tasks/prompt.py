@@ -45,7 +45,8 @@ def check_placeholders(prompt: str, spec: TaskSpec, where: str) -> None:
     for name in _PLACEHOLDER.findall(prompt):
         if name not in known:
             raise ConfigError(
-                f"{where}: got the placeholder {{{{{name}}}}}, expected some of {', '.join(known)}{nearest(name, known)}"
+                f"{where}: got the placeholder {{{{{name}}}}}, expected some of"
+                f" {', '.join(known)}{nearest(name, known)}"
                 "; name facts of an instance under `facts` in task_spec.yaml"
             )
 

@@ -229,7 +229,10 @@ def _type(name: str, where: str) -> str:
     return name
 
 
-def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+def _refuse_unknown(table: object, known: Sequence[str], where: str) -> None:
+    if not isinstance(table, Mapping):
+        expected = ", ".join(known)
+        raise ConfigError(f"{where}: got {str(table)[:40]!r}, expected a mapping with some of {expected}")
     for key in table:
         if key not in known:
             expected = ", ".join(known)

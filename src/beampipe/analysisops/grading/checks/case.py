@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from beampipe.analysisops.grading.evidence import Evidence
 from beampipe.analysisops.grading.submission import MISSING, Submission, look_up, number_of
@@ -76,6 +76,7 @@ class Outcome:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
+@runtime_checkable
 class CheckKind(Protocol):
     """A check with its settings: a frozen dataclass that is called."""
 

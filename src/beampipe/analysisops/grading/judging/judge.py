@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from beampipe.analysisops.grading.judging.question import Question
 
@@ -26,6 +26,7 @@ class Reply:
     completion_tokens: int = 0
 
 
+@runtime_checkable
 class Judge(Protocol):
     """A judge of words."""
 

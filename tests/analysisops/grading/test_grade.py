@@ -1,0 +1,139 @@
+"""Grading as a whole: gates, then rules, then a judge beside them; the same bytes each time."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beampipe.analysisops.grading.grade import grade
+from beampipe.analysisops.grading.judging.offline import OfflineJudge
+from beampipe.analysisops.grading.result import Result, rounded
+from beampipe.errors import ConfigError
+from tests.analysisops.grading.examples import (
+    ERROR,
+    MASS,
+    REFERENCE,
+    example_task,
+    honest_entries,
+    right_submission,
+)
+from tests.analysisops.grading.test_submission import anything
+
+TASK = example_task()
+
+
+def graded(submission: object, **more: Any) -> Result:
+    return grade(TASK, submission, REFERENCE, more.pop("entries", honest_entries()), **more)
+
+
+def test_a_right_submission_gets_all() -> None:
+    result = graded(right_submission())
+    assert (result.status, result.score, result.max_score, result.normalized) == ("ok", 100.0, 100.0, 1.0)
+    assert all(check.passed for check in (*result.gates, *result.rules))
+
+
+def test_the_shape_of_a_result() -> None:
+    found = graded(right_submission(), judge=OfflineJudge(), level=1, seed=7).to_json()
+    assert found["final"] == {"total_score": 100.0, "max_score": 100.0, "normalized_score": 1.0}
+    assert found["rule"] == {"score": 100.0, "max": 100.0}
+    assert (found["task_id"], found["type"], found["level"], found["seed"]) == ("example", "zmumu", 1, 7)
+    assert (found["status"], found["hard_checks_passed"], found["hard_failures"]) == ("ok", True, [])
+    assert found["provenance"]["mass"]["label"] == "traceable"
+    assert found["signals"]["mass.pull"] == 0.0
+    assert [check["id"] for check in found["checks"]] == ["finished", "worked", "evidence", "mass", "error", "spectrum"]
+    assert (found["llm"]["status"], found["llm"]["max"]) == ("scored", 20.0)
+    assert set(found["llm"]["meta"]) == {"reasoning", "judge"}
+
+
+def test_a_gate_that_fails_leaves_nothing_and_names_itself() -> None:
+    result = graded(right_submission(), entries=[])
+    assert (result.status, result.score, result.max_score) == ("fail", 0.0, 100.0)
+    assert result.to_json()["hard_failures"] == ["worked", "evidence"]
+    assert not any(rule.passed for rule in result.rules)
+
+
+@pytest.mark.parametrize("status", ["error", "Error", " failed ", "FAIL"])
+def test_an_error_is_an_error(status: str) -> None:
+    result = graded({**right_submission(), "status": status})
+    assert (result.status, result.score) == ("error", 0.0)
+    assert "agent_error" in {issue.code for issue in result.issues}
+
+
+def test_rules_are_scaled_by_others() -> None:
+    mass = MASS + 2 * ERROR
+    submission = right_submission()
+    submission["answers"]["mass"]["value"] = mass
+    result = graded(submission, entries=honest_entries(mass))
+    assert [rule.points for rule in result.rules] == pytest.approx([30.0, 10.0, 10.0])
+    assert [rule.fraction for rule in result.rules] == pytest.approx([0.5, 1.0, 1.0])
+
+
+def test_no_judge_changes_no_score() -> None:
+    class Harsh:
+        name, samples = "harsh", 1
+
+        def ask(self, question: Any, sample: int) -> Any:
+            raise RuntimeError("out of order")
+
+    alone, judged, harsh = (graded(right_submission(), judge=judge) for judge in (None, OfflineJudge(), Harsh()))
+    assert alone.to_json()["final"] == judged.to_json()["final"] == harsh.to_json()["final"]
+    assert [one.judge.status for one in (alone, judged, harsh)] == ["unscored", "scored", "unscored"]
+    assert "out of order" in harsh.judge.meta["judge"]["reason"]
+
+
+def test_no_judge_is_asked_where_a_gate_failed() -> None:
+    result = graded(right_submission(), entries=[], judge=OfflineJudge())
+    assert (result.judge.status, result.judge.meta["judge"]["reason"]) == ("unscored", "a gate did not hold")
+
+
+def test_the_same_submission_gives_the_same_bytes() -> None:
+    backwards = dict(reversed(right_submission().items()))
+    texts = {graded(one, judge=OfflineJudge(), seed=3).to_text() for one in [right_submission()] * 20 + [backwards]}
+    assert len(texts) == 1
+    assert json.loads(texts.pop())["final"]["normalized_score"] == 1.0
+
+
+def test_a_reference_without_the_answer_is_the_hosts_fault() -> None:
+    with pytest.raises(ConfigError, match=r"instance\.quantities\.mass\.value"):
+        grade(TASK, right_submission(), None, honest_entries())
+
+
+@given(anything)
+@settings(max_examples=40)
+def test_any_submission_has_a_result(raw: object) -> None:
+    result = graded(raw, judge=OfflineJudge())
+    assert 0.0 <= result.normalized <= 0.05
+    json.loads(result.to_text())
+
+
+fields = st.sampled_from(["status", "answers", "words", "histograms", "artifacts", "method", "comments"])
+
+
+@given(st.dictionaries(fields, anything, max_size=4), anything)
+@settings(max_examples=40)
+def test_a_spoilt_submission_has_a_result(spoilt: dict[str, object], value: object) -> None:
+    for submission in (
+        {**right_submission(), **spoilt},
+        {**right_submission(), "answers": {"mass": {"value": value, "uncertainty": ERROR}}},
+        {**right_submission(), "answers": {"mass": {"value": MASS, "uncertainty": value}}},
+    ):
+        result = graded(submission, judge=OfflineJudge())
+        assert 0.0 <= result.normalized <= 1.0
+        json.loads(result.to_text())
+
+
+def test_ten_megabytes_have_a_result() -> None:
+    submission = {
+        **right_submission(),
+        "comments": "<" * 10_000_000,
+        "answers": {f"x{step}": step for step in range(10**5)},
+    }
+    assert graded(submission, judge=OfflineJudge()).score == 0.0
+
+
+def test_numbers_of_a_result_are_rounded() -> None:
+    assert rounded({"b": 1 / 3, "a": [float("inf"), 12345678.0]}) == {"a": ["inf", 12345700.0], "b": 0.333333}
