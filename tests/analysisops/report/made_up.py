@@ -1,0 +1,219 @@
+"""A run of made-up agents: one is good, one needs the recipe, one recites, one does nothing, one is hostile."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from beampipe.analysisops.contract import HistogramReference, Level, Quantity, Reference, TaskRequest
+from beampipe.analysisops.ledger import Ledger
+from beampipe.analysisops.runs import (
+    AgentChoice,
+    Assessment,
+    Record,
+    RunPlan,
+    Seeds,
+    TaskChoice,
+    error_result,
+    run,
+)
+
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=2</script></script><b>bold</b>{{rows}}'
+"""What an agent may write anywhere, and be called."""
+
+_HOSTILE = ("hostile", HOSTILE)
+
+MASSES = {"zmumu": 91.2, "hyy": 125.0, "ttbar": 172.5, "hzz4l": 124.9, "width": 2.5, "counting": 1.3}
+
+
+def make_run(
+    folder: Path,
+    agents: Sequence[str] = ("scripted", "llm", "recall", "nop"),
+    *,
+    families: Sequence[str] = ("zmumu", "hyy", "ttbar"),
+    seeds: Seeds | None = None,
+    levels: tuple[Level, ...] = (1, 2, 3),
+    epochs: int = 1,
+) -> Path:
+    tasks = tuple(TaskChoice(f"{family}_mass", family, "0" * 40) for family in families)
+    plan = RunPlan(tasks, tuple(map(AgentChoice, agents)), seeds or Seeds.first(2), levels, epochs)
+    run(plan, assess, folder, code="made up")
+    return folder
+
+
+def assess(assessment: Assessment, folder: Path) -> Record:
+    agent, level = assessment.agent.name, assessment.level
+    seed = int(hashlib.sha256(f"{assessment.task.task_id} {assessment.seed.label}".encode()).hexdigest()[:8], 16)
+    data = np.random.default_rng(seed)
+    luck = np.random.default_rng(int(assessment.key[:8], 16))
+    truth = MASSES.get(assessment.task.family, 100.0) + float(data.normal(0, 1))
+    sigma = float(data.uniform(0.02, 0.2))
+    best = truth + float(data.normal(0, sigma))
+    edges = np.linspace(round(truth) - 12, round(truth) + 12, 49)
+    centres = (edges[1:] + edges[:-1]) / 2
+    expected = 900 * np.exp(-0.5 * ((centres - truth) / 2.2) ** 2) + 160
+    reference = Reference(
+        {"mass": Quantity(best, sigma, "GeV")},
+        {"mass": truth},
+        {"mass": HistogramReference(tuple(edges.tolist()), tuple(data.poisson(expected).astype(float).tolist()))},
+        {"signal": "yes"},
+    )
+    request = TaskRequest(
+        assessment.task.task_id,
+        assessment.task.family,
+        level,
+        f"Measure the mass of the peak, in GeV. Level {level}.\nAnswer with JSON.",
+        "http://127.0.0.1:4567/mcp?token=hush",
+        ("data.root",),
+    )
+    offset = {"scripted": 0.3, "llm": 0.5 * level**1.5, "recall": 8.0}.get(agent, 0.6) * sigma
+    value = best + float(luck.normal(0, 1)) * offset
+    quoted = sigma * {"scripted": 1.04, "llm": 0.55}.get(agent, 1.0)
+    ledger = Ledger(folder / "ledger.jsonl", b"key")
+    values = luck.poisson(expected * (1.0 if agent != "llm" else 0.93)).astype(float).tolist()
+    if agent not in ("recall", "nop"):
+        _fill(ledger, edges.tolist(), values, value, quoted, hostile=agent in _HOSTILE, clumsy=agent == "llm")
+    submission = _submission(assessment, value, quoted)
+    failed = agent == "llm" and level == 3 and seed % 3 == 0
+    known = {"instance": reference.to_json()}
+    result = (
+        error_result(
+            assessment.task.task_id, assessment.task.family, level, assessment.seed.label, "no answer within 600 s"
+        )
+        if failed
+        else _grade(assessment, submission, value, quoted, best, sigma)
+    )
+    free = agent in ("scripted", "recall", "nop")
+    spent = int(luck.integers(8_000, 60_000)) * level
+    return Record(
+        request,
+        None if failed else submission,
+        result,
+        known,
+        {"version": 2},
+        ledger.entries,
+        tokens={} if agent in _HOSTILE else {"input": 0 if free else spent, "output": 0 if free else spent // 9},
+        cost=0.0 if free else None if agent in _HOSTILE else spent * 2e-6,
+        seconds=float(luck.uniform(0.3, 2) if free else luck.uniform(40, 300)),
+        error="no answer within 600 s" if failed else "",
+    )
+
+
+def _fill(
+    ledger: Ledger, edges: list[float], values: list[float], value: float, error: float, *, hostile: bool, clumsy: bool
+) -> None:
+    files = ["data.root"]
+    said = HOSTILE if hostile else "mass"
+    ledger.append("list_local_root_files_tool", {}, {"files": [{"name": "data.root", "bytes": 81_234}]}, seconds=0.002)
+    ledger.append("inspect_root_schema_tool", {"file_path": "data.root"}, {"trees": {"mini": {"n_entries": 9123}}})
+    if clumsy:
+        message = "column 'lep_pt' is jagged, expected one value for each event; take the first: lep_pt[0]"
+        ledger.append("select_tool", {"events": "events_1", "expression": "lep_pt > 25"}, None, error=message)
+    call = {"events": "events_1", "pt": "lep_pt", "eta": "lep_eta", "phi": "lep_phi", "e": "lep_e", "name": said}
+    ledger.append("calc_dilepton_mass_tool", call, {"handle": "events_2", "n_events": 8712}, sources=files, seconds=0.1)
+    filled = {"handle": "hist_1", "edges": edges, "values": values, "variances": values, "n": sum(values)}
+    shape = {"events": "events_2", "column": said, "bins": len(values), "low": edges[0], "high": edges[-1]}
+    ledger.append("histogram_tool", shape, filled, sources=files, seconds=0.02)
+    fitted = {"mu": value, "mu_error": error, "chi2": 43.2, "ndf": 44, "p_value": 0.51, "valid": True}
+    model = {"events": "hist_1", "model": "gauss_plus_exponential", "window": [edges[3], edges[-3]]}
+    ledger.append("fit_peak_tool", model, fitted, sources=files, seconds=0.34)
+
+
+def _submission(assessment: Assessment, value: float, quoted: float) -> dict[str, Any]:
+    agent = assessment.agent.name
+    if agent == "nop":
+        return {"task_id": assessment.task.task_id, "status": "ok"}
+    hostile = HOSTILE if agent in _HOSTILE else ""
+    return {
+        "task_id": assessment.task.task_id,
+        "status": "ok",
+        "answers": {"mass": {"value": round(value, 5), "uncertainty": round(quoted, 5)}},
+        "words": {"signal": hostile or "yes"},
+        "histograms": {} if agent == "recall" else {"mass": "hist_1"},
+        "method": {
+            "fit": hostile or "Extended binned likelihood of a Gaussian over an exponential.",
+            "cuts": "pT > 25",
+        },
+        "comments": hostile or "The window leaves 3 widths on each side.",
+        **({hostile: [hostile, float("nan")]} if hostile else {}),
+    }
+
+
+def _grade(
+    assessment: Assessment, submission: dict[str, Any], value: float, quoted: float, best: float, sigma: float
+) -> dict[str, Any]:
+    agent = assessment.agent.name
+    pull = (value - best) / sigma
+    gate = agent not in ("recall", "nop")
+    share, honest = math.exp(-0.12 * pull * pull), math.exp(-(math.log(quoted / sigma) ** 2))
+    label = "traceable" if gate else "copied"
+    rules = [
+        ("mass", "pull", 60.0 * share, 60.0, {"reference": best, "value": value, "pull": pull}, f"pull {pull:.2f}"),
+        (
+            "mass_uncertainty",
+            "uncertainty",
+            25.0 * honest * share,
+            25.0,
+            {"quoted": quoted, "reference": sigma},
+            f"quoted {quoted:.3g}, expected about {sigma:.3g}",
+        ),
+        ("spectrum", "histogram_l2", 15.0, 15.0, {"shape_distance": 0.02}, "shape off by 0.02 of an even spread"),
+    ]
+    score = math.fsum(points for _, _, points, *_ in rules) if gate else 0.0
+    reason = "every number is in the ledger" if gate else "mass: no tool gave this number"
+    checks: list[dict[str, Any]] = [
+        {
+            "id": "traceable",
+            "type": "traceable",
+            "points": 0.0,
+            "max_points": 0.0,
+            "passed": gate,
+            "evidence": {"reason": reason},
+        }
+    ]
+    checks += [
+        {
+            "id": name,
+            "type": kind,
+            "points": points if gate else 0.0,
+            "max_points": most,
+            "passed": gate and 2 * points > most,
+            "evidence": {**evidence, "reason": why},
+        }
+        for name, kind, points, most, evidence, why in rules
+    ]
+    judged = {
+        "scored": agent in ("scripted", *_HOSTILE),
+        "words": HOSTILE if agent in _HOSTILE else "Clear, and short.",
+    }
+    meta = {"explains_the_method": {"score": 7.0, "max": 10.0, "samples": [70, 72, 68], "words": judged["words"]}}
+    origin = {"label": label, "entry": 5 + (agent == "llm"), "tool": "fit_peak_tool", "path": "mu"}
+    issues = [] if gate else [{"severity": "error", "code": "gate_failed", "message": f"traceable: {reason}"}]
+    return {
+        "status": "ok" if gate else "fail",
+        "hard_checks_passed": gate,
+        "hard_failures": [] if gate else ["traceable"],
+        "final": {"total_score": score, "max_score": 100.0, "normalized_score": score / 100},
+        "rule": {"score": score, "max": 100.0},
+        "llm": {
+            "status": "scored" if judged["scored"] else "unscored",
+            "score": 7.0 if judged["scored"] else 0.0,
+            "max": 10.0,
+            "meta": meta if judged["scored"] else {"judge": {"reason": "no judge"}},
+        },
+        "issues": issues,
+        "signals": {},
+        "provenance": {"mass": origin if gate else {"label": label, "entry": None, "tool": "", "path": ""}}
+        if "answers" in submission
+        else {},
+        "checks": checks,
+        "task_id": assessment.task.task_id,
+        "type": assessment.task.family,
+        "level": assessment.level,
+        "seed": assessment.seed.index,
+    }

@@ -1,0 +1,185 @@
+"""The page in a real browser, as a file: narrow and wide, light and dark, with an agent that tries to take it over."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from beampipe.analysisops.report import write_report
+from tests.analysisops.report.made_up import HOSTILE, make_run
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+AGENTS = ("scripted", "llm", "recall", "nop", "hostile", HOSTILE)
+
+
+@dataclass
+class Opened:
+    """A page, and everything it said or asked for."""
+
+    page: Page
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def open_first(self, agent: str, status: str = "") -> str:
+        """Open the first assessment of an agent; gives its text."""
+        self.page.select_option("[name=agent]", agent)
+        self.page.select_option("[name=status]", status)
+        one = self.page.locator(".one").first
+        one.locator("summary").first.click()
+        one.locator(".body h3").first.wait_for()
+        return one.inner_text()
+
+    def overflow(self) -> int:
+        """By how much the page is wider than the window [pixels]."""
+        return int(self.page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        if os.environ.get("BEAMPIPE_REQUIRE_PROGRAMS") == "1":
+            pytest.fail("no chromium on PATH, and BEAMPIPE_REQUIRE_PROGRAMS=1: apt-get install chromium")
+        pytest.skip("no chromium on PATH: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("report")
+    make_run(home / "run", AGENTS, families=("zmumu", "a_family_with_a_rather_long_name"), levels=(1, 3))
+    return write_report(home / "run", home / "index.html")
+
+
+@pytest.fixture
+def opened(browser: Browser, path: Path) -> Iterator[Callable[..., Opened]]:
+    pages = []
+
+    def open_page(width: int = 1280, scheme: Literal["light", "dark"] = "light", key: str = "") -> Opened:
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        pages.append(page)
+        one = Opened(page)
+        page.on("console", lambda message: one.messages.append(message.text))
+        page.on("pageerror", lambda error: one.messages.append(str(error)))
+        page.on("request", lambda request: one.requests.append(request.url))
+        page.goto(path.as_uri() + (f"#{key}" if key else ""))
+        page.locator(".one").first.wait_for()
+        return one
+
+    yield open_page
+    for page in pages:
+        page.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(320, "light"), (400, "dark"), (1280, "light")])
+def test_nothing_sticks_out_whatever_is_open(opened: Callable[..., Opened], width: int, scheme: str) -> None:
+    one = opened(width, scheme)
+    assert one.overflow() <= 0
+    for agent, status in (("scripted", ""), ("llm", "error"), ("recall", "fail"), ("hostile", ""), (HOSTILE, "")):
+        one.open_first(agent, status)
+        for call in one.page.locator(".calls summary").all()[:3]:
+            call.click()
+        assert one.overflow() <= 0, agent
+    assert one.messages == []
+    assert {url for url in one.requests if not url.startswith("data:")} == {one.page.url.partition("#")[0]}
+
+
+def test_an_assessment_opens_down_to_its_calls(opened: Callable[..., Opened]) -> None:
+    one = opened()
+    text = one.open_first("llm", "ok")
+    for words in ("Submitted numbers", "Gates and rules", "Histograms", "Calls of tools (6)", "traceable", "call 6"):
+        assert words in text
+    assert "refused: column 'lep_pt' is jagged" in text
+    call = one.page.locator('[data-call="6"] details')
+    assert call.get_attribute("open") is None
+    one.page.locator(".body .link", has_text="call 6").click()
+    assert call.get_attribute("open") is not None
+    assert "mu_error" in call.inner_text()
+    assert "GeV" in one.page.locator(".body td.n").first.inner_text()
+    assert one.page.locator(".histogram path.mine").count() == 1
+    assert one.page.locator(".histogram path.reference").count() == 1
+    failed = one.open_first("llm", "error")
+    assert "no answer within 600 s" in failed
+
+
+def test_an_assessment_has_an_address(opened: Callable[..., Opened]) -> None:
+    one = opened()
+    one.open_first("recall")
+    key = one.page.url.partition("#")[2]
+    assert len(key) == 12
+    again = opened(key=key)
+    again.page.locator(".one[open] .body h3").first.wait_for()
+    assert again.page.locator(".one[open]").get_attribute("data-key") == key
+
+
+def test_filters_and_order(opened: Callable[..., Opened]) -> None:
+    one = opened()
+    shown = one.page.locator("#shown")
+    assert shown.inner_text() == "48 of 48"
+    one.page.select_option("[name=level]", "3")
+    assert shown.inner_text() == "24 of 48"
+    one.page.select_option("[name=order]", "score")
+    scores = [float(text) for text in one.page.locator(".one .chip").all_inner_texts()]
+    assert scores == sorted(scores)
+    assert len(scores) == 24
+    one.page.select_option("[name=status]", "untraced")
+    assert set(one.page.locator(".one .tag.bad").all_inner_texts()) == {"copied"}
+    one.page.locator("button.cell").nth(1).click()
+    assert shown.inner_text() == "4 of 48"
+    assert one.page.locator("[name=level]").input_value() == ""
+
+
+def test_scores_against_another_axis(opened: Callable[..., Opened]) -> None:
+    one = opened()
+    visible = one.page.locator("div[data-axis]:visible")
+    assert visible.get_attribute("data-axis") == "cost"
+    one.page.get_by_role("radio", name="Tokens").click()
+    assert visible.get_attribute("data-axis") == "tokens"
+    assert one.page.get_by_role("radio", name="Tokens").get_attribute("aria-checked") == "true"
+    assert "Not known: " in visible.inner_text()
+    assert ", hostile" in visible.inner_text()
+
+
+def test_what_an_agent_wrote_is_text(opened: Callable[..., Opened]) -> None:
+    one = opened()
+    for agent in ("hostile", HOSTILE):
+        text = one.open_first(agent)
+        assert text.count("window.hacked=2</script>") >= 2, "what it said, and what the judge said"
+        for folded in one.page.locator(".body section > details > summary").all():
+            folded.click()
+    one.page.wait_for_timeout(100)
+    assert one.page.evaluate("window.hacked") is None
+    assert one.page.locator("img, b:has-text('bold'), iframe, object, embed").count() == 0
+    assert one.messages == []
+
+
+def test_a_script_that_got_in_would_not_run(opened: Callable[..., Opened]) -> None:
+    """The page's policy is a second lock, behind the one that makes text of everything."""
+    one = opened()
+    one.page.evaluate(
+        """() => {
+            const script = document.createElement("script");
+            script.textContent = "window.hacked = 3";
+            document.body.append(script);
+            const box = document.createElement("div");
+            box.innerHTML = '<img src="x" onerror="window.hacked = 4">';
+            document.body.append(box);
+        }"""
+    )
+    one.page.wait_for_timeout(200)
+    assert one.page.evaluate("window.hacked") is None
+    assert any("Content Security Policy" in text for text in one.messages)

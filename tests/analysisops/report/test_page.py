@@ -1,0 +1,196 @@
+"""What is in the page, and what must not be."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beampipe.analysisops.report import write_report
+from beampipe.analysisops.report.gather import Gathered, gather
+from beampipe.analysisops.report.plots import AXES, price_plot
+from beampipe.analysisops.report.tables import families, leaderboard
+from beampipe.analysisops.runs import RunFolder, Seeds, rescore
+from beampipe.errors import FileError, InputError
+from tests.analysisops.report.made_up import HOSTILE, make_run
+
+AGENTS = ("scripted", "llm", "recall", "nop", HOSTILE)
+
+
+class Read(HTMLParser):
+    """The elements of a page, and the text outside of its scripts and its style."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_data(self, data: str) -> None:
+        if self._inside not in ("script", "style"):
+            self.texts.append(data)
+
+
+def unpacked(page: str) -> list[dict[str, Any]]:
+    """The details that a page carries."""
+    chunks = re.findall(r'<script type="text/plain" class="chunk"[^>]*>([^<]*)</script>', page)
+    return [one for chunk in chunks for one in json.loads(gzip.decompress(base64.b64decode(chunk)))]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("run") / "first", AGENTS, families=("zmumu", "hyy"), levels=(1, 3))
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Gathered:
+    return gather(folder)
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_report(folder, tmp_path_factory.mktemp("page") / "new/index.html").read_text()
+
+
+def test_the_page_needs_nothing_and_asks_for_nothing(page: str) -> None:
+    read = Read(page)
+    assert {attributes.get("type") for tag, attributes in read.elements if tag == "script"} == {
+        "application/json",
+        "text/plain",
+        None,
+    }
+    for tag, attributes in read.elements:
+        assert not {"src", "style", "srcset", "action"} & attributes.keys(), tag
+        assert not [name for name in attributes if name.startswith("on")], tag
+        assert attributes.get("href") in (None, "data:,")
+    policy = next(one["content"] for tag, one in read.elements if one.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+
+
+def test_what_an_agent_wrote_is_no_markup(page: str, run: Gathered) -> None:
+    assert HOSTILE in run.agents, "an agent may choose its name, too"
+    assert not {"img", "b1"} & {tag for tag, _ in Read(page).elements}
+    assert sum(tag == "script" for tag, _ in Read(page).elements) == 2 + len(re.findall('class="chunk"', page))
+    assert page.count("window.hacked=2</script>") == 0
+    assert "{{" not in "".join(Read(page).texts).replace("{{rows}}", ""), "each place of the page is filled, once"
+    assert HOSTILE in "".join(Read(page).texts)
+    [one, *_] = [one for one in unpacked(page) if any(HOSTILE in text for _, text in one["method"])]
+    assert HOSTILE in one["comments"]
+
+
+def test_the_leaderboard_tells_means_errors_and_failures(run: Gathered) -> None:
+    text = leaderboard(run)
+    assert run.agents[0] == "scripted"
+    scripted, llm = run.by_agent["scripted"], run.by_agent["llm"]
+    assert scripted.error is not None
+    assert f"{scripted.mean:.3f} ± {scripted.error:.3f}" in text
+    assert llm.errors > 0
+    assert f"{llm.errors} × agent failed" in text
+    assert text.count("8 × gate closed") == 2
+    mean, error = run.behind("llm")
+    assert f"{mean:.3f} ± {error:.3f}" in text
+    assert families(run).count('class="cell') == len(AGENTS) * 2
+
+
+def test_every_axis_has_every_agent_or_says_that_it_is_not_known(run: Gathered) -> None:
+    for axis in AXES:
+        plot = price_plot(run, axis)
+        known = len(AGENTS) - (axis in ("cost", "tokens"))
+        assert plot.count("<circle") == known
+        assert ("Not known: " in plot) == (known < len(AGENTS))
+    assert "Mean cost" in price_plot(run, "cost")
+    assert "<img" not in price_plot(run, "cost")
+
+
+def test_pulls_and_origins_are_those_of_the_records(run: Gathered, folder: Path) -> None:
+    assert run.origins["scripted"] == {"traceable": 8}
+    assert run.origins["recall"] == {"copied": 8}
+    assert run.origins["nop"] == {}
+    expected = []
+    for record in RunFolder(folder).records():
+        if record["assessment"]["agent"] == "scripted":
+            answer, truth = record["submission"]["answers"]["mass"], record["reference"]["instance"]["truth"]["mass"]
+            expected.append((answer["value"] - truth) / answer["uncertainty"])
+    assert list(run.pulls["scripted"]) == pytest.approx(expected)
+
+
+def test_details_show_what_is_behind_a_number(run: Gathered) -> None:
+    place = next(i for i, row in enumerate(run.rows) if row["agent"] == "llm" and row["status"] == "ok")
+    detail = run.details[place]
+    [answer] = detail["answers"]
+    assert answer["origin"] == "traceable"
+    call = next(one for one in detail["calls"] if one["number"] == answer["entry"])
+    assert call["tool"] == "fit_peak_tool"
+    assert str(answer["value"])[:7] in call["result"]
+    assert [one["error"][:6] for one in detail["calls"] if one["error"]] == ["column"]
+    assert answer["pull"] == pytest.approx((answer["value"] - answer["reference"]) / answer["reference_uncertainty"])
+    [histogram] = detail["histograms"]
+    assert len(histogram["values"]) == len(histogram["reference"]["values"]) == 48
+
+
+def test_secret_seeds_keep_their_references(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("of many more bytes than thirty-two bytes")
+    folder = make_run(tmp_path / "run", ("scripted",), families=("zmumu",), seeds=Seeds.first(1, secret), levels=(1,))
+    page = write_report(folder, tmp_path / "kept.html").read_text()
+    kept = page + json.dumps(unpacked(page))
+    told = write_report(folder, tmp_path / "told.html", references="all").read_text()
+    told = told + json.dumps(unpacked(told))
+    [record] = RunFolder(folder).records()
+    best = record["reference"]["instance"]["quantities"]["mass"]
+    pull = record["grade"]["checks"][1]["evidence"]["pull"]
+    for number in (best["value"], best["uncertainty"], record["reference"]["instance"]["truth"]["mass"], pull):
+        assert str(number)[:7] in told
+        assert str(number)[:7] not in kept
+    for words in ("expected about", "Clear, and short."):
+        assert words in told
+        assert words not in kept
+    assert '"reference"' not in json.dumps(unpacked(page))
+    assert "Secret seeds, fingerprint" in kept
+    assert "not in this page" in kept
+    plain = write_report(make_run(tmp_path / "dev", ("scripted",), levels=(1,)), tmp_path / "d.html", references="none")
+    assert '"reference"' not in json.dumps(unpacked(plain.read_text()))
+
+
+def test_what_is_missing_is_said(folder: Path, tmp_path: Path) -> None:
+    broken = make_run(tmp_path / "run", ("scripted", "nop"), families=("zmumu",), levels=(1,))
+    place = RunFolder(broken)
+    for path in place.store.root.rglob("*.about.json"):
+        if "nop" in path.read_text():
+            path.unlink()
+    page = write_report(broken, tmp_path / "index.html").read_text()
+    assert "2 assessments of the plan are missing" in page
+    assert "2 × missing" in page
+    assert gather(broken).agents == ("scripted", "nop")
+
+
+def test_results_of_the_last_grading_are_shown(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", ("scripted",), families=("zmumu",), levels=(1,))
+    before = gather(folder).by_agent["scripted"].mean
+    rescore(folder, lambda record: {**record["grade"], "final": {"normalized_score": 0.25}})
+    assert gather(folder).by_agent["scripted"].mean == pytest.approx(0.25) != before
+
+
+def test_no_run_and_no_place_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="expected the plan of a run"):
+        write_report(tmp_path, tmp_path / "index.html")
+    with pytest.raises(FileError, match="expected a file to write"):
+        write_report(folder, tmp_path)
+    empty = RunFolder(tmp_path / "empty")
+    (tmp_path / "empty").mkdir()
+    empty.write_plan([])
+    with pytest.raises(InputError, match="of which nothing is done yet"):
+        write_report(empty.path, tmp_path / "index.html")
