@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from beampipe.analysisops.agents.analyses import counting, diphotons, tagprobe, width, zmumu
+from beampipe.analysisops.agents.analyses import counting, diphotons, higgs, tagprobe, ttbar, width, wz3l, zmumu
 from beampipe.analysisops.agents.analyses.opened import Found, Opened
 
 __all__ = ["METHODS"]
@@ -14,6 +14,11 @@ METHODS: Final[Mapping[str, Callable[[Opened], Found]]] = {
     "zmumu": zmumu.analyse,
     "width": width.analyse,
     "hyy": diphotons.analyse_hyy,
+    "hmumu": higgs.analyse_hmumu,
+    "hbb": higgs.analyse_hbb,
+    "hzz4l": higgs.analyse_hzz4l,
+    "ttbar": ttbar.analyse,
+    "wz3l": wz3l.analyse,
     "null": diphotons.analyse_null,
     "counting": counting.analyse,
     "tagprobe": tagprobe.analyse,
