@@ -26,6 +26,11 @@ _FAMILIES: Final = {
     "width": "peaks.width",
     "hyy": "peaks.hyy",
     "null": "peaks.null",
+    "hmumu": "peaks.hmumu",
+    "hbb": "peaks.hbb",
+    "hzz4l": "peaks.hzz4l",
+    "ttbar": "peaks.ttbar",
+    "wz3l": "counts.wz3l",
     "counting": "counts.counting",
     "tagprobe": "counts.tagprobe",
 }

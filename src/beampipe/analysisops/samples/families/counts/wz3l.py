@@ -1,0 +1,117 @@
+"""The cross section of W Z -> three leptons and a neutrino, from data and simulated samples with weights.
+
+Physics: W Z and Z Z by Pythia, Z bosons with a fake lepton by Pythia's Z and a lepton of its own law. The cross
+section in the data is 0.4 to 0.65 or 1.35 to 1.6 of the one that the manifest states for the simulated signal.
+Backgrounds are as stated. Simulated events carry weights, some negative.
+
+Best analysis: tight, isolated (ptcone20 < 0.1 pt) leptons with pt > 15 GeV; exactly three, the first above 25 GeV; a
+pair of the same kind and opposite charge, the closest one to 91.19 GeV, within 10 GeV of it; met > 25 GeV. Expected
+events of a simulated file: its sum of weights after the cuts times cross_section_pb * 1000 * luminosity_fb /
+sum_of_weights. Cross section [fb], of all W Z with electrons and muons and not only of those that are selected: 1000
+cross_section_pb of the signal times (data - backgrounds) / signal, to about 4 %, with the statistical errors of the
+data and of all samples. Histogram ``mass``: 40 bins from 71 to 111 GeV of the pair's mass, after all cuts but that on
+it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.analysisops.samples.detector import ISOLATION, Detector, leptons_of, observe
+from beampipe.analysisops.samples.draws import Draws
+from beampipe.analysisops.samples.events import Events, joined, joined_objects
+from beampipe.analysisops.samples.families.dileptons import pair_events, resonance_pairs
+from beampipe.analysisops.samples.generator import collide
+from beampipe.analysisops.samples.instance import Instance, Sample
+from beampipe.analysisops.samples.kinematics import parents
+
+__all__ = ["ANALYSIS", "make"]
+
+ANALYSIS: Final[dict[str, Any]] = {
+    "pt_min": 15.0,
+    "leading_pt_min": 25.0,
+    "isolation_max": ISOLATION,
+    "target": 91.19,
+    "half_window": 10.0,
+    "met_min": 25.0,
+    "histogram": {"name": "mass", "bins": 40, "low": 71.0, "high": 111.0},
+}
+"""The cuts [GeV] of the reference analysis."""
+
+_DECAYS: Final = ("23:onMode = off", "23:onIfAny = 11 13", "24:onMode = off", "24:onIfAny = 11 13")
+_PROCESSES: Final = {
+    "wz": ("WeakDoubleBoson:ffbar2ZW = on", *_DECAYS),
+    "zz": ("WeakDoubleBoson:ffbar2gmZgmZ = on", "23:mMin = 12", *_DECAYS),
+}
+_SIMULATED: Final = {"wz": 6_000, "zz": 2_500, "zjets": 4_000}
+_NEGATIVE: Final = 0.03
+_MOST: Final = 3_800
+"""So many events of a process are there for the data at most."""
+
+
+def make(draws: Draws) -> Instance:
+    """The data of an instance."""
+    factor = draws.away("strength", 1.0, 0.35, 0.6)
+    means = {
+        "wz": draws.uniform("wz", 2_600.0, 3_200.0),
+        "zz": draws.uniform("zz", 300.0, 600.0),
+        "zjets": draws.uniform("zjets", 1_000.0, 2_000.0),
+    }
+    detector = Detector(
+        electron=draws.uniform("electron_resolution", 0.015, 0.025), muon=draws.uniform("muon_resolution", 0.015, 0.025)
+    )
+    chosen, samples = [], []
+    luminosity = cross_section = 0.0
+    for name, mean in means.items():
+        number = min(draws.count(f"{name} events", mean), _MOST)
+        events, predicted = _sample(draws, name, detector, number + _SIMULATED[name])
+        if name == "wz":
+            stated = float(f"{predicted:.5g}")
+            cross_section = 1000 * stated * factor
+            luminosity = round(mean / cross_section, 3)
+        else:
+            stated = float(f"{mean / (1000 * luminosity):.5g}")
+        chosen.append(events.first(number))
+        rest = events.rows(np.arange(number, events.number))
+        weights = _weights(draws, name, rest.number)
+        rest = rest.with_columns({"mcWeight": weights})
+        recorded = rest.where(rest.columns["trigE"] | rest.columns["trigM"])
+        facts = {"cross_section_pb": stated, "sum_of_weights": float(np.sum(weights))}
+        samples.append(Sample(name, "signal_mc" if name == "wz" else "background_mc", recorded, facts))
+    data = joined(chosen)
+    data = data.where(data.columns["trigE"] | data.columns["trigM"]).shuffled(draws.generator("order"))
+    return Instance(
+        (Sample("data", "data", data), *samples),
+        {"cross_section": cross_section},
+        public={"luminosity_fb": luminosity},
+        analysis=ANALYSIS,
+    )
+
+
+def _sample(draws: Draws, name: str, detector: Detector, number: int) -> tuple[Events, float]:
+    """Events of one process and its cross section by Pythia [pb], 0 if Pythia does not know it."""
+    generator = draws.generator(f"{name} detector")
+    if name in _PROCESSES:
+        particles = collide(_PROCESSES[name], number, draws.seed(name))
+        return observe(generator, detector, particles), particles.cross_section
+    pairs = resonance_pairs(draws, name, number, mass=91.1876, width=2.4952)
+    events = joined(
+        [
+            pair_events(generator, detector, (pairs[0][0::2], pairs[1][0::2]), (13, -13)),
+            pair_events(generator, detector, (pairs[0][1::2], pairs[1][1::2]), (11, -11)),
+        ]
+    )
+    momenta = parents(generator, np.full(number, 1e-3), pt=12 + generator.exponential(12, number))
+    kinds = generator.choice([11, -11, 13, -13], number)
+    fakes = leptons_of(generator, detector, np.arange(number), kinds, momenta, prompt=False)
+    leptons = joined_objects([events.collections["lep"], fakes]).by_pt()
+    return Events(number, events.columns, {"lep": leptons}).shuffled(generator), 0.0
+
+
+def _weights(draws: Draws, name: str, number: int) -> ndarray:
+    generator = draws.generator(f"{name} weights")
+    size = generator.uniform(0.5, 20.0) * generator.uniform(0.9, 1.1, number)
+    return np.where(generator.uniform(size=number) < _NEGATIVE, -size, size)
