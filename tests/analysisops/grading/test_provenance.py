@@ -95,6 +95,11 @@ def test_a_calculation_is_worth_what_goes_in(values: dict[str, float], expected:
     assert label(180.7654, calculated) == expected
 
 
+def test_a_calculation_that_its_tool_could_not_tie_to_data_is_traced_in_part() -> None:
+    values = {"expression": "m * n", "values": {"m": MASS, "n": 2}}
+    assert label(180.7654, entry(5, "calculate_tool", values, {"value": 180.7654}, sources=())) == "partially"
+
+
 def test_a_number_inside_an_expression_counts_as_made_up() -> None:
     calculated = entry(5, "calculate_tool", {"expression": "m * 0 + 91.55", "values": {"m": MASS}}, {"value": 91.55})
     assert label(91.55, calculated) == "computed_from_nothing"

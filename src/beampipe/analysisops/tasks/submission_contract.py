@@ -155,7 +155,7 @@ def check_contract(contract: Contract, artifacts: object) -> list[str]:
             continue
         if artifact.type in ("markdown", "text"):
             whole = Field("string", True, rules=artifact.content.rules)
-        elif artifact.type == "image":
+        elif artifact.type == "image" or (artifact.type == "image_ref" and not artifact.content.fields):
             whole = Field()
         else:
             whole = Field("object", True, fields=artifact.content.fields)

@@ -26,12 +26,16 @@ JUDGE_PLACEHOLDERS: Final = (
     "RUBRIC",
     "RULE_ISSUES",
     "RULE_SIGNALS",
+    "SUBMISSION_EVIDENCE",
     "SUBMISSION_TRACE",
     "TASK_ID",
     "WORKFLOW_REF",
     "WORKFLOW_SPEC",
 )
 """Names that a judge's prompt may hold in double braces."""
+
+_OF_SUBMISSION: Final = ("SUBMISSION_TRACE", "SUBMISSION_EVIDENCE")
+"""Where the submission stands; the public benchmark's generations call it by different names."""
 
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _LONGEST: Final = 48_000
@@ -116,12 +120,12 @@ def question_of(
         "RULE_SIGNALS": _escaped(screened(list(results))),
         "RULE_ISSUES": _escaped(screened(list(issues))),
         "TASK_ID": task_id,
-        "SUBMISSION_TRACE": fenced,
+        **dict.fromkeys(_OF_SUBMISSION, fenced),
     }
     prompt = prompt or _PLAIN_PROMPT
     # One pass: what is filled in is never searched for placeholders again.
     filled = _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), prompt)
-    if "SUBMISSION_TRACE" not in _PLACEHOLDER.findall(prompt):
+    if not set(_OF_SUBMISSION) & set(_PLACEHOLDER.findall(prompt)):
         filled += f"\n{fenced}\n"
     schema = _schema(checks)
     return Question(f"{filled}\n{_rules(fence, canary, checks)}", schema, canary, fence, checks, clean, reference)
