@@ -129,7 +129,7 @@ class Trail:
         labels = [self._worth_of_input(number) for number in _inputs(entry.arguments)]
         if not any(label in ("traceable", "partially") for label in labels):
             return "computed_from_nothing"
-        # Without sources the tool itself could not tie the result to data, such as where it hardly depends on the input.
+        # Without sources the tool could not tie the result to data, such as where it hardly depends on the input.
         whole = entry.sources and not any(label in ("partially", "fabricated") for label in labels)
         return "traceable" if whole else "partially"
 
