@@ -95,9 +95,9 @@ class LlmAgent:
         last = spending.last_turn
         if last:
             messages.append({"role": "user", "content": LAST_TURN})
-        names = (SUBMIT,) if last else tuple(str(one["name"]) for one in offer)
         if self._client.model.mode == "json":
-            reply = self._client.ask(messages, response_format=step_format(names), seconds=spending.seconds_left)
+            left = [one for one in offer if one["name"] == SUBMIT] if last else offer
+            reply = self._client.ask(messages, response_format=step_format(left), seconds=spending.seconds_left)
         else:
             must = SUBMIT if last else ""
             reply = self._client.ask(messages, tools=offer, must_call=must, seconds=spending.seconds_left)

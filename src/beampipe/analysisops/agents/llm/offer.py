@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from beampipe.analysisops.agents.agent import DescribedTools, Tools
@@ -45,6 +45,10 @@ _SUBMIT: Final[Mapping[str, Any]] = {
     },
 }
 
+_FOR_READERS: Final = ("description", "title", "default", "examples")
+_SIMPLE: Final = {"type", "properties", "required", "additionalProperties", "enum", "const", "items", "anyOf"}
+"""Keys of schemas that servers make grammars of without fail."""
+
 _ANYTHING: Final[Mapping[str, Any]] = {"type": "object"}
 
 
@@ -64,18 +68,42 @@ def offered(tools: Tools) -> tuple[dict[str, Any], ...]:
     return (*found, dict(_SUBMIT))
 
 
-def step_format(names: tuple[str, ...]) -> dict[str, Any]:
+def step_format(offer: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the text of a model without calls of its own must look like: one step, as JSON.
 
+    Servers hold a model to it by a grammar. The arguments may be those of any tool: the tool itself says what does not
+    fit, and the schema of the whole stays an object, as some servers want it.
+
     Args:
-        names: of the tools that it may take.
+        offer: name and parameters of the tools that it may take.
     """
+    parameters = [_plain(one["parameters"]) for one in offer]
+    arguments = {"anyOf": parameters} if all(map(_is_simple, parameters)) else dict(_ANYTHING)
     schema = {
         "type": "object",
-        "properties": {"tool": {"type": "string", "enum": list(names)}, "arguments": {"type": "object"}},
+        "properties": {"tool": {"type": "string", "enum": [one["name"] for one in offer]}, "arguments": arguments},
         "required": ["tool", "arguments"],
     }
     return {"type": "json_schema", "json_schema": {"name": "step", "schema": schema}}
+
+
+def _plain(schema: Any) -> Any:
+    """A schema without what is only for readers."""
+    if isinstance(schema, Mapping):
+        return {
+            key: {name: _plain(one) for name, one in value.items()} if key == "properties" else _plain(value)
+            for key, value in schema.items()
+            if key not in _FOR_READERS
+        }
+    return [_plain(one) for one in schema] if isinstance(schema, list) else schema
+
+
+def _is_simple(schema: Any) -> bool:
+    """Whether a schema has only what every server can make a grammar of."""
+    if not isinstance(schema, Mapping):
+        return True
+    inner = [*schema.get("properties", {}).values(), *schema.get("anyOf", ()), schema.get("items")]
+    return set(schema) <= _SIMPLE and all(map(_is_simple, [*inner, schema.get("additionalProperties")]))
 
 
 def _known() -> dict[str, dict[str, Any]]:
