@@ -62,6 +62,19 @@ def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
     assert file_digest(tmp_path / "one/results.jsonl") == file_digest(tmp_path / "two/results.jsonl")
 
 
+def test_a_run_can_be_extended(tmp_path: Path) -> None:
+    first, second = make_plan(1, 1, 1, ("good",)), make_plan(1, 1, 1, ("poor",))
+    run(first, assess, tmp_path / "run")
+    records = run(second, assess, tmp_path / "run", extend=True)
+    assert {one["assessment"]["agent"] for one in records} == {"poor"}
+    place = RunFolder(tmp_path / "run")
+    assert [line["assessment"]["agent"] for line in place.read_results()] == ["good", "good", "poor", "poor"]
+    run(second, assess, tmp_path / "run", extend=True)
+    assert len(place.read_plan()) == 4
+    run(second, assess, tmp_path / "run")
+    assert len(place.read_results()) == 2
+
+
 def test_what_changes_the_work_changes_the_key(tmp_path: Path) -> None:
     plan = make_plan()
     base = plan.assessments("code")[0]

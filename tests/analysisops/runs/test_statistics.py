@@ -143,6 +143,14 @@ def test_scores_are_read_from_results() -> None:
     assert (left.value, left.judge, left.judged) == (0.75, None, True)
 
 
+@pytest.mark.parametrize("claim", [-1, math.nan, math.inf, 10**400, True, "12"])
+def test_an_agent_cannot_claim_a_cost_that_cannot_be(claim: object) -> None:
+    [one] = scores_of([{**line(0.5), "cost": claim, "tokens": {"input": claim, "output": 3}}])
+    assert (one.cost, one.tokens) == (None, None)
+    [one] = scores_of([{**line(0.5), "cost": 2, "tokens": {"input": 4, "output": 3}}])
+    assert (one.cost, one.tokens) == (2.0, 7)
+
+
 @pytest.mark.parametrize("value", [1.5, -0.1, float("nan"), True, "1"])
 def test_a_score_that_no_grading_gives_is_refused(value: object) -> None:
     with pytest.raises(InputError, match=r"expected a number in 0 \.\. 1; the grading is at fault"):

@@ -30,9 +30,9 @@ _MEASURED: Final = ("seconds", "tokens", "cost", "tool_calls", "error")
 class RunFolder:
     """A folder of a run. It holds hidden references, so only its owner may read it.
 
-    ``plan.json`` names the assessments of the last plan; ``store`` has a record of each that is done, and of those of
-    earlier plans; ``results.jsonl`` has a line for each that is done, made from the records alone; ``events.jsonl`` is
-    the log, which is only appended to.
+    ``plan.json`` names the assessments of the last plan, or of several if it was extended; ``store`` has a record of
+    each that is done, and of those of earlier plans; ``results.jsonl`` has a line for each that is done, made from the
+    records alone; ``events.jsonl`` is the log, which is only appended to.
 
     Attributes:
         path: the folder.
@@ -83,9 +83,12 @@ class RunFolder:
         finally:
             os.close(descriptor)
 
-    def write_plan(self, assessments: Sequence[Assessment]) -> None:
-        """Write down what belongs to the run."""
-        text = dump({"version": _VERSION, "assessments": [one.to_json() for one in assessments]})
+    def write_plan(self, assessments: Sequence[Assessment], *, extend: bool = False) -> None:
+        """Write down what belongs to the run, after what belongs to it already if it is to be extended."""
+        before = self.read_plan() if extend and (self.path / "plan.json").exists() else []
+        there = {recipe_of(one).key for one in before}
+        more = [one.to_json() for one in assessments if one.key not in there]
+        text = dump({"version": _VERSION, "assessments": [*before, *more]})
         write_whole(self.path / "plan.json", lambda part: part.write_text(text + "\n", encoding="ascii"))
 
     def read_plan(self) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.runs.folder import RunFolder, line_of
-from beampipe.analysisops.runs.plan import Assessment, RunPlan
+from beampipe.analysisops.runs.plan import Assessment, RunPlan, recipe_of
 from beampipe.analysisops.runs.record import Record, dump, error_result
 from beampipe.errors import ConfigError, InputError, WorkflowError
 from beampipe.workflow import Store, Task, code_digest, open_pool
@@ -41,6 +41,7 @@ def run(
     workers: int = 1,
     progress: Callable[[str], object] | None = None,
     code: str | None = None,
+    extend: bool = False,
 ) -> list[dict[str, Any]]:
     """Do each assessment of a plan that is not done yet, and write the results.
 
@@ -54,6 +55,7 @@ def run(
         progress: is called with the label of each assessment that is done.
         code: digest of the code that asks agents and makes the data; by default that of the module of `assess` with all
             that it imports from beampipe, but for grading and reports.
+        extend: what the folder's earlier plan asks for stays part of the run, its results and its page.
 
     Returns:
         The record of each assessment, in the plan's order.
@@ -67,7 +69,7 @@ def run(
     with place.locked():
         shutil.rmtree(place.work, ignore_errors=True)  # of a run that was killed
         place.work.mkdir(exist_ok=True)
-        place.write_plan(assessments)
+        place.write_plan(assessments, extend=extend)
         place.store.sweep()
         failed: WorkflowError | None = None
         try:
@@ -76,10 +78,11 @@ def run(
             failed = error
         records = list(place.records())
         place.write_results([line_of(record, record["grade"]) for record in records])
+        wanted = {one.key for one in assessments}
         shutil.rmtree(place.work, ignore_errors=True)
     if failed is not None:
         raise failed
-    return records
+    return [record for record in records if recipe_of(record["assessment"]).key in wanted]
 
 
 def _do(

@@ -31,6 +31,9 @@ By = Literal["agent", "family", "task_id", "level"]
 _DRAWS: Final = 2000
 """Draws of a bootstrap: the error of an error is 1.6 %."""
 
+_MOST: Final = 10**15
+"""More tokens or dollars than these are no use of a model but a joke: they count as not known."""
+
 _BOOTSTRAP_SEED: Final = 12
 """The same numbers are drawn every time: the same results give the same errors."""
 
@@ -295,7 +298,18 @@ def _score(line: Mapping[str, Any]) -> Score:
         float(llm["score"]) / float(llm["max"]) if judged else None,
         status == "ok" and bool(llm.get("max")),
         float(line["seconds"]),
-        sum(line["tokens"].values()) if line["tokens"] else None,
-        line["cost"],
+        _tokens(line["tokens"]),
+        _cost(line["cost"]),
         int(line["tool_calls"]),
     )
+
+
+def _tokens(told: Mapping[str, Any]) -> int | None:
+    """The sum of tokens; None if nothing is told, or something that cannot be: agents tell this of themselves."""
+    counts = [one for one in told.values() if type(one) is int and 0 <= one < _MOST]
+    return sum(counts) if counts and len(counts) == len(told) else None
+
+
+def _cost(told: Any) -> float | None:
+    """The cost; None if nothing is told, or something that cannot be."""
+    return float(told) if type(told) in (int, float) and 0 <= told < _MOST else None
