@@ -191,7 +191,7 @@ def _grade(
         "scored": agent in ("scripted", *_HOSTILE),
         "words": HOSTILE if agent in _HOSTILE else "Clear, and short.",
     }
-    meta = {"explains_the_method": {"score": 7.0, "max": 10.0, "samples": [70, 72, 68], "words": judged["words"]}}
+    meta = {"explains_the_method": {"raw": [70, 72, 68], "contrib": 7.0, "cap": 10.0, "explanation": judged["words"]}}
     origin = {"label": label, "entry": 5 + (agent == "llm"), "tool": "fit_peak_tool", "path": "mu"}
     issues = [] if gate else [{"severity": "error", "code": "gate_failed", "message": f"traceable: {reason}"}]
     return {

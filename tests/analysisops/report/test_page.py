@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from beampipe.analysisops.report import write_report
+from beampipe.analysisops.report.detail import detail_of, plain
 from beampipe.analysisops.report.gather import Gathered, gather
 from beampipe.analysisops.report.plots import AXES, price_plot
 from beampipe.analysisops.report.tables import families, leaderboard
@@ -182,6 +185,23 @@ def test_results_of_the_last_grading_are_shown(tmp_path: Path) -> None:
     before = gather(folder).by_agent["scripted"].mean
     rescore(folder, lambda record: {**record["grade"], "final": {"normalized_score": 0.25}})
     assert gather(folder).by_agent["scripted"].mean == pytest.approx(0.25) != before
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(st.text(max_size=8), inside, max_size=4),
+    max_leaves=20,
+)
+SECTIONS = st.sampled_from(["answers", "words", "histograms", "method", "comments", "status", "mass", "value"])
+
+
+@given(st.dictionaries(SECTIONS, st.dictionaries(SECTIONS, VALUES, max_size=4) | VALUES) | VALUES)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_submitted_can_be_shown(folder: Path, submission: object) -> None:
+    record = {**next(RunFolder(folder).records()), "submission": submission}
+    detail = detail_of(record, record["grade"], reference=True)
+    json.dumps(plain(detail), allow_nan=False).encode()
+    assert next(one["name"] for one in detail["answers"]) == "mass", "what was asked for is shown, answered or not"
 
 
 def test_no_run_and_no_place_are_refused(folder: Path, tmp_path: Path) -> None:

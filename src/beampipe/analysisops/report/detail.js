@@ -118,8 +118,9 @@ function judge(detail) {
   const judge = detail.judge;
   if (!judge.max) return null;
   const score = judge.scored ? `${number(judge.score)} of ${number(judge.max)} points` : "not scored";
-  const items = judge.items.map(([name, said]) => make("div", {}, make("h4", {}, name),
-    said.map(([key, text]) => make("p", { class: "said" }, key ? make("span", { class: "soft" }, `${key.replaceAll("_", " ")}: `) : null, text))));
+  const items = judge.items.map(one => make("div", { class: "quote" }, make("h4", {}, one.name.replaceAll("_", " ")),
+    one.words.map(text => make("p", { class: "said" }, text)),
+    make("p", { class: "evidence" }, one.numbers.map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`).join(" · "))));
   return make("section", {}, make("h3", {}, "The judge, beside the score: ", make("span", { class: "soft" }, score)), make("div", { class: "columns" }, items));
 }
 

@@ -176,17 +176,22 @@ def _check(check: Mapping[str, Any], *, told: bool) -> dict[str, Any]:
 def _judge(llm: Mapping[str, Any], *, told: bool) -> dict[str, Any]:
     scored = llm.get("status") == "scored"
     meta = llm.get("meta") or {}
-    items = [[shortened(name, 80), list(_said(one))] for name, one in meta.items()] if told else []
+    about = sorted(meta.items(), key=lambda item: item[0] == "judge")  # who judged comes last
+    items = [_said(name, one) for name, one in about] if told else []
     return {"scored": scored, "score": number_of(llm.get("score")), "max": number_of(llm.get("max")), "items": items}
 
 
-def _said(about: object) -> Iterator[list[str]]:
-    """What a judge said of one check: names and texts."""
-    if not isinstance(about, Mapping):
-        yield ["", _text(about)]
-        return
-    for key, value in about.items():
-        yield [shortened(key, 80), _text(value)]
+def _said(name: str, about: object) -> dict[str, Any]:
+    """What a judge said of one check: in words, and the numbers beside them."""
+    rest = dict(about) if isinstance(about, Mapping) else {"": about}
+    words = [rest.pop(key) for key in ("explanation", "words", "reason") if rest.get(key)]
+    return {
+        "name": shortened(name, 80),
+        "words": [_text(one) for one in words],
+        "numbers": [
+            [shortened(key, 80), shortened(value, 400)] for key, value in rest.items() if value not in ("", [])
+        ],
+    }
 
 
 def _histograms(submission: Submission, record: Mapping[str, Any], *, told: bool) -> Iterator[dict[str, Any]]:

@@ -67,6 +67,10 @@ _DEFINITIONS: Final = (
         f"the probability that 1, 2, 3 … epochs of the same instance all reach {PASSED:g} (pass^k).",
     ),
     (
+        "Cost, tokens",
+        "what agents tell of themselves; time and calls of tools are measured by the host. A question mark: not told.",
+    ),
+    (
         "Judge",
         "what a judge says of the words, beside the score. What it could not judge is unscored, not 0.",
     ),
@@ -103,7 +107,7 @@ def write_report(folder: Path, output: Path, *, references: References = "develo
     check_output(output, parents=True)
     run = gather(folder, references)
     text = _page(run, title or f"Analysis tasks: {run.name}")
-    return write_whole(output, lambda part: part.write_text(text, encoding="utf-8"))
+    return write_whole(output, lambda part: part.write_text(text, encoding="utf-8", errors="replace"))
 
 
 def _page(run: Gathered, title: str) -> str:
