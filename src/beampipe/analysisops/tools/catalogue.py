@@ -33,6 +33,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "events.masses": ("calc_dilepton_mass_tool", "calc_system_invariant_mass_tool", "calc_combination_mass_tool"),
     "statistics.histograms": ("histogram_tool",),
     "statistics.peaks": ("fit_peak_tool",),
+    "statistics.sidebands": ("fit_background_tool",),
     "statistics.templates": ("fit_templates_tool",),
     "statistics.limits": ("limit_tool",),
     "statistics.efficiencies": ("efficiency_tool",),

@@ -1,0 +1,115 @@
+"""The tool that fits a background beside a window, and says what it expects within."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from beampipe.analysisops.tools.bench import Bench
+from beampipe.analysisops.tools.contents import Events
+from beampipe.analysisops.tools.refusal import ToolRefusedError
+from beampipe.analysisops.tools.statistics.histograms import MOST_BINS, fill, values_of
+from beampipe.analysisops.tools.statistics.likelihood import Parameter, goodness, minimise, poisson
+from beampipe.analysisops.tools.statistics.shapes import BACKGROUNDS, Window
+from beampipe.errors import nearest
+
+__all__ = ["fit_background_tool"]
+
+_STEP = 1e-4
+"""Of a parameter's error, by which derivatives are taken."""
+
+
+def fit_background_tool(
+    bench: Bench,
+    events: str,
+    column: str,
+    window: list[float],
+    exclude: list[float],
+    model: str = "exponential",
+    bins: int = 110,
+) -> Mapping[str, Any]:
+    """Fit a smooth background beside a window of a column, and give the number of events that it expects within it.
+
+    The error is that of the fit, propagated with its covariance; the count within the window has no part in it.
+
+    Args:
+        events: handle of events.
+        column: what to fit.
+        window: lower and upper end of the fit.
+        exclude: lower and upper end of what is left out, inside the window.
+        model: const, linear, quadratic, exponential or exponential_curved.
+        bins: number of bins of the window, at most 400; those that reach into what is left out are not fitted.
+    """
+    if model not in BACKGROUNDS:
+        raise ToolRefusedError(
+            f"model: got {model[:40]!r}, expected one of {', '.join(BACKGROUNDS)}{nearest(model, BACKGROUNDS)}"
+        )
+    if len(window) != 2 or len(exclude) != 2 or not window[0] < exclude[0] < exclude[1] < window[1]:
+        raise ToolRefusedError(
+            f"exclude: got {exclude[:4]} in {window[:4]}, expected [low, high] inside of the window's [low, high]"
+        )
+    if not 10 <= bins <= MOST_BINS:
+        raise ToolRefusedError(f"bins: got {bins}, expected 10 to {MOST_BINS}")
+    content = bench.content(events)
+    if not isinstance(content, Events):
+        raise ToolRefusedError(f"handle {events}: got no events, expected events")
+    values, weights = values_of(content, column, None)
+    # Edges of bins at those of what is left out, so that no bin lies across.
+    parts = [_edges(window[0], exclude[0], window, bins), list(exclude), _edges(exclude[1], window[1], window, bins)]
+    edges = np.unique(np.concatenate(parts))
+    histogram = fill(values, weights, edges, column)
+    beside = (edges[1:] <= exclude[0]) | (edges[:-1] >= exclude[1])
+    counts, variances = histogram.values[beside], histogram.variances[beside]
+    if counts.sum() < 20:
+        raise ToolRefusedError(f"window: got {counts.sum():g} events beside {exclude}, expected at least 20")
+    shape, whole = BACKGROUNDS[model], Window(edges)
+    likelihood = poisson(counts, variances)
+
+    def expected(parameters: Sequence[float]) -> np.ndarray:
+        return np.asarray(parameters[0] * shape.in_bins(whole, parameters[1:]))
+
+    def function(parameters: Sequence[float]) -> float:
+        bench.check_time()
+        return likelihood(expected(parameters)[beside])
+
+    total = float(counts.sum()) * whole.length / (whole.length - (exclude[1] - exclude[0]))
+    start = [Parameter("background_yield", total, total**0.5, 0.0, 10 * total)]
+    start += [Parameter(name, 0.0, 0.01) for name in shape.parameters]
+    minimum = minimise(function, start)
+    found = [minimum.values[one.name] for one in start]
+    inside = float(expected(found)[~beside].sum())
+    slopes = np.array(
+        [_slope(expected, found, place, minimum.errors[one.name], ~beside) for place, one in enumerate(start)]
+    )
+    variance = float(slopes @ minimum.covariance @ slopes) if len(minimum.names) == len(start) else float("nan")
+    return {
+        "expected": inside,
+        "expected_error": max(variance, 0.0) ** 0.5,
+        **goodness(counts, variances, expected(found)[beside], len(minimum.names)).to_json(),
+        "valid": minimum.valid,
+        "parameters": dict(minimum.values),
+        "errors": dict(minimum.errors),
+        "n_beside": int(histogram.n - histogram.values[~beside].sum()),
+        "window": list(window),
+        "exclude": list(exclude),
+        "model": model,
+        "method": "extended binned maximum likelihood beside the window, errors from HESSE",
+    }
+
+
+def _edges(low: float, high: float, window: Sequence[float], bins: int) -> list[float]:
+    number = max(2, round(bins * (high - low) / (window[1] - window[0])))
+    return list(np.linspace(low, high, number + 1))
+
+
+def _slope(expected: Any, found: Sequence[float], place: int, error: float, inside: np.ndarray) -> float:
+    """Change of what is expected within, per change of one parameter."""
+    step = _STEP * (error or 1.0)
+    sides = []
+    for sign in (1, -1):
+        moved = list(found)
+        moved[place] += sign * step
+        sides.append(float(expected(moved)[inside].sum()))
+    return (sides[0] - sides[1]) / (2 * step)

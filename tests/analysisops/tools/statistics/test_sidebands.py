@@ -1,0 +1,58 @@
+"""What a background beside a window expects within it: pulls of toys, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beampipe.analysisops.tools import ToolRefusedError
+from beampipe.analysisops.tools.bench import Bench, Shelf
+from beampipe.analysisops.tools.contents import Events, frozen
+from beampipe.analysisops.tools.folder import DataFolder
+from beampipe.analysisops.tools.statistics.sidebands import fit_background_tool
+
+WINDOW, EXCLUDE = [105.0, 160.0], [121.0, 129.0]
+
+
+@pytest.fixture
+def bench(data: Path) -> Bench:
+    return Bench(DataFolder(data), Shelf(1 << 28), 60.0)
+
+
+def exponential(bench: Bench, seed: int, n: int, scale: float) -> str:
+    """The handle of events with masses that fall exponentially from 105 GeV on."""
+    mass = 105.0 + np.random.default_rng(seed).exponential(scale, n)
+    return bench.keep(Events(n, {"mass": frozen(mass)}))
+
+
+def test_pulls_of_toys_have_width_one(bench: Bench) -> None:
+    scale, n = 30.0, 4000
+    share = np.exp(-(EXCLUDE[0] - 105) / scale) - np.exp(-(EXCLUDE[1] - 105) / scale)
+    pulls = []
+    for seed in range(150):
+        found = fit_background_tool(bench, exponential(bench, seed, n, scale), "mass", WINDOW, EXCLUDE)
+        assert found["valid"]
+        pulls.append((found["expected"] - n * share) / found["expected_error"])
+    assert abs(np.mean(pulls)) < 0.3  # 3.5 of its errors
+    assert 0.8 < np.std(pulls) < 1.2
+
+
+def test_what_is_within_has_no_part_in_it(bench: Bench) -> None:
+    mass = np.asarray(105.0 + np.random.default_rng(1).exponential(30.0, 4000))
+    bare = bench.keep(Events(len(mass), {"mass": frozen(mass)}))
+    more = np.concatenate([mass, np.full(900, 125.0)])
+    peaked = bench.keep(Events(len(more), {"mass": frozen(more)}))
+    one, other = (fit_background_tool(bench, events, "mass", WINDOW, EXCLUDE) for events in (bare, peaked))
+    assert one["expected"] == other["expected"]
+
+
+def test_what_does_not_fit_is_refused(bench: Bench) -> None:
+    events = exponential(bench, 1, 1000, 30.0)
+    with pytest.raises(ToolRefusedError, match="inside of the window"):
+        fit_background_tool(bench, events, "mass", WINDOW, [100.0, 129.0])
+    with pytest.raises(ToolRefusedError, match="did you mean 'exponential'"):
+        fit_background_tool(bench, events, "mass", WINDOW, EXCLUDE, "exponentail")
+    with pytest.raises(ToolRefusedError, match="expected at least 20"):
+        fit_background_tool(bench, exponential(bench, 1, 15, 30.0), "mass", WINDOW, EXCLUDE)
