@@ -65,14 +65,23 @@ DIALECTS: Final = (
         "ntuple",
         {"lep": "leptons", "photon": "photons", "jet": "jets", "hit": "hits"},
         {"pt": "pT", "e": "E", "type": "flavour", "ptcone20": "iso20", "btag_quantile": "btagQuantile"},
-        {"met": "MET", "met_phi": "MET_phi", "mcWeight": "generatorWeight"},
+        {"met": "MET", "met_phi": "MET_phi", "mcWeight": "generatorWeight", "jet_n_trk": "jet_nTracks"},
     ),
     Dialect(
         "upper",
         "Events",
         {"lep": "Lepton", "photon": "Photon", "jet": "Jet", "hit": "Hit"},
         {"e": "energy", "isTightID": "tightId", "ptcone20": "trackIso", "type": "pdgId"},
-        {"met": "MET_pt", "met_phi": "MET_phi", "mcWeight": "genWeight", "eventNumber": "event"},
+        {
+            "met": "MET_pt",
+            "met_phi": "MET_phi",
+            "mcWeight": "genWeight",
+            "eventNumber": "event",
+            "jet_pt": "Jet_pt",
+            "jet_eta": "Jet_eta",
+            "jet_n_trk": "Jet_nTrk",
+            "jet_label": "Jet_partonFlavour",
+        },
         "n",
     ),
     Dialect(
@@ -80,7 +89,7 @@ DIALECTS: Final = (
         "nominal",
         {"lep": "el_mu", "photon": "ph", "jet": "j", "hit": "sp"},
         {"pt": "pT", "e": "en", "charge": "q", "isTightID": "tight", "type": "id"},
-        {"met": "etmiss", "met_phi": "etmiss_phi", "mcWeight": "w_gen"},
+        {"met": "etmiss", "met_phi": "etmiss_phi", "mcWeight": "w_gen", "jet_pt": "j_pT", "jet_label": "j_truth"},
     ),
 )
 """The dialects of the files."""

@@ -33,6 +33,9 @@ _FAMILIES: Final = {
     "wz3l": "counts.wz3l",
     "counting": "counts.counting",
     "tagprobe": "counts.tagprobe",
+    "jets": "systems.jets",
+    "operations": "systems.operations",
+    "tracks": "systems.tracks",
 }
 
 _FIRST_EVENTS: Final = 10_000_000
@@ -101,7 +104,7 @@ def _write(family: str, seed: int, draws: Draws, instance: Instance, layout: Lay
         family,
         seed,
         VERSION,
-        {**draws.parameters, **instance.hidden},
+        {**draws.parameters, "length_unit": layout.lengths, **instance.hidden},
         instance.truth,
         instance.words,
         columns,

@@ -117,7 +117,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 def _column(name: str, values: ndarray, layout: Layout) -> ndarray:
     """A column as it is written: in the units of the file, real numbers in single precision."""
-    if name in ENERGIES:
+    if name.removeprefix("jet_") in ENERGIES:
         values = values / layout.energy_unit
     elif name in ("r", "z"):
         values = values / layout.lengths
