@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beampipe.analysisops.agents.wire.documents import dump_object, parse_object
@@ -14,11 +14,12 @@ from beampipe.errors import InputError
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
+    max_leaves=6,
 )
 
 
-@given(st.dictionaries(st.text(), JSON), st.sampled_from(["", "```\n", "```json\n"]))
+@settings(max_examples=40)
+@given(st.dictionaries(st.text(), JSON, max_size=3), st.sampled_from(["", "```\n", "```json\n"]))
 def test_what_was_written_is_read(document: dict[str, Any], fence: str) -> None:
     text = dump_object(document)
     end = "\n```" if fence else ""
@@ -31,7 +32,8 @@ def test_no_text_raises_anything_else(text: str) -> None:
         assert isinstance(parse_object(text, "answer"), dict)
 
 
-@given(st.dictionaries(st.text(), JSON, min_size=1), st.text(alphabet="abc {}\n`", min_size=1))
+@settings(max_examples=40)
+@given(st.dictionaries(st.text(), JSON, min_size=1, max_size=3), st.text(alphabet="abc {}\n`", min_size=1))
 def test_words_around_an_object_are_no_answer(document: dict[str, Any], words: str) -> None:
     text = f"{words}x{dump_object(document)}"
     with pytest.raises(InputError):
