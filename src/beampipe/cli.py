@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from beampipe import __version__
+from beampipe.analysisops import cli as analysisops
 from beampipe.calibration import cli as calibration
 from beampipe.errors import BeampipeError, missing_extra
 from beampipe.fleet import cli as fleet
@@ -77,6 +78,7 @@ app.add_typer(serving.app, name="serving")
 fleet.app.command("demo")(fleet_demo_command)
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(calibration.app, name="calibration")
+app.add_typer(analysisops.app, name="analysisops")
 app.command("serve")(serving.serve_command)
 
 

@@ -92,9 +92,9 @@ def ask_here(agent: Agent) -> Ask:
 
     def ask(request: TaskRequest, session: Session) -> Answer:
         try:
-            return Answer(agent.solve(request, LocalTools(session)))
-        except BeampipeError as error:
-            return Answer(None, str(error))
+            return _answer(agent.solve(request, LocalTools(session)))
+        except Exception as error:  # the agent's, whatever it is
+            return Answer(None, f"{type(error).__name__} in the agent: {error}")
 
     return ask
 
@@ -107,11 +107,25 @@ def ask_over_a2a(url: str) -> Ask:
 
         with ToolServer(session) as server:
             try:
-                return Answer(ask_agent(url, replace(request, tools_url=server.url)))
+                return _answer(ask_agent(url, replace(request, tools_url=server.url)))
             except BeampipeError as error:
                 return Answer(None, str(error))
 
     return ask
+
+
+def _answer(submission: Any) -> Answer:
+    """What an agent gave, with what it says that it used."""
+    usage = submission.get("usage") if isinstance(submission, Mapping) else None
+    if not isinstance(usage, Mapping):
+        return Answer(submission)
+    tokens = {
+        kind: int(usage[name])
+        for kind, name in (("input", "prompt_tokens"), ("output", "answer_tokens"))
+        if type(usage.get(name)) is int
+    }
+    cost = usage.get("cost")
+    return Answer(submission, "", tokens, float(cost) if isinstance(cost, int | float) else None)
 
 
 def prepare_instance(task: Task, seed: int, folder: Path) -> Prepared:

@@ -1,0 +1,239 @@
+"""`beampipe analysisops ...`: parse, call, print.
+
+Whatever takes time to import is imported inside the command that needs it, so that `beampipe --help` is quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from beampipe.terminal import bars, console, make_table
+
+if TYPE_CHECKING:
+    from beampipe.analysisops.contract import Level
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Can an agent do the analysis? Tasks with known truth, tools, grades.", no_args_is_help=True)
+
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option("--task", "-t", help="Name of a shipped task, or folder of another; may be given several times."),
+]
+Levels = Annotated[
+    list[int] | None,
+    typer.Option("--level", "-l", help="How much agents are told: 1 how, 2 what, 3 only the question.", min=1, max=3),
+]
+Instances = Annotated[int, typer.Option("--instances", "-n", help="Number of instances of each task.", min=1)]
+Secret = Annotated[
+    Path | None, typer.Option(help="File of the secret that evaluation seeds are made of; without, development seeds.")
+]
+Host = Annotated[str, typer.Option(help="Interface to listen at.")]
+Seed = Annotated[int, typer.Option(help="Seed of the instance.", min=0)]
+Pages = Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")]
+
+
+@app.command("demo")
+def demo_command(
+    folder: Annotated[Path, typer.Argument(help="Folder for the run and its page.")] = Path("demo/analysisops"),
+) -> None:
+    """Have the scripted agent solve one instance of every task over real sockets, and write the page."""
+    from beampipe.analysisops.demo import run_demo
+
+    with bars() as progress:
+        page, lines = run_demo(folder, progress)
+    for line in lines:
+        typer.echo(line)
+    typer.echo(f"page: {page}")
+
+
+@app.command("tasks")
+def tasks_command() -> None:
+    """List the shipped tasks."""
+    from beampipe.analysisops.tasks.load import load_task, shipped_tasks
+
+    table = make_table("tasks", ["task", "levels", "answers", "what"], [])
+    for name, folder in shipped_tasks().items():
+        task = load_task(folder)
+        spec = task.spec
+        answers = [*spec.answers, *spec.words, *spec.histograms, *spec.artifacts]
+        levels = ", ".join(map(str, task.levels))
+        table.add_row(name, levels, ", ".join(dict.fromkeys(answers)), spec.description)
+    console().print(table)
+
+
+@app.command("check")
+def check_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of a task.")],
+) -> None:
+    """Check the files of a task, and print its prompts' length and its points."""
+    from beampipe.analysisops.tasks.load import load_task
+
+    task = load_task(folder)
+    for warning in task.warnings:
+        typer.secho(f"beampipe: {warning}", err=True, fg="yellow")
+    checks = len(task.rubric.gates) + len(task.rubric.rules)
+    typer.echo(f"{task.id}: version {task.spec.version}, levels {', '.join(map(str, task.levels))}, {checks} checks,")
+    typer.echo(f"{task.rubric.max_points:g} points, {task.rubric.max_judged:g} more for a judge, apart")
+
+
+@app.command("sample")
+def sample_command(
+    family: Annotated[str, typer.Argument(help="Name of the family of tasks.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the data.")],
+    seed: Seed = 1,
+    hidden: Annotated[
+        Path | None, typer.Option(help="JSON file for what is hidden: truth, names, units; outside of the data.")
+    ] = None,
+) -> None:
+    """Make the data of an instance: ROOT files and a manifest."""
+    import json
+
+    from beampipe.analysisops.samples.prepare import prepare
+    from beampipe.files import write_whole
+
+    found = prepare(family, seed, output)
+    typer.echo(f"{output / 'data'}: {sum(map(len, found.files.values()))} files")
+    if hidden is not None:
+        text = json.dumps(found.to_json(), indent=1)
+        write_whole(hidden, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+@app.command("tools")
+def tools_command(
+    data: Annotated[Path, typer.Argument(help="Folder of data with its manifest.json, such as `sample` makes it.")],
+    ledger: Annotated[Path, typer.Option(help="File of the ledger, new.")] = Path("ledger.jsonl"),
+    http: Annotated[
+        bool, typer.Option("--http", help="Serve streamable HTTP on loopback, and print the address; else stdio.")
+    ] = False,
+) -> None:
+    """Serve the tools over MCP, for an agent to be tried."""
+    import secrets
+    import signal
+    import threading
+
+    from beampipe.analysisops.ledger import Ledger
+    from beampipe.analysisops.tools.server import ToolServer, serve_stdio
+    from beampipe.analysisops.tools.session import Session
+
+    session = Session(data, Ledger(ledger, secrets.token_bytes(32)))
+    if not http:
+        serve_stdio(session)
+        return
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    with ToolServer(session) as server:
+        typer.echo(f"tools: {server.url}")
+        ended.wait()
+
+
+@app.command("run")
+def run_command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; a run that is there goes on.")],
+    agents: Annotated[
+        list[str],
+        typer.Option(
+            "--agent",
+            "-a",
+            help="scripted, follower, nop, recall, oracle, the address of an A2A agent, or a TOML file with a model;"
+            " may be given several times.",
+        ),
+    ],
+    tasks: Tasks = None,
+    levels: Levels = None,
+    instances: Instances = 1,
+    secret: Secret = None,
+    epochs: Annotated[int, typer.Option(help="How often each agent is asked the same.", min=1)] = 1,
+    workers: Annotated[int, typer.Option("--workers", "-j", help="Assessments at once.", min=1)] = 1,
+    judge: Annotated[bool, typer.Option(help="Have the offline judge look at the words.")] = True,
+) -> None:
+    """Run tasks for agents; what is done already is not done again."""
+    from beampipe.analysisops.evaluating import evaluate
+    from beampipe.analysisops.runs import Seeds
+    from beampipe.analysisops.tasks.load import shipped_tasks
+
+    number = len(tasks or shipped_tasks()) * len(levels or (1, 2, 3)) * instances * len(agents) * epochs
+    with bars() as progress, progress("assessments", number) as step:
+        evaluate(
+            tasks or (),
+            agents,
+            Seeds.first(instances, secret),
+            output,
+            levels=tuple(cast("Level", level) for level in levels or (1, 2, 3)),
+            epochs=epochs,
+            workers=workers,
+            judged=judge,
+            progress=lambda _: step(),
+        )
+    _print_summary(output)
+
+
+@app.command("rescore")
+def rescore_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+) -> None:
+    """Grade a run again from its records; the same rules give the same bytes."""
+    from beampipe.analysisops.evaluating import rescore
+
+    for line in rescore(folder).lines():
+        typer.echo(line)
+
+
+@app.command("report")
+def report_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    output: Pages = Path("report.html"),
+) -> None:
+    """Write the page of a run: leaderboard, costs, and every assessment."""
+    from beampipe.analysisops.report import write_report
+
+    typer.echo(f"page: {write_report(folder, output)}")
+    _print_summary(folder)
+
+
+@app.command("green")
+def green_command(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.", min=0, max=65535)] = 9009,
+    card_url: Annotated[str, typer.Option(help="Address under which clients reach the host, if it is another.")] = "",
+    tasks: Tasks = None,
+    instances: Instances = 1,
+    secret: Secret = None,
+    folder: Annotated[Path, typer.Option(help="Folder for instances and ledgers; no agent may read it.")] = Path(
+        "analysisops-host"
+    ),
+) -> None:
+    """Serve the host over A2A: assessments are asked for, agents are asked, results come back."""
+    from beampipe.analysisops.hosting import serve_green
+
+    serve_green(host, port, card_url, tasks or (), instances, secret, folder)
+
+
+@app.command("agent")
+def agent_command(
+    name: Annotated[str, typer.Argument(help="scripted, follower, nop, recall, or a TOML file with a model.")],
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.", min=0, max=65535)] = 9019,
+    card_url: Annotated[str, typer.Option(help="Address under which clients reach the agent, if it is another.")] = "",
+) -> None:
+    """Serve an agent over A2A."""
+    from beampipe.analysisops.agents.serving import serve_agent
+    from beampipe.analysisops.evaluating import make_agent
+
+    serve_agent(make_agent(name), host, port, card_url=card_url)
+
+
+def _print_summary(folder: Path) -> None:
+    """A table of the scores of a run."""
+    from beampipe.analysisops.runs import RunFolder, scores_of, summarise
+
+    table = make_table("scores", ["agent", "level"], ["instances", "mean", "error", "errors"])
+    scores = scores_of(RunFolder(folder).read_results())
+    for (agent, level), found in summarise(scores, by=("agent", "level")).items():
+        error = "" if found.error is None else f"{found.error:.3f}"
+        table.add_row(str(agent), str(level), str(found.seeds), f"{found.mean:.3f}", error, str(found.errors))
+    console().print(table)

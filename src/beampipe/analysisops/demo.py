@@ -1,0 +1,135 @@
+"""The demo: host, tools and an agent on real loopback sockets; one instance of every task; a page at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from http.client import HTTPConnection, HTTPException
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.analysisops.agents.wire.server import listen
+from beampipe.analysisops.contract import Level
+from beampipe.analysisops.evaluating import Conditions, assess_in_run, host_assess, task_folder
+from beampipe.analysisops.host.messages import HostSettings
+from beampipe.analysisops.host.sandbox import Sandbox
+from beampipe.analysisops.host.server import serving_host
+from beampipe.analysisops.instances import InstanceStore
+from beampipe.analysisops.report import write_report
+from beampipe.analysisops.requesting import request_assessments
+from beampipe.analysisops.runs import AgentChoice, RunPlan, Seeds, TaskChoice
+from beampipe.analysisops.runs import run as run_plan
+from beampipe.analysisops.tasks.load import load_task, shipped_tasks
+from beampipe.errors import ServiceUnavailableError
+from beampipe.terminal import Progress
+
+__all__ = ["run_demo"]
+
+_SEED: Final = 1
+_LEVEL: Final[Level] = 1
+_BASELINES: Final = ("recall", "nop")
+_START: Final = 60.0
+
+
+def run_demo(folder: Path, progress: Progress, *, workers: int = 2) -> tuple[Path, list[str]]:
+    """Have the scripted agent solve one instance of every shipped task, and write the page of the run.
+
+    The agent is a process in a sandbox, which the host asks over A2A; its tools it calls over MCP.
+
+    Args:
+        folder: for the run and its page.
+        progress: draws bars.
+        workers: processes that make the data.
+
+    Returns:
+        The page, and what was found in lines.
+
+    Raises:
+        ServiceUnavailableError: the agent's process does not start.
+        WorkflowError: the host failed.
+    """
+    begin = time.monotonic()
+    names = tuple(shipped_tasks())
+    conditions = Conditions(folder / "instances")
+    with progress("data", len(names)) as step:
+        _make_instances(names, folder / "instances", workers, step)
+    made = time.monotonic() - begin
+    with _agent_process("scripted") as (url, weaknesses), progress("assessments", len(names)) as step:
+        agent = AgentChoice("scripted", {"url": url})
+        assess = host_assess(names, folder / "run", conditions=conditions, choose=lambda _: agent)
+        with serving_host(assess, HostSettings(names, (_SEED,))) as host:
+            results = request_assessments(
+                host,
+                {"scripted": url},
+                {"tasks": list(names), "levels": [_LEVEL], "seeds": [_SEED]},
+                told=lambda text: step() if "is asked" in text else None,
+            )
+    tasks = tuple(_task_choice(name) for name in names)
+    # The same assessments are there already; the baselines are asked in this process.
+    agents = (agent, *(AgentChoice(name) for name in _BASELINES))
+    run_plan(RunPlan(tasks, agents, Seeds((_SEED,)), (_LEVEL,)), partial(assess_in_run, conditions), folder / "run")
+    page = write_report(folder / "run", folder / "report.html", title="Analysis tasks: the demo")
+    return page, [*_lines(results), *_closing(results, made, time.monotonic() - begin, weaknesses)]
+
+
+def _lines(results: list[dict[str, Any]]) -> Iterator[str]:
+    for result in results:
+        score = result["final"]["normalized_score"]
+        reasons = [issue["message"] for issue in result["issues"] if issue["severity"] == "error"]
+        yield f"{result['task_id']:12} {score:6.3f}  {result['status']}{'; ' + reasons[0] if reasons else ''}"
+
+
+def _closing(results: list[dict[str, Any]], made: float, seconds: float, weaknesses: tuple[str, ...]) -> Iterator[str]:
+    mean = sum(result["final"]["normalized_score"] for result in results) / len(results)
+    yield f"{len(results)} tasks: mean {mean:.3f}; {seconds:.0f} s, {made:.0f} s of them for data and references"
+    for weakness in weaknesses:
+        yield f"sandbox: {weakness}"
+
+
+def _make_instances(names: tuple[str, ...], folder: Path, workers: int, step: Any) -> None:
+    """Make all instances, several at once."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for future in [pool.submit(_make_instance, name, folder) for name in names]:
+            future.result()
+            step()
+
+
+def _make_instance(name: str, folder: Path) -> None:
+    InstanceStore(folder).get(load_task(task_folder(name)), _SEED)
+
+
+def _task_choice(name: str) -> TaskChoice:
+    task = load_task(task_folder(name))
+    return TaskChoice.from_folder(task.folder, task.id, task.spec.family, task.levels)
+
+
+@contextmanager
+def _agent_process(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """A shipped agent as a server in a sandbox: its address, and what the sandbox leaves open."""
+    listener = listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    listener.close()
+    sandbox = Sandbox()
+    command = [sys.executable, "-m", "beampipe", "analysisops", "agent", name, "--port", str(port)]
+    with sandbox.running(command) as confined:
+        until = time.monotonic() + _START
+        while not _answers(port):
+            if confined.wait(0.1) is not None or time.monotonic() > until:
+                raise ServiceUnavailableError(f"agent {name}: got no server, expected one; it said: {confined.said()}")
+        yield f"http://127.0.0.1:{port}/", sandbox.weaknesses()
+
+
+def _answers(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=1.0)
+    try:
+        connection.request("GET", "/.well-known/agent-card.json")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
