@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from beampipe.analysisops.ledger import Ledger
+from beampipe.analysisops.ledger import Ledger, read_ledger
 from beampipe.analysisops.tools import LocalTools, McpTools, Session, ToolRefusedError, ToolServer, make_server
 from beampipe.errors import ServiceUnavailableError
 
@@ -87,3 +88,24 @@ async def test_in_process_over_mcp(session: Session) -> None:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+_STDIO = """
+import sys
+from pathlib import Path
+from beampipe.analysisops.ledger import Ledger, read_ledger
+from beampipe.analysisops.tools import Session, serve_stdio
+serve_stdio(Session(Path(sys.argv[1]), Ledger(Path(sys.argv[2]), b"k")))
+"""
+
+
+@pytest.mark.anyio
+async def test_over_stdio(data: Path, tmp_path: Path, session: Session) -> None:
+    from mcp import Client, StdioServerParameters, stdio_client
+
+    arguments = ["-c", _STDIO, str(data), str(tmp_path / "stdio.jsonl")]
+    async with Client(stdio_client(StdioServerParameters(command=sys.executable, args=arguments))) as client:
+        assert tuple(one.name for one in (await client.list_tools()).tools) == session.names()
+        refused = await client.call_tool("count_tool", {"events": "events_1"})
+        assert refused.is_error
+    assert [entry.tool for entry in read_ledger(tmp_path / "stdio.jsonl", b"k")] == ["count_tool"]

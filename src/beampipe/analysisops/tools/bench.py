@@ -58,6 +58,21 @@ class Shelf:
         """
         return self._held[handle]
 
+    def check_room(self, size: int) -> None:
+        """Refuse what would not fit, before it is made.
+
+        Args:
+            size: memory that is wanted [bytes].
+
+        Raises:
+            ToolRefusedError: that is more than is left.
+        """
+        if self._bytes + size > self._most_bytes:
+            raise ToolRefusedError(
+                f"memory: got {(self._bytes + size) / 1e6:.0f} MB held by handles, expected at most"
+                f" {self._most_bytes / 1e6:.0f} MB; load fewer columns or events"
+            )
+
     def put(self, content: Content, sources: frozenset[str]) -> str:
         """Keep a content.
 
@@ -69,11 +84,7 @@ class Shelf:
         """
         new = {id(array): array for array in content.arrays() if id(array) not in self._arrays}
         size = sum(array.nbytes for array in new.values())
-        if self._bytes + size > self._most_bytes:
-            raise ToolRefusedError(
-                f"memory: got {(self._bytes + size) / 1e6:.0f} MB held by handles, expected at most"
-                f" {self._most_bytes / 1e6:.0f} MB; load fewer columns or events, or select before you load more"
-            )
+        self.check_room(size)
         self._arrays.update(new)
         self._bytes += size
         kind = _KINDS[type(content)]

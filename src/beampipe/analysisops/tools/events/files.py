@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -43,31 +44,24 @@ def inspect_root_schema_tool(bench: Bench, file_path: str, max_branches_per_tree
     return {"file": file.name, "trees": trees}
 
 
-class reading:
-    """A ROOT file that is open for the length of a block; what is wrong with it is said without its path.
+@contextmanager
+def reading(file: DataFile) -> Iterator[Any]:
+    """A ROOT file that is open for the length of a block.
 
-    Args:
-        file: which one.
+    Raises:
+        ToolRefusedError: it is no such file; the message does not tell where it is.
     """
+    import uproot
 
-    def __init__(self, file: DataFile) -> None:
-        self._file = file
-        self._root: Any = None
-
-    def __enter__(self) -> Any:
-        import uproot
-
-        try:
-            self._root = uproot.open(self._file.path)
-        except (ValueError, OSError, KeyError) as error:
-            raise ToolRefusedError(
-                f"file {self._file.name}: got something that is no ROOT file, expected one"
-                " (read_log_tool and query_metrics_tool read logs and metrics)"
-            ) from error
-        return self._root
-
-    def __exit__(self, *exception: object) -> None:
-        self._root.close()
+    try:
+        root = uproot.open(file.path)
+    except (ValueError, OSError, KeyError) as error:
+        raise ToolRefusedError(
+            f"file {file.name}: got something that is no ROOT file, expected one"
+            " (read_log_tool and query_metrics_tool read logs and metrics)"
+        ) from error
+    with root:
+        yield root
 
 
 def open_tree(root: Any, file: DataFile, name: str) -> Any:

@@ -118,9 +118,10 @@ def _read(
             raise ToolRefusedError(
                 f"entry_start: got {start} to {last}, expected a range within 0 to {tree.num_entries}"
             )
-        parts = []
+        parts: list[Events] = []
         for first in range(start, max(last, start + 1), _STEP):
             bench.check_time()
+            bench.shelf.check_room(sum(array.nbytes for part in parts for array in part.arrays()))
             arrays = {
                 short: tree[branch].array(entry_start=first, entry_stop=min(first + _STEP, last), library="ak")
                 for short, branch in branches.items()

@@ -276,7 +276,7 @@ def _best(
                 f"objects: got an event with {count}, expected fewer; thin them first with select_objects_tool"
             )
         rows = np.flatnonzero(objects.counts == count)
-        for chunk in np.array_split(rows, max(1, len(rows) * len(combinations) // 2_000_000)):
+        for chunk in np.array_split(rows, max(1, len(rows) * len(combinations) // 500_000)):
             bench.check_time()
             members = objects.offsets[chunk][:, None, None] + combinations
             total = objects.momenta[members].sum(2)

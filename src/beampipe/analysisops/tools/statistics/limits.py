@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -86,11 +87,11 @@ class CountingLimit:
                 low = middle
         return high
 
-    @property
+    @cached_property
     def _background_nodes(self) -> tuple[ndarray, ndarray]:
         return _nodes(self.background, self.background_error, 160)
 
-    @property
+    @cached_property
     def _signal_nodes(self) -> tuple[ndarray, ndarray]:
         return _nodes(self.signal, self.signal_error, 80)
 

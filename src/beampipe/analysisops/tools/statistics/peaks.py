@@ -114,8 +114,9 @@ class PeakFit:
 
 def fit_peak_tool(
     bench: Bench,
-    events: str,
     window: list[float],
+    events: str | None = None,
+    histogram: str | None = None,
     column: str | None = None,
     model: str = "gauss_plus_const",
     bins: int = 120,
@@ -129,8 +130,9 @@ def fit_peak_tool(
     p_value: a fit that is not valid, or with a tiny p_value, needs another window or model.
 
     Args:
-        events: handle of events, or of a histogram.
         window: lower and upper end of the fit, in the unit of the column.
+        events: handle of events, or of a histogram.
+        histogram: handle of a histogram, in place of events.
         column: what to fit, for a handle of events.
         model: gauss, double_gauss, voigt, breit_wigner_gauss or crystal_ball, alone or followed by _plus_const,
             _plus_linear, _plus_quadratic, _plus_exponential or _plus_exponential_curved.
@@ -139,33 +141,39 @@ def fit_peak_tool(
         min_count: refuse a fit of fewer events.
         fixed: parameters that do not float -> their values, such as {"sigma": 1.6} or {"width": 2.4952}.
     """
-    content = bench.content(events)
     if len(window) != 2 or not window[0] < window[1]:
         raise ToolRefusedError(f"window: got {window[:4]}, expected [low, high] with low < high")
-    values: ndarray | None = None
-    if isinstance(content, Histogram):
-        if unbinned:
-            raise ToolRefusedError(f"unbinned: {events} is a histogram, expected a handle of events")
-        histogram = _within(content, window)
-    elif isinstance(content, Events):
-        if column is None:
-            raise ToolRefusedError(f"column: got none, expected one of {', '.join(content.columns)}")
-        if not 5 <= bins <= MOST_BINS:
-            raise ToolRefusedError(f"bins: got {bins}, expected 5 to {MOST_BINS}")
-        found, weights = values_of(content, column, None)
-        histogram = fill(found, weights, np.linspace(window[0], window[1], bins + 1), column)
-        if unbinned:
-            values = found[(found >= window[0]) & (found <= window[1])]
-            if len(values) > _MOST_VALUES:
-                raise ToolRefusedError(f"unbinned: got {len(values)} values, expected at most {_MOST_VALUES}; fit bins")
-    else:
-        raise ToolRefusedError(f"handle {events}: expected events or a histogram")
-    if histogram.n < max(min_count, 5):
+    if (events is None) == (histogram is None):
+        raise ToolRefusedError("events, histogram: got both or neither, expected the handle of one of them")
+    filled, values = _filled(bench, str(events or histogram), column, window, bins)
+    if unbinned and (values is None or len(values) > _MOST_VALUES):
+        raise ToolRefusedError(f"unbinned: expected a handle of events with at most {_MOST_VALUES} values; fit bins")
+    if filled.n < max(min_count, 5):
         raise ToolRefusedError(
-            f"window: got {histogram.n} events within {window[0]:g} to {window[1]:g}, expected at least"
+            f"window: got {filled.n} events within {window[0]:g} to {window[1]:g}, expected at least"
             f" {max(min_count, 5)}; widen the window, check the unit (MeV or GeV), or lower min_count"
         )
-    return _result(PeakFit(histogram, model, fixed, values, bench.check_time), histogram, model, values is not None)
+    return _result(
+        PeakFit(filled, model, fixed, values if unbinned else None, bench.check_time), filled, model, unbinned
+    )
+
+
+def _filled(
+    bench: Bench, handle: str, column: str | None, window: Sequence[float], bins: int
+) -> tuple[Histogram, ndarray | None]:
+    """Counts in the window, and the values there if they are known."""
+    content = bench.content(handle)
+    if isinstance(content, Histogram):
+        return _within(content, window), None
+    if not isinstance(content, Events):
+        raise ToolRefusedError(f"handle {handle}: expected events or a histogram")
+    if column is None:
+        raise ToolRefusedError(f"column: got none, expected one of {', '.join(content.columns)}")
+    if not 5 <= bins <= MOST_BINS:
+        raise ToolRefusedError(f"bins: got {bins}, expected 5 to {MOST_BINS}")
+    found, weights = values_of(content, column, None)
+    values = found[(found >= window[0]) & (found <= window[1])]
+    return fill(found, weights, np.linspace(window[0], window[1], bins + 1), column), values
 
 
 def _result(peak: PeakFit, histogram: Histogram, model: str, unbinned: bool) -> dict[str, Any]:
@@ -193,19 +201,21 @@ def _result(peak: PeakFit, histogram: Histogram, model: str, unbinned: bool) -> 
 
 
 def _minimum(function: Callable[[Sequence[float]], float], parameters: Sequence[Parameter]) -> Minimum:
-    """The minimum; a background that wants to be negative is held at nothing, where its shape means nothing."""
+    """The minimum; a background of next to nothing has no shape, and is held straight, then at nothing."""
     found = minimise(function, parameters)
-    total = found.values["signal_yield"]
-    if found.valid or not found.errors.get("background_yield") or found.values["background_yield"] > 1e-3 * total:
+    below, error = (of.get("background_yield", 0.0) for of in (found.values, found.errors))
+    if found.valid or not error or below > max(0.01 * found.values["signal_yield"], 2 * error):
         return found
-    held = {one.name: 0.0 if one.name == "background_yield" else one.start for one in parameters}
-    again = [
-        replace(one, start=held[one.name], fixed=True)
-        if one.name.startswith("background_")
-        else replace(one, start=one.start if one.fixed else found.values[one.name])
-        for one in parameters
+    moved = [one if one.fixed else replace(one, start=found.values[one.name]) for one in parameters]
+    straight = [
+        replace(one, start=0.0, fixed=True) if one.name in ("background_slope", "background_curve") else one
+        for one in moved
     ]
-    return minimise(function, again)
+    again = minimise(function, straight)
+    if again.valid:
+        return again
+    nothing = [replace(one, start=0.0, fixed=True) if one.name == "background_yield" else one for one in straight]
+    return minimise(function, nothing)
 
 
 def _within(histogram: Histogram, window: Sequence[float]) -> Histogram:

@@ -3,7 +3,7 @@
 A model is called SIGNAL or SIGNAL_plus_BACKGROUND. With u = (x - low) / (high - low) and t = 2 u - 1:
 
     gauss               exp(-(x - mu)^2 / (2 sigma^2))
-    double_gauss        core_fraction * gauss(sigma) + (1 - core_fraction) * gauss(sigma_wide)
+    double_gauss        core_fraction * gauss(sigma) + (1 - core_fraction) * gauss(sigma_ratio * sigma)
     voigt               Lorentzian of full width `width`, folded with a Gaussian of `sigma`
     breit_wigner_gauss  1 / ((x^2 - mu^2)^2 + mu^2 width^2), folded with a Gaussian of `sigma`
     crystal_ball        gauss with a power tail of `tail_power` below mu - tail_start * sigma
@@ -129,13 +129,13 @@ def _gauss_cumulative(values: ndarray, parameters: Sequence[float]) -> ndarray:
 
 
 def _double_gauss(values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
-    mu, sigma, wide, core = parameters
-    return core * _gauss(values, window, (mu, sigma)) + (1 - core) * _gauss(values, window, (mu, wide))
+    mu, sigma, ratio, core = parameters
+    return core * _gauss(values, window, (mu, sigma)) + (1 - core) * _gauss(values, window, (mu, ratio * sigma))
 
 
 def _double_gauss_cumulative(values: ndarray, parameters: Sequence[float]) -> ndarray:
-    mu, sigma, wide, core = parameters
-    return core * _gauss_cumulative(values, (mu, sigma)) + (1 - core) * _gauss_cumulative(values, (mu, wide))
+    mu, sigma, ratio, core = parameters
+    return core * _gauss_cumulative(values, (mu, sigma)) + (1 - core) * _gauss_cumulative(values, (mu, ratio * sigma))
 
 
 def _voigt(values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
@@ -188,7 +188,7 @@ def _exponential(values: ndarray, window: Window, parameters: Sequence[float]) -
 
 SIGNALS: Final[Mapping[str, Shape]] = {
     "gauss": Shape(("mu", "sigma"), _gauss, _gauss_cumulative),
-    "double_gauss": Shape(("mu", "sigma", "sigma_wide", "core_fraction"), _double_gauss, _double_gauss_cumulative),
+    "double_gauss": Shape(("mu", "sigma", "sigma_ratio", "core_fraction"), _double_gauss, _double_gauss_cumulative),
     "voigt": Shape(("mu", "sigma", "width"), _voigt),
     "breit_wigner_gauss": Shape(("mu", "sigma", "width"), _breit_wigner_gauss),
     "crystal_ball": Shape(("mu", "sigma", "tail_start", "tail_power"), _crystal_ball),

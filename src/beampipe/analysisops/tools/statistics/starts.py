@@ -24,6 +24,9 @@ _WIDTHS: Final = (0.008, 0.015, 0.03, 0.06, 0.12, 0.2)
 _STEPS: Final = 25
 """Steps of EM for the share of the signal."""
 
+_HOPELESS: Final = 12.0
+"""A start whose logarithm of the likelihood is worse than the best by this is not tried."""
+
 _STARTS: Final = 3
 """So many fits are made, from starts at different places or of different widths."""
 
@@ -58,22 +61,20 @@ def peak_starts(
     spread = _fixed_width(fixed)
     smallest = 0.5 * float(np.diff(window.edges).min())
     widths = [spread] if spread else [max(part * window.length, smallest) for part in _WIDTHS]
-    found = []
-    for sigma in widths:
-        for mu in places:
-            peak = SIGNALS["gauss"].in_bins(window, (mu, sigma))
-            if not peak.any():
-                continue
-            share, value = _expectation_maximisation(counts, peak, below)
-            found.append((value, PeakStart(float(mu), float(sigma), share * total, guess)))
-    found.sort(key=lambda one: one[0])
+    tried = [(float(mu), float(sigma)) for sigma in widths for mu in places]
+    peaks = np.array([SIGNALS["gauss"].in_bins(window, one) for one in tried])
+    shares, values = _expectation_maximisation(counts, peaks, below)
     chosen: list[PeakStart] = []
-    for _, start in found:
+    for i in np.argsort(values, kind="stable"):
+        mu, sigma = tried[int(i)]
+        start = PeakStart(mu, sigma, float(shares[i]) * total, guess)
+        if chosen and values[i] > values.min() + _HOPELESS:
+            break
         if all(abs(start.mu - other.mu) > 2 * other.sigma or _differ(start, other) for other in chosen):
             chosen.append(start)
         if len(chosen) == _STARTS:
             break
-    return chosen or [PeakStart((window.low + window.high) / 2, 0.1 * window.length, 0.1 * total, guess)]
+    return chosen
 
 
 def parameters_from(
@@ -83,7 +84,9 @@ def parameters_from(
     known = _signal_parameters(start, signal, window, fixed)
     loose, most = math.sqrt(max(total, 1.0)), 3 * total + 10
     inside = fixed.get("signal_yield", start.signal if background else total)
-    known.append(Parameter("signal_yield", inside, loose, -total if background else 0.0, most))
+    # A peak whose place is known may be lacking; one that is looked for is not to be found where events are missing.
+    fewest = -total if background and "mu" in fixed else 0.0
+    known.append(Parameter("signal_yield", inside, loose, fewest, most))
     if background:
         known.append(Parameter("background_yield", max(total - inside, 0.05 * total), loose, 0.0, most))
         known += _background_parameters(start.background, background, window)
@@ -100,7 +103,7 @@ def _signal_parameters(start: PeakStart, signal: Shape, window: Window, fixed: M
         "mu": Parameter("mu", start.mu, 0.2 * size, window.low, window.high),
         "sigma": Parameter("sigma", sigma if folded else size, 0.1 * size, 0.05 * bin_width, length),
         "width": Parameter("width", width, 0.1 * size, 1e-3 * bin_width, 2 * length),
-        "sigma_wide": Parameter("sigma_wide", 2 * size, 0.3 * size, 0.1 * bin_width, 2 * length),
+        "sigma_ratio": Parameter("sigma_ratio", 2.0, 0.3, 1.0, 20.0),
         "core_fraction": Parameter("core_fraction", 0.7, 0.1, 0.0, 1.0),
         "tail_start": Parameter("tail_start", 1.5, 0.2, 0.1, 6.0),
         # How steep a tail is and where it begins can hardly be told apart: it floats for nobody.
@@ -151,15 +154,15 @@ def _background_guess(
     return tuple(fixed.get(name, value) for name, value in zip(background.parameters, guess, strict=True))
 
 
-def _expectation_maximisation(counts: ndarray, peak: ndarray, below: ndarray) -> tuple[float, float]:
-    """Share of the peak in a mixture, and the negative logarithm of its likelihood."""
+def _expectation_maximisation(counts: ndarray, peaks: ndarray, below: ndarray) -> tuple[ndarray, ndarray]:
+    """For each peak (n, bins) its share in a mixture with the background, and the negative log-likelihood of it."""
     total = max(float(counts.sum()), 1e-9)
-    share = 0.1
+    share = np.full((len(peaks), 1), 0.1)
     for _ in range(_STEPS):
-        mixed = np.maximum(share * peak + (1 - share) * below, 1e-300)
-        share = float(np.clip((counts * share * peak / mixed).sum() / total, 1e-4, 0.999))
-    mixed = np.maximum(share * peak + (1 - share) * below, 1e-300)
-    return share, -float((counts * np.log(mixed)).sum())
+        mixed = np.maximum(share * peaks + (1 - share) * below, 1e-300)
+        share = np.clip((counts * share * peaks / mixed).sum(1, keepdims=True) / total, 1e-4, 0.999)
+    mixed = np.maximum(share * peaks + (1 - share) * below, 1e-300)
+    return share[:, 0], -(counts * np.log(mixed)).sum(1)
 
 
 def _fixed_width(fixed: Mapping[str, float]) -> float:

@@ -1,0 +1,46 @@
+"""Tracks by the tool are those of the pipeline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beampipe.analysisops.ledger import Ledger
+from beampipe.analysisops.tools import LocalTools, Session, ToolRefusedError, TrackLabels
+
+
+def test_labels_are_those_of_the_pipeline(tmp_path: Path) -> None:
+    import awkward as ak
+    import uproot
+
+    from beampipe.tracking import load_pipeline, shipped_events
+
+    events = [next(iter(shipped_events(pileup))) for pileup in (60,)]
+    positions = [event.hits.position for event in events]
+    counts = [len(one) for one in positions]
+    joined = np.concatenate(positions)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with uproot.recreate(folder / "hits.root") as file:
+        columns = {name: ak.unflatten(joined[:, i], counts) for i, name in enumerate(("r", "phi", "z"))}
+        file.mktree("events", {"hit": ak.zip(columns)})
+    (folder / "manifest.json").write_text(json.dumps({"files": [{"name": "hits.root", "role": "data"}]}))
+    session = Session(folder, Ledger(tmp_path / "ledger", b"k"))
+    tools = LocalTools(session)
+    branches = {"r": "hit_r", "phi": "hit_phi", "z": "hit_z"}
+    loaded = tools.call("load_kinematics_tool", file_path="hits.root", tree_name="events", branches=branches)
+    found = tools.call("find_tracks_tool", events=loaded["handle"], r="r", phi="phi", z="z")
+    content = session.content(found["handle"])
+    assert isinstance(content, TrackLabels)
+    truth = [load_pipeline("module_map").find(event.hits) for event in events]
+    assert content.track_id.tolist() == np.concatenate([one.track_id for one in truth]).tolist()
+    assert content.n_tracks == tuple(one.n_tracks for one in truth)
+    assert found["n_tracks"] > 10
+    assert found["n_hits_on_tracks"] == int((content.track_id >= 0).sum())
+    exported = tools.call("export_tool", handle=found["handle"], name="labels")
+    assert (exported["kind"], exported["n"]) == ("labels", sum(counts))
+    with pytest.raises(ToolRefusedError, match="module_map"):
+        tools.call("find_tracks_tool", events=loaded["handle"], r="r", phi="phi", z="z", pipeline="module_mapp")
