@@ -57,3 +57,16 @@ def test_what_does_not_fit_is_refused(bench: Bench) -> None:
         fit_background_tool(bench, events, "mass", WINDOW, EXCLUDE, "exponentail")
     with pytest.raises(ToolRefusedError, match="expected at least 20"):
         fit_background_tool(bench, exponential(bench, 1, 9, 30.0), "mass", WINDOW, EXCLUDE)
+
+
+@pytest.mark.parametrize("model", ["exponential", "exponential_curved", "quadratic"])
+def test_units_do_not_matter(bench: Bench, model: str) -> None:
+    mass = np.asarray(105.0 + np.random.default_rng(2).exponential(30.0, 4000))
+    found = []
+    for unit in (1.0, 1000.0):
+        events = bench.keep(Events(len(mass), {"mass": frozen(mass * unit)}))
+        window, exclude = ([unit * end for end in ends] for ends in (WINDOW, EXCLUDE))
+        found.append(fit_background_tool(bench, events, "mass", window, exclude, model))
+        assert found[-1]["valid"]
+    assert found[1]["expected"] == pytest.approx(found[0]["expected"], rel=1e-3)
+    assert found[1]["expected_error"] == pytest.approx(found[0]["expected_error"], rel=0.02)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from beampipe.analysisops.tools.bench import Bench
 from beampipe.analysisops.tools.contents import Events
 from beampipe.analysisops.tools.refusal import ToolRefusedError
 from beampipe.analysisops.tools.statistics.histograms import MOST_BINS, fill, values_of
-from beampipe.analysisops.tools.statistics.likelihood import Parameter, goodness, minimise, poisson
+from beampipe.analysisops.tools.statistics.likelihood import Minimum, Parameter, goodness, minimise, poisson
 from beampipe.analysisops.tools.statistics.shapes import BACKGROUNDS, Window
 from beampipe.errors import nearest
 
@@ -42,16 +42,7 @@ def fit_background_tool(
         model: const, linear, quadratic, exponential or exponential_curved.
         bins: number of bins of the window, at most 400; those that reach into what is left out are not fitted.
     """
-    if model not in BACKGROUNDS:
-        raise ToolRefusedError(
-            f"model: got {model[:40]!r}, expected one of {', '.join(BACKGROUNDS)}{nearest(model, BACKGROUNDS)}"
-        )
-    if len(window) != 2 or len(exclude) != 2 or not window[0] < exclude[0] < exclude[1] < window[1]:
-        raise ToolRefusedError(
-            f"exclude: got {exclude[:4]} in {window[:4]}, expected [low, high] inside of the window's [low, high]"
-        )
-    if not 10 <= bins <= MOST_BINS:
-        raise ToolRefusedError(f"bins: got {bins}, expected 10 to {MOST_BINS}")
+    _check(model, window, exclude, bins)
     content = bench.content(events)
     if not isinstance(content, Events):
         raise ToolRefusedError(f"handle {events}: got no events, expected events")
@@ -79,14 +70,10 @@ def fit_background_tool(
     start += [Parameter(name, 0.0, 0.01) for name in shape.parameters]
     minimum = minimise(function, start)
     found = [minimum.values[one.name] for one in start]
-    inside = float(expected(found)[~beside].sum())
-    slopes = np.array(
-        [_slope(expected, found, place, minimum.errors[one.name], ~beside) for place, one in enumerate(start)]
-    )
-    variance = float(slopes @ minimum.covariance @ slopes) if len(minimum.names) == len(start) else float("nan")
+    inside, error = _within(lambda values: float(expected(values)[~beside].sum()), found, minimum)
     return {
         "expected": inside,
-        "expected_error": max(variance, 0.0) ** 0.5,
+        "expected_error": error,
         **goodness(counts, variances, expected(found)[beside], len(minimum.names)).to_json(),
         "valid": minimum.valid,
         "parameters": dict(minimum.values),
@@ -99,17 +86,33 @@ def fit_background_tool(
     }
 
 
+def _check(model: str, window: Sequence[float], exclude: Sequence[float], bins: int) -> None:
+    if model not in BACKGROUNDS:
+        raise ToolRefusedError(
+            f"model: got {model[:40]!r}, expected one of {', '.join(BACKGROUNDS)}{nearest(model, BACKGROUNDS)}"
+        )
+    if len(window) != 2 or len(exclude) != 2 or not window[0] < exclude[0] < exclude[1] < window[1]:
+        raise ToolRefusedError(
+            f"exclude: got {exclude[:4]} in {window[:4]}, expected [low, high] inside of the window's [low, high]"
+        )
+    if not 10 <= bins <= MOST_BINS:
+        raise ToolRefusedError(f"bins: got {bins}, expected 10 to {MOST_BINS}")
+
+
 def _edges(low: float, high: float, window: Sequence[float], bins: int) -> list[float]:
     number = max(2, round(bins * (high - low) / (window[1] - window[0])))
     return list(np.linspace(low, high, number + 1))
 
 
-def _slope(expected: Any, found: Sequence[float], place: int, error: float, inside: np.ndarray) -> float:
-    """Change of what is expected within, per change of one parameter."""
-    step = _STEP * (error or 1.0)
-    sides = []
-    for sign in (1, -1):
-        moved = list(found)
-        moved[place] += sign * step
-        sides.append(float(expected(moved)[inside].sum()))
-    return (sides[0] - sides[1]) / (2 * step)
+def _within(
+    inside: Callable[[Sequence[float]], float], found: Sequence[float], minimum: Minimum
+) -> tuple[float, float | None]:
+    """What is expected within, and its error by the covariance; None if a parameter was held."""
+    if len(minimum.names) != len(found):
+        return inside(found), None
+    slopes = []
+    for place, name in enumerate(minimum.names):
+        step = _STEP * (minimum.errors[name] or 1.0)
+        above, below = ([value + side * (at == place) for at, value in enumerate(found)] for side in (step, -step))
+        slopes.append((inside(above) - inside(below)) / (2 * step))
+    return inside(found), float(np.sqrt(max(np.array(slopes) @ minimum.covariance @ np.array(slopes), 0.0)))

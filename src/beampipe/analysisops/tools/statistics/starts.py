@@ -13,7 +13,7 @@ from numpy import ndarray
 from beampipe.analysisops.tools.statistics.likelihood import Parameter
 from beampipe.analysisops.tools.statistics.shapes import SIGNALS, Shape, Window
 
-__all__ = ["PeakStart", "parameters_from", "peak_starts"]
+__all__ = ["PeakStart", "background_parameters", "parameters_from", "peak_starts"]
 
 _PLACES: Final = 41
 """Places of the peak that are tried."""
@@ -89,7 +89,7 @@ def parameters_from(
     known.append(Parameter("signal_yield", inside, loose, fewest, most))
     if background:
         known.append(Parameter("background_yield", max(total - inside, 0.05 * total), loose, 0.0, most))
-        known += _background_parameters(start.background, background, window)
+        known += background_parameters(start.background, background, window)
     return [_held(one, fixed[one.name]) if one.name in fixed else one for one in known]
 
 
@@ -112,7 +112,8 @@ def _signal_parameters(start: PeakStart, signal: Shape, window: Window, fixed: M
     return [every[name] for name in signal.parameters]
 
 
-def _background_parameters(values: Sequence[float], background: Shape, window: Window) -> list[Parameter]:
+def background_parameters(values: Sequence[float], background: Shape, window: Window) -> list[Parameter]:
+    """The parameters of a background's shape, with steps and limits in the unit of the window."""
     if not background.steep:
         return [
             Parameter(name, value, 0.05, -1.5, 1.5) for name, value in zip(background.parameters, values, strict=True)
