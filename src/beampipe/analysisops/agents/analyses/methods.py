@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from beampipe.analysisops.agents.analyses import counting, diphotons, higgs, tagprobe, ttbar, width, wz3l, zmumu
+from beampipe.analysisops.agents.analyses.counts import counting, tagprobe, wz3l
 from beampipe.analysisops.agents.analyses.opened import Found, Opened
+from beampipe.analysisops.agents.analyses.peaks import diphotons, higgs, ttbar, width, zmumu
 
 __all__ = ["METHODS"]
 

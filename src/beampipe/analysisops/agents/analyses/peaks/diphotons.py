@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from beampipe.analysisops.agents.analyses.fitting import fit
 from beampipe.analysisops.agents.analyses.objects import photons
 from beampipe.analysisops.agents.analyses.opened import Found, Opened
-from beampipe.analysisops.agents.analyses.peaks import fit
 from beampipe.errors import InputError
 
 __all__ = ["analyse_hyy", "analyse_null", "diphotons"]

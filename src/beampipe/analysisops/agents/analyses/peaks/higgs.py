@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from beampipe.analysisops.agents.analyses.fitting import fit
 from beampipe.analysisops.agents.analyses.objects import JETS, leptons
 from beampipe.analysisops.agents.analyses.opened import Found, Opened
-from beampipe.analysisops.agents.analyses.peaks import fit
 
 __all__ = ["analyse_hbb", "analyse_hmumu", "analyse_hzz4l"]
 

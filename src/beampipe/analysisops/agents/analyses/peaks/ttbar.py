@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from beampipe.analysisops.agents.analyses.counting import fact
+from beampipe.analysisops.agents.analyses.counts.counting import fact
+from beampipe.analysisops.agents.analyses.fitting import fit, highest
 from beampipe.analysisops.agents.analyses.objects import JETS, LEPTONS
 from beampipe.analysisops.agents.analyses.opened import Binning, Found, Opened
-from beampipe.analysisops.agents.analyses.peaks import fit, highest
 
 __all__ = ["analyse"]
 

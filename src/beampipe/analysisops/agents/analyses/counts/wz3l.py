@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from beampipe.analysisops.agents.analyses.counting import fact
+from beampipe.analysisops.agents.analyses.counts.counting import fact
 from beampipe.analysisops.agents.analyses.objects import leptons
 from beampipe.analysisops.agents.analyses.opened import Found, Opened
 

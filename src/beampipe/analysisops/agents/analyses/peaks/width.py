@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from beampipe.analysisops.agents.analyses.fitting import around, fit, highest
 from beampipe.analysisops.agents.analyses.opened import Binning, Found, Opened
-from beampipe.analysisops.agents.analyses.peaks import around, fit, highest
-from beampipe.analysisops.agents.analyses.zmumu import dimuons
+from beampipe.analysisops.agents.analyses.peaks.zmumu import dimuons
 
 __all__ = ["analyse"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from beampipe.analysisops.agents.analyses.fitting import fit
 from beampipe.analysisops.agents.analyses.objects import LEPTONS
 from beampipe.analysisops.agents.analyses.opened import Found, Opened
-from beampipe.analysisops.agents.analyses.peaks import fit
 
 __all__ = ["analyse"]
 

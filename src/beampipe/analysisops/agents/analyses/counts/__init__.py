@@ -1,0 +1,1 @@
+"""Counts: cross sections, limits, efficiencies."""

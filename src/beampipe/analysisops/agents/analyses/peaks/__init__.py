@@ -1,0 +1,1 @@
+"""Masses, widths and yields of peaks."""

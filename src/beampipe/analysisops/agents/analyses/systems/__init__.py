@@ -1,0 +1,1 @@
+"""Analyses of detectors and services."""
