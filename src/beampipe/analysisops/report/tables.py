@@ -162,7 +162,8 @@ def _level_bar(run: Gathered, agent: str, family: str, level: int) -> str:
         return ""
     width = 0.0 if math.isnan(one.mean) else 40 * one.mean
     return (
-        f'<svg viewBox="0 0 40 4" role="img"><title>Level {level}: {with_error(one.mean, one.error)}</title>'
+        f'<svg viewBox="0 0 40 4" preserveAspectRatio="none" role="img">'
+        f"<title>Level {level}: {with_error(one.mean, one.error)}</title>"
         f'<rect class="track" width="40" height="4" rx="2"/><rect class="fill" width="{width:.2f}" height="4" rx="2"/>'
         "</svg>"
     )
