@@ -107,7 +107,7 @@ def begun_and_done(log: Path) -> tuple[int, int, int]:
     for event in EventLog(log).read():
         begun += event["event"] == "start"
         again += event["event"] == "start" and event["key"] in done
-        if event["event"] == "done":
+        if event["event"] in ("done", "cached"):  # a kill may come between a commit and its line in the log
             done.add(str(event["key"]))
     return len(done), again, begun - len(done)
 
