@@ -1,6 +1,6 @@
 """The page of a run: who is how good, at what cost, how honest, and what is behind each number.
 
-`write_report` is all that is needed. The page is static and whole; its style and scripts are files beside this one.
+`write_report` is all that is needed. The page is static and whole; its style and scripts are in web.
 
 gather          reads a run
 detail          what is shown of one assessment, and what is not

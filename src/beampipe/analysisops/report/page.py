@@ -111,7 +111,7 @@ def write_report(folder: Path, output: Path, *, references: References = "develo
 
 
 def _page(run: Gathered, title: str) -> str:
-    page = files("beampipe.analysisops.report")
+    page = files("beampipe.analysisops.report") / "web"
     css = (page / "page.css").read_text(encoding="utf-8")
     scripts = "\n".join((page / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     js = f'(() => {{\n"use strict";\n{scripts}}})();'
