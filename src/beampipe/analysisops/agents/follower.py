@@ -25,8 +25,8 @@ in a text                value
 ``@fullest:LABEL``       the middle of the fullest bin of a histogram
 ======================== =========================================================================================
 
-Where something depends on numbers, ``{"largest": [[NUMBER, VALUE], ...]}`` is the value beside the largest number. A step
-``{"choose": VALUE, "as": LABEL}`` keeps such a value for later steps.
+Where something depends on numbers, ``{"largest": [[NUMBER, VALUE], ...]}`` is the value beside the largest number. A
+step ``{"choose": VALUE, "as": LABEL}`` keeps such a value for later steps.
 """
 
 from __future__ import annotations
