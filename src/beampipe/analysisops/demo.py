@@ -15,14 +15,14 @@ from typing import Any, Final
 
 from beampipe.analysisops.agents.wire.server import listen
 from beampipe.analysisops.contract import Level
-from beampipe.analysisops.evaluating import Conditions, assess_in_run, host_assess, task_folder
+from beampipe.analysisops.evaluating import Conditions, assess_in_run, host_assess, task_choice, task_folder
 from beampipe.analysisops.host.messages import HostSettings
 from beampipe.analysisops.host.sandbox import Sandbox
 from beampipe.analysisops.host.server import serving_host
 from beampipe.analysisops.instances import InstanceStore
 from beampipe.analysisops.report import write_report
 from beampipe.analysisops.requesting import request_assessments
-from beampipe.analysisops.runs import AgentChoice, RunPlan, Seeds, TaskChoice
+from beampipe.analysisops.runs import AgentChoice, RunPlan, Seeds
 from beampipe.analysisops.runs import run as run_plan
 from beampipe.analysisops.tasks.load import load_task, shipped_tasks
 from beampipe.errors import ServiceUnavailableError
@@ -69,7 +69,7 @@ def run_demo(folder: Path, progress: Progress, *, workers: int = 2) -> tuple[Pat
                 {"tasks": list(names), "levels": [_LEVEL], "seeds": [_SEED]},
                 told=lambda text: step() if "is asked" in text else None,
             )
-    tasks = tuple(_task_choice(name) for name in names)
+    tasks = tuple(task_choice(load_task(task_folder(name))) for name in names)
     # The same assessments are there already; the baselines are asked in this process.
     agents = (agent, *(AgentChoice(name) for name in _BASELINES))
     run_plan(RunPlan(tasks, agents, Seeds((_SEED,)), (_LEVEL,)), partial(assess_in_run, conditions), folder / "run")
@@ -101,11 +101,6 @@ def _make_instances(names: tuple[str, ...], folder: Path, workers: int, step: An
 
 def _make_instance(name: str, folder: Path) -> None:
     InstanceStore(folder).get(load_task(task_folder(name)), _SEED)
-
-
-def _task_choice(name: str) -> TaskChoice:
-    task = load_task(task_folder(name))
-    return TaskChoice.from_folder(task.folder, task.id, task.spec.family, task.levels)
 
 
 @contextmanager

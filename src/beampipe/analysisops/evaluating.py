@@ -26,8 +26,10 @@ from beampipe.analysisops.runs import rescore as rescore_run
 from beampipe.analysisops.runs import run as run_plan
 from beampipe.analysisops.runs.rescore import Rescored
 from beampipe.analysisops.tasks.load import Task, load_task, shipped_tasks
+from beampipe.analysisops.tasks.yaml_file import read_yaml
 from beampipe.errors import UnknownNameError
 from beampipe.settings import build, read_toml
+from beampipe.workflow import digest_of
 
 __all__ = [
     "AGENTS",
@@ -39,6 +41,7 @@ __all__ = [
     "host_assess",
     "make_agent",
     "rescore",
+    "task_choice",
     "task_folder",
 ]
 
@@ -127,7 +130,7 @@ def agent_choice(name: str) -> AgentChoice:
     if name.endswith(".toml"):
         described = build(AgentFile, read_toml(Path(name), "the TOML file of an agent"), name)
         shown = {"base_url": described.base_url, "model": described.model, "kind": described.kind}
-        return AgentChoice(Path(name).stem, {"file": str(Path(name).resolve()), **shown})
+        return AgentChoice(Path(name).stem, {"file": name, "digest": digest_of(described), **shown})
     raise UnknownNameError("agent", name, [*_SOURCES, "http://HOST:PORT/", "FILE.toml"])
 
 
@@ -177,7 +180,7 @@ def evaluate(
         UnknownNameError: there is no such task or agent.
     """
     loaded = [load_task(task_folder(name)) for name in tasks or shipped_tasks()]
-    choices = tuple(_choice(task) for task in loaded)
+    choices = tuple(task_choice(task, judged=judged) for task in loaded)
     plan = RunPlan(choices, tuple(agent_choice(name) for name in agents), seeds, tuple(levels), epochs)
     conditions = Conditions(folder / "instances", judged)
     return run_plan(plan, partial(assess_in_run, conditions), folder, workers=workers, progress=progress)
@@ -210,12 +213,13 @@ def host_assess(
         choose: what an agent is called in the records, by its address; by default each time another, so that an agent
             that comes again is asked again.
     """
-    choices = {task.id: _choice(task) for task in (load_task(task_folder(name)) for name in tasks)}
+    loaded = [load_task(task_folder(name)) for name in tasks]
+    choices = {task.id: task_choice(task, judged=conditions.judged) for task in loaded}
     named = choose or (lambda url: AgentChoice("remote", {"url": url, "asked": time.time_ns()}))
 
     def work(url: str, task_id: str, level: Level, seed: int) -> dict[str, Any]:
         plan = RunPlan((choices[task_id],), (named(url),), Seeds((seed,)), (level,))
-        (record,) = run_plan(plan, partial(assess_in_run, conditions), folder)
+        (record,) = run_plan(plan, partial(assess_in_run, conditions), folder, extend=True)
         return dict(record["grade"])
 
     return work
@@ -223,7 +227,7 @@ def host_assess(
 
 def rescore(folder: Path) -> Rescored:
     """Grade a run again from its records."""
-    return rescore_run(folder, regrade)
+    return rescore_run(folder, regrade, today=_today)
 
 
 @contextmanager
@@ -260,5 +264,19 @@ def _model_agent(path: Path) -> Agent:
     return TeamAgent(client) if told.kind == "team" else LlmAgent(client)
 
 
-def _choice(task: Task) -> TaskChoice:
-    return TaskChoice.from_folder(task.folder, task.id, task.spec.family, task.levels)
+def task_choice(task: Task, *, judged: bool = True) -> TaskChoice:
+    """A task of a run; whether its words are judged is part of what determines its records."""
+    found = TaskChoice.from_folder(task.folder, task.id, task.spec.family, task.levels)
+    return found if judged else replace(found, digest=digest_of([found.digest, "no judge"]))
+
+
+def _today(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Rubric and reference of a record as the shipped task has them now; nothing for tasks from elsewhere."""
+    folder = shipped_tasks().get(str(record["assessment"]["task_id"]))
+    if folder is None:
+        return {}
+    task = load_task(folder)
+    return {
+        "rubric": read_yaml(task.spec.rubric_path, "a rubric"),
+        "reference": {**task.eval_ref, "instance": record["reference"]["instance"]},
+    }

@@ -39,8 +39,8 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "statistics.efficiencies": ("efficiency_tool",),
     "statistics.arithmetic": ("calculate_tool", "solve_linear_tool"),
     "export": ("export_tool",),
-    "operations": ("query_metrics_tool", "read_log_tool"),
-    "tracks": ("find_tracks_tool",),
+    "systems.operations": ("query_metrics_tool", "read_log_tool"),
+    "systems.tracks": ("find_tracks_tool",),
 }
 """Module of this room -> its tools; the order is that in which agents see them."""
 

@@ -8,7 +8,7 @@ with p_x = p_T cos(phi), p_y = p_T sin(phi), p_z = p_T sinh(eta); a small negati
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -89,14 +89,7 @@ def calc_dilepton_mass_tool(
     charges = labels[0].values if charge is not None and pairing != "leading" else None
     types = labels[-1].values if lepton_type is not None else None
 
-    def fits(members: ndarray) -> ndarray:
-        good = np.ones(members.shape[:-1], bool)
-        if charges is not None:
-            good &= charges[members].sum(-1) == 0
-        if types is not None:
-            good &= types[members[..., 0]] == types[members[..., 1]]
-        return good
-
+    fits = _pairs_fit(charges, types)
     if pairing == "leading":
         members = _leading(objects, 2)
         members[~fits(members) | (members < 0).any(1)] = -1
@@ -110,6 +103,20 @@ def calc_dilepton_mass_tool(
         **describe(made, [one for one in made.columns if one not in given.columns or one == name]),
         "n_before": given.n,
     }
+
+
+def _pairs_fit(charges: ndarray | None, types: ndarray | None) -> Callable[[ndarray], ndarray]:
+    """Whether pairs have opposite charges and one type, where these are given; members (..., 2) -> (...)."""
+
+    def fits(members: ndarray) -> ndarray:
+        good = np.ones(members.shape[:-1], bool)
+        if charges is not None:
+            good &= charges[members].sum(-1) == 0
+        if types is not None:
+            good &= types[members[..., 0]] == types[members[..., 1]]
+        return good
+
+    return fits
 
 
 def calc_system_invariant_mass_tool(
