@@ -126,16 +126,17 @@ def jets_of(
     flavour: Int64[ndarray, " n"],
     momenta: Float64[ndarray, "n 4"],
 ) -> Objects:
-    """Jets of quarks and gluons as they are seen, with the b-tag quantile, 5 for the most b-like."""
+    """Jets with a true pt above 20 GeV, as they are seen; the b-tag quantile is 5 for the most b-like."""
     true_pt = np.hypot(momenta[:, 0], momenta[:, 1])
     relative = np.clip(detector.jet * np.sqrt(100 / np.maximum(true_pt, 1.0)), detector.jet / 2, 0.3)
-    pt, eta, phi, e, seen = _seen(generator, momenta, relative, 1.0, _JET_PT, _JET_ETA)
+    pt, eta, phi, e, seen = _seen(generator, momenta, relative, 1.0, 0.0, _JET_ETA)
     chance = generator.uniform(size=len(pt))
     quantile = np.searchsorted(np.cumsum(_TAGS_LIGHT)[:-1], chance)
     for kind, shares in _TAGS.items():
         quantile = np.where(np.abs(flavour) == kind, np.searchsorted(np.cumsum(shares)[:-1], chance), quantile)
     fields = {"pt": pt, "eta": eta, "phi": phi, "e": e, "btag_quantile": (quantile + 1).astype(np.int32)}
-    return Objects(event, fields).where(seen).by_pt()
+    # A threshold on the measured pt would prefer jets that are measured too high, and shift masses by a GeV.
+    return Objects(event, fields).where(seen & (true_pt > _JET_PT)).by_pt()
 
 
 def assemble(
@@ -198,7 +199,8 @@ def observe(
     invisible = np.stack(
         [np.bincount(lost.event, lost.momenta[:, axis], minlength=particles.number) for axis in (0, 1)], axis=1
     )
-    return assemble(generator, detector, particles.number, collections, invisible)
+    # Without any neutrinos, bincount counts in whole numbers.
+    return assemble(generator, detector, particles.number, collections, invisible.astype(np.float64))
 
 
 def _seen(

@@ -70,15 +70,15 @@ def make(draws: Draws) -> Instance:
 
 
 def _background(draws: Draws, detector: Detector) -> Events:
-    """Pairs of jets with an exponential mass. They decay centrally, so that no threshold bends the mass."""
+    """Pairs of jets with an exponential mass, slow and central, so that no threshold bends the mass."""
     number = draws.count("background", draws.uniform("background", 30_000.0, 40_000.0))
     scale = draws.uniform("background_scale", 55.0, 85.0)
     generator = draws.generator("background")
-    mass = falling(generator, number, scale=scale, low=45.0, high=450.0)
+    mass = falling(generator, number, scale=scale, low=40.0, high=450.0)
     direction = isotropic(generator, number)
-    direction[:, 2] /= 2
+    direction[:, 2] /= 3
     direction /= np.linalg.norm(direction, axis=1)[:, None]
-    pairs = decay(parents(generator, mass, pt=generator.exponential(40, number)), direction)
+    pairs = decay(parents(generator, mass, pt=0.12 * mass * generator.exponential(size=number)), direction)
     momenta = np.stack(pairs, axis=1).reshape(-1, 4)
     flavour = np.where(generator.uniform(size=number) < _B_SHARE, 5, generator.choice([1, 4, 21], number))
     jets = jets_of(generator, detector, np.repeat(np.arange(number), 2), np.repeat(flavour, 2), momenta)

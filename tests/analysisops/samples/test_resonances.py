@@ -1,0 +1,94 @@
+"""Higgs bosons, top quarks and W Z: a quick look at the files finds what they were made with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import awkward as ak
+import numpy as np
+import pytest
+from numpy import ndarray
+
+from beampipe.analysisops.samples.draws import Draws
+from tests.analysisops.samples.reading import Made, good, mass, opposite_muons, thinned
+
+MadeBy = Callable[[str], Made]
+
+
+def excess(values: ndarray, low: float, high: float, centre: float, half: float) -> tuple[float, float]:
+    """Events near the centre above an exponential through the others, and their error."""
+    counts, edges = np.histogram(values, 40, (low, high))
+    middles = (edges[1:] + edges[:-1]) / 2
+    outside = np.abs(middles - centre) > half
+    line = np.polyfit(middles[outside], np.log(counts[outside] + 0.5), 1, w=np.sqrt(counts[outside] + 0.5))
+    inside = counts[~outside]
+    return float((inside - np.exp(np.polyval(line, middles))[~outside]).sum()), float(np.sqrt(inside.sum()))
+
+
+@pytest.mark.parametrize(
+    ("known", "near", "far", "precision"),
+    [(125.2, 6.0, 13.0, 0.15), (125.2, 9.0, 17.0, 0.7), (172.57, 8.0, 13.0, 0.7)],
+)
+def test_a_remembered_mass_is_many_errors_away(known: float, near: float, far: float, precision: float) -> None:
+    masses = [Draws("hyy", seed).away("mass", known, near, far) for seed in range(100)]
+    assert min(abs(value - known) for value in masses) > 8 * precision
+    assert min(masses) < known < max(masses)
+
+
+def test_hmumu_has_an_excess_of_its_yield(made: MadeBy) -> None:
+    truth = made("hmumu").hidden.truth
+    found, error = excess(opposite_muons(made("hmumu").columns()), 105, 160, truth["mass"], 6)
+    assert found == pytest.approx(truth["signal_yield"], abs=4 * error)
+    assert found > 5 * error
+
+
+def test_hbb_has_an_excess_of_its_yield(made: MadeBy) -> None:
+    truth = made("hbb").hidden.truth
+    columns = made("hbb").columns()
+    columns = thinned(columns, "jet", columns["jet_btag_quantile"] >= 4)
+    rows = (ak.num(columns["jet_pt"]) == 2) & (columns["met"] > 80)
+    pairs = mass({name: values[rows] for name, values in columns.items()}, "jet")
+    found, error = excess(pairs, 70, 230, truth["mass"], 30)
+    assert found == pytest.approx(truth["signal_yield"], abs=5 * error)
+    near = pairs[np.abs(pairs - truth["mass"]) < 8]
+    assert len(near) > 300
+
+
+def test_hzz4l_peaks_at_its_mass(made: MadeBy) -> None:
+    truth = made("hzz4l").hidden.truth
+    columns = good(made("hzz4l").columns(), "lep", 7.0)
+    charge = columns["lep_charge"]
+    muons = ak.sum(charge * (columns["lep_type"] == 13), axis=1)
+    rows = (ak.num(charge) == 4) & (ak.sum(charge, axis=1) == 0) & (muons == 0)
+    four = mass({name: values[rows] for name, values in columns.items()}, "lep", 4)
+    peak = four[np.abs(four - truth["mass"]) < 4]
+    beside = np.sum(np.abs(four - truth["mass"]) < 12) - len(peak)
+    assert len(peak) - beside / 2 == pytest.approx(truth["signal_yield"], abs=5 * np.sqrt(len(peak)))
+    assert np.median(peak) == pytest.approx(truth["mass"], abs=0.8)
+
+
+def test_the_top_mass_lies_between_those_of_the_simulation(made: MadeBy) -> None:
+    instance = made("ttbar")
+    stated = [file["top_mass_gev"] for file in instance.manifest["files"] if file["role"] == "signal_mc"]
+    assert min(stated) < instance.hidden.truth["mass"] < max(stated)
+    columns = thinned(instance.columns(), "jet", instance.columns()["jet_pt"] > 25)
+    tags = ak.sum(columns["jet_btag_quantile"] >= 4, axis=1)
+    assert 0.4 < np.mean(ak.to_numpy(tags == 2)) < 0.7
+    assert abs(np.mean(np.concatenate(columns["lep_charge"].tolist()))) < 0.05
+
+
+def test_wz3l_holds_the_cross_section_that_it_was_made_with(made: MadeBy) -> None:
+    instance = made("wz3l")
+    hidden = instance.hidden
+    assert hidden.luminosity is not None
+    signal = next(file for file in instance.manifest["files"] if file["role"] == "signal_mc")
+    assert hidden.truth["cross_section"] == pytest.approx(
+        1000 * signal["cross_section_pb"] * hidden.parameters["strength"]
+    )
+    assert hidden.truth["cross_section"] * hidden.luminosity == pytest.approx(hidden.parameters["wz"], rel=1e-3)
+    assert abs(hidden.parameters["strength"] - 1) > 0.3
+    three = ak.num(good(instance.columns(), "lep", 15.0)["lep_pt"]) == 3
+    expected = ak.num(good(instance.columns("signal_mc"), "lep", 15.0)["lep_pt"]) == 3
+    weights = instance.columns("signal_mc")["mcWeight"]
+    share = float(ak.sum(weights[expected])) / signal["sum_of_weights"]
+    assert float(ak.sum(three)) == pytest.approx(share * hidden.parameters["wz"], rel=0.15)
