@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,8 +42,6 @@ __all__ = [
 ]
 
 _ORACLE_CALLS: Final = 400
-_LEAST_HITS: Final = 7
-"""A particle with so many hits should be found."""
 
 
 @dataclass(frozen=True)
@@ -316,7 +313,7 @@ def _evidence(submission: object, session: Session, hidden: Hidden) -> Evidence:
         content = _content(session, handle)
         if isinstance(content, TrackLabels):
             labels[name] = content.track_id.tolist()
-    return Evidence(histograms, labels, hidden.labels, _reconstructable(hidden))
+    return Evidence(histograms, labels, _particles(hidden), _reconstructable(hidden))
 
 
 def _content(session: Session, handle: object) -> Content | None:
@@ -328,9 +325,11 @@ def _content(session: Session, handle: object) -> Content | None:
     return content.content if isinstance(content, Artifact) else content
 
 
+def _particles(hidden: Hidden) -> tuple[int, ...]:
+    """The particle of each hit, -1 for noise."""
+    return tuple(label if label > 0 else -1 for label in hidden.labels)
+
+
 def _reconstructable(hidden: Hidden) -> tuple[int, ...]:
-    """Particles with enough hits to be found."""
-    if not hidden.labels:
-        return ()
-    found: Mapping[int, int] = Counter(label for label in hidden.labels if label >= 0)
-    return tuple(particle for particle, hits in found.items() if hits >= _LEAST_HITS)
+    """Particles that should be found."""
+    return tuple(int(particle) for particle in hidden.analysis.get("particles", ()))

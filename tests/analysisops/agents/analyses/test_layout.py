@@ -19,6 +19,7 @@ EVENTS = ("met", "met_phi", "mcWeight")
 def schema(dialect: Dialect, median: float) -> dict[str, object]:
     """What a file of a dialect looks like, with one median for all that is an energy."""
     branches = {dialect.event_column(name): {"median": median if name == "met" else 0.1} for name in EVENTS}
+    branches |= {dialect.event_column(name): {"median": 0.1} for name in ("jet_n_trk", "jet_label")}
     for prefix, names in OBJECTS.items():
         branches[dialect.counter_column(prefix)] = {"median": 2.0}
         for name in names:
@@ -32,6 +33,7 @@ def test_every_dialect_is_recognised(dialect: Dialect) -> None:
     wanted = {name: dialect.event_column(name) for name in EVENTS}
     for prefix, names in OBJECTS.items():
         wanted |= {f"{prefix}_{name}": dialect.object_column(prefix, name) for name in names}
+    wanted |= {name: dialect.event_column(name) for name in ("jet_n_trk", "jet_label")}
     assert layout.columns == wanted
     assert (layout.tree, layout.energy) == (dialect.tree, 1.0)
 

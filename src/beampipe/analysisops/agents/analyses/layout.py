@@ -41,7 +41,7 @@ _FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "isTightID": frozenset({"istightid", "passestight", "tightid", "tight"}),
     "btag_quantile": frozenset({"btagquantile", "btag"}),
     "n_trk": frozenset({"ntrk", "ntracks"}),
-    "truth_flavour": frozenset({"truthflavour", "partonflavour", "truthlabel", "label"}),
+    "label": frozenset({"truth", "truthflavour", "partonflavour", "truthlabel", "label"}),
     "r": frozenset({"r"}),
     "z": frozenset({"z"}),
 }

@@ -8,6 +8,7 @@ from typing import Final
 from beampipe.analysisops.agents.analyses.counts import counting, tagprobe, wz3l
 from beampipe.analysisops.agents.analyses.opened import Found, Opened
 from beampipe.analysisops.agents.analyses.peaks import diphotons, higgs, ttbar, width, zmumu
+from beampipe.analysisops.agents.analyses.systems import jets, operations, tracks
 
 __all__ = ["METHODS"]
 
@@ -23,5 +24,8 @@ METHODS: Final[Mapping[str, Callable[[Opened], Found]]] = {
     "null": diphotons.analyse_null,
     "counting": counting.analyse,
     "tagprobe": tagprobe.analyse,
+    "tracks": tracks.analyse,
+    "jets": jets.analyse,
+    "operations": operations.analyse,
 }
 """Family of a task -> its analysis."""
