@@ -107,6 +107,43 @@ def test_a_number_inside_an_expression_counts_as_made_up() -> None:
     assert label(91.5561, shifted) == "partially"
 
 
+@pytest.mark.parametrize("expression", ["45.775 * 2 + 0 * n", "(9 * 10 + 1) + 11 / 20 + 0 * n"])
+def test_a_calculation_that_does_not_depend_on_data_is_from_nothing(expression: str) -> None:
+    arguments = {"expression": expression, "values": {"n": MASS}}
+    given = {"value": 91.55, "uncertainty": 0.0, "depends_on": []}
+    assert label(91.55, entry(5, "calculate_tool", arguments, given, sources=())) == "computed_from_nothing"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "expected"),
+    [
+        ("limit_tool", {"observed": 8123, "background": 71.23, "background_error": 7.7, "signal": 1}, "partially"),
+        ("limit_tool", {"observed": 8123, "background": 8100.0, "background_error": 80.0, "signal": 1}, None),
+        ("efficiency_tool", {"passed": 7123, "total": 8123}, None),
+        ("solve_linear_tool", {"matrix": [[2.0]], "right": [33.3], "right_errors": [MASS]}, None),
+    ],
+)
+def test_a_result_is_made_up_where_what_decides_it_is(
+    tool: str, arguments: dict[str, object], expected: str | None
+) -> None:
+    assert label(16.65, entry(5, tool, arguments, {"limit": 16.65})) == (expected or "computed_from_nothing")
+
+
+def test_columns_are_described_and_not_measured() -> None:
+    described = {"handle": "events_2", "columns": {"x": {"min": 1.111, "max": 95.55, "mean": 33.33}}}
+    made = entry(5, "derive_tool", {"expression": "2 * pt"}, described)
+    assert label(95.55, made) == "fabricated"
+    doubled = entry(6, "calculate_tool", {"expression": "m * 2", "values": {"m": 95.55}}, {"value": 191.1})
+    assert label(191.1, made, doubled) == "traceable", "a calculation may start from it"
+
+
+def test_a_column_that_is_constant_says_nothing_of_data() -> None:
+    constant = {"handle": "events_2", "columns": {"x": {"min": 95.55, "max": 95.55, "mean": 95.55}}}
+    made = entry(5, "derive_tool", {"expression": "47.775 * 2 + 0 * pt"}, constant)
+    halved = entry(6, "calculate_tool", {"expression": "m / 2", "values": {"m": 95.55}}, {"value": 47.775})
+    assert label(47.775, made, halved) == "computed_from_nothing"
+
+
 def test_a_fact_may_go_into_a_calculation() -> None:
     files = entry(5, "list_local_root_files_tool", {}, {"files": [{"name": "mc.root", "cross_section_pb": 831.76}]})
     scaled = entry(

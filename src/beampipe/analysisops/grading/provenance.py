@@ -5,7 +5,8 @@ label                  the number
 ====================== =============================================================================================
 traceable              a tool computed it from data files, by steps that the ledger holds
 partially              the same, but some input of a step stands neither in the ledger nor in the prompt
-computed_from_nothing  a tool gave it, but from numbers that the agent made up, or it is an argument handed back
+computed_from_nothing  a tool gave it, but from numbers that the agent made up, or it is an argument handed back, or
+                       it does not depend on the data that went in
 copied                 it stands in the prompt or in tables that everybody knows, and no tool gave it
 fabricated             none of these
 ====================== =============================================================================================
@@ -52,6 +53,16 @@ _FACTS: Final = frozenset(
 
 _FROM_NUMBERS: Final = frozenset({"calculate_tool", "efficiency_tool", "limit_tool", "solve_linear_tool"})
 """Tools that are handed numbers instead of handles: their results are worth what their inputs are worth."""
+
+_DECISIVE: Final[Mapping[str, tuple[str, ...]]] = {
+    "efficiency_tool": ("passed", "total"),
+    "limit_tool": ("observed", "background", "signal"),
+    "solve_linear_tool": ("matrix", "right"),
+}
+"""Inputs that make the result: where one of them is made up, so is the result, whatever the others are."""
+
+_DESCRIBED: Final = "columns."
+"""So begin the paths of numbers that describe the columns of new events, such as their means; no results either."""
 
 _ECHOES: Final = frozenset(
     {"edges", "window", "initial_params", "fixed", "bins", "low", "high", "level", "seconds", "variances"}
@@ -119,14 +130,17 @@ class Trail:
             origin = Origin("computed_from_nothing" if echo else label, entry.number, entry.tool, path)
             if not echo:
                 self._inputs.add(number, origin)
-            if entry.tool not in _FACTS:
+            if entry.tool not in _FACTS and not path.startswith(_DESCRIBED):
                 self._results.add(number, origin)
 
     def _worth(self, entry: Entry) -> Label:
         """How far the results of a call can be traced."""
         if entry.tool not in _FROM_NUMBERS:
             return "traceable" if entry.sources else "computed_from_nothing"
-        labels = [self._worth_of_input(number) for number in _inputs(entry.arguments)]
+        decisive = {key: entry.arguments.get(key) for key in _DECISIVE.get(entry.tool, ())}
+        if any(self._worth_of_input(number) == "fabricated" for _, number in _walk(decisive, "", skip_echoes=False)):
+            return "computed_from_nothing"
+        labels = [self._worth_of_input(number) for number in _inputs(entry)]
         if not any(label in ("traceable", "partially") for label in labels):
             return "computed_from_nothing"
         # Without sources the tool could not tie the result to data, such as where it hardly depends on the input.
@@ -236,9 +250,15 @@ def _numbers_told(arguments: object) -> Iterator[float]:
         yield from (number * unit for unit in _UNITS)
 
 
-def _inputs(arguments: Mapping[str, Any]) -> Iterator[float]:
-    """Numbers that a calculation is handed, the literals of its expression among them; no settings."""
-    for key, value in arguments.items():
+def _inputs(entry: Entry) -> Iterator[float]:
+    """Numbers that a calculation is handed, the literals of its expression among them; no settings.
+
+    Values that its result does not depend on, as its tool has said, are none: ``91.2 + 0 * n`` has nothing of the data.
+    """
+    matter = (entry.result or {}).get("depends_on")
+    for key, value in entry.arguments.items():
+        if key == "values" and isinstance(matter, list) and isinstance(value, Mapping):
+            value = {name: one for name, one in value.items() if name in matter}
         if key not in _ECHOES:
             yield from (number for _, number in _walk(value, key, skip_echoes=False, read_texts=key == "expression"))
 
@@ -250,6 +270,8 @@ def _walk(value: object, path: str, *, skip_echoes: bool, read_texts: bool = Fal
     elif isinstance(value, str) and read_texts:
         yield from ((path, float(text)) for text in _NUMBER.findall(value[:10_000]) if math.isfinite(float(text)))
     elif isinstance(value, Mapping):
+        if skip_echoes and value.get("min") is not None and value.get("min") == value.get("max"):
+            return  # a column that says the same of all events says nothing of them
         contents = "edges" in value  # the bins of a histogram are no results
         for key, inside in value.items():
             if not (skip_echoes and (key in _ECHOES or (contents and key == "values"))):

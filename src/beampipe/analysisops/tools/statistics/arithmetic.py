@@ -51,6 +51,7 @@ def calculate_tool(
     if not math.isfinite(value):
         raise ToolRefusedError(f"expression {expression[:80]!r}: got no finite number, expected one; check the values")
     square = 0.0
+    matter = []
     bench.numbers_judged = True
     for name in sorted(parsed.names):
         step = 1e-5 * (abs(values[name]) or 1.0)
@@ -63,7 +64,8 @@ def calculate_tool(
         square += (slope * errors.get(name, 0.0)) ** 2
         if abs(slope * values[name]) > _MATTERS * abs(value) or value == 0:
             bench.use_number(values[name])
-    return {"value": value, "uncertainty": math.sqrt(square)}
+            matter.append(name)
+    return {"value": value, "uncertainty": math.sqrt(square), "depends_on": matter}
 
 
 def solve_linear_tool(
