@@ -17,6 +17,9 @@ __all__ = ["HistogramL2"]
 _SAME_EDGE = 1e-6
 """Edges are the same within this fraction of the width of a bin."""
 
+_LARGEST = 1e250
+"""A larger number is no content of a bin, and sums of such ones would overflow."""
+
 
 @dataclass(frozen=True)
 class HistogramL2:
@@ -76,7 +79,7 @@ def _distance(values: Sequence[float], total: float, reference: Sequence[float],
 
 def _in_bins_of(edges: Sequence[float], found: HistogramReference) -> list[float] | None:
     """Contents in other bins, whose edges must be among those of the histogram; None if they are not."""
-    if len(found.values) < len(edges) - 1 or not all(map(math.isfinite, (*found.edges, *found.values))):
+    if len(found.values) < len(edges) - 1 or not all(abs(one) < _LARGEST for one in (*found.edges, *found.values)):
         return None
     near = _SAME_EDGE * (edges[1] - edges[0])
     values, place = [], 0
