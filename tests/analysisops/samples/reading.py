@@ -29,12 +29,12 @@ class Made:
     def manifest(self) -> dict[str, Any]:
         return dict(json.loads((self.folder / "manifest.json").read_text()))
 
-    def tree(self, role: str = "data") -> Any:
-        return uproot.open(self.folder / self.hidden.files[role][0])[self.hidden.tree]
+    def tree(self, role: str = "data", place: int = 0) -> Any:
+        return uproot.open(self.folder / self.hidden.files[role][place])[self.hidden.tree]
 
-    def columns(self, role: str = "data") -> dict[str, ak.Array]:
+    def columns(self, role: str = "data", place: int = 0) -> dict[str, ak.Array]:
         """Every column by its standard name, energies in GeV."""
-        arrays = self.tree(role).arrays()
+        arrays = self.tree(role, place).arrays()
         result = {}
         for name, here in self.hidden.columns.items():
             values = arrays[here]
