@@ -12,6 +12,7 @@ from typing import Any, Final
 from beampipe.analysisops.agents.agent import Agent
 from beampipe.analysisops.agents.oracle import OracleAgent
 from beampipe.analysisops.contract import HistogramReference, Level, Quantity, Reference, TaskRequest
+from beampipe.analysisops.grading.checks.answers.tracks import double_majority
 from beampipe.analysisops.grading.evidence import Evidence
 from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.grading.judging.judge import Judge
@@ -42,6 +43,8 @@ __all__ = [
 ]
 
 _ORACLE_CALLS: Final = 400
+_EFFICIENCY: Final = "efficiency"
+"""Name under which the check of tracks looks for the efficiency of the best analysis."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,11 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> Prepared:
         content = session.content(handle)
         assert isinstance(content, Histogram)
         histograms[name] = HistogramReference(tuple(content.edges.tolist()), tuple(content.values.tolist()))
+    evidence = _evidence(found, session, hidden)
+    for labels in evidence.labels.values():
+        good, _ = double_majority(labels, evidence.particle_id)
+        share = len(good & set(evidence.reconstructable)) / len(evidence.reconstructable)
+        quantities[_EFFICIENCY] = Quantity(share, (share * (1 - share) / len(evidence.reconstructable)) ** 0.5)
     reference = Reference(quantities, hidden.truth, histograms, hidden.words)
     missing = [name for name in task.spec.answers if name not in quantities]
     if missing:

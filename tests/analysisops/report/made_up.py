@@ -144,49 +144,35 @@ def _submission(assessment: Assessment, value: float, quoted: float) -> dict[str
     }
 
 
+def _checks(gate: bool, reason: str, value: float, quoted: float, best: float, sigma: float) -> list[dict[str, Any]]:
+    """One gate and three rules."""
+    pull = (value - best) / sigma
+    share, honest = math.exp(-0.12 * pull * pull), math.exp(-(math.log(quoted / sigma) ** 2))
+    told = {"quoted": quoted, "reference": sigma}
+    about = f"quoted {quoted:.3g}, expected about {sigma:.3g}"
+    rules: list[tuple[str, str, float, float, dict[str, float], str]] = [
+        ("mass", "pull", 60.0 * share, 60.0, {"reference": best, "value": value, "pull": pull}, f"pull {pull:.2f}"),
+        ("mass_uncertainty", "uncertainty", 25.0 * honest * share, 25.0, told, about),
+        ("spectrum", "histogram_l2", 15.0, 15.0, {"shape_distance": 0.02}, "shape off by 0.02 of an even spread"),
+    ]
+    found: list[dict[str, Any]] = [
+        {"id": name, "type": kind, "points": points if gate else 0.0, "max_points": most,
+         "passed": gate and 2 * points > most, "evidence": {**evidence, "reason": why}}
+        for name, kind, points, most, evidence, why in rules
+    ]  # fmt: skip
+    first = {"id": "traceable", "type": "traceable", "points": 0.0, "max_points": 0.0}
+    return [{**first, "passed": gate, "evidence": {"reason": reason}}, *found]
+
+
 def _grade(
     assessment: Assessment, submission: dict[str, Any], value: float, quoted: float, best: float, sigma: float
 ) -> dict[str, Any]:
     agent = assessment.agent.name
-    pull = (value - best) / sigma
     gate = agent not in ("recall", "nop")
-    share, honest = math.exp(-0.12 * pull * pull), math.exp(-(math.log(quoted / sigma) ** 2))
     label = "traceable" if gate else "copied"
-    rules = [
-        ("mass", "pull", 60.0 * share, 60.0, {"reference": best, "value": value, "pull": pull}, f"pull {pull:.2f}"),
-        (
-            "mass_uncertainty",
-            "uncertainty",
-            25.0 * honest * share,
-            25.0,
-            {"quoted": quoted, "reference": sigma},
-            f"quoted {quoted:.3g}, expected about {sigma:.3g}",
-        ),
-        ("spectrum", "histogram_l2", 15.0, 15.0, {"shape_distance": 0.02}, "shape off by 0.02 of an even spread"),
-    ]
-    score = math.fsum(points for _, _, points, *_ in rules) if gate else 0.0
     reason = "every number is in the ledger" if gate else "mass: no tool gave this number"
-    checks: list[dict[str, Any]] = [
-        {
-            "id": "traceable",
-            "type": "traceable",
-            "points": 0.0,
-            "max_points": 0.0,
-            "passed": gate,
-            "evidence": {"reason": reason},
-        }
-    ]
-    checks += [
-        {
-            "id": name,
-            "type": kind,
-            "points": points if gate else 0.0,
-            "max_points": most,
-            "passed": gate and 2 * points > most,
-            "evidence": {**evidence, "reason": why},
-        }
-        for name, kind, points, most, evidence, why in rules
-    ]
+    checks = _checks(gate, reason, value, quoted, best, sigma)
+    score = math.fsum(check["points"] for check in checks)
     judged = {
         "scored": agent in ("scripted", *_HOSTILE),
         "words": HOSTILE if agent in _HOSTILE else "Clear, and short.",

@@ -47,9 +47,7 @@ def fit_background_tool(
     if not isinstance(content, Events):
         raise ToolRefusedError(f"handle {events}: got no events, expected events")
     values, weights = values_of(content, column, None)
-    # Edges of bins at those of what is left out, so that no bin lies across.
-    parts = [_edges(window[0], exclude[0], window, bins), list(exclude), _edges(exclude[1], window[1], window, bins)]
-    edges = np.unique(np.concatenate(parts))
+    edges = _bins(window, exclude, bins)
     histogram = fill(values, weights, edges, column)
     beside = (edges[1:] <= exclude[0]) | (edges[:-1] >= exclude[1])
     counts, variances = histogram.values[beside], histogram.variances[beside]
@@ -99,9 +97,14 @@ def _check(model: str, window: Sequence[float], exclude: Sequence[float], bins: 
         raise ToolRefusedError(f"bins: got {bins}, expected 10 to {MOST_BINS}")
 
 
-def _edges(low: float, high: float, window: Sequence[float], bins: int) -> list[float]:
-    number = max(2, round(bins * (high - low) / (window[1] - window[0])))
-    return list(np.linspace(low, high, number + 1))
+def _bins(window: Sequence[float], exclude: Sequence[float], bins: int) -> np.ndarray:
+    """Edges of bins, some at those of what is left out, so that no bin lies across; what is left out is one bin."""
+    width = (window[1] - window[0]) / bins
+    sides = [
+        np.linspace(low, high, max(2, round((high - low) / width)) + 1)
+        for low, high in ((window[0], exclude[0]), (exclude[1], window[1]))
+    ]
+    return np.concatenate(sides)
 
 
 def _within(
