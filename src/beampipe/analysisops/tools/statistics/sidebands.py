@@ -80,7 +80,6 @@ def fit_background_tool(
         "window": list(window),
         "exclude": list(exclude),
         "model": model,
-        "method": "extended binned maximum likelihood beside the window, errors from HESSE",
     }
 
 
