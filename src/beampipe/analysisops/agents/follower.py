@@ -44,7 +44,7 @@ from beampipe.errors import BeampipeError, InputError, nearest
 __all__ = ["FollowerAgent", "steps_of"]
 
 _BLOCK: Final = re.compile(r"^```steps[ \t]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
-_REFERENCE: Final = re.compile(r"\$(\w+)((?:\.\w+)*)|@(\w+)(?::(\w+)((?:\.\w+)*))?")
+_REFERENCE: Final = re.compile(r"\$(\w+)((?:\.\w+)*)|@(\w+)(?::(\w+)((?:\.\w+)*))?", re.ASCII)
 _LISTS: Final = "list_local_root_files_tool"
 _INSPECTS: Final = "inspect_root_schema_tool"
 
@@ -130,7 +130,7 @@ class _Known:
             self._results[label] = result
         tool = step.get("tool")
         if tool == _LISTS:
-            self._public = result.get("public") or {}
+            self._public, self._files = result.get("public") or {}, {}
             for file in result["files"]:
                 self._files.setdefault(str(file.get("role") or "data"), []).append(file)
         elif tool == _INSPECTS:
@@ -197,7 +197,7 @@ class _Known:
         if self._layout is None:
             raise InputError(f"{where}: no file was inspected yet, expected a step with {_INSPECTS} before")
         if kind == "branch":
-            return self._layout.branch(name or "")
+            return str(_inside(self._layout.columns, name, where))
         return self._layout.tree if kind == "tree" else self._layout.energy
 
 
