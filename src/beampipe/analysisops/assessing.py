@@ -19,6 +19,7 @@ from beampipe.analysisops.grading.judging.judge import Judge
 from beampipe.analysisops.grading.rubric import Rubric, read_rubric
 from beampipe.analysisops.grading.submission import read_submission
 from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
+from beampipe.analysisops.opendata.catalogue import Catalogue, atlas_catalogue
 from beampipe.analysisops.runs.record import Record, error_result
 from beampipe.analysisops.samples.hidden import Hidden
 from beampipe.analysisops.samples.prepare import prepare
@@ -26,6 +27,7 @@ from beampipe.analysisops.tasks.load import Task, render_prompt
 from beampipe.analysisops.tasks.yaml_file import read_yaml
 from beampipe.analysisops.tools.client import LocalTools
 from beampipe.analysisops.tools.contents import Artifact, Content, Histogram, TrackLabels
+from beampipe.analysisops.tools.folder import DataFolder
 from beampipe.analysisops.tools.server import ToolServer
 from beampipe.analysisops.tools.session import Session, SessionLimits
 from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
@@ -38,6 +40,7 @@ __all__ = [
     "ask_over_a2a",
     "assess",
     "prepare_instance",
+    "prepare_open_instance",
     "regrade",
     "request_of",
 ]
@@ -170,6 +173,29 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> Prepared:
     if missing:
         raise ConfigError(f"{task.id}: the oracle found no {', '.join(missing)}, expected all that the task asks for")
     return Prepared(task, data, hidden, reference, facts)
+
+
+def prepare_open_instance(task: Task, folder: Path, *, catalogue: Catalogue = atlas_catalogue) -> Prepared:
+    """Bring the real data of a task that has no family, such as one of the public benchmark; there is one instance.
+
+    Args:
+        task: the task; it names release and skim of ATLAS Open Data.
+        folder: a folder of the host's own, for this task alone. What has come before is checked and taken.
+        catalogue: knows the files.
+
+    Raises:
+        ConfigError: the task has data of its own, or needs none.
+        BeampipeError: the data cannot be brought; what has come is kept for another try.
+    """
+    from beampipe.analysisops.opendata.tasks import prepare_open_data
+
+    data = DataFolder(prepare_open_data(task, folder / "data", catalogue=catalogue))
+    files: dict[str, tuple[str, ...]] = {}
+    for file in data.files():
+        role = str(file.facts.get("role", ""))
+        files[role] = (*files.get(role, ()), file.name)
+    # Nobody knows the truth of real data: the rubric compares with numbers in the task's own eval_ref.yaml.
+    return Prepared(task, data.path, Hidden("", 0, "", {}, {}, files=files), Reference(), data.public)
 
 
 def _ranges(task: Task) -> dict[str, tuple[float, float]]:

@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
-        name = self.path.rpartition("/")[2]
+        name = self.path.partition("?")[0].rpartition("/")[2]
         self._served.asked.append((name, self.headers.get("Range", "")))
         page = self._served.pages.get(name)
         if page is None:

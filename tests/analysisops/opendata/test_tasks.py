@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 from collections.abc import Mapping, Sequence
@@ -180,12 +181,26 @@ def test_faults_of_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
         atlas_catalogue(Selection("2025e-13tev-beta"))
 
 
-def test_the_real_package_has_what_is_called() -> None:
+def test_the_real_package_against_a_server_of_its_kind(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     package = pytest.importorskip("atlasopenmagic")
-    import inspect
-
-    assert {"key", "skim", "protocol", "cache"} <= set(inspect.signature(package.get_urls).parameters)
-    assert "release" in inspect.signature(package.set_release).parameters
-    assert callable(package.get_metadata)
-    assert callable(package.set_verbosity)
-    assert package.metadata.API_BASE_URL.startswith("https://")
+    listed = ["root://eospublic.cern.ch:1094//eos/opendata/atlas/a.root"]
+    datasets = [
+        {"dataset_number": "data", "physics_short": None, "file_list": [], "skims": [
+            {"skim_type": "2muons", "file_list": listed}]},
+        {"dataset_number": "345", "physics_short": "Zmumu", "file_list": listed, "skims": [], "sumOfWeights": 3.5},
+    ]  # fmt: skip
+    server.put("datasets", Page(json.dumps(datasets).encode()))
+    server.put("count", Page(b'{"count": 2}'))
+    monkeypatch.setattr(package.metadata, "API_BASE_URL", server.url("")[:-1])
+    monkeypatch.setattr(package.metadata, "_metadata", {})
+    try:
+        (data,) = atlas_catalogue(Selection("2025e-13tev-beta", "data", "2muons"))
+        (simulated,) = atlas_catalogue(Selection("2025e-13tev-beta", "345"))
+        with pytest.raises(InputError, match="Available skims: 2muons"):
+            atlas_catalogue(Selection("2025e-13tev-beta", "data", "GamGam"))
+        with pytest.raises(InputError, match="Invalid release"):
+            atlas_catalogue(Selection("2099"))
+    finally:
+        package.metadata.get_session().close()
+    assert data.url == "https://opendata.cern.ch/eos/opendata/atlas/a.root"
+    assert simulated.facts == {"role": "mc", "dataset": "345", "sum_of_weights": 3.5}
