@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from beampipe.analysisops.evaluating import evaluate
+from beampipe.analysisops.runs import Seeds
 from beampipe.tracking.formats import count_events
 
 ROOT = Path(__file__).parent.parent
@@ -22,10 +29,33 @@ def run(example: str, *arguments: str | Path) -> str:
     return done.stdout
 
 
+@contextmanager
+def serving(example: str, ready: str) -> Iterator[str]:
+    """The address of an example that serves at a port; it is ended afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(ROOT / "examples" / example), str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            until = time.monotonic() + 60.0
+            while True:
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}{ready}", timeout=5.0):
+                        break
+                except OSError:
+                    assert process.poll() is None
+                    assert time.monotonic() < until
+                    time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            process.terminate()
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_is_short_and_tested_here(path: Path) -> None:
     assert len(path.read_text().splitlines()) < 40
-    assert f'run("{path.name}"' in Path(__file__).read_text()
+    assert f'("{path.name}"' in Path(__file__).read_text()
 
 
 def test_convert(tmp_path: Path) -> None:
@@ -57,6 +87,14 @@ def test_scale_factors(tmp_path: Path) -> None:
     out = run("scale_factors.py", tmp_path)
     assert "SF_q at 700 GeV: " in out
     assert "parton_shower: 0." in out
+
+
+def test_analysisops_agent(tmp_path: Path) -> None:
+    """It answers no histogram, for which 20 of 100 points are."""
+    with serving("analysisops_agent.py", "/.well-known/agent-card.json") as url:
+        (record,) = evaluate(["zmumu"], [url], Seeds.first(1), tmp_path, levels=(3,), judged=False)
+    assert record["grade"]["status"] == "ok", record["grade"]["issues"]
+    assert 0.6 < record["grade"]["final"]["normalized_score"] <= 0.8
 
 
 @pytest.mark.acts
