@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -36,14 +36,17 @@ _BASELINES: Final = ("recall", "nop")
 _START: Final = 60.0
 
 
-def run_demo(folder: Path, progress: Progress, *, workers: int = 2) -> tuple[Path, list[str]]:
-    """Have the scripted agent solve one instance of every shipped task, and write the page of the run.
+def run_demo(
+    folder: Path, progress: Progress, *, tasks: Sequence[str] = (), workers: int = 2
+) -> tuple[Path, list[str]]:
+    """Have the scripted agent solve one instance of every task, and write the page of the run.
 
     The agent is a process in a sandbox, which the host asks over A2A; its tools it calls over MCP.
 
     Args:
         folder: for the run and its page.
         progress: draws bars.
+        tasks: names of shipped tasks; all if there are none.
         workers: processes that make the data.
 
     Returns:
@@ -54,7 +57,7 @@ def run_demo(folder: Path, progress: Progress, *, workers: int = 2) -> tuple[Pat
         WorkflowError: the host failed.
     """
     begin = time.monotonic()
-    names = tuple(shipped_tasks())
+    names = tuple(tasks or shipped_tasks())
     conditions = Conditions(folder / "instances")
     with progress("data", len(names)) as step:
         _make_instances(names, folder / "instances", workers, step)
@@ -69,10 +72,10 @@ def run_demo(folder: Path, progress: Progress, *, workers: int = 2) -> tuple[Pat
                 {"tasks": list(names), "levels": [_LEVEL], "seeds": [_SEED]},
                 told=lambda text: step() if "is asked" in text else None,
             )
-    tasks = tuple(task_choice(load_task(task_folder(name))) for name in names)
+    choices = tuple(task_choice(load_task(task_folder(name))) for name in names)
     # The same assessments are there already; the baselines are asked in this process.
     agents = (agent, *(AgentChoice(name) for name in _BASELINES))
-    run_plan(RunPlan(tasks, agents, Seeds((_SEED,)), (_LEVEL,)), partial(assess_in_run, conditions), folder / "run")
+    run_plan(RunPlan(choices, agents, Seeds((_SEED,)), (_LEVEL,)), partial(assess_in_run, conditions), folder / "run")
     page = write_report(folder / "run", folder / "report.html", title="Analysis tasks: the demo")
     return page, [*_lines(results), *_closing(results, made, time.monotonic() - begin, weaknesses)]
 

@@ -1,0 +1,71 @@
+"""`beampipe analysisops ...` as a shell calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from beampipe.analysisops.cli import app
+from beampipe.analysisops.evaluating import agent_choice, make_agent, task_folder
+from beampipe.analysisops.tasks.load import shipped_tasks
+from beampipe.errors import ConfigError, UnknownNameError
+
+RUN = CliRunner()
+
+
+def called(*arguments: object) -> str:
+    done = RUN.invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_tasks_are_listed_and_checked() -> None:
+    listed = called("tasks")
+    assert all(name in listed for name in shipped_tasks())
+    assert "zmumu: version 2, levels 1, 2, 3" in called("check", shipped_tasks()["zmumu"])
+
+
+def test_a_sample_tells_what_is_hidden_only_where_asked(tmp_path: Path) -> None:
+    called("sample", "jets", "-o", tmp_path / "made", "--seed", 5, "--hidden", tmp_path / "hidden.json")
+    assert {path.name for path in (tmp_path / "made").rglob("*") if path.is_file()} == {
+        "data.root",
+        "simulation.root",
+        "manifest.json",
+    }
+    assert json.loads((tmp_path / "hidden.json").read_text())["truth"]["sf_quark"] > 0
+
+
+def test_a_run_is_summed_up_goes_on_and_is_graded_again(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    asked = ("run", "-t", "operations", "-a", "scripted", "-a", "nop", "-l", 1, "-o", folder)
+    first = called(*asked)
+    assert [line.split()[1] for line in first.splitlines() if "\u2502" in line] == ["nop", "scripted"]
+    written = (folder / "results.jsonl").read_bytes()
+    called(*asked)
+    assert (folder / "results.jsonl").read_bytes() == written
+    assert "2 records graded again: 0 results changed" in called("rescore", folder)
+    assert (folder / "results.jsonl").read_bytes() == written
+    called("report", folder, "-o", tmp_path / "report.html")
+    assert "scripted" in (tmp_path / "report.html").read_text()
+
+
+def test_agents_and_tasks_by_name_address_and_file(tmp_path: Path) -> None:
+    assert agent_choice("http://127.0.0.1:9019/").settings == {"url": "http://127.0.0.1:9019/"}
+    with pytest.raises(UnknownNameError, match="did you mean 'scripted'"):
+        agent_choice("scriptet")
+    with pytest.raises(UnknownNameError, match="unknown agent"):
+        make_agent("oracle")  # what is hidden is the host's alone
+    with pytest.raises(UnknownNameError, match="did you mean 'zmumu'"):
+        task_folder("zmuu")
+    path = tmp_path / "model.toml"
+    path.write_text('base_url = "http://127.0.0.1:8000/v1"\nmodel = "m"\nmodee = "json"\n')
+    with pytest.raises(ConfigError, match="did you mean 'mode'"):
+        agent_choice(str(path))
+    path.write_text('base_url = "http://127.0.0.1:8000/v1"\nmodel = "m"\n')
+    one = agent_choice(str(path))
+    path.write_text('base_url = "http://127.0.0.1:8000/v1"\nmodel = "m"\ntemperature = 0.5\n')
+    assert one.name == agent_choice(str(path)).name == "model"
+    assert one.settings["digest"] != agent_choice(str(path)).settings["digest"]
