@@ -47,10 +47,10 @@ ANALYSIS: Final[dict[str, Any]] = {
 }
 """The cuts [GeV], the window relative to the highest bin and the model of the reference analysis."""
 
-_SIMULATED: Final = 4_500
+_SIMULATED: Final = 6_500
 """Simulated collisions per mass."""
 
-_REPEATED: Final = 4
+_REPEATED: Final = 2
 """So often each simulated collision passes the detector: its resolution makes most of the peak's width."""
 
 
