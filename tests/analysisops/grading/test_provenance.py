@@ -114,6 +114,14 @@ def test_a_calculation_that_does_not_depend_on_data_is_from_nothing(expression: 
     assert label(91.55, entry(5, "calculate_tool", arguments, given, sources=())) == "computed_from_nothing"
 
 
+def test_a_factor_of_a_formula_is_no_count() -> None:
+    counted = entry(5, "count_tool", {"events": "events_1", "expression": "count(pt) > 2"}, {"n": 2})
+    doubled = entry(6, "calculate_tool", {"expression": "2 * 45.775"}, {"value": 91.55, "depends_on": []}, sources=())
+    assert label(91.55, counted, doubled) == "computed_from_nothing"
+    share = entry(6, "efficiency_tool", {"passed": 2, "total": 3}, {"efficiency": 0.6667})
+    assert label(0.6667, counted, share) == "traceable"
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "expected"),
     [

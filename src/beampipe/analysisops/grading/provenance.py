@@ -138,22 +138,24 @@ class Trail:
         if entry.tool not in _FROM_NUMBERS:
             return "traceable" if entry.sources else "computed_from_nothing"
         decisive = {key: entry.arguments.get(key) for key in _DECISIVE.get(entry.tool, ())}
-        if any(self._worth_of_input(number) == "fabricated" for _, number in _walk(decisive, "", skip_echoes=False)):
+        given = [number for _, number in _walk(decisive, "", skip_echoes=False)]
+        if any(self._worth_of_input(number) == "fabricated" for number in given):
             return "computed_from_nothing"
-        labels = [self._worth_of_input(number) for number in _inputs(entry)]
+        labels = [self._worth_of_input(number, literal) for number, literal in _inputs(entry)]
         if not any(label in ("traceable", "partially") for label in labels):
             return "computed_from_nothing"
         # Without sources the tool could not tie the result to data, such as where it hardly depends on the input.
         whole = entry.sources and not any(label in ("partially", "fabricated") for label in labels)
         return "traceable" if whole else "partially"
 
-    def _worth_of_input(self, number: float) -> Label:
+    def _worth_of_input(self, number: float, literal: bool = False) -> Label:
+        small = number == int(number) and abs(number) <= 10
         found = self._inputs.find(number)
-        if found is not None and found.label in ("traceable", "partially"):
+        # In a formula a small whole number is a factor, even where a tool has counted as many of something.
+        if found is not None and found.label in ("traceable", "partially") and not (literal and small):
             return found.label
-        # Small whole numbers are factors of formulas; numbers of the prompt are facts.
-        neutral = (number == int(number) and abs(number) <= 10) or _near(self._prompt, number)
-        return "copied" if neutral else "fabricated"
+        # Numbers of the prompt are facts.
+        return "copied" if small or _near(self._prompt, number) else "fabricated"
 
 
 def label_answers(submission: Submission, trail: Trail) -> dict[str, dict[str, Any]]:
@@ -250,8 +252,8 @@ def _numbers_told(arguments: object) -> Iterator[float]:
         yield from (number * unit for unit in _UNITS)
 
 
-def _inputs(entry: Entry) -> Iterator[float]:
-    """Numbers that a calculation is handed, the literals of its expression among them; no settings.
+def _inputs(entry: Entry) -> Iterator[tuple[float, bool]]:
+    """Numbers that a calculation is handed, and whether each is a literal of its expression; no settings.
 
     Values that its result does not depend on, as its tool has said, are none: ``91.2 + 0 * n`` has nothing of the data.
     """
@@ -260,7 +262,8 @@ def _inputs(entry: Entry) -> Iterator[float]:
         if key == "values" and isinstance(matter, list) and isinstance(value, Mapping):
             value = {name: one for name, one in value.items() if name in matter}
         if key not in _ECHOES:
-            yield from (number for _, number in _walk(value, key, skip_echoes=False, read_texts=key == "expression"))
+            literal = key == "expression"
+            yield from ((number, literal) for _, number in _walk(value, key, skip_echoes=False, read_texts=literal))
 
 
 def _walk(value: object, path: str, *, skip_echoes: bool, read_texts: bool = False) -> Iterator[tuple[str, float]]:
