@@ -15,6 +15,7 @@ import pytest
 
 from beampipe.analysisops.evaluating import evaluate
 from beampipe.analysisops.runs import Seeds
+from beampipe.analysisops.tasks.load import load_task
 from beampipe.tracking.formats import count_events
 
 ROOT = Path(__file__).parent.parent
@@ -95,6 +96,15 @@ def test_analysisops_agent(tmp_path: Path) -> None:
         (record,) = evaluate(["zmumu"], [url], Seeds.first(1), tmp_path, levels=(3,), judged=False)
     assert record["grade"]["status"] == "ok", record["grade"]["issues"]
     assert 0.6 < record["grade"]["final"]["normalized_score"] <= 0.8
+
+
+def test_the_task_of_the_documentation(tmp_path: Path) -> None:
+    task = ROOT / "examples/analysisops_task"
+    assert not load_task(task).warnings
+    records = evaluate([str(task)], ["oracle", "recall"], Seeds.first(1), tmp_path, levels=(1,))
+    best, remembered = (one["grade"]["final"]["normalized_score"] for one in records)
+    assert best == 1.0
+    assert remembered <= 0.1
 
 
 @pytest.mark.acts
