@@ -1,0 +1,190 @@
+"""The tools of the first track on what was found to be right, and the submission that comes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.analysisops.artifacts.checking import Checked, CheckedList, Limits, check_artifacts
+from beampipe.analysisops.artifacts.form import Artifacts
+from beampipe.analysisops.ledger import Ledger
+from beampipe.analysisops.samples.hidden import Hidden
+from beampipe.analysisops.tasks.load import Task
+from beampipe.analysisops.tools.folder import MANIFEST
+from beampipe.analysisops.tools.session import Session, SessionLimits
+from beampipe.errors import BeampipeError, ConfigError
+
+__all__ = ["answer_from_artifacts"]
+
+_TREE: Final = "artifact"
+_CALLS: Final = 50
+
+
+def answer_from_artifacts(
+    task: Task, artifacts: Artifacts, data: Path, hidden: Hidden, ledger: Ledger, limits: Limits | None = None
+) -> dict[str, Any]:
+    """Check what an agent has handed in, and compute the answers from it; every step lands in the ledger.
+
+    The first entry tells the checksums of the lists, as they were found in the data, and of the data files.
+
+    Args:
+        task: what was asked.
+        artifacts: what was handed in, by `read_artifacts`.
+        data: folder of the instance's data, the host's own.
+        hidden: the hidden side of the instance.
+        ledger: of this assessment.
+        limits: how exact lists must be.
+
+    Returns:
+        The submission, of status ``"error"`` if the agent says so, if a list is void, or if a fit cannot be made.
+
+    Raises:
+        UnknownNameError: nothing can be handed in for the family of the task.
+        FileError: the data are not as they should be; a fault of the host.
+    """
+    if artifacts.status != "ok":
+        return _submission(task, artifacts, status=artifacts.status)
+    checked = check_artifacts(artifacts, task.spec.family, data, hidden, limits)
+    if checked.void:
+        return _submission(task, artifacts, status="error", comments=checked.void)
+    with tempfile.TemporaryDirectory(prefix="beampipe-artifacts-") as made:
+        folder = Path(made)
+        _write(folder, checked)
+        work = _Work(task, artifacts, Session(folder, ledger, SessionLimits(_CALLS)))
+        try:
+            work.session.call("list_local_root_files_tool")
+            answers, histograms = _METHODS[task.spec.family](work)
+        except BeampipeError as error:
+            return _submission(task, artifacts, status="error", comments=str(error))
+    return _submission(task, artifacts, answers=answers, histograms=histograms)
+
+
+Answers = tuple[dict[str, tuple[float | None, float | None]], dict[str, str]]
+"""Value and uncertainty by name, and handles of histograms by name."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a method works with."""
+
+    task: Task
+    artifacts: Artifacts
+    session: Session
+
+    def load(self, name: str) -> str:
+        """The handle of a list."""
+        loaded = self.session.call(
+            "load_kinematics_tool", file_path=_file(name), tree_name=_TREE, branches={"mass": "mass"}
+        )
+        return str(loaded["handle"])
+
+    def fit(self, name: str, events: str, fixed: Mapping[str, float] | None = None) -> dict[str, Any]:
+        """The fit of a list, in the model and window that the agent wants."""
+        told = {**self.artifacts.lists[name].fit, "fixed": dict(fixed or {})}
+        found = self.session.call("fit_peak_tool", events=events, column="mass", **told)
+        if not found["valid"]:
+            raise ConfigError(f"fit of {name}: got one that is not valid, expected another model or window")
+        return found
+
+    def histograms(self, events: str) -> dict[str, str]:
+        """The histogram of the task, before the fit."""
+        handles = {}
+        for name, one in self.task.spec.histograms.items():
+            filled = self.session.call(
+                "histogram_tool", events=events, column="mass", bins=one.bins, low=one.low, high=one.high
+            )
+            handles[name] = str(filled["handle"])
+        return handles
+
+
+def _peak(work: _Work) -> Answers:
+    """Position and content of a peak."""
+    events = work.load("mass")
+    histograms, fit = work.histograms(events), work.fit("mass", events)
+    known = {"mass": (fit["mu"], fit["mu_error"]), "signal_yield": (fit["signal_yield"], fit["signal_yield_error"])}
+    return {name: known[name] for name in work.task.spec.answers if name in known}, histograms
+
+
+def _width(work: _Work) -> Answers:
+    """Natural width, with the resolution of the narrow line; its error goes into the uncertainty."""
+    resolution = work.fit("narrow", work.load("narrow"))
+    moved = work.session.call(
+        "calculate_tool",
+        expression="sigma + error",
+        values={"sigma": resolution["sigma"], "error": resolution["sigma_error"]},
+    )
+    events = work.load("mass")
+    histograms = work.histograms(events)
+    line, shifted = (work.fit("mass", events, {"sigma": sigma}) for sigma in (resolution["sigma"], moved["value"]))
+    total = work.session.call(
+        "calculate_tool",
+        expression="sqrt(statistical**2 + (shifted - width)**2)",
+        values={"statistical": line["width_error"], "shifted": shifted["width"], "width": line["width"]},
+    )
+    return {"width": (line["width"], total["value"])}, histograms
+
+
+_METHODS: Final[Mapping[str, Callable[[_Work], Answers]]] = {
+    "zmumu": _peak,
+    "hmumu": _peak,
+    "hyy": _peak,
+    "width": _width,
+}
+"""Family of a task -> what its lists answer."""
+
+
+def _file(name: str) -> str:
+    return f"artifact_{name}.root"
+
+
+def _write(folder: Path, checked: Checked) -> None:
+    """The lists as data files of a session; their facts name what they were found in."""
+    import uproot
+
+    files = []
+    for name, one in checked.lists.items():
+        path = folder / _file(name)
+        with uproot.recreate(path) as file:
+            file.mktree(_TREE, {"mass": one.masses})
+        files.append({"name": path.name, "role": "artifact", **_facts(one)})
+    (folder / MANIFEST).write_text(json.dumps({"files": files, "public": {}}), encoding="utf-8")
+
+
+def _facts(one: CheckedList) -> dict[str, Any]:
+    return {
+        "contents_sha256": _digest(one),
+        "found_in": dict(one.sources),
+        "rows": one.rows,
+        "faults": {kind: number for kind, number in one.faults.items() if number},
+    }
+
+
+def _digest(one: CheckedList) -> str:
+    """SHA-256 of the masses; the file itself also holds the date."""
+    return hashlib.sha256(one.masses.astype("<f8").tobytes()).hexdigest()
+
+
+def _submission(
+    task: Task,
+    artifacts: Artifacts,
+    *,
+    status: str = "ok",
+    comments: str = "",
+    answers: Mapping[str, tuple[float | None, float | None]] | None = None,
+    histograms: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    return {
+        "task_id": task.id,
+        "status": status,
+        "answers": {
+            name: {"value": value, "uncertainty": uncertainty} for name, (value, uncertainty) in (answers or {}).items()
+        },
+        "histograms": dict(histograms or {}),
+        **artifacts.said,
+        **({"comments": comments} if comments else {}),
+    }

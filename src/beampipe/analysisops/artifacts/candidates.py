@@ -1,0 +1,101 @@
+"""Every mass that the objects of an event can have, computed from the data by the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from beampipe.analysisops.samples.hidden import Hidden
+from beampipe.analysisops.tools.folder import DataFolder
+from beampipe.errors import FileError
+
+__all__ = ["Candidates", "read_candidates"]
+
+_MOST_PAIRS: Final = 100
+"""So many pairs of an event are looked at: those of its first objects."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Events with the masses of their pairs.
+
+    Attributes:
+        event: number of each event, ascending.
+        masses: of the pairs of its objects [GeV]; NaN beyond the last pair.
+        sources: file -> its SHA-256 as the manifest has it.
+    """
+
+    event: Float64[ndarray, " n"]
+    masses: Float64[ndarray, "n pairs"]
+    sources: dict[str, str]
+
+    def nearest(self, event: Float64[ndarray, " m"], mass: Float64[ndarray, " m"]) -> Float64[ndarray, " m"]:
+        """For each event the mass of a pair that is nearest to the one given; NaN where there is no such event."""
+        if not len(self.event) or not self.masses.shape[1]:
+            return np.full(len(event), np.nan)
+        place = np.minimum(np.searchsorted(self.event, event), len(self.event) - 1)
+        found = self.masses[place]
+        with np.errstate(invalid="ignore", over="ignore"):
+            distance = np.abs(found - mass[:, None])
+        distance[np.isnan(distance)] = np.inf
+        best = np.take_along_axis(found, distance.argmin(1)[:, None], 1)[:, 0]
+        return np.asarray(np.where(self.event[place] == event, best, np.nan), float)
+
+
+def read_candidates(data: Path, hidden: Hidden, role: str, collection: str) -> Candidates:
+    """The candidates in the files of a role.
+
+    Args:
+        data: folder of the instance's data.
+        hidden: its hidden side, which tells names and unit.
+        role: of the files.
+        collection: standard prefix of the objects, such as ``"lep"``.
+
+    Raises:
+        FileError: there is no such file, or two events have one number; a fault of the host.
+    """
+    files = [file for file in DataFolder(data).files() if file.facts.get("role") == role]
+    if not files:
+        raise FileError(f"{data}: got no file of role {role}, expected one", path=data, name=role)
+    parts = [_read(file.path, hidden, collection) for file in files]
+    width = max(masses.shape[1] for _, masses in parts)
+    event = np.concatenate([event for event, _ in parts])
+    masses = np.concatenate(
+        [np.pad(masses, ((0, 0), (0, width - masses.shape[1])), constant_values=np.nan) for _, masses in parts]
+    )
+    order = np.argsort(event, kind="stable")
+    if np.any(np.diff(event[order]) == 0):
+        raise FileError(f"{data}: got two events of one number among those of role {role}, expected one", path=data)
+    sources = {file.name: str(file.facts.get("sha256", "")) for file in files}
+    return Candidates(event[order], masses[order], sources)
+
+
+def _read(path: Path, hidden: Hidden, collection: str) -> tuple[ndarray, ndarray]:
+    """Numbers of the events of a file, and the masses of their pairs."""
+    import awkward as ak
+    import uproot
+
+    wanted = {name: hidden.columns[f"{collection}_{name}"] for name in ("pt", "eta", "phi", "e")}
+    number = hidden.columns["eventNumber"]
+    with uproot.open(path) as file:
+        arrays = file[hidden.tree].arrays([number, *wanted.values()])
+    objects = ak.zip({name: ak.values_astype(arrays[branch], np.float64) for name, branch in wanted.items()})
+    first, second = ak.unzip(ak.combinations(objects, 2))
+    width = min(int(ak.max(ak.num(first), initial=0)), _MOST_PAIRS)
+    masses = _mass(first, second) * hidden.energy_unit
+    padded = ak.to_numpy(ak.fill_none(ak.pad_none(masses, width, clip=True), np.nan))
+    return np.asarray(arrays[number], float), np.asarray(padded, float).reshape(len(arrays), width)
+
+
+def _mass(first: Any, second: Any) -> Any:
+    """m^2 = E^2 - p^2 of a pair; a small negative one, from rounding, counts as 0."""
+    energy = first.e + second.e
+    x = first.pt * np.cos(first.phi) + second.pt * np.cos(second.phi)
+    y = first.pt * np.sin(first.phi) + second.pt * np.sin(second.phi)
+    z = first.pt * np.sinh(first.eta) + second.pt * np.sinh(second.eta)
+    return np.sqrt(np.maximum(energy**2 - x**2 - y**2 - z**2, 0.0))

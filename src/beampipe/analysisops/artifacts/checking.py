@@ -1,0 +1,128 @@
+"""Lists against the data: each event must be there, once, and have the mass that the list says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from beampipe.analysisops.artifacts.candidates import Candidates, read_candidates
+from beampipe.analysisops.artifacts.form import Artifacts, lists_of
+from beampipe.analysisops.artifacts.reading import Rows
+from beampipe.analysisops.samples.hidden import Hidden
+
+__all__ = ["Checked", "CheckedList", "Limits", "check_artifacts", "check_rows"]
+
+_LARGEST_EXACT: Final = 2.0**53
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How exact a list must be.
+
+    Attributes:
+        rounding: a mass may differ from that of the data by this share of it. Masses of the data go on, not those of
+            the list, so what a list is allowed to miss moves no result.
+        faulty: share of rows that may be wrong; with more, the list is void.
+    """
+
+    rounding: float = 1e-3
+    faulty: float = 1e-3
+
+
+@dataclass(frozen=True)
+class CheckedList:
+    """A list, as the data have it.
+
+    Attributes:
+        masses: of the rows that are right, computed from the data [GeV], in the order of the list.
+        rows: number of rows that were handed in.
+        faults: kind of fault -> number of rows that have it; a row counts once.
+        sources: data file -> its SHA-256.
+        void: why the list counts for nothing; empty if it counts.
+    """
+
+    masses: Float64[ndarray, " n"]
+    rows: int
+    faults: Mapping[str, int]
+    sources: Mapping[str, str] = field(default_factory=dict)
+    void: str = ""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """All lists of a task.
+
+    Attributes:
+        lists: by name.
+    """
+
+    lists: Mapping[str, CheckedList]
+
+    @property
+    def void(self) -> str:
+        """Why nothing counts; empty if all lists do."""
+        return "; ".join(f"{name}: {one.void}" for name, one in self.lists.items() if one.void)
+
+
+def check_artifacts(
+    artifacts: Artifacts, family: str, data: Path, hidden: Hidden, limits: Limits | None = None
+) -> Checked:
+    """Check what an agent has handed in against the data of its instance.
+
+    Args:
+        artifacts: what was handed in.
+        family: of the task.
+        data: folder of the instance's data, the host's own and not the agent's copy.
+        hidden: the hidden side of the instance.
+        limits: how exact lists must be.
+
+    Raises:
+        UnknownNameError: nothing can be handed in for that family.
+        FileError: the data are not as they should be; a fault of the host.
+    """
+    return Checked(
+        {
+            wanted.name: check_rows(
+                artifacts.rows[wanted.name],
+                read_candidates(data, hidden, wanted.role, wanted.collection),
+                limits or Limits(),
+            )
+            for wanted in lists_of(family)
+        }
+    )
+
+
+def check_rows(rows: Rows, candidates: Candidates, limits: Limits) -> CheckedList:
+    """Check one list."""
+    finite = np.isfinite(rows.event) & np.isfinite(rows.mass)
+    # Whole numbers beyond that are no exact doubles: two of them could be one event.
+    event = np.where(finite & (np.abs(rows.event) <= _LARGEST_EXACT), rows.event, -1.0)
+    found = candidates.nearest(event, np.where(finite, rows.mass, 0.0))
+    with np.errstate(invalid="ignore", over="ignore"):
+        same = np.abs(found - rows.mass) <= limits.rounding * np.abs(found)
+    first = np.zeros(len(event), bool)
+    first[np.unique(event, return_index=True)[1]] = True
+
+    faults, left = {}, np.ones(len(event), bool)
+    for kind, good in (
+        ("not finite", finite),
+        ("no such event", np.isfinite(found)),
+        ("another mass than the data have", same),
+        ("an event that was there before", first),
+    ):
+        faults[kind] = int(np.count_nonzero(left & ~good))
+        left &= good
+    wrong = len(event) - int(np.count_nonzero(left))
+    void = ""
+    if not len(event):
+        void = "got no events, expected those that were selected"
+    elif wrong > limits.faulty * len(event):
+        told = ", ".join(f"{number} {kind}" for kind, number in faults.items() if number)
+        void = f"got {wrong} of {len(event)} rows that the data do not have ({told}), expected events of the data once"
+    return CheckedList(found[left], len(event), faults, candidates.sources, void)

@@ -1,0 +1,155 @@
+"""What is handed in: `artifacts.json`, and the lists that it names.
+
+    {
+      "status": "ok",
+      "lists": {"mass": {"file": "selected.csv", "model": "voigt_plus_exponential", "window": [75, 107]}},
+      "words": {},
+      "method": {"selection": "..."},
+      "comments": ""
+    }
+
+Each list has the columns ``event``, the number of an event in the data, and ``mass``, the mass that was found for it
+[GeV]; an event stands in it once. With it stands what `fit_peak_tool` is to be told; no parameter can be fixed. Which
+lists a task wants is `lists_of`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.analysisops.artifacts.reading import Rows, read_json, read_rows
+from beampipe.errors import FileError, UnknownNameError
+from beampipe.settings import build
+
+__all__ = ["ARTIFACTS", "Artifacts", "ListGiven", "ListWanted", "lists_of", "read_artifacts"]
+
+ARTIFACTS: Final = "artifacts.json"
+"""Name of the file that names the others."""
+
+_LARGEST: Final = 256 << 10
+"""Number of bytes that it may have."""
+
+
+@dataclass(frozen=True)
+class ListWanted:
+    """A list that a task wants.
+
+    Attributes:
+        name: of the list.
+        role: of the data files that its events stand in.
+        collection: standard prefix of the objects whose pairs have the masses.
+        what: which events, in words.
+    """
+
+    name: str
+    role: str
+    collection: str
+    what: str
+
+
+_PAIRS: Final = {
+    "zmumu": (ListWanted("mass", "data", "lep", "selected events of the data, with the mass of the muon pair"),),
+    "hmumu": (ListWanted("mass", "data", "lep", "selected events of the data, with the mass of the muon pair"),),
+    "hyy": (ListWanted("mass", "data", "photon", "selected events of the data, with the mass of the photon pair"),),
+    "width": (
+        ListWanted("mass", "data", "lep", "selected events of the data, with the mass of the muon pair"),
+        ListWanted(
+            "narrow", "calibration_mc", "lep", "selected events of the sample of the narrow line, in the same way"
+        ),
+    ),
+}
+"""Family of a task -> the lists that it wants."""
+
+
+@dataclass(frozen=True)
+class ListGiven:
+    """A list that was handed in, and what its fit is told; the tool itself refuses what it cannot do.
+
+    Attributes:
+        file: plain name of the file with the list.
+        model: of signal and background, as `fit_peak_tool` knows them.
+        window: lowest and highest mass of the fit [GeV].
+        unbinned: fit the masses themselves.
+        bins: number of bins, where it is binned.
+    """
+
+    file: str
+    model: str
+    window: tuple[float, ...]
+    unbinned: bool = True
+    bins: int = 120
+
+    @property
+    def fit(self) -> dict[str, Any]:
+        """As `fit_peak_tool` is called."""
+        return {"model": self.model, "window": list(self.window), "unbinned": self.unbinned, "bins": self.bins}
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What has a form in `artifacts.json`."""
+
+    status: str = "ok"
+    lists: Mapping[str, ListGiven] = field(default_factory=dict)
+
+
+_FREE: Final = ("words", "method", "comments")
+"""What goes into the submission as it is; grading bounds it."""
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """What an agent has handed in; it is bounded and of the right types, and nothing of it is known to be true.
+
+    Attributes:
+        status: ``"ok"``, or whatever the agent says in place of it.
+        lists: what is said of each list, by name.
+        rows: the lists themselves, by name.
+        said: ``words``, ``method`` and ``comments`` of the submission, whatever they are.
+    """
+
+    status: str
+    lists: Mapping[str, ListGiven] = field(default_factory=dict)
+    rows: Mapping[str, Rows] = field(default_factory=dict)
+    said: Mapping[str, Any] = field(default_factory=dict)
+
+
+def lists_of(family: str) -> tuple[ListWanted, ...]:
+    """The lists that tasks of a family want.
+
+    Raises:
+        UnknownNameError: nothing can be handed in for that family.
+    """
+    if family not in _PAIRS:
+        raise UnknownNameError("family with artifacts", family, _PAIRS)
+    return _PAIRS[family]
+
+
+def read_artifacts(folder: Path, family: str) -> Artifacts:
+    """What an agent has left in its folder.
+
+    Args:
+        folder: that the agent alone wrote to.
+        family: of the task.
+
+    Raises:
+        FileError: a file is not there, too large, or of another format; the message is for the agent.
+        ConfigError: artifacts.json has other keys or types than it should; the same.
+        UnknownNameError: nothing can be handed in for that family.
+    """
+    wanted = sorted(one.name for one in lists_of(family))
+    content = read_json(folder, ARTIFACTS, _LARGEST)
+    if not isinstance(content, dict):
+        raise FileError(f"{ARTIFACTS}: got {type(content).__name__}, expected an object", name=ARTIFACTS)
+    said = {name: content.pop(name) for name in _FREE if name in content}
+    table = build(_Table, content, ARTIFACTS)
+    if table.status != "ok":
+        return Artifacts(table.status, said=said)
+    if sorted(table.lists) != wanted:
+        given = ", ".join(sorted(table.lists))[:80] or "none"
+        raise FileError(f"{ARTIFACTS}: lists: got {given}, expected {', '.join(wanted)}", name=ARTIFACTS)
+    rows = {name: read_rows(folder, one.file) for name, one in table.lists.items()}
+    return Artifacts(table.status, table.lists, rows, said)

@@ -1,0 +1,66 @@
+"""What an agent of this track is given: a copy of the data, and the words that say what to hand in."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from beampipe.analysisops.artifacts.form import ARTIFACTS, lists_of
+from beampipe.analysisops.artifacts.reading import COLUMNS, FORMATS, LARGEST, MOST_ROWS
+from beampipe.analysisops.tools.folder import MANIFEST, DataFolder
+from beampipe.files import make_folder
+
+__all__ = ["copy_data", "what_to_hand_in"]
+
+
+def copy_data(data: Path, folder: Path) -> Path:
+    """Copy the files that a manifest lists, and it, into a new folder that nobody writes to.
+
+    Whatever else stands beside the data stays there. The host checks artifacts against its own files, so a copy that
+    an agent has changed after all deceives only the agent.
+
+    Args:
+        data: folder of the instance's data.
+        folder: where the copy shall be.
+
+    Returns:
+        The folder of the copy.
+    """
+    make_folder(folder)
+    for path in (*(file.path for file in DataFolder(data).files()), data / MANIFEST):
+        shutil.copyfile(path, folder / path.name)
+        (folder / path.name).chmod(0o444)
+    folder.chmod(0o555)
+    return folder
+
+
+def what_to_hand_in(family: str) -> str:
+    """Words for the prompt of a task: what is handed in, and in which form.
+
+    Raises:
+        UnknownNameError: nothing can be handed in for that family.
+    """
+    wanted = lists_of(family)
+    lists = "\n".join(f"- `{one.name}`: {one.what}." for one in wanted)
+    shown = ",\n           ".join(
+        f'"{one.name}": {{"file": "{one.name}.csv", "model": "MODEL", "window": [LOW, HIGH], "unbinned": true}}'
+        for one in wanted
+    )
+    return f"""## What to hand in
+
+Analyse the files with code of your own. Hand in lists, not numbers: the host finds each event in the data, computes its
+mass again, and fits those masses with the model and in the window that you name. Leave in your folder:
+
+{lists}
+
+Each list is one file with the columns `{COLUMNS[0]}`, the number of the event in the data, and `{COLUMNS[1]}`, its
+mass in GeV, to at least five digits. Each event stands in it once. Formats: {", ".join(FORMATS)} (a .csv with a line of
+names, a .json with an object of two lists, a .npy with these fields or two columns), at most {LARGEST >> 20} MiB and
+{MOST_ROWS} rows. A list whose events or masses the data do not have counts for nothing.
+
+`{ARTIFACTS}` names them, with the model and the window of each fit:
+
+{{"status": "ok",
+ "lists": {{{shown}}},
+ "words": {{}}, "method": {{"selection": "...", "model": "...", "window": "...", "uncertainty": "..."}}}}
+"""
