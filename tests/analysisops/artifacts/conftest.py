@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,23 @@ import pytest
 import uproot
 from numpy import ndarray
 
+from beampipe.analysisops.artifacts.answering import answer_from_artifacts
+from beampipe.analysisops.artifacts.form import read_artifacts
 from beampipe.analysisops.assessing import Prepared, prepare_instance
+from beampipe.analysisops.grading.grade import grade
+from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
 from beampipe.analysisops.tasks.load import shipped_task
 
 FITS: Mapping[str, Mapping[str, Any]] = {
-    "zmumu": {"mass": {"model": "voigt_plus_exponential", "window": [75, 107]}},
+    "zmumu": {"mass": {"model": "voigt_plus_exponential", "window": [75, 107], "unbinned": False}},
     "hmumu": {"mass": {"model": "gauss_plus_exponential", "window": [105, 160]}},
     "hyy": {"mass": {"model": "gauss_plus_exponential", "window": [105, 160]}},
 }
 """Family -> what its fit is told."""
+
+
+Instance = Callable[[str], Prepared]
+WORDS = {"words": {"signal": "yes"}}
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +79,21 @@ def hand_in(folder: Path, lists: Mapping[str, tuple[ndarray, ndarray]], fits: Ma
     table = {"status": "ok", "lists": told, **more}
     (folder / "artifacts.json").write_text(json.dumps(table))
     return folder
+
+
+def answered(prepared: Prepared, folder: Path) -> tuple[dict[str, Any], tuple[Entry, ...]]:
+    """The submission that comes of a folder, and the ledger."""
+    book = folder / "ledger"
+    given = read_artifacts(folder, prepared.task.spec.family)
+    submission = answer_from_artifacts(prepared.task, given, prepared.data, prepared.hidden, Ledger(book, b"key"))
+    return submission, read_ledger(book, b"key")
+
+
+def graded(prepared: Prepared, folder: Path) -> dict[str, Any]:
+    submission, entries = answered(prepared, folder)
+    return grade(prepared.task, submission, prepared.reference, entries).to_json()
+
+
+def score(prepared: Prepared, submission: dict[str, Any], entries: Sequence[Entry]) -> float:
+    found = grade(prepared.task, submission, prepared.reference, entries).to_json()
+    return float(found["final"]["normalized_score"])

@@ -3,7 +3,7 @@
 An artifact is a list: which events were selected, and the mass that each was found to have. Numbers are the host's: it
 looks each event up in the data, computes the mass again from the objects there, and runs the tools of the first track
 on what it has found, so that every answer stands in a ledger. A list that does not describe the data earns nothing.
-What an agent still decides is the analysis: which events, which pair of objects, which model in which window.
+What an agent still decides is the analysis: which events, which of their objects, which model in which window.
 
 handing    the copy of the data, and the words that say what to hand in
 reading    files of a stranger: bounded, of few formats, none of which can run anything

@@ -131,9 +131,11 @@ def _width(work: _Work) -> Answers:
 
 _METHODS: Final[Mapping[str, Callable[[_Work], Answers]]] = {
     "zmumu": _peak,
+    "width": _width,
     "hmumu": _peak,
     "hyy": _peak,
-    "width": _width,
+    "hbb": _peak,
+    "hzz4l": _peak,
 }
 """Family of a task -> what its lists answer."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,26 +17,26 @@ from beampipe.errors import FileError
 
 __all__ = ["Candidates", "read_candidates"]
 
-_MOST_PAIRS: Final = 100
-"""So many pairs of an event are looked at: those of its first objects."""
+_MOST: Final = 100
+"""So many systems of an event are looked at: those of its first objects."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Events with the masses of their pairs.
+    """Events with the masses of their systems, such as pairs of muons.
 
     Attributes:
         event: number of each event, ascending.
-        masses: of the pairs of its objects [GeV]; NaN beyond the last pair.
+        masses: of all systems that its objects make [GeV]; NaN beyond the last.
         sources: file -> its SHA-256 as the manifest has it.
     """
 
     event: Float64[ndarray, " n"]
-    masses: Float64[ndarray, "n pairs"]
+    masses: Float64[ndarray, "n systems"]
     sources: dict[str, str]
 
     def nearest(self, event: Float64[ndarray, " m"], mass: Float64[ndarray, " m"]) -> Float64[ndarray, " m"]:
-        """For each event the mass of a pair that is nearest to the one given; NaN where there is no such event."""
+        """For each event the mass of the system that is nearest to the one given; NaN where there is no such event."""
         if not len(self.event) or not self.masses.shape[1]:
             return np.full(len(event), np.nan)
         place = np.minimum(np.searchsorted(self.event, event), len(self.event) - 1)
@@ -47,7 +48,7 @@ class Candidates:
         return np.asarray(np.where(self.event[place] == event, best, np.nan), float)
 
 
-def read_candidates(data: Path, hidden: Hidden, role: str, collection: str) -> Candidates:
+def read_candidates(data: Path, hidden: Hidden, role: str, collection: str, number: int = 2) -> Candidates:
     """The candidates in the files of a role.
 
     Args:
@@ -55,6 +56,7 @@ def read_candidates(data: Path, hidden: Hidden, role: str, collection: str) -> C
         hidden: its hidden side, which tells names and unit.
         role: of the files.
         collection: standard prefix of the objects, such as ``"lep"``.
+        number: objects in a system.
 
     Raises:
         FileError: there is no such file, or two events have one number; a fault of the host.
@@ -62,7 +64,7 @@ def read_candidates(data: Path, hidden: Hidden, role: str, collection: str) -> C
     files = [file for file in DataFolder(data).files() if file.facts.get("role") == role]
     if not files:
         raise FileError(f"{data}: got no file of role {role}, expected one", path=data, name=role)
-    parts = [_read(file.path, hidden, collection) for file in files]
+    parts = [_read(file.path, hidden, collection, number) for file in files]
     width = max(masses.shape[1] for _, masses in parts)
     event = np.concatenate([event for event, _ in parts])
     masses = np.concatenate(
@@ -75,27 +77,27 @@ def read_candidates(data: Path, hidden: Hidden, role: str, collection: str) -> C
     return Candidates(event[order], masses[order], sources)
 
 
-def _read(path: Path, hidden: Hidden, collection: str) -> tuple[ndarray, ndarray]:
-    """Numbers of the events of a file, and the masses of their pairs."""
+def _read(path: Path, hidden: Hidden, collection: str, number: int) -> tuple[ndarray, ndarray]:
+    """Numbers of the events of a file, and the masses of their systems."""
     import awkward as ak
     import uproot
 
     wanted = {name: hidden.columns[f"{collection}_{name}"] for name in ("pt", "eta", "phi", "e")}
-    number = hidden.columns["eventNumber"]
+    event = hidden.columns["eventNumber"]
     with uproot.open(path) as file:
-        arrays = file[hidden.tree].arrays([number, *wanted.values()])
+        arrays = file[hidden.tree].arrays([event, *wanted.values()])
     objects = ak.zip({name: ak.values_astype(arrays[branch], np.float64) for name, branch in wanted.items()})
-    first, second = ak.unzip(ak.combinations(objects, 2))
-    width = min(int(ak.max(ak.num(first), initial=0)), _MOST_PAIRS)
-    masses = _mass(first, second) * hidden.energy_unit
+    members = ak.unzip(ak.combinations(objects, number))
+    width = min(int(ak.max(ak.num(members[0]), initial=0)), _MOST)
+    masses = _mass(members) * hidden.energy_unit
     padded = ak.to_numpy(ak.fill_none(ak.pad_none(masses, width, clip=True), np.nan))
-    return np.asarray(arrays[number], float), np.asarray(padded, float).reshape(len(arrays), width)
+    return np.asarray(arrays[event], float), np.asarray(padded, float).reshape(len(arrays), width)
 
 
-def _mass(first: Any, second: Any) -> Any:
-    """m^2 = E^2 - p^2 of a pair; a small negative one, from rounding, counts as 0."""
-    energy = first.e + second.e
-    x = first.pt * np.cos(first.phi) + second.pt * np.cos(second.phi)
-    y = first.pt * np.sin(first.phi) + second.pt * np.sin(second.phi)
-    z = first.pt * np.sinh(first.eta) + second.pt * np.sinh(second.eta)
+def _mass(members: Sequence[Any]) -> Any:
+    """m^2 = E^2 - p^2 of the sum of objects; a small negative one, from rounding, counts as 0."""
+    energy = sum(one.e for one in members)
+    x = sum(one.pt * np.cos(one.phi) for one in members)
+    y = sum(one.pt * np.sin(one.phi) for one in members)
+    z = sum(one.pt * np.sinh(one.eta) for one in members)
     return np.sqrt(np.maximum(energy**2 - x**2 - y**2 - z**2, 0.0))

@@ -90,7 +90,7 @@ def check_artifacts(
         {
             wanted.name: check_rows(
                 artifacts.rows[wanted.name],
-                read_candidates(data, hidden, wanted.role, wanted.collection),
+                read_candidates(data, hidden, wanted.role, wanted.collection, wanted.number),
                 limits or Limits(),
             )
             for wanted in lists_of(family)

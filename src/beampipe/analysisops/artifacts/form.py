@@ -40,26 +40,30 @@ class ListWanted:
     Attributes:
         name: of the list.
         role: of the data files that its events stand in.
-        collection: standard prefix of the objects whose pairs have the masses.
+        collection: standard prefix of the objects whose systems have the masses.
         what: which events, in words.
+        number: objects in a system.
     """
 
     name: str
     role: str
     collection: str
     what: str
+    number: int = 2
 
 
-_PAIRS: Final = {
-    "zmumu": (ListWanted("mass", "data", "lep", "selected events of the data, with the mass of the muon pair"),),
-    "hmumu": (ListWanted("mass", "data", "lep", "selected events of the data, with the mass of the muon pair"),),
-    "hyy": (ListWanted("mass", "data", "photon", "selected events of the data, with the mass of the photon pair"),),
+_MUONS: Final = ListWanted("mass", "data", "lep", "selected events of the data, with the mass of the muon pair")
+
+_WANTED: Final[Mapping[str, tuple[ListWanted, ...]]] = {
+    "zmumu": (_MUONS,),
     "width": (
-        ListWanted("mass", "data", "lep", "selected events of the data, with the mass of the muon pair"),
-        ListWanted(
-            "narrow", "calibration_mc", "lep", "selected events of the sample of the narrow line, in the same way"
-        ),
+        _MUONS,
+        ListWanted("narrow", "calibration_mc", "lep", "selected events of the narrow line's sample, in the same way"),
     ),
+    "hmumu": (_MUONS,),
+    "hyy": (ListWanted("mass", "data", "photon", "selected events of the data, with the mass of the photon pair"),),
+    "hbb": (ListWanted("mass", "data", "jet", "selected events of the data, with the mass of the pair of b jets"),),
+    "hzz4l": (ListWanted("mass", "data", "lep", "selected events of the data, with the mass of the leptons", 4),),
 }
 """Family of a task -> the lists that it wants."""
 
@@ -123,9 +127,9 @@ def lists_of(family: str) -> tuple[ListWanted, ...]:
     Raises:
         UnknownNameError: nothing can be handed in for that family.
     """
-    if family not in _PAIRS:
-        raise UnknownNameError("family with artifacts", family, _PAIRS)
-    return _PAIRS[family]
+    if family not in _WANTED:
+        raise UnknownNameError("family with artifacts", family, _WANTED)
+    return _WANTED[family]
 
 
 def read_artifacts(folder: Path, family: str) -> Artifacts:
