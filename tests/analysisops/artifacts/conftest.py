@@ -25,6 +25,8 @@ FITS: Mapping[str, Mapping[str, Any]] = {
     "zmumu": {"mass": {"model": "voigt_plus_exponential", "window": [75, 107], "unbinned": False}},
     "hmumu": {"mass": {"model": "gauss_plus_exponential", "window": [105, 160]}},
     "hyy": {"mass": {"model": "gauss_plus_exponential", "window": [105, 160]}},
+    "hbb": {"mass": {"model": "gauss_plus_exponential", "window": [70, 230], "unbinned": False, "bins": 160}},
+    "hzz4l": {"mass": {"model": "gauss_plus_linear", "window": [105, 160]}},
 }
 """Family -> what its fit is told."""
 
@@ -40,33 +42,57 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Prepar
     return cache(lambda family: prepare_instance(shipped_task(family), 3, folder / family))
 
 
+SELECTION: Mapping[str, tuple[str, float, int]] = {
+    "zmumu": ("lep", 25.0, 2),
+    "width": ("lep", 25.0, 2),
+    "hmumu": ("lep", 20.0, 2),
+    "hzz4l": ("lep", 7.0, 4),
+    "hyy": ("photon", 15.0, 2),
+    "hbb": ("jet", 0.0, 2),
+}
+"""Family -> collection, smallest transverse momentum [GeV], and objects in a system."""
+
+
 def selected(prepared: Prepared, role: str = "data") -> tuple[ndarray, ndarray]:
     """Numbers and masses [GeV] of the events that a plain analysis selects."""
     hidden = prepared.hidden
-    muons = "lep_pt" in hidden.columns
-    prefix, cut = ("lep", 20.0 if hidden.family == "hmumu" else 25.0) if muons else ("photon", 15.0)
+    prefix, lowest, number = SELECTION[hidden.family]
     (name,) = hidden.files[role]
     with uproot.open(prepared.data / name) as file:
         arrays = file[hidden.tree].arrays()
-
-    def column(field: str) -> ak.Array:
-        return arrays[hidden.columns[f"{prefix}_{field}"]]
-
-    scale = hidden.energy_unit
-    good = (column("pt") * scale > cut) & (column("isTightID") == 1) & (column("ptcone20") < 0.1 * column("pt"))
-    if muons:
-        good = good & (column("type") == 13)
-    pt, eta, phi = (column(field)[good] for field in ("pt", "eta", "phi"))
-    enough = ak.num(pt) == 2 if muons else ak.num(pt) >= 2
-    pt, eta, phi = pt[enough], eta[enough], phi[enough]
-    # Of massless objects, which is another formula than that of the host.
-    mass = scale * np.sqrt(2 * pt[:, 0] * pt[:, 1] * (np.cosh(eta[:, 0] - eta[:, 1]) - np.cos(phi[:, 0] - phi[:, 1])))
-    if muons:
-        keep = ak.sum(column("charge")[good][enough], axis=1) == 0
+    start = f"{prefix}_"
+    fields = {name.removeprefix(start): arrays[here] for name, here in hidden.columns.items() if name.startswith(start)}
+    fields.pop("n", None)
+    objects = ak.zip(fields)
+    pt = objects.pt * hidden.energy_unit
+    if prefix == "jet":
+        objects = objects[objects.btag_quantile >= 4]
+        arrays, objects = (one[arrays[hidden.columns["met"]] * hidden.energy_unit > 80] for one in (arrays, objects))
     else:
-        keep = (pt[:, 0] * scale > 0.35 * mass) & (pt[:, 1] * scale > 0.25 * mass)
-    event = arrays[hidden.columns["eventNumber"]][enough]
-    return ak.to_numpy(event[keep]), ak.to_numpy(mass[keep])
+        objects = objects[(pt > lowest) & (objects.isTightID == 1) & (objects.ptcone20 < 0.1 * objects.pt)]
+    if number == 2 and prefix == "lep":
+        objects = objects[objects["type"] == 13]
+    enough = ak.num(objects) >= number if prefix == "photon" else ak.num(objects) == number
+    arrays, objects = arrays[enough], objects[enough][:, :number]
+    energy, x, y, z = (
+        ak.to_numpy(ak.sum(part, axis=1)).astype(float) * hidden.energy_unit
+        for part in (
+            objects.e,
+            objects.pt * np.cos(objects.phi),
+            objects.pt * np.sin(objects.phi),
+            objects.pt * np.sinh(objects.eta),
+        )
+    )
+    mass = np.sqrt(energy**2 - x**2 - y**2 - z**2)
+    pt = objects.pt * hidden.energy_unit
+    keep = np.ones(len(mass), bool)
+    if prefix == "lep":
+        keep &= ak.to_numpy(ak.sum(objects.charge, axis=1)) == 0
+    if number == 4:
+        keep &= ak.to_numpy((pt[:, 0] > 20) & (ak.sum(objects.charge * (objects["type"] == 13), axis=1) == 0))
+    if prefix == "photon":
+        keep &= ak.to_numpy((pt[:, 0] > 0.35 * mass) & (pt[:, 1] > 0.25 * mass))
+    return ak.to_numpy(arrays[hidden.columns["eventNumber"]])[keep], mass[keep]
 
 
 def hand_in(folder: Path, lists: Mapping[str, tuple[ndarray, ndarray]], fits: Mapping[str, Any], **more: Any) -> Path:
