@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
@@ -125,13 +125,16 @@ class Trail:
     def _add(self, entry: Entry) -> None:
         told = sorted(_numbers_told(entry.arguments))
         label = self._worth(entry)
+        inputs, results = [], []
         for path, number in _numbers_given(entry.result):
-            echo = _near(told, number, exact=True)
+            echo = bool(told) and _near(told, number, exact=True)
             origin = Origin("computed_from_nothing" if echo else label, entry.number, entry.tool, path)
             if not echo:
-                self._inputs.add(number, origin)
+                inputs.append((number, origin))
             if entry.tool not in _FACTS and not path.startswith(_DESCRIBED):
-                self._results.add(number, origin)
+                results.append((number, origin))
+        self._inputs.add(inputs)
+        self._results.add(results)
 
     def _worth(self, entry: Entry) -> Label:
         """How far the results of a call can be traced."""
@@ -198,12 +201,13 @@ class _Numbers:
         self._sorted: list[float] = []
         self._origins: dict[float, Origin] = {}
 
-    def add(self, number: float, origin: Origin) -> None:
-        before = self._origins.get(number)
-        if before is None:
-            insort(self._sorted, number)
-        if before is None or LABELS.index(origin.label) < LABELS.index(before.label):
-            self._origins[number] = origin
+    def add(self, numbers: Sequence[tuple[float, Origin]]) -> None:
+        """More numbers; of several origins of one number, the most trusted stays."""
+        for number, origin in numbers:
+            before = self._origins.get(number)
+            if before is None or LABELS.index(origin.label) < LABELS.index(before.label):
+                self._origins[number] = origin
+        self._sorted = sorted(self._origins)
 
     def find(self, number: float) -> Origin | None:
         """The most trusted origin of the numbers that match."""
@@ -267,18 +271,28 @@ def _inputs(entry: Entry) -> Iterator[tuple[float, bool]]:
 
 
 def _walk(value: object, path: str, *, skip_echoes: bool, read_texts: bool = False) -> Iterator[tuple[str, float]]:
-    number = number_of(value)
-    if number is not None:
-        yield path, number
-    elif isinstance(value, str) and read_texts:
-        yield from ((path, float(text)) for text in _NUMBER.findall(value[:10_000]) if math.isfinite(float(text)))
-    elif isinstance(value, Mapping):
-        if skip_echoes and value.get("min") is not None and value.get("min") == value.get("max"):
-            return  # a column that says the same of all events says nothing of them
-        contents = "edges" in value  # the bins of a histogram are no results
-        for key, inside in value.items():
-            if not (skip_echoes and (key in _ECHOES or (contents and key == "values"))):
-                yield from _walk(inside, f"{path}.{key}".lstrip("."), skip_echoes=skip_echoes, read_texts=read_texts)
-    elif isinstance(value, list | tuple):
-        for place, inside in enumerate(value):
-            yield from _walk(inside, f"{path}[{place}]", skip_echoes=skip_echoes, read_texts=read_texts)
+    """Path and value of all numbers in JSON, in their order."""
+    left = [(path, value)]
+    while left:
+        path, value = left.pop()
+        if isinstance(value, str):
+            if read_texts:
+                yield from (
+                    (path, float(text)) for text in _NUMBER.findall(value[:10_000]) if math.isfinite(float(text))
+                )
+        elif isinstance(value, Mapping):
+            left += [(f"{path}.{key}".lstrip("."), value[key]) for key in reversed(_telling_keys(value, skip_echoes))]
+        elif isinstance(value, list | tuple):
+            left += [(f"{path}[{place}]", value[place]) for place in range(len(value) - 1, -1, -1)]
+        elif (number := number_of(value)) is not None:
+            yield path, number
+
+
+def _telling_keys(value: Mapping[str, Any], skip_echoes: bool) -> list[str]:
+    """The keys of an object under which there may be numbers that tell something."""
+    if not skip_echoes:
+        return list(value)
+    if value.get("min") is not None and value.get("min") == value.get("max"):
+        return []  # a column that says the same of all events says nothing of them
+    contents = "edges" in value  # the bins of a histogram are no results
+    return [key for key in value if key not in _ECHOES and not (contents and key == "values")]
