@@ -5,6 +5,10 @@ looks each event up in the data, computes the mass again from the objects there,
 on what it has found, so that every answer stands in a ledger. A list that does not describe the data earns nothing.
 What an agent still decides is the analysis: which events, which of their objects, which model in which window.
 
+What this cannot see: whether true events were picked by their mass, so that a peak stands elsewhere or looks better.
+Such a list is as wrong as the answer that comes of it, and graded so. What agents could guess is the numbers of events,
+which follow one another; a mass to one in a thousand for each of them they could not.
+
 handing    the copy of the data, and the words that say what to hand in
 reading    files of a stranger: bounded, of few formats, none of which can run anything
 form       what is handed in: `artifacts.json` and its lists
