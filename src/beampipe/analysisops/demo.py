@@ -19,7 +19,7 @@ from beampipe.analysisops.evaluating import Conditions, assess_in_run, host_asse
 from beampipe.analysisops.host.messages import HostSettings
 from beampipe.analysisops.host.sandbox import Sandbox
 from beampipe.analysisops.host.server import serving_host
-from beampipe.analysisops.instances import InstanceStore
+from beampipe.analysisops.instances import InstanceStore, work_code
 from beampipe.analysisops.report import write_report
 from beampipe.analysisops.requesting import request_assessments
 from beampipe.analysisops.runs import AgentChoice, RunPlan, Seeds
@@ -75,7 +75,8 @@ def run_demo(
     choices = tuple(task_choice(load_task(task_folder(name))) for name in names)
     # The same assessments are there already; the baselines are asked in this process.
     agents = (agent, *(AgentChoice(name) for name in _BASELINES))
-    run_plan(RunPlan(choices, agents, Seeds((_SEED,)), (_LEVEL,)), partial(assess_in_run, conditions), folder / "run")
+    plan = RunPlan(choices, agents, Seeds((_SEED,)), (_LEVEL,))
+    run_plan(plan, partial(assess_in_run, conditions), folder / "run", code=work_code())
     page = write_report(folder / "run", folder / "report.html", title="Analysis tasks: the demo")
     return page, [*_lines(results), *_closing(results, made, time.monotonic() - begin, weaknesses)]
 

@@ -20,7 +20,7 @@ from beampipe.analysisops.assessing import Ask, Prepared, ask_here, ask_over_a2a
 from beampipe.analysisops.contract import Level
 from beampipe.analysisops.grading.judging.judge import Judge
 from beampipe.analysisops.grading.judging.offline import OfflineJudge
-from beampipe.analysisops.instances import InstanceStore
+from beampipe.analysisops.instances import InstanceStore, work_code
 from beampipe.analysisops.runs import AgentChoice, Assessment, Record, RunPlan, Seeds, TaskChoice
 from beampipe.analysisops.runs import rescore as rescore_run
 from beampipe.analysisops.runs import run as run_plan
@@ -183,7 +183,14 @@ def evaluate(
     choices = tuple(task_choice(task, judged=judged) for task in loaded)
     plan = RunPlan(choices, tuple(agent_choice(name) for name in agents), seeds, tuple(levels), epochs)
     conditions = Conditions(folder / "instances", judged)
-    return run_plan(plan, partial(assess_in_run, conditions), folder, workers=workers, progress=progress)
+    return run_plan(
+        plan,
+        partial(assess_in_run, conditions),
+        folder,
+        workers=workers,
+        progress=progress,
+        code=work_code(),
+    )
 
 
 def assess_in_run(conditions: Conditions, assessment: Assessment, folder: Path) -> Record:
@@ -219,7 +226,7 @@ def host_assess(
 
     def work(url: str, task_id: str, level: Level, seed: int) -> dict[str, Any]:
         plan = RunPlan((choices[task_id],), (named(url),), Seeds((seed,)), (level,))
-        (record,) = run_plan(plan, partial(assess_in_run, conditions), folder, extend=True)
+        (record,) = run_plan(plan, partial(assess_in_run, conditions), folder, extend=True, code=work_code())
         return dict(record["grade"])
 
     return work

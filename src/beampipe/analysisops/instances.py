@@ -6,19 +6,27 @@ import json
 import os
 import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
+from typing import Final
 
+from beampipe import __version__
 from beampipe.analysisops.assessing import Prepared, prepare_instance
 from beampipe.analysisops.contract import Reference
 from beampipe.analysisops.samples.hidden import Hidden
 from beampipe.analysisops.samples.prepare import VERSION
 from beampipe.analysisops.tasks.load import Task
 from beampipe.files import make_folder
-from beampipe.workflow import digest_of
+from beampipe.workflow import digest_of, file_digest
 
-__all__ = ["InstanceStore"]
+__all__ = ["InstanceStore", "work_code"]
 
 _HIDDEN = "hidden.json"
+
+
+_ROOMS: Final = ("agents", "samples", "tasks", "tools")
+_MODULES: Final = ("assessing.py", "contract.py", "evaluating.py", "instances.py", "ledger.py")
+"""What makes data, finds references and asks agents; no grading, no report."""
 
 
 class InstanceStore:
@@ -40,7 +48,8 @@ class InstanceStore:
             ConfigError: the task has no data of its own, or the oracle does not find what it asks for.
         """
         # The seed is secret, and so no part of a name that anybody may see.
-        key = digest_of([task.spec.family, task.id, seed, VERSION, {k: list(v) for k, v in task.parameters.items()}])
+        ranges = {name: list(given) for name, given in task.parameters.items()}
+        key = digest_of([task.spec.family, task.id, seed, VERSION, ranges, work_code()])
         place = self._folder / key
         if not (place / _HIDDEN).exists():
             self._make(task, seed, place)
@@ -70,3 +79,16 @@ class InstanceStore:
                     raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+@cache
+def work_code() -> str:
+    """Digest of the source of all that makes data, finds references and asks agents.
+
+    Families and tools are imported by their names, which `beampipe.workflow.code_digest` does not see; so all files
+    of these rooms count, with every comment.
+    """
+    here = Path(__file__).parent
+    paths = [here / name for name in _MODULES]
+    paths += [path for room in _ROOMS for path in sorted((here / room).rglob("*.py"))]
+    return digest_of([__version__, [(path.relative_to(here).as_posix(), file_digest(path)) for path in paths]])
