@@ -56,6 +56,7 @@ HEAVY = {
     "grpc",
     "prometheus_client",
     "a2a",
+    "atlasopenmagic",
     "mcp",
     "iminuit",
     "httpx",

@@ -66,6 +66,7 @@ __all__ = [
 
 _EXTRA_OF_PACKAGE = {
     "acts": "simulation",
+    "atlasopenmagic": "opendata",
     "dask": "dask",
     "dask_jobqueue": "dask",
     "distributed": "dask",

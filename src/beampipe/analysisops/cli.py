@@ -139,8 +139,8 @@ def run_command(
         typer.Option(
             "--agent",
             "-a",
-            help="scripted, follower, nop, recall, oracle, the address of an A2A agent, or a TOML file with a model;"
-            " may be given several times.",
+            help="scripted, follower, nop, recall, oracle, the address of an A2A agent, a TOML file with a model, or a"
+            " program that brings its own code; may be given several times.",
         ),
     ],
     tasks: Tasks = None,

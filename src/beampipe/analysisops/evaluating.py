@@ -21,6 +21,7 @@ from beampipe.analysisops.contract import Level
 from beampipe.analysisops.grading.judging.judge import Judge
 from beampipe.analysisops.grading.judging.offline import OfflineJudge
 from beampipe.analysisops.instances import InstanceStore, work_code
+from beampipe.analysisops.programs import ask_program
 from beampipe.analysisops.runs import AgentChoice, Assessment, Record, RunPlan, Seeds, TaskChoice
 from beampipe.analysisops.runs import rescore as rescore_run
 from beampipe.analysisops.runs import run as run_plan
@@ -29,7 +30,7 @@ from beampipe.analysisops.tasks.load import Task, load_task, shipped_tasks
 from beampipe.analysisops.tasks.yaml_file import read_yaml
 from beampipe.errors import UnknownNameError
 from beampipe.settings import build, read_toml
-from beampipe.workflow import digest_of
+from beampipe.workflow import digest_of, file_digest
 
 __all__ = [
     "AGENTS",
@@ -117,7 +118,7 @@ def task_folder(name: str) -> Path:
 
 
 def agent_choice(name: str) -> AgentChoice:
-    """An agent by its name, its address (``http://...``) or its file (``NAME.toml``).
+    """An agent by its name, its address (``http://...``), its file (``NAME.toml``) or its program.
 
     Raises:
         UnknownNameError: there is none.
@@ -131,7 +132,9 @@ def agent_choice(name: str) -> AgentChoice:
         described = build(AgentFile, read_toml(Path(name), "the TOML file of an agent"), name)
         shown = {"base_url": described.base_url, "model": described.model, "kind": described.kind}
         return AgentChoice(Path(name).stem, {"file": name, "digest": digest_of(described), **shown})
-    raise UnknownNameError("agent", name, [*_SOURCES, "http://HOST:PORT/", "FILE.toml"])
+    if "/" in name or name.endswith(".py"):
+        return AgentChoice(Path(name).stem, {"program": name, "digest": file_digest(Path(name))})
+    raise UnknownNameError("agent", name, [*_SOURCES, "http://HOST:PORT/", "FILE.toml", "./PROGRAM"])
 
 
 def make_agent(name: str) -> Agent:
@@ -241,6 +244,8 @@ def rescore(folder: Path) -> Rescored:
 def _asking(agent: AgentChoice, prepared: Prepared) -> Iterator[Ask]:
     if "url" in agent.settings:
         yield ask_over_a2a(str(agent.settings["url"]))
+    elif "program" in agent.settings:
+        yield ask_program(Path(str(agent.settings["program"])), prepared)
     elif agent.name == _ORACLE:
         yield ask_here(OracleAgent(prepared.hidden))
     elif "file" in agent.settings:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe import __version__
-from beampipe.analysisops.assessing import Prepared, prepare_instance
+from beampipe.analysisops.assessing import Prepared, prepare_instance, prepare_open_instance
 from beampipe.analysisops.contract import Reference
 from beampipe.analysisops.samples.hidden import Hidden
 from beampipe.analysisops.samples.prepare import VERSION
@@ -24,8 +24,8 @@ __all__ = ["InstanceStore", "work_code"]
 _HIDDEN = "hidden.json"
 
 
-_ROOMS: Final = ("agents", "samples", "tasks", "tools")
-_MODULES: Final = ("assessing.py", "contract.py", "evaluating.py", "instances.py", "ledger.py")
+_ROOMS: Final = ("agents", "artifacts", "samples", "tasks", "tools")
+_MODULES: Final = ("assessing.py", "contract.py", "evaluating.py", "instances.py", "ledger.py", "programs.py")
 """What makes data, finds references and asks agents; no grading, no report."""
 
 
@@ -45,11 +45,18 @@ class InstanceStore:
         """An instance; it is made if it is not there.
 
         Raises:
-            ConfigError: the task has no data of its own, or the oracle does not find what it asks for.
+            ConfigError: the oracle does not find what the task asks for.
+            BeampipeError: real data cannot be brought.
         """
+        spec = task.spec
+        if not spec.family:
+            # Real data: one instance, whatever the seed. It is brought into its place, so that what has come is kept.
+            return prepare_open_instance(
+                task, self._folder / digest_of(["open", spec.release, spec.dataset, spec.skim, spec.max_files])
+            )
         # The seed is secret, and so no part of a name that anybody may see.
         ranges = {name: list(given) for name, given in task.parameters.items()}
-        key = digest_of([task.spec.family, task.id, seed, VERSION, ranges, work_code()])
+        key = digest_of([spec.family, task.id, seed, VERSION, ranges, work_code()])
         place = self._folder / key
         if not (place / _HIDDEN).exists():
             self._make(task, seed, place)

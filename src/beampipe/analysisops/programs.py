@@ -1,0 +1,82 @@
+"""Agents that bring their own code: a program in a sandbox, with a copy of the data, that leaves artifacts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from beampipe.analysisops.artifacts import answer_from_artifacts, copy_data, read_artifacts, what_to_hand_in
+from beampipe.analysisops.assessing import Answer, Ask, Prepared
+from beampipe.analysisops.contract import TaskRequest
+from beampipe.analysisops.host.sandbox import Sandbox, SandboxLimits, best_kind
+from beampipe.analysisops.tools.session import Session
+from beampipe.errors import BeampipeError
+
+__all__ = ["DATA", "REQUEST", "ask_program"]
+
+DATA: Final = "BEAMPIPE_DATA"
+"""Environment variable with the folder of the data, which can only be read."""
+REQUEST: Final = "BEAMPIPE_REQUEST"
+"""Environment variable with the file of the request, JSON as it goes to any agent."""
+
+_SAID: Final = 300
+"""So many characters of what a program said are shown when it failed."""
+
+
+def ask_program(program: Path, prepared: Prepared) -> Ask:
+    """A program that works on a copy of the data, and leaves `artifacts.json` in the folder where it is started.
+
+    Numbers are worked out by the host from what it leaves, see `beampipe.analysisops.artifacts`. It has no network
+    where the system has namespaces.
+
+    Args:
+        program: file of Python, or anything that can be executed.
+        prepared: the instance.
+    """
+
+    def ask(request: TaskRequest, session: Session) -> Answer:
+        family = prepared.task.spec.family
+        place = Path(tempfile.mkdtemp(prefix="beampipe-program-"))
+        try:
+            told = replace(request, prompt=f"{request.prompt}\n\n{what_to_hand_in(family)}")
+            read_only, command, environment = _lay_out(place, program, prepared.data, told)
+            limits = SandboxLimits(seconds=prepared.task.spec.time_limit)
+            sandbox = Sandbox(limits, read_only=[read_only], network=best_kind() != "namespaces")
+            with sandbox.running(command, environment) as confined:
+                code = confined.wait()
+                if code != 0:
+                    why = f"ended for {confined.ended_by}" if confined.ended_by else f"exit status {code}"
+                    return Answer(None, f"program: {why}; it said: {confined.said()[-_SAID:]}")
+                given = read_artifacts(confined.work, family)
+            return Answer(answer_from_artifacts(prepared.task, given, prepared.data, prepared.hidden, session.ledger))
+        except BeampipeError as error:
+            return Answer(None, str(error))
+        finally:
+            for folder in (place, *(path for path in place.rglob("*") if path.is_dir())):
+                folder.chmod(0o700)
+            shutil.rmtree(place, ignore_errors=True)
+
+    return ask
+
+
+def _lay_out(place: Path, program: Path, data: Path, request: TaskRequest) -> tuple[Path, list[str], dict[str, str]]:
+    """Folder with all that the program may read, its command, and its environment."""
+    place.chmod(0o755)
+    read_only = place / "given"
+    read_only.mkdir(mode=0o755)
+    copy = copy_data(data, read_only / "data")
+    said = read_only / "request.json"
+    said.write_text(json.dumps(request.to_json()), encoding="utf-8")
+    own = read_only / program.name
+    shutil.copyfile(program, own)
+    own.chmod(0o755)
+    said.chmod(0o644)
+    executable = program.suffix != ".py" and bool(program.stat().st_mode & stat.S_IXUSR)
+    command = [str(own)] if executable else [sys.executable, str(own)]
+    return read_only, command, {DATA: str(copy), REQUEST: str(said)}
