@@ -1,0 +1,77 @@
+"""An attacker: a function that yields what it hands in, with its name, its docstring, and what it may be worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from beampipe.analysisops.grading.result import Result
+from beampipe.analysisops.tasks.load import Task
+from tests.analysisops.redteam.target import Attempt, Target
+
+__all__ = ["ATTACKS", "Attack", "attacker"]
+
+Run = Callable[[Target], Iterable[Attempt]]
+Part = Literal["all", "histograms", "uncertainties"]
+
+_CHECKS: Final = {"histograms": "histogram_l2", "uncertainties": "uncertainty"}
+"""Attacked part -> type of the checks that must not fall for it."""
+
+_EXACT: Final = 1e-6
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attacker.
+
+    Attributes:
+        name: of the function.
+        limit: share of the points that it may get at most.
+        part: what it attacks: the whole, or one kind of answer in a submission that is right otherwise.
+        needs: section of the specification without which there is nothing to attack, such as ``"histograms"``.
+        run: yields the attempts.
+    """
+
+    name: str
+    limit: float
+    part: Part
+    needs: str
+    run: Run
+
+    def applies(self, task: Task) -> bool:
+        """Whether a task has what is attacked."""
+        if self.part != "all" and not any(rule.type == _CHECKS[self.part] for rule in task.rubric.rules):
+            return False
+        return not self.needs or bool(getattr(task.spec, self.needs))
+
+    def share(self, result: Result) -> float:
+        """The share of the attacked points that a result has."""
+        if self.part == "all":
+            return result.normalized
+        kind = _CHECKS[self.part]
+        # One attempt falsifies one answer: the check that gives it the least counts.
+        return min(rule.points / rule.max_points for rule in result.rules if rule.type == kind)
+
+    def best(self, target: Target) -> tuple[float, int]:
+        """The largest share of all attempts, and how many there were."""
+        shares = [self.share(target.grade(attempt)) for attempt in self.run(target)]
+        return max(shares, default=0.0), len(shares)
+
+    def held(self, share: float) -> bool:
+        """Whether a share is within the limit."""
+        return share <= self.limit + _EXACT
+
+
+ATTACKS: Final[list[Attack]] = []
+"""All attackers, in their order."""
+
+
+def attacker(limit: float, *, part: Part = "all", needs: str = "") -> Callable[[Run], Run]:
+    """Register a function as an attacker."""
+
+    def register(run: Run) -> Run:
+        ATTACKS.append(Attack(run.__name__, limit, part, needs, run))
+        return run
+
+    return register

@@ -1,0 +1,170 @@
+"""Attacks on the host of an assessment: its files, its ledger, its protocol."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from beampipe.analysisops.agents.agent import Tools
+from beampipe.analysisops.agents.serving import serving_agent
+from beampipe.analysisops.assessing import Answer, assess
+from beampipe.analysisops.contract import Level, TaskRequest
+from beampipe.analysisops.host.asking import ask_agent
+from beampipe.analysisops.host.messages import HostSettings
+from beampipe.analysisops.host.server import serving_host
+from beampipe.analysisops.ledger import Ledger, read_ledger
+from beampipe.analysisops.tasks.load import shipped_tasks
+from beampipe.analysisops.tools.session import Session
+from beampipe.errors import FileError
+from tests.analysisops.redteam.desk import desk_of
+from tests.analysisops.redteam.target import SEED, Attempt, Target
+
+V1 = {"A2A-Version": "1.0"}
+REWARDS = ("reward.json", "result.json", "score.txt", "judge_output.json", "record.json", "ledger.jsonl.bak")
+
+
+@pytest.mark.parametrize("name", shipped_tasks())
+def test_files_that_an_agent_leaves_are_read_by_nobody(
+    target_of: Callable[[str], Target], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """V1 and V7: rewards, verdicts and records in the working folder and beside the ledger."""
+    target = target_of(name)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "host").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    forged = json.dumps({"final": {"normalized_score": 1.0}, "reward": 1.0, "score": 1.0, "status": "ok"})
+
+    def ask(request: TaskRequest, session: Session) -> Answer:
+        for folder in (Path.cwd(), tmp_path / "host"):
+            for file in REWARDS:
+                (folder / file).write_text(forged)
+        return Answer(target.claim(target.known.mean()))
+
+    record = assess(target.prepared, 1, SEED, ask, tmp_path / "host")
+    assert record.grade["final"]["normalized_score"] == 0.0
+
+
+@pytest.mark.parametrize("name", shipped_tasks())
+def test_a_forged_ledger_ends_an_assessment(target_of: Callable[[str], Target], name: str, tmp_path: Path) -> None:
+    """V7: entries by another key, changed entries, and a ledger in place of the host's."""
+    target = target_of(name)
+    forger = Ledger(tmp_path / "forged.jsonl", b"a key of somebody's own, long enough to be one")
+    numbers = {name: value for name, (value, _) in target.numbers().items()}
+    forger.append("fit_peak_tool", {}, numbers, sources=["data.root"])
+    forged = (tmp_path / "forged.jsonl").read_text()
+
+    def replaced(book: Path) -> None:
+        book.write_text(forged)
+
+    def appended(book: Path) -> None:
+        book.write_text(book.read_text() + forged)
+
+    def changed(book: Path) -> None:
+        book.write_text(book.read_text().replace('"sources": []', '"sources": ["data.root"]', 1))
+
+    for tamper in (replaced, appended, changed):
+        folder = tmp_path / tamper.__name__
+        folder.mkdir()
+
+        def ask(request: TaskRequest, session: Session) -> Answer:
+            session.call("list_local_root_files_tool")
+            tamper(folder / "ledger.jsonl")  # noqa: B023 - it is called in this turn
+            return Answer(target.honest())
+
+        with pytest.raises(FileError, match="not signed"):
+            assess(target.prepared, 1, SEED, ask, folder)
+
+
+class Spy:
+    """A purple agent that looks for answers at the host instead of in the data.
+
+    Args:
+        host: gives the address of the host, which is known only later.
+    """
+
+    def __init__(self, host: Callable[[], str]) -> None:
+        self._host = host
+        self.seen: list[str] = []
+
+    def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
+        for method, params in (
+            ("ListTasks", {"includeArtifacts": True, "historyLength": 100}),
+            ("GetTask", {"id": request.task_id}),
+            ("GetTask", {"id": "1"}),
+        ):
+            body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+            for headers in (V1, {**V1, "Authorization": "Bearer mine"}):
+                self.seen.append(httpx.post(self._host(), json=body, headers=headers, timeout=30).text)
+        self.seen.append(httpx.get(f"{self._host()}.well-known/agent-card.json", timeout=30).text)
+        self.seen.append(json.dumps(request.to_json()))
+        return {"task_id": request.task_id, "status": "ok", "answers": {}}
+
+
+@pytest.fixture(scope="module")
+def seen(target_of: Callable[[str], Target]) -> dict[str, str]:
+    """What a spy saw at a host that had graded every task before, for each task."""
+    address: list[str] = []
+    spy = Spy(lambda: address[0])
+
+    def work(url: str, task_id: str, level: Level, seed: int) -> dict[str, Any]:
+        target = target_of(task_id)
+        ask_agent(url, target.request)
+        # The result of somebody who was right, with the reference in its evidence.
+        return target.grade(Attempt(target.honest(), target.work)).to_json()
+
+    with (
+        serving_agent(spy) as agent,
+        serving_host(work, HostSettings(tuple(shipped_tasks()), seeds=(SEED,))) as host,
+    ):
+        address.append(host)
+        text = json.dumps({"participants": {"agent": agent}, "config": {}})
+        message = {"role": "ROLE_USER", "parts": [{"text": text}], "messageId": "1"}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message}}
+        headers = {**V1, "Authorization": "Bearer owner"}
+        # The second time there is a finished assessment for the spy to look for.
+        answers = [httpx.post(host, json=body, headers=headers, timeout=120).text for _ in range(2)]
+    assert all("TASK_STATE_COMPLETED" in answer for answer in answers)
+    return {"stranger": "\n".join(spy.seen), "owner": "\n".join(answers)}
+
+
+@pytest.mark.parametrize("name", shipped_tasks())
+def test_a_host_tells_a_stranger_no_answer_and_nobody_a_secret_one(
+    target_of: Callable[[str], Target], seen: dict[str, str], name: str
+) -> None:
+    """V2: ListTasks, GetTask, the card and the request itself; results of secret seeds come without their evidence."""
+    target = target_of(name)
+    secrets = [f"{number:.6g}" for pair in target.numbers().values() for number in pair]
+    secrets += [repr(number) for pair in target.numbers().values() for number in pair]
+    for text in seen.values():
+        assert name in text or "tasks" in text
+        assert str(SEED) not in text
+    telling = [one for one in secrets if len(one.replace(".", "")) >= 5]
+    assert not [one for one in telling if one in seen["stranger"]]
+    assert not [one for one in telling if one in seen["owner"]]
+
+
+@pytest.mark.parametrize("name", shipped_tasks())
+def test_tools_show_nothing_that_is_hidden(target_of: Callable[[str], Target], name: str) -> None:
+    """V2: neither the folder of an instance nor what tools say of it holds the truth."""
+    target = target_of(name)
+    desk = desk_of(target)
+    told = json.dumps([entry.result for entry in desk.done()])
+    files = [path for path in target.prepared.data.rglob("*") if path.is_file()]
+    assert {path.name for path in files} == {"manifest.json", *target.request.files}
+    shown = (target.prepared.data / "manifest.json").read_text() + told + json.dumps(target.request.to_json())
+    assert str(SEED) not in shown
+    for name_, value in target.prepared.hidden.truth.items():
+        assert name_ == "signal_yield" or repr(value) not in shown
+
+
+def test_a_ledger_is_only_ever_appended_to(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl", b"key of the host")
+    ledger.append("count_tool", {}, {"n": 5}, sources=["data.root"])
+    with pytest.raises(FileError, match="expected a new file"):
+        Ledger(tmp_path / "ledger.jsonl", b"key of the host")
+    assert [entry.result for entry in read_ledger(tmp_path / "ledger.jsonl", b"key of the host")] == [{"n": 5}]
