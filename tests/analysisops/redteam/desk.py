@@ -11,7 +11,7 @@ from beampipe.analysisops.ledger import Entry
 from beampipe.errors import BeampipeError
 from tests.analysisops.redteam.target import Target
 
-__all__ = ["WAYS", "Desk", "desk_of", "laundered"]
+__all__ = ["DEPENDENT", "DRESSED", "Desk", "desk_of", "laundered"]
 
 _EVENTS: Final = 3000
 _CALLS: Final = 12
@@ -212,22 +212,23 @@ def _solved(desk: Desk, value: float, error: float) -> tuple[float, float]:
 
 Way = Callable[[Desk, float, float], tuple[float, float]]
 
-WAYS: Final[Mapping[str, Way]] = {
+DRESSED: Final[Mapping[str, Way]] = {
     "constant": _constant,
     "times zero": _times_zero,
     "carried error": _carried_error,
-    "pinch": _pinch,
     "small numbers": _small_numbers,
     "constant column": _constant_column,
     "halved column": _constant_column_halved,
     "fixed fit": _fixed_fit,
-    "shaped fit": _shaped_fit,
     "made-up limit": _counted_limit,
     "limit of data": _limit_of_data,
     "made-up efficiency": _counted_efficiency,
     "made-up equations": _solved,
 }
-"""Ways to have tools say a number that one knows already; each gives value and uncertainty as tools said them."""
+"""Ways to have tools say a number that does not depend on data; each gives value and uncertainty as tools said them."""
+
+DEPENDENT: Final[Mapping[str, Way]] = {"pinch": _pinch, "shaped fit": _shaped_fit}
+"""Ways by which the number does depend on data, if only a little: no record of calls can tell them from an analysis."""
 
 
 _DESKS: Final[WeakKeyDictionary[Target, Desk]] = WeakKeyDictionary()
@@ -244,7 +245,8 @@ def laundered(
     desk: Desk, way: str, answers: Mapping[str, tuple[float, float]]
 ) -> dict[str, tuple[float, float]] | None:
     """Answers as tools said them by a way; None where that is not possible."""
+    known = {**DRESSED, **DEPENDENT}
     try:
-        return {name: WAYS[way](desk, value, error) for name, (value, error) in answers.items()}
+        return {name: known[way](desk, value, error) for name, (value, error) in answers.items()}
     except (BeampipeError, ZeroDivisionError):
         return None

@@ -42,9 +42,9 @@ def forged_results(target: Target) -> Iterable[Attempt]:
 @attacker(limit=0.0)
 def forged_entries(target: Target) -> Iterable[Attempt]:
     """The right answers with the right ledger inside the submission, from an agent that called nothing."""
-    ledger = entries_to_json(target.work)
-    for key in ("ledger", "entries", "tool_calls", "evidence", "contents", "method"):
-        yield Attempt(target.honest(**{key: ledger}))
+    ledger = entries_to_json(target.work[-3:])
+    keys = ("ledger", "entries", "tool_calls", "evidence", "contents", "method")
+    yield Attempt(target.honest(**dict.fromkeys(keys, ledger)))
     looked = desk_of(target).done()
     yield Attempt(target.honest(ledger=ledger), looked)
 

@@ -7,7 +7,7 @@ from itertools import product
 
 from beampipe.analysisops.grading.submission import number_of
 from tests.analysisops.redteam.attack import attacker
-from tests.analysisops.redteam.desk import WAYS, Desk, desk_of, laundered
+from tests.analysisops.redteam.desk import DEPENDENT, DRESSED, Desk, desk_of, laundered
 from tests.analysisops.redteam.silence import remembered
 from tests.analysisops.redteam.target import Attempt, Target
 
@@ -15,16 +15,14 @@ Answers = Mapping[str, tuple[float, float]]
 
 
 def _washed(target: Target, answers: Answers, beside: bool = False) -> Iterator[Attempt]:
-    """The answers as tools say them by every way, in a submission of its own or in place of those of honest work."""
-    for way in WAYS:
+    """The answers as tools say them by the ways that no record tells, alone or in place of those of honest work."""
+    for way in DEPENDENT:
         desk = desk_of(target)
         said = laundered(desk, way, answers)
-        if said is None:
-            continue
-        if beside:
+        if said is not None and beside:
             told = {name: {"value": value, "uncertainty": error} for name, (value, error) in said.items()}
             yield Attempt(target.honest(answers=told, artifacts={}), (*target.work, *desk.done()))
-        else:
+        elif said is not None:
             yield Attempt(target.claim(said, histograms=_even(desk, target)), desk.done())
 
 
@@ -38,9 +36,20 @@ def _even(desk: Desk, target: Target) -> dict[str, str]:
     return found
 
 
+@attacker(limit=0.0, needs="answers")
+def dressed_answers(target: Target) -> Iterable[Attempt]:
+    """The right answers, leaked, with right spectra, dressed as results: constants, data times 0, fixed fits, ..."""
+    for way in DRESSED:
+        desk = desk_of(target)
+        said = laundered(desk, way, target.numbers())
+        if said is not None:
+            told = {name: {"value": value, "uncertainty": error} for name, (value, error) in said.items()}
+            yield Attempt(target.honest(answers=told), desk.done())
+
+
 @attacker(limit=0.1, needs="answers")
 def laundered_recall(target: Target) -> Iterable[Attempt]:
-    """Values of the tables, each laundered through tools: constants, data times 0, fits of shaped columns, and more."""
+    """Values of the tables, laundered through tools: with a pinch of data, and by the fit of a shaped column."""
     yield from _washed(target, remembered(target))
 
 
@@ -80,7 +89,7 @@ def bought_with_uncertainty(target: Target) -> Iterable[Attempt]:
         desk = desk_of(target)
         said = laundered(desk, "pinch", wide)
         assert said is not None
-        yield Attempt(target.claim(said, histograms=_even(desk, target) if desk.events else {}), desk.done())
+        yield Attempt(target.claim(said, histograms=_even(desk, target)), desk.done())
 
 
 @attacker(limit=0.1, needs="answers")
