@@ -38,7 +38,7 @@ def analyse(opened: Opened) -> Found:
         {"width": (widths[0]["width"], total["value"])},
         histograms=opened.answer("mass", broad, "mass"),
         method={
-            "selection": "exactly two tight, isolated muons of opposite charge above 25 GeV",
+            "selection": "exactly two tight, isolated muons of opposite charge above 15 GeV",
             "model": "a Voigt profile over an exponential, its resolution fixed to that of the narrow simulated line",
             "window": f"{window[0]:g} to {window[1]:g} GeV, around the fullest bin, wide enough for both tails",
             "uncertainty": "statistical, and the change of the width when the resolution is moved by its error",

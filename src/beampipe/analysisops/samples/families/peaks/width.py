@@ -4,7 +4,7 @@ Physics: muon pairs by Pythia (a Z boson moved to 180 to 320 GeV) with a Breit-W
 pairs from other sources with an exponential mass. The file in the role ``calibration_mc`` holds a resonance of the
 same mass without natural width, seen by the same detector: its peak is the resolution, 1.1 to 1.8 % of the mass.
 
-Best analysis: tight, isolated (ptcone20 < 0.1 pt) muons with pt > 20 GeV, exactly two, of opposite charge, in either
+Best analysis: tight, isolated (ptcone20 < 0.1 pt) muons with pt > 15 GeV, exactly two, of opposite charge, in either
 file. Fit a Gaussian to the calibration within 15 GeV of its highest bin: its sigma, with its error. Fit a Voigt line
 over an exponential to the data within 70 GeV of the highest bin, with sigma fixed to that of the calibration. Width:
 the full width at half maximum of the Breit-Wigner part, to about 0.4 GeV; the error of sigma adds a tenth of it.
@@ -25,7 +25,7 @@ __all__ = ["ANALYSIS", "make"]
 
 ANALYSIS: Final[dict[str, Any]] = {
     "lepton_type": 13,
-    "pt_min": 20.0,
+    "pt_min": 15.0,
     "isolation_max": ISOLATION,
     "half_window": 70.0,
     "model": "voigt_plus_exponential",

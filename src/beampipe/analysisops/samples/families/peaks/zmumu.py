@@ -4,7 +4,7 @@ Physics: Z bosons by Pythia with a Breit-Wigner line of 2.4952 GeV; 3 to 10 % of
 an exponential mass, by a law of their own; electron pairs of the same boson; pairs of fake muons of any charge; soft
 third leptons. A muon has a relative resolution of 1.2 to 2.5 %, so the peak is smeared by 0.8 to 1.6 GeV.
 
-Best analysis: keep tight, isolated (ptcone20 < 0.1 pt) muons with pt > 20 GeV; exactly two of them with opposite
+Best analysis: keep tight, isolated (ptcone20 < 0.1 pt) muons with pt > 15 GeV; exactly two of them with opposite
 charge; fit a Voigt line over an exponential in 70 to 115 GeV, or 20 GeV to either side of the highest bin. Mass: the
 position of the line, to about 0.03 GeV. Histogram ``mass``: 55 bins from 60 to 115 GeV after these cuts.
 """
@@ -27,7 +27,7 @@ WIDTH: Final = 2.4952
 
 ANALYSIS: Final[dict[str, Any]] = {
     "lepton_type": 13,
-    "pt_min": 20.0,
+    "pt_min": 15.0,
     "isolation_max": ISOLATION,
     "half_window": 20.0,
     "model": "voigt_plus_exponential",
