@@ -13,9 +13,9 @@ from tests.analysisops.redteam.target import Attempt, Target
 __all__ = ["ATTACKS", "Attack", "attacker"]
 
 Run = Callable[[Target], Iterable[Attempt]]
-Part = Literal["all", "histograms", "uncertainties"]
+Part = Literal["all", "histograms", "uncertainties", "words"]
 
-_CHECKS: Final = {"histograms": "histogram_l2", "uncertainties": "uncertainty"}
+_CHECKS: Final = {"histograms": "histogram_l2", "uncertainties": "uncertainty", "words": "word"}
 """Attacked part -> type of the checks that must not fall for it."""
 
 _EXACT: Final = 1e-6

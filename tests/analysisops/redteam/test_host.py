@@ -19,6 +19,7 @@ from beampipe.analysisops.host.messages import HostSettings
 from beampipe.analysisops.host.server import serving_host
 from beampipe.analysisops.ledger import Ledger, read_ledger
 from beampipe.analysisops.tasks.load import shipped_tasks
+from beampipe.analysisops.tools.refusal import ToolRefusedError
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import FileError
 from tests.analysisops.redteam.desk import desk_of
@@ -160,6 +161,38 @@ def test_tools_show_nothing_that_is_hidden(target_of: Callable[[str], Target], n
     assert str(SEED) not in shown
     for name_, value in target.prepared.hidden.truth.items():
         assert name_ == "signal_yield" or repr(value) not in shown
+
+
+def test_code_in_answers_and_arguments_is_never_run(target_of: Callable[[str], Target], tmp_path: Path) -> None:
+    """V3: no eval, no pickle, no YAML tag, no shell, no path; in a submission, and in every text that tools read."""
+    target, mark = target_of("zmumu"), tmp_path / "run"
+    orders = (
+        f"__import__('os').system('touch {mark}')",
+        f"!!python/object/apply:os.system ['touch {mark}']",
+        f"$(touch {mark})",
+        f"`touch {mark}`",
+        f"cos\nposix\nsystem\n(S'touch {mark}'\ntR.",
+        f"../../../../../..{mark}",
+    )
+    desk = desk_of(target)
+    for order in orders:
+        submission = target.claim(
+            {"mass": (1.0, 1.0)}, comments=order, histograms={"mass": order}, words={order: order}
+        )
+        assert target.grade(Attempt(submission, target.work)).normalized == 0.0
+        for tool, arguments in (
+            ("calculate_tool", {"expression": order, "values": {}}),
+            ("derive_tool", {"events": desk.events, "name": "x", "expression": order}),
+            ("select_tool", {"events": desk.events, "expression": order}),
+            ("select_tool", {"events": order, "expression": "1 > 0"}),
+            ("load_kinematics_tool", {"file_path": order, "tree_name": order, "branches": {"x": order}}),
+            ("inspect_root_schema_tool", {"file_path": order}),
+            ("read_log_tool", {"file": order}),
+            ("export_tool", {"handle": desk.events, "name": order}),
+        ):
+            with pytest.raises(ToolRefusedError):
+                desk.call(tool, **arguments)
+    assert not mark.exists()
 
 
 def test_a_ledger_is_only_ever_appended_to(tmp_path: Path) -> None:
