@@ -43,8 +43,8 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Prepar
 
 
 SELECTION: Mapping[str, tuple[str, float, int]] = {
-    "zmumu": ("lep", 25.0, 2),
-    "width": ("lep", 25.0, 2),
+    "zmumu": ("lep", 15.0, 2),
+    "width": ("lep", 15.0, 2),
     "hmumu": ("lep", 20.0, 2),
     "hzz4l": ("lep", 7.0, 4),
     "hyy": ("photon", 15.0, 2),
