@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -16,6 +17,10 @@ from typing import Any
 import pytest
 import typer
 
+from beampipe.analysisops.evaluating import AgentFile
+from beampipe.analysisops.grading.checks.kinds import GATES, JUDGED, RULES
+from beampipe.analysisops.tasks.load import load_task, shipped_tasks
+from beampipe.analysisops.tasks.spec import TaskSpec
 from beampipe.calibration import DEMO_CONFIGURATION
 from beampipe.cli import app
 from beampipe.serving.variants import model_table
@@ -75,7 +80,8 @@ def test_pages_and_examples_import_from_the_faces() -> None:
     imports = [found for text in texts for found in re.findall(r"^from (beampipe\S*) import (.+)$", text, re.M)]
     assert len(imports) > 20
     for module, names in imports:
-        deep = [name for name in names.split(", ") if name in homes and module not in FACES]
+        # Areas may have the same name for things of their own, such as `evaluate`.
+        deep = [name for name in names.split(", ") if module.startswith(f"{homes.get(name, module)}.")]
         assert not deep, f"from {module} import {', '.join(deep)}: these are in {homes[deep[0]]}"
 
 
@@ -102,6 +108,26 @@ def check_command(line: str) -> None:
 def test_the_tables_are_those_of_the_code() -> None:
     assert f"\n\n{pipeline_table()}\n\n" in page("tracking")
     assert f"\n\n{model_table()}\n\n" in page("serving")
+
+
+def first_cells(name: str) -> dict[str, str]:
+    """The rows of the tables of a page by each name that stands in their first cell."""
+    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", page(name), re.M)
+    return {one: row for first, row in rows for one in re.findall(r"`([^`]+)`", first)}
+
+
+def test_the_tables_of_tasks_name_all_that_there_is() -> None:
+    tasks, rows = first_cells("analysisops"), first_cells("analysisops_tasks")
+    for name, folder in shipped_tasks().items():
+        points = ", ".join(f"{rule.id} {rule.points:g}" for rule in load_task(folder).rubric.rules)
+        assert tasks[name].endswith(f" | {points}"), name
+    for name, kind in {**GATES, **RULES, **JUDGED}.items():
+        settings = {one.name for one in fields(kind)} - {"points", "missing_points"}
+        assert settings <= set(re.findall(r"`(\w+)`", rows[name])), name
+    without_effect = {"mode", "workers", "cache", "reuse_existing"}
+    keys = {one.name for one in fields(TaskSpec) if not one.name.endswith("_path")} - without_effect
+    assert keys <= rows.keys()
+    assert {one.name for one in fields(AgentFile)} <= first_cells("analysisops_agents").keys()
 
 
 @pytest.mark.parametrize("name", ["tracking", "formats"])
