@@ -14,6 +14,10 @@ demo_ready := $(VENV)/.ready-demo
 test_ready := $(VENV)/.ready-test
 docs_ready := $(VENV)/.ready-docs
 
+# Tests of servers wait for answers and share the machine's programs; they run one after the other.
+one_by_one := tests/triton tests/serving tests/fleet
+side_by_side := $(filter-out $(one_by_one),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py)
+
 .PHONY: models demo test check bench bench-serving bench-fleet bench-sanitizers bench-calibration docs format clean help
 
 help:
@@ -34,7 +38,8 @@ demo: $(demo_ready)
 
 test: $(test_ready) programs
 	$(bin)/python -m beampipe serving engine install
-	$(bin)/python -m pytest
+	$(bin)/python -m pytest -n 2 --dist loadfile $(side_by_side)
+	$(bin)/python -m pytest $(one_by_one)
 
 check: $(test_ready)
 	$(bin)/ruff format --check .

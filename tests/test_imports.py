@@ -24,7 +24,7 @@ GROUND = {"errors", "units", "files", "figures", "lazy", "processes", "pythia", 
 """What every area stands on."""
 
 MAY_LOAD = {
-    **dict.fromkeys(GROUND, GROUND),
+    **dict.fromkeys(sorted(GROUND), GROUND),
     "tracking": {*GROUND, "tracking"},
     "triton": {*GROUND, "triton"},
     "workflow": {*GROUND, "workflow"},
