@@ -34,6 +34,9 @@ TASK: Final = "zmumu"
 ANALYST, ECHO = "analyst", "echo"
 SECONDS: Final = 240.0
 
+Line = tuple[str, str, bool]
+"""What was looked at, what was seen, and whether it is as it should be."""
+
 
 def free_port() -> int:
     with socket.socket() as free:
@@ -129,16 +132,11 @@ def results_of(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [json.loads(part["text"]) for artifact in artifacts for part in artifact["parts"]]
 
 
-def look(options: argparse.Namespace, home: Path) -> list[tuple[str, str, bool]]:
-    """What was looked at, what was seen, and whether it is as it should be."""
+def look(options: argparse.Namespace, home: Path) -> list[Line]:
+    """Start all programs, and look at each."""
     python = environment_of(options.python, home)
-    old = subprocess.run(
-        [python, "-c", "from importlib.metadata import version; print(version('a2a-sdk'))"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    lines = [("the others' a2a-sdk", old, old.startswith("0."))]
+    asked = [python, "-c", "from importlib.metadata import version; print(version('a2a-sdk'))"]
+    old = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
     ports = {name: free_port() for name in ("green", ANALYST, ECHO)}
     urls = {name: f"http://127.0.0.1:{port}/" for name, port in ports.items()}
     ours = [sys.executable, "-m", "beampipe", "analysisops"]
@@ -150,55 +148,60 @@ def look(options: argparse.Namespace, home: Path) -> list[tuple[str, str, bool]]
         ANALYST: ([*ours, "agent", "scripted", "--port", str(ports[ANALYST])], None),
         ECHO: ([python, "server.py", "--port", str(ports[ECHO])], options.purple / "src"),
     }
+    lines = [("the others' a2a-sdk", old, old.startswith("0."))]
     with ExitStack() as stack:
         for name, (command, folder) in commands.items():
             started = program(command, home / f"{name}.log", ready=urls[name] + CARD, folder=folder)
             stack.enter_context(started)
-
         for name in ("green", ANALYST):
             said, good = conformance(python, options.green, urls[name])
             lines.append((f"the green template's tests, on our {name}", said, good and "3 passed" in said))
-
-        found = through_gateway(python, options.gateway, urls, home / "gateway.log")
-        results, scores = found["results"], {}
-        for one in results:
-            if "participant" in one:
-                scores[one["participant"]] = (one["status"], one["final"]["normalized_score"])
-        lines += [
-            (
-                "the gateway's assessment",
-                f"{found['status']}, {len(results)} results",
-                found["status"] == "completed" and len(results) == 3,
-            ),
-            ("  our agent, through the gateway's proxy", str(scores.get(ANALYST)), scores.get(ANALYST) == ("ok", 1.0)),
-            ("  the purple template of 0.3, an echo", str(scores.get(ECHO)), scores.get(ECHO, ("", 1.0))[1] == 0.0),
-            (
-                "  numbers are as they were sent",
-                f"instance {results[0]['instance']!r}, seed {results[0]['seed']!r}" if results else "none",
-                bool(results) and type(results[0]["instance"]) is int and results[0]["seed"] is None,
-            ),
-        ]
-
-        answer = one_message(urls["green"], {ANALYST: urls[ANALYST]}, **{"A2A-Version": "1.0"})
-        state = answer["result"]["task"]["status"]["state"]
-        score = results_of(answer)[0]["final"]["normalized_score"]
-        lines.append(
-            ("one message of A2A 1.0, same port", f"{state}, score {score:g}", "COMPLETED" in state and score == 1)
-        )
-        answer = one_message(urls["green"], {ANALYST: f"http://127.0.0.1:{free_port()}/"}, **{"A2A-Version": "1.0"})
-        state, failed = answer["result"]["task"]["status"]["state"], results_of(answer)[0]
-        lines.append(
-            (
-                "the same for an agent that is not there",
-                f"{state}, {failed['status']}: {failed['issues'][0]['message'][:70]}",
-                "COMPLETED" in state and failed["status"] == "error",
-            )
-        )
-        answer = one_message(urls["green"], {ANALYST: urls[ANALYST]})
-        lines.append(
-            ("the same without its version", str(answer.get("error", {}).get("message"))[:70], "error" in answer)
-        )
+        lines += look_at_gateway(through_gateway(python, options.gateway, urls, home / "gateway.log"))
+        lines += look_at_messages(urls)
     return lines
+
+
+def look_at_gateway(found: Mapping[str, Any]) -> list[Line]:
+    """What the gateway has counted."""
+    results = found["results"]
+    scores = {
+        one["participant"]: (one["status"], one["final"]["normalized_score"]) for one in results if "participant" in one
+    }
+    whole = bool(results) and type(results[0]["instance"]) is int and results[0]["seed"] is None
+    return [
+        (
+            "the gateway's assessment",
+            f"{found['status']}, {len(results)} results",
+            found["status"] == "completed" and len(results) == 3,
+        ),
+        ("  our agent, through the gateway's proxy", str(scores.get(ANALYST)), scores.get(ANALYST) == ("ok", 1.0)),
+        ("  the purple template of 0.3, an echo", str(scores.get(ECHO)), scores.get(ECHO) == ("fail", 0.0)),
+        (
+            "  numbers are as they were sent",
+            f"instance {results[0]['instance']!r}, seed {results[0]['seed']!r}" if results else "none",
+            whole,
+        ),
+    ]
+
+
+def look_at_messages(urls: Mapping[str, str]) -> list[Line]:
+    """Messages of A2A 1.0 that are written by hand."""
+    answer = one_message(urls["green"], {ANALYST: urls[ANALYST]}, **{"A2A-Version": "1.0"})
+    state = answer["result"]["task"]["status"]["state"]
+    score = results_of(answer)[0]["final"]["normalized_score"]
+    nobody = {ANALYST: f"http://127.0.0.1:{free_port()}/"}
+    alone = one_message(urls["green"], nobody, **{"A2A-Version": "1.0"})
+    ended, failed = alone["result"]["task"]["status"]["state"], results_of(alone)[0]
+    bare = one_message(urls["green"], {ANALYST: urls[ANALYST]})
+    return [
+        ("one message of A2A 1.0, same port", f"{state}, score {score:g}", "COMPLETED" in state and score == 1),
+        (
+            "the same for an agent that is not there",
+            f"{ended}, {failed['status']}: {failed['issues'][0]['message'][:70]}",
+            "COMPLETED" in ended and failed["status"] == "error",
+        ),
+        ("the same without its version", str(bare.get("error", {}).get("message"))[:70], "error" in bare),
+    ]
 
 
 def main() -> None:
