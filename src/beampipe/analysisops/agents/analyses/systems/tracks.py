@@ -26,14 +26,9 @@ def analyse(opened: Opened) -> Found:
             events = opened.derive(events, name, f"{name} * {factor:g}")
     found = opened.call("find_tracks_tool", events=events, r="hit_r", phi="hit_phi", z="hit_z", pipeline="module_map")
     exported = opened.call("export_tool", handle=found["handle"], name="labels")
-    number = opened.call(
-        "calculate_tool",
-        expression="n",
-        values={"n": float(found["n_tracks"])},
-        errors={"n": _SHARE * found["n_tracks"]},
-    )
+    error = opened.call("calculate_tool", expression=f"{_SHARE:g} * found", values={"found": float(found["n_tracks"])})
     return Found(
-        {"n_tracks": (number["value"], number["uncertainty"])},
+        {"n_tracks": (float(found["n_tracks"]), error["value"])},
         artifacts={"labels": exported["artifact"]},
         method={
             "selection": f"all hits, lengths times {factor:g} so that they are in mm",
