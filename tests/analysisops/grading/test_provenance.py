@@ -63,6 +63,11 @@ def test_an_argument_handed_back_is_no_result() -> None:
     assert label(91.7, told) == "fabricated"
 
 
+def test_a_count_that_equals_a_cut_is_no_echo() -> None:
+    counted = entry(5, "count_tool", {"events": "events_1", "expression": "met > 152.0"}, {"n": 152})
+    assert label(152.0, counted) == "traceable"
+
+
 def test_bins_of_a_histogram_are_no_results() -> None:
     assert label(77.0) == "fabricated"
     assert label(float(honest_entries()[2].result["values"][20])) == "fabricated"  # type: ignore[index]

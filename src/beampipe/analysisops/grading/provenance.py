@@ -64,6 +64,9 @@ _DECISIVE: Final[Mapping[str, tuple[str, ...]]] = {
 _DESCRIBED: Final = "columns."
 """So begin the paths of numbers that describe the columns of new events, such as their means; no results either."""
 
+_COUNTS: Final = frozenset({"count_tool", "select_tool"})
+"""Tools that count events: that a number equals one of their arguments, such as a cut, is chance and no echo."""
+
 _ECHOES: Final = frozenset(
     {"edges", "window", "initial_params", "fixed", "bins", "low", "high", "level", "seconds", "variances"}
 )
@@ -123,7 +126,7 @@ class Trail:
         return found or Origin("fabricated")
 
     def _add(self, entry: Entry) -> None:
-        told = sorted(_numbers_told(entry.arguments))
+        told = [] if entry.tool in _COUNTS else sorted(_numbers_told(entry.arguments))
         label = self._worth(entry)
         inputs, results = [], []
         for path, number in _numbers_given(entry.result):
