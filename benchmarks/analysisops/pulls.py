@@ -1,0 +1,111 @@
+"""Are quoted uncertainties right? Pulls of the oracle against the truth: `python benchmarks/analysisops/pulls.py`
+
+A pull is (what the oracle finds - what the data were made with) / the uncertainty that it quotes. Over many instances
+its mean should be 0 and its width 1: wanted are 0 +- 0.15 and 1 +- 0.15, for all quantities together. What is quoted
+with a band that is no uncertainty of a measurement (limits, and the number of tracks with its agreed tenth) is shown
+apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import fmean, median, stdev
+
+from beampipe.analysisops.instances import InstanceStore
+from beampipe.analysisops.tasks.load import shipped_task, shipped_tasks
+from beampipe.terminal import make_table
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "calibration"))  # both areas report in the same form
+from measuring import CONSOLE, conditions, report
+
+BANDS = ("limit", "n_tracks")
+"""Answers whose uncertainty is a band by agreement."""
+
+WANTED = 0.15
+
+
+def pulls_of(folder: Path, name: str, seed: int) -> dict[str, float]:
+    """The pull of each quantity of an instance, by family and quantity."""
+    prepared = InstanceStore(folder).get(shipped_task(name), seed)
+    found = prepared.reference.quantities
+    return {
+        f"{name} {quantity}": (one.value - prepared.hidden.truth[quantity]) / one.uncertainty
+        for quantity, one in found.items()
+        if quantity in prepared.hidden.truth
+    }
+
+
+def summary(pulls: Sequence[float]) -> dict[str, float]:
+    """Mean and width of pulls with their standard errors, and two figures that no tail moves."""
+    n, width = len(pulls), stdev(pulls) if len(pulls) > 1 else math.nan
+    inner = sorted(abs(one - median(pulls)) for one in pulls)[min(n - 1, round(0.6827 * n))]
+    return {
+        "n": n,
+        "mean": fmean(pulls),
+        "mean_error": width / n**0.5,
+        "width": width,
+        "width_error": width / (2 * max(n - 1, 1)) ** 0.5,
+        "median": median(pulls),
+        "inner_width": inner,
+        "largest": max(map(abs, pulls)),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--instances", type=int, default=25, help="of each task")
+    parser.add_argument("--first", type=int, default=5001, help="first seed")
+    parser.add_argument("--task", action="append", default=[], help="only these")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=Path("runs/bench/analysisops/instances"))
+    parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops/pulls.json"))
+    options = parser.parse_args()
+    begun = conditions("pulls of the oracle")
+    names = [name for name in options.task or shipped_tasks() for _ in range(options.instances)]
+    seeds = [options.first + place % options.instances for place in range(len(names))]
+    found: dict[str, list[float]] = defaultdict(list)
+    with ProcessPoolExecutor(options.workers) as pool:
+        for pulls in pool.map(partial(pulls_of, options.folder), names, seeds):
+            for quantity, pull in pulls.items():
+                found[quantity].append(pull)
+    measured = {name: pulls for name, pulls in found.items() if name.split()[1] not in BANDS}
+    together = [pull for pulls in measured.values() for pull in pulls]
+    rows = {name: summary(pulls) for name, pulls in sorted(measured.items())}
+    rows["all together"] = summary(together)
+    rows |= {f"({name})": summary(pulls) for name, pulls in sorted(found.items()) if name not in measured}
+    shown = make_table(
+        "Pulls", ["quantity"], ["instances", "mean", "width", "median", "inner 68 %", "largest", "within"]
+    )
+    for name, row in rows.items():
+        good = abs(row["mean"]) <= WANTED and abs(row["width"] - 1.0) <= WANTED
+        shown.add_row(
+            name,
+            str(row["n"]),
+            f"{row['mean']:+.2f} +- {row['mean_error']:.2f}",
+            f"{row['width']:.2f} +- {row['width_error']:.2f}",
+            f"{row['median']:+.2f}",
+            f"{row['inner_width']:.2f}",
+            f"{row['largest']:.1f}",
+            "" if name.startswith("(") else ("yes" if good else "no"),
+        )
+    CONSOLE.print(shown)
+    body = {"instances": len(names), "pulls": found, "summary": rows}
+    report(options.output, begun, {key: _plain(value) for key, value in body.items()})
+
+
+def _plain(value: object) -> object:
+    """JSON has no NaN, which a width of one instance is."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+if __name__ == "__main__":
+    main()

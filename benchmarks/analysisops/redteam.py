@@ -1,0 +1,119 @@
+"""What every known attack earns on many instances: `python benchmarks/analysisops/redteam.py --instances 5`
+
+The attackers are those of the tests, which try one instance of each task. A table shows for each attack the largest
+mean over the instances of a task and the largest share of any instance, with its limit. `--known` writes the answers of
+development instances anew, from which attackers guess.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from beampipe.analysisops.instances import InstanceStore
+from beampipe.analysisops.tasks.load import shipped_task, shipped_tasks
+from beampipe.terminal import make_table
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "calibration"))  # both areas report in the same form
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the attackers stand with the tests
+from measuring import CONSOLE, conditions, report
+from tests.analysisops.redteam.catalogue import ATTACKS
+from tests.analysisops.redteam.target import Target
+
+KNOWN = Path(__file__).parents[2] / "tests" / "analysisops" / "redteam" / "known_answers.json"
+DEVELOPMENT = range(1, 9)
+
+
+def shares_of(folder: Path, name: str, seed: int) -> dict[str, float]:
+    """What each attack earns on an instance."""
+    task = shipped_task(name)
+    with tempfile.TemporaryDirectory() as place:
+        target = Target(InstanceStore(folder).get(task, seed), Path(place), seed)
+        return {attack.name: attack.best(target)[0] for attack in ATTACKS if attack.applies(task)}
+
+
+def answers_of(folder: Path, name: str) -> dict[str, Any]:
+    """The right answers of development instances."""
+    task = shipped_task(name)
+    found = [InstanceStore(folder).get(task, seed).reference for seed in DEVELOPMENT]
+    return {
+        "answers": {
+            answer: [
+                [float(f"{one.quantities[answer].value:.6g}"), float(f"{one.quantities[answer].uncertainty:.6g}")]
+                for one in found
+            ]
+            for answer in task.spec.answers
+        },
+        "words": {word: [one.words[word] for one in found] for word in task.spec.words},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--instances", type=int, default=5, help="of each task")
+    parser.add_argument("--first", type=int, default=5001, help="first seed")
+    parser.add_argument("--task", action="append", default=[], help="only these")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--known", action="store_true", help="write the answers of development instances anew")
+    parser.add_argument("--folder", type=Path, default=Path("runs/bench/analysisops/instances"))
+    parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops/redteam.json"))
+    options = parser.parse_args()
+    tasks = options.task or list(shipped_tasks())
+    begun = conditions("attacks")
+    with ProcessPoolExecutor(options.workers) as pool:
+        if options.known:
+            known = dict(zip(tasks, pool.map(partial(answers_of, options.folder), tasks), strict=True))
+            KNOWN.write_text(json.dumps(known, indent=1) + "\n")
+            CONSOLE.print(f"wrote {KNOWN}", markup=False)
+            return
+        names = [name for name in tasks for _ in range(options.instances)]
+        seeds = [options.first + place % options.instances for place in range(len(names))]
+        shares: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for name, found in zip(names, pool.map(partial(shares_of, options.folder), names, seeds), strict=True):
+            for attack, share in found.items():
+                shares[attack][name].append(share)
+    table = make_table(
+        f"{options.instances} instances of {len(tasks)} tasks",
+        ["attack", "attacked", "task"],
+        ["limit", "largest mean", "largest", "over the limit"],
+    )
+    body: dict[str, Any] = {"instances": options.instances, "attacks": {}}
+    for attack in ATTACKS:
+        if attack.name not in shares:
+            continue
+        means = {name: fmean(values) for name, values in shares[attack.name].items()}
+        worst = max(means, key=lambda name: means[name])
+        every = [share for values in shares[attack.name].values() for share in values]
+        over = sum(not attack.held(share) for share in every)
+        table.add_row(
+            attack.name,
+            attack.part,
+            worst if means[worst] else "",
+            f"{attack.limit:g}",
+            f"{means[worst]:.3f}",
+            f"{max(every):.3f}",
+            f"{over} of {len(every)}",
+        )
+        body["attacks"][attack.name] = {
+            "what": attack.run.__doc__,
+            "limit": attack.limit,
+            "largest_mean": means[worst],
+            "largest": max(every),
+            "over_the_limit": over,
+            "tried": len(every),
+            "shares": shares[attack.name],
+        }
+    CONSOLE.print(table)
+    report(options.output, begun, body)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""How good agents without a model are on instances they have never seen: `python benchmarks/analysisops/scripted.py`
+
+Seeds are made of a secret that is drawn when the folder of the run is new, so nobody can have tuned anything to them;
+a run that was stopped goes on. The scripted agent, the one that only follows the steps of a prompt, the oracle and the
+one that does nothing are asked about the same instances. Wanted: scripted at least 0.95 on average over the families,
+oracle 1, nop 0, and the follower lower at level 3, where there is no recipe, than at level 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from beampipe.analysisops.evaluating import evaluate
+from beampipe.analysisops.runs import Seeds
+from beampipe.analysisops.tasks.load import shipped_tasks
+from beampipe.terminal import make_table
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "calibration"))  # both areas report in the same form
+from measuring import CONSOLE, conditions, report
+
+AGENTS = ("scripted", "follower", "oracle", "nop")
+LEVELS = (1, 3)
+
+
+def secret_of(folder: Path) -> Path:
+    """The file of the secret of a run, drawn where there is none."""
+    path = folder.with_suffix(".secret")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path
+
+
+def averages(records: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Family -> agent and level -> mean score, its standard error, and the lowest score."""
+    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        about = record["assessment"]
+        column = f"{about['agent']} {about['level']}"
+        score = float(record["grade"]["final"]["normalized_score"])
+        scores[about["family"]][column].append(score)
+        scores["all"][column].append(score)
+    return {
+        family: {
+            column: {
+                "mean": fmean(values),
+                "error": stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0,
+                "lowest": min(values),
+                "n": len(values),
+            }
+            for column, values in sorted(columns.items())
+        }
+        for family, columns in scores.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=20, help="instances of each task")
+    parser.add_argument("--task", action="append", default=[], help="only these")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=Path("runs/bench/analysisops/scripted"))
+    parser.add_argument("--output", type=Path, default=Path("runs/bench/analysisops/scripted.json"))
+    options = parser.parse_args()
+    begun = conditions("agents on instances they have never seen")
+    records = evaluate(
+        options.task or list(shipped_tasks()),
+        AGENTS,
+        Seeds.first(options.seeds, secret_of(options.folder)),
+        options.folder,
+        levels=LEVELS,
+        workers=options.workers,
+    )
+    table = averages(records)
+    columns = [f"{agent} {level}" for agent in AGENTS for level in LEVELS]
+    shown = make_table(
+        f"Mean score of {options.seeds} instances",
+        ["family"],
+        columns,
+        caption="agent and level; in brackets the lowest",
+    )
+    for family in (*sorted(set(table) - {"all"}), "all"):
+        cells = [f"{table[family][one]['mean']:.3f} ({table[family][one]['lowest']:.2f})" for one in columns]
+        shown.add_row(family, *cells)
+    CONSOLE.print(shown)
+    report(options.output, begun, {"seeds": options.seeds, "families": table})
+
+
+if __name__ == "__main__":
+    main()
