@@ -13,6 +13,19 @@ from tests.test_imports import MODULES, name_of
 
 SURFACE = {
     "beampipe": ["__version__"],
+    "beampipe.analysisops": [
+        "Quantity",
+        "Reference",
+        "Seeds",
+        "Task",
+        "TaskRequest",
+        "evaluate",
+        "grade",
+        "load_task",
+        "rescore",
+        "shipped_tasks",
+        "write_report",
+    ],
     "beampipe.calibration": [
         "Bootstrap",
         "Configuration",

@@ -69,7 +69,7 @@ def tasks_command() -> None:
 def check_command(
     folder: Annotated[Path, typer.Argument(help="Folder of a task.")],
 ) -> None:
-    """Check the files of a task, and print its prompts' length and its points."""
+    """Check the files of a task, and print its levels, checks and points."""
     from beampipe.analysisops.tasks.load import load_task
 
     task = load_task(folder)
