@@ -223,7 +223,7 @@ def explain(
 
 
 def _summary(plan: Plan, until: str = "report") -> None:
-    """Print what was done, and the scale factors if the run went that far."""
+    """Print what was done, and the scale factors if the run went that far; refuse them if none is of use."""
     from beampipe.calibration.tasks.stages import reaches
     from beampipe.calibration.tasks.workspace import REPORT
 
@@ -239,6 +239,11 @@ def _summary(plan: Plan, until: str = "report") -> None:
         print_factors(configuration, console())
     if until == "report":
         typer.echo(f"report: {configuration.output / REPORT / 'index.html'}")
+    if reaches(until, "factors"):
+        from beampipe.calibration.method.factors import Factors
+        from beampipe.calibration.tasks.workspace import FACTORS
+
+        Factors.read(configuration.output / FACTORS).require_valid()
 
 
 def _workers(workers: int) -> int:

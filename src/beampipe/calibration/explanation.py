@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
 from beampipe.calibration.method.factors import SHORT_NAMES, FactorInBin, Factors
+from beampipe.calibration.method.validity import FLAGS
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.workspace import workspace_of
 from beampipe.errors import UnknownNameError
@@ -54,6 +55,8 @@ def _numbers(configuration: Configuration, name: str, one: FactorInBin, n_replic
         f" = {one.nominal:.4f} +- {one.total:.4f}"
     )
     yield f"  ratio of {one.flavour} {one.quantity}: data {one.data:.4f} / simulation {one.simulation:.4f}"
+    for flag in one.flags:
+        yield f"  flag {flag}: {FLAGS[flag]}"
     yield f"  by label in simulation: {one.truth:.4f}"
     yield f"  quark-like: {one.tagger} < {one.cut:g}, frozen from nominal simulation"
     yield (

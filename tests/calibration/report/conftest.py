@@ -45,6 +45,7 @@ def scale_factor(seed: int) -> ScaleFactor:
         sources=sources,
         total=total,
         covariance=np.diag(total**2) + 1e-3,
+        flags=((), ("small_determinant",)),
     )
 
 
@@ -63,6 +64,7 @@ def without_last_bin(one: ScaleFactor) -> ScaleFactor:
         sources={name: cut(values) for name, values in one.sources.items()},
         total=cut(one.total),
         covariance=np.where(np.eye(2) * [[1], [0]] > 0, one.covariance, np.nan),
+        flags=((), ("no_value", "no_statistical_error")),
     )
 
 

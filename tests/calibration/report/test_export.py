@@ -8,6 +8,7 @@ from tests.calibration.report.conftest import BINS, EDGES
 
 from beampipe.calibration.config.regions import REGIONS
 from beampipe.calibration.jets.dijets import FLAVOURS
+from beampipe.calibration.method.validity import FLAGS
 from beampipe.calibration.report.export import scale_factor_folder, write_root
 from beampipe.calibration.report.gather import Results
 
@@ -35,6 +36,9 @@ def test_scale_factors_come_back(results: Results, path: Path) -> None:
                 found = folder["total" if name == "x" else f"source_{name}"].values()
                 np.testing.assert_array_equal(found, expected)
             np.testing.assert_array_equal(folder["statistical"].values(), one.statistical)
+            np.testing.assert_array_equal(folder["valid"].values(), one.valid)
+            bits = [int(value) for value in folder["flags"].values()]
+            assert [tuple(name for k, name in enumerate(FLAGS) if bit & 2**k) for bit in bits] == list(one.flags)
             assert folder["covariance"].classname.startswith("TH2D")
             np.testing.assert_array_equal(folder["covariance"].values(), one.covariance)
 

@@ -5,7 +5,10 @@ The layout is our own; no other program writes it::
     scale_factors/TAGGER/wp_50/FLAVOUR/QUANTITY/
         scale_factor      TH1D against jet pT [GeV]; its errors are the total uncertainty
         statistical       TH1D of the statistical uncertainty
-        total             TH1D of the total uncertainty: statistical and all sources
+        total             TH1D of the total uncertainty: statistical and all sources; nan without a valid error
+        valid             TH1D, 1 in a bin that has a valid error, else 0
+        flags             TH1D of what speaks against the bin: the sum of 2^k over its flags, k the place of a flag in
+                          `beampipe.calibration.method.validity.FLAGS`, from 0
         source_NAME       TH1D of the uncertainty of one source
         covariance        TH2D of the covariance across bins of pT
         data, simulation, truth   TH1D of the efficiency or rejection itself
@@ -30,6 +33,7 @@ from numpy import ndarray
 from beampipe.calibration.config.regions import REGIONS
 from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.method.factors import ScaleFactor
+from beampipe.calibration.method.validity import FLAGS
 from beampipe.calibration.report.gather import Results
 from beampipe.errors import MissingExtraError
 
@@ -75,6 +79,8 @@ def _of_factor(edges: tuple[float, ...], one: ScaleFactor) -> Iterator[tuple[str
     plain: Mapping[str, Float64[ndarray, " p"]] = {
         "statistical": one.statistical,
         "total": one.total,
+        "valid": one.valid.astype(np.float64),
+        "flags": np.array([sum(2.0 ** list(FLAGS).index(name) for name in names) for names in one.flags]),
         **{f"source_{name}": values for name, values in one.sources.items()},
         "data": one.data,
         "simulation": one.simulation,

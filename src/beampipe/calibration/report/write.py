@@ -21,6 +21,7 @@ from beampipe.calibration.report.tables import (
     cost_table,
     cut_flow_tables,
     factor_table,
+    flag_table,
     source_table,
     uncertainty_table,
     write_csv,
@@ -181,6 +182,7 @@ def _tables(results: Results) -> Iterator[TextTable]:
     for tagger in factors.taggers:
         for wp in factors.working_points:
             yield factor_table(results, tagger, wp)
+    yield flag_table()
     yield source_table(results)
     yield from (uncertainty_table(results, key) for key in factors.by_name)
     yield yield_table(results)
