@@ -14,6 +14,7 @@ from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.jets.dijets import CUT_NAMES, FLAVOURS
 from beampipe.calibration.method.efficiencies import Efficiencies
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor
+from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.calibration.report.gather import Cost, Results, SampleResult
 from beampipe.calibration.report.write import write_all
 from beampipe.calibration.variations import UNVARIED
@@ -95,6 +96,19 @@ def gappy(factors: Factors) -> Factors:
     return Factors(EDGES, POINTS, by_name, factors.cuts, factors.fractions, factors.experimental)
 
 
+def joint_of(factors: Factors) -> JointUncertainties:
+    """Two sources that move everything, and independent statistical errors; nothing of a bin that is not known."""
+    random = np.random.default_rng(9)
+    nominal = np.concatenate([one.nominal for one in factors.by_name.values()])
+    statistical = np.diag(random.uniform(0.01, 0.03, len(nominal)) ** 2)
+    lost = ~np.isfinite(nominal)
+    statistical[lost], statistical[:, lost] = np.nan, np.nan
+    pdf, shower = random.normal(0, 0.05, (2, len(nominal)))
+    shifts = {"pdf": {"weight:pdf_1": pdf}, "shower": {"difference": shower}}
+    vectors = {"pdf": pdf[None], "shower": shower[None]}
+    return JointUncertainties(EDGES, tuple(factors.by_name), nominal, statistical, shifts, vectors)
+
+
 def templates(flavours: tuple[str, ...], seed: int) -> Templates:
     axes = Axes(EDGES, flavours, (TaggerBins("n_trk", BINS),))
     entries = np.random.default_rng(seed).integers(1, 50, axes.shape).astype(np.float64)
@@ -136,6 +150,7 @@ def results(gappy: Factors) -> Results:
             systematics=SYSTEMATICS,
         ),
         factors=gappy,
+        joint=joint_of(gappy),
         efficiencies={"n_trk": measured},
         samples=samples,
         true={key: np.array([1.25, np.nan]) for key in gappy.by_name},

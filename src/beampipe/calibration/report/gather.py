@@ -17,6 +17,7 @@ from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
 from beampipe.calibration.method.extract import cumulated, truth
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors
+from beampipe.calibration.method.joint import JointUncertainties, joint_uncertainties
 from beampipe.calibration.method.scale_factors import scale_factors
 from beampipe.calibration.tasks.inspection import inspect_recipe
 from beampipe.calibration.tasks.plan import Plan, SamplePlan
@@ -66,6 +67,7 @@ class Results:
     Attributes:
         configuration: configuration of the calibration.
         factors: the scale factors.
+        joint: uncertainties of all scale factors together.
         efficiencies: the efficiencies by tagger.
         samples: what is told of each sample, by name: nominal, data, then the others.
         true: (n_pt,) scale factors by label; empty unless the sample in the role of data has labels.
@@ -78,6 +80,7 @@ class Results:
 
     configuration: Configuration
     factors: Factors
+    joint: JointUncertainties
     efficiencies: Mapping[str, Efficiencies]
     samples: Mapping[str, SampleResult]
     true: Mapping[FactorKey, Float64[ndarray, " p"]]
@@ -114,6 +117,7 @@ def gather(plan: Plan, store: Store) -> Results:
     return Results(
         configuration=replace(configuration, samples=dict(configuration.samples)),  # can be pickled, unlike a proxy
         factors=factors,
+        joint=joint_uncertainties(configuration, efficiencies, factors),
         efficiencies=efficiencies,
         samples=samples,
         true=true,

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from beampipe.calibration.exports import write_exports
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, FactorKey
 from beampipe.calibration.report.closure import plot_closure, plot_fractions
 from beampipe.calibration.report.correction import Above, write_correction, write_covariance
@@ -133,6 +134,7 @@ def write_all(results: Results, folder: Path, *, above: Above = "last", spread: 
         write_whole(folder / CORRECTIONS, lambda path: write_correction(results.factors, path, above)),
         write_whole(folder / COVARIANCE, lambda path: write_covariance(results.factors, path)),
         write_whole(folder / ROOT, lambda path: write_root(results, path)),
+        *write_exports(results.factors, results.joint, folder),
     ]
     for table in tables:
         paths.append(write_whole(folder / "tables" / f"{table.name}.csv", partial(write_csv, table)))
