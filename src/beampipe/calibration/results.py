@@ -57,7 +57,10 @@ def flag_lines(factors: Factors) -> Iterator[str]:
     order = list(FLAGS)
     for (flag, tagger), found in sorted(places.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
         lost = "no total uncertainty" if flag in NO_VALID_ERROR else "look before use"
-        where = ", ".join(f"{bins} ({', '.join(sorted(points))})" for bins, points in found.items())
+        every = len(factors.working_points)
+        where = ", ".join(
+            bins if len(points) == every else f"{bins} ({', '.join(sorted(points))})" for bins, points in found.items()
+        )
         yield f"{lost}: {FLAGS[flag]} [{flag}]: {tagger}: {where}"
 
 
