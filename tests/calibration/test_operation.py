@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from typer.testing import CliRunner
 
+from beampipe.calibration.cli import app
 from beampipe.calibration.config.configuration import Configuration
+from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.calibration.explanation import explain
+from beampipe.calibration.lines import progress_lines
 from beampipe.calibration.run import plan_calibration, run_calibration
 from beampipe.calibration.tasks.faults import explained, run_explained
 from beampipe.calibration.tasks.workspace import workspace_of
@@ -95,3 +99,22 @@ def test_what_a_closed_store_lacks_is_one_error(closed: Configuration) -> None:
     other = replace(closed, samples={**closed.samples, "nominal": sample})
     with pytest.raises(FileError, match=r"may not be written to \(Read-only file system\).*run the calibration"):
         plan_calibration(other)
+
+
+def test_without_a_terminal_progress_is_lines() -> None:
+    """One when it starts, one in each 30 s, one at the end."""
+    lines: list[str] = []
+    now = [0.0]
+    with progress_lines(lines.append, clock=lambda: now[0])("fill", 4) as step:
+        for _ in range(4):
+            now[0] += 20.0
+            step()
+    assert lines == ["fill: 0 of 4, 0 s", "fill: 2 of 4, 40 s", "fill: 4 of 4, 80 s"]
+
+
+def test_commands_write_these_lines_to_standard_error(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["select", str(DEMO_CONFIGURATION), "-o", str(tmp_path), "--executor", "inline"])
+    assert done.exit_code == 0
+    assert "looking at files: 3 of 3" in done.stderr
+    assert "select: 0 of 3, 0 s" in done.stderr
+    assert "looking" not in done.stdout

@@ -6,12 +6,15 @@ Whatever takes time to import is imported inside the command that needs it, so t
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from beampipe.terminal import bars, console
+from beampipe.terminal import Progress, bars, console
 
 if TYPE_CHECKING:
     from beampipe.calibration.tasks.plan import Plan
@@ -44,7 +47,7 @@ def demo(
     """Run all stages on the shipped sample, and draw the scale factors."""
     from beampipe.calibration.demo import run_demo
 
-    with bars() as progress:
+    with _progress() as progress:
         plan = run_demo(folder, _workers(workers), progress)
     _summary(plan)
 
@@ -178,7 +181,7 @@ def _stage(name: str, until: str, text: str) -> None:
             walltime=walltime,
         )
         settings = RunSettings(executor, _workers(workers), slurm)
-        with bars() as progress:
+        with _progress() as progress:
             plan = run_calibration(configuration, settings, until=until, progress=progress)
         _summary(plan, until)
 
@@ -244,6 +247,13 @@ def _summary(plan: Plan, until: str = "report") -> None:
         from beampipe.calibration.tasks.workspace import FACTORS
 
         Factors.read(configuration.output / FACTORS).require_valid()
+
+
+def _progress() -> AbstractContextManager[Progress]:
+    """Bars on a terminal, lines where there is none: or nothing in a log would say that the run goes on."""
+    from beampipe.calibration.lines import progress_lines
+
+    return bars() if sys.stderr.isatty() else nullcontext(progress_lines(partial(typer.echo, err=True)))
 
 
 def _workers(workers: int) -> int:
