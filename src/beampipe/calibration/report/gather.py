@@ -19,7 +19,6 @@ from beampipe.calibration.method.extract import cumulated, truth
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors
 from beampipe.calibration.method.joint import JointUncertainties, joint_uncertainties
 from beampipe.calibration.method.scale_factors import scale_factors
-from beampipe.calibration.tasks.inspection import inspect_recipe
 from beampipe.calibration.tasks.plan import Plan, SamplePlan
 from beampipe.workflow import Recipe, Store
 
@@ -160,8 +159,7 @@ def _true(
 
 def _recipes(plan: Plan) -> Iterator[Recipe]:
     for part in plan.samples.values():
-        files = {source.label: source.key for chunk in part.chunks for source in chunk.recipes.select.inputs}
-        yield from (inspect_recipe(Path(path), digest) for path, digest in files.items())
+        yield from part.facts
         yield part.books
         for chunk in part.chunks:
             yield from (recipe for recipe in chunk.recipes if recipe is not None)
