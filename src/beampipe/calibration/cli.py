@@ -152,6 +152,28 @@ def train_tagger(
     )
 
 
+@app.command("inspect")
+def inspect_command(
+    file: Annotated[str, typer.Argument(help="ROOT file or address to look at.")],
+    preset: Annotated[str, typer.Option(help="Layout to look with; by default the one that fits best.")] = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="TOML file to write, a configuration to start from.")
+    ] = None,
+) -> None:
+    """Show what is recognised in a file of anybody, and what is missing."""
+    from beampipe.calibration.look import look_at
+
+    found = look_at(Path(file), preset)
+    for line in found.lines:
+        typer.echo(line)
+    if output is not None:
+        with output.open("x", encoding="utf-8") as to:  # an input is never overwritten
+            to.write(found.configuration)
+        typer.echo(f"configuration: {output}")
+    if not found.good:
+        raise typer.Exit(1)
+
+
 def _stage(name: str, until: str, text: str) -> None:
     """Add the command that runs all stages up to `until`."""
 
