@@ -162,13 +162,15 @@ def inspect_command(
 ) -> None:
     """Show what is recognised in a file of anybody, and what is missing."""
     from beampipe.calibration.look import look_at
+    from beampipe.errors import FileError
 
+    if output is not None and output.exists():  # what somebody wrote is never overwritten
+        raise FileError(f"{output}: is there already; expected a new name, or take it away", path=output)
     found = look_at(Path(file), preset)
     for line in found.lines:
         typer.echo(line)
     if output is not None:
-        with output.open("x", encoding="utf-8") as to:  # an input is never overwritten
-            to.write(found.configuration)
+        output.write_text(found.configuration, encoding="utf-8")
         typer.echo(f"configuration: {output}")
     if not found.good:
         raise typer.Exit(1)
