@@ -42,6 +42,7 @@ def write_odd(
     trees: Mapping[str, str] = {EVENTS: EVENTS, BOOKKEEPING: BOOKKEEPING},
     without: Sequence[str] = (),
     types: Mapping[str, str] = {},
+    scale: Mapping[str, float] = {},
     n_weights: Sequence[int] = (),
     books: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -49,6 +50,7 @@ def write_odd(
     columns = {
         name: np.asarray(values).astype(types.get(name, values.dtype)) for name, values in events.columns.items()
     }
+    columns |= {name: (columns[name] * factor).astype(columns[name].dtype) for name, factor in scale.items()}
     table: dict[str, Any] = {name: columns[name] for name in ("run", "event", "trigger") if name not in without}
     jets = {name[4:]: values for name, values in columns.items() if name[:4] == "jet_" and name not in without}
     table["jet"] = ak.unflatten(ak.zip(jets), np.diff(events.offset))

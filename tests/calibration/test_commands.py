@@ -14,8 +14,9 @@ from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.calibration.explanation import explain
 from beampipe.calibration.method.factors import Factors
+from beampipe.calibration.results import flag_lines
 from beampipe.calibration.run import plan_calibration
-from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
+from beampipe.errors import BeampipeError, ConfigError, FileError, InputError, UnknownNameError
 
 
 def call(*arguments: str | Path) -> Result:
@@ -44,6 +45,31 @@ def test_the_demo_draws_the_plot_and_finds_what_was_put_in(demo: Path) -> None:
         weight = 1 / one.statistical**2
         mean, error = (one.nominal * weight).sum() / weight.sum(), weight.sum() ** -0.5
         assert abs(mean - 1.04) < 3 * error < 0.15
+
+
+def test_flags_are_printed_for_each_tagger_once(base: Configuration) -> None:
+    factors = Factors.read(base.output / "factors.json")
+    lines = list(flag_lines(factors))
+    few = next(line for line in lines if "[few_events]: n_trk: " in line)
+    assert few.startswith("look before use: fewer than 100 jets")
+    assert "SF_q 1200-2000 GeV, SF" in few
+    assert len({line.split(": SF")[0] for line in lines}) == len(lines)
+    clean = replace(one := next(iter(factors.by_name.values())), flags=((),) * len(one.flags))
+    assert list(flag_lines(replace(factors, by_name=dict.fromkeys(factors.by_name, clean)))) == []
+
+
+def test_a_run_with_nothing_valid_ends_with_an_error_after_all_is_written(tmp_path: Path) -> None:
+    text = DEMO_CONFIGURATION.read_text().replace("replicas = ", "replicas = 0 #")
+    assert "replicas = 0 #" in text
+    for path in DEMO_CONFIGURATION.parent.iterdir():
+        if path.suffix in (".root", ".txt"):
+            (tmp_path / path.name).symlink_to(path)
+    config = tmp_path / "none.toml"
+    config.write_text(text)
+    with pytest.raises(InputError, match="got no bin with a valid error"):
+        call("run", config, "--output", tmp_path / "out", "--executor", "inline")
+    assert (tmp_path / "out/report/index.html").exists()
+    assert json.loads((tmp_path / "out/factors.json").read_text())["scale_factors"][0]["total"][0] is None
 
 
 def test_a_second_demo_does_nothing(demo: Path) -> None:

@@ -64,6 +64,10 @@ def bins(configuration: Configuration, number: int, **changes: Any) -> Configura
 CASES: Final = {
     "nothing": Case(lambda c: c, {}),
     "a cut": Case(lambda c: replace(c, selection=DijetSelection(min_n_trk=3)), of((*CHUNKS, *ENDS))),
+    "a layout": Case(
+        lambda c: replace(c, layout=replace(c.layout, falling_pt=not c.layout.falling_pt)),
+        of(("inspect", "bookkeeping", *CHUNKS, *ENDS)),
+    ),
     "regions": Case(lambda c: replace(c, regions=Regions(min_eta_gap=0.1)), of((*CHUNKS, *ENDS))),
     "an edge of pT": Case(lambda c: replace(c, pt_edges=(500.0, 800.0, 1300.0, 2000.0)), of(("fill", "merge", *ENDS))),
     "a bin of a tagger": Case(lambda c: bins(c, 0, high=70.0), of(("fill", "merge", *ENDS))),
@@ -246,7 +250,8 @@ CODE: Final[dict[str, tuple[str, Callable[[str], str], dict[str, tuple[str, ...]
         of(("extract", "factors")),
     ),
     "how sources are combined": ("method/combine.py", lambda t: t + "\nx = 1\n", of(("factors",))),
-    "reading": ("ntuple/reading.py", lambda t: t + "\nx = 1\n", of(("inspect", "bookkeeping", *CHUNKS, *ENDS))),
+    "reading": ("ntuple/source.py", lambda t: t + "\nx = 1\n", of(("inspect", "bookkeeping", *CHUNKS, *ENDS))),
+    "a look at a file": ("ntuple/reading.py", lambda t: t + "\nx = 1\n", of(("inspect", "bookkeeping", *ENDS))),
 }
 
 
@@ -289,7 +294,7 @@ def test_every_field_of_the_configuration_is_in_a_case() -> None:
     tried = {
         *("output", "chunk_events"),  # tests/calibration/test_run.py
         *("samples", "nominal", "data"),
-        *("pt_edges", "working_points", "keep_tables", "selection", "regions", "taggers", "energy"),
+        *("pt_edges", "working_points", "keep_tables", "selection", "regions", "taggers", "energy", "layout"),
         *("bootstrap", "systematics"),
     }
     assert set(Configuration.__dataclass_fields__) == tried

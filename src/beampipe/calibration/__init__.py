@@ -17,6 +17,7 @@ tagger      scores of jets: models here or behind Triton
 histograms  exact histograms, and what they say of quarks and gluons
 method      the matrix method: re-weighting, inversion, scale factors, uncertainties
 tasks       the work as tasks: what there is to do, one chunk of it, what workers need
+exports     the same numbers for other programs: all together, components, pyhf, HEPData
 report      plots, tables, corrections and the HTML page
 simulation  samples to try all this on
 

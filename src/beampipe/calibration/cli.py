@@ -6,12 +6,15 @@ Whatever takes time to import is imported inside the command that needs it, so t
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from beampipe.terminal import bars, console
+from beampipe.terminal import Progress, bars, console
 
 if TYPE_CHECKING:
     from beampipe.calibration.tasks.plan import Plan
@@ -44,7 +47,7 @@ def demo(
     """Run all stages on the shipped sample, and draw the scale factors."""
     from beampipe.calibration.demo import run_demo
 
-    with bars() as progress:
+    with _progress() as progress:
         plan = run_demo(folder, _workers(workers), progress)
     _summary(plan)
 
@@ -149,6 +152,30 @@ def train_tagger(
     )
 
 
+@app.command("inspect")
+def inspect_command(
+    file: Annotated[str, typer.Argument(help="ROOT file or address to look at.")],
+    preset: Annotated[str, typer.Option(help="Layout to look with; by default the one that fits best.")] = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="TOML file to write, a configuration to start from.")
+    ] = None,
+) -> None:
+    """Show what is recognised in a file of anybody, and what is missing."""
+    from beampipe.calibration.look import look_at
+    from beampipe.errors import FileError
+
+    if output is not None and output.exists():  # what somebody wrote is never overwritten
+        raise FileError(f"{output}: is there already; expected a new name, or take it away", path=output)
+    found = look_at(Path(file), preset)
+    for line in found.lines:
+        typer.echo(line)
+    if output is not None:
+        output.write_text(found.configuration, encoding="utf-8")
+        typer.echo(f"configuration: {output}")
+    if not found.good:
+        raise typer.Exit(1)
+
+
 def _stage(name: str, until: str, text: str) -> None:
     """Add the command that runs all stages up to `until`."""
 
@@ -178,7 +205,7 @@ def _stage(name: str, until: str, text: str) -> None:
             walltime=walltime,
         )
         settings = RunSettings(executor, _workers(workers), slurm)
-        with bars() as progress:
+        with _progress() as progress:
             plan = run_calibration(configuration, settings, until=until, progress=progress)
         _summary(plan, until)
 
@@ -223,7 +250,7 @@ def explain(
 
 
 def _summary(plan: Plan, until: str = "report") -> None:
-    """Print what was done, and the scale factors if the run went that far."""
+    """Print what was done, and the scale factors if the run went that far; refuse them if none is of use."""
     from beampipe.calibration.tasks.stages import reaches
     from beampipe.calibration.tasks.workspace import REPORT
 
@@ -239,6 +266,18 @@ def _summary(plan: Plan, until: str = "report") -> None:
         print_factors(configuration, console())
     if until == "report":
         typer.echo(f"report: {configuration.output / REPORT / 'index.html'}")
+    if reaches(until, "factors"):
+        from beampipe.calibration.method.factors import Factors
+        from beampipe.calibration.tasks.workspace import FACTORS
+
+        Factors.read(configuration.output / FACTORS).require_valid()
+
+
+def _progress() -> AbstractContextManager[Progress]:
+    """Bars on a terminal, lines where there is none: or nothing in a log would say that the run goes on."""
+    from beampipe.calibration.lines import progress_lines
+
+    return bars() if sys.stderr.isatty() else nullcontext(progress_lines(partial(typer.echo, err=True)))
 
 
 def _workers(workers: int) -> int:

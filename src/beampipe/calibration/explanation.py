@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
 from beampipe.calibration.method.factors import SHORT_NAMES, FactorInBin, Factors
+from beampipe.calibration.method.validity import FLAGS
 from beampipe.calibration.tasks.plan import Plan
-from beampipe.calibration.tasks.workspace import workspace_of
+from beampipe.calibration.tasks.workspace import to_read, workspace_of
 from beampipe.errors import UnknownNameError
 from beampipe.workflow import Provenance
 
@@ -35,16 +36,17 @@ def explain(
         FileError: the calibration was not run.
     """
     configuration = plan.configuration
-    store = workspace_of(configuration).store
-    factors = Factors.read(store.require(plan.factors, "beampipe calibration factors CONFIG"))
-    if name not in SHORT_NAMES:
-        raise UnknownNameError("scale factor", name, SHORT_NAMES)
-    one = factors.at(tagger=tagger, working_point=working_point, pt=pt, **SHORT_NAMES[name]._asdict())
-    n_replicas = len(read_arrays(Efficiencies, store.require(plan.extract))[tagger].data_replicas)
-    yield from _numbers(configuration, name, one, n_replicas)
-    yield ""
-    yield "made from:"
-    yield from _tree(store.walk(plan.factors.key), "  ", full=full)
+    with to_read(workspace_of(configuration)) as space:
+        store = space.store
+        factors = Factors.read(store.require(plan.factors, "beampipe calibration factors CONFIG"))
+        if name not in SHORT_NAMES:
+            raise UnknownNameError("scale factor", name, SHORT_NAMES)
+        one = factors.at(tagger=tagger, working_point=working_point, pt=pt, **SHORT_NAMES[name]._asdict())
+        n_replicas = len(read_arrays(Efficiencies, store.require(plan.extract))[tagger].data_replicas)
+        yield from _numbers(configuration, name, one, n_replicas)
+        yield ""
+        yield "made from:"
+        yield from _tree(store.walk(plan.factors.key), "  ", full=full)
 
 
 def _numbers(configuration: Configuration, name: str, one: FactorInBin, n_replicas: int) -> Iterator[str]:
@@ -54,6 +56,8 @@ def _numbers(configuration: Configuration, name: str, one: FactorInBin, n_replic
         f" = {one.nominal:.4f} +- {one.total:.4f}"
     )
     yield f"  ratio of {one.flavour} {one.quantity}: data {one.data:.4f} / simulation {one.simulation:.4f}"
+    for flag in one.flags:
+        yield f"  flag {flag}: {FLAGS[flag]}"
     yield f"  by label in simulation: {one.truth:.4f}"
     yield f"  quark-like: {one.tagger} < {one.cut:g}, frozen from nominal simulation"
     yield (

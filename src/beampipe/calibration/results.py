@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from rich.console import Console
 
 from beampipe.calibration.config.configuration import Configuration
-from beampipe.calibration.method.factors import SHORT_NAMES, Factors
+from beampipe.calibration.method.factors import SHORT_NAMES, Factors, FlavourAndQuantity, ScaleFactor
+from beampipe.calibration.method.validity import FLAGS, NO_VALID_ERROR
 from beampipe.calibration.tasks.workspace import FACTORS
 from beampipe.terminal import make_table
 
-__all__ = ["print_factors"]
+__all__ = ["flag_lines", "print_factors"]
 
 
 def print_factors(configuration: Configuration, console: Console) -> None:
-    """Print the scale factors of the first working point, with statistical and total uncertainty.
+    """Print the scale factors of the first working point, with statistical and total uncertainty, and all flags.
 
     Args:
         configuration: configuration of a calibration that was run.
@@ -31,10 +34,41 @@ def print_factors(configuration: Configuration, console: Console) -> None:
     for tagger in factors.taggers:
         for name, what in SHORT_NAMES.items():
             one = factors.against_pt(tagger=tagger, working_point=point, **what._asdict())
-            cells = (
-                f"{value:.3f} +- {error:.3f} ({total:.3f})" if np.isfinite(value) else "not known"
-                for value, error, total in zip(one.nominal, one.statistical, one.total, strict=True)
-            )
-            table.add_row(tagger, name, *cells)
+            table.add_row(tagger, name, *(_cell(one, place) for place in range(len(factors.bins))))
     console.print(table)
     console.print(f"SF_q: efficiency, SF_g: rejection; data / simulation. All of them: {path}", highlight=False)
+    for line in flag_lines(factors):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def flag_lines(factors: Factors) -> Iterator[str]:
+    """What speaks against the scale factors `SHORT_NAMES`, a line for each flag of a tagger; nothing if none is set.
+
+    Args:
+        factors: the scale factors.
+    """
+    names = {what: name for name, what in SHORT_NAMES.items()}
+    places: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for row in factors.table():
+        name = names.get(FlavourAndQuantity(row.flavour, row.quantity))
+        for flag in row.flags if name is not None else ():
+            found = places.setdefault((flag, row.tagger), {})
+            found.setdefault(f"{name} {row.pt_low:g}-{row.pt_high:g} GeV", set()).add(f"{row.working_point:.0%}")
+    order = list(FLAGS)
+    for (flag, tagger), found in sorted(places.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
+        lost = "no total uncertainty" if flag in NO_VALID_ERROR else "look before use"
+        every = len(factors.working_points)
+        where = ", ".join(
+            bins if len(points) == every else f"{bins} ({', '.join(sorted(points))})" for bins, points in found.items()
+        )
+        yield f"{lost}: {FLAGS[flag]} [{flag}]: {tagger}: {where}"
+
+
+def _cell(one: ScaleFactor, place: int) -> str:
+    """A scale factor in one bin: its value and uncertainties, as far as they are known; a star if it is flagged."""
+    value, error, total = one.nominal[place], one.statistical[place], one.total[place]
+    if not np.isfinite(value):
+        return "not known"
+    if not one.valid[place]:
+        return f"{value:.3f}, no valid error"
+    return f"{value:.3f} +- {error:.3f} ({total:.3f}){' *' if one.flags[place] else ''}"

@@ -19,7 +19,7 @@ from beampipe.calibration.tasks.method import extract_efficiencies, publish_fact
 from beampipe.calibration.tasks.plan import Plan, make_plan
 from beampipe.calibration.tasks.stages import CALIBRATION_STAGES, reaches
 from beampipe.calibration.tasks.workers import RunSettings, Workers
-from beampipe.calibration.tasks.workspace import Workspace, workspace_of
+from beampipe.calibration.tasks.workspace import Workspace, to_read, workspace_of
 from beampipe.errors import UnknownNameError
 from beampipe.terminal import Progress
 
@@ -81,12 +81,16 @@ def run_calibration(
 def plan_calibration(configuration: Configuration) -> Plan:
     """The plan of a calibration, without running more of it than a look at files that were never looked at.
 
+    A store that may not be written to is only read.
+
     Raises:
         WorkflowError: files cannot be used.
         FileError: files of a slice are missing.
     """
-    space = workspace_of(configuration)
-    with Workers(RunSettings("inline"), space.log, _no_bar) as workers:
+    with (
+        to_read(workspace_of(configuration)) as space,
+        Workers(RunSettings("inline"), space.log, _no_bar) as workers,
+    ):
         return _plan(configuration, space, workers)
 
 

@@ -156,6 +156,14 @@ def test_a_file_of_histograms_gives_them_back(parts: list[Filled], tmp_path: Pat
         assert other.read_bytes() == path.read_bytes()
 
 
+def test_a_file_is_much_smaller_than_its_arrays(parts: list[Filled], tmp_path: Path) -> None:
+    path = tmp_path / "filled.npz"
+    write_filled(parts[0], path)
+    with np.load(path) as arrays:
+        plain = sum(arrays[name].nbytes for name in arrays.files)
+    assert path.stat().st_size < plain / 2
+
+
 def test_another_file_is_refused(parts: list[Filled], tmp_path: Path) -> None:
     path = tmp_path / "filled.npz"
     write_filled(parts[0], path)

@@ -194,18 +194,34 @@ def test_an_empty_tree_and_a_file_that_is_none(odd: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({"types": {"jet_pt": "float64"}}, "branch 'jet_pt': got float64, expected float32"),
-        ({"types": {"event": "int32"}}, "branch 'event': got int32, expected uint64"),
-        ({"types": {"jet_n_trk": "int32"}}, "branch 'jet_n_trk': got int32, expected uint16"),
-        ({"types": {"weight": "float64"}}, "branch 'weight': got float64, expected float32"),
+        (
+            {"types": {"jet_label": "float64"}, "scale": {"jet_label": 0.5}},
+            "branch 'jet_label': got .*float64., expected whole",
+        ),
+        ({"types": {"jet_n_trk": "int32"}, "scale": {"jet_n_trk": -1}}, "branch 'jet_n_trk': got -.*numbers from 0 to"),
+        ({"types": {"event": "int64"}, "scale": {"event": -1}}, "branch 'event': got -.*expected whole numbers from 0"),
         ({"n_weights": [3] * 100 + [2] + [3] * 99}, "branch 'weight': got 2 to 3 weights"),
         ({"n_weights": [2] * 200}, "branch 'weight': got 2 to 2 weights an event"),
     ],
 )
 def test_what_is_wrong_with_a_branch_is_named(odd: Path, fault: dict[str, Any], message: str) -> None:
     write_odd(odd, small_events(), **fault)
-    with pytest.raises(FileError, match=rf"odd\.root: .*{message}"):
+    with pytest.raises(FileError, match=rf"(?s)odd\.root: .*{message}"):
         whole(odd)
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        {"jet_pt": "float64", "jet_eta": "float64", "weight": "float64"},
+        {"run": "int32", "event": "int32", "trigger": "int8"},
+        {"jet_n_trk": "int32", "jet_n_trk_eff": "float32", "jet_label": "int64", "jet_clean": "uint8"},
+    ],
+)
+def test_any_width_will_do_where_nothing_is_lost(odd: Path, tmp_path: Path, types: dict[str, str]) -> None:
+    events = small_events()
+    write_odd(odd, events, types=types)
+    same(whole(odd), whole(write_odd(tmp_path / "ours.root", events)))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -50,7 +50,7 @@ def configuration(folder: Path, *systematics: Systematic) -> Configuration:
 
 
 def measured(**changes: Any) -> Efficiencies:
-    """Two bins of pT, one working point; the second bin has data 10 % higher."""
+    """Two bins of pT, one working point; the second bin has data 10 % higher. Replicas are all alike."""
     both = np.stack([DATA, 1.1 * DATA], axis=1)[:, :, None, None] * np.array([1.0, 0.5])
     simulation = np.full(both.shape, 0.4) * np.array([1.0, 0.5])
     standard = Efficiencies(
@@ -59,8 +59,8 @@ def measured(**changes: Any) -> Efficiencies:
         data=both,
         simulation=simulation,
         truth=simulation * 1.05,
-        data_replicas=np.empty((0, 2, 1, 2)),
-        simulation_replicas=np.empty((0, 2, 1, 2)),
+        data_replicas=np.stack([both[0]] * 2),
+        simulation_replicas=np.stack([simulation[0]] * 2),
         fractions=np.full((len(NAMES), 2, 2), 0.6),
         shapes=np.zeros((3, 2, 2, 20)),
     )
@@ -87,7 +87,7 @@ def test_numbers_of_the_nominal_case(tmp_path: Path) -> None:
     np.testing.assert_allclose(gluon.data, [0.75, 0.725])
     np.testing.assert_allclose(gluon.simulation, [0.8, 0.8])
     assert found.cuts["n_trk"].tolist() == [[10.0], [14.0]], "upper edges of bins of width 2"
-    assert np.isnan(quark.statistical).all(), "no replicas"
+    assert (quark.statistical == 0).all(), "replicas are alike"
     assert (quark.total == 0).all()
 
 
@@ -158,6 +158,7 @@ def test_replicas_that_say_nothing() -> None:
     some = np.random.default_rng(1).normal(1, 0.1, (400, 2))
     some[:100, 0] = np.nan
     assert statistical(some)[0] == pytest.approx([0.1, 0.1], rel=0.2)
+    np.testing.assert_array_equal(statistical(some)[0][1], statistical(some[:, 1:])[0][0])
     error, covariance = statistical(np.ones((5, 2)))
     assert (error == 0).all()
     assert (covariance == 0).all()
@@ -181,6 +182,7 @@ def test_what_cannot_be_combined_is_refused(tmp_path: Path) -> None:
 def some(tmp_path: Path) -> Factors:
     efficiencies = measured()
     efficiencies.data[0, 1, 0, 0] = np.nan
+    efficiencies.data_replicas[:, 1, 0, 0] = np.nan
     source = Systematic("pdf", "envelope", weights=("pdf_*",), experimental=True)
     return factors_of(configuration(tmp_path, source), {"n_trk": efficiencies})
 
@@ -212,9 +214,10 @@ def test_what_is_unknown_is_null(some: Factors, tmp_path: Path) -> None:
     assert "Infinity" not in text
     first = json.loads(text)["scale_factors"][0]
     assert first["nominal"] == [1.25, None]
-    assert first["statistical"] == [None, None]
+    assert first["statistical"] == [0.0, None]
     assert first["sources"]["pdf"][1] is None
     assert first["total"][1] is None
+    assert first["flags"][1] == ["no_value", "no_statistical_error", "no_systematic_error", "small_determinant"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": 2}', '{"format": 1, "scale_factors": [{}]}'])

@@ -14,6 +14,7 @@ from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.jets.dijets import CUT_NAMES, FLAVOURS
 from beampipe.calibration.method.efficiencies import Efficiencies
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor
+from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.calibration.report.gather import Cost, Results, SampleResult
 from beampipe.calibration.report.write import write_all
 from beampipe.calibration.variations import UNVARIED
@@ -45,6 +46,7 @@ def scale_factor(seed: int) -> ScaleFactor:
         sources=sources,
         total=total,
         covariance=np.diag(total**2) + 1e-3,
+        flags=((), ("small_determinant",)),
     )
 
 
@@ -63,6 +65,7 @@ def without_last_bin(one: ScaleFactor) -> ScaleFactor:
         sources={name: cut(values) for name, values in one.sources.items()},
         total=cut(one.total),
         covariance=np.where(np.eye(2) * [[1], [0]] > 0, one.covariance, np.nan),
+        flags=((), ("no_value", "no_statistical_error")),
     )
 
 
@@ -91,6 +94,19 @@ def gappy(factors: Factors) -> Factors:
     key = FactorKey("n_trk", 0.5, "quark", "efficiency")
     by_name = {**factors.by_name, key: without_last_bin(factors.by_name[key])}
     return Factors(EDGES, POINTS, by_name, factors.cuts, factors.fractions, factors.experimental)
+
+
+def joint_of(factors: Factors) -> JointUncertainties:
+    """Two sources that move everything, and independent statistical errors; nothing of a bin that is not known."""
+    random = np.random.default_rng(9)
+    nominal = np.concatenate([one.nominal for one in factors.by_name.values()])
+    statistical = np.diag(random.uniform(0.01, 0.03, len(nominal)) ** 2)
+    lost = ~np.isfinite(nominal)
+    statistical[lost], statistical[:, lost] = np.nan, np.nan
+    pdf, shower = random.normal(0, 0.05, (2, len(nominal)))
+    shifts = {"pdf": {"weight:pdf_1": pdf}, "shower": {"difference": shower}}
+    vectors = {"pdf": pdf[None], "shower": shower[None]}
+    return JointUncertainties(EDGES, tuple(factors.by_name), nominal, statistical, shifts, vectors)
 
 
 def templates(flavours: tuple[str, ...], seed: int) -> Templates:
@@ -134,6 +150,7 @@ def results(gappy: Factors) -> Results:
             systematics=SYSTEMATICS,
         ),
         factors=gappy,
+        joint=joint_of(gappy),
         efficiencies={"n_trk": measured},
         samples=samples,
         true={key: np.array([1.25, np.nan]) for key in gappy.by_name},

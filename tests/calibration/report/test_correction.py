@@ -89,6 +89,22 @@ def test_a_bin_that_is_not_known_fails_alone(gappy: Factors, tmp_path: Path) -> 
     assert correction.evaluate("nominal", "quark", "0.8", CENTRES[1]) > 0
 
 
+def test_a_bin_without_a_valid_error_fails_whatever_is_asked_for(factors: Factors, tmp_path: Path) -> None:
+    """The nominal value alone, used without its error, would pass for a measurement."""
+    one = factors.by_name[GAP]
+    lost = replace(one, total=np.array([one.total[0], np.nan]), flags=((), ("no_statistical_error",)))
+    path = tmp_path / "corrections.json"
+    write_correction(replace(factors, by_name={**factors.by_name, GAP: lost}), path)
+    correction = read_correction(path)["n_trk_efficiency"]
+    assert correction.evaluate("total_up", "quark", "0.5", CENTRES[0]) > 0
+    for systematic in ("nominal", "pdf_up", "stat_down", "total_up"):
+        with pytest.raises(Exception, match=r"[Ii]ndex"):
+            correction.evaluate(systematic, "quark", "0.5", CENTRES[1])
+    assert (
+        "quark 0.5 600-900 GeV: no statistical error" in json.loads(path.read_text())["corrections"][0]["description"]
+    )
+
+
 def test_names_that_corrections_need_are_refused(factors: Factors, tmp_path: Path) -> None:
     one = factors.by_name[GAP]
     clashing = replace(one, sources={**one.sources, "stat": one.total})
@@ -110,3 +126,4 @@ def test_covariance_lies_beside(gappy: Factors, tmp_path: Path) -> None:
     for entry, one in zip(plain["covariances"], gappy.by_name.values(), strict=True):
         np.testing.assert_array_equal(np.array(entry["covariance"], np.float64), one.covariance)
     assert plain["covariances"][0]["covariance"][1] == [None, None]
+    assert plain["covariances"][0]["flags"] == [[], ["no_value", "no_statistical_error"]]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ from tests.calibration.report.conftest import BINS, EDGES
 
 from beampipe.calibration.config.regions import REGIONS
 from beampipe.calibration.jets.dijets import FLAVOURS
+from beampipe.calibration.method.factors import FactorKey
+from beampipe.calibration.method.validity import FLAGS
 from beampipe.calibration.report.export import scale_factor_folder, write_root
 from beampipe.calibration.report.gather import Results
 
@@ -35,8 +38,22 @@ def test_scale_factors_come_back(results: Results, path: Path) -> None:
                 found = folder["total" if name == "x" else f"source_{name}"].values()
                 np.testing.assert_array_equal(found, expected)
             np.testing.assert_array_equal(folder["statistical"].values(), one.statistical)
+            np.testing.assert_array_equal(folder["valid"].values(), one.valid)
+            bits = [int(value) for value in folder["flags"].values()]
+            assert [tuple(name for k, name in enumerate(FLAGS) if bit & 2**k) for bit in bits] == list(one.flags)
             assert folder["covariance"].classname.startswith("TH2D")
             np.testing.assert_array_equal(folder["covariance"].values(), one.covariance)
+
+
+def test_the_joint_covariance_comes_back(results: Results, path: Path) -> None:
+    import uproot
+
+    with uproot.open(path) as file:
+        np.testing.assert_array_equal(file["joint/covariance"].values(), results.joint.covariance)
+        np.testing.assert_array_equal(file["joint/statistical"].values(), results.joint.statistical)
+        np.testing.assert_array_equal(file["joint/nominal"].values(), results.joint.nominal)
+        order = [FactorKey(**key) for key in json.loads(str(file["joint/order"]))]
+        assert tuple(order) == results.joint.keys
 
 
 def test_inputs_come_back_with_their_squares(results: Results, path: Path) -> None:

@@ -76,6 +76,13 @@ def test_every_scale_factor_is_in_the_table(results: Results, page: Page) -> Non
     assert "nan" not in page.cells
 
 
+def test_flags_are_counted_and_told(report: Path, page: Page) -> None:
+    text = (report / PAGE).read_text(encoding="utf-8")
+    assert "8 of 16 numbers are flagged; 1 have no valid error" in text
+    assert "no value, no statistical error" in page.cells
+    assert "small determinant" in page.cells
+
+
 def test_keys_and_definitions_are_told(results: Results, report: Path, page: Page) -> None:
     text = (report / PAGE).read_text(encoding="utf-8")
     assert results.provenance[0][1] in page.cells

@@ -10,7 +10,7 @@ import pytest
 from beampipe.calibration.method.factors import FactorKey
 from beampipe.calibration.report.closure import plot_closure, plot_fractions
 from beampipe.calibration.report.gather import Results
-from beampipe.calibration.report.plots import plot_points, plot_scale_factor, plot_uncertainties
+from beampipe.calibration.report.plots import drawable, plot_points, plot_scale_factor, plot_uncertainties
 from beampipe.calibration.report.style import (
     REPORT_STYLE,
     bands_of,
@@ -51,6 +51,7 @@ def test_every_source_is_in_the_legend_of_its_scale_factor(results: Results) -> 
     assert axes.get_xlabel() == r"Jet $p_{\mathrm{T}}$ [GeV]"
     assert axes.get_ylabel() == "Gluon rejection scale factor"
     texts = [text.get_text() for text in axes.texts]
+    assert texts.pop(0) == "small determinant", "the flag of the second bin"
     assert texts == ["Gluon jets: rejection", r"$n_{\mathrm{trk}}$ tagger, 80 % working point", "pseudo-data / MC"]
 
 
@@ -74,10 +75,25 @@ def test_what_is_not_known_is_not_drawn(results: Results) -> None:
     from matplotlib.patches import Rectangle
 
     figure = plot_scale_factor(results, GAP)
-    boxes = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
+    boxes = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle) and not patch.get_hatch()]
     assert boxes
     assert {box.get_x() for box in boxes} == {500.0}
     assert "statistical" not in labels_of(figure)
+
+
+def test_a_bin_without_a_valid_error_is_hatched_and_empty(results: Results) -> None:
+    """A point there, or an error bar of length 0, would look like a measurement."""
+    one = results.factors.by_name[KEY]
+    lost = replace(one, total=np.array([one.total[0], np.nan]), flags=((), ("no_statistical_error",)))
+    broken = replace(results, factors=replace(results.factors, by_name={**results.factors.by_name, KEY: lost}))
+    assert np.isfinite(lost.nominal).all()
+    assert np.isnan(drawable(lost).nominal).tolist() == [False, True]
+    for figure in (plot_scale_factor(broken, KEY), plot_uncertainties(broken, KEY)):
+        axes = figure.axes[0]
+        assert [patch.get_hatch() for patch in axes.patches].count("//") == 1
+        assert "no valid error" in [text.get_text() for text in axes.texts]
+    figure = plot_points(broken, *KEY[:1], *KEY[2:])
+    assert any(patch.get_hatch() for patch in figure.axes[0].patches)
 
 
 def test_nothing_known_at_all_still_gives_figures(results: Results, tmp_path: Path) -> None:

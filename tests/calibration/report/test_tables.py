@@ -8,12 +8,14 @@ import pytest
 
 from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.method.factors import FactorKey
+from beampipe.calibration.method.validity import FLAGS
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.tables import (
     UNKNOWN,
     cost_table,
     cut_flow_tables,
     factor_table,
+    flag_table,
     number,
     source_table,
     uncertainty_table,
@@ -29,17 +31,20 @@ def test_factors(results: Results) -> None:
     assert len(table.rows) == 2 * 2 * 2
     assert table.columns[-1] == "true, by label"
     one = results.factors.against_pt(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency")
-    assert table.rows[0][:4] == ("quark", "efficiency", "500 to 600", f"{one.nominal[0]:.4f}")
-    assert table.rows[0][4] == UNKNOWN
-    assert table.rows[1][3:] == (UNKNOWN,) * 7
+    assert table.rows[0][:5] == ("quark", "efficiency", "500 to 600", "none", f"{one.nominal[0]:.4f}")
+    assert table.rows[0][5] == UNKNOWN
+    assert table.rows[1][3] == "no value, no statistical error"
+    assert table.rows[1][4:] == (UNKNOWN,) * 7
+    assert [row[0] for row in flag_table().rows] == [name.replace("_", " ") for name in FLAGS]
 
 
 def test_uncertainties(results: Results) -> None:
     table = uncertainty_table(results, KEY)
     one = results.factors.by_name[KEY]
-    assert [row[0] for row in table.rows[-2:]] == ["statistical", "total"]
+    assert [row[0] for row in table.rows[-3:]] == ["statistical", "total", "flags"]
     assert "tracking (experimental)" in [row[0] for row in table.rows]
-    assert table.rows[-1][1:] == tuple(f"{value:.4f}" for value in one.total)
+    assert table.rows[-2][1:] == tuple(f"{value:.4f}" for value in one.total)
+    assert table.rows[-1][1:] == ("none", "small determinant")
 
 
 def test_sources(results: Results) -> None:

@@ -16,6 +16,9 @@ from typing import Any, Final, Literal, NamedTuple
 from beampipe.calibration.config.regions import Regions
 from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.config.systematics import Systematic
+from beampipe.calibration.layout.addresses import is_remote
+from beampipe.calibration.layout.presets import BEAMPIPE, over_preset
+from beampipe.calibration.layout.settings import Layout
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.settings import build, read_toml
 
@@ -113,6 +116,8 @@ class InputSample:
         kind: simulation, data or pseudo-data.
         luminosity: integrated luminosity that simulation is scaled to [1/pb].
         weight_bits: number of bits after the point that weights are rounded to, so that their sums are exact.
+        cross_section: cross section of a simulated sample of one slice [pb], if no file and no manifest has it.
+        filter_efficiency: share of the events that the generator kept, as `cross_section`.
     """
 
     name: str
@@ -120,8 +125,15 @@ class InputSample:
     kind: Kind = "simulation"
     luminosity: float = 1.0
     weight_bits: int = 36
+    cross_section: float = 0.0
+    filter_efficiency: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.cross_section < 0 or not 0 < self.filter_efficiency <= 1:
+            raise ConfigError(
+                f"sample {self.name}: got cross_section {self.cross_section}, filter_efficiency"
+                f" {self.filter_efficiency}, expected 0 or more, and more than 0 up to 1"
+            )
         if not 1 <= self.weight_bits <= 50:
             raise ConfigError(f"sample {self.name}: got weight_bits {self.weight_bits}, expected 1 to 50")
         if self.luminosity <= 0:
@@ -183,6 +195,7 @@ class Configuration:
         energy: number of nuisance parameters of the jet energy.
         bootstrap: number of replicas, and their seed.
         systematics: sources of uncertainty.
+        layout: which branch of the files holds what.
     """
 
     output: Path
@@ -199,6 +212,7 @@ class Configuration:
     energy: Energy = field(default_factory=Energy)
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
     systematics: tuple[Systematic, ...] = ()
+    layout: Layout = BEAMPIPE
 
     def __post_init__(self) -> None:
         for role in ("nominal", "data"):
@@ -217,6 +231,16 @@ class Configuration:
             raise ConfigError(f"chunk_events: got {self.chunk_events}, expected 1 or more")
         if not self.taggers:
             raise ConfigError("taggers: got none, expected at least one")
+        self._check_samples()
+
+    def _check_samples(self) -> None:
+        """Samples that systematics name are there, and no number is given twice."""
+        for sample in self.samples.values():
+            if self.layout.own_books and (sample.cross_section, sample.filter_efficiency) != (0.0, 1.0):
+                raise ConfigError(
+                    f"sample {sample.name}: got cross_section or filter_efficiency, expected none: with"
+                    " layout.sums.source = 'bookkeeping' the files have them"
+                )
         for source in self.systematics:
             for name in source.samples:
                 if name not in self.samples:
@@ -248,6 +272,10 @@ class Configuration:
         """Patterns of the weights that systematics ask for."""
         return tuple(pattern for source in self.systematics for pattern in source.weights)
 
+    def layout_of(self, sample: str) -> Layout:
+        """Which branch holds what in the files of a sample."""
+        return self.layout if self.wants_variations(sample) else self.layout.without_variations()
+
     def wants_variations(self, sample: str) -> bool:
         """Whether weights and jets of a sample are varied: only those of the nominal one are."""
         return sample == self.nominal
@@ -274,6 +302,8 @@ def load_configuration(path: Path, *, output: Path | None = None) -> Configurati
         table["samples"] = {
             name: _with_files(entry, folder, f"{where}: samples.{name}") for name, entry in samples.items()
         }
+    if "layout" in table:
+        table["layout"] = over_preset(table["layout"], where)
     found = build(Configuration, table, where, folder)
     return replace(found, taggers=tuple(_with_path(tagger, folder) for tagger in found.taggers))
 
@@ -289,6 +319,9 @@ def _with_files(entry: Any, folder: Path, where: str) -> Any:
         raise ConfigError(f"{where}: got files = {patterns!r}, expected paths or patterns of paths")
     found: set[Path] = set()
     for pattern in patterns:
+        if is_remote(pattern):
+            found.add(Path(pattern))
+            continue
         matched = glob(pattern, root_dir=folder, recursive=True)
         if not matched:
             raise FileError(f"{where}: got files {pattern!r}, which matches no file in {folder}")

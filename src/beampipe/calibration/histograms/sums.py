@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from zipfile import BadZipFile
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 import numpy as np
 from jaxtyping import Int64
@@ -185,21 +186,30 @@ def write_filled(filled: Filled, path: Path) -> None:
     arrays: dict[str, Any] = {name: getattr(filled, name)[rows] for name in _SUMS}
     arrays |= {name: getattr(filled, name)[:, rows] for name in _VARIED}
     axes = filled.axes
-    with path.open("wb") as file:
-        np.savez(
-            file,
-            **arrays,
-            rows=rows,
-            pt_edges=np.array(axes.pt_edges),
-            flavours=np.array(axes.flavours),
-            taggers=np.array([tagger.name for tagger in axes.taggers]),
-            bins=np.array([tagger.bins for tagger in axes.taggers]),
-            weight_names=np.array(filled.weight_names),
-            kinematics=np.array(filled.kinematics, dtype=str),
-            events=filled.cut_flow.events,
-            event_weights=filled.cut_flow.weight,
-            bound=np.array(filled.bound),
-        )
+    arrays |= {
+        "rows": rows,
+        "pt_edges": np.array(axes.pt_edges),
+        "flavours": np.array(axes.flavours),
+        "taggers": np.array([tagger.name for tagger in axes.taggers]),
+        "bins": np.array([tagger.bins for tagger in axes.taggers]),
+        "weight_names": np.array(filled.weight_names),
+        "kinematics": np.array(filled.kinematics, dtype=str),
+        "events": filled.cut_flow.events,
+        "event_weights": filled.cut_flow.weight,
+        "bound": np.array(filled.bound),
+    }
+    _write_compressed(path, arrays)
+
+
+def _write_compressed(path: Path, arrays: Mapping[str, ndarray]) -> None:
+    """Write a .npz like ``np.savez_compressed``, at the lowest level: nearly as small, and several times as fast.
+
+    The same arrays give the same bytes: entries that are opened by name have the oldest time there is.
+    """
+    with ZipFile(path, "w", ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
 
 
 def read_filled(path: Path) -> Filled:
@@ -233,5 +243,5 @@ def read_filled(path: Path) -> Filled:
                 bound=float(arrays["bound"]),
                 **whole,
             )
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise FileError(f"{path}: got no histograms ({error})", path=path) from error

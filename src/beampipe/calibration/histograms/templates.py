@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,6 +53,31 @@ class Templates:
         for flavour in range(1, values.shape[-2]):
             summed = summed + values[..., flavour, :]
         return summed
+
+    def flavour_numbers(self, tagger: str) -> Float64[ndarray, "p 2 2 2"]:
+        """Number and effective number of quark and gluon jets of the nominal case, as by `total_numbers`.
+
+        Axes are pt, region, (quark, gluon), (number, effective number).
+        """
+        quark, gluon = self._split()
+        return np.stack([self._numbers(tagger, quark), self._numbers(tagger, [gluon])], axis=2)
+
+    def total_numbers(self, tagger: str) -> Float64[ndarray, "p 2 2"]:
+        """Number and effective number of jets of the nominal case: (pt, region, (number, effective number)).
+
+        The effective number is (sum of weights)^2 / (sum of squared weights): that of jets of equal weight that would
+        have the same relative error.
+        """
+        return self._numbers(tagger, range(len(self.axes.flavours)))
+
+    def _numbers(self, tagger: str, flavours: Iterable[int]) -> Float64[ndarray, "p 2 2"]:
+        columns, chosen = self.axes.columns(tagger), list(flavours)
+        parts = (self.entries[..., columns], self.values[0][..., columns], self.squares[0][..., columns])
+        summed = [np.cumsum(np.cumsum(part, axis=-1)[:, :, chosen, -1], axis=-1)[..., -1] for part in parts]
+        number, weights, squares = summed
+        with np.errstate(divide="ignore", invalid="ignore"):
+            effective = np.where(squares > 0, weights**2 / squares, number)
+        return np.stack([number, effective], axis=-1)
 
     def _split(self) -> tuple[list[int], int]:
         names = self.axes.flavours

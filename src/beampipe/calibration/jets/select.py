@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,16 +16,16 @@ from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.jets.dijets import FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets, RunRange
 from beampipe.calibration.jets.pairs import PairColumns, choose_pairs, leading_pairs
 from beampipe.calibration.jets.regions import assign_regions
-from beampipe.calibration.ntuple.columns import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, NOMINAL_WEIGHT, VARIED_N_TRK
-from beampipe.calibration.ntuple.reading import Basket, open_event_tree, read_flat, read_jagged
+from beampipe.calibration.layout.presets import BEAMPIPE
+from beampipe.calibration.layout.settings import Layout
+from beampipe.calibration.ntuple.columns import NOMINAL_WEIGHT, VARIED_N_TRK
+from beampipe.calibration.ntuple.labels import pt_complaint, unmatched_complaint
+from beampipe.calibration.ntuple.source import EventSource, columns_of, open_source
 from beampipe.errors import FileError
 
 __all__ = ["SelectSettings", "select"]
 
 _FLAVOUR_OF_LABEL: Final = {1: "light", 2: "light", 3: "light", 4: "charm", 5: "bottom", 21: "gluon"}
-
-_TYPES: Final = {**JET_BRANCHES, **MC_BRANCHES, **dict.fromkeys(VARIED_N_TRK.values(), "uint16")}
-"""Branches with a list of numbers per event -> type of the numbers."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class SelectSettings:
         labelled: whether labels are in the file; events without a label are then left out.
         weights: places of the weights to keep; nominal first.
         varied: names of the variations of n_trk to keep.
+        layout: which branch of the file holds what.
     """
 
     selection: DijetSelection
@@ -50,6 +50,7 @@ class SelectSettings:
     labelled: bool
     weights: tuple[int, ...] = (0,)
     varied: tuple[str, ...] = ()
+    layout: Layout = BEAMPIPE
 
 
 def select(path: Path, start: int, stop: int, settings: SelectSettings, *, observables: bool = True) -> Dijets:
@@ -65,28 +66,28 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
     Raises:
         FileError: the file cannot be read, a number is not finite, or an event number appears twice.
     """
-    with open_event_tree(path) as tree:
-        branches = _Branches(path, tree, start, stop)
-        run, event, trigger = (branches.flat(name) for name in ("run", "event", "trigger"))
+    with open_source(path, settings.layout, start, stop) as source:
+        run, event, trigger = (source.flat(name) for name in ("run", "event", "trigger"))
         _refuse_repeated(path, run, event)
-        weights = branches.weights(settings.weights) if settings.simulated else None
+        weights = _read_weights(source, settings.weights) if settings.simulated else None
         nominal = np.ones(len(run), np.float32) if weights is None else weights.nominal(len(run))
         _refuse_not_finite(path, start, "weight", nominal)
-        jets = branches.leading_jets(trigger)
+        jets = _leading_jets(source, trigger)
         eta, clean, n_trk = (jets.take(name) for name in ("jet_eta", "jet_clean", "jet_n_trk"))
         for name, values in (("jet_pt", jets.pt), ("jet_eta", eta)):  # a comparison would drop them without a word
-            _refuse_not_finite(path, start, name, values, jets.events)
+            _refuse_not_finite(path, start, _branch(source, name), values, jets.events)
         varied = {name: jets.take(VARIED_N_TRK[name]) for name in settings.varied}
         most = np.maximum.reduce([n_trk, *varied.values()]) if varied else n_trk
-        flavour = flavours(jets.take("jet_label")) if settings.labelled else np.empty((0, 2), np.int8)
+        flavour = _flavours_of(jets) if settings.labelled else np.empty((0, 2), np.int8)
+        _refuse_unlikely(source, "jet_pt", pt_complaint(jets.pt[:, 0], settings.layout))
         pairs = PairColumns(jets.pt, eta, clean, n_trk, most, flavour)
         cuts, scale = settings.selection.cuts, 2.0**settings.weight_bits
         rows, counts, sums = choose_pairs(trigger, nominal, jets.events, pairs, cuts, LARGEST_SHIFT, scale)
         chosen, chosen_eta = jets.only(rows), eta.take(rows, axis=0)
         taken = dict.fromkeys(("width", "c1"), np.broadcast_to(np.float32(np.nan), chosen.places.shape))
-        for name in taken if observables else ():
+        for name in (each for each in taken if observables and source.has(f"jet_{each}")):
             taken[name] = chosen.take(f"jet_{name}")
-            _refuse_not_finite(path, start, f"jet_{name}", taken[name], chosen.events)
+            _refuse_not_finite(path, start, _branch(source, f"jet_{name}"), taken[name], chosen.events)
         kept = np.ones((len(rows), 1), np.float32) if weights is None else weights.take(chosen.events)
         _refuse_not_finite(path, start, "weight", kept, chosen.events)
         return Dijets(
@@ -114,54 +115,56 @@ def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class _Branches:
-    """A range of entries of the tree of events."""
+def _branch(source: EventSource, column: str) -> str:
+    """How the file calls a column, for messages."""
+    return ", ".join(columns_of(source.layout, column)) or column
 
-    path: Path
-    tree: Any
-    start: int
-    stop: int
 
-    def flat(self, branch: str) -> Any:
-        """A branch with one number per event."""
-        return read_flat(self.path, self.tree, branch, EVENT_BRANCHES[branch], self.start, self.stop)
+def _leading_jets(source: EventSource, trigger: Bool[ndarray, " n"]) -> _LeadingJets:
+    """The two leading jets of each triggered event that has two."""
+    first, n_jets = [np.zeros(1, np.int64)], 0
+    events, places, values = [np.empty(0, np.int64)], [np.empty((0, 2), np.int64)], [np.empty((0, 2), np.float32)]
+    for basket in source.lists("jet_pt"):
+        offsets = basket.offsets - basket.offsets[0]
+        pt = source.converted("jet_pt", basket.numbers)
+        found, pairs = leading_pairs(trigger[basket.start : basket.stop], offsets, pt)
+        events.append(found + basket.start)
+        places.append(pairs + n_jets)
+        values.append(pt[pairs])
+        first.append(offsets[1:] + n_jets)
+        n_jets += basket.size
+    return _LeadingJets(source, *(np.concatenate(parts) for parts in (first, events, places, values)))
 
-    def jagged(self, branch: str) -> Iterator[Basket]:
-        """A branch with a list of numbers per event."""
-        return read_jagged(self.path, self.tree, branch, _TYPES[branch], self.start, self.stop)
 
-    def leading_jets(self, trigger: Bool[ndarray, " n"]) -> _LeadingJets:
-        """The two leading jets of each triggered event that has two."""
-        first, n_jets = [np.zeros(1, np.int64)], 0
-        events, places, values = [np.empty(0, np.int64)], [np.empty((0, 2), np.int64)], [np.empty((0, 2), np.float32)]
-        for basket in self.jagged("jet_pt"):
-            offsets = basket.offsets - basket.offsets[0]
-            pt = basket.content[basket.offsets[0] : basket.offsets[-1]].astype(np.float32)
-            found, pairs = leading_pairs(trigger[basket.start : basket.stop], offsets, pt)
-            events.append(found + basket.start)
-            places.append(pairs + n_jets)
-            values.append(pt[pairs])
-            first.append(offsets[1:] + n_jets)
-            n_jets += basket.size
-        return _LeadingJets(self, *(np.concatenate(parts) for parts in (first, events, places, values)))
-
-    def weights(self, columns: tuple[int, ...]) -> _Weights:
-        """The weights of all events, of which some columns are wanted."""
-        return _Weights(tuple(self._table(basket, max(columns)) for basket in self.jagged("weight")), columns)
-
-    def _table(self, basket: Basket, last_column: int) -> _WeightTable:
-        """The weights of one basket."""
-        counts = np.diff(basket.offsets)
-        if np.any(counts != counts[0]) or counts[0] <= last_column:
+def _read_weights(source: EventSource, columns: tuple[int, ...]) -> _Weights:
+    """The weights of all events, of which some columns are wanted."""
+    tables = tuple(_WeightTable(start, table) for start, table in source.weights())
+    for _, table in tables:
+        if table.shape[1] <= max(columns):
+            branch, n = source.layout.weights.nominal, table.shape[1]
             raise FileError(
-                f"{self.path}: branch 'weight': got {counts.min()} to {counts.max()} weights an event, expected the"
-                f" same number for all, and more than {last_column}",
-                path=self.path,
-                name="weight",
+                f"{source.path}: branch {branch!r}: got {n} to {n} weights an event, expected the same number for all,"
+                f" and more than {max(columns)}",
+                path=source.path,
+                name=branch,
             )
-        flat = basket.content[basket.offsets[0] : basket.offsets[-1]]
-        return _WeightTable(basket.start, flat.reshape(len(counts), -1))
+    return _Weights(tables, columns)
+
+
+def _flavours_of(jets: _LeadingJets) -> Int8[ndarray, "m 2"]:
+    """Numbers in `FLAVOURS` of the leading jets; too many without one refuse the file."""
+    source = jets.source
+    codes = jets.raw("jet_label")
+    pdg = source.converted("jet_label", codes)
+    _refuse_unlikely(source, "jet_label", unmatched_complaint(pdg, codes, source.layout))
+    return flavours(pdg)
+
+
+def _refuse_unlikely(source: EventSource, column: str, complaint: str) -> None:
+    """An error if there is something to complain of."""
+    if complaint:
+        branch = _branch(source, column)
+        raise FileError(f"{source.path}: branch {branch!r}: {complaint}", path=source.path, name=branch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,14 +172,14 @@ class _LeadingJets:
     """Pairs of jets, and how to find what else is known of them.
 
     Attributes:
-        branches: range of the tree that the jets are in.
+        source: range of the file that the jets are in.
         first: (n + 1,) first jet of each event of the range.
         events: (m,) events that have a pair, rising.
         places: (m, 2) places of the pair among all jets of the range.
         pt: (m, 2) transverse momenta of the pair [GeV].
     """
 
-    branches: _Branches
+    source: EventSource
     first: Int64[ndarray, " n_1"]
     events: Int64[ndarray, " m"]
     places: Int64[ndarray, "m 2"]
@@ -186,19 +189,26 @@ class _LeadingJets:
         """The pairs of some rows, and no others."""
         return replace(self, **{name: getattr(self, name).take(rows, axis=0) for name in ("events", "places", "pt")})
 
-    def take(self, branch: str) -> Any:
-        """(m, 2) array of another branch of jets."""
-        out = np.empty(self.places.shape, _TYPES[branch])
-        for basket in self.branches.jagged(branch):
+    def take(self, column: str) -> Any:
+        """(m, 2) array of another column of jets."""
+        return self.source.converted(column, self.raw(column))
+
+    def raw(self, column: str) -> Any:
+        """(m, 2) array of another column of jets, with the numbers of the file."""
+        out = np.empty((0, 2))
+        for basket in self.source.lists(column):
             before, after = self.first[basket.start], self.first[basket.stop]
             if basket.size != after - before:
+                path, branch = self.source.path, _branch(self.source, column)
                 raise FileError(
-                    f"{self.branches.path}: branch {branch!r}: got {basket.size} jets in"
-                    f" {basket.stop - basket.start} entries from {self.branches.start + basket.start} on, expected"
-                    f" {after - before} as in 'jet_pt'",
-                    path=self.branches.path,
+                    f"{path}: branch {branch!r}: got {basket.size} jets in {basket.stop - basket.start} entries from"
+                    f" {self.source.start + basket.start} on, expected {after - before} as in"
+                    f" {_branch(self.source, 'jet_pt')!r}",
+                    path=path,
                     name=branch,
                 )
+            if basket.start == 0:
+                out = np.empty(self.places.shape, basket.content.dtype.newbyteorder("="))
             rows = slice(*np.searchsorted(self.events, (basket.start, basket.stop)))
             out[rows] = basket.content[self.places[rows] + (basket.offsets[0] - before)]
         return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float64
@@ -26,6 +26,8 @@ class Cases:
         simulation_replicas: (n_replicas, n_pt, 2 regions, 2 flavours, n_x) jets of nominal simulation.
         data: (n_pt, 2 regions, n_x) jets of data.
         data_replicas: (n_replicas, n_pt, 2 regions, n_x) jets of data.
+        jets: (n_pt, 2 regions, 3, 2) number and effective number of nominal jets of (quark, gluon, data); no bins if
+            they are not known.
     """
 
     variations: tuple[Variation, ...]
@@ -33,6 +35,7 @@ class Cases:
     simulation_replicas: Float64[ndarray, "b p 2 2 x"]
     data: Float64[ndarray, "p 2 x"]
     data_replicas: Float64[ndarray, "b p 2 x"]
+    jets: Float64[ndarray, "q 2 3 2"] = field(default_factory=lambda: np.empty((0, 2, 3, 2)))
 
 
 def simulation_of(
@@ -68,6 +71,7 @@ def cases_of(tagger: str, nominal: Templates, data: Templates, samples: Mapping[
         simulation_replicas=replicas,
         data=data.total(tagger)[0],
         data_replicas=data.total(tagger, replicas=True),
+        jets=np.concatenate([nominal.flavour_numbers(tagger), data.total_numbers(tagger)[:, :, None]], axis=2),
     )
 
 

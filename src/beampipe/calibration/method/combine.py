@@ -52,7 +52,10 @@ def check_rule(rule: Rule, names: Sequence[str]) -> None:
 
 
 def shift_vectors(rule: Rule, names: Sequence[str], shifts: Float64[ndarray, "v p"]) -> Float64[ndarray, "m p"]:
-    """Shifts, each correlated over all bins, whose squares add up to the square of `combine` in every bin."""
+    """Shifts, each correlated over all bins, whose squares add up to the square of `combine` in every bin.
+
+    Those of ``up_down`` point to where up goes, so that shifts of several scale factors can be put side by side.
+    """
     quoted = combine(rule, names, shifts)
     if rule == "envelope":
         largest = np.argmax(np.abs(shifts), axis=0)
@@ -65,7 +68,7 @@ def shift_vectors(rule: Rule, names: Sequence[str], shifts: Float64[ndarray, "v 
         with np.errstate(divide="ignore", invalid="ignore"):
             # Where the larger way moves nothing, the other one is what is quoted.
             vectors: ndarray = np.where(size == 0, -other, chosen * (quoted / size))
-        return vectors
+        return vectors if chosen is ways[0] else -vectors
     return shifts
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -35,6 +35,8 @@ class Efficiencies:
         simulation_replicas: (n_replicas, n_pt, n_wp, 2) efficiencies in simulation, nominal case.
         fractions: (n_cases, n_pt, 2 regions) fractions of quarks in re-weighted simulation.
         shapes: (3, n_pt, 2, n_x) shapes of the nominal case: data, simulation and truth, of quark and gluon jets.
+        jets: (n_pt, 2 regions, 3, 2) number and effective number of nominal jets of (quark, gluon, data); no bins if
+            they are not known.
     """
 
     names: ndarray
@@ -46,6 +48,7 @@ class Efficiencies:
     simulation_replicas: Float64[ndarray, "b p w 2"]
     fractions: Float64[ndarray, "v p 2"]
     shapes: Float64[ndarray, "3 p 2 x"]
+    jets: Float64[ndarray, "q 2 3 2"] = field(default_factory=lambda: np.empty((0, 2, 3, 2)))
 
     @property
     def variations(self) -> tuple[Variation, ...]:
@@ -81,6 +84,7 @@ def measure_efficiencies(cases: Cases, reweighting: Reweighting, working_points:
         simulation_replicas=_at(extract(mixture, drawn), cuts),
         fractions=fractions,
         shapes=np.stack([np.stack([one.quark[0], one.gluon[0]], axis=-2) for one in (data, simulation, true)]),
+        jets=cases.jets,
     )
 
 

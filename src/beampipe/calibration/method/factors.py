@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from numpy import ndarray
 
-from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.calibration.method.validity import FLAGS
+from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
 
 __all__ = [
     "FLAVOUR_NAMES",
@@ -36,7 +37,7 @@ QUANTITIES: Final = ("efficiency", "rejection")
 Quantity = Literal["efficiency", "rejection"]
 """Quantity whose ratio of data to simulation is a scale factor."""
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _NUMBERS: Final = ("nominal", "data", "simulation", "truth", "statistical", "total")
 _ARRAYS: Final = (*_NUMBERS, "covariance")
 
@@ -87,8 +88,9 @@ class ScaleFactor:
         truth: (n_pt,) the efficiency or rejection in simulation by label.
         statistical: (n_pt,) statistical uncertainty of the scale factor.
         sources: (n_pt,) uncertainty by name of the systematic.
-        total: (n_pt,) uncertainty: statistical and all sources in quadrature.
-        covariance: (n_pt, n_pt) covariance of statistical uncertainty and all sources.
+        total: (n_pt,) uncertainty: statistical and all sources in quadrature; nan in a bin that lacks one of them.
+        covariance: (n_pt, n_pt) covariance of statistical uncertainty and all sources; nan where `total` is.
+        flags: what speaks against the scale factor in each bin, names of `beampipe.calibration.method.validity.FLAGS`.
     """
 
     nominal: Float64[ndarray, " p"]
@@ -99,6 +101,13 @@ class ScaleFactor:
     sources: Mapping[str, Float64[ndarray, " p"]]
     total: Float64[ndarray, " p"]
     covariance: Float64[ndarray, "p p"]
+    flags: tuple[tuple[str, ...], ...]
+
+    @property
+    def valid(self) -> Bool[ndarray, " p"]:
+        """(n_pt,) whether there is a value with a total uncertainty."""
+        valid: Bool[ndarray, " p"] = np.isfinite(self.nominal) & np.isfinite(self.total)
+        return valid
 
 
 @dataclass(frozen=True)
@@ -117,11 +126,12 @@ class FactorInBin:
         simulation: the efficiency or rejection in simulation, extracted like that in data.
         truth: the efficiency or rejection in simulation by label.
         statistical: statistical uncertainty of the scale factor.
-        total: statistical uncertainty and all sources in quadrature.
+        total: statistical uncertainty and all sources in quadrature; nan if one of them is not known.
         sources: uncertainty by name of the systematic.
         cut: value of the tagger below which a jet counts as quark-like.
         forward_fraction: fraction of quarks among forward jets of re-weighted simulation.
         central_fraction: fraction of quarks among central jets of re-weighted simulation.
+        flags: what speaks against the scale factor, names of `beampipe.calibration.method.validity.FLAGS`.
     """
 
     tagger: str
@@ -140,6 +150,7 @@ class FactorInBin:
     cut: float
     forward_fraction: float
     central_fraction: float
+    flags: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,6 +225,21 @@ class Factors:
         """Every scale factor in every bin, one row each: ``pandas.DataFrame(factors.table())``."""
         return tuple(self._in_bin(key, place) for key in self.by_name for place in range(len(self.bins)))
 
+    def require_valid(self) -> None:
+        """Refuse factors of which none can be used.
+
+        Raises:
+            InputError: no scale factor has a value with a total uncertainty in any bin.
+        """
+        if any(one.valid.any() for one in self.by_name.values()):
+            return
+        seen = {flag for one in self.by_name.values() for flags in one.flags for flag in flags}
+        why = "; ".join(text for name, text in FLAGS.items() if name in seen)
+        raise InputError(
+            f"scale factors: got no bin with a valid error ({why or 'nothing is known'}), expected one or more; take"
+            " more events, wider bins or more replicas"
+        )
+
     def write(self, path: Path) -> None:
         """Write JSON: the same factors give the same bytes. A number that cannot be known is null."""
         entries = [
@@ -221,6 +247,7 @@ class Factors:
                 **key._asdict(),
                 **{name: getattr(one, name).tolist() for name in _ARRAYS},
                 "sources": {name: values.tolist() for name, values in one.sources.items()},
+                "flags": one.flags,
             }
             for key, one in self.by_name.items()
         ]
@@ -230,6 +257,8 @@ class Factors:
                 "efficiency": "share of jets in quark-like bins; scale factor = data / simulation",
                 "rejection": "share of jets in the other bins; scale factor = data / simulation",
                 "statistical": "half the central 68 % interval of the replicas",
+                "total": "null in a bin that has no valid error",
+                "flags": dict(FLAGS),
             },
             "pt_edges": self.pt_edges,
             "working_points": self.working_points,
@@ -291,6 +320,7 @@ class Factors:
             cut=float(self.cuts[key.tagger][place, self.working_points.index(key.working_point)]),
             forward_fraction=float(forward),
             central_fraction=float(central),
+            flags=one.flags[place],
         )
 
 
@@ -299,7 +329,11 @@ def _entries(scale_factors: Any) -> Iterator[tuple[FactorKey, ScaleFactor]]:
     for entry in scale_factors:
         sources = {name: _array(values) for name, values in entry["sources"].items()}
         arrays = {name: _array(entry[name]) for name in _ARRAYS}
-        yield FactorKey(*(entry[name] for name in FactorKey._fields)), ScaleFactor(sources=sources, **arrays)
+        flags = tuple(tuple(names) for names in entry["flags"])
+        yield (
+            FactorKey(*(entry[name] for name in FactorKey._fields)),
+            ScaleFactor(sources=sources, flags=flags, **arrays),
+        )
 
 
 def _without_nan(value: Any) -> Any:

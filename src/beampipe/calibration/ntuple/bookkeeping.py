@@ -138,11 +138,12 @@ def _complete(sample: InputSample, number: int, members: Sequence[_File]) -> Non
         _same(file, members[0], ("n_files", "cross_section", "filter_efficiency"), f"{where}: ")
     by_number: dict[int, Path] = {}
     for path, fact in members:
-        if fact.file_number in by_number:
-            raise FileError(
-                f"{path}: {where}: got file {fact.file_number} twice, also as {by_number[fact.file_number]}", path=path
-            )
-        by_number[fact.file_number] = path
+        for file_number, _ in fact.parts:
+            if file_number in by_number:
+                raise FileError(
+                    f"{path}: {where}: got file {file_number} twice, also as {by_number[file_number]}", path=path
+                )
+            by_number[file_number] = path
     missing = sorted(set(range(first.n_files)) - set(by_number))
     if missing:
         names = ", ".join(_name_of(missing_number, first_path, first.file_number) for missing_number in missing[:5])
@@ -169,7 +170,7 @@ def _slice(sample: InputSample, number: int, members: Sequence[_File]) -> SliceF
         return SliceFactors(number, (1.0,))
     factors = []
     for k, name in enumerate(first.weight_names):
-        total = math.fsum(file.facts.sum_weights[k] for file in members)
+        total = math.fsum(sums[k] for file in members for _, sums in file.facts.parts)
         if not total > 0:
             raise FileError(
                 f"sample {sample.name}, slice {number}: got a sum {total} of weights {name!r}, expected more than 0"

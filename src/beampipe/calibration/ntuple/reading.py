@@ -1,34 +1,28 @@
-"""ROOT files, read by branch: what is in a file, and the arrays of a range of its events.
+"""What is known of a ROOT file before its events are read: its place in a dataset, sums of weights, branches, baskets.
 
-Every fault of a file becomes a `FileError` that names the file, the tree and the branch.
+Every fault of a file becomes a `FileError` that names the file, the tree and the branch, and all of them at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Int64
-from numpy import ndarray
 
-from beampipe.calibration.ntuple.columns import (
-    BOOKKEEPING,
-    BOOKKEEPING_BRANCHES,
-    EVENT_BRANCHES,
-    EVENTS,
-    FORMAT,
-    JET_BRANCHES,
-    MC_BRANCHES,
-    VARIED_N_TRK,
-)
+from beampipe.calibration.layout.datasets import Origin
+from beampipe.calibration.layout.presets import BEAMPIPE, likely_presets
+from beampipe.calibration.layout.settings import Layout
+from beampipe.calibration.ntuple.columns import BOOKKEEPING_BRANCHES, FORMAT, VARIED_N_TRK
+from beampipe.calibration.ntuple.glance import glance
+from beampipe.calibration.ntuple.opening import faults, opened
+from beampipe.calibration.ntuple.source import DERIVED, EventSource
+from beampipe.calibration.ntuple.sums import sums_of_weights, weight_names
 from beampipe.errors import ColumnError, FileError, nearest
 
-__all__ = ["Basket", "Facts", "inspect_file", "open_event_tree", "read_flat", "read_jagged"]
+__all__ = ["Facts", "branches_of", "inspect_file", "missing_branches"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +44,7 @@ class Facts:
         varied: names of the variations of n_trk that have a branch.
         simulated: whether labels and weights are there.
         settings: JSON of the generator's settings.
+        merged: numbers and sums of weights of the other files that were merged into this one.
     """
 
     dataset: str
@@ -66,6 +61,12 @@ class Facts:
     varied: tuple[str, ...]
     simulated: bool
     settings: str
+    merged: tuple[tuple[int, tuple[float, ...]], ...] = ()
+
+    @property
+    def parts(self) -> tuple[tuple[int, tuple[float, ...]], ...]:
+        """Number and sums of weights of each file that this one was merged from; of itself, if it was not."""
+        return ((self.file_number, self.sum_weights), *self.merged)
 
     def plain(self) -> dict[str, Any]:
         """The facts as JSON takes them."""
@@ -74,188 +75,237 @@ class Facts:
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Facts:
         """The facts from what `plain` gave, as JSON gives it back."""
-        fields: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in plain.items()}
-        return cls(**fields)
+        return cls(**{key: _tuples(each) for key, each in plain.items()})
 
 
-@dataclass(frozen=True, eq=False)
-class Basket:
-    """A piece of a branch of lists, as the file holds it: list i is ``content[offsets[i]:offsets[i + 1]]``.
-
-    Attributes:
-        start: first entry of the piece, counted from the start of the range that was asked for.
-        offsets: (n_lists + 1,) int64, where each list begins and ends in `content`.
-        content: numbers of all lists, big-endian, and not to be written to.
-    """
-
-    start: int
-    offsets: Int64[ndarray, " m"]
-    content: ndarray
-
-    @property
-    def stop(self) -> int:
-        """One past the last entry of the piece, counted like `start`."""
-        return self.start + len(self.offsets) - 1
-
-    @property
-    def size(self) -> int:
-        """Number of entries of all lists together."""
-        return int(self.offsets[-1] - self.offsets[0])
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, at any depth."""
+    return tuple(_tuples(each) for each in value) if isinstance(value, list | tuple) else value
 
 
-def inspect_file(path: Path) -> Facts:
-    """Look at a file: bookkeeping, branches, baskets.
+def inspect_file(
+    path: Path,
+    layout: Layout = BEAMPIPE,
+    origin: Origin | None = None,
+    *,
+    needs: tuple[str, ...] = DERIVED,
+) -> Facts:
+    """Look at a file: bookkeeping, branches, baskets, and a glance at its first events.
+
+    Args:
+        path: ROOT file.
+        layout: which branch holds what.
+        origin: where the file stands in its dataset, if it has no bookkeeping of its own.
+        needs: observables of jets that are needed, of n_trk, width and c1.
 
     Raises:
-        FileError: the file cannot be read, a tree is missing or empty, or the bookkeeping is of another kind.
+        FileError: the file cannot be read, a tree is missing or empty, the bookkeeping is of another kind, or units or
+            labels look wrong.
         ColumnError: a branch is missing.
     """
-    with _opened(path) as file, _faults(path, BOOKKEEPING):
-        trees = {key.split(";")[0] for key in file.keys(recursive=False)}
-        for tree in (BOOKKEEPING, EVENTS):
-            if tree not in trees:
-                raise FileError(
-                    f"{path}: got no tree {tree!r}, expected it beside {', '.join(sorted(trees)) or 'nothing'}",
-                    path=path,
-                    name=tree,
-                )
-        book = file[BOOKKEEPING]
-        _require(path, BOOKKEEPING, book.keys(), BOOKKEEPING_BRANCHES)
-        if book.num_entries != 1:
-            raise FileError(f"{path}: got {book.num_entries} entries in {BOOKKEEPING!r}, expected 1", path=path)
-        entry = {name: book[name].array(library="np")[0] for name in BOOKKEEPING_BRANCHES}
-        if int(entry["format"]) != FORMAT:
-            raise FileError(
-                f"{path}: got format {int(entry['format'])}, expected {FORMAT}; make the file again", path=path
-            )
-        events = file[EVENTS]
+    with opened(path) as file, faults(path, layout.tree):
+        _require_trees(path, file, layout)
+        books = _books(path, file, layout) if layout.own_books else []
+        events = file[layout.tree]
         if events.num_entries == 0:
             raise FileError(
-                f"{path}: tree {EVENTS!r} is empty; leave the file out, or make it again", path=path, name=EVENTS
-            )
-        branches = set(events.keys())
-        _require(path, EVENTS, branches, EVENT_BRANCHES | JET_BRANCHES)
-        simulated = bool(set(MC_BRANCHES) & branches)
-        if simulated:
-            _require(path, EVENTS, branches, MC_BRANCHES)
-        names = tuple(str(entry["weight_names"]).split(","))
-        sums = tuple(float(value) for value in entry["sum_weights"])
-        if len(names) != len(sums) or not all(np.isfinite(sums)):
-            raise FileError(
-                f"{path}: tree {BOOKKEEPING!r}: got {len(names)} names of weights and sums {sums[:4]}...,"
-                " expected one finite sum per name",
+                f"{path}: tree {layout.tree!r} is empty; leave the file out, or make it again",
                 path=path,
-                name=BOOKKEEPING,
+                name=layout.tree,
             )
-        counts: dict[str, Any] = {name: int(entry[name]) for name in ("slice", "n_slices", "file_number", "n_files")}
-        return Facts(
-            dataset=str(entry["dataset"]),
-            **counts,
-            cross_section=float(entry["cross_section"]),
-            filter_efficiency=float(entry["filter_efficiency"]),
-            sum_weights=sums,
-            weight_names=names,
-            n_events=int(events.num_entries),
-            borders=tuple(int(border) for border in events.common_entry_offsets()),
-            varied=tuple(name for name, branch in VARIED_N_TRK.items() if branch in branches),
-            simulated=simulated,
-            settings=str(entry["settings"]),
-        )
+        branches = branches_of(events)
+        marks = [*layout.branches.label, *([layout.weights.nominal] if layout.own_books else [])]
+        simulated = bool(set(marks) & branches) or bool(origin and origin.simulated)
+        missing = missing_branches(layout, branches, simulated=simulated, needs=needs)
+        if missing:
+            lines = [f"tree {layout.tree!r}: {line}" for line in missing.values()]
+            raise ColumnError(f"{path}: {_joined(lines)}", path=path, name=next(iter(missing)))
+        source = EventSource(path, events, layout, 0, int(events.num_entries))
+        problems = glance(source, labelled=simulated, needs=needs).problems
+        if problems:
+            raise FileError(f"{path}: {_joined(problems)}", path=path)
+        varied = tuple(name for name, column in VARIED_N_TRK.items() if _has(layout, branches, column))
+        about = {
+            "n_events": int(events.num_entries),
+            "borders": _borders(events, layout),
+            "varied": varied if simulated else (),
+            "simulated": simulated,
+        }
+        if books:
+            return _own_facts(books, about)
+        if origin is None:
+            raise FileError(f"{path}: got no bookkeeping, expected what says which dataset it is of", path=path)
+        return _given_facts(file, source, origin, about)
 
 
-@contextmanager
-def open_event_tree(path: Path) -> Iterator[Any]:
-    """The tree of events of a file, open while the block runs."""
-    with _opened(path) as file, _faults(path, EVENTS):
-        yield file[EVENTS]
+def _joined(lines: Collection[str]) -> str:
+    """One line as it is, several below each other."""
+    return "\n    ".join(["", *lines]) if len(lines) > 1 else "".join(lines)
 
 
-def read_flat(path: Path, tree: Any, branch: str, dtype: str, start: int, stop: int) -> Any:
-    """(stop - start,) array of a branch with one number per event."""
-    with _faults(path, branch):
-        values = tree[branch].array(entry_start=start, entry_stop=stop, library="np")
-    _require_type(path, branch, values.dtype, dtype)
-    return values
+def branches_of(tree: Any) -> set[str]:
+    """Names of all branches of a tree, with and without the names of those that they are in."""
+    names = set(tree.keys())
+    return names | {name.rpartition("/")[2] for name in names}
 
 
-def read_jagged(path: Path, tree: Any, branch: str, dtype: str, start: int, stop: int) -> Iterator[Basket]:
-    """A branch with lists of numbers, one basket after the other: only what is taken from one need be copied."""
-    with _faults(path, branch):
-        lists = tree[branch]
-        kind, borders = lists.interpretation, lists.entry_offsets
-    if not hasattr(kind, "content") or kind.header_bytes:
+def _require_trees(path: Path, file: Any, layout: Layout) -> None:
+    """The trees that the layout needs, or an error that says what else the file may be."""
+    trees = {key.split(";")[0] for key in file.keys(recursive=False)}
+    for tree in (*((layout.sums.object,) if layout.own_books else ()), layout.tree):
+        if tree in file:
+            continue
+        found = {name: branches_of(file[name]) for name in trees if hasattr(file[name], "num_entries")}
+        preset, share = next(iter(likely_presets(found).items()))
+        hint = f"; did you mean layout.preset = {preset!r}?" if share >= _LIKELY and preset != layout.preset else ""
+        advice = "" if hint else f"; if it has another name, set layout.tree{nearest(tree, trees)}"
         raise FileError(
-            f"{path}: branch {branch!r}: got {lists.typename}, expected lists of {dtype} with a counter",
+            f"{path}: got no tree {tree!r}, expected it beside {', '.join(sorted(trees)) or 'nothing'}"
+            f"{hint or advice}; try: beampipe calibration inspect {path}",
             path=path,
-            name=branch,
-        )
-    stored = kind.content.from_dtype
-    _require_type(path, branch, stored, dtype)
-    for number, (first, last) in enumerate(pairwise(borders)):
-        low, high = max(start, first), min(stop, last)
-        if low < high:
-            with _faults(path, branch):
-                basket = lists.basket(number)
-                content = basket.data.view(stored)
-                offsets = _offsets(basket, stored.itemsize)[low - first : high - first + 1]
-                if len(offsets) != high - low + 1 or offsets[0] < 0 or offsets[-1] > len(content):
-                    raise ValueError(f"basket {number} lacks some of its lists")
-                if np.any(offsets[1:] < offsets[:-1]):
-                    raise ValueError(f"basket {number} has a list of negative length")
-            yield Basket(low - start, offsets, content)
-
-
-def _offsets(basket: Any, item_size: int) -> Int64[ndarray, " m"]:
-    """Where the lists of a basket begin and end; a file may say it with numbers of bytes or leave it to the counter."""
-    if basket.byte_offsets is not None:
-        in_items: ndarray = np.floor_divide(basket.byte_offsets, item_size, dtype=np.int64)
-        return in_items
-    offsets: ndarray = np.concatenate([[0], np.cumsum(basket.counts)]).astype(np.int64)
-    return offsets
-
-
-def _require_type(path: Path, branch: str, got: np.dtype[Any], expected: str) -> None:
-    if got.newbyteorder("=") != np.dtype(expected):
-        raise FileError(
-            f"{path}: branch {branch!r}: got {got.newbyteorder('=')}, expected {expected}", path=path, name=branch
+            name=tree,
         )
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    import uproot
-
-    if not path.is_file():
-        raise FileError(f"{path}: is not there; expected a ROOT file", path=path)
-    # Nothing is read twice: caches would only hold on to memory.
-    caches = {"object_cache": None, "array_cache": None}
-    with _faults(path, "header"), uproot.open(path, handler=uproot.source.file.MemmapSource, **caches) as file:
-        yield file
+_LIKELY: Final = 0.5
+"""Share of the branches of a preset from which on a file is taken for one of its kind."""
 
 
-@contextmanager
-def _faults(path: Path, what: str) -> Iterator[None]:
-    """Whatever uproot raises on a damaged file, as one error that names it."""
-    try:
-        yield
-    except FileError:
-        raise
-    except Exception as error:
-        # uproot meets a damaged file in many ways: IndexError, struct.error, ValueError, errors of each codec.
-        first = str(error).strip().splitlines()[:1]
-        raise FileError(
-            f"{path}: {what!r} cannot be read ({type(error).__name__}: {first[0] if first else ''});"
-            " the file is truncated or damaged: copy or make it again",
-            path=path,
-            name=what,
-        ) from error
+def _has(layout: Layout, branches: Collection[str], column: str) -> bool:
+    names = getattr(layout.branches, column.removeprefix("jet_"))
+    return bool(names) and all(name in branches for name in names)
 
 
-def _require(path: Path, tree: str, got: Sequence[str] | set[str], wanted: Mapping[str, str]) -> None:
-    for branch in wanted:
-        if branch not in got:
+def missing_branches(
+    layout: Layout, branches: Collection[str], *, simulated: bool, needs: tuple[str, ...]
+) -> dict[str, str]:
+    """What a layout names or needs and a tree has not: name of the branch -> what to say of it, with the nearest name.
+
+    Args:
+        layout: which branch holds what.
+        branches: names of the branches of the tree.
+        simulated: whether labels and weights are needed.
+        needs: observables that are needed.
+    """
+    wanted: dict[str, str] = {}
+    keys = ["run", "event", "trigger", "pt", "eta", "clean", *(needs if not layout.own_books else DERIVED)]
+    keys += ["label"] if simulated else []
+    found: dict[str, str] = {}
+    derived = layout.constituents.pt
+    for key in keys:
+        names = getattr(layout.branches, key)
+        if not names and key in (*DERIVED, "label") and not (derived and key in DERIVED):
+            found[key] = (
+                f"got no layout.branches.{key}, expected the name of a branch"
+                f"{nearest(f'jet_{key}', branches)}"
+                + (" (or layout.constituents, to derive it)" if key in DERIVED else "")
+            )
+        wanted |= dict.fromkeys(names, f"branches.{key}")
+    if derived and any(not getattr(layout.branches, key) for key in needs):
+        wanted |= {branch: f"constituents.{key}" for key, branch in layout.constituents.branches.items()}
+        wanted |= dict.fromkeys(layout.branches.phi, "branches.phi")
+    if simulated and layout.weights.nominal:
+        wanted[layout.weights.nominal] = "weights.nominal"
+        wanted |= {each.branch: f"weights.variations.{each.name}.branch" for each in layout.weights.variations}
+    for branch, key in wanted.items():
+        if branch not in branches:
+            suggestion = nearest(branch, branches)
+            close = suggestion.split("'")[1] if suggestion else "NAME"
+            found[branch] = f'got no branch {branch!r}, expected it{suggestion}; if so, set layout.{key} = "{close}"'
+    return found
+
+
+def _borders(events: Any, layout: Layout) -> tuple[int, ...]:
+    """Entries at which all branches that are read start a new basket; a file that does not say has none inside."""
+    if not hasattr(events, "common_entry_offsets"):
+        return (0, int(events.num_entries))
+    if layout.own_books:
+        return tuple(int(border) for border in events.common_entry_offsets())
+    names = {name for columns in vars(layout.branches).values() for name in columns if name in events}
+    offsets = [set(events[name].entry_offsets) for name in names]
+    return tuple(sorted(int(border) for border in set.intersection(*offsets) | {0, events.num_entries}))
+
+
+def _books(path: Path, file: Any, layout: Layout) -> list[dict[str, Any]]:
+    """The entries of the bookkeeping, one for each file that this one was merged from."""
+    name = layout.sums.object
+    book = file[name]
+    known = set(book.keys())
+    for branch in BOOKKEEPING_BRANCHES:
+        if branch not in known:
             raise ColumnError(
-                f"{path}: tree {tree!r}: got no branch {branch!r}, expected it{nearest(branch, got)}",
+                f"{path}: tree {name!r}: got no branch {branch!r}, expected it{nearest(branch, known)}",
                 path=path,
                 name=branch,
             )
+    with faults(path, name):
+        columns = {branch: book[branch].array(library="np") for branch in BOOKKEEPING_BRANCHES}
+    if book.num_entries < 1:
+        raise FileError(f"{path}: got no entry in {name!r}, expected 1", path=path)
+    entries = [{branch: values[k] for branch, values in columns.items()} for k in range(int(book.num_entries))]
+    for entry in entries:
+        _check_book(path, name, entry)
+    for branch in ("dataset", "slice", "n_slices", "n_files", "cross_section", "filter_efficiency", "weight_names"):
+        values = {str(entry[branch]) for entry in entries}
+        if len(values) > 1:
+            raise FileError(
+                f"{path}: got {branch} {' and '.join(sorted(values))} in {name!r}, expected one: files of different"
+                " datasets or slices were merged; merge those of one slice only",
+                path=path,
+                name=name,
+            )
+    return entries
+
+
+def _check_book(path: Path, tree: str, entry: Mapping[str, Any]) -> None:
+    if int(entry["format"]) != FORMAT:
+        raise FileError(f"{path}: got format {int(entry['format'])}, expected {FORMAT}; make the file again", path=path)
+    names, sums = str(entry["weight_names"]).split(","), tuple(float(value) for value in entry["sum_weights"])
+    if len(names) != len(sums) or not all(np.isfinite(sums)):
+        raise FileError(
+            f"{path}: tree {tree!r}: got {len(names)} names of weights and sums {sums[:4]}...,"
+            " expected one finite sum per name",
+            path=path,
+            name=tree,
+        )
+
+
+def _own_facts(entries: list[dict[str, Any]], about: dict[str, Any]) -> Facts:
+    """Facts of a file that carries its bookkeeping."""
+    entries = sorted(entries, key=lambda entry: int(entry["file_number"]))
+    first = entries[0]
+    counts: dict[str, Any] = {name: int(first[name]) for name in ("slice", "n_slices", "file_number", "n_files")}
+    sums = [tuple(float(value) for value in entry["sum_weights"]) for entry in entries]
+    return Facts(
+        dataset=str(first["dataset"]),
+        **counts,
+        cross_section=float(first["cross_section"]),
+        filter_efficiency=float(first["filter_efficiency"]),
+        sum_weights=sums[0],
+        weight_names=tuple(str(first["weight_names"]).split(",")),
+        settings=str(first["settings"]),
+        merged=tuple((int(entry["file_number"]), own) for entry, own in zip(entries[1:], sums[1:], strict=True)),
+        **about,
+    )
+
+
+def _given_facts(file: Any, source: EventSource, origin: Origin, about: dict[str, Any]) -> Facts:
+    """Facts of a file whose place in its dataset is known from elsewhere."""
+    names: tuple[str, ...] = ("nominal",)
+    sums: tuple[float, ...] = (float(about["n_events"]),)
+    if origin.simulated:
+        names = weight_names(source)
+        sums = sums_of_weights(file, source, len(names), origin.sum_weights)
+    return Facts(
+        dataset=origin.dataset,
+        slice=origin.slice,
+        n_slices=origin.n_slices,
+        file_number=origin.file_number,
+        n_files=origin.n_files,
+        cross_section=origin.cross_section,
+        filter_efficiency=origin.filter_efficiency,
+        sum_weights=sums,
+        weight_names=names,
+        settings="{}",
+        **about,
+    )

@@ -8,7 +8,8 @@ There is one correction per tagger and quantity, e.g. ``n_trk_efficiency``. It h
     pt             transverse momentum of the jet [GeV]
 
 Evaluation fails below the first edge of pT. Above the last one it gives the value of the last bin, or fails, as was
-asked for. It also fails in a bin whose value is not known: the bin holds a binning that no pT is in.
+asked for. It also fails in a bin that has no valid error, for every systematic: the bin holds a binning that no pT is
+in. Flags of the other bins are in the description.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor
+from beampipe.calibration.method.validity import FLAGS, in_words
 from beampipe.errors import ConfigError, FileError, MissingExtraError
 
 __all__ = ["Above", "correction_set", "read_correction", "systematics_of", "write_correction", "write_covariance"]
@@ -87,7 +89,7 @@ def read_correction(path: Path) -> Any:
 def write_covariance(factors: Factors, path: Path) -> None:
     """Write the covariance of every scale factor across bins of pT as JSON.
 
-    It is of all sources and, where that is known, of the statistical uncertainty.
+    It is of the statistical uncertainty and all sources, and null in bins that lack one of them.
 
     Args:
         factors: the scale factors.
@@ -98,13 +100,14 @@ def write_covariance(factors: Factors, path: Path) -> None:
             "correction": f"{tagger}_{quantity}",
             "flavour": flavour,
             "working_point": f"{wp:g}",
+            "flags": one.flags,
             "covariance": [[float(x) if np.isfinite(x) else None for x in row] for row in one.covariance],
         }
         for (tagger, wp, flavour, quantity), one in factors.by_name.items()
     ]
     plain = {
-        "about": "covariance of scale factors across bins of jet pT; null: not known. Without the statistical part "
-        "where that is not known.",
+        "about": "covariance of scale factors across bins of jet pT; null in a bin that has no valid error",
+        "flags": dict(FLAGS),
         "pt_edges": list(factors.pt_edges),
         "covariances": entries,
     }
@@ -128,15 +131,16 @@ def systematics_of(one: ScaleFactor) -> Iterator[tuple[str, Any]]:
     Raises:
         ConfigError: a source is called ``stat`` or ``total``, like an uncertainty of its own.
     """
-    yield "nominal", one.nominal
+    nominal = np.where(one.valid, one.nominal, np.nan)
+    yield "nominal", nominal
     for name in (STATISTICAL, TOTAL):
         if name in one.sources:
             raise ConfigError(
                 f"systematic {name}: got a name that corrections need for themselves; give it another one"
             )
     for name, error in {**one.sources, STATISTICAL: one.statistical, TOTAL: one.total}.items():
-        yield f"{name}_up", one.nominal + error
-        yield f"{name}_down", one.nominal - error
+        yield f"{name}_up", nominal + error
+        yield f"{name}_down", nominal - error
 
 
 def _correction(factors: Factors, tagger: str, quantity: str, above: Above) -> Any:
@@ -164,13 +168,13 @@ def _correction(factors: Factors, tagger: str, quantity: str, above: Above) -> A
         name=f"{tagger}_{quantity}",
         version=1,
         description=f"{_QUARK_LIKE[quantity]} Below {low:g} GeV evaluation fails; {_ABOVE[above].format(high=high)}. "
-        "It fails in bins whose value is not known.",
+        f"It fails in bins that have no valid error. {_flagged(factors, tagger, quantity)}",
         inputs=[
             schema.Variable(
                 name="systematic",
                 type="string",
                 description=f"{', '.join(names)}. stat: half the central 68 % interval of the replicas; total: all "
-                "sources in quadrature, with stat where that is known",
+                "sources in quadrature with stat",
             ),
             schema.Variable(name="flavour", type="string", description=f"of the jet: {', '.join(FLAVOUR_NAMES)}"),
             schema.Variable(
@@ -183,6 +187,16 @@ def _correction(factors: Factors, tagger: str, quantity: str, above: Above) -> A
         output=schema.Variable(name="scale_factor", type="real", description="data / simulation"),
         data=_category("systematic", {name: at_systematic(name) for name in names}),
     )
+
+
+def _flagged(factors: Factors, tagger: str, quantity: str) -> str:
+    """The flags of a correction, in a sentence."""
+    found = [
+        f"{row.flavour} {row.working_point:g} {row.pt_low:g}-{row.pt_high:g} GeV: {in_words(row.flags)}"
+        for row in factors.table()
+        if (row.tagger, row.quantity) == (tagger, quantity) and row.flags
+    ]
+    return f"Flagged: {'; '.join(found)}." if found else "No bin is flagged."
 
 
 def _binning(values: Sequence[float], edges: Sequence[float], above: Above) -> Any:

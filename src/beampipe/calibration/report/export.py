@@ -5,10 +5,18 @@ The layout is our own; no other program writes it::
     scale_factors/TAGGER/wp_50/FLAVOUR/QUANTITY/
         scale_factor      TH1D against jet pT [GeV]; its errors are the total uncertainty
         statistical       TH1D of the statistical uncertainty
-        total             TH1D of the total uncertainty: statistical and all sources
+        total             TH1D of the total uncertainty: statistical and all sources; nan without a valid error
+        valid             TH1D, 1 in a bin that has a valid error, else 0
+        flags             TH1D of what speaks against the bin: the sum of 2^k over its flags, k the place of a flag in
+                          `beampipe.calibration.method.validity.FLAGS`, from 0
         source_NAME       TH1D of the uncertainty of one source
         covariance        TH2D of the covariance across bins of pT
         data, simulation, truth   TH1D of the efficiency or rejection itself
+    joint/
+        covariance        TH2D of the covariance of all scale factors in all bins; nan without a valid error
+        statistical       TH2D of its statistical part
+        nominal           TH1D of the scale factors in the same order
+        order             text: JSON list of the scale factors; each has as many bins as there are of pT
     inputs/SAMPLE/TAGGER/
         REGION_FLAVOUR    TH2D (jet pT [GeV], quantity of the tagger) of nominal jets, all slices, scaled to the
                           luminosity; errors from the sums of squared weights
@@ -19,6 +27,7 @@ means all jets.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +39,8 @@ from numpy import ndarray
 from beampipe.calibration.config.regions import REGIONS
 from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.method.factors import ScaleFactor
+from beampipe.calibration.method.joint import JointUncertainties
+from beampipe.calibration.method.validity import FLAGS
 from beampipe.calibration.report.gather import Results
 from beampipe.errors import MissingExtraError
 
@@ -57,6 +68,8 @@ def write_root(results: Results, path: Path) -> None:
             folder = scale_factor_folder(tagger, wp, flavour, quantity)
             for name, histogram in _of_factor(factors.pt_edges, one):
                 file[f"{folder}/{name}"] = histogram
+        for name, written in _of_joint(results.joint):
+            file[f"joint/{name}"] = written
         for sample, found in results.samples.items():
             for tagger_settings in results.configuration.taggers:
                 axis = (tagger_settings.bins, tagger_settings.low, tagger_settings.high)
@@ -75,6 +88,8 @@ def _of_factor(edges: tuple[float, ...], one: ScaleFactor) -> Iterator[tuple[str
     plain: Mapping[str, Float64[ndarray, " p"]] = {
         "statistical": one.statistical,
         "total": one.total,
+        "valid": one.valid.astype(np.float64),
+        "flags": np.array([sum(2.0 ** list(FLAGS).index(name) for name in names) for names in one.flags]),
         **{f"source_{name}": values for name, values in one.sources.items()},
         "data": one.data,
         "simulation": one.simulation,
@@ -83,6 +98,14 @@ def _of_factor(edges: tuple[float, ...], one: ScaleFactor) -> Iterator[tuple[str
     for name, values in plain.items():
         yield name, _histogram({"pt": axis}, values)
     yield "covariance", _histogram({"pt": axis, "pt_other": axis}, one.covariance)
+
+
+def _of_joint(joint: JointUncertainties) -> Iterator[tuple[str, Any]]:
+    axis = np.arange(len(joint.nominal) + 1, dtype=np.float64)
+    yield "nominal", _histogram({"number": axis}, joint.nominal)
+    for name, values in (("covariance", joint.covariance), ("statistical", joint.statistical)):
+        yield name, _histogram({"number": axis, "other": axis}, values)
+    yield "order", json.dumps([key._asdict() for key in joint.keys])
 
 
 def _of_sample(templates: Templates, tagger: str, x: tuple[int, float, float]) -> Iterator[tuple[str, Any]]:

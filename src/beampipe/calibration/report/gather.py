@@ -17,8 +17,8 @@ from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
 from beampipe.calibration.method.extract import cumulated, truth
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors
+from beampipe.calibration.method.joint import JointUncertainties, joint_uncertainties
 from beampipe.calibration.method.scale_factors import scale_factors
-from beampipe.calibration.tasks.inspection import inspect_recipe
 from beampipe.calibration.tasks.plan import Plan, SamplePlan
 from beampipe.workflow import Recipe, Store
 
@@ -66,6 +66,7 @@ class Results:
     Attributes:
         configuration: configuration of the calibration.
         factors: the scale factors.
+        joint: uncertainties of all scale factors together.
         efficiencies: the efficiencies by tagger.
         samples: what is told of each sample, by name: nominal, data, then the others.
         true: (n_pt,) scale factors by label; empty unless the sample in the role of data has labels.
@@ -78,6 +79,7 @@ class Results:
 
     configuration: Configuration
     factors: Factors
+    joint: JointUncertainties
     efficiencies: Mapping[str, Efficiencies]
     samples: Mapping[str, SampleResult]
     true: Mapping[FactorKey, Float64[ndarray, " p"]]
@@ -114,6 +116,7 @@ def gather(plan: Plan, store: Store) -> Results:
     return Results(
         configuration=replace(configuration, samples=dict(configuration.samples)),  # can be pickled, unlike a proxy
         factors=factors,
+        joint=joint_uncertainties(configuration, efficiencies, factors),
         efficiencies=efficiencies,
         samples=samples,
         true=true,
@@ -156,8 +159,7 @@ def _true(
 
 def _recipes(plan: Plan) -> Iterator[Recipe]:
     for part in plan.samples.values():
-        files = {source.label: source.key for chunk in part.chunks for source in chunk.recipes.select.inputs}
-        yield from (inspect_recipe(Path(path), digest) for path, digest in files.items())
+        yield from part.facts
         yield part.books
         for chunk in part.chunks:
             yield from (recipe for recipe in chunk.recipes if recipe is not None)

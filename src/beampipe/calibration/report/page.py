@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -53,7 +54,11 @@ _DEFINITIONS: Final = (
     ("D", "fraction of quarks among forward jets minus that among central jets. Extraction divides by it."),
     ("Statistical", "half the central 68 % interval of replicas, which draw events of data and simulation anew."),
     ("Experimental", "sources of the detector, in quadrature."),
-    ("Total", "statistical and all sources in quadrature. Bands of single sources are not stacked."),
+    (
+        "Total",
+        "statistical and all sources in quadrature; none where one of them is not known. Bands of single sources are "
+        "not stacked.",
+    ),
 )
 
 
@@ -108,6 +113,7 @@ def _page(results: Results, pictures: Sequence[Picture], tables: Sequence[TextTa
         first = by_kind["scale factor", tagger][:2]
         yield f"<div class=pair>{''.join(figures[one.name] for one in first)}</div>"
         yield from _factor_tables(results, tagger, by_name, opened=number == 0)
+    yield from _flags(results, by_name["flags"])
     yield _section("definitions")
     items = "".join(f"<dt>{term}</dt><dd>{escape(text)}</dd>" for term, text in _DEFINITIONS)
     yield f"<dl>{items}</dl>"
@@ -164,6 +170,15 @@ def _factor_tables(results: Results, tagger: str, tables: Mapping[str, TextTable
     for number, wp in enumerate(results.factors.working_points):
         table = tables[f"scale_factors_{point_name(tagger, wp)}"]
         yield _details(table.title, _table(table), opened=opened and number == 0)
+
+
+def _flags(results: Results, table: TextTable) -> Iterator[str]:
+    rows = results.factors.table()
+    lost = sum(not math.isfinite(row.total) for row in rows)
+    flagged = sum(bool(row.flags) for row in rows)
+    yield f"<p>{flagged} of {len(rows)} numbers are flagged; {lost} have no valid error,"
+    yield "and so no total uncertainty.</p>"
+    yield _details("What the flags say", _table(table), opened=flagged > 0)
 
 
 def _provenance(results: Results) -> Iterator[str]:

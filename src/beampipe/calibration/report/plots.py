@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from beampipe.calibration.method.factors import FactorKey, ScaleFactor
+from beampipe.calibration.method.validity import NO_VALID_ERROR, in_words
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.style import (
     EXPERIMENTAL_COLOUR,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["HEADLINES", "plot_points", "plot_scale_factor", "plot_uncertainties"]
+__all__ = ["HEADLINES", "drawable", "plot_points", "plot_scale_factor", "plot_uncertainties"]
 
 HEADLINES: Final = (("quark", "efficiency"), ("gluon", "rejection"))
 """Flavour and quantity of the scale factors that are drawn for every tagger and working point."""
@@ -46,15 +48,17 @@ def plot_scale_factor(results: Results, key: FactorKey) -> Figure:
 
     A point stands for the scale factor in a bin, bands for its total uncertainty and for the sources of theory, bars
     for experimental and statistical uncertainties. Bands are not stacked: each reaches as far as its source alone, and
-    larger ones lie behind smaller ones.
+    larger ones lie behind smaller ones. A bin without a valid error is hatched, and holds neither; flags are written
+    into their bins.
 
     Args:
         results: results of the calibration.
         key: which scale factor to draw.
     """
-    factors, one = results.factors, results.factors.by_name[key]
+    factors, one = results.factors, drawable(results.factors.by_name[key])
     edges = np.array(factors.pt_edges)
     with _one_panel(6.3) as (figure, axes):
+        _show_flags(axes, edges, one)
         bands = bands_of(factors, one)
         colours = colours_of(factors, list(bands))
         handles = [_boxes(axes, edges, one, {"": one.total}, {"": TOTAL_COLOUR}, zorder=1.0)[""]]
@@ -92,9 +96,10 @@ def plot_uncertainties(results: Results, key: FactorKey) -> Figure:
         results: results of the calibration.
         key: which scale factor to draw.
     """
-    factors, one = results.factors, results.factors.by_name[key]
+    factors, one = results.factors, drawable(results.factors.by_name[key])
     edges = np.array(factors.pt_edges)
     with _one_panel(6.0) as (figure, axes):
+        _show_flags(axes, edges, one)
         bands = bands_of(factors, one)
         colours = colours_of(factors, list(bands))
         axes.stairs(one.total, edges, fill=True, color=TOTAL_COLOUR, label="total", zorder=1)
@@ -133,7 +138,8 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
     with _one_panel(6.0) as (figure, axes):
         axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
         for number, wp in enumerate(points):
-            one = factors.by_name[FactorKey(tagger, wp, flavour, quantity)]
+            one = drawable(factors.by_name[FactorKey(tagger, wp, flavour, quantity)])
+            _hatch(axes, edges, one)
             where = edges[:-1] + width * (number + 1) / (len(points) + 1)
             colour = _POINT_COLOURS[number % len(_POINT_COLOURS)]
             axes.errorbar(
@@ -157,6 +163,34 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
         heading(axes, _title(flavour, quantity), f"{tagger_label(tagger)} tagger", "thin: statistical, wide: total")
         axes.legend(title="working point", title_fontsize=_LEGEND["fontsize"], **_LEGEND)
     return figure
+
+
+def drawable(one: ScaleFactor) -> ScaleFactor:
+    """A scale factor without its bins that have no valid error: a point there would look like a measurement."""
+    nominal, statistical, total = (
+        np.where(one.valid, values, np.nan) for values in (one.nominal, one.statistical, one.total)
+    )
+    sources = {name: np.where(one.valid, values, np.nan) for name, values in one.sources.items()}
+    return replace(one, nominal=nominal, statistical=statistical, total=total, sources=sources)
+
+
+def _hatch(axes: Axes, edges: Float64[ndarray, " e"], one: ScaleFactor) -> None:
+    """Hatch the bins that have no valid error."""
+    for p in np.flatnonzero(~one.valid):
+        axes.axvspan(edges[p], edges[p + 1], facecolor="none", edgecolor="#c9ced6", hatch="//", linewidth=0, zorder=0)
+
+
+def _show_flags(axes: Axes, edges: Float64[ndarray, " e"], one: ScaleFactor) -> None:
+    """Hatch bins without a valid error, and write the flags of every bin upwards along its left edge."""
+    _hatch(axes, edges, one)
+    for p, flags in enumerate(one.flags):
+        lost = [] if one.valid[p] else ["no valid error"]
+        text = in_words([*lost, *(flag for flag in flags if flag not in NO_VALID_ERROR)])
+        if text:
+            style: Any = {"rotation": 90, "fontsize": 8, "va": "bottom", "color": "#b3003c", "zorder": 8}
+            axes.annotate(
+                text, (edges[p], 0), (3, 4), xycoords=("data", "axes fraction"), textcoords="offset points", **style
+            )
 
 
 _DASHES: Final = ("-", (0, (6, 2)), (0, (3, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)))

@@ -14,6 +14,7 @@ import numpy as np
 from beampipe.calibration.config.regions import REGIONS
 from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.method.factors import FactorKey
+from beampipe.calibration.method.validity import FLAGS, NO_VALID_ERROR, in_words
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.style import key_name, percent, point_name
 
@@ -24,6 +25,7 @@ __all__ = [
     "cut_flow_tables",
     "factor_table",
     "fixed",
+    "flag_table",
     "number",
     "source_table",
     "uncertainty_table",
@@ -67,15 +69,26 @@ def factor_table(results: Results, tagger: str, working_point: float) -> TextTab
         for p, pt in enumerate(_bins(factors.pt_edges)):
             values = (one.nominal[p], one.statistical[p], one.total[p], one.data[p], one.simulation[p], one.truth[p])
             known = values if true is None else (*values, true[p])
-            rows.append((key.flavour, key.quantity, pt, *(fixed(value) for value in known)))
-    columns = ("flavour", "quantity", "pT [GeV]", "scale factor", "± stat", "± total", "data", "MC", "MC by label")
+            cells = (fixed(value) for value in known)
+            rows.append((key.flavour, key.quantity, pt, in_words(one.flags[p]) or "none", *cells))
+    names = ("flavour", "quantity", "pT [GeV]", "flags")
+    numbers = ("scale factor", "± stat", "± total", "data", "MC", "MC by label")
     return TextTable(
         f"scale_factors_{point_name(tagger, working_point)}",
         f"Scale factors, {tagger}, working point {percent(working_point)}",
-        (*columns, *(("true, by label",) if results.true else ())),
+        (*names, *numbers, *(("true, by label",) if results.true else ())),
         tuple(rows),
-        labels=3,
+        labels=4,
     )
+
+
+def flag_table() -> TextTable:
+    """What each flag of a scale factor says."""
+    rows = tuple(
+        (in_words([name]), text, "no" if name in NO_VALID_ERROR else "yes, look before use")
+        for name, text in FLAGS.items()
+    )
+    return TextTable("flags", "Flags", ("flag", "rule", "has a valid error"), rows, labels=3)
 
 
 def uncertainty_table(results: Results, key: FactorKey) -> TextTable:
@@ -87,11 +100,12 @@ def uncertainty_table(results: Results, key: FactorKey) -> TextTable:
         for name, values in one.sources.items()
     ]
     rows += [("statistical", one.statistical), ("total", one.total)]
+    flags = tuple(in_words(names) or "none" for names in one.flags)
     return TextTable(
         f"uncertainties_{key_name(key)}",
         f"Uncertainties of the {flavour} {quantity} scale factor, {tagger}, working point {percent(wp)}",
         ("source", *(f"{pt} GeV" for pt in _bins(factors.pt_edges))),
-        tuple((name, *(fixed(value) for value in values)) for name, values in rows),
+        (*((name, *(fixed(value) for value in values)) for name, values in rows), ("flags", *flags)),
     )
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from beampipe.calibration.exports import write_exports
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, FactorKey
 from beampipe.calibration.report.closure import plot_closure, plot_fractions
 from beampipe.calibration.report.correction import Above, write_correction, write_covariance
@@ -21,6 +22,7 @@ from beampipe.calibration.report.tables import (
     cost_table,
     cut_flow_tables,
     factor_table,
+    flag_table,
     source_table,
     uncertainty_table,
     write_csv,
@@ -132,6 +134,7 @@ def write_all(results: Results, folder: Path, *, above: Above = "last", spread: 
         write_whole(folder / CORRECTIONS, lambda path: write_correction(results.factors, path, above)),
         write_whole(folder / COVARIANCE, lambda path: write_covariance(results.factors, path)),
         write_whole(folder / ROOT, lambda path: write_root(results, path)),
+        *write_exports(results.factors, results.joint, folder),
     ]
     for table in tables:
         paths.append(write_whole(folder / "tables" / f"{table.name}.csv", partial(write_csv, table)))
@@ -181,6 +184,7 @@ def _tables(results: Results) -> Iterator[TextTable]:
     for tagger in factors.taggers:
         for wp in factors.working_points:
             yield factor_table(results, tagger, wp)
+    yield flag_table()
     yield source_table(results)
     yield from (uncertainty_table(results, key) for key in factors.by_name)
     yield yield_table(results)

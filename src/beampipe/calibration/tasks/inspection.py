@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from beampipe.calibration.config.configuration import Configuration, InputSample
+from beampipe.calibration.layout.addresses import is_remote
+from beampipe.calibration.layout.datasets import Origin, origins, read_manifest
+from beampipe.calibration.layout.settings import Layout
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, keep_books
+from beampipe.calibration.ntuple.opening import remote_digest
 from beampipe.calibration.ntuple.reading import Facts, inspect_file
+from beampipe.calibration.ntuple.source import DERIVED
 from beampipe.calibration.tasks.stages import stage_code
 from beampipe.calibration.tasks.workers import Workers
 from beampipe.calibration.tasks.workspace import Workspace
+from beampipe.errors import ConfigError, FileError, WorkflowError
 from beampipe.workflow import FileDigests, Input, Recipe, Store, Task
 
 __all__ = ["InspectedFile", "InspectedSample", "inspect_files", "inspect_recipe", "keep_all_books"]
@@ -52,27 +58,98 @@ class InspectedSample:
     books: Recipe
 
 
-def inspect_recipe(path: Path, digest: str) -> Recipe:
+def inspect_recipe(path: Path, digest: str, asked: Asked | None = None) -> Recipe:
     """Recipe of the facts of a file."""
-    return Recipe("inspect", stage_code("inspect"), None, (Input("file", digest, str(path)),), str(path))
+    return Recipe("inspect", stage_code("inspect"), asked, (Input("file", digest, str(path)),), str(path))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a look at a file depends on besides the file.
+
+    Attributes:
+        layout: which branch holds what.
+        origin: where the file stands in its dataset, if it does not say it itself.
+        needs: observables of jets that are needed.
+    """
+
+    layout: Layout
+    origin: Origin | None
+    needs: tuple[str, ...]
 
 
 def inspect_files(configuration: Configuration, space: Workspace, workers: Workers) -> dict[Path, InspectedFile]:
     """Look at all files that were never looked at, and recall the others.
 
     Raises:
-        WorkflowError: files cannot be used.
+        WorkflowError: files cannot be used; it names what is wrong with all of them.
+        ConfigError: there is no cross section for a sample, or a manifest does not fit.
     """
-    paths = sorted({path for name in configuration.used_samples for path in configuration.samples[name].files})
+    asked = _asked(configuration)
+    paths = sorted(asked)
     if not space.digests.exists():
         workers.expect_work()
-    with FileDigests(space.digests) as digests:
-        by_path = dict(zip(paths, digests.of_all(paths), strict=True))
-    recipes = {path: inspect_recipe(path, digest) for path, digest in by_path.items()}
+    by_path = _digests(space, paths)
+    recipes = {path: inspect_recipe(path, digest, asked[path]) for path, digest in by_path.items()}
     missing = [path for path in paths if space.store.find(recipes[path]) is None]
-    workers.run("looking at files", [Task(str(path), _inspect, (space.store, recipes[path], path)) for path in missing])
+    tasks = [Task(str(path), _inspect, (space.store, recipes[path], path, asked[path])) for path in missing]
+    try:
+        workers.run("looking at files", tasks)
+    except WorkflowError as error:
+        raise _in_groups(error, len(tasks)) from error
     facts = {path: _facts(space.store, recipes[path]) for path in paths}
     return {path: InspectedFile(path, by_path[path], facts[path], recipes[path]) for path in paths}
+
+
+def _asked(configuration: Configuration) -> dict[Path, Asked]:
+    """What to ask of each file in use."""
+    layout = configuration.layout
+    boosted = any(tagger.boosted for tagger in configuration.taggers)
+    needs = DERIVED if layout.own_books or boosted else DERIVED[:1]
+    manifest = read_manifest(layout.sums.manifest) if layout.sums.manifest else ()
+    out: dict[Path, Asked] = {}
+    for name in configuration.used_samples:
+        sample, own = configuration.samples[name], configuration.layout_of(name)
+        found: Mapping[Path, Origin | None] = dict.fromkeys(sample.files)
+        if not layout.own_books:
+            found = origins(
+                name,
+                sample.files,
+                simulated=sample.kind != "data",
+                cross_section=sample.cross_section,
+                filter_efficiency=sample.filter_efficiency,
+                manifest=manifest,
+            )
+        for path, origin in found.items():
+            if origin is not None and not configuration.wants_variations(name):
+                origin = replace(origin, sum_weights=origin.sum_weights[:1])
+            asked = Asked(own, origin, needs)
+            if out.setdefault(path, asked) != asked:
+                raise ConfigError(f"sample {name}: got {path}, which is in another sample, too; expected it in one")
+    return out
+
+
+def _digests(space: Workspace, paths: list[Path]) -> dict[Path, str]:
+    """What tells each file from others: of its content here, of what it says of itself elsewhere."""
+    local = [path for path in paths if not is_remote(path)]
+    with FileDigests(space.digests) as digests:
+        found = dict(zip(local, digests.of_all(local), strict=True))
+    return found | {path: remote_digest(path) for path in paths if is_remote(path)}
+
+
+def _in_groups(error: WorkflowError, looked_at: int) -> WorkflowError:
+    """The same error, with every fault once and how many files have it."""
+    files: dict[str, list[str]] = {}
+    for label, fault in error.errors:
+        files.setdefault(str(fault).removeprefix(f"{label}: ").replace(label, "FILE"), []).append(label)
+    if not files:
+        return error
+    lines = [f"{len(error.errors)} of {looked_at} tasks failed: these files cannot be used"]
+    for said, labels in files.items():
+        more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
+        lines.append(f"  {labels[0]}{more}: {said}")
+    lines.append("no event was read; see one of them by: beampipe calibration inspect FILE")
+    return WorkflowError("\n".join(lines), error.errors)
 
 
 def keep_all_books(
@@ -83,7 +160,16 @@ def keep_all_books(
     Raises:
         FileError: files of a slice are missing, there twice, or of another sample.
     """
-    return {name: _keep_books(configuration.samples[name], files, store) for name in configuration.used_samples}
+    found, errors = {}, []
+    for name in configuration.used_samples:
+        try:
+            found[name] = _keep_books(configuration.samples[name], files, store)
+        except FileError as error:
+            errors.append(error)
+    if errors:
+        errors[0].args = ("\n".join(map(str, errors)),)
+        raise errors[0]
+    return found
 
 
 def _keep_books(sample: InputSample, files: Mapping[Path, InspectedFile], store: Store) -> InspectedSample:
@@ -99,9 +185,9 @@ def _keep_books(sample: InputSample, files: Mapping[Path, InspectedFile], store:
     return InspectedSample(sample, tuple(ordered), bookkeeping, books)
 
 
-def _inspect(store: Store, recipe: Recipe, path: Path) -> None:
+def _inspect(store: Store, recipe: Recipe, path: Path, asked: Asked) -> None:
     """The task that looks at one file."""
-    facts = inspect_file(path)
+    facts = inspect_file(path, asked.layout, asked.origin, needs=asked.needs)
     store.write(recipe, ".json", lambda to: to.write_text(json.dumps(facts.plain())))
 
 

@@ -12,8 +12,7 @@ from numpy import ndarray
 
 from beampipe.calibration.histograms.sums import merge, read_filled, write_filled
 from beampipe.calibration.jets.dijets import RunRange
-from beampipe.calibration.ntuple.columns import EVENT_BRANCHES
-from beampipe.calibration.ntuple.reading import open_event_tree, read_flat
+from beampipe.calibration.ntuple.source import open_source
 from beampipe.calibration.tasks.chunks import Chunk, run_chunks
 from beampipe.calibration.tasks.plan import Plan, SamplePlan
 from beampipe.calibration.tasks.workers import Workers
@@ -123,7 +122,7 @@ def _refuse_equal_events(chunks: Sequence[Chunk]) -> None:
 def _event_numbers(chunk: Chunk) -> Shaped[ndarray, " n"]:
     """Run and event number of each event of a chunk."""
     part = np.empty(chunk.stop - chunk.start, _EVENT)
-    with open_event_tree(chunk.path) as tree:
+    with open_source(chunk.path, chunk.select.layout, chunk.start, chunk.stop) as source:
         for name in _EVENT.names or ():
-            part[name] = read_flat(chunk.path, tree, name, EVENT_BRANCHES[name], chunk.start, chunk.stop)
+            part[name] = source.flat(name)
     return part

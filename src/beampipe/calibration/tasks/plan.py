@@ -31,6 +31,7 @@ class SamplePlan:
         sample: the sample as it is configured.
         bookkeeping: what all files of the sample say together.
         books: recipe of the artifact that holds `bookkeeping`.
+        facts: recipes of what is known of each file.
         chunks: chunks of all its files.
         merged: recipe of the sum over the chunks, by slice.
         parts: recipes of what is summed, by slice.
@@ -39,6 +40,7 @@ class SamplePlan:
     sample: InputSample
     bookkeeping: Bookkeeping
     books: Recipe
+    facts: tuple[Recipe, ...]
     chunks: tuple[Chunk, ...]
     merged: Mapping[int, Recipe]
     parts: Mapping[int, tuple[Recipe, ...]]
@@ -153,7 +155,8 @@ def _sample_plan(configuration: Configuration, inspected: InspectedSample, model
         inputs = tuple(Input("histograms", part.key, part.label) for part in summed)
         merged[number] = Recipe("merge", stage_code("merge"), None, inputs, f"{sample.name}, slice {number}")
     by_slice = {number: tuple(summed) for number, summed in parts.items()}
-    return SamplePlan(sample, bookkeeping, inspected.books, tuple(chunks), merged, by_slice)
+    facts = tuple(file.recipe for file in inspected.files)
+    return SamplePlan(sample, bookkeeping, inspected.books, facts, tuple(chunks), merged, by_slice)
 
 
 def _settings(configuration: Configuration, inspected: InspectedSample) -> tuple[SelectSettings, FillSettings]:
@@ -172,6 +175,7 @@ def _settings(configuration: Configuration, inspected: InspectedSample) -> tuple
         labelled=simulated,
         weights=weights,
         varied=matching(bookkeeping.varied, kinematics) if kinematics else (),
+        layout=configuration.layout_of(sample.name),
     )
     to_fill = FillSettings(
         pt_edges=configuration.pt_edges,

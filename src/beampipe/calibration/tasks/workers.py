@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
+from beampipe.calibration.tasks.faults import run_explained
 from beampipe.terminal import Progress
 from beampipe.workflow import EventLog, Pool, SlurmOptions, Task, open_pool, prepare_processes, run
 
@@ -74,5 +75,6 @@ class Workers:
             settings = self._settings
             pool = open_pool(settings.executor, settings.workers, slurm=settings.slurm, preload=(_WARM,))
             self._pool = self._opened.enter_context(pool)
+        told = [Task(one.label, run_explained, (one.label, one.function, *one.arguments)) for one in tasks]
         with self._progress(what, len(tasks)) as step:
-            run(tasks, self._pool, log=self._log, progress=lambda _: step())
+            run(told, self._pool, log=self._log, progress=lambda _: step())

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from beampipe.calibration.config.configuration import Configuration
+from beampipe.errors import FileError
 from beampipe.workflow import EventLog, Store
 
-__all__ = ["FACTORS", "LOG", "REPORT", "Workspace", "workspace_of"]
+__all__ = ["FACTORS", "LOG", "REPORT", "Workspace", "to_read", "workspace_of"]
 
 FACTORS: Final = "factors.json"
 """Name of the file of scale factors in the folder `output`."""
@@ -46,3 +52,29 @@ def workspace_of(configuration: Configuration) -> Workspace:
     log = EventLog(output / LOG)
     store = Store(output / "store", log=log)
     return Workspace(store, log, output / "store" / "files.json", output / FACTORS, output / REPORT)
+
+
+@contextmanager
+def to_read(space: Workspace) -> Iterator[Workspace]:
+    """The same folders for who only reads: what may not be written there is kept apart, and forgotten with the block.
+
+    Raises:
+        FileError: something is missing or damaged, and the store may not be written to.
+    """
+    root = space.store.root
+    if not root.exists() or os.access(root, os.W_OK):
+        yield space
+        return
+    with TemporaryDirectory() as folder:
+        digests = Path(folder) / space.digests.name
+        if space.digests.is_file():
+            digests.write_bytes(space.digests.read_bytes())
+        try:
+            yield replace(space, store=Store(root), log=EventLog(Path(folder) / LOG), digests=digests)
+        except FileError:
+            raise
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            message = f"{root}: may not be written to ({error.strerror}), but lacks something, or it is damaged"
+            raise FileError(f"{message}; run the calibration where it may", path=root) from error

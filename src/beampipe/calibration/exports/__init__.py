@@ -1,0 +1,16 @@
+"""Scale factors and their covariance for other programs, each file to be read by what it was written for.
+
+write       all of these files
+components  corrections for correctionlib, shifted by principal components of the covariance
+likelihood  modifiers for pyhf, which share the names of their nuisance parameters
+hepdata     tables for HEPData
+
+`beampipe.calibration.method.joint` writes and reads the covariance itself.
+"""
+
+from beampipe.calibration.exports.components import write_components
+from beampipe.calibration.exports.hepdata import write_hepdata
+from beampipe.calibration.exports.likelihood import pyhf_modifiers, write_modifiers
+from beampipe.calibration.exports.write import write_exports
+
+__all__ = ["pyhf_modifiers", "write_components", "write_exports", "write_hepdata", "write_modifiers"]

@@ -1,0 +1,51 @@
+"""All files for other programs, each written whole or not at all."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from beampipe.calibration.exports.components import write_components
+from beampipe.calibration.exports.hepdata import hepdata_documents, write_document
+from beampipe.calibration.exports.likelihood import write_modifiers
+from beampipe.calibration.method.factors import Factors
+from beampipe.calibration.method.joint import JointUncertainties, principal_components
+from beampipe.files import write_whole
+
+__all__ = ["COMPONENTS", "HEPDATA", "JOINT", "MODIFIERS", "write_exports"]
+
+JOINT: Final = "joint.json"
+"""Name of the file of the joint covariance and the signed shifts."""
+
+COMPONENTS: Final = "components.json"
+"""Name of the file of corrections with principal components, for correctionlib."""
+
+MODIFIERS: Final = "pyhf_modifiers.json"
+"""Name of the file of modifiers, for pyhf."""
+
+HEPDATA: Final = "hepdata"
+"""Name of the folder of a submission to HEPData."""
+
+
+def write_exports(factors: Factors, joint: JointUncertainties, folder: Path) -> tuple[Path, ...]:
+    """Write the files; returns their paths.
+
+    Args:
+        factors: the scale factors.
+        joint: the uncertainties of all of them together.
+        folder: folder of the files.
+
+    Raises:
+        MissingExtraError: correctionlib is not installed.
+    """
+    components = principal_components(joint)
+    return (
+        write_whole(folder / JOINT, joint.write),
+        write_whole(folder / COMPONENTS, lambda path: write_components(joint, components, path)),
+        write_whole(folder / MODIFIERS, lambda path: write_modifiers(joint, components, path)),
+        *(
+            write_whole(folder / HEPDATA / name, partial(write_document, document))
+            for name, document in hepdata_documents(factors, joint)
+        ),
+    )

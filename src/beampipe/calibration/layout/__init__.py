@@ -1,0 +1,1 @@
+"""What users call things: names, units, labels and weights of files that others wrote."""

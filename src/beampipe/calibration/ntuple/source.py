@@ -1,0 +1,187 @@
+"""A range of events as a layout describes it: columns, whichever branches they are in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.calibration.layout.settings import Layout, VariedWeight
+from beampipe.calibration.ntuple.columns import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, VARIED_N_TRK
+from beampipe.calibration.ntuple.constituents import derive
+from beampipe.calibration.ntuple.labels import pdg_numbers
+from beampipe.calibration.ntuple.lists import Basket, lossless, read_flat, read_lists
+from beampipe.calibration.ntuple.opening import faults, opened
+from beampipe.errors import FileError
+
+__all__ = ["DERIVED", "EventSource", "columns_of", "open_source"]
+
+DERIVED: Final = ("n_trk", "width", "c1")
+"""Columns that can be derived from the constituents of jets."""
+
+_TYPES: Final = {**EVENT_BRANCHES, **JET_BRANCHES, **MC_BRANCHES, **dict.fromkeys(VARIED_N_TRK.values(), "uint16")}
+"""Column, under the name that its branch has in our own files -> type."""
+
+
+def columns_of(layout: Layout, name: str) -> tuple[str, ...]:
+    """Branches of a column that is called by the name of its branch in our own files."""
+    found: tuple[str, ...] = getattr(layout.branches, name.removeprefix("jet_"))
+    return found
+
+
+@contextmanager
+def open_source(path: Path, layout: Layout, start: int, stop: int) -> Iterator[EventSource]:
+    """A range of entries of a file, open while the block runs.
+
+    Raises:
+        FileError: the file cannot be read.
+    """
+    with opened(path) as file, faults(path, layout.tree):
+        yield EventSource(path, file[layout.tree], layout, start, stop)
+
+
+@dataclass(frozen=True, eq=False)
+class EventSource:
+    """A range of entries of the tree of events. Columns are called as their branches are in our own files.
+
+    Attributes:
+        path: ROOT file.
+        tree: tree of events, open.
+        layout: which branch holds what.
+        start: first entry of the range.
+        stop: one past its last entry.
+    """
+
+    path: Path
+    tree: Any
+    layout: Layout
+    start: int
+    stop: int
+    _derived: dict[str, Basket] = field(default_factory=dict)
+
+    def has(self, column: str) -> bool:
+        """Whether there are branches of a column, or it can be derived."""
+        derived = column.removeprefix("jet_") in DERIVED and bool(self.layout.constituents.pt)
+        return bool(columns_of(self.layout, column)) or derived
+
+    def flat(self, column: str) -> Any:
+        """A column with one number per event.
+
+        Raises:
+            FileError: a branch of it cannot be read, or a number does not fit.
+        """
+        branches = columns_of(self.layout, column)
+        found = [read_flat(self.path, self.tree, branch, self.start, self.stop) for branch in branches]
+        if column == "trigger":
+            if len(found) == 1 and found[0].dtype == bool:
+                return found[0]
+            n_events = self.stop - self.start
+            return np.logical_or.reduce([values != 0 for values in found]) if found else np.ones(n_events, bool)
+        if not found:
+            return np.ones(self.stop - self.start, EVENT_BRANCHES[column])
+        return lossless(self.path, branches[0], found[0], EVENT_BRANCHES[column])
+
+    def lists(self, column: str) -> Iterator[Basket]:
+        """A column with a list of numbers per event, as the file holds them; see `converted`.
+
+        Raises:
+            FileError: a branch of it cannot be read.
+        """
+        branches, name = columns_of(self.layout, column), column.removeprefix("jet_")
+        if len(branches) > 1:
+            yield self._side_by_side(branches)
+        elif branches:
+            yield from read_lists(self.path, self.tree, branches[0], self.start, self.stop)
+        elif name in DERIVED and self.layout.constituents.pt:
+            if not self._derived:
+                self._derived.update(derive(self.path, self.tree, self.layout, self.start, self.stop))
+            yield self._derived[name]
+        elif column == "jet_clean":
+            for basket in self.lists("jet_pt"):
+                yield Basket(basket.start, basket.offsets, np.ones(len(basket.content), bool))
+        else:
+            raise FileError(
+                f"{self.path}: got no layout.branches.{name}, expected the name of a branch", path=self.path
+            )
+
+    def _side_by_side(self, branches: tuple[str, ...]) -> Basket:
+        """Lists of which each member is in a branch of its own."""
+        columns = [read_flat(self.path, self.tree, branch, self.start, self.stop) for branch in branches]
+        content = np.stack(columns, axis=1).ravel()
+        return Basket(0, np.arange(0, len(content) + 1, len(branches), dtype=np.int64), content)
+
+    def converted(self, column: str, values: ndarray) -> Any:
+        """Numbers of a branch as numbers of its column: unit, rule of labels, type.
+
+        Raises:
+            FileError: a number does not fit, or labels have signs that the layout does not expect.
+        """
+        branch = ", ".join(columns_of(self.layout, column)) or column
+        if column == "jet_pt" and self.layout.unit != 1:
+            values = values.astype(np.float64) * self.layout.unit
+        if column == "jet_label":
+            return pdg_numbers(self.path, branch, values, self.layout.labels)
+        if column == "jet_clean" and values.dtype != bool:
+            return values >= self.layout.clean_from
+        return lossless(self.path, branch, values, _TYPES[column])
+
+    def weights(self) -> Iterator[tuple[int, ndarray]]:
+        """First event, and (n, n_weights) big-endian float32, of pieces of the range; the nominal weight comes first.
+
+        Raises:
+            FileError: a branch cannot be read, or events have different numbers of weights.
+        """
+        asked = self.layout.weights
+        if not asked.nominal:
+            yield 0, np.ones((self.stop - self.start, 1), ">f4")
+            return
+        pieces = self._tables(asked.nominal)
+        if not asked.variations and asked.index == 0:
+            for start, table in pieces:
+                yield start, table.astype(">f4", copy=False)
+            return
+        whole = np.concatenate([table for _, table in pieces])
+        if not 0 <= asked.index < whole.shape[1]:
+            raise FileError(
+                f"{self.path}: branch {asked.nominal!r}: got {whole.shape[1]} weights an event and"
+                f" layout.weights.index {asked.index}, expected less",
+                path=self.path,
+                name=asked.nominal,
+            )
+        order = [asked.index, *(k for k in range(whole.shape[1]) if k != asked.index)]
+        nominal = whole[:, asked.index : asked.index + 1].astype(np.float64)
+        parts = [whole[:, order], *(self._varied(each, nominal) for each in asked.variations)]
+        yield 0, np.concatenate([part.astype(">f4") for part in parts], axis=1)
+
+    def count(self, branch: str) -> int:
+        """Number of weights that a branch has for an event."""
+        first = EventSource(self.path, self.tree, self.layout, self.start, self.start + 1)
+        return int(next(first._tables(branch))[1].shape[1])
+
+    def _varied(self, each: VariedWeight, nominal: ndarray) -> ndarray:
+        """(n, k) whole weights of variations."""
+        table = np.concatenate([part for _, part in self._tables(each.branch)])
+        return table * nominal if each.ratio else table
+
+    def _tables(self, branch: str) -> Iterator[tuple[int, ndarray]]:
+        """First event and (n, k) numbers of pieces of a branch with a number, or equally many, for each event."""
+        with faults(self.path, branch):
+            kind = getattr(self.tree[branch], "interpretation", None)
+        if not hasattr(kind, "content") and getattr(kind, "numpy_dtype", np.dtype(object)).kind in "buif":
+            yield 0, read_flat(self.path, self.tree, branch, self.start, self.stop)[:, None]
+            return
+        for basket in read_lists(self.path, self.tree, branch, self.start, self.stop):
+            counts = np.diff(basket.offsets)
+            if np.any(counts != counts[0]):
+                raise FileError(
+                    f"{self.path}: branch {branch!r}: got {counts.min()} to {counts.max()} weights an event, expected"
+                    " the same number for all",
+                    path=self.path,
+                    name=branch,
+                )
+            yield basket.start, basket.numbers.reshape(len(counts), -1)
