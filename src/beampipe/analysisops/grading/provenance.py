@@ -128,16 +128,20 @@ class Trail:
     def _add(self, entry: Entry) -> None:
         told = [] if entry.tool in _COUNTS else sorted(_numbers_told(entry.arguments))
         label = self._worth(entry)
-        inputs, results = [], []
+        inputs: dict[float, str] = {}
+        results: dict[float, str] = {}
+        echoes: dict[float, str] = {}
         for path, number in _numbers_given(entry.result):
-            echo = bool(told) and _near(told, number, exact=True)
-            origin = Origin("computed_from_nothing" if echo else label, entry.number, entry.tool, path)
-            if not echo:
-                inputs.append((number, origin))
-            if entry.tool not in _FACTS and not path.startswith(_DESCRIBED):
-                results.append((number, origin))
-        self._inputs.add(inputs)
-        self._results.add(results)
+            if told and _near(told, number, exact=True):
+                echoes.setdefault(number, path)
+                continue
+            inputs.setdefault(number, path)
+            if not path.startswith(_DESCRIBED):
+                results.setdefault(number, path)
+        self._inputs.add(entry, label, inputs)
+        if entry.tool not in _FACTS:
+            self._results.add(entry, label, results)
+            self._results.add(entry, "computed_from_nothing", echoes)
 
     def _worth(self, entry: Entry) -> Label:
         """How far the results of a call can be traced."""
@@ -202,20 +206,24 @@ class _Numbers:
 
     def __init__(self) -> None:
         self._sorted: list[float] = []
-        self._origins: dict[float, Origin] = {}
+        self._origins: dict[float, tuple[Label, Entry, str]] = {}
 
-    def add(self, numbers: Sequence[tuple[float, Origin]]) -> None:
-        """More numbers; of several origins of one number, the most trusted stays."""
-        for number, origin in numbers:
+    def add(self, entry: Entry, label: Label, paths: Mapping[float, str]) -> None:
+        """More numbers, with where they stand in the result of a call; of several origins the most trusted stays."""
+        trust = LABELS.index(label)
+        for number, path in paths.items():
             before = self._origins.get(number)
-            if before is None or LABELS.index(origin.label) < LABELS.index(before.label):
-                self._origins[number] = origin
+            if before is None or trust < LABELS.index(before[0]):
+                self._origins[number] = (label, entry, path)
         self._sorted = sorted(self._origins)
 
     def find(self, number: float) -> Origin | None:
         """The most trusted origin of the numbers that match."""
         found = [self._origins[one] for one in _matches(self._sorted, number)]
-        return min(found, key=lambda origin: LABELS.index(origin.label), default=None)
+        if not found:
+            return None
+        label, entry, path = min(found, key=lambda origin: LABELS.index(origin[0]))
+        return Origin(label, entry.number, entry.tool, path)
 
 
 def _near(numbers: Sequence[float], number: float, *, exact: bool = False) -> bool:
@@ -278,7 +286,10 @@ def _walk(value: object, path: str, *, skip_echoes: bool, read_texts: bool = Fal
     left = [(path, value)]
     while left:
         path, value = left.pop()
-        if isinstance(value, str):
+        if type(value) is float:  # most values are, and a ledger holds thousands
+            if math.isfinite(value):
+                yield path, value
+        elif isinstance(value, str):
             if read_texts:
                 yield from (
                     (path, float(text)) for text in _NUMBER.findall(value[:10_000]) if math.isfinite(float(text))
