@@ -15,7 +15,9 @@ _PAUSE: Final = 30.0
 """Least time [s] between two lines of one batch of tasks."""
 
 
-def progress_lines(say: Callable[[str], object], *, pause: float = _PAUSE, clock: Callable[[], float] = time.monotonic) -> Progress:
+def progress_lines(
+    say: Callable[[str], object], *, pause: float = _PAUSE, clock: Callable[[], float] = time.monotonic
+) -> Progress:
     """Progress that writes a line when a batch of tasks starts, now and then while it runs, and when it ends.
 
     Args:
