@@ -18,7 +18,7 @@ docs_ready := $(VENV)/.ready-docs
 one_by_one := tests/triton tests/serving tests/fleet
 side_by_side := $(filter-out $(one_by_one),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py)
 
-.PHONY: models demo test check bench bench-serving bench-fleet bench-sanitizers bench-calibration docs format clean help
+.PHONY: models demo test check bench bench-serving bench-fleet bench-sanitizers bench-calibration bench-analysisops docs format clean help
 
 help:
 	@echo "make demo   start the service, find tracks in simulated events: figures, and pictures under demo/"
@@ -29,6 +29,7 @@ help:
 	@echo "make bench-fleet   the same for a fleet: faults, balancing, latency, overload, strangers, plan and tune"
 	@echo "make bench-sanitizers   the native backend under sanitizers, inside the real server"
 	@echo "make bench-calibration   the same for the calibration, beside coffea"
+	@echo "make bench-analysisops   the same for tasks for agents: scores, pulls, attacks, kills, grading again"
 	@echo "make models   learn the shipped tracker models again: hours"
 	@echo "make docs   the documentation, under docs/_build/"
 
@@ -94,6 +95,13 @@ bench-sanitizers: $(test_ready)
 	    --output runs/bench/equality-$$name.json || failed="$$failed equality-$$name"; \
 	  $(bin)/python benchmarks/serving/fuzz.py --backend native --sanitize $$name --requests $(FUZZED) \
 	    --output runs/bench/fuzz-$$name.json || failed="$$failed fuzz-$$name"; \
+	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+analysisops_benchmarks := scripted pulls redteam rescoring kills
+bench-analysisops: $(test_ready)
+	mkdir -p runs/bench/analysisops
+	failed=""; for name in $(analysisops_benchmarks); do \
+	  $(bin)/python "benchmarks/analysisops/$$name.py" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 calibration_benchmarks := calibration_vs_coffea calibration/identity calibration/kills calibration/coverage calibration/memory calibration/noop
