@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from beampipe.analysisops.agents.analyses.opened import Opened
 
-__all__ = ["JETS", "LEPTONS", "PHOTONS", "jets", "leptons", "photons"]
+__all__ = ["JETS", "LEPTONS", "PHOTONS", "four_vectors", "leptons", "opposite_pairs", "photons"]
 
 LEPTONS: Final = ("pt", "eta", "phi", "e", "charge", "type", "ptcone20", "isTightID")
 PHOTONS: Final = ("pt", "eta", "phi", "e", "ptcone20", "isTightID")
@@ -48,6 +48,18 @@ def photons(opened: Opened, role: str, *, pt: float) -> str:
     )
 
 
-def jets(opened: Opened, events: str, *, pt: float) -> str:
-    """Events whose jets, which are loaded already, are above a transverse momentum [GeV]."""
-    return opened.thin(events, "jet", JETS, f"jet_pt > {pt:g} and abs(jet_eta) < 2.5")
+def four_vectors(collection: str) -> dict[str, str]:
+    """The columns of a collection that tools of masses take."""
+    return {name: f"{collection}_{name}" for name in ("pt", "eta", "phi", "e")}
+
+
+def opposite_pairs(opened: Opened, events: str, pairing: str = "opposite_charge", **more: Any) -> str:
+    """Events with a pair of leptons of opposite charge, and its ``mass`` [GeV]; what is in `more` goes to the tool."""
+    return opened.made(
+        "calc_dilepton_mass_tool",
+        events=events,
+        **four_vectors("lep"),
+        charge="lep_charge",
+        pairing=pairing,
+        **more,
+    )

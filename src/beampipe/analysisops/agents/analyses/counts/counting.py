@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from beampipe.analysisops.agents.analyses.objects import leptons
+from beampipe.analysisops.agents.analyses.objects import leptons, opposite_pairs
 from beampipe.analysisops.agents.analyses.opened import Found, Opened
 from beampipe.errors import InputError
 
-__all__ = ["analyse", "fact", "pairs"]
+__all__ = ["analyse", "expected", "fact", "pairs"]
 
 _MASSES: Final = (76.0, 106.0)
 _MET: Final = 150.0
@@ -59,17 +60,7 @@ def analyse(opened: Opened) -> Found:
 def pairs(opened: Opened, role: str, more: list[str], masses: tuple[float, float], file: int | None = None) -> str:
     """Events with exactly two good leptons of opposite charge and one kind within a range of masses [GeV]."""
     events = opened.select(leptons(opened, role, pt=20.0, more=more, file=file), "count(lep_pt) == 2")
-    events = opened.made(
-        "calc_dilepton_mass_tool",
-        events=events,
-        pt="lep_pt",
-        eta="lep_eta",
-        phi="lep_phi",
-        e="lep_e",
-        charge="lep_charge",
-        lepton_type="lep_type",
-        pairing="opposite_charge",
-    )
+    events = opposite_pairs(opened, events, lepton_type="lep_type")
     return opened.select(events, f"mass > {masses[0]:g} and mass < {masses[1]:g}")
 
 
@@ -87,10 +78,19 @@ def fact(known: Any, name: str) -> float:
 
 def _expected(opened: Opened, role: str, expression: str) -> dict[str, Any]:
     """Expected number of events of a simulated sample after the cuts, with its statistical uncertainty."""
-    counted = opened.call(
-        "count_tool", events=pairs(opened, role, ["met", "mcWeight"], _MASSES), expression=expression, weight="mcWeight"
-    )
-    file = opened.files[role][0]
+    return expected(opened, pairs(opened, role, ["met", "mcWeight"], _MASSES), expression, opened.files[role][0])
+
+
+def expected(opened: Opened, events: str, expression: str, file: Mapping[str, Any]) -> dict[str, Any]:
+    """What a simulated file expects in data of the events that fulfil a condition, with the statistical uncertainty.
+
+    Args:
+        opened: the files.
+        events: selected events of the file, with ``mcWeight``.
+        expression: what is left of the selection.
+        file: what is stated of the file.
+    """
+    counted = opened.call("count_tool", events=events, expression=expression, weight="mcWeight")
     return opened.call(
         "calculate_tool",
         expression="passed * cross_section * 1000 * luminosity / all",

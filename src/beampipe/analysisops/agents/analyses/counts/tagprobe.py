@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from beampipe.analysisops.agents.analyses.fitting import fit
-from beampipe.analysisops.agents.analyses.objects import LEPTONS
+from beampipe.analysisops.agents.analyses.objects import LEPTONS, opposite_pairs
 from beampipe.analysisops.agents.analyses.opened import Found, Opened
 
 __all__ = ["analyse"]
@@ -18,16 +18,7 @@ def analyse(opened: Opened) -> Found:
     """Fit pairs where both pass, and pairs where one does."""
     loaded = opened.load("data", [f"lep_{name}" for name in LEPTONS])
     muons = opened.thin(loaded, "lep", LEPTONS, "lep_type == 13 and lep_pt > 20")
-    events = opened.made(
-        "calc_dilepton_mass_tool",
-        events=opened.select(muons, "count(lep_pt) == 2"),
-        pt="lep_pt",
-        eta="lep_eta",
-        phi="lep_phi",
-        e="lep_e",
-        charge="lep_charge",
-        pairing="opposite_charge",
-    )
+    events = opposite_pairs(opened, opened.select(muons, "count(lep_pt) == 2"))
     both = opened.select(events, "count(lep_isTightID) == 2")
     one = opened.select(events, "count(lep_isTightID) == 1")
     good = fit(opened, both, "mass", _WINDOW, _MODEL, bins=80)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
-from beampipe.analysisops.agents.analyses.counts.counting import fact
-from beampipe.analysisops.agents.analyses.objects import leptons
+from beampipe.analysisops.agents.analyses.counts.counting import expected, fact
+from beampipe.analysisops.agents.analyses.objects import leptons, opposite_pairs
 from beampipe.analysisops.agents.analyses.opened import Found, Opened
 
 __all__ = ["analyse"]
@@ -58,33 +57,9 @@ def _three(opened: Opened, role: str, more: list[str], file: int | None) -> str:
     """Events with three leptons, missing momentum, and the mass of the pair that is most like a Z boson."""
     good = leptons(opened, role, pt=15.0, more=more, file=file)
     events = opened.select(good, f"count(lep_pt) == 3 and lep_pt[0] > 25 and met > {_MET:g}")
-    return opened.made(
-        "calc_dilepton_mass_tool",
-        events=events,
-        pt="lep_pt",
-        eta="lep_eta",
-        phi="lep_phi",
-        e="lep_e",
-        charge="lep_charge",
-        lepton_type="lep_type",
-        pairing="closest",
-        target=_TARGET,
-    )
+    return opposite_pairs(opened, events, "closest", lepton_type="lep_type", target=_TARGET)
 
 
 def _expected(opened: Opened, role: str, place: int, inside: str) -> dict[str, Any]:
     """Expected number of events of a simulated file after all cuts."""
-    file: Mapping[str, Any] = opened.files[role][place]
-    events = _three(opened, role, ["met", "mcWeight"], place)
-    counted = opened.call("count_tool", events=events, expression=inside, weight="mcWeight")
-    return opened.call(
-        "calculate_tool",
-        expression="passed * cross_section * 1000 * luminosity / all",
-        values={
-            "passed": counted["sum_weights"],
-            "cross_section": fact(file, "cross_section_pb"),
-            "luminosity": fact(opened.public, "luminosity_fb"),
-            "all": fact(file, "sum_of_weights"),
-        },
-        errors={"passed": counted["error"]},
-    )
+    return expected(opened, _three(opened, role, ["met", "mcWeight"], place), inside, opened.files[role][place])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from beampipe.analysisops.agents.analyses.fitting import fit
-from beampipe.analysisops.agents.analyses.objects import photons
+from beampipe.analysisops.agents.analyses.objects import four_vectors, photons
 from beampipe.analysisops.agents.analyses.opened import Found, Opened
 from beampipe.errors import InputError
 
@@ -88,10 +88,7 @@ def diphotons(opened: Opened) -> str:
     pairs = opened.made(
         "calc_dilepton_mass_tool",
         events=events,
-        pt="photon_pt",
-        eta="photon_eta",
-        phi="photon_phi",
-        e="photon_e",
+        **four_vectors("photon"),
         pairing="leading",
     )
     return opened.select(pairs, "photon_pt[0] > 0.35 * mass and photon_pt[1] > 0.25 * mass")

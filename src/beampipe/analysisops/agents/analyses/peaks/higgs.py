@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from beampipe.analysisops.agents.analyses.fitting import fit
-from beampipe.analysisops.agents.analyses.objects import JETS, leptons
+from beampipe.analysisops.agents.analyses.objects import JETS, four_vectors, leptons
 from beampipe.analysisops.agents.analyses.opened import Found, Opened
+from beampipe.analysisops.agents.analyses.peaks.zmumu import dimuons
 
 __all__ = ["analyse_hbb", "analyse_hmumu", "analyse_hzz4l"]
 
@@ -18,17 +19,7 @@ _STATISTICAL: Final = "statistical, from the curvature of the likelihood (HESSE)
 
 def analyse_hmumu(opened: Opened) -> Found:
     """A narrow peak of muon pairs over a falling continuum."""
-    muons = opened.select(leptons(opened, "data", pt=20.0, kind=13), "count(lep_pt) == 2")
-    events = opened.made(
-        "calc_dilepton_mass_tool",
-        events=muons,
-        pt="lep_pt",
-        eta="lep_eta",
-        phi="lep_phi",
-        e="lep_e",
-        charge="lep_charge",
-        pairing="opposite_charge",
-    )
+    events = dimuons(opened, "data", pt=20.0)
     peak = fit(opened, events, "mass", _WINDOW, "gauss_plus_exponential", unbinned=True)
     return _found(
         opened,
@@ -47,10 +38,7 @@ def analyse_hbb(opened: Opened) -> Found:
     events = opened.made(
         "calc_system_invariant_mass_tool",
         events=opened.select(tagged, "count(jet_pt) == 2"),
-        pt="jet_pt",
-        eta="jet_eta",
-        phi="jet_phi",
-        e="jet_e",
+        **four_vectors("jet"),
         number=2,
     )
     peak = fit(opened, events, "mass", _JET_WINDOW, "gauss_plus_exponential", bins=160)
@@ -76,10 +64,7 @@ def analyse_hzz4l(opened: Opened) -> Found:
     events = opened.made(
         "calc_system_invariant_mass_tool",
         events=four,
-        pt="lep_pt",
-        eta="lep_eta",
-        phi="lep_phi",
-        e="lep_e",
+        **four_vectors("lep"),
         number=4,
     )
     peak = fit(opened, events, "mass", _WINDOW, "gauss_plus_linear", unbinned=True)

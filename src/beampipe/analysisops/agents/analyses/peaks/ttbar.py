@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from beampipe.analysisops.agents.analyses.counts.counting import fact
 from beampipe.analysisops.agents.analyses.fitting import fit, highest
-from beampipe.analysisops.agents.analyses.objects import JETS, LEPTONS
+from beampipe.analysisops.agents.analyses.objects import JETS, LEPTONS, four_vectors
 from beampipe.analysisops.agents.analyses.opened import Binning, Found, Opened
 
 __all__ = ["analyse"]
@@ -58,10 +58,7 @@ def _three_jets(opened: Opened, role: str, place: int) -> str:
     return opened.made(
         "calc_combination_mass_tool",
         events=events,
-        pt="jet_pt",
-        eta="jet_eta",
-        phi="jet_phi",
-        e="jet_e",
+        **four_vectors("jet"),
         number=3,
         choose="highest_pt",
         must="tagged",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beampipe.analysisops.agents.analyses.objects import leptons
+from beampipe.analysisops.agents.analyses.objects import leptons, opposite_pairs
 from beampipe.analysisops.agents.analyses.opened import Found, Opened
 
 __all__ = ["analyse", "dimuons"]
@@ -36,16 +36,7 @@ def analyse(opened: Opened) -> Found:
     )
 
 
-def dimuons(opened: Opened, role: str) -> str:
-    """Events with exactly two good muons of opposite charge, and column ``mass`` [GeV]."""
-    events = opened.select(leptons(opened, role, pt=15.0, kind=13), "count(lep_pt) == 2")
-    return opened.made(
-        "calc_dilepton_mass_tool",
-        events=events,
-        pt="lep_pt",
-        eta="lep_eta",
-        phi="lep_phi",
-        e="lep_e",
-        charge="lep_charge",
-        pairing="opposite_charge",
-    )
+def dimuons(opened: Opened, role: str, pt: float = 15.0) -> str:
+    """Events with exactly two good muons of opposite charge above a pt [GeV], and column ``mass`` [GeV]."""
+    events = opened.select(leptons(opened, role, pt=pt, kind=13), "count(lep_pt) == 2")
+    return opposite_pairs(opened, events)
