@@ -39,6 +39,7 @@ __all__ = [
     "ask_here",
     "ask_over_a2a",
     "assess",
+    "evidence_of",
     "prepare_instance",
     "prepare_open_instance",
     "regrade",
@@ -163,7 +164,7 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> Prepared:
         content = session.content(handle)
         assert isinstance(content, Histogram)
         histograms[name] = HistogramReference(tuple(content.edges.tolist()), tuple(content.values.tolist()))
-    evidence = _evidence(found, session, hidden)
+    evidence = evidence_of(found, session, hidden)
     for labels in evidence.labels.values():
         good, _ = double_majority(labels, evidence.particle_id)
         share = len(good & set(evidence.reconstructable)) / len(evidence.reconstructable)
@@ -257,7 +258,7 @@ def assess(
     answer = ask(request, session)
     seconds = time.monotonic() - start
     entries = read_ledger(book, key)
-    evidence = _evidence(answer.submission, session, prepared.hidden)
+    evidence = evidence_of(answer.submission, session, prepared.hidden)
     if answer.error:
         graded = error_result(task.id, task.type, level, str(seed), answer.error, task.rubric.max_points)
     else:
@@ -335,7 +336,7 @@ def _record(
     )
 
 
-def _evidence(submission: object, session: Session, hidden: Hidden) -> Evidence:
+def evidence_of(submission: object, session: Session, hidden: Hidden) -> Evidence:
     """What the submission names by handle, as the session holds it."""
     read = read_submission(submission)
     histograms, labels = {}, {}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.agents.oracle import OracleAgent
-from beampipe.analysisops.assessing import Prepared, _evidence, request_of
+from beampipe.analysisops.assessing import Prepared, evidence_of, request_of
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.grading.judging.judge import Judge
@@ -130,7 +130,7 @@ class Target:
             attempt.submission,
             self.prepared.reference,
             attempt.entries,
-            evidence=_evidence(attempt.submission, attempt.session or self.session, self.prepared.hidden),
+            evidence=evidence_of(attempt.submission, attempt.session or self.session, self.prepared.hidden),
             judge=judge,
             level=1,
             seed=self.seed,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.analysisops.tools.client import LocalTools, McpTools, Tools
+    from beampipe.analysisops.tools.client import LocalTools, McpTools
     from beampipe.analysisops.tools.contents import Artifact, Events, Histogram, Jagged, TrackLabels
     from beampipe.analysisops.tools.refusal import ToolRefusedError
     from beampipe.analysisops.tools.server import ToolServer, make_server, serve_stdio
@@ -33,7 +33,6 @@ __all__ = [
     "SessionLimits",
     "ToolRefusedError",
     "ToolServer",
-    "Tools",
     "TrackLabels",
     "make_server",
     "serve_stdio",
@@ -42,7 +41,7 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "client": ("LocalTools", "McpTools", "Tools"),
+        "client": ("LocalTools", "McpTools"),
         "contents": ("Artifact", "Events", "Histogram", "Jagged", "TrackLabels"),
         "refusal": ("ToolRefusedError",),
         "server": ("ToolServer", "make_server", "serve_stdio"),

@@ -8,12 +8,12 @@ import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any, Final, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, TypeVar
 
 from beampipe.analysisops.tools.refusal import ToolRefusedError
 from beampipe.errors import BeampipeError, DeadlineError, ServiceUnavailableError
 
-__all__ = ["LocalTools", "McpTools", "Tools"]
+__all__ = ["LocalTools", "McpTools"]
 
 _CONNECT: Final = 30.0
 """So long may a server take to answer at first [s]."""
@@ -22,24 +22,6 @@ _CALL: Final = 600.0
 """So long may a call take [s]; a server ends its calls long before."""
 
 _T = TypeVar("_T")
-
-
-@runtime_checkable
-class Tools(Protocol):
-    """Tools that an agent can call."""
-
-    def names(self) -> tuple[str, ...]:
-        """Names of the tools."""
-
-    def schemas(self) -> list[dict[str, Any]]:
-        """For each tool ``name``, ``description`` and ``parameters``, the JSON schema of its arguments."""
-
-    def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
-        """Call a tool.
-
-        Raises:
-            ToolRefusedError: it does not do that; the message says why, and what to do next.
-        """
 
 
 class LocalTools:
@@ -65,7 +47,7 @@ class LocalTools:
         ]
 
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
-        """Call a tool; see `Tools`."""
+        """What a tool gives for these arguments; `ToolRefusedError` says why it does not."""
         return dict(self._session.call(tool, **arguments))
 
 
@@ -115,7 +97,7 @@ class McpTools:
         return [dict(one) for one in self._tools]
 
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
-        """Call a tool; see `Tools`.
+        """What a tool gives for these arguments.
 
         Raises:
             ToolRefusedError: the tool refused, or there is none of that name.
