@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-__all__ = ["CheckResult", "Issue", "JudgeResult", "Result", "rounded"]
+__all__ = ["CheckResult", "Issue", "JudgeResult", "Result", "rounded", "ungraded"]
 
 _DIGITS: Final = 6
 """Significant digits of a number in a result; decimals of a score."""
@@ -161,6 +161,49 @@ class Result:
     def to_text(self) -> str:
         """The JSON text, keys sorted: byte for byte the same whenever the same log is graded again."""
         return json.dumps(self.to_json(), sort_keys=True, ensure_ascii=True, allow_nan=False)
+
+
+def ungraded(
+    failure: str,
+    code: str,
+    message: str,
+    *,
+    task_id: str,
+    type: str,
+    level: int,
+    seed: int | str,
+    max_score: float,
+    judged: float | None = 0.0,
+) -> dict[str, Any]:
+    """What stands for a result where nothing could be graded: an error and a score of 0, in the shape of every result.
+
+    Args:
+        failure: what failed, in place of a gate.
+        code: kind of what went wrong.
+        message: what went wrong.
+        task_id: name of the task.
+        type: family of the task.
+        level: how much the agent was told.
+        seed: of the instance, or its label.
+        max_score: what could have been reached.
+        judged: the judge's score; None if there was nothing to judge.
+    """
+    return {
+        "status": "error",
+        "hard_checks_passed": False,
+        "hard_failures": [failure],
+        "final": {"total_score": 0.0, "max_score": max_score, "normalized_score": 0.0},
+        "rule": {"score": 0.0, "max": max_score},
+        "llm": {"status": "unscored", "score": judged, "max": 0.0, "meta": {}},
+        "issues": [{"severity": "error", "code": code, "message": message}],
+        "signals": {},
+        "provenance": {},
+        "checks": [],
+        "task_id": task_id,
+        "type": type,
+        "level": level,
+        "seed": seed,
+    }
 
 
 def rounded(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.host.messages import Assessment
 
 __all__ = ["error_result", "shown", "summary"]
@@ -21,22 +22,16 @@ def error_result(assessment: Assessment, code: str, message: str) -> dict[str, A
         code: what kind of thing went wrong, such as ``"agent_unavailable"``.
         message: what went wrong.
     """
-    return {
-        "status": "error",
-        "hard_checks_passed": False,
-        "hard_failures": [code],
-        "final": {"total_score": 0.0, "max_score": 1.0, "normalized_score": 0.0},
-        "rule": {"score": 0.0, "max": 1.0},
-        "llm": {"status": "unscored", "score": 0.0, "max": 0.0, "meta": {}},
-        "issues": [{"severity": "error", "code": code, "message": message}],
-        "signals": {},
-        "provenance": {},
-        "checks": [],
-        "task_id": assessment.task_id,
-        "type": "",
-        "level": assessment.level,
-        "seed": assessment.seed,
-    }
+    return ungraded(
+        code,
+        code,
+        message,
+        task_id=assessment.task_id,
+        type="",
+        level=assessment.level,
+        seed=assessment.seed,
+        max_score=1.0,
+    )
 
 
 def shown(result: Mapping[str, Any], assessment: Assessment) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.contract import TaskRequest
+from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.ledger import Entry, entries_to_json
 from beampipe.errors import FileError
 
@@ -76,22 +77,17 @@ def error_result(
         reason: what went wrong.
         max_score: what could have been reached.
     """
-    return {
-        "status": "error",
-        "hard_checks_passed": False,
-        "hard_failures": ["agent"],
-        "final": {"total_score": 0.0, "max_score": max_score, "normalized_score": 0.0},
-        "rule": {"score": 0.0, "max": max_score},
-        "llm": {"status": "unscored", "score": None, "max": 0.0, "meta": {}},
-        "issues": [{"severity": "error", "code": "agent_failed", "message": reason}],
-        "signals": {},
-        "provenance": {},
-        "checks": [],
-        "task_id": task_id,
-        "type": family,
-        "level": level,
-        "seed": seed,
-    }
+    return ungraded(
+        "agent",
+        "agent_failed",
+        reason,
+        task_id=task_id,
+        type=family,
+        level=level,
+        seed=seed,
+        max_score=max_score,
+        judged=None,
+    )
 
 
 def dump(value: object) -> str:
