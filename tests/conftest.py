@@ -9,6 +9,7 @@ import importlib.util
 import os
 import random
 import shutil
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ settings.register_profile("beampipe", deadline=None, suppress_health_check=[Heal
 settings.load_profile("beampipe")
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from beampipe.triton.engine import Engine
 
 _SEED = 20
@@ -45,10 +48,29 @@ def engine() -> Engine:
     return install_engine()
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, with WebGL on any machine, for tests with the marker `browser`.
+
+    For a module and no longer: while it is open, no other event loop runs in this thread.
+    """
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=_chromium(), args=flags)
+        yield started
+        started.close()
+
+
+def _chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
 @cache
 def _missing(marker: str) -> str | None:
     """Why tests with that marker cannot run here, or None."""
-    if marker == "browser" and not (shutil.which("chromium") or shutil.which("chromium-browser")):
+    if marker == "browser" and _chromium() is None:
         return "no chromium: apt-get install chromium"
     if marker == "prometheus" and not all(map(shutil.which, ("prometheus", "promtool"))):
         return "no Prometheus: apt-get install prometheus"

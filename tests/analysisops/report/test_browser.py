@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AGENTS = ("scripted", "llm", "recall", "nop", "hostile", HOSTILE)
 
 
@@ -42,20 +39,6 @@ class Opened:
     def overflow(self) -> int:
         """By how much the page is wider than the window [pixels]."""
         return int(self.page.evaluate("document.documentElement.scrollWidth - innerWidth"))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        if os.environ.get("BEAMPIPE_REQUIRE_PROGRAMS") == "1":
-            pytest.fail("no chromium on PATH, and BEAMPIPE_REQUIRE_PROGRAMS=1: apt-get install chromium")
-        pytest.skip("no chromium on PATH: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.prometheus]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DISPLAY = """<!doctype html><title>E</title><p id=p>event {}</p>
 <script>document.getElementById("p").textContent += " drawn";
 try {{ parent.document.title = "taken" }} catch (error) {{}}
@@ -74,16 +72,6 @@ class Made:
     def beat(self) -> None:
         for said in self.records.values():
             write_record(self.registry, said)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
