@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from beampipe.analysisops.host.messages import HostSettings
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-__all__ = ["Address", "host_app", "parse_address", "serve_host", "serving_host"]
+__all__ = ["Address", "host_app", "serve_host", "serving_host"]
 
 
 @dataclass(frozen=True)
@@ -32,16 +31,6 @@ class Address:
     host: str = "127.0.0.1"
     port: int = 9009
     card_url: str = ""
-
-
-def parse_address(arguments: Sequence[str]) -> Address:
-    """The address in the arguments that the public platform starts a host with: ``--host --port --card-url``."""
-    parser = argparse.ArgumentParser(prog="host", allow_abbrev=False)
-    parser.add_argument("--host", default=Address.host, help="interface to listen at")
-    parser.add_argument("--port", type=int, default=Address.port, help="port to listen at; 0 takes a free one")
-    parser.add_argument("--card-url", default=Address.card_url, help="address under which clients reach the host")
-    found = parser.parse_args(arguments)
-    return Address(found.host, found.port, found.card_url)
 
 
 def host_app(assess: Assess, host: HostSettings, url: str) -> Starlette:

@@ -78,11 +78,6 @@ class Session:
         """Where each call is written; for the host, who computes from artifacts what an agent has not called for."""
         return self._ledger
 
-    @property
-    def calls_left(self) -> int:
-        """Number of calls that may still be made."""
-        return max(0, self._limits.calls - self._calls)
-
     def names(self) -> tuple[str, ...]:
         """Names of the tools."""
         return tuple(tools())

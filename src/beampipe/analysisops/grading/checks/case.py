@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from beampipe.analysisops.grading.evidence import Evidence
 from beampipe.analysisops.grading.submission import MISSING, Submission, look_up, number_of
 from beampipe.analysisops.ledger import Entry
 from beampipe.errors import ConfigError
 
-__all__ = ["Case", "CheckKind", "Outcome"]
+__all__ = ["Case", "Outcome"]
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,3 @@ class Outcome:
     fraction: float
     reason: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
-
-
-@runtime_checkable
-class CheckKind(Protocol):
-    """A check with its settings: a frozen dataclass that is called."""
-
-    def __call__(self, case: Case, /) -> Outcome:
-        """What the check says of a case."""
-        ...
