@@ -296,3 +296,14 @@ def test_athena_needs_no_token_and_may_infer_only(guarded: RunningFleet) -> None
     for rpc in ("ModelConfig", "RepositoryIndex", "ServerLive", "RepositoryModelLoad"):
         assert call(athena.port, SERVICE + rpc)[0] == "PERMISSION_DENIED"
     assert status_of(raw_answer(athena.port, post(path="/v2/health/ready"))) != 200
+
+
+def test_plans_one_right_after_the_other_are_all_taken(fleet: RunningFleet) -> None:
+    gateway = fleet.keeper.gateway
+    with fleet.keeper.lock:
+        before = gateway.pid
+        for _ in range(20):
+            worker = gateway.socket.worker()
+            fleet.keeper.renew_gateway()
+            assert gateway.socket.worker() != worker
+        assert gateway.pid == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import ClassVar
@@ -16,12 +17,13 @@ from numpy import ndarray
 from beampipe.errors import (
     BeampipeError,
     ConfigError,
+    DeadlineError,
     DtypeError,
     InputError,
     ServiceError,
     ServiceUnavailableError,
 )
-from beampipe.triton.client import FakeTransport, ModelClient, Transport
+from beampipe.triton.client import FakeTransport, ModelClient, Transport, model_client
 from beampipe.triton.model.contract import TensorSpec
 from beampipe.triton.model.served_model import Instance, Model, ModelAnswer, ModelRequest
 
@@ -145,11 +147,24 @@ def test_a_model_s_own_refusal_reaches_the_caller() -> None:
 
 
 def test_when_the_time_is_over_the_last_reason_is_told() -> None:
-    transport = fake(Failing(*9 * [ServiceUnavailableError("busy")]))
-    client = ModelClient("fake:1", "doubler", transport=transport, timeout=0.3)
+    transport = fake(Failing(*99 * [ServiceUnavailableError("busy")]))
+    client = ModelClient("fake:1", "doubler", transport=transport, timeout=1.0)
     with client, pytest.raises(ServiceUnavailableError, match="busy"):
         client.infer(EVENT)
-    assert 2 <= transport.asked < 9
+    assert 2 <= transport.asked < 99
+
+
+def test_a_time_that_is_over_before_another_request_is_sent_hides_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = fake(Failing(*9 * [ServiceUnavailableError("busy")]))
+    shares = iter([time.monotonic() + 60, 0.0])
+    monkeypatch.setattr(model_client, "_share", lambda deadline, untried: next(shares))
+    with ModelClient("fake:1", "doubler", transport=transport) as client:
+        with pytest.raises(ServiceUnavailableError, match="busy"):
+            client.infer(EVENT)
+        assert transport.asked == 1
+        shares = iter([0.0])
+        with pytest.raises(DeadlineError):
+            client.infer(EVENT)
 
 
 def test_who_wants_to_know_is_told_once_why_a_request_is_repeated() -> None:

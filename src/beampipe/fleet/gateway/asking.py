@@ -80,15 +80,19 @@ class GatewaySocket:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def ask(self, command: str) -> str:
+    def ask(self, command: str, timeout: float = _TIMEOUT) -> str:
         """The answer to one command.
+
+        Args:
+            command: a line of HAProxy's language for sockets.
+            timeout: longest silence [s].
 
         Raises:
             ServiceUnavailableError: no gateway listens there.
         """
         try:
             with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(_TIMEOUT)
+                connection.settimeout(timeout)
                 connection.connect(str(self.path))
                 connection.sendall(command.encode() + b"\n")
                 parts = []

@@ -20,9 +20,12 @@ from beampipe.triton.door.haproxy import find_haproxy
 
 __all__ = ["Gateway", "gateway_pids"]
 
-_UP: Final = 10.0
+_UP: Final = 30.0
+"""Longest time to start, or to take another plan [s]; a tenth of a second where nothing else runs."""
 _POLL: Final = 0.01
 _FILE: Final = "haproxy.cfg"
+_MASTER: Final = "master.sock"
+"""Socket of the master process, in the folder of its files; no longer than what `RunFolder` allows for."""
 
 
 class Gateway:
@@ -48,6 +51,7 @@ class Gateway:
         self._process: subprocess.Popen[bytes] | None = None
         self.plan = plan
         self.socket = GatewaySocket(plan.socket)
+        self._master = GatewaySocket(folder / _MASTER)
 
     @property
     def pid(self) -> int | None:
@@ -64,7 +68,7 @@ class Gateway:
         self._write()
         with self._log.open("ab") as log:
             self._process = process = subprocess.Popen(
-                [self._program, "-W", "-db", "-f", self._file],
+                [self._program, "-W", "-db", "-S", f"{self._master.path},mode,600", "-f", self._file],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -111,6 +115,7 @@ class Gateway:
 
         Raises:
             ServiceError: HAProxy refuses the new configuration; the old one goes on.
+            ServiceUnavailableError: HAProxy has ended meanwhile.
         """
         before, self.plan = self.plan, plan
         self._write()
@@ -122,7 +127,8 @@ class Gateway:
         if self.pid is None:
             return
         worker = self.socket.worker()
-        os.kill(self.pid, signal.SIGUSR2)
+        # Not by a signal: while the master takes one plan, another signal is lost, or kills it. The socket waits.
+        self._master.ask("reload", timeout=_UP)
         deadline = time.monotonic() + _UP
         while self._worker() in (worker, None):
             if time.monotonic() > deadline:

@@ -20,7 +20,7 @@ from numpy import ndarray
 from beampipe.errors import ConfigError, DeadlineError, ServiceError, ServiceUnavailableError
 from beampipe.triton.client.connections.addresses import Servers, addresses_of
 from beampipe.triton.client.connections.holding import Holding
-from beampipe.triton.client.connections.remote import Question, RemoteModel
+from beampipe.triton.client.connections.remote import NotSentError, Question, RemoteModel
 from beampipe.triton.client.endpoint import Endpoint, Security, WireProtocol, parse_endpoint
 from beampipe.triton.client.signature import Due, ModelSignature
 from beampipe.triton.client.transport import PendingAnswer, Transport
@@ -171,6 +171,7 @@ class ModelClient:
         deadline = monotonic() + self._timeout
         retries = self._retries if retries is None else retries
         tried: list[RemoteModel] = []
+        reason: ServiceError | None = None
         while True:
             if (servers := here.servers()) is None:
                 if pending is not None:
@@ -188,7 +189,10 @@ class ModelClient:
                 tried.append(remote)
                 servers.failed()
                 if not self._may_repeat(error, tried, balance.servers, retries, deadline):
+                    if reason is not None and isinstance(error, NotSentError):
+                        raise reason from None  # that there was no time to ask once more tells less
                     raise
+                reason = error
             else:
                 self._told = False
                 return answer

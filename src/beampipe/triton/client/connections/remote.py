@@ -26,7 +26,7 @@ from beampipe.triton.client.shared_memory import SharedRegions, layout
 from beampipe.triton.client.signature import Due, ModelSignature, signature_of
 from beampipe.triton.client.transport import PendingAnswer, Transport
 
-__all__ = ["SHARED_FROM", "Question", "RemoteModel"]
+__all__ = ["SHARED_FROM", "NotSentError", "Question", "RemoteModel"]
 
 SHARED_FROM: Final = 24_000
 """Bytes of the largest input from which on shared memory is clearly quicker than sending: by a tenth here, three times
@@ -48,6 +48,10 @@ class Question(Protocol[_Result]):
 
     def result(self, signature: ModelSignature, arrays: dict[str, ndarray]) -> _Result:
         """What the arrays mean; of those that were asked for, some may not have come."""
+
+
+class NotSentError(DeadlineError):
+    """The time was over before anything was sent."""
 
 
 class RemoteModel:
@@ -158,5 +162,5 @@ class RemoteModel:
     def _left(self, deadline: float) -> float:
         left = deadline - monotonic()
         if left <= 0:
-            raise late(self.url)
+            raise NotSentError(str(late(self.url)), url=self.url)
         return left
