@@ -170,8 +170,8 @@ def _statistical(
     for s, one in enumerate(sets.values()):
         spread[s, :, s] = one.statistical
     for (one_name, other_name), covariance in shared.items():
-        one, other = names.index(one_name), names.index(other_name)
-        spread[one, :, other], spread[other, :, one] = covariance, covariance.T
+        row, column = names.index(one_name), names.index(other_name)
+        spread[row, :, column], spread[column, :, row] = covariance, covariance.T
     return spread
 
 
