@@ -1,6 +1,6 @@
 """Expressions of branches: ``Jet_jetId >= 2 and abs(Jet_eta) < 2.4``, wherever a layout names a branch.
 
-A text of letters, digits and ``_ . : / @ # -`` that begins with a letter or ``_`` is the name of a branch. Anything else
+A text of letters, digits and ``_ . : / @ # -`` that begins with a letter or ``_`` names a branch. Anything else
 is an expression: names, numbers, ``+ - * /``, comparisons, ``and or not``, ``& | ~``, ``abs sqrt log exp min max``.
 A name with other characters than letters, digits, ``_`` and ``.`` stands in quotes in it: ``'EventInfo:passed' != 0``.
 """
