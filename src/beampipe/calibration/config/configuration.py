@@ -63,7 +63,7 @@ class Tagger:
 
     Attributes:
         name: name of the tagger. ``n_trk`` is the number of tracks; any other is a boosted tree, whose score is the
-            probability for a gluon.
+            probability for a gluon, or a score that the files have, if ``layout.scores`` names its branch.
         bins: number of bins.
         low: lower edge of the first bin.
         high: upper edge of the last bin.
@@ -82,8 +82,8 @@ class Tagger:
             raise ConfigError(
                 f"tagger {self.name}: got {self.bins} bins in [{self.low}, {self.high}], expected 2 or more"
             )
-        if (self.name == "n_trk") == bool(self.model):
-            raise ConfigError(f"tagger {self.name}: got model {self.model!r}, expected one for every tagger but n_trk")
+        if self.name == "n_trk" and self.model:
+            raise ConfigError(f"tagger {self.name}: got model {self.model!r}, expected none for n_trk")
 
     @property
     def axis(self) -> TaggerAxis:
@@ -91,9 +91,14 @@ class Tagger:
         return TaggerAxis(self.name, self.bins, self.low, self.high)
 
     @property
+    def in_files(self) -> bool:
+        """Whether the files have the scores that are counted."""
+        return self.name != "n_trk" and not self.model
+
+    @property
     def boosted(self) -> bool:
-        """Whether scores of a model are what is counted, and not the number of tracks."""
-        return bool(self.model)
+        """Whether scores are what is counted, and not the number of tracks."""
+        return self.name != "n_trk"
 
     @property
     def shipped(self) -> bool:
@@ -232,6 +237,17 @@ class Configuration:
         if not self.taggers:
             raise ConfigError("taggers: got none, expected at least one")
         self._check_samples()
+        self._check_taggers()
+
+    def _check_taggers(self) -> None:
+        """Each tagger has a model, or a branch with its scores."""
+        scores = [each.name for each in self.layout.scores]
+        for tagger in self.taggers:
+            if tagger.in_files == (tagger.name not in scores):
+                raise ConfigError(
+                    f"tagger {tagger.name}: got model {tagger.model!r} and layout.scores {', '.join(scores) or 'none'},"
+                    " expected a model or a branch of scores for every tagger but n_trk, and not both"
+                )
 
     def _check_samples(self) -> None:
         """Samples that systematics name are there, and no number is given twice."""
@@ -304,6 +320,8 @@ def load_configuration(path: Path, *, output: Path | None = None) -> Configurati
         }
     if "layout" in table:
         table["layout"] = over_preset(table["layout"], where)
+        if isinstance(table["layout"], Mapping) and table["layout"].get("variations") and "energy" not in table:
+            table["energy"] = {"scale": 0, "resolution": 0}  # the stand-in would vary the same once more
     found = build(Configuration, table, where, folder)
     return replace(found, taggers=tuple(_with_path(tagger, folder) for tagger in found.taggers))
 
@@ -331,6 +349,6 @@ def _with_files(entry: Any, folder: Path, where: str) -> Any:
 
 def _with_path(tagger: Tagger, folder: Path) -> Tagger:
     """The tagger with the path of its model file, if it has one, taken relative to the folder."""
-    if not tagger.boosted or tagger.served or tagger.shipped:
+    if not tagger.model or tagger.served or tagger.shipped:
         return tagger
     return replace(tagger, model=str(folder / tagger.model))

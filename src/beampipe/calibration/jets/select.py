@@ -20,7 +20,7 @@ from beampipe.calibration.layout.presets import BEAMPIPE
 from beampipe.calibration.layout.settings import Layout
 from beampipe.calibration.ntuple.columns import NOMINAL_WEIGHT, VARIED_N_TRK
 from beampipe.calibration.ntuple.labels import pt_complaint, unmatched_complaint
-from beampipe.calibration.ntuple.source import EventSource, columns_of, open_source
+from beampipe.calibration.ntuple.source import SCORE, EventSource, columns_of, open_source
 from beampipe.errors import FileError
 
 __all__ = ["SelectSettings", "select"]
@@ -102,8 +102,18 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
             region=assign_regions(chosen_eta, settings.regions),
             ranges=_ranges(run, event),
             varied_n_trk={name: values.take(rows, axis=0) for name, values in varied.items()},
+            scores=_scores(chosen, start) if observables else {},
             cut_flow=CutFlow(counts, sums),
         )
+
+
+def _scores(chosen: _LeadingJets, start: int) -> dict[str, Float32[ndarray, "m 2"]]:
+    """Scores of taggers that the file has."""
+    out = {}
+    for score in chosen.source.layout.scores:
+        out[score.name] = chosen.take(SCORE + score.name)
+        _refuse_not_finite(chosen.source.path, start, score.branch, out[score.name], chosen.events)
+    return out
 
 
 def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:

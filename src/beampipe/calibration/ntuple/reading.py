@@ -46,6 +46,7 @@ class Facts:
         simulated: whether labels and weights are there.
         settings: JSON of the generator's settings.
         merged: numbers and sums of weights of the other files that were merged into this one.
+        borders_of: name of each variation of the layout -> `borders` of its tree of events.
     """
 
     dataset: str
@@ -63,6 +64,7 @@ class Facts:
     simulated: bool
     settings: str
     merged: tuple[tuple[int, tuple[float, ...]], ...] = ()
+    borders_of: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @property
     def parts(self) -> tuple[tuple[int, tuple[float, ...]], ...]:
@@ -130,10 +132,12 @@ def inspect_file(
         problems = glance(source, labelled=simulated, needs=needs, min_pt=min_pt).problems
         if problems:
             raise FileError(f"{path}: {_joined(problems)}", path=path)
+        borders_of = tuple((each.name, _varied_borders(path, file, layout, each.name)) for each in layout.variations)
         varied = tuple(name for name, column in VARIED_N_TRK.items() if _has(layout, branches, column))
         about = {
             "n_events": int(events.num_entries),
             "borders": _borders(events, layout),
+            "borders_of": borders_of if simulated else (),
             "varied": varied if simulated else (),
             "simulated": simulated,
         }
@@ -142,6 +146,25 @@ def inspect_file(
         if origin is None:
             raise FileError(f"{path}: got no bookkeeping, expected what says which dataset it is of", path=path)
         return _given_facts(file, source, origin, about)
+
+
+def _varied_borders(path: Path, file: Any, layout: Layout, name: str) -> tuple[int, ...]:
+    """Where baskets begin in the tree of a variation, which must have all that is needed."""
+    varied = layout.varied(name)
+    trees = {key.split(";")[0] for key in file.keys(recursive=False)}
+    if varied.tree not in trees:
+        raise FileError(
+            f"{path}: got no tree {varied.tree!r} of variation {name!r}, expected it beside"
+            f" {', '.join(sorted(trees))}{nearest(varied.tree, trees)}",
+            path=path,
+            name=varied.tree,
+        )
+    events = file[varied.tree]
+    missing = missing_branches(varied, branches_of(events), simulated=True, needs=("n_trk",))
+    if missing:
+        lines = [f"tree {varied.tree!r}, variation {name!r}: {line}" for line in missing.values()]
+        raise ColumnError(f"{path}: {_joined(lines)}", path=path, name=next(iter(missing)))
+    return _borders(events, varied)
 
 
 def _joined(lines: Collection[str]) -> str:
@@ -219,6 +242,8 @@ def missing_branches(
     if derived and any(not getattr(layout.branches, key) for key in needs):
         wanted |= {branch: f"constituents.{key}" for key, branch in layout.constituents.branches.items()}
         wanted |= dict.fromkeys(layout.branches.phi, "branches.phi")
+    for score in layout.scores:
+        wanted |= dict.fromkeys(names_in(score.branch), f"scores.{score.name}.branch")
     if simulated and layout.weights.nominal:
         wanted[layout.weights.nominal] = "weights.nominal"
         wanted |= {each.branch: f"weights.variations.{each.name}.branch" for each in layout.weights.variations}

@@ -9,15 +9,16 @@ from itertools import pairwise
 
 from beampipe.calibration.config.configuration import Bootstrap, Configuration, InputSample
 from beampipe.calibration.histograms.fill import FillSettings
-from beampipe.calibration.jets.kinematics import wanted_kinematics
+from beampipe.calibration.jets.kinematics import known_kinematics
 from beampipe.calibration.jets.select import SelectSettings
+from beampipe.calibration.layout.functions import function_digest
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
 from beampipe.calibration.tagger.taggers import model_bytes
 from beampipe.calibration.tasks.chunks import Chunk, ChunkRecipes
 from beampipe.calibration.tasks.inspection import InspectedFile, InspectedSample
 from beampipe.calibration.tasks.stages import stage_code
-from beampipe.calibration.variations import matching, wanted
-from beampipe.errors import FileError
+from beampipe.calibration.variations import UNVARIED, Variation, matching, wanted
+from beampipe.errors import ConfigError, FileError
 from beampipe.workflow import Input, Recipe
 
 __all__ = ["Plan", "SamplePlan", "make_plan"]
@@ -59,7 +60,7 @@ class Plan:
 
     Attributes:
         configuration: what the plan was made for.
-        samples: plans of the samples, by name.
+        samples: plans of the samples, by name; a variation of the layout is one of them, as ``jets:NAME``.
         reweight: recipe of stage 4.
         extract: recipe of stage 5.
         factors: recipe of stage 6.
@@ -75,6 +76,13 @@ class Plan:
     def chunks(self) -> tuple[Chunk, ...]:
         """The chunks of all samples."""
         return tuple(chunk for sample in self.samples.values() for chunk in sample.chunks)
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """Names of the samples that take the nominal one's place: other ones, then variations of the layout."""
+        configuration = self.configuration
+        varied = tuple(name for name in self.samples if name not in configuration.samples)
+        return (*configuration.other_samples, *varied)
 
 
 def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSample]) -> Plan:
@@ -99,8 +107,14 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
         for name in configuration.samples
         if name in configuration.used_samples
     }
+    nominal = inspected[configuration.nominal]
+    for name in _wanted_layouts(configuration):
+        varied = Variation("jets", name)
+        samples[str(varied)] = _sample_plan(configuration, nominal, models, variation=varied)
     inputs = tuple(item for name, part in samples.items() if name != configuration.data for item in part.inputs)
-    order = {"nominal": configuration.nominal, "samples": configuration.other_samples}
+    order: dict[str, object] = {"nominal": configuration.nominal, "samples": configuration.other_samples}
+    if cases := tuple(name for name in samples if name not in configuration.samples):
+        order["variations"] = cases
     reweight = Recipe("reweight", stage_code("reweight"), order, inputs, "reweighting factors")
     extract = Recipe(
         "extract",
@@ -130,6 +144,24 @@ def _refuse_same_dataset(nominal: InspectedSample, data: InspectedSample) -> Non
         )
 
 
+def _wanted_layouts(configuration: Configuration) -> tuple[str, ...]:
+    """Names of the variations of the layout that systematics ask for.
+
+    Raises:
+        UnknownNameError: a pattern matches no variation of jets at all.
+        ConfigError: the layout calls a variation as the stand-in for the jet energy does.
+    """
+    own, built_in = [each.name for each in configuration.layout.variations], known_kinematics(configuration.energy)
+    both = [name for name in own if name in built_in]
+    if both:
+        raise ConfigError(
+            f"layout.variations.{both[0]}: got a name that also the stand-in for the jet energy has; expected another,"
+            " or energy = { scale = 0, resolution = 0 }"
+        )
+    wanted("variation of jets", (*own, *built_in), configuration.kinematic_patterns)
+    return matching(own, configuration.kinematic_patterns)
+
+
 def _wanted_weights(configuration: Configuration, inspected: InspectedSample) -> tuple[int, ...]:
     """Places of the nominal weight and of those that systematics ask for."""
     name, names = inspected.sample.name, inspected.bookkeeping.weight_names
@@ -139,15 +171,31 @@ def _wanted_weights(configuration: Configuration, inspected: InspectedSample) ->
     return (0, *(names.index(one) for one in chosen))
 
 
-def _sample_plan(configuration: Configuration, inspected: InspectedSample, models: Sequence[Input]) -> SamplePlan:
-    """The recipes of one sample: of every chunk, and of the sum over the chunks of each slice."""
+def _sample_plan(
+    configuration: Configuration,
+    inspected: InspectedSample,
+    models: Sequence[Input],
+    *,
+    variation: Variation = UNVARIED,
+) -> SamplePlan:
+    """The recipes of one sample: of every chunk, and of the sum over the chunks of each slice.
+
+    A variation of the layout is a sample of its own with the same files and the same books.
+    """
     sample, bookkeeping = inspected.sample, inspected.bookkeeping
     to_select, to_fill = _settings(configuration, inspected)
+    if variation != UNVARIED:
+        sample = replace(sample, name=str(variation))
+        layout = configuration.layout.varied(variation.name)
+        to_select = replace(to_select, weights=(0,), varied=(), layout=layout)
+        to_fill = replace(to_fill, weight_names=to_fill.weight_names[:1], kinematics=(), bootstrap=Bootstrap(0, 0))
+    code = function_digest(to_select.layout.function, to_select.layout.correction)
     chunks: list[Chunk] = []
     parts: dict[int, list[Recipe]] = {}
     for file in inspected.files:
-        for start, stop in _ranges(file.facts.borders, configuration.chunk_events):
-            recipes = _chunk_recipes(file, start, stop, to_select, to_fill, models)
+        borders = dict(file.facts.borders_of).get(variation.name, file.facts.borders)
+        for start, stop in _ranges(borders, configuration.chunk_events):
+            recipes = _chunk_recipes(file, start, stop, to_select, to_fill, models, code)
             chunks.append(Chunk(file.path, start, stop, to_select, to_fill, recipes, configuration.keep_tables))
             parts.setdefault(file.facts.slice, []).append(recipes.fill)
     merged = {}
@@ -163,7 +211,7 @@ def _settings(configuration: Configuration, inspected: InspectedSample) -> tuple
     """All that stages 1 and 3 depend on; only the nominal sample is varied, and only it and data are bootstrapped."""
     sample, bookkeeping = inspected.sample, inspected.bookkeeping
     varied = configuration.wants_variations(sample.name)
-    kinematics = wanted_kinematics(configuration.energy, configuration.kinematic_patterns) if varied else ()
+    kinematics = matching(known_kinematics(configuration.energy), configuration.kinematic_patterns) if varied else ()
     weights = _wanted_weights(configuration, inspected)
     simulated = sample.kind != "data"
     drawn = sample.name in (configuration.nominal, configuration.data)
@@ -175,7 +223,7 @@ def _settings(configuration: Configuration, inspected: InspectedSample) -> tuple
         labelled=simulated,
         weights=weights,
         varied=matching(bookkeeping.varied, kinematics) if kinematics else (),
-        layout=configuration.layout_of(sample.name),
+        layout=configuration.layout_of(sample.name).alone,
     )
     to_fill = FillSettings(
         pt_edges=configuration.pt_edges,
@@ -199,21 +247,25 @@ def _chunk_recipes(
     to_select: SelectSettings,
     to_fill: FillSettings,
     models: Sequence[Input],
+    code: str,
 ) -> ChunkRecipes:
     """The recipes of what is made of a range of events of a file."""
     label = f"{file.path}[{start}:{stop}]"
+    parameters: dict[str, object] = {"start": start, "stop": stop, "settings": to_select}
+    if code:
+        parameters["functions"] = code
     selected = Recipe(
         "select",
         stage_code("select"),
-        {"start": start, "stop": stop, "settings": to_select},
+        parameters,
         (Input("file", file.digest, str(file.path)),),
         label,
     )
     inputs = [Input("dijets", selected.key, label)]
     scored = None
     if models:
-        parameters = {"kinematics": to_fill.kinematics, "energy": to_fill.energy}
-        scored = Recipe("predict", stage_code("predict"), parameters, (*inputs, *models), label)
+        about = {"kinematics": to_fill.kinematics, "energy": to_fill.energy}
+        scored = Recipe("predict", stage_code("predict"), about, (*inputs, *models), label)
         inputs.append(Input("scores", scored.key, label))
     # Where a model lies does not matter, only what it is, and that is in the key of the scores.
     settings = {**vars(to_fill), "taggers": [tagger.axis for tagger in to_fill.taggers]}
