@@ -48,6 +48,7 @@ check: $(test_ready)
 	$(bin)/clang-format --dry-run --Werror $(native)
 	$(bin)/lint-imports
 	$(bin)/mypy
+	$(bin)/zizmor --offline --quiet .github
 
 format: $(test_ready)
 	$(bin)/ruff check --fix .
