@@ -69,6 +69,10 @@ class Tagger:
         high: upper edge of the last bin.
         model: where the model of a boosted tree is: ``shipped``, a LightGBM text file, or ``grpc://HOST:PORT/MODEL``
             for a served one.
+        cut: where the cut of a working point lies. ``at_least``: at the first edge of a bin below which there is at
+            least the working point's share of quark jets. ``nearest``: at the edge with the nearest share. ``inside``:
+            inside of a bin, where the share is the working point's if jets are spread evenly in the bin; for scores
+            with many values, not for whole numbers.
     """
 
     name: str = "n_trk"
@@ -76,6 +80,7 @@ class Tagger:
     low: float = 0.0
     high: float = 100.0
     model: str = ""
+    cut: Literal["at_least", "nearest", "inside"] = "at_least"
 
     def __post_init__(self) -> None:
         if self.bins < 2 or not self.low < self.high:
@@ -84,6 +89,11 @@ class Tagger:
             )
         if self.name == "n_trk" and self.model:
             raise ConfigError(f"tagger {self.name}: got model {self.model!r}, expected none for n_trk")
+        if self.name == "n_trk" and self.cut == "inside":
+            raise ConfigError(
+                "tagger n_trk: got cut 'inside', expected at_least or nearest: a whole number lies on one side of a"
+                " cut; take bins of width 1"
+            )
 
     @property
     def axis(self) -> TaggerAxis:

@@ -124,7 +124,7 @@ class VariedWeight:
 
     Attributes:
         name: name of the weight; the members of a list are called NAME_0, NAME_1, ...
-        branch: branch that holds it.
+        branch: branch that holds it, or an expression of branches with one number per event.
         ratio: whether the branch holds ratios to the nominal weight.
         sums: where the sums of these weights are, in the tree or histogram of `SumsOfWeights`. Without it they are
             taken to be that of the nominal weight.
@@ -148,12 +148,21 @@ class Weights:
         index: place of the nominal weight in a list.
         names: names of all weights, the nominal one first; made up where they are not given.
         variations: other branches with weights of variations.
+        factors: branches or expressions that all weights are multiplied by, like those of pile-up; sums of weights
+            are of the weights without them.
     """
 
     nominal: str = ""
     index: int = 0
     names: tuple[str, ...] = ()
     variations: tuple[VariedWeight, ...] = ()
+    factors: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for each in self.variations:
+            check_expression(each.branch, f"layout.weights.variations.{each.name}.branch")
+        for text in self.factors:
+            check_expression(text, "layout.weights.factors")
 
 
 @dataclass(frozen=True)
@@ -174,7 +183,8 @@ class SumsOfWeights:
         branch: branch of the tree with the sum of nominal weights; it may hold a list, one sum for each weight.
         bin: bin of the histogram, the first one being 1.
         manifest: JSON or CSV file with one row for each slice: `dataset`, `files`, `cross_section`,
-            `filter_efficiency`, `n_files`, `sum_weights`. With another source it gives all but `sum_weights`.
+            `filter_efficiency`, `n_files`, `sum_weights`, `luminosity`. With another source it gives all but
+            `sum_weights`.
     """
 
     source: Source = "none"

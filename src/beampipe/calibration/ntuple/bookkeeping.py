@@ -135,7 +135,7 @@ def _complete(sample: InputSample, number: int, members: Sequence[_File]) -> Non
     where = f"sample {sample.name}, slice {number}"
     first_path, first = members[0]
     for file in members:
-        _same(file, members[0], ("n_files", "cross_section", "filter_efficiency"), f"{where}: ")
+        _same(file, members[0], ("n_files", "cross_section", "filter_efficiency", "luminosity"), f"{where}: ")
     by_number: dict[int, Path] = {}
     for path, fact in members:
         for file_number, _ in fact.parts:
@@ -175,5 +175,5 @@ def _slice(sample: InputSample, number: int, members: Sequence[_File]) -> SliceF
             raise FileError(
                 f"sample {sample.name}, slice {number}: got a sum {total} of weights {name!r}, expected more than 0"
             )
-        factors.append(sample.luminosity * first.cross_section * first.filter_efficiency / total)
+        factors.append((first.luminosity or sample.luminosity) * first.cross_section * first.filter_efficiency / total)
     return SliceFactors(number, tuple(factors))

@@ -46,6 +46,7 @@ class Facts:
         simulated: whether labels and weights are there.
         settings: JSON of the generator's settings.
         merged: numbers and sums of weights of the other files that were merged into this one.
+        luminosity: integrated luminosity of the file's period [1/pb]; 0 for that of its sample.
         borders_of: name of each variation of the layout -> `borders` of its tree of events.
     """
 
@@ -64,6 +65,7 @@ class Facts:
     simulated: bool
     settings: str
     merged: tuple[tuple[int, tuple[float, ...]], ...] = ()
+    luminosity: float = 0.0
     borders_of: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @property
@@ -246,7 +248,10 @@ def missing_branches(
         wanted |= dict.fromkeys(names_in(score.branch), f"scores.{score.name}.branch")
     if simulated and layout.weights.nominal:
         wanted[layout.weights.nominal] = "weights.nominal"
-        wanted |= {each.branch: f"weights.variations.{each.name}.branch" for each in layout.weights.variations}
+        for each in layout.weights.variations:
+            wanted |= dict.fromkeys(names_in(each.branch), f"weights.variations.{each.name}.branch")
+    if simulated:
+        wanted |= {branch: "weights.factors" for text in layout.weights.factors for branch in names_in(text)}
     for branch, key in wanted.items():
         if branch not in branches:
             suggestion = nearest(branch, branches)
@@ -350,5 +355,6 @@ def _given_facts(file: Any, source: EventSource, origin: Origin, about: dict[str
         sum_weights=sums,
         weight_names=names,
         settings="{}",
+        luminosity=origin.luminosity,
         **about,
     )

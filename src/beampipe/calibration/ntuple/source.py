@@ -227,13 +227,21 @@ class EventSource:
             self._functions.update(change_jets(self, replace(self.layout, function=None, correction=None)))
         return self._functions[column.removeprefix("jet_")]
 
-    def weights(self) -> Iterator[tuple[int, ndarray]]:
+    def weights(self, *, generated: bool = False) -> Iterator[tuple[int, ndarray]]:
         """First event, and (n, n_weights) big-endian float32, of pieces of the range; the nominal weight comes first.
+
+        Args:
+            generated: whether weights of the generator are wanted, without the factors of the layout.
 
         Raises:
             FileError: a branch cannot be read, or events have different numbers of weights.
         """
         asked = self.layout.weights
+        if asked.factors and not generated:
+            factor = np.multiply.reduce([self._numbers(text).astype(np.float64) for text in asked.factors])
+            for start, table in self.weights(generated=True):
+                yield start, (table * factor[start : start + len(table), None]).astype(">f4")
+            return
         if not asked.nominal:
             yield 0, np.ones((self.stop - self.start, 1), ">f4")
             return
@@ -267,6 +275,9 @@ class EventSource:
 
     def _tables(self, branch: str) -> Iterator[tuple[int, ndarray]]:
         """First event and (n, k) numbers of pieces of a branch with a number, or equally many, for each event."""
+        if is_expression(branch):
+            yield 0, self._numbers(branch)[:, None]
+            return
         if is_flat(self.path, self.tree, branch):
             yield 0, read_flat(self.path, self.tree, branch, self.start, self.stop)[:, None]
             return

@@ -37,8 +37,10 @@ def extract_efficiencies(store: Store, plan: Plan) -> None:
     def make(path: Path) -> None:
         frozen: Mapping[str, Reweighting] = read_arrays(Reweighting, store.require(plan.reweight))
         points = plan.configuration.working_points
-        cases = read_cases(store, plan)
-        write_arrays({name: measure_efficiencies(cases[name], frozen[name], points) for name in cases}, path)
+        cases, cuts = read_cases(store, plan), {each.name: each.cut for each in plan.configuration.taggers}
+        write_arrays(
+            {name: measure_efficiencies(cases[name], frozen[name], points, cuts[name]) for name in cases}, path
+        )
 
     store.get(plan.extract, ".npz", make)
 

@@ -119,7 +119,7 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
     extract = Recipe(
         "extract",
         stage_code("extract"),
-        {**order, "working_points": configuration.working_points},
+        {**order, "working_points": configuration.working_points, **_other_cuts(configuration)},
         (Input("reweight", reweight.key, reweight.label), *inputs, *samples[configuration.data].inputs),
         "efficiencies",
     )
@@ -132,6 +132,12 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
     made_from = (Input("extract", extract.key, extract.label),)
     factors = Recipe("factors", stage_code("factors"), parameters, made_from, "scale factors")
     return Plan(configuration, samples, reweight, extract, factors)
+
+
+def _other_cuts(configuration: Configuration) -> dict[str, object]:
+    """Where taggers are cut otherwise than at edges of bins, as a parameter; none if no tagger is."""
+    other = {tagger.name: tagger.cut for tagger in configuration.taggers if tagger.cut != "at_least"}
+    return {"cuts": other} if other else {}
 
 
 def _refuse_same_dataset(nominal: InspectedSample, data: InspectedSample) -> None:
