@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, InputError
+from beampipe.errors import BeampipeError, InputError, ShapeError
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, Matches, match
 from beampipe.tracking.evaluation.results import Curve, Evaluation, EventRecord, FinderResult, Quality
 from beampipe.tracking.evaluation.statistics import StageTime, bootstrap, stage_time
@@ -21,7 +21,7 @@ from beampipe.tracking.events import NO_TRACK, Event, Hits, Particles, Tracks
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.truth import HEADLINE, Contributions, Selection, contributions, select_particles, truth_of
 
-__all__ = ["TOTAL", "evaluate", "tracks_of"]
+__all__ = ["TOTAL", "evaluate", "require_labels", "tracks_of"]
 
 TOTAL: Final = "total"
 """Name of the sum over stages in tables of times."""
@@ -72,12 +72,21 @@ def tracks_of(finder: TrackFinder, hits: Hits) -> Tracks:
     """What a finder finds, with a look whether it is of these hits.
 
     Raises:
-        InputError: there is not one label for each hit.
+        ShapeError: there is not one label for each hit.
     """
     tracks = finder.find(hits)
-    if len(tracks.track_id) != len(hits):
-        raise InputError(f"track_id: got {len(tracks.track_id)} labels, expected {len(hits)}, one per hit")
+    require_labels(hits, tracks)
     return tracks
+
+
+def require_labels(hits: Hits, tracks: Tracks) -> None:
+    """Refuse tracks of other hits.
+
+    Raises:
+        ShapeError: there is not one label for each hit.
+    """
+    if len(tracks.track_id) != len(hits):
+        raise ShapeError(f"track_id: got {len(tracks.track_id)} labels, expected {len(hits)}, one per hit")
 
 
 def evaluate(
