@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     from beampipe.tracking.batch import track_files
     from beampipe.tracking.data import shipped_events
     from beampipe.tracking.display import draw_png, write_html, write_phoenix
-    from beampipe.tracking.evaluation.one_event import compare
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import Evaluation
-    from beampipe.tracking.evaluation.scoring import evaluate
+    from beampipe.tracking.evaluation.scoring import compare, evaluate
     from beampipe.tracking.events import NO_TRACK, Event, FitStatus, Hits, Particles, TrackParameters, Tracks, Truth
     from beampipe.tracking.finder import InOneThread, TrackFinder
     from beampipe.tracking.finders import named_finders
@@ -85,10 +84,9 @@ __getattr__ = loader(
         "batch": ("track_files",),
         "data": ("shipped_events",),
         "display": ("draw_png", "write_html", "write_phoenix"),
-        "evaluation.one_event": ("compare",),
         "evaluation.report": ("print_evaluation",),
         "evaluation.results": ("Evaluation",),
-        "evaluation.scoring": ("evaluate",),
+        "evaluation.scoring": ("compare", "evaluate"),
         "events": ("NO_TRACK", "Event", "FitStatus", "Hits", "Particles", "TrackParameters", "Tracks", "Truth"),
         "finder": ("InOneThread", "TrackFinder"),
         "finders": ("named_finders",),

@@ -14,11 +14,10 @@ from beampipe.lazy import loader
 
 if TYPE_CHECKING:
     from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, Matches, match
-    from beampipe.tracking.evaluation.one_event import compare
     from beampipe.tracking.evaluation.plots import plot_efficiency, plot_stages
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import Evaluation, read_evaluation, write_evaluation
-    from beampipe.tracking.evaluation.scoring import evaluate
+    from beampipe.tracking.evaluation.scoring import compare, evaluate
     from beampipe.tracking.truth import DISPLACED, HEADLINE, Selection, contributions, select_particles
 
 __all__ = [
@@ -46,10 +45,9 @@ __getattr__ = loader(
     {
         "beampipe.tracking.truth": ("DISPLACED", "HEADLINE", "Selection", "contributions", "select_particles"),
         "matching": ("MIN_TRACK_HITS", "Candidates", "Matches", "match"),
-        "one_event": ("compare",),
         "plots": ("plot_efficiency", "plot_stages"),
         "report": ("print_evaluation",),
         "results": ("Evaluation", "read_evaluation", "write_evaluation"),
-        "scoring": ("evaluate",),
+        "scoring": ("compare", "evaluate"),
     },
 )
