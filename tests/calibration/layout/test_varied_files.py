@@ -22,8 +22,10 @@ from beampipe.calibration.jets.select import SelectSettings, select
 from beampipe.calibration.layout.presets import preset_layout
 from beampipe.calibration.ntuple.columns import BOOKKEEPING, EVENTS
 from beampipe.calibration.ntuple.reading import inspect_file
+from beampipe.calibration.report.gather import gather
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.simulation import Events, read_bookkeeping, read_ntuple
+from beampipe.calibration.tasks.workspace import workspace_of
 from beampipe.errors import BeampipeError, ConfigError, FileError
 from tests.calibration.campaign import (
     INLINE,
@@ -118,8 +120,9 @@ def test_branches_trees_and_functions_vary_jets_as_the_stand_in_does(
 ) -> None:
     assert {name for name in VARIATIONS if name[0] == "j"} == set(energy_names(ENERGY))
     found = of_files(toys, tmp_path)
-    run_calibration(found, INLINE)
+    plan = run_calibration(found, INLINE)
     assert factors_sha256(found) == factors_sha256(base)
+    assert set(gather(plan, workspace_of(found).store).samples) == set(found.samples)  # what a report shows
     one_more = {**VARIATIONS, "tracks_more": {"branches": {"n_trk": "jet_n_trk + 1"}}}
     before = made(found.output)
     again = replace(found, layout=preset_layout("beampipe", {"variations": one_more}))

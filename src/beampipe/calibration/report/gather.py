@@ -108,7 +108,7 @@ def gather(plan: Plan, store: Store) -> Results:
     configuration = plan.configuration
     efficiencies: Mapping[str, Efficiencies] = read_arrays(Efficiencies, store.require(plan.extract))
     factors = Factors.read(store.require(plan.factors))
-    samples = {name: _sample(store, part) for name, part in plan.samples.items()}
+    samples = {name: _sample(store, part) for name, part in plan.samples.items() if name in configuration.samples}
     true: dict[FactorKey, Float64[ndarray, " p"]] = {}
     if configuration.samples[configuration.data].kind == "pseudo-data":
         data = samples[configuration.data].templates
