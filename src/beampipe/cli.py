@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -12,11 +11,10 @@ import typer
 from beampipe import __version__
 from beampipe.analysisops import cli as analysisops
 from beampipe.calibration import cli as calibration
-from beampipe.errors import BeampipeError, missing_extra
 from beampipe.fleet import cli as fleet
 from beampipe.serving import cli as serving
 from beampipe.serving.fleet_demo import fleet_demo_command
-from beampipe.terminal import warnings_in_lines
+from beampipe.terminal import ending
 from beampipe.terminal.commands import Commands
 from beampipe.tracking import cli as tracking
 from beampipe.tracking.cli import PIPELINE_HELP, BeamSpotText, Device, Force, Parameters, Threads, complete_finder
@@ -161,23 +159,9 @@ def track(
     )
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command `beampipe`; a `BeampipeError` ends it with its message on one line and exit code 2."""
-    try:
-        with warnings_in_lines():
-            app()
-    except BeampipeError as error:
-        _fail(error)
-    except ModuleNotFoundError as error:
-        if (missing := missing_extra(error)) is None:
-            raise
-        _fail(missing)
-
-
-def _fail(error: BeampipeError) -> NoReturn:
-    """Say what is wrong, and end."""
-    typer.secho(f"beampipe: {error}", err=True, fg="red")
-    sys.exit(2)
+    ending.run(app, "beampipe")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,14 @@ Tasks = Annotated[
 ]
 Levels = Annotated[
     list[int] | None,
-    typer.Option("--level", "-l", help="How much agents are told: 1 how, 2 what, 3 only the question.", min=1, max=3),
+    typer.Option(
+        "--level",
+        "-l",
+        help="How much agents are told: 1 how, 2 what, 3 only the question; may be given several times.",
+        min=1,
+        max=3,
+        show_default="all three",
+    ),
 ]
 Instances = Annotated[int, typer.Option(help="Number of instances of each task.", min=1)]
 Secret = Annotated[
@@ -147,8 +154,8 @@ def run_command(
         typer.Option(
             "--agent",
             "-a",
-            help="scripted, follower, nop, recall, oracle, the address of an A2A agent, a TOML file with a model, or a"
-            " program that brings its own code; may be given several times.",
+            help="Agent to ask: scripted, follower, nop, recall, oracle, the address of an A2A agent, a TOML file with"
+            " a model, or a program that brings its own code; may be given several times.",
         ),
     ],
     tasks: Tasks = None,
@@ -223,7 +230,9 @@ def green_command(
 
 @app.command("agent")
 def agent_command(
-    name: Annotated[str, typer.Argument(help="scripted, follower, nop, recall, or a TOML file with a model.")],
+    name: Annotated[
+        str, typer.Argument(help="Agent to serve: scripted, follower, nop, recall, or a TOML file with a model.")
+    ],
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.", min=0, max=65535)] = 9019,
     card_url: Annotated[str, typer.Option(help="Address under which clients reach the agent, if it is another.")] = "",

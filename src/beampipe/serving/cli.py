@@ -14,10 +14,11 @@ from typing import Annotated, Final
 import typer
 
 from beampipe.errors import BeampipeError, FileError
+from beampipe.serving.bench.commands import Backend, Threads, TrackerModel, bench_command
 from beampipe.terminal import console, say
 from beampipe.terminal.commands import Commands
 from beampipe.tracking.cli import BeamSpotText, parsed_beam_spot
-from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
+from beampipe.tracking.models.shipped import DEFAULT_MODEL
 from beampipe.triton.cli import (
     Opened,
     OpenHttp,
@@ -36,6 +37,7 @@ app = Commands("Track finding as a service.")
 app.add_typer(engine_commands, name="engine")
 app.command("load")(load_command)
 app.command("unload")(unload_command)
+app.command("bench")(bench_command)
 
 _PER_EVENT: Final = ("hits", "tracks")
 """Counters of the tracking models that `beampipe serving top` shows."""
@@ -57,27 +59,11 @@ _Instances = Annotated[int | None, typer.Option(help="Number of copies of each m
 _Patience = Annotated[
     float, typer.Option(help="Time without answer and without work after which a model is killed, in seconds.")
 ]
-_Threads = Annotated[
-    int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
-]
 _Force = Annotated[
     bool,
     typer.Option(
         "--force",
         help="Answer also events whose hits are of another detector, in other units or too many for the pipeline.",
-    ),
-]
-_Backend = Annotated[
-    str | None,
-    typer.Option(
-        help="What runs the pipelines: native (in the server's process, on the CPU) or python (processes beside it).",
-        show_default="native where it was built, on the CPU",
-    ),
-]
-_Ways = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Way to have tracks found: direct, or 'MODEL PROTOCOL' with http, grpc or shm; may be given several times."
     ),
 ]
 _SCALES: Final = "What one unit of FEATURES means: mm, exatrkx or acts. Clients of ACTS send acts."
@@ -88,10 +74,6 @@ _Name = Annotated[
         " one model only.",
         show_default="that of the model",
     ),
-]
-_TrackerModel = Annotated[
-    str | None,
-    typer.Option(help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model),
 ]
 _Scale = Annotated[str | None, typer.Option(help=_SCALES, show_default="mm")]
 _HttpPort = Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")]
@@ -136,11 +118,11 @@ def export_command(
     ] = None,
     instances: Annotated[int, typer.Option(help="Number of copies of each model.", min=1)] = 1,
     device: Annotated[str, typer.Option(help=_DEVICES)] = "cpu",
-    threads: _Threads = None,
+    threads: Threads = None,
     scale: Annotated[str, typer.Option(help=_SCALES)] = "mm",
     name: _Name = None,
-    backend: _Backend = None,
-    tracker_model: _TrackerModel = None,
+    backend: Backend = None,
+    tracker_model: TrackerModel = None,
     beam_spot: BeamSpotText = None,
     weights: Annotated[
         list[Path] | None,
@@ -170,87 +152,6 @@ def export_command(
             settings += named([wanted], backend=backend_choice(backend), check=not force)
     for exported in export_repository(output, settings if name is None else renamed(settings, name)):
         say(f"{output}/{exported}")
-
-
-@app.command("bench")
-def bench_command(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Files of events, in place of the shipped ones.", show_default="the shipped ones"),
-    ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the JSON and the plots.")] = Path(
-        "runs/bench"
-    ),
-    pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline that is served.")] = "exatrkx",
-    way: _Ways = None,
-    mu: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Pile-up of the shipped events: 0, 60 or 200; may be given several times.", show_default="each"
-        ),
-    ] = None,
-    events: Annotated[int, typer.Option("--events", "-n", help="Largest number of events of each file.", min=1)] = 100,
-    concurrency: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Number of requests in flight; may be given several times.", min=1, show_default="1 2 4 8 16"
-        ),
-    ] = None,
-    instances: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Number of instances of each model, measured at the largest number of requests in flight;"
-            " may be given several times.",
-            min=1,
-            show_default="1 2 4",
-        ),
-    ] = None,
-    seconds: Annotated[float, typer.Option(help="Duration of each point, in seconds.", min=0.1)] = 5.0,
-    repetitions: Annotated[
-        int, typer.Option(help="Measurements of each point, all ways in turn, of which the median is kept.", min=1)
-    ] = 1,
-    load: Annotated[
-        list[float] | None,
-        typer.Option(
-            help="Fraction of the largest throughput at which an open loop is measured, too;"
-            " may be given several times."
-        ),
-    ] = None,
-    perf_analyzer: Annotated[
-        bool, typer.Option("--perf-analyzer", help="Also measure with NVIDIA's perf_analyzer.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="Device of the pipelines: cpu, cuda or cuda:N.")] = "cpu",
-    backend: _Backend = None,
-    tracker_model: _TrackerModel = None,
-    threads: _Threads = None,
-    triton: TritonFolder = None,
-) -> None:
-    """Measure throughput and latency: direct, one model, batching, ensemble, shared memory. Labels must be equal."""
-    from beampipe.serving.bench.plan import BenchPlan, default_ways
-    from beampipe.serving.bench.report import report_bench
-    from beampipe.serving.bench.run import run_bench
-    from beampipe.serving.bench.samples import load_samples
-    from beampipe.serving.native_backend import backend_choice
-
-    plan = BenchPlan(
-        pipeline,
-        tuple(way or default_ways(pipeline)),
-        tuple(concurrency or (1, 2, 4, 8, 16)),
-        tuple(instances or (1, 2, 4)),
-        seconds,
-        repetitions,
-        device,
-        threads,
-        tuple(load or ()),
-        perf_analyzer,
-        triton,
-        backend_choice(backend),
-        tracker_model or DEFAULT_MODEL,
-    )
-    samples = load_samples(files or (), events, mu or (0, 60, 200))
-    result = run_bench(plan, samples, ["beampipe", *sys.argv[1:]], lambda point: say(point, err=True))
-    written = report_bench(result, output, console())
-    say(", ".join(map(str, written)))
 
 
 @app.command("demo")
@@ -341,10 +242,10 @@ def serve_command(
     device: Annotated[str | None, typer.Option(help=_DEVICES, show_default="cpu")] = None,
     scale: _Scale = None,
     name: _Name = None,
-    backend: _Backend = None,
-    tracker_model: _TrackerModel = None,
+    backend: Backend = None,
+    tracker_model: TrackerModel = None,
     beam_spot: BeamSpotText = None,
-    threads: _Threads = None,
+    threads: Threads = None,
     host: Annotated[str, typer.Option(help="Address to listen on for gRPC; 0.0.0.0 for all.")] = "127.0.0.1",
     http_port: _HttpPort = 8000,
     grpc_port: _GrpcPort = 8001,
@@ -366,7 +267,7 @@ def serve_command(
     from beampipe.triton.server.launch import ServerSettings
 
     if repository is not None and not repository.is_dir():
-        raise FileError(f"{repository}: got no such folder, expected a repository: beampipe serving export FOLDER")
+        raise FileError(f"{repository}: got no such folder, expected a repository: beampipe serving export -o FOLDER")
     settings = ServerSettings(
         repository or Path(),
         models=tuple(model or ()),

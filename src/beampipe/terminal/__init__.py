@@ -1,4 +1,4 @@
-"""What people see of a command: tables and notes on standard output, progress bars on standard error.
+"""What people see of a command: tables on standard output, progress bars on standard error. Rich draws both.
 
 `commands` holds how every command behaves, `words` what the names of options mean, `helps` how a text of help is set.
 

@@ -39,7 +39,9 @@ def _usage(command: Any, context: Any) -> Iterator[str]:
         yield "COMMAND [ARGS]..."
     for parameter in command.get_params(context):
         if parameter.param_type_name == "argument":
-            yield (parameter.metavar if parameter.required else f"[{parameter.metavar}]") + "..." * (parameter.nargs < 0)
+            yield (parameter.metavar if parameter.required else f"[{parameter.metavar}]") + "..." * (
+                parameter.nargs < 0
+            )
 
 
 def _sections(command: Any, context: Any) -> Iterator[tuple[str, list[tuple[str, str]]]]:

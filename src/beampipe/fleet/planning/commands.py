@@ -44,7 +44,10 @@ _Fleet = Annotated[
     ),
 ]
 _Group = Annotated[str | None, typer.Option(help="Group of servers of --file.", show_default="the first")]
-_Servers = Annotated[int | None, typer.Option(help="Number of servers, to compare policies without a search.", min=1)]
+_Servers = Annotated[
+    int | None,
+    typer.Option(help="Number of servers, to compare policies without a search.", min=1, show_default="it is found"),
+]
 _Instances = Annotated[int, typer.Option(help="Instances of the model in each server.", min=1)]
 _Cores = Annotated[
     int | None,

@@ -29,10 +29,10 @@ _Displaced = Annotated[bool, typer.Option("--displaced", help="Learn windows for
 _Soft = Annotated[bool, typer.Option("--soft", help="Learn windows and networks for soft tracks (pT > 0.3 GeV), too.")]
 _SoftEvents = Annotated[
     list[Path] | None,
-    typer.Option(help="File of events to learn the soft ones from, with --soft. May be given several times."),
+    typer.Option(help="File of events to learn the soft ones from, with --soft; may be given several times."),
 ]
 _Only = Annotated[
-    list[str] | None, typer.Option(help="Learn this part only, such as module_map. May be given several times.")
+    list[str] | None, typer.Option(help="Learn this part only, such as module_map; may be given several times.")
 ]
 _Name = Annotated[str | None, typer.Option(help="Name of the model.", show_default="name of the folder")]
 _ForWhat = Annotated[
