@@ -14,6 +14,8 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
+from beampipe.notebook import in_notebook, notebook_bars
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -104,12 +106,17 @@ def make_table(title: str, text: Iterable[str], numbers: Iterable[str] = (), *, 
 
 @contextmanager
 def bars() -> Iterator[Progress]:
-    """Progress bars on a terminal, nothing in a log; each is gone when its block ends.
+    """Progress bars on a terminal and in a notebook, nothing in a log; each is gone when its block ends.
 
     >>> with bars() as progress, progress("files", 2) as step:
     ...     for _ in range(2):
     ...         _ = step()
     """
+    if in_notebook():
+        with notebook_bars() as progress:
+            yield progress
+        return
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Drawing
