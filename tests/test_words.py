@@ -124,7 +124,7 @@ def test_each_word_is_used_and_each_short_name_is_of_one() -> None:
 def test_every_command_has_the_manners(found: Found) -> None:
     names = {name for option in found.options for name in option.opts}
     assert {"-h", "--help", "-q", "--quiet"} <= names
-    for argument in found.arguments:
+    for argument in found.arguments:  # `example FILE` and `init FILE` are named after the file that one begins with
         assert argument.name not in ("output", "out", "outdir", "url"), f"{found.path}: say --{argument.name}"
 
 

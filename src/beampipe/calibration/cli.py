@@ -66,7 +66,7 @@ def init(
     from beampipe.calibration.starting import start_calibration
 
     folder = start_calibration(config)
-    typer.echo(f"{config}: reads {folder}; next: beampipe calibration run {config}")
+    say(f"{config}: reads {folder}; next: beampipe calibration run {config}")
 
 
 @app.command()

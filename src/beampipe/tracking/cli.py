@@ -188,15 +188,15 @@ def demo(
 
 @app.command()
 def example(
-    output: Annotated[Path, typer.Argument(help="Parquet file to write the events to.")] = Path("events.parquet"),
+    file: Annotated[Path, typer.Argument(help="Parquet file to write the events to.")] = Path("events.parquet"),
     mu: Annotated[int, typer.Option(help="Mean number of pile-up collisions of the shipped events: 0, 60 or 200.")] = 0,
 ) -> None:
     """Write shipped events with truth to a file, to try the other commands on."""
     from beampipe.tracking.data import write_example
 
-    check_output(output)
-    write_example(output, mu)
-    typer.echo(f"{output}: events with mu = {mu}; next: beampipe track {output} -o tracks.parquet")
+    check_output(file)
+    write_example(file, mu)
+    say(f"{file}: events with mu = {mu}; next: beampipe track {file} -o tracks.parquet")
 
 
 @app.command()
