@@ -179,7 +179,8 @@ def test_other_layouts_and_packings(tmp_path: Path, packing: Any) -> None:
         tree = file.mktree(EVENTS, kinds)
         for part in np.array_split(np.arange(N), 3):
             tree.extend({name: values[part[0] : part[-1] + 1] for name, values in table.items()})
-    layout = preset_layout("beampipe", {"energy_unit": "MeV", "labels": {"signed": True}, "branches": {"clean": ""}})
+    clean = "" if packing is None else "jet_n_trk < 1000 and abs(jet_eta) < 2"
+    layout = preset_layout("beampipe", {"energy_unit": "MeV", "labels": {"signed": True}, "branches": {"clean": clean}})
     asked = replace(SELECT, varied=(), weights=(0,), layout=layout)
     wanted = replace(FILL, weight_names=("nominal",), kinematics=known_kinematics(ENERGY)[2:])
     made = require_same(fill_in_one_pass(path, 0, N, asked, wanted), in_stages(path, 0, N, asked, wanted))
@@ -230,3 +231,14 @@ def test_the_shipped_file_needs_no_stages() -> None:
     asked = replace(SELECT, weights=(0,), varied=())
     wanted = replace(FILL, weight_names=("nominal",), kinematics=())
     require_same(fill_in_one_pass(path, 0, n, asked, wanted), in_stages(path, 0, n, asked, wanted))
+
+
+def test_every_setting_is_known() -> None:
+    """Whoever adds one says what becomes of it in `fill_in_one_pass`, or when it leaves the chunk to the stages."""
+    assert {each.name for each in fields(SelectSettings)} == {
+        *("selection", "regions", "weight_bits", "simulated", "labelled", "weights", "varied", "layout")
+    }
+    assert {each.name for each in fields(FillSettings)} == {
+        *("pt_edges", "taggers", "selection", "energy", "weight_bits", "labelled", "weight_names", "kinematics"),
+        *("bootstrap", "dataset"),
+    }

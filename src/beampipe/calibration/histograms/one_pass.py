@@ -211,10 +211,9 @@ def _columns(streams: list[Stream | None], event: int) -> list[tuple[ndarray, bo
 
 def _looks_wrong(seen: dict[str, Any], source: EventSource, select: SelectSettings, fill: FillSettings) -> bool:
     """Whether there may be something to complain of: labels, pT, or weights that are too large for 64 bits."""
-    n_labels = 2 * seen["pairs"]
     return bool(
         2 * max(seen["low"], seen["high"]) >= max(seen["pairs"], 1)
-        or (select.labelled and seen["unmatched"] > allowed_unmatched(n_labels, source.layout))
+        or (select.labelled and seen["unmatched"] > allowed_unmatched(seen["labels"], source.layout))
         # As `fill` bounds the sums: two jets of each event in one cell, and in a replica up to 8 times.
         or 16 * max(seen["size"], seen["square"]) * 2.0**fill.weight_bits >= MOST
     )

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
+from beampipe.calibration.layout.expressions import is_expression
 from beampipe.calibration.ntuple.baskets import Room, plain_baskets, stored_type
 from beampipe.calibration.ntuple.lists import Basket
 from beampipe.calibration.ntuple.source import EventSource, columns_of
@@ -70,7 +71,7 @@ class Stream:
 def is_stored_as(source: EventSource, column: str, dtype: str, *, lists: bool) -> bool:
     """Whether a column is one plain branch of a type, with a list or a number per event."""
     branches = columns_of(source.layout, column)
-    return len(branches) == 1 and _is_plain(source, branches[0], dtype, lists=lists)
+    return len(branches) == 1 and not is_expression(branches[0]) and _is_plain(source, branches[0], dtype, lists=lists)
 
 
 def _is_plain(source: EventSource, branch: str, dtype: str, *, lists: bool) -> bool:

@@ -95,7 +95,10 @@ bool Filler::read_pair(const Segment& segment, std::int64_t i, Event& event) {
     event.flavour[j] = settings_.flavours[code + 128];
     if (event.flavour[j] < -1) return false;
     pair.labelled &= event.flavour[j] >= 0;
-    seen.unmatched += event.flavour[j] < 0;
+  }
+  if (!settings_.flavours.empty() && pair.pt[1] > static_cast<float>(settings_.cuts.min_subleading_pt)) {
+    seen.labels += 2;
+    seen.unmatched += (event.flavour[0] < 0) + (event.flavour[1] < 0);
   }
   seen.pairs += 1;
   seen.low += pair.pt[0] < settings_.low_pt;

@@ -66,7 +66,7 @@ struct Sums {
 /// What was seen on the way.
 struct Seen {
   std::int64_t events[kNCuts] = {}, weights[kNCuts] = {};  // whose last passed cut this is
-  std::int64_t selected = 0, pairs = 0, unmatched = 0, low = 0, high = 0;
+  std::int64_t selected = 0, pairs = 0, labels = 0, unmatched = 0, low = 0, high = 0;
   std::uint32_t run = 0;
   std::uint64_t first = 0, last = 0;
   bool any = false, ordered = true;  // ordered: one run, and event numbers rise

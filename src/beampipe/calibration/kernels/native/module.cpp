@@ -149,6 +149,7 @@ nb::dict finish(Held& self) {
   out["weights"] = std::vector<std::int64_t>(seen.weights, seen.weights + calibration::kNCuts);
   out["selected"] = seen.selected;
   out["pairs"] = seen.pairs;
+  out["labels"] = seen.labels;
   out["unmatched"] = seen.unmatched;
   out["low"] = seen.low;
   out["high"] = seen.high;
