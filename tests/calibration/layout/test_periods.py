@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.configuration import InputSample
+from beampipe.calibration.config.configuration import Bootstrap, Energy, InputSample, Tagger
+from beampipe.calibration.config.regions import Regions
+from beampipe.calibration.config.selection import DijetSelection
+from beampipe.calibration.histograms.fill import FillSettings, fill
+from beampipe.calibration.histograms.one_pass import fill_in_one_pass
+from beampipe.calibration.jets.select import SelectSettings, select
 from beampipe.calibration.layout.datasets import origins, read_manifest
+from beampipe.calibration.layout.functions import JetFunction
 from beampipe.calibration.layout.presets import preset_layout
 from beampipe.calibration.layout.settings import Layout
 from beampipe.calibration.ntuple.bookkeeping import keep_books
 from beampipe.calibration.ntuple.reading import Facts, inspect_file
 from beampipe.calibration.ntuple.source import open_source
+from beampipe.calibration.tagger.predict import Scores
 from beampipe.errors import ConfigError, FileError
 from tests.calibration.layout.disguises import tree
 
@@ -71,6 +79,31 @@ def test_weights_have_their_factors_and_sums_do_not(tmp_path: Path) -> None:
         table = np.concatenate([part for _, part in source.weights()])
     np.testing.assert_allclose(table[:, 0], (WEIGHTS * PILE_UP)[1:])
     np.testing.assert_allclose(table[:, 1], (WEIGHTS * 2 * PILE_UP)[1:])
+
+
+def test_one_pass_over_events_heeds_factors_and_functions(tmp_path: Path) -> None:
+    layout, _ = written(tmp_path, "mc,a.root,2.0,3.0\nmc,d.root,2.0,")
+    changed = replace(layout, function=JetFunction("tests.calibration.layout.shifts:jes_2_up"))
+    cuts = DijetSelection()
+    for each in (layout, changed):
+        to_select = SelectSettings(cuts, Regions(), 20, True, True, (0, 1), layout=each)
+        to_fill = FillSettings(
+            (500.0, 600.0, 704.0, 2000.0),
+            (Tagger(),),
+            cuts,
+            Energy(0, 0),
+            20,
+            True,
+            ("a", "b"),
+            (),
+            Bootstrap(0, 0),
+            "x",
+        )
+        once = fill_in_one_pass(tmp_path / "a.root", 0, 4, to_select, to_fill)
+        assert once is not None
+        steps = fill(select(tmp_path / "a.root", 0, 4, to_select), Scores(), to_fill)
+        np.testing.assert_array_equal(once.filled.sumw, steps.sumw)
+        assert steps.sumw[:, 0].sum() == round(2 * float((WEIGHTS * PILE_UP).sum()) * 2**20)
 
 
 def test_what_is_wrong_with_periods_or_factors_is_said(tmp_path: Path) -> None:

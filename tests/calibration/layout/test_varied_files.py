@@ -110,7 +110,7 @@ def of_files(toys: Toys, folder: Path, variations: Mapping[str, Any] = VARIATION
     systematics = tuple(
         replace(source, kinematics=("tracks_*",)) if source.name == "tracking" else source for source in SYSTEMATICS
     )
-    found = configuration_of(toys, folder / "output", systematics=systematics, energy=Energy(0, 0))
+    found = configuration_of(toys, folder / "output", systematics=systematics, energy=Energy(0, 0), keep_tables=False)
     layout = preset_layout("beampipe", {"variations": variations})
     return replace(with_sample(found, "nominal", files=files), layout=layout)
 

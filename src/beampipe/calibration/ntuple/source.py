@@ -75,7 +75,7 @@ class EventSource:
     def has(self, column: str) -> bool:
         """Whether there are branches of a column, or it can be derived."""
         derived = column.removeprefix("jet_") in DERIVED and bool(self.layout.constituents.pt)
-        return bool(columns_of(self.layout, column)) or derived or self._changes(column)
+        return bool(columns_of(self.layout, column)) or derived or self.changes(column)
 
     def flat(self, column: str) -> Any:
         """A column with one number per event.
@@ -101,7 +101,7 @@ class EventSource:
             FileError: a branch of it cannot be read.
         """
         branches, name = columns_of(self.layout, column), column.removeprefix("jet_")
-        if self._changes(column):
+        if self.changes(column):
             yield self._changed(column)
         elif len(branches) > 1:
             yield self._side_by_side(branches)
@@ -204,7 +204,7 @@ class EventSource:
             FileError: a number does not fit, or labels have signs that the layout does not expect.
         """
         branch = ", ".join(columns_of(self.layout, column)) or column
-        if self._changes(column) and column != "jet_label":
+        if self.changes(column) and column != "jet_label":
             return lossless(self.path, branch, values, _TYPES[column])
         if column == "jet_pt" and self.layout.unit != 1:
             values = values.astype(np.float64) * self.layout.unit
@@ -214,7 +214,7 @@ class EventSource:
             return values >= self.layout.clean_from
         return lossless(self.path, branch, values, "float32" if column.startswith(SCORE) else _TYPES[column])
 
-    def _changes(self, column: str) -> bool:
+    def changes(self, column: str) -> bool:
         """Whether a function or a correction changes a column of jets."""
         function, name = self.layout.function, column.removeprefix("jet_")
         return (function is not None and name in function.changes) or (

@@ -179,7 +179,7 @@ def _costs(store: Store, plan: Plan) -> tuple[Cost, ...]:
     costs = []
     for stage, recipes in by_stage.items():
         found = [artifact for artifact in map(store.find, recipes) if artifact is not None]
-        size, seconds = sum(one.size for one in found), sum(one.seconds for one in found)
+        size, seconds = sum(one.size for one in found), sum((one.seconds for one in found), 0.0)
         costs.append(Cost(stage, len(recipes), len(found), size, seconds))
     return tuple(costs)
 
