@@ -250,7 +250,13 @@ class Configuration:
         self._check_taggers()
 
     def _check_taggers(self) -> None:
-        """Each tagger has a model, or a branch with its scores."""
+        """Each tagger has a model, or a branch with its scores; regions that a branch says have one."""
+        if (self.regions.rule == "branch") != bool(self.layout.branches.region):
+            raise ConfigError(
+                f"regions: got rule {self.regions.rule!r} and layout.branches.region"
+                f" {', '.join(self.layout.branches.region) or 'none'}, expected a branch for the rule 'branch' and for"
+                " no other"
+            )
         scores = [each.name for each in self.layout.scores]
         for tagger in self.taggers:
             if tagger.in_files == (tagger.name not in scores):

@@ -91,6 +91,7 @@ def _knows(select: SelectSettings, fill: FillSettings) -> bool:
     return (
         not any(tagger.boosted for tagger in fill.taggers)
         and known.issuperset(fill.kinematics)
+        and select.regions.rule != "branch"
         and select.labelled == fill.labelled
         and (select.selection, select.weight_bits) == (fill.selection, fill.weight_bits)
         and n_weights == len(fill.weight_names)

@@ -53,6 +53,7 @@ class Branches:
         label: code of the parton that a jet comes from; simulation only.
         n_trk_eff: number of tracks at a lower tracking efficiency; simulation only.
         n_trk_fake: number of tracks with more fake tracks; simulation only.
+        region: region of each jet, for the rule ``branch`` of `Regions`: 0, 1, or -1 for neither.
     """
 
     run: tuple[str, ...] = ()
@@ -68,6 +69,7 @@ class Branches:
     label: tuple[str, ...] = ()
     n_trk_eff: tuple[str, ...] = ()
     n_trk_fake: tuple[str, ...] = ()
+    region: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -228,7 +228,7 @@ def missing_branches(
         needs: observables that are needed.
     """
     wanted: dict[str, str] = {}
-    keys = ["run", "event", "trigger", "pt", "eta", "clean", *(needs if not layout.own_books else DERIVED)]
+    keys = ["run", "event", "trigger", "pt", "eta", "clean", "region", *(needs if not layout.own_books else DERIVED)]
     keys += ["label"] if simulated else []
     found: dict[str, str] = {}
     derived = layout.constituents.pt

@@ -29,7 +29,13 @@ DERIVED: Final = ("n_trk", "width", "c1")
 SCORE: Final = "score:"
 """What the name of a column of scores begins with; the name of the tagger follows."""
 
-_TYPES: Final = {**EVENT_BRANCHES, **JET_BRANCHES, **MC_BRANCHES, **dict.fromkeys(VARIED_N_TRK.values(), "uint16")}
+_TYPES: Final = {
+    **EVENT_BRANCHES,
+    **JET_BRANCHES,
+    **MC_BRANCHES,
+    **dict.fromkeys(VARIED_N_TRK.values(), "uint16"),
+    "jet_region": "int8",
+}
 """Column, under the name that its branch has in our own files -> type."""
 
 
