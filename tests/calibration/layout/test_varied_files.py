@@ -135,7 +135,10 @@ def test_a_variation_that_the_files_lack_is_said_before_events_are_read(toys: To
     path = toys.files("nominal")[0]
     for lines, message in (
         ({"tree": "event_jes"}, r"no tree 'event_jes' of variation 'x', expected .* did you mean 'events'"),
-        ({"branches": {"pt": "jet_ptt"}}, r"variation 'x': got no branch 'jet_ptt'.* did you mean 'jet_pt'"),
+        (
+            {"branches": {"pt": "jet_ptt"}},
+            r"'x': got no branch 'jet_ptt'.* mean 'jet_pt'.*set layout\.variations\.x\.branches\.pt",
+        ),
     ):
         layout = preset_layout("beampipe", {"variations": {"x": lines}})
         with pytest.raises(FileError, match=message):

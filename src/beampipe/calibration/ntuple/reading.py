@@ -127,19 +127,19 @@ def inspect_file(
         ]
         simulated = bool(set(marks) & branches) or bool(origin and origin.simulated)
         missing = missing_branches(layout, branches, simulated=simulated, needs=needs)
-        if missing:
-            lines = [f"tree {layout.tree!r}: {line}" for line in missing.values()]
-            raise ColumnError(f"{path}: {_joined(lines)}", path=path, name=next(iter(missing)))
+        lines = [f"tree {layout.tree!r}: {line}" for line in missing.values()]
+        lines += _missing_of_variations(file, layout, missing) if simulated else []
+        if lines:
+            raise ColumnError(f"{path}: {_joined(lines)}", path=path, name=next(iter(missing), ""))
         source = EventSource(path, events, layout, 0, int(events.num_entries))
         problems = glance(source, labelled=simulated, needs=needs, min_pt=min_pt).problems
         if problems:
             raise FileError(f"{path}: {_joined(problems)}", path=path)
-        borders_of = tuple((each.name, _varied_borders(path, file, layout, each.name)) for each in layout.variations)
         varied = tuple(name for name, column in VARIED_N_TRK.items() if _has(layout, branches, column))
         about = {
             "n_events": int(events.num_entries),
             "borders": _borders(events, layout),
-            "borders_of": borders_of if simulated else (),
+            "borders_of": _borders_of(file, layout) if simulated else (),
             "varied": varied if simulated else (),
             "simulated": simulated,
         }
@@ -150,23 +150,30 @@ def inspect_file(
         return _given_facts(file, source, origin, about)
 
 
-def _varied_borders(path: Path, file: Any, layout: Layout, name: str) -> tuple[int, ...]:
-    """Where baskets begin in the tree of a variation, which must have all that is needed."""
-    varied = layout.varied(name)
+def _missing_of_variations(file: Any, layout: Layout, known: Collection[str]) -> list[str]:
+    """What variations of the layout name and the file has not, each as one line; not what is `known` to be missing."""
+    lines = []
     trees = {key.split(";")[0] for key in file.keys(recursive=False)}
-    if varied.tree not in trees:
-        raise FileError(
-            f"{path}: got no tree {varied.tree!r} of variation {name!r}, expected it beside"
-            f" {', '.join(sorted(trees))}{nearest(varied.tree, trees)}",
-            path=path,
-            name=varied.tree,
-        )
-    events = file[varied.tree]
-    missing = missing_branches(varied, branches_of(events), simulated=True, needs=("n_trk",))
-    if missing:
-        lines = [f"tree {varied.tree!r}, variation {name!r}: {line}" for line in missing.values()]
-        raise ColumnError(f"{path}: {_joined(lines)}", path=path, name=next(iter(missing)))
-    return _borders(events, varied)
+    for each in layout.variations:
+        varied = layout.varied(each.name)
+        if varied.tree not in trees:
+            lines.append(
+                f"got no tree {varied.tree!r} of variation {each.name!r}, expected it beside"
+                f" {', '.join(sorted(trees))}{nearest(varied.tree, trees)}"
+            )
+            continue
+        missing = missing_branches(varied, branches_of(file[varied.tree]), simulated=True, needs=("n_trk",))
+        where = f"tree {varied.tree!r}, variation {each.name!r}"
+        key = f"set layout.variations.{each.name}."
+        told = (line.replace("set layout.", key) for name, line in missing.items() if name not in known)
+        lines += [f"{where}: {line}" for line in told]
+    return lines
+
+
+def _borders_of(file: Any, layout: Layout) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Name of each variation of the layout, and where baskets begin in its tree."""
+    varied = {each.name: layout.varied(each.name) for each in layout.variations}
+    return tuple((name, _borders(file[one.tree], one)) for name, one in varied.items())
 
 
 def _joined(lines: Collection[str]) -> str:
