@@ -34,7 +34,7 @@ WITHOUT: Final = {
     "tracking demo": "tracking",
     "tracking display events.parquet out.png": "tracking",
     "tracking evaluate events.parquet": "tracking",
-    "tracking simulate out.parquet": "simulation",
+    "tracking simulate out.parquet": "tracking",
     "tracking train events.parquet -o out --quick": "train",
     "calibration demo": "calibration",
     "calibration run dijets.toml": "calibration",
@@ -42,11 +42,11 @@ WITHOUT: Final = {
     "serving demo": "serving",
     "serving export out": "serving",
     "serve": "serving",
-    "fleet demo": "fleet",
-    "fleet certificate new": "fleet",
+    "fleet demo": "serving",
+    "fleet certificate authority": "fleet",
     "analysisops demo": "analysisops",
 }
-"""Command, in an environment without extras, -> the extra that its answer must name."""
+"""Command, in an environment without extras, -> the extra that its answer must name: that of the first package."""
 
 NOT_HERE: Final = {
     "beampipe analysisops run -a model.toml": "needs a language model",

@@ -12,7 +12,7 @@ import typer
 from beampipe import __version__
 from beampipe.analysisops import cli as analysisops
 from beampipe.calibration import cli as calibration
-from beampipe.errors import BeampipeError, missing_extra
+from beampipe.errors import BeampipeError
 from beampipe.fleet import cli as fleet
 from beampipe.serving import cli as serving
 from beampipe.serving.fleet_demo import fleet_demo_command
@@ -162,10 +162,6 @@ def main() -> None:
             app()
     except BeampipeError as error:
         _fail(error)
-    except ModuleNotFoundError as error:
-        if (missing := missing_extra(error)) is None:
-            raise
-        _fail(missing)
 
 
 def _fail(error: BeampipeError) -> NoReturn:
