@@ -18,7 +18,7 @@ docs_ready := $(VENV)/.ready-docs
 one_by_one := tests/triton tests/serving tests/fleet
 side_by_side := $(filter-out $(one_by_one),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py)
 
-.PHONY: models demo test test-lowest release-check check bench bench-serving bench-fleet bench-sanitizers bench-calibration bench-analysisops docs format clean help
+.PHONY: models demo test test-lowest release-check check bench bench-serving bench-fleet bench-sanitizers bench-calibration bench-analysisops docs docs-check format clean help
 
 help:
 	@echo "make demo   start the service, find tracks in simulated events: figures, and pictures under demo/"
@@ -33,7 +33,8 @@ help:
 	@echo "make models   learn the shipped tracker models again: hours"
 	@echo "make test-lowest   tests with the lowest versions of every dependency"
 	@echo "make release-check   the dry run of a release: build, check, install, use"
-	@echo "make docs   the documentation, under docs/_build/"
+	@echo "make docs   the documentation with its notebooks run, under docs/_build/"
+	@echo "make docs-check   the same, and each page looked at in a browser: two widths, light and dark"
 
 demo: $(demo_ready)
 	$(bin)/python -m beampipe serving engine install
@@ -148,6 +149,9 @@ docs: $(docs_ready)
 	$(bin)/python -m sphinx -W -q -j auto docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+docs-check: $(test_ready) programs docs
+	$(bin)/python docs/check_site.py docs/_build/html
+
 clean:
 	rm -rf build docs/_build demo
 
@@ -173,9 +177,9 @@ $(demo_ready): $(sources) | $(bin)/python
 	@touch $@
 
 $(test_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[all,test,check]"
+	$(bin)/python -m pip install -q -e ".[all,test,check,docs]"
 	@touch $@ $(demo_ready)
 
 $(docs_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[serving,calibration,docs]"
+	$(bin)/python -m pip install -q -e ".[formats,fleet,calibration,analysisops,docs]"
 	@touch $@ $(demo_ready)
