@@ -37,12 +37,12 @@ ALONG = {"anyio", "cramjam", "distributed", "grpcio", "protobuf", "starlette", "
 
 USES = {
     "tracking": "tracking demo",
-    "formats": "tracking display edm4hep.root out.png",
-    "simulation": "tracking simulate out.parquet",
-    "serving": "track events.parquet -o out.parquet --via grpc://127.0.0.1:1",
+    "formats": "tracking display edm4hep.root -o out.png",
+    "simulation": "tracking simulate -o out.parquet",
+    "serving": "track events.parquet -o out.parquet --url grpc://127.0.0.1:1",
     "fleet": "fleet certificate authority",
-    "calibration": "calibration demo out",
-    "analysisops": "analysisops demo out",
+    "calibration": "calibration demo -o out",
+    "analysisops": "analysisops demo -o out",
     "dask": "calibration run dijets.toml --executor dask",
     "train": "tracking train events.parquet -o out --quick",
     "cuda": "track events.parquet -o out.parquet --device cuda",
