@@ -163,6 +163,7 @@ SURFACE = {
         "code_digest",
         "digest_of",
         "file_digest",
+        "leased",
         "open_pool",
         "prepare_processes",
         "run",

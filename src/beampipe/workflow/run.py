@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
-from beampipe.errors import BeampipeError, DeadlineError, ServiceUnavailableError, WorkflowError
+from beampipe.errors import BeampipeError, BusyError, DeadlineError, ServiceUnavailableError, WorkflowError
 from beampipe.workflow.events import EventLog
 from beampipe.workflow.pool import Pool
 
@@ -26,6 +26,9 @@ _LOSSES_ALONE: Final = 5
 
 _LOSSES_WITHOUT_RESULT: Final = 10
 """Deaths of workers before any task was done, after which the pool is at fault."""
+
+_BUSY_PAUSE: Final = 0.5
+"""Time [s] after which a task whose work another process does is looked at again."""
 
 _SHOWN_ERRORS: Final = 5
 """Number of errors that the message of a failed run quotes."""
@@ -54,6 +57,7 @@ class _Attempt(Generic[T]):
         number: place of the task among those of the run.
         task: the task.
         failures: number of errors after which it was tried again.
+        busy: whether another process was seen to do its work.
         losses: number of workers that died with it.
         losses_alone: number of these that ran nothing else.
         not_before: time on the monotonic clock before which it must not start again [s].
@@ -63,6 +67,7 @@ class _Attempt(Generic[T]):
     number: int
     task: Task[T]
     failures: int = 0
+    busy: bool = False
     losses: int = 0
     losses_alone: int = 0
     not_before: float = 0.0
@@ -83,13 +88,15 @@ def run(
 
     A task is tried again, after a pause, if the system or a service failed: an `OSError` that is not of beampipe,
     `ServiceUnavailableError` or `DeadlineError`. It is also tried again if its worker died, which may be the fault of a
-    task beside it; after a few deaths it runs alone, when all others are done. Any other error is final for its task,
-    and for no other one.
+    task beside it; after a few deaths it runs alone, when all others are done. A task that raises `BusyError` is looked
+    at again and again while others go on, until its work is free or done. Any other error is final for its task, and
+    for no other one.
 
     Args:
         tasks: the tasks; they are taken one by one, when there is room for them.
         pool: the pool that they run in.
-        log: the log of the events ``retry``, ``failed`` (with its traceback) and ``pool-broken``; None for no log.
+        log: the log of the events ``retry``, ``busy``, ``failed`` (with its traceback) and ``pool-broken``; None for
+            no log.
         progress: is called with each task that is done.
         window: number of tasks that may be submitted at once; by default twice the workers and two more.
         retries: number of times that a task may be tried again after an error.
@@ -177,6 +184,8 @@ class _Run(Generic[T]):
                 self.done[attempt.number] = future.result()
             except self.pool.lost as error:
                 self._worker_died(attempt, error, alone=alone)
+            except BusyError:
+                self._postpone(attempt)
             except Exception as error:
                 self._task_raised(attempt, error)
             else:
@@ -205,6 +214,14 @@ class _Run(Generic[T]):
         if self.restarts >= _LOSSES_WITHOUT_RESULT and not self.done:
             raise WorkflowError(f"workers died {self.restarts} times and finished no task: {error}") from error
         self.pool.restart()
+
+    def _postpone(self, attempt: _Attempt[T]) -> None:
+        """Another process does the work of a task: come back to it later."""
+        if not attempt.busy:
+            self._report("busy", label=attempt.task.label)
+        attempt.busy = True
+        attempt.not_before = time.monotonic() + _BUSY_PAUSE
+        self.waiting.append(attempt)
 
     def _task_raised(self, attempt: _Attempt[T], error: Exception) -> None:
         """A task raised an error; it is tried again if that can help."""

@@ -17,7 +17,7 @@ from beampipe.calibration.jets.select import SelectSettings, select
 from beampipe.calibration.tagger.features import ScoreJets
 from beampipe.calibration.tagger.predict import Scores, predict, read_scores, write_scores
 from beampipe.calibration.tagger.taggers import score_function
-from beampipe.calibration.tasks.workers import Workers
+from beampipe.calibration.tasks.workers import Workers, run_leased
 from beampipe.workflow import Recipe, Store, Task
 
 __all__ = ["Chunk", "ChunkRecipes", "run_chunk", "run_chunks"]
@@ -87,7 +87,9 @@ def run_chunks(store: Store, workers: Workers, chunks: Iterable[Chunk], until: s
         WorkflowError: some chunks failed, after all others were done.
     """
     missing = [chunk for chunk in chunks if chunk.lacks(until, store)]
-    workers.run(until, [Task(chunk.label, run_chunk, (store, chunk, until)) for chunk in missing])
+    # Runs that fill the same chunk in other ways select it once: the lease is that of the first stage.
+    leases = [(store, chunk.recipes.select, run_chunk, store, chunk, until) for chunk in missing]
+    workers.run(until, [Task(chunk.label, run_leased, call) for chunk, call in zip(missing, leases, strict=True)])
 
 
 def run_chunk(store: Store, chunk: Chunk, until: str) -> None:

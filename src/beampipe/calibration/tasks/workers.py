@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from beampipe.calibration.tasks.faults import run_explained
 from beampipe.terminal import Progress
-from beampipe.workflow import EventLog, Pool, SlurmOptions, Task, open_pool, prepare_processes, run
+from beampipe.workflow import EventLog, Pool, Recipe, SlurmOptions, Store, Task, open_pool, prepare_processes, run
 
-__all__ = ["RunSettings", "Workers"]
+__all__ = ["RunSettings", "Workers", "run_leased"]
 
 _WARM: Final = "beampipe.calibration.tasks.warm"
 """Module that loads what workers need; never imported here."""
@@ -78,3 +78,19 @@ class Workers:
         told = [Task(one.label, run_explained, (one.label, one.function, *one.arguments)) for one in tasks]
         with self._progress(what, len(tasks)) as step:
             run(told, self._pool, log=self._log, progress=lambda _: step())
+
+
+def run_leased(store: Store, recipe: Recipe, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a worker, unless another run in the same store does that work now.
+
+    Args:
+        store: store of the artifacts.
+        recipe: recipe of what is made first; its key stands for the work.
+        function: looks what is there, and makes the rest.
+        arguments: arguments of the function.
+
+    Raises:
+        BusyError: another run does it.
+    """
+    with store.leased(recipe):
+        return function(*arguments)
