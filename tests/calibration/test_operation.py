@@ -84,13 +84,12 @@ def closed(base: Configuration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return base
 
 
-def test_explain_reads_a_store_that_it_may_not_write(closed: Configuration, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explain_reads_a_store_that_it_may_not_write(closed: Configuration) -> None:
     digests = workspace_of(closed).digests
-    known = digests.read_bytes() if digests.exists() else None
-    monkeypatch.setattr("beampipe.workflow.digest.FileDigests.save", lambda self: self._path.write_text("{}"))
+    known = {path: path.read_bytes() for path in digests.rglob("*") if path.is_file()}
     lines = list(explain(plan_calibration(closed), "SF_q", pt=700.0))
     assert lines[0].startswith("SF_q(n_trk, 50%, 500-800 GeV) = ")
-    assert (digests.read_bytes() if digests.exists() else None) == known
+    assert {path: path.read_bytes() for path in digests.rglob("*") if path.is_file()} == known
 
 
 def test_what_a_closed_store_lacks_is_one_error(closed: Configuration) -> None:

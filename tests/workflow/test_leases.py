@@ -132,7 +132,8 @@ def test_of_many_who_take_over_one_succeeds(tmp_path: Path) -> None:
     for _ in range(30):
         path.write_text("00000000.1-1-1-1")
         aged(path, EXPIRY + 1)
-        together, got, done = threading.Barrier(4), [], threading.Event()
+        together, done = threading.Barrier(4), threading.Event()
+        got: list[int] = []
 
         def take(together: threading.Barrier = together, got: list[int] = got, done: threading.Event = done) -> None:
             together.wait()

@@ -1,7 +1,7 @@
 """Run a calibration: each stage makes what the store lacks, in parallel where there is much of it.
 
-inspect -> bookkeeping -> select, predict, fill (each chunk of a file) -> merge -> reweight -> extract -> factors
--> report
+inspect -> digests of contents, each followed by select, predict, fill (each chunk of a file) -> bookkeeping -> merge
+-> reweight -> extract -> factors -> report
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Final
 from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.report import write_report
 from beampipe.calibration.tasks.chunks import run_chunks
-from beampipe.calibration.tasks.inspection import inspect_files, keep_all_books
+from beampipe.calibration.tasks.inputs import digest_files
+from beampipe.calibration.tasks.inspection import check_books, inspect_files, keep_all_books
 from beampipe.calibration.tasks.merging import fill_and_merge
 from beampipe.calibration.tasks.method import extract_efficiencies, publish_factors, reweight
 from beampipe.calibration.tasks.plan import Plan, make_plan
@@ -62,7 +63,7 @@ def run_calibration(
     store = space.store
     store.sweep()
     with Workers(settings, space.log, progress) as workers:
-        plan = _plan(configuration, space, workers)
+        plan = _plan(configuration, space, workers, "fill" if reaches(until, "fill") else until)
         if not reaches(until, "fill"):
             run_chunks(store, workers, plan.chunks, until)
             return plan
@@ -94,8 +95,12 @@ def plan_calibration(configuration: Configuration) -> Plan:
         return _plan(configuration, space, workers)
 
 
-def _plan(configuration: Configuration, space: Workspace, workers: Workers) -> Plan:
-    """Look at all files, keep their books, and work out what there is to do."""
-    files = inspect_files(configuration, space, workers)
-    samples = keep_all_books(configuration, files, space.store)
-    return make_plan(configuration, samples)
+def _plan(configuration: Configuration, space: Workspace, workers: Workers, until: str = "") -> Plan:
+    """Look at all files, read those whose content is not known, and work out what there is to do.
+
+    Chunks of files that are read follow at once, up to the stage `until`.
+    """
+    looked = inspect_files(configuration, space, workers)
+    books = check_books(configuration, looked)
+    files = digest_files(configuration, looked, books, space, workers, until)
+    return make_plan(configuration, keep_all_books(configuration, files, books, space.store))

@@ -21,7 +21,15 @@ Most of the lines deal with what goes wrong: a full disk, a torn file, a killed 
 """
 
 from beampipe.workflow.clusters import SlurmOptions
-from beampipe.workflow.digest import FileDigests, canonical, code_digest, digest_of, file_digest
+from beampipe.workflow.digest import (
+    FileDigests,
+    Looks,
+    canonical,
+    code_digest,
+    content_digest,
+    digest_of,
+    file_digest,
+)
 from beampipe.workflow.events import EventLog
 from beampipe.workflow.leases import leased
 from beampipe.workflow.pool import POOLS, Pool, open_pool, prepare_processes
@@ -35,6 +43,7 @@ __all__ = [
     "EventLog",
     "FileDigests",
     "Input",
+    "Looks",
     "Pool",
     "Provenance",
     "Recipe",
@@ -43,6 +52,7 @@ __all__ = [
     "Task",
     "canonical",
     "code_digest",
+    "content_digest",
     "digest_of",
     "file_digest",
     "leased",

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Final, Generic, TypeVar
 
 from beampipe.errors import BeampipeError, BusyError, DeadlineError, ServiceUnavailableError, WorkflowError
@@ -80,6 +81,7 @@ def run(
     *,
     log: EventLog | None = None,
     progress: Callable[[Task[T]], object] | None = None,
+    follow: Callable[[Task[T], T], Iterable[Task[T]]] | None = None,
     window: int | None = None,
     retries: int = 2,
     pause: float = 0.5,
@@ -98,6 +100,8 @@ def run(
         log: the log of the events ``retry``, ``busy``, ``failed`` (with its traceback) and ``pool-broken``; None for
             no log.
         progress: is called with each task that is done.
+        follow: gives the tasks that a task makes possible, from the task and what it returned. They come before those
+            that are not taken yet.
         window: number of tasks that may be submitted at once; by default twice the workers and two more.
         retries: number of times that a task may be tried again after an error.
         pause: time to wait before a task is tried again [s]; it doubles with each error of the task.
@@ -108,21 +112,22 @@ def run(
     Raises:
         WorkflowError: some tasks failed; all others were done before it is raised.
     """
-    return _Run(tasks, pool, log, progress, window or 2 * pool.workers + 2, retries, pause).results()
+    return _Run(tasks, pool, log, progress, follow, window or 2 * pool.workers + 2, retries, pause).results()
 
 
 @dataclass
 class _Run(Generic[T]):
     """The state of one run.
 
-    A task is in one of these at a time: not yet taken, `running`, `waiting` to be tried again, among the `suspects`,
-    `done` or `failed`.
+    A task is in one of these at a time: not yet taken, `possible` since another one is done, `running`, `waiting` to be
+    tried again, among the `suspects`, `done` or `failed`.
     """
 
     tasks: Iterable[Task[T]]
     pool: Pool
     log: EventLog | None
     progress: Callable[[Task[T]], object] | None
+    follow: Callable[[Task[T], T], Iterable[Task[T]]] | None
     window: int
     retries: int
     pause: float
@@ -131,11 +136,13 @@ class _Run(Generic[T]):
     waiting: deque[_Attempt[T]] = field(default_factory=deque)
     suspects: deque[_Attempt[T]] = field(default_factory=deque)
     running: dict[Future[T], _Attempt[T]] = field(default_factory=dict)
+    possible: deque[_Attempt[T]] = field(default_factory=deque)
+    taken: Iterator[int] = field(default_factory=count)
     restarts: int = 0
 
     def results(self) -> list[T]:
         """Run everything; see `run`."""
-        source = (_Attempt(number, task) for number, task in enumerate(self.tasks))
+        source = (_Attempt(next(self.taken), task) for task in self.tasks)
         try:
             while self._submit(source):
                 self._collect()
@@ -150,11 +157,13 @@ class _Run(Generic[T]):
         """Submit what there is room for; False if there is nothing more to do."""
         while len(self.running) < self.window:
             ready = [attempt for attempt in self.waiting if attempt.not_before <= time.monotonic()]
-            attempt = ready[0] if ready else next(source, None)
+            if ready:
+                self.waiting.remove(ready[0])
+                attempt: _Attempt[T] | None = ready[0]
+            else:
+                attempt = self.possible.popleft() if self.possible else next(source, None)
             if attempt is None:
                 break
-            if ready:
-                self.waiting.remove(attempt)
             self._start(attempt)
         if not self.running and not self.waiting and self.suspects:
             self._start(self.suspects.popleft())
@@ -189,8 +198,14 @@ class _Run(Generic[T]):
             except Exception as error:
                 self._task_raised(attempt, error)
             else:
-                if self.progress is not None:
-                    self.progress(attempt.task)
+                self._finished(attempt)
+
+    def _finished(self, attempt: _Attempt[T]) -> None:
+        if self.progress is not None:
+            self.progress(attempt.task)
+        if self.follow is not None:
+            more = self.follow(attempt.task, self.done[attempt.number])
+            self.possible.extend(_Attempt(next(self.taken), task) for task in more)
 
     def _worker_died(self, attempt: _Attempt[T], error: Exception, *, alone: bool) -> None:
         """A worker died with a task, which may be the cause, or may only have been there."""

@@ -18,9 +18,9 @@ from beampipe.calibration.tagger.features import ScoreJets
 from beampipe.calibration.tagger.predict import Scores, predict, read_scores, write_scores
 from beampipe.calibration.tagger.taggers import score_function
 from beampipe.calibration.tasks.workers import Workers, run_leased
-from beampipe.workflow import Recipe, Store, Task
+from beampipe.workflow import Looks, Recipe, Store, Task
 
-__all__ = ["Chunk", "ChunkRecipes", "run_chunk", "run_chunks"]
+__all__ = ["Chunk", "ChunkRecipes", "chunk_task", "run_chunk", "run_chunks"]
 
 
 class ChunkRecipes(NamedTuple):
@@ -54,6 +54,7 @@ class Chunk:
         fill: settings of stage 3.
         recipes: recipes of the artifacts of stages 1 to 3.
         keep_tables: whether tables of stages 1 and 2 are stored.
+        looks: how the file looked when it was planned what to do with it; None for one elsewhere.
     """
 
     path: Path
@@ -63,6 +64,7 @@ class Chunk:
     fill: FillSettings
     recipes: ChunkRecipes
     keep_tables: bool
+    looks: Looks | None = None
 
     @property
     def label(self) -> str:
@@ -86,10 +88,12 @@ def run_chunks(store: Store, workers: Workers, chunks: Iterable[Chunk], until: s
     Raises:
         WorkflowError: some chunks failed, after all others were done.
     """
-    missing = [chunk for chunk in chunks if chunk.lacks(until, store)]
-    # Runs that fill the same chunk in other ways select it once: the lease is that of the first stage.
-    leases = [(store, chunk.recipes.select, run_chunk, store, chunk, until) for chunk in missing]
-    workers.run(until, [Task(chunk.label, run_leased, call) for chunk, call in zip(missing, leases, strict=True)])
+    workers.run(until, [chunk_task(store, chunk, until) for chunk in chunks if chunk.lacks(until, store)])
+
+
+def chunk_task(store: Store, chunk: Chunk, until: str) -> Task[None]:
+    """The task that makes what is missing of a chunk; of runs that fill it in other ways one selects it."""
+    return Task(chunk.label, run_leased, (store, chunk.recipes.select, run_chunk, store, chunk, until))
 
 
 def run_chunk(store: Store, chunk: Chunk, until: str) -> None:
@@ -127,6 +131,8 @@ def _dijets(store: Store, chunk: Chunk, *, keep: bool) -> Dijets:
     needed = keep or chunk.recipes.predict is not None
     began = perf_counter()
     dijets = select(chunk.path, chunk.start, chunk.stop, chunk.select, observables=needed)
+    if chunk.looks is not None:
+        chunk.looks.require(chunk.path)
     if keep:
         seconds = perf_counter() - began
         store.write(recipe, ".parquet", lambda to: write_dijets(dijets, to), seconds=seconds)
