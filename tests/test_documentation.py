@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import typer
 
-from beampipe.analysisops.evaluating import AgentFile
+from beampipe.analysisops.choosing import AgentFile, JudgeFile
 from beampipe.analysisops.grading.checks.kinds import GATES, JUDGED, RULES
 from beampipe.analysisops.tasks.load import load_task, shipped_tasks
 from beampipe.analysisops.tasks.spec import TaskSpec
@@ -127,7 +127,8 @@ def test_the_tables_of_tasks_name_all_that_there_is() -> None:
     without_effect = {"mode", "workers", "cache", "reuse_existing"}
     keys = {one.name for one in fields(TaskSpec) if not one.name.endswith("_path")} - without_effect
     assert keys <= rows.keys()
-    assert {one.name for one in fields(AgentFile)} <= first_cells("analysisops_agents").keys()
+    described = {one.name for one in (*fields(AgentFile), *fields(JudgeFile))}
+    assert described <= first_cells("analysisops_agents").keys()
 
 
 @pytest.mark.parametrize("name", ["tracking", "formats"])

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from beampipe.analysisops.choosing import agent_choice, judge_choice, make_agent
 from beampipe.analysisops.cli import app
-from beampipe.analysisops.evaluating import agent_choice, make_agent, task_folder
+from beampipe.analysisops.evaluating import evaluate, task_folder
+from beampipe.analysisops.runs import Seeds
 from beampipe.analysisops.tasks.load import shipped_tasks
 from beampipe.errors import ConfigError, UnknownNameError
+from tests.analysisops.agents.llm.stand_in import completion, stand_in
 
 RUN = CliRunner()
 
@@ -50,6 +54,42 @@ def test_a_run_is_summed_up_goes_on_and_is_graded_again(tmp_path: Path) -> None:
     assert (folder / "results.jsonl").read_bytes() == written
     called("report", folder, "-o", tmp_path / "report.html")
     assert "scripted" in (tmp_path / "report.html").read_text()
+
+
+def test_a_model_judges_a_run_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def verdict(asked: dict[str, Any]) -> dict[str, Any]:
+        schema = asked["response_format"]["json_schema"]["schema"]
+        assert schema["type"] == "object"
+        return completion(json.dumps(filled(schema)))
+
+    judge = tmp_path / "judge.toml"
+    with stand_in(verdict) as model:
+        judge.write_text(f'base_url = "{model.base_url}"\nmodel = "m"\nsamples = 3\napi_key_variable = "JUDGES_KEY"\n')
+        with pytest.raises(ConfigError, match="JUDGES_KEY"):
+            judge_choice(str(judge))
+        monkeypatch.setenv("JUDGES_KEY", "secret")
+        records = {
+            who: evaluate(["operations"], ["scripted"], Seeds.first(1), tmp_path / str(k), levels=(1,), judge=who)
+            for k, who in enumerate((str(judge), "offline", "none"))
+        }
+    assert len(model.asked) == 3
+    assert all(one["Authorization"] == "Bearer secret" for one in model.headers)
+    grades = [one["grade"] for (one,) in records.values()]
+    assert grades[0]["llm"]["meta"]["judge"]["name"].startswith("m at ")
+    assert grades[2]["llm"]["status"] == "unscored"
+    assert grades[0]["final"] == grades[1]["final"] == grades[2]["final"]
+    assert len({one["assessment"]["task"] for (one,) in records.values()}) == 3
+    with pytest.raises(UnknownNameError, match="did you mean 'offline'"):
+        judge_choice("ofline")
+
+
+def filled(schema: dict[str, Any]) -> Any:
+    """Something of a schema: each constant, and the least of each number."""
+    if "const" in schema or "enum" in schema:
+        return schema.get("const", schema.get("enum", [""])[0])
+    if schema["type"] == "object":
+        return {name: filled(one) for name, one in schema["properties"].items()}
+    return {"string": "words", "array": []}.get(schema["type"], schema.get("minimum", 0))
 
 
 def test_agents_and_tasks_by_name_address_and_file(tmp_path: Path) -> None:

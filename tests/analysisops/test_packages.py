@@ -103,7 +103,7 @@ def test_steps_call_tools_that_exist_with_arguments_that_they_have(task: Task) -
 
 def source_of(family: str) -> str:
     (path,) = FAMILIES.rglob(f"{family}.py")
-    shared = [FAMILIES / "diphotons.py"] if family in ("hyy", "null", "hmumu") else []
+    shared = [FAMILIES / "diphotons.py"] if family in ("hyy", "search", "hmumu") else []
     return "\n".join(one.read_text(encoding="utf-8") for one in (path, *shared))
 
 
@@ -137,7 +137,7 @@ def reference(task: Task) -> Reference:
     quantities = {
         name: Quantity(37.2841 * (place + 1), 1.3579 * (place + 1)) for place, name in enumerate(task.spec.answers)
     }
-    words = {name: "no" if task.id == "null" else one.choices[0] for name, one in task.spec.words.items()}
+    words = {name: "no" if task.id == "search" else one.choices[0] for name, one in task.spec.words.items()}
     histograms = {}
     for name, one in task.spec.histograms.items():
         values = tuple(PEAK[place % len(PEAK)] for place in range(one.bins))
@@ -211,9 +211,9 @@ def test_the_template_sent_back_is_worth_nothing(task: Task) -> None:
 
 
 def test_whoever_claims_a_peak_where_there_is_none_loses_all() -> None:
-    null = TASKS["null"]
-    submission = {**full_answer(null, reference(null)), "words": {"signal": "yes"}}
-    assert graded(null, submission, work(reference(null), submission["answers"])).normalized == 0.0
+    search = TASKS["search"]
+    submission = {**full_answer(search, reference(search)), "words": {"signal": "yes"}}
+    assert graded(search, submission, work(reference(search), submission["answers"])).normalized == 0.0
 
 
 @pytest.mark.parametrize(("wrong", "most"), [("cause", 0.02), ("server", 0.0)])

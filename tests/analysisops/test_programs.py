@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from beampipe.analysisops.assessing import Prepared, assess
-from beampipe.analysisops.evaluating import agent_choice
+from beampipe.analysisops.choosing import agent_choice
 from beampipe.analysisops.instances import InstanceStore
 from beampipe.analysisops.programs import ask_program
 from beampipe.analysisops.tasks.load import shipped_task

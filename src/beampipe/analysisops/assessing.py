@@ -28,7 +28,7 @@ from beampipe.analysisops.tasks.yaml_file import read_yaml
 from beampipe.analysisops.tools.client import LocalTools
 from beampipe.analysisops.tools.contents import Artifact, Content, Histogram, TrackLabels
 from beampipe.analysisops.tools.folder import DataFolder
-from beampipe.analysisops.tools.server import ToolServer
+from beampipe.analysisops.tools.server import LOOPBACK, ToolServer
 from beampipe.analysisops.tools.session import Session, SessionLimits
 from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
 
@@ -103,13 +103,18 @@ def ask_here(agent: Agent) -> Ask:
     return ask
 
 
-def ask_over_a2a(url: str) -> Ask:
-    """An agent at an address; its tools are served to it over MCP, for this assessment alone."""
+def ask_over_a2a(url: str, tools_host: str = LOOPBACK) -> Ask:
+    """An agent at an address; its tools are served to it over MCP, for this assessment alone.
+
+    Args:
+        url: address of the agent.
+        tools_host: name or address of this machine at which the agent reaches the tools.
+    """
 
     def ask(request: TaskRequest, session: Session) -> Answer:
         from beampipe.analysisops.host.asking import ask_agent
 
-        with ToolServer(session) as server:
+        with ToolServer(session, tools_host) as server:
             try:
                 return _answer(ask_agent(url, replace(request, tools_url=server.url)))
             except BeampipeError as error:

@@ -32,6 +32,12 @@ Secret = Annotated[
     Path | None, typer.Option(help="File of the secret that evaluation seeds are made of; without, development seeds.")
 ]
 Host = Annotated[str, typer.Option(help="Interface to listen at.")]
+JudgeName = Annotated[
+    str, typer.Option("--judge", help="Who looks at the words: offline, none, or a TOML file with a model.")
+]
+ToolsHost = Annotated[
+    str, typer.Option(help="Name or address of this machine at which agents elsewhere reach their tools.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of the instance.", min=0)]
 Pages = Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")]
 
@@ -149,7 +155,8 @@ def run_command(
     secret: Secret = None,
     epochs: Annotated[int, typer.Option(help="How often each agent is asked the same.", min=1)] = 1,
     workers: Annotated[int, typer.Option("--workers", "-j", help="Assessments at once.", min=1)] = 1,
-    judge: Annotated[bool, typer.Option(help="Have the offline judge look at the words.")] = True,
+    judge: JudgeName = "offline",
+    tools_host: ToolsHost = "127.0.0.1",
 ) -> None:
     """Run tasks for agents; what is done already is not done again."""
     from beampipe.analysisops.evaluating import evaluate
@@ -166,7 +173,8 @@ def run_command(
             levels=tuple(cast("Level", level) for level in levels or (1, 2, 3)),
             epochs=epochs,
             workers=workers,
-            judged=judge,
+            judge=judge,
+            tools_host=tools_host,
             progress=lambda _: step(),
         )
     _print_summary(output)
@@ -206,11 +214,15 @@ def green_command(
     folder: Annotated[Path, typer.Option(help="Folder for instances and ledgers; no agent may read it.")] = Path(
         "analysisops-host"
     ),
+    judge: JudgeName = "offline",
+    tools_host: ToolsHost = "127.0.0.1",
 ) -> None:
     """Serve the host over A2A: assessments are asked for, agents are asked, results come back."""
+    from beampipe.analysisops.host.server import Address
     from beampipe.analysisops.hosting import serve_green
 
-    serve_green(host, port, card_url, tasks or (), instances, secret, folder)
+    address = Address(host, port, card_url)
+    serve_green(address, tasks or (), instances, secret, folder, judge=judge, tools_host=tools_host)
 
 
 @app.command("agent")
@@ -222,7 +234,7 @@ def agent_command(
 ) -> None:
     """Serve an agent over A2A."""
     from beampipe.analysisops.agents.serving import serve_agent
-    from beampipe.analysisops.evaluating import make_agent
+    from beampipe.analysisops.choosing import make_agent
 
     serve_agent(make_agent(name), host, port, card_url=card_url)
 

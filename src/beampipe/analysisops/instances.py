@@ -25,7 +25,15 @@ _HIDDEN = "hidden.json"
 
 
 _ROOMS: Final = ("agents", "artifacts", "samples", "tasks", "tools")
-_MODULES: Final = ("assessing.py", "contract.py", "evaluating.py", "instances.py", "ledger.py", "programs.py")
+_MODULES: Final = (
+    "assessing.py",
+    "choosing.py",
+    "contract.py",
+    "evaluating.py",
+    "instances.py",
+    "ledger.py",
+    "programs.py",
+)
 """What makes data, finds references and asks agents; no grading, no report."""
 
 

@@ -36,8 +36,8 @@ def test_nothing_is_answered() -> None:
 def test_what_is_remembered_is_that_of_the_tables() -> None:
     answers = RecallAgent().solve(TaskRequest("t1", "zmumu", 1, "?"), NoTools())["answers"]
     assert answers == {"mass": {"value": 91.1880, "uncertainty": 0.0020}}
-    null = RecallAgent().solve(TaskRequest("t1", "null", 1, "?"), NoTools())
-    assert null["words"] == {"signal": "no"}
+    search = RecallAgent().solve(TaskRequest("t1", "search", 1, "?"), NoTools())
+    assert search["words"] == {"signal": "no"}
 
 
 def test_of_an_unknown_family_nothing_is_remembered() -> None:

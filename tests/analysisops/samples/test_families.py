@@ -50,8 +50,8 @@ def test_the_width_is_what_the_calibration_does_not_explain(made: MadeBy) -> Non
     assert half == pytest.approx(np.hypot(instance.hidden.truth["width"] / 2, 0.6745 * resolution), rel=0.2)
 
 
-def test_hyy_has_an_excess_of_its_yield_and_null_has_none(made: MadeBy) -> None:
-    for family in ("hyy", "null"):
+def test_hyy_has_an_excess_of_its_yield_and_search_has_none(made: MadeBy) -> None:
+    for family in ("hyy", "search"):
         instance = made(family)
         columns = good(instance.columns(), "photon", 15.0)
         columns = {name: values[ak.num(columns["photon_pt"]) >= 2] for name, values in columns.items()}

@@ -10,7 +10,7 @@ import pytest
 
 from beampipe.analysisops.ledger import Ledger, read_ledger
 from beampipe.analysisops.tools import LocalTools, McpTools, Session, ToolRefusedError, ToolServer, make_server
-from beampipe.errors import ServiceUnavailableError
+from beampipe.errors import ConfigError, ServiceUnavailableError
 
 
 def test_over_http_it_is_the_same(data: Path, session: Session, tmp_path: Path) -> None:
@@ -54,6 +54,15 @@ def test_the_address_is_a_secret_and_ends_with_the_block(session: Session) -> No
     with pytest.raises(ServiceUnavailableError):
         McpTools(url)
     assert not [thread for thread in threading.enumerate() if thread.name in ("tools", "mcp")]
+
+
+def test_it_listens_where_agents_elsewhere_reach_it(session: Session) -> None:
+    with ToolServer(session, "127.0.0.2") as server, McpTools(server.url) as remote:
+        assert server.url.startswith("http://127.0.0.2:")
+        assert remote.names() == session.names()
+    for nowhere in ("192.0.2.1", "no-such-host.invalid"):
+        with pytest.raises(ConfigError, match="of this machine"), ToolServer(session, nowhere):
+            pass
 
 
 def test_a_server_that_goes_away(session: Session) -> None:

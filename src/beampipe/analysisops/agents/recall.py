@@ -29,7 +29,7 @@ _ANSWERS: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = {
     "wz3l": {"cross_section": (63.7, 2.5)},
     "counting": {"limit": _LIMIT},
     "tagprobe": {"efficiency": (0.95, 0.01)},
-    "null": {"limit": _LIMIT},
+    "search": {"limit": _LIMIT},
     "tracks": {"n_tracks": (100.0, 10.0)},
     "jets": {"sf_quark": (1.0, 0.05), "sf_gluon": (1.0, 0.05)},
     "operations": {"onset": (0.0, 60.0)},
@@ -38,7 +38,7 @@ _ANSWERS: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = {
 
 _WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "hyy": {"signal": "yes"},
-    "null": {"signal": "no"},
+    "search": {"signal": "no"},
     "operations": {"cause": "overload", "server": "server-1"},
 }
 """Answers that are words, by family and name."""

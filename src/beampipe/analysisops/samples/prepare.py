@@ -25,7 +25,7 @@ _FAMILIES: Final = {
     "zmumu": "peaks.zmumu",
     "width": "peaks.width",
     "hyy": "peaks.hyy",
-    "null": "peaks.null",
+    "search": "peaks.search",
     "hmumu": "peaks.hmumu",
     "hbb": "peaks.hbb",
     "hzz4l": "peaks.hzz4l",

@@ -1,4 +1,4 @@
-"""The tools of a session as an MCP server: in this process, over stdio, or over HTTP on loopback."""
+"""The tools of a session as an MCP server: in this process, over stdio, or over HTTP."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ import anyio.to_thread
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool as McpTool
+from mcp.server.transport_security import TransportSecuritySettings
 
 from beampipe.analysisops.tools.catalogue import INSTRUCTIONS, Tool, tools
 from beampipe.analysisops.tools.refusal import ToolRefusedError
 from beampipe.analysisops.tools.session import Session
-from beampipe.errors import ServiceError
+from beampipe.errors import ConfigError, ServiceError
 
-__all__ = ["ToolServer", "make_server", "serve_stdio"]
+__all__ = ["LOOPBACK", "ToolServer", "make_server", "serve_stdio"]
+
+LOOPBACK: Final = "127.0.0.1"
 
 _START: Final = 30.0
 """So long may a server take to begin to listen [s]."""
@@ -56,14 +59,21 @@ def serve_stdio(session: Session) -> None:
 
 
 class ToolServer:
-    """Serves a session over HTTP on loopback while a block runs, at an address that nobody can guess.
+    """Serves a session over HTTP while a block runs, at an address that nobody can guess.
+
+    The address is all that protects it: whoever can read the network on the way can use the tools.
 
     Args:
         session: whose tools.
+        host: name or address of this machine: where it listens, and where agents are told to ask.
+
+    Raises:
+        ConfigError: the block begins, and the host is none of this machine.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, host: str = LOOPBACK) -> None:
         self._session = session
+        self._host = host
         self._path = f"/{secrets.token_urlsafe(24)}"
         self._url = ""
         self._server: Any = None
@@ -77,10 +87,13 @@ class ToolServer:
     def __enter__(self) -> ToolServer:
         import uvicorn
 
-        app = make_server(self._session).streamable_http_app(streamable_http_path=self._path)
+        app = make_server(self._session).streamable_http_app(
+            streamable_http_path=self._path,
+            transport_security=TransportSecuritySettings(allowed_hosts=[f"{self._host}:*"]),
+        )
         listening = socket.socket()
         try:
-            listening.bind(("127.0.0.1", 0))
+            _bind(listening, self._host)
             settings = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2, lifespan="on")
             self._server = uvicorn.Server(settings)
             self._thread = threading.Thread(target=_serving(self._server, listening), name="tools", daemon=True)
@@ -90,7 +103,7 @@ class ToolServer:
             self._end()
             listening.close()
             raise
-        self._url = f"http://127.0.0.1:{listening.getsockname()[1]}{self._path}"
+        self._url = f"http://{self._host}:{listening.getsockname()[1]}{self._path}"
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -104,7 +117,7 @@ class ToolServer:
             if self._thread is None or not self._thread.is_alive():
                 break
             waited.wait(0.01)
-        raise ServiceError("tools: their server did not begin to listen on loopback; look at its log")
+        raise ServiceError(f"tools: their server did not begin to listen at {self._host}; look at its log")
 
     def _end(self) -> None:
         if self._server is not None:
@@ -114,6 +127,15 @@ class ToolServer:
             if self._thread.is_alive():
                 self._server.force_exit = True
                 self._thread.join(_STOP)
+
+
+def _bind(listening: socket.socket, host: str) -> None:
+    try:
+        listening.bind((host, 0))
+    except OSError as error:
+        raise ConfigError(
+            f"tools: got host {host!r} ({error}), expected a name or an IPv4 address of this machine"
+        ) from error
 
 
 def _serving(server: Any, listening: socket.socket) -> Callable[[], None]:

@@ -11,7 +11,7 @@ so that the block of one scale factor is its own covariance. C has no negative e
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -28,7 +28,7 @@ from beampipe.calibration.method.factors import FLAVOUR_NAMES, FactorKey, Factor
 from beampipe.calibration.method.scale_factors import replicas_of, shifts_of, statistical
 from beampipe.errors import FileError
 
-__all__ = ["JointUncertainties", "joint_uncertainties", "principal_components"]
+__all__ = ["JointUncertainties", "joint_replicas", "joint_uncertainties", "plain_numbers", "principal_components"]
 
 _FORMAT: Final = 1
 
@@ -79,9 +79,9 @@ class JointUncertainties:
         start = self.keys.index(key) * n_pt
         return slice(start, start + n_pt)
 
-    def write(self, path: Path) -> None:
-        """Write JSON; null is not known."""
-        plain = {
+    def plain(self) -> dict[str, Any]:
+        """What JSON holds; None is not known."""
+        return {
             "format": _FORMAT,
             "about": {
                 "order": "bins of pt_edges of the first of scale_factors, then of the second, and so on",
@@ -91,18 +91,21 @@ class JointUncertainties:
             },
             "pt_edges": self.pt_edges,
             "scale_factors": [key._asdict() for key in self.keys],
-            "nominal": _plain(self.nominal),
-            "covariance": _plain(self.covariance),
-            "statistical_covariance": _plain(self.statistical),
+            "nominal": plain_numbers(self.nominal),
+            "covariance": plain_numbers(self.covariance),
+            "statistical_covariance": plain_numbers(self.statistical),
             "sources": {
                 name: {
-                    "shifts": {member: _plain(values) for member, values in members.items()},
-                    "vectors": _plain(self.vectors[name]),
+                    "shifts": {member: plain_numbers(values) for member, values in members.items()},
+                    "vectors": plain_numbers(self.vectors[name]),
                 }
                 for name, members in self.shifts.items()
             },
         }
-        path.write_text(json.dumps(plain) + "\n", encoding="utf-8")
+
+    def write(self, path: Path) -> None:
+        """Write JSON; null is not known."""
+        path.write_text(json.dumps(self.plain()) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> JointUncertainties:
@@ -139,11 +142,7 @@ def joint_uncertainties(
         efficiencies: efficiencies of all cases, by tagger.
         factors: the scale factors that were made of them.
     """
-    places = [
-        (key, efficiencies[key.tagger], (factors.working_points.index(key.working_point), _flavour(key)))
-        for key in factors.by_name
-    ]
-    drawn = [replicas_of(measured, place, key.quantity) for key, measured, place in places]
+    places = list(_places(efficiencies, factors))
     shifts: dict[str, dict[str, Float64[ndarray, " n"]]] = {}
     vectors: dict[str, Float64[ndarray, "_ n"]] = {}
     for source in configuration.systematics:
@@ -151,7 +150,7 @@ def joint_uncertainties(
         side_by_side = np.concatenate([one.values for one in found], axis=1)
         shifts[source.name] = dict(zip(found[0].members, side_by_side, strict=True))
         vectors[source.name] = np.concatenate([shift_vectors(source.rule, *one) for one in found], axis=1)
-    spread = statistical(np.concatenate(drawn, axis=1))[1]
+    spread = statistical(joint_replicas(efficiencies, factors))[1]
     return JointUncertainties(
         factors.pt_edges,
         tuple(factors.by_name),
@@ -160,6 +159,17 @@ def joint_uncertainties(
         shifts,
         vectors,
     )
+
+
+def joint_replicas(efficiencies: Mapping[str, Efficiencies], factors: Factors) -> Float64[ndarray, "b n"]:
+    """All scale factors in every replica, in the order of `JointUncertainties.nominal`.
+
+    Args:
+        efficiencies: efficiencies of all replicas, by tagger.
+        factors: the scale factors that were made of them.
+    """
+    drawn = [replicas_of(measured, place, key.quantity) for key, measured, place in _places(efficiencies, factors)]
+    return np.concatenate(drawn, axis=1)
 
 
 def principal_components(joint: JointUncertainties) -> Float64[ndarray, "k n"]:
@@ -181,13 +191,22 @@ def principal_components(joint: JointUncertainties) -> Float64[ndarray, "k n"]:
     return components
 
 
-def _flavour(key: FactorKey) -> int:
-    return FLAVOUR_NAMES.index(key.flavour)
+def _places(
+    efficiencies: Mapping[str, Efficiencies], factors: Factors
+) -> Iterator[tuple[FactorKey, Efficiencies, tuple[int, int]]]:
+    """Each scale factor with the efficiencies of its tagger, and its places on the axes of these."""
+    for key in factors.by_name:
+        place = (factors.working_points.index(key.working_point), FLAVOUR_NAMES.index(key.flavour))
+        yield key, efficiencies[key.tagger], place
 
 
-def _plain(values: ndarray) -> Any:
-    """Nested lists with None for what is not finite."""
-    return [_plain(row) for row in values] if values.ndim > 1 else [x if isfinite(x) else None for x in values.tolist()]
+def plain_numbers(values: ndarray) -> Any:
+    """Numbers for JSON: nested lists with None for what is not finite."""
+    return (
+        [plain_numbers(row) for row in values]
+        if values.ndim > 1
+        else [x if isfinite(x) else None for x in values.tolist()]
+    )
 
 
 def _array(values: Any) -> Any:

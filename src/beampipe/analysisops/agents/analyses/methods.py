@@ -21,7 +21,7 @@ METHODS: Final[Mapping[str, Callable[[Opened], Found]]] = {
     "hzz4l": higgs.analyse_hzz4l,
     "ttbar": ttbar.analyse,
     "wz3l": wz3l.analyse,
-    "null": diphotons.analyse_null,
+    "search": diphotons.analyse_search,
     "counting": counting.analyse,
     "tagprobe": tagprobe.analyse,
     "tracks": tracks.analyse,

@@ -9,7 +9,7 @@ from beampipe.analysisops.agents.analyses.objects import four_vectors, photons
 from beampipe.analysisops.agents.analyses.opened import Found, Opened
 from beampipe.errors import InputError
 
-__all__ = ["analyse_hyy", "analyse_null", "diphotons"]
+__all__ = ["analyse_hyy", "analyse_search", "diphotons"]
 
 _WINDOW: Final = (105.0, 160.0)
 _MODEL: Final = "gauss_plus_exponential"
@@ -40,7 +40,7 @@ def analyse_hyy(opened: Opened) -> Found:
     )
 
 
-def analyse_null(opened: Opened) -> Found:
+def analyse_search(opened: Opened) -> Found:
     """Whether there is a peak, and the limit on one in the window that the data name."""
     window = opened.public.get("search_window_gev")
     if not window:
