@@ -41,6 +41,7 @@ SURFACE = {
         "Systematic",
         "Tagger",
         "explain",
+        "is_calibrated",
         "load_configuration",
         "plan_calibration",
         "run_calibration",

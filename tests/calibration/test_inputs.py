@@ -11,21 +11,22 @@ from typing import Any
 import pytest
 
 from beampipe.calibration.config.configuration import Configuration
+from beampipe.calibration.jets.select import select
 from beampipe.calibration.run import plan_calibration, run_calibration
-from beampipe.calibration.tasks import chunks
 from beampipe.errors import WorkflowError
 from beampipe.workflow import FileDigests
 from tests.calibration.campaign import INLINE, Toys, configuration_of, counts, factors_sha256
 from tests.calibration.rootfiles import rewrite
 
 CHANGED = "it changed while this run read it"
+SELECT = "beampipe.calibration.tasks.chunks.select"
 
 
 @pytest.fixture
 def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is read in what order: names of files for their digests, ranges of events for chunks."""
     done: list[str] = []
-    digest, select = FileDigests.of, chunks.select
+    digest = FileDigests.of
 
     def digested(self: FileDigests, path: Path, *more: Any) -> str:
         done.append(path.name)
@@ -36,7 +37,7 @@ def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return select(path, start, *more, **options)
 
     monkeypatch.setattr(FileDigests, "of", digested)
-    monkeypatch.setattr(chunks, "select", selected)
+    monkeypatch.setattr(SELECT, selected)
     return done
 
 
@@ -91,7 +92,7 @@ def test_a_file_that_changes_under_a_run_is_noticed(
         if "contents" in when:
             patch.setattr(FileDigests, "of", spoiled(FileDigests.of, 1))
         else:
-            patch.setattr(chunks, "select", spoiled(chunks.select, 0))
+            patch.setattr(SELECT, spoiled(select, 0))
         with pytest.raises(WorkflowError, match=CHANGED) as caught:
             run_calibration(configuration, INLINE)
     assert {str(victim) in str(error) for _, error in caught.value.errors} == {True}

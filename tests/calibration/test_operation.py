@@ -115,5 +115,5 @@ def test_commands_write_these_lines_to_standard_error(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["select", str(DEMO_CONFIGURATION), "-o", str(tmp_path), "--executor", "inline"])
     assert done.exit_code == 0
     assert "looking at files: 3 of 3" in done.stderr
-    assert "select: 0 of 3, 0 s" in done.stderr
+    assert "reading files, select: 0 of 6, 0 s" in done.stderr, "three files, a chunk of each"
     assert "looking" not in done.stdout

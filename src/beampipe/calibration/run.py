@@ -14,7 +14,7 @@ from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.report import write_report
 from beampipe.calibration.tasks.chunks import run_chunks
 from beampipe.calibration.tasks.inputs import digest_files
-from beampipe.calibration.tasks.inspection import check_books, inspect_files, keep_all_books
+from beampipe.calibration.tasks.inspection import check_books, inspect_files, keep_all_books, recall_files
 from beampipe.calibration.tasks.merging import fill_and_merge
 from beampipe.calibration.tasks.method import extract_efficiencies, publish_factors, reweight
 from beampipe.calibration.tasks.plan import Plan, make_plan
@@ -24,7 +24,7 @@ from beampipe.calibration.tasks.workspace import Workspace, to_read, workspace_o
 from beampipe.errors import UnknownNameError
 from beampipe.terminal import Progress
 
-__all__ = ["plan_calibration", "run_calibration"]
+__all__ = ["is_calibrated", "plan_calibration", "run_calibration"]
 
 _ONE_WORKER: Final = RunSettings()
 
@@ -93,6 +93,26 @@ def plan_calibration(configuration: Configuration) -> Plan:
         Workers(RunSettings("inline"), space.log, _no_bar) as workers,
     ):
         return _plan(configuration, space, workers)
+
+
+def is_calibrated(configuration: Configuration) -> bool:
+    """Whether the scale factors are there, made of the files, the configuration and the code as they are now.
+
+    For workflow systems that ask whether there is something to do. No input file is opened and nothing is written; a
+    file elsewhere counts as new.
+
+    Raises:
+        ConfigError: there is no cross section for a sample, or a manifest does not fit.
+        FileError: files of a slice are missing.
+    """
+    space = workspace_of(configuration)
+    files = recall_files(configuration, space)
+    if files is None:
+        return False
+    books = check_books(configuration, files)
+    plan = make_plan(configuration, keep_all_books(configuration, files, books, None))
+    made = space.store.load(plan.factors)
+    return made is not None and space.factors.is_file() and space.factors.read_bytes() == made.read_bytes()
 
 
 def _plan(configuration: Configuration, space: Workspace, workers: Workers, until: str = "") -> Plan:

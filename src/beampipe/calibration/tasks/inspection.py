@@ -22,7 +22,7 @@ from beampipe.calibration.tasks.workspace import Workspace
 from beampipe.errors import ConfigError, FileError, WorkflowError
 from beampipe.workflow import FileDigests, Input, Looks, Recipe, Store, Task, digest_of
 
-__all__ = ["InspectedFile", "InspectedSample", "check_books", "inspect_files", "keep_all_books"]
+__all__ = ["InspectedFile", "InspectedSample", "check_books", "inspect_files", "keep_all_books", "recall_files"]
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,23 @@ def inspect_files(configuration: Configuration, space: Workspace, workers: Worke
     }
 
 
+def recall_files(configuration: Configuration, space: Workspace) -> dict[Path, InspectedFile] | None:
+    """All files as they were looked at and read before; None if one is new or looks otherwise. No file is opened.
+
+    Raises:
+        ConfigError: there is no cross section for a sample, or a manifest does not fit.
+    """
+    found, known = {}, FileDigests(space.digests)
+    for path, asked in _asked(configuration).items():
+        looks = _looks(path)
+        digest = known.known(path, looks) if looks is not None else None
+        recipe = _recipe(path, looks, digest or "", asked)
+        if digest is None or space.store.find(recipe) is None:
+            return None
+        found[path] = InspectedFile(path, looks, digest, _facts(space.store, recipe), asked, recipe)
+    return found
+
+
 def _asked(configuration: Configuration) -> dict[Path, Asked]:
     """What to ask of each file in use."""
     layout = configuration.layout
@@ -199,7 +216,7 @@ def keep_all_books(
     configuration: Configuration,
     files: Mapping[Path, InspectedFile],
     books: Mapping[str, Bookkeeping],
-    store: Store,
+    store: Store | None,
 ) -> dict[str, InspectedSample]:
     """The samples with their bookkeeping stored for `explain`.
 
@@ -207,13 +224,13 @@ def keep_all_books(
         configuration: samples in use.
         files: their files, the digests of all known.
         books: their bookkeeping, by `check_books`.
-        store: store of the artifacts.
+        store: store of the artifacts; None to write nothing.
     """
     return {name: _keep(configuration.samples[name], files, kept, store) for name, kept in books.items()}
 
 
 def _keep(
-    sample: InputSample, files: Mapping[Path, InspectedFile], bookkeeping: Bookkeeping, store: Store
+    sample: InputSample, files: Mapping[Path, InspectedFile], bookkeeping: Bookkeeping, store: Store | None
 ) -> InspectedSample:
     ordered = sorted(
         (files[path] for path in sample.files), key=lambda file: (file.facts.slice, file.facts.file_number)
@@ -225,7 +242,7 @@ def _keep(
         "facts": digest_of([stage_code("inspect"), [file.asked for file in ordered]]),
     }
     books = Recipe("bookkeeping", stage_code("bookkeeping"), parameters, inputs, sample.name)
-    if store.find(books) is None:
+    if store is not None and store.find(books) is None:
         store.write(books, ".json", lambda path: path.write_text(json.dumps(bookkeeping.plain())))
     return InspectedSample(sample, tuple(ordered), bookkeeping, books)
 
