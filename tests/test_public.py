@@ -111,7 +111,7 @@ SURFACE = {
         "write_tracks",
     ],
     "beampipe.serving.finders": ["DirectTrackFinder", "FallbackTrackFinder", "TrackFinder", "TritonTrackFinder"],
-    "beampipe.tracking.data": ["SHIPPED", "shipped_events", "shipped_path"],
+    "beampipe.tracking.data": ["SHIPPED", "shipped_events", "shipped_path", "write_example"],
     "beampipe.tracking.formats": [
         "FORMATS",
         "FORMS",

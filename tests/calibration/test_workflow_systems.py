@@ -59,7 +59,16 @@ def run(*command: str | Path) -> str:
 def test_the_rule_of_snakemake(calibration: Path, tmp_path: Path) -> None:
     output = tmp_path / "results"
     settings = ["--config", f"calibration={calibration}", f"output={output}", "workers=2"]
-    command = ["snakemake", "--snakefile", EXAMPLES / "Snakefile", "--directory", tmp_path, "--cores", "2", *settings]
+    command = [
+        "snakemake",
+        "--snakefile",
+        f"{EXAMPLES}/Snakefile",
+        "--directory",
+        f"{tmp_path}",
+        "--cores",
+        "2",
+        *settings,
+    ]
     assert "2 of 2 steps" not in run(*command)
     assert (output / FACTORS).exists()
     fills = Counter(
