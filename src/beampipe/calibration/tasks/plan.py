@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
+from typing import NamedTuple
 
 from beampipe.calibration.config.configuration import Bootstrap, Configuration, InputSample
 from beampipe.calibration.histograms.fill import FillSettings
@@ -22,7 +23,17 @@ from beampipe.errors import ConfigError, FileError
 from beampipe.notebook import Shown
 from beampipe.workflow import Input, Recipe
 
-__all__ = ["Plan", "SamplePlan", "make_plan"]
+__all__ = [
+    "ChunkSettings",
+    "Plan",
+    "SamplePlan",
+    "chunks_of",
+    "make_plan",
+    "models_of",
+    "ranges_of",
+    "refuse_same_dataset",
+    "settings_of",
+]
 
 
 @dataclass(frozen=True)
@@ -85,9 +96,8 @@ class Plan(Shown):
     @property
     def cases(self) -> tuple[str, ...]:
         """Names of the samples that take the nominal one's place: other ones, then variations of the layout."""
-        configuration = self.configuration
-        varied = tuple(name for name in self.samples if name not in configuration.samples)
-        return (*configuration.other_samples, *varied)
+        varied = tuple(name for name in self.samples if name not in self.configuration.samples)
+        return (*self.configuration.other_samples, *varied)
 
 
 def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSample]) -> Plan:
@@ -99,14 +109,8 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
 
     Raises:
         UnknownNameError: a pattern of a systematic matches no weight or variation.
-        FileError: simulation and data have the same name of a dataset.
     """
-    _refuse_same_dataset(inspected[configuration.nominal], inspected[configuration.data])
-    models = [
-        Input(tagger.name, sha256(model_bytes(tagger)).hexdigest(), tagger.model)
-        for tagger in configuration.taggers
-        if tagger.boosted
-    ]
+    models = models_of(configuration)
     samples = {
         name: _sample_plan(configuration, inspected[name], models)
         for name in configuration.samples
@@ -145,13 +149,27 @@ def _other_cuts(configuration: Configuration) -> dict[str, object]:
     return {"cuts": other} if other else {}
 
 
-def _refuse_same_dataset(nominal: InspectedSample, data: InspectedSample) -> None:
-    """An event's key is made of its dataset: with one name for both, data and simulation would be drawn together."""
-    if nominal.bookkeeping.dataset == data.bookkeeping.dataset:
+def models_of(configuration: Configuration) -> list[Input]:
+    """The models of the boosted taggers, as inputs of their scores."""
+    return [
+        Input(tagger.name, sha256(model_bytes(tagger)).hexdigest(), tagger.model)
+        for tagger in configuration.taggers
+        if tagger.boosted
+    ]
+
+
+def refuse_same_dataset(books: Mapping[str, Bookkeeping], configuration: Configuration) -> None:
+    """An event's key is made of its dataset: with one name for both, data and simulation would be drawn together.
+
+    Raises:
+        FileError: simulation and data have the same name of a dataset.
+    """
+    nominal, data = configuration.nominal, configuration.data
+    if books[nominal].dataset == books[data].dataset:
         raise FileError(
-            f"samples {nominal.sample.name} and {data.sample.name}: got dataset {data.bookkeeping.dataset!r} for both,"
-            " expected different names in their files: errors would be those of the same events; rename one: beampipe"
-            " calibration inject --injection none"
+            f"samples {nominal} and {data}: got dataset {books[data].dataset!r} for both, expected different names in"
+            " their files: errors would be those of the same events; rename one: beampipe calibration inject"
+            " --injection none"
         )
 
 
@@ -173,9 +191,8 @@ def _wanted_layouts(configuration: Configuration) -> tuple[str, ...]:
     return matching(own, configuration.kinematic_patterns)
 
 
-def _wanted_weights(configuration: Configuration, inspected: InspectedSample) -> tuple[int, ...]:
+def _wanted_weights(configuration: Configuration, name: str, names: tuple[str, ...]) -> tuple[int, ...]:
     """Places of the nominal weight and of those that systematics ask for."""
-    name, names = inspected.sample.name, inspected.bookkeeping.weight_names
     if not configuration.wants_variations(name):
         return (0,)
     chosen = wanted(f"weight of sample {name}", names[1:], configuration.weight_patterns)
@@ -194,21 +211,16 @@ def _sample_plan(
     A variation of the layout is a sample of its own with the same files and the same books.
     """
     sample, bookkeeping = inspected.sample, inspected.bookkeeping
-    to_select, to_fill = _settings(configuration, inspected)
+    settings = settings_of(configuration, sample, bookkeeping)
     if variation != UNVARIED:
         sample = replace(sample, name=str(variation))
-        layout = configuration.layout.varied(variation.name)
-        to_select = replace(to_select, weights=(0,), varied=(), layout=layout)
-        to_fill = replace(to_fill, weight_names=to_fill.weight_names[:1], kinematics=(), bootstrap=Bootstrap(0, 0))
-    code = function_digest(to_select.layout.function, to_select.layout.correction)
+        settings = _varied(settings, configuration, variation.name)
     chunks: list[Chunk] = []
     parts: dict[int, list[Recipe]] = {}
     for file in inspected.files:
-        borders = dict(file.facts.borders_of).get(variation.name, file.facts.borders)
-        for start, stop in _ranges(borders, configuration.chunk_events):
-            recipes = _chunk_recipes(file, start, stop, to_select, to_fill, models, code)
-            chunks.append(Chunk(file.path, start, stop, to_select, to_fill, recipes, configuration.keep_tables))
-            parts.setdefault(file.facts.slice, []).append(recipes.fill)
+        of_file = chunks_of(configuration, file, settings, models)
+        chunks += of_file
+        parts.setdefault(file.facts.slice, []).extend(chunk.recipes.fill for chunk in of_file)
     merged = {}
     for number, summed in parts.items():
         inputs = tuple(Input("histograms", part.key, part.label) for part in summed)
@@ -218,12 +230,33 @@ def _sample_plan(
     return SamplePlan(sample, bookkeeping, inspected.books, facts, tuple(chunks), merged, by_slice)
 
 
-def _settings(configuration: Configuration, inspected: InspectedSample) -> tuple[SelectSettings, FillSettings]:
-    """All that stages 1 and 3 depend on; only the nominal sample is varied, and only it and data are bootstrapped."""
-    sample, bookkeeping = inspected.sample, inspected.bookkeeping
+class ChunkSettings(NamedTuple):
+    """All that stages 1 and 3 depend on, for one sample.
+
+    Attributes:
+        select: settings of stage 1.
+        fill: settings of stage 3.
+        functions: digest of the functions that change jets; empty if none does.
+        variation: name of the variation of the layout that is selected; empty for none.
+    """
+
+    select: SelectSettings
+    fill: FillSettings
+    functions: str = ""
+    variation: str = ""
+
+
+def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: Bookkeeping) -> ChunkSettings:
+    """The settings of a sample: only the nominal one is varied, and only it and data are bootstrapped.
+
+    Raises:
+        UnknownNameError: a pattern of a systematic matches no weight or variation.
+        ConfigError: a function that changes jets cannot be imported, or a name is used twice.
+    """
+    _wanted_layouts(configuration)
     varied = configuration.wants_variations(sample.name)
     kinematics = matching(known_kinematics(configuration.energy), configuration.kinematic_patterns) if varied else ()
-    weights = _wanted_weights(configuration, inspected)
+    weights = _wanted_weights(configuration, sample.name, bookkeeping.weight_names)
     simulated = sample.kind != "data"
     drawn = sample.name in (configuration.nominal, configuration.data)
     to_select = SelectSettings(
@@ -248,47 +281,77 @@ def _settings(configuration: Configuration, inspected: InspectedSample) -> tuple
         bootstrap=configuration.bootstrap if drawn else Bootstrap(0, 0),
         dataset=bookkeeping.dataset,
     )
-    return to_select, to_fill
+    return ChunkSettings(to_select, to_fill, function_digest(to_select.layout.function, to_select.layout.correction))
+
+
+def _varied(nominal: ChunkSettings, configuration: Configuration, name: str) -> ChunkSettings:
+    """The settings of a variation of the layout, from those of the nominal sample: of weights, only the first."""
+    layout, to_fill = configuration.layout.varied(name), nominal.fill
+    to_select = replace(nominal.select, weights=(0,), varied=(), layout=layout)
+    to_fill = replace(to_fill, weight_names=to_fill.weight_names[:1], kinematics=(), bootstrap=Bootstrap(0, 0))
+    return ChunkSettings(to_select, to_fill, function_digest(layout.function, layout.correction), name)
+
+
+def chunks_of(
+    configuration: Configuration, file: InspectedFile, settings: ChunkSettings, models: Sequence[Input]
+) -> list[Chunk]:
+    """The chunks of a file whose digest is known.
+
+    Args:
+        configuration: number of events of a chunk, and what is kept.
+        file: the file.
+        settings: settings of its sample.
+        models: models of the boosted taggers.
+    """
+    return [
+        Chunk(
+            file.path,
+            start,
+            stop,
+            settings.select,
+            settings.fill,
+            _chunk_recipes(file, start, stop, settings, models),
+            configuration.keep_tables,
+            file.looks,
+        )
+        for start, stop in ranges_of(file, configuration.chunk_events, settings.variation)
+    ]
 
 
 def _chunk_recipes(
-    file: InspectedFile,
-    start: int,
-    stop: int,
-    to_select: SelectSettings,
-    to_fill: FillSettings,
-    models: Sequence[Input],
-    code: str,
+    file: InspectedFile, start: int, stop: int, settings: ChunkSettings, models: Sequence[Input]
 ) -> ChunkRecipes:
     """The recipes of what is made of a range of events of a file."""
+    to_select, to_fill = settings.select, settings.fill
     label = f"{file.path}[{start}:{stop}]"
-    parameters: dict[str, object] = {"start": start, "stop": stop, "settings": to_select}
-    if code:
-        parameters["functions"] = code
+    chosen: dict[str, object] = {"start": start, "stop": stop, "settings": to_select}
+    if settings.functions:
+        chosen["functions"] = settings.functions
     selected = Recipe(
         "select",
         stage_code("select"),
-        parameters,
+        chosen,
         (Input("file", file.digest, str(file.path)),),
         label,
     )
     inputs = [Input("dijets", selected.key, label)]
     scored = None
     if models:
-        about = {"kinematics": to_fill.kinematics, "energy": to_fill.energy}
-        scored = Recipe("predict", stage_code("predict"), about, (*inputs, *models), label)
+        parameters = {"kinematics": to_fill.kinematics, "energy": to_fill.energy}
+        scored = Recipe("predict", stage_code("predict"), parameters, (*inputs, *models), label)
         inputs.append(Input("scores", scored.key, label))
     # Where a model lies does not matter, only what it is, and that is in the key of the scores.
-    settings = {**vars(to_fill), "taggers": [tagger.axis for tagger in to_fill.taggers]}
-    filled = Recipe("fill", stage_code("fill"), settings, tuple(inputs), label)
+    parameters = {**vars(to_fill), "taggers": [tagger.axis for tagger in to_fill.taggers]}
+    filled = Recipe("fill", stage_code("fill"), parameters, tuple(inputs), label)
     return ChunkRecipes(selected, scored, filled)
 
 
-def _ranges(borders: Sequence[int], size: int) -> list[tuple[int, int]]:
-    """Ranges of about `size` events.
+def ranges_of(file: InspectedFile, size: int, variation: str = "") -> list[tuple[int, int]]:
+    """First entry and one past the last of each chunk of a file, or of a variation's tree in it: about `size` events.
 
     They begin and end where baskets do, so that none is read twice, unless that is too rare.
     """
+    borders = dict(file.facts.borders_of).get(variation, file.facts.borders)
     out: list[tuple[int, int]] = []
     start = borders[0]
     for before, border in pairwise(borders):
