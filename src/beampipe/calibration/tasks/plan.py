@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
+from math import isfinite
 from typing import NamedTuple
 
 from beampipe.calibration.config.configuration import Bootstrap, Configuration, InputSample
@@ -191,12 +192,20 @@ def _wanted_layouts(configuration: Configuration) -> tuple[str, ...]:
     return matching(own, configuration.kinematic_patterns)
 
 
-def _wanted_weights(configuration: Configuration, name: str, names: tuple[str, ...]) -> tuple[int, ...]:
+def _wanted_weights(configuration: Configuration, name: str, books: Bookkeeping) -> tuple[int, ...]:
     """Places of the nominal weight and of those that systematics ask for."""
     if not configuration.wants_variations(name):
         return (0,)
-    chosen = wanted(f"weight of sample {name}", names[1:], configuration.weight_patterns)
-    return (0, *(names.index(one) for one in chosen))
+    names = books.weight_names
+    chosen = (0, *map(names.index, wanted(f"weight of sample {name}", names[1:], configuration.weight_patterns)))
+    for each in books.slices:
+        bad = [names[place] for place in chosen if not isfinite(each.factors[place])]
+        if bad:
+            raise FileError(
+                f"sample {name}, slice {each.number}: got a sum 0 of weights {bad[0]!r}, expected another; leave it"
+                " out of the patterns of weights"
+            )
+    return chosen
 
 
 def _sample_plan(
@@ -256,7 +265,7 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
     _wanted_layouts(configuration)
     varied = configuration.wants_variations(sample.name)
     kinematics = matching(known_kinematics(configuration.energy), configuration.kinematic_patterns) if varied else ()
-    weights = _wanted_weights(configuration, sample.name, bookkeeping.weight_names)
+    weights = _wanted_weights(configuration, sample.name, bookkeeping)
     simulated = sample.kind != "data"
     drawn = sample.name in (configuration.nominal, configuration.data)
     to_select = SelectSettings(
