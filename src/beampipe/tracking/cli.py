@@ -281,9 +281,9 @@ def evaluate(
     told: Told,
 ) -> None:
     """Measure efficiency, fakes and time of track finders on simulated events."""
-    from beampipe.tracking.evaluation.evaluate import evaluate as score
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import write_evaluation
+    from beampipe.tracking.evaluation.scoring import evaluate as score
     from beampipe.tracking.evaluation.variables import require_variables
     from beampipe.tracking.finders import named_finders
     from beampipe.tracking.formats import input_files, open_told
