@@ -1,4 +1,4 @@
-"""Code of which each line is a block of its own: what does not fit goes on below, further in, and options stay whole."""
+"""Code of which each line is a block of its own: what does not fit goes on below, further in, with options whole."""
 
 from __future__ import annotations
 
