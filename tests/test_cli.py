@@ -40,11 +40,14 @@ def test_help(command: list[str]) -> None:
         (["track", "a", "-o", "b.csv", "--as", "lists"], "got the ending '.csv', expected .parquet or .jsonl"),
         (["track", "{tmp}/in.csv", "-o", "{tmp}/in.csv"], "got an output that is the input"),
         (["tracking", "evaluate", "{tmp}/in.csv", "-o", "{tmp}/./in.csv"], "got an output that is the input"),
-        (["tracking", "display", "{tmp}/in.csv", "{tmp}/../{tmp.name}/in.csv"], "got an output that is the input"),
-        (["tracking", "ship", "{tmp}/in.csv", "{tmp}/../{tmp.name}/in.csv"], "got an output that is the input"),
-        (["tracking", "simulate", "{tmp}"], "got a folder, expected a file to write"),
-        (["tracking", "display", "gone.parquet", "out.png"], "gone.parquet: no such file"),
-        (["tracking", "demo", "--mu", "140", "{tmp}"], "unknown shipped sample: got '140'"),
+        (
+            ["tracking", "display", "{tmp}/in.csv", "-o", "{tmp}/../{tmp.name}/in.csv"],
+            "got an output that is the input",
+        ),
+        (["tracking", "ship", "{tmp}/in.csv", "-o", "{tmp}/../{tmp.name}/in.csv"], "got an output that is the input"),
+        (["tracking", "simulate", "-o", "{tmp}"], "got a folder, expected a file to write"),
+        (["tracking", "display", "gone.parquet", "-o", "out.png"], "gone.parquet: no such file"),
+        (["tracking", "demo", "--mu", "140", "-o", "{tmp}"], "unknown shipped sample: got '140'"),
         (["tracking", "evaluate", "gone.parquet", "--degradation", "defalt"], "did you mean 'default'"),
         (["tracking", "evaluate", "gone.parquet", "-p", "acts-fats"], "unknown ACTS setting: got 'acts-fats'"),
         (["tracking", "evaluate", "gone.parquet", "--by", "vertex"], "did you mean 'vertex_z'"),
@@ -75,22 +78,3 @@ def test_the_command_loads_nothing_heavy() -> None:
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "typer" in loaded
     assert not loaded & {"torch", "scipy", "matplotlib", "mplhep", "pyarrow", "acts", "pythia8mc", "tritonclient"}
-
-
-@pytest.mark.parametrize(
-    ("package", "code", "extra"),
-    [
-        (
-            "numba",
-            "from beampipe.cli import main; sys.argv[1:] = ['calibration', 'demo', 'out']; main()",
-            "calibration",
-        ),
-        ("scipy", "from beampipe.cli import main; sys.argv[1:] = ['tracking', 'demo', 'out']; main()", "tracking"),
-        ("numba", "from beampipe.calibration import run_calibration", "calibration"),
-    ],
-)
-def test_a_missing_package_names_the_extra(package: str, code: str, extra: str, tmp_path: Path) -> None:
-    hidden = f"import sys; sys.modules[{package!r}] = None; {code}"
-    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode != 0
-    assert f"needs {package}, which is not installed: pip install 'beampipe[{extra}]'" in done.stderr
