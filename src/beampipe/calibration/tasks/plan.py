@@ -111,6 +111,7 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
     )
     parameters = {
         "systematics": configuration.systematics,
+        "shifts": configuration.shifts,
         "pt_edges": configuration.pt_edges,
         "working_points": configuration.working_points,
         "taggers": [tagger.axis for tagger in configuration.taggers],
@@ -188,6 +189,7 @@ def _settings(configuration: Configuration, inspected: InspectedSample) -> tuple
         kinematics=kinematics,
         bootstrap=configuration.bootstrap if drawn else Bootstrap(0, 0),
         dataset=bookkeeping.dataset,
+        groups=configuration.shifts.groups,
     )
     return to_select, to_fill
 
