@@ -52,9 +52,9 @@ def main() -> None:
     print(f"{len(event.hits):,} hits, {tracks.n_tracks:,} tracks")
     with tempfile.TemporaryDirectory() as folder:
         writers: dict[str, Callable[[Path], None]] = {
-            "png": lambda path: draw_png(event, tracks, path, track_is_fake=is_fake),
-            "html": lambda path: write_html(event, tracks, path, track_is_fake=is_fake),
-            "json": lambda path: write_phoenix([event], [tracks], path, track_is_fake=[is_fake]),
+            "png": lambda path: draw_png(path, event, tracks, track_is_fake=is_fake),
+            "html": lambda path: write_html(path, event, tracks, track_is_fake=is_fake),
+            "json": lambda path: write_phoenix(path, [event], [tracks], track_is_fake=[is_fake]),
         }
         for kind, write in writers.items():
             path = Path(folder) / f"event.{kind}"

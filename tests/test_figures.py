@@ -7,6 +7,7 @@ import pytest
 
 from beampipe.errors import MissingExtraError
 from beampipe.figures import drawing, new_figure, save_figure
+from beampipe.figures.picture import Picture
 
 
 def draw() -> object:
@@ -46,3 +47,14 @@ def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mplhep", None)
     with pytest.raises(MissingExtraError, match="a figure needs mplhep"), drawing():
         pass
+
+
+def test_a_figure_shows_itself_in_its_own_style() -> None:
+    with drawing():
+        figure, panels = new_figure(size=(3.0, 2.0))
+        panels[0, 0].plot([1, 2])
+        panels[0, 0].set_xlabel("$p_T$ [GeV]")
+        assert isinstance(figure, Picture)
+        inside = figure._repr_png_()
+    assert inside.startswith(b"\x89PNG")
+    assert figure._repr_png_() == inside

@@ -20,7 +20,7 @@ import beampipe
 SOURCE = Path(beampipe.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"errors", "units", "files", "figures", "lazy", "processes", "pythia", "settings", "terminal"}
+GROUND = {"errors", "units", "files", "figures", "lazy", "notebook", "processes", "pythia", "settings", "terminal"}
 """What every area stands on."""
 
 MAY_LOAD = {

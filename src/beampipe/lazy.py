@@ -1,14 +1,19 @@
-"""Faces of packages whose names are loaded when they are asked for, so that importing a package costs nothing."""
+"""Names that are loaded when they are asked for.
+
+The face of a package gives names of its modules away as its own, and importing it costs nothing. A type of data offers
+what is made of it in a room above, such as a picture, and nobody imports in circles.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 from beampipe.errors import missing_extra
 
-__all__ = ["loader"]
+__all__ = ["above", "loader"]
 
 
 def loader(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
@@ -31,3 +36,18 @@ def loader(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], 
             raise missing_extra(error) or error from error
 
     return load
+
+
+def above(name: str) -> Any:
+    """What a room above the caller defines, for a method that only hands its object on, such as `Event.plot`.
+
+    Args:
+        name: full name of the module, a colon, and the name in it.
+
+    Raises:
+        MissingExtraError: the room needs a package that is not installed.
+    """
+    try:
+        return resolve_name(name)
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) or error from error

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Final
 
+from beampipe.notebook import in_notebook, notebook_bars
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -57,12 +59,17 @@ def make_table(title: str, text: Iterable[str], numbers: Iterable[str] = (), *, 
 
 @contextmanager
 def bars() -> Iterator[Progress]:
-    """Progress bars on a terminal, nothing in a log; each is gone when its block ends.
+    """Progress bars on a terminal and in a notebook, nothing in a log; each is gone when its block ends.
 
     >>> with bars() as progress, progress("files", 2) as step:
     ...     for _ in range(2):
     ...         _ = step()
     """
+    if in_notebook():
+        with notebook_bars() as progress:
+            yield progress
+        return
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Drawing

@@ -49,7 +49,7 @@ class Watched:
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     event, tracks, is_fake = toy_event(600, 300, seed=1)
     made = tmp_path_factory.mktemp("page") / "event.html"
-    write_html(event, tracks, made, track_is_fake=is_fake, min_pt=0.6)
+    write_html(made, event, tracks, track_is_fake=is_fake, min_pt=0.6)
     return made
 
 

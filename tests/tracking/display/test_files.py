@@ -12,7 +12,6 @@ from matplotlib.image import imread
 
 from beampipe.errors import ConfigError, ShapeError
 from beampipe.tracking.display import draw_png, estimate_pt, write_html, write_phoenix
-from beampipe.tracking.display.lines import cartesian
 from beampipe.tracking.display.toy import toy_event
 from beampipe.tracking.events import Event, Hits, Tracks
 
@@ -33,11 +32,11 @@ def decoded(text: str, dtype: str) -> np.ndarray:
 
 def test_page_holds_the_hits_to_its_step_and_every_track(tmp_path: Path) -> None:
     event, tracks, is_fake = toy_event(200, 50, seed=1)
-    write_html(event, tracks, tmp_path / "page.html", track_is_fake=is_fake)
+    write_html(tmp_path / "page.html", event, tracks, track_is_fake=is_fake)
     data = payload(tmp_path / "page.html")
     xyz = decoded(data["hits"], "<i2").reshape(-1, 3) * data["step"]
     length, pt = decoded(data["tracks"]["length"], "<u2"), decoded(data["tracks"]["pt"], "<f4")
-    truth_of = cartesian(event.hits)
+    truth_of = event.hits.xyz
     assert data["step"] < 0.1
     start = 0
     for label, n in zip(data["tracks"]["label"], length, strict=True):
@@ -54,7 +53,7 @@ def test_page_holds_the_hits_to_its_step_and_every_track(tmp_path: Path) -> None
 def test_page_refers_truth_to_its_own_hits(tmp_path: Path) -> None:
     event, tracks, _ = toy_event(60, 50, seed=2)
     assert event.truth is not None
-    write_html(event, tracks, tmp_path / "page.html")
+    write_html(tmp_path / "page.html", event, tracks)
     data = payload(tmp_path / "page.html")
     assert data["tracks"]["fake"] is None
     index = decoded(data["truth"]["hit"], "<u2") + 65536 * decoded(data["truth"]["hitHigh"], "u1").astype(np.int64)
@@ -69,7 +68,7 @@ def test_page_refers_truth_to_its_own_hits(tmp_path: Path) -> None:
 def test_page_of_a_hundred_thousand_hits_is_small_and_asks_for_nothing(tmp_path: Path) -> None:
     event, tracks, is_fake = toy_event(9450, 6000, seed=1)
     assert len(event.hits) > 99_000
-    write_html(event, tracks, tmp_path / "page.html", track_is_fake=is_fake)
+    write_html(tmp_path / "page.html", event, tracks, track_is_fake=is_fake)
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert len(text.encode()) <= 1_500_000
     assert "http://" not in text
@@ -78,7 +77,7 @@ def test_page_of_a_hundred_thousand_hits_is_small_and_asks_for_nothing(tmp_path:
 
 
 def test_page_title_is_text_not_markup(tmp_path: Path) -> None:
-    write_html(*NOTHING, tmp_path / "page.html", title="<b>&")
+    write_html(tmp_path / "page.html", *NOTHING, title="<b>&")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<title>&lt;b&gt;&amp;</title>" in text
     assert "<b>" not in text
@@ -86,14 +85,14 @@ def test_page_title_is_text_not_markup(tmp_path: Path) -> None:
 
 def test_page_refuses_a_cut_beyond_its_slider(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="min_pt: got 80"):
-        write_html(*NOTHING, tmp_path / "page.html", min_pt=80.0)
+        write_html(tmp_path / "page.html", *NOTHING, min_pt=80.0)
 
 
 def test_png_shows_tracks_and_fakes(tmp_path: Path) -> None:
     event, tracks, is_fake = toy_event(800, 100, seed=1)
     # Fakes are red, and nothing else is.
-    draw_png(event, tracks, tmp_path / "with.png", track_is_fake=is_fake, min_pt=0.0, show_truth=True)
-    draw_png(event, tracks, tmp_path / "without.png", track_is_fake=None, min_pt=0.0)
+    draw_png(tmp_path / "with.png", event, tracks, track_is_fake=is_fake, min_pt=0.0, show_truth=True)
+    draw_png(tmp_path / "without.png", event, tracks, track_is_fake=None, min_pt=0.0)
 
     def red(name: str) -> int:
         rgb = imread(tmp_path / name)[:, :, :3]
@@ -108,15 +107,15 @@ def test_png_cut_removes_tracks(tmp_path: Path) -> None:
     event, tracks, _ = toy_event(300, seed=1)
     ink = []
     for cut in (0.0, 1e6):
-        draw_png(event, tracks, tmp_path / "event.png", min_pt=cut, dpi=60)
+        draw_png(tmp_path / "event.png", event, tracks, min_pt=cut, dpi=60)
         ink.append(float((1 - imread(tmp_path / "event.png")[:, :, :3]).sum()))
     assert ink[0] > 1.2 * ink[1]
 
 
 def test_nothing_to_draw_still_makes_every_file(tmp_path: Path) -> None:
-    draw_png(*NOTHING, tmp_path / "event.png", dpi=40)
-    write_html(*NOTHING, tmp_path / "event.html")
-    write_phoenix([NOTHING[0]], [NOTHING[1]], tmp_path / "event.json")
+    draw_png(tmp_path / "event.png", *NOTHING, dpi=40)
+    write_html(tmp_path / "event.html", *NOTHING)
+    write_phoenix(tmp_path / "event.json", [NOTHING[0]], [NOTHING[1]])
     assert imread(tmp_path / "event.png").ndim == 3
     assert payload(tmp_path / "event.html")["hits"] == ""
     assert json.loads((tmp_path / "event.json").read_text())["event 5"]["Hits"] == {"Hits": []}
@@ -124,11 +123,11 @@ def test_nothing_to_draw_still_makes_every_file(tmp_path: Path) -> None:
 
 def test_phoenix_holds_points_in_mm_and_pt_in_mev(tmp_path: Path) -> None:
     event, tracks, is_fake = toy_event(60, 20, seed=6)
-    write_phoenix([event], [tracks], tmp_path / "event.json", track_is_fake=[is_fake])
+    write_phoenix(tmp_path / "event.json", [event], [tracks], track_is_fake=[is_fake])
     document = json.loads((tmp_path / "event.json").read_text())[f"event {event.event_id}"]
     assert document["event number"] == event.event_id
     points = np.array([hit["pos"] for hit in document["Hits"]["Hits"]])
-    np.testing.assert_allclose(points, cartesian(event.hits), atol=0.006)
+    np.testing.assert_allclose(points, event.hits.xyz, atol=0.006)
     assert {hit["type"] for hit in document["Hits"]["Hits"]} == {"Point"}
     good = np.flatnonzero(~is_fake)
     found = document["Tracks"]["Found"]
@@ -143,4 +142,4 @@ def test_phoenix_holds_points_in_mm_and_pt_in_mev(tmp_path: Path) -> None:
 
 def test_phoenix_wants_tracks_for_each_event(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match="got 0 tracks"):
-        write_phoenix([NOTHING[0]], [], tmp_path / "event.json")
+        write_phoenix(tmp_path / "event.json", [NOTHING[0]], [])

@@ -7,7 +7,7 @@ import pytest
 
 from beampipe.errors import ShapeError
 from beampipe.tracking.display import estimate_pt
-from beampipe.tracking.display.lines import cartesian, track_lines, truth_lines
+from beampipe.tracking.display.lines import track_lines, truth_lines
 from beampipe.tracking.display.toy import toy_event
 from beampipe.tracking.events import Event, FitStatus, Hits, TrackParameters, Tracks, Truth
 
@@ -95,11 +95,6 @@ def test_truth_lines_count_merged_hits_and_drop_short_particles() -> None:
     # Particle 1 has hits 0 and 1 and a share of 3; particle 2 has two hits only.
     assert [row.tolist() for row in lines.split()] == [[0, 1, 3]]
     np.testing.assert_array_equal(lines.pt, particles.pt[:1])
-
-
-def test_cartesian() -> None:
-    hits = Hits(np.array([[2.0, np.pi / 2, 5.0]], np.float32))
-    np.testing.assert_allclose(cartesian(hits), [[0, 2, 5]], atol=1e-6)
 
 
 def test_tracks_of_another_event_are_refused() -> None:

@@ -56,7 +56,7 @@ class FittedTracks:
         return np.asarray(np.sin(self.theta) / np.abs(self.q_over_p))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ActsTracks(Tracks):
     """Tracks and the parameters that ACTS fitted to them: found by ACTS, or by another finder.
 

@@ -14,11 +14,11 @@ from jaxtyping import Bool, Float32, Int16
 from numpy import ndarray
 
 from beampipe.errors import ConfigError
-from beampipe.files import write_whole
-from beampipe.tracking.display.lines import Polylines, cartesian, event_lines
+from beampipe.notebook import Page
+from beampipe.tracking.display.lines import Polylines, event_lines
 from beampipe.tracking.events import Event, Tracks
 
-__all__ = ["write_html"]
+__all__ = ["draw_page", "write_html"]
 
 SCRIPTS: Final = ("event.js", "drawing.js", "controls.js")
 """Parts of the page's script, in the order in which they are joined to one function."""
@@ -31,9 +31,9 @@ MIN_STEP: Final = 0.001
 
 
 def write_html(
+    path: str | Path,
     event: Event,
     tracks: Tracks,
-    path: str | Path,
     *,
     track_is_fake: Bool[ndarray, " n_tracks"] | None = None,
     min_pt: float = 1.0,
@@ -44,12 +44,12 @@ def write_html(
     """Write a page that shows the event in WebGL 2: 3D, x-y and r-z, with switches and a pT slider.
 
     The page is complete in itself. Once the first picture stands, `window.beampipeReady.firstPictureMs` holds the
-    time since navigation.
+    time since navigation. `Event.display` shows it in a notebook.
 
     Args:
+        path: HTML file to write; an existing one is replaced.
         event: event that is shown.
         tracks: tracks that were found in it.
-        path: HTML file to write; an existing one is replaced.
         track_is_fake: (n_tracks,) True for a track that belongs to no particle; None if that is not known.
         min_pt: pT cut at which the page opens [GeV]; 0 for none, at most 50.
         show_truth: carry the simulated particles as a layer (switched off at first), if the event has truth.
@@ -60,13 +60,40 @@ def write_html(
         ShapeError: the tracks are of another event, or `track_is_fake` is of other tracks.
         ConfigError: `min_pt` is outside 0 .. 50 GeV.
     """
+    draw_page(event, tracks, track_is_fake, min_pt=min_pt, show_truth=show_truth, field=field, title=title).write(path)
+
+
+def draw_page(
+    event: Event,
+    tracks: Tracks,
+    track_is_fake: Bool[ndarray, " n_tracks"] | None = None,
+    *,
+    min_pt: float = 1.0,
+    show_truth: bool = True,
+    field: float = 2.0,
+    title: str | None = None,
+    height: int = 560,
+) -> Page:
+    """The page that `write_html` writes; its arguments say what is in it.
+
+    Args:
+        event: event that is shown.
+        tracks: tracks that were found in it.
+        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None if that is not known.
+        min_pt: pT cut at which the page opens [GeV]; 0 for none, at most 50.
+        show_truth: carry the simulated particles as a layer, if the event has truth.
+        field: solenoidal field, for the pT of found tracks [T].
+        title: heading and document title; "Event N" if None.
+        height: height of the page in a notebook [pixels].
+    """
     if not 0 <= min_pt <= 50:
         raise ConfigError(f"min_pt: got {min_pt}, expected 0 to 50 GeV, the range of the page's slider")
     lines, truth = event_lines(event, tracks, track_is_fake, field, show_truth)
     payload = _payload(event, lines, truth, track_is_fake is not None, min_pt)
     page = files("beampipe.tracking.display")
+    title = f"Event {event.event_id}" if title is None else title
     parts = {
-        "title": html.escape(f"Event {event.event_id}" if title is None else title),
+        "title": html.escape(title),
         "css": (page / "display.css").read_text(encoding="utf-8"),
         "js": "\n".join((page / name).read_text(encoding="utf-8") for name in SCRIPTS),
         # "<" could end the script element early.
@@ -75,7 +102,7 @@ def write_html(
     text = (page / "display.html").read_text(encoding="utf-8")
     for name, part in parts.items():
         text = text.replace("{{" + name + "}}", part)
-    write_whole(Path(path), lambda part: part.write_text(text, encoding="utf-8"))
+    return Page(title, text, height)
 
 
 def _payload(
@@ -87,7 +114,7 @@ def _payload(
     on_track = np.zeros(len(event.hits), np.bool_)
     on_track[lines.hit] = True
     hit = np.concatenate([lines.hit, np.flatnonzero(~on_track)])
-    quantised, step = _quantised(cartesian(event.hits)[hit])
+    quantised, step = _quantised(event.hits.xyz[hit])
     payload: dict[str, Any] = {
         "event": event.event_id,
         "step": step,

@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
 
 from beampipe.errors import ShapeError
-from beampipe.tracking.display.momentum import estimate_pt
 from beampipe.tracking.events import NO_TRACK, NOISE, Event, Hits, Tracks, Truth
+from beampipe.tracking.fitting.circle import estimate_pt
 
-__all__ = ["Polylines", "cartesian", "event_lines", "track_lines", "truth_lines"]
+__all__ = ["Polylines", "event_lines", "track_lines", "truth_lines"]
 
 MIN_TRUTH_HITS: Final = 3
 """A particle with fewer hits is no track that anyone could find."""
@@ -51,12 +51,6 @@ class Polylines:
     def split(self) -> list[Int64[ndarray, " n"]]:
         """The hit rows of each line."""
         return np.split(self.hit, self.start[1:]) if len(self) else []
-
-
-def cartesian(hits: Hits) -> Float32[ndarray, "n_hits 3"]:
-    """x, y, z [mm] of each hit."""
-    r, phi, z = hits.position.T
-    return np.stack([r * np.cos(phi), r * np.sin(phi), z], axis=1)
 
 
 def event_lines(
@@ -109,9 +103,9 @@ def track_lines(
         )
     hit = np.flatnonzero(tracks.track_id != NO_TRACK)
     order = _outwards(event.hits, hit, tracks.track_id[hit])
-    pt = estimate_pt(event.hits, tracks.track_id, field)
-    if tracks.parameters is not None:
-        pt = np.where(tracks.parameters.fitted, tracks.parameters.pt, pt).astype(np.float32)
+    # Lines go by labels, which number the tracks of a finder with hit lists in an order of their own.
+    own = tracks.candidates is None
+    pt = tracks.pt(event.hits, field) if own else estimate_pt(event.hits, tracks.track_id, field)
     pt = np.nan_to_num(pt, nan=0.0, posinf=float(np.finfo(np.float32).max))
     length = np.bincount(tracks.track_id[hit], minlength=tracks.n_tracks)
     return Polylines(hit[order], length, pt, track_is_fake)

@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from beampipe.errors import ShapeError
 from beampipe.files import write_whole
-from beampipe.tracking.display.lines import Polylines, cartesian, event_lines
+from beampipe.tracking.display.lines import Polylines, event_lines
 from beampipe.tracking.events import Event, Tracks
 
 __all__ = ["write_phoenix"]
@@ -32,9 +32,9 @@ MEV_PER_GEV: Final = 1000.0
 
 
 def write_phoenix(
+    path: str | Path,
     events: Iterable[Event],
     tracks: Iterable[Tracks],
-    path: str | Path,
     *,
     track_is_fake: Sequence[Bool[ndarray, " n_tracks"] | None] | None = None,
     min_pt: float = 0.0,
@@ -45,9 +45,9 @@ def write_phoenix(
     Each event has the collections `Hits/Hits`, `Tracks/Found`, and, where known, `Tracks/Fake` and `Tracks/Truth`.
 
     Args:
+        path: JSON file to write; an existing one is replaced.
         events: events that are written.
         tracks: tracks that were found in each event, in the same order.
-        path: JSON file to write; an existing one is replaced.
         track_is_fake: (n_tracks,) True for a track that belongs to no particle, or None, for each event.
         min_pt: lowest pT of a track that is written [GeV]; Phoenix is slow beyond a few thousand tracks.
         field: solenoidal field, for the pT of found tracks [T].
@@ -76,7 +76,7 @@ def write_phoenix(
 def _event(
     event: Event, tracks: Tracks, fake: Bool[ndarray, " n_tracks"] | None, min_pt: float, field: float
 ) -> dict[str, Any]:
-    xyz = cartesian(event.hits)
+    xyz = event.hits.xyz
     lines, truth = event_lines(event, tracks, fake, field, show_truth=True)
     lines = lines.take((lines.pt >= min_pt) & (lines.length > 1))
     collections = {"Found": _tracks(xyz, lines.take(~lines.fake), FOUND_COLOUR)}

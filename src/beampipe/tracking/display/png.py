@@ -9,18 +9,18 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy import ndarray
 
+from beampipe.figures.picture import Picture
 from beampipe.files import write_whole
-from beampipe.tracking.display.lines import Polylines, cartesian, event_lines
+from beampipe.tracking.display.lines import Polylines, event_lines
 from beampipe.tracking.events import Event, Tracks
 
-__all__ = ["draw_png"]
+__all__ = ["draw_png", "plot_event"]
 
 PT_COLOURS: Final = LinearSegmentedColormap.from_list(
     "beampipe.pt", ["#9fb6dd", "#3f78cf", "#0f92a8", "#2a9a4e", "#b59a00", "#e87b00"]
@@ -54,38 +54,55 @@ STYLE: Final[Any] = {
 
 
 def draw_png(
+    path: str | Path,
     event: Event,
     tracks: Tracks,
-    path: str | Path,
     *,
     track_is_fake: Bool[ndarray, " n_tracks"] | None = None,
     min_pt: float = 1.0,
     show_truth: bool = False,
     field: float = 2.0,
     dpi: int = 160,
-) -> None:
-    """Draw x-y and r-z: hits as faint dots, tracks coloured by pT, fakes dashed in red.
+) -> Figure:
+    """Draw x-y and r-z into a file: hits as faint dots, tracks coloured by pT, fakes dashed in red.
 
     Args:
+        path: PNG to write; an existing one is replaced.
         event: event that is drawn.
         tracks: tracks that were found in it.
-        path: PNG to write; an existing one is replaced.
         track_is_fake: (n_tracks,) True for a track that belongs to no particle; None if that is not known.
         min_pt: lowest pT of a track that is drawn [GeV].
         show_truth: also draw the simulated particles, as a broad pale line under the tracks.
         field: solenoidal field, for the pT of found tracks [T].
         dpi: pixels per inch of a picture of 14 x 5.8 inches.
 
+    Returns:
+        The figure, which a notebook shows, too; `Event.plot` makes it without a file.
+
     Raises:
         ShapeError: the tracks are of another event, or `track_is_fake` is of other tracks.
     """
-    xyz = cartesian(event.hits)
+    figure = plot_event(event, tracks, track_is_fake, min_pt=min_pt, show_truth=show_truth, field=field, dpi=dpi)
+    write_whole(Path(path), lambda part: figure.savefig(part, format="png"))
+    return figure
+
+
+def plot_event(
+    event: Event,
+    tracks: Tracks,
+    track_is_fake: Bool[ndarray, " n_tracks"] | None = None,
+    *,
+    min_pt: float = 1.0,
+    show_truth: bool = False,
+    field: float = 2.0,
+    dpi: int = 80,
+) -> Figure:
+    """The figure that `draw_png` writes; its arguments say what is in it."""
+    xyz = event.hits.xyz
     lines, truth = event_lines(event, tracks, track_is_fake, field, show_truth)
     shown = lines.take((lines.pt >= min_pt) & (lines.length > 1))
     with rc_context(STYLE):
-        # Figure and canvas by hand: pyplot would keep the figure, and pick a backend for the whole process.
-        figure = Figure(figsize=(14, 5.8), dpi=dpi, layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = Picture(figsize=(14, 5.8), dpi=dpi, layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.5))
         rz = np.stack([xyz[:, 2], event.hits.position[:, 0]], axis=1)
         for axes, points in ((left, xyz[:, :2]), (right, rz)):
@@ -98,7 +115,7 @@ def draw_png(
         bar.set_ticks(PT_TICKS, labels=[f"{pt:g}" for pt in PT_TICKS])
         bar.ax.tick_params(which="minor", length=0)
         _annotate(figure, event, lines, shown, track_is_fake is not None, truth is not None, min_pt)
-        write_whole(Path(path), lambda part: figure.savefig(part, format="png"))
+    return figure
 
 
 def _norm() -> LogNorm:
@@ -107,7 +124,9 @@ def _norm() -> LogNorm:
 
 def _draw(axes: Axes, points: Float32[ndarray, "n_hits 2"], lines: Polylines) -> None:
     """One view: all hits, then the good tracks with their hits, then the fakes on top."""
-    axes.plot(*points.T, ".", color=HIT, markersize=0.9, markeredgewidth=0, alpha=0.45, rasterized=True, zorder=0)
+    # The fewer hits, the larger their dots: 0.9 points where there are 100 000 of them.
+    size = float(np.clip(0.9 + 0.55 * (5 - np.log10(max(len(points), 1))), 0.9, 2.5))
+    axes.plot(*points.T, ".", color=HIT, markersize=size, markeredgewidth=0, alpha=0.45, rasterized=True, zorder=0)
     good, fake = lines.take(~lines.fake), lines.take(lines.fake)
     # The more tracks, the finer they are drawn: a full event must not become one blot.
     fine = float(np.clip(np.log10(max(len(good), 1) / 150), 0, 1))
@@ -156,17 +175,14 @@ def _annotate(
     """Title and legend."""
     cut = rf"$p_T \geq {min_pt:g}$ GeV"
     n_fake = int(shown.fake.sum())
-    entries = [
-        (Line2D([], [], color=HIT, marker="o", markersize=3, linewidth=0), f"{len(event.hits):,} hits"),
-        (
-            Line2D([], [], color=PT_COLOURS(0.6), linewidth=2),
-            f"{len(shown) - n_fake:,} of {len(lines):,} tracks ({cut})",
-        ),
-    ]
+    entries = [(Line2D([], [], color=HIT, marker="o", markersize=3, linewidth=0), f"{len(event.hits):,} hits")]
+    if len(lines):
+        found = f"{len(shown) - n_fake:,} of {len(lines):,} tracks ({cut})"
+        entries.append((Line2D([], [], color=PT_COLOURS(0.6), linewidth=2), found))
     if fakes_known:
         entries.append((Line2D([], [], color=FAKE, linewidth=1.6, linestyle=(0, (4, 2))), f"{n_fake:,} fake tracks"))
     if truth_shown:
-        entries.append((Line2D([], [], color=TRUTH, linewidth=4), "simulated particles"))
+        entries.append((Line2D([], [], color=TRUTH, linewidth=4), f"simulated particles ({cut})"))
     handles, labels = zip(*entries, strict=True)
     figure.legend(
         handles,

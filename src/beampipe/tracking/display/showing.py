@@ -1,17 +1,22 @@
-"""One event and its tracks as a picture of the kind that the file's ending asks for."""
+"""One event and its tracks: as a file of the kind that its ending asks for, as a figure, as a page."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
 
 from beampipe.errors import FileError
-from beampipe.tracking.events import Event, Tracks
+from beampipe.notebook import Page
+from beampipe.tracking.events import NO_TRACK, Event, Tracks
 
-__all__ = ["fake_tracks", "show_event"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["event_figure", "event_page", "fake_tracks", "show_event"]
 
 
 def fake_tracks(event: Event, tracks: Tracks) -> Bool[ndarray, " n_tracks"] | None:
@@ -48,10 +53,37 @@ def show_event(event: Event, tracks: Tracks, path: str | Path, min_pt: float = 1
     fake = fake_tracks(event, tracks)
     suffix = Path(path).suffix
     if suffix == ".png":
-        draw_png(event, tracks, path, track_is_fake=fake, min_pt=min_pt)
+        draw_png(path, event, tracks, track_is_fake=fake, min_pt=min_pt)
     elif suffix == ".html":
-        write_html(event, tracks, path, track_is_fake=fake, min_pt=min_pt)
+        write_html(path, event, tracks, track_is_fake=fake, min_pt=min_pt)
     elif suffix == ".json":
-        write_phoenix([event], [tracks], path, track_is_fake=[fake], min_pt=min_pt)
+        write_phoenix(path, [event], [tracks], track_is_fake=[fake], min_pt=min_pt)
     else:
         raise FileError(f"{path}: got the ending {suffix!r}, expected .png, .html or .json (Phoenix)")
+
+
+def event_figure(
+    event: Event, tracks: Tracks | None, *, min_pt: float, show_truth: bool | None, field: float
+) -> Figure:
+    """`Event.plot`, which says what the figure shows."""
+    from beampipe.tracking.display.png import plot_event
+
+    show_truth = tracks is None if show_truth is None else show_truth
+    found, fake = _found(event, tracks)
+    return plot_event(event, found, fake, min_pt=min_pt, show_truth=show_truth, field=field)
+
+
+def event_page(event: Event, tracks: Tracks | None, *, min_pt: float, field: float, height: int) -> Page:
+    """`Event.display`, which says what the page shows."""
+    from beampipe.tracking.display.html import draw_page
+
+    found, fake = _found(event, tracks)
+    return draw_page(event, found, fake, min_pt=min_pt, field=field, height=height)
+
+
+def _found(event: Event, tracks: Tracks | None) -> tuple[Tracks, Bool[ndarray, " n_tracks"] | None]:
+    """The tracks, none if there are none, and which of them are fake."""
+    if tracks is None:
+        return Tracks(np.full(len(event.hits), NO_TRACK, np.int64)), None
+    # Tracks of another event are refused by whoever draws them, in words of its own.
+    return tracks, fake_tracks(event, tracks) if len(tracks.track_id) == len(event.hits) else None

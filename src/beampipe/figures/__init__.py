@@ -58,13 +58,11 @@ def new_figure(
         more: further arguments of matplotlib's `Figure.subplots`.
 
     Returns:
-        The figure, and its panels as an array (rows, columns) of axes.
+        The figure, which a notebook shows, and its panels as an array (rows, columns) of axes.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from beampipe.figures.picture import Picture
 
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(figsize=size, layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **more)
 
 

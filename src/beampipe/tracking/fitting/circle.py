@@ -9,16 +9,27 @@ from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from beampipe.errors import ShapeError
-from beampipe.tracking.events import Hits
+from beampipe.tracking.events import Hits, Tracks
+from beampipe.tracking.fitting.fitter import hit_lists
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM
 
-__all__ = ["estimate_pt"]
+__all__ = ["estimate_pt", "pt_of_tracks"]
 
 MIN_HITS: Final = 3
 """Fewest hits of a track whose pT is known: fewer points define no circle."""
 
 
-def estimate_pt(hits: Hits, track_id: Int64[ndarray, " n_hits"], field: float = 2.0) -> Float32[ndarray, " n_tracks"]:
+def pt_of_tracks(hits: Hits, tracks: Tracks, field: float) -> Float32[ndarray, " n_tracks"]:
+    """`Tracks.pt`: that of the fitted helix of each track, or by `estimate_pt` where there is none."""
+    pt = estimate_pt(hits, tracks, field)
+    if tracks.parameters is None:
+        return pt
+    return np.where(tracks.parameters.fitted, tracks.parameters.pt, pt).astype(np.float32)
+
+
+def estimate_pt(
+    hits: Hits, tracks: Tracks | Int64[ndarray, " n_hits"], field: float = 2.0
+) -> Float32[ndarray, " n_tracks"]:
     """Transverse momentum of every track, for a particle of unit charge in a solenoid.
 
     All circles are fitted at once by Taubin's method, which is nearly unbiased for the short arcs that stiff
@@ -28,27 +39,36 @@ def estimate_pt(hits: Hits, track_id: Int64[ndarray, " n_hits"], field: float = 
 
     Args:
         hits: hits of the event; their r and phi are used.
-        track_id: (n_hits,) track of each hit, 0 .. n_tracks - 1; negative for none.
+        tracks: tracks that were found in these hits, or (n_hits,) the track of each hit, 0 .. n_tracks - 1 and negative
+            for none.
         field: solenoidal field [T].
 
     Returns:
         (n_tracks,) pT [GeV]; infinity for hits on a straight line, NaN for fewer than three hits.
 
     Raises:
-        ShapeError: `track_id` has another length than `hits`.
+        ShapeError: there is not one label for each hit.
 
     Source:
         G. Taubin, IEEE Trans. Pattern Anal. Mach. Intell. 13 (1991) 1115; in this form N. Chernov,
         "Circular and Linear Regression" (2010), section 5.9.
     """
+    track_id = tracks.track_id if isinstance(tracks, Tracks) else tracks
     if len(track_id) != len(hits):
-        raise ShapeError(f"estimate_pt: got {len(track_id)} labels for {len(hits)} hits, expected one per hit")
-    n_tracks = int(track_id.max(initial=-1)) + 1
-    on_track = track_id >= 0
-    label = track_id[on_track]
+        raise ShapeError(
+            f"pT: got {len(track_id)} labels for {len(hits)} hits, expected one per hit; pass the hits that the tracks"
+            " were found in"
+        )
+    if isinstance(tracks, Tracks):
+        row, begin = hit_lists(hits, tracks)
+        n_tracks = len(begin) - 1
+        label = np.repeat(np.arange(n_tracks), np.diff(begin))
+    else:
+        row, n_tracks = np.flatnonzero(track_id >= 0), int(track_id.max(initial=-1)) + 1
+        label = track_id[row]
     n_hits = np.bincount(label, minlength=n_tracks)
     with np.errstate(divide="ignore", invalid="ignore"):
-        radius = _radii(hits.position[on_track].astype(np.float64), label, n_hits)
+        radius = _radii(hits.position[row].astype(np.float64), label, n_hits)
     pt = (GEV_PER_TESLA_MM * abs(field) * radius).astype(np.float32)
     pt[n_hits < MIN_HITS] = np.nan
     return pt

@@ -1,0 +1,95 @@
+"""What tracks say of their hits: rows, transverse momenta, jagged arrays."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from beampipe.errors import InputError, MissingExtraError, ShapeError
+from beampipe.tracking import Hits, Tracks, load_track_fitter
+from beampipe.tracking.display import estimate_pt
+from beampipe.tracking.display.toy import toy_event
+
+ARC_RADIUS = 1000.0
+"""Radius of the circle that the hits of `arc` lie on [mm]."""
+
+
+def arc(n: int) -> Hits:
+    """Hits of a particle from the beam line on a circle."""
+    s = np.linspace(0.1, 0.6, n)
+    return Hits.from_xyz(np.stack([ARC_RADIUS * np.sin(s), ARC_RADIUS * (1 - np.cos(s)), 200 * s], axis=1))
+
+
+def test_the_hits_of_a_track() -> None:
+    tracks = Tracks(np.array([0, -1, 1, 0, 1, 1]))
+    assert tracks.hits(0).tolist() == [0, 3]
+    assert tracks.hits(1).tolist() == [2, 4, 5]
+    shared = replace(tracks, candidates=[np.array([5, 2]), np.array([2, 4, 0]), np.array([1])])
+    assert shared.hits(1).tolist() == [0, 2, 4]
+    for wrong in (-1, 2):
+        with pytest.raises(InputError, match=rf"track: got {wrong}, expected 0 to 1"):
+            tracks.hits(wrong)
+    with pytest.raises(InputError, match="there are no tracks"):
+        Tracks(np.array([-1, -1])).hits(0)
+
+
+def test_pt_of_a_circle() -> None:
+    """pT = 0.3 B R: 0.3 GeV per T and m."""
+    hits = arc(10)
+    tracks = Tracks(np.zeros(10, np.int64))
+    np.testing.assert_allclose(tracks.pt(hits), [0.299792458 * 2.0 * ARC_RADIUS / 1000], rtol=1e-4)
+    np.testing.assert_allclose(tracks.pt(hits, field=3.8) / tracks.pt(hits), 1.9, rtol=1e-6)
+    np.testing.assert_array_equal(estimate_pt(hits, tracks), estimate_pt(hits, tracks.track_id))
+    assert np.isnan(Tracks(np.array([0, 0])).pt(hits.take(np.array([0, 9])))).all()
+    with pytest.raises(ShapeError, match="got 3 labels for 10 hits"):
+        Tracks(np.zeros(3, np.int64)).pt(hits)
+
+
+def test_pt_of_tracks_that_share_hits_is_by_their_lists() -> None:
+    hits = arc(10)
+    half = [np.arange(6), np.arange(4, 10), np.arange(2)]
+    pt = Tracks(np.zeros(10, np.int64), candidates=half).pt(hits)
+    np.testing.assert_allclose(pt, [0.5996, 0.5996, np.nan], rtol=1e-3)
+
+
+def test_pt_of_a_fit_comes_first() -> None:
+    event, tracks, _ = toy_event(60, seed=3)
+    fitted = load_track_fitter().add(event.hits, tracks)
+    assert fitted.parameters is not None
+    is_fitted = fitted.parameters.fitted
+    assert is_fitted.any()
+    np.testing.assert_array_equal(
+        fitted.pt(event.hits),
+        np.where(is_fitted, fitted.parameters.pt, tracks.pt(event.hits)).astype(np.float32),
+    )
+
+
+def test_tracks_as_an_array_of_awkward() -> None:
+    ak = pytest.importorskip("awkward")
+    event, tracks, _ = toy_event(60, n_noise=20, seed=3)
+    array = tracks.to_awkward(event.hits)
+    assert ak.fields(array) == ["pt", "n_hits", "hits"]
+    assert len(array) == tracks.n_tracks > 10
+    np.testing.assert_array_equal(ak.to_numpy(array.pt), tracks.pt(event.hits))
+    for track in range(tracks.n_tracks):
+        rows = ak.to_numpy(array.hits.row[track])
+        assert sorted(rows) == tracks.hits(track).tolist()
+        r, z = event.hits.position[rows, 0], event.hits.position[rows, 2]
+        assert (np.diff(r**2 + z**2) >= 0).all()
+        np.testing.assert_array_equal(ak.to_numpy(array.hits.r[track]), r)
+    fitted = load_track_fitter().add(event.hits, tracks)
+    assert fitted.parameters is not None
+    np.testing.assert_array_equal(ak.to_numpy(fitted.to_awkward(event.hits).z0), fitted.parameters.values[:, 1])
+    none = Tracks(np.full(len(event.hits), -1)).to_awkward(event.hits)
+    assert len(none) == 0
+    with pytest.raises(ShapeError, match="got 1 labels"):
+        Tracks(np.array([-1])).to_awkward(event.hits)
+
+
+def test_without_awkward_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "awkward", None)
+    with pytest.raises(MissingExtraError, match=r"needs awkward.*beampipe\[formats\]"):
+        Tracks(np.zeros(10, np.int64)).to_awkward(arc(10))
