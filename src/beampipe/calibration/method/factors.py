@@ -133,7 +133,7 @@ class FactorInBin:
         statistical: statistical uncertainty of the scale factor.
         total: statistical uncertainty and all sources in quadrature; nan if one of them is not known.
         sources: uncertainty by name of the systematic.
-        source_errors: statistical error of the uncertainty by name of the systematic; empty if they were not worked out.
+        source_errors: statistical error of that uncertainty by name of the systematic; empty if not worked out.
         cut: value of the tagger below which a jet counts as quark-like.
         forward_fraction: fraction of quarks among forward jets of re-weighted simulation.
         central_fraction: fraction of quarks among central jets of re-weighted simulation.

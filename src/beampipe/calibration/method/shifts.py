@@ -11,7 +11,8 @@ lowest order, 0 to 2, that is compatible with it; if none is, the shift stays as
     chi2 (K - 3) / (K - 1) <= ndf + 2 sqrt(2 ndf)                  (the factor, as K groups give the errors)
 
 *Pruning.* Shifts that are compatible with 0 in all bins together are left out, the smallest first, as long as in each
-bin all that are left out, each with its error added, lower the total by no more than a stated share. A parameter is left out with both its ways.
+bin all that are left out, each with its error added, lower the total by no more than a stated share. A parameter is
+left out with both its ways.
 """
 
 from __future__ import annotations
