@@ -18,7 +18,7 @@ docs_ready := $(VENV)/.ready-docs
 one_by_one := tests/triton tests/serving tests/fleet
 side_by_side := $(filter-out $(one_by_one),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py)
 
-.PHONY: models demo test check bench bench-serving bench-fleet bench-sanitizers bench-calibration bench-analysisops docs format clean help
+.PHONY: models demo test test-lowest release-check check bench bench-serving bench-fleet bench-sanitizers bench-calibration bench-analysisops docs docs-check format clean help
 
 help:
 	@echo "make demo   start the service, find tracks in simulated events: figures, and pictures under demo/"
@@ -31,7 +31,10 @@ help:
 	@echo "make bench-calibration   the same for the calibration, beside coffea"
 	@echo "make bench-analysisops   the same for tasks for agents: scores, pulls, attacks, kills, grading again"
 	@echo "make models   learn the shipped tracker models again: hours"
-	@echo "make docs   the documentation, under docs/_build/"
+	@echo "make test-lowest   tests with the lowest versions of every dependency"
+	@echo "make release-check   the dry run of a release: build, check, install, use"
+	@echo "make docs   the documentation with its notebooks run, under docs/_build/"
+	@echo "make docs-check   the same, and each page looked at in a browser: two widths, light and dark"
 
 demo: $(demo_ready)
 	$(bin)/python -m beampipe serving engine install
@@ -42,12 +45,28 @@ test: $(test_ready) programs
 	$(bin)/python -m pytest -n 2 --dist loadfile $(side_by_side)
 	$(bin)/python -m pytest $(one_by_one)
 
+# The lowest versions of what pyproject.toml names, and every test that starts no server.
+test-lowest: $(bin)/python
+	$(bin)/python -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install -q uv
+	$(VENV)-lowest/bin/uv pip install -q -p $(VENV)-lowest/bin/python --resolution lowest-direct -e ".[all,test]"
+	$(VENV)-lowest/bin/python -m pytest -n 2 --dist loadfile $(side_by_side)
+
+# What would be handed to a package index, built, checked and used; nothing leaves this machine. Half an hour.
+RELEASE_OPTIONS ?=
+release-check: $(bin)/python
+	$(bin)/python -m venv $(VENV)-release
+	$(VENV)-release/bin/python -m pip install -q uv
+	$(VENV)-release/bin/uv pip install -q -p $(VENV)-release/bin/python --group release
+	$(VENV)-release/bin/python release/check.py $(RELEASE_OPTIONS)
+
 check: $(test_ready)
 	$(bin)/ruff format --check .
 	$(bin)/ruff check .
 	$(bin)/clang-format --dry-run --Werror $(native)
 	$(bin)/lint-imports
 	$(bin)/mypy
+	$(bin)/zizmor --offline --quiet .github
 
 format: $(test_ready)
 	$(bin)/ruff check --fix .
@@ -130,6 +149,9 @@ docs: $(docs_ready)
 	$(bin)/python -m sphinx -W -q -j auto docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+docs-check: $(test_ready) programs docs
+	$(bin)/python docs/check_site.py docs/_build/html
+
 clean:
 	rm -rf build docs/_build demo
 
@@ -155,9 +177,9 @@ $(demo_ready): $(sources) | $(bin)/python
 	@touch $@
 
 $(test_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[all,test,check]"
+	$(bin)/python -m pip install -q -e ".[all,test,check,docs]"
 	@touch $@ $(demo_ready)
 
 $(docs_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[serving,calibration,docs]"
+	$(bin)/python -m pip install -q -e ".[formats,fleet,calibration,analysisops,docs]"
 	@touch $@ $(demo_ready)

@@ -43,8 +43,8 @@ from beampipe.errors import FileError
 from beampipe.tracking import load_pipeline
 from beampipe.tracking.acts import ACTS_FAST
 from beampipe.tracking.evaluation.checks import TruthFinder
-from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.results import evaluation_body
+from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.loading import WEIGHTS
 from beampipe.tracking.networks import Networks, load_networks

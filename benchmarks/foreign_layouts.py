@@ -20,8 +20,8 @@ from harness import CONSOLE, EVENTS, figures, options_of, print_header, report
 
 from beampipe.tracking.acts import ACTS_EFFICIENT, ActsTrackFinder
 from beampipe.tracking.acts.detector import ActsDetector
-from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.report import print_evaluation
+from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.events import Event
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import read_events

@@ -16,9 +16,9 @@ from rich.table import Table
 from samples import resize, take
 
 from beampipe.figures import save_figure
-from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.plots import plot_scaling
 from beampipe.tracking.evaluation.results import Evaluation
+from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.evaluation.statistics import fit_power_law
 from beampipe.units import ms
 

@@ -1,26 +1,81 @@
-"""Sphinx configuration."""
+"""Sphinx configuration. What is our own in it lies in ``_parts``: one thing each."""
 
-import re
-from typing import Any
-
-from sphinx.application import Sphinx
+import sys
+from pathlib import Path
 
 from beampipe import __version__
+
+sys.path.insert(0, str(Path(__file__).parent / "_parts"))
 
 project = "beampipe"
 author = "the beampipe authors"
 copyright = f"2026, {author}"
 release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-myst_enable_extensions = ["colon_fence", "deflist"]
+extensions = [
+    "myst_nb",  # brings myst_parser; runs the notebooks
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx.ext.intersphinx",
+    "sphinx_design",
+    "sphinx_copybutton",
+    "docstrings",  # this and those below: ours
+    "formulas",
+    "sidebars",
+    "written",
+]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "amsmath"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+myst_dmath_double_inline = False
+exclude_patterns = ["_build", "_parts"]
+add_module_names = False
+
+# Notebooks are text; each is run when its page is made, and none has its output in the repository.
+nb_execution_mode = "auto"
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_execution_timeout = 600
+nb_merge_streams = True
 
 # A page must need nothing from outside when it is viewed.
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}
+html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
-html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
+html_title = "beampipe"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_favicon = "_static/logo.svg"
+html_theme_options = {
+    "logo": {"text": "beampipe", "image_light": "_static/logo.svg", "image_dark": "_static/logo.svg"},
+    "navbar_align": "left",
+    "header_links_before_dropdown": 9,
+    "navbar_persistent": ["search-button"],
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
 html_show_sourcelink = False
+html_copy_source = False
+copybutton_exclude = ".linenos, .gp, .go"
+
+# Where others describe their names. Without network the file beside is read; it has the names that our pages use.
+intersphinx_timeout = 5
+intersphinx_mapping = {
+    name: (address, (None, f"inventories/{name}.inv"))
+    for name, address in {
+        "awkward": "https://awkward-array.org/doc/stable/",
+        "hist": "https://hist.readthedocs.io/en/latest/",
+        "numpy": "https://numpy.org/doc/stable/",
+        "pyarrow": "https://arrow.apache.org/docs/",
+        "python": "https://docs.python.org/3/",
+        "uproot": "https://uproot.readthedocs.io/en/latest/",
+    }.items()
+}
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # shapes and units are in the docstrings; jaxtyping's names would hide them
@@ -28,25 +83,6 @@ autodoc_mock_imports = ["acts", "pythia8mc", "torch"]
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-default_role = "code"
-
-
-def absolute_values(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """In our docstrings ``|eta|`` is an absolute value; reStructuredText would take it for a substitution."""
-    lines[:] = [re.sub(r"\|(\w+)\|", r"\|\1\|", line) for line in lines]
-
-
-def defaults(
-    app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str | None, returns: str | None
-) -> tuple[str | None, str | None]:
-    """Shows ``...`` for a default that is a function, made by one, or a place on the machine that makes the pages."""
-    if signature is not None:
-        signature = signature.replace("PosixPath(", "Path(")
-        signature = re.sub(r"<function [\w.]*(<lambda>)?>|<factory>|Path\('/[^']*'\)|'/[^']*'", "...", signature)
-    return signature, returns
-
-
-def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
-    app.connect("autodoc-process-docstring", absolute_values)
-    app.connect("autodoc-process-signature", defaults)
+napoleon_attr_annotations = False  # the same
+toc_object_entries_show_parents = "hide"
+default_role = "py:obj"  # `Hits` in a docstring leads to Hits; what is no name stays as code

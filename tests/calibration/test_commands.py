@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from beampipe.calibration.cli import app
-from beampipe.calibration.config.configuration import Configuration
+from beampipe.calibration.config.configuration import Configuration, load_configuration
 from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.calibration.explanation import explain
 from beampipe.calibration.method.factors import Factors
@@ -177,3 +177,18 @@ def test_the_shipped_sample_is_small() -> None:
 def test_no_configuration_depends_on_where_it_is_read(base: Configuration, tmp_path: Path) -> None:
     moved = replace(base, output=tmp_path)
     assert plan_calibration(moved).factors.key == plan_calibration(base).factors.key
+
+
+def test_a_configuration_to_start_from_is_that_of_the_demo_and_overwrites_nothing(tmp_path: Path) -> None:
+    done = call("init", tmp_path / "mine.toml")
+    assert done.exit_code == 0, done.output
+    assert "beampipe calibration run" in done.output
+    mine, demo = load_configuration(tmp_path / "mine.toml"), load_configuration(DEMO_CONFIGURATION)
+    assert mine.output == tmp_path / "mine"
+    for ours, theirs in zip(mine.samples.values(), demo.samples.values(), strict=True):
+        assert [path.parent for path in ours.files] == [tmp_path / "mine_sample"] * len(theirs.files)
+        assert [path.read_bytes() for path in ours.files] == [path.read_bytes() for path in theirs.files]
+    same = replace(mine, output=demo.output, samples=demo.samples)
+    assert same == demo
+    with pytest.raises(FileError, match="is there already"):
+        call("init", tmp_path / "mine.toml")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from beampipe.errors import UnknownNameError
-from beampipe.tracking.data import SHIPPED, shipped_events, shipped_path
+from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.tracking.data import SHIPPED, shipped_events, shipped_path, write_example
 from beampipe.tracking.data.shipping import slim
 from beampipe.tracking.events import NOISE
 from tests.tracking.formats.events import random_event
@@ -57,3 +59,13 @@ def test_slimming_drops_only_particles_without_hits() -> None:
     seen = set(event.truth.particle_id) | set(event.truth.shared_particle)
     assert set(truth.particles.particle_id) == seen - {NOISE}
     assert len(truth.particles) < 50
+
+
+def test_an_example_is_a_file_of_the_shipped_events(tmp_path: Path) -> None:
+    write_example(tmp_path / "new" / "events.parquet", 60)
+    assert (tmp_path / "new" / "events.parquet").read_bytes() == shipped_path(60).read_bytes()
+    with pytest.raises(ConfigError, match=r"got the ending '.csv', expected .parquet"):
+        write_example(tmp_path / "events.csv")
+    with pytest.raises(UnknownNameError, match="shipped sample"):
+        write_example(tmp_path / "events.parquet", 140)
+    assert not (tmp_path / "events.parquet").exists()

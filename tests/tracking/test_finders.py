@@ -8,8 +8,8 @@ from beampipe.tracking.acts import ActsTrackFinder, acts_names, acts_truth_match
 from beampipe.tracking.acts.settings import ACTS_SOFT
 from beampipe.tracking.cli import PIPELINE_HELP
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.matching import Candidates, match
+from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.events import Event, Hits, Tracks, Truth
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.finders import KALMAN_FIT, KalmanFitted, named_finder, named_finders

@@ -53,6 +53,19 @@ def demo(
 
 
 @app.command()
+def init(
+    config: Annotated[Path, typer.Argument(help="TOML file to write; its sample goes into a folder beside it.")] = Path(
+        "dijets.toml"
+    ),
+) -> None:
+    """Write a commented configuration and the small sample that it reads, to start from."""
+    from beampipe.calibration.starting import start_calibration
+
+    folder = start_calibration(config)
+    typer.echo(f"{config}: reads {folder}; next: beampipe calibration run {config}")
+
+
+@app.command()
 def simulate(
     sample: Annotated[str, typer.Argument(help="Name of a sample; --list prints them.")] = "nominal",
     output: Annotated[

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
+from beampipe.calibration.config.selection import DijetSelection
+from beampipe.calibration.layout.expressions import names_in
 from beampipe.calibration.layout.presets import likely_presets, preset_layout
-from beampipe.calibration.layout.recognise import as_toml
+from beampipe.calibration.layout.recognise import advised, as_toml, guessed_branches
+from beampipe.calibration.layout.settings import Layout
 from beampipe.calibration.ntuple.glance import Glance, glance
 from beampipe.calibration.ntuple.opening import faults, opened
 from beampipe.calibration.ntuple.reading import branches_of, missing_branches
 from beampipe.calibration.ntuple.source import DERIVED, EventSource
+from beampipe.calibration.ntuple.sums import sums_of_weights, weight_names
 from beampipe.errors import FileError
 
 __all__ = ["Look", "look_at"]
+
+_LIKELY: Final = 0.5
+"""Share of the branches of a preset from which on a file is taken for one of its kind."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Look:
 
 
 def look_at(path: Path, preset: str = "") -> Look:
-    """Look at a file with a preset, by default the one that fits best.
+    """Look at a file with a preset, by default the one that fits best; branches of unknown files are guessed.
 
     Raises:
         FileError: the file cannot be read, or has no tree of events.
@@ -43,33 +52,71 @@ def look_at(path: Path, preset: str = "") -> Look:
     with opened(path) as file, faults(path, "trees"):
         names = {key.split(";")[0] for key in file.keys(recursive=False)}
         trees = {name: branches_of(file[name]) for name in names if hasattr(file[name], "num_entries")}
-        name = preset or next(iter(likely_presets(trees)))
-        layout = preset_layout(name)
-        if layout.tree not in trees:
-            raise FileError(
-                f"{path}: got trees {', '.join(sorted(trees)) or 'none'}, expected {layout.tree!r} as in preset"
-                f" {name!r}; name another preset by --preset",
-                path=path,
-            )
-        tree = file[layout.tree]
-        simulated = any(branch in trees[layout.tree] for branch in layout.branches.label)
-        missing = missing_branches(layout, trees[layout.tree], simulated=simulated, needs=DERIVED)
+        layout, changes = _layout_of(path, trees, preset)
+        tree, name = file[layout.tree], layout.preset
+        branches = trees[layout.tree]
+        simulated = any(branch in branches for branch in layout.branches.label)
+        missing = missing_branches(layout, branches, simulated=simulated, needs=DERIVED)
         source = EventSource(path, tree, layout, 0, int(tree.num_entries))
         # What is missing is said once, by name.
-        seen = glance(source, labelled=simulated, needs=DERIVED if not missing else ())
+        needs = tuple(key for key in DERIVED if source.has(f"jet_{key}") and not _lacks(layout, key, missing))
+        seen = glance(source, labelled=simulated, needs=needs, min_pt=DijetSelection().min_subleading_pt)
+        summed, unsummed = _sums(file, source, layout) if simulated and not layout.own_books else ("", "")
     lines = [f"{path}: preset {name}, tree {layout.tree}, {tree.num_entries} events", *_table(seen)]
+    lines += [summed] if summed else []
     lines += [f"missing: {said}" for said in missing.values()]
     problems = [said for said in seen.problems if not any(f"'{branch}' cannot be read" in said for branch in missing)]
-    lines += [f"wrong: {said}" for said in problems]
-    return Look(name, tuple(lines), not (missing or problems), as_toml(str(path), name, {}, missing))
+    problems = [said for said in problems if not any(f"'{branch}'" in said for branch in missing)]
+    lines += [f"wrong: {said}" for said in (*problems, *([unsummed] if unsummed else []))]
+    good = not (missing or problems or unsummed)
+    changes |= advised(problems)
+    return Look(name, tuple(lines), good, as_toml(str(path), name, changes, missing, labelled=simulated))
 
 
-def _table(seen: Glance) -> list[str]:
+def _lacks(layout: Layout, key: str, missing: Mapping[str, str]) -> bool:
+    """Whether a branch that an observable is read or derived from is missing."""
+    names = [name for text in getattr(layout.branches, key) for name in names_in(text)]
+    return any(name in missing for name in names or layout.constituents.branches.values())
+
+
+def _layout_of(path: Path, trees: Mapping[str, Any], preset: str) -> tuple[Layout, dict[str, Any]]:
+    """The layout to look with, and what it changes of its preset."""
+    name, share = next(iter(likely_presets(trees).items()))
+    if preset and preset_layout(preset).tree in trees:
+        return preset_layout(preset), {}
+    if not trees:
+        raise FileError(f"{path}: got no tree, expected one with events", path=path)
+    if not preset and share >= _LIKELY:
+        return preset_layout(name), {}
+    # Nobody's preset: the tree with the most branches, and what they may be going by their names.
+    tree = max(sorted(trees), key=lambda each: len(trees[each]))
+    changes: dict[str, Any] = {"tree": tree}
+    if not preset:
+        changes["branches"] = {key: branch for key, branch in guessed_branches(trees[tree]).items() if branch}
+    return preset_layout(preset or "ntuple", changes), changes
+
+
+def _sums(file: Any, source: EventSource, layout: Layout) -> tuple[str, str]:
+    """What sums of weights there are, and what is wrong with them."""
+    if layout.sums.source in ("none", "manifest", "events"):
+        return f"sums of weights: to be given by layout.sums (source is {layout.sums.source!r})", ""
+    try:
+        names = weight_names(source)
+        sums = sums_of_weights(file, source, len(names), ())
+    except FileError as error:
+        return "", str(error).removeprefix(f"{source.path}: ")
+    return f"sums of weights: {len(names)} by {layout.sums.source}, nominal {sums[0]:.6g}", ""
+
+
+def _table(seen: Glance) -> Iterator[str]:
     """One line for each column."""
-    lines = [f"{'column':16} {'branch':40} {'type':16} range in the file"]
+    yield f"{'column':16} {'branch':40} {'type':16} range in the file"
     for column, each in seen.seen.items():
-        codes = ", ".join(f"{code}: {count}" for code, count in each.codes.items())
         branch = ", ".join(each.branches) or "(derived or made up)"
-        span = f"labels of leading jets {codes}" if codes else f"{each.low:.6g} to {each.high:.6g}"
-        lines.append(f"{column:16} {branch:40} {each.kind:16} {span}")
-    return [*lines, f"median leading pT: {seen.median_pt:.4g} GeV"]
+        span = f"{each.low:.6g} to {each.high:.6g}"
+        if each.codes:
+            span = "labels of leading jets " + ", ".join(f"{code}: {count}" for code, count in each.codes.items())
+            n = sum(each.codes.values())
+            span += f"; {each.unmatched} of {n} ({each.unmatched / n:.1%}) without a parton"
+        yield f"{column:16} {branch:40} {each.kind:16} {span}"
+    yield f"median leading pT: {seen.median_pt:.4g} GeV"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 from rich.console import Console
@@ -13,9 +14,14 @@ from beampipe.calibration.method.best_estimate import BestEstimate
 from beampipe.calibration.method.factors import SHORT_NAMES, Factors, FlavourAndQuantity, ScaleFactor
 from beampipe.calibration.method.validity import FLAGS, NO_VALID_ERROR
 from beampipe.calibration.tasks.workspace import FACTORS
+from beampipe.notebook import html_table
 from beampipe.terminal import make_table
 
-__all__ = ["flag_lines", "print_estimate", "print_factors"]
+__all__ = ["factors_html", "flag_lines", "print_estimate", "print_factors"]
+
+_TITLE: Final = "scale factors at the {point:.0%} working point: value +- statistical (total)"
+_NAMES: Final = "SF_q: efficiency, SF_g: rejection; data / simulation."
+_STAR: Final = "*: flagged, see Factors.table()."
 
 
 def print_factors(configuration: Configuration, console: Console) -> None:
@@ -28,19 +34,37 @@ def print_factors(configuration: Configuration, console: Console) -> None:
     path = configuration.output / FACTORS
     factors = Factors.read(path)
     point = factors.working_points[0]
-    table = make_table(
-        f"scale factors at the {point:.0%} working point: value +- statistical (total)",
-        ("tagger", ""),
-        (f"{low:g}-{high:g} GeV" for low, high in factors.bins),
-    )
+    table = make_table(_TITLE.format(point=point), ("tagger", ""), _bins(factors))
+    for row in _rows(factors, point):
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"{_NAMES} All of them: {path}", highlight=False)
+    for line in flag_lines(factors):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def factors_html(factors: Factors) -> str:
+    """The same table in HTML, for a notebook.
+
+    Args:
+        factors: the scale factors.
+    """
+    point = factors.working_points[0]
+    heads = ("tagger", "", *_bins(factors))
+    return html_table(_TITLE.format(point=point), _rows(factors, point), heads, caption=f"{_NAMES} {_STAR}", most=10)
+
+
+def _bins(factors: Factors) -> list[str]:
+    """Names of the bins of pT."""
+    return [f"{low:g}-{high:g} GeV" for low, high in factors.bins]
+
+
+def _rows(factors: Factors, point: float) -> Iterator[tuple[str, ...]]:
+    """Tagger, short name and the cells of every bin, for each scale factor that is quoted most."""
     for tagger in factors.taggers:
         for name, what in SHORT_NAMES.items():
             one = factors.against_pt(tagger=tagger, working_point=point, **what._asdict())
-            table.add_row(tagger, name, *(_cell(one, place) for place in range(len(factors.bins))))
-    console.print(table)
-    console.print(f"SF_q: efficiency, SF_g: rejection; data / simulation. All of them: {path}", highlight=False)
-    for line in flag_lines(factors):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+            yield (tagger, name, *(_cell(one, place) for place in range(len(factors.bins))))
 
 
 def flag_lines(factors: Factors) -> Iterator[str]:

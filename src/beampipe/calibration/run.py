@@ -21,7 +21,8 @@ from beampipe.calibration.tasks.stages import CALIBRATION_STAGES, reaches
 from beampipe.calibration.tasks.workers import RunSettings, Workers
 from beampipe.calibration.tasks.workspace import Workspace, to_read, workspace_of
 from beampipe.errors import UnknownNameError
-from beampipe.terminal import Progress
+from beampipe.notebook import in_notebook
+from beampipe.terminal import Progress, bars
 
 __all__ = ["plan_calibration", "run_calibration"]
 
@@ -33,12 +34,19 @@ def _no_bar(what: str, total: int | None) -> AbstractContextManager[Callable[[],
     return nullcontext(lambda: None)
 
 
+def _shown(progress: Progress | None) -> AbstractContextManager[Progress]:
+    """What is told of progress: somebody's own bars, or else those of a notebook."""
+    if progress is None and in_notebook():
+        return bars()
+    return nullcontext(_no_bar if progress is None else progress)
+
+
 def run_calibration(
     configuration: Configuration,
     settings: RunSettings = _ONE_WORKER,
     *,
     until: str = "factors",
-    progress: Progress = _no_bar,
+    progress: Progress | None = None,
 ) -> Plan:
     """Run all stages up to one; each does only what is not yet in the store.
 
@@ -46,7 +54,7 @@ def run_calibration(
         configuration: what the result depends on, and where it goes.
         settings: where tasks run, and how many at once.
         until: name of the last stage, one of `CALIBRATION_STAGES`.
-        progress: opens a progress bar for each batch of tasks; by default nothing is shown.
+        progress: opens a progress bar for each batch of tasks; by default a notebook shows bars, and a script nothing.
 
     Returns:
         The plan, whose recipes find everything in the store.
@@ -61,7 +69,7 @@ def run_calibration(
     space = workspace_of(configuration)
     store = space.store
     store.sweep()
-    with Workers(settings, space.log, progress) as workers:
+    with _shown(progress) as told, Workers(settings, space.log, told) as workers:
         plan = _plan(configuration, space, workers)
         if not reaches(until, "fill"):
             run_chunks(store, workers, plan.chunks, until)

@@ -1,9 +1,12 @@
 """Track finding as a service: models behind NVIDIA Triton, and the finders that ask them.
 
-from beampipe.serving import TritonTrackFinder
+from beampipe.serving import TritonTrackFinder, serve
 
 with TritonTrackFinder("grpc://127.0.0.1:8001") as finder:
     tracks = finder.find(hits)
+
+with serve("exatrkx") as server:  # a Triton of one's own
+    tracks = server.finder().find(hits)
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from beampipe.lazy import loader
 if TYPE_CHECKING:
     from beampipe.serving.catalogue import named_models
     from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
-    from beampipe.serving.service import serve
+    from beampipe.serving.server import TrackingServer, serve
     from beampipe.serving.variants import DEFAULT_MODELS, MODELS, ServedVariant
     from beampipe.triton.model.repository import export_repository
 
@@ -25,6 +28,7 @@ __all__ = [
     "DirectTrackFinder",
     "FallbackTrackFinder",
     "ServedVariant",
+    "TrackingServer",
     "TritonTrackFinder",
     "export_repository",
     "named_models",
@@ -37,7 +41,7 @@ __getattr__ = loader(
         "beampipe.triton.model.repository": ("export_repository",),
         "catalogue": ("named_models",),
         "finders": ("DirectTrackFinder", "FallbackTrackFinder", "TritonTrackFinder"),
-        "service": ("serve",),
+        "server": ("TrackingServer", "serve"),
         "variants": ("DEFAULT_MODELS", "MODELS", "ServedVariant"),
     },
 )

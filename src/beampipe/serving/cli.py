@@ -324,7 +324,7 @@ def serve_command(
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
     from beampipe.serving.native_backend import backend_choice
-    from beampipe.serving.service import serve
+    from beampipe.serving.service import serve_in_foreground
     from beampipe.triton.door.settings import DoorSettings
     from beampipe.triton.server.launch import ServerSettings
 
@@ -343,7 +343,7 @@ def serve_command(
         patience=patience,
         door=DoorSettings(secret_file, tuple(opened or ()), shield, shield_grpc, open_http=open_http),
     )
-    serve(
+    serve_in_foreground(
         settings,
         generated=repository is None,
         instances=instances,

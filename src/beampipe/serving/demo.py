@@ -24,8 +24,8 @@ from beampipe.serving.service import generated_repository
 from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.display.showing import show_event
-from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
+from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.triton.server.cleanup import shared_memory_of
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer

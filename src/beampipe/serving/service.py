@@ -20,7 +20,7 @@ from beampipe.triton.server.launch import ServerSettings
 if TYPE_CHECKING:
     from beampipe.tracking.beam_spot import BeamSpot
 
-__all__ = ["generated_repository", "serve"]
+__all__ = ["generated_repository", "serve_in_foreground"]
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def generated_repository(
         yield repository, tuple(export_repository(repository, settings if name is None else renamed(settings, name)))
 
 
-def serve(
+def serve_in_foreground(
     settings: ServerSettings,
     *,
     generated: bool = False,

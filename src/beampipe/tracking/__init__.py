@@ -2,8 +2,11 @@
 
 from beampipe.tracking import Hits, load_pipeline
 
-tracks = load_pipeline().find(Hits(position))  # (n_hits, 3) float32: r [mm], phi [rad], z [mm]
+hits = Hits(position)  # (n_hits, 3) float32: r [mm], phi [rad], z [mm]; or Hits.from_xyz(xyz)
+tracks = load_pipeline().find(hits)
 tracks.track_id  # (n_hits,) int64, -1 for a hit on no track
+tracks.hits(0)  # rows of the hits of the first track
+tracks.pt(hits)  # (n_tracks,) float32 [GeV]
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ if TYPE_CHECKING:
     from beampipe.tracking.batch import track_files
     from beampipe.tracking.data import shipped_events
     from beampipe.tracking.display import draw_png, write_html, write_phoenix
-    from beampipe.tracking.evaluation.evaluate import evaluate
     from beampipe.tracking.evaluation.report import print_evaluation
+    from beampipe.tracking.evaluation.results import Evaluation
+    from beampipe.tracking.evaluation.scoring import compare, evaluate
     from beampipe.tracking.events import NO_TRACK, Event, FitStatus, Hits, Particles, TrackParameters, Tracks, Truth
     from beampipe.tracking.finder import InOneThread, TrackFinder
     from beampipe.tracking.finders import named_finders
@@ -36,6 +40,7 @@ __all__ = [
     "NO_TRACK",
     "PIPELINES",
     "Components",
+    "Evaluation",
     "Event",
     "FitStatus",
     "FittedFinder",
@@ -54,6 +59,7 @@ __all__ = [
     "Truth",
     "Walk",
     "build_pipeline",
+    "compare",
     "draw_png",
     "evaluate",
     "load_model",
@@ -78,8 +84,9 @@ __getattr__ = loader(
         "batch": ("track_files",),
         "data": ("shipped_events",),
         "display": ("draw_png", "write_html", "write_phoenix"),
-        "evaluation.evaluate": ("evaluate",),
         "evaluation.report": ("print_evaluation",),
+        "evaluation.results": ("Evaluation",),
+        "evaluation.scoring": ("compare", "evaluate"),
         "events": ("NO_TRACK", "Event", "FitStatus", "Hits", "Particles", "TrackParameters", "Tracks", "Truth"),
         "finder": ("InOneThread", "TrackFinder"),
         "finders": ("named_finders",),

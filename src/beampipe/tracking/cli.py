@@ -186,6 +186,19 @@ def demo(
 
 
 @app.command()
+def example(
+    output: Annotated[Path, typer.Argument(help="Parquet file to write the events to.")] = Path("events.parquet"),
+    mu: Annotated[int, typer.Option(help="Mean number of pile-up collisions of the shipped events: 0, 60 or 200.")] = 0,
+) -> None:
+    """Write shipped events with truth to a file, to try the other commands on."""
+    from beampipe.tracking.data import write_example
+
+    check_output(output)
+    write_example(output, mu)
+    typer.echo(f"{output}: events with mu = {mu}; next: beampipe track {output} -o tracks.parquet")
+
+
+@app.command()
 def ship(
     clean: Annotated[Path, typer.Argument(help="File of clean simulated events to take the first ones from.")],
     output: Annotated[Path, typer.Argument(help="Parquet file to write the shipped sample to.")],
@@ -268,9 +281,9 @@ def evaluate(
     told: Told,
 ) -> None:
     """Measure efficiency, fakes and time of track finders on simulated events."""
-    from beampipe.tracking.evaluation.evaluate import evaluate as score
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import write_evaluation
+    from beampipe.tracking.evaluation.scoring import evaluate as score
     from beampipe.tracking.evaluation.variables import require_variables
     from beampipe.tracking.finders import named_finders
     from beampipe.tracking.formats import input_files, open_told

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.display.showing import show_event
-from beampipe.tracking.evaluation.evaluate import evaluate, tracks_of
 from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
+from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
 from beampipe.tracking.finders import named_finders
 from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import Protocol, TypeVar, runtime_checkable
 
+from beampipe.notebook import Shown
 from beampipe.tracking.events import Hits, Tracks
 
 __all__ = ["InOneThread", "TrackFinder"]
@@ -40,7 +42,7 @@ class TrackFinder(Protocol):
     def __exit__(self, *exception: object) -> None: ...
 
 
-class InOneThread:
+class InOneThread(Shown):
     """Makes a whole `TrackFinder` of a class that has `find`: one thread takes the submitted events in turn.
 
     The thread is started by the first `submit` and ended by `close`. It is kept among the attributes of the instance,
@@ -50,6 +52,10 @@ class InOneThread:
     @abstractmethod
     def find(self, hits: Hits, /) -> Tracks:
         """The tracks of one event."""
+
+    def facts(self) -> Mapping[str, object]:
+        """What a notebook shows of the finder: nothing but its class, unless it says more."""
+        return {}
 
     def submit(self, hits: Hits, /) -> Future[Tracks]:
         """The tracks of one event, later: events that are submitted wait for each other."""

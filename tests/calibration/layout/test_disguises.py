@@ -53,7 +53,7 @@ PHYSLITE: Mapping[str, Any] = {
         "n_trk_fake": "Jets_NTracksFake",
     },
     "weights": {"nominal": "mcEventWeights"},
-    "sums": {"manifest": "datasets.csv"},
+    "sums": {"source": "manifest", "manifest": "datasets.csv"},
 }
 
 NTUPLE: Mapping[str, Any] = {

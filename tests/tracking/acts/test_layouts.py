@@ -11,7 +11,7 @@ from beampipe.errors import InputError
 from beampipe.tracking.acts import ACTS_EFFICIENT, ActsTrackFinder
 from beampipe.tracking.acts.detector import ActsDetector
 from beampipe.tracking.acts.layers import layer_files
-from beampipe.tracking.evaluation.evaluate import evaluate
+from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.simulation.detectors import build_detector, read_layout
 from beampipe.tracking.truth import Selection
 from tests.tracking.simulation.detectors.layouts import LONGBAR, shot

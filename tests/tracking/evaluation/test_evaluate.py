@@ -13,8 +13,8 @@ from beampipe.errors import FileError, InputError, UnknownNameError
 from beampipe.figures import save_figure
 from beampipe.tracking.evaluation import checks, plots, report
 from beampipe.tracking.evaluation.edges import score_stages
-from beampipe.tracking.evaluation.evaluate import evaluate
 from beampipe.tracking.evaluation.results import Evaluation, read_evaluation, write_evaluation
+from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.evaluation.statistics import Proportion
 from beampipe.tracking.evaluation.variables import pt_edges
 from beampipe.tracking.events import Event, Hits, Tracks

@@ -26,7 +26,7 @@ from beampipe.errors import (
 )
 from beampipe.tracking import kernels
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.evaluation.evaluate import evaluate
+from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.evaluation.statistics import Proportion
 from beampipe.tracking.events import NO_TRACK, Event, Hits
 from beampipe.tracking.kernels import module_map

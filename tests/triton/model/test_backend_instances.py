@@ -54,7 +54,7 @@ def test_weights_are_where_the_configuration_says(serve: Serve, tmp_path: Path) 
 def test_a_model_that_answers_its_canary_wrongly_is_not_served(serve: Serve, tmp_path: Path) -> None:
     request = {"X": np.ones((3, 2), np.float32)}
     canary.write_canary(tmp_path / "1", request, {"Z": np.full(3, 2, np.float32)})
-    assert serve(sums)
+    serve(sums)
     canary.write_canary(tmp_path / "1", request, {"Z": np.full(3, 2.0000002, np.float32)})
     with pytest.raises(ConfigError, match="another Z"):
         serve(sums)

@@ -78,10 +78,10 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
             _refuse_not_finite(path, start, _branch(source, name), values, jets.events)
         varied = {name: jets.take(VARIED_N_TRK[name]) for name in settings.varied}
         most = np.maximum.reduce([n_trk, *varied.values()]) if varied else n_trk
-        flavour = _flavours_of(jets) if settings.labelled else np.empty((0, 2), np.int8)
+        cuts, scale = settings.selection.cuts, 2.0**settings.weight_bits
+        flavour = _flavours_of(jets, cuts.min_subleading_pt) if settings.labelled else np.empty((0, 2), np.int8)
         _refuse_unlikely(source, "jet_pt", pt_complaint(jets.pt[:, 0], settings.layout))
         pairs = PairColumns(jets.pt, eta, clean, n_trk, most, flavour)
-        cuts, scale = settings.selection.cuts, 2.0**settings.weight_bits
         rows, counts, sums = choose_pairs(trigger, nominal, jets.events, pairs, cuts, LARGEST_SHIFT, scale)
         chosen, chosen_eta = jets.only(rows), eta.take(rows, axis=0)
         taken = dict.fromkeys(("width", "c1"), np.broadcast_to(np.float32(np.nan), chosen.places.shape))
@@ -151,12 +151,13 @@ def _read_weights(source: EventSource, columns: tuple[int, ...]) -> _Weights:
     return _Weights(tables, columns)
 
 
-def _flavours_of(jets: _LeadingJets) -> Int8[ndarray, "m 2"]:
-    """Numbers in `FLAVOURS` of the leading jets; too many without one refuse the file."""
+def _flavours_of(jets: _LeadingJets, min_pt: float) -> Int8[ndarray, "m 2"]:
+    """Numbers in `FLAVOURS` of the leading jets; too many without one, of those above a pT, refuse the file."""
     source = jets.source
     codes = jets.raw("jet_label")
     pdg = source.converted("jet_label", codes)
-    _refuse_unlikely(source, "jet_label", unmatched_complaint(pdg, codes, source.layout))
+    high = jets.pt[:, 1] > min_pt
+    _refuse_unlikely(source, "jet_label", unmatched_complaint(pdg[high], codes[high], source.layout))
     return flavours(pdg)
 
 

@@ -78,7 +78,18 @@ _PHYSLITE: Final[Mapping[str, Any]] = {
     },
     "labels": {"none": [-1, 0]},
     "weights": {"nominal": "EventInfoAuxDyn.mcEventWeights"},
+    "sums": {"source": "cutbookkeepers", "object": "MetaData"},
 }
+
+
+def _as_fields(lines: Any) -> Any:
+    """The lines of PHYSLITE with the names that its branches have as fields of an RNTuple."""
+    if isinstance(lines, Mapping):
+        return {key: _as_fields(each) for key, each in lines.items()}
+    return lines.replace("AuxDyn.", "AuxDyn:") if isinstance(lines, str) else lines
+
+
+_PHYSLITE_RNTUPLE: Final[Mapping[str, Any]] = {**_as_fields(_PHYSLITE), "tree": "EventData"}
 
 _NTUPLE: Final[Mapping[str, Any]] = {
     "tree": "ntuple",
@@ -97,7 +108,14 @@ _NTUPLE: Final[Mapping[str, Any]] = {
 }
 
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
-    {"beampipe": _BEAMPIPE, "nanoaod": _NANOAOD, "physlite": _PHYSLITE, "pfnano": _PFNANO, "ntuple": _NTUPLE}
+    {
+        "beampipe": _BEAMPIPE,
+        "nanoaod": _NANOAOD,
+        "pfnano": _PFNANO,
+        "physlite": _PHYSLITE,
+        "physlite_rntuple": _PHYSLITE_RNTUPLE,
+        "ntuple": _NTUPLE,
+    }
 )
 """Name of a preset -> its lines, as a configuration has them under [layout]."""
 
@@ -143,14 +161,15 @@ BEAMPIPE: Final = preset_layout("beampipe")
 
 
 def likely_presets(trees: Mapping[str, Iterable[str]]) -> dict[str, float]:
-    """Name of each preset -> share of its branches that a file has, the best first.
+    """Name of each preset -> share of its branches that a file has, the best first; of equal ones, the more detailed.
 
     Args:
         trees: branches of each tree of the file, by the tree's name.
     """
-    shares = {}
+    shares, sizes = {}, {}
     for name, lines in PRESETS.items():
         wanted = {branch for branch in lines["branches"].values() if branch}
         wanted |= set(lines.get("constituents", {}).values())
         shares[name] = len(wanted & set(trees.get(lines["tree"], ()))) / len(wanted)
-    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+        sizes[name] = len(wanted)
+    return dict(sorted(shares.items(), key=lambda item: (-item[1], -sizes[item[0]])))

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from beampipe.calibration.layout.expressions import check_expression
 from beampipe.errors import ConfigError
 
 __all__ = ["Branches", "Constituents", "Labels", "Layout", "SumsOfWeights", "VariedWeight", "Weights"]
 
-Source = Literal["none", "bookkeeping", "runs", "histogram", "manifest", "events"]
+Source = Literal["none", "bookkeeping", "runs", "cutbookkeepers", "histogram", "manifest", "events"]
 """Where the sum of weights of a file comes from."""
 
 
@@ -23,7 +24,9 @@ class Branches:
     """Branch of each column; no branch is an empty text.
 
     A column of jets is one branch with a list per event (a counter and an array, a ``std::vector``, a fixed array), or
-    several branches with one number per event, one for each jet: ``pt = ["jet1_pt", "jet2_pt"]``.
+    several branches with one number per event, one for each jet: ``pt = ["jet1_pt", "jet2_pt"]``. In place of a branch
+    there may be an expression of branches: ``clean = "Jet_jetId >= 2 and abs(Jet_eta) < 2.4"``, see
+    `beampipe.calibration.layout.expressions`; a number per event then holds for all jets of the event.
 
     Attributes:
         run: number of the run; without a branch it is 1.
@@ -59,6 +62,8 @@ class Branches:
         for each in fields(self):
             given = getattr(self, each.name)
             object.__setattr__(self, each.name, tuple(name for name in given if name))
+            for name in getattr(self, each.name):
+                check_expression(name, f"layout.branches.{each.name}")
         for name in ("run", "event"):
             if len(getattr(self, name)) > 1:
                 raise ConfigError(f"layout.branches.{name}: got {getattr(self, name)}, expected one branch")
@@ -147,6 +152,7 @@ class SumsOfWeights:
     ``none``: not stated; simulation is refused until it is.
     ``bookkeeping``: the tree of that name that this package writes, with all that follows, too.
     ``runs``: a tree with sums, any number of entries, which are added.
+    ``cutbookkeepers``: the records "AllExecutedEvents" of ATLAS' bookkeeping, one for each weight.
     ``histogram``: bins of histograms.
     ``manifest``: the file `manifest`.
     ``events``: the events of the files themselves; right only if no event was left out when they were written.
@@ -249,7 +255,7 @@ class Layout:
             raise ConfigError("layout: got no sums.manifest, expected the path of a JSON or CSV file")
         if sums.source == "bookkeeping" and sums.manifest is not None:
             raise ConfigError("layout: got sums.manifest beside sums.source = 'bookkeeping', expected one of the two")
-        if sums.source in ("runs", "histogram") and not sums.object:
+        if sums.source in ("runs", "cutbookkeepers", "histogram") and not sums.object:
             raise ConfigError(f"layout: got no sums.object, expected the name of the {sums.source} in the files")
 
     @property

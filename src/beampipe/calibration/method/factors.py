@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isclose
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -16,6 +16,11 @@ from numpy import ndarray
 
 from beampipe.calibration.method.validity import FLAGS
 from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
+from beampipe.lazy import above
+from beampipe.notebook import Shown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "FLAVOUR_NAMES",
@@ -77,8 +82,8 @@ class FactorKey(NamedTuple):
     quantity: str
 
 
-@dataclass(frozen=True, eq=False)
-class ScaleFactor:
+@dataclass(frozen=True, eq=False, repr=False)
+class ScaleFactor(Shown):
     """One scale factor against pT.
 
     Attributes:
@@ -113,6 +118,11 @@ class ScaleFactor:
         """(n_pt,) whether there is a value with a total uncertainty."""
         valid: Bool[ndarray, " p"] = np.isfinite(self.nominal) & np.isfinite(self.total)
         return valid
+
+    def facts(self) -> Mapping[str, object]:
+        """Number of bins, value and total uncertainty in each, and names of the sources."""
+        values = ", ".join(f"{value:.3f} +- {error:.3f}" for value, error in zip(self.nominal, self.total, strict=True))
+        return {"bins": len(self.nominal), "values": values, "sources": ", ".join(self.sources)}
 
 
 @dataclass(frozen=True)
@@ -160,8 +170,8 @@ class FactorInBin:
     flags: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Factors:
+@dataclass(frozen=True, eq=False, repr=False)
+class Factors(Shown):
     """All scale factors of a calibration::
 
         factors = Factors.read(Path("factors.json"))
@@ -231,6 +241,30 @@ class Factors:
     def table(self) -> tuple[FactorInBin, ...]:
         """Every scale factor in every bin, one row each: ``pandas.DataFrame(factors.table())``."""
         return tuple(self._in_bin(key, place) for key in self.by_name for place in range(len(self.bins)))
+
+    def plot(
+        self, tagger: str = "", working_point: float = 0.0, flavour: str = "quark", quantity: str = "efficiency"
+    ) -> Figure:
+        """A figure of one scale factor against pT with its uncertainties; a notebook shows it.
+
+        Args:
+            tagger: name of the tagger; the first one if empty.
+            working_point: quark efficiency aimed at; the first one if 0.
+            flavour: flavour of the jets, ``quark`` or ``gluon``.
+            quantity: quantity whose ratio is meant, ``efficiency`` or ``rejection``.
+
+        Raises:
+            UnknownNameError: there is no such tagger, working point, flavour or quantity.
+        """
+        key = self._key(tagger or self.taggers[0], working_point or self.working_points[0], flavour, quantity)
+        return above("beampipe.calibration.report.plots:plot_factor")(self, key)  # type: ignore[no-any-return]
+
+    def facts(self) -> Mapping[str, object]:
+        """Taggers, working points and edges of the bins of pT [GeV]."""
+        return {"taggers": ", ".join(self.taggers), "working points": self.working_points, "pT": self.pt_edges}
+
+    def _repr_html_(self) -> str:
+        return above("beampipe.calibration.results:factors_html")(self)  # type: ignore[no-any-return]
 
     def require_valid(self) -> None:
         """Refuse factors of which none can be used.

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
+from beampipe.calibration.layout.expressions import is_expression, names_in
 from beampipe.calibration.ntuple.columns import EVENT_BRANCHES, JET_BRANCHES, VARIED_N_TRK
 from beampipe.calibration.ntuple.labels import pt_complaint, unmatched_complaint
 from beampipe.calibration.ntuple.source import DERIVED, EventSource, columns_of
@@ -30,6 +31,7 @@ class Seen:
         low: smallest number, as the file has it.
         high: largest number, as the file has it.
         codes: how often each code is there, for labels of leading jets.
+        unmatched: number of leading jets without a parton, for labels.
     """
 
     branches: tuple[str, ...]
@@ -37,6 +39,7 @@ class Seen:
     low: float
     high: float
     codes: Mapping[int, int]
+    unmatched: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,13 @@ class _Look:
         whole: all events of the file.
         labelled: whether labels are needed.
         needs: columns of jets that are needed beside those that always are.
+        min_pt: pT that both leading jets must exceed for their labels to count [GeV].
     """
 
-    def __init__(self, whole: EventSource, labelled: bool, needs: tuple[str, ...]) -> None:
+    def __init__(self, whole: EventSource, labelled: bool, needs: tuple[str, ...], min_pt: float) -> None:
         stop = min(whole.start + N_EVENTS, whole.stop)
         self.source = EventSource(whole.path, whole.tree, whole.layout, whole.start, stop)
-        self.labelled, self.needs = labelled, needs
+        self.labelled, self.needs, self.min_pt = labelled, needs, min_pt
         self.seen: dict[str, Seen] = {}
         self.problems: list[str] = []
         self.median = float("nan")
@@ -91,9 +95,8 @@ class _Look:
         """Offsets and numbers of a column of jets, as the file has them."""
 
         def look() -> tuple[ndarray, ndarray]:
-            baskets = list(self.source.lists(column))
-            counts = np.concatenate([np.diff(basket.offsets) for basket in baskets])
-            return np.concatenate([[0], np.cumsum(counts)]), np.concatenate([basket.numbers for basket in baskets])
+            counts, numbers = self.source.whole_column(column)
+            return np.concatenate([[0], np.cumsum(counts)]), numbers
 
         found: tuple[ndarray, ndarray] | None = self.guarded(column, look)
         if found is not None:
@@ -103,20 +106,22 @@ class _Look:
     def note(self, column: str, values: ndarray) -> None:
         """Keep the range of a column."""
         branches = columns_of(self.source.layout, column)
-        kind = str(getattr(self.source.tree[branches[0]], "typename", "")) if branches else ""
+        plain = branches and not is_expression(branches[0])
+        kind = str(getattr(self.source.tree[branches[0]], "typename", "")) if plain else ""
         low, high = (float(values.min()), float(values.max())) if len(values) else (float("nan"), float("nan"))
         self.seen[column] = Seen(branches, kind, low, high, {})
 
 
-def glance(whole: EventSource, *, labelled: bool, needs: tuple[str, ...]) -> Glance:
+def glance(whole: EventSource, *, labelled: bool, needs: tuple[str, ...], min_pt: float = 0.0) -> Glance:
     """Look at the first events of a file.
 
     Args:
         whole: all events of the file.
         labelled: whether labels are needed.
         needs: observables of jets that are needed, of `DERIVED`.
+        min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
     """
-    look = _Look(whole, labelled, needs)
+    look = _Look(whole, labelled, needs, min_pt)
     for column in EVENT_BRANCHES:
         look.flat(column)
     pt = look.lists("jet_pt")
@@ -132,6 +137,10 @@ def _jets(look: _Look, offsets: ndarray, pt: ndarray) -> None:
     order = np.lexsort((-pt.astype(np.float64), event))
     rank = np.arange(len(pt)) - offsets[event]
     leading, pair = order[rank == 0], order[rank < 2]
+    soft = np.ones(len(offsets) - 1, bool)
+    second = order[rank == 1]
+    soft[event[second]] = ~(pt[second] * layout.unit > look.min_pt)
+    high = ~soft[event[pair]]
     if layout.falling_pt and np.any((event[1:] == event[:-1]) & (pt[1:] > pt[:-1])):
         look.problems.append(
             f"branch {', '.join(layout.branches.pt)!r}: got jets that are not sorted by falling pT; set"
@@ -159,16 +168,17 @@ def _jets(look: _Look, offsets: ndarray, pt: ndarray) -> None:
         codes = found[1][pair]
         pdg = look.guarded(column, lambda column=column, codes=codes: look.source.converted(column, codes))
         if column == "jet_label":
-            _labels(look, branch, codes, pdg)
+            _labels(look, branch, codes, pdg, high)
 
 
-def _labels(look: _Look, branch: str, codes: ndarray, pdg: ndarray | None) -> None:
-    """Count the labels of leading jets."""
+def _labels(look: _Look, branch: str, codes: ndarray, pdg: ndarray | None, high: ndarray) -> None:
+    """Count the labels of leading jets; only those of `high` pT must have partons."""
     numbers, counts = np.unique(codes, return_counts=True)
     table = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
     before = look.seen["jet_label"]
-    look.seen["jet_label"] = Seen(before.branches, before.kind, before.low, before.high, table)
-    complaint = "" if pdg is None else unmatched_complaint(pdg, codes, look.source.layout)
+    unmatched = 0 if pdg is None else int(np.count_nonzero(pdg == 0))
+    look.seen["jet_label"] = Seen(before.branches, before.kind, before.low, before.high, table, unmatched)
+    complaint = "" if pdg is None else unmatched_complaint(pdg[high], codes[high], look.source.layout)
     if complaint:
         look.problems.append(f"branch {branch!r}: {complaint}")
 
@@ -176,4 +186,4 @@ def _labels(look: _Look, branch: str, codes: ndarray, pdg: ndarray | None) -> No
 def _there(source: EventSource, column: str) -> bool:
     """Whether the file has the branch of a column."""
     branches = columns_of(source.layout, column)
-    return bool(branches) and all(branch in source.tree for branch in branches)
+    return bool(branches) and all(name in source.tree for branch in branches for name in names_in(branch))

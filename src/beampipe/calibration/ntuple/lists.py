@@ -15,7 +15,7 @@ from numpy import ndarray
 from beampipe.calibration.ntuple.opening import faults
 from beampipe.errors import FileError
 
-__all__ = ["Basket", "lossless", "read_flat", "read_lists", "to_native"]
+__all__ = ["Basket", "is_flat", "lossless", "read_flat", "read_lists", "to_native"]
 
 _PLAIN: Final = (0, 10)
 """Bytes before each list on disk: of arrays with a counter, and of a ``std::vector`` of numbers."""
@@ -50,6 +50,19 @@ class Basket:
         """Numbers of the lists of this piece, and no others."""
         found: ndarray = self.content[self.offsets[0] : self.offsets[-1]]
         return found
+
+
+def is_flat(path: Path, tree: Any, branch: str) -> bool:
+    """Whether a branch has one number per event, and no list.
+
+    Raises:
+        FileError: the branch cannot be read.
+    """
+    with faults(path, branch):
+        kind = getattr(tree[branch], "interpretation", None)
+        if kind is None:  # a field of an RNTuple
+            return bool(tree[branch].array(entry_start=0, entry_stop=1, library="ak").ndim == 1)
+    return not hasattr(kind, "content") and getattr(kind, "numpy_dtype", np.dtype(object)).kind in "buif"
 
 
 def read_flat(path: Path, tree: Any, branch: str, start: int, stop: int) -> ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from beampipe.calibration.layout.addresses import address, is_remote
-from beampipe.errors import FileError
+from beampipe.errors import BeampipeError, FileError
 
 __all__ = ["faults", "opened", "remote_digest"]
 
@@ -73,9 +73,7 @@ def faults(path: Path, what: str) -> Iterator[None]:
     """Whatever uproot raises on a damaged file, as one error that names it."""
     try:
         yield
-    except FileError:
-        raise
-    except MemoryError:
+    except (BeampipeError, MemoryError):
         raise
     except Exception as error:
         # uproot meets a damaged file in many ways: IndexError, struct.error, ValueError, errors of each codec.

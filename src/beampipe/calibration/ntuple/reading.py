@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from beampipe.calibration.layout.datasets import Origin
+from beampipe.calibration.layout.expressions import names_in
 from beampipe.calibration.layout.presets import BEAMPIPE, likely_presets
 from beampipe.calibration.layout.settings import Layout
 from beampipe.calibration.ntuple.columns import BOOKKEEPING_BRANCHES, FORMAT, VARIED_N_TRK
@@ -89,6 +90,7 @@ def inspect_file(
     origin: Origin | None = None,
     *,
     needs: tuple[str, ...] = DERIVED,
+    min_pt: float = 0.0,
 ) -> Facts:
     """Look at a file: bookkeeping, branches, baskets, and a glance at its first events.
 
@@ -97,6 +99,7 @@ def inspect_file(
         layout: which branch holds what.
         origin: where the file stands in its dataset, if it has no bookkeeping of its own.
         needs: observables of jets that are needed, of n_trk, width and c1.
+        min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
 
     Raises:
         FileError: the file cannot be read, a tree is missing or empty, the bookkeeping is of another kind, or units or
@@ -114,14 +117,17 @@ def inspect_file(
                 name=layout.tree,
             )
         branches = branches_of(events)
-        marks = [*layout.branches.label, *([layout.weights.nominal] if layout.own_books else [])]
+        marks = [
+            *(name for text in layout.branches.label for name in names_in(text)),
+            *([layout.weights.nominal] if layout.own_books else []),
+        ]
         simulated = bool(set(marks) & branches) or bool(origin and origin.simulated)
         missing = missing_branches(layout, branches, simulated=simulated, needs=needs)
         if missing:
             lines = [f"tree {layout.tree!r}: {line}" for line in missing.values()]
             raise ColumnError(f"{path}: {_joined(lines)}", path=path, name=next(iter(missing)))
         source = EventSource(path, events, layout, 0, int(events.num_entries))
-        problems = glance(source, labelled=simulated, needs=needs).problems
+        problems = glance(source, labelled=simulated, needs=needs, min_pt=min_pt).problems
         if problems:
             raise FileError(f"{path}: {_joined(problems)}", path=path)
         varied = tuple(name for name, column in VARIED_N_TRK.items() if _has(layout, branches, column))
@@ -173,7 +179,16 @@ _LIKELY: Final = 0.5
 
 def _has(layout: Layout, branches: Collection[str], column: str) -> bool:
     names = getattr(layout.branches, column.removeprefix("jet_"))
-    return bool(names) and all(name in branches for name in names)
+    return bool(names) and all(branch in branches for name in names for branch in names_in(name))
+
+
+_OPTIONAL: Final = {
+    "branches.run": "all events are of run 1",
+    "branches.trigger": "all events pass",
+    "branches.clean": "all jets are clean",
+    "weights.nominal": "all weights are 1",
+}
+"""Branch that need not be -> what holds without it."""
 
 
 def missing_branches(
@@ -200,7 +215,7 @@ def missing_branches(
                 f"{nearest(f'jet_{key}', branches)}"
                 + (" (or layout.constituents, to derive it)" if key in DERIVED else "")
             )
-        wanted |= dict.fromkeys(names, f"branches.{key}")
+        wanted |= {branch: f"branches.{key}" for name in names for branch in names_in(name)}
     if derived and any(not getattr(layout.branches, key) for key in needs):
         wanted |= {branch: f"constituents.{key}" for key, branch in layout.constituents.branches.items()}
         wanted |= dict.fromkeys(layout.branches.phi, "branches.phi")
@@ -211,7 +226,10 @@ def missing_branches(
         if branch not in branches:
             suggestion = nearest(branch, branches)
             close = suggestion.split("'")[1] if suggestion else "NAME"
-            found[branch] = f'got no branch {branch!r}, expected it{suggestion}; if so, set layout.{key} = "{close}"'
+            told = f'{suggestion}; if so, set layout.{key} = "{close}"'
+            if key in _OPTIONAL:
+                told += f', or layout.{key} = "" where there is none: {_OPTIONAL[key]}'
+            found[branch] = f"got no branch {branch!r}, expected it{told}"
     return found
 
 
@@ -221,8 +239,8 @@ def _borders(events: Any, layout: Layout) -> tuple[int, ...]:
         return (0, int(events.num_entries))
     if layout.own_books:
         return tuple(int(border) for border in events.common_entry_offsets())
-    names = {name for columns in vars(layout.branches).values() for name in columns if name in events}
-    offsets = [set(events[name].entry_offsets) for name in names]
+    every = (name for columns in vars(layout.branches).values() for text in columns for name in names_in(text))
+    offsets = [set(events[name].entry_offsets) for name in set(every) if name in events]
     return tuple(sorted(int(border) for border in set.intersection(*offsets) | {0, events.num_entries}))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +11,12 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
+from beampipe.calibration.layout.expressions import evaluate, is_expression, names_in
 from beampipe.calibration.layout.settings import Layout, VariedWeight
 from beampipe.calibration.ntuple.columns import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, VARIED_N_TRK
 from beampipe.calibration.ntuple.constituents import derive
 from beampipe.calibration.ntuple.labels import pdg_numbers
-from beampipe.calibration.ntuple.lists import Basket, lossless, read_flat, read_lists
+from beampipe.calibration.ntuple.lists import Basket, is_flat, lossless, read_flat, read_lists
 from beampipe.calibration.ntuple.opening import faults, opened
 from beampipe.errors import FileError
 
@@ -76,7 +77,7 @@ class EventSource:
             FileError: a branch of it cannot be read, or a number does not fit.
         """
         branches = columns_of(self.layout, column)
-        found = [read_flat(self.path, self.tree, branch, self.start, self.stop) for branch in branches]
+        found = [self._numbers(branch) for branch in branches]
         if column == "trigger":
             if len(found) == 1 and found[0].dtype == bool:
                 return found[0]
@@ -95,6 +96,8 @@ class EventSource:
         branches, name = columns_of(self.layout, column), column.removeprefix("jet_")
         if len(branches) > 1:
             yield self._side_by_side(branches)
+        elif branches and is_expression(branches[0]):
+            yield self._calculated(branches[0])
         elif branches:
             yield from read_lists(self.path, self.tree, branches[0], self.start, self.stop)
         elif name in DERIVED and self.layout.constituents.pt:
@@ -109,9 +112,61 @@ class EventSource:
                 f"{self.path}: got no layout.branches.{name}, expected the name of a branch", path=self.path
             )
 
+    def _numbers(self, text: str) -> ndarray:
+        """One number per event, of a branch or an expression."""
+
+        def read(branch: str) -> ndarray:
+            return read_flat(self.path, self.tree, branch, self.start, self.stop)
+
+        found = evaluate(text, read)
+        return found if found.ndim else np.full(self.stop - self.start, found)
+
+    def _calculated(self, text: str) -> Basket:
+        """Lists by an expression of lists, and of numbers that hold for all members of a list."""
+        names = names_in(text)
+        flat = [name for name in names if is_flat(self.path, self.tree, name)]
+        lists = {name: self.whole(name) for name in names if name not in flat}
+        if not lists:
+            raise FileError(
+                f"{self.path}: expression {text!r}: got numbers of events, expected a branch of lists",
+                path=self.path,
+                name=text,
+            )
+        first = next(iter(lists))
+        counts = lists[first][0]
+        for name, (others, _) in lists.items():
+            if not np.array_equal(counts, others):
+                raise FileError(
+                    f"{self.path}: expression {text!r}: got {others.sum()} numbers in {name!r}, expected"
+                    f" {counts.sum()} as in {first!r}",
+                    path=self.path,
+                    name=name,
+                )
+
+        def values(name: str) -> ndarray:
+            return lists[name][1] if name in lists else np.repeat(self._numbers(name), counts)
+
+        return Basket(0, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), evaluate(text, values))
+
+    def whole(self, branch: str) -> tuple[ndarray, ndarray]:
+        """Number of members of each list of a branch, and all members.
+
+        Raises:
+            FileError: the branch cannot be read, or holds no lists.
+        """
+        return _joined(read_lists(self.path, self.tree, branch, self.start, self.stop))
+
+    def whole_column(self, column: str) -> tuple[ndarray, ndarray]:
+        """Number of members of each list of a column, and all members, as the file has them.
+
+        Raises:
+            FileError: a branch of it cannot be read.
+        """
+        return _joined(self.lists(column))
+
     def _side_by_side(self, branches: tuple[str, ...]) -> Basket:
         """Lists of which each member is in a branch of its own."""
-        columns = [read_flat(self.path, self.tree, branch, self.start, self.stop) for branch in branches]
+        columns = [self._numbers(branch) for branch in branches]
         content = np.stack(columns, axis=1).ravel()
         return Basket(0, np.arange(0, len(content) + 1, len(branches), dtype=np.int64), content)
 
@@ -170,9 +225,7 @@ class EventSource:
 
     def _tables(self, branch: str) -> Iterator[tuple[int, ndarray]]:
         """First event and (n, k) numbers of pieces of a branch with a number, or equally many, for each event."""
-        with faults(self.path, branch):
-            kind = getattr(self.tree[branch], "interpretation", None)
-        if not hasattr(kind, "content") and getattr(kind, "numpy_dtype", np.dtype(object)).kind in "buif":
+        if is_flat(self.path, self.tree, branch):
             yield 0, read_flat(self.path, self.tree, branch, self.start, self.stop)[:, None]
             return
         for basket in read_lists(self.path, self.tree, branch, self.start, self.stop):
@@ -185,3 +238,10 @@ class EventSource:
                     name=branch,
                 )
             yield basket.start, basket.numbers.reshape(len(counts), -1)
+
+
+def _joined(baskets: Iterable[Basket]) -> tuple[ndarray, ndarray]:
+    """Number of members of each list, and all members."""
+    every = list(baskets)
+    counts = np.concatenate([np.diff(basket.offsets) for basket in every])
+    return counts, np.concatenate([basket.numbers for basket in every])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
@@ -57,10 +57,12 @@ def sums_of_weights(file: Any, source: EventSource, n_weights: int, given: tuple
         sums = given
     elif asked.source in ("runs", "histogram"):
         sums = _from_object(file, source, n_weights)
+    elif asked.source == "cutbookkeepers":
+        sums = _from_records(file, source, n_weights)
     else:
         raise FileError(
-            f"{path}: got no sum of weights: layout.sums.source is {asked.source!r}, expected runs, histogram,"
-            " manifest, or events if no event was left out when the files were written",
+            f"{path}: got no sum of weights: layout.sums.source is {asked.source!r}, expected runs,"
+            " cutbookkeepers, histogram, manifest, or events if no event was left out when the files were written",
             path=path,
         )
     if len(sums) == 1 < n_weights:
@@ -99,6 +101,60 @@ def _from_object(file: Any, source: EventSource, n_weights: int) -> tuple[float,
             raise FileError(f"{path}: got {own.shape[1]} sums in {each.sums!r}, expected {size}", path=path)
         columns.append(own[:, :size] * nominal if each.sums_ratio else own[:, :size])
     return tuple(math.fsum(column) for column in np.concatenate(columns, axis=1).T)
+
+
+_ALL_EVENTS: Final = "AllExecutedEvents"
+"""Name of the record of ATLAS' bookkeeping that counts all events before any was left out."""
+
+_STREAMS: Final = ("StreamAOD", "StreamDAOD_PHYSLITE", "StreamEVGEN")
+"""Streams whose record is that of the generated events."""
+
+
+def _from_records(file: Any, source: EventSource, n_weights: int) -> tuple[float, ...]:
+    """Sums by ATLAS' bookkeeping: a container of records for each weight, the nominal one's without a number.
+
+    Each step of the production adds a record of all events that it saw; the first step has the highest cycle.
+    """
+    path, asked = source.path, source.layout.sums
+    tree = _object(path, file, asked.object)
+    known = {str(name).rpartition("/")[2] for name in tree.keys()}  # noqa: SIM118 - a tree is no dictionary
+
+    def column(container: str, name: str) -> Any:
+        branch = f"{container}.{name}"
+        if branch not in known:
+            raise ColumnError(
+                f"{path}: tree {asked.object!r}: got no branch {branch!r} (layout.sums), expected it"
+                f"{nearest(branch, known)}; if a weight has no record, take layout.sums.source = 'manifest'",
+                path=path,
+                name=branch,
+            )
+        with faults(path, branch):
+            return tree[f"{container}./{branch}"].array(library="np")
+
+    names, cycles, streams = (column("CutBookkeepersAux", name) for name in ("name", "cycle", "inputStream"))
+    places = []
+    for entry in range(len(names)):
+        rows = [
+            (int(cycle), -row)
+            for row, (name, cycle, stream) in enumerate(zip(names[entry], cycles[entry], streams[entry], strict=True))
+            if name == _ALL_EVENTS and stream in _STREAMS
+        ]
+        if not rows:
+            raise FileError(
+                f"{path}: tree {asked.object!r}: got records {', '.join(map(str, names[entry])) or 'none'}, expected"
+                f" {_ALL_EVENTS!r} of one of {', '.join(_STREAMS)}",
+                path=path,
+                name=asked.object,
+            )
+        places.append(-max(rows)[1])
+    out = []
+    n_own = n_weights - sum(source.count(each.branch) for each in source.layout.weights.variations)
+    index = source.layout.weights.index
+    for number in [index, *(k for k in range(n_own) if k != index)]:
+        container = f"CutBookkeepers_weight_{number}Aux" if number else "CutBookkeepersAux"
+        sums = column(container, "sumOfEventWeights")
+        out.append(math.fsum(float(values[place]) for values, place in zip(sums, places, strict=True)))
+    return (*out, *(out[0] for _ in range(n_weights - n_own)))
 
 
 def _object(path: Path, file: Any, name: str) -> Any:

@@ -19,6 +19,7 @@ from beampipe.calibration.method.extract import cumulated, truth
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors
 from beampipe.calibration.method.joint import JointUncertainties, joint_uncertainties
 from beampipe.calibration.tasks.plan import Plan, SamplePlan
+from beampipe.notebook import Shown
 from beampipe.workflow import Recipe, Store
 
 __all__ = ["Cost", "Results", "SampleResult", "gather"]
@@ -58,8 +59,8 @@ class Cost:
     seconds: float
 
 
-@dataclass(frozen=True, eq=False)
-class Results:
+@dataclass(frozen=True, eq=False, repr=False)
+class Results(Shown):
     """Everything that a report tells.
 
     Attributes:
@@ -87,6 +88,10 @@ class Results:
     input_files: int
     provenance: Sequence[tuple[str, str]]
     versions: Mapping[str, str]
+
+    def facts(self) -> Mapping[str, object]:
+        """Names of the samples, and the scale factors in a line."""
+        return {"samples": ", ".join(self.samples), "factors": self.factors}
 
 
 def gather(plan: Plan, store: Store) -> Results:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from beampipe.calibration.method.factors import FactorKey, ScaleFactor
+from beampipe.calibration.method.factors import FactorKey, Factors, ScaleFactor
 from beampipe.calibration.method.validity import NO_VALID_ERROR, in_words
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.style import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["HEADLINES", "drawable", "plot_points", "plot_scale_factor", "plot_uncertainties"]
+__all__ = ["HEADLINES", "drawable", "plot_factor", "plot_points", "plot_scale_factor", "plot_uncertainties"]
 
 HEADLINES: Final = (("quark", "efficiency"), ("gluon", "rejection"))
 """Flavour and quantity of the scale factors that are drawn for every tagger and working point."""
@@ -55,7 +55,22 @@ def plot_scale_factor(results: Results, key: FactorKey) -> Figure:
         results: results of the calibration.
         key: which scale factor to draw.
     """
-    factors, one = results.factors, drawable(results.factors.by_name[key])
+    kind = results.configuration.samples[results.configuration.data].kind
+    return plot_factor(results.factors, key, results.true.get(key), kind)
+
+
+def plot_factor(
+    factors: Factors, key: FactorKey, true: Float64[ndarray, " p"] | None = None, kind: str = "data"
+) -> Figure:
+    """`plot_scale_factor` without the rest of the results.
+
+    Args:
+        factors: the scale factors.
+        key: which one to draw.
+        true: (n_pt,) the scale factor by label; None if there are no labels.
+        kind: what the sample in the role of data is.
+    """
+    one = drawable(factors.by_name[key])
     edges = np.array(factors.pt_edges)
     with _one_panel(6.3) as (figure, axes):
         _show_flags(axes, edges, one)
@@ -76,13 +91,12 @@ def plot_scale_factor(results: Results, key: FactorKey) -> Figure:
             labels.append("statistical")
         handles.append(_points(axes, edges, one.nominal))
         labels.append("scale factor")
-        if key in results.true:
+        if true is not None:
             style: Any = {"color": "white", "markeredgecolor": "#b3003c", "markersize": 7, "zorder": 7}
-            handles += axes.plot(_centres(edges), results.true[key], "D", **style)
+            handles += axes.plot(_centres(edges), true, "D", **style)
             labels.append("true, by label")
         _frame(axes, edges, f"{_quantity(key.flavour, key.quantity)} scale factor")
-        _room(axes, one, results.true.get(key), n_labels=len(labels))
-        kind = results.configuration.samples[results.configuration.data].kind
+        _room(axes, one, true, n_labels=len(labels))
         which = f"{tagger_label(key.tagger)} tagger, {percent(key.working_point)} working point"
         heading(axes, _title(key.flavour, key.quantity), which, f"{kind} / MC")
         axes.legend(handles, labels, columnspacing=1.4, **_LEGEND)

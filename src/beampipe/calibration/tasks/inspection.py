@@ -71,11 +71,13 @@ class Asked:
         layout: which branch holds what.
         origin: where the file stands in its dataset, if it does not say it itself.
         needs: observables of jets that are needed.
+        min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
     """
 
     layout: Layout
     origin: Origin | None
     needs: tuple[str, ...]
+    min_pt: float
 
 
 def inspect_files(configuration: Configuration, space: Workspace, workers: Workers) -> dict[Path, InspectedFile]:
@@ -123,7 +125,7 @@ def _asked(configuration: Configuration) -> dict[Path, Asked]:
         for path, origin in found.items():
             if origin is not None and not configuration.wants_variations(name):
                 origin = replace(origin, sum_weights=origin.sum_weights[:1])
-            asked = Asked(own, origin, needs)
+            asked = Asked(own, origin, needs, configuration.selection.min_subleading_pt)
             if out.setdefault(path, asked) != asked:
                 raise ConfigError(f"sample {name}: got {path}, which is in another sample, too; expected it in one")
     return out
@@ -187,7 +189,7 @@ def _keep_books(sample: InputSample, files: Mapping[Path, InspectedFile], store:
 
 def _inspect(store: Store, recipe: Recipe, path: Path, asked: Asked) -> None:
     """The task that looks at one file."""
-    facts = inspect_file(path, asked.layout, asked.origin, needs=asked.needs)
+    facts = inspect_file(path, asked.layout, asked.origin, needs=asked.needs, min_pt=asked.min_pt)
     store.write(recipe, ".json", lambda to: to.write_text(json.dumps(facts.plain())))
 
 

@@ -18,6 +18,7 @@ from beampipe.calibration.tasks.inspection import InspectedFile, InspectedSample
 from beampipe.calibration.tasks.stages import stage_code
 from beampipe.calibration.variations import matching, wanted
 from beampipe.errors import FileError
+from beampipe.notebook import Shown
 from beampipe.workflow import Input, Recipe
 
 __all__ = ["Plan", "SamplePlan", "make_plan"]
@@ -53,8 +54,8 @@ class SamplePlan:
         return (Input(f"{name}:books", self.books.key, self.books.label), *merged)
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Shown):
     """The whole calibration.
 
     Attributes:
@@ -70,6 +71,10 @@ class Plan:
     reweight: Recipe
     extract: Recipe
     factors: Recipe
+
+    def facts(self) -> Mapping[str, object]:
+        """Names of the samples, number of chunks, and the folder of the results."""
+        return {"samples": ", ".join(self.samples), "chunks": len(self.chunks), "output": self.configuration.output}
 
     @property
     def chunks(self) -> tuple[Chunk, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from beampipe.serving.bench.points import BenchSample
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.evaluation.evaluate import evaluate
+from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.events import Event
 from beampipe.tracking.formats import open_events
 from beampipe.tracking.pipelines.pipeline import Pipeline

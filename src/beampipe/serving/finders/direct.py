@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from beampipe.tracking.beam_spot import BeamSpot
@@ -48,6 +49,10 @@ class DirectTrackFinder(InOneThread):
     ) -> None:
         self._finder = named_finder(pipeline, device, threads, model=model, beam_spot=beam_spot, check=check)
         self._fitter = load_track_fitter(model, threads=threads) if parameters else None
+
+    def facts(self) -> Mapping[str, object]:
+        """The finder that runs here, and whether tracks are fitted."""
+        return {"runs": self._finder, "fits": "no" if self._fitter is None else "yes"}
 
     def find(self, hits: Hits, /) -> Tracks:
         """The tracks of one event."""

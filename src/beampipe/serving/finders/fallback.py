@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from time import monotonic
 from typing import Protocol, runtime_checkable
 
 from beampipe.errors import ServiceError
+from beampipe.notebook import Shown
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.finder import TrackFinder
 from beampipe.triton.client.transport import PendingAnswer
@@ -30,7 +31,7 @@ Maker = TrackFinder | Callable[[], TrackFinder]
 """A finder, or what makes one."""
 
 
-class FallbackTrackFinder:
+class FallbackTrackFinder(Shown):
     """Asks one finder, and the next if there is no usable answer: a service, else the pipeline here.
 
     Only a `ServiceError` moves on: what one finder refuses for its data (`InputError`) the others would refuse too. A
@@ -65,6 +66,11 @@ class FallbackTrackFinder:
     def answered(self) -> tuple[int, ...]:
         """Number of events that each finder has answered so far."""
         return tuple(self._answered)
+
+    def facts(self) -> Mapping[str, object]:
+        """Number of finders, of events that each has answered, and the first of them."""
+        answered = ", ".join(map(str, self._answered))
+        return {"finders": len(self._makers), "answered": answered, "first": self._made[0]}
 
     def find(self, hits: Hits, /) -> Tracks:
         """The tracks of one event; raises what the last finder raises."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from copy import copy
 from functools import partial
 from pathlib import Path
 
 from beampipe.errors import ServiceError
+from beampipe.notebook import Shown
 from beampipe.serving.finders.question import FindTracks
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.layout.watch import Watch
@@ -21,7 +22,7 @@ from beampipe.triton.client.transport import Transport
 __all__ = ["TritonTrackFinder"]
 
 
-class TritonTrackFinder:
+class TritonTrackFinder(Shown):
     """Finds tracks by asking Triton servers that hold the same model.
 
     The model's configuration, read once, says what units it takes, whether it batches and whether it needs more than
@@ -94,6 +95,10 @@ class TritonTrackFinder:
             on_failure=on_failure,
             transport=transport,
         )
+
+    def facts(self) -> Mapping[str, object]:
+        """The model, and the servers that are asked for it."""
+        return self._client.facts()
 
     def find(self, hits: Hits, /) -> Tracks:
         """The tracks of one event.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,10 @@ class ActsTrackFinder(InOneThread):
         self.settings = settings
         self.threads = threads
         self._detector = detector(settings.field_z) if where is None else where
+
+    def facts(self) -> Mapping[str, object]:
+        """Field that the settings are for, and threads."""
+        return {"field": f"{self.settings.field_z:.3g} T", "threads": self.threads}
 
     def find(self, hits: Hits, /) -> ActsTracks:
         """The tracks of one event: hit lists as ACTS made them, and one label per hit.

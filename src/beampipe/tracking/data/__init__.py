@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copyfile
 from typing import Final
 
-from beampipe.errors import UnknownNameError
+from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.files import write_whole
 from beampipe.tracking.events import Event
 
-__all__ = ["SHIPPED", "shipped_events", "shipped_path"]
+__all__ = ["SHIPPED", "shipped_events", "shipped_path", "write_example"]
 
 SHIPPED: Final = (0, 60, 200)
 """The numbers of pile-up collisions there are events for."""
@@ -40,3 +42,23 @@ def shipped_events(mu: int) -> Iterator[Event]:
     from beampipe.tracking.formats import read_events
 
     return read_events(shipped_path(mu))
+
+
+def write_example(path: Path, mu: int = 0) -> None:
+    """Write the shipped events with `mu` pile-up collisions to a file of one's own.
+
+    Args:
+        path: Parquet file to write.
+        mu: pile-up of the events: 0, 60 or 200.
+
+    Raises:
+        ConfigError: the file's name does not end in .parquet.
+        UnknownNameError: there are no such events.
+        FileError: the file cannot be written.
+    """
+    if path.suffix != ".parquet":
+        raise ConfigError(
+            f"{path}: got the ending {path.suffix!r}, expected .parquet: the events are kept in that form"
+        )
+    shipped = shipped_path(mu)
+    write_whole(path, lambda part: copyfile(shipped, part))

@@ -1,1 +1,53 @@
-"""Scoring of tracks and graphs against truth, tables and pictures of it."""
+"""How good track finders are: tracks against truth, efficiency, fakes, duplicates, times.
+
+from beampipe.tracking.evaluation import compare, evaluate
+
+compare(event, tracks)                                # one event
+evaluate({"mine": finder}, events, sample="my file")  # many
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beampipe.lazy import loader
+
+if TYPE_CHECKING:
+    from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, Matches, match
+    from beampipe.tracking.evaluation.plots import plot_efficiency, plot_stages
+    from beampipe.tracking.evaluation.report import print_evaluation
+    from beampipe.tracking.evaluation.results import Evaluation, read_evaluation, write_evaluation
+    from beampipe.tracking.evaluation.scoring import compare, evaluate
+    from beampipe.tracking.truth import DISPLACED, HEADLINE, Selection, contributions, select_particles
+
+__all__ = [
+    "DISPLACED",
+    "HEADLINE",
+    "MIN_TRACK_HITS",
+    "Candidates",
+    "Evaluation",
+    "Matches",
+    "Selection",
+    "compare",
+    "contributions",
+    "evaluate",
+    "match",
+    "plot_efficiency",
+    "plot_stages",
+    "print_evaluation",
+    "read_evaluation",
+    "select_particles",
+    "write_evaluation",
+]
+
+__getattr__ = loader(
+    __name__,
+    {
+        "beampipe.tracking.truth": ("DISPLACED", "HEADLINE", "Selection", "contributions", "select_particles"),
+        "matching": ("MIN_TRACK_HITS", "Candidates", "Matches", "match"),
+        "plots": ("plot_efficiency", "plot_stages"),
+        "report": ("print_evaluation",),
+        "results": ("Evaluation", "read_evaluation", "write_evaluation"),
+        "scoring": ("compare", "evaluate"),
+    },
+)

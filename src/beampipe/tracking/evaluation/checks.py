@@ -14,7 +14,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from beampipe.errors import InputError
-from beampipe.tracking.evaluation.evaluate import tracks_of
+from beampipe.tracking.evaluation.scoring import tracks_of
 from beampipe.tracking.events import NO_TRACK, Event, Hits, Tracks
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.kernels.reference import number_by_first_hit

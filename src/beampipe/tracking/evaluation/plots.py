@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from beampipe.figures import drawing, new_figure
-from beampipe.tracking.evaluation.evaluate import TOTAL
 from beampipe.tracking.evaluation.results import Curve, Evaluation
+from beampipe.tracking.evaluation.scoring import TOTAL
 from beampipe.tracking.evaluation.statistics import Proportion, fit_power_law
 from beampipe.tracking.evaluation.variables import VARIABLES, require_variables
 from beampipe.units import ms

@@ -14,8 +14,8 @@ from rich.table import Table
 from beampipe import terminal
 from beampipe.terminal import make_table
 from beampipe.tracking.evaluation.edges import EdgeScore
-from beampipe.tracking.evaluation.evaluate import TOTAL
 from beampipe.tracking.evaluation.results import Evaluation, FinderResult
+from beampipe.tracking.evaluation.scoring import TOTAL
 from beampipe.tracking.evaluation.statistics import Proportion, errors_of
 from beampipe.tracking.evaluation.variables import require_variables
 from beampipe.units import ms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import isnan, nan
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 from beampipe.errors import FileError
 from beampipe.files import write_whole
+from beampipe.notebook import Shown, html_table
 from beampipe.tracking.evaluation.statistics import Proportion, StageTime, errors_of
 from beampipe.tracking.evaluation.trackml import FORMULA
 from beampipe.tracking.truth import Selection
@@ -26,6 +28,12 @@ __all__ = [
 ]
 
 _FORMAT: Final = "beampipe.evaluation/1"
+
+_FEW: Final = 3
+"""Finders that a line names."""
+
+_MOST_ROWS: Final = 8
+"""Finders that a table in a notebook has."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +128,8 @@ class EventRecord:
         return sum(stages) if stages else self.wall
 
 
-@dataclass(frozen=True)
-class FinderResult:
+@dataclass(frozen=True, repr=False)
+class FinderResult(Shown):
     """One finder on one sample.
 
     Attributes:
@@ -138,7 +146,12 @@ class FinderResult:
     double: Quality
     curves: tuple[Curve, ...]
     stages: tuple[StageTime, ...]
-    events: tuple[EventRecord, ...] = field(repr=False)
+    events: tuple[EventRecord, ...]
+
+    def facts(self) -> Mapping[str, object]:
+        """Name, number of events, and the rates by double majority."""
+        rates = {"efficiency": self.double.efficiency, "fakes": self.double.fakes, "duplicates": self.double.duplicates}
+        return {"name": self.name, "events": len(self.events), **rates}
 
     @property
     def failed(self) -> tuple[EventRecord, ...]:
@@ -156,8 +169,8 @@ class FinderResult:
         return next(curve for curve in self.curves if curve.variable == variable)
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Shown):
     """Several finders on the same events.
 
     Attributes:
@@ -175,6 +188,22 @@ class Evaluation:
     min_track_hits: int
     threads: int
     finders: tuple[FinderResult, ...]
+
+    def facts(self) -> Mapping[str, object]:
+        """The sample, and the efficiency of each finder by double majority."""
+        found = {finder.name: f"efficiency {finder.double.efficiency}" for finder in self.finders[:_FEW]}
+        more = {"more finders": len(self.finders) - _FEW} if len(self.finders) > _FEW else {}
+        return {"sample": self.sample, "events": self.n_events, **found, **more}
+
+    def _repr_html_(self) -> str:
+        heads = ("finder", "efficiency", "displaced", "fakes", "duplicates", "particles", "tracks")
+        rows = []
+        for finder in self.finders:
+            rates = finder.double
+            shares = (rates.efficiency, rates.displaced, rates.fakes, rates.duplicates)
+            rows.append((finder.name, *shares, rates.efficiency.total, rates.fakes.total))
+        caption = f"{self.counted}; double majority; errors: {errors_of(self.n_events)}"
+        return html_table(f"{self.sample}: {self.n_events} event(s)", rows, heads, caption=caption, most=_MOST_ROWS)
 
     @property
     def n_events(self) -> int:

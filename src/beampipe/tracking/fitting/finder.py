@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from beampipe.notebook import Shown
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.fitting.fitter import TrackFitter
@@ -12,8 +14,8 @@ from beampipe.tracking.fitting.fitter import TrackFitter
 __all__ = ["FittedFinder"]
 
 
-@dataclass(frozen=True, eq=False)
-class FittedFinder:
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedFinder(Shown):
     """A finder, here or on a server, and a fit of its tracks in this process.
 
     The labels are those of the finder: a fit that fails drops no track.
@@ -25,6 +27,10 @@ class FittedFinder:
 
     finder: TrackFinder
     fitter: TrackFitter
+
+    def facts(self) -> Mapping[str, object]:
+        """The finder and the fitter."""
+        return {"finder": self.finder, "fitter": self.fitter}
 
     def find(self, hits: Hits, /) -> Tracks:
         """The tracks of one event, with their parameters."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -10,6 +11,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from beampipe.errors import InputError, ShapeError
+from beampipe.notebook import Shown
 from beampipe.tracking.events import Hits, TrackParameters, Tracks
 from beampipe.tracking.fitting.helix import cartesian
 from beampipe.tracking.fitting.reference import fit_track
@@ -19,8 +21,8 @@ from beampipe.tracking.kernels.loading import contiguous, native, useful_threads
 __all__ = ["TrackFitter", "hit_lists", "reference_fits"]
 
 
-@dataclass(frozen=True, eq=False)
-class TrackFitter:
+@dataclass(frozen=True, eq=False, repr=False)
+class TrackFitter(Shown):
     """Fits a helix to the hits of each track, with the errors and the scattering of a detector.
 
     Hits count with the resolution of their layer, and a track is scattered where it left a hit. Hits on no layer of
@@ -33,6 +35,11 @@ class TrackFitter:
 
     tables: FitTables
     threads: int = 1
+
+    def facts(self) -> Mapping[str, object]:
+        """Number of layers of the detector, its field, and the threads."""
+        field = f"{float(self.tables.field[0]):.3g} T"
+        return {"layers": len(self.tables.layers), "field": field, "threads": self.threads}
 
     def __call__(self, hits: Hits, tracks: Tracks) -> TrackParameters:
         """Parameters of each track; the tracks themselves stay as they are.

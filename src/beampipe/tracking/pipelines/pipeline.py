@@ -37,7 +37,7 @@ MEMORY_LIMIT: Final = 8e9
 """Most memory of an event, or of events found together [B]; what would need more is refused."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Pipeline(InOneThread):
     """Finds tracks by running its stages in turn.
 
@@ -119,6 +119,11 @@ class Pipeline(InOneThread):
         if not self.in_blocks:
             return [self._found([hits], between)[0] for hits in events]
         return self._found(events, between)
+
+    def facts(self) -> Mapping[str, object]:
+        """Name, steps, beam line, and whether the line runs in C++."""
+        runs = "stage by stage" if self._composed is None else "in C++"
+        return {"name": self.name, "steps": ", ".join(self.steps), "beam spot": self.beam_spot.text, "runs": runs}
 
     def memory(self, n_hits: int) -> float:
         """Memory that an event of that size may need [B]; events found together need the sum."""

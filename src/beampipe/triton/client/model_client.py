@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, DeadlineError, ServiceError, ServiceUnavailableError
+from beampipe.notebook import Shown
 from beampipe.triton.client.connections.addresses import Servers, addresses_of
 from beampipe.triton.client.connections.holding import Holding
 from beampipe.triton.client.connections.remote import NotSentError, Question, RemoteModel
@@ -37,7 +38,7 @@ _JITTER: Final = random.Random()  # of its own: that of the user keeps its seed
 """Takes up to half of each pause away, so that clients that lost the same server do not return as one."""
 
 
-class ModelClient:
+class ModelClient(Shown):
     """Asks Triton servers that hold the same model::
 
         with ModelClient("grpc://127.0.0.1:8001", "doubler") as client:
@@ -67,6 +68,10 @@ class ModelClient:
         on_failure: function that is told why a request is repeated, once until a server answers again; a copy in
             another process tells nobody.
         transport: asked instead of servers, such as a `FakeTransport` in tests; the URLs are then only names.
+
+    Attributes:
+        model: name of the model that is asked for.
+        urls: the servers, as they were given.
 
     Raises:
         ConfigError: a URL or number is out of range.
@@ -108,6 +113,7 @@ class ModelClient:
         security = Security(token, roots, None if certificate is None else Path(certificate))
         if token is not None:
             _warn_of_listeners(endpoints)
+        self.model, self.urls = model, urls
         self._timeout, self._retries, self._in_flight = timeout, retries, in_flight
         self._on_failure = on_failure
         connect = partial(RemoteModel, model=model, protocol=protocol, security=security, transport=transport)
@@ -115,6 +121,10 @@ class ModelClient:
         self._connect = partial(Servers, endpoints, connect, timeout, look_up)
         self._closed = False
         self._begin()
+
+    def facts(self) -> Mapping[str, object]:
+        """The model, and the servers that are asked for it."""
+        return {"model": self.model, "servers": ", ".join(self.urls)}
 
     def infer(self, arrays: Mapping[str, ndarray], outputs: Due | None = None) -> dict[str, ndarray]:
         """The answer to one request.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import BeampipeError, ServiceError
+from beampipe.notebook import Shown
 from beampipe.processes import processor_time
 from beampipe.triton.door.closed_door import ClosedDoor
 from beampipe.triton.engine import Engine, find_engine, prepare_backends, this_interpreter
@@ -38,7 +39,7 @@ _FLUSH: Final = 0.3
 _PORT_TAKEN: Final = re.compile(r"address already in use|failed to start (HTTP|GRPC|Metrics)|Socket .* already", re.I)
 
 
-class TritonServer:
+class TritonServer(Shown):
     """One Triton as a child of this process; a context manager.
 
     >>> with TritonServer(ServerSettings(repository, models=("doubler",))) as server:  # doctest: +SKIP
@@ -73,6 +74,12 @@ class TritonServer:
         self._supervisor: Supervisor | None = None
         self._stopping = threading.Event()
         self._new_process: Callable[[], ServerProcess]
+
+    def facts(self) -> Mapping[str, object]:
+        """Names of the models, and where the server is asked."""
+        if self.pid is None:
+            return {"repository": self.settings.repository, "state": "not running"}
+        return {"models": ", ".join(self.models), "HTTP": self.http_url, "gRPC": self.grpc_url}
 
     # Addresses
 

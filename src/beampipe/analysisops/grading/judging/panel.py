@@ -53,7 +53,7 @@ def ask_judge(judge: Judge, question: Question) -> JudgeResult:
 
 def _fault(reply: Reply, question: Question) -> str:
     """Why a reply does not count; empty if it does."""
-    content = reply.content
+    content: object = reply.content  # a judge is somebody else's program
     if not isinstance(content, Mapping):
         return f"got {type(content).__name__}, expected an object"
     if content.get("canary") != question.canary:

@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from beampipe.tracking.evaluation.evaluate import evaluate, tracks_of
 from beampipe.tracking.evaluation.results import Evaluation, FinderResult
+from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
 from beampipe.tracking.events import NO_TRACK, Event, Hits, Tracks
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.loading import load_pipeline

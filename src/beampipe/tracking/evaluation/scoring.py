@@ -11,17 +11,17 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, InputError
+from beampipe.errors import BeampipeError, InputError, ShapeError
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, Matches, match
 from beampipe.tracking.evaluation.results import Curve, Evaluation, EventRecord, FinderResult, Quality
 from beampipe.tracking.evaluation.statistics import StageTime, bootstrap, stage_time
 from beampipe.tracking.evaluation.trackml import HitWeights, hit_weights, weight_found
 from beampipe.tracking.evaluation.variables import VARIABLES
 from beampipe.tracking.events import NO_TRACK, Event, Hits, Particles, Tracks
-from beampipe.tracking.finder import TrackFinder
+from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.truth import HEADLINE, Contributions, Selection, contributions, select_particles, truth_of
 
-__all__ = ["TOTAL", "evaluate", "tracks_of"]
+__all__ = ["TOTAL", "compare", "evaluate", "require_labels", "tracks_of"]
 
 TOTAL: Final = "total"
 """Name of the sum over stages in tables of times."""
@@ -72,12 +72,21 @@ def tracks_of(finder: TrackFinder, hits: Hits) -> Tracks:
     """What a finder finds, with a look whether it is of these hits.
 
     Raises:
-        InputError: there is not one label for each hit.
+        ShapeError: there is not one label for each hit.
     """
     tracks = finder.find(hits)
-    if len(tracks.track_id) != len(hits):
-        raise InputError(f"track_id: got {len(tracks.track_id)} labels, expected {len(hits)}, one per hit")
+    require_labels(hits, tracks)
     return tracks
+
+
+def require_labels(hits: Hits, tracks: Tracks) -> None:
+    """Refuse tracks of other hits.
+
+    Raises:
+        ShapeError: there is not one label for each hit.
+    """
+    if len(tracks.track_id) != len(hits):
+        raise ShapeError(f"track_id: got {len(tracks.track_id)} labels, expected {len(hits)}, one per hit")
 
 
 def evaluate(
@@ -128,6 +137,51 @@ def evaluate(
     selections = {name: anywhere if variable.any_origin else selection for name, variable in VARIABLES.items()}
     results = tuple(_result(name, tally, edges, selections) for name, tally in tallies.items())
     return Evaluation(sample, selection, displaced, min_track_hits, threads, results)
+
+
+def compare(
+    event: Event,
+    tracks: Tracks,
+    *,
+    selection: Selection = HEADLINE,
+    min_track_hits: int = MIN_TRACK_HITS,
+    name: str = "tracks",
+) -> Evaluation:
+    """Score the tracks of one event by its truth: efficiency, fakes and duplicates, as a notebook shows them.
+
+    With few particles the errors are large, and one event tells nothing of the scatter between events: `evaluate`
+    scores finders on many. Times are those that the tracks carry.
+
+    Args:
+        event: event with truth.
+        tracks: tracks that were found in it.
+        selection: particles that the efficiency counts; by default primary ones with pT > 1 GeV.
+        min_track_hits: hits from which a track is a candidate.
+        name: name of the finder in tables.
+
+    Raises:
+        InputError: the event has no truth.
+        ShapeError: the tracks are of another number of hits.
+    """
+    require_labels(event.hits, tracks)
+    return evaluate(
+        {name: _Known(tracks)},
+        [event],
+        sample=f"event {event.event_id}",
+        selection=selection,
+        min_track_hits=min_track_hits,
+        warm_up=0,
+    )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Known(InOneThread):
+    """Finds what was found before."""
+
+    tracks: Tracks
+
+    def find(self, hits: Hits, /) -> Tracks:
+        return self.tracks
 
 
 def _scene(event: Event, selection: Selection, displaced: Selection, anywhere: Selection) -> _Scene:

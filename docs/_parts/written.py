@@ -1,0 +1,63 @@
+"""Blocks of a page that are written from the code when it is built.
+
+```{public-table} beampipe.tracking
+```                                    all names of a module, each with its first sentence
+```{public} beampipe.tracking
+load_pipeline
+TrackFitter: __call__
+```                                    these names with their docstrings; of a class its methods, and those named
+```{public-rest} beampipe.tracking
+```                                    a section with what the page has not described, so that nothing is left out
+```{commands} tracking
+```                                    all commands of a group, each with its arguments and options
+```{commands-table}
+```                                    all commands, each with its first sentence
+"""
+
+from __future__ import annotations
+
+import re
+
+import commands
+import names
+from sphinx.application import Sphinx
+
+BLOCK = re.compile(r"^```\{(public|public-table|public-rest|commands|commands-table)\} ?(\S*)\n(.*?)^```$", re.M | re.S)
+
+
+def written(page: str) -> str:
+    """The text of a page with its blocks written out."""
+    rest = []
+
+    def replaced(found: re.Match[str]) -> str:
+        kind, argument, content = found.groups()
+        if kind == "public":
+            lines = [line.partition(":") for line in content.splitlines()]
+            parts = [names.described(argument, name, also.strip()) for name, _, also in lines]
+            return "\n".join(["```{eval-rst}", *parts, "```"])
+        if kind == "public-table":
+            return names.table(argument)
+        if kind == "commands":
+            return commands.section(argument)
+        if kind == "commands-table":
+            return commands.table()
+        rest.append((found.group(), argument))
+        return found.group()  # when all else is written
+
+    page = BLOCK.sub(replaced, page)
+    for block, face in rest:
+        parts = [names.described(face, name) for name in names.remaining(face, page)]
+        more = "\n".join(["## More names", "", "```{eval-rst}", *parts, "```"]) if parts else ""
+        page = page.replace(block, more)
+    return page
+
+
+def write(app: Sphinx, page: str, source: list[str]) -> None:
+    """Write out the blocks of a page that Sphinx has just read."""
+    source[0] = written(source[0])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.connect("source-read", write)
+    return {"parallel_read_safe": True}

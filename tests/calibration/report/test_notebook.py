@@ -1,0 +1,76 @@
+"""What a notebook shows of a calibration, and how much of it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from beampipe.calibration import Configuration, FactorInBin, RunSettings, run_calibration
+from beampipe.calibration.report.gather import Results
+from beampipe.errors import UnknownNameError
+
+
+def test_factors_are_a_line_and_a_table(results: Results) -> None:
+    factors = results.factors
+    assert len(repr(factors)) <= 200
+    assert "n_trk" in repr(factors)
+    table = factors._repr_html_()
+    assert len(table) <= 2000
+    for low, high in factors.bins:
+        assert f"{low:g}-{high:g} GeV" in table
+    one = factors.at(tagger="n_trk", working_point=0.5, flavour="gluon", quantity="rejection", pt=factors.pt_edges[0])
+    assert f"{one.nominal:.3f}" in table
+    assert isinstance(one, FactorInBin)
+    assert len(repr(one)) <= 2000
+    assert max(len(repr(row)) for row in factors.table()) <= 2000
+    every = factors.against_pt(tagger="n_trk", working_point=0.5, flavour="gluon", quantity="rejection")
+    assert len(repr(every)) <= 300
+    assert len(repr(results)) <= 300
+
+
+def test_a_factor_without_an_error_is_said_to_have_none(results: Results) -> None:
+    factors = results.factors
+    nothing = {key: replace(one, total=np.full_like(one.total, np.nan)) for key, one in factors.by_name.items()}
+    assert "no valid error" in replace(factors, by_name=nothing)._repr_html_()
+
+
+def test_factors_plot_themselves(results: Results) -> None:
+    factors = results.factors
+    figure = factors.plot()
+    assert isinstance(figure, Figure)
+    first = [text.get_text() for text in figure.axes[0].texts]
+    assert "Quark jets: efficiency" in first
+    texts = [text.get_text() for text in factors.plot("n_trk", 0.8, "gluon", "rejection").axes[0].texts]
+    assert texts[-3:] == ["Gluon jets: rejection", r"$n_{\mathrm{trk}}$ tagger, 80 % working point", "data / MC"]
+    with pytest.raises(UnknownNameError, match="unknown tagger: got 'ntrk'"):
+        factors.plot("ntrk")
+    with pytest.raises(UnknownNameError, match="working point"):
+        factors.plot("n_trk", 0.123)
+
+
+def test_a_run_shows_bars_in_a_notebook_and_its_plan_is_a_line(
+    base: Configuration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The small campaign again, in a folder of its own, as far as the selection of its events."""
+    shown: list[str] = []
+
+    def show(text: str, display_id: bool) -> SimpleNamespace:
+        shown.append(text)
+        return SimpleNamespace(update=shown.append)
+
+    ipython, display = ModuleType("IPython"), ModuleType("IPython.display")
+    vars(ipython)["get_ipython"] = lambda: SimpleNamespace(kernel=object())
+    vars(display).update(HTML=str, display=show)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    plan = run_calibration(replace(base, output=tmp_path), RunSettings("inline"), until="select")
+    assert any("<progress" in text for text in shown)
+    assert shown[-1] == ""
+    assert len(repr(plan)) <= 300
+    assert len(plan._repr_html_()) <= 2000

@@ -1,0 +1,1 @@
+"""What a package index, a forge and a newcomer get to see."""

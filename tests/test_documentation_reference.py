@@ -1,0 +1,115 @@
+"""The reference: every public name and every command stands in it, from the code itself."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from beampipe.cli import app
+from tests.test_documentation import AREAS, DOCS, FACES, PAGES, page
+
+DESCRIBED = re.compile(r"^\.\. (?:auto\w+|py:\w+):: ([\w.]+)(?:\n   :module: ([\w.]+))?", re.M)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """What Sphinx writes into a page before it reads it."""
+    monkeypatch.syspath_prepend(str(DOCS / "_parts"))
+    made: Callable[[str], str] = importlib.import_module("written").written
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _no_parts_stay() -> Iterator[None]:
+    yield
+    for name in ("written", "names", "commands"):
+        sys.modules.pop(name, None)
+
+
+def described(text: str) -> list[str]:
+    """Full names of what a page describes."""
+    return [f"{module}.{name}" if module else name for name, module in DESCRIBED.findall(text)]
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_the_reference_has_every_public_name_once(area: str, written: Callable[[str], str]) -> None:
+    face = importlib.import_module(f"beampipe.{area}")
+    text = written(page(f"reference/{area}"))
+    count = Counter(described(text))
+    names = [f"beampipe.{area}.{name}" for name in face.__all__]
+    assert {name: count[name] for name in names} == dict.fromkeys(names, 1)
+    table = re.findall(r"^\| \{py:obj\}`~([\w.]+)` \| (.+) \|$", text, re.M)
+    assert {name for name, _ in table} == set(names)
+    assert all(summary[0].isupper() or summary[0] in "`(" for _, summary in table)
+
+
+def test_a_new_name_stands_there_by_itself(written: Callable[[str], str]) -> None:
+    text = written("```{public} beampipe.fleet\nFleet\n```\n\n```{public-rest} beampipe.fleet\n```\n")
+    assert "## More names" in text
+    assert described(text) == ["beampipe.fleet.Fleet", "beampipe.fleet.read_fleet"]
+
+
+def test_a_name_without_docstring_is_refused(
+    written: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for module, name, line in (("bare_value", "LIMIT", "LIMIT = 3"), ("bare_function", "find", "def find(): pass")):
+        (tmp_path / f"{module}.py").write_text(f"__all__ = ['{name}']\n{line}\n", encoding="utf-8")
+        with pytest.raises(LookupError, match=rf"{module}\.{name} has no docstring"):
+            written(f"```{{public-table}} {module}\n```\n")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in PAGES if not name.startswith("reference/") and name != "architecture"]
+)
+def test_only_the_reference_describes_names(name: str) -> None:
+    """So that Sphinx finds each in one place; the other pages link to it. Architecture shows the tree of errors."""
+    assert not described(page(name))
+    assert "```{public" not in page(name)
+
+
+def test_what_pages_import_is_in_the_reference(written: Callable[[str], str]) -> None:
+    """Names of the faces and of the modules below them that the Python of a page uses."""
+    there = {name for area in (*AREAS, "errors") for name in described(written(page(f"reference/{area}")))}
+    found = [found for name in PAGES for found in re.findall(r"^from (beampipe\.\S+) import (.+)$", page(name), re.M)]
+    used = {f"{module}.{name.partition(' as ')[0]}" for module, names in found for name in names.split(", ")}
+    faces = {name for name in used if name.rpartition(".")[0] in FACES}
+    assert len(faces) > 20
+    assert faces <= there
+
+
+def leaves(words: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """Commands by what is typed; hidden ones are for programs."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield words, command
+    for name, one in (inner or {}).items():
+        if not one.hidden:
+            yield from leaves(f"{words} {name}", one)
+
+
+def test_the_reference_has_every_command_and_option_once(written: Callable[[str], str]) -> None:
+    every = dict(leaves("beampipe", typer.main.get_command(app)))
+    assert len(every) > 60
+    pages = [written(page(name)) for name in PAGES if name.startswith("reference/commands")]
+    sections = [section for text in pages for section in re.split(r"^## ", text, flags=re.M)[1:]]
+    by_name = {section.partition("\n")[0].strip("`"): section for section in sections}
+    assert len(by_name) == len(sections)
+    assert by_name.keys() == every.keys()
+    for name, command in every.items():
+        terms = re.findall(r"^`(.+)`\n: ", by_name[name], re.M)
+        options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
+        shown = {word for term in terms for word in re.findall(r"(?<![\w-])--?[a-z][\w-]*", term)}
+        assert {word for one in options for word in one.opts} - {"--help", "-h"} == shown - {
+            word for one in options for word in one.secondary_opts
+        }, name
+    (table,) = [re.findall(r"^\| \[`(.+?)`\]", text, re.M) for text in pages if "| command |" in text]
+    assert table == sorted(every)

@@ -1,0 +1,67 @@
+"""The tracks of one event against its truth, and how evaluations show themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import beampipe.tracking.evaluation.scoring  # noqa: F401 - a module beside the names of the face
+from beampipe.errors import InputError, ShapeError
+from beampipe.tracking import Event, Tracks
+from beampipe.tracking.evaluation import HEADLINE, Evaluation, compare, evaluate, select_particles
+
+from .toy import labels_by_particle, toy_event
+
+
+def test_perfect_tracks_have_found_everything() -> None:
+    event = toy_event(200, seed=1)
+    tracks = Tracks(labels_by_particle(event))
+    scored = compare(event, tracks)
+    (result,) = scored.finders
+    assert result.double.efficiency.total == np.count_nonzero(select_particles(event, HEADLINE)) > 50
+    assert result.double.efficiency.value == 1.0
+    assert result.double.fakes.value == 0.0
+    assert not result.failed
+    assert compare(event, tracks, name="truth").finders[0].name == "truth"
+
+
+def test_lost_and_mixed_tracks_count() -> None:
+    event = toy_event(200, seed=1)
+    found = labels_by_particle(event)
+    lost = np.where(found == 0, -1, found)
+    before = compare(event, Tracks(found)).finders[0].double
+    after = compare(event, Tracks(np.where(lost > 0, lost - 1, -1))).finders[0].double
+    assert before.fakes.total - after.fakes.total == 1
+    nothing = compare(event, Tracks(np.full(len(event.hits), -1))).finders[0].double
+    assert nothing.efficiency.value == 0.0
+    assert nothing.fakes.total == 0
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    event = toy_event(20)
+    tracks = Tracks(np.full(len(event.hits), -1))
+    with pytest.raises(InputError, match="got no truth"):
+        compare(Event(4, event.hits), tracks)
+    with pytest.raises(ShapeError, match=rf"got 3 labels, expected {len(event.hits)}"):
+        compare(event, Tracks(np.full(3, -1)))
+
+
+def test_an_evaluation_is_a_line_and_a_table() -> None:
+    event = toy_event(200, seed=1)
+    scored = compare(event, Tracks(labels_by_particle(event)), name="<best>")
+    assert repr(scored).startswith("Evaluation(sample: event 0, events: 1, <best>: efficiency 1.0000 +")
+    assert len(repr(scored)) <= 200
+    assert len(repr(scored.finders[0])) <= 200
+    table = scored._repr_html_()
+    assert "&lt;best&gt;" in table
+    assert "pT &gt; 1 GeV" in table
+    many = replace(scored, finders=scored.finders * 40)
+    assert len(table) <= 2000
+    assert len(many._repr_html_()) <= 4000
+    assert len(repr(many)) <= 400
+
+
+def test_the_names_of_the_face_are_no_modules() -> None:
+    assert isinstance(evaluate({}, [toy_event(5)], sample="nothing"), Evaluation)
