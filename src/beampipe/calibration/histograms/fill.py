@@ -90,7 +90,7 @@ def _in_groups(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled
     """The same, and the sums of each group. Which group an event is in depends on the event alone."""
     alone = replace(settings, groups=0)
     _refuse_overflow(dijets, 2.0**settings.weight_bits)
-    keys = event_keys(np.uint64(dataset_key(settings.dataset)), dijets.run, dijets.event)
+    keys = event_keys(dataset_key(settings.dataset), dijets.run, dijets.event)
     number = (keys >> np.uint64(32)) % np.uint64(settings.groups)
     total: Filled | None = None
     cases = len(settings.weight_names) + len(settings.kinematics)
@@ -120,8 +120,8 @@ def _at_once(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
         fill_weights(rows, bins, dijets.weight, scale, out.sumw, out.sumw2)
         fill_single(rows, bins, weight, square, *_unused(axes), out.entries)
     if settings.bootstrap.replicas:
-        keys = event_keys(np.uint64(dataset_key(settings.dataset)), dijets.run, dijets.event)
-        fill_replicas(rows, bins, weight, keys, np.uint64(settings.bootstrap.seed << 32), POISSON, out.replicas)
+        keys = event_keys(dataset_key(settings.dataset), dijets.run, dijets.event)
+        fill_replicas(rows, bins, weight, keys, settings.bootstrap.seed << 32, POISSON, out.replicas)
     entries = np.zeros(axes.n_rows, np.int64)
     for k, name in enumerate(settings.kinematics):
         varied = kinematics_of(name, dijets, settings.energy)
@@ -132,9 +132,8 @@ def _at_once(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
 
 def _rows(dijets: Dijets, kinematics: Kinematics, settings: FillSettings) -> Int64[ndarray, "n 2"]:
     """First row of the cell of each jet: its bin of pT, region and flavour; -1 if the jet does not count."""
-    rows = np.empty(dijets.pt.shape, np.int64)
     axes = settings.axes
-    histogram_rows(
+    return histogram_rows(
         kinematics.pt,
         kinematics.n_trk,
         dijets.region,
@@ -143,9 +142,7 @@ def _rows(dijets: Dijets, kinematics: Kinematics, settings: FillSettings) -> Int
         settings.selection.cuts,
         len(axes.flavours),
         axes.width,
-        rows,
     )
-    return rows
 
 
 def _bins(
