@@ -90,6 +90,7 @@ def _knows(select: SelectSettings, fill: FillSettings) -> bool:
     n_weights = len(select.weights) if select.simulated else 1
     return (
         not any(tagger.boosted for tagger in fill.taggers)
+        and not fill.groups
         and known.issuperset(fill.kinematics)
         and select.regions.rule != "branch"
         and select.labelled == fill.labelled
