@@ -1,6 +1,10 @@
 """From hits to physics: pipelines, services, workflows and tasks for particle-physics events."""
 
+from beampipe.extras import name_missing_extras
+
 __all__ = ["__version__"]
+
+name_missing_extras()
 
 
 def __getattr__(name: str) -> str:
