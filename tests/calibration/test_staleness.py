@@ -17,6 +17,7 @@ from beampipe.calibration.config.regions import Regions
 from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.config.systematics import Systematic
 from beampipe.calibration.run import run_calibration
+from beampipe.calibration.tasks import stages
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.stages import stage_code
 from tests.calibration.campaign import (
@@ -218,22 +219,22 @@ def edited(text: str, old: str, new: str) -> str:
 CODE: Final[dict[str, tuple[str, Callable[[str], str], dict[str, tuple[str, ...]]]]] = {
     "a comment": (
         "histograms/filling.py",
-        lambda t: t.replace("    for i in range", "    # why\n    for i in range"),
+        lambda t: t.replace("    for event, row in", "    # why\n    for event, row in"),
         {},
     ),
-    "a docstring": ("jets/pairs.py", lambda t: edited(t, '"""The loops that select events."""', '"""Other."""'), {}),
+    "a docstring": ("jets/pairs.py", lambda t: t.replace('"""The loops that select', '"""Loops that select'), {}),
     "spaces": ("method/extract.py", lambda t: t.replace("\n\n\n", "\n\n\n\n"), {}),
     "how to run": ("run.py", lambda t: t + "\nx = 1\n", {}),
     "the configuration": ("config/configuration.py", lambda t: t + "\nx = 1\n", {}),
     "a simulation": ("simulation/toy.py", lambda t: t + "\nx = 1\n", {}),
     "the loop that selects": (
         "jets/pairs.py",
-        lambda t: edited(t, "a, b = j, a", "a, b = (j, a)[::1]"),
+        lambda t: edited(t, "second = lead + 1", "second = 1 + lead"),
         of((*CHUNKS, *ENDS)),
     ),
     "the loop that fills": (
         "histograms/filling.py",
-        lambda t: edited(t, "entries[row] += 1", "entries[row] += 2 - 1"),
+        lambda t: edited(t, "np.add.at(entries, row, 1)", "np.add.at(entries, row, 2 - 1)"),
         of(("fill", "merge", *ENDS)),
     ),
     "random numbers": (
@@ -300,3 +301,16 @@ def test_every_field_of_the_configuration_is_in_a_case() -> None:
     assert set(Configuration.__dataclass_fields__) == tried
     assert {one.name for one in SYSTEMATICS} == {"pdf", "tracking", "energy", "shower", "gluons", "closure"}
     assert isinstance(SYSTEMATICS[0], Systematic)
+
+
+@pytest.mark.parametrize("what", ["build", "_version"])
+def test_compiled_loops_and_other_packages_are_code(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """A stage that reads files or runs compiled loops has another key with another build of them or of what reads."""
+    before = {stage: stages.stage_code(stage) for stage in ("inspect", "select", "predict", "fill", "merge", "factors")}
+    monkeypatch.setattr(stages, what, lambda *_: "another")
+    stages.stage_code.cache_clear()
+    try:
+        changed = {stage for stage, code in before.items() if stages.stage_code(stage) != code}
+    finally:
+        stages.stage_code.cache_clear()
+    assert changed == {"inspect", "select", "predict", "fill"}

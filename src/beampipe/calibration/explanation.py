@@ -88,7 +88,7 @@ def _tree(node: Provenance, indent: str, *, full: bool) -> Iterator[str]:
         if full or shown[stage] == 1 or stages[stage] <= 3 or stage in ("merge", "bookkeeping"):
             yield from _tree(each, indent + "  ", full=full)
         elif shown[stage] == 2:
-            yield f"{indent}  ... and {stages[stage] - 1} more of stage {stage} (--full names them)"
+            yield f"{indent}  ... and {stages[stage] - 1} more of stage {stage} (--all names them)"
 
 
 def _stage(node: Provenance) -> str:

@@ -1,8 +1,9 @@
-"""Each kernel against its slow twin, on random events that pass and fail every cut."""
+"""Each kernel, compiled and in numpy, against loops in Python, on random events that pass and fail every cut."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,24 @@ from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.histograms import filling, reference
 from beampipe.calibration.jets import hashing, pairs
 from beampipe.calibration.jets.dijets import CUT_NAMES, LARGEST_SHIFT
+from beampipe.calibration.kernels.loading import native
 
 BITS = 36
 SCALE = 2.0**BITS
 CUTS = DijetSelection().cuts
 
 words = st.integers(0, 2**64 - 1)
+
+
+@pytest.fixture(scope="module", params=["compiled", "numpy"], autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test once with the compiled loops, once with their twins."""
+    if request.param == "compiled":
+        pytest.importorskip("beampipe.calibration.kernels._native", exc_type=ImportError)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (hashing, pairs, filling):
+            patch.setattr(module, "native", native if request.param == "compiled" else lambda: None)
+        yield
 
 
 def random_events(seed: int, n: int = 400) -> dict[str, Any]:
@@ -74,7 +87,7 @@ def test_leading_pairs(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_choose_pairs(seed: int, labelled: bool) -> None:
     columns = random_pairs(seed, labelled=labelled)
-    rows, counts, sums = pairs.choose_pairs(*columns.values(), CUTS, LARGEST_SHIFT, SCALE)
+    rows, counts, sums = pairs.choose_pairs(**columns, cuts=CUTS, margin=LARGEST_SHIFT, scale=SCALE)
     want, passed, weights = reference.choose_pairs(**columns, cuts=CUTS, margin=LARGEST_SHIFT, bits=BITS)
     lost = -np.diff(counts)
     assert ((lost > 0) | ((np.array(CUT_NAMES[1:]) == "label") & (not labelled))).all(), "each cut loses some"
@@ -89,8 +102,8 @@ def test_choose_pairs(seed: int, labelled: bool) -> None:
 def test_no_scaling_within_the_margin_selects_an_event_that_is_lost(seed: int) -> None:
     """Each jet is scaled by a factor of its own, half of them by as much as is allowed."""
     columns = random_pairs(seed)
-    rows, _, _ = pairs.choose_pairs(*columns.values(), CUTS, LARGEST_SHIFT, SCALE)
-    everything, _, _ = pairs.choose_pairs(*columns.values(), CUTS, 0.9, SCALE)
+    rows, _, _ = pairs.choose_pairs(**columns, cuts=CUTS, margin=LARGEST_SHIFT, scale=SCALE)
+    everything, _, _ = pairs.choose_pairs(**columns, cuts=CUTS, margin=0.9, scale=SCALE)
     lost = ~np.isin(everything, rows)
     assert lost.sum() > 20
     rng, nominal, new = np.random.default_rng(seed), columns["pairs"].pt[everything], 0
@@ -111,8 +124,7 @@ def test_histogram_rows(seed: int) -> None:
     n_trk, region = rng.integers(0, 12, (n, 2)), rng.integers(-1, 2, (n, 2))
     columns = (pt.astype(np.float32), n_trk.astype(np.uint16), region.astype(np.int8))
     flavour = rng.integers(0, 4, (n, 2)).astype(np.int8)
-    rows = np.full((n, 2), 77, np.int64)
-    filling.histogram_rows(*columns, flavour, edges, CUTS, 4, 30, rows)
+    rows = filling.histogram_rows(*columns, flavour, edges, CUTS, 4, 30)
     want = reference.histogram_rows(*columns, flavour, edges, CUTS, 4, 30)
     assert 50 < (rows >= 0).sum() < 2 * n - 50
     assert len(np.unique(rows[rows >= 0])) == 3 * 2 * 4, "every cell is met"
@@ -224,3 +236,29 @@ def test_event_keys(dataset: int, numbers: list[tuple[int, int]]) -> None:
     run = np.array([one for one, _ in numbers], np.uint32)
     event = np.array([other for _, other in numbers], np.uint64)
     assert hashing.event_keys(np.uint64(dataset), run, event).tolist() == reference.event_keys(dataset, run, event)
+
+
+@pytest.mark.parametrize("size", [1e3, 3e4, 1e6, 1e13, 1e30])
+def test_large_weights_round_alike(size: float) -> None:
+    """Beyond 2**51 units the compiled loop has no short cut, and beyond 2**63 there is no whole number."""
+    rng = np.random.default_rng(9)
+    weight = (size * rng.normal(0, 1, (50, 7))).astype(np.float32)
+    rows, bins = np.zeros((50, 2), np.int64), np.tile(np.arange(50)[:, None, None], (1, 2, 1))
+    rows[:, 1] = -1
+    sums = np.zeros((2, 50, 7), np.int64)
+    filling.fill_weights(rows, bins, weight, SCALE, *sums)
+    np.testing.assert_array_equal(sums, filling.quantise(weight, SCALE))
+    assert (np.abs(weight.astype(np.float64)) * SCALE > 2**51).any() == (size > 1e3)
+
+
+def test_a_number_that_is_none_is_in_the_first_bin() -> None:
+    out = np.empty((1, 2), np.int64)
+    filling.tagger_bins(np.array([[np.nan, np.inf]]), 0.0, 1.0, 20, 5, out)
+    assert out.tolist() == [[5, 24]]
+
+
+def test_jets_whose_pt_is_no_number_are_passed_over_alike() -> None:
+    pt = np.array([np.nan, 600, 700, 500, np.nan, 550, 800, 700, np.nan], np.float32)
+    events, places = pairs.leading_pairs(np.ones(3, bool), np.array([0, 3, 6, 9], np.int64), pt)
+    assert events.tolist() == [0, 1, 2]
+    assert places.tolist() == [[0, 2], [5, 3], [6, 7]]

@@ -93,8 +93,8 @@ def fill(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
         fill_weights(rows, bins, dijets.weight, scale, out.sumw, out.sumw2)
         fill_single(rows, bins, weight, square, *_unused(axes), out.entries)
     if settings.bootstrap.replicas:
-        keys = event_keys(np.uint64(dataset_key(settings.dataset)), dijets.run, dijets.event)
-        fill_replicas(rows, bins, weight, keys, np.uint64(settings.bootstrap.seed << 32), POISSON, out.replicas)
+        keys = event_keys(dataset_key(settings.dataset), dijets.run, dijets.event)
+        fill_replicas(rows, bins, weight, keys, settings.bootstrap.seed << 32, POISSON, out.replicas)
     entries = np.zeros(axes.n_rows, np.int64)
     for k, name in enumerate(settings.kinematics):
         varied = kinematics_of(name, dijets, settings.energy)
@@ -105,9 +105,8 @@ def fill(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
 
 def _rows(dijets: Dijets, kinematics: Kinematics, settings: FillSettings) -> Int64[ndarray, "n 2"]:
     """First row of the cell of each jet: its bin of pT, region and flavour; -1 if the jet does not count."""
-    rows = np.empty(dijets.pt.shape, np.int64)
     axes = settings.axes
-    histogram_rows(
+    return histogram_rows(
         kinematics.pt,
         kinematics.n_trk,
         dijets.region,
@@ -116,9 +115,7 @@ def _rows(dijets: Dijets, kinematics: Kinematics, settings: FillSettings) -> Int
         settings.selection.cuts,
         len(axes.flavours),
         axes.width,
-        rows,
     )
-    return rows
 
 
 def _bins(

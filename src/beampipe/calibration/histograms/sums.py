@@ -125,6 +125,10 @@ class Filled:
             cut_flow=cut_flow,
         )
 
+    def with_cut_flow(self, cut_flow: CutFlow) -> Filled:
+        """The same histograms with another cut flow."""
+        return replace(self, cut_flow=cut_flow)
+
     def bounded(self) -> Filled:
         """The same with the size of its largest sum as `bound`."""
         arrays = [*(getattr(self, name) for name in (*_SUMS, *_VARIED)), self.cut_flow.weight]

@@ -22,25 +22,36 @@ from beampipe.calibration.config.configuration import Energy
 from beampipe.calibration.jets.hashing import mix
 from beampipe.errors import UnknownNameError
 
-__all__ = ["EnergyShift", "energy_factors", "energy_names"]
+__all__ = ["MODEL", "EnergyModel", "EnergyShift", "energy_factors", "energy_names", "energy_shifts", "eta_nodes"]
 
-_PT_NODES: Final = 5
-"""Number of points in pT around which a parameter of the scale moves jets; the other points are in |eta|."""
 
-_SCALE: Final = 0.01
-"""Largest relative shift of the jet energy scale; chosen here, as the model is a stand-in."""
+class EnergyModel(NamedTuple):
+    """Numbers of the model of the jet energy.
 
-_RESOLUTION: Final = 0.045
-"""Relative resolution of the jet pT: about that of the toy detector of `simulation` at 500 GeV."""
+    Attributes:
+        scale: largest relative shift of the jet energy scale.
+        resolution: relative resolution of the jet pT.
+        widening: largest relative widening of the resolution.
+        low_pt: pT of the first point [GeV].
+        high_pt: pT of the last point [GeV].
+        last_eta: \\|eta\\| of the last point; the first is at 0.
+        pt_nodes: number of points in pT around which a parameter of the scale moves jets.
+        noise_seed: added to the number of each random number.
+    """
 
-_WIDENING: Final = 0.1
-"""Largest relative widening of the resolution; chosen here, as the model is a stand-in."""
+    scale: float
+    resolution: float
+    widening: float
+    low_pt: float
+    high_pt: float
+    last_eta: float
+    pt_nodes: int
+    noise_seed: int
 
-_PT_RANGE: Final = (500.0, 2000.0)
-"""pT [GeV] of the first and the last point."""
 
-_ETA_RANGE: Final = 2.1
-"""|eta| of the last point; the first is at 0."""
+MODEL: Final = EnergyModel(0.01, 0.045, 0.1, 500.0, 2000.0, 2.1, 5, 0x5EED)
+"""The model in use. Its sizes are chosen here, as it is a stand-in; the resolution is about that of the toy detector of
+`simulation` at 500 GeV."""
 
 
 class EnergyShift(NamedTuple):
@@ -69,7 +80,7 @@ class EnergyShift(NamedTuple):
 
 def energy_names(energy: Energy) -> tuple[str, ...]:
     """Names of the variations: ``jes_1_up``, ``jes_1_down``, ... ``jer_1_up``, ..."""
-    return tuple(shift.name for shift in _shifts(energy))
+    return tuple(shift.name for shift in energy_shifts(energy))
 
 
 def energy_factors(
@@ -91,24 +102,28 @@ def energy_factors(
     Raises:
         UnknownNameError: there is no such variation.
     """
-    shift = {shift.name: shift for shift in _shifts(energy)}.get(name)
+    shift = {shift.name: shift for shift in energy_shifts(energy)}.get(name)
     if shift is None:
         raise UnknownNameError("variation of the jet energy", name, energy_names(energy))
-    low, high = _PT_RANGE
-    at = (pt.astype(np.float64) - low) / (high - low)
+    at = (pt.astype(np.float64) - MODEL.low_pt) / (MODEL.high_pt - MODEL.low_pt)
     if shift.kind == "jes":
-        eta_nodes = -(-energy.scale // _PT_NODES)
-        across = np.abs(eta.astype(np.float64)) / _ETA_RANGE
-        in_pt = _triangle(at, shift.number % _PT_NODES, _PT_NODES)
-        scaled: ndarray = 1 + shift.sign * _SCALE * (in_pt * _triangle(across, shift.number // _PT_NODES, eta_nodes))
+        across = np.abs(eta.astype(np.float64)) / MODEL.last_eta
+        in_pt = _triangle(at, shift.number % MODEL.pt_nodes, MODEL.pt_nodes)
+        in_eta = _triangle(across, shift.number // MODEL.pt_nodes, eta_nodes(energy))
+        scaled: ndarray = 1 + shift.sign * MODEL.scale * (in_pt * in_eta)
         return scaled
-    widening = _WIDENING * _triangle(at, shift.number, energy.resolution)
+    widening = MODEL.widening * _triangle(at, shift.number, energy.resolution)
     noise = _noise(keys, shift.number)
-    smeared: ndarray = 1 + shift.sign * _RESOLUTION * np.sqrt((1 + widening) ** 2 - 1) * noise
+    smeared: ndarray = 1 + shift.sign * MODEL.resolution * np.sqrt((1 + widening) ** 2 - 1) * noise
     return smeared
 
 
-def _shifts(energy: Energy) -> Iterator[EnergyShift]:
+def eta_nodes(energy: Energy) -> int:
+    """Number of points in \\|eta\\| around which a parameter of the scale moves jets."""
+    return -(-energy.scale // MODEL.pt_nodes)
+
+
+def energy_shifts(energy: Energy) -> Iterator[EnergyShift]:
     """Every parameter, up and down: first those of the scale, then those of the resolution."""
     ways: tuple[Literal["up", "down"], ...] = ("up", "down")
     yield from (EnergyShift("jes", number, way) for number in range(energy.scale) for way in ways)
@@ -127,7 +142,7 @@ def _noise(keys: UInt64[ndarray, " n"], number: int) -> Float64[ndarray, "n 2"]:
     """Random numbers of mean 0, variance 1 and at most 3.5 in size: sums of four uniform ones."""
     out = np.empty((len(keys), 2))
     for jet in range(2):
-        bits = mix(keys + mix(np.array([2 * number + jet + 0x5EED], np.uint64)))
+        bits = mix(keys + mix(np.array([2 * number + jet + MODEL.noise_seed], np.uint64)))
         parts = sum(((bits >> np.uint64(16 * c)) & np.uint64(0xFFFF)).astype(np.float64) for c in range(4))
         out[:, jet] = (parts / 65536 - 2 + 2 / 65536) * 3**0.5
     return out

@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Final, no_type_check
+from typing import Final
 
 import numpy as np
-from numba import njit
+from jaxtyping import Integer, UInt8, UInt64
+from numpy import ndarray
+
+from beampipe.calibration.kernels.loading import native
 
 __all__ = ["POISSON", "event_keys", "mix", "poisson_table"]
 
 
-@njit(cache=True, nogil=True, inline="always")
-@no_type_check
-def mix(key):
-    """A 64-bit integer with all bits of `key` in each of its own.
+def mix(key: UInt64[ndarray, "*n"]) -> UInt64[ndarray, "*n"]:
+    """64-bit integers with all bits of each `key` in each of their own.
 
     The finalizer of SplitMix64, doi:10.1145/2714064.2660195.
     """
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return key ^ (key >> np.uint64(31))
+    mixed: ndarray = key ^ (key >> np.uint64(31))
+    return mixed
 
 
-@njit(cache=True, nogil=True)
-@no_type_check
-def event_keys(dataset, run, event):
-    """(n,) uint64: one key per event from dataset (uint64), run (n,) and event number (n,)."""
+def event_keys(
+    dataset: int | np.uint64, run: Integer[ndarray, " n"], event: Integer[ndarray, " n"]
+) -> UInt64[ndarray, " n"]:
+    """One key per event.
+
+    Args:
+        dataset: key of the dataset, 64 bits.
+        run: numbers of the runs.
+        event: numbers of the events.
+    """
+    run, event = run.astype(np.uint64), event.astype(np.uint64)
+    compiled = native()
+    if compiled is None:
+        return mix(mix(np.uint64(dataset) + run) + event)
     keys = np.empty(len(run), np.uint64)
-    for i in range(len(run)):
-        keys[i] = mix(mix(dataset + np.uint64(run[i])) + event[i])
+    compiled.event_keys(int(dataset), run, event, keys)
     return keys
 
 
-def poisson_table() -> np.ndarray:
-    """(65536,) uint8: a Poisson number of mean 1 for each 16-bit uniform one, by inversion.
+def poisson_table() -> UInt8[ndarray, " p"]:
+    """A Poisson number of mean 1 for each 16-bit uniform one, by inversion.
 
     The rounding to 16 bits leaves a mean of 1 within 2e-5.
     """

@@ -77,8 +77,7 @@ def kinematics_of(name: str, dijets: Dijets, energy: Energy) -> Kinematics:
 
 def noise_keys(dijets: Dijets) -> UInt64[ndarray, " n"]:
     """Keys of the random numbers of each event, the same in every dataset."""
-    keys: UInt64[ndarray, " n"] = event_keys(np.uint64(0), dijets.run, dijets.event)
-    return keys
+    return event_keys(0, dijets.run, dijets.event)
 
 
 def changed(one: Kinematics, other: Kinematics) -> Sequence[ndarray]:

@@ -1,15 +1,18 @@
-"""The loops that select events."""
+"""The loops that select events: compiled, and the same in numpy."""
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, no_type_check
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numba import njit
+from jaxtyping import Bool, Float32, Int64
+from numpy import ndarray
 
+from beampipe.calibration.config.selection import Cuts
 from beampipe.calibration.jets.dijets import CUT_NAMES
+from beampipe.calibration.kernels.loading import native
 
-__all__ = ["PT_CUTS", "PairColumns", "choose_pairs", "enough_tracks", "leading_pairs", "pt_cuts_passed"]
+__all__ = ["PT_CUTS", "PairColumns", "choose_pairs", "enough_tracks", "leading_pairs", "pt_cuts_passed", "units"]
 
 PT_CUTS: Final = 3
 """Number of cuts on pT: the last ones of `CUT_NAMES`."""
@@ -39,129 +42,147 @@ class PairColumns(NamedTuple):
     flavour: Any
 
 
-@njit(cache=True, nogil=True, inline="always")
-@no_type_check
-def enough_tracks(one, other, cuts):
-    """Whether both jets of a pair have the tracks that `Cuts` ask for, given n_trk of each."""
-    return one >= cuts.min_n_trk and other >= cuts.min_n_trk
+def enough_tracks(one: ndarray, other: ndarray, cuts: Cuts) -> Any:
+    """Whether both jets of pairs have the tracks that `Cuts` ask for, given n_trk of each."""
+    return (one >= np.float64(cuts.min_n_trk)) & (other >= np.float64(cuts.min_n_trk))
 
 
-@njit(cache=True, nogil=True, inline="always")
-@no_type_check
-def pt_cuts_passed(high, low, cuts):
-    """How many of the cuts on pT a pair passes before it fails one; `PT_CUTS` if it is selected.
+def pt_cuts_passed(high: ndarray, low: ndarray, cuts: Cuts) -> Any:
+    """How many of the cuts on pT pairs pass before they fail one; `PT_CUTS` if they are selected.
 
     Args:
-        high: pT of the harder jet [GeV], float64.
-        low: pT of the softer jet [GeV], float64.
-        cuts: limits of the selection, as `Cuts`.
+        high: (n,) float64, pT of the harder jets [GeV].
+        low: (n,) float64, pT of the softer jets [GeV].
+        cuts: limits of the selection.
     """
-    passed = 0
-    if low > cuts.min_subleading_pt:
-        passed = 1
-        if high < cuts.max_leading_pt:
-            passed = 2
-            if high < cuts.max_pt_ratio * low:
-                passed = 3
-    return passed
+    one = low > cuts.min_subleading_pt
+    two = one & (high < cuts.max_leading_pt)
+    three = two & (high < cuts.max_pt_ratio * low)
+    return one.astype(np.int64) + two + three
 
 
-@njit(cache=True, nogil=True, inline="always")
-@no_type_check
-def _last_cut_passed(clean, tracks, labelled, eta, weight, pt_cuts):
-    """The last cut that a pair passes before it fails one, as a place in `CUT_NAMES`."""
-    if not clean:
-        return _TWO_JETS
-    if not tracks:
-        return _CLEAN
-    if not labelled:
-        return _N_TRK
-    if not eta:
-        return _LABEL
-    if not weight:
-        return _ETA
-    return _WEIGHT + pt_cuts
+def units(values: ndarray) -> Int64[ndarray, "*n"]:
+    """The nearest whole numbers, halves to even; what 64 bits do not hold is the smallest number."""
+    with np.errstate(invalid="ignore"):
+        rounded = np.rint(values)
+        fits = (rounded >= -(2.0**63)) & (rounded < 2.0**63)
+        return np.where(fits, rounded, -(2.0**63)).astype(np.int64)
 
 
-@njit(cache=True, nogil=True)
-@no_type_check
-def leading_pairs(trigger, offsets, pt):
+def leading_pairs(
+    trigger: Bool[ndarray, " n"], offsets: Int64[ndarray, " n_1"], pt: Float32[ndarray, " j"]
+) -> tuple[Int64[ndarray, " m"], Int64[ndarray, "m 2"]]:
     """The two leading jets of each triggered event that has two.
 
     Args:
-        trigger: (n,) bool, whether the trigger accepted the event.
-        offsets: (n + 1,) int64, first jet of each event.
-        pt: (n_jets,) float32, transverse momentum of each jet [GeV].
+        trigger: whether the trigger accepted each event.
+        offsets: first jet of each event.
+        pt: transverse momentum of each jet [GeV].
 
     Returns:
-        (m,) int64 events, and (m, 2) int64 places of their leading and their subleading jet in `pt`.
+        Events, and places of their leading and their subleading jet in `pt`; of equals the first one leads.
     """
+    compiled = native()
+    if compiled is None:
+        return _leading_pairs(trigger, offsets, pt)
     n = len(trigger)
-    events = np.empty(n, np.int64)
-    places = np.empty((n, 2), np.int64)
-    m = 0
-    for i in range(n):
-        if not trigger[i] or offsets[i + 1] - offsets[i] < 2:
-            continue
-        a = offsets[i]
-        b = a + 1
-        if pt[b] > pt[a]:
-            a, b = b, a
-        for j in range(offsets[i] + 2, offsets[i + 1]):
-            if pt[j] > pt[a]:
-                a, b = j, a
-            elif pt[j] > pt[b]:
-                b = j
-        events[m] = i
-        places[m, 0] = a
-        places[m, 1] = b
-        m += 1
+    events, places = np.empty(n, np.int64), np.empty((n, 2), np.int64)
+    m = compiled.leading_pairs(
+        np.ascontiguousarray(trigger).view(np.uint8),
+        np.ascontiguousarray(offsets),
+        np.ascontiguousarray(pt),
+        events,
+        places,
+    )
     return events[:m].copy(), places[:m].copy()
 
 
-@njit(cache=True, nogil=True)
-@no_type_check
-def choose_pairs(trigger, weight, entries, pairs, cuts, margin, scale):
+def _leading_pairs(
+    trigger: Bool[ndarray, " n"], offsets: Int64[ndarray, " n_1"], pt: Float32[ndarray, " j"]
+) -> tuple[Int64[ndarray, " m"], Int64[ndarray, "m 2"]]:
+    """The twin in numpy: the n-th jets of all events at once."""
+    events = np.flatnonzero(trigger & (np.diff(offsets) >= 2))
+    lead = offsets[events]
+    second = lead + 1
+    turned = pt[second] > pt[lead]
+    lead, second = np.where(turned, second, lead), np.where(turned, lead, second)
+    n_jets = np.diff(offsets)[events]
+    for k in range(2, int(n_jets.max(initial=0))):
+        more = np.flatnonzero(n_jets > k)
+        jet, a, b = offsets[events[more]] + k, lead[more], second[more]
+        first = pt[jet] > pt[a]
+        second[more] = np.where(first, a, np.where(pt[jet] > pt[b], jet, b))
+        lead[more] = np.where(first, jet, a)
+    return events, np.stack([lead, second], axis=1)
+
+
+def choose_pairs(
+    trigger: Bool[ndarray, " n"],
+    weight: Float32[ndarray, " n"],
+    entries: Int64[ndarray, " m"],
+    pairs: PairColumns,
+    cuts: Cuts,
+    margin: float,
+    scale: float,
+) -> tuple[Int64[ndarray, " k"], Int64[ndarray, " c"], Int64[ndarray, " c"]]:
     """The events that some variation may select, and how many are left after each cut with nominal pT and n_trk.
 
     Args:
-        trigger: (n,) bool, whether the trigger accepted the event.
-        weight: (n,) float32, nominal weight of the event.
-        entries: (m,) int64, rising: the events with two leading jets.
-        pairs: `PairColumns` of these events.
-        cuts: limits of the selection, as `Cuts`.
+        trigger: whether the trigger accepted each event.
+        weight: nominal weight of each event.
+        entries: rising: the events with two leading jets.
+        pairs: columns of these events.
+        cuts: limits of the selection.
         margin: largest relative change of a pT by a variation.
         scale: units in a weight of 1: 2**weight_bits.
 
     Returns:
-        (k,) int64 rows of `entries`; (n_cuts,) int64 events after each of `CUT_NAMES`; (n_cuts,) int64 sums of their
-        nominal weights in units of 1 / scale.
+        Rows of `entries`; events after each of `CUT_NAMES`; sums of their nominal weights in units of 1 / scale.
     """
-    pt, eta, clean, n_trk, most_trk, flavour = pairs  # here: looked up in the loop, a field costs time
-    chosen = np.empty(len(entries), np.int64)
-    events = np.zeros(_N_CUTS, np.int64)
-    sums = np.zeros(_N_CUTS, np.int64)
-    row, m = 0, 0
-    for i in range(len(trigger)):
-        last = _TRIGGER if trigger[i] else _ALL
-        if row < len(entries) and entries[row] == i:
-            good = clean[row, 0] & clean[row, 1]
-            labelled = len(flavour) == 0 or (flavour[row, 0] >= 0) & (flavour[row, 1] >= 0)
-            inside = (abs(eta[row, 0]) < cuts.max_abs_eta) & (abs(eta[row, 1]) < cuts.max_abs_eta)
-            light = abs(weight[i]) < cuts.max_abs_weight
-            tracks = enough_tracks(n_trk[row, 0], n_trk[row, 1], cuts)
-            high, low = np.float64(pt[row, 0]), np.float64(pt[row, 1])
-            last = _last_cut_passed(good, tracks, labelled, inside, light, pt_cuts_passed(high, low, cuts))
-            if good & labelled & inside & light and enough_tracks(most_trk[row, 0], most_trk[row, 1], cuts):
-                high, low = high * (1 - margin), low * (1 + margin)
-                if pt_cuts_passed(high, low, cuts) == PT_CUTS:
-                    chosen[m] = row
-                    m += 1
-            row += 1
-        events[last] += 1
-        sums[last] += np.int64(np.rint(np.float64(weight[i]) * scale))
-    # An event that fails its first cut after `last` has passed all cuts before.
-    for cut in range(_N_CUTS - 1, 0, -1):
-        events[cut - 1] += events[cut]
-        sums[cut - 1] += sums[cut]
-    return chosen[:m].copy(), events, sums
+    compiled = native()
+    if compiled is None:
+        return _choose_pairs(trigger, weight, entries, pairs, cuts, margin, scale)
+    rows = np.empty(len(entries), np.int64)
+    events, sums = np.zeros(_N_CUTS, np.int64), np.zeros(_N_CUTS, np.int64)
+    pt, eta, clean, n_trk, most_trk, flavour = map(np.ascontiguousarray, pairs)
+    m = compiled.choose_pairs(
+        np.ascontiguousarray(trigger).view(np.uint8),
+        *(np.ascontiguousarray(weight), entries, pt, eta, clean.view(np.uint8), n_trk, most_trk, flavour),
+        *(tuple(cuts), margin, scale, rows, events, sums),
+    )
+    return rows[:m].copy(), events, sums
+
+
+def _choose_pairs(
+    trigger: Bool[ndarray, " n"],
+    weight: Float32[ndarray, " n"],
+    entries: Int64[ndarray, " m"],
+    pairs: PairColumns,
+    cuts: Cuts,
+    margin: float,
+    scale: float,
+) -> tuple[Int64[ndarray, " k"], Int64[ndarray, " c"], Int64[ndarray, " c"]]:
+    """The twin in numpy: the last cut that each event passes before it fails one, then sums from the last cut on."""
+    high, low = (pairs.pt[:, j].astype(np.float64) for j in range(2))
+    labelled = (pairs.flavour >= 0).all(axis=1) if len(pairs.flavour) else np.ones(len(entries), bool)
+    clean = pairs.clean.all(axis=1)
+    inside = (np.abs(pairs.eta).astype(np.float64) < cuts.max_abs_eta).all(axis=1)
+    light = np.abs(weight[entries]).astype(np.float64) < cuts.max_abs_weight
+    answers = [
+        (_TWO_JETS, clean),
+        (_CLEAN, enough_tracks(pairs.n_trk[:, 0], pairs.n_trk[:, 1], cuts)),
+        (_N_TRK, labelled),
+    ]
+    answers += [(_LABEL, inside), (_ETA, light)]
+    last = np.where(trigger, _TRIGGER, _ALL)
+    last[entries] = np.select(
+        [~passed for _, passed in answers],
+        [np.full(len(entries), before) for before, _ in answers],
+        _WEIGHT + pt_cuts_passed(high, low, cuts),
+    )
+    near = pt_cuts_passed(high * (1 - margin), low * (1 + margin), cuts) == PT_CUTS
+    chosen = clean & labelled & inside & light & enough_tracks(pairs.most_trk[:, 0], pairs.most_trk[:, 1], cuts) & near
+    events, sums = np.zeros(_N_CUTS, np.int64), np.zeros(_N_CUTS, np.int64)
+    np.add.at(events, last, 1)
+    np.add.at(sums, last, units(weight.astype(np.float64) * scale))
+    return np.flatnonzero(chosen), np.cumsum(events[::-1])[::-1].copy(), np.cumsum(sums[::-1])[::-1].copy()

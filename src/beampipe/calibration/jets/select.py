@@ -23,7 +23,7 @@ from beampipe.calibration.ntuple.labels import pt_complaint, unmatched_complaint
 from beampipe.calibration.ntuple.source import EventSource, columns_of, open_source
 from beampipe.errors import FileError
 
-__all__ = ["SelectSettings", "select"]
+__all__ = ["SelectSettings", "flavours", "refuse_repeated", "run_ranges", "select"]
 
 _FLAVOUR_OF_LABEL: Final = {1: "light", 2: "light", 3: "light", 4: "charm", 5: "bottom", 21: "gluon"}
 
@@ -68,7 +68,7 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
     """
     with open_source(path, settings.layout, start, stop) as source:
         run, event, trigger = (source.flat(name) for name in ("run", "event", "trigger"))
-        _refuse_repeated(path, run, event)
+        refuse_repeated(path, run, event)
         weights = _read_weights(source, settings.weights) if settings.simulated else None
         nominal = np.ones(len(run), np.float32) if weights is None else weights.nominal(len(run))
         _refuse_not_finite(path, start, "weight", nominal)
@@ -100,7 +100,7 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
             n_trk=n_trk.take(rows, axis=0),
             label=flavour.take(rows, axis=0) if settings.labelled else np.zeros((len(rows), 2), np.int8),
             region=assign_regions(chosen_eta, settings.regions),
-            ranges=_ranges(run, event),
+            ranges=run_ranges(run, event),
             varied_n_trk={name: values.take(rows, axis=0) for name, values in varied.items()},
             cut_flow=CutFlow(counts, sums),
         )
@@ -254,7 +254,7 @@ class _Weights:
         return swapped
 
 
-def _ranges(run: ndarray, event: ndarray) -> tuple[RunRange, ...]:
+def run_ranges(run: ndarray, event: ndarray) -> tuple[RunRange, ...]:
     """The range of event numbers of each run; files of one run, the usual case, are not searched for others."""
     one_run = len(run) > 0 and run.min() == run.max()
     by_run = {run[0]: event} if one_run else {number: event[run == number] for number in np.unique(run)}
@@ -277,7 +277,7 @@ def _refuse_not_finite(
         )
 
 
-def _refuse_repeated(path: Path, run: ndarray, event: ndarray) -> None:
+def refuse_repeated(path: Path, run: ndarray, event: ndarray) -> None:
     """Event numbers of a range must differ: they key the bootstrap, and a repeated event counts twice."""
     if np.all(event[1:] > event[:-1]) and (len(run) == 0 or run[0] == run[-1]):
         return

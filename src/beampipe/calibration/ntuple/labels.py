@@ -12,15 +12,15 @@ from beampipe.calibration.layout.settings import Labels, Layout
 from beampipe.calibration.ntuple.lists import lossless
 from beampipe.errors import FileError
 
-__all__ = ["pdg_numbers", "pt_complaint", "unmatched_complaint"]
+__all__ = ["HIGHEST_PT", "LOWEST_PT", "allowed_unmatched", "pdg_numbers", "pt_complaint", "unmatched_complaint"]
 
 _PDG: Final = (1, 4, 5, 21)
 """PDG numbers that stand for light, charm and bottom quarks and for gluons."""
 
-_HIGHEST: Final = 7000.0
+HIGHEST_PT: Final = 7000.0
 """Half of the energy of the largest collider [GeV]: no jet has more pT."""
 
-_LOWEST: Final = 5.0
+LOWEST_PT: Final = 5.0
 """Median pT of leading jets [GeV] below which nobody reconstructs jets."""
 
 _SIGMAS: Final = 5.0
@@ -53,6 +53,12 @@ def pdg_numbers(path: Path, branch: str, codes: ndarray, labels: Labels) -> Any:
     return out
 
 
+def allowed_unmatched(n: int, layout: Layout) -> float:
+    """How many of n labels of leading jets may be no parton."""
+    limit = layout.labels.max_unmatched
+    return float(n * limit + _SIGMAS * np.sqrt(n * limit * (1 - limit)))
+
+
 def unmatched_complaint(pdg: ndarray, codes: ndarray, layout: Layout) -> str:
     """What is wrong with the labels of leading jets: too many have no parton. Empty if nothing is.
 
@@ -63,7 +69,7 @@ def unmatched_complaint(pdg: ndarray, codes: ndarray, layout: Layout) -> str:
     """
     n, limit = pdg.size, layout.labels.max_unmatched
     unmatched = int(np.count_nonzero(pdg == 0))
-    if unmatched <= n * limit + _SIGMAS * np.sqrt(n * limit * (1 - limit)) or n == 0:
+    if unmatched <= allowed_unmatched(n, layout) or n == 0:
         return ""
     seen, counts = np.unique(codes[pdg == 0], return_counts=True)
     most = ", ".join(f"{code} ({count})" for count, code in sorted(zip(counts, seen, strict=True), reverse=True)[:4])
@@ -79,17 +85,18 @@ def pt_complaint(leading: ndarray, layout: Layout) -> str:
     if len(leading) == 0:
         return ""
     median = float(np.median(leading))
-    if median > _HIGHEST:
+    if median > HIGHEST_PT:
         looks, unit = "MeV" if layout.energy_unit == "GeV" else "another unit", "MeV"
-    elif 0 < median < _LOWEST and layout.unit != 1:
+    elif 0 < median < LOWEST_PT and layout.unit != 1:
         looks, unit = "GeV", "GeV"
-    elif 0 <= median < _LOWEST:
+    elif 0 <= median < LOWEST_PT:
         looks, unit = "TeV", "TeV"
     else:
         return ""
     number = median / layout.unit
+    low, high = LOWEST_PT / layout.unit, HIGHEST_PT / layout.unit
     return (
-        f"got a median leading pT of {number:.4g} in the file, which looks like {looks}, expected"
-        f" {_LOWEST / layout.unit:g} to {_HIGHEST / layout.unit:g} with layout.energy_unit = {layout.energy_unit!r};"
+        f"got a median leading pT of {number:.4g} in the file, which looks like {looks}, expected {low:g} to {high:g}"
+        f" with layout.energy_unit = {layout.energy_unit!r};"
         f" set layout.energy_unit = {unit!r}"
     )

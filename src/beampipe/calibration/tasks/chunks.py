@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from beampipe.calibration.config.configuration import Tagger
 from beampipe.calibration.histograms.fill import FillSettings, fill
+from beampipe.calibration.histograms.one_pass import FilledChunk, fill_in_one_pass
 from beampipe.calibration.histograms.sums import write_filled
 from beampipe.calibration.jets.dijets import Dijets, read_dijets, write_dijets
 from beampipe.calibration.jets.select import SelectSettings, select
@@ -106,14 +107,23 @@ def run_chunk(store: Store, chunk: Chunk, until: str) -> None:
     elif store.load(filled_recipe) is None:
         if store.log is not None:
             store.log.write("start", stage="fill", key=filled_recipe.key, label=chunk.label)
-        dijets = _dijets(store, chunk, keep=chunk.keep_tables)
-        scores = Scores()
-        if scores_recipe is not None:
-            scores = _scores(store, chunk, scores_recipe, dijets, keep=chunk.keep_tables)
-        notes = {"ranges": dijets.ranges, "events": len(dijets)}
-        store.write(
-            filled_recipe, ".npz", lambda path: write_filled(fill(dijets, scores, chunk.fill), path), notes=notes
-        )
+        made = _filled(store, chunk)
+        notes = {"ranges": made.ranges, "events": made.n_selected}
+        store.write(filled_recipe, ".npz", lambda path: write_filled(made.filled, path), notes=notes)
+
+
+def _filled(store: Store, chunk: Chunk) -> FilledChunk:
+    """The histograms: in one pass if no table is wanted between the stages, else stage by stage."""
+    scores_recipe = chunk.recipes.predict
+    if scores_recipe is None and not chunk.keep_tables and store.find(chunk.recipes.select) is None:
+        made = fill_in_one_pass(chunk.path, chunk.start, chunk.stop, chunk.select, chunk.fill)
+        if made is not None:
+            return made
+    dijets = _dijets(store, chunk, keep=chunk.keep_tables)
+    scores = Scores()
+    if scores_recipe is not None:
+        scores = _scores(store, chunk, scores_recipe, dijets, keep=chunk.keep_tables)
+    return FilledChunk(fill(dijets, scores, chunk.fill), dijets.ranges, len(dijets))
 
 
 def _dijets(store: Store, chunk: Chunk, *, keep: bool) -> Dijets:

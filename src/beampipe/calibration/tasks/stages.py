@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
+from beampipe.calibration.kernels.loading import build
 from beampipe.workflow import code_digest, digest_of
 from beampipe.workflow.digest import NO_RESULT
 
@@ -18,7 +20,7 @@ _MODULES: Final = {
     "bookkeeping": ("ntuple.bookkeeping",),
     "select": ("jets.select",),
     "predict": ("tagger.predict",),
-    "fill": ("histograms.fill",),
+    "fill": ("histograms.fill", "histograms.one_pass"),
     "merge": ("histograms.sums",),
     "reweight": ("method.cases", "method.reweight"),
     "extract": ("method.efficiencies",),
@@ -30,10 +32,28 @@ _NO_RESULT: Final = (*NO_RESULT, "beampipe.triton", "beampipe.calibration.config
 """Code that shapes no result: the configuration's values are parameters of the stages."""
 
 
+_READERS: Final = ("numpy", "uproot", "awkward", "cramjam")
+"""Other packages that numbers pass through on their way from a file."""
+
+_READING: Final = ("inspect", "select", "predict", "fill")
+"""Stages that read files or run compiled loops."""
+
+
 @cache
 def stage_code(stage: str) -> str:
-    """Digest of the code of a stage, as it was when first asked for: what runs does not change either."""
-    return digest_of([code_digest(f"beampipe.calibration.{module}", but=_NO_RESULT) for module in _MODULES[stage]])
+    """Digest of the code of a stage, as it was when first asked for: what runs does not change either.
+
+    Where files are read or compiled loops run, what these were built from, and the versions of other packages, count.
+    """
+    own = [code_digest(f"beampipe.calibration.{module}", but=_NO_RESULT) for module in _MODULES[stage]]
+    return digest_of([*own, build(), *map(_version, _READERS)] if stage in _READING else own)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
 
 
 def reaches(until: str, stage: str) -> bool:

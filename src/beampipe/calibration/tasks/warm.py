@@ -1,15 +1,13 @@
 """What a worker needs, loaded: imported by the server that workers are forked from, so that it is paid for once.
 
-Importing this module selects and fills a few shipped events, which loads the compiled code of every kernel and uproot's
-classes. It starts no thread.
+Importing this module fills a few shipped events, which loads the compiled loops and uproot's classes. It starts no
+thread.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
-
-from numba.core import entrypoints
 
 from beampipe.calibration.config.configuration import Bootstrap, Energy, Tagger
 from beampipe.calibration.config.regions import Regions
@@ -24,11 +22,6 @@ from beampipe.calibration.tasks.merging import fill_and_merge
 __all__ = ["fill_and_merge", "run_chunk"]
 
 _FILE: Final = Path(__file__).parents[1] / "data" / "toy.slice0.0000.root"
-
-
-# Other packages add their types to numba when it first compiles. No worker uses them, and those of `vector`, which
-# comes with coffea, take half a second to load. Where numba no longer has this switch, nothing happens.
-entrypoints._already_initialized = True
 
 
 def _warm() -> None:

@@ -1,0 +1,139 @@
+"""Columns of a file, piece after piece, as the compiled filler takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+from numpy import ndarray
+
+from beampipe.calibration.layout.expressions import is_expression
+from beampipe.calibration.ntuple.baskets import Room, plain_baskets, stored_type
+from beampipe.calibration.ntuple.lists import Basket
+from beampipe.calibration.ntuple.source import EventSource, columns_of
+
+__all__ = ["Piece", "Stream", "event_stream", "is_stored_as", "jet_stream", "weight_stream"]
+
+_ROOMS: Final[dict[str, Room]] = {}
+"""Memory of each column, kept for the next chunk."""
+
+
+class Piece(NamedTuple):
+    """Some events of a column.
+
+    Attributes:
+        start: first event, counted from the start of the range.
+        stop: one past the last event.
+        data: bytes of the numbers.
+        big: whether they are in the order of bytes of ROOT files.
+        offsets: first number of each event; None if each event has one, or equally many.
+    """
+
+    start: int
+    stop: int
+    data: UInt8[ndarray, " b"]
+    big: bool
+    offsets: Int64[ndarray, " n_1"] | None
+
+    @classmethod
+    def of(cls, start: int, values: ndarray, offsets: Int64[ndarray, " n_1"] | None) -> Piece:
+        """Numbers of either order of bytes."""
+        big = values.dtype.byteorder == ">"
+        n = len(values) if offsets is None else len(offsets) - 1
+        return cls(start, start + n, np.ascontiguousarray(values).reshape(-1).view(np.uint8), big, offsets)
+
+    def first(self, event: int) -> int:
+        """The first number of an event; the event itself, if there are no offsets."""
+        return event - self.start if self.offsets is None else int(self.offsets[event - self.start])
+
+
+@dataclass(eq=False)
+class Stream:
+    """Pieces of a column, of which one is looked at."""
+
+    _pieces: Iterator[Piece]
+    piece: Piece = field(default_factory=lambda: Piece(0, 0, np.empty(0, np.uint8), False, None))
+
+    def reach(self, event: int) -> int:
+        """Go on to the piece that holds an event; gives the end of the piece."""
+        while self.piece.stop <= event:
+            self.piece = next(self._pieces)
+        return self.piece.stop
+
+    def column(self, event: int) -> tuple[ndarray, bool, int]:
+        """The numbers from an event on, as the filler takes them."""
+        return self.piece.data, self.piece.big, self.piece.first(event)
+
+
+def is_stored_as(source: EventSource, column: str, dtype: str, *, lists: bool) -> bool:
+    """Whether a column is one plain branch of a type, with a list or a number per event."""
+    branches = columns_of(source.layout, column)
+    return len(branches) == 1 and not is_expression(branches[0]) and _is_plain(source, branches[0], dtype, lists=lists)
+
+
+def _is_plain(source: EventSource, branch: str, dtype: str, *, lists: bool) -> bool:
+    tree = source.tree[branch]
+    stored = stored_type(tree)
+    return (
+        stored is not None
+        and stored.newbyteorder("=") == np.dtype(dtype)
+        and hasattr(tree.interpretation, "content") == lists
+    )
+
+
+def event_stream(source: EventSource, column: str, dtype: str) -> Stream | None:
+    """A column with one number per event; None if there is no branch of it."""
+    if not columns_of(source.layout, column):
+        return None
+    if is_stored_as(source, column, dtype, lists=False):
+        return Stream(Piece.of(basket.start, basket.numbers, None) for basket in _baskets(source, column))
+    return Stream(iter((Piece.of(0, source.flat(column), None),)))
+
+
+def jet_stream(source: EventSource, column: str, dtype: str) -> Stream | None:
+    """A column of jets; None if there is no branch of it, and it is not derived."""
+    if is_stored_as(source, column, dtype, lists=True) and (column != "jet_pt" or source.layout.unit == 1):
+        return Stream(Piece.of(basket.start, basket.content, basket.offsets) for basket in _baskets(source, column))
+    if column == "jet_clean" and not columns_of(source.layout, column):
+        return None
+    return Stream(_converted(source, column))
+
+
+def _converted(source: EventSource, column: str) -> Iterator[Piece]:
+    """Numbers of a column that are not those of the file."""
+    for basket in source.lists(column):
+        yield Piece.of(basket.start, source.converted(column, basket.numbers), basket.offsets - basket.offsets[0])
+
+
+def _baskets(source: EventSource, column: str) -> Iterator[Basket]:
+    branch = columns_of(source.layout, column)[0]
+    return _plain(source, branch, column)
+
+
+def _plain(source: EventSource, branch: str, column: str) -> Iterator[Basket]:
+    room = _ROOMS.setdefault(column, Room())
+    return plain_baskets(source.tree[branch], source.start, source.stop, room)
+
+
+def weight_stream(source: EventSource) -> Iterator[tuple[Piece, int]]:
+    """Weights, and how many each event has, nominal first.
+
+    Raises:
+        ValueError: events have different numbers of weights.
+    """
+    asked: Any = source.layout.weights
+    first = asked.nominal and not asked.variations and asked.index == 0
+    if first and _is_plain(source, asked.nominal, "float32", lists=True):
+        for basket in _plain(source, asked.nominal, "weight"):
+            n_events = len(basket.offsets) - 1
+            n_weights = basket.size // n_events
+            if np.any(np.diff(basket.offsets) != n_weights):
+                raise ValueError("events have different numbers of weights")
+            values = basket.numbers.reshape(n_events, n_weights)
+            yield Piece.of(basket.start, values, None), n_weights
+    else:
+        for start, table in source.weights():
+            yield Piece.of(start, table, None), table.shape[1]

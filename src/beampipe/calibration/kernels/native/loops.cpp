@@ -1,0 +1,82 @@
+#include "loops.hpp"
+
+#include <cmath>
+#include <cstring>
+
+#include "numbers.hpp"
+
+// Widths are chosen when the library is loaded. FMA is never used: the build forbids contraction.
+#if defined(__x86_64__) && defined(__GNUC__)
+#define FOR_EACH_ISA __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define FOR_EACH_ISA
+#endif
+
+namespace calibration {
+namespace {
+
+/// Below 2**51 in size a double plus this number holds its nearest whole number in its lowest bits, halves to even.
+constexpr double kMagic = 6755399441055744.0;  // 1.5 * 2**52
+constexpr double kFits = 2251799813685248.0;   // 2**51
+
+}  // namespace
+
+FOR_EACH_ISA
+float quantise(const std::uint8_t* weights, bool big, const std::int64_t* columns, std::int64_t n, double scale,
+               std::uint32_t* __restrict native, std::int64_t* __restrict units, std::int64_t* __restrict squares) {
+  if (columns != nullptr) {
+    for (std::int64_t k = 0; k < n; ++k) std::memcpy(native + k, weights + 4 * columns[k], 4);
+  } else {
+    std::memcpy(native, weights, 4 * n);
+  }
+  if (big)
+    for (std::int64_t k = 0; k < n; ++k) native[k] = __builtin_bswap32(native[k]);
+  std::uint32_t bits = 0;
+  for (std::int64_t k = 0; k < n; ++k) {
+    const std::uint32_t size = native[k] & 0x7FFFFFFFU;
+    bits = size > bits ? size : bits;
+  }
+  float largest;
+  std::memcpy(&largest, &bits, 4);
+  const double size = largest;
+  if (size * scale < kFits && size * size * scale < kFits) {
+    std::int64_t magic;
+    std::memcpy(&magic, &kMagic, 8);
+    for (std::int64_t k = 0; k < n; ++k) {
+      float single;
+      std::memcpy(&single, native + k, 4);
+      const double w = single, unit = w * scale + kMagic, square = w * w * scale + kMagic;
+      std::int64_t unit_bits, square_bits;
+      std::memcpy(&unit_bits, &unit, 8);
+      std::memcpy(&square_bits, &square, 8);
+      units[k] = unit_bits - magic;
+      squares[k] = square_bits - magic;
+    }
+  } else {
+    for (std::int64_t k = 0; k < n; ++k) {
+      float single;
+      std::memcpy(&single, native + k, 4);
+      const double w = single;
+      units[k] = whole(w * scale);
+      squares[k] = whole(w * w * scale);
+    }
+  }
+  return largest;
+}
+
+FOR_EACH_ISA
+void add_all(std::int64_t* __restrict sums, const std::int64_t* __restrict values, std::int64_t n) {
+  for (std::int64_t k = 0; k < n; ++k)
+    sums[k] = static_cast<std::int64_t>(static_cast<std::uint64_t>(sums[k]) + static_cast<std::uint64_t>(values[k]));
+}
+
+FOR_EACH_ISA
+void draw(std::uint64_t key, const std::uint64_t* __restrict blocks, std::int64_t n_blocks,
+          const std::uint8_t* __restrict table, std::int64_t weight, std::int64_t* __restrict times) {
+  for (std::int64_t b = 0; b < n_blocks; ++b) {
+    const std::uint64_t bits = mix(key + blocks[b]);
+    for (int c = 0; c < 4; ++c) times[4 * b + c] = weight * table[(bits >> (16 * c)) & 0xFFFF];
+  }
+}
+
+}  // namespace calibration

@@ -1,0 +1,23 @@
+// The innermost loops, compiled for each instruction set that they gain from; the same bits on all of them.
+#pragma once
+
+#include <cstdint>
+
+namespace calibration {
+
+/// Weights of one event as the file holds them -> whole numbers of units of 1 / scale, and their squares.
+///
+/// columns: places of the n wanted weights; nullptr if these are the first n.
+/// room: for n numbers.
+/// Returns the largest size of a weight; infinite or NaN if one of them is.
+float quantise(const std::uint8_t* weights, bool big, const std::int64_t* columns, std::int64_t n, double scale,
+               std::uint32_t* room, std::int64_t* units, std::int64_t* squares);
+
+/// sums[k] += values[k]
+void add_all(std::int64_t* sums, const std::int64_t* values, std::int64_t n);
+
+/// How often an event is in each replica, times its weight: n_blocks blocks of four; see `fill_replicas`.
+void draw(std::uint64_t key, const std::uint64_t* blocks, std::int64_t n_blocks, const std::uint8_t* table,
+          std::int64_t weight, std::int64_t* times);
+
+}  // namespace calibration

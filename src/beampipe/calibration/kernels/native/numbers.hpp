@@ -1,0 +1,54 @@
+// Numbers as files and sums hold them: big-endian loads, rounding to whole units, random bits of an event.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+namespace calibration {
+
+/// A number in a buffer without alignment; big: in the order of bytes of ROOT files, not of this machine.
+template <typename T>
+inline T load(const std::uint8_t* at, bool big) {
+  using Bits = std::conditional_t<sizeof(T) == 2, std::uint16_t,
+                                  std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>;
+  static_assert(sizeof(T) == sizeof(Bits));
+  Bits bits;
+  std::memcpy(&bits, at, sizeof(T));
+  if (big) {
+    if constexpr (sizeof(T) == 2) bits = __builtin_bswap16(bits);
+    if constexpr (sizeof(T) == 4) bits = __builtin_bswap32(bits);
+    if constexpr (sizeof(T) == 8) bits = __builtin_bswap64(bits);
+  }
+  T value;
+  std::memcpy(&value, &bits, sizeof(T));
+  return value;
+}
+
+/// The nearest whole number, halves to even; what 64 bits do not hold is the smallest number, as numpy has it on x86.
+inline std::int64_t whole(double value) {
+  const double rounded = std::nearbyint(value);
+  if (!(rounded >= -9223372036854775808.0 && rounded < 9223372036854775808.0))
+    return std::numeric_limits<std::int64_t>::min();
+  return static_cast<std::int64_t>(rounded);
+}
+
+/// Sums wrap around, as numpy's do: whoever calls refuses weights that could get there.
+inline void add(std::int64_t& sum, std::int64_t value) {
+  sum = static_cast<std::int64_t>(static_cast<std::uint64_t>(sum) + static_cast<std::uint64_t>(value));
+}
+
+/// See `mix` in jets/hashing.py.
+inline std::uint64_t mix(std::uint64_t key) {
+  key = (key ^ (key >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  key = (key ^ (key >> 27)) * 0x94D049BB133111EBULL;
+  return key ^ (key >> 31);
+}
+
+inline std::uint64_t event_key(std::uint64_t dataset, std::uint64_t run, std::uint64_t event) {
+  return mix(mix(dataset + run) + event);
+}
+
+}  // namespace calibration
