@@ -40,11 +40,12 @@ if TYPE_CHECKING:
     )
     from beampipe.calibration.config.regions import Regions
     from beampipe.calibration.config.selection import DijetSelection
+    from beampipe.calibration.config.shifts import ShiftSettings
     from beampipe.calibration.config.systematics import Systematic
     from beampipe.calibration.demo import DEMO_CONFIGURATION, run_demo
     from beampipe.calibration.explanation import explain
     from beampipe.calibration.method.factors import FactorInBin, Factors, ScaleFactor
-    from beampipe.calibration.run import plan_calibration, run_calibration
+    from beampipe.calibration.run import is_calibrated, plan_calibration, run_calibration
     from beampipe.calibration.tasks.workers import RunSettings
 
 __all__ = [
@@ -59,9 +60,11 @@ __all__ = [
     "Regions",
     "RunSettings",
     "ScaleFactor",
+    "ShiftSettings",
     "Systematic",
     "Tagger",
     "explain",
+    "is_calibrated",
     "load_configuration",
     "plan_calibration",
     "run_calibration",
@@ -74,11 +77,12 @@ __getattr__ = loader(
         "config.configuration": ("Bootstrap", "Configuration", "Energy", "InputSample", "Tagger", "load_configuration"),
         "config.regions": ("Regions",),
         "config.selection": ("DijetSelection",),
+        "config.shifts": ("ShiftSettings",),
         "config.systematics": ("Systematic",),
         "demo": ("DEMO_CONFIGURATION", "run_demo"),
         "explanation": ("explain",),
         "method.factors": ("FactorInBin", "Factors", "ScaleFactor"),
-        "run": ("plan_calibration", "run_calibration"),
+        "run": ("is_calibrated", "plan_calibration", "run_calibration"),
         "tasks.workers": ("RunSettings",),
     },
 )
