@@ -22,6 +22,7 @@ extensions = [
     "sphinx_copybutton",
     "docstrings",  # this and those below: ours
     "formulas",
+    "listings",
     "sidebars",
     "written",
 ]

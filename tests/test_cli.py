@@ -78,26 +78,3 @@ def test_the_command_loads_nothing_heavy() -> None:
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "typer" in loaded
     assert not loaded & {"torch", "scipy", "matplotlib", "mplhep", "pyarrow", "acts", "pythia8mc", "tritonclient"}
-
-
-@pytest.mark.parametrize(
-    ("package", "code", "extra"),
-    [
-        (
-            "numba",
-            "from beampipe.cli import main; sys.argv[1:] = ['calibration', 'demo', '-o', 'out']; main()",
-            "calibration",
-        ),
-        (
-            "scipy",
-            "from beampipe.cli import main; sys.argv[1:] = ['tracking', 'demo', '-o', 'out']; main()",
-            "tracking",
-        ),
-        ("numba", "from beampipe.calibration import run_calibration", "calibration"),
-    ],
-)
-def test_a_missing_package_names_the_extra(package: str, code: str, extra: str, tmp_path: Path) -> None:
-    hidden = f"import sys; sys.modules[{package!r}] = None; {code}"
-    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode != 0
-    assert f"needs {package}, which is not installed: pip install 'beampipe[{extra}]'" in done.stderr

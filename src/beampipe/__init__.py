@@ -2,7 +2,11 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from beampipe.extras import name_missing_extras
+
 __all__ = ["__version__"]
+
+name_missing_extras()
 
 try:
     __version__ = version("beampipe")

@@ -23,7 +23,7 @@ import numpy as np
 
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor
 from beampipe.calibration.method.validity import FLAGS, in_words
-from beampipe.errors import ConfigError, FileError, MissingExtraError
+from beampipe.errors import ConfigError, FileError
 
 __all__ = ["Above", "correction_set", "read_correction", "systematics_of", "write_correction", "write_covariance"]
 
@@ -219,8 +219,6 @@ def _category(name: str, contents: Mapping[str, Any]) -> Any:
 
 
 def _schema() -> Any:
-    try:
-        from correctionlib import schemav2
-    except ImportError:
-        raise MissingExtraError("correctionlib", "calibration", "a file of corrections") from None
+    from correctionlib import schemav2
+
     return schemav2

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+from beampipe.calibration.method.shifts import about_shifts
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.style import key_name, percent, point_name
 from beampipe.calibration.report.tables import UNKNOWN, TextTable
@@ -126,6 +127,7 @@ def _page(results: Results, pictures: Sequence[Picture], tables: Sequence[TextTa
             yield _details(f"{tagger}: every other working point with its bands", f"<div class=pair>{inside}</div>")
     yield _section("uncertainties")
     yield _table(by_name["sources"])
+    yield f"<p>{about_shifts(configuration.shifts)}</p>"
     for tagger in results.factors.taggers:
         yield f"<div class=pair>{''.join(figures[one.name] for one in by_kind['uncertainty', tagger])}</div>"
         mine = [by_name[f"uncertainties_{key_name(key)}"] for key in results.factors.by_name if key.tagger == tagger]

@@ -92,13 +92,19 @@ def flag_table() -> TextTable:
 
 
 def uncertainty_table(results: Results, key: FactorKey) -> TextTable:
-    """The uncertainties of one scale factor: a row per source, a column per bin of pT."""
+    """The uncertainties of one scale factor: a row per source, a column per bin of pT.
+
+    A second row has the statistical error of the uncertainty itself, if it was worked out.
+    """
     factors, one = results.factors, results.factors.by_name[key]
     tagger, wp, flavour, quantity = key
-    rows = [
-        (name + (" (experimental)" if name in factors.experimental else ""), values)
-        for name, values in one.sources.items()
-    ]
+    rows = []
+    for name, values in one.sources.items():
+        kinds = ["experimental"] if name in factors.experimental else []
+        kinds += [one.remarks[name]] if name in one.remarks else []
+        rows.append((f"{name} ({'; '.join(kinds)})" if kinds else name, values))
+        if name in one.source_errors:
+            rows.append((f"± of {name}", one.source_errors[name]))
     rows += [("statistical", one.statistical), ("total", one.total)]
     flags = tuple(in_words(names) or "none" for names in one.flags)
     return TextTable(
@@ -121,7 +127,7 @@ def source_table(results: Results) -> TextTable:
             "method": source.method.replace("_", " "),
         }
         what = next(f"{kind}: {text}" for kind, text in varied.items() if text)
-        rule = source.rule.replace("_", " and ")
+        rule = source.rule.replace("_", " and ") + (", smooth" if source.smooth else "")
         rows.append((source.name, what, rule, "experimental" if source.experimental else "theory or method"))
     return TextTable(
         "sources", "Sources of uncertainty", ("source", "what varies", "rule", "drawn as"), tuple(rows), labels=4
