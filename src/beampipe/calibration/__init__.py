@@ -2,7 +2,7 @@
 
 from beampipe.calibration import Factors, RunSettings, load_configuration, run_calibration
 
-configuration = load_configuration(Path("dijets.toml"))
+configuration = load_configuration("dijets.toml")
 run_calibration(configuration, RunSettings("processes", workers=4))
 factors = Factors.read(configuration.output / "factors.json")
 factors.at(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency", pt=700.0).nominal

@@ -289,7 +289,7 @@ class Configuration:
         return sample == self.nominal
 
 
-def load_configuration(path: Path, *, output: Path | None = None) -> Configuration:
+def load_configuration(path: str | Path, *, output: str | Path | None = None) -> Configuration:
     """The configuration in a TOML file.
 
     Args:
@@ -301,9 +301,10 @@ def load_configuration(path: Path, *, output: Path | None = None) -> Configurati
         ConfigError: a key is unknown or missing, or a value impossible.
         UnknownNameError: a name of a sample, kind or rule does not exist.
     """
+    path = Path(path)
     table = {"output": "calibration", **read_toml(path, "the TOML file of a calibration")}
     if output is not None:
-        table["output"] = str(output.absolute())
+        table["output"] = str(Path(output).absolute())
     folder, where = path.parent, str(path)
     samples = table.get("samples", {})
     if isinstance(samples, Mapping):

@@ -174,7 +174,7 @@ class FactorInBin:
 class Factors(Shown):
     """All scale factors of a calibration::
 
-        factors = Factors.read(Path("factors.json"))
+        factors = Factors.read("factors.json")
         one = factors.at(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency", pt=700.0)
         print(one.nominal, "+-", one.total)
 
@@ -281,7 +281,7 @@ class Factors(Shown):
             " more events, wider bins or more replicas"
         )
 
-    def write(self, path: Path) -> None:
+    def write(self, path: str | Path) -> None:
         """Write JSON: the same factors give the same bytes. A number that cannot be known is null."""
         entries = [
             {
@@ -312,17 +312,17 @@ class Factors(Shown):
             "fractions": {name: values.tolist() for name, values in self.fractions.items()},
             "scale_factors": entries,
         }
-        path.write_text(json.dumps(_without_nan(plain), indent=1) + "\n", encoding="utf-8")
+        Path(path).write_text(json.dumps(_without_nan(plain), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
-    def read(cls, path: Path) -> Factors:
+    def read(cls, path: str | Path) -> Factors:
         """Read what `write` wrote.
 
         Raises:
             FileError: the file is missing, or another one.
         """
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
+            plain = json.loads(Path(path).read_text(encoding="utf-8"))
             if plain["format"] != _FORMAT:
                 raise ValueError(f"format {plain['format']}, expected {_FORMAT}")
             return cls(
