@@ -21,6 +21,7 @@ from beampipe.calibration.layout.addresses import is_remote
 from beampipe.calibration.layout.presets import BEAMPIPE, over_preset
 from beampipe.calibration.layout.settings import Layout
 from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.notebook import Shown
 from beampipe.settings import build, read_toml
 
 __all__ = [
@@ -177,8 +178,8 @@ class Bootstrap:
             raise ConfigError(f"bootstrap: got {self}, expected replicas >= 0 and a seed from 0 to {2**32 - 1}")
 
 
-@dataclass(frozen=True)
-class Configuration:
+@dataclass(frozen=True, repr=False)
+class Configuration(Shown):
     """Everything that a result depends on, and where it goes.
 
     Attributes:
@@ -235,6 +236,15 @@ class Configuration:
         if not self.taggers:
             raise ConfigError("taggers: got none, expected at least one")
         self._check_samples()
+
+    def facts(self) -> Mapping[str, object]:
+        """Names of samples, taggers and systematics, and the folder of the results."""
+        return {
+            "samples": ", ".join(self.samples),
+            "taggers": ", ".join(self.tagger_names),
+            "systematics": ", ".join(one.name for one in self.systematics) or "none",
+            "output": self.output,
+        }
 
     def _check_samples(self) -> None:
         """Samples that systematics name are there, and no number is given twice."""
