@@ -272,13 +272,14 @@ def explain(
 def combine(
     sets: Annotated[
         list[str],
-        typer.Argument(metavar="NAME=FILE...", help="Two or more sets: joint.json of their reports, by name."),
+        typer.Argument(metavar="NAME=FILE", help="Two or more sets: joint.json of their reports, by name."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the combined scale factors.")] = Path(
         "combined"
     ),
     separate: Annotated[
-        list[str] | None, typer.Option(help="Source of uncertainty that moves each set on its own; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Source of uncertainty that moves each set on its own; may be given several times."),
     ] = None,
 ) -> None:
     """Combine calibrations by two or more pairs of regions: best linear unbiased estimate, with all correlations."""
@@ -289,7 +290,7 @@ def combine(
     found = best_estimate(read_sets(sets), separate=separate or ())
     paths = write_joint(found.joint, output, found.write)
     print_estimate(found, console())
-    typer.echo("\n".join(map(str, paths)))
+    say("\n".join(map(str, paths)))
 
 
 def _summary(plan: Plan, until: str = "report") -> None:

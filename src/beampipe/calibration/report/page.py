@@ -95,6 +95,10 @@ def write_page(
     path.write_text("\n".join(_page(results, pictures, tables, plots)) + "\n", encoding="utf-8")
 
 
+_MORE: Final = ("extrapolation", "mc_to_mc")
+"""Tables that stand folded beside the result."""
+
+
 def _page(results: Results, pictures: Sequence[Picture], tables: Sequence[TextTable], plots: Path) -> Iterator[str]:
     configuration = results.configuration
     title = "Quark/gluon tagging: scale factors"
@@ -114,6 +118,7 @@ def _page(results: Results, pictures: Sequence[Picture], tables: Sequence[TextTa
         first = by_kind["scale factor", tagger][:2]
         yield f"<div class=pair>{''.join(figures[one.name] for one in first)}</div>"
         yield from _factor_tables(results, tagger, by_name, opened=number == 0)
+    yield from (_details(by_name[name].title, _table(by_name[name])) for name in _MORE if name in by_name)
     yield from _flags(results, by_name["flags"])
     yield _section("definitions")
     items = "".join(f"<dt>{term}</dt><dd>{escape(text)}</dd>" for term, text in _DEFINITIONS)

@@ -15,6 +15,7 @@ from beampipe.calibration.config.regions import REGIONS
 from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.method.factors import FactorKey
 from beampipe.calibration.method.validity import FLAGS, NO_VALID_ERROR, in_words
+from beampipe.calibration.report.correction import growth
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.style import key_name, percent, point_name
 
@@ -23,6 +24,7 @@ __all__ = [
     "TextTable",
     "cost_table",
     "cut_flow_tables",
+    "extrapolation_table",
     "factor_table",
     "fixed",
     "flag_table",
@@ -77,6 +79,23 @@ def factor_table(results: Results, tagger: str, working_point: float) -> TextTab
         f"scale_factors_{point_name(tagger, working_point)}",
         f"Scale factors, {tagger}, working point {percent(working_point)}",
         (*names, *numbers, *(("true, by label",) if results.true else ())),
+        tuple(rows),
+        labels=4,
+    )
+
+
+def extrapolation_table(results: Results) -> TextTable:
+    """By how much uncertainties grow above the last edge of pT: a row per scale factor."""
+    high = results.factors.pt_edges[-1]
+    rows = []
+    for key, one in results.factors.by_name.items():
+        numbers = (one.nominal[-1], one.total[-1], growth(one))
+        names = (key.tagger, percent(key.working_point), key.flavour, key.quantity)
+        rows.append((*names, *(fixed(float(value)) for value in numbers)))
+    return TextTable(
+        "extrapolation",
+        f"Above {high:g} GeV: value of the last bin, with an uncertainty that grows",
+        ("tagger", "working point", "flavour", "quantity", "scale factor", "± total", "± more for each doubling of pT"),
         tuple(rows),
         labels=4,
     )
