@@ -92,6 +92,7 @@ def _knows(select: SelectSettings, fill: FillSettings) -> bool:
         not any(tagger.boosted for tagger in fill.taggers)
         and not fill.groups
         and known.issuperset(fill.kinematics)
+        and select.regions.rule != "branch"
         and select.labelled == fill.labelled
         and (select.selection, select.weight_bits) == (fill.selection, fill.weight_bits)
         and n_weights == len(fill.weight_names)

@@ -71,7 +71,9 @@ class Stream:
 def is_stored_as(source: EventSource, column: str, dtype: str, *, lists: bool) -> bool:
     """Whether a column is one plain branch of a type, with a list or a number per event."""
     branches = columns_of(source.layout, column)
-    return len(branches) == 1 and not is_expression(branches[0]) and _is_plain(source, branches[0], dtype, lists=lists)
+    if len(branches) != 1 or is_expression(branches[0]) or source.changes(column):
+        return False
+    return _is_plain(source, branches[0], dtype, lists=lists)
 
 
 def _is_plain(source: EventSource, branch: str, dtype: str, *, lists: bool) -> bool:
@@ -125,7 +127,7 @@ def weight_stream(source: EventSource) -> Iterator[tuple[Piece, int]]:
         ValueError: events have different numbers of weights.
     """
     asked: Any = source.layout.weights
-    first = asked.nominal and not asked.variations and asked.index == 0
+    first = asked.nominal and not asked.variations and asked.index == 0 and not asked.factors
     if first and _is_plain(source, asked.nominal, "float32", lists=True):
         for basket in _plain(source, asked.nominal, "weight"):
             n_events = len(basket.offsets) - 1

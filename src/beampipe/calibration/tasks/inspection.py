@@ -138,7 +138,7 @@ def recall_files(configuration: Configuration, space: Workspace) -> dict[Path, I
 def _asked(configuration: Configuration) -> dict[Path, Asked]:
     """What to ask of each file in use."""
     layout = configuration.layout
-    boosted = any(tagger.boosted for tagger in configuration.taggers)
+    boosted = any(tagger.boosted and not tagger.in_files for tagger in configuration.taggers)
     needs = DERIVED if layout.own_books or boosted else DERIVED[:1]
     manifest = read_manifest(layout.sums.manifest) if layout.sums.manifest else ()
     out: dict[Path, Asked] = {}
