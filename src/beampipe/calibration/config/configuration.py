@@ -21,6 +21,7 @@ from beampipe.calibration.layout.addresses import is_remote
 from beampipe.calibration.layout.presets import BEAMPIPE, over_preset
 from beampipe.calibration.layout.settings import Layout
 from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.notebook import Shown
 from beampipe.settings import build, read_toml
 
 __all__ = [
@@ -192,8 +193,8 @@ class Bootstrap:
             raise ConfigError(f"bootstrap: got {self}, expected replicas >= 0 and a seed from 0 to {2**32 - 1}")
 
 
-@dataclass(frozen=True)
-class Configuration:
+@dataclass(frozen=True, repr=False)
+class Configuration(Shown):
     """Everything that a result depends on, and where it goes.
 
     Attributes:
@@ -267,6 +268,15 @@ class Configuration:
                     f"tagger {tagger.name}: got model {tagger.model!r} and layout.scores {', '.join(scores) or 'none'},"
                     " expected a model or a branch of scores for every tagger but n_trk, and not both"
                 )
+
+    def facts(self) -> Mapping[str, object]:
+        """Names of samples, taggers and systematics, and the folder of the results."""
+        return {
+            "samples": ", ".join(self.samples),
+            "taggers": ", ".join(self.tagger_names),
+            "systematics": ", ".join(one.name for one in self.systematics) or "none",
+            "output": self.output,
+        }
 
     def _check_samples(self) -> None:
         """Samples that systematics name are there, and no number is given twice."""
