@@ -38,7 +38,7 @@ help:
 
 demo: $(demo_ready)
 	$(bin)/python -m beampipe serving engine install
-	$(bin)/python -m beampipe serving demo demo
+	$(bin)/python -m beampipe serving demo -o demo
 
 test: $(test_ready) programs
 	$(bin)/python -m beampipe serving engine install
@@ -136,8 +136,8 @@ EVENTS ?= runs/events
 GENERIC := ACTS's Generic detector, 2 T, vertices to |z| = 250 mm; soft parts from single collisions
 models: $(test_ready)
 	mkdir -p $(EVENTS) runs/models
-	[ -e $(EVENTS)/train200.parquet ] || $(bin)/python -m beampipe tracking simulate $(EVENTS)/train200.parquet -n 144 --mu 200 --seed 2 --vertex-z-max 250
-	[ -e $(EVENTS)/train0.parquet ] || $(bin)/python -m beampipe tracking simulate $(EVENTS)/train0.parquet -n 2250 --mu 0 --seed 2 --vertex-z-max 250
+	[ -e $(EVENTS)/train200.parquet ] || $(bin)/python -m beampipe tracking simulate -o $(EVENTS)/train200.parquet -n 144 --mu 200 --seed 2 --vertex-z-max 250
+	[ -e $(EVENTS)/train0.parquet ] || $(bin)/python -m beampipe tracking simulate -o $(EVENTS)/train0.parquet -n 2250 --mu 0 --seed 2 --vertex-z-max 250
 	rm -rf runs/models/generic
 	$(bin)/python -m beampipe tracking train $(EVENTS)/train200.parquet --soft --soft-events $(EVENTS)/train0.parquet \
 	  --displaced --full --field 2 --name generic --for "$(GENERIC)" -o runs/models/generic

@@ -259,11 +259,11 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _digests(files: Files) -> str:
-    """A file of remembered digests."""
-    path = KEPT / f"digests-{sum(map(len, files.values()))}.json"
-    with FileDigests(path) as digests:
-        digests.of_all([Path(each) for names in files.values() for each in names])
-    return str(path)
+    """A folder of remembered digests."""
+    digests = FileDigests(KEPT / f"digests-{sum(map(len, files.values()))}")
+    for each in (name for names in files.values() for name in names):
+        digests.of(Path(each))
+    return str(digests.folder)
 
 
 def _count(files: Files) -> int:

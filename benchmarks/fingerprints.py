@@ -231,7 +231,7 @@ def grpc_answer(config: Any, method: str, message: bytes) -> bytes:
 
 def calibration_items(folder: Path) -> Items:
     """Scale factors, corrections and tables (``cost.csv`` holds times), and the names of all files of the report."""
-    command = [sys.executable, "-m", "beampipe", "calibration", "demo", str(folder), "--workers", "1"]
+    command = [sys.executable, "-m", "beampipe", "calibration", "demo", "-o", str(folder), "--workers", "1"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     report = folder / "report"
     for path in (folder / "factors.json", report / "corrections.json", report / "covariance.json"):

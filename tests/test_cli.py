@@ -40,11 +40,14 @@ def test_help(command: list[str]) -> None:
         (["track", "a", "-o", "b.csv", "--as", "lists"], "got the ending '.csv', expected .parquet or .jsonl"),
         (["track", "{tmp}/in.csv", "-o", "{tmp}/in.csv"], "got an output that is the input"),
         (["tracking", "evaluate", "{tmp}/in.csv", "-o", "{tmp}/./in.csv"], "got an output that is the input"),
-        (["tracking", "display", "{tmp}/in.csv", "{tmp}/../{tmp.name}/in.csv"], "got an output that is the input"),
-        (["tracking", "ship", "{tmp}/in.csv", "{tmp}/../{tmp.name}/in.csv"], "got an output that is the input"),
-        (["tracking", "simulate", "{tmp}"], "got a folder, expected a file to write"),
-        (["tracking", "display", "gone.parquet", "out.png"], "gone.parquet: no such file"),
-        (["tracking", "demo", "--mu", "140", "{tmp}"], "unknown shipped sample: got '140'"),
+        (
+            ["tracking", "display", "{tmp}/in.csv", "-o", "{tmp}/../{tmp.name}/in.csv"],
+            "got an output that is the input",
+        ),
+        (["tracking", "ship", "{tmp}/in.csv", "-o", "{tmp}/../{tmp.name}/in.csv"], "got an output that is the input"),
+        (["tracking", "simulate", "-o", "{tmp}"], "got a folder, expected a file to write"),
+        (["tracking", "display", "gone.parquet", "-o", "out.png"], "gone.parquet: no such file"),
+        (["tracking", "demo", "--mu", "140", "-o", "{tmp}"], "unknown shipped sample: got '140'"),
         (["tracking", "evaluate", "gone.parquet", "--degradation", "defalt"], "did you mean 'default'"),
         (["tracking", "evaluate", "gone.parquet", "-p", "acts-fats"], "unknown ACTS setting: got 'acts-fats'"),
         (["tracking", "evaluate", "gone.parquet", "--by", "vertex"], "did you mean 'vertex_z'"),
@@ -82,10 +85,14 @@ def test_the_command_loads_nothing_heavy() -> None:
     [
         (
             "numba",
-            "from beampipe.cli import main; sys.argv[1:] = ['calibration', 'demo', 'out']; main()",
+            "from beampipe.cli import main; sys.argv[1:] = ['calibration', 'demo', '-o', 'out']; main()",
             "calibration",
         ),
-        ("scipy", "from beampipe.cli import main; sys.argv[1:] = ['tracking', 'demo', 'out']; main()", "tracking"),
+        (
+            "scipy",
+            "from beampipe.cli import main; sys.argv[1:] = ['tracking', 'demo', '-o', 'out']; main()",
+            "tracking",
+        ),
         ("numba", "from beampipe.calibration import run_calibration", "calibration"),
     ],
 )

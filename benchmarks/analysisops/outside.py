@@ -142,7 +142,7 @@ def look(options: argparse.Namespace, home: Path) -> list[Line]:
     ours = [sys.executable, "-m", "beampipe", "analysisops"]
     secret = home / "secret"
     secret.write_bytes(os.urandom(48).hex().encode())
-    hosting = ["--folder", str(home / "host"), "--task", TASK, "--secret", str(secret)]
+    hosting = ["--folder", str(home / "host"), "--task", TASK, "--secret-file", str(secret)]
     commands: dict[str, tuple[list[str], Path | None]] = {
         "green": ([*ours, "green", "--port", str(ports["green"]), *hosting], None),
         ANALYST: ([*ours, "agent", "scripted", "--port", str(ports[ANALYST])], None),

@@ -53,7 +53,7 @@ def ours(
         kinematics: fill all variations of jets, too.
         executor: where tasks run; see `RunSettings`.
         workers: number of tasks that run at once.
-        digests: file of remembered digests of the files; empty for none.
+        digests: folder of remembered digests of the files; empty for none.
 
     Returns:
         The plan of the calibration.
@@ -76,9 +76,7 @@ def ours(
         chunk_events=chunk,
     )
     if digests:
-        known = workspace_of(configuration).digests
-        known.parent.mkdir(parents=True)
-        shutil.copyfile(digests, known)
+        shutil.copytree(digests, workspace_of(configuration).digests)
     return run_calibration(configuration, RunSettings(executor, workers), until="fill")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -12,11 +11,11 @@ import typer
 from beampipe import __version__
 from beampipe.analysisops import cli as analysisops
 from beampipe.calibration import cli as calibration
-from beampipe.errors import BeampipeError, missing_extra
 from beampipe.fleet import cli as fleet
 from beampipe.serving import cli as serving
 from beampipe.serving.fleet_demo import fleet_demo_command
-from beampipe.terminal import warnings_in_lines
+from beampipe.terminal import ending
+from beampipe.terminal.commands import Commands
 from beampipe.tracking import cli as tracking
 from beampipe.tracking.cli import PIPELINE_HELP, BeamSpotText, Device, Force, Parameters, Threads, complete_finder
 from beampipe.tracking.formats.options import EventFiles, Form, TracksFile, reads_events
@@ -32,13 +31,18 @@ _Pipeline = Annotated[
     str | None,
     typer.Option("--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE, autocompletion=complete_finder),
 ]
+_TrackerModel = Annotated[
+    str | None,
+    typer.Option(help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model),
+]
 _Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model),
-]
-_ServedModel = Annotated[
-    str | None,
-    typer.Option(help="Name of the model to ask on the servers, with --via.", show_default="name of the pipeline"),
+    typer.Option(
+        "--model",
+        "-m",
+        help="Name of the model to ask on the servers, with --url.",
+        show_default="name of the pipeline",
+    ),
 ]
 _Displaced = Annotated[
     bool,
@@ -62,16 +66,16 @@ _Certificate = Annotated[
 _Servers = Annotated[
     list[str] | None,
     typer.Option(
+        "--url",
         metavar="URL",
         help="Address of a Triton server to ask, grpc://HOST:PORT or http://HOST:PORT; may be given several times.",
     ),
 ]
 
-app = typer.Typer(
+app = Commands(
+    "From hits to physics: find tracks in particle-physics events, serve track finding, calibrate taggers.",
     name="beampipe",
-    help="From hits to physics: find tracks in particle-physics events, serve track finding, calibrate taggers.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,  # a BeampipeError is one line; any other error is a fault and keeps its traceback
+    completion=True,
 )
 app.add_typer(tracking.app, name="tracking")
 app.add_typer(serving.app, name="serving")
@@ -103,7 +107,7 @@ def track(
     files: EventFiles,
     output: TracksFile,
     pipeline: _Pipeline = None,
-    model: _Model = None,
+    tracker_model: _TrackerModel = None,
     displaced: _Displaced = False,
     device: Device = "cpu",
     *,
@@ -112,8 +116,8 @@ def track(
     threads: Threads = 1,
     beam_spot: BeamSpotText = None,
     parameters: Parameters = False,
-    via: _Servers = None,
-    served_model: _ServedModel = None,
+    url: _Servers = None,
+    model: _Model = None,
     token_file: _TokenFile = None,
     ca: _Ca = None,
     certificate: _Certificate = None,
@@ -130,10 +134,10 @@ def track(
 
     finder = partial(
         open_finder,
-        via or (),
+        url or (),
         pipeline=with_displaced(pipeline or DEFAULT_PIPELINE) if displaced else pipeline,
-        served_model=served_model,
-        model=model,
+        served_model=model,
+        model=tracker_model,
         papers=Papers(token_file, ca, certificate),
         fallback=fallback,
         device=device,
@@ -150,28 +154,14 @@ def track(
         finder,
         told,
         form,
-        in_flight=IN_FLIGHT if via else 1,
+        in_flight=IN_FLIGHT if url else 1,
         parameters=parameters,
     )
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command `beampipe`; a `BeampipeError` ends it with its message on one line and exit code 2."""
-    try:
-        with warnings_in_lines():
-            app()
-    except BeampipeError as error:
-        _fail(error)
-    except ModuleNotFoundError as error:
-        if (missing := missing_extra(error)) is None:
-            raise
-        _fail(missing)
-
-
-def _fail(error: BeampipeError) -> NoReturn:
-    """Say what is wrong, and end."""
-    typer.secho(f"beampipe: {error}", err=True, fg="red")
-    sys.exit(2)
+    ending.run(app, "beampipe")
 
 
 if __name__ == "__main__":

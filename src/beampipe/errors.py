@@ -23,6 +23,7 @@ expected and what to do next::
     │   └── WrongLabelsError  it gave other labels than the pipeline gives when run directly
     ├── ModelError            a served model broke its contract with its server
     ├── CancelledError        the work was ended because nobody waits for its result any more
+    ├── BusyError             another process does this work now
     ├── WorkflowError         some tasks of a run failed; the others are done and kept
     └── MissingExtraError     an optional dependency is not installed; names the extra (also an ImportError)
 
@@ -37,6 +38,7 @@ from typing import Any, Final
 
 __all__ = [
     "BeampipeError",
+    "BusyError",
     "CancelledError",
     "ColumnError",
     "ConfigError",
@@ -265,6 +267,10 @@ class ModelError(BeampipeError):
 
 class CancelledError(BeampipeError):
     """The work was ended because nobody waits for its result any more."""
+
+
+class BusyError(BeampipeError):
+    """Another process does this work now; its result can be waited for."""
 
 
 class WorkflowError(BeampipeError):

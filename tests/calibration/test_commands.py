@@ -26,7 +26,7 @@ def call(*arguments: str | Path) -> Result:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
-    done = call("demo", folder, "--workers", "2")
+    done = call("demo", "-o", folder, "--workers", "2")
     assert done.exit_code == 0, done.output
     assert "SF_q" in done.output
     return folder
@@ -74,13 +74,13 @@ def test_a_run_with_nothing_valid_ends_with_an_error_after_all_is_written(tmp_pa
 
 def test_a_second_demo_does_nothing(demo: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in demo.rglob("*") if path.is_file() and path.name != "log.jsonl"}
-    assert call("demo", demo, "--workers", "2").exit_code == 0
+    assert call("demo", "-o", demo, "--workers", "2").exit_code == 0
     after = {path: path.stat().st_mtime_ns for path in demo.rglob("*") if path.is_file() and path.name != "log.jsonl"}
     assert after == before
 
 
 def test_explain_goes_down_to_files_and_cuts(demo: Path) -> None:
-    out = call("explain", DEMO_CONFIGURATION, "SF_g", "--output", demo, "--pt", "900", "-w", "0.6").output
+    out = call("explain", DEMO_CONFIGURATION, "SF_g", "--results", demo, "--pt", "900", "-w", "0.6").output
     factors = Factors.read(demo / "factors.json")
     one = factors.against_pt(tagger="n_trk", working_point=0.6, flavour="gluon", quantity="rejection")
     assert out.startswith(f"SF_g(n_trk, 60%, 800-1000 GeV) = {one.nominal[2]:.4f} +- {one.total[2]:.4f}\n")
@@ -92,7 +92,7 @@ def test_explain_goes_down_to_files_and_cuts(demo: Path) -> None:
 
 def test_explain_runs_nothing(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="run: beampipe calibration factors"):
-        call("explain", DEMO_CONFIGURATION, "--output", tmp_path)
+        call("explain", DEMO_CONFIGURATION, "--results", tmp_path)
     assert not (tmp_path / "factors.json").exists()
     assert not (tmp_path / "store/fill").exists()
 
@@ -132,8 +132,8 @@ def test_stages_one_by_one(tmp_path: Path) -> None:
 
 
 def test_training_is_reproducible_and_beats_n_trk(tmp_path: Path) -> None:
-    assert call("toy", tmp_path / "toy", "-n", "20000", "--files", "3").exit_code == 0
-    assert call("toy", tmp_path / "data", "-n", "2000", "--files", "1", "--data").exit_code == 0
+    assert call("toy", "-o", tmp_path / "toy", "-n", "20000", "--files", "3").exit_code == 0
+    assert call("toy", "-o", tmp_path / "data", "-n", "2000", "--files", "1", "--data").exit_code == 0
     config = tmp_path / "toy.toml"
     config.write_text(
         'output = "out"\n[samples.nominal]\nfiles = "toy/*.root"\n'
@@ -142,7 +142,7 @@ def test_training_is_reproducible_and_beats_n_trk(tmp_path: Path) -> None:
     )
     models = []
     for name in ("one", "other"):
-        done = call("train-tagger", config, "--model", tmp_path / name, "--executor", "inline")
+        done = call("train-tagger", config, "-o", tmp_path / name, "--executor", "inline")
         words = done.output.replace(",", "").split()
         auc, alone = float(words[words.index("AUC") + 1]), float(words[-1])
         assert 0.6 < alone < auc < 1
@@ -151,7 +151,7 @@ def test_training_is_reproducible_and_beats_n_trk(tmp_path: Path) -> None:
 
 
 def test_pseudo_data_of_a_toy(tmp_path: Path) -> None:
-    call("toy", tmp_path / "toy", "-n", "600", "--files", "3")
+    call("toy", "-o", tmp_path / "toy", "-n", "600", "--files", "3")
     files = sorted((tmp_path / "toy").glob("*.root"))
     done = call("inject", *files, "-o", tmp_path / "pseudo", "--injection", "apart")
     assert done.output.strip() == f"{tmp_path / 'pseudo'}: 3 files"

@@ -130,7 +130,7 @@ def test_commands_take_it(tmp_path: Path) -> None:
         return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
     folder = tmp_path / "models"
-    export = ("serving", "export", str(folder), "--backend", "python", "-m")
+    export = ("serving", "export", "-o", str(folder), "--backend", "python", "-m")
     assert not said(*export, "module_map", "--beam-spot", "0.5,-0.2")
     assert '"0.5,-0.2,0.0,0.0"' in (folder / "module_map" / "config.pbtxt").read_text()
     assert "beam spot: got '1', expected x,y in mm" in said(*export, "module_map", "--beam-spot", "1")

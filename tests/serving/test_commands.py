@@ -17,7 +17,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_export_writes_what_is_asked_for(tmp_path: Path) -> None:
-    done = run("export", tmp_path / "models", "-m", "module_map", "--scale", "exatrkx", "--instances", "3")
+    done = run("export", "-o", tmp_path / "models", "-m", "module_map", "--scale", "exatrkx", "--instances", "3")
     assert done.returncode == 0, done.stderr
     config = (tmp_path / "models" / "module_map" / "config.pbtxt").read_text()
     assert "count: 3" in config
@@ -26,7 +26,7 @@ def test_export_writes_what_is_asked_for(tmp_path: Path) -> None:
 
 def test_a_model_is_exported_under_the_name_that_foreign_clients_ask_for(tmp_path: Path) -> None:
     options = ("-m", "module_map", "--name", "ActsExaTrkX", "--scale", "acts")
-    done = run("export", tmp_path / "models", *options)
+    done = run("export", "-o", tmp_path / "models", *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path}/models/ActsExaTrkX\n"
     config = (tmp_path / "models" / "ActsExaTrkX" / "config.pbtxt").read_text()
@@ -38,12 +38,12 @@ def test_a_model_is_exported_under_the_name_that_foreign_clients_ask_for(tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["export", "{tmp}/a", "-m", "module_mop"], "unknown model: got 'module_mop'"),
-        (["export", "{tmp}/a", "-m", "module_map", "--device", "gpu"], "unknown device: got 'gpu'"),
-        (["export", "{tmp}/a", "-m", "mine=gone.py:Mine"], "gone.py"),
-        (["export", "{tmp}/a", "--name", "X"], "--name: got 'X' for 4 models, expected one model"),
-        (["export", "{tmp}/a", "-m", "module_map", "--name", "a b"], "got the name 'a b', expected letters"),
-        (["bench", "--concurrency", "1,x"], "concurrency: got '1,x', expected numbers from 1 on"),
+        (["export", "-o", "{tmp}/a", "-m", "module_mop"], "unknown model: got 'module_mop'"),
+        (["export", "-o", "{tmp}/a", "-m", "module_map", "--device", "gpu"], "unknown device: got 'gpu'"),
+        (["export", "-o", "{tmp}/a", "-m", "mine=gone.py:Mine"], "gone.py"),
+        (["export", "-o", "{tmp}/a", "--name", "X"], "--name: got 'X' for 4 models, expected one model"),
+        (["export", "-o", "{tmp}/a", "-m", "module_map", "--name", "a b"], "got the name 'a b', expected letters"),
+        (["bench", "--concurrency", "1,x"], "invalid value for '--concurrency'"),
     ],
 )
 def test_an_error_is_one_line_and_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:

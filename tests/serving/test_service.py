@@ -43,7 +43,7 @@ def serving(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], str
 
 
 def test_a_signal_ends_it_cleanly(engine: Engine, doublers: Path) -> None:
-    with serving("--repository", str(doublers), "--models", "one", "--triton", str(engine.folder)) as (
+    with serving("--repository", str(doublers), "--model", "one", "--triton", str(engine.folder)) as (
         started,
         summary,
     ):
@@ -64,7 +64,7 @@ def test_a_signal_ends_it_cleanly(engine: Engine, doublers: Path) -> None:
 
 
 def test_without_a_repository_one_is_made_and_removed(engine: Engine) -> None:
-    with serving("--models", "module_map", "--instances", "2", "--triton", engine.folder) as (started, summary):
+    with serving("--model", "module_map", "--instances", "2", "--triton", engine.folder) as (started, summary):
         assert "module_map (2 instances)" in summary
         prefix = prefix_of(int(part(summary, r"process (\d+)")))
         assert len(folders_of(prefix.rpartition("_")[0].rpartition("_")[0])) == 2, "of the repository and of the server"
@@ -101,8 +101,8 @@ def test_serve_refuses_what_it_cannot_do(doublers: Path, tmp_path: Path) -> None
 def test_the_unit_runs_serve_with_the_options_that_follow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BEAMPIPE_ENGINE", "/opt/engine")
-    said = run("unit", "--user", "--memory", "4G", "--", "--models", "exatrkx", "--host", "0.0.0.0")
-    assert f"ExecStart={sys.executable} -m beampipe serve --models exatrkx --host 0.0.0.0\n" in said
+    said = run("unit", "--user", "--memory", "4G", "--", "-m", "exatrkx", "--host", "0.0.0.0")
+    assert f"ExecStart={sys.executable} -m beampipe serve -m exatrkx --host 0.0.0.0\n" in said
     assert f"WorkingDirectory={tmp_path}\n" in said
     assert "Environment=BEAMPIPE_ENGINE=/opt/engine\n" in said
     assert "MemoryMax=4G\n" in said

@@ -8,11 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beampipe.errors import ConfigError, FileError
-from beampipe.workflow import FileDigests, canonical, code_digest, digest_of, file_digest
+from beampipe.errors import BusyError, ConfigError, FileError
+from beampipe.workflow import (
+    FileDigests,
+    Looks,
+    canonical,
+    code_digest,
+    content_digest,
+    digest_of,
+    file_digest,
+    leased,
+)
 
 
 @dataclass(frozen=True)
@@ -115,50 +125,83 @@ def test_code_of_this_package_has_a_digest() -> None:
     assert code_digest("beampipe.tracking.batch") != code_digest("beampipe.tracking.truth")
 
 
-def test_files_are_hashed_again_only_if_they_look_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, memory = tmp_path / "data", tmp_path / "memory" / "digests.json"
-    path.write_bytes(b"one")
-    expected = hashlib.sha256(b"one").hexdigest()
-    monkeypatch.setattr(time, "time", lambda: path.stat().st_ctime + 10)
-    with FileDigests(memory) as digests:
-        assert digests.of_all([path, path]) == [expected, expected] == [file_digest(path)] * 2
-
-    monkeypatch.setattr("beampipe.workflow.digest.file_digest", lambda _: "read")
-    digests = FileDigests(memory)
-    assert digests.of(path) == expected
-    path.write_bytes(b"two")  # same size
+def old(path: Path, content: bytes = b"one") -> Path:
+    """A file whose contents changed long ago, as far as its times tell."""
+    path.write_bytes(content)
     os.utime(path, ns=(0, 0))
-    assert digests.of(path) == "read"
+    return path
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that was written is old enough to be remembered."""
+    now = time.time
+    monkeypatch.setattr("beampipe.workflow.digest.time.time", lambda: now() + 10)
+
+
+def test_the_digest_of_contents_is_that_of_others(tmp_path: Path) -> None:
+    """As `xxhsum -H2` gives it; also of a file of several blocks."""
+    assert content_digest(old(tmp_path / "empty", b"")) == "99aa06d3014798d86001c324468d497f"
+    many = bytes(range(256)) * 10_000
+    assert content_digest(old(tmp_path / "many", many)) == xxhash.xxh3_128_hexdigest(many)
+
+
+@pytest.mark.usefixtures("later")
+def test_files_are_read_again_only_if_they_look_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, digests = old(tmp_path / "data"), FileDigests(tmp_path / "memory")
+    first, looks = digests.of(path), Looks.of(path)
+    assert first == content_digest(path) == digests.known(path, looks)
+    monkeypatch.setattr("beampipe.workflow.digest.content_digest", lambda _: "0" * 32)
+    assert FileDigests(tmp_path / "memory").of(path) == first
+    old(path, b"two")  # same size, same time
+    assert digests.of(path) == "0" * 32 == digests.known(path, Looks.of(path))
+    assert digests.known(path, looks) == first, "that of what it was"
+    assert {entry.suffix for entry in (tmp_path / "memory").rglob("*") if entry.is_file()} == {""}, "no lease is left"
 
 
 def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
-    path, memory = tmp_path / "data", tmp_path / "digests.json"
+    path, digests = tmp_path / "data", FileDigests(tmp_path / "memory")
     path.write_bytes(b"one")
-    with FileDigests(memory) as digests:
-        digests.of(path)
-    assert not memory.exists()
+    assert digests.of(path) == content_digest(path)
+    assert digests.known(path, Looks.of(path)) is None
 
 
+@pytest.mark.usefixtures("later")
 def test_a_damaged_memory_is_an_empty_one(tmp_path: Path) -> None:
-    (tmp_path / "digests.json").write_text("{torn")
-    (tmp_path / "data").write_bytes(b"one")
-    assert FileDigests(tmp_path / "digests.json").of(tmp_path / "data") == hashlib.sha256(b"one").hexdigest()
+    path, digests = old(tmp_path / "data"), FileDigests(tmp_path / "memory")
+    wanted = digests.of(path)
+    (remembered,) = (entry for entry in digests.folder.rglob("*") if entry.is_file())
+    remembered.write_text(wanted[:20])
+    assert digests.of(path) == wanted == digests.known(path, Looks.of(path))
+
+
+@pytest.mark.usefixtures("later")
+def test_one_process_reads_a_file_and_the_others_get_its_digest(tmp_path: Path) -> None:
+    path, digests = old(tmp_path / "data"), FileDigests(tmp_path / "memory")
+    place = digests._place(path, Looks.of(path))
+    place.parent.mkdir(parents=True)
+    with leased(place.with_suffix(".lease")), pytest.raises(BusyError, match="another process"):
+        digests.of(path)
+    assert digests.of(path) == content_digest(path)
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "data"
     path.write_bytes(b"one")
+    before = Looks.of(path)
 
     def grows(path: Path) -> str:
         path.write_bytes(b"more")
         return "read"
 
-    monkeypatch.setattr("beampipe.workflow.digest.file_digest", grows)
-    with pytest.raises(FileError, match="changed while it was read"):
-        FileDigests(tmp_path / "digests.json").of(path)
+    monkeypatch.setattr("beampipe.workflow.digest.content_digest", grows)
+    with pytest.raises(FileError, match=r"changed while this run read it \(got 4 bytes, expected the 3 bytes"):
+        FileDigests(tmp_path / "memory").of(path)
+    with pytest.raises(FileError, match="changed"):
+        FileDigests(tmp_path / "memory").of(path, before)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    for digest in (FileDigests(tmp_path / "digests.json").of, file_digest):
+    for digest in (FileDigests(tmp_path / "memory").of, content_digest, file_digest, Looks.of):
         with pytest.raises(FileError, match=r"nothing\.root: cannot be read \(No such file"):
             digest(tmp_path / "nothing.root")

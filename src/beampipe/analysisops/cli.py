@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from beampipe.terminal import bars, console, make_table
+from beampipe.terminal import bars, console, make_table, say
+from beampipe.terminal.commands import Commands
 
 if TYPE_CHECKING:
     from beampipe.analysisops.contract import Level
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Can an agent do the analysis? Tasks with known truth, tools, grades.", no_args_is_help=True)
+app = Commands("Can an agent do the analysis? Tasks with known truth, tools, grades.")
 
 Tasks = Annotated[
     list[str] | None,
@@ -25,13 +26,25 @@ Tasks = Annotated[
 ]
 Levels = Annotated[
     list[int] | None,
-    typer.Option("--level", "-l", help="How much agents are told: 1 how, 2 what, 3 only the question.", min=1, max=3),
+    typer.Option(
+        "--level",
+        "-l",
+        help="How much agents are told: 1 how, 2 what, 3 only the question; may be given several times.",
+        min=1,
+        max=3,
+        show_default="all three",
+    ),
 ]
-Instances = Annotated[int, typer.Option("--instances", "-n", help="Number of instances of each task.", min=1)]
+Instances = Annotated[int, typer.Option(help="Number of instances of each task.", min=1)]
 Secret = Annotated[
-    Path | None, typer.Option(help="File of the secret that evaluation seeds are made of; without, development seeds.")
+    Path | None,
+    typer.Option(
+        "--secret-file",
+        help="File with the secret that evaluation seeds are made of.",
+        show_default="development seeds",
+    ),
 ]
-Host = Annotated[str, typer.Option(help="Interface to listen at.")]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
 JudgeName = Annotated[
     str, typer.Option("--judge", help="Who looks at the words: offline, none, or a TOML file with a model.")
 ]
@@ -44,16 +57,18 @@ Pages = Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.
 
 @app.command("demo")
 def demo_command(
-    folder: Annotated[Path, typer.Argument(help="Folder for the run and its page.")] = Path("demo/analysisops"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run and its page.")] = Path(
+        "demo/analysisops"
+    ),
 ) -> None:
     """Have the scripted agent solve one instance of every task over real sockets, and write the page."""
     from beampipe.analysisops.demo import run_demo
 
     with bars() as progress:
-        page, lines = run_demo(folder, progress)
+        page, lines = run_demo(output, progress)
     for line in lines:
         typer.echo(line)
-    typer.echo(f"page: {page}")
+    say(f"page: {page}")
 
 
 @app.command("tasks")
@@ -102,7 +117,7 @@ def sample_command(
     from beampipe.files import write_whole
 
     found = prepare(family, seed, output)
-    typer.echo(f"{output / 'data'}: {sum(map(len, found.files.values()))} files")
+    say(f"{output / 'data'}: {sum(map(len, found.files.values()))} files")
     if hidden is not None:
         text = json.dumps(found.to_json(), indent=1)
         write_whole(hidden, lambda part: part.write_text(text, encoding="utf-8"))
@@ -145,8 +160,8 @@ def run_command(
         typer.Option(
             "--agent",
             "-a",
-            help="scripted, follower, nop, recall, oracle, the address of an A2A agent, a TOML file with a model, or a"
-            " program that brings its own code; may be given several times.",
+            help="Agent to ask: scripted, follower, nop, recall, oracle, the address of an A2A agent, a TOML file with"
+            " a model, or a program that brings its own code; may be given several times.",
         ),
     ],
     tasks: Tasks = None,
@@ -154,7 +169,7 @@ def run_command(
     instances: Instances = 1,
     secret: Secret = None,
     epochs: Annotated[int, typer.Option(help="How often each agent is asked the same.", min=1)] = 1,
-    workers: Annotated[int, typer.Option("--workers", "-j", help="Assessments at once.", min=1)] = 1,
+    workers: Annotated[int, typer.Option("--workers", "-j", help="Number of assessments at once.", min=1)] = 1,
     judge: JudgeName = "offline",
     tools_host: ToolsHost = "127.0.0.1",
 ) -> None:
@@ -199,14 +214,14 @@ def report_command(
     """Write the page of a run: leaderboard, costs, and every assessment."""
     from beampipe.analysisops.report import write_report
 
-    typer.echo(f"page: {write_report(folder, output)}")
+    say(f"page: {write_report(folder, output)}")
     _print_summary(folder)
 
 
 @app.command("green")
 def green_command(
     host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.", min=0, max=65535)] = 9009,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.", min=0, max=65535)] = 9009,
     card_url: Annotated[str, typer.Option(help="Address under which clients reach the host, if it is another.")] = "",
     tasks: Tasks = None,
     instances: Instances = 1,
@@ -227,9 +242,11 @@ def green_command(
 
 @app.command("agent")
 def agent_command(
-    name: Annotated[str, typer.Argument(help="scripted, follower, nop, recall, or a TOML file with a model.")],
+    name: Annotated[
+        str, typer.Argument(help="Agent to serve: scripted, follower, nop, recall, or a TOML file with a model.")
+    ],
     host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.", min=0, max=65535)] = 9019,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.", min=0, max=65535)] = 9019,
     card_url: Annotated[str, typer.Option(help="Address under which clients reach the agent, if it is another.")] = "",
 ) -> None:
     """Serve an agent over A2A."""

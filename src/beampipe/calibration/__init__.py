@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from beampipe.calibration.demo import DEMO_CONFIGURATION, run_demo
     from beampipe.calibration.explanation import explain
     from beampipe.calibration.method.factors import FactorInBin, Factors, ScaleFactor
-    from beampipe.calibration.run import plan_calibration, run_calibration
+    from beampipe.calibration.run import is_calibrated, plan_calibration, run_calibration
     from beampipe.calibration.tasks.workers import RunSettings
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "Systematic",
     "Tagger",
     "explain",
+    "is_calibrated",
     "load_configuration",
     "plan_calibration",
     "run_calibration",
@@ -78,7 +79,7 @@ __getattr__ = loader(
         "demo": ("DEMO_CONFIGURATION", "run_demo"),
         "explanation": ("explain",),
         "method.factors": ("FactorInBin", "Factors", "ScaleFactor"),
-        "run": ("plan_calibration", "run_calibration"),
+        "run": ("is_calibrated", "plan_calibration", "run_calibration"),
         "tasks.workers": ("RunSettings",),
     },
 )

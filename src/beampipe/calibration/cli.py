@@ -14,21 +14,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from beampipe.terminal import Progress, bars, console
+from beampipe.terminal import Progress, bars, console, is_quiet, say
+from beampipe.terminal.commands import Commands
 
 if TYPE_CHECKING:
     from beampipe.calibration.tasks.plan import Plan
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Quark/gluon tagging: scale factors from ROOT files.", no_args_is_help=True)
+app = Commands("Quark/gluon tagging: scale factors from ROOT files.")
 
 Config = Annotated[Path, typer.Argument(help="TOML file that configures the calibration.")]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Folder for results, in place of the one in CONFIG.")
+    Path | None, typer.Option("--output", "-o", help="Folder for results.", show_default="the one in CONFIG")
 ]
+Results = Annotated[Path | None, typer.Option(help="Folder of the results.", show_default="the one in CONFIG")]
 Workers = Annotated[
-    int, typer.Option("--workers", "-j", help="Number of tasks that run at once; 0 for one per core.", min=0)
+    int, typer.Option("--workers", "-j", help="Number of processes that run tasks; 0 for one per core.", min=0)
 ]
 Executor = Annotated[str, typer.Option(help="Where tasks run: processes, inline, dask, dask=ADDRESS or slurm.")]
 Partition = Annotated[str, typer.Option(help="Slurm partition to submit to.")]
@@ -41,14 +43,16 @@ Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder for store, results and report.")] = Path("demo/calibration"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for store, results and report.")] = Path(
+        "demo/calibration"
+    ),
     workers: Workers = 0,
 ) -> None:
     """Run all stages on the shipped sample, and draw the scale factors."""
     from beampipe.calibration.demo import run_demo
 
     with _progress() as progress:
-        plan = run_demo(folder, _workers(workers), progress)
+        plan = run_demo(output, _workers(workers), progress)
     _summary(plan)
 
 
@@ -62,7 +66,7 @@ def init(
     from beampipe.calibration.starting import start_calibration
 
     folder = start_calibration(config)
-    typer.echo(f"{config}: reads {folder}; next: beampipe calibration run {config}")
+    say(f"{config}: reads {folder}; next: beampipe calibration run {config}")
 
 
 @app.command()
@@ -94,15 +98,15 @@ def simulate(
             workers=_workers(workers),
             progress=lambda _: step(),
         )
-    typer.echo(f"{output / sample}: {len(paths)} files")
+    say(f"{output / sample}: {len(paths)} files")
 
 
 @app.command()
 def toy(
-    output: Annotated[Path, typer.Argument(help="Folder for the ROOT files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the ROOT files.")],
     events: Annotated[int, typer.Option("--events", "-n", help="Number of events to draw.", min=1)] = 100_000,
     files: Annotated[int, typer.Option(help="Number of files to write.", min=1)] = 3,
-    weights: Annotated[int, typer.Option(help="Number of weights of each event.", min=1)] = 8,
+    event_weights: Annotated[int, typer.Option(help="Number of weights of each event.", min=1)] = 8,
     data: Annotated[bool, typer.Option("--data", help="Write data: neither labels nor weights.")] = False,
     quark_tracks: Annotated[float, typer.Option(help="Factor on the number of tracks of quark jets.")] = 1.0,
     gluon_tracks: Annotated[float, typer.Option(help="Factor on the number of tracks of gluon jets.")] = 1.0,
@@ -116,14 +120,14 @@ def toy(
             output,
             events,
             files=files,
-            n_weights=weights,
+            n_weights=event_weights,
             seed=seed,
             kind="data" if data else "simulation",
             model=ToyModel(quark_tracks=quark_tracks, gluon_tracks=gluon_tracks),
             dataset="toy_data" if data else "toy",
             progress=lambda _: step(),
         )
-    typer.echo(f"{output}: {len(paths)} files")
+    say(f"{output}: {len(paths)} files")
 
 
 @app.command()
@@ -140,14 +144,16 @@ def inject(
 
     with bars() as progress, progress("files", len(files)) as step:
         paths = alter(files, output, injection, seed=seed, progress=lambda _: step())
-    typer.echo(f"{output}: {len(paths)} files")
+    say(f"{output}: {len(paths)} files")
 
 
 @app.command("train-tagger")
 def train_tagger(
     config: Config,
-    model: Annotated[Path, typer.Option("--model", help="Model file to write, text of LightGBM.")] = Path("gbdt.txt"),
-    output: Output = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File of the tagger to write, text of LightGBM.")
+    ] = Path("gbdt.txt"),
+    results: Results = None,
     seed: Seed = 1,
     workers: Workers = 0,
     executor: Executor = "processes",
@@ -156,11 +162,11 @@ def train_tagger(
     from beampipe.calibration.config.configuration import load_configuration
     from beampipe.calibration.training import train_from_configuration
 
-    configuration = load_configuration(config, output=output)
+    configuration = load_configuration(config, output=results)
     with bars() as progress:
-        result = train_from_configuration(configuration, model, seed, executor, _workers(workers), progress)
+        result = train_from_configuration(configuration, output, seed, executor, _workers(workers), progress)
     typer.echo(
-        f"{model}: trained on {result.n_jets} jets; on {result.n_held_out} others"
+        f"{output}: trained on {result.n_jets} jets; on {result.n_held_out} others"
         f" AUC {result.auc:.4f}, n_trk alone {result.auc_n_trk:.4f}"
     )
 
@@ -168,7 +174,7 @@ def train_tagger(
 @app.command("inspect")
 def inspect_command(
     file: Annotated[str, typer.Argument(help="ROOT file or address to look at.")],
-    preset: Annotated[str, typer.Option(help="Layout to look with; by default the one that fits best.")] = "",
+    preset: Annotated[str, typer.Option(help="Layout to look with.", show_default="the one that fits best")] = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="TOML file to write, a configuration to start from.")
     ] = None,
@@ -184,7 +190,7 @@ def inspect_command(
         typer.echo(line)
     if output is not None:
         output.write_text(found.configuration, encoding="utf-8")
-        typer.echo(f"configuration: {output}")
+        say(f"configuration: {output}")
     if not found.good:
         raise typer.Exit(1)
 
@@ -247,9 +253,9 @@ def explain(
         float, typer.Option("--working-point", "-w", help="Working point: quark efficiency aimed at.")
     ] = 0.5,
     pt: Annotated[float, typer.Option(help="Transverse momentum of the jet [GeV].")] = 700.0,
-    output: Output = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Name every file and chunk, not only how many there are.")
+    results: Results = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Name every file and chunk, not only how many there are.")
     ] = False,
 ) -> None:
     """Say where a scale factor came from, down to files and cuts."""
@@ -257,8 +263,8 @@ def explain(
     from beampipe.calibration.explanation import explain as lines
     from beampipe.calibration.run import plan_calibration
 
-    plan = plan_calibration(load_configuration(config, output=output))
-    for line in lines(plan, scale_factor, tagger=tagger, working_point=working_point, pt=pt, full=full):
+    plan = plan_calibration(load_configuration(config, output=results))
+    for line in lines(plan, scale_factor, tagger=tagger, working_point=working_point, pt=pt, full=every):
         typer.echo(line)
 
 
@@ -270,15 +276,13 @@ def _summary(plan: Plan, until: str = "report") -> None:
     configuration = plan.configuration
     chunks = sum(len(sample.chunks) for sample in plan.samples.values())
     files = sum(len(sample.sample.files) for sample in plan.samples.values())
-    typer.echo(
-        f"{until}: done for {len(plan.samples)} samples, {files} files, {chunks} chunks -> {configuration.output}"
-    )
+    say(f"{until}: done for {len(plan.samples)} samples, {files} files, {chunks} chunks -> {configuration.output}")
     if reaches(until, "factors"):
         from beampipe.calibration.results import print_factors
 
         print_factors(configuration, console())
     if until == "report":
-        typer.echo(f"report: {configuration.output / REPORT / 'index.html'}")
+        say(f"report: {configuration.output / REPORT / 'index.html'}")
     if reaches(until, "factors"):
         from beampipe.calibration.method.factors import Factors
         from beampipe.calibration.tasks.workspace import FACTORS
@@ -290,7 +294,7 @@ def _progress() -> AbstractContextManager[Progress]:
     """Bars on a terminal, lines where there is none: or nothing in a log would say that the run goes on."""
     from beampipe.calibration.lines import progress_lines
 
-    return bars() if sys.stderr.isatty() else nullcontext(progress_lines(partial(typer.echo, err=True)))
+    return bars() if is_quiet() or sys.stderr.isatty() else nullcontext(progress_lines(partial(typer.echo, err=True)))
 
 
 def _workers(workers: int) -> int:

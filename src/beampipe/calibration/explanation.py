@@ -73,7 +73,8 @@ def _numbers(configuration: Configuration, name: str, one: FactorInBin, n_replic
 def _tree(node: Provenance, indent: str, *, full: bool) -> Iterator[str]:
     """A node, its parameters, and what it was made of; many alike in one line."""
     if node.about is None:
-        yield f"{indent}file {node.label} sha256 {node.key[:16]}"
+        kind = {32: "xxh3 ", 64: "sha256 "}.get(len(node.key), "")
+        yield f"{indent}file {node.label} {kind}{node.key}"
         return
     yield f"{indent}{node.about['stage']} {node.key[:12]} {node.about['label']}"
     parameters = node.about["parameters"]
@@ -88,7 +89,7 @@ def _tree(node: Provenance, indent: str, *, full: bool) -> Iterator[str]:
         if full or shown[stage] == 1 or stages[stage] <= 3 or stage in ("merge", "bookkeeping"):
             yield from _tree(each, indent + "  ", full=full)
         elif shown[stage] == 2:
-            yield f"{indent}  ... and {stages[stage] - 1} more of stage {stage} (--full names them)"
+            yield f"{indent}  ... and {stages[stage] - 1} more of stage {stage} (--all names them)"
 
 
 def _stage(node: Provenance) -> str:

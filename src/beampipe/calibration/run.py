@@ -1,7 +1,7 @@
 """Run a calibration: each stage makes what the store lacks, in parallel where there is much of it.
 
-inspect -> bookkeeping -> select, predict, fill (each chunk of a file) -> merge -> reweight -> extract -> factors
--> report
+inspect -> digests of contents, each followed by select, predict, fill (each chunk of a file) -> bookkeeping -> merge
+-> reweight -> extract -> factors -> report
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Final
 from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.report import write_report
 from beampipe.calibration.tasks.chunks import run_chunks
-from beampipe.calibration.tasks.inspection import inspect_files, keep_all_books
+from beampipe.calibration.tasks.inputs import digest_files
+from beampipe.calibration.tasks.inspection import check_books, inspect_files, keep_all_books, recall_files
 from beampipe.calibration.tasks.merging import fill_and_merge
 from beampipe.calibration.tasks.method import extract_efficiencies, publish_factors, reweight
 from beampipe.calibration.tasks.plan import Plan, make_plan
@@ -24,7 +25,7 @@ from beampipe.errors import UnknownNameError
 from beampipe.notebook import in_notebook
 from beampipe.terminal import Progress, bars
 
-__all__ = ["plan_calibration", "run_calibration"]
+__all__ = ["is_calibrated", "plan_calibration", "run_calibration"]
 
 _ONE_WORKER: Final = RunSettings()
 
@@ -70,7 +71,7 @@ def run_calibration(
     store = space.store
     store.sweep()
     with _shown(progress) as told, Workers(settings, space.log, told) as workers:
-        plan = _plan(configuration, space, workers)
+        plan = _plan(configuration, space, workers, "fill" if reaches(until, "fill") else until)
         if not reaches(until, "fill"):
             run_chunks(store, workers, plan.chunks, until)
             return plan
@@ -102,8 +103,32 @@ def plan_calibration(configuration: Configuration) -> Plan:
         return _plan(configuration, space, workers)
 
 
-def _plan(configuration: Configuration, space: Workspace, workers: Workers) -> Plan:
-    """Look at all files, keep their books, and work out what there is to do."""
-    files = inspect_files(configuration, space, workers)
-    samples = keep_all_books(configuration, files, space.store)
-    return make_plan(configuration, samples)
+def is_calibrated(configuration: Configuration) -> bool:
+    """Whether the scale factors are there, made of the files, the configuration and the code as they are now.
+
+    For workflow systems that ask whether there is something to do. No input file is opened and nothing is written; a
+    file elsewhere counts as new.
+
+    Raises:
+        ConfigError: there is no cross section for a sample, or a manifest does not fit.
+        FileError: files of a slice are missing.
+    """
+    space = workspace_of(configuration)
+    files = recall_files(configuration, space)
+    if files is None:
+        return False
+    books = check_books(configuration, files)
+    plan = make_plan(configuration, keep_all_books(configuration, files, books, None))
+    made = space.store.load(plan.factors)
+    return made is not None and space.factors.is_file() and space.factors.read_bytes() == made.read_bytes()
+
+
+def _plan(configuration: Configuration, space: Workspace, workers: Workers, until: str = "") -> Plan:
+    """Look at all files, read those whose content is not known, and work out what there is to do.
+
+    Chunks of files that are read follow at once, up to the stage `until`.
+    """
+    looked = inspect_files(configuration, space, workers)
+    books = check_books(configuration, looked)
+    files = digest_files(configuration, looked, books, space, workers, until)
+    return make_plan(configuration, keep_all_books(configuration, files, books, space.store))

@@ -19,10 +19,11 @@ from beampipe.fleet.security.commands import certificate_app, token_app
 from beampipe.fleet.sidecar.commands import sidecar_command
 from beampipe.fleet.slurm.commands import job_command, slurm_command
 from beampipe.fleet.watching.commands import dashboard_command, rules_command
+from beampipe.terminal.commands import Commands, Json
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Many Tritons behind one gateway: here, on Slurm, on Kubernetes.")
+app = Commands("Many Tritons behind one gateway: here, on Slurm, on Kubernetes.")
 app.command("plan")(plan_command)
 app.command("tune")(tune_command)
 app.command("dashboard")(dashboard_command)
@@ -70,7 +71,7 @@ def down_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> No
 def status_command(
     file: FleetFile = FLEET_FILE,
     folder: FleetFolder = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything that is known, as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show servers, gateway, and what happened last."""
     import json

@@ -20,7 +20,7 @@ def digest_of(repository: Path) -> str:
     """
     files = sorted(path for path in repository.rglob("*") if path.is_file())
     if not files:
-        raise FileError(f"{repository}: got no files, expected models; do: beampipe serving export {repository}")
+        raise FileError(f"{repository}: got no files, expected models; do: beampipe serving export -o {repository}")
     whole = hashlib.sha256()
     for path in files:
         with path.open("rb") as stream:

@@ -13,10 +13,12 @@ from typing import Annotated, Final
 
 import typer
 
-from beampipe.errors import BeampipeError, ConfigError, FileError
-from beampipe.terminal import console
+from beampipe.errors import BeampipeError, FileError
+from beampipe.serving.bench.commands import Backend, Threads, TrackerModel, bench_command
+from beampipe.terminal import console, say
+from beampipe.terminal.commands import Commands
 from beampipe.tracking.cli import BeamSpotText, parsed_beam_spot
-from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
+from beampipe.tracking.models.shipped import DEFAULT_MODEL
 from beampipe.triton.cli import (
     Opened,
     OpenHttp,
@@ -31,46 +33,37 @@ from beampipe.triton.cli import (
 
 __all__ = ["app", "serve_command"]
 
-app = typer.Typer(help="Track finding as a service.", no_args_is_help=True)
+app = Commands("Track finding as a service.")
 app.add_typer(engine_commands, name="engine")
 app.command("load")(load_command)
 app.command("unload")(unload_command)
+app.command("bench")(bench_command)
 
 _PER_EVENT: Final = ("hits", "tracks")
 """Counters of the tracking models that `beampipe serving top` shows."""
 
 _Repository = Annotated[
-    Path | None, typer.Option(help="Folder of the models; by default one is made, for as long as it serves.")
+    Path | None,
+    typer.Option(help="Folder of the models.", show_default="one that is made, for as long as it serves"),
 ]
 _Models = Annotated[
-    str,
-    typer.Option(help="Names of the models, separated by commas; by default the usual ones, or all of the repository."),
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Name of a model to serve; may be given several times.",
+        show_default="the usual ones, or all of the repository",
+    ),
 ]
 _Instances = Annotated[int | None, typer.Option(help="Number of copies of each model.", min=1, show_default="1")]
 _Patience = Annotated[
     float, typer.Option(help="Time without answer and without work after which a model is killed, in seconds.")
-]
-_Threads = Annotated[
-    int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
 ]
 _Force = Annotated[
     bool,
     typer.Option(
         "--force",
         help="Answer also events whose hits are of another detector, in other units or too many for the pipeline.",
-    ),
-]
-_Backend = Annotated[
-    str | None,
-    typer.Option(
-        help="What runs the pipelines: native (in the server's process, on the CPU) or python (processes beside it).",
-        show_default="native where it was built, on the CPU",
-    ),
-]
-_Ways = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Way to have tracks found: direct, or 'MODEL PROTOCOL' with http, grpc or shm. May be given several times."
     ),
 ]
 _SCALES: Final = "What one unit of FEATURES means: mm, exatrkx or acts. Clients of ACTS send acts."
@@ -81,10 +74,6 @@ _Name = Annotated[
         " one model only.",
         show_default="that of the model",
     ),
-]
-_TrackerModel = Annotated[
-    str | None,
-    typer.Option(help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model),
 ]
 _Scale = Annotated[str | None, typer.Option(help=_SCALES, show_default="mm")]
 _HttpPort = Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")]
@@ -97,7 +86,11 @@ _DEVICES: Final = "Device of the models: cpu, cuda, cuda:N, or auto (GPUs where 
 def top_command(
     url: Annotated[
         list[str] | None,
-        typer.Option(help="Address of a server's metrics, HOST:PORT. May be given several times."),
+        typer.Option(
+            metavar="URL",
+            help="Address of a server's metrics, HOST:PORT; may be given several times.",
+            show_default="127.0.0.1:8002",
+        ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Show one table, then end.")] = False,
     interval: Annotated[float, typer.Option(help="Time between two looks, in seconds.", min=0.1)] = 1.0,
@@ -110,22 +103,30 @@ def top_command(
 
 @app.command("export")
 def export_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of the repository: a new one, or one that an export wrote.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder of the repository: a new one, or one that an export wrote."),
+    ],
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Name of a model, or NAME=file.py:Class. May be given several times."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Name of a model, or NAME=file.py:Class; may be given several times.",
+            show_default="the usual ones",
+        ),
     ] = None,
     instances: Annotated[int, typer.Option(help="Number of copies of each model.", min=1)] = 1,
     device: Annotated[str, typer.Option(help=_DEVICES)] = "cpu",
-    threads: _Threads = None,
+    threads: Threads = None,
     scale: Annotated[str, typer.Option(help=_SCALES)] = "mm",
     name: _Name = None,
-    backend: _Backend = None,
-    tracker_model: _TrackerModel = None,
+    backend: Backend = None,
+    tracker_model: TrackerModel = None,
     beam_spot: BeamSpotText = None,
     weights: Annotated[
         list[Path] | None,
-        typer.Option(help="File for the folder of weights of models of your own. May be given several times."),
+        typer.Option(help="File for the folder of weights of models of your own; may be given several times."),
     ] = None,
     batch: Annotated[
         int, typer.Option(help="Most requests in one call of models of your own; 0 for one at a time.", min=0)
@@ -149,81 +150,29 @@ def export_command(
             settings.append(how(own, where, weights=tuple(weights or ()), max_batch_size=batch))
         else:
             settings += named([wanted], backend=backend_choice(backend), check=not force)
-    for exported in export_repository(folder, settings if name is None else renamed(settings, name)):
-        typer.echo(f"{folder}/{exported}")
-
-
-@app.command("bench")
-def bench_command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the JSON and the plots.")] = Path(
-        "runs/bench"
-    ),
-    pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline that is served.")] = "exatrkx",
-    way: _Ways = None,
-    mu: Annotated[
-        list[int] | None, typer.Option(help="Pile-up of the shipped events: 0, 60 or 200. May be given several times.")
-    ] = None,
-    events: Annotated[
-        list[Path] | None,
-        typer.Option(help="File of events, in place of the shipped ones. May be given several times."),
-    ] = None,
-    max_events: Annotated[int, typer.Option(help="Largest number of events of each file.", min=1)] = 100,
-    concurrency: Annotated[str, typer.Option(help="Numbers of requests in flight.")] = "1,2,4,8,16",
-    instances: Annotated[
-        str, typer.Option(help="Numbers of instances, each at the largest number of requests in flight.")
-    ] = "1,2,4",
-    seconds: Annotated[float, typer.Option(help="Duration of each point, in seconds.", min=0.1)] = 5.0,
-    repetitions: Annotated[
-        int, typer.Option(help="Measurements of each point, all ways in turn, of which the median is kept.", min=1)
-    ] = 1,
-    rate: Annotated[
-        list[float] | None,
-        typer.Option(help="Fraction of the largest throughput at which an open loop is measured, too. Repeatable."),
-    ] = None,
-    perf_analyzer: Annotated[bool, typer.Option(help="Also measure with NVIDIA's perf_analyzer.")] = False,
-    device: Annotated[str, typer.Option(help="Device of the pipelines: cpu, cuda or cuda:N.")] = "cpu",
-    backend: _Backend = None,
-    tracker_model: _TrackerModel = None,
-    threads: _Threads = None,
-    triton: TritonFolder = None,
-) -> None:
-    """Measure throughput and latency: direct, one model, batching, ensemble, shared memory. Labels must be equal."""
-    from beampipe.serving.bench.plan import BenchPlan, default_ways
-    from beampipe.serving.bench.report import report_bench
-    from beampipe.serving.bench.run import run_bench
-    from beampipe.serving.bench.samples import load_samples
-    from beampipe.serving.native_backend import backend_choice
-
-    plan = BenchPlan(
-        pipeline,
-        tuple(way or default_ways(pipeline)),
-        _numbers("concurrency", concurrency),
-        _numbers("instances", instances),
-        seconds,
-        repetitions,
-        device,
-        threads,
-        tuple(rate or ()),
-        perf_analyzer,
-        triton,
-        backend_choice(backend),
-        tracker_model or DEFAULT_MODEL,
-    )
-    samples = load_samples(events or (), max_events, mu or (0, 60, 200))
-    result = run_bench(plan, samples, ["beampipe", *sys.argv[1:]], lambda point: typer.echo(str(point), err=True))
-    written = report_bench(result, output, console())
-    typer.echo(", ".join(map(str, written)))
+    for exported in export_repository(output, settings if name is None else renamed(settings, name)):
+        say(f"{output}/{exported}")
 
 
 @app.command("demo")
 def demo_command(
-    folder: Annotated[Path, typer.Argument(help="Folder for the pictures and figures.")] = Path("demo"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and figures.")] = Path("demo"),
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Name of a pipeline to serve. May be given several times.")
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Name of a model to serve; may be given several times.",
+            show_default="one of each kind",
+        ),
     ] = None,
-    clients: Annotated[int, typer.Option(help="Number of processes that send events at the same time.", min=1)] = 4,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", "-j", help="Number of processes that send events at the same time.", min=1),
+    ] = 4,
     events: Annotated[
-        int, typer.Option(help="Number of events that all processes together send to each model.", min=1)
+        int,
+        typer.Option("--events", "-n", help="Number of events that all processes together send to each model.", min=1),
     ] = 12,
     mu: Annotated[int, typer.Option(help="Pile-up of the shipped events that are sent: 0, 60 or 200.")] = 200,
     triton: TritonFolder = None,
@@ -233,19 +182,19 @@ def demo_command(
     from beampipe.tracking.evaluation.report import print_evaluation
 
     result = run_serving_demo(
-        folder,
+        output,
         model or DEMO_MODELS,
-        clients=clients,
+        clients=workers,
         events=events,
         mu=mu,
         triton=triton,
-        progress=lambda text: typer.echo(text, err=True),
+        progress=lambda text: say(text, err=True),
     )
     out = console()
     print_evaluation(result.evaluation, out)
     out.print(demo_table(result))
     names = ("event.png", "event.html", "throughput.png", "evaluation.json")
-    typer.echo(f"pictures and figures: {', '.join(str(folder / name) for name in names)}")
+    say(f"pictures and figures: {', '.join(str(output / name) for name in names)}")
     if not result.stopped_clean:
         raise BeampipeError("the server left shared memory behind, expected none: see /dev/shm")
 
@@ -271,7 +220,7 @@ def unit_command(
     from beampipe.triton.unit import systemd_unit
 
     options = options or []
-    serve = typer.Typer(add_completion=False)
+    serve = Commands("")
     serve.command()(serve_command)
     typer.main.get_command(serve).make_context("beampipe serve", list(options))  # refuses what serve would refuse
     variables = {name: value for name, value in os.environ.items() if name.startswith("BEAMPIPE_")}
@@ -286,28 +235,17 @@ def unit_command(
     typer.echo(text, nl=False)
 
 
-def _numbers(name: str, text: str) -> tuple[int, ...]:
-    """Whole numbers separated by commas."""
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or min(numbers) < 1:
-        raise ConfigError(f"{name}: got {text!r}, expected numbers from 1 on, such as 1,2,4")
-    return numbers
-
-
 def serve_command(
     repository: _Repository = None,
-    models: _Models = "",
+    model: _Models = None,
     instances: _Instances = None,
     device: Annotated[str | None, typer.Option(help=_DEVICES, show_default="cpu")] = None,
     scale: _Scale = None,
     name: _Name = None,
-    backend: _Backend = None,
-    tracker_model: _TrackerModel = None,
+    backend: Backend = None,
+    tracker_model: TrackerModel = None,
     beam_spot: BeamSpotText = None,
-    threads: _Threads = None,
+    threads: Threads = None,
     host: Annotated[str, typer.Option(help="Address to listen on for gRPC; 0.0.0.0 for all.")] = "127.0.0.1",
     http_port: _HttpPort = 8000,
     grpc_port: _GrpcPort = 8001,
@@ -329,10 +267,10 @@ def serve_command(
     from beampipe.triton.server.launch import ServerSettings
 
     if repository is not None and not repository.is_dir():
-        raise FileError(f"{repository}: got no such folder, expected a repository: beampipe serving export FOLDER")
+        raise FileError(f"{repository}: got no such folder, expected a repository: beampipe serving export -o FOLDER")
     settings = ServerSettings(
         repository or Path(),
-        models=tuple(filter(None, (name.strip() for name in models.split(",")))),
+        models=tuple(model or ()),
         host=host,
         http_port=http_port,
         grpc_port=grpc_port,

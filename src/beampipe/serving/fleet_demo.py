@@ -19,7 +19,7 @@ import typer
 
 from beampipe import processes
 from beampipe.errors import BeampipeError, ServiceError
-from beampipe.terminal import console, make_table
+from beampipe.terminal import console, make_table, say
 
 __all__ = ["FleetDemoResult", "fleet_demo_command", "run_fleet_demo"]
 
@@ -216,10 +216,10 @@ def _triton_of(member: int | None) -> int:
 
 
 def fleet_demo_command(
-    folder: Annotated[Path, typer.Argument(help="Folder for the picture.")] = Path("demo"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the picture.")] = Path("demo"),
 ) -> None:
     """Start a fleet, send it events, kill, hang and drain servers meanwhile, count what was lost, end."""
-    result = run_fleet_demo(folder, lambda text: typer.echo(text, err=True))
+    result = run_fleet_demo(output, lambda text: say(text, err=True))
     table = make_table("a fleet of two servers under three clients", ("what was done",), ("whole again after [s]",))
     for what, seconds in result.faults:
         table.add_row(what, f"{seconds:.1f}")

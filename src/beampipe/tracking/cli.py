@@ -17,7 +17,8 @@ import typer
 
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.files import check_output
-from beampipe.terminal import bar, console
+from beampipe.terminal import bar, console, say
+from beampipe.terminal.commands import Commands
 from beampipe.tracking.acts.settings import acts_names
 from beampipe.tracking.formats.options import EventFiles, reads_events
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model, complete_pipeline
@@ -34,9 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "app", "complete_finder", "parsed_beam_spot", "track"]
 
-app = typer.Typer(
-    help="Track finding: simulate events, find tracks, score them, draw them, train.", no_args_is_help=True
-)
+app = Commands("Track finding: simulate events, find tracks, score them, draw them, train.")
 app.command()(simulate)
 app.command()(train)
 app.command()(validate)
@@ -54,7 +53,7 @@ def complete_finder(incomplete: str) -> list[str]:
 
 
 Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP, autocompletion=complete_finder)]
-Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP, autocompletion=complete_model)]
+TrackerModel = Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=complete_model)]
 Device = Annotated[str, typer.Option(help="Device that the pipeline runs on: cpu, cuda or cuda:N.")]
 BeamSpotText = Annotated[
     str | None,
@@ -133,7 +132,7 @@ def track(
                 failed += 1
                 typer.secho(f"beampipe: {result.error}", err=True, fg="red")
             else:
-                typer.echo(_summary(result, fitted[result.path] if parameters else None))
+                say(_summary(result, fitted[result.path] if parameters else None))
     if failed:
         raise BeampipeError(f"{failed} of {len(files)} inputs could not be used, see above; the others are done")
 
@@ -157,7 +156,9 @@ def _summary(result: FileResult, fitted: int | None) -> str:
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder to write the pictures and the figures to.")] = Path("demo"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write the pictures and the figures to.")
+    ] = Path("demo"),
     pipeline: Annotated[
         list[str] | None,
         typer.Option(
@@ -168,7 +169,7 @@ def demo(
             autocompletion=complete_finder,
         ),
     ] = None,
-    model: Model = DEFAULT_MODEL,
+    tracker_model: TrackerModel = DEFAULT_MODEL,
     mu: Annotated[
         int, typer.Option(help="Mean number of pile-up collisions of the shipped events: 0, 60 or 200.")
     ] = 200,
@@ -180,28 +181,28 @@ def demo(
 
     with bar("events") as step:
         names = pipeline or list(DEMO_PIPELINES)
-        result = run_tracking_demo(folder, names, mu=mu, threads=threads, model=model, progress=step)
+        result = run_tracking_demo(output, names, mu=mu, threads=threads, model=tracker_model, progress=step)
     print_evaluation(result, console())
-    typer.echo(f"pictures and figures: {folder}/event.png, {folder}/event.html, {folder}/evaluation.json")
+    say(f"pictures and figures: {output}/event.png, {output}/event.html, {output}/evaluation.json")
 
 
 @app.command()
 def example(
-    output: Annotated[Path, typer.Argument(help="Parquet file to write the events to.")] = Path("events.parquet"),
+    file: Annotated[Path, typer.Argument(help="Parquet file to write the events to.")] = Path("events.parquet"),
     mu: Annotated[int, typer.Option(help="Mean number of pile-up collisions of the shipped events: 0, 60 or 200.")] = 0,
 ) -> None:
     """Write shipped events with truth to a file, to try the other commands on."""
     from beampipe.tracking.data import write_example
 
-    check_output(output)
-    write_example(output, mu)
-    typer.echo(f"{output}: events with mu = {mu}; next: beampipe track {output} -o tracks.parquet")
+    check_output(file)
+    write_example(file, mu)
+    say(f"{file}: events with mu = {mu}; next: beampipe track {file} -o tracks.parquet")
 
 
 @app.command()
 def ship(
     clean: Annotated[Path, typer.Argument(help="File of clean simulated events to take the first ones from.")],
-    output: Annotated[Path, typer.Argument(help="Parquet file to write the shipped sample to.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write the shipped sample to.")],
     events: Annotated[int, typer.Option("--events", "-n", help="Number of events to take.", min=1)] = 1,
     seed: Seed = 1,
 ) -> None:
@@ -210,7 +211,7 @@ def ship(
 
     check_output(output, inputs=[clean])
     size = make(clean, output, events, seed)
-    typer.echo(f"{output}: {size / 1e6:.2f} MB")
+    say(f"{output}: {size / 1e6:.2f} MB")
 
 
 @app.command()
@@ -263,7 +264,7 @@ _By = Annotated[
 def evaluate(
     files: EventFiles,
     pipeline: _Scored = None,
-    model: Model = DEFAULT_MODEL,
+    tracker_model: TrackerModel = DEFAULT_MODEL,
     beam_spot: BeamSpotText = None,
     force: Force = False,
     by: _By = None,
@@ -300,9 +301,9 @@ def evaluate(
     require_variables(by or ())
     expected = parsed_beam_spot(beam_spot)
     finders = named_finders(
-        pipeline or [DEFAULT_PIPELINE], device, threads, model=model, beam_spot=expected, check=not force
+        pipeline or [DEFAULT_PIPELINE], device, threads, model=tracker_model, beam_spot=expected, check=not force
     )
-    fewest = load_model(model).crossing.min_layers if min_layers is None else min_layers
+    fewest = load_model(tracker_model).crossing.min_layers if min_layers is None else min_layers
     names = ", ".join(str(path) for path in files)
     with bar("events", events) as step:
         result = score(
@@ -323,10 +324,13 @@ def evaluate(
 @reads_events
 def display(
     file: Annotated[Path, typer.Argument(help="File or folder of events.")],
-    output: Annotated[Path, typer.Argument(help="Picture to write: .png, .html (interactive) or .json (for Phoenix).")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Picture to write: .png, .html (interactive) or .json (for Phoenix)."),
+    ],
     event: Annotated[int, typer.Option(help="Place of the event in the file, counted from 0.", min=0)] = 0,
     pipeline: Pipeline = DEFAULT_PIPELINE,
-    model: Model = DEFAULT_MODEL,
+    tracker_model: TrackerModel = DEFAULT_MODEL,
     device: Device = "cpu",
     threads: Threads = 1,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a track that is drawn [GeV].", min=0)] = 1.0,
@@ -347,9 +351,9 @@ def display(
     from beampipe.tracking.finders import named_finder
 
     finder = named_finder(
-        pipeline, device, threads, model=model, beam_spot=parsed_beam_spot(beam_spot), check=not force
+        pipeline, device, threads, model=tracker_model, beam_spot=parsed_beam_spot(beam_spot), check=not force
     )
     if parameters:
-        finder = _fitted(finder, model)
+        finder = _fitted(finder, tracker_model)
     show_event(chosen, finder.find(chosen.hits), output, min_pt)
-    typer.echo(f"{output}: event {chosen.event_id}")
+    say(f"{output}: event {chosen.event_id}")

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from beampipe.terminal import say
+from beampipe.terminal.commands import Commands
 from beampipe.triton.door.door import SECRET_VARIABLE, use_secret_file
 
 __all__ = [
@@ -25,7 +27,7 @@ __all__ = [
     "unload_command",
 ]
 
-engine_commands = typer.Typer(help="NVIDIA Triton, which serves the models.", no_args_is_help=True)
+engine_commands = Commands("NVIDIA Triton, which serves the models.")
 
 TritonFolder = Annotated[
     Path | None, typer.Option(help="Folder of another Triton than the installed engine, such as /opt/tritonserver.")
@@ -44,7 +46,8 @@ Opened = Annotated[
     list[str] | None,
     typer.Option(
         "--open",
-        help="Interface of Triton that needs no secret: model-repository, shared-memory, logging or trace. Repeatable.",
+        help="Interface of Triton that needs no secret: model-repository, shared-memory, logging or trace;"
+        " may be given several times.",
     ),
 ]
 Shield = Annotated[
@@ -59,7 +62,7 @@ OpenHttp = Annotated[
 ]
 """Options of commands that start a server: who is let in, and through what."""
 
-_Url = Annotated[str, typer.Option(help="Address of the server for HTTP, HOST:PORT.")]
+_Url = Annotated[str, typer.Option(metavar="URL", help="Address of the server for HTTP, HOST:PORT.")]
 _URL = "127.0.0.1:8000"
 _UNLOADING = 60.0
 """Time [s] that a model gets to finish what it is working on."""
@@ -67,16 +70,21 @@ _UNLOADING = 60.0
 
 @engine_commands.command("install")
 def install_command(
-    folder: Annotated[
+    output: Annotated[
         Path | None,
-        typer.Option(help="Folder of the engine; by default $BEAMPIPE_ENGINE, or a folder in the Python environment."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder of the engine.",
+            show_default="$BEAMPIPE_ENGINE, or one in the Python environment",
+        ),
     ] = None,
 ) -> None:
     """Load Triton from the package index into a folder of its own, unless it is there."""
     from beampipe.triton.engine import install_engine, prepare_backends, this_interpreter
     from beampipe.triton.server.preflight import check_interpreter
 
-    installed = install_engine(folder, lambda line: typer.echo(line))
+    installed = install_engine(output, say)
     python = this_interpreter()
     check_interpreter(installed, python)
     prepare_backends(installed, python, installed.folder)
@@ -106,7 +114,7 @@ def load_command(
 
     use_secret_file(secret_file)
     load_model(url, model)
-    typer.echo(f"{url}: {model} is loaded")
+    say(f"{url}: {model} is loaded")
 
 
 def unload_command(
@@ -122,4 +130,4 @@ def unload_command(
     deadline = time.monotonic() + _UNLOADING
     while model_states(url).get(model) == "UNLOADING" and time.monotonic() < deadline:
         time.sleep(0.05)
-    typer.echo(f"{url}: {model} is {model_states(url).get(model, 'UNAVAILABLE').lower()}")
+    say(f"{url}: {model} is {model_states(url).get(model, 'UNAVAILABLE').lower()}")

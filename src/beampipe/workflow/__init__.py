@@ -11,6 +11,7 @@ own artifact to the `Store` and returns something small. What is committed is ne
 digest     digests of settings, code and files, which keys are made of
 recipe     what determines an artifact, and its key
 store      artifacts on disk: written whole or not at all, checked when read
+leases     of many processes one does a piece of work, and whatever kills it ends its lease
 events     a log of what happened
 pool       where tasks run: here, in processes, or in any executor
 clusters   the same in dask and Slurm
@@ -20,8 +21,17 @@ Most of the lines deal with what goes wrong: a full disk, a torn file, a killed 
 """
 
 from beampipe.workflow.clusters import SlurmOptions
-from beampipe.workflow.digest import FileDigests, canonical, code_digest, digest_of, file_digest
+from beampipe.workflow.digest import (
+    FileDigests,
+    Looks,
+    canonical,
+    code_digest,
+    content_digest,
+    digest_of,
+    file_digest,
+)
 from beampipe.workflow.events import EventLog
+from beampipe.workflow.leases import leased
 from beampipe.workflow.pool import POOLS, Pool, open_pool, prepare_processes
 from beampipe.workflow.recipe import Input, Recipe
 from beampipe.workflow.run import Task, run
@@ -33,6 +43,7 @@ __all__ = [
     "EventLog",
     "FileDigests",
     "Input",
+    "Looks",
     "Pool",
     "Provenance",
     "Recipe",
@@ -41,8 +52,10 @@ __all__ = [
     "Task",
     "canonical",
     "code_digest",
+    "content_digest",
     "digest_of",
     "file_digest",
+    "leased",
     "open_pool",
     "prepare_processes",
     "run",

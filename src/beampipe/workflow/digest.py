@@ -8,19 +8,29 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path, PurePath
-from typing import Final
+from typing import Final, NamedTuple
 
-from beampipe.errors import ConfigError, FileError
+from beampipe.errors import ConfigError, FileError, MissingExtraError
 from beampipe.files import write_whole
+from beampipe.workflow.leases import leased
 
-__all__ = ["NO_RESULT", "FileDigests", "canonical", "code_digest", "digest_of", "file_digest"]
+__all__ = [
+    "NO_RESULT",
+    "FileDigests",
+    "Looks",
+    "canonical",
+    "code_digest",
+    "content_digest",
+    "digest_of",
+    "file_digest",
+]
 
 NO_RESULT: Final = (
     "beampipe.errors",
@@ -32,7 +42,13 @@ NO_RESULT: Final = (
 """Modules whose code shapes no result, though every stage may use them: texts of errors, how files are written, what is
 printed, how tasks are run."""
 
-_RACY_SECONDS = 2.0
+_BLOCK: Final = 1 << 20
+"""Bytes that are read at once."""
+
+_DIGEST: Final = re.compile("[0-9a-f]{32}")
+"""A remembered digest that was written whole."""
+
+_RACY_SECONDS: Final = 2.0
 """A file that changed within this time [s] before it was hashed may change again within the same tick of its clock."""
 
 
@@ -199,67 +215,119 @@ def file_digest(path: Path) -> str:
         raise FileError(f"{path}: cannot be read ({error.strerror})", path=path) from error
 
 
+class Looks(NamedTuple):
+    """What changes when a file does, as far as can be told without reading it.
+
+    Attributes:
+        inode: number of its inode.
+        size: its size [bytes].
+        modified: time at which its contents last changed [ns since 1970].
+        changed: time at which its inode last changed [ns since 1970].
+    """
+
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+    @classmethod
+    def of(cls, path: Path) -> Looks:
+        """How a file looks now.
+
+        Raises:
+            FileError: the file cannot be read.
+        """
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise FileError(f"{path}: cannot be read ({error.strerror})", path=path) from error
+        return cls(stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+    def require(self, path: Path) -> None:
+        """Refuse a file that has changed since it looked so, on whatever machine: by its size and its time.
+
+        Raises:
+            FileError: the file has changed, or cannot be read.
+        """
+        now = Looks.of(path)
+        if (now.size, now.modified) != (self.size, self.modified):
+            raise FileError(
+                f"{path}: it changed while this run read it (got {now.size} bytes, expected the {self.size} bytes that"
+                " were there at the start); wait until it is complete, and run again",
+                path=path,
+            )
+
+
+def content_digest(path: Path) -> str:
+    """The 128-bit XXH3 of a file's contents, 32 hexadecimal digits: for inputs, as fast as they can be read.
+
+    Raises:
+        FileError: the file cannot be read.
+        MissingExtraError: xxhash is not installed.
+    """
+    try:
+        from xxhash import xxh3_128
+    except ImportError as error:
+        raise MissingExtraError("xxhash", "calibration", "a digest of an input file") from error
+    digest, block = xxh3_128(), bytearray(_BLOCK)
+    view = memoryview(block)
+    try:
+        with path.open("rb", buffering=0) as stream:
+            while n := stream.readinto(block):
+                digest.update(view[:n])
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror})", path=path) from error
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
 class FileDigests:
     """Digests of files, remembered for as long as the files look untouched: same path, inode, size and times.
 
-    It is a context manager; new digests are saved when its block ends.
+    Any number of processes may share it, on one machine or on a shared file system: each file is read by one of them.
 
-    Args:
-        path: the file of remembered digests; a missing or damaged file counts as an empty one.
+    Attributes:
+        folder: the folder of remembered digests; it is made when there is one to remember.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known: dict[str, list[int | str]] = {}
-        self._unsaved = False
-        with suppress(FileNotFoundError, ValueError, TypeError):
-            self._known = dict(json.loads(path.read_bytes()))
+    folder: Path
 
-    def __enter__(self) -> FileDigests:
-        return self
+    def known(self, path: Path, looks: Looks) -> str | None:
+        """The digest of a file that looks so, if it is remembered."""
+        with suppress(FileNotFoundError):
+            digest = self._place(path, looks).read_text()
+            return digest if _DIGEST.fullmatch(digest) else None
+        return None
 
-    def __exit__(self, *_: object) -> None:
-        self.save()
+    def of(self, path: Path, looks: Looks | None = None) -> str:
+        """The digest of a file, which is read only if its digest is not remembered; see `content_digest`.
 
-    def of(self, path: Path) -> str:
-        """The digest of one file, which is read only if its digest is not remembered.
+        Args:
+            path: the file.
+            looks: how it looked before, when it was planned what to do with it; None for now.
 
         Raises:
-            FileError: the file cannot be read, or changed while it was read.
+            BusyError: another process reads it now.
+            FileError: the file cannot be read, or it changed.
         """
-        place = os.path.abspath(path)
-        before = _looks(path)
-        known = self._known.get(place)
-        if known is not None and known[:-1] == before:
-            return str(known[-1])
-        now = time.time()
-        digest = file_digest(path)
-        if _looks(path) != before:
-            raise FileError(f"{path}: it changed while it was read; wait until it is complete", path=path)
-        *_, modified, changed = before
-        if max(modified, changed) < (now - _RACY_SECONDS) * 1e9:
-            self._known[place] = [*before, digest]
-            self._unsaved = True
+        looks = looks or Looks.of(path)
+        digest = self.known(path, looks)
+        if digest is not None:
+            return digest
+        place = self._place(path, looks)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with leased(place.with_suffix(".lease")):
+            digest = self.known(path, looks)
+            if digest is None:
+                now = time.time()
+                looks.require(path)
+                digest = content_digest(path)
+                looks.require(path)
+                if max(looks.modified, looks.changed) < (now - _RACY_SECONDS) * 1e9:
+                    text = digest
+                    write_whole(place, lambda part: part.write_text(text))
         return digest
 
-    def of_all(self, paths: Iterable[Path]) -> list[str]:
-        """The digests of some files, in their order; several files are read at once."""
-        with ThreadPoolExecutor() as pool:
-            return list(pool.map(self.of, paths))
-
-    def save(self) -> None:
-        """Write the new digests, if there are any."""
-        if not self._unsaved:
-            return
-        text = json.dumps(self._known, separators=(",", ":"))
-        write_whole(self._path, lambda part: part.write_text(text))
-        self._unsaved = False
-
-
-def _looks(path: Path) -> list[int]:
-    """What changes when a file does: its inode, its size, the times of its contents and of its inode."""
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror})", path=path) from error
-    return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    def _place(self, path: Path, looks: Looks) -> Path:
+        key = digest_of([os.path.abspath(path), *looks])
+        return self.folder / key[:2] / key

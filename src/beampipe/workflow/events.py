@@ -18,7 +18,7 @@ class EventLog:
 
     Each line has ``time`` (seconds since 1970), ``event``, ``stage``, ``key``, ``label`` and ``pid``, and what else the
     writer gave. Events of the store are ``start``, ``done``, ``cached`` and ``damaged``; events of a run are ``retry``,
-    ``failed`` and ``pool-broken``.
+    ``busy`` (another process does it), ``failed`` and ``pool-broken``.
 
     Attributes:
         path: the file of the log; it is made, with its folder, when the first event is written.

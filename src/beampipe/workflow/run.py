@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Final, Generic, TypeVar
 
-from beampipe.errors import BeampipeError, DeadlineError, ServiceUnavailableError, WorkflowError
+from beampipe.errors import BeampipeError, BusyError, DeadlineError, ServiceUnavailableError, WorkflowError
 from beampipe.workflow.events import EventLog
 from beampipe.workflow.pool import Pool
 
@@ -26,6 +27,9 @@ _LOSSES_ALONE: Final = 5
 
 _LOSSES_WITHOUT_RESULT: Final = 10
 """Deaths of workers before any task was done, after which the pool is at fault."""
+
+_BUSY_PAUSE: Final = 0.5
+"""Time [s] after which a task whose work another process does is looked at again."""
 
 _SHOWN_ERRORS: Final = 5
 """Number of errors that the message of a failed run quotes."""
@@ -54,6 +58,7 @@ class _Attempt(Generic[T]):
         number: place of the task among those of the run.
         task: the task.
         failures: number of errors after which it was tried again.
+        busy: whether another process was seen to do its work.
         losses: number of workers that died with it.
         losses_alone: number of these that ran nothing else.
         not_before: time on the monotonic clock before which it must not start again [s].
@@ -63,6 +68,7 @@ class _Attempt(Generic[T]):
     number: int
     task: Task[T]
     failures: int = 0
+    busy: bool = False
     losses: int = 0
     losses_alone: int = 0
     not_before: float = 0.0
@@ -75,6 +81,7 @@ def run(
     *,
     log: EventLog | None = None,
     progress: Callable[[Task[T]], object] | None = None,
+    follow: Callable[[Task[T], T], Iterable[Task[T]]] | None = None,
     window: int | None = None,
     retries: int = 2,
     pause: float = 0.5,
@@ -83,14 +90,18 @@ def run(
 
     A task is tried again, after a pause, if the system or a service failed: an `OSError` that is not of beampipe,
     `ServiceUnavailableError` or `DeadlineError`. It is also tried again if its worker died, which may be the fault of a
-    task beside it; after a few deaths it runs alone, when all others are done. Any other error is final for its task,
-    and for no other one.
+    task beside it; after a few deaths it runs alone, when all others are done. A task that raises `BusyError` is looked
+    at again and again while others go on, until its work is free or done. Any other error is final for its task, and
+    for no other one.
 
     Args:
         tasks: the tasks; they are taken one by one, when there is room for them.
         pool: the pool that they run in.
-        log: the log of the events ``retry``, ``failed`` (with its traceback) and ``pool-broken``; None for no log.
+        log: the log of the events ``retry``, ``busy``, ``failed`` (with its traceback) and ``pool-broken``; None for
+            no log.
         progress: is called with each task that is done.
+        follow: gives the tasks that a task makes possible, from the task and what it returned. They come before those
+            that are not taken yet.
         window: number of tasks that may be submitted at once; by default twice the workers and two more.
         retries: number of times that a task may be tried again after an error.
         pause: time to wait before a task is tried again [s]; it doubles with each error of the task.
@@ -101,21 +112,22 @@ def run(
     Raises:
         WorkflowError: some tasks failed; all others were done before it is raised.
     """
-    return _Run(tasks, pool, log, progress, window or 2 * pool.workers + 2, retries, pause).results()
+    return _Run(tasks, pool, log, progress, follow, window or 2 * pool.workers + 2, retries, pause).results()
 
 
 @dataclass
 class _Run(Generic[T]):
     """The state of one run.
 
-    A task is in one of these at a time: not yet taken, `running`, `waiting` to be tried again, among the `suspects`,
-    `done` or `failed`.
+    A task is in one of these at a time: not yet taken, `possible` since another one is done, `running`, `waiting` to be
+    tried again, among the `suspects`, `done` or `failed`.
     """
 
     tasks: Iterable[Task[T]]
     pool: Pool
     log: EventLog | None
     progress: Callable[[Task[T]], object] | None
+    follow: Callable[[Task[T], T], Iterable[Task[T]]] | None
     window: int
     retries: int
     pause: float
@@ -124,11 +136,13 @@ class _Run(Generic[T]):
     waiting: deque[_Attempt[T]] = field(default_factory=deque)
     suspects: deque[_Attempt[T]] = field(default_factory=deque)
     running: dict[Future[T], _Attempt[T]] = field(default_factory=dict)
+    possible: deque[_Attempt[T]] = field(default_factory=deque)
+    taken: Iterator[int] = field(default_factory=count)
     restarts: int = 0
 
     def results(self) -> list[T]:
         """Run everything; see `run`."""
-        source = (_Attempt(number, task) for number, task in enumerate(self.tasks))
+        source = (_Attempt(next(self.taken), task) for task in self.tasks)
         try:
             while self._submit(source):
                 self._collect()
@@ -143,11 +157,13 @@ class _Run(Generic[T]):
         """Submit what there is room for; False if there is nothing more to do."""
         while len(self.running) < self.window:
             ready = [attempt for attempt in self.waiting if attempt.not_before <= time.monotonic()]
-            attempt = ready[0] if ready else next(source, None)
+            if ready:
+                self.waiting.remove(ready[0])
+                attempt: _Attempt[T] | None = ready[0]
+            else:
+                attempt = self.possible.popleft() if self.possible else next(source, None)
             if attempt is None:
                 break
-            if ready:
-                self.waiting.remove(attempt)
             self._start(attempt)
         if not self.running and not self.waiting and self.suspects:
             self._start(self.suspects.popleft())
@@ -177,11 +193,19 @@ class _Run(Generic[T]):
                 self.done[attempt.number] = future.result()
             except self.pool.lost as error:
                 self._worker_died(attempt, error, alone=alone)
+            except BusyError:
+                self._postpone(attempt)
             except Exception as error:
                 self._task_raised(attempt, error)
             else:
-                if self.progress is not None:
-                    self.progress(attempt.task)
+                self._finished(attempt)
+
+    def _finished(self, attempt: _Attempt[T]) -> None:
+        if self.progress is not None:
+            self.progress(attempt.task)
+        if self.follow is not None:
+            more = self.follow(attempt.task, self.done[attempt.number])
+            self.possible.extend(_Attempt(next(self.taken), task) for task in more)
 
     def _worker_died(self, attempt: _Attempt[T], error: Exception, *, alone: bool) -> None:
         """A worker died with a task, which may be the cause, or may only have been there."""
@@ -205,6 +229,14 @@ class _Run(Generic[T]):
         if self.restarts >= _LOSSES_WITHOUT_RESULT and not self.done:
             raise WorkflowError(f"workers died {self.restarts} times and finished no task: {error}") from error
         self.pool.restart()
+
+    def _postpone(self, attempt: _Attempt[T]) -> None:
+        """Another process does the work of a task: come back to it later."""
+        if not attempt.busy:
+            self._report("busy", label=attempt.task.label)
+        attempt.busy = True
+        attempt.not_before = time.monotonic() + _BUSY_PAUSE
+        self.waiting.append(attempt)
 
     def _task_raised(self, attempt: _Attempt[T], error: Exception) -> None:
         """A task raised an error; it is tried again if that can help."""

@@ -21,6 +21,7 @@ from beampipe.errors import ConfigError, FileError
 from beampipe.files import sweep, unfinished
 from beampipe.workflow.digest import canonical, file_digest
 from beampipe.workflow.events import EventLog
+from beampipe.workflow.leases import leased, sweep_leases
 from beampipe.workflow.recipe import STAGE_NAME, Recipe
 
 __all__ = ["Artifact", "Provenance", "Store"]
@@ -30,6 +31,9 @@ _SIDECAR: Final = ".about.json"
 
 _PARTS: Final = ".parts"
 """The folder of unfinished files, in the root of the store."""
+
+_LEASES: Final = ".leases"
+"""The folder of leases, in the root of the store."""
 
 _SUFFIX: Final = re.compile(r"\.[a-z0-9]+(\.[a-z0-9]+)*")
 """What the name of a payload may end in."""
@@ -83,8 +87,8 @@ class Store:
     """A folder of artifacts: payloads ``STAGE/KE/KEY.suffix``, each with a sidecar ``KEY.about.json`` beside it.
 
     The sidecar is the commit: a payload without one does not count. Any number of processes may read and write, on one
-    machine or on a shared file system. Two that make the same artifact at once write the same bytes, so it does not
-    matter who is last.
+    machine or on a shared file system. Who makes an artifact holds a lease on it, so that nothing is made twice. Two
+    that make the same artifact nevertheless write the same bytes, so it does not matter who is last.
 
     Attributes:
         root: the folder of the store; it is made when something is written.
@@ -138,6 +142,8 @@ class Store:
     def get(self, recipe: Recipe, suffix: str, make: Callable[[Path], object]) -> Path:
         """The payload of an artifact, as by `load`; it is made and committed if there is none.
 
+        While another process makes it, this one waits.
+
         Args:
             recipe: recipe of the artifact.
             suffix: how the name of the payload ends, e.g. ``".npz"``.
@@ -147,11 +153,34 @@ class Store:
             FileError: the disk is full, or `make` wrote nothing.
         """
         path = self.load(recipe)
-        if path is not None:
-            self._report("cached", recipe)
-            return path
-        self._report("start", recipe)
-        return self.write(recipe, suffix, make).path
+        if path is None:
+            with self.leased(recipe, wait=True):
+                path = self.load(recipe)
+                if path is None:
+                    self._report("start", recipe)
+                    return self.write(recipe, suffix, make).path
+        self._report("cached", recipe)
+        return path
+
+    @contextmanager
+    def leased(self, recipe: Recipe, *, wait: bool = False) -> Iterator[None]:
+        """The right to make an artifact, and whatever else its maker makes of the same inputs, during the block.
+
+        It ends with the process that holds it, however that dies. Whoever gets it looks once more whether the artifact
+        is there.
+
+        Args:
+            recipe: recipe of the artifact.
+            wait: wait while another process has the right.
+
+        Raises:
+            BusyError: another process has it.
+            FileError: the disk is full.
+        """
+        with self._explained_if_full(recipe):
+            self._make_folder(self.root / _LEASES)
+            with leased(self.root / _LEASES / recipe.key, wait=wait):
+                yield
 
     def write(
         self,
@@ -247,7 +276,8 @@ class Store:
         return sum(1 for _ in self.root.glob(f"*/??/*{_SIDECAR}"))
 
     def sweep(self) -> int:
-        """Remove the unfinished files of dead writers, as by `beampipe.files.sweep`; returns how many there were."""
+        """Remove the unfinished files and the leases of dead writers; returns how many files were unfinished."""
+        sweep_leases(self.root / _LEASES)
         return sweep(self.root / _PARTS)
 
     def _folder(self, stage: str, key: str) -> Path:

@@ -69,13 +69,13 @@ def test_tune_names_a_configuration(engine: Engine, tmp_path: Path, p95: float, 
     (tmp_path / "choices.toml").write_text('instances = [1, 2]\nprotocol = ["http"]\n')
     save_file({"X": np.zeros(3, np.float32)}, tmp_path / "request.safetensors")
     words: list[Any] = ["tune", tmp_path / "models", "sleeper", "--p95", p95, "--triton", engine.folder]
-    words += ["--choices", tmp_path / "choices.toml", "--requests", tmp_path / "request.safetensors"]
-    found = run(*words, "--seconds", 0.3, "--clients", 2)
+    words += ["--choices", tmp_path / "choices.toml", "--recorded", tmp_path / "request.safetensors"]
+    found = run(*words, "--seconds", 0.3, "--concurrency", 2)
     assert found.exit_code == code, found.output
     assert verdict in found.output
 
 
 def test_tune_refuses_files_that_are_no_requests(measured: Path) -> None:
-    found = run("tune", measured.parent, "m", "--p95", 1.0, "--requests", measured)
+    found = run("tune", measured.parent, "m", "--p95", 1.0, "--recorded", measured)
     assert isinstance(found.exception, FileError)
     assert "safetensors" in str(found.exception)

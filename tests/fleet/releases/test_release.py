@@ -110,7 +110,7 @@ def test_without_a_free_place_one_of_several_is_on_trial(engine: Engine, events:
         fleet.orders.apply(str(fleet.specification))
         before = servers(fleet)
         code(fleet, TRIPLER)
-        options = ["--folder", str(fleet.keeper.folder.path), "--share", "30%", "--events", events, "--least", "20"]
+        options = ["--folder", str(fleet.keeper.folder.path), "--share", "30%", "--recorded", events, "--least", "20"]
         with Load(fleet) as load:
             done = CliRunner().invoke(app, ["update", str(fleet.specification), *options])
         assert done.exit_code == 1

@@ -19,7 +19,17 @@ __all__ = ["listens", "sidecar"]
 def sidecar(port: int, *options: str | Path) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """A sidecar to a port of this machine: its own port, and its process."""
     here = free_port()
-    command = [sys.executable, "-m", "beampipe", "fleet", "sidecar", f"grpcs://localhost:{port}", "--port", str(here)]
+    command = [
+        sys.executable,
+        "-m",
+        "beampipe",
+        "fleet",
+        "sidecar",
+        "--url",
+        f"grpcs://localhost:{port}",
+        "--port",
+        str(here),
+    ]
     with subprocess.Popen(
         [*command, *map(str, options)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

@@ -1,4 +1,4 @@
-"""What users run: `beampipe track --via`, the examples, NVIDIA's own client."""
+"""What users run: `beampipe track --url`, the examples, NVIDIA's own client."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def test_track_writes_the_same_file_via_servers(tracking_server: TritonServer, tmp_path: Path, local: bytes) -> None:
     output, token = tmp_path / "tracks.parquet", tmp_path / "token"
     token.write_text("anything\n")
-    urls = ["--via", f"grpc://{tracking_server.grpc_url}", "--via", f"http://{tracking_server.http_url}"]
+    urls = ["--url", f"grpc://{tracking_server.grpc_url}", "--url", f"http://{tracking_server.http_url}"]
     done = track(shipped_path(0), "-o", output, *urls, "--token-file", token)
     assert done.returncode == 0, done.stderr
     assert output.read_bytes() == local
@@ -47,7 +47,7 @@ def test_track_writes_the_same_file_via_servers(tracking_server: TritonServer, t
 
 def test_the_fit_of_a_server_is_the_one_written_here(tracking_server: TritonServer, tmp_path: Path) -> None:
     written = []
-    for name, options in {"here": [], "there": ["--via", f"grpc://{tracking_server.grpc_url}"]}.items():
+    for name, options in {"here": [], "there": ["--url", f"grpc://{tracking_server.grpc_url}"]}.items():
         done = track(shipped_path(0), "-o", tmp_path / f"{name}.parquet", "--parameters", "-p", "module_map", *options)
         assert done.returncode == 0, done.stderr
         assert "fitted)" in done.stdout
@@ -58,7 +58,7 @@ def test_the_fit_of_a_server_is_the_one_written_here(tracking_server: TritonServ
 
 def test_track_goes_on_here_if_no_server_answers(tmp_path: Path, local: bytes) -> None:
     output = tmp_path / "tracks.parquet"
-    via = ["--via", "http://127.0.0.1:1"]
+    via = ["--url", "http://127.0.0.1:1"]
     done = track(shipped_path(0), "-o", output, *via, "--timeout", "0.5")
     assert done.returncode == 2
     assert done.stderr.count("is a server running there?") == 2, "when it begins to wait, and when it gives up"
@@ -88,7 +88,7 @@ def test_the_options_choose_the_finder(opened: list[TrackFinder]) -> None:
 
 
 def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="without --via"):
+    with pytest.raises(ConfigError, match="without --url"):
         open_finder([], fallback=True)
     with pytest.raises(UnknownNameError, match="give --pipeline"):
         open_finder(["a:1"], served_model="tagger", fallback=True)

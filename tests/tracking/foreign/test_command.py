@@ -65,7 +65,7 @@ def test_a_warning_is_one_line_and_code_0(tmp_path: Path) -> None:
 
 
 def test_servers_are_not_forced(tmp_path: Path) -> None:
-    done = track(shipped_path(0), "-o", tmp_path / "tracks.parquet", "--via", "http://127.0.0.1:1", "--force")
+    done = track(shipped_path(0), "-o", tmp_path / "tracks.parquet", "--url", "http://127.0.0.1:1", "--force")
     assert done.returncode == 2
     assert "beampipe serve --force" in done.stderr
 

@@ -78,7 +78,7 @@ def test_events_of_others_are_scored_and_drawn(tmp_path: Path) -> None:
     told = ("--format", "table", "--scale", "acts")
     for words in (
         ("evaluate", tmp_path / "theirs.csv", "-o", tmp_path / "scores.json"),
-        ("display", tmp_path / "theirs.csv", tmp_path / "event.json", "--event", "3"),
+        ("display", tmp_path / "theirs.csv", "-o", tmp_path / "event.json", "--event", "3"),
     ):
         command = [sys.executable, "-m", "beampipe", "tracking", *map(str, words), *told]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -213,7 +213,11 @@ def test_shells_complete_names_and_folders(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_command_line_completes_them() -> None:
-    asked = {"_BEAMPIPE_COMPLETE": "complete_bash", "COMP_WORDS": "beampipe track --model ge", "COMP_CWORD": "3"}
+    asked = {
+        "_BEAMPIPE_COMPLETE": "complete_bash",
+        "COMP_WORDS": "beampipe track --tracker-model ge",
+        "COMP_CWORD": "3",
+    }
     code = "import sys; from beampipe.cli import main; sys.argv[0] = 'beampipe'; main()"
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True)
     assert done.stdout.split() == ["generic"]

@@ -86,8 +86,8 @@ def test_the_command_makes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     # Making the table of hadrons and nuclei takes ten seconds.
     monkeypatch.setattr(run, "interaction_table", lambda cache: None)
     out = tmp_path / "isolated.parquet"
-    options = "--mu 0 --hard gun -n 2 --particles 5 --species pion --pt 2 4 --eta 0 1 --origin 5 10 --spread 0.5"
-    result = CliRunner().invoke(app, ["simulate", str(out), *options.split()], catch_exceptions=False)
+    options = "--mu 0 --hard gun -n 2 --multiplicity 5 --species pion --pt 2 4 --eta 0 1 --origin 5 10 --spread 0.5"
+    result = CliRunner().invoke(app, ["simulate", "-o", str(out), *options.split()], catch_exceptions=False)
     assert result.exit_code == 0
     for event in read_events(out):
         assert event.truth is not None
@@ -110,5 +110,5 @@ def test_the_command_makes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_refusals(tmp_path: Path, options: str, message: str) -> None:
     out = tmp_path / "events.parquet"
     with pytest.raises(BeampipeError, match=message):
-        CliRunner().invoke(app, ["simulate", str(out), *options.split()], catch_exceptions=False)
+        CliRunner().invoke(app, ["simulate", "-o", str(out), *options.split()], catch_exceptions=False)
     assert not out.exists()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from beampipe.analysisops.opendata.transfer import Transfer, TransferLimits
 from beampipe.analysisops.tools.folder import MANIFEST, DataFolder
 from beampipe.errors import CancelledError, FileError, InputError
 from beampipe.files import make_folder, write_whole
+from beampipe.workflow import leased
 
 __all__ = ["begin_folder", "bring_files"]
 
@@ -164,10 +164,11 @@ def _write(folder: Path, files: Sequence[Mapping[str, Any]], public: Mapping[str
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """No other process that asks in the same way works on the folder during the block."""
-    try:
-        lock = (folder / _LOCK).open("w")
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be written to ({error.strerror}), expected a folder", path=folder) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        try:
+            held.enter_context(leased(folder / _LOCK, wait=True))
+        except OSError as error:
+            raise FileError(
+                f"{folder}: cannot be written to ({error.strerror}), expected a folder", path=folder
+            ) from error
         yield

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.runs.plan import Assessment, recipe_of
 from beampipe.analysisops.runs.record import dump, load, read_record
-from beampipe.errors import FileError
+from beampipe.errors import BusyError, FileError
 from beampipe.files import make_folder, write_whole
-from beampipe.workflow import EventLog, Store
+
+from beampipe.workflow import EventLog, Store, leased
 
 __all__ = ["RunFolder", "line_of"]
 
@@ -69,19 +68,15 @@ class RunFolder:
         """
         make_folder(self.path)
         self.path.chmod(0o700)
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise FileError(
-                f"{self.path}: got a folder that another run works in, expected a free one; wait until it has ended",
-                path=self.path,
-            ) from error
-        try:
+        with ExitStack() as held:
+            try:
+                held.enter_context(leased(self.path / "lock"))
+            except BusyError as error:
+                raise FileError(
+                    f"{self.path}: got a folder that another run works in, expected a free one; wait until it has ended",
+                    path=self.path,
+                ) from error
             yield
-        finally:
-            os.close(descriptor)
 
     def write_plan(self, assessments: Sequence[Assessment], *, extend: bool = False) -> None:
         """Write down what belongs to the run, after what belongs to it already if it is to be extended."""

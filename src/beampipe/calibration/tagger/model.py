@@ -1,6 +1,6 @@
 """The boosted tagger as a model that Triton serves.
 
-beampipe serving export taggers/ --model gbdt=beampipe.calibration.tagger.model:GluonTagger --weights MODEL.txt
+beampipe serving export -o taggers/ --model gbdt=beampipe.calibration.tagger.model:GluonTagger --weights MODEL.txt
 """
 
 from __future__ import annotations

@@ -18,10 +18,10 @@ from beampipe.calibration.jets.select import SelectSettings, select
 from beampipe.calibration.tagger.features import ScoreJets
 from beampipe.calibration.tagger.predict import Scores, predict, read_scores, write_scores
 from beampipe.calibration.tagger.taggers import score_function
-from beampipe.calibration.tasks.workers import Workers
-from beampipe.workflow import Recipe, Store, Task
+from beampipe.calibration.tasks.workers import Workers, run_leased
+from beampipe.workflow import Looks, Recipe, Store, Task
 
-__all__ = ["Chunk", "ChunkRecipes", "run_chunk", "run_chunks"]
+__all__ = ["Chunk", "ChunkRecipes", "chunk_task", "run_chunk", "run_chunks"]
 
 
 class ChunkRecipes(NamedTuple):
@@ -55,6 +55,7 @@ class Chunk:
         fill: settings of stage 3.
         recipes: recipes of the artifacts of stages 1 to 3.
         keep_tables: whether tables of stages 1 and 2 are stored.
+        looks: how the file looked when it was planned what to do with it; None for one elsewhere.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class Chunk:
     fill: FillSettings
     recipes: ChunkRecipes
     keep_tables: bool
+    looks: Looks | None = None
 
     @property
     def label(self) -> str:
@@ -87,8 +89,12 @@ def run_chunks(store: Store, workers: Workers, chunks: Iterable[Chunk], until: s
     Raises:
         WorkflowError: some chunks failed, after all others were done.
     """
-    missing = [chunk for chunk in chunks if chunk.lacks(until, store)]
-    workers.run(until, [Task(chunk.label, run_chunk, (store, chunk, until)) for chunk in missing])
+    workers.run(until, [chunk_task(store, chunk, until) for chunk in chunks if chunk.lacks(until, store)])
+
+
+def chunk_task(store: Store, chunk: Chunk, until: str) -> Task[None]:
+    """The task that makes what is missing of a chunk; of runs that fill it in other ways one selects it."""
+    return Task(chunk.label, run_leased, (store, chunk.recipes.select, run_chunk, store, chunk, until))
 
 
 def run_chunk(store: Store, chunk: Chunk, until: str) -> None:
@@ -118,6 +124,7 @@ def _filled(store: Store, chunk: Chunk) -> FilledChunk:
     if scores_recipe is None and not chunk.keep_tables and store.find(chunk.recipes.select) is None:
         made = fill_in_one_pass(chunk.path, chunk.start, chunk.stop, chunk.select, chunk.fill)
         if made is not None:
+            _refuse_change(chunk)
             return made
     dijets = _dijets(store, chunk, keep=chunk.keep_tables)
     scores = Scores()
@@ -135,10 +142,17 @@ def _dijets(store: Store, chunk: Chunk, *, keep: bool) -> Dijets:
     needed = keep or chunk.recipes.predict is not None
     began = perf_counter()
     dijets = select(chunk.path, chunk.start, chunk.stop, chunk.select, observables=needed)
+    _refuse_change(chunk)
     if keep:
         seconds = perf_counter() - began
         store.write(recipe, ".parquet", lambda to: write_dijets(dijets, to), seconds=seconds)
     return dijets
+
+
+def _refuse_change(chunk: Chunk) -> None:
+    """Before anything is kept: the file is still the one whose digest the keys are made of."""
+    if chunk.looks is not None:
+        chunk.looks.require(chunk.path)
 
 
 def _scores(store: Store, chunk: Chunk, recipe: Recipe, dijets: Dijets, *, keep: bool) -> Scores:

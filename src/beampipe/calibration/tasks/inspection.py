@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from os.path import abspath
 from pathlib import Path
 
 from beampipe.calibration.config.configuration import Configuration, InputSample
@@ -19,9 +20,26 @@ from beampipe.calibration.tasks.stages import stage_code
 from beampipe.calibration.tasks.workers import Workers
 from beampipe.calibration.tasks.workspace import Workspace
 from beampipe.errors import ConfigError, FileError, WorkflowError
-from beampipe.workflow import FileDigests, Input, Recipe, Store, Task
+from beampipe.workflow import FileDigests, Input, Looks, Recipe, Store, Task, digest_of
 
-__all__ = ["InspectedFile", "InspectedSample", "inspect_files", "inspect_recipe", "keep_all_books"]
+__all__ = ["InspectedFile", "InspectedSample", "check_books", "inspect_files", "keep_all_books", "recall_files"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a look at a file depends on besides the file.
+
+    Attributes:
+        layout: which branch holds what.
+        origin: where the file stands in its dataset, if it does not say it itself.
+        needs: observables of jets that are needed.
+        min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
+    """
+
+    layout: Layout
+    origin: Origin | None
+    needs: tuple[str, ...]
+    min_pt: float
 
 
 @dataclass(frozen=True)
@@ -30,14 +48,18 @@ class InspectedFile:
 
     Attributes:
         path: path of the file.
-        digest: SHA-256 of its content.
+        looks: how the file looked then; None for one elsewhere.
+        digest: digest of its content; empty if it is not known yet.
         facts: what is known of it without reading its events.
+        asked: what else the facts depend on.
         recipe: recipe of the artifact that holds `facts`.
     """
 
     path: Path
+    looks: Looks | None
     digest: str
     facts: Facts
+    asked: Asked
     recipe: Recipe
 
 
@@ -58,30 +80,14 @@ class InspectedSample:
     books: Recipe
 
 
-def inspect_recipe(path: Path, digest: str, asked: Asked | None = None) -> Recipe:
-    """Recipe of the facts of a file."""
-    return Recipe("inspect", stage_code("inspect"), asked, (Input("file", digest, str(path)),), str(path))
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a look at a file depends on besides the file.
-
-    Attributes:
-        layout: which branch holds what.
-        origin: where the file stands in its dataset, if it does not say it itself.
-        needs: observables of jets that are needed.
-        min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
-    """
-
-    layout: Layout
-    origin: Origin | None
-    needs: tuple[str, ...]
-    min_pt: float
+def _recipe(path: Path, looks: Looks | None, digest: str, asked: Asked) -> Recipe:
+    """Recipe of the facts of a file: they are asked for before its content is known, so they belong to its place."""
+    file = Input("file", digest_of([abspath(path), looks]) if looks else digest, str(path))
+    return Recipe("inspect", stage_code("inspect"), asked, (file,), str(path))
 
 
 def inspect_files(configuration: Configuration, space: Workspace, workers: Workers) -> dict[Path, InspectedFile]:
-    """Look at all files that were never looked at, and recall the others.
+    """Look at all files that were never looked at, and recall the others. No content is read for its digest.
 
     Raises:
         WorkflowError: files cannot be used; it names what is wrong with all of them.
@@ -91,16 +97,42 @@ def inspect_files(configuration: Configuration, space: Workspace, workers: Worke
     paths = sorted(asked)
     if not space.digests.exists():
         workers.expect_work()
-    by_path = _digests(space, paths)
-    recipes = {path: inspect_recipe(path, digest, asked[path]) for path, digest in by_path.items()}
+    known = FileDigests(space.digests)
+    looks = {path: _looks(path) for path in paths}
+    digests = _elsewhere([path for path in paths if is_remote(path)], workers)
+    digests |= {path: known.known(path, look) or "" for path, look in looks.items() if look is not None}
+    recipes = {path: _recipe(path, looks[path], digests.get(path, ""), asked[path]) for path in paths}
     missing = [path for path in paths if space.store.find(recipes[path]) is None]
-    tasks = [Task(str(path), _inspect, (space.store, recipes[path], path, asked[path])) for path in missing]
+    tasks = [
+        Task(str(path), _inspect, (space.store, recipes[path], path, asked[path], looks[path])) for path in missing
+    ]
     try:
         workers.run("looking at files", tasks)
     except WorkflowError as error:
         raise _in_groups(error, len(tasks)) from error
-    facts = {path: _facts(space.store, recipes[path]) for path in paths}
-    return {path: InspectedFile(path, by_path[path], facts[path], recipes[path]) for path in paths}
+    return {
+        path: InspectedFile(
+            path, looks[path], digests[path], _facts(space.store, recipes[path]), asked[path], recipes[path]
+        )
+        for path in paths
+    }
+
+
+def recall_files(configuration: Configuration, space: Workspace) -> dict[Path, InspectedFile] | None:
+    """All files as they were looked at and read before; None if one is new or looks otherwise. No file is opened.
+
+    Raises:
+        ConfigError: there is no cross section for a sample, or a manifest does not fit.
+    """
+    found, known = {}, FileDigests(space.digests)
+    for path, asked in _asked(configuration).items():
+        looks = _looks(path)
+        digest = known.known(path, looks) if looks is not None else None
+        recipe = _recipe(path, looks, digest or "", asked)
+        if digest is None or space.store.find(recipe) is None:
+            return None
+        found[path] = InspectedFile(path, looks, digest, _facts(space.store, recipe), asked, recipe)
+    return found
 
 
 def _asked(configuration: Configuration) -> dict[Path, Asked]:
@@ -131,12 +163,21 @@ def _asked(configuration: Configuration) -> dict[Path, Asked]:
     return out
 
 
-def _digests(space: Workspace, paths: list[Path]) -> dict[Path, str]:
-    """What tells each file from others: of its content here, of what it says of itself elsewhere."""
-    local = [path for path in paths if not is_remote(path)]
-    with FileDigests(space.digests) as digests:
-        found = dict(zip(local, digests.of_all(local), strict=True))
-    return found | {path: remote_digest(path) for path in paths if is_remote(path)}
+def _looks(path: Path) -> Looks | None:
+    """How a file here looks; None for one elsewhere, and for one that cannot be read, of which its task will tell."""
+    try:
+        return None if is_remote(path) else Looks.of(path)
+    except FileError:
+        return None
+
+
+def _elsewhere(paths: list[Path], workers: Workers) -> dict[Path, str]:
+    """What tells files elsewhere from others: what each says of itself."""
+    tasks = [Task(str(path), remote_digest, (path,)) for path in paths]
+    try:
+        return dict(zip(paths, workers.run("asking for files", tasks), strict=True))
+    except WorkflowError as error:
+        raise _in_groups(error, len(tasks)) from error
 
 
 def _in_groups(error: WorkflowError, looked_at: int) -> WorkflowError:
@@ -154,18 +195,17 @@ def _in_groups(error: WorkflowError, looked_at: int) -> WorkflowError:
     return WorkflowError("\n".join(lines), error.errors)
 
 
-def keep_all_books(
-    configuration: Configuration, files: Mapping[Path, InspectedFile], store: Store
-) -> dict[str, InspectedSample]:
-    """The bookkeeping of every sample: checked every time, as it is quick, and stored for `explain`.
+def check_books(configuration: Configuration, files: Mapping[Path, InspectedFile]) -> dict[str, Bookkeeping]:
+    """The bookkeeping of every sample: checked every time, as it is quick.
 
     Raises:
         FileError: files of a slice are missing, there twice, or of another sample.
     """
     found, errors = {}, []
     for name in configuration.used_samples:
+        sample = configuration.samples[name]
         try:
-            found[name] = _keep_books(configuration.samples[name], files, store)
+            found[name] = keep_books(sample, {path: files[path].facts for path in sample.files})
         except FileError as error:
             errors.append(error)
     if errors:
@@ -174,22 +214,46 @@ def keep_all_books(
     return found
 
 
-def _keep_books(sample: InputSample, files: Mapping[Path, InspectedFile], store: Store) -> InspectedSample:
-    bookkeeping = keep_books(sample, {path: files[path].facts for path in sample.files})
+def keep_all_books(
+    configuration: Configuration,
+    files: Mapping[Path, InspectedFile],
+    books: Mapping[str, Bookkeeping],
+    store: Store | None,
+) -> dict[str, InspectedSample]:
+    """The samples with their bookkeeping stored for `explain`.
+
+    Args:
+        configuration: samples in use.
+        files: their files, the digests of all known.
+        books: their bookkeeping, by `check_books`.
+        store: store of the artifacts; None to write nothing.
+    """
+    return {name: _keep(configuration.samples[name], files, kept, store) for name, kept in books.items()}
+
+
+def _keep(
+    sample: InputSample, files: Mapping[Path, InspectedFile], bookkeeping: Bookkeeping, store: Store | None
+) -> InspectedSample:
     ordered = sorted(
         (files[path] for path in sample.files), key=lambda file: (file.facts.slice, file.facts.file_number)
     )
-    inputs = tuple(Input("facts", file.recipe.key, str(file.path)) for file in ordered)
-    parameters = {"kind": sample.kind, "luminosity": sample.luminosity}
+    inputs = tuple(Input("file", file.digest, str(file.path)) for file in ordered)
+    parameters = {
+        "kind": sample.kind,
+        "luminosity": sample.luminosity,
+        "facts": digest_of([stage_code("inspect"), [file.asked for file in ordered]]),
+    }
     books = Recipe("bookkeeping", stage_code("bookkeeping"), parameters, inputs, sample.name)
-    if store.find(books) is None:
+    if store is not None and store.find(books) is None:
         store.write(books, ".json", lambda path: path.write_text(json.dumps(bookkeeping.plain())))
     return InspectedSample(sample, tuple(ordered), bookkeeping, books)
 
 
-def _inspect(store: Store, recipe: Recipe, path: Path, asked: Asked) -> None:
+def _inspect(store: Store, recipe: Recipe, path: Path, asked: Asked, looks: Looks | None) -> None:
     """The task that looks at one file."""
     facts = inspect_file(path, asked.layout, asked.origin, needs=asked.needs, min_pt=asked.min_pt)
+    if looks is not None:
+        looks.require(path)
     store.write(recipe, ".json", lambda to: to.write_text(json.dumps(facts.plain())))
 
 

@@ -15,7 +15,7 @@ from beampipe.calibration.jets.dijets import RunRange
 from beampipe.calibration.ntuple.source import open_source
 from beampipe.calibration.tasks.chunks import Chunk, run_chunks
 from beampipe.calibration.tasks.plan import Plan, SamplePlan
-from beampipe.calibration.tasks.workers import Workers
+from beampipe.calibration.tasks.workers import Workers, run_leased
 from beampipe.errors import FileError, WorkflowError
 from beampipe.workflow import Recipe, Store, Task
 
@@ -60,7 +60,10 @@ def fill_and_merge(store: Store, workers: Workers, plan: Plan) -> None:
     run_chunks(store, workers, chunks, "fill")
     for name in dict.fromkeys(each.sample.sample.name for each in slices):
         _refuse_shared_events(store, plan.samples[name].chunks)
-    tasks = [Task(each.merged.label, _merge_slice, (store, each.merged, each.parts)) for each in slices]
+    tasks = [
+        Task(each.merged.label, run_leased, (store, each.merged, _merge_slice, store, each.merged, each.parts))
+        for each in slices
+    ]
     while True:
         try:
             workers.run("merge", tasks)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
+from typing import NamedTuple
 
 from beampipe.calibration.config.configuration import Bootstrap, Configuration, InputSample
 from beampipe.calibration.histograms.fill import FillSettings
@@ -21,7 +22,17 @@ from beampipe.errors import FileError
 from beampipe.notebook import Shown
 from beampipe.workflow import Input, Recipe
 
-__all__ = ["Plan", "SamplePlan", "make_plan"]
+__all__ = [
+    "ChunkSettings",
+    "Plan",
+    "SamplePlan",
+    "chunks_of",
+    "make_plan",
+    "models_of",
+    "ranges_of",
+    "refuse_same_dataset",
+    "settings_of",
+]
 
 
 @dataclass(frozen=True)
@@ -91,14 +102,8 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
 
     Raises:
         UnknownNameError: a pattern of a systematic matches no weight or variation.
-        FileError: simulation and data have the same name of a dataset.
     """
-    _refuse_same_dataset(inspected[configuration.nominal], inspected[configuration.data])
-    models = [
-        Input(tagger.name, sha256(model_bytes(tagger)).hexdigest(), tagger.model)
-        for tagger in configuration.taggers
-        if tagger.boosted
-    ]
+    models = models_of(configuration)
     samples = {
         name: _sample_plan(configuration, inspected[name], models)
         for name in configuration.samples
@@ -125,19 +130,32 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
     return Plan(configuration, samples, reweight, extract, factors)
 
 
-def _refuse_same_dataset(nominal: InspectedSample, data: InspectedSample) -> None:
-    """An event's key is made of its dataset: with one name for both, data and simulation would be drawn together."""
-    if nominal.bookkeeping.dataset == data.bookkeeping.dataset:
+def models_of(configuration: Configuration) -> list[Input]:
+    """The models of the boosted taggers, as inputs of their scores."""
+    return [
+        Input(tagger.name, sha256(model_bytes(tagger)).hexdigest(), tagger.model)
+        for tagger in configuration.taggers
+        if tagger.boosted
+    ]
+
+
+def refuse_same_dataset(books: Mapping[str, Bookkeeping], configuration: Configuration) -> None:
+    """An event's key is made of its dataset: with one name for both, data and simulation would be drawn together.
+
+    Raises:
+        FileError: simulation and data have the same name of a dataset.
+    """
+    nominal, data = configuration.nominal, configuration.data
+    if books[nominal].dataset == books[data].dataset:
         raise FileError(
-            f"samples {nominal.sample.name} and {data.sample.name}: got dataset {data.bookkeeping.dataset!r} for both,"
-            " expected different names in their files: errors would be those of the same events; rename one: beampipe"
-            " calibration inject --injection none"
+            f"samples {nominal} and {data}: got dataset {books[data].dataset!r} for both, expected different names in"
+            " their files: errors would be those of the same events; rename one: beampipe calibration inject"
+            " --injection none"
         )
 
 
-def _wanted_weights(configuration: Configuration, inspected: InspectedSample) -> tuple[int, ...]:
+def _wanted_weights(configuration: Configuration, name: str, names: tuple[str, ...]) -> tuple[int, ...]:
     """Places of the nominal weight and of those that systematics ask for."""
-    name, names = inspected.sample.name, inspected.bookkeeping.weight_names
     if not configuration.wants_variations(name):
         return (0,)
     chosen = wanted(f"weight of sample {name}", names[1:], configuration.weight_patterns)
@@ -147,14 +165,13 @@ def _wanted_weights(configuration: Configuration, inspected: InspectedSample) ->
 def _sample_plan(configuration: Configuration, inspected: InspectedSample, models: Sequence[Input]) -> SamplePlan:
     """The recipes of one sample: of every chunk, and of the sum over the chunks of each slice."""
     sample, bookkeeping = inspected.sample, inspected.bookkeeping
-    to_select, to_fill = _settings(configuration, inspected)
+    settings = settings_of(configuration, sample, bookkeeping)
     chunks: list[Chunk] = []
     parts: dict[int, list[Recipe]] = {}
     for file in inspected.files:
-        for start, stop in _ranges(file.facts.borders, configuration.chunk_events):
-            recipes = _chunk_recipes(file, start, stop, to_select, to_fill, models)
-            chunks.append(Chunk(file.path, start, stop, to_select, to_fill, recipes, configuration.keep_tables))
-            parts.setdefault(file.facts.slice, []).append(recipes.fill)
+        of_file = chunks_of(configuration, file, settings, models)
+        chunks += of_file
+        parts.setdefault(file.facts.slice, []).extend(chunk.recipes.fill for chunk in of_file)
     merged = {}
     for number, summed in parts.items():
         inputs = tuple(Input("histograms", part.key, part.label) for part in summed)
@@ -164,12 +181,27 @@ def _sample_plan(configuration: Configuration, inspected: InspectedSample, model
     return SamplePlan(sample, bookkeeping, inspected.books, facts, tuple(chunks), merged, by_slice)
 
 
-def _settings(configuration: Configuration, inspected: InspectedSample) -> tuple[SelectSettings, FillSettings]:
-    """All that stages 1 and 3 depend on; only the nominal sample is varied, and only it and data are bootstrapped."""
-    sample, bookkeeping = inspected.sample, inspected.bookkeeping
+class ChunkSettings(NamedTuple):
+    """All that stages 1 and 3 depend on, for one sample.
+
+    Attributes:
+        select: settings of stage 1.
+        fill: settings of stage 3.
+    """
+
+    select: SelectSettings
+    fill: FillSettings
+
+
+def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: Bookkeeping) -> ChunkSettings:
+    """The settings of a sample: only the nominal one is varied, and only it and data are bootstrapped.
+
+    Raises:
+        UnknownNameError: a pattern of a systematic matches no weight or variation.
+    """
     varied = configuration.wants_variations(sample.name)
     kinematics = wanted_kinematics(configuration.energy, configuration.kinematic_patterns) if varied else ()
-    weights = _wanted_weights(configuration, inspected)
+    weights = _wanted_weights(configuration, sample.name, bookkeeping.weight_names)
     simulated = sample.kind != "data"
     drawn = sample.name in (configuration.nominal, configuration.data)
     to_select = SelectSettings(
@@ -194,18 +226,39 @@ def _settings(configuration: Configuration, inspected: InspectedSample) -> tuple
         bootstrap=configuration.bootstrap if drawn else Bootstrap(0, 0),
         dataset=bookkeeping.dataset,
     )
-    return to_select, to_fill
+    return ChunkSettings(to_select, to_fill)
+
+
+def chunks_of(
+    configuration: Configuration, file: InspectedFile, settings: ChunkSettings, models: Sequence[Input]
+) -> list[Chunk]:
+    """The chunks of a file whose digest is known.
+
+    Args:
+        configuration: number of events of a chunk, and what is kept.
+        file: the file.
+        settings: settings of its sample.
+        models: models of the boosted taggers.
+    """
+    return [
+        Chunk(
+            file.path,
+            start,
+            stop,
+            *settings,
+            _chunk_recipes(file, start, stop, settings, models),
+            configuration.keep_tables,
+            file.looks,
+        )
+        for start, stop in ranges_of(file, configuration.chunk_events)
+    ]
 
 
 def _chunk_recipes(
-    file: InspectedFile,
-    start: int,
-    stop: int,
-    to_select: SelectSettings,
-    to_fill: FillSettings,
-    models: Sequence[Input],
+    file: InspectedFile, start: int, stop: int, settings: ChunkSettings, models: Sequence[Input]
 ) -> ChunkRecipes:
     """The recipes of what is made of a range of events of a file."""
+    to_select, to_fill = settings
     label = f"{file.path}[{start}:{stop}]"
     selected = Recipe(
         "select",
@@ -221,16 +274,17 @@ def _chunk_recipes(
         scored = Recipe("predict", stage_code("predict"), parameters, (*inputs, *models), label)
         inputs.append(Input("scores", scored.key, label))
     # Where a model lies does not matter, only what it is, and that is in the key of the scores.
-    settings = {**vars(to_fill), "taggers": [tagger.axis for tagger in to_fill.taggers]}
-    filled = Recipe("fill", stage_code("fill"), settings, tuple(inputs), label)
+    parameters = {**vars(to_fill), "taggers": [tagger.axis for tagger in to_fill.taggers]}
+    filled = Recipe("fill", stage_code("fill"), parameters, tuple(inputs), label)
     return ChunkRecipes(selected, scored, filled)
 
 
-def _ranges(borders: Sequence[int], size: int) -> list[tuple[int, int]]:
-    """Ranges of about `size` events.
+def ranges_of(file: InspectedFile, size: int) -> list[tuple[int, int]]:
+    """First entry and one past the last of each chunk of a file: about `size` events.
 
     They begin and end where baskets do, so that none is read twice, unless that is too rare.
     """
+    borders = file.facts.borders
     out: list[tuple[int, int]] = []
     start = borders[0]
     for before, border in pairwise(borders):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from beampipe.calibration.tasks.faults import run_explained
 from beampipe.terminal import Progress
-from beampipe.workflow import EventLog, Pool, SlurmOptions, Task, open_pool, prepare_processes, run
+from beampipe.workflow import EventLog, Pool, Recipe, SlurmOptions, Store, Task, open_pool, prepare_processes, run
 
-__all__ = ["RunSettings", "Workers"]
+__all__ = ["RunSettings", "Workers", "run_leased"]
+
+T = TypeVar("T")
 
 _WARM: Final = "beampipe.calibration.tasks.warm"
 """Module that loads what workers need; never imported here."""
@@ -59,22 +61,59 @@ class Workers:
         if self._settings.executor == "processes":
             prepare_processes((_WARM,))
 
-    def run(self, what: str, tasks: Sequence[Task[None]]) -> None:
+    def run(
+        self,
+        what: str,
+        tasks: Sequence[Task[T]],
+        *,
+        follow: Callable[[Task[T], T], Iterable[Task[T]]] | None = None,
+        more: int = 0,
+    ) -> list[T]:
         """Run tasks, if there are any.
 
         Args:
             what: text beside the progress bar, e.g. ``"merge"``.
             tasks: calls that commit what they make to the store.
+            follow: gives the tasks that a finished task makes possible; see `beampipe.workflow.run`.
+            more: number of those, as far as it is known.
+
+        Returns:
+            What each task returned.
 
         Raises:
             WorkflowError: some tasks failed, after all others were done.
         """
         if not tasks:
-            return
+            return []
         if self._pool is None:
             settings = self._settings
             pool = open_pool(settings.executor, settings.workers, slurm=settings.slurm, preload=(_WARM,))
             self._pool = self._opened.enter_context(pool)
-        told = [Task(one.label, run_explained, (one.label, one.function, *one.arguments)) for one in tasks]
-        with self._progress(what, len(tasks)) as step:
-            run(told, self._pool, log=self._log, progress=lambda _: step())
+
+        def next_ones(task: Task[T], result: T) -> Iterable[Task[T]]:
+            return map(_told, follow(task, result)) if follow is not None else ()
+
+        with self._progress(what, len(tasks) + more) as step:
+            told = map(_told, tasks)
+            return run(told, self._pool, log=self._log, progress=lambda _: step(), follow=next_ones)
+
+
+def _told(task: Task[T]) -> Task[T]:
+    """A task whose errors say what happened."""
+    return Task(task.label, run_explained, (task.label, task.function, *task.arguments))
+
+
+def run_leased(store: Store, recipe: Recipe, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a worker, unless another run in the same store does that work now.
+
+    Args:
+        store: store of the artifacts.
+        recipe: recipe of what is made first; its key stands for the work.
+        function: looks what is there, and makes the rest.
+        arguments: arguments of the function.
+
+    Raises:
+        BusyError: another run does it.
+    """
+    with store.leased(recipe):
+        return function(*arguments)

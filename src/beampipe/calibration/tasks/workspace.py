@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import copytree
 from tempfile import TemporaryDirectory
 from typing import Final
 
@@ -34,7 +35,7 @@ class Workspace:
     Attributes:
         store: the artifacts of all stages.
         log: what happened, one line of JSON per event.
-        digests: file of digests of the ROOT files, so that none is read for it again.
+        digests: folder of digests of the ROOT files, so that none is read for it again.
         factors: file of the scale factors.
         report: folder of the report.
     """
@@ -51,7 +52,7 @@ def workspace_of(configuration: Configuration) -> Workspace:
     output = configuration.output
     log = EventLog(output / LOG)
     store = Store(output / "store", log=log)
-    return Workspace(store, log, output / "store" / "files.json", output / FACTORS, output / REPORT)
+    return Workspace(store, log, output / "store" / ".files", output / FACTORS, output / REPORT)
 
 
 @contextmanager
@@ -67,8 +68,8 @@ def to_read(space: Workspace) -> Iterator[Workspace]:
         return
     with TemporaryDirectory() as folder:
         digests = Path(folder) / space.digests.name
-        if space.digests.is_file():
-            digests.write_bytes(space.digests.read_bytes())
+        if space.digests.is_dir():
+            copytree(space.digests, digests)
         try:
             yield replace(space, store=Store(root), log=EventLog(Path(folder) / LOG), digests=digests)
         except FileError:

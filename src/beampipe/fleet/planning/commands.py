@@ -38,10 +38,16 @@ _Sizes = Annotated[
     ),
 ]
 _Fleet = Annotated[
-    Path | None, typer.Option(help="Specification of a fleet, for cores, in-flight, queue and balancing.")
+    Path | None,
+    typer.Option(
+        "--file", "-f", help="Specification of the fleet, a TOML file, for cores, in-flight, queue and balancing."
+    ),
 ]
-_Group = Annotated[str | None, typer.Option(help="Group of servers of --fleet.", show_default="the first")]
-_Servers = Annotated[int | None, typer.Option(help="Number of servers, to compare policies without a search.", min=1)]
+_Group = Annotated[str | None, typer.Option(help="Group of servers of --file.", show_default="the first")]
+_Servers = Annotated[
+    int | None,
+    typer.Option(help="Number of servers, to compare policies without a search.", min=1, show_default="it is found"),
+]
 _Instances = Annotated[int, typer.Option(help="Instances of the model in each server.", min=1)]
 _Cores = Annotated[
     int | None,
@@ -67,7 +73,7 @@ def plan_command(
     rate: _Rate,
     p95: _P95,
     sizes: _Sizes = None,
-    fleet: _Fleet = None,
+    file: _Fleet = None,
     group: _Group = None,
     servers: _Servers = None,
     instances: _Instances = 1,
@@ -90,7 +96,7 @@ def plan_command(
     drawn = found.event_sizes() if sizes is None else parse_sizes(sizes)
     load = Load(ClosedLoop(clients, 1 / rate), drawn, found.service())
     shape = make_shape(
-        fleet, group, servers or 1, instances, cores=cores, per_machine=per_machine, in_flight=in_flight, queue=queue
+        file, group, servers or 1, instances, cores=cores, per_machine=per_machine, in_flight=in_flight, queue=queue
     )
     effort = Effort(requests, replicas, seed)
     asked = f"{clients} clients with {rate:g} events/s each"
@@ -118,11 +124,14 @@ def tune_command(
             show_default="what fits the cores",
         ),
     ] = None,
-    requests: Annotated[
+    recorded: Annotated[
         list[Path] | None,
-        typer.Option(help="Safetensors file with the tensors of a request; repeatable.", show_default="its canary"),
+        typer.Option(
+            help="Safetensors file with the tensors of a recorded request; may be given several times.",
+            show_default="its canary",
+        ),
     ] = None,
-    clients: Annotated[int, typer.Option(help="Requests in flight.", min=1)] = 8,
+    concurrency: Annotated[int, typer.Option(help="Number of requests in flight.", min=1)] = 8,
     seconds: Annotated[float, typer.Option(help="Length of the longest measurement, in seconds.", min=0.1)] = 10.0,
     exhaustive: Annotated[
         bool, typer.Option("--exhaustive", help="Measure every configuration for that long, in place of a search.")
@@ -136,17 +145,17 @@ def tune_command(
     from beampipe.triton import ServerSettings
 
     every = (choices_here() if choices is None else read_choices(choices)).all()
-    arrays = [read_request(path) for path in requests or ()]
+    arrays = [read_request(path) for path in recorded or ()]
     search = halving.exhaustive if exhaustive else halving.tune
     n = (
         len(every)
         if exhaustive
         else sum(number for number, _ in halving.rounds_of(len(every), seconds, halving.FACTOR))
     )
-    served = ServedBench(ServerSettings(repository, triton=triton), model, arrays, clients)
+    served = ServedBench(ServerSettings(repository, triton=triton), model, arrays, concurrency)
     with served as bench, bar("measurements", n) as step:
         trials = search(bench, every, p95, seconds=seconds, told=lambda _: step())
-    console().print(_trials(trials, p95, f"{model}, {clients} requests in flight"))
+    console().print(_trials(trials, p95, f"{model}, {concurrency} requests in flight"))
     best = trials[0]
     within = best.rank(p95)[0]
     typer.echo(f"{'best' if within else 'nearest, though too slow'}: {best.configuration}")

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
+from beampipe.terminal.commands import Commands
+
 __all__ = ["certificate_app", "token_app"]
 
-token_app = typer.Typer(no_args_is_help=True, help="Tokens of clients; the file holds their hashes only.")
-certificate_app = typer.Typer(no_args_is_help=True, help="Certificates of an authority of your own.")
+token_app = Commands("Tokens of clients; the file holds their hashes only.")
+certificate_app = Commands("Certificates of an authority of your own.")
 
-_Tokens = Annotated[Path, typer.Option("--tokens", "-t", help="File of tokens, gateway.tokens of the fleet.")]
-_Authority = Annotated[Path, typer.Option("--authority", "-a", help="Folder of the authority.")]
+_Tokens = Annotated[Path, typer.Option("--tokens", help="File of tokens, gateway.tokens of the fleet.")]
+_Authority = Annotated[Path, typer.Option("--authority", help="Folder of the authority.")]
 _Days = Annotated[int, typer.Option(help="How long it holds, in days.", min=1)]
 
 

@@ -11,7 +11,7 @@ __all__ = ["sidecar_command"]
 
 
 def sidecar_command(
-    url: Annotated[str, typer.Argument(help="Gateway of the fleet, grpcs://HOST:PORT.", metavar="URL")],
+    url: Annotated[str, typer.Option(help="Address of the gateway of the fleet, grpcs://HOST:PORT.", metavar="URL")],
     token_file: Annotated[Path | None, typer.Option(help="File with the token that is shown to the gateway.")] = None,
     ca: Annotated[
         Path | None,

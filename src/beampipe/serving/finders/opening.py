@@ -23,14 +23,14 @@ IN_FLIGHT: Final = 8
 """Events that a command sends at once."""
 
 _NEEDS_SERVER: Final = (
-    "got --served-model, --token-file, --ca, --certificate or --fallback without --via, expected the URL of a server"
+    "got --model, --token-file, --ca, --certificate or --fallback without --url, expected the address of a server"
 )
 _OWN_MODELS: Final = (
-    "got --model with --via, expected --fallback with it: servers have tracker models of their own; which of their"
-    " models to ask is --served-model"
+    "got --tracker-model with --url, expected --fallback with it: servers have tracker models of their own; which of"
+    " their models to ask is --model"
 )
 _OWN_CHECKS: Final = (
-    "got --force or --beam-spot with --via, expected --fallback with it: a server is told by"
+    "got --force or --beam-spot with --url, expected --fallback with it: a server is told by"
     " `beampipe serve --beam-spot` where to expect the beam line, and by `beampipe serve --force` to answer for hits of"
     " any detector"
 )

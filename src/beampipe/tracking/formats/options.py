@@ -61,7 +61,10 @@ HitNames = Annotated[
 ]
 LinkNames = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Name of the link from each of --hits to simulated hits, for their truth."),
+    typer.Option(
+        metavar="NAME",
+        help="Name of the link from each of --hits to simulated hits, for truth; may be given several times.",
+    ),
 ]
 ParticlesName = Annotated[
     str | None,

@@ -12,7 +12,7 @@ import typer
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.files import check_output
-from beampipe.terminal import bar
+from beampipe.terminal import bar, say
 from beampipe.tracking.simulation.parameters import Detector, EventGenerator, Gun
 
 __all__ = ["BEAM_SPOT_HELP", "LayoutFile", "Seed", "simulate"]
@@ -32,7 +32,7 @@ _GUN: Final = Gun()
 _SPECIES: Final = {"muon": 13, "pion": 211, "electron": 11, "kaon": 321, "proton": 2212}
 _OF_GUN: Final = "Gun: particles of your choice, with --hard gun"
 
-_Particles = Annotated[int, typer.Option(help="Number of particles per event.", min=1, rich_help_panel=_OF_GUN)]
+_Multiplicity = Annotated[int, typer.Option(help="Number of particles per event.", min=1, rich_help_panel=_OF_GUN)]
 _Species = Annotated[
     str,
     typer.Option(help=f"What the particles are, of either charge: {', '.join(_SPECIES)}.", rich_help_panel=_OF_GUN),
@@ -66,7 +66,7 @@ _Spread = Annotated[
 
 
 def simulate(
-    output: Annotated[Path, typer.Argument(help="Parquet file to write the events to.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write the events to.")],
     events: Annotated[int, typer.Option("--events", "-n", help="Number of events to simulate.", min=0)] = 10,
     mu: Annotated[float, typer.Option(help="Mean number of pile-up collisions per event.", min=0)] = 200.0,
     hard: Annotated[
@@ -85,9 +85,9 @@ def simulate(
     beam_spot: Annotated[str, typer.Option(help=BEAM_SPOT_HELP)] = "0,0",
     seed: Seed = 1,
     first_event: Annotated[int, typer.Option(help="Number that the first event gets.", min=0)] = 0,
-    workers: Annotated[int, typer.Option(help="Number of processes that simulate.", min=1)] = 1,
+    workers: Annotated[int, typer.Option("--workers", "-j", help="Number of processes that simulate.", min=1)] = 1,
     detector: LayoutFile = None,
-    particles: _Particles = _GUN.n_particles,
+    multiplicity: _Multiplicity = _GUN.n_particles,
     species: _Species = "muon",
     pt: _Pt = _GUN.pt,
     eta: _Eta = (_GUN.eta_min, _GUN.eta_max),
@@ -101,7 +101,7 @@ def simulate(
 
     check_output(output, inputs=[] if detector is None else [detector])
     layout = None if detector is None else read_layout(detector)
-    gun = Gun(particles, _pdg(species), pt, *eta, origin, spread)
+    gun = Gun(multiplicity, _pdg(species), pt, *eta, origin, spread)
     if gun != _GUN and hard != "gun":
         raise ConfigError(f"simulate: got options of the gun with --hard {hard or 'left out'}, expected --hard gun")
     generator = EventGenerator(
@@ -123,7 +123,7 @@ def simulate(
         )
         counts = write_simulated(output, simulated)
     summary = ", ".join(f"{value} {name}" for name, value in counts.items())
-    typer.echo(f"{output}: {events} events{', ' if summary else ''}{summary}")
+    say(f"{output}: {events} events{', ' if summary else ''}{summary}")
 
 
 def _pdg(species: str) -> int:

@@ -49,12 +49,13 @@ def check_repository(repository: Path, models: tuple[str, ...]) -> tuple[str, ..
     """
     if not repository.is_dir():
         raise FileError(
-            f"{repository}: got no such folder, expected a model repository: beampipe serving export FOLDER"
+            f"{repository}: got no such folder, expected a model repository: beampipe serving export -o FOLDER"
         )
     found = tuple(sorted(path.parent.name for path in repository.glob(f"*/{_CONFIG}")))
     if not found:
         raise FileError(
-            f"{repository}: got a folder without models, expected MODEL/{_CONFIG} in it: beampipe serving export FOLDER"
+            f"{repository}: got a folder without models, expected MODEL/{_CONFIG} in it: beampipe serving export"
+            " -o FOLDER"
         )
     for model in models:
         if model not in found:

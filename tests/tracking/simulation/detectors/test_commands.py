@@ -26,7 +26,7 @@ def test_simulate_and_evaluate(tmp_path: Path, layout: Path, monkeypatch: pytest
     # Muons do not interact; making the table of those that do takes ten seconds.
     monkeypatch.setattr(run, "interaction_table", lambda cache: None)
     events = tmp_path / "events.parquet"
-    arguments = [str(events), "-n", "2", "--mu", "0", "--hard", "gun"]
+    arguments = ["-o", str(events), "-n", "2", "--mu", "0", "--hard", "gun"]
     done = CliRunner().invoke(app, ["simulate", *arguments, "--detector", str(layout)])
     assert done.exception is None, done.output
     table = detector_modules(read_layout(layout))
@@ -44,7 +44,7 @@ def test_simulate_and_evaluate(tmp_path: Path, layout: Path, monkeypatch: pytest
 
 def test_a_mistake_in_the_file_is_found_before_anything_starts(tmp_path: Path, layout: Path) -> None:
     layout.write_text(SMALL.replace("pitch_mm", "pich_mm", 1))
-    refused = CliRunner().invoke(app, ["simulate", str(tmp_path / "events.parquet"), "--detector", str(layout)])
+    refused = CliRunner().invoke(app, ["simulate", "-o", str(tmp_path / "events.parquet"), "--detector", str(layout)])
     assert isinstance(refused.exception, ConfigError)
     assert "did you mean 'pitch_mm'?" in str(refused.exception)
     assert not (tmp_path / "events.parquet").exists()

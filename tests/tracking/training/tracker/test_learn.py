@@ -136,7 +136,7 @@ def test_the_command_learns_windows_from_files(tmp_path: Path) -> None:
     assert model.origin.command == "beampipe tracking train toy.parquet -o mine --quick --only module_map"
     assert set(model.origin.inputs) == {"toy.parquet"}
     write_events(tmp_path / "new.parquet", [stranger(50)])
-    told = call("track", tmp_path / "new.parquet", "-o", tmp_path / "out.parquet", "--model", tmp_path / "mine")
+    told = call("track", tmp_path / "new.parquet", "-o", tmp_path / "out.parquet", "--tracker-model", tmp_path / "mine")
     found = re.search(r"(\d+) tracks", told)
     assert found is not None
     assert int(found[1]) > 50

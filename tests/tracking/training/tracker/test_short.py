@@ -89,7 +89,7 @@ def test_the_commands_state_a_definition(
     words: tuple[object, ...], layers: int, hits: int, learned: TrackerModel, tmp_path: Path
 ) -> None:
     write_events(tmp_path / "new.parquet", [barrel(50)])
-    files = (tmp_path / "new.parquet", "--model", learned.path)
+    files = (tmp_path / "new.parquet", "--tracker-model", learned.path)
     expected = f">= {layers} layers, origin 0 <= r < 2 mm; tracks: >= {hits} hits"
     call("tracking", "evaluate", *files, *words, "-o", tmp_path / "scores.json")
     assert expected in json.loads((tmp_path / "scores.json").read_text())["definition"]

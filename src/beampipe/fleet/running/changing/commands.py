@@ -39,7 +39,7 @@ def update_command(
             show_default="no trial",
         ),
     ] = None,
-    events: Annotated[
+    recorded: Annotated[
         Path | None,
         typer.Option(
             help="Recorded requests whose answers are compared, arrays MODEL/NUMBER/TENSOR of numpy.savez.",
@@ -62,10 +62,10 @@ def update_command(
     order: dict[str, Any] = {"do": "update"}
     if share is not None:
         ReleaseRule(share, allow_differences, slower, least, within)  # refused here, if it is
-        order |= {"share": share, "events": None if events is None else str(events.absolute())}
+        order |= {"share": share, "events": None if recorded is None else str(recorded.absolute())}
         order |= {"allow_differences": allow_differences, "slower": slower, "least": least, "within": within}
-    elif events is not None:
-        raise typer.BadParameter("got --events without --share, expected both: it is for a trial")
+    elif recorded is not None:
+        raise typer.BadParameter("got --recorded without --share, expected both: it is for a trial")
     done = give_order(folder_of(read_fleet(file).name, folder).socket, order, _STARTS + within)
     _print(done)
 

@@ -29,10 +29,10 @@ _Displaced = Annotated[bool, typer.Option("--displaced", help="Learn windows for
 _Soft = Annotated[bool, typer.Option("--soft", help="Learn windows and networks for soft tracks (pT > 0.3 GeV), too.")]
 _SoftEvents = Annotated[
     list[Path] | None,
-    typer.Option(help="File of events to learn the soft ones from, with --soft. May be given several times."),
+    typer.Option(help="File of events to learn the soft ones from, with --soft; may be given several times."),
 ]
 _Only = Annotated[
-    list[str] | None, typer.Option(help="Learn this part only, such as module_map. May be given several times.")
+    list[str] | None, typer.Option(help="Learn this part only, such as module_map; may be given several times.")
 ]
 _Name = Annotated[str | None, typer.Option(help="Name of the model.", show_default="name of the folder")]
 _ForWhat = Annotated[
@@ -113,7 +113,7 @@ def train(
     taught, softer = _events(files, told), _events(soft_events, told) if soft_events else None
     model = learn_model(taught, output, task, soft_events=softer, say=typer.echo)
     typer.echo("\n".join(model_overview(model)))
-    typer.echo(f"{output}/validation.html; find tracks with it: beampipe track FILES -o OUT --model {output}")
+    typer.echo(f"{output}/validation.html; find tracks with it: beampipe track FILES -o OUT --tracker-model {output}")
 
 
 def _events(files: list[Path], told: Told) -> Iterator[Event]:
@@ -144,9 +144,7 @@ def _command(
 @reads_events
 def validate(
     files: EventFiles,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help=MODEL_HELP, autocompletion=complete_model)
-    ] = DEFAULT_MODEL,
+    tracker_model: Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=complete_model)] = DEFAULT_MODEL,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for validation.json and the page.", show_default="none is written"),
@@ -166,7 +164,7 @@ def validate(
     from beampipe.tracking.training.tracker.sample import look_at
     from beampipe.tracking.training.tracker.validation import validate as measure
 
-    known = load_model(model)
+    known = load_model(tracker_model)
     seen = look_at(islice(_events(files, told), events), known.layout.beam_spot)
     names = ", ".join(path.name for path in sorted(files))
     validation = measure(

@@ -1,5 +1,7 @@
 """What people see of a command: tables on standard output, progress bars on standard error. Rich draws both.
 
+`commands` holds how every command behaves, `words` what the names of options mean, `helps` how a text of help is set.
+
 Rich is imported when something is drawn, so that commands which draw nothing start sooner.
 """
 
@@ -9,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from beampipe.notebook import in_notebook, notebook_bars
@@ -17,13 +20,57 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-__all__ = ["WIDTH", "Progress", "bar", "bars", "console", "live", "make_table", "warnings_in_lines"]
+__all__ = [
+    "WIDTH",
+    "Progress",
+    "bar",
+    "bars",
+    "console",
+    "is_quiet",
+    "live",
+    "make_table",
+    "quietly",
+    "say",
+    "warnings_in_lines",
+]
 
 WIDTH: Final = 160
 """The width [characters] of tables and lines that go to a file or a pipe: enough for our widest table."""
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[], None]]]
 """``progress(what, total)`` opens a bar and gives the function that moves it by one; None if the total is unknown."""
+
+_QUIET: Final = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quietly(quiet: bool = True) -> Iterator[None]:
+    """Without progress bars and without what `say` says, as long as the block lasts.
+
+    Args:
+        quiet: whether to be quiet; False changes nothing.
+    """
+    token = _QUIET.set(quiet or _QUIET.get())
+    try:
+        yield
+    finally:
+        _QUIET.reset(token)
+
+
+def is_quiet() -> bool:
+    """Whether a user asked for no progress and no notes, as by `quietly`."""
+    return _QUIET.get()
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """A note on what was done or is under way: a line that `--quiet` leaves out.
+
+    Args:
+        text: the line.
+        err: whether it goes to standard error, where progress is told, in place of standard output.
+    """
+    if not _QUIET.get():
+        print(text, file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def console(width: int = WIDTH) -> Console:
@@ -76,7 +123,7 @@ def bars() -> Iterator[Progress]:
 
     out = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Drawing(*columns, console=out, transient=True, disable=not out.is_terminal) as drawing:
+    with Drawing(*columns, console=out, transient=True, disable=is_quiet() or not out.is_terminal) as drawing:
 
         @contextmanager
         def one(what: str, total: int | None) -> Iterator[Callable[[], None]]:

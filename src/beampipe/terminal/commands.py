@@ -1,0 +1,128 @@
+"""How every command behaves: its help, `-h` and `--quiet`, and the options that many commands share."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from copy import copy
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, Final, get_args
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.models import ArgumentInfo
+
+from beampipe.terminal import quietly
+from beampipe.terminal.helps import help_text
+
+__all__ = ["STANDARD_OUTPUT", "Commands", "Json", "print_json"]
+
+STANDARD_OUTPUT: Final = Path("-")
+"""What `--output` is told for standard output."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script, in place of lines and tables.")]
+"""Option of commands whose output a script would read."""
+
+_Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print no progress and no notes: results, warnings and errors only.")
+]
+_MANNERS: Final[dict[str, Any]] = {
+    "rich_markup_mode": None,  # brackets and stars in a text of help are themselves
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+
+_METAVARS: Final[dict[Any, str]] = {Path: "PATH", int: "N", float: "X", str: "TEXT"}
+
+
+class _Command(TyperCommand):
+    """A command whose help is set by `helps`."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        formatter.write(help_text(self, ctx))
+
+
+class _Group(TyperGroup):
+    """A group of commands whose help is set by `helps`."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        formatter.write(help_text(self, ctx))
+
+
+class Commands(typer.Typer):
+    """The commands of an area. Each has `-h` and `--quiet`; without a command, the group shows its help.
+
+    Args:
+        help: what the area is for, in a sentence.
+        name: name of the group, where it is not told to `add_typer`.
+        completion: whether to have options that install completion for a shell.
+    """
+
+    def __init__(self, help: str, name: str | None = None, *, completion: bool = False) -> None:
+        super().__init__(
+            name=name,
+            help=help,
+            cls=_Group,
+            no_args_is_help=True,
+            add_completion=completion,
+            pretty_exceptions_enable=False,  # our errors are one line; any other is a fault and keeps its traceback
+            **_MANNERS,
+        )
+
+    def command(self, *args: Any, **options: Any) -> Callable[[Any], Any]:
+        """As of Typer, for a function to which `--quiet` is added."""
+        add = super().command(*args, cls=_Command, **{"context_settings": _MANNERS["context_settings"], **options})
+
+        def added(function: Any) -> Any:
+            add(_with_manners(function))
+            return function
+
+        return added
+
+
+def _with_manners(function: Callable[..., None]) -> Callable[..., None]:
+    """A command with `--quiet`, and with a word for the value of each option."""
+    own = inspect.signature(function, eval_str=True)
+    quiet = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Quiet)
+
+    @wraps(function)
+    def run(**given: Any) -> None:
+        with quietly(given.pop("quiet")):
+            function(**given)
+
+    parameters = [*map(_with_metavar, own.parameters.values()), quiet]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    vars(run)["__signature__"] = own.replace(parameters=parameters)
+    return run
+
+
+def _with_metavar(parameter: inspect.Parameter) -> inspect.Parameter:
+    """A parameter whose help says what kind of value it takes, unless it says so already."""
+    annotation = parameter.annotation
+    told = next((one for one in getattr(annotation, "__metadata__", ()) if hasattr(one, "metavar")), None)
+    if told is None or told.metavar is not None or getattr(told, "parser", None) is not None:
+        return parameter
+    if isinstance(told, ArgumentInfo):
+        word: str | None = parameter.name.upper()
+    else:
+        kinds = {kind for kind in (annotation.__origin__, *_inner(annotation.__origin__)) if kind in _METAVARS}
+        word = _METAVARS[kinds.pop()] if len(kinds) == 1 else None
+    told = copy(told)
+    told.metavar = word
+    return parameter.replace(annotation=Annotated[annotation.__origin__, told])
+
+
+def _inner(kind: Any) -> list[Any]:
+    """The types that a type is made of, such as `Path` in ``list[Path] | None``."""
+    return [one for part in get_args(kind) for one in (part, *_inner(part))]
+
+
+def print_json(found: Any) -> None:
+    """Print what was found as JSON, on standard output; paths are written as text.
+
+    Args:
+        found: dictionaries, lists, texts, numbers; a number that is none, such as nan, becomes null.
+    """
+    typer.echo(json.dumps(found, indent=1, default=str))
