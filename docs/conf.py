@@ -22,6 +22,7 @@ extensions = [
     "sphinx_copybutton",
     "docstrings",  # this and those below: ours
     "formulas",
+    "listings",
     "sidebars",
     "written",
 ]
@@ -36,6 +37,7 @@ nb_execution_mode = "auto"
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_timeout = 600
+nb_execution_in_temp = True  # what they write is not kept
 nb_merge_streams = True
 
 # A page must need nothing from outside when it is viewed.

@@ -32,21 +32,21 @@ ADDRESS: Final = "https://forge.invalid/beampipe"
 WITHOUT: Final = {
     "track events.parquet -o out.parquet": "tracking",
     "tracking demo": "tracking",
-    "tracking display events.parquet out.png": "tracking",
+    "tracking display events.parquet -o out.png": "tracking",
     "tracking evaluate events.parquet": "tracking",
-    "tracking simulate out.parquet": "simulation",
+    "tracking simulate -o out.parquet": "tracking",
     "tracking train events.parquet -o out --quick": "train",
     "calibration demo": "calibration",
     "calibration run dijets.toml": "calibration",
-    "calibration toy out": "calibration",
+    "calibration toy -o out": "calibration",
     "serving demo": "serving",
-    "serving export out": "serving",
+    "serving export -o out": "serving",
     "serve": "serving",
-    "fleet demo": "fleet",
-    "fleet certificate new": "fleet",
+    "fleet demo": "serving",
+    "fleet certificate authority": "fleet",
     "analysisops demo": "analysisops",
 }
-"""Command, in an environment without extras, -> the extra that its answer must name."""
+"""Command, in an environment without extras, -> the extra that its answer must name: that of the first package."""
 
 NOT_HERE: Final = {
     "beampipe analysisops run -a model.toml": "needs a language model",

@@ -9,9 +9,11 @@ import importlib.util
 import os
 import random
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING
+from importlib.machinery import ModuleSpec, PathFinder
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -38,6 +40,23 @@ def _seeds() -> None:
     """Code under test takes its seeds as arguments; these are for whatever forgot to."""
     random.seed(_SEED)
     np.random.seed(_SEED)  # noqa: NPY002 - the global generator is exactly what is meant
+
+
+@pytest.fixture
+def hide(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes imports find no package of that name for the rest of the test, as if it were not installed."""
+    find, hidden = PathFinder.find_spec, set[str]()
+
+    def found(name: str, *more: Any) -> ModuleSpec | None:
+        return None if name.partition(".")[0] in hidden else find(name, *more)
+
+    def hide(package: str) -> None:
+        hidden.add(package)
+        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+            monkeypatch.delitem(sys.modules, name)
+
+    monkeypatch.setattr(PathFinder, "find_spec", found)
+    return hide
 
 
 @pytest.fixture(scope="session")

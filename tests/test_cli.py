@@ -71,6 +71,62 @@ def test_fitted_parameters_beside_the_labels(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"out.parquet", "out.parameters.parquet"}
 
 
+@pytest.mark.parametrize(
+    "module",
+    ["beampipe.cli", "typer", "beampipe.tracking.cli", "beampipe.terminal.ending", "beampipe.tracking.batch", "numpy"],
+)
+def test_ctrl_c_is_clean_while_modules_are_loaded(module: str, tmp_path: Path) -> None:
+    code = f"""
+import importlib.abc, os, signal, sys
+class Typing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Typing())
+sys.argv = ["beampipe", "track", {str(shipped_path(0))!r}, "-o", "out.parquet"]
+from beampipe.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr in ("", "beampipe: interrupted\n")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [[], ["tracking"], ["fleet", "token"]])
+def test_a_group_without_a_command_shows_its_help(command: list[str]) -> None:
+    done = run(*command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == run(*command, "-h").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trak"], "no such command 'trak'"),
+        (["track"], "missing argument 'FILES'"),
+        (["track", "a"], "missing option '--output'"),
+        (["track", "a", "-o", "b", "--modl", "c"], "no such option: --modl"),
+        (["track", "a", "-o", "b", "--threads", "0"], "invalid value for '--threads'"),
+        (["fleet", "example", "moon"], "'moon' is not one of 'laptop', 'slurm', 'kubernetes'"),
+    ],
+)
+def test_wrong_words_are_one_line_and_code_2(arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("beampipe: ")
+    assert message in line
+    assert line.endswith("--help")
+
+
+def test_quiet_says_nothing(tmp_path: Path) -> None:
+    done = run("track", shipped_path(0), "-o", tmp_path / "out.parquet", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "out.parquet").exists()
+
+
 def test_the_command_loads_nothing_heavy() -> None:
     # The command answers at once only while what is slow to import waits until it is needed.
     code = "import sys, beampipe.cli; print(*sorted(sys.modules))"
@@ -78,26 +134,3 @@ def test_the_command_loads_nothing_heavy() -> None:
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "typer" in loaded
     assert not loaded & {"torch", "scipy", "matplotlib", "mplhep", "pyarrow", "acts", "pythia8mc", "tritonclient"}
-
-
-@pytest.mark.parametrize(
-    ("package", "code", "extra"),
-    [
-        (
-            "numba",
-            "from beampipe.cli import main; sys.argv[1:] = ['calibration', 'demo', '-o', 'out']; main()",
-            "calibration",
-        ),
-        (
-            "scipy",
-            "from beampipe.cli import main; sys.argv[1:] = ['tracking', 'demo', '-o', 'out']; main()",
-            "tracking",
-        ),
-        ("numba", "from beampipe.calibration import run_calibration", "calibration"),
-    ],
-)
-def test_a_missing_package_names_the_extra(package: str, code: str, extra: str, tmp_path: Path) -> None:
-    hidden = f"import sys; sys.modules[{package!r}] = None; {code}"
-    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode != 0
-    assert f"needs {package}, which is not installed: pip install 'beampipe[{extra}]'" in done.stderr

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import html
 import importlib
+import re
 import runpy
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sphinx.util.inventory import InventoryFile
 
-from tests.test_documentation import AREAS, DOCS
+from tests.test_documentation import AREAS, DOCS, blocks
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -60,6 +62,20 @@ def test_names_of_others_can_be_linked_to(site: Path) -> None:
     ).read_text(encoding="utf-8")
 
 
+def test_formulas_are_drawn_by_the_browser(site: Path) -> None:
+    """No script and no dollar sign is left to do it."""
+    text = (site / "calibration.html").read_text(encoding="utf-8")
+    assert text.count("<math") > 5
+    assert "$$" not in text
+    assert not re.findall(r"<script[^>]*mathjax", text, re.I)
+
+
+def test_what_is_copied_from_a_listing_is_what_was_written(site: Path) -> None:
+    """Its lines are marked, which adds nothing to its text."""
+    listing = re.findall(r"<pre>(.*?)</pre>", (site / "index.html").read_text(encoding="utf-8"), re.S)[1]
+    assert html.unescape(re.sub(r"<[^>]+>", "", listing)) == blocks("index")[0]
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("name", LOOKED_AT)
 def test_nothing_is_cut_off_empty_or_unreadable(browser: Browser, site: Path, name: str) -> None:
@@ -80,8 +96,8 @@ def test_the_look_finds_what_is_wrong(browser: Browser, tmp_path: Path) -> None:
         "not drawn": "<math><merror></merror></math>",
         "empty": '<div class="bd-sidebar-primary">Section</div>',
     }
-    for what, html in wrong.items():
-        (tmp_path / "page.html").write_text(f"<body><main>{html}</main></body>", encoding="utf-8")
+    for what, text in wrong.items():
+        (tmp_path / "page.html").write_text(f"<body><main>{text}</main></body>", encoding="utf-8")
         page = browser.new_page()
         found = list(CHECK["faults"](page, tmp_path, "page.html", [(1280, "light")]))
         assert any(what in fault for fault in found), what

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,9 +43,9 @@ def test_pyplot_is_not_touched(tmp_path: Path) -> None:
     assert pyplot.get_fignums() == before
 
 
-def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mplhep", None)
-    with pytest.raises(MissingExtraError, match="a figure needs mplhep"), drawing():
+def test_the_extra_is_named(hide: Callable[[str], None]) -> None:
+    hide("mplhep")
+    with pytest.raises(MissingExtraError, match=r"beampipe\.figures needs mplhep"), drawing():
         pass
 
 

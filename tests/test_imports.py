@@ -20,7 +20,19 @@ import beampipe
 SOURCE = Path(beampipe.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"errors", "units", "files", "figures", "lazy", "notebook", "processes", "pythia", "settings", "terminal"}
+GROUND = {
+    "errors",
+    "extras",
+    "figures",
+    "files",
+    "lazy",
+    "notebook",
+    "processes",
+    "pythia",
+    "settings",
+    "terminal",
+    "units",
+}
 """What every area stands on."""
 
 MAY_LOAD = {

@@ -38,6 +38,7 @@ SURFACE = {
         "Regions",
         "RunSettings",
         "ScaleFactor",
+        "ShiftSettings",
         "Systematic",
         "Tagger",
         "explain",

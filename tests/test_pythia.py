@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_a_refused_setting_is_named() -> None:
         start_pythia(["Print:quiet = on", "Beams:eCM = 1"])  # below the mass of the protons
 
 
-def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pythia8mc", None)
-    with pytest.raises(MissingExtraError, match=r"generating collisions needs pythia8mc.*beampipe\[simulation\]"):
+def test_the_extra_is_named(hide: Callable[[str], None]) -> None:
+    hide("pythia8mc")
+    with pytest.raises(MissingExtraError, match=r"beampipe.pythia needs pythia8mc.*beampipe\[simulation\]"):
         start_pythia([])

@@ -28,10 +28,10 @@ from numpy import ndarray
 from beampipe.calibration.config.configuration import Configuration, InputSample, Tagger
 from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.method.cases import Cases, cases_of
-from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies
+from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies, scale_factors
 from beampipe.calibration.method.extract import cumulated, truth
 from beampipe.calibration.method.reweight import GLUON, QUARK, measure_reweighting
-from beampipe.calibration.method.scale_factors import scale_factors, statistical
+from beampipe.calibration.method.scale_factors import statistical
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.simulation import INJECTIONS, inject
 from beampipe.calibration.tasks.method import read_templates

@@ -28,10 +28,10 @@ from beampipe.calibration.histograms.sums import merge
 from beampipe.calibration.histograms.templates import Templates, templates_of
 from beampipe.calibration.jets.select import SelectSettings, select
 from beampipe.calibration.method.cases import Cases, cases_of
-from beampipe.calibration.method.efficiencies import measure_efficiencies
+from beampipe.calibration.method.efficiencies import measure_efficiencies, scale_factors
 from beampipe.calibration.method.extract import cumulated, extract, mixtures, truth
 from beampipe.calibration.method.reweight import apply_factors, measure_reweighting
-from beampipe.calibration.method.scale_factors import scale_factors, statistical
+from beampipe.calibration.method.scale_factors import statistical
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
 from beampipe.calibration.simulation import Slice, ToyModel, simulate_toy
 from beampipe.calibration.tagger.predict import Scores

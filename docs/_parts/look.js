@@ -22,8 +22,8 @@
     const wider = style.display !== "inline" && one.scrollWidth > one.clientWidth + 1;
     if (wider && ["hidden", "clip"].includes(style.overflowX)) add("clipped", one);
     if (wider && ["auto", "scroll"].includes(style.overflowX)) add("scrolls", one);
-    const blank = one.matches("span.w") && !one.textContent.trim(); // spaces of a listing, which hang where a line is full
-    if (box.right > innerWidth + 1 && !one.firstElementChild && !blank) add("sticks out", one);
+    const visible = one.matches("img, canvas, video") || (!one.firstElementChild && one.textContent.trim());
+    if (visible && box.right > innerWidth + 1) add("sticks out", one);
     if (one.matches("img") && one.complete && !one.naturalWidth) add("no picture", one);
   }
   for (const bar of document.querySelectorAll(".bd-sidebar-primary, .bd-sidebar-secondary")) {

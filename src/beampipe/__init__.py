@@ -1,10 +1,21 @@
 """From hits to physics: pipelines, services, workflows and tasks for particle-physics events."""
 
-from importlib.metadata import PackageNotFoundError, version
+from beampipe.extras import name_missing_extras
 
 __all__ = ["__version__"]
 
-try:
-    __version__ = version("beampipe")
-except PackageNotFoundError:  # running from a source tree that was never installed
-    __version__ = "0.0.0"
+name_missing_extras()
+
+
+def __getattr__(name: str) -> str:
+    """The version, looked up when it is asked for: this module is imported before Ctrl-C can be clean."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        found = version("beampipe")
+    except PackageNotFoundError:  # running from a source tree that was never installed
+        found = "0.0.0"
+    globals()[name] = found
+    return found

@@ -25,7 +25,7 @@ expected and what to do next::
     ├── CancelledError        the work was ended because nobody waits for its result any more
     ├── BusyError             another process does this work now
     ├── WorkflowError         some tasks of a run failed; the others are done and kept
-    └── MissingExtraError     an optional dependency is not installed; names the extra (also an ImportError)
+    └── MissingExtraError     an optional dependency is not installed; names the extra (also a ModuleNotFoundError)
 
 Where hits fit only in part, tracks are found, and one `LayoutWarning` says so.
 """
@@ -62,31 +62,8 @@ __all__ = [
     "WorkflowError",
     "WrongLabelsError",
     "input_error",
-    "missing_extra",
     "nearest",
 ]
-
-_EXTRA_OF_PACKAGE = {
-    "acts": "simulation",
-    "atlasopenmagic": "opendata",
-    "dask": "dask",
-    "dask_jobqueue": "dask",
-    "distributed": "dask",
-    "fastjet": "simulation",
-    "pythia8mc": "simulation",
-    "torch": "train",
-}
-"""Packages that an extra of their own brings, whichever area imports them -> that extra."""
-
-_EXTRA_OF_AREA = {
-    "tracking": "tracking",
-    "serving": "serving",
-    "triton": "serving",
-    "fleet": "fleet",
-    "calibration": "calibration",
-    "analysisops": "analysisops",
-}
-"""Area of beampipe -> the extra that brings the packages which it imports."""
 
 
 class BeampipeError(Exception):
@@ -286,7 +263,7 @@ class WorkflowError(BeampipeError):
         self.errors = tuple(errors)
 
 
-class MissingExtraError(BeampipeError, ImportError):
+class MissingExtraError(BeampipeError, ModuleNotFoundError):
     """An optional dependency is not installed.
 
     Args:
@@ -299,25 +276,6 @@ class MissingExtraError(BeampipeError, ImportError):
         super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'beampipe[{extra}]'")
         self.package = package
         self.extra = extra
-
-
-def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
-    """The error to raise in place of a failed import, or None if no extra of beampipe would mend it.
-
-    Args:
-        error: the failed import; the innermost module of beampipe in its traceback says which area needed the package.
-    """
-    package = (error.name or "beampipe").split(".")[0]
-    area, traceback = "", error.__traceback__
-    while traceback is not None:
-        module = str(traceback.tb_frame.f_globals.get("__name__"))
-        if module.startswith("beampipe."):
-            area = module.split(".")[1]
-        traceback = traceback.tb_next
-    extra = _EXTRA_OF_PACKAGE.get(package, _EXTRA_OF_AREA.get(area))
-    if package == "beampipe" or extra is None:
-        return None
-    return MissingExtraError(package, extra, f"beampipe.{area}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -11,8 +11,6 @@ from importlib import import_module
 from pkgutil import resolve_name
 from typing import Any
 
-from beampipe.errors import missing_extra
-
 __all__ = ["above", "loader"]
 
 
@@ -30,10 +28,7 @@ def loader(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], 
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module = homes[name]
-        try:
-            return getattr(import_module(module if module.startswith("beampipe.") else f"{package}.{module}"), name)
-        except ModuleNotFoundError as error:
-            raise missing_extra(error) or error from error
+        return getattr(import_module(module if module.startswith("beampipe.") else f"{package}.{module}"), name)
 
     return load
 
@@ -47,7 +42,4 @@ def above(name: str) -> Any:
     Raises:
         MissingExtraError: the room needs a package that is not installed.
     """
-    try:
-        return resolve_name(name)
-    except ModuleNotFoundError as error:
-        raise missing_extra(error) or error from error
+    return resolve_name(name)

@@ -29,7 +29,7 @@ MOST_TEXT: Final = 100
 """Most characters of one value, and of one cell of a table; what is longer ends in three dots."""
 
 _TABLE: Final = '<table style="font-size:0.9em;border-collapse:collapse">'
-_CAPTION: Final = '<caption style="caption-side:top;text-align:left;font-weight:bold">'
+_CAPTION: Final = '<caption style="caption-side:top;text-align:left;font-weight:bold;color:inherit">'
 _FOOT: Final = '<div style="font-size:0.8em;opacity:0.75">'
 
 

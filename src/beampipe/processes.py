@@ -7,9 +7,11 @@ within what ids are unique in: one boot of one machine, and one namespace of pro
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,8 @@ __all__ = [
     "arguments",
     "children",
     "command_lines",
+    "end_on_interrupts",
+    "holding_interrupts",
     "is_alive",
     "is_same",
     "is_stopped",
@@ -31,6 +35,26 @@ __all__ = [
 _PROC: Final = Path("/proc")
 _ENDED: Final = (FileNotFoundError, ProcessLookupError)
 """What reading a file of an ended process raises. Any other error says nothing about the process, and is passed on."""
+
+
+@contextmanager
+def holding_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back until the block ends. A process that starts in it inherits that, and holds it back for good.
+
+    Ctrl-C reaches all processes of a terminal; one that is importing its modules would print a traceback.
+    """
+    resource_tracker.ensure_running()  # which lets Ctrl-C through again, where a process is the first that needs it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_on_interrupts() -> None:
+    """Let Ctrl-C end this worker process, at once and without a word; also one that was held back until now."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def start_time(pid: int) -> int | None:

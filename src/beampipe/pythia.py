@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from beampipe.errors import ConfigError, MissingExtraError
+from beampipe.errors import ConfigError
 
 __all__ = ["pythia8", "seed_of", "start_pythia"]
 
@@ -24,10 +24,8 @@ def pythia8() -> Any:
     Raises:
         MissingExtraError: pythia8mc is not installed.
     """
-    try:
-        import pythia8mc
-    except ImportError:
-        raise MissingExtraError("pythia8mc", "simulation", "generating collisions") from None
+    import pythia8mc
+
     return pythia8mc
 
 

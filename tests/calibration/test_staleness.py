@@ -15,6 +15,7 @@ import beampipe
 from beampipe.calibration.config.configuration import Bootstrap, Configuration, Energy, Tagger
 from beampipe.calibration.config.regions import Regions
 from beampipe.calibration.config.selection import DijetSelection
+from beampipe.calibration.config.shifts import ShiftSettings
 from beampipe.calibration.config.systematics import Systematic
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks import stages
@@ -86,6 +87,7 @@ CASES: Final = {
         lambda c: replace(c, bootstrap=Bootstrap(13, 1)),
         of(("fill", "merge"), ("nominal", "data")) | of(ENDS),
     ),
+    "groups of events": Case(lambda c: replace(c, shifts=ShiftSettings(5)), of(("fill", "merge", *ENDS))),
     "a rule": Case(lambda c: systematic(c, "pdf", rule="quadrature"), of(("factors",))),
     "how a source is drawn": Case(lambda c: systematic(c, "pdf", experimental=True), of(("factors",))),
     "a method less": Case(lambda c: systematic(c, "gluons"), of(("factors",))),
@@ -299,7 +301,7 @@ def test_every_field_of_the_configuration_is_in_a_case() -> None:
         *("output", "chunk_events"),  # tests/calibration/test_run.py
         *("samples", "nominal", "data"),
         *("pt_edges", "working_points", "keep_tables", "selection", "regions", "taggers", "energy", "layout"),
-        *("bootstrap", "systematics"),
+        *("bootstrap", "systematics", "shifts"),
     }
     assert set(Configuration.__dataclass_fields__) == tried
     assert {one.name for one in SYSTEMATICS} == {"pdf", "tracking", "energy", "shower", "gluons", "closure"}

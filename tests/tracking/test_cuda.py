@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -252,10 +253,10 @@ def test_device_out_of_range(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cuda_device("cuda:0") == torch.device("cuda", 0)
 
 
-def test_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_torch(monkeypatch: pytest.MonkeyPatch, hide: Callable[[str], None]) -> None:
     for module in [name for name in sys.modules if name.startswith("beampipe.tracking.cuda")]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "torch", None)
+    hide("torch")
     with pytest.raises(MissingExtraError, match=r"torch, which is not installed: pip install 'beampipe\[cuda\]'"):
         load_pipeline("module_map", device="cuda")
 

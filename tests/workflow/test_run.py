@@ -108,9 +108,8 @@ def test_a_pool_that_is_none_is_refused() -> None:
         pass
 
 
-def test_a_missing_dask_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
+def test_a_missing_dask_is_named(hide: Callable[[str], None]) -> None:
+    hide("dask")
     for spec in ("dask", "slurm"):
         with pytest.raises(MissingExtraError, match=r"beampipe\[dask\]"), open_pool(spec, 1):
             pass

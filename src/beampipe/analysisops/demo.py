@@ -26,6 +26,7 @@ from beampipe.analysisops.runs import AgentChoice, RunPlan, Seeds
 from beampipe.analysisops.runs import run as run_plan
 from beampipe.analysisops.tasks.load import load_task, shipped_tasks
 from beampipe.errors import ServiceUnavailableError
+from beampipe.processes import end_on_interrupts, holding_interrupts
 from beampipe.terminal import Progress
 
 __all__ = ["run_demo"]
@@ -97,8 +98,10 @@ def _closing(results: list[dict[str, Any]], made: float, seconds: float, weaknes
 
 def _make_instances(names: tuple[str, ...], folder: Path, workers: int, step: Any) -> None:
     """Make all instances, several at once."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for future in [pool.submit(_make_instance, name, folder) for name in names]:
+    with ProcessPoolExecutor(workers, get_context("spawn"), end_on_interrupts) as pool:
+        with holding_interrupts():
+            made = [pool.submit(_make_instance, name, folder) for name in names]
+        for future in made:
             future.result()
             step()
 

@@ -2,7 +2,7 @@
 
 from beampipe.calibration import Factors, RunSettings, load_configuration, run_calibration
 
-configuration = load_configuration(Path("dijets.toml"))
+configuration = load_configuration("dijets.toml")
 run_calibration(configuration, RunSettings("processes", workers=4))
 factors = Factors.read(configuration.output / "factors.json")
 factors.at(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency", pt=700.0).nominal
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from beampipe.calibration.config.regions import Regions
     from beampipe.calibration.config.selection import DijetSelection
+    from beampipe.calibration.config.shifts import ShiftSettings
     from beampipe.calibration.config.systematics import Systematic
     from beampipe.calibration.demo import DEMO_CONFIGURATION, run_demo
     from beampipe.calibration.explanation import explain
@@ -59,6 +60,7 @@ __all__ = [
     "Regions",
     "RunSettings",
     "ScaleFactor",
+    "ShiftSettings",
     "Systematic",
     "Tagger",
     "explain",
@@ -75,6 +77,7 @@ __getattr__ = loader(
         "config.configuration": ("Bootstrap", "Configuration", "Energy", "InputSample", "Tagger", "load_configuration"),
         "config.regions": ("Regions",),
         "config.selection": ("DijetSelection",),
+        "config.shifts": ("ShiftSettings",),
         "config.systematics": ("Systematic",),
         "demo": ("DEMO_CONFIGURATION", "run_demo"),
         "explanation": ("explain",),

@@ -271,6 +271,31 @@ def explain(
         typer.echo(line)
 
 
+@app.command()
+def combine(
+    sets: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME=FILE", help="Two or more sets: joint.json of their reports, by name."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the combined scale factors.")] = Path(
+        "combined"
+    ),
+    separate: Annotated[
+        list[str] | None,
+        typer.Option(help="Source of uncertainty that moves each set on its own; may be given several times."),
+    ] = None,
+) -> None:
+    """Combine calibrations by two or more pairs of regions: best linear unbiased estimate, with all correlations."""
+    from beampipe.calibration.exports import write_joint
+    from beampipe.calibration.method.best_estimate import best_estimate, read_sets
+    from beampipe.calibration.results import print_estimate
+
+    found = best_estimate(read_sets(sets), separate=separate or ())
+    paths = write_joint(found.joint, output, found.write)
+    print_estimate(found, console())
+    say("\n".join(map(str, paths)))
+
+
 def _summary(plan: Plan, until: str = "report") -> None:
     """Print what was done, and the scale factors if the run went that far; refuse them if none is of use."""
     from beampipe.calibration.tasks.stages import reaches

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from rich.console import Console
 
 from beampipe.calibration.config.configuration import Configuration
+from beampipe.calibration.method.best_estimate import BestEstimate
 from beampipe.calibration.method.factors import SHORT_NAMES, Factors, FlavourAndQuantity, ScaleFactor
 from beampipe.calibration.method.validity import FLAGS, NO_VALID_ERROR
 from beampipe.calibration.tasks.workspace import FACTORS
 from beampipe.notebook import html_table
 from beampipe.terminal import make_table
 
-__all__ = ["factors_html", "flag_lines", "print_factors"]
+__all__ = ["factors_html", "flag_lines", "print_estimate", "print_factors"]
 
 _TITLE: Final = "scale factors at the {point:.0%} working point: value +- statistical (total)"
 _NAMES: Final = "SF_q: efficiency, SF_g: rejection; data / simulation."
@@ -86,6 +88,35 @@ def flag_lines(factors: Factors) -> Iterator[str]:
             bins if len(points) == every else f"{bins} ({', '.join(sorted(points))})" for bins, points in found.items()
         )
         yield f"{lost}: {FLAGS[flag]} [{flag}]: {tagger}: {where}"
+
+
+def print_estimate(found: BestEstimate, console: Console) -> None:
+    """Print combined scale factors `SHORT_NAMES`: value, total uncertainty and weights of the sets, and chi2.
+
+    Args:
+        found: the scale factors from several sets.
+        console: console to print the table on.
+    """
+    joint = found.joint
+    edges = joint.pt_edges
+    heads = (f"{low:g}-{high:g} GeV" for low, high in pairwise(edges))
+    table = make_table(
+        f"combined: value +- total (weights of {', '.join(found.names)})", ("tagger", "point", ""), (*heads, "chi2/ndf")
+    )
+    errors = np.sqrt(np.diagonal(joint.covariance))
+    for k, key in enumerate(joint.keys):
+        name = next((name for name, what in SHORT_NAMES.items() if what == (key.flavour, key.quantity)), "")
+        if name:
+            place = joint.part(key)
+            numbers = zip(joint.nominal[place], errors[place], found.shares(key).T, strict=True)
+            cells = [
+                f"{value:.3f} +- {error:.3f} ({', '.join(f'{one:.2f}' for one in weights)})"
+                if np.isfinite(error)
+                else "not known"
+                for value, error, weights in numbers
+            ]
+            table.add_row(key.tagger, f"{key.working_point:.0%}", name, *cells, f"{found.chi2[k]:.2f}/{found.ndf[k]}")
+    console.print(table)
 
 
 def _cell(one: ScaleFactor, place: int) -> str:

@@ -21,7 +21,7 @@ from beampipe.calibration.tagger.taggers import features_of
 from beampipe.calibration.tasks.workers import RunSettings
 from beampipe.calibration.tasks.workspace import workspace_of
 from beampipe.calibration.variations import NOMINAL
-from beampipe.errors import InputError, MissingExtraError
+from beampipe.errors import InputError
 from beampipe.files import write_whole
 from beampipe.terminal import Progress
 
@@ -82,10 +82,8 @@ def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: 
         InputError: there are too few quark or gluon jets.
         MissingExtraError: lightgbm is not installed.
     """
-    try:
-        import lightgbm
-    except ImportError:
-        raise MissingExtraError("lightgbm", "calibration", "training a tagger") from None
+    import lightgbm
+
     jets = _LabelledJets(*(np.concatenate(parts) for parts in zip(*map(_jets, tables), strict=True)))
     features, gluon, weight, held_out = jets
     for name, mask in (("quark", ~gluon), ("gluon", gluon)):

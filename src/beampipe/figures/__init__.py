@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from beampipe.errors import MissingExtraError
 from beampipe.files import write_whole
 
 if TYPE_CHECKING:
@@ -37,11 +36,9 @@ def drawing(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
     Raises:
         MissingExtraError: matplotlib or mplhep is not installed.
     """
-    try:
-        import mplhep
-        from matplotlib import rc_context, style
-    except ImportError as error:
-        raise MissingExtraError(error.name or "matplotlib", "calibration", "a figure") from None
+    import mplhep
+    from matplotlib import rc_context, style
+
     with style.context(mplhep.style.ATLAS), rc_context(dict(settings or {})):  # type: ignore[arg-type]
         yield
 

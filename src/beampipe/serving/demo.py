@@ -19,6 +19,7 @@ from rich.table import Table
 from beampipe.errors import BeampipeError
 from beampipe.figures import new_figure
 from beampipe.files import write_whole
+from beampipe.processes import end_on_interrupts, holding_interrupts
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.serving.service import generated_repository
 from beampipe.terminal import make_table
@@ -157,9 +158,10 @@ def _digest(labels: np.ndarray) -> str:
 def _measure(url: str, model: str, clients: int, events: int, mu: int, expected: Sequence[str]) -> Throughput:
     context = multiprocessing.get_context("spawn")  # neither gRPC nor OpenMP survives a fork
     share = -(-events // clients)
-    with context.Manager() as manager, ProcessPoolExecutor(clients, mp_context=context) as pool:
+    with context.Manager() as manager, ProcessPoolExecutor(clients, context, end_on_interrupts) as pool:
         barrier = manager.Barrier(clients)
-        futures = [pool.submit(_client, url, model, share, mu, barrier) for _ in range(clients)]
+        with holding_interrupts():
+            futures = [pool.submit(_client, url, model, share, mu, barrier) for _ in range(clients)]
         results = [future.result() for future in futures]
     for _, _, _, digests in results:
         for got, wanted in zip(digests, cycle(expected), strict=False):

@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 
 import typer
 
-from beampipe.errors import BeampipeError, missing_extra
+from beampipe.errors import BeampipeError
 from beampipe.terminal import warnings_in_lines
 
 __all__ = ["INTERRUPTED", "run"]
@@ -70,8 +70,6 @@ def _code_of(app: Callable[..., Any], name: str, interrupt: _Interrupt) -> int:
     except Exception as error:
         if interrupt.came:
             return INTERRUPTED
-        if isinstance(error, ModuleNotFoundError) and (missing := missing_extra(error)) is not None:
-            return _told(name, str(missing))
         return _told_usage(name, error)
     return code if isinstance(code, int) else 0
 

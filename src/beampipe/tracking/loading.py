@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
+from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.tracking import kernels
 from beampipe.tracking.beam_spot import BeamSpot
 from beampipe.tracking.fitting.fitter import TrackFitter
@@ -84,10 +84,8 @@ def load_pipeline(
         raise UnknownNameError("device", device, ["cpu", "cuda", "cuda:0"])
     if device == "cpu":
         return build_pipeline(spec, threads, of, beam_spot, check=check)
-    try:
-        from beampipe.tracking.cuda import cuda_device, translate
-    except ImportError:
-        raise MissingExtraError("torch", "cuda", f"device {device}") from None
+    from beampipe.tracking.cuda import cuda_device, translate
+
     there = cuda_device(device)
     return translate(build_pipeline(spec, 1, of, beam_spot, check=check), there)
 

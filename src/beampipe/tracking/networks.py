@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
+from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.files import write_whole
 from beampipe.settings import build
 from beampipe.tracking.kernels.features import (
@@ -132,11 +132,9 @@ def load_networks(path: Path | str) -> Networks:
         FileError: a file is missing, damaged, or the weights are not those that the card describes.
         ConfigError: the card's configuration is refused, or does not fit the weights.
     """
-    try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-    except ImportError:
-        raise MissingExtraError("safetensors", "tracking", "reading network weights") from None
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
     path = Path(path)
     data, text = _read(path), _read(card_path(path))
     try:

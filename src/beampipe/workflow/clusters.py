@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from beampipe.errors import ConfigError, MissingExtraError, ServiceUnavailableError
+from beampipe.errors import ConfigError, ServiceUnavailableError
 
 __all__ = ["SlurmOptions", "open_dask", "open_slurm"]
 
@@ -181,7 +181,6 @@ def _first_loss_counts() -> AbstractContextManager[object]:
 
 
 def _load(package: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise MissingExtraError(package, "dask", "running tasks in dask or Slurm") from error
+    import dask  # noqa: F401 - where it is missing, this says which extra brings it and the others
+
+    return importlib.import_module(package)

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.processes import holding_interrupts
 from beampipe.workflow.clusters import SlurmOptions, open_dask, open_slurm
 
 __all__ = ["POOLS", "Pool", "open_pool", "prepare_processes"]
@@ -109,7 +110,8 @@ def prepare_processes(preload: Sequence[str]) -> None:
             changed.
     """
     multiprocessing.set_forkserver_preload(list(preload))
-    forkserver.ensure_running()
+    with holding_interrupts():
+        forkserver.ensure_running()
 
 
 class _Inline:
@@ -143,7 +145,8 @@ class _Given:
         self.workers = int(getattr(executor, "_max_workers", None) or workers)
 
     def submit(self, function: Callable[..., T], /, *arguments: Any) -> Future[T]:
-        return self._executor.submit(function, *arguments)
+        with holding_interrupts():  # a worker that was started and not yet counted would outlive this process
+            return self._executor.submit(function, *arguments)
 
     def restart(self) -> None:
         pass
@@ -174,7 +177,8 @@ class _Processes:
             self.close()
             self._open()
         self._submitted += 1
-        return self._executor.submit(function, *arguments)
+        with holding_interrupts():  # a worker that was started and not yet counted would outlive this process
+            return self._executor.submit(function, *arguments)
 
     def restart(self) -> None:
         self.close(at_once=True)

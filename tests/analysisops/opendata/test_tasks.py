@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -169,14 +169,14 @@ def test_the_catalogue_of_atlas(monkeypatch: pytest.MonkeyPatch) -> None:
         atlas_catalogue(Selection("2025e-13tev-beta", protocol="root"))
 
 
-def test_faults_of_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults_of_the_catalogue(monkeypatch: pytest.MonkeyPatch, hide: Callable[[str], None]) -> None:
     monkeypatch.setitem(sys.modules, "atlasopenmagic", Stranger(ValueError("Skim 'x' not found.\n  Available: a")))
     with pytest.raises(InputError, match=r"Skim 'x' not found\. Available: a"):
         atlas_catalogue(Selection("2025e-13tev-beta"))
     monkeypatch.setitem(sys.modules, "atlasopenmagic", Stranger(ConnectionError("no route")))
     with pytest.raises(ServiceUnavailableError, match="no route"):
         atlas_catalogue(Selection("2025e-13tev-beta"))
-    monkeypatch.setitem(sys.modules, "atlasopenmagic", None)
+    hide("atlasopenmagic")
     with pytest.raises(MissingExtraError, match=r"beampipe\[opendata\]"):
         atlas_catalogue(Selection("2025e-13tev-beta"))
 

@@ -177,7 +177,7 @@ def test_another_file_is_refused(parts: list[Filled], tmp_path: Path) -> None:
 
 
 def test_no_field_is_forgotten() -> None:
-    known = {"axes", "weight_names", "kinematics", "cut_flow", "bound"}
+    known = {"axes", "weight_names", "kinematics", "cut_flow", "bound", "groups"}
     assert {field.name for field in fields(Filled)} == known | set(ARRAYS)
 
 
@@ -224,3 +224,35 @@ def test_data_has_no_flavours() -> None:
     found = templates_of({0: filled}, Bookkeeping("toy", ("nominal",), (), False, (SliceFactors(0, (1.0,)),)), 2)
     with pytest.raises(InputError, match="expected labelled jets; is this sample data"):
         found.flavours("n_trk")
+
+
+def test_groups_add_up_to_the_whole_however_a_file_is_divided(tmp_path: Path) -> None:
+    dijets, settings = random_dijets(N_EVENTS, 1), fill_settings(groups=5)
+    whole, plain = fill(dijets, Scores(), settings), fill(dijets, Scores(), fill_settings())
+    assert same(whole, plain)
+    assert whole.bound == plain.bound
+    np.testing.assert_array_equal(whole.groups.sum(axis=0), np.concatenate([plain.sumw.T, plain.varied_sumw]))
+    assert (whole.groups[:, 0] != 0).any(axis=1).all()
+    pieces = merge(
+        fill(taken(dijets, slice(start, start + 700)), Scores(), settings) for start in range(0, N_EVENTS, 700)
+    )
+    np.testing.assert_array_equal(pieces.groups, whole.groups)
+    write_filled(whole, tmp_path / "filled.npz")
+    np.testing.assert_array_equal(read_filled(tmp_path / "filled.npz").groups, whole.groups)
+    with pytest.raises(InputError, match="got n_groups 0, expected 5"):
+        merge([whole, plain])
+
+
+def test_groups_are_scaled_like_the_whole() -> None:
+    from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
+
+    filled = fill(random_dijets(N_EVENTS, 1), Scores(), fill_settings(groups=5))
+    books = Bookkeeping("toy", ("nominal", "one", "two"), (), False, (SliceFactors(0, (3.0, 2.0, 0.5)),))
+    templates = templates_of({0: filled}, books, 30)
+    np.testing.assert_allclose(templates.groups.sum(axis=0), templates.values, rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(
+        templates.flavours_by_group("n_trk").sum(axis=0), templates.flavours("n_trk"), rtol=1e-12, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        templates.totals_by_group("n_trk").sum(axis=0), templates.total("n_trk")[0], rtol=1e-12, atol=1e-9
+    )

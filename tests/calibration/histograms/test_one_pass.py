@@ -240,5 +240,12 @@ def test_every_setting_is_known() -> None:
     }
     assert {each.name for each in fields(FillSettings)} == {
         *("pt_edges", "taggers", "selection", "energy", "weight_bits", "labelled", "weight_names", "kinematics"),
-        *("bootstrap", "dataset"),
+        *("bootstrap", "dataset", "groups"),
     }
+
+
+def test_groups_of_events_are_left_to_the_stages() -> None:
+    path = next(DEMO_CONFIGURATION.parent.glob("toy.*.root"))
+    asked = replace(SELECT, weights=(0,), varied=())
+    wanted = replace(FILL, weight_names=("nominal",), kinematics=(), groups=5)
+    assert fill_in_one_pass(path, 0, 100, asked, wanted) is None

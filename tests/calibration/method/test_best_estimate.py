@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from beampipe.calibration.method.best_estimate import best_estimate, statistical_between
-from beampipe.calibration.method.factors import FactorKey
+from beampipe.calibration.cli import app
+from beampipe.calibration.method.best_estimate import best_estimate, read_sets, statistical_between
+from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey
 from beampipe.calibration.method.joint import JointUncertainties
+from beampipe.calibration.report import read_correction
 from beampipe.errors import ConfigError, InputError
 
 EDGES = (500.0, 800.0, 1200.0, 2000.0)
@@ -19,12 +22,15 @@ KEYS = (FactorKey("n_trk", 0.5, "quark", "efficiency"), FactorKey("n_trk", 0.5, 
 N = 6
 
 
-def one_set(seed: int, *sources: str) -> JointUncertainties:
-    rng = np.random.default_rng(seed)
-    root = rng.normal(0, 0.05, (N, 2 * N))
-    vectors = {source: rng.normal(0, 0.04, (1, N)) for source in sources}
+EVERY = tuple(FactorKey("n_trk", 0.5, flavour, quantity) for flavour in FLAVOUR_NAMES for quantity in QUANTITIES)
+
+
+def one_set(seed: int, *sources: str, keys: tuple[FactorKey, ...] = KEYS) -> JointUncertainties:
+    rng, n = np.random.default_rng(seed), 3 * len(keys)
+    root = rng.normal(0, 0.05, (n, 2 * n))
+    vectors = {source: rng.normal(0, 0.04, (1, n)) for source in sources}
     shifts = {source: {f"weight:{source}_1": each[0]} for source, each in vectors.items()}
-    return JointUncertainties(EDGES, KEYS, rng.normal(1, 0.1, N), root @ root.T, shifts, vectors)
+    return JointUncertainties(EDGES, keys, rng.normal(1, 0.1, n), root @ root.T, shifts, vectors)
 
 
 def single(value: float, error: float, moved: float) -> JointUncertainties:
@@ -171,3 +177,19 @@ def test_a_file_is_that_of_one_set_with_the_weights(tmp_path: Path) -> None:
     assert plain["sets"] == ["one", "other"]
     assert plain["estimates"][1]["flavour"] == "gluon"
     np.testing.assert_array_equal(plain["estimates"][1]["weights"]["other"], found.weights[1, 1])
+
+
+def test_the_command_combines_reports(tmp_path: Path) -> None:
+    for name, seed in (("dijets", 1), ("photons", 2)):
+        one_set(seed, "pdf", keys=EVERY).write(tmp_path / f"{name}.json")
+    arguments = [f"{name}={tmp_path / name}.json" for name in ("dijets", "photons")]
+    shown = CliRunner().invoke(app, ["combine", *arguments, "-o", str(tmp_path / "both")])
+    assert shown.exit_code == 0, shown.output
+    wanted = best_estimate({"dijets": one_set(1, "pdf", keys=EVERY), "photons": one_set(2, "pdf", keys=EVERY)})
+    read = JointUncertainties.read(tmp_path / "both/joint.json")
+    np.testing.assert_array_equal(read.nominal, wanted.joint.nominal)
+    corrections = read_correction(tmp_path / "both/components.json")
+    found = corrections["n_trk_efficiency"].evaluate("nominal", "quark", "0.5", 600.0)
+    assert found == wanted.joint.nominal[0]
+    with pytest.raises(InputError, match="got 'dijets', expected NAME=FILE"):
+        read_sets(["dijets"])

@@ -12,9 +12,9 @@ import pytest
 
 from beampipe.calibration.config.configuration import Configuration, InputSample, Tagger
 from beampipe.calibration.config.systematics import Systematic
-from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays, write_arrays
+from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays, scale_factors, write_arrays
 from beampipe.calibration.method.factors import QUANTITIES, Factors
-from beampipe.calibration.method.scale_factors import factors_of, scale_factors, statistical
+from beampipe.calibration.method.scale_factors import factors_of, statistical
 from beampipe.calibration.variations import GLUON_REWEIGHT, Variation
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 
@@ -247,7 +247,7 @@ def test_arrays_of_efficiencies_survive_a_file(tmp_path: Path) -> None:
 
 def test_a_pattern_of_one_kind_takes_nothing_of_another() -> None:
     """`*_up` of weights is not the jet energy's."""
-    from beampipe.calibration.method.scale_factors import _members
+    from beampipe.calibration.method.shifts import _members
 
     names = ("nominal", "weight:fsr_up", "jets:jes_1_up", "sample:up", str(GLUON_REWEIGHT))
     variations = tuple(map(Variation.parse, names))

@@ -11,6 +11,7 @@ from tests.calibration.report.conftest import EDGES
 
 from beampipe.calibration.method.factors import FactorKey, Factors
 from beampipe.calibration.report.correction import (
+    growth,
     read_correction,
     systematics_of,
     write_correction,
@@ -76,6 +77,24 @@ def test_outside_the_bins(factors: Factors, tmp_path: Path, above: str) -> None:
             correction.evaluate("nominal", "quark", "0.5", 900.0)
 
 
+def test_uncertainties_grow_above_the_last_bin(factors: Factors, tmp_path: Path) -> None:
+    path = tmp_path / "corrections.json"
+    write_correction(factors, path)
+    correction = read_correction(path)["n_trk_efficiency"]
+    one = factors.by_name[GAP]
+    step = max(abs(one.nominal[1] - one.nominal[0]), one.total[1])
+    for way, sign in (("up", 1), ("down", -1)):
+        inside = correction.evaluate(f"extrapolation_{way}", "quark", "0.5", 700.0)
+        assert inside == pytest.approx(one.nominal[1], rel=ROUNDING)
+        for pt, doublings in ((900.0, 0.0), (1800.0, 1.0), (7200.0, 3.0)):
+            alone = correction.evaluate(f"extrapolation_{way}", "quark", "0.5", pt)
+            assert alone == pytest.approx(one.nominal[1] + sign * step * doublings)
+            total = correction.evaluate(f"total_{way}", "quark", "0.5", pt)
+            assert total == pytest.approx(one.nominal[1] + sign * np.hypot(one.total[1], step * doublings))
+    lost = replace(one, total=np.array([one.total[0], np.nan]))
+    assert np.isnan(growth(lost))
+
+
 def test_a_bin_that_is_not_known_fails_alone(gappy: Factors, tmp_path: Path) -> None:
     path = tmp_path / "corrections.json"
     write_correction(gappy, path)
@@ -83,7 +102,13 @@ def test_a_bin_that_is_not_known_fails_alone(gappy: Factors, tmp_path: Path) -> 
     known = gappy.by_name[GAP]
     found = correction.evaluate("nominal", "quark", "0.5", CENTRES[0])
     assert found == pytest.approx(known.nominal[0], rel=ROUNDING)
-    for systematic, pt in (("nominal", CENTRES[1]), ("nominal", 2000.0), ("pdf_up", CENTRES[1]), ("stat_up", 550.0)):
+    for systematic, pt in (
+        ("nominal", CENTRES[1]),
+        ("nominal", 2000.0),
+        ("total_up", 2000.0),
+        ("pdf_up", CENTRES[1]),
+        ("stat_up", 550.0),
+    ):
         with pytest.raises(Exception, match=r"[Ii]ndex"):
             correction.evaluate(systematic, "quark", "0.5", pt)
     assert correction.evaluate("nominal", "quark", "0.8", CENTRES[1]) > 0

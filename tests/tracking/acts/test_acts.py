@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -167,10 +166,10 @@ def test_settings_that_cannot_be_meant_are_refused() -> None:
         ActsTrackFinder(threads=0).find_batch([])
 
 
-def test_missing_pyacts_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pyacts_names_the_extra(hide: Callable[[str], None]) -> None:
     from beampipe.tracking.acts.detector import pyacts
 
-    monkeypatch.setitem(sys.modules, "acts", None)
+    hide("acts")
     with pytest.raises(MissingExtraError, match=r"beampipe\[simulation\]"):
         pyacts()
 

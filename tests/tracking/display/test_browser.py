@@ -151,3 +151,29 @@ def test_light_scheme_has_a_light_paper(watched: Watched) -> None:
     assert watched.pixels()[2, 2].max() < 0.2
     watched.page.emulate_media(color_scheme="light")
     assert watched.pixels()[2, 2].min() > 0.9
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_notebook_shows_the_page_in_a_frame(browser: Browser, hidden: bool) -> None:
+    """Also where the output is folded at first, and the frame gets its size later."""
+    event, tracks, _ = toy_event(60, seed=3)
+    page = browser.new_page(viewport={"width": 1000, "height": 600})
+    said: list[str] = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    display = "none" if hidden else "block"
+    page.set_content(f'<div id="output" style="display:{display}">{event.display(tracks)._repr_html_()}</div>')
+    frame = page.frame_locator("iframe")
+    frame.locator("#scale").wait_for(state="attached")
+    page.evaluate("document.getElementById('output').style.display = 'block'")
+    scale = frame.locator("#scale")
+    scale.wait_for()
+    for _ in range(100):  # a busy machine takes its time until the picture stands
+        picture = imread(BytesIO(page.locator("iframe").screenshot()))[:, 290:, :3]
+        coloured = int((picture.max(axis=2) - picture.min(axis=2) > 0.2).sum())
+        if coloured > 500:
+            break
+        page.wait_for_timeout(100)
+    assert coloured > 500
+    assert "NaN" not in scale.inner_text()
+    assert said == []
+    page.close()

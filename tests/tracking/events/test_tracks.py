@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -89,7 +89,7 @@ def test_tracks_as_an_array_of_awkward() -> None:
         Tracks(np.array([-1])).to_awkward(event.hits)
 
 
-def test_without_awkward_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "awkward", None)
+def test_without_awkward_the_extra_is_named(hide: Callable[[str], None]) -> None:
+    hide("awkward")
     with pytest.raises(MissingExtraError, match=r"needs awkward.*beampipe\[formats\]"):
         Tracks(np.zeros(10, np.int64)).to_awkward(arc(10))

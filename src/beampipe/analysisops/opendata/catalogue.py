@@ -6,13 +6,12 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from beampipe.analysisops.opendata.checksums import Checksum
 from beampipe.analysisops.tools.folder import MANIFEST
-from beampipe.errors import InputError, MissingExtraError, ServiceUnavailableError
+from beampipe.errors import InputError, ServiceUnavailableError
 
 __all__ = ["DATA", "Catalogue", "OpenFile", "Selection", "atlas_catalogue"]
 
@@ -99,10 +98,8 @@ def atlas_catalogue(selection: Selection) -> Sequence[OpenFile]:
     """
     if selection.protocol != "https":
         raise InputError(f"open data: got the protocol {selection.protocol!r}, expected https; files are copied whole")
-    try:
-        atlasopenmagic = import_module("atlasopenmagic")  # it ships no types, and may be missing
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("atlasopenmagic", "opendata", "the catalogue of ATLAS Open Data") from error
+    import atlasopenmagic
+
     with _one_at_a_time:
         try:
             atlasopenmagic.set_verbosity("error")

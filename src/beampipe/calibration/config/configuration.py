@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from beampipe.calibration.config.regions import Regions
 from beampipe.calibration.config.selection import DijetSelection
+from beampipe.calibration.config.shifts import ShiftSettings
 from beampipe.calibration.config.systematics import Systematic
 from beampipe.calibration.layout.addresses import is_remote
 from beampipe.calibration.layout.presets import BEAMPIPE, over_preset
@@ -195,6 +196,7 @@ class Configuration:
         energy: number of nuisance parameters of the jet energy.
         bootstrap: number of replicas, and their seed.
         systematics: sources of uncertainty.
+        shifts: how well shifts of systematics are known, and which count.
         layout: which branch of the files holds what.
     """
 
@@ -212,6 +214,7 @@ class Configuration:
     energy: Energy = field(default_factory=Energy)
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
     systematics: tuple[Systematic, ...] = ()
+    shifts: ShiftSettings = field(default_factory=ShiftSettings)
     layout: Layout = BEAMPIPE
 
     def __post_init__(self) -> None:
@@ -242,6 +245,11 @@ class Configuration:
                     " layout.sums.source = 'bookkeeping' the files have them"
                 )
         for source in self.systematics:
+            if source.smooth and not self.shifts.groups:
+                raise ConfigError(
+                    f"systematic {source.name}: got smooth, but errors of shifts are not known; give groups = 20 under"
+                    " [shifts]"
+                )
             for name in source.samples:
                 if name not in self.samples:
                     raise UnknownNameError(f"sample of systematic {source.name}", name, self.samples)
@@ -281,7 +289,7 @@ class Configuration:
         return sample == self.nominal
 
 
-def load_configuration(path: Path, *, output: Path | None = None) -> Configuration:
+def load_configuration(path: str | Path, *, output: str | Path | None = None) -> Configuration:
     """The configuration in a TOML file.
 
     Args:
@@ -293,9 +301,10 @@ def load_configuration(path: Path, *, output: Path | None = None) -> Configurati
         ConfigError: a key is unknown or missing, or a value impossible.
         UnknownNameError: a name of a sample, kind or rule does not exist.
     """
+    path = Path(path)
     table = {"output": "calibration", **read_toml(path, "the TOML file of a calibration")}
     if output is not None:
-        table["output"] = str(output.absolute())
+        table["output"] = str(Path(output).absolute())
     folder, where = path.parent, str(path)
     samples = table.get("samples", {})
     if isinstance(samples, Mapping):

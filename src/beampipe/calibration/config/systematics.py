@@ -27,6 +27,7 @@ class Systematic:
         samples: names of one other sample (against nominal) or of two (against each other).
         method: variation of the method itself: ``gluon_reweight`` or ``nonclosure``.
         experimental: whether the source comes from the detector; it is then drawn as a bar, not as a band.
+        smooth: whether each shift is replaced by a smooth function of jet pT that its statistical errors allow.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Systematic:
     samples: tuple[str, ...] = ()
     method: str = ""
     experimental: bool = False
+    smooth: bool = False
 
     def __post_init__(self) -> None:
         given = [bool(self.weights), bool(self.kinematics), bool(self.samples), bool(self.method)]

@@ -11,6 +11,6 @@ hepdata     tables for HEPData
 from beampipe.calibration.exports.components import write_components
 from beampipe.calibration.exports.hepdata import write_hepdata
 from beampipe.calibration.exports.likelihood import pyhf_modifiers, write_modifiers
-from beampipe.calibration.exports.write import write_exports
+from beampipe.calibration.exports.write import write_exports, write_joint
 
-__all__ = ["pyhf_modifiers", "write_components", "write_exports", "write_hepdata", "write_modifiers"]
+__all__ = ["pyhf_modifiers", "write_components", "write_exports", "write_hepdata", "write_joint", "write_modifiers"]

@@ -17,7 +17,6 @@ from numpy import ndarray
 
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey
 from beampipe.calibration.method.joint import JointUncertainties
-from beampipe.errors import MissingExtraError
 
 __all__ = ["write_components"]
 
@@ -86,8 +85,6 @@ def _never() -> Any:
 
 
 def _schema() -> Any:
-    try:
-        from correctionlib import schemav2
-    except ImportError:
-        raise MissingExtraError("correctionlib", "calibration", "a file of corrections") from None
+    from correctionlib import schemav2
+
     return schemav2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.method.joint import JointUncertainties, principal_components
 from beampipe.files import write_whole
 
-__all__ = ["COMPONENTS", "HEPDATA", "JOINT", "MODIFIERS", "write_exports"]
+__all__ = ["COMPONENTS", "HEPDATA", "JOINT", "MODIFIERS", "write_exports", "write_joint"]
 
 JOINT: Final = "joint.json"
 """Name of the file of the joint covariance and the signed shifts."""
@@ -39,13 +40,31 @@ def write_exports(factors: Factors, joint: JointUncertainties, folder: Path) -> 
     Raises:
         MissingExtraError: correctionlib is not installed.
     """
-    components = principal_components(joint)
     return (
-        write_whole(folder / JOINT, joint.write),
-        write_whole(folder / COMPONENTS, lambda path: write_components(joint, components, path)),
-        write_whole(folder / MODIFIERS, lambda path: write_modifiers(joint, components, path)),
+        *write_joint(joint, folder),
         *(
             write_whole(folder / HEPDATA / name, partial(write_document, document))
             for name, document in hepdata_documents(factors, joint)
         ),
+    )
+
+
+def write_joint(
+    joint: JointUncertainties, folder: Path, write: Callable[[Path], object] | None = None
+) -> tuple[Path, ...]:
+    """Write those of the files that need nothing but the uncertainties; returns their paths.
+
+    Args:
+        joint: the uncertainties of all scale factors together.
+        folder: folder of the files.
+        write: writes the first file, in place of `joint` itself.
+
+    Raises:
+        MissingExtraError: correctionlib is not installed.
+    """
+    components = principal_components(joint)
+    return (
+        write_whole(folder / JOINT, write or joint.write),
+        write_whole(folder / COMPONENTS, lambda path: write_components(joint, components, path)),
+        write_whole(folder / MODIFIERS, lambda path: write_modifiers(joint, components, path)),
     )

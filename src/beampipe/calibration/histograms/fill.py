@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int64
@@ -19,7 +19,7 @@ from beampipe.calibration.histograms.filling import (
     quantise,
     tagger_bins,
 )
-from beampipe.calibration.histograms.sums import MOST, Axes, Filled, TaggerBins, refuse_overflow
+from beampipe.calibration.histograms.sums import MOST, Axes, Filled, TaggerBins, merge, refuse_overflow
 from beampipe.calibration.jets.dijets import FLAVOURS, Dijets
 from beampipe.calibration.jets.hashing import POISSON, event_keys
 from beampipe.calibration.jets.kinematics import Kinematics, dataset_key, kinematics_of
@@ -45,6 +45,7 @@ class FillSettings:
         kinematics: names of the variations of jets, beside the nominal one.
         bootstrap: number of replicas, and their seed.
         dataset: name of the dataset that the events belong to, for their keys.
+        groups: number of groups of events that have histograms of their own, too.
     """
 
     pt_edges: tuple[float, ...]
@@ -57,6 +58,7 @@ class FillSettings:
     kinematics: tuple[str, ...]
     bootstrap: Bootstrap
     dataset: str
+    groups: int = 0
 
     @property
     def axes(self) -> Axes:
@@ -79,6 +81,31 @@ def fill(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
     Raises:
         InputError: weights are too large for their number of bits.
     """
+    if settings.groups:
+        return _in_groups(dijets, scores, settings)
+    return _at_once(dijets, scores, settings)
+
+
+def _in_groups(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
+    """The same, and the sums of each group. Which group an event is in depends on the event alone."""
+    alone = replace(settings, groups=0)
+    _refuse_overflow(dijets, 2.0**settings.weight_bits)
+    keys = event_keys(dataset_key(settings.dataset), dijets.run, dijets.event)
+    number = (keys >> np.uint64(32)) % np.uint64(settings.groups)
+    total: Filled | None = None
+    cases = len(settings.weight_names) + len(settings.kinematics)
+    groups = np.empty((settings.groups, cases, settings.axes.n_rows), np.int64)
+    for group in range(settings.groups):
+        chosen = np.flatnonzero(number == group)
+        those = Scores({key: values[chosen] for key, values in scores.by_name.items()})
+        part = _at_once(dijets.part(chosen), those, alone)
+        np.concatenate([part.sumw.T, part.varied_sumw], out=groups[group])
+        total = part if total is None else merge([total, part])
+    assert total is not None  # there are groups
+    return replace(total, groups=groups, cut_flow=dijets.cut_flow).bounded()
+
+
+def _at_once(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
     axes, scale = settings.axes, 2.0**settings.weight_bits
     if dijets.weight.shape[1] != len(settings.weight_names):
         raise InputError(f"weights: got {dijets.weight.shape[1]} columns, expected {len(settings.weight_names)}")

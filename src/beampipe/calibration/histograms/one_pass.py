@@ -90,6 +90,7 @@ def _knows(select: SelectSettings, fill: FillSettings) -> bool:
     n_weights = len(select.weights) if select.simulated else 1
     return (
         not any(tagger.boosted for tagger in fill.taggers)
+        and not fill.groups
         and known.issuperset(fill.kinematics)
         and select.labelled == fill.labelled
         and (select.selection, select.weight_bits) == (fill.selection, fill.weight_bits)

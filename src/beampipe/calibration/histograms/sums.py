@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
@@ -92,6 +92,8 @@ class Filled:
         entries: (n_rows,) int64, numbers of nominal jets.
         cut_flow: events after each cut.
         bound: size that no sum exceeds.
+        groups: (n_groups, n_weights + n_kinematics, n_rows) int64, the sums of `sumw` and `varied_sumw` over the events
+            of each group; no groups if they are not wanted.
     """
 
     axes: Axes
@@ -105,6 +107,7 @@ class Filled:
     entries: Int64[ndarray, " r"]
     cut_flow: CutFlow
     bound: float = 0.0
+    groups: Int64[ndarray, "g c s"] = field(default_factory=lambda: np.zeros((0, 0, 0), np.int64))
 
     @classmethod
     def empty(
@@ -124,6 +127,11 @@ class Filled:
             entries=np.zeros(rows, np.int64),
             cut_flow=cut_flow,
         )
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups of events."""
+        return len(self.groups)
 
     def with_cut_flow(self, cut_flow: CutFlow) -> Filled:
         """The same histograms with another cut flow."""
@@ -164,16 +172,16 @@ def merge(parts: Iterable[Filled]) -> Filled:
     total: Filled | None = None
     for part in parts:
         if total is None:
-            total = replace(part, **{name: getattr(part, name).copy() for name in (*_SUMS, *_VARIED)})
+            total = replace(part, **{name: getattr(part, name).copy() for name in (*_SUMS, *_VARIED, "groups")})
             continue
-        for name in ("axes", "weight_names", "kinematics"):
+        for name in ("axes", "weight_names", "kinematics", "n_groups"):
             if getattr(part, name) != getattr(total, name):
                 raise InputError(
                     f"merging histograms: got {name} {getattr(part, name)}, expected {getattr(total, name)}"
                 )
         # A cell of the sum is at most the sum of the largest cells.
         refuse_overflow(total.bound + part.bound)
-        for name in (*_SUMS, *_VARIED):
+        for name in (*_SUMS, *_VARIED, "groups"):
             np.add(getattr(total, name), getattr(part, name), out=getattr(total, name))
         flow = CutFlow(total.cut_flow.events + part.cut_flow.events, total.cut_flow.weight + part.cut_flow.weight)
         total = replace(total, cut_flow=flow, bound=total.bound + part.bound)
@@ -189,6 +197,8 @@ def write_filled(filled: Filled, path: Path) -> None:
     )
     arrays: dict[str, Any] = {name: getattr(filled, name)[rows] for name in _SUMS}
     arrays |= {name: getattr(filled, name)[:, rows] for name in _VARIED}
+    if filled.n_groups:
+        arrays["groups"] = filled.groups[:, :, rows]
     axes = filled.axes
     arrays |= {
         "rows": rows,
@@ -239,6 +249,10 @@ def read_filled(path: Path) -> Filled:
                 part = arrays[name]
                 whole[name] = np.zeros((len(part), n_rows), np.int64)
                 whole[name][:, rows] = part
+            if "groups" in arrays:
+                part = arrays["groups"]
+                whole["groups"] = np.zeros((*part.shape[:2], n_rows), np.int64)
+                whole["groups"][:, :, rows] = part
             return Filled(
                 axes=axes,
                 weight_names=tuple(arrays["weight_names"].tolist()),

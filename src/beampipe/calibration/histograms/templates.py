@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -28,6 +28,8 @@ class Templates:
         squares: (n_variations, n_pt, 2 regions, n_flavours, n_x) sums of squares of weights.
         replicas: (n_replicas, n_pt, 2 regions, n_flavours, n_x) sums of weights of the nominal case.
         entries: (n_pt, 2 regions, n_flavours, n_x) numbers of jets of the nominal case, not weighted.
+        groups: (n_groups, n_variations, n_pt, 2 regions, n_flavours, n_x) sums of weights of each group of events; no
+            groups if they were not wanted.
     """
 
     axes: Axes
@@ -36,10 +38,22 @@ class Templates:
     squares: Float64[ndarray, "v p 2 f x"]
     replicas: Float64[ndarray, "b p 2 f x"]
     entries: Float64[ndarray, "p 2 f x"]
+    groups: Float64[ndarray, "g c q 2 h y"] = field(default_factory=lambda: np.empty((0, 0, 0, 2, 0, 0)))
 
     def flavours(self, tagger: str, *, replicas: bool = False) -> Float64[ndarray, "v p 2 2 x"]:
         """Quarks and gluons of one tagger: (variation or replica, pt, region, (quark, gluon), x)."""
-        values = (self.replicas if replicas else self.values)[..., self.axes.columns(tagger)]
+        return self._flavours(self.replicas if replicas else self.values, tagger)
+
+    def flavours_by_group(self, tagger: str) -> Float64[ndarray, "g v p 2 2 x"]:
+        """As by `flavours`, of each group of events: (group, variation, pt, region, (quark, gluon), x)."""
+        return self._flavours(self.groups, tagger)
+
+    def totals_by_group(self, tagger: str) -> Float64[ndarray, "g p 2 x"]:
+        """As by `total`, of each group of events, nominal: (group, pt, region, x)."""
+        return self._total(self.groups[:, 0] if len(self.groups) else self.values[:0], tagger)
+
+    def _flavours(self, every: Float64[ndarray, "*v f x"], tagger: str) -> Float64[ndarray, "*v 2 y"]:
+        values = every[..., self.axes.columns(tagger)]
         quark, gluon = self._split()
         summed = values[..., quark[0], :]
         for flavour in quark[1:]:
@@ -48,7 +62,10 @@ class Templates:
 
     def total(self, tagger: str, *, replicas: bool = False) -> Float64[ndarray, "v p 2 x"]:
         """All flavours of one tagger together: (variation or replica, pt, region, x)."""
-        values = (self.replicas if replicas else self.values)[..., self.axes.columns(tagger)]
+        return self._total(self.replicas if replicas else self.values, tagger)
+
+    def _total(self, every: Float64[ndarray, "*v f x"], tagger: str) -> Float64[ndarray, "*v y"]:
+        values = every[..., self.axes.columns(tagger)]
         summed = values[..., 0, :]
         for flavour in range(1, values.shape[-2]):
             summed = summed + values[..., flavour, :]
@@ -86,8 +103,13 @@ class Templates:
         return [k for k, name in enumerate(names) if name != "gluon"], names.index("gluon")
 
 
-_SUMS: Final = ("values", "squares", "replicas", "entries")
+_SUMS: Final = ("values", "squares", "replicas", "entries", "groups")
 """The fields of `Templates` that are summed over slices."""
+
+
+def _by_group(filled: Filled, units: Float64[ndarray, " v"]) -> Float64[ndarray, "g v p 2 f x"]:
+    shape = (filled.n_groups, len(units), *filled.axes.shape)
+    return (filled.groups * units[:, None]).reshape(shape) if filled.n_groups else np.zeros(shape)
 
 
 def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weight_bits: int) -> Templates:
@@ -107,6 +129,7 @@ def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weigh
         by_weight = np.array([factors[name] for name in filled.weight_names])[:, None]
         nominal = factors[filled.weight_names[0]]
         values = np.concatenate([filled.sumw.T * unit * by_weight, filled.varied_sumw * unit * nominal])
+        by_case = np.concatenate([by_weight[:, 0], np.full(len(filled.kinematics), nominal)])
         squares = np.concatenate([filled.sumw2.T * unit * by_weight**2, filled.varied_sumw2 * unit * nominal**2])
         part = Templates(
             axes,
@@ -119,6 +142,7 @@ def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weigh
             squares.reshape(-1, *axes.shape),
             (filled.replicas.T * unit * nominal).reshape(-1, *axes.shape),
             filled.entries.astype(np.float64).reshape(axes.shape),
+            _by_group(filled, unit * by_case),
         )
         if total is None:
             total = part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -108,6 +108,16 @@ class Dijets:
 
     def __len__(self) -> int:
         return len(self.run)
+
+    def part(self, chosen: Int64[ndarray, " m"]) -> Dijets:
+        """Some of the events, by their places; the cut flow and the ranges stay those of all."""
+
+        def taken(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {name: each[chosen] for name, each in value.items()}
+            return value[chosen] if isinstance(value, ndarray) else value
+
+        return replace(self, **{item.name: taken(getattr(self, item.name)) for item in fields(self)})
 
 
 _PAIRS: Final = ("pt", "eta", "n_trk", "width", "c1", "label", "region")

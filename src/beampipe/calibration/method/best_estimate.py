@@ -31,7 +31,7 @@ from beampipe.calibration.method.joint import JointUncertainties, plain_numbers
 from beampipe.calibration.method.scale_factors import statistical
 from beampipe.errors import ConfigError, InputError
 
-__all__ = ["BestEstimate", "best_estimate", "statistical_between"]
+__all__ = ["BestEstimate", "best_estimate", "read_sets", "statistical_between"]
 
 _SINGULAR: Final = 1e-12
 """Size of an eigenvalue of C, relative to the largest one, below which it counts as 0."""
@@ -111,6 +111,22 @@ def best_estimate(
         measured = np.stack([one.nominal[place] for one in named.values()])
         weights[:, k], chi2[k], ndf[k] = _estimate(measured, covariance)
     return BestEstimate(tuple(sets), _combined(named, vectors, spread, weights), weights, chi2, ndf)
+
+
+def read_sets(arguments: Sequence[str]) -> dict[str, JointUncertainties]:
+    """The sets that ``NAME=FILE`` name, each a file of `JointUncertainties`.
+
+    Raises:
+        InputError: an argument is another text, or a name stands twice.
+        FileError: a file is missing, or another one.
+    """
+    found: dict[str, JointUncertainties] = {}
+    for text in arguments:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path) or name in found:
+            raise InputError(f"sets to combine: got {text!r}, expected NAME=FILE, each name once: dijets=joint.json")
+        found[name] = JointUncertainties.read(Path(path))
+    return found
 
 
 def statistical_between(first: Float64[ndarray, "b n"], second: Float64[ndarray, "b n"]) -> Float64[ndarray, "n n"]:

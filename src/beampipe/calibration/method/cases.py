@@ -28,6 +28,9 @@ class Cases:
         data_replicas: (n_replicas, n_pt, 2 regions, n_x) jets of data.
         jets: (n_pt, 2 regions, 3, 2) number and effective number of nominal jets of (quark, gluon, data); no bins if
             they are not known.
+        groups: (n_groups, n_cases, n_pt, 2 regions, 2 flavours, n_x) the part of `simulation` from each group of
+            events; no groups if they were not wanted.
+        data_groups: (n_groups, n_pt, 2 regions, n_x) the same of `data`.
     """
 
     variations: tuple[Variation, ...]
@@ -36,6 +39,13 @@ class Cases:
     data: Float64[ndarray, "p 2 x"]
     data_replicas: Float64[ndarray, "b p 2 x"]
     jets: Float64[ndarray, "q 2 3 2"] = field(default_factory=lambda: np.empty((0, 2, 3, 2)))
+    groups: Float64[ndarray, "g w r 2 2 y"] = field(default_factory=lambda: np.empty((0, 0, 0, 2, 2, 0)))
+    data_groups: Float64[ndarray, "g r 2 y"] = field(default_factory=lambda: np.empty((0, 0, 2, 0)))
+
+    def without_group(self, number: int) -> Cases:
+        """The cases with a group of events left out, without replicas."""
+        simulation, data = self.simulation - self.groups[number], self.data - self.data_groups[number]
+        return Cases(self.variations, simulation, self.simulation_replicas[:0], data, self.data_replicas[:0])
 
 
 def simulation_of(
@@ -65,6 +75,11 @@ def cases_of(tagger: str, nominal: Templates, data: Templates, samples: Mapping[
     """
     _same_axes(nominal, {"data": data})
     simulation, replicas = simulation_of(tagger, nominal, samples)
+    grouped = {}
+    if len(nominal.groups):
+        parts = [nominal.flavours_by_group(tagger)]
+        parts += [one.flavours_by_group(tagger)[:, :1] for one in samples.values()]
+        grouped = {"groups": np.concatenate(parts, axis=1), "data_groups": data.totals_by_group(tagger)}
     return Cases(
         variations=(*nominal.variations, *(Variation("sample", name) for name in samples)),
         simulation=simulation,
@@ -72,6 +87,7 @@ def cases_of(tagger: str, nominal: Templates, data: Templates, samples: Mapping[
         data=data.total(tagger)[0],
         data_replicas=data.total(tagger, replicas=True),
         jets=np.concatenate([nominal.flavour_numbers(tagger), data.total_numbers(tagger)[:, :, None]], axis=2),
+        **grouped,
     )
 
 

@@ -14,11 +14,11 @@ from numpy import ndarray
 
 from beampipe.calibration.method.cases import Cases
 from beampipe.calibration.method.extract import Extracted, cumulated, extract, mixtures, truth, working_point_cuts
-from beampipe.calibration.method.reweight import Reweighting, apply_factors
+from beampipe.calibration.method.reweight import Reweighting, apply_factors, measure_reweighting
 from beampipe.calibration.variations import GLUON_REWEIGHT, Variation
 from beampipe.errors import FileError
 
-__all__ = ["Efficiencies", "measure_efficiencies", "read_arrays", "write_arrays"]
+__all__ = ["Efficiencies", "measure_efficiencies", "read_arrays", "scale_factors", "write_arrays"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,10 @@ class Efficiencies:
         shapes: (3, n_pt, 2, n_x) shapes of the nominal case: data, simulation and truth, of quark and gluon jets.
         jets: (n_pt, 2 regions, 3, 2) number and effective number of nominal jets of (quark, gluon, data); no bins if
             they are not known.
+        data_without: (n_groups, n_cases, n_pt, n_wp, 2) `data` with one group of events after the other left out; no
+            groups if they were not wanted.
+        simulation_without: (n_groups, n_cases, n_pt, n_wp, 2) the same of `simulation`.
+        truth_without: (n_groups, n_cases, n_pt, n_wp, 2) the same of `truth`.
     """
 
     names: ndarray
@@ -49,6 +53,9 @@ class Efficiencies:
     fractions: Float64[ndarray, "v p 2"]
     shapes: Float64[ndarray, "3 p 2 x"]
     jets: Float64[ndarray, "q 2 3 2"] = field(default_factory=lambda: np.empty((0, 2, 3, 2)))
+    data_without: Float64[ndarray, "g c r n 2"] = field(default_factory=lambda: np.empty((0, 0, 0, 0, 2)))
+    simulation_without: Float64[ndarray, "g c r n 2"] = field(default_factory=lambda: np.empty((0, 0, 0, 0, 2)))
+    truth_without: Float64[ndarray, "g c r n 2"] = field(default_factory=lambda: np.empty((0, 0, 0, 0, 2)))
 
     @property
     def variations(self) -> tuple[Variation, ...]:
@@ -66,12 +73,7 @@ def measure_efficiencies(cases: Cases, reweighting: Reweighting, working_points:
         reweighting: factors of central jets, from `measure_reweighting`.
         working_points: quark efficiencies aimed at.
     """
-    factors = np.concatenate([reweighting.quark, reweighting.gluon])
-    flavours = np.concatenate([cases.simulation, cases.simulation[:1]])
-    mixture, fractions = mixtures(flavours, factors)
-    simulation = extract(mixture, fractions)
-    data = extract(apply_factors(cases.data, factors), fractions)
-    true = truth(flavours)
+    data, simulation, true, fractions = _extracted(cases, reweighting)
     cuts = np.stack([working_point_cuts(simulation.quark[0], wp) for wp in working_points], axis=-1)
     mixture, drawn = mixtures(cases.simulation_replicas, reweighting.replicas)
     return Efficiencies(
@@ -85,7 +87,42 @@ def measure_efficiencies(cases: Cases, reweighting: Reweighting, working_points:
         fractions=fractions,
         shapes=np.stack([np.stack([one.quark[0], one.gluon[0]], axis=-2) for one in (data, simulation, true)]),
         jets=cases.jets,
+        **_without_groups(cases, cuts),
     )
+
+
+def _extracted(
+    cases: Cases, reweighting: Reweighting
+) -> tuple[Extracted, Extracted, Extracted, Float64[ndarray, "v p 2"]]:
+    """Shapes of all cases in data, in simulation and by label, and the fractions of quarks."""
+    factors = np.concatenate([reweighting.quark, reweighting.gluon])
+    flavours = np.concatenate([cases.simulation, cases.simulation[:1]])
+    mixture, fractions = mixtures(flavours, factors)
+    data = extract(apply_factors(cases.data, factors), fractions)
+    return data, extract(mixture, fractions), truth(flavours), fractions
+
+
+def _without_groups(cases: Cases, cuts: Int64[ndarray, "p w"]) -> dict[str, Float64[ndarray, "g v p w 2"]]:
+    """Efficiencies at the same cuts with each group left out; everything else is measured anew."""
+    if not len(cases.groups):
+        return {}
+    every = []
+    for group in range(len(cases.groups)):
+        one = cases.without_group(group)
+        found = _extracted(one, measure_reweighting(one.simulation, one.simulation_replicas))
+        every.append([_at(shapes, cuts) for shapes in found[:3]])
+    names = ("data_without", "simulation_without", "truth_without")
+    return {name: np.stack([each[k] for each in every]) for k, name in enumerate(names)}
+
+
+def scale_factors(
+    data: Float64[ndarray, "*v"], simulation: Float64[ndarray, "*v"], quantity: str
+) -> Float64[ndarray, "*v"]:
+    """Ratio of data to simulation; nan where simulation has 0."""
+    if quantity == "rejection":
+        data, simulation = 1 - data, 1 - simulation
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(simulation != 0, data / simulation, np.nan)
 
 
 def _at(shapes: Extracted, cuts: Int64[ndarray, "p w"]) -> Float64[ndarray, "*v p w 2"]:

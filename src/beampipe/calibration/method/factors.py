@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isclose
 from pathlib import Path
@@ -42,7 +42,7 @@ QUANTITIES: Final = ("efficiency", "rejection")
 Quantity = Literal["efficiency", "rejection"]
 """Quantity whose ratio of data to simulation is a scale factor."""
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _NUMBERS: Final = ("nominal", "data", "simulation", "truth", "statistical", "total")
 _ARRAYS: Final = (*_NUMBERS, "covariance")
 
@@ -96,6 +96,9 @@ class ScaleFactor(Shown):
         total: (n_pt,) uncertainty: statistical and all sources in quadrature; nan in a bin that lacks one of them.
         covariance: (n_pt, n_pt) covariance of statistical uncertainty and all sources; nan where `total` is.
         flags: what speaks against the scale factor in each bin, names of `beampipe.calibration.method.validity.FLAGS`.
+        source_errors: (n_pt,) statistical error of the uncertainty of each source, by its name; empty if they were not
+            worked out.
+        remarks: what was done to the shifts of a source, by its name, where something was.
     """
 
     nominal: Float64[ndarray, " p"]
@@ -107,6 +110,8 @@ class ScaleFactor(Shown):
     total: Float64[ndarray, " p"]
     covariance: Float64[ndarray, "p p"]
     flags: tuple[tuple[str, ...], ...]
+    source_errors: Mapping[str, Float64[ndarray, " p"]] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def valid(self) -> Bool[ndarray, " p"]:
@@ -138,6 +143,7 @@ class FactorInBin:
         statistical: statistical uncertainty of the scale factor.
         total: statistical uncertainty and all sources in quadrature; nan if one of them is not known.
         sources: uncertainty by name of the systematic.
+        source_errors: statistical error of that uncertainty by name of the systematic; empty if not worked out.
         cut: value of the tagger below which a jet counts as quark-like.
         forward_fraction: fraction of quarks among forward jets of re-weighted simulation.
         central_fraction: fraction of quarks among central jets of re-weighted simulation.
@@ -157,6 +163,7 @@ class FactorInBin:
     statistical: float
     total: float
     sources: Mapping[str, float]
+    source_errors: Mapping[str, float]
     cut: float
     forward_fraction: float
     central_fraction: float
@@ -167,7 +174,7 @@ class FactorInBin:
 class Factors(Shown):
     """All scale factors of a calibration::
 
-        factors = Factors.read(Path("factors.json"))
+        factors = Factors.read("factors.json")
         one = factors.at(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency", pt=700.0)
         print(one.nominal, "+-", one.total)
 
@@ -274,13 +281,15 @@ class Factors(Shown):
             " more events, wider bins or more replicas"
         )
 
-    def write(self, path: Path) -> None:
+    def write(self, path: str | Path) -> None:
         """Write JSON: the same factors give the same bytes. A number that cannot be known is null."""
         entries = [
             {
                 **key._asdict(),
                 **{name: getattr(one, name).tolist() for name in _ARRAYS},
                 "sources": {name: values.tolist() for name, values in one.sources.items()},
+                "source_errors": {name: values.tolist() for name, values in one.source_errors.items()},
+                "remarks": dict(one.remarks),
                 "flags": one.flags,
             }
             for key, one in self.by_name.items()
@@ -291,6 +300,8 @@ class Factors(Shown):
                 "efficiency": "share of jets in quark-like bins; scale factor = data / simulation",
                 "rejection": "share of jets in the other bins; scale factor = data / simulation",
                 "statistical": "half the central 68 % interval of the replicas",
+                "source_errors": "statistical errors of sources; none if [shifts] of the configuration has no groups",
+                "remarks": "shifts of a source that are smooth, or left out",
                 "total": "null in a bin that has no valid error",
                 "flags": dict(FLAGS),
             },
@@ -301,17 +312,17 @@ class Factors(Shown):
             "fractions": {name: values.tolist() for name, values in self.fractions.items()},
             "scale_factors": entries,
         }
-        path.write_text(json.dumps(_without_nan(plain), indent=1) + "\n", encoding="utf-8")
+        Path(path).write_text(json.dumps(_without_nan(plain), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
-    def read(cls, path: Path) -> Factors:
+    def read(cls, path: str | Path) -> Factors:
         """Read what `write` wrote.
 
         Raises:
             FileError: the file is missing, or another one.
         """
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
+            plain = json.loads(Path(path).read_text(encoding="utf-8"))
             if plain["format"] != _FORMAT:
                 raise ValueError(f"format {plain['format']}, expected {_FORMAT}")
             return cls(
@@ -351,6 +362,7 @@ class Factors(Shown):
             pt_low=low,
             pt_high=high,
             sources={name: float(values[place]) for name, values in one.sources.items()},
+            source_errors={name: float(values[place]) for name, values in one.source_errors.items()},
             cut=float(self.cuts[key.tagger][place, self.working_points.index(key.working_point)]),
             forward_fraction=float(forward),
             central_fraction=float(central),
@@ -362,11 +374,12 @@ def _entries(scale_factors: Any) -> Iterator[tuple[FactorKey, ScaleFactor]]:
     """Keys and values of `Factors.by_name` from what JSON holds."""
     for entry in scale_factors:
         sources = {name: _array(values) for name, values in entry["sources"].items()}
+        errors = {name: _array(values) for name, values in entry["source_errors"].items()}
         arrays = {name: _array(entry[name]) for name in _ARRAYS}
         flags = tuple(tuple(names) for names in entry["flags"])
         yield (
             FactorKey(*(entry[name] for name in FactorKey._fields)),
-            ScaleFactor(sources=sources, flags=flags, **arrays),
+            ScaleFactor(sources=sources, flags=flags, source_errors=errors, remarks=entry["remarks"], **arrays),
         )
 
 

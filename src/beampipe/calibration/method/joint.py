@@ -25,7 +25,8 @@ from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.method.combine import shift_vectors
 from beampipe.calibration.method.efficiencies import Efficiencies
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, FactorKey, Factors
-from beampipe.calibration.method.scale_factors import replicas_of, shifts_of, statistical
+from beampipe.calibration.method.scale_factors import replicas_of, statistical
+from beampipe.calibration.method.shifts import treated_shifts
 from beampipe.errors import FileError
 
 __all__ = ["JointUncertainties", "joint_replicas", "joint_uncertainties", "plain_numbers", "principal_components"]
@@ -145,11 +146,16 @@ def joint_uncertainties(
     places = list(_places(efficiencies, factors))
     shifts: dict[str, dict[str, Float64[ndarray, " n"]]] = {}
     vectors: dict[str, Float64[ndarray, "_ n"]] = {}
+    treated = [
+        treated_shifts(measured, place, key.quantity, factors.by_name[key].statistical, configuration)
+        for key, measured, place in places
+    ]
     for source in configuration.systematics:
-        found = [shifts_of(measured, place, key.quantity, source) for key, measured, place in places]
+        found = [one[source.name] for one in treated]
         side_by_side = np.concatenate([one.values for one in found], axis=1)
         shifts[source.name] = dict(zip(found[0].members, side_by_side, strict=True))
-        vectors[source.name] = np.concatenate([shift_vectors(source.rule, *one) for one in found], axis=1)
+        each = [shift_vectors(source.rule, one.members, one.values) for one in found]
+        vectors[source.name] = np.concatenate(each, axis=1)
     spread = statistical(joint_replicas(efficiencies, factors))[1]
     return JointUncertainties(
         factors.pt_edges,

@@ -2,19 +2,26 @@
 
 There is one correction per tagger and quantity, e.g. ``n_trk_efficiency``. It has four inputs:
 
-    systematic     nominal, or SOURCE_up or SOURCE_down for each source, for stat and for total
+    systematic     nominal, or SOURCE_up or SOURCE_down for each source, for stat, extrapolation and total
     flavour        quark or gluon
     working_point  as text, e.g. 0.5
     pt             transverse momentum of the jet [GeV]
 
 Evaluation fails below the first edge of pT. Above the last one it gives the value of the last bin, or fails, as was
-asked for. It also fails in a bin that has no valid error, for every systematic: the bin holds a binning that no pT is
-in. Flags of the other bins are in the description.
+asked for. Nothing was measured there, so the uncertainty grows: ``extrapolation`` is 0 in the bins, and above the last
+edge E
+
+    growth x log2(pT / E)        growth: the largest step between neighbouring bins, or the total of the last bin, if
+                                 that is larger
+
+which ``total`` has in quadrature. Evaluation also fails in a bin that has no valid error, for every systematic: the
+bin holds a binning that no pT is in. Flags of the other bins are in the description.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -23,9 +30,19 @@ import numpy as np
 
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor
 from beampipe.calibration.method.validity import FLAGS, in_words
-from beampipe.errors import ConfigError, FileError, MissingExtraError
+from beampipe.errors import ConfigError, FileError
 
-__all__ = ["Above", "correction_set", "read_correction", "systematics_of", "write_correction", "write_covariance"]
+__all__ = [
+    "Above",
+    "correction_set",
+    "growth",
+    "never",
+    "read_correction",
+    "schema_of_corrections",
+    "systematics_of",
+    "write_correction",
+    "write_covariance",
+]
 
 Above = Literal["last", "error"]
 """What corrections give above the last edge of pT: ``last`` the value of the last bin, ``error`` a failure."""
@@ -35,6 +52,9 @@ STATISTICAL: Final = "stat"
 
 TOTAL: Final = "total"
 """Name of the total uncertainty among the systematics."""
+
+EXTRAPOLATION: Final = "extrapolation"
+"""Name of the uncertainty above the last edge of pT among the systematics."""
 
 _QUARK_LIKE: Final = {
     "efficiency": "For jets that the tagger takes for quark-like: efficiency in data / efficiency in simulation. The "
@@ -47,8 +67,12 @@ _WARNING: Final = (
     "Uncertainties are symmetric: where the efficiency goes up the rejection goes down, so take up of one with down of "
     "the other."
 )
+_LAST: Final = "last"
+"""Above the last edge of pT stands what stands in the last bin."""
+
 _ABOVE: Final = {
-    "last": "above {high:g} GeV that of the last bin, which was not measured there",
+    "last": "above {high:g} GeV that of the last bin, which was not measured there: extrapolation, and with it total, "
+    "grows with log2(pt / {high:g})",
     "error": "above {high:g} GeV evaluation fails",
 }
 
@@ -76,7 +100,7 @@ def read_correction(path: Path) -> Any:
         FileError: the file is missing, or does not hold corrections.
         MissingExtraError: correctionlib is not installed.
     """
-    _schema()
+    schema_of_corrections()
     import correctionlib
 
     try:
@@ -116,7 +140,7 @@ def write_covariance(factors: Factors, path: Path) -> None:
 
 def correction_set(factors: Factors, above: Above = "last") -> Any:
     """The corrections as a ``correctionlib.schemav2.CorrectionSet``, which `write_correction` writes."""
-    schema = _schema()
+    schema = schema_of_corrections()
     corrections = [
         _correction(factors, tagger, quantity, above) for tagger in factors.taggers for quantity in QUANTITIES
     ]
@@ -133,7 +157,7 @@ def systematics_of(one: ScaleFactor) -> Iterator[tuple[str, Any]]:
     """
     nominal = np.where(one.valid, one.nominal, np.nan)
     yield "nominal", nominal
-    for name in (STATISTICAL, TOTAL):
+    for name in (STATISTICAL, TOTAL, EXTRAPOLATION):
         if name in one.sources:
             raise ConfigError(
                 f"systematic {name}: got a name that corrections need for themselves; give it another one"
@@ -143,8 +167,20 @@ def systematics_of(one: ScaleFactor) -> Iterator[tuple[str, Any]]:
         yield f"{name}_down", nominal - error
 
 
+def growth(one: ScaleFactor) -> float:
+    """By how much the uncertainty grows with each doubling of pT above the last edge; nan if the last bin is not valid.
+
+    It is the largest step between neighbouring bins that are valid, or the total uncertainty of the last bin, if that
+    is larger.
+    """
+    if not one.valid[-1]:
+        return math.nan
+    steps = np.abs(np.diff(one.nominal))[one.valid[:-1] & one.valid[1:]]
+    return float(max([*steps, one.total[-1]]))
+
+
 def _correction(factors: Factors, tagger: str, quantity: str, above: Above) -> Any:
-    schema = _schema()
+    schema = schema_of_corrections()
     low, high = factors.pt_edges[0], factors.pt_edges[-1]
     by_flavour = {
         flavour: {f"{wp:g}": factors.by_name[FactorKey(tagger, wp, flavour, quantity)] for wp in factors.working_points}
@@ -155,8 +191,13 @@ def _correction(factors: Factors, tagger: str, quantity: str, above: Above) -> A
         for name, _ in systematics_of(factors.by_name[FactorKey(tagger, factors.working_points[0], "quark", quantity)])
     ]
 
+    if above == "last":
+        names += [f"{EXTRAPOLATION}_up", f"{EXTRAPOLATION}_down"]
+
     def at_point(one: ScaleFactor, systematic: str) -> Any:
-        return _binning(dict(systematics_of(one))[systematic].tolist(), factors.pt_edges, above)
+        known = dict(systematics_of(one))
+        values = known.get(systematic, known["nominal"]).tolist()
+        return _binning(values, factors.pt_edges, _beyond(one, systematic, high) if above == "last" else None)
 
     def at_flavour(points: Mapping[str, ScaleFactor], systematic: str) -> Any:
         return _category("working_point", {point: at_point(one, systematic) for point, one in points.items()})
@@ -199,28 +240,49 @@ def _flagged(factors: Factors, tagger: str, quantity: str) -> str:
     return f"Flagged: {'; '.join(found)}." if found else "No bin is flagged."
 
 
-def _binning(values: Sequence[float], edges: Sequence[float], above: Above) -> Any:
-    content = [value if np.isfinite(value) else _never() for value in values]
+def _binning(values: Sequence[float], edges: Sequence[float], beyond: Any | None) -> Any:
+    """Bins of pT; `beyond` is what stands above the last edge, if anything does."""
+    content = [value if np.isfinite(value) else never() for value in values]
     # The schema knows one rule for both ends. A last bin that has no end gives the upper end a rule of its own.
-    every: list[float | str] = [*edges, "inf"] if above == "last" else [*edges]
-    content += content[-1:] if above == "last" else []
-    return _schema().Binning(nodetype="binning", input="pt", edges=every, content=content, flow="error")
+    every: list[float | str] = [*edges] if beyond is None else [*edges, "inf"]
+    content += [] if beyond is None else [content[-1] if beyond == _LAST else beyond]
+    return schema_of_corrections().Binning(nodetype="binning", input="pt", edges=every, content=content, flow="error")
 
 
-def _never() -> Any:
+def _beyond(one: ScaleFactor, systematic: str, high: float) -> Any:
+    """What a systematic is above the last edge of pT."""
+    name, _, way = systematic.rpartition("_")
+    if name not in (EXTRAPOLATION, TOTAL) or not one.valid[-1]:
+        return _LAST
+    inside = float(one.total[-1]) if name == TOTAL else 0.0
+    return schema_of_corrections().Formula(
+        nodetype="formula",
+        parser="TFormula",
+        variables=["pt"],
+        expression=f"[0]{'+' if way == 'up' else '-'}sqrt([1]*[1]+pow([2]*log(x/[3])/log(2.),2))",
+        parameters=[float(one.nominal[-1]), inside, growth(one), high],
+    )
+
+
+def never() -> Any:
     """A binning in which evaluation fails: no pT is negative."""
-    return _schema().Binning(nodetype="binning", input="pt", edges=[-2.0, -1.0], content=[0.0], flow="error")
+    return schema_of_corrections().Binning(
+        nodetype="binning", input="pt", edges=[-2.0, -1.0], content=[0.0], flow="error"
+    )
 
 
 def _category(name: str, contents: Mapping[str, Any]) -> Any:
-    schema = _schema()
+    schema = schema_of_corrections()
     items = [schema.CategoryItem(key=key, value=value) for key, value in contents.items()]
     return schema.Category(nodetype="category", input=name, content=items)
 
 
-def _schema() -> Any:
-    try:
-        from correctionlib import schemav2
-    except ImportError:
-        raise MissingExtraError("correctionlib", "calibration", "a file of corrections") from None
+def schema_of_corrections() -> Any:
+    """The module of correctionlib's schema.
+
+    Raises:
+        MissingExtraError: correctionlib is not installed.
+    """
+    from correctionlib import schemav2
+
     return schemav2

@@ -42,7 +42,6 @@ from beampipe.calibration.method.factors import ScaleFactor
 from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.calibration.method.validity import FLAGS
 from beampipe.calibration.report.gather import Results
-from beampipe.errors import MissingExtraError
 
 __all__ = ["scale_factor_folder", "write_root"]
 
@@ -57,11 +56,9 @@ def write_root(results: Results, path: Path) -> None:
     Raises:
         MissingExtraError: uproot or hist is not installed.
     """
-    try:
-        import hist  # noqa: F401 - the histograms that uproot writes
-        import uproot
-    except ImportError as error:
-        raise MissingExtraError(error.name or "uproot", "calibration", "a ROOT file") from None
+    import hist  # noqa: F401 - the histograms that uproot writes
+    import uproot
+
     factors = results.factors
     with uproot.recreate(path) as file:
         for (tagger, wp, flavour, quantity), one in factors.by_name.items():

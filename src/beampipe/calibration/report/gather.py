@@ -14,11 +14,10 @@ from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.histograms.sums import read_filled
 from beampipe.calibration.histograms.templates import Templates, templates_of
 from beampipe.calibration.jets.dijets import CUT_NAMES
-from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
+from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays, scale_factors
 from beampipe.calibration.method.extract import cumulated, truth
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors
 from beampipe.calibration.method.joint import JointUncertainties, joint_uncertainties
-from beampipe.calibration.method.scale_factors import scale_factors
 from beampipe.calibration.tasks.plan import Plan, SamplePlan
 from beampipe.notebook import Shown
 from beampipe.workflow import Recipe, Store

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+from beampipe.calibration.method.shifts import about_shifts
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.style import key_name, percent, point_name
 from beampipe.calibration.report.tables import UNKNOWN, TextTable
@@ -94,6 +95,10 @@ def write_page(
     path.write_text("\n".join(_page(results, pictures, tables, plots)) + "\n", encoding="utf-8")
 
 
+_MORE: Final = ("extrapolation", "mc_to_mc")
+"""Tables that stand folded beside the result."""
+
+
 def _page(results: Results, pictures: Sequence[Picture], tables: Sequence[TextTable], plots: Path) -> Iterator[str]:
     configuration = results.configuration
     title = "Quark/gluon tagging: scale factors"
@@ -113,6 +118,7 @@ def _page(results: Results, pictures: Sequence[Picture], tables: Sequence[TextTa
         first = by_kind["scale factor", tagger][:2]
         yield f"<div class=pair>{''.join(figures[one.name] for one in first)}</div>"
         yield from _factor_tables(results, tagger, by_name, opened=number == 0)
+    yield from (_details(by_name[name].title, _table(by_name[name])) for name in _MORE if name in by_name)
     yield from _flags(results, by_name["flags"])
     yield _section("definitions")
     items = "".join(f"<dt>{term}</dt><dd>{escape(text)}</dd>" for term, text in _DEFINITIONS)
@@ -126,6 +132,7 @@ def _page(results: Results, pictures: Sequence[Picture], tables: Sequence[TextTa
             yield _details(f"{tagger}: every other working point with its bands", f"<div class=pair>{inside}</div>")
     yield _section("uncertainties")
     yield _table(by_name["sources"])
+    yield f"<p>{about_shifts(configuration.shifts)}</p>"
     for tagger in results.factors.taggers:
         yield f"<div class=pair>{''.join(figures[one.name] for one in by_kind['uncertainty', tagger])}</div>"
         mine = [by_name[f"uncertainties_{key_name(key)}"] for key in results.factors.by_name if key.tagger == tagger]

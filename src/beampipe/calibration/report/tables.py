@@ -15,6 +15,7 @@ from beampipe.calibration.config.regions import REGIONS
 from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.method.factors import FactorKey
 from beampipe.calibration.method.validity import FLAGS, NO_VALID_ERROR, in_words
+from beampipe.calibration.report.correction import growth
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.style import key_name, percent, point_name
 
@@ -23,6 +24,7 @@ __all__ = [
     "TextTable",
     "cost_table",
     "cut_flow_tables",
+    "extrapolation_table",
     "factor_table",
     "fixed",
     "flag_table",
@@ -82,6 +84,23 @@ def factor_table(results: Results, tagger: str, working_point: float) -> TextTab
     )
 
 
+def extrapolation_table(results: Results) -> TextTable:
+    """By how much uncertainties grow above the last edge of pT: a row per scale factor."""
+    high = results.factors.pt_edges[-1]
+    rows = []
+    for key, one in results.factors.by_name.items():
+        numbers = (one.nominal[-1], one.total[-1], growth(one))
+        names = (key.tagger, percent(key.working_point), key.flavour, key.quantity)
+        rows.append((*names, *(fixed(float(value)) for value in numbers)))
+    return TextTable(
+        "extrapolation",
+        f"Above {high:g} GeV: value of the last bin, with an uncertainty that grows",
+        ("tagger", "working point", "flavour", "quantity", "scale factor", "± total", "± more for each doubling of pT"),
+        tuple(rows),
+        labels=4,
+    )
+
+
 def flag_table() -> TextTable:
     """What each flag of a scale factor says."""
     rows = tuple(
@@ -92,13 +111,19 @@ def flag_table() -> TextTable:
 
 
 def uncertainty_table(results: Results, key: FactorKey) -> TextTable:
-    """The uncertainties of one scale factor: a row per source, a column per bin of pT."""
+    """The uncertainties of one scale factor: a row per source, a column per bin of pT.
+
+    A second row has the statistical error of the uncertainty itself, if it was worked out.
+    """
     factors, one = results.factors, results.factors.by_name[key]
     tagger, wp, flavour, quantity = key
-    rows = [
-        (name + (" (experimental)" if name in factors.experimental else ""), values)
-        for name, values in one.sources.items()
-    ]
+    rows = []
+    for name, values in one.sources.items():
+        kinds = ["experimental"] if name in factors.experimental else []
+        kinds += [one.remarks[name]] if name in one.remarks else []
+        rows.append((f"{name} ({'; '.join(kinds)})" if kinds else name, values))
+        if name in one.source_errors:
+            rows.append((f"± of {name}", one.source_errors[name]))
     rows += [("statistical", one.statistical), ("total", one.total)]
     flags = tuple(in_words(names) or "none" for names in one.flags)
     return TextTable(
@@ -121,7 +146,7 @@ def source_table(results: Results) -> TextTable:
             "method": source.method.replace("_", " "),
         }
         what = next(f"{kind}: {text}" for kind, text in varied.items() if text)
-        rule = source.rule.replace("_", " and ")
+        rule = source.rule.replace("_", " and ") + (", smooth" if source.smooth else "")
         rows.append((source.name, what, rule, "experimental" if source.experimental else "theory or method"))
     return TextTable(
         "sources", "Sources of uncertainty", ("source", "what varies", "rule", "drawn as"), tuple(rows), labels=4

@@ -14,6 +14,7 @@ from beampipe.calibration.report.closure import plot_closure, plot_fractions
 from beampipe.calibration.report.correction import Above, write_correction, write_covariance
 from beampipe.calibration.report.export import write_root
 from beampipe.calibration.report.gather import Results, gather
+from beampipe.calibration.report.mc_to_mc import mc_to_mc_table, other_samples, write_mc_to_mc
 from beampipe.calibration.report.page import STYLE, Picture, write_page
 from beampipe.calibration.report.plots import HEADLINES, plot_points, plot_scale_factor, plot_uncertainties
 from beampipe.calibration.report.style import REPORT_STYLE, figure_paths, key_name, percent
@@ -21,6 +22,7 @@ from beampipe.calibration.report.tables import (
     TextTable,
     cost_table,
     cut_flow_tables,
+    extrapolation_table,
     factor_table,
     flag_table,
     source_table,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "BETWEEN",
     "CORRECTIONS",
     "COVARIANCE",
     "PAGE",
@@ -58,6 +61,9 @@ CORRECTIONS: Final = "corrections.json"
 
 COVARIANCE: Final = "covariance.json"
 """Name of the file of covariances."""
+
+BETWEEN: Final = "mc_to_mc.json"
+"""Name of the file of factors from simulation to simulation."""
 
 ROOT: Final = "histograms.root"
 """Name of the ROOT file."""
@@ -136,6 +142,8 @@ def write_all(results: Results, folder: Path, *, above: Above = "last", spread: 
         write_whole(folder / ROOT, lambda path: write_root(results, path)),
         *write_exports(results.factors, results.joint, folder),
     ]
+    if other_samples(results):
+        paths.append(write_whole(folder / BETWEEN, lambda path: write_mc_to_mc(results, path)))
     for table in tables:
         paths.append(write_whole(folder / "tables" / f"{table.name}.csv", partial(write_csv, table)))
     spread("drawing", [Task(picture.name, _draw, (draw, plots, picture.name)) for picture, draw in figures])
@@ -184,6 +192,9 @@ def _tables(results: Results) -> Iterator[TextTable]:
     for tagger in factors.taggers:
         for wp in factors.working_points:
             yield factor_table(results, tagger, wp)
+    yield extrapolation_table(results)
+    if other_samples(results):
+        yield mc_to_mc_table(results)
     yield flag_table()
     yield source_table(results)
     yield from (uncertainty_table(results, key) for key in factors.by_name)

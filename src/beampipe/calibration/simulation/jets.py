@@ -15,7 +15,6 @@ from numba import njit
 from numpy import ndarray
 
 from beampipe.calibration.simulation.pythia import Collisions
-from beampipe.errors import MissingExtraError
 
 __all__ = ["ParticleJets", "distance", "features", "features_reference", "particle_jets", "parton_labels"]
 
@@ -285,10 +284,8 @@ def _fastjet() -> Any:
     Raises:
         MissingExtraError: fastjet is not installed.
     """
-    try:
-        import fastjet
-    except ImportError:
-        raise MissingExtraError("fastjet", "simulation", "clustering jets") from None
+    import fastjet
+
     # A banner of 13 lines per process would bury our own output. It asks for the citation that stands above.
     fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
     return fastjet

@@ -19,6 +19,7 @@ from beampipe.calibration.simulation.randoms import keys
 from beampipe.calibration.simulation.samples import SLICES, sample_spec
 from beampipe.calibration.simulation.write import Events, file_name, new_bookkeeping, read_bookkeeping, write_ntuple
 from beampipe.errors import FileError, InputError
+from beampipe.processes import end_on_interrupts, holding_interrupts
 from beampipe.pythia import seed_of
 
 __all__ = ["PAIR_PT", "TRIGGER_PT", "FileSpec", "detected", "file_specs", "produce", "simulate_dijets"]
@@ -119,8 +120,10 @@ def simulate_dijets(
             progress(produce(spec, sigma[spec.slice_number]))
     else:
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=spawn, max_tasks_per_child=1) as pool:
-            for done in as_completed([pool.submit(produce, spec, sigma[spec.slice_number]) for spec in missing]):
+        with ProcessPoolExecutor(workers, spawn, end_on_interrupts, max_tasks_per_child=1) as pool:
+            with holding_interrupts():
+                made = [pool.submit(produce, spec, sigma[spec.slice_number]) for spec in missing]
+            for done in as_completed(made):
                 progress(done.result())
     return [spec.path for spec in wanted]
 

@@ -15,7 +15,7 @@ from beampipe.calibration.config.configuration import Tagger
 from beampipe.calibration.jets.dijets import Dijets
 from beampipe.calibration.jets.kinematics import Kinematics
 from beampipe.calibration.tagger.features import JET_FEATURES, ScoreJets
-from beampipe.errors import FileError, MissingExtraError
+from beampipe.errors import FileError
 
 __all__ = ["SHIPPED_MODEL", "features_of", "local_scores", "model_bytes", "score_function"]
 
@@ -70,10 +70,8 @@ def model_bytes(tagger: Tagger) -> bytes:
 
 def local_scores(path: Path) -> ScoreJets:
     """Scores of a LightGBM model, one thread: as many processes run as there are cores."""
-    try:
-        import lightgbm
-    except ImportError:
-        raise MissingExtraError("lightgbm", "calibration", "a boosted tagger") from None
+    import lightgbm
+
     _refuse_damaged(path)
     try:
         booster = lightgbm.Booster(model_file=str(path))

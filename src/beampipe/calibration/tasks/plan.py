@@ -121,6 +121,7 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
     )
     parameters = {
         "systematics": configuration.systematics,
+        "shifts": configuration.shifts,
         "pt_edges": configuration.pt_edges,
         "working_points": configuration.working_points,
         "taggers": [tagger.axis for tagger in configuration.taggers],
@@ -225,6 +226,7 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
         kinematics=kinematics,
         bootstrap=configuration.bootstrap if drawn else Bootstrap(0, 0),
         dataset=bookkeeping.dataset,
+        groups=configuration.shifts.groups,
     )
     return ChunkSettings(to_select, to_fill)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from beampipe.errors import ConfigError, FileError, missing_extra
+from beampipe.errors import ConfigError, FileError
 from beampipe.files import replacing
 
 if TYPE_CHECKING:
@@ -120,10 +120,8 @@ def _make_leaf(folder: Path, file: str, subject: str, use: Any, days: int, names
 
 
 def _new_key() -> EllipticCurvePrivateKey:
-    try:
-        from cryptography.hazmat.primitives.asymmetric import ec
-    except ModuleNotFoundError as error:
-        raise missing_extra(error) or error from error
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     return ec.generate_private_key(ec.SECP256R1())
 
 

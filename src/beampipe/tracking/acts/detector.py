@@ -8,7 +8,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from beampipe.errors import ConfigError, InputError, MissingExtraError
+from beampipe.errors import ConfigError, InputError
 from beampipe.tracking.events import Hits
 
 __all__ = ["ActsDetector", "detector", "pyacts", "require_measurements", "run_sequence"]
@@ -22,11 +22,9 @@ def pyacts() -> tuple[ModuleType, ModuleType]:
     Raises:
         MissingExtraError: pyacts is not installed.
     """
-    try:
-        import acts
-        import acts.examples
-    except ModuleNotFoundError as missing:
-        raise MissingExtraError("pyacts", "simulation", "track finding and fitting by ACTS") from missing
+    import acts
+    import acts.examples
+
     return acts, acts.examples
 
 

@@ -14,19 +14,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from beampipe.errors import ConfigError, MissingExtraError
-from beampipe.tracking.pipelines import stages as host
-from beampipe.tracking.pipelines.pipeline import Pipeline
+import torch
 
-try:
-    import torch
-except ImportError:
-    raise MissingExtraError("torch", "cuda", "a CUDA pipeline") from None
-
+from beampipe.errors import ConfigError
 from beampipe.tracking.cuda import stages
 from beampipe.tracking.cuda.graphs import windows_on
 from beampipe.tracking.cuda.networks import gnn_on, mlp_on
 from beampipe.tracking.cuda.stages import DeviceStage, on_device
+from beampipe.tracking.pipelines import stages as host
+from beampipe.tracking.pipelines.pipeline import Pipeline
 
 __all__ = ["cuda_device", "translate"]
 

@@ -168,7 +168,7 @@ function pick(line, event) {
 }
 
 // ---- start ---------------------------------------------------------------------------------------------------------
-addEventListener("resize", redraw);
+addEventListener("resize", () => { if (!fitted) home(); redraw(); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { theme = readTheme(); redraw(); });
 canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
 canvas.addEventListener("webglcontextrestored", () => { setUp(); redraw(); });

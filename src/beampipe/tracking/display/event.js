@@ -72,8 +72,12 @@ let camera;
 const panel = () => innerWidth > 900 ? 274 : 0;
 const middle = () => [(innerWidth + panel()) / 2, innerHeight / 2];
 
+// Whether there was a window to fit the picture to: a frame on somebody's page may get its size later.
+let fitted;
+
 function home() {
-  const aspect = (innerWidth - panel()) / innerHeight;
+  fitted = innerWidth > 0 && innerHeight > 0;
+  const aspect = fitted ? (innerWidth - panel()) / innerHeight : 1;
   const reach = Math.hypot(maxRadius, maxZ);
   camera = {
     "3d": { yaw: 0.62, pitch: 0.30, size: 0.82 * reach * Math.max(1, 1.3 / aspect), at: [0, 0, 0] },

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from beampipe.errors import MissingExtraError
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.fitting.circle import pt_of_tracks
 from beampipe.tracking.fitting.fitter import hit_lists
@@ -29,10 +28,7 @@ def jagged_tracks(hits: Hits, tracks: Tracks, field: float) -> Array:
         ShapeError: the tracks are of another number of hits.
         MissingExtraError: awkward is not installed.
     """
-    try:
-        import awkward as ak
-    except ImportError:
-        raise MissingExtraError("awkward", "formats", "an array of tracks") from None
+    import awkward as ak
 
     pt = pt_of_tracks(hits, tracks, field)
     row, begin = hit_lists(hits, tracks)

@@ -62,7 +62,7 @@ def write_events(path: str | Path, events: Iterable[Event], *, compression_level
     Returns:
         The number of events written.
     """
-    pa, pq = arrow("parquet", "Parquet")
+    pa, pq = arrow("parquet")
     schema = pa.schema([("event_id", pa.int64()), *((n, pa.list_(pa.from_numpy_dtype(t))) for n, t in COLUMNS.items())])
     floats = [f"{name}.list.element" for name, dtype in COLUMNS.items() if dtype is np.float32]
     written = 0
@@ -137,7 +137,7 @@ def _split(prefix: str, names: str, table: ndarray) -> dict[str, ndarray]:
 
 
 def _rows(path: str | Path, file: Any) -> Iterator[Event]:
-    pa, _ = arrow("parquet", "Parquet")
+    pa, _ = arrow("parquet")
     with file:
         for group in range(file.metadata.num_row_groups):
             try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError
+from beampipe.processes import end_on_interrupts, holding_interrupts
 from beampipe.tracking.events import Event
 from beampipe.tracking.formats import write_events
 from beampipe.tracking.simulation.detectors import acts_examples
@@ -145,7 +146,8 @@ def _results(sample: _Sample, workers: int) -> Iterator[list[SimulatedEvent]]:
         waiting: deque[Future[list[SimulatedEvent]]] = deque()
         try:
             for first, n in chunks:
-                waiting.append(executor.submit(_work, first, n))
+                with holding_interrupts():
+                    waiting.append(executor.submit(_work, first, n))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -157,6 +159,7 @@ def _results(sample: _Sample, workers: int) -> Iterator[list[SimulatedEvent]]:
 
 def _start(sample: _Sample) -> None:
     global _chain
+    end_on_interrupts()
     _chain = sample.chain()
 
 

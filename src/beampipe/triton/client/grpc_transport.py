@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from beampipe.errors import BeampipeError, MissingExtraError
+from beampipe.errors import BeampipeError
 from beampipe.triton.client.codec import SIZE_HEADER, Message
 from beampipe.triton.client.endpoint import Endpoint, Security, door_of
 from beampipe.triton.client.refusals import broken, refusal, too_large
@@ -80,11 +80,9 @@ class GrpcTransport:
     """
 
     def __init__(self, endpoint: Endpoint, security: Security) -> None:
-        try:
-            import grpc
-            from tritonclient.grpc import service_pb2, service_pb2_grpc
-        except ImportError as error:
-            raise MissingExtraError("tritonclient", "serving", "asking a server over gRPC") from error
+        import grpc
+        from tritonclient.grpc import service_pb2, service_pb2_grpc
+
         self._grpc = grpc
         self._protobuf = service_pb2
         self._url = str(endpoint)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from beampipe.errors import MissingExtraError, ServiceError, ServiceUnavailableError
+from beampipe.errors import ServiceError, ServiceUnavailableError
 from beampipe.triton.server import control
 
 __all__ = ["Counters", "parse_metrics", "read_metrics"]
@@ -55,10 +55,8 @@ def parse_metrics(text: str) -> dict[str, Counters]:
         MissingExtraError: the package `prometheus_client` is not installed.
         ServiceError: the text is something else.
     """
-    try:
-        from prometheus_client.parser import text_string_to_metric_families
-    except ImportError as error:
-        raise MissingExtraError("prometheus_client", "serving", "reading metrics") from error
+    from prometheus_client.parser import text_string_to_metric_families
+
     found: defaultdict[str, tuple[dict[str, float], dict[str, float], dict[str, float]]]
     found = defaultdict(lambda: (defaultdict(float), defaultdict(float), defaultdict(float)))
     try:

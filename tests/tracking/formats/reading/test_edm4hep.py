@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -190,7 +189,7 @@ def test_another_root_file_is_refused(tmp_path: Path) -> None:
         list(open_events(path))
 
 
-def test_without_uproot_the_extra_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "uproot", None)
+def test_without_uproot_the_extra_is_named(path: Path, hide: Callable[[str], None]) -> None:
+    hide("uproot")
     with pytest.raises(MissingExtraError, match=r"needs uproot, .* 'beampipe\[formats\]'"):
         open_events(path)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.errors import FileError, MissingExtraError
+from beampipe.errors import FileError
 from beampipe.tracking.formats.tables.arrow import arrow
 from beampipe.tracking.formats.tables.csv import header_of
 from beampipe.tracking.formats.tables.rows import open_parquet
@@ -82,10 +81,8 @@ def open_root(path: Path) -> Any:
         FileError: it is no ROOT file or is cut short.
         MissingExtraError: uproot is not installed.
     """
-    try:
-        uproot = import_module("uproot")
-    except ImportError as error:
-        raise MissingExtraError("uproot", "formats", "ROOT") from error
+    import uproot
+
     try:
         return uproot.open(path)
     except Exception as error:  # uproot meets a damaged file with whatever its bytes lead to
@@ -120,7 +117,7 @@ def _json(path: Path) -> Glimpse:
 
 
 def _parquet(path: Path) -> Glimpse:
-    pa, _ = arrow("parquet", "Parquet")
+    pa, _ = arrow("parquet")
     with open_parquet(path) as file:
         schema = file.schema_arrow
     lists = (field.name for field in schema if pa.types.is_list(field.type) or pa.types.is_large_list(field.type))

@@ -9,25 +9,23 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import FileError, MissingExtraError
+from beampipe.errors import FileError
 
 __all__ = ["arrow", "as_numpy"]
 
 
-def arrow(part: str, purpose: str) -> tuple[Any, Any]:
+def arrow(part: str) -> tuple[Any, Any]:
     """pyarrow and its module `part`, imported when they are first needed.
 
     Args:
         part: name of the module, e.g. ``csv``.
-        purpose: what needs it, for the message.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
     """
-    try:
-        return import_module("pyarrow"), import_module(f"pyarrow.{part}")
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "tracking", purpose) from error
+    import pyarrow
+
+    return pyarrow, import_module(f"pyarrow.{part}")
 
 
 def as_numpy(path: str | Path, column: Any) -> ndarray:
@@ -40,7 +38,7 @@ def as_numpy(path: str | Path, column: Any) -> ndarray:
     Raises:
         FileError: it holds text that is damaged.
     """
-    pa, _ = arrow("types", "columns")
+    pa, _ = arrow("types")
     plain = pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)
     if plain and column.null_count == 0:
         return np.asarray(column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy())

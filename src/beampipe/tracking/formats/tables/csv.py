@@ -64,7 +64,7 @@ def header_of(path: Path) -> list[str]:
 
 def _first_line(path: Path) -> str:
     """The first line, decompressed, or FileError if there is none."""
-    pa, _ = arrow("csv", "CSV")
+    pa, _ = arrow("csv")
     if not path.is_file():
         raise FileError(f"{path}: no such file")
     try:
@@ -89,7 +89,7 @@ def _header(path: Path, wanted: Mapping[str, type[np.generic]]) -> list[str]:
 def _read(
     path: Path, header: list[str], wanted: Mapping[str, type[np.generic]], skip: int, *, rest: bool = False
 ) -> dict[str, ndarray]:
-    pa, csv = arrow("csv", "CSV")
+    pa, csv = arrow("csv")
     bad: list[str] = []
 
     def refuse(row: Any) -> str:

@@ -24,7 +24,7 @@ def open_parquet(path: str | Path) -> Any:
     Raises:
         FileError: it is no Parquet file or is cut short.
     """
-    pa, pq = arrow("parquet", "Parquet")
+    pa, pq = arrow("parquet")
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -59,7 +59,7 @@ def hit_groups(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, n
     Raises:
         FileError: the file is cut short or damaged.
     """
-    pa, _ = arrow("parquet", "Parquet")
+    pa, _ = arrow("parquet")
     waiting: list[Any] = []
     for batch in _batches(path, _ROWS):
         number = None if by is None else as_numpy(path, batch.column(by))
@@ -85,7 +85,7 @@ def _joined(path: Path, table: Any, by: str | None) -> tuple[object, dict[str, n
 
 
 def _batches(path: Path, rows: int) -> Iterator[Any]:
-    pa, _ = arrow("parquet", "Parquet")
+    pa, _ = arrow("parquet")
     with open_parquet(path) as file:
         try:
             yield from file.iter_batches(batch_size=rows)

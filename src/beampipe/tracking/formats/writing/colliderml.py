@@ -24,7 +24,7 @@ _INPUT: Final = "colliderml"
 
 
 def _write(path: Path, found: Found) -> int:
-    pa, _ = arrow("lib", "writing tracks")
+    pa, _ = arrow("lib")
     return write_table(path, dict.fromkeys(("event_id", "hit_id", "track_id"), pa.int64()), found, _columns)
 
 

@@ -42,7 +42,7 @@ class GrowingTable:
         Raises:
             FileError: a column that the first event does not have, or values that the file cannot hold.
         """
-        pa, _ = arrow("lib", "writing tracks")
+        pa, _ = arrow("lib")
         n = len(next(iter(columns.values())))
         if n == 0:
             return
@@ -66,7 +66,7 @@ class GrowingTable:
     def close(self) -> None:
         """Finish the file; without any row it has the columns that every event has."""
         if self._writer is None:
-            pa, _ = arrow("lib", "writing tracks")
+            pa, _ = arrow("lib")
             self._start(pa.schema(list(self._types.items())))
         self._open.close()
 
@@ -76,7 +76,7 @@ class GrowingTable:
             self._open.close()
 
     def _start(self, schema: Any) -> None:
-        _, writing = arrow(self._suffix[1:], "writing tracks")
+        _, writing = arrow(self._suffix[1:])
         self._schema = schema
         self._types = {field.name: field.type for field in schema}
         if self._suffix == ".csv":

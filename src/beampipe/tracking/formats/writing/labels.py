@@ -37,7 +37,7 @@ def kept_columns(event: Event) -> dict[str, ndarray]:
 
 
 def _write(path: Path, found: Found) -> int:
-    pa, _ = arrow("lib", "writing tracks")
+    pa, _ = arrow("lib")
     kinds = (pa.int64(), pa.int64(), pa.float32(), pa.float32(), pa.float32(), pa.int64())
     return write_table(path, dict(zip(TRACK_COLUMNS, kinds, strict=True)), found, _columns)
 

@@ -22,7 +22,7 @@ def _write(path: Path, found: Found) -> int:
 
 
 def _write_parquet(path: Path, found: Found) -> int:
-    pa, _ = arrow("lib", "writing tracks")
+    pa, _ = arrow("lib")
     types = {"event_id": pa.int64(), "track_id": pa.int64(), "hits": pa.list_(pa.int64())}
     return write_table(path, types, found, _columns)
 

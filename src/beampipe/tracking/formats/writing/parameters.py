@@ -49,7 +49,7 @@ def also_parameters(path: Path, found: Iterable[tuple[Event, Tracks]]) -> Iterat
         FileError: a folder that is missing or closed.
         InputError: tracks that were not fitted.
     """
-    pa, _ = arrow("lib", "writing parameters")
+    pa, _ = arrow("lib")
     kinds = {
         **dict.fromkeys(PARAMETER_COLUMNS, pa.float64()),
         **dict.fromkeys(_WHOLE, pa.int64()),

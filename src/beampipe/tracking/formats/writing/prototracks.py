@@ -48,7 +48,7 @@ def _file(folder: Path, event: Event) -> Path:
 
 
 def _write_event(path: Path, event: Event, tracks: Tracks) -> None:
-    pa, _ = arrow("lib", "writing tracks")
+    pa, _ = arrow("lib")
     types = dict.fromkeys(("trackId", "measurementId"), pa.int64()) | dict.fromkeys("xyz", pa.float64())
     write_table(path, types, [(event, tracks)], _columns)
 

@@ -10,7 +10,6 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import MissingExtraError
 from beampipe.tracking.simulation.detectors.layout import BeamPipe, Layout
 from beampipe.tracking.simulation.detectors.placing import PIPE_VOLUME, SILICON_X0, Layer, Shell, shells
 
@@ -38,10 +37,8 @@ def acts_examples() -> Any:
     Raises:
         MissingExtraError: pyacts is not installed.
     """
-    try:
-        import acts.examples
-    except ImportError:
-        raise MissingExtraError("pyacts", "simulation", "simulating a detector") from None
+    import acts.examples
+
     return acts.examples
 
 

@@ -1,0 +1,320 @@
+"""What each variation does to a scale factor, how well that is known, and which shifts count.
+
+*Errors.* Events of all samples are divided into K groups by their number. With theta the shift, and theta_g the shift
+without group g (re-weighting, fractions and inversion done again), the statistical error of theta is
+
+    sigma^2 = (K - 1) / K  sum over g of (theta_g - mean)^2        (jackknife: B. Efron, doi:10.1137/1.9781611970319)
+
+*Smoothing.* The shift of a source that asks for it becomes a polynomial in log pT, fitted with these errors: of the
+lowest order, 0 to 2, that is compatible with it; if none is, the shift stays as it is. What is *compatible* has
+
+    chi2 (K - 3) / (K - 1) <= ndf + 2 sqrt(2 ndf)                  (the factor, as K groups give the errors)
+
+*Pruning.* Shifts that are compatible with 0 in all bins together are left out, the smallest first, as long as in each
+bin all that are left out, each with its error added, lower the total by no more than a stated share. A parameter is
+left out with both its ways.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Float64
+from numpy import ndarray
+
+from beampipe.calibration.config.configuration import Configuration
+from beampipe.calibration.config.shifts import ShiftSettings
+from beampipe.calibration.config.systematics import Rule, Systematic
+from beampipe.calibration.method.combine import combine
+from beampipe.calibration.method.efficiencies import Efficiencies, scale_factors
+from beampipe.calibration.variations import GLUON_REWEIGHT, UNVARIED, Variation, VariationKind
+from beampipe.errors import UnknownNameError
+
+__all__ = [
+    "SMOOTHING_ORDERS",
+    "Shifts",
+    "about_shifts",
+    "jackknife",
+    "pruned",
+    "shifts_of",
+    "smoothed",
+    "treated_shifts",
+]
+
+SMOOTHING_ORDERS: Final = (0, 1, 2)
+"""Orders of the polynomials in log pT that a shift may be smoothed to, tried one after the other."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shifts:
+    """What the variations of one source do to a scale factor.
+
+    Attributes:
+        members: names of the variations.
+        values: (n_members, n_pt) by how much each shifts the scale factor.
+        without: (n_groups, n_members, n_pt) the same with one group of events after the other left out; no groups if
+            they were not wanted.
+        smooth: number of members that a polynomial stands for.
+        pruned: number of members that are left out.
+    """
+
+    members: tuple[str, ...]
+    values: Float64[ndarray, "m p"]
+    without: Float64[ndarray, "g m p"]
+    smooth: int = 0
+    pruned: int = 0
+
+    @property
+    def errors(self) -> Float64[ndarray, "m p"]:
+        """(n_members, n_pt) statistical error of each shift; nan if it is not known."""
+        return jackknife(self.without)
+
+    def combined_error(self, rule: Rule) -> Float64[ndarray, " p"]:
+        """Statistical error of the uncertainty that the members make by a rule; nan if it is not known."""
+        every = [combine(rule, self.members, one) for one in self.without]
+        return jackknife(np.array(every).reshape(len(every), self.values.shape[1]))
+
+    def remark(self) -> str:
+        """What was done to the shifts, in words; empty if nothing was."""
+        n = len(self.members)
+        parts = [
+            f"{count} of {n} {done}" for count, done in ((self.smooth, "smooth"), (self.pruned, "left out")) if count
+        ]
+        return ", ".join(parts)
+
+
+def about_shifts(settings: ShiftSettings) -> str:
+    """What was asked for of shifts, in sentences for a reader.
+
+    Args:
+        settings: the number of groups, and the share that may be left out.
+    """
+    if not settings.groups:
+        return (
+            "How well the uncertainties themselves are known was not worked out: the configuration has no groups under"
+            " [shifts]."
+        )
+    text = (
+        f"Rows that begin with ± have the statistical error of the uncertainty above, from {settings.groups} groups of"
+        " events of which one after the other is left out. A smooth source has polynomials in log pT in place of its"
+        " shifts, of the lowest order up to 2 that is compatible with them."
+    )
+    if settings.prune:
+        text += (
+            " Shifts that are compatible with 0 are left out, the smallest first, as long as all that are left out,"
+            f" each with its error added, lower no total by more than {100 * settings.prune:g} %."
+        )
+    return text
+
+
+def jackknife(without: Float64[ndarray, "g ..."]) -> Float64[ndarray, "*p"]:
+    """Statistical error of a number from its values with one group of events left out after the other.
+
+    nan if there are no two groups, or a value is not known.
+    """
+    n = len(without)
+    if n < 2:
+        return np.full(without.shape[1:], np.nan)
+    mean = np.cumsum(without, axis=0)[-1] / n
+    error: ndarray = np.sqrt((n - 1) / n * np.cumsum((without - mean) ** 2, axis=0)[-1])
+    return error
+
+
+def shifts_of(measured: Efficiencies, place: tuple[int, int], quantity: str, source: Systematic) -> Shifts:
+    """What each variation of a source does to one scale factor, with its sign.
+
+    Args:
+        measured: efficiencies of the tagger.
+        place: places of the working point and of the flavour on the axes of `measured`.
+        quantity: ``efficiency`` or ``rejection``.
+        source: source of uncertainty.
+
+    Raises:
+        UnknownNameError: a pattern of the source matches no variation.
+    """
+    w, f = place
+    values = (measured.data[None], measured.simulation[None], measured.truth[None])
+    without = (measured.data_without, measured.simulation_without, measured.truth_without)
+    members, shifts = _shifts([part[..., w, f] for part in values], quantity, source, measured.variations)
+    left = np.zeros((0, *shifts.shape[1:]))
+    if len(without[0]):
+        left = _shifts([part[..., w, f] for part in without], quantity, source, measured.variations)[1]
+    return Shifts(members, shifts[0], left)
+
+
+def treated_shifts(
+    measured: Efficiencies,
+    place: tuple[int, int],
+    quantity: str,
+    statistical: Float64[ndarray, " p"],
+    configuration: Configuration,
+) -> dict[str, Shifts]:
+    """The shifts of all sources, smoothed and pruned as is configured, by name of the source.
+
+    Args:
+        measured: efficiencies of the tagger.
+        place: places of the working point and of the flavour on the axes of `measured`.
+        quantity: ``efficiency`` or ``rejection``.
+        statistical: statistical error of the scale factor.
+        configuration: systematics, and which shifts count.
+    """
+    edges = np.array(configuration.pt_edges)
+    x = np.log(edges[:-1] * edges[1:]) / 2
+    out = {}
+    for source in configuration.systematics:
+        found = shifts_of(measured, place, quantity, source)
+        out[source.name] = smoothed(found, x) if source.smooth else found
+    if configuration.shifts.prune:
+        rules = {source.name: source.rule for source in configuration.systematics}
+        return pruned(out, rules, statistical, configuration.shifts.prune)
+    return out
+
+
+def smoothed(shifts: Shifts, x: Float64[ndarray, " p"]) -> Shifts:
+    """Shifts as smooth functions, where their errors allow; see the top of this file.
+
+    A shift whose errors are not known, or are 0, stays as it is.
+
+    Args:
+        shifts: shifts of one source.
+        x: logarithm of pT in each bin.
+    """
+    errors = shifts.errors
+    values, without, count = shifts.values.copy(), shifts.without.copy(), 0
+    for m in range(len(values)):
+        known = np.isfinite(values[m]) & np.isfinite(errors[m]) & (errors[m] > 0)
+        n = int(known.sum())
+        for order in SMOOTHING_ORDERS:
+            if order > n - 2:
+                break
+            project = _projection(x[known], errors[m, known], order)
+            fitted = project @ values[m, known]
+            chi2 = float((((values[m, known] - fitted) / errors[m, known]) ** 2).sum())
+            if _compatible(chi2, n - order - 1, len(without)):
+                values[m, known] = fitted
+                without[:, m, known] = without[:, m, known] @ project.T
+                count += 1
+                break
+    return replace(shifts, values=values, without=without, smooth=count)
+
+
+def pruned(
+    sources: Mapping[str, Shifts], rules: Mapping[str, Rule], statistical: Float64[ndarray, " p"], share: float
+) -> dict[str, Shifts]:
+    """Shifts without those that do not count; see the top of this file.
+
+    Args:
+        sources: shifts by source.
+        rules: rules by source.
+        statistical: statistical error of the scale factor.
+        share: largest share of the total uncertainty that all shifts left out may make up.
+    """
+    combined = [combine(rules[name], one.members, one.values) for name, one in sources.items()]
+    square = statistical**2 + np.square(combined).sum(axis=0) if combined else statistical**2
+    valid = np.isfinite(square) & (square > 0)
+    if not valid.any():
+        return dict(sources)
+    budget = (1 - (1 - share) ** 2) * square[valid]
+    candidates = []
+    for name, one in sources.items():
+        for group in _units(rules[name], one.members):
+            sizes = _possible_size(one, group, valid)
+            if sizes is not None:
+                candidates.append((float(np.max(sizes / square[valid])), name, group, sizes))
+    spent = np.zeros_like(budget)
+    out = dict(sources)
+    for _, name, group, sizes in sorted(candidates, key=lambda each: each[:2]):
+        if (spent + sizes > budget).any():
+            break
+        spent += sizes
+        one = out[name]
+        values, without = one.values.copy(), one.without.copy()
+        for m in group:
+            values[m, valid], without[:, m, valid] = 0.0, 0.0
+        out[name] = replace(one, values=values, without=without, pruned=one.pruned + len(group))
+    return out
+
+
+def _units(rule: Rule, members: Sequence[str]) -> Iterable[list[int]]:
+    """Places of members that are left out together: the two ways of a parameter; all, if they make one number."""
+    if rule == "quadrature":
+        return [[m] for m in range(len(members))]
+    if rule == "up_down":
+        stems: dict[str, list[int]] = {}
+        for m, name in enumerate(members):
+            stems.setdefault(name.removesuffix("_up").removesuffix("_down"), []).append(m)
+        return stems.values()
+    return [list(range(len(members)))]
+
+
+def _possible_size(shifts: Shifts, group: Sequence[int], valid: Bool[ndarray, " p"]) -> Float64[ndarray, " q"] | None:
+    """Square of what members could make up in each valid bin; None if they are not compatible with 0."""
+    values, errors = shifts.values[group][:, valid], shifts.errors[group][:, valid]
+    if not np.isfinite(errors).all():
+        return None
+    n = int(valid.sum())
+    for one, error in zip(values, errors, strict=True):
+        moved = one != 0
+        if (moved & (error == 0)).any():
+            return None
+        chi2 = float(((one[moved] / error[moved]) ** 2).sum())
+        if not _compatible(chi2, n, len(shifts.without)):
+            return None
+    largest: ndarray = np.max((np.abs(values) + errors) ** 2, axis=0)
+    return largest
+
+
+def _compatible(chi2: float, ndf: int, groups: int) -> bool:
+    limit = ndf + 2 * math.sqrt(2 * ndf)
+    return chi2 * (groups - 3) / (groups - 1) <= limit
+
+
+def _projection(x: Float64[ndarray, " p"], errors: Float64[ndarray, " p"], order: int) -> Float64[ndarray, "p p"]:
+    """What makes of measurements the values of the polynomial that is fitted to them."""
+    design = np.vander(x - x.mean(), order + 1)
+    scaled = design / errors[:, None]
+    project: ndarray = design @ np.linalg.solve(scaled.T @ scaled, (scaled / errors[:, None]).T)
+    return project
+
+
+def _shifts(
+    parts: Sequence[Float64[ndarray, "n v p"]], quantity: str, source: Systematic, variations: Sequence[Variation]
+) -> tuple[tuple[str, ...], Float64[ndarray, "n m p"]]:
+    """Names and shifts of the variations, from efficiencies in data, in simulation and by label."""
+    data, simulation, truth = parts
+    every = scale_factors(data, simulation, quantity)
+    if source.method == "nonclosure":
+        closure = scale_factors(simulation[:, :1], truth[:, :1], quantity)
+        return ("nonclosure",), every[:, :1] * (1 - closure)
+    if len(source.samples) == 2:
+        one, other = (every[:, _case(variations, name)] for name in source.samples)
+        return ("difference",), (one - other)[:, None]
+    varied = _members(source, variations)
+    shifts = np.stack([every[:, variations.index(member)] - every[:, 0] for member in varied], axis=1)
+    return tuple(map(str, varied)), shifts
+
+
+def _case(variations: Sequence[Variation], sample: str) -> int:
+    """The nominal sample is in the first case, any other in one of its own."""
+    one = Variation("sample", sample)
+    return variations.index(one if one in variations else UNVARIED)
+
+
+def _members(source: Systematic, variations: Sequence[Variation]) -> Sequence[Variation]:
+    """The variations of a source."""
+    if source.method:
+        return [GLUON_REWEIGHT]
+    wanted: tuple[tuple[VariationKind, tuple[str, ...]], ...] = (
+        ("weight", source.weights),
+        ("jets", source.kinematics),
+        ("sample", source.samples),
+    )
+    members = [one for one in variations if any(one.matches(kind, patterns) for kind, patterns in wanted)]
+    if not members:
+        patterns = ", ".join(str(Variation(kind, pattern)) for kind, given in wanted for pattern in given)
+        raise UnknownNameError(f"variation of systematic {source.name}", patterns, map(str, variations))
+    return members

@@ -1,0 +1,157 @@
+"""What is missing is said, and what brings it: in environments in which the packages of an extra cannot be found."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import beampipe
+from beampipe.errors import MissingExtraError
+from beampipe.extras import extra_of, name_missing_extras
+
+ROOT = Path(__file__).parents[2]
+SOURCE = Path(beampipe.__file__).parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+WITHOUT: dict[str, str] = runpy.run_path(str(ROOT / "release/check.py"))["WITHOUT"]
+
+NOT_OF_EXTRAS = {"IPython", "playwright", "triton_python_backend_utils"}
+"""What a notebook, the tests or Triton bring; beampipe does without."""
+
+ALWAYS = {"click", "jaxtyping", "numpy", "pydantic", "rich", "typer"}
+"""Packages that are there without any extra; typer brings click and pydantic."""
+
+ALONG = {"anyio", "cramjam", "distributed", "grpcio", "protobuf", "starlette", "xxhash"}
+"""Distributions that packages of extras bring along for themselves, and that beampipe imports, too."""
+
+USES = {
+    "tracking": "tracking demo",
+    "formats": "tracking display edm4hep.root -o out.png",
+    "simulation": "tracking simulate -o out.parquet",
+    "serving": "track events.parquet -o out.parquet --url grpc://127.0.0.1:1",
+    "fleet": "fleet certificate authority",
+    "calibration": "calibration demo -o out",
+    "analysisops": "analysisops demo -o out",
+    "dask": "calibration run dijets.toml --executor dask",
+    "train": "tracking train events.parquet -o out --quick",
+    "cuda": "track events.parquet -o out.parquet --device cuda",
+}
+"""Extra -> a command that needs one of its packages."""
+
+PROGRAM = """
+import json, sys
+from importlib.machinery import PathFinder
+hidden, commands = json.loads(sys.argv[1])
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *more: None if name.partition(".")[0] in hidden else find(name, *more)
+from typer.testing import CliRunner
+from beampipe.cli import app
+for command in commands:
+    result = CliRunner().invoke(app, command.split())
+    print("said:", json.dumps([command, type(result.exception).__name__, result.output + str(result.exception)]))
+"""
+
+
+def brought(extra: str, *, deep: bool) -> set[str]:
+    """Names of the distributions that an extra brings, by itself or with the extras that it names."""
+    found: set[str] = set()
+    for wish in PROJECT["optional-dependencies"][extra]:
+        name, _, more = re.fullmatch(r"([\w.-]+)(\[([\w,-]+)\])?.*", wish).groups()  # type: ignore[union-attr]
+        if name != "beampipe":
+            found.add(name.lower().replace("_", "-"))
+        elif deep:
+            found |= {one for other in more.split(",") for one in brought(other, deep=True)}
+    return found
+
+
+@cache
+def imported() -> dict[tuple[str, str], set[str]]:
+    """Package and module of beampipe that imports it -> the distributions in which the package is."""
+    homes, found = packages_distributions(), {}
+    for path in SOURCE.rglob("*.py"):
+        module = ".".join(("beampipe", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [str(node.module)]
+            for package in {name.partition(".")[0] for name in names} - {"beampipe"} - NOT_OF_EXTRAS:
+                if package not in sys.stdlib_module_names:
+                    found[package, module] = {home.lower().replace("_", "-") for home in homes.get(package, ())}
+    return found
+
+
+def said(tmp_path: Path, hidden: set[str], commands: list[str]) -> dict[str, tuple[str, str]]:
+    """Command -> name and message of the error that ended it, where `hidden` packages cannot be found."""
+    arguments = json.dumps([sorted(hidden), commands])
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    lines = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("said: ")]
+    assert len(lines) == len(commands), done.stderr
+    return {command: (kind, message) for command, kind, message in lines}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    from beampipe.calibration.starting import start_calibration
+    from beampipe.tracking.data import write_example
+
+    write_example(tmp_path / "events.parquet")
+    start_calibration(tmp_path / "dijets.toml")
+    (tmp_path / "edm4hep.root").write_bytes(b"root" + bytes(200))
+    return tmp_path
+
+
+def test_every_import_of_the_package_is_mended_by_the_extra_that_is_named() -> None:
+    assert len(imported()) > 100
+    for (package, module), homes in imported().items():
+        if package not in ALWAYS:
+            extra = extra_of(package, module)
+            assert extra, f"{module} imports {package}, which no extra brings"
+            bring = brought(extra, deep=True)
+            assert homes & (bring | ALONG), (
+                f"{module} imports {package} ({homes}), but [{extra}] brings {sorted(bring)}"
+            )
+
+
+def test_without_any_extra_every_command_names_the_one_it_needs(folder: Path) -> None:
+    found = said(folder, {package for package, _ in imported()} - ALWAYS, [*WITHOUT])
+    for command, extra in WITHOUT.items():
+        kind, message = found[command]
+        assert kind == "MissingExtraError", (command, kind, message)
+        assert message.endswith(f"pip install 'beampipe[{extra}]'"), (command, message)
+
+
+@pytest.mark.parametrize("extra", USES)
+def test_an_extra_that_is_missing_alone_is_named(extra: str, folder: Path) -> None:
+    own = brought(extra, deep=False)
+    hidden = {package for (package, _), homes in imported().items() if homes & own} - ALWAYS
+    assert hidden
+    ((kind, message),) = said(folder, hidden, [USES[extra]]).values()
+    assert kind in ("MissingExtraError", "BeampipeError"), message  # the second: one file of several, said before
+    named = re.search(r"'beampipe\[(\w+)\]'", message)
+    package = re.search(r"needs (\w+)", message)
+    assert named is not None
+    assert package is not None
+    assert own & brought(named[1], deep=True)
+
+
+def test_others_and_questions_are_answered_as_ever(hide: Any) -> None:
+    hide("uproot")
+    name_missing_extras()
+    assert [getattr(finder, "__name__", "") for finder in sys.meta_path].count("_Missing") == 1
+    assert importlib.util.find_spec("uproot") is None
+    with pytest.raises(ModuleNotFoundError) as error:
+        import uproot  # noqa: F401
+    assert not isinstance(error.value, MissingExtraError)
