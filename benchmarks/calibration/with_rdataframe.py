@@ -58,7 +58,8 @@ def run_rdataframe(files: Mapping[str, Sequence[str]], n_weights: int, threads: 
         warnings.simplefilter("ignore")
         import ROOT
     ROOT.EnableImplicitMT(threads)
-    ROOT.gInterpreter.Declare(_CODE)
+    if not hasattr(ROOT, "contents_of"):
+        ROOT.gInterpreter.Declare(_CODE)
     booked = {name: _book(ROOT, list(paths), name != "data", n_weights) for name, paths in files.items()}
     ROOT.RDF.RunGraphs([each for several in booked.values() for each in several])
     return {name: [_contents(ROOT, each.GetValue()) for each in several] for name, several in booked.items()}
