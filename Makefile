@@ -146,6 +146,7 @@ models: $(test_ready)
 	  cp runs/models/generic/$$stem.json src/beampipe/tracking/models/generic/; done
 
 docs: $(docs_ready)
+	$(bin)/python -m beampipe serving engine install
 	$(bin)/python -m sphinx -W -q -j auto docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from rich.table import Table
 
-from beampipe.errors import FileError
+from beampipe.errors import FileError, MissingExtraError
 from beampipe.terminal import console, make_table
 from beampipe.tracking.acts import ActsSettings, acts_settings
 from beampipe.tracking.evaluation.checks import TruthFinder
@@ -88,11 +88,15 @@ def options_of(
 
 
 def existing(options: argparse.Namespace) -> list[Path]:
-    """The event files that are there; the others are named in a line."""
+    """The event files that are there; the others are named in a line. Without any the benchmark ends, as an error."""
     found = [path for path in options.events if path.is_file()]
     for path in options.events:
         if path not in found:
             CONSOLE.print(f"skipped: {path} is not there; make it: python benchmarks/make_events.py", markup=False)
+    if not found:
+        sys.exit(
+            "got no events, expected a file of them; make them: python benchmarks/make_events.py, extra simulation"
+        )
     return found
 
 
@@ -200,7 +204,7 @@ def open_finders(options: argparse.Namespace, names: Sequence[str] | None = None
                 by_name[bare + KALMAN_FIT] = KalmanFitted(_pipeline(bare, options.threads))
             else:
                 by_name[name] = _pipeline(name, options.threads)
-        except FileError as error:
+        except (FileError, MissingExtraError) as error:
             CONSOLE.print(f"skipped: {name}: {error}", markup=False)
     return Finders(by_name, truth)
 

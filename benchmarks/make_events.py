@@ -2,6 +2,8 @@
 
     python benchmarks/make_events.py [--workers 2] [--folder runs/events]
 
+It needs the extra `simulation`.
+
 Held-out seeds: no collision is shared with those that anything was trained or tuned on. About a quarter of an hour of
 processor time in all.
 """
@@ -9,9 +11,11 @@ processor time in all.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
+from beampipe.errors import BeampipeError
 from beampipe.tracking.simulation.parameters import Detector, EventGenerator
 from beampipe.tracking.simulation.run import simulate_events, write_simulated
 
@@ -54,4 +58,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BeampipeError as error:
+        sys.exit(f"make_events: {error}")

@@ -308,14 +308,35 @@ def test_every_field_of_the_configuration_is_in_a_case() -> None:
     assert isinstance(SYSTEMATICS[0], Systematic)
 
 
-@pytest.mark.parametrize("what", ["build", "_version"])
-def test_compiled_loops_and_other_packages_are_code(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    """A stage that reads files or runs compiled loops has another key with another build of them or of what reads."""
-    before = {stage: stages.stage_code(stage) for stage in ("inspect", "select", "predict", "fill", "merge", "factors")}
-    monkeypatch.setattr(stages, what, lambda *_: "another")
-    stages.stage_code.cache_clear()
-    try:
-        changed = {stage for stage, code in before.items() if stages.stage_code(stage) != code}
-    finally:
+READS: Final = ("inspect", "bookkeeping", *CHUNKS, *ENDS)
+
+
+@pytest.mark.parametrize(
+    ("package", "concerned"),
+    [
+        ("uproot", of(READS)),
+        ("awkward", of(READS)),
+        ("numpy", of(READS)),
+        ("lightgbm", of(("predict", "fill", "merge", *ENDS))),
+        ("matplotlib", {}),
+        ("the compiled loops", of(READS)),
+    ],
+)
+def test_another_version_of_what_a_stage_computes_with(
+    copied: Configuration, monkeypatch: pytest.MonkeyPatch, package: str, concerned: dict[str, tuple[str, ...]]
+) -> None:
+    """There, and back: what was made with the version of before is found again."""
+    real = stages._version
+    sha256 = factors_sha256(copied)
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "_version", lambda name: "another" if name == package else real(name))
+        if package == "the compiled loops":
+            patch.setattr(stages, "build", lambda: "another")
         stages.stage_code.cache_clear()
-    assert changed == {"inspect", "select", "predict", "fill"}
+        try:
+            plan, new = made_anew(copied)
+        finally:
+            stages.stage_code.cache_clear()
+    assert new == keys(plan, concerned)
+    assert factors_sha256(copied) == sha256, "the packages are the same, after all"
+    assert made_anew(copied)[1] == {}

@@ -369,3 +369,22 @@ def test_slurm_runs_the_same_workflow_and_replaces_a_lost_job(
             wait_for(lambda: nodes(pool) == {"n1", "n2"}, "and its successor works")
         wait_for(lambda: not jobs(), "no job is left behind")
     check(store, reference, 0)
+
+
+@pytest.mark.parametrize("spec", ["inline", "processes"])
+def test_what_a_task_makes_possible_comes_before_other_tasks(spec: str) -> None:
+    """Of the given tasks no more are under way than there are workers; every result comes back."""
+    done: list[str] = []
+
+    def follow(task: Task[int], result: int) -> list[Task[int]]:
+        return [Task(f"then {result}", toys.square, (result,))] if task.label.startswith("first") else []
+
+    tasks = [Task(f"first {number}", toys.square, (number,)) for number in range(2, 8)]
+    with open_pool(spec, 2) as pool:
+        results = run(tasks, pool, follow=follow, progress=lambda task: done.append(task.label))
+        workers = pool.workers
+    assert sorted(results) == sorted([n**2 for n in range(2, 8)] + [n**4 for n in range(2, 8)])
+    for number in range(2, 8):
+        before = done[: done.index(f"then {number**2}")]
+        own = before.index(f"first {number}")
+        assert sum(label.startswith("first") for label in before[own:]) <= 2 * workers

@@ -25,6 +25,10 @@ _LIKELY: Final = 0.5
 """Share of the branches of a preset from which on a file is taken for one of its kind."""
 
 
+_MOST: Final = 30
+"""Number of branches that are shown where some are missing."""
+
+
 @dataclass(frozen=True)
 class Look:
     """What was seen in a file.
@@ -65,12 +69,22 @@ def look_at(path: Path, preset: str = "") -> Look:
     lines = [f"{path}: preset {name}, tree {layout.tree}, {tree.num_entries} events", *_table(seen)]
     lines += [summed] if summed else []
     lines += [f"missing: {said}" for said in missing.values()]
+    lines += [_others(tree, seen)] if missing else []
     problems = [said for said in seen.problems if not any(f"'{branch}' cannot be read" in said for branch in missing)]
     problems = [said for said in problems if not any(f"'{branch}'" in said for branch in missing)]
     lines += [f"wrong: {said}" for said in (*problems, *([unsummed] if unsummed else []))]
     good = not (missing or problems or unsummed)
     changes |= advised(problems)
     return Look(name, tuple(lines), good, as_toml(str(path), name, changes, missing, labelled=simulated))
+
+
+def _others(tree: Any, seen: Glance) -> str:
+    """The first branches with numbers that no column is, for people to choose from."""
+    used = {name for each in seen.seen.values() for text in each.branches for name in names_in(text)}
+    kinds = {str(name): str(getattr(tree[name], "typename", "")) for name in tree.keys()}  # noqa: SIM118 - a tree
+    names = [f"{name} ({kind})" for name, kind in kinds.items() if name not in used and "unknown" not in kind]
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return f"other branches: {', '.join(names[:_MOST])}{more}"
 
 
 def _lacks(layout: Layout, key: str, missing: Mapping[str, str]) -> bool:

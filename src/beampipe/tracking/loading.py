@@ -118,7 +118,7 @@ def build_pipeline(
     beam_spot = of.layout.beam_spot if beam_spot is None else beam_spot
     pipeline = _by_stages(spec, threads, of, beam_spot, check)
     composed = None if kernels.native() is None else Composed(spec, of.path, threads, beam_spot, check)
-    return replace(pipeline, composed=composed)
+    return replace(pipeline, composed=composed, by_reference=composed is None)
 
 
 def _by_stages(spec: PipelineSpec, threads: int, of: TrackerModel, beam_spot: BeamSpot, check: bool) -> Pipeline:

@@ -57,6 +57,7 @@ class _Attempt(Generic[T]):
     Attributes:
         number: place of the task among those of the run.
         task: the task.
+        follows: whether another task made it possible.
         failures: number of errors after which it was tried again.
         busy: whether another process was seen to do its work.
         losses: number of workers that died with it.
@@ -67,6 +68,7 @@ class _Attempt(Generic[T]):
 
     number: int
     task: Task[T]
+    follows: bool = False
     failures: int = 0
     busy: bool = False
     losses: int = 0
@@ -160,14 +162,21 @@ class _Run(Generic[T]):
             if ready:
                 self.waiting.remove(ready[0])
                 attempt: _Attempt[T] | None = ready[0]
+            elif self.possible:
+                attempt = self.possible.popleft()
             else:
-                attempt = self.possible.popleft() if self.possible else next(source, None)
+                attempt = next(source, None) if self._may_take() else None
             if attempt is None:
                 break
             self._start(attempt)
         if not self.running and not self.waiting and self.suspects:
             self._start(self.suspects.popleft())
         return bool(self.running or self.waiting or self.suspects)
+
+    def _may_take(self) -> bool:
+        """Whether one more of the given tasks may start; where others follow from them, only as many as run at once."""
+        taken = sum(not attempt.follows for attempt in self.running.values())
+        return self.follow is None or taken < self.pool.workers
 
     def _start(self, attempt: _Attempt[T]) -> None:
         while True:
@@ -205,7 +214,7 @@ class _Run(Generic[T]):
             self.progress(attempt.task)
         if self.follow is not None:
             more = self.follow(attempt.task, self.done[attempt.number])
-            self.possible.extend(_Attempt(next(self.taken), task) for task in more)
+            self.possible.extend(_Attempt(next(self.taken), task, follows=True) for task in more)
 
     def _worker_died(self, attempt: _Attempt[T], error: Exception, *, alone: bool) -> None:
         """A worker died with a task, which may be the cause, or may only have been there."""

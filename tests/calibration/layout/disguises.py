@@ -91,8 +91,10 @@ def nanoaod(path: Path, events: Events, book: Mapping[str, Any]) -> None:
     tree(path, "Events", table, ("Runs", runs))
 
 
-def physlite(path: Path, events: Events, book: Mapping[str, Any], unit: float = 1000.0) -> None:
-    """MeV, labels -1 for none, whole weights in one vector."""
+def physlite(
+    path: Path, events: Events, book: Mapping[str, Any], unit: float = 1000.0, *, rntuple: bool = False
+) -> None:
+    """MeV, labels -1 for none, whole weights in one vector; as a tree, or as an RNTuple."""
     table: dict[str, Any] = {
         "runNumber": events.run,
         "eventNumber": events.event,
@@ -111,7 +113,11 @@ def physlite(path: Path, events: Events, book: Mapping[str, Any], unit: float = 
         table["Jets_NTracksEff"] = jagged(events, events.jet_n_trk_eff)
         table["Jets_NTracksFake"] = jagged(events, events.jet_n_trk_fake)
         table["mcEventWeights"] = ak.from_regular(events.weight)
-    tree(path, "CollectionTree", table)
+    if not rntuple:
+        tree(path, "CollectionTree", table)
+        return
+    with uproot.recreate(path) as file:
+        file.mkrntuple("EventData", ak.Array(table))
 
 
 def ntuple(path: Path, events: Events, book: Mapping[str, Any]) -> None:

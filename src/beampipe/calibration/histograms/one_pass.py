@@ -100,8 +100,10 @@ def _knows(select: SelectSettings, fill: FillSettings) -> bool:
     n_weights = len(select.weights) if select.simulated else 1
     return (
         not any(tagger.boosted for tagger in fill.taggers)
+        and select.regions.rule in ("eta_rank", "eta_split")
         and not fill.groups
         and known.issuperset(fill.kinematics)
+        and select.regions.rule != "branch"
         and select.labelled == fill.labelled
         and (select.selection, select.weight_bits) == (fill.selection, fill.weight_bits)
         and n_weights == len(fill.weight_names)

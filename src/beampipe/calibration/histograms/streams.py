@@ -71,7 +71,9 @@ class Stream:
 def is_stored_as(source: EventSource, column: str, dtype: str, *, lists: bool) -> bool:
     """Whether a column is one plain branch of a type, with a list or a number per event."""
     branches = columns_of(source.layout, column)
-    return len(branches) == 1 and not is_expression(branches[0]) and _is_plain(source, branches[0], dtype, lists=lists)
+    if len(branches) != 1 or is_expression(branches[0]) or source.changes(column):
+        return False
+    return _is_plain(source, branches[0], dtype, lists=lists)
 
 
 def _is_plain(source: EventSource, branch: str, dtype: str, *, lists: bool) -> bool:
@@ -97,7 +99,7 @@ def jet_stream(source: EventSource, column: str, dtype: str) -> Stream | None:
     """A column of jets; None if there is no branch of it, and it is not derived."""
     if is_stored_as(source, column, dtype, lists=True) and (column != "jet_pt" or source.layout.unit == 1):
         return Stream(Piece.of(basket.start, basket.content, basket.offsets) for basket in _baskets(source, column))
-    if column == "jet_clean" and not columns_of(source.layout, column):
+    if column == "jet_clean" and not (columns_of(source.layout, column) or source.changes(column)):
         return None
     return Stream(_converted(source, column))
 
@@ -125,7 +127,7 @@ def weight_stream(source: EventSource) -> Iterator[tuple[Piece, int]]:
         ValueError: events have different numbers of weights.
     """
     asked: Any = source.layout.weights
-    first = asked.nominal and not asked.variations and asked.index == 0
+    first = asked.nominal and not asked.variations and asked.index == 0 and not asked.factors
     if first and _is_plain(source, asked.nominal, "float32", lists=True):
         for basket in _plain(source, asked.nominal, "weight"):
             n_events = len(basket.offsets) - 1

@@ -90,6 +90,7 @@ class Dijets:
         cut_flow: what was left of all events after each cut.
         ranges: range of event numbers of each run that was looked at.
         varied_n_trk: (n, 2) uint16, number of tracks of each jet, by name of the variation.
+        scores: (n, 2) float32, scores that the files have, by name of the tagger.
     """
 
     run: UInt32[ndarray, " n"]
@@ -105,6 +106,7 @@ class Dijets:
     cut_flow: CutFlow
     ranges: tuple[RunRange, ...] = ()
     varied_n_trk: Mapping[str, UInt16[ndarray, "n 2"]] = field(default_factory=dict)
+    scores: Mapping[str, Float32[ndarray, "n 2"]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.run)
@@ -123,6 +125,7 @@ class Dijets:
 _PAIRS: Final = ("pt", "eta", "n_trk", "width", "c1", "label", "region")
 _ABOUT: Final = b"beampipe.dijets"
 _VARIED: Final = "n_trk_"
+_SCORE: Final = "score:"
 
 
 def write_dijets(dijets: Dijets, path: Path) -> None:
@@ -133,6 +136,7 @@ def write_dijets(dijets: Dijets, path: Path) -> None:
     columns = {"run": pa.array(dijets.run), "event": pa.array(dijets.event), "weight": as_lists(dijets.weight)}
     columns |= {name: as_lists(getattr(dijets, name)) for name in _PAIRS}
     columns |= {_VARIED + name: as_lists(values) for name, values in dijets.varied_n_trk.items()}
+    columns |= {_SCORE + name: as_lists(values) for name, values in dijets.scores.items()}
     about = {
         "events": dijets.cut_flow.events.tolist(),
         "weight": dijets.cut_flow.weight.tolist(),
@@ -163,6 +167,11 @@ def read_dijets(path: Path) -> Dijets:
                 name.removeprefix(_VARIED): from_lists(table[name])
                 for name in table.column_names
                 if name.startswith(_VARIED)
+            },
+            scores={
+                name.removeprefix(_SCORE): from_lists(table[name])
+                for name in table.column_names
+                if name.startswith(_SCORE)
             },
             cut_flow=CutFlow(np.array(about["events"], np.int64), np.array(about["weight"], np.int64)),
             ranges=tuple(RunRange(*numbers) for numbers in about["ranges"]),

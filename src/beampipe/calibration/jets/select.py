@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int8, Int64
 from numpy import ndarray
 
-from beampipe.calibration.config.regions import Regions
+from beampipe.calibration.config.regions import REGIONS, Regions
 from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.jets.dijets import FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets, RunRange
 from beampipe.calibration.jets.pairs import PairColumns, choose_pairs, leading_pairs
@@ -20,7 +20,7 @@ from beampipe.calibration.layout.presets import BEAMPIPE
 from beampipe.calibration.layout.settings import Layout
 from beampipe.calibration.ntuple.columns import NOMINAL_WEIGHT, VARIED_N_TRK
 from beampipe.calibration.ntuple.labels import pt_complaint, unmatched_complaint
-from beampipe.calibration.ntuple.source import EventSource, columns_of, open_source
+from beampipe.calibration.ntuple.source import SCORE, EventSource, columns_of, open_source
 from beampipe.errors import FileError
 
 __all__ = ["SelectSettings", "flavours", "refuse_repeated", "run_ranges", "select"]
@@ -99,11 +99,37 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings, *, obser
             **taken,
             n_trk=n_trk.take(rows, axis=0),
             label=flavour.take(rows, axis=0) if settings.labelled else np.zeros((len(rows), 2), np.int8),
-            region=assign_regions(chosen_eta, settings.regions),
+            region=_regions(chosen, chosen_eta, settings.regions),
             ranges=run_ranges(run, event),
             varied_n_trk={name: values.take(rows, axis=0) for name, values in varied.items()},
+            scores=_scores(chosen, start) if observables else {},
             cut_flow=CutFlow(counts, sums),
         )
+
+
+def _regions(chosen: _LeadingJets, eta: Float32[ndarray, "m 2"], regions: Regions) -> Int8[ndarray, "m 2"]:
+    """Numbers in `REGIONS` of the jets, by their eta or as the file says."""
+    if regions.rule != "branch":
+        return assign_regions(eta, regions)
+    found: Int8[ndarray, "m 2"] = chosen.take("jet_region")
+    bad = (found < -1) | (found >= len(REGIONS))
+    if bad.any():
+        path, branch = chosen.source.path, _branch(chosen.source, "jet_region")
+        raise FileError(
+            f"{path}: branch {branch!r}: got region {found[bad][0]}, expected 0, 1, or -1 for neither",
+            path=path,
+            name=branch,
+        )
+    return found
+
+
+def _scores(chosen: _LeadingJets, start: int) -> dict[str, Float32[ndarray, "m 2"]]:
+    """Scores of taggers that the file has."""
+    out = {}
+    for score in chosen.source.layout.scores:
+        out[score.name] = chosen.take(SCORE + score.name)
+        _refuse_not_finite(chosen.source.path, start, score.branch, out[score.name], chosen.events)
+    return out
 
 
 def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:

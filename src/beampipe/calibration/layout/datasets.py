@@ -28,6 +28,8 @@ class Row:
         n_files: number of files that the slice has; 0 if any number will do, as sums are over the files that are given.
         sum_weights: sums of weights over all generated events of the slice, the nominal one first; empty if the files
             have them.
+        luminosity: integrated luminosity of the period that the slice is simulated for [1/pb]; 0 for that of the
+            sample.
     """
 
     dataset: str
@@ -36,11 +38,13 @@ class Row:
     filter_efficiency: float = 1.0
     n_files: int = 0
     sum_weights: tuple[float, ...] = ()
+    luminosity: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.cross_section > 0 and 0 < self.filter_efficiency <= 1 and self.n_files >= 0):
+        if not (self.cross_section > 0 and 0 < self.filter_efficiency <= 1 and min(self.n_files, self.luminosity) >= 0):
             raise ConfigError(
-                f"dataset {self.dataset}: got {self}, expected a cross section > 0, an efficiency in (0, 1]"
+                f"dataset {self.dataset}: got {self}, expected a cross section > 0, an efficiency in (0, 1], a"
+                " luminosity > 0"
             )
 
     def has(self, path: Path) -> bool:
@@ -64,6 +68,7 @@ class Origin:
         filter_efficiency: share of the slice's events that the generator kept.
         sum_weights: sums of weights over the slice, for the first of its files; zeros for the others. Empty if the
             file has them.
+        luminosity: integrated luminosity of its period [1/pb]; 0 for that of the sample.
     """
 
     dataset: str
@@ -75,6 +80,7 @@ class Origin:
     cross_section: float = 0.0
     filter_efficiency: float = 1.0
     sum_weights: tuple[float, ...] = ()
+    luminosity: float = 0.0
 
 
 def read_manifest(path: Path) -> tuple[Row, ...]:
@@ -108,7 +114,7 @@ def _numbers(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         if not text:
             continue
         try:
-            if key in ("cross_section", "filter_efficiency"):
+            if key in ("cross_section", "filter_efficiency", "luminosity"):
                 out[key] = float(text)
             elif key == "n_files":
                 out[key] = int(text)
@@ -175,6 +181,6 @@ def origins(
             n_files = row.n_files or len(members)
             out[path] = Origin(
                 *(row.dataset, True, number, len(slices), place, n_files),
-                *(row.cross_section, row.filter_efficiency, sums),
+                *(row.cross_section, row.filter_efficiency, sums, row.luminosity),
             )
     return out

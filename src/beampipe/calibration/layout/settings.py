@@ -11,9 +11,20 @@ from pathlib import Path
 from typing import Final, Literal
 
 from beampipe.calibration.layout.expressions import check_expression
-from beampipe.errors import ConfigError
+from beampipe.calibration.layout.functions import Correction, JetFunction
+from beampipe.errors import ConfigError, UnknownNameError
 
-__all__ = ["Branches", "Constituents", "Labels", "Layout", "SumsOfWeights", "VariedWeight", "Weights"]
+__all__ = [
+    "Branches",
+    "Constituents",
+    "Labels",
+    "Layout",
+    "Score",
+    "SumsOfWeights",
+    "VariedLines",
+    "VariedWeight",
+    "Weights",
+]
 
 Source = Literal["none", "bookkeeping", "runs", "cutbookkeepers", "histogram", "manifest", "events"]
 """Where the sum of weights of a file comes from."""
@@ -42,6 +53,7 @@ class Branches:
         label: code of the parton that a jet comes from; simulation only.
         n_trk_eff: number of tracks at a lower tracking efficiency; simulation only.
         n_trk_fake: number of tracks with more fake tracks; simulation only.
+        region: region of each jet, for the rule ``branch`` of `Regions`: 0, 1, or -1 for neither.
     """
 
     run: tuple[str, ...] = ()
@@ -57,6 +69,7 @@ class Branches:
     label: tuple[str, ...] = ()
     n_trk_eff: tuple[str, ...] = ()
     n_trk_fake: tuple[str, ...] = ()
+    region: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -113,7 +126,7 @@ class VariedWeight:
 
     Attributes:
         name: name of the weight; the members of a list are called NAME_0, NAME_1, ...
-        branch: branch that holds it.
+        branch: branch that holds it, or an expression of branches with one number per event.
         ratio: whether the branch holds ratios to the nominal weight.
         sums: where the sums of these weights are, in the tree or histogram of `SumsOfWeights`. Without it they are
             taken to be that of the nominal weight.
@@ -137,12 +150,21 @@ class Weights:
         index: place of the nominal weight in a list.
         names: names of all weights, the nominal one first; made up where they are not given.
         variations: other branches with weights of variations.
+        factors: branches or expressions that all weights are multiplied by, like those of pile-up; sums of weights
+            are of the weights without them.
     """
 
     nominal: str = ""
     index: int = 0
     names: tuple[str, ...] = ()
     variations: tuple[VariedWeight, ...] = ()
+    factors: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for each in self.variations:
+            check_expression(each.branch, f"layout.weights.variations.{each.name}.branch")
+        for text in self.factors:
+            check_expression(text, "layout.weights.factors")
 
 
 @dataclass(frozen=True)
@@ -163,7 +185,8 @@ class SumsOfWeights:
         branch: branch of the tree with the sum of nominal weights; it may hold a list, one sum for each weight.
         bin: bin of the histogram, the first one being 1.
         manifest: JSON or CSV file with one row for each slice: `dataset`, `files`, `cross_section`,
-            `filter_efficiency`, `n_files`, `sum_weights`. With another source it gives all but `sum_weights`.
+            `filter_efficiency`, `n_files`, `sum_weights`, `luminosity`. With another source it gives all but
+            `sum_weights`.
     """
 
     source: Source = "none"
@@ -211,6 +234,52 @@ class Constituents:
         return found | ({"link": self.link} if self.link else {}) if self.pt else {}
 
 
+@dataclass(frozen=True)
+class Score:
+    """Scores of a tagger that the files have.
+
+    Attributes:
+        name: name of the tagger.
+        branch: branch or expression with a number for each jet, low for quark-like jets.
+    """
+
+    name: str
+    branch: str
+
+    def __post_init__(self) -> None:
+        check_expression(self.branch, f"layout.scores.{self.name}")
+
+
+@dataclass(frozen=True)
+class VariedLines:
+    """What a variation of jets changes of a layout; what is not given stays.
+
+    Attributes:
+        name: name of the variation, which patterns of systematics match.
+        tree: tree with the varied events.
+        branches: branches with varied numbers.
+        scores: branches with scores of varied jets.
+        function: what changes columns of jets.
+        correction: what changes their pT, before `function` does.
+    """
+
+    name: str
+    tree: str = ""
+    branches: Branches = field(default_factory=Branches)
+    scores: tuple[Score, ...] = ()
+    function: JetFunction | None = None
+    correction: Correction | None = None
+
+    def __post_init__(self) -> None:
+        given = (self.tree, *vars(self.branches).values(), self.scores, self.function, self.correction)
+        if not any(given):
+            raise ConfigError(
+                f"layout.variations.{self.name}: got nothing, expected tree, branches, scores, function or correction"
+            )
+        if ":" in self.name:
+            raise ConfigError(f"layout.variations.{self.name}: got a colon in the name, expected none")
+
+
 _UNITS: Final = {"GeV": 1.0, "MeV": 1e-3, "TeV": 1e3}
 
 
@@ -229,6 +298,10 @@ class Layout:
         weights: weights of events.
         sums: where sums of weights, cross sections and numbers of files come from.
         constituents: what n_trk, width and C1 are derived from.
+        scores: scores of taggers that the files have.
+        variations: variations of jets that the files or functions have; each is selected from the files by itself.
+        function: what changes columns of jets.
+        correction: what changes their pT, before `function` does.
     """
 
     preset: str = "beampipe"
@@ -241,6 +314,10 @@ class Layout:
     weights: Weights = field(default_factory=Weights)
     sums: SumsOfWeights = field(default_factory=SumsOfWeights)
     constituents: Constituents = field(default_factory=Constituents)
+    scores: tuple[Score, ...] = ()
+    variations: tuple[VariedLines, ...] = ()
+    function: JetFunction | None = None
+    correction: Correction | None = None
 
     def __post_init__(self) -> None:
         if not self.unit > 0:
@@ -266,11 +343,37 @@ class Layout:
         except ValueError:
             return 0.0
 
+    @property
+    def alone(self) -> Layout:
+        """The same without the variations of jets, each of which is a layout of its own."""
+        return replace(self, variations=()) if self.variations else self
+
+    def varied(self, name: str) -> Layout:
+        """The layout of a variation of jets; of weights, it has only the nominal one.
+
+        Raises:
+            UnknownNameError: there is no such variation.
+        """
+        lines = {each.name: each for each in self.variations}.get(name)
+        if lines is None:
+            raise UnknownNameError("variation of the layout", name, [each.name for each in self.variations])
+        kept = {key: names for key, names in vars(lines.branches).items() if names}
+        scores = {each.name: each for each in (*self.scores, *lines.scores)}
+        return replace(
+            self.without_variations(),
+            tree=lines.tree or self.tree,
+            branches=replace(self.branches, **kept),
+            scores=tuple(scores.values()),
+            variations=(),
+            function=lines.function or self.function,
+            correction=lines.correction or self.correction,
+        )
+
     def without_variations(self) -> Layout:
         """The same for samples of which only the nominal weight counts: they need not have the others."""
         if self.own_books:
-            return self
-        return replace(self, weights=replace(self.weights, variations=(), names=()))
+            return self.alone
+        return replace(self, variations=(), weights=replace(self.weights, variations=(), names=()))
 
     @property
     def own_books(self) -> bool:

@@ -68,7 +68,7 @@ def cases_of(tagger: str, nominal: Templates, data: Templates, samples: Mapping[
         tagger: name of the tagger.
         nominal: numbers of jets of the nominal sample, with all variations.
         data: numbers of jets of the sample in the role of data; only their sum over flavours is used.
-        samples: numbers of jets of the other samples, by name.
+        samples: numbers of jets of the other samples, by name; ``jets:NAME`` is a variation of jets.
 
     Raises:
         InputError: the samples were filled with different axes.
@@ -81,7 +81,7 @@ def cases_of(tagger: str, nominal: Templates, data: Templates, samples: Mapping[
         parts += [one.flavours_by_group(tagger)[:, :1] for one in samples.values()]
         grouped = {"groups": np.concatenate(parts, axis=1), "data_groups": data.totals_by_group(tagger)}
     return Cases(
-        variations=(*nominal.variations, *(Variation("sample", name) for name in samples)),
+        variations=(*nominal.variations, *map(_variation, samples)),
         simulation=simulation,
         simulation_replicas=replicas,
         data=data.total(tagger)[0],
@@ -89,6 +89,12 @@ def cases_of(tagger: str, nominal: Templates, data: Templates, samples: Mapping[
         jets=np.concatenate([nominal.flavour_numbers(tagger), data.total_numbers(tagger)[:, :, None]], axis=2),
         **grouped,
     )
+
+
+def _variation(sample: str) -> Variation:
+    """What a sample that takes the nominal one's place varies."""
+    found = Variation.parse(sample)
+    return found if found.kind == "jets" else Variation("sample", sample)
 
 
 def _same_axes(nominal: Templates, others: Mapping[str, Templates]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Shaped
 from numpy import ndarray
 
 from beampipe.calibration.method.cases import Cases
@@ -27,7 +27,8 @@ class Efficiencies:
 
     Attributes:
         names: (n_cases,) text of the variations as files hold it, nominal first; the last is `GLUON_REWEIGHT`.
-        cuts: (n_pt, n_wp) int64, numbers of bins that count as quark-like; from nominal simulation, for all cases.
+        cuts: (n_pt, n_wp) numbers of bins that count as quark-like; from nominal simulation, for all cases. They are
+            whole (int64), or not (float64) where a tagger is cut inside of bins.
         data: (n_cases, n_pt, n_wp, 2) efficiencies in data.
         simulation: (n_cases, n_pt, n_wp, 2) efficiencies in simulation, extracted like those in data.
         truth: (n_cases, n_pt, n_wp, 2) efficiencies of forward jets of simulation by label.
@@ -44,7 +45,7 @@ class Efficiencies:
     """
 
     names: ndarray
-    cuts: Int64[ndarray, "p w"]
+    cuts: Shaped[ndarray, "p w"]
     data: Float64[ndarray, "v p w 2"]
     simulation: Float64[ndarray, "v p w 2"]
     truth: Float64[ndarray, "v p w 2"]
@@ -63,7 +64,9 @@ class Efficiencies:
         return tuple(Variation.parse(str(name)) for name in self.names)
 
 
-def measure_efficiencies(cases: Cases, reweighting: Reweighting, working_points: Sequence[float]) -> Efficiencies:
+def measure_efficiencies(
+    cases: Cases, reweighting: Reweighting, working_points: Sequence[float], cut: str = "at_least"
+) -> Efficiencies:
     """Pass 2: fractions, inversion, efficiencies.
 
     A case supplies factors, fractions and simulation; data and cuts stay. A replica draws simulation and data.
@@ -72,9 +75,10 @@ def measure_efficiencies(cases: Cases, reweighting: Reweighting, working_points:
         cases: numbers of jets of all cases.
         reweighting: factors of central jets, from `measure_reweighting`.
         working_points: quark efficiencies aimed at.
+        cut: where the cut of a working point lies, as of `working_point_cuts`.
     """
     data, simulation, true, fractions = _extracted(cases, reweighting)
-    cuts = np.stack([working_point_cuts(simulation.quark[0], wp) for wp in working_points], axis=-1)
+    cuts = np.stack([working_point_cuts(simulation.quark[0], wp, cut) for wp in working_points], axis=-1)
     mixture, drawn = mixtures(cases.simulation_replicas, reweighting.replicas)
     return Efficiencies(
         names=np.array([str(variation) for variation in (*cases.variations, GLUON_REWEIGHT)]),
@@ -102,7 +106,7 @@ def _extracted(
     return data, extract(mixture, fractions), truth(flavours), fractions
 
 
-def _without_groups(cases: Cases, cuts: Int64[ndarray, "p w"]) -> dict[str, Float64[ndarray, "g v p w 2"]]:
+def _without_groups(cases: Cases, cuts: Shaped[ndarray, "p w"]) -> dict[str, Float64[ndarray, "g v p w 2"]]:
     """Efficiencies at the same cuts with each group left out; everything else is measured anew."""
     if not len(cases.groups):
         return {}
@@ -125,7 +129,7 @@ def scale_factors(
         return np.where(simulation != 0, data / simulation, np.nan)
 
 
-def _at(shapes: Extracted, cuts: Int64[ndarray, "p w"]) -> Float64[ndarray, "*v p w 2"]:
+def _at(shapes: Extracted, cuts: Shaped[ndarray, "p w"]) -> Float64[ndarray, "*v p w 2"]:
     return np.stack([cumulated(shapes.quark, cuts), cumulated(shapes.gluon, cuts)], axis=-1)
 
 

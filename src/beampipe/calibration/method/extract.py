@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int64, Shaped
 from numpy import ndarray
 
 from beampipe.calibration.method.reweight import CENTRAL, FORWARD, GLUON, QUARK, apply_factors, shapes
@@ -78,19 +78,54 @@ def truth(flavours: Float64[ndarray, "*v 2 2 x"]) -> Extracted:
     return Extracted(shapes(flavours[..., FORWARD, QUARK, :]), shapes(flavours[..., FORWARD, GLUON, :]))
 
 
-def cumulated(shape: Float64[ndarray, "*v p x"], cuts: Int64[ndarray, "p w"]) -> Float64[ndarray, "*v p w"]:
-    """Fraction of jets in the bins before each cut, ``sum(shape[:cut])``, by bin of pT and working point."""
-    sums = np.cumsum(shape, axis=-1)
-    where = np.broadcast_to(cuts - 1, (*sums.shape[:-2], *cuts.shape))
-    before: ndarray = np.take_along_axis(sums, where, axis=-1)
-    return before
+def cumulated(shape: Float64[ndarray, "*v p x"], cuts: Shaped[ndarray, "p w"]) -> Float64[ndarray, "*v p w"]:
+    """Fraction of jets below each cut, ``sum(shape[:cut])``, by bin of pT and working point.
 
-
-def working_point_cuts(quark: Float64[ndarray, "*v x"], working_point: float) -> Int64[ndarray, "*v"]:
-    """Number of bins that count as quark-like: as few as hold the working point's share of quarks.
-
-    All bins if the shape never reaches it, or is nan.
+    Args:
+        shape: shapes of unit area.
+        cuts: numbers of bins; of a number that is not whole, the last bin counts by the part of it that is cut off.
     """
-    reached = np.cumsum(quark, axis=-1) >= working_point
-    counts: ndarray = np.where(reached.any(axis=-1), np.argmax(reached, axis=-1) + 1, quark.shape[-1]).astype(np.int64)
-    return counts
+    sums = np.cumsum(shape, axis=-1)
+    whole = np.floor(cuts).astype(np.int64)
+    part = cuts - whole
+    before: ndarray = np.take_along_axis(sums, _everywhere(np.maximum(whole - 1, 0), sums), axis=-1)
+    before = np.where(whole == 0, 0.0 * before, before)  # nan stays nan
+    if not part.any():
+        return before
+    inside = np.take_along_axis(shape, _everywhere(np.minimum(whole, shape.shape[-1] - 1), sums), axis=-1)
+    return np.where(part > 0, before + part * inside, before)
+
+
+def _everywhere(places: Int64[ndarray, "p w"], sums: Float64[ndarray, "*v p x"]) -> Int64[ndarray, "*v p w"]:
+    found: ndarray = np.broadcast_to(places, (*sums.shape[:-2], *places.shape))
+    return found
+
+
+def working_point_cuts(
+    quark: Float64[ndarray, "*v x"], working_point: float, cut: str = "at_least"
+) -> Shaped[ndarray, "*v"]:
+    """Number of bins that count as quark-like.
+
+    All bins if the shape never reaches the working point, or is nan.
+
+    Args:
+        quark: shapes of quark jets.
+        working_point: share of quark jets aimed at.
+        cut: ``at_least``: as few bins as hold the share. ``nearest``: as many, or one less, whichever holds a share
+            nearer to it, but at least one. ``inside``: a part of the last of them, as if jets were spread evenly
+            inside of a bin.
+    """
+    sums = np.cumsum(quark, axis=-1)
+    reached = sums >= working_point
+    ever = reached.any(axis=-1)
+    counts: ndarray = np.where(ever, np.argmax(reached, axis=-1) + 1, quark.shape[-1]).astype(np.int64)
+    if cut == "at_least":
+        return counts
+    last = np.take_along_axis(quark, counts[..., None] - 1, axis=-1)[..., 0]
+    over = np.take_along_axis(sums, counts[..., None] - 1, axis=-1)[..., 0] - working_point
+    if cut == "nearest":
+        fewer: ndarray = np.where(ever & (counts > 1) & (last - over < over), counts - 1, counts)
+        return fewer
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part: ndarray = np.where(ever & (last > 0), counts - over / last, counts)
+    return part

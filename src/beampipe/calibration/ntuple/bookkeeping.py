@@ -23,7 +23,8 @@ class SliceFactors:
 
     Attributes:
         number: number of the slice.
-        factors: luminosity * cross section * filter efficiency / sum of weights, one per weight; 1 for data.
+        factors: luminosity * cross section * filter efficiency / sum of weights, one per weight; 1 for data. NaN for a
+            weight of a variation whose sum is 0, which cannot be used.
     """
 
     number: int
@@ -135,7 +136,7 @@ def _complete(sample: InputSample, number: int, members: Sequence[_File]) -> Non
     where = f"sample {sample.name}, slice {number}"
     first_path, first = members[0]
     for file in members:
-        _same(file, members[0], ("n_files", "cross_section", "filter_efficiency"), f"{where}: ")
+        _same(file, members[0], ("n_files", "cross_section", "filter_efficiency", "luminosity"), f"{where}: ")
     by_number: dict[int, Path] = {}
     for path, fact in members:
         for file_number, _ in fact.parts:
@@ -171,9 +172,12 @@ def _slice(sample: InputSample, number: int, members: Sequence[_File]) -> SliceF
     factors = []
     for k, name in enumerate(first.weight_names):
         total = math.fsum(sums[k] for file in members for _, sums in file.facts.parts)
-        if not total > 0:
+        if k == 0 and not total > 0:
             raise FileError(
                 f"sample {sample.name}, slice {number}: got a sum {total} of weights {name!r}, expected more than 0"
             )
-        factors.append(sample.luminosity * first.cross_section * first.filter_efficiency / total)
+        if total == 0:
+            factors.append(math.nan)
+            continue
+        factors.append((first.luminosity or sample.luminosity) * first.cross_section * first.filter_efficiency / total)
     return SliceFactors(number, tuple(factors))

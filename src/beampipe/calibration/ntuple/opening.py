@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from beampipe.calibration.layout.addresses import address, is_remote
 from beampipe.errors import BeampipeError, FileError
@@ -25,8 +27,12 @@ def opened(path: Path) -> Iterator[Any]:
     # Nothing is read twice: caches would only hold on to memory.
     options: dict[str, Any] = {"object_cache": None, "array_cache": None}
     if is_remote(path):
-        with _reached(path), uproot.open(address(path), **options) as file:
-            yield file
+        with _reached(path):
+            _require_package(address(path))
+            # By name: uproot would choose by what is installed.
+            options["handler"] = uproot.source.fsspec.FSSpecSource
+            with uproot.open(address(path), **options) as file:
+                yield file
         return
     if not path.is_file():
         raise FileError(f"{path}: is not there; expected a ROOT file", path=path)
@@ -54,18 +60,34 @@ def _reached(path: Path) -> Iterator[None]:
         cause = error.__cause__
         if isinstance(cause, ImportError):
             protocol = address(path).partition(":")[0]
-            package = {"root": "fsspec-xrootd", "s3": "s3fs"}.get(protocol, "aiohttp")
             raise FileError(
-                f"{address(path)}: no package for the protocol {protocol} is there ({cause}); pip install {package}",
+                f"{address(path)}: no package for the protocol {protocol} is there ({cause}); pip install"
+                f" 'beampipe[{'xrootd' if protocol == 'root' else 'remote'}]'",
                 path=path,
             ) from error
-        if isinstance(cause, FileNotFoundError):
+        if isinstance(cause, FileNotFoundError) or "[3011]" in str(cause):  # XRootD's number for it
             raise FileError(f"{address(path)}: is not there; expected a ROOT file", path=path) from error
-        if isinstance(cause, OSError | TimeoutError) or "client" in type(cause).__module__:
-            raise FileError(
-                f"{address(path)}: cannot be reached ({type(cause).__name__}: {cause}); try again later", path=path
-            ) from error
+        # Of ranges that are asked for together, fsspec gives errors in place of bytes, which uproot then cuts into.
+        broken = re.match(r"'(\w+)' object is not subscriptable", str(cause))
+        if isinstance(cause, OSError | TimeoutError) or "client" in type(cause).__module__ or broken:
+            what = broken[1] if broken else f"{type(cause).__name__}: {_first_line(cause)}"
+            raise FileError(f"{address(path)}: cannot be reached ({what}); try again later", path=path) from error
         raise
+
+
+def _require_package(url: str) -> None:
+    """The package that reads files by a protocol, or an error that says which is missing."""
+    for module in _PACKAGES[url.partition(":")[0]]:
+        importlib.import_module(module)
+
+
+_PACKAGES: Final = {
+    "http": ("fsspec", "aiohttp"),
+    "https": ("fsspec", "aiohttp"),
+    "root": ("fsspec", "fsspec_xrootd", "XRootD.client"),
+    "s3": ("fsspec", "s3fs"),
+}
+"""Protocol -> modules that reading by it needs."""
 
 
 @contextmanager
@@ -77,10 +99,14 @@ def faults(path: Path, what: str) -> Iterator[None]:
         raise
     except Exception as error:
         # uproot meets a damaged file in many ways: IndexError, struct.error, ValueError, errors of each codec.
-        first = str(error).strip().splitlines()[:1]
         raise FileError(
-            f"{path}: {what!r} cannot be read ({type(error).__name__}: {first[0] if first else ''});"
+            f"{address(path)}: {what!r} cannot be read ({type(error).__name__}: {_first_line(error)});"
             " the file is truncated or damaged: copy or make it again",
             path=path,
             name=what,
         ) from error
+
+
+def _first_line(error: BaseException | None) -> str:
+    """The first line of what an error says."""
+    return next(iter(str(error).strip().splitlines()), "")

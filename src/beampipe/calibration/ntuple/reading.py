@@ -46,6 +46,8 @@ class Facts:
         simulated: whether labels and weights are there.
         settings: JSON of the generator's settings.
         merged: numbers and sums of weights of the other files that were merged into this one.
+        luminosity: integrated luminosity of the file's period [1/pb]; 0 for that of its sample.
+        borders_of: name of each variation of the layout -> `borders` of its tree of events.
     """
 
     dataset: str
@@ -63,6 +65,8 @@ class Facts:
     simulated: bool
     settings: str
     merged: tuple[tuple[int, tuple[float, ...]], ...] = ()
+    luminosity: float = 0.0
+    borders_of: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @property
     def parts(self) -> tuple[tuple[int, tuple[float, ...]], ...]:
@@ -123,9 +127,10 @@ def inspect_file(
         ]
         simulated = bool(set(marks) & branches) or bool(origin and origin.simulated)
         missing = missing_branches(layout, branches, simulated=simulated, needs=needs)
-        if missing:
-            lines = [f"tree {layout.tree!r}: {line}" for line in missing.values()]
-            raise ColumnError(f"{path}: {_joined(lines)}", path=path, name=next(iter(missing)))
+        lines = [f"tree {layout.tree!r}: {line}" for line in missing.values()]
+        lines += _missing_of_variations(file, layout, missing) if simulated else []
+        if lines:
+            raise ColumnError(f"{path}: {_joined(lines)}", path=path, name=next(iter(missing), ""))
         source = EventSource(path, events, layout, 0, int(events.num_entries))
         problems = glance(source, labelled=simulated, needs=needs, min_pt=min_pt).problems
         if problems:
@@ -134,6 +139,7 @@ def inspect_file(
         about = {
             "n_events": int(events.num_entries),
             "borders": _borders(events, layout),
+            "borders_of": _borders_of(file, layout) if simulated else (),
             "varied": varied if simulated else (),
             "simulated": simulated,
         }
@@ -142,6 +148,32 @@ def inspect_file(
         if origin is None:
             raise FileError(f"{path}: got no bookkeeping, expected what says which dataset it is of", path=path)
         return _given_facts(file, source, origin, about)
+
+
+def _missing_of_variations(file: Any, layout: Layout, known: Collection[str]) -> list[str]:
+    """What variations of the layout name and the file has not, each as one line; not what is `known` to be missing."""
+    lines = []
+    trees = {key.split(";")[0] for key in file.keys(recursive=False)}
+    for each in layout.variations:
+        varied = layout.varied(each.name)
+        if varied.tree not in trees:
+            lines.append(
+                f"got no tree {varied.tree!r} of variation {each.name!r}, expected it beside"
+                f" {', '.join(sorted(trees))}{nearest(varied.tree, trees)}"
+            )
+            continue
+        missing = missing_branches(varied, branches_of(file[varied.tree]), simulated=True, needs=("n_trk",))
+        where = f"tree {varied.tree!r}, variation {each.name!r}"
+        key = f"set layout.variations.{each.name}."
+        told = (line.replace("set layout.", key) for name, line in missing.items() if name not in known)
+        lines += [f"{where}: {line}" for line in told]
+    return lines
+
+
+def _borders_of(file: Any, layout: Layout) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Name of each variation of the layout, and where baskets begin in its tree."""
+    varied = {each.name: layout.varied(each.name) for each in layout.variations}
+    return tuple((name, _borders(file[one.tree], one)) for name, one in varied.items())
 
 
 def _joined(lines: Collection[str]) -> str:
@@ -203,7 +235,7 @@ def missing_branches(
         needs: observables that are needed.
     """
     wanted: dict[str, str] = {}
-    keys = ["run", "event", "trigger", "pt", "eta", "clean", *(needs if not layout.own_books else DERIVED)]
+    keys = ["run", "event", "trigger", "pt", "eta", "clean", "region", *(needs if not layout.own_books else DERIVED)]
     keys += ["label"] if simulated else []
     found: dict[str, str] = {}
     derived = layout.constituents.pt
@@ -219,9 +251,14 @@ def missing_branches(
     if derived and any(not getattr(layout.branches, key) for key in needs):
         wanted |= {branch: f"constituents.{key}" for key, branch in layout.constituents.branches.items()}
         wanted |= dict.fromkeys(layout.branches.phi, "branches.phi")
+    for score in layout.scores:
+        wanted |= dict.fromkeys(names_in(score.branch), f"scores.{score.name}.branch")
     if simulated and layout.weights.nominal:
         wanted[layout.weights.nominal] = "weights.nominal"
-        wanted |= {each.branch: f"weights.variations.{each.name}.branch" for each in layout.weights.variations}
+        for each in layout.weights.variations:
+            wanted |= dict.fromkeys(names_in(each.branch), f"weights.variations.{each.name}.branch")
+    if simulated:
+        wanted |= {branch: "weights.factors" for text in layout.weights.factors for branch in names_in(text)}
     for branch, key in wanted.items():
         if branch not in branches:
             suggestion = nearest(branch, branches)
@@ -325,5 +362,6 @@ def _given_facts(file: Any, source: EventSource, origin: Origin, about: dict[str
         sum_weights=sums,
         weight_names=names,
         settings="{}",
+        luminosity=origin.luminosity,
         **about,
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.calibration.layout.expressions import evaluate, is_expression, names_in
+from beampipe.calibration.layout.functions import corrected_pt, load_function
 from beampipe.calibration.layout.settings import Layout, VariedWeight
 from beampipe.calibration.ntuple.baskets import Room, plain_baskets
 from beampipe.calibration.ntuple.columns import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, VARIED_N_TRK
@@ -21,7 +22,7 @@ from beampipe.calibration.ntuple.lists import Basket, is_flat, lossless, read_fl
 from beampipe.calibration.ntuple.opening import faults, opened
 from beampipe.errors import FileError
 
-__all__ = ["DERIVED", "EventSource", "columns_of", "open_source"]
+__all__ = ["DERIVED", "SCORE", "EventSource", "columns_of", "open_source"]
 
 DERIVED: Final = ("n_trk", "width", "c1")
 """Columns that can be derived from the constituents of jets."""
@@ -29,12 +30,23 @@ DERIVED: Final = ("n_trk", "width", "c1")
 _ROOM: Final = Room()
 """Memory for baskets of which a copy is taken."""
 
-_TYPES: Final = {**EVENT_BRANCHES, **JET_BRANCHES, **MC_BRANCHES, **dict.fromkeys(VARIED_N_TRK.values(), "uint16")}
+SCORE: Final = "score:"
+"""What the name of a column of scores begins with; the name of the tagger follows."""
+
+_TYPES: Final = {
+    **EVENT_BRANCHES,
+    **JET_BRANCHES,
+    **MC_BRANCHES,
+    **dict.fromkeys(VARIED_N_TRK.values(), "uint16"),
+    "jet_region": "int8",
+}
 """Column, under the name that its branch has in our own files -> type."""
 
 
 def columns_of(layout: Layout, name: str) -> tuple[str, ...]:
     """Branches of a column that is called by the name of its branch in our own files."""
+    if name.startswith(SCORE):
+        return tuple(each.branch for each in layout.scores if SCORE + each.name == name)
     found: tuple[str, ...] = getattr(layout.branches, name.removeprefix("jet_"))
     return found
 
@@ -68,11 +80,12 @@ class EventSource:
     start: int
     stop: int
     _derived: dict[str, Basket] = field(default_factory=dict)
+    _functions: dict[str, Basket] = field(default_factory=dict)
 
     def has(self, column: str) -> bool:
         """Whether there are branches of a column, or it can be derived."""
         derived = column.removeprefix("jet_") in DERIVED and bool(self.layout.constituents.pt)
-        return bool(columns_of(self.layout, column)) or derived
+        return bool(columns_of(self.layout, column)) or derived or self.changes(column)
 
     def flat(self, column: str) -> Any:
         """A column with one number per event.
@@ -98,7 +111,9 @@ class EventSource:
             FileError: a branch of it cannot be read.
         """
         branches, name = columns_of(self.layout, column), column.removeprefix("jet_")
-        if len(branches) > 1:
+        if self.changes(column):
+            yield self._changed(column)
+        elif len(branches) > 1:
             yield self._side_by_side(branches)
         elif branches and is_expression(branches[0]):
             yield self._calculated(branches[0])
@@ -152,6 +167,24 @@ class EventSource:
 
         return Basket(0, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), evaluate(text, values))
 
+    def per_jet(self, text: str, counts: ndarray) -> ndarray:
+        """One number per jet of a branch or an expression; what holds for an event is repeated for each of its jets.
+
+        Raises:
+            FileError: a branch cannot be read, or has another number of jets.
+        """
+        names = names_in(text)
+        if all(is_flat(self.path, self.tree, name) for name in names):
+            return np.repeat(self._numbers(text), counts)
+        found = self._calculated(text)
+        if not np.array_equal(np.diff(found.offsets), counts):
+            raise FileError(
+                f"{self.path}: {text!r}: got {found.size} numbers, expected {counts.sum()}, one per jet",
+                path=self.path,
+                name=text,
+            )
+        return found.numbers
+
     def whole(self, branch: str) -> tuple[ndarray, ndarray]:
         """Number of members of each list of a branch, and all members.
 
@@ -170,7 +203,7 @@ class EventSource:
             FileError: a branch of it cannot be read.
         """
         branches = columns_of(self.layout, column)
-        plain = len(branches) == 1 and not is_expression(branches[0])
+        plain = len(branches) == 1 and not is_expression(branches[0]) and not self.changes(column)
         return self.whole(branches[0]) if plain else _joined(self.lists(column))
 
     def _side_by_side(self, branches: tuple[str, ...]) -> Basket:
@@ -186,21 +219,44 @@ class EventSource:
             FileError: a number does not fit, or labels have signs that the layout does not expect.
         """
         branch = ", ".join(columns_of(self.layout, column)) or column
+        if self.changes(column) and column != "jet_label":
+            return lossless(self.path, branch, values, _TYPES[column])
         if column == "jet_pt" and self.layout.unit != 1:
             values = values.astype(np.float64) * self.layout.unit
         if column == "jet_label":
             return pdg_numbers(self.path, branch, values, self.layout.labels)
         if column == "jet_clean" and values.dtype != bool:
             return values >= self.layout.clean_from
-        return lossless(self.path, branch, values, _TYPES[column])
+        return lossless(self.path, branch, values, "float32" if column.startswith(SCORE) else _TYPES[column])
 
-    def weights(self) -> Iterator[tuple[int, ndarray]]:
+    def changes(self, column: str) -> bool:
+        """Whether a function or a correction changes a column of jets."""
+        function, name = self.layout.function, column.removeprefix("jet_")
+        return (function is not None and name in function.changes) or (
+            name == "pt" and self.layout.correction is not None
+        )
+
+    def _changed(self, column: str) -> Basket:
+        """A column of jets as the layout's correction and function leave it, pT in GeV."""
+        if not self._functions:
+            self._functions.update(change_jets(self, replace(self.layout, function=None, correction=None)))
+        return self._functions[column.removeprefix("jet_")]
+
+    def weights(self, *, generated: bool = False) -> Iterator[tuple[int, ndarray]]:
         """First event, and (n, n_weights) big-endian float32, of pieces of the range; the nominal weight comes first.
+
+        Args:
+            generated: whether weights of the generator are wanted, without the factors of the layout.
 
         Raises:
             FileError: a branch cannot be read, or events have different numbers of weights.
         """
         asked = self.layout.weights
+        if asked.factors and not generated:
+            factor = np.multiply.reduce([self._numbers(text).astype(np.float64) for text in asked.factors])
+            for start, table in self.weights(generated=True):
+                yield start, (table * factor[start : start + len(table), None]).astype(">f4")
+            return
         if not asked.nominal:
             yield 0, np.ones((self.stop - self.start, 1), ">f4")
             return
@@ -234,6 +290,9 @@ class EventSource:
 
     def _tables(self, branch: str) -> Iterator[tuple[int, ndarray]]:
         """First event and (n, k) numbers of pieces of a branch with a number, or equally many, for each event."""
+        if is_expression(branch):
+            yield 0, self._numbers(branch)[:, None]
+            return
         if is_flat(self.path, self.tree, branch):
             yield 0, read_flat(self.path, self.tree, branch, self.start, self.stop)[:, None]
             return
@@ -256,3 +315,54 @@ def _joined(baskets: Iterable[Basket]) -> tuple[ndarray, ndarray]:
         counts.append(np.diff(basket.offsets))
         numbers.append(basket.numbers.copy())
     return np.concatenate(counts), np.concatenate(numbers)
+
+
+def change_jets(source: EventSource, plain: Layout) -> dict[str, Basket]:
+    """Columns of jets after the correction and the function of a layout.
+
+    Args:
+        source: range of events, with the layout.
+        plain: the layout without them.
+
+    Raises:
+        FileError: a branch cannot be read, or the function returns something else.
+        ConfigError: there is no such function or correction.
+    """
+    before = EventSource(source.path, source.tree, plain, source.start, source.stop)
+    counts, stored = before.whole_column("jet_pt")
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    known = {"pt": before.converted("jet_pt", stored).astype(np.float64)}
+    correction, function = source.layout.correction, source.layout.function
+    if correction is not None:
+        texts = [each for each in correction.inputs if not each.startswith("=")]
+        known["pt"] = corrected_pt(
+            correction, known["pt"], {each: _input(before, each, counts, known) for each in texts}
+        )
+    changed = {"pt": known["pt"]} if correction is not None else {}
+    if function is not None:
+        given = {each: _input(before, each, counts, known) for each in function.inputs}
+        found = load_function(function.call, Path.cwd())(given)
+        for name in function.changes:
+            values = np.asarray(found[name]) if isinstance(found, Mapping) and name in found else np.empty(0)
+            if values.shape != stored.shape or values.dtype.kind not in "buif":
+                raise FileError(
+                    f"{source.path}: function {function.call}: got {name} of shape {values.shape}, expected numbers of"
+                    f" shape {stored.shape}, one per jet, in a mapping from {', '.join(function.changes)}",
+                    path=source.path,
+                    name=name,
+                )
+            changed[name] = values
+    return {name: Basket(0, offsets, values) for name, values in changed.items()}
+
+
+def _input(source: EventSource, name: str, counts: ndarray, known: Mapping[str, ndarray]) -> ndarray:
+    """One number per jet of what a function asks for: a column, a branch, or an expression."""
+    if name in known:
+        return known[name]
+    column = name if name in EVENT_BRANCHES else f"jet_{name}"
+    if column in EVENT_BRANCHES:
+        return np.repeat(source.flat(column), counts)
+    if column in _TYPES and source.has(column):
+        found: ndarray = source.converted(column, source.whole_column(column)[1])
+        return found
+    return source.per_jet(name, counts)

@@ -51,7 +51,7 @@ def sums_of_weights(file: Any, source: EventSource, n_weights: int, given: tuple
     """
     path, asked = source.path, source.layout.sums
     if asked.source == "events":
-        parts = [table.sum(axis=0, dtype=np.float64) for _, table in source.weights()]
+        parts = [table.sum(axis=0, dtype=np.float64) for _, table in source.weights(generated=True)]
         sums = tuple(math.fsum(column) for column in np.stack(parts, axis=1))
     elif asked.source == "manifest":
         sums = given

@@ -107,7 +107,7 @@ def gather(plan: Plan, store: Store) -> Results:
     configuration = plan.configuration
     efficiencies: Mapping[str, Efficiencies] = read_arrays(Efficiencies, store.require(plan.extract))
     factors = Factors.read(store.require(plan.factors))
-    samples = {name: _sample(store, part) for name, part in plan.samples.items()}
+    samples = {name: _sample(store, part) for name, part in plan.samples.items() if name in configuration.samples}
     true: dict[FactorKey, Float64[ndarray, " p"]] = {}
     if configuration.samples[configuration.data].kind == "pseudo-data":
         data = samples[configuration.data].templates
@@ -178,7 +178,7 @@ def _costs(store: Store, plan: Plan) -> tuple[Cost, ...]:
     costs = []
     for stage, recipes in by_stage.items():
         found = [artifact for artifact in map(store.find, recipes) if artifact is not None]
-        size, seconds = sum(one.size for one in found), sum(one.seconds for one in found)
+        size, seconds = sum(one.size for one in found), sum((one.seconds for one in found), 0.0)
         costs.append(Cost(stage, len(recipes), len(found), size, seconds))
     return tuple(costs)
 

@@ -164,6 +164,8 @@ def _what(results: Results) -> str:
         f"{regions.rule}, gap {regions.min_eta_gap:g}"
         if regions.rule == "eta_rank"
         else f"{regions.rule}, {regions.split:g}"
+        if regions.rule == "eta_split"
+        else regions.rule
     )
     edges = configuration.pt_edges
     return (

@@ -57,7 +57,7 @@ class Scores:
 def predict(
     dijets: Dijets, taggers: Sequence[tuple[Tagger, ScoreJets]], variations: Sequence[str], energy: Energy
 ) -> Scores:
-    """Score all jets, and those that a variation changes again.
+    """Score all jets, and those that a variation changes again. Scores that the files have stay what they are.
 
     Args:
         dijets: events with two leading jets.
@@ -69,7 +69,9 @@ def predict(
         InputError: a score is no finite number.
     """
     nominal = kinematics_of(NOMINAL, dijets, energy)
-    out: dict[ScoreKey, Float32[ndarray, "n 2"]] = {}
+    out: dict[ScoreKey, Float32[ndarray, "n 2"]] = {
+        ScoreKey(tagger, name): values for tagger, values in dijets.scores.items() for name in (NOMINAL, *variations)
+    }
     for tagger, score in taggers:
         every = np.nonzero(np.ones(dijets.pt.shape, bool))
         out[ScoreKey(tagger.name, NOMINAL)] = _finite(tagger, score(features_of(dijets, nominal, every))).reshape(-1, 2)

@@ -56,7 +56,9 @@ def model_path(tagger: Tagger) -> Path:
 
 
 def model_bytes(tagger: Tagger) -> bytes:
-    """What the scores depend on: the model, or for a served one its address."""
+    """What the scores depend on: the model, or for a served one its address; nothing for scores that the files have."""
+    if tagger.in_files:
+        return b""
     if tagger.served:
         return tagger.model.encode()
     try:

@@ -161,7 +161,7 @@ def _scores(store: Store, chunk: Chunk, recipe: Recipe, dijets: Dijets, *, keep:
     if path is not None:
         return read_scores(path)
     models = {each.name: each.key for each in recipe.inputs}
-    boosted = [tagger for tagger in chunk.fill.taggers if tagger.boosted]
+    boosted = [tagger for tagger in chunk.fill.taggers if tagger.boosted and not tagger.in_files]
     with_functions = [(tagger, _score_function(tagger, models[tagger.name])) for tagger in boosted]
     began = perf_counter()
     scores = predict(dijets, with_functions, chunk.fill.kinematics, chunk.fill.energy)

@@ -17,7 +17,7 @@ from beampipe.calibration.ntuple.opening import remote_digest
 from beampipe.calibration.ntuple.reading import Facts, inspect_file
 from beampipe.calibration.ntuple.source import DERIVED
 from beampipe.calibration.tasks.stages import stage_code
-from beampipe.calibration.tasks.workers import Workers
+from beampipe.calibration.tasks.workers import Workers, run_leased
 from beampipe.calibration.tasks.workspace import Workspace
 from beampipe.errors import ConfigError, FileError, WorkflowError
 from beampipe.workflow import FileDigests, Input, Looks, Recipe, Store, Task, digest_of
@@ -103,9 +103,9 @@ def inspect_files(configuration: Configuration, space: Workspace, workers: Worke
     digests |= {path: known.known(path, look) or "" for path, look in looks.items() if look is not None}
     recipes = {path: _recipe(path, looks[path], digests.get(path, ""), asked[path]) for path in paths}
     missing = [path for path in paths if space.store.find(recipes[path]) is None]
-    tasks = [
-        Task(str(path), _inspect, (space.store, recipes[path], path, asked[path], looks[path])) for path in missing
-    ]
+    store = space.store
+    calls = [(store, recipes[path], _inspect, store, recipes[path], path, asked[path], looks[path]) for path in missing]
+    tasks = [Task(str(path), run_leased, call) for path, call in zip(missing, calls, strict=True)]
     try:
         workers.run("looking at files", tasks)
     except WorkflowError as error:
@@ -138,7 +138,7 @@ def recall_files(configuration: Configuration, space: Workspace) -> dict[Path, I
 def _asked(configuration: Configuration) -> dict[Path, Asked]:
     """What to ask of each file in use."""
     layout = configuration.layout
-    boosted = any(tagger.boosted for tagger in configuration.taggers)
+    boosted = any(tagger.boosted and not tagger.in_files for tagger in configuration.taggers)
     needs = DERIVED if layout.own_books or boosted else DERIVED[:1]
     manifest = read_manifest(layout.sums.manifest) if layout.sums.manifest else ()
     out: dict[Path, Asked] = {}
@@ -245,12 +245,14 @@ def _keep(
     }
     books = Recipe("bookkeeping", stage_code("bookkeeping"), parameters, inputs, sample.name)
     if store is not None and store.find(books) is None:
-        store.write(books, ".json", lambda path: path.write_text(json.dumps(bookkeeping.plain())))
+        store.get(books, ".json", lambda path: path.write_text(json.dumps(bookkeeping.plain())))
     return InspectedSample(sample, tuple(ordered), bookkeeping, books)
 
 
 def _inspect(store: Store, recipe: Recipe, path: Path, asked: Asked, looks: Looks | None) -> None:
-    """The task that looks at one file."""
+    """The task that looks at one file, unless another run has done so meanwhile."""
+    if store.find(recipe) is not None:
+        return
     facts = inspect_file(path, asked.layout, asked.origin, needs=asked.needs, min_pt=asked.min_pt)
     if looks is not None:
         looks.require(path)

@@ -24,7 +24,7 @@ def reweight(store: Store, plan: Plan) -> None:
 
     def make(path: Path) -> None:
         nominal = read_templates(store, plan.samples[configuration.nominal])
-        others = {name: read_templates(store, plan.samples[name]) for name in configuration.other_samples}
+        others = {name: read_templates(store, plan.samples[name]) for name in plan.cases}
         taggers = configuration.tagger_names
         write_arrays({name: measure_reweighting(*simulation_of(name, nominal, others)) for name in taggers}, path)
 
@@ -37,8 +37,10 @@ def extract_efficiencies(store: Store, plan: Plan) -> None:
     def make(path: Path) -> None:
         frozen: Mapping[str, Reweighting] = read_arrays(Reweighting, store.require(plan.reweight))
         points = plan.configuration.working_points
-        cases = read_cases(store, plan)
-        write_arrays({name: measure_efficiencies(cases[name], frozen[name], points) for name in cases}, path)
+        cases, cuts = read_cases(store, plan), {each.name: each.cut for each in plan.configuration.taggers}
+        write_arrays(
+            {name: measure_efficiencies(cases[name], frozen[name], points, cuts[name]) for name in cases}, path
+        )
 
     store.get(plan.extract, ".npz", make)
 
@@ -71,5 +73,5 @@ def read_cases(store: Store, plan: Plan) -> dict[str, Cases]:
     """The cases of each tagger, from the merged histograms of all samples."""
     configuration = plan.configuration
     nominal, data = (read_templates(store, plan.samples[name]) for name in (configuration.nominal, configuration.data))
-    others = {name: read_templates(store, plan.samples[name]) for name in configuration.other_samples}
+    others = {name: read_templates(store, plan.samples[name]) for name in plan.cases}
     return {tagger: cases_of(tagger, nominal, data, others) for tagger in configuration.tagger_names}

@@ -6,19 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
+from math import isfinite
 from typing import NamedTuple
 
 from beampipe.calibration.config.configuration import Bootstrap, Configuration, InputSample
 from beampipe.calibration.histograms.fill import FillSettings
-from beampipe.calibration.jets.kinematics import wanted_kinematics
+from beampipe.calibration.jets.kinematics import known_kinematics
 from beampipe.calibration.jets.select import SelectSettings
+from beampipe.calibration.layout.functions import function_digest
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
 from beampipe.calibration.tagger.taggers import model_bytes
 from beampipe.calibration.tasks.chunks import Chunk, ChunkRecipes
 from beampipe.calibration.tasks.inspection import InspectedFile, InspectedSample
 from beampipe.calibration.tasks.stages import stage_code
-from beampipe.calibration.variations import matching, wanted
-from beampipe.errors import FileError
+from beampipe.calibration.variations import UNVARIED, Variation, matching, wanted
+from beampipe.errors import ConfigError, FileError
 from beampipe.notebook import Shown
 from beampipe.workflow import Input, Recipe
 
@@ -71,7 +73,7 @@ class Plan(Shown):
 
     Attributes:
         configuration: what the plan was made for.
-        samples: plans of the samples, by name.
+        samples: plans of the samples, by name; a variation of the layout is one of them, as ``jets:NAME``.
         reweight: recipe of stage 4.
         extract: recipe of stage 5.
         factors: recipe of stage 6.
@@ -92,6 +94,12 @@ class Plan(Shown):
         """The chunks of all samples."""
         return tuple(chunk for sample in self.samples.values() for chunk in sample.chunks)
 
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """Names of the samples that take the nominal one's place: other ones, then variations of the layout."""
+        varied = tuple(name for name in self.samples if name not in self.configuration.samples)
+        return (*self.configuration.other_samples, *varied)
+
 
 def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSample]) -> Plan:
     """The recipes of a calibration.
@@ -109,13 +117,19 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
         for name in configuration.samples
         if name in configuration.used_samples
     }
+    nominal = inspected[configuration.nominal]
+    for name in _wanted_layouts(configuration):
+        varied = Variation("jets", name)
+        samples[str(varied)] = _sample_plan(configuration, nominal, models, variation=varied)
     inputs = tuple(item for name, part in samples.items() if name != configuration.data for item in part.inputs)
-    order = {"nominal": configuration.nominal, "samples": configuration.other_samples}
+    order: dict[str, object] = {"nominal": configuration.nominal, "samples": configuration.other_samples}
+    if cases := tuple(name for name in samples if name not in configuration.samples):
+        order["variations"] = cases
     reweight = Recipe("reweight", stage_code("reweight"), order, inputs, "reweighting factors")
     extract = Recipe(
         "extract",
         stage_code("extract"),
-        {**order, "working_points": configuration.working_points},
+        {**order, "working_points": configuration.working_points, **_other_cuts(configuration)},
         (Input("reweight", reweight.key, reweight.label), *inputs, *samples[configuration.data].inputs),
         "efficiencies",
     )
@@ -129,6 +143,12 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
     made_from = (Input("extract", extract.key, extract.label),)
     factors = Recipe("factors", stage_code("factors"), parameters, made_from, "scale factors")
     return Plan(configuration, samples, reweight, extract, factors)
+
+
+def _other_cuts(configuration: Configuration) -> dict[str, object]:
+    """Where taggers are cut otherwise than at edges of bins, as a parameter; none if no tagger is."""
+    other = {tagger.name: tagger.cut for tagger in configuration.taggers if tagger.cut != "at_least"}
+    return {"cuts": other} if other else {}
 
 
 def models_of(configuration: Configuration) -> list[Input]:
@@ -155,18 +175,56 @@ def refuse_same_dataset(books: Mapping[str, Bookkeeping], configuration: Configu
         )
 
 
-def _wanted_weights(configuration: Configuration, name: str, names: tuple[str, ...]) -> tuple[int, ...]:
+def _wanted_layouts(configuration: Configuration) -> tuple[str, ...]:
+    """Names of the variations of the layout that systematics ask for.
+
+    Raises:
+        UnknownNameError: a pattern matches no variation of jets at all.
+        ConfigError: the layout calls a variation as the stand-in for the jet energy does.
+    """
+    own, built_in = [each.name for each in configuration.layout.variations], known_kinematics(configuration.energy)
+    both = [name for name in own if name in built_in]
+    if both:
+        raise ConfigError(
+            f"layout.variations.{both[0]}: got a name that also the stand-in for the jet energy has; expected another,"
+            " or energy = { scale = 0, resolution = 0 }"
+        )
+    wanted("variation of jets", (*own, *built_in), configuration.kinematic_patterns)
+    return matching(own, configuration.kinematic_patterns)
+
+
+def _wanted_weights(configuration: Configuration, name: str, books: Bookkeeping) -> tuple[int, ...]:
     """Places of the nominal weight and of those that systematics ask for."""
     if not configuration.wants_variations(name):
         return (0,)
-    chosen = wanted(f"weight of sample {name}", names[1:], configuration.weight_patterns)
-    return (0, *(names.index(one) for one in chosen))
+    names = books.weight_names
+    chosen = (0, *map(names.index, wanted(f"weight of sample {name}", names[1:], configuration.weight_patterns)))
+    for each in books.slices:
+        bad = [names[place] for place in chosen if not isfinite(each.factors[place])]
+        if bad:
+            raise FileError(
+                f"sample {name}, slice {each.number}: got a sum 0 of weights {bad[0]!r}, expected another; leave it"
+                " out of the patterns of weights"
+            )
+    return chosen
 
 
-def _sample_plan(configuration: Configuration, inspected: InspectedSample, models: Sequence[Input]) -> SamplePlan:
-    """The recipes of one sample: of every chunk, and of the sum over the chunks of each slice."""
+def _sample_plan(
+    configuration: Configuration,
+    inspected: InspectedSample,
+    models: Sequence[Input],
+    *,
+    variation: Variation = UNVARIED,
+) -> SamplePlan:
+    """The recipes of one sample: of every chunk, and of the sum over the chunks of each slice.
+
+    A variation of the layout is a sample of its own with the same files and the same books.
+    """
     sample, bookkeeping = inspected.sample, inspected.bookkeeping
     settings = settings_of(configuration, sample, bookkeeping)
+    if variation != UNVARIED:
+        sample = replace(sample, name=str(variation))
+        settings = _varied(settings, configuration, variation.name)
     chunks: list[Chunk] = []
     parts: dict[int, list[Recipe]] = {}
     for file in inspected.files:
@@ -188,10 +246,14 @@ class ChunkSettings(NamedTuple):
     Attributes:
         select: settings of stage 1.
         fill: settings of stage 3.
+        functions: digest of the functions that change jets; empty if none does.
+        variation: name of the variation of the layout that is selected; empty for none.
     """
 
     select: SelectSettings
     fill: FillSettings
+    functions: str = ""
+    variation: str = ""
 
 
 def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: Bookkeeping) -> ChunkSettings:
@@ -199,10 +261,12 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
 
     Raises:
         UnknownNameError: a pattern of a systematic matches no weight or variation.
+        ConfigError: a function that changes jets cannot be imported, or a name is used twice.
     """
+    _wanted_layouts(configuration)
     varied = configuration.wants_variations(sample.name)
-    kinematics = wanted_kinematics(configuration.energy, configuration.kinematic_patterns) if varied else ()
-    weights = _wanted_weights(configuration, sample.name, bookkeeping.weight_names)
+    kinematics = matching(known_kinematics(configuration.energy), configuration.kinematic_patterns) if varied else ()
+    weights = _wanted_weights(configuration, sample.name, bookkeeping)
     simulated = sample.kind != "data"
     drawn = sample.name in (configuration.nominal, configuration.data)
     to_select = SelectSettings(
@@ -213,7 +277,7 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
         labelled=simulated,
         weights=weights,
         varied=matching(bookkeeping.varied, kinematics) if kinematics else (),
-        layout=configuration.layout_of(sample.name),
+        layout=configuration.layout_of(sample.name).alone,
     )
     to_fill = FillSettings(
         pt_edges=configuration.pt_edges,
@@ -228,7 +292,15 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
         dataset=bookkeeping.dataset,
         groups=configuration.shifts.groups,
     )
-    return ChunkSettings(to_select, to_fill)
+    return ChunkSettings(to_select, to_fill, function_digest(to_select.layout.function, to_select.layout.correction))
+
+
+def _varied(nominal: ChunkSettings, configuration: Configuration, name: str) -> ChunkSettings:
+    """The settings of a variation of the layout, from those of the nominal sample: of weights, only the first."""
+    layout, to_fill = configuration.layout.varied(name), nominal.fill
+    to_select = replace(nominal.select, weights=(0,), varied=(), layout=layout)
+    to_fill = replace(to_fill, weight_names=to_fill.weight_names[:1], kinematics=(), bootstrap=Bootstrap(0, 0))
+    return ChunkSettings(to_select, to_fill, function_digest(layout.function, layout.correction), name)
 
 
 def chunks_of(
@@ -247,12 +319,13 @@ def chunks_of(
             file.path,
             start,
             stop,
-            *settings,
+            settings.select,
+            settings.fill,
             _chunk_recipes(file, start, stop, settings, models),
             configuration.keep_tables,
             file.looks,
         )
-        for start, stop in ranges_of(file, configuration.chunk_events)
+        for start, stop in ranges_of(file, configuration.chunk_events, settings.variation)
     ]
 
 
@@ -260,12 +333,15 @@ def _chunk_recipes(
     file: InspectedFile, start: int, stop: int, settings: ChunkSettings, models: Sequence[Input]
 ) -> ChunkRecipes:
     """The recipes of what is made of a range of events of a file."""
-    to_select, to_fill = settings
+    to_select, to_fill = settings.select, settings.fill
     label = f"{file.path}[{start}:{stop}]"
+    chosen: dict[str, object] = {"start": start, "stop": stop, "settings": to_select}
+    if settings.functions:
+        chosen["functions"] = settings.functions
     selected = Recipe(
         "select",
         stage_code("select"),
-        {"start": start, "stop": stop, "settings": to_select},
+        chosen,
         (Input("file", file.digest, str(file.path)),),
         label,
     )
@@ -281,12 +357,12 @@ def _chunk_recipes(
     return ChunkRecipes(selected, scored, filled)
 
 
-def ranges_of(file: InspectedFile, size: int) -> list[tuple[int, int]]:
-    """First entry and one past the last of each chunk of a file: about `size` events.
+def ranges_of(file: InspectedFile, size: int, variation: str = "") -> list[tuple[int, int]]:
+    """First entry and one past the last of each chunk of a file, or of a variation's tree in it: about `size` events.
 
     They begin and end where baskets do, so that none is read twice, unless that is too rare.
     """
-    borders = file.facts.borders
+    borders = dict(file.facts.borders_of).get(variation, file.facts.borders)
     out: list[tuple[int, int]] = []
     start = borders[0]
     for before, border in pairwise(borders):

@@ -35,18 +35,32 @@ _NO_RESULT: Final = (*NO_RESULT, "beampipe.triton", "beampipe.calibration.config
 _READERS: Final = ("numpy", "uproot", "awkward", "cramjam")
 """Other packages that numbers pass through on their way from a file."""
 
-_READING: Final = ("inspect", "select", "predict", "fill")
-"""Stages that read files or run compiled loops."""
+_PACKAGES: Final = {
+    "inspect": _READERS,
+    "select": _READERS,
+    "predict": (*_READERS, "lightgbm"),
+    "fill": _READERS,
+    "merge": ("numpy",),
+    "reweight": ("numpy",),
+    "extract": ("numpy",),
+    "factors": ("numpy",),
+}
+"""Stage -> other packages that it computes with, whose versions count."""
+
+_COMPILED: Final = ("inspect", "select", "predict", "fill")
+"""Stages that read files or run compiled loops, whose build counts."""
 
 
 @cache
 def stage_code(stage: str) -> str:
     """Digest of the code of a stage, as it was when first asked for: what runs does not change either.
 
-    Where files are read or compiled loops run, what these were built from, and the versions of other packages, count.
+    The versions of other packages count where a stage computes with them, and what the compiled loops were built from
+    where they run.
     """
     own = [code_digest(f"beampipe.calibration.{module}", but=_NO_RESULT) for module in _MODULES[stage]]
-    return digest_of([*own, build(), *map(_version, _READERS)] if stage in _READING else own)
+    versions = {package: _version(package) for package in _PACKAGES.get(stage, ())}
+    return digest_of([own, versions, build() if stage in _COMPILED else ""])
 
 
 def _version(package: str) -> str:

@@ -53,7 +53,7 @@ def translate(pipeline: Pipeline, device: torch.device) -> Pipeline:
     with on_device(device):
         line = tuple(_translated(pipeline.stages, device))
     after = None if pipeline.after is None else translate(pipeline.after, device)
-    return replace(pipeline, stages=line, in_blocks=False, after=after)
+    return replace(pipeline, stages=line, in_blocks=False, after=after, by_reference=False)
 
 
 def _translated(line: tuple[tuple[str, host.Stage], ...], device: torch.device) -> Iterator[tuple[str, host.Stage]]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError, FileError
+from beampipe.notebook import Shown
 from beampipe.tracking.models.crossing import Crossing
 from beampipe.tracking.models.layout import Layout
 from beampipe.tracking.models.performance import Performance
@@ -99,8 +100,8 @@ class Origin:
     inputs: Mapping[str, Digest] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class TrackerModel:
+@dataclass(frozen=True, repr=False)
+class TrackerModel(Shown):
     """What was learned about one detector.
 
     Attributes:
@@ -131,6 +132,11 @@ class TrackerModel:
             raise ConfigError("weights: got none, expected some such as module_map")
         if unknown := [name for name in self.performance if name not in PIPELINES]:
             raise ConfigError(f"performance: got {', '.join(unknown)}, expected pipelines: {', '.join(PIPELINES)}")
+
+    def facts(self) -> Mapping[str, object]:
+        """Name, what the model is for, its pipelines and its folder."""
+        pipelines = ", ".join(self.pipelines)
+        return {"name": self.name, "for": self.for_what, "pipelines": pipelines, "folder": self.path}
 
     @property
     def pipelines(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from beampipe.tracking.layout.check import Layout
 from beampipe.tracking.layout.watch import Watch
 from beampipe.tracking.pipelines.composed import Composed
 from beampipe.tracking.pipelines.order import Step, checked_steps
+from beampipe.tracking.pipelines.reference_time import check_reference_time
 from beampipe.tracking.pipelines.specs import Limit
 from beampipe.tracking.pipelines.stages import Stage
 
@@ -54,6 +55,8 @@ class Pipeline(InOneThread):
             events of another detector. None for events of any size.
         after: pipeline that goes before: the stages work on the hits that are on none of its tracks. The steps of the
             second pass are timed under names that end in ``_2``, and so on.
+        by_reference: whether the numpy reference runs, as no kernels were compiled. What would take minutes is then
+            refused where `layout` refuses, or begun with a warning that tells the time.
         composed: the same stages composed in C++, which finds the tracks in their place. `dataclasses.replace` drops
             it: a pipeline with other stages runs these.
 
@@ -70,6 +73,7 @@ class Pipeline(InOneThread):
     layout: Layout | None = None
     limit: Limit | None = None
     after: Pipeline | None = None
+    by_reference: bool = False
     composed: InitVar[Composed | None] = None
     _steps: tuple[Step, ...] = field(init=False, repr=False)
     _composed: Composed | None = field(init=False, repr=False)
@@ -93,7 +97,8 @@ class Pipeline(InOneThread):
             between: called before each stage, if given; what it raises ends the work.
 
         Raises:
-            TooLargeError: the event would need more memory than `MEMORY_LIMIT`, or has more hits than `limit`.
+            TooLargeError: the event would need more memory than `MEMORY_LIMIT`, has more hits than `limit`, or would
+                take minutes by the numpy reference.
             LayoutError: the hits are of another detector, or in other units.
         """
         return self._found([hits], between)[0]
@@ -147,8 +152,11 @@ class Pipeline(InOneThread):
     def _found(self, events: Sequence[Hits], between: Callable[[], None] | None) -> list[Tracks]:
         """Tracks of one or more events, found together."""
         self._check_memory(events)
-        if self.layout is not None and self.layout.refuses:
+        refuses = self.layout is not None and self.layout.refuses
+        if refuses:
             self._check_limit(events)
+        if self.by_reference:
+            check_reference_time(self.name, [len(hits) for hits in events], refuses=refuses)
         found = self._run(events, between) if self._composed is None else self._composed(events, between)
         if self._watch is not None:
             for hits, tracks in zip(events, found, strict=True):

@@ -1,0 +1,179 @@
+"""Functions that change jets: of this package, of users, or from a file of correctionlib; their code is in the key."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.errors import ConfigError, FileError, MissingExtraError
+
+__all__ = ["Correction", "JetFunction", "corrected_pt", "function_digest", "load_function"]
+
+
+@dataclass(frozen=True)
+class JetFunction:
+    """A function that changes columns of jets.
+
+    It is called with a mapping from the names of `inputs` to arrays, one number for each jet of a range of events
+    (numbers of the event are repeated for each of its jets), and returns a mapping from the names of `changes` to
+    arrays of the same length, pT in GeV. It must give the same for the same jet, whatever is read beside it: random
+    numbers come from `run` and `event`.
+
+    Attributes:
+        call: ``package.module:function``; a module beside the configuration is found, too.
+        inputs: columns (``pt`` in GeV, ``eta``, ``phi``, ``n_trk``, ``label``, ``run``, ``event``, ...), branches, or
+            expressions of branches.
+        changes: columns that it returns.
+    """
+
+    call: str
+    inputs: tuple[str, ...] = ("pt", "eta")
+    changes: tuple[str, ...] = ("pt",)
+
+    def __post_init__(self) -> None:
+        module, colon, name = self.call.partition(":")
+        if not (module and colon and name):
+            raise ConfigError(f"got function {self.call!r}, expected package.module:function")
+        if not self.changes:
+            raise ConfigError(f"function {self.call}: got no changes, expected the names of columns, e.g. pt")
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A correction of correctionlib that changes the pT of jets.
+
+    Attributes:
+        file: JSON file of correctionlib, packed or not.
+        name: name of the correction in the file; a compound one will do.
+        inputs: what it takes, in its order: columns, branches or expressions as for `JetFunction`, and texts that
+            stand for themselves, with ``=`` before them: ``"=nom"``.
+        apply: ``factor`` multiplies pT by its value c; ``up`` by 1 + c; ``down`` by 1 - c.
+    """
+
+    file: Path
+    name: str
+    inputs: tuple[str, ...] = ("pt", "eta")
+    apply: Literal["factor", "up", "down"] = "factor"
+
+
+_loaded: dict[str, str] = {}
+"""Module of a function -> digest of its file when it was loaded."""
+
+
+def load_function(call: str, folder: Path) -> Callable[..., Any]:
+    """The function that a text ``package.module:function`` names; loaded again if its file has changed.
+
+    Args:
+        call: the text.
+        folder: where modules are found, too, that are not installed.
+
+    Raises:
+        ConfigError: there is no such module or function.
+    """
+    module, _, name = call.partition(":")
+    try:
+        if importlib.util.find_spec(module.partition(".")[0]) is None:
+            sys.path.append(str(folder))
+            importlib.invalidate_caches()
+        code = importlib.import_module(module)
+        digest = hashlib.sha256(_file_of(code, call).read_bytes()).hexdigest()
+        if _loaded.setdefault(module, digest) != digest:
+            code, _loaded[module] = importlib.reload(code), digest
+        found = getattr(code, name)
+    except (ImportError, AttributeError, OSError) as error:
+        raise ConfigError(
+            f"got function {call!r}, which cannot be imported ({error}); expected package.module:function, installed,"
+            " on PYTHONPATH, or in the folder where the command runs"
+        ) from error
+    if not callable(found):
+        raise ConfigError(f"got {call!r}, which is no function ({type(found).__name__})")
+    made: Callable[..., Any] = found
+    return made
+
+
+def _file_of(module: Any, call: str) -> Path:
+    """The file of the module of a function."""
+    if not module.__file__:
+        raise ConfigError(f"function {call}: got a module without a file, expected one")
+    return Path(module.__file__)
+
+
+def function_digest(function: JetFunction | None, correction: Correction | None) -> str:
+    """What the results of a function and a correction depend on beside their inputs: the file of each. Empty for none.
+
+    Raises:
+        ConfigError: the function has no file.
+        FileError: a file cannot be read.
+    """
+    parts = []
+    if function is not None:
+        load_function(function.call, Path.cwd())
+        parts.append(_file_of(sys.modules[function.call.partition(":")[0]], function.call))
+    if correction is not None:
+        parts.append(correction.file)
+    try:
+        return " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in parts)
+    except OSError as error:
+        raise FileError(f"{error.filename}: cannot be read ({error.strerror}); expected a correction") from error
+
+
+@lru_cache(maxsize=64)
+def _correction(file: Path, name: str, written: int) -> Any:
+    """A correction of a file that was written at some time [ns]."""
+    try:
+        import correctionlib
+    except ImportError:
+        raise MissingExtraError("correctionlib", "calibration", "a correction of jets") from None
+    try:
+        every = correctionlib.CorrectionSet.from_file(str(file))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise FileError(f"{file}: got no corrections of correctionlib ({error})", path=file) from error
+    for kind in (every, every.compound):
+        if name in list(kind):
+            return kind[name]
+    known = ", ".join(sorted([*every, *every.compound]))
+    raise ConfigError(f"{file}: got no correction {name!r}, expected one of {known}")
+
+
+def corrected_pt(correction: Correction, pt: ndarray, values: Mapping[str, ndarray]) -> ndarray:
+    """pT of jets after a correction [GeV].
+
+    Args:
+        correction: which one, and how.
+        pt: pT of jets before [GeV].
+        values: numbers of each input that is no text.
+
+    Raises:
+        ConfigError: there is no such correction, or it takes other inputs.
+    """
+    try:
+        written = correction.file.stat().st_mtime_ns
+    except OSError as error:
+        raise FileError(f"{correction.file}: cannot be read ({error.strerror}); expected a correction") from error
+    found = _correction(correction.file, correction.name, written)
+    given = [each[1:] if each.startswith("=") else _plain(values[each]) for each in correction.inputs]
+    try:
+        value = np.asarray(found.evaluate(*given), np.float64) if len(pt) else np.ones(0)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        takes = ", ".join(f"{each.name} ({each.type})" for each in found.inputs)
+        raise ConfigError(
+            f"{correction.file}: correction {correction.name!r}: got inputs {', '.join(correction.inputs)}, expected"
+            f" {takes}, inside its bins ({error})"
+        ) from error
+    factor = {"factor": value, "up": 1 + value, "down": 1 - value}[correction.apply]
+    return pt * factor
+
+
+def _plain(values: ndarray) -> ndarray:
+    """Numbers as correctionlib takes them."""
+    return values.astype(np.int64 if values.dtype.kind in "iub" else np.float64)

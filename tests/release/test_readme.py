@@ -1,0 +1,46 @@
+"""The README's "Use": each line is of a paragraph that names its extra, and is a command that there is."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from tests.test_documentation import check_command
+
+ROOT = Path(__file__).parents[2]
+CHECK: dict[str, Any] = runpy.run_path(str(ROOT / "release/check.py"))
+LINES: dict[str, list[str]] = CHECK["readme_lines"]()
+
+
+def test_every_line_names_its_extra_and_is_a_command_that_there_is() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(LINES) <= set(extras)
+    use = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Use\n")[2].partition("\n## ")[0]
+    lines = re.findall(r"^    (beampipe [^#\n]*)", use, re.M)
+    assert sorted(line.strip() for line in lines) == sorted(line for block in LINES.values() for line in block)
+    for line in lines:
+        for command in line.split("&&"):
+            check_command(command.partition(" > ")[0].strip())
+
+
+def test_every_file_that_a_line_reads_is_written_by_a_line_before_it() -> None:
+    for lines in LINES.values():
+        for name in set(re.findall(r"\b\w+\.(?:parquet|toml|html)\b", " ".join(lines))):
+            first = next(line for line in lines if name in line)
+            assert re.search(rf"(example|init|-o|>) {re.escape(name)}", first), f"{first}: nothing writes {name} before"
+
+
+def test_the_first_lines_run_in_an_empty_folder(tmp_path: Path) -> None:
+    quick = [line for line in LINES["tracking"] if " demo" not in line]
+    assert len(quick) == 3
+    for line in [*quick, *(line for line in LINES["calibration"] if " init " in line)]:
+        words = [sys.executable, "-m", *line.split()]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    names = {"events.parquet", "tracks.parquet", "event.html", "dijets.toml", "dijets_sample"}
+    assert {path.name for path in tmp_path.iterdir()} == names
