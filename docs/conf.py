@@ -63,6 +63,7 @@ html_theme_options = {
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
 html_show_sourcelink = False
 html_copy_source = False
+html_domain_indices = False  # of modules: the reference is by area
 copybutton_exclude = ".linenos, .gp, .go"
 
 # Where others describe their names. Without network the file beside is read; it has the names that our pages use.

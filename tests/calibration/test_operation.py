@@ -100,6 +100,11 @@ def test_what_a_closed_store_lacks_is_one_error(closed: Configuration) -> None:
         plan_calibration(other)
 
 
+def test_a_run_in_a_closed_store_is_one_error_before_any_work(closed: Configuration) -> None:
+    with pytest.raises(FileError, match=r"may not write in .*store; choose another place"):
+        run_calibration(replace(closed, working_points=(0.55,)), INLINE)
+
+
 def test_without_a_terminal_progress_is_lines() -> None:
     """One when it starts, one in each 30 s, one at the end."""
     lines: list[str] = []

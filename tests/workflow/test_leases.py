@@ -126,6 +126,16 @@ def test_its_holder_touches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert not is_free(path)
 
 
+def test_without_memory_for_a_thread_the_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with leased(tmp_path / "lease"):
+        assert not is_free(tmp_path / "lease")
+    assert is_free(tmp_path / "lease")
+
+
 def test_of_many_who_take_over_one_succeeds(tmp_path: Path) -> None:
     """Again and again, all at the same time."""
     path = tmp_path / "lease"

@@ -22,6 +22,7 @@ from beampipe.calibration.tasks.stages import CALIBRATION_STAGES, reaches
 from beampipe.calibration.tasks.workers import RunSettings, Workers
 from beampipe.calibration.tasks.workspace import Workspace, to_read, workspace_of
 from beampipe.errors import UnknownNameError
+from beampipe.files import check_output
 from beampipe.notebook import in_notebook
 from beampipe.terminal import Progress, bars
 
@@ -63,12 +64,14 @@ def run_calibration(
     Raises:
         UnknownNameError: there is no such stage.
         WorkflowError: files or chunks failed; all others are done and kept.
-        FileError: files of a slice are missing, or events are in two files.
+        FileError: files of a slice are missing, events are in two files, or the output may not be written to.
     """
     if until not in CALIBRATION_STAGES:
         raise UnknownNameError("stage", until, CALIBRATION_STAGES)
     space = workspace_of(configuration)
     store = space.store
+    for place in (space.log.path, store.root / "artifact"):
+        check_output(place, parents=True)
     store.sweep()
     with _shown(progress) as told, Workers(settings, space.log, told) as workers:
         plan = _plan(configuration, space, workers, "fill" if reaches(until, "fill") else until)

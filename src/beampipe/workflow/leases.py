@@ -57,7 +57,10 @@ def leased(path: Path, *, wait: bool = False) -> Iterator[None]:
             raise BusyError(f"{path}: another process does this work now; it is theirs until they end")
         time.sleep(_PAUSE)
     released = threading.Event()
-    threading.Thread(target=_keep, args=(descriptor, released), daemon=True).start()
+    try:
+        threading.Thread(target=_keep, args=(descriptor, released), daemon=True).start()
+    except RuntimeError:  # no memory for a thread: the lease ends early, and the work may be done twice
+        os.close(descriptor)
     try:
         yield
     finally:

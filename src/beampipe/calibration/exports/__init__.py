@@ -3,14 +3,24 @@
 write       all of these files
 components  corrections for correctionlib, shifted by principal components of the covariance
 likelihood  modifiers for pyhf, which share the names of their nuisance parameters
+cabinetry   systematics for cabinetry, of the same names
 hepdata     tables for HEPData
 
 `beampipe.calibration.method.joint` writes and reads the covariance itself.
 """
 
+from beampipe.calibration.exports.cabinetry import cabinetry_systematics
 from beampipe.calibration.exports.components import write_components
 from beampipe.calibration.exports.hepdata import write_hepdata
 from beampipe.calibration.exports.likelihood import pyhf_modifiers, write_modifiers
 from beampipe.calibration.exports.write import write_exports, write_joint
 
-__all__ = ["pyhf_modifiers", "write_components", "write_exports", "write_hepdata", "write_joint", "write_modifiers"]
+__all__ = [
+    "cabinetry_systematics",
+    "pyhf_modifiers",
+    "write_components",
+    "write_exports",
+    "write_hepdata",
+    "write_joint",
+    "write_modifiers",
+]

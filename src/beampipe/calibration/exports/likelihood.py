@@ -19,9 +19,9 @@ from beampipe.calibration.method.factors import FactorKey
 from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.errors import InputError
 
-__all__ = ["pyhf_modifiers", "write_modifiers"]
+__all__ = ["COMPONENT_NAME", "pyhf_modifiers", "write_modifiers"]
 
-_NAME: Final = "quark_gluon_pc{}"
+COMPONENT_NAME: Final = "quark_gluon_pc{}"
 """Name of the nuisance parameter of a component."""
 
 
@@ -54,7 +54,7 @@ def pyhf_modifiers(
     moved = np.where(used, yields * shifts, 0.0)
     modifiers = [
         {
-            "name": _NAME.format(k),
+            "name": COMPONENT_NAME.format(k),
             "type": "histosys",
             "data": {"hi_data": (data + one).tolist(), "lo_data": (data - one).tolist()},
         }

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from beampipe.calibration.exports.cabinetry import write_cabinetry
 from beampipe.calibration.exports.components import write_components
 from beampipe.calibration.exports.hepdata import hepdata_documents, write_document
 from beampipe.calibration.exports.likelihood import write_modifiers
@@ -14,7 +15,7 @@ from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.method.joint import JointUncertainties, principal_components
 from beampipe.files import write_whole
 
-__all__ = ["COMPONENTS", "HEPDATA", "JOINT", "MODIFIERS", "write_exports", "write_joint"]
+__all__ = ["CABINETRY", "COMPONENTS", "HEPDATA", "JOINT", "MODIFIERS", "write_exports", "write_joint"]
 
 JOINT: Final = "joint.json"
 """Name of the file of the joint covariance and the signed shifts."""
@@ -24,6 +25,9 @@ COMPONENTS: Final = "components.json"
 
 MODIFIERS: Final = "pyhf_modifiers.json"
 """Name of the file of modifiers, for pyhf."""
+
+CABINETRY: Final = "cabinetry.yml"
+"""Name of the file of systematics, for cabinetry."""
 
 HEPDATA: Final = "hepdata"
 """Name of the folder of a submission to HEPData."""
@@ -67,4 +71,5 @@ def write_joint(
         write_whole(folder / JOINT, write or joint.write),
         write_whole(folder / COMPONENTS, lambda path: write_components(joint, components, path)),
         write_whole(folder / MODIFIERS, lambda path: write_modifiers(joint, components, path)),
+        write_whole(folder / CABINETRY, lambda path: write_cabinetry(components, path)),
     )

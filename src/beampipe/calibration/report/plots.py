@@ -153,8 +153,9 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
         axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
         for number, wp in enumerate(points):
             one = drawable(factors.by_name[FactorKey(tagger, wp, flavour, quantity)])
-            _hatch(axes, edges, one)
             where = edges[:-1] + width * (number + 1) / (len(points) + 1)
+            half = width / (len(points) + 1) / 2  # of the part of a bin that a working point has for itself
+            _hatch(axes, where - half, where + half, one)
             colour = _POINT_COLOURS[number % len(_POINT_COLOURS)]
             axes.errorbar(
                 where, one.nominal, np.nan_to_num(one.total), fmt="none", ecolor=colour, elinewidth=5, alpha=0.35
@@ -188,20 +189,21 @@ def drawable(one: ScaleFactor) -> ScaleFactor:
     return replace(one, nominal=nominal, statistical=statistical, total=total, sources=sources)
 
 
-def _hatch(axes: Axes, edges: Float64[ndarray, " e"], one: ScaleFactor) -> None:
-    """Hatch the bins that have no valid error."""
+def _hatch(axes: Axes, low: Float64[ndarray, " p"], high: Float64[ndarray, " p"], one: ScaleFactor) -> None:
+    """Hatch from low to high where there is no valid error."""
     for p in np.flatnonzero(~one.valid):
-        axes.axvspan(edges[p], edges[p + 1], facecolor="none", edgecolor="#c9ced6", hatch="//", linewidth=0, zorder=0)
+        axes.axvspan(low[p], high[p], facecolor="none", edgecolor="#c9ced6", hatch="//", linewidth=0, zorder=0)
 
 
 def _show_flags(axes: Axes, edges: Float64[ndarray, " e"], one: ScaleFactor) -> None:
     """Hatch bins without a valid error, and write the flags of every bin upwards along its left edge."""
-    _hatch(axes, edges, one)
+    _hatch(axes, edges[:-1], edges[1:], one)
     for p, flags in enumerate(one.flags):
         lost = [] if one.valid[p] else ["no valid error"]
         text = in_words([*lost, *(flag for flag in flags if flag not in NO_VALID_ERROR)])
         if text:
             style: Any = {"rotation": 90, "fontsize": 8, "va": "bottom", "color": "#b3003c", "zorder": 8}
+            style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}  # lines pass behind
             axes.annotate(
                 text, (edges[p], 0), (3, 4), xycoords=("data", "axes fraction"), textcoords="offset points", **style
             )
@@ -209,7 +211,13 @@ def _show_flags(axes: Axes, edges: Float64[ndarray, " e"], one: ScaleFactor) -> 
 
 _DASHES: Final = ("-", (0, (6, 2)), (0, (3, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)))
 _POINT_COLOURS: Final = ("#2457a6", "#e4572e", "#3a9d8f", "#8e4585", "#c98f1f", "#6f7a87")
-_LEGEND: Final[Mapping[str, Any]] = {"loc": "upper right", "ncols": 2, "fontsize": 12.5, "frameon": False}
+_LEGEND: Final[Mapping[str, Any]] = {
+    "loc": "upper right",
+    "ncols": 2,
+    "fontsize": 12.5,
+    "edgecolor": "none",
+    "framealpha": 0.85,
+}
 
 
 @contextmanager
