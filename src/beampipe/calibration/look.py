@@ -65,11 +65,12 @@ def look_at(path: Path, preset: str = "") -> Look:
         # What is missing is said once, by name.
         needs = tuple(key for key in DERIVED if source.has(f"jet_{key}") and not _lacks(layout, key, missing))
         seen = glance(source, labelled=simulated, needs=needs, min_pt=DijetSelection().min_subleading_pt)
+        others = [_others(tree, seen)] if missing else []  # types of branches are read from the file
         summed, unsummed = _sums(file, source, layout) if simulated and not layout.own_books else ("", "")
     lines = [f"{path}: preset {name}, tree {layout.tree}, {tree.num_entries} events", *_table(seen)]
     lines += [summed] if summed else []
     lines += [f"missing: {said}" for said in missing.values()]
-    lines += [_others(tree, seen)] if missing else []
+    lines += others
     problems = [said for said in seen.problems if not any(f"'{branch}' cannot be read" in said for branch in missing)]
     problems = [said for said in problems if not any(f"'{branch}'" in said for branch in missing)]
     lines += [f"wrong: {said}" for said in (*problems, *([unsummed] if unsummed else []))]
