@@ -82,10 +82,18 @@ def look_at(path: Path, preset: str = "") -> Look:
 def _others(tree: Any, seen: Glance) -> str:
     """The first branches with numbers that no column is, for people to choose from."""
     used = {name for each in seen.seen.values() for text in each.branches for name in names_in(text)}
-    kinds = {str(name): str(getattr(tree[name], "typename", "")) for name in tree.keys()}  # noqa: SIM118 - a tree
+    kinds = {str(name): _kind(tree[name]) for name in tree.keys()}  # noqa: SIM118 - a tree
     names = [f"{name} ({kind})" for name, kind in kinds.items() if name not in used and "unknown" not in kind]
     more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
     return f"other branches: {', '.join(names[:_MOST])}{more}"
+
+
+def _kind(branch: Any) -> str:
+    """Type of a branch, as far as the file describes it."""
+    try:
+        return str(getattr(branch, "typename", ""))
+    except Exception:  # a class of which the file has no description
+        return "unknown"
 
 
 def _lacks(layout: Layout, key: str, missing: Mapping[str, str]) -> bool:
