@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -125,6 +126,33 @@ def test_quiet_says_nothing(tmp_path: Path) -> None:
     done = run("track", shipped_path(0), "-o", tmp_path / "out.parquet", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (tmp_path / "out.parquet").exists()
+
+
+def test_a_script_reads_json_and_standard_output(tmp_path: Path) -> None:
+    done = run("track", shipped_path(0), "-o", "-")
+    assert (done.returncode, done.stderr) == (0, "")
+    head, *rows = done.stdout.splitlines()
+    assert head.startswith("event_id,")
+    told = json.loads(run("track", shipped_path(0), "-o", tmp_path / "out.csv", "--json").stdout)
+    assert [one["n_hits"] for one in told] == [len(rows)]
+    assert (tmp_path / "out.csv").read_text() == done.stdout
+    scores = run("tracking", "evaluate", shipped_path(0), "-n", "1", "-o", "-")
+    assert json.loads(scores.stdout)["finders"][0]["name"] == "module_map", scores.stderr
+    assert {one["task"] for one in json.loads(run("analysisops", "tasks", "--json").stdout)} >= {"zmumu"}
+
+
+def test_more_than_one_text_has_no_standard_output(tmp_path: Path) -> None:
+    for command in (
+        ["track", "a", "b", "-o", "-"],
+        ["serving", "export", "-o", "-"],
+        ["calibration", "demo", "-o", "-"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "beampipe", *command], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert re.search(r"got (--output )?-[, ]", done.stderr), done.stderr
+        assert not any(tmp_path.iterdir())
 
 
 def test_the_command_loads_nothing_heavy() -> None:

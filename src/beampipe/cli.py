@@ -11,11 +11,12 @@ import typer
 from beampipe import __version__
 from beampipe.analysisops import cli as analysisops
 from beampipe.calibration import cli as calibration
+from beampipe.errors import ConfigError
 from beampipe.fleet import cli as fleet
 from beampipe.serving import cli as serving
 from beampipe.serving.fleet_demo import fleet_demo_command
 from beampipe.terminal import ending
-from beampipe.terminal.commands import Commands
+from beampipe.terminal.commands import STANDARD_OUTPUT, Commands, Json, output_file, print_json
 from beampipe.tracking import cli as tracking
 from beampipe.tracking.cli import PIPELINE_HELP, BeamSpotText, Device, Force, Parameters, Threads, complete_finder
 from beampipe.tracking.formats.options import EventFiles, Form, TracksFile, reads_events
@@ -128,6 +129,7 @@ def track(
         bool, typer.Option("--fallback", help="Find the tracks in this process if no server answers.")
     ] = False,
     force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Find the tracks of the events in files, and write the number of its track for each hit."""
     from beampipe.serving.finders.opening import IN_FLIGHT, Papers, open_finder
@@ -148,15 +150,14 @@ def track(
         check=not force,
         warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
     )
-    tracking.track(
-        files,
-        output,
-        finder,
-        told,
-        form,
-        in_flight=IN_FLIGHT if url else 1,
-        parameters=parameters,
-    )
+    if output == STANDARD_OUTPUT and (len(files) > 1 or parameters):
+        raise ConfigError("got --output - for several FILES or with --parameters, expected a folder or a file")
+    with output_file(output, ".csv") as place:
+        found = tracking.track(
+            files, place, finder, told, form, in_flight=IN_FLIGHT if url else 1, parameters=parameters
+        )
+    if as_json:
+        print_json(found)
 
 
 def main() -> NoReturn:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from beampipe.terminal import bars, console, make_table, say
-from beampipe.terminal.commands import Commands
+from beampipe.terminal.commands import Commands, Json, print_json
 
 if TYPE_CHECKING:
     from beampipe.analysisops.contract import Level
@@ -72,18 +72,22 @@ def demo_command(
 
 
 @app.command("tasks")
-def tasks_command() -> None:
+def tasks_command(as_json: Json = False) -> None:
     """List the shipped tasks."""
     from beampipe.analysisops.tasks.load import load_task, shipped_tasks
 
-    table = make_table("tasks", ["task", "levels", "answers", "what"], [])
+    table, rows = make_table("tasks", ["task", "levels", "answers", "what"], []), []
     for name, folder in shipped_tasks().items():
         task = load_task(folder)
         spec = task.spec
         answers = [*spec.answers, *spec.words, *spec.histograms, *spec.artifacts]
-        levels = ", ".join(map(str, task.levels))
-        table.add_row(name, levels, ", ".join(dict.fromkeys(answers)), spec.description)
-    console().print(table)
+        answers, levels = list(dict.fromkeys(answers)), list(task.levels)
+        rows.append({"task": name, "levels": levels, "answers": answers, "what": spec.description})
+        table.add_row(name, ", ".join(map(str, levels)), ", ".join(answers), spec.description)
+    if as_json:
+        print_json(rows)
+    else:
+        console().print(table)
 
 
 @app.command("check")

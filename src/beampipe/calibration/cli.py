@@ -5,6 +5,7 @@ Whatever takes time to import is imported inside the command that needs it, so t
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beampipe.terminal import Progress, bars, console, is_quiet, say
-from beampipe.terminal.commands import Commands
+from beampipe.terminal.commands import Commands, Json, print_json
 
 if TYPE_CHECKING:
     from beampipe.calibration.tasks.plan import Plan
@@ -209,6 +210,7 @@ def _stage(name: str, until: str, text: str) -> None:
         interface: Interface = "",
         memory: Memory = "2GiB",
         walltime: Walltime = "01:00:00",
+        as_json: Json = False,
     ) -> None:
         from beampipe.calibration.config.configuration import load_configuration
         from beampipe.calibration.tasks.workers import RunSettings, prepare_workers
@@ -229,7 +231,7 @@ def _stage(name: str, until: str, text: str) -> None:
         settings = RunSettings(executor, _workers(workers), slurm)
         with _progress() as progress:
             plan = run_calibration(configuration, settings, until=until, progress=progress)
-        _summary(plan, until)
+        _summary(plan, until, as_json=as_json)
 
 
 for _name, _until, _text in (
@@ -296,16 +298,20 @@ def combine(
     say("\n".join(map(str, paths)))
 
 
-def _summary(plan: Plan, until: str = "report") -> None:
+def _summary(plan: Plan, until: str = "report", *, as_json: bool = False) -> None:
     """Print what was done, and the scale factors if the run went that far; refuse them if none is of use."""
     from beampipe.calibration.tasks.stages import reaches
-    from beampipe.calibration.tasks.workspace import REPORT
+    from beampipe.calibration.tasks.workspace import FACTORS, REPORT
 
     configuration = plan.configuration
     chunks = sum(len(sample.chunks) for sample in plan.samples.values())
     files = sum(len(sample.sample.files) for sample in plan.samples.values())
     say(f"{until}: done for {len(plan.samples)} samples, {files} files, {chunks} chunks -> {configuration.output}")
-    if reaches(until, "factors"):
+    if as_json:
+        done = {"stage": until, "samples": len(plan.samples), "files": files, "chunks": chunks}
+        found = json.loads((configuration.output / FACTORS).read_bytes()) if reaches(until, "factors") else None
+        print_json({**done, "output": configuration.output, "factors": found})
+    elif reaches(until, "factors"):
         from beampipe.calibration.results import print_factors
 
         print_factors(configuration, console())
@@ -313,7 +319,6 @@ def _summary(plan: Plan, until: str = "report") -> None:
         say(f"report: {configuration.output / REPORT / 'index.html'}")
     if reaches(until, "factors"):
         from beampipe.calibration.method.factors import Factors
-        from beampipe.calibration.tasks.workspace import FACTORS
 
         Factors.read(configuration.output / FACTORS).require_valid()
 

@@ -65,7 +65,7 @@ def look_at(path: Path, preset: str = "") -> Look:
         # What is missing is said once, by name.
         needs = tuple(key for key in DERIVED if source.has(f"jet_{key}") and not _lacks(layout, key, missing))
         seen = glance(source, labelled=simulated, needs=needs, min_pt=DijetSelection().min_subleading_pt)
-        others = [_others(tree, seen)] if missing else []  # types of branches are read from the file
+        others = [_others(tree, seen)] if missing else []
         summed, unsummed = _sums(file, source, layout) if simulated and not layout.own_books else ("", "")
     lines = [f"{path}: preset {name}, tree {layout.tree}, {tree.num_entries} events", *_table(seen)]
     lines += [summed] if summed else []
@@ -82,17 +82,17 @@ def look_at(path: Path, preset: str = "") -> Look:
 def _others(tree: Any, seen: Glance) -> str:
     """The first branches with numbers that no column is, for people to choose from."""
     used = {name for each in seen.seen.values() for text in each.branches for name in names_in(text)}
-    kinds = {str(name): _kind(tree[name]) for name in tree.keys()}  # noqa: SIM118 - a tree
+    kinds = {str(name): _kind(tree, name) for name in tree.keys()}  # noqa: SIM118 - a tree
     names = [f"{name} ({kind})" for name, kind in kinds.items() if name not in used and "unknown" not in kind]
     more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
     return f"other branches: {', '.join(names[:_MOST])}{more}"
 
 
-def _kind(branch: Any) -> str:
-    """Type of a branch, as far as the file describes it."""
+def _kind(tree: Any, name: str) -> str:
+    """The type of a branch, unknown for one that uproot cannot describe: nobody asked for it."""
     try:
-        return str(getattr(branch, "typename", ""))
-    except Exception:  # a class of which the file has no description
+        return str(tree[name].typename)
+    except Exception:
         return "unknown"
 
 

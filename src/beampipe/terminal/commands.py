@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from functools import wraps
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final, get_args
 
 import typer
@@ -17,10 +21,12 @@ from typer.models import ArgumentInfo
 from beampipe.terminal import quietly
 from beampipe.terminal.helps import help_text
 
-__all__ = ["STANDARD_OUTPUT", "Commands", "Json", "print_json"]
+__all__ = ["STANDARD_OUTPUT", "Commands", "Json", "output_file", "print_json"]
 
 STANDARD_OUTPUT: Final = Path("-")
-"""What `--output` is told for standard output."""
+"""What `--output` is told for standard output. Commands that take it say so in their help, in these words:"""
+
+_TAKES_IT: Final = "- for standard output"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script, in place of lines and tables.")]
 """Option of commands whose output a script would read."""
@@ -87,9 +93,16 @@ def _with_manners(function: Callable[..., None]) -> Callable[..., None]:
     own = inspect.signature(function, eval_str=True)
     quiet = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Quiet)
 
+    parts = getattr(getattr(own.parameters.get("output"), "annotation", None), "__metadata__", ())
+    takes_standard_output = any(_TAKES_IT in (getattr(part, "help", None) or "") for part in parts)
+
     @wraps(function)
     def run(**given: Any) -> None:
-        with quietly(given.pop("quiet")):
+        if given.get("output") == STANDARD_OUTPUT and not takes_standard_output:
+            raise typer.BadParameter(
+                "got -, expected a name: what is written is more than one text", param_hint="--output"
+            )
+        with quietly(given.pop("quiet") or bool(given.get("as_json"))):
             function(**given)
 
     parameters = [*map(_with_metavar, own.parameters.values()), quiet]
@@ -119,10 +132,38 @@ def _inner(kind: Any) -> list[Any]:
     return [one for part in get_args(kind) for one in (part, *_inner(part))]
 
 
+@contextmanager
+def output_file(output: Path, ending: str) -> Iterator[Path]:
+    """The file that a command writes: the one that it is told, or one that goes to standard output after the block.
+
+    Args:
+        output: what `--output` was told; - for standard output, where notes are left out then.
+        ending: how the name of the file ends that goes to standard output, such as ``".csv"``.
+    """
+    if output != STANDARD_OUTPUT:
+        yield output
+        return
+    with TemporaryDirectory() as folder, quietly():
+        file = Path(folder) / f"output{ending}"
+        yield file
+        sys.stdout.flush()
+        sys.stdout.buffer.write(file.read_bytes())
+        sys.stdout.buffer.flush()
+
+
+def _plain(found: Any) -> Any:
+    """The same without numbers that JSON does not know."""
+    if isinstance(found, dict):
+        return {str(key): _plain(value) for key, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [_plain(value) for value in found]
+    return None if isinstance(found, float) and not math.isfinite(found) else found
+
+
 def print_json(found: Any) -> None:
     """Print what was found as JSON, on standard output; paths are written as text.
 
     Args:
         found: dictionaries, lists, texts, numbers; a number that is none, such as nan, becomes null.
     """
-    typer.echo(json.dumps(found, indent=1, default=str))
+    typer.echo(json.dumps(_plain(found), indent=1, allow_nan=False, default=str))

@@ -6,19 +6,20 @@ Whatever takes time to import is imported inside the command that needs it, so t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.files import check_output
 from beampipe.terminal import bar, console, say
-from beampipe.terminal.commands import Commands
+from beampipe.terminal.commands import STANDARD_OUTPUT, Commands, Json, print_json
 from beampipe.tracking.acts.settings import acts_names
 from beampipe.tracking.formats.options import EventFiles, reads_events
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model, complete_pipeline
@@ -29,6 +30,7 @@ from beampipe.tracking.training.tracker.cli import MinHits, MinLayers, train, tr
 if TYPE_CHECKING:
     from beampipe.tracking.batch import FileResult
     from beampipe.tracking.beam_spot import BeamSpot
+    from beampipe.tracking.evaluation.results import Evaluation
     from beampipe.tracking.events import Event, Tracks
     from beampipe.tracking.finder import TrackFinder
     from beampipe.tracking.formats import Told
@@ -94,7 +96,7 @@ def track(
     in_flight: int = 1,
     *,
     parameters: bool = False,
-) -> None:
+) -> list[dict[str, Any]]:
     """Find the tracks of the events in `files` and write their labels; fails at the end if a file could not be used.
 
     Args:
@@ -105,6 +107,9 @@ def track(
         form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.FORMS`.
         in_flight: number of events that are handed to the finder before the first answer is waited for.
         parameters: whether to write the parameters of the tracks, too, which the finder then fits.
+
+    Returns:
+        What came of each file, as JSON knows it: the fields of `FileResult`, and the number of fitted tracks.
 
     Raises:
         BeampipeError: one or more files could not be used; the tracks of the others are written.
@@ -117,7 +122,7 @@ def track(
     also_read = [] if told.particles is None else [Path(told.particles)]
     check_outputs(files, output, form, also_read, parameters=parameters)
     read = partial(open_told, told=told)
-    failed, fitted = 0, Counter[Path]()
+    failed, fitted, results = 0, Counter[Path](), list[dict[str, Any]]()
     with finder() as found_by, bar("events") as step:
 
         def done(path: Path, _: Event, tracks: Tracks) -> None:
@@ -132,9 +137,11 @@ def track(
                 failed += 1
                 typer.secho(f"beampipe: {result.error}", err=True, fg="red")
             else:
+                results.append(asdict(result) | ({"n_fitted": fitted[result.path]} if parameters else {}))
                 say(_summary(result, fitted[result.path] if parameters else None))
     if failed:
         raise BeampipeError(f"{failed} of {len(files)} inputs could not be used, see above; the others are done")
+    return results
 
 
 def _fitted(finder: TrackFinder, model: str) -> TrackFinder:
@@ -276,14 +283,15 @@ def evaluate(
     device: Device = "cpu",
     threads: Threads = 1,
     seed: Seed = 1,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file to write the result to.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="JSON file to write the result to; - for standard output.")
+    ] = None,
     detector: LayoutFile = None,
+    as_json: Json = False,
     *,
     told: Told,
 ) -> None:
     """Measure efficiency, fakes and time of track finders on simulated events."""
-    from beampipe.tracking.evaluation.report import print_evaluation
-    from beampipe.tracking.evaluation.results import write_evaluation
     from beampipe.tracking.evaluation.scoring import evaluate as score
     from beampipe.tracking.evaluation.variables import require_variables
     from beampipe.tracking.finders import named_finders
@@ -293,7 +301,7 @@ def evaluate(
     from beampipe.tracking.simulation.detectors import read_layout
     from beampipe.tracking.truth import Selection
 
-    if output is not None:
+    if output is not None and output != STANDARD_OUTPUT:
         inputs = [read for path in files for read in input_files(path, told.particles)]
         check_output(output, inputs=inputs, parents=True)
     layout = None if detector is None else read_layout(detector)
@@ -315,8 +323,19 @@ def evaluate(
             threads=threads,
             progress=step,
         )
-    print_evaluation(result, console(), by or ())
-    if output is not None:
+    _tell_evaluation(result, output, by or (), as_json=as_json)
+
+
+def _tell_evaluation(result: Evaluation, output: Path | None, by: Sequence[str], *, as_json: bool) -> None:
+    """Print an evaluation, as tables or as JSON, and write it."""
+    from beampipe.tracking.evaluation.report import print_evaluation
+    from beampipe.tracking.evaluation.results import evaluation_body, write_evaluation
+
+    if as_json or output == STANDARD_OUTPUT:
+        print_json(evaluation_body(result))
+    else:
+        print_evaluation(result, console(), by)
+    if output is not None and output != STANDARD_OUTPUT:
         write_evaluation(output, result)
 
 

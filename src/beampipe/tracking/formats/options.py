@@ -52,7 +52,11 @@ EventFiles = Annotated[
 ]
 TracksFile = Annotated[
     Path,
-    typer.Option("--output", "-o", help="File to write the tracks to, .parquet or .csv; for several FILES, a folder."),
+    typer.Option(
+        "--output",
+        "-o",
+        help="File to write the tracks to, .parquet or .csv; for several FILES, a folder; - for standard output.",
+    ),
 ]
 Format = Annotated[str | None, typer.Option(help=FORMAT_HELP, show_default="told by what the files hold")]
 HitNames = Annotated[
