@@ -17,11 +17,14 @@ in every run but the first.
 weights: 101 weights. Ours fills all in one pass; coffea fills one after the other from one reading, into one
 histogram each or into one with an axis of names, whichever is faster.
 
+RDataFrame, if ROOT is installed (`pip install root`): the same cuts and histograms in one event loop on two threads,
+its sums compared with ours, too. It is timed like the others, from `python` to the end, and has lines of its own.
+
 bytes: what is read of the ROOT files for a whole campaign in one pass, against one nominal pass per variation:
 headers and compressed baskets, counted where uproot's source hands them out (files are mapped into memory, so
 counters of the system do not see them). A nominal pass over the same files reads all weights, as they share a branch;
-the second figure compares with passes over files that hold one weight. Digests of the files, read once per campaign,
-are not in it.
+the second figure compares with passes over files that hold one weight. Digests of the files, for which all of each is
+read once per campaign, are in the third and the fourth figure.
 """
 
 from __future__ import annotations
@@ -43,8 +46,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent / "calibration"))
 
 from measuring import CONSOLE, Cost, conditions, measured, report
-from one_run import BITS, STORES, coffea, ours
+from one_run import BITS, STORES, coffea, ours, rdataframe
 from toys import KEPT, Toy, make_toys
+from with_rdataframe import is_installed
 
 from beampipe.calibration.histograms.sums import Filled, read_filled
 from beampipe.calibration.ntuple.reading import inspect_file
@@ -52,8 +56,9 @@ from beampipe.calibration.tasks.workspace import workspace_of
 from beampipe.terminal import make_table
 from beampipe.workflow import FileDigests
 
-WANTED_NOMINAL: Final = 2.0
-WANTED_WEIGHTS: Final = 5.0
+WANTED_NOMINAL: Final = 2.5
+WANTED_FEW: Final = 1.5
+WANTED_WEIGHTS: Final = 4.0
 WANTED_BYTES: Final = 50.0
 ONE_RUN: Final = Path(__file__).parent / "calibration" / "one_run.py"
 
@@ -97,6 +102,7 @@ def nominal_test(files: Files, few: Files, repeats: int) -> list[dict[str, Any]]
             "coffea, fork": {"program": "coffea", "files": some, "pool": "fork"},
             "coffea, loky": {"program": "coffea", "files": some, "pool": "loky"},
         }
+        ways |= _with_root(some, 1)
         rows += [{"test": f"nominal, {which}", **row} for row in in_turn(ways, repeats, _count(some))]
     return rows
 
@@ -119,7 +125,15 @@ def weights_test(files: Files, repeats: int) -> list[dict[str, Any]]:
             for layout in ("list", "category")
         },
     }
+    ways |= _with_root(only, len(names))
     return [{"test": f"{len(names)} weights", **row} for row in in_turn(ways, repeats, _count(only))]
+
+
+def _with_root(files: Files, n_weights: int) -> dict[str, dict[str, Any]]:
+    """The way of RDataFrame, if it is there."""
+    if not is_installed():
+        return {}
+    return {"RDataFrame": {"program": "rdataframe", "files": files, "n_weights": n_weights}}
 
 
 def bytes_test(files: Files) -> dict[str, Any]:
@@ -131,6 +145,7 @@ def bytes_test(files: Files) -> dict[str, Any]:
         ours(lean, executor="inline")
     with counted_bytes() as campaign:
         plan = ours(files, executor="inline", weights=True, kinematics=True)
+    digested = sum(Path(path).stat().st_size for paths in files.values() for path in paths)
     filled = plan.samples["nominal"].chunks[0].fill
     passes = len(filled.weight_names) + len(filled.kinematics)
     return {
@@ -140,6 +155,9 @@ def bytes_test(files: Files) -> dict[str, Any]:
         "campaign_bytes": campaign[0],
         "ratio": passes * nominal[0] / campaign[0],
         "ratio_to_files_with_one_weight": passes * alone[0] / campaign[0],
+        "digest_bytes": digested,
+        "ratio_with_digests": passes * nominal[0] / (campaign[0] + digested),
+        "ratio_with_digests_to_files_with_one_weight": passes * alone[0] / (campaign[0] + digested),
     }
 
 
@@ -203,10 +221,21 @@ def require_equal(files: Files, *, weights: bool) -> list[str]:
         filled = replace(slices[0], **sums)
         theirs, _ = coffea({name: files[name]}, weight_names=filled.weight_names, count=True)
         _require_equal(name, filled, theirs[name])
+        if is_installed() and not weights:
+            _require_root(name, filled, rdataframe({name: files[name]}, n_weights=1)[name][0])
         names = names or list(filled.weight_names)
     shutil.rmtree(STORES)
     CONSOLE.print(f"equal: {len(names)} weight(s), {sum(map(len, files.values()))} files", markup=False)
     return names
+
+
+def _require_root(name: str, filled: Filled, theirs: np.ndarray) -> None:
+    """Sums of weights as RDataFrame has them."""
+    shape = filled.axes.shape
+    want, entries = theirs[:, :, : shape[2]], filled.entries.reshape(shape)
+    off = np.abs(filled.sumw[:, 0].reshape(shape) * 2.0**-BITS - want)
+    if np.any(off > entries * 2.0 ** -(BITS + 1) + 1e-11 * np.abs(want)):
+        raise SystemExit(f"{name}: sums of RDataFrame differ by up to {off.max():.3g}")
 
 
 def _require_equal(name: str, filled: Filled, theirs: Mapping[str, Any]) -> None:
@@ -289,7 +318,7 @@ def _summary(
     lines = []
     for rows, test, wanted in (
         (nominal, "nominal, all", WANTED_NOMINAL),
-        (nominal, "nominal, few", None),
+        (nominal, "nominal, few", WANTED_FEW),
         (weights, weights[0]["test"], WANTED_WEIGHTS),
     ):
         for mine in ("ours", "ours, known"):
@@ -300,6 +329,11 @@ def _summary(
                 f"{test}: {_best(rows, test, 'coffea')['way']} over {mine}: wall {wall:.2f} ({min(every):.2f} to"
                 f" {max(every):.2f}), cpu {cpu:.2f}{target}"
             )
+        if any(row["way"] == "RDataFrame" for row in rows):
+            us, root = _best(rows, test, "ours"), _best(rows, test, "RDataFrame")
+            lines.append(
+                f"{test}: RDataFrame over ours: wall {root['wall'] / us['wall']:.2f}, cpu {root['cpu'] / us['cpu']:.2f}"
+            )
     slopes = {}
     for way in dict.fromkeys(row["way"] for row in nominal):
         few, full = (
@@ -309,9 +343,11 @@ def _summary(
         slopes[way] = {what: (full[what] - few[what]) / max(1, more) * 1e9 for what in ("wall", "cpu")}
     words = "; ".join(f"{way}: {slope['wall']:.0f} wall, {slope['cpu']:.0f} cpu" for way, slope in slopes.items())
     lines.append(f"without start-up [ns per event, two workers]: {words}")
+    digested = [read[f"ratio_with_digests{which}"] for which in ("", "_to_files_with_one_weight")]
     lines.append(
         f"bytes of ROOT files, {read['passes']} passes over one: {read['ratio']:.0f} (wanted {WANTED_BYTES:g});"
-        f" with passes over files of one weight: {read['ratio_to_files_with_one_weight']:.0f}"
+        f" with passes over files of one weight: {read['ratio_to_files_with_one_weight']:.0f}; with our digests of the"
+        f" files counted: {digested[0]:.0f} and {digested[1]:.0f}"
     )
     return lines
 

@@ -29,6 +29,7 @@ from beampipe.calibration.config.configuration import Bootstrap, Energy, Tagger
 from beampipe.calibration.config.regions import Regions
 from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.histograms.fill import FillSettings, fill
+from beampipe.calibration.histograms.one_pass import fill_in_one_pass
 from beampipe.calibration.jets.kinematics import known_kinematics
 from beampipe.calibration.jets.select import SelectSettings, select
 from beampipe.calibration.ntuple.reading import inspect_file
@@ -38,7 +39,7 @@ from beampipe.workflow import Task, open_pool, run
 
 WORKERS: Final = 2
 SETTLED: Final = 10
-WANTED_MB: Final = 500.0
+WANTED_MB: Final = 400.0
 WANTED_SLOPE_MB: Final = 0.05
 
 
@@ -68,7 +69,8 @@ def work(path: Path, weight_names: tuple[str, ...], replicas: int) -> Memory:
         *(edges, (Tagger(),), DijetSelection(), energy, 36, True, weight_names),
         *(known_kinematics(energy), Bootstrap(replicas, 1), facts.dataset),
     )
-    fill(select(path, 0, facts.n_events, selecting), Scores(), filling)
+    if fill_in_one_pass(path, 0, facts.n_events, selecting, filling) is None:
+        fill(select(path, 0, facts.n_events, selecting), Scores(), filling)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     return Memory(os.getpid(), psutil.Process().memory_info().rss / 1e6, most)
 

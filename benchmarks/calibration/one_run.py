@@ -2,8 +2,8 @@
 
     python benchmarks/calibration/one_run.py '{"program": "ours", "files": {"nominal": [...], "data": [...]}}'
 
-The keys are the arguments of `ours` or of `coffea`. What is imported at the top is what a worker of ours needs, as
-spawned workers import this file.
+The keys are the arguments of `ours`, `coffea` or `rdataframe`. As in `beampipe calibration run`, workers are started
+first; then what this process alone needs is imported.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from typing import Any, Final
 
 from beampipe.calibration.config.configuration import Bootstrap, Configuration, Energy, InputSample
 from beampipe.calibration.config.systematics import Systematic
-from beampipe.calibration.run import run_calibration
-from beampipe.calibration.tasks.workers import RunSettings
+from beampipe.calibration.tasks.workers import RunSettings, prepare_workers
 from beampipe.calibration.tasks.workspace import workspace_of
 
-__all__ = ["BITS", "STORES", "coffea", "ours"]
+__all__ = ["BITS", "STORES", "coffea", "ours", "rdataframe"]
 
 BITS: Final = 36
 """Bits of the weights: they are rounded to multiples of 2**-BITS."""
@@ -58,6 +57,9 @@ def ours(
     Returns:
         The plan of the calibration.
     """
+    prepare_workers(executor)
+    from beampipe.calibration.run import run_calibration
+
     systematics = [Systematic("weights", "envelope", weights=("*",))] if weights else []
     if kinematics:
         systematics.append(Systematic("jets", "quadrature", kinematics=("*",)))
@@ -100,8 +102,15 @@ def coffea(
     return run_coffea(files, process, workers=workers, chunk=chunk, pool=pool)
 
 
+def rdataframe(files: Mapping[str, Sequence[str]], *, n_weights: int = 1, workers: int = 2) -> Any:
+    """Fill the same histograms with RDataFrame; see `run_rdataframe`."""
+    from with_rdataframe import run_rdataframe
+
+    return run_rdataframe(files, n_weights, workers)
+
+
 if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
-    {"ours": ours, "coffea": coffea}[settings.pop("program")](**settings)
+    {"ours": ours, "coffea": coffea, "rdataframe": rdataframe}[settings.pop("program")](**settings)
     # What the server of the workers and they themselves used is counted once it has been waited for.
     forkserver._forkserver._stop()

@@ -213,11 +213,14 @@ def _stage(name: str, until: str, text: str) -> None:
         as_json: Json = False,
     ) -> None:
         from beampipe.calibration.config.configuration import load_configuration
-        from beampipe.calibration.run import run_calibration
-        from beampipe.calibration.tasks.workers import RunSettings
+        from beampipe.calibration.tasks.workers import RunSettings, prepare_workers
         from beampipe.workflow import SlurmOptions
 
         configuration = load_configuration(config, output=output)
+        if not configuration.output.exists():  # a first run: its workers start while this process still imports
+            prepare_workers(executor)
+        from beampipe.calibration.run import run_calibration
+
         slurm = SlurmOptions(
             queue=partition or None,
             account=account or None,

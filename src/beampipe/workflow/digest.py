@@ -110,13 +110,20 @@ def code_digest(module: str, root: str = "beampipe", but: Iterable[str] = NO_RES
     """
     folders = [Path(folder) for folder in importlib.import_module(root).__path__]
     left_out = tuple(but)
+    sources: dict[str, Path | None] = {}
+
+    def source(name: str) -> Path | None:
+        if name not in sources:
+            sources[name] = _source(name, root, folders)
+        return sources[name]
+
     found: dict[str, str] = {}
     to_read = [module]
     while to_read:
         name = to_read.pop()
         if name in found or any(name == other or name.startswith(f"{other}.") for other in left_out):
             continue
-        path = _source(name, root, folders)
+        path = source(name)
         if path is None:
             raise ConfigError(f"code of {module}: there is no module {name} in {root}")
         stat = path.stat()
@@ -124,7 +131,7 @@ def code_digest(module: str, root: str = "beampipe", but: Iterable[str] = NO_RES
         found[name], imported = _read_code(path, name, is_package, stat.st_mtime_ns, stat.st_size)
         for candidates in imported:
             # `from a.b import c`: the module a.b.c if there is one, else something in a.b.
-            to_read.extend([other for other in candidates if _source(other, root, folders) is not None][:1])
+            to_read.extend([other for other in candidates if source(other) is not None][:1])
     return digest_of(found)
 
 
@@ -146,32 +153,53 @@ def _read_code(
     path: Path, module: str, is_package: bool, mtime_ns: int, size: int
 ) -> tuple[str, tuple[tuple[str, ...], ...]]:
     """Digest of one file's code, and the names that it imports; a file of another time or size is read anew."""
-    tree = _Bare().visit(ast.parse(path.read_bytes(), filename=str(path)))
     package = module if is_package else module.rpartition(".")[0]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(_imported(tree, package))
+    words: list[str] = []
+    imported: list[tuple[str, ...]] = []
+    _spell(ast.parse(path.read_bytes(), filename=str(path)), package, words, imported)
+    return hashlib.sha256("\n".join(words).encode(errors="surrogatepass")).hexdigest(), tuple(imported)
 
 
-def _imported(tree: ast.AST, package: str) -> Iterator[tuple[str, ...]]:
+def _spell(node: ast.AST, package: str, words: list[str], imported: list[tuple[str, ...]]) -> None:
+    """Append what a piece of code is made of, and the names that it imports, in one walk: a run begins with it.
+
+    Left out is what cannot change a result: texts that stand alone, and blocks for the type checker.
+    """
+    kind = node.__class__
+    if kind is ast.Expr and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):  # type: ignore[attr-defined]
+        return
+    if kind is ast.If and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):  # type: ignore[attr-defined]
+        for one in node.orelse:  # type: ignore[attr-defined]
+            _spell(one, package, words, imported)
+        return
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        imported.extend(_imported(node, package))
+    words.append(kind.__name__)
+    for name in kind._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, ast.AST):
+            if name != "ctx":  # where it stands says it, too
+                _spell(value, package, words, imported)
+        elif isinstance(value, list):
+            words.append(f"{name}[")
+            for one in value:
+                if isinstance(one, ast.AST):
+                    _spell(one, package, words, imported)
+                else:
+                    words.append(repr(one))
+            words.append("]")
+        else:
+            words.append(repr(value))
+
+
+def _imported(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, ...]]:
     """For each imported name the modules that it can mean, the likeliest first."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name,) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            name = "." * node.level + (node.module or "")
-            origin = importlib.util.resolve_name(name, package) if node.level else name
-            yield from ((f"{origin}.{alias.name}", origin) for alias in node.names)
-
-
-class _Bare(ast.NodeTransformer):
-    """Removes what cannot change a result: texts that stand alone, and blocks for the type checker."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if alone else node
-
-    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-        self.generic_visit(node)
-        return node.orelse if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING") else node
+    if isinstance(node, ast.Import):
+        yield from ((alias.name,) for alias in node.names)
+    else:
+        name = "." * node.level + (node.module or "")
+        origin = importlib.util.resolve_name(name, package) if node.level else name
+        yield from ((f"{origin}.{alias.name}", origin) for alias in node.names)
 
 
 def file_digest(path: Path) -> str:

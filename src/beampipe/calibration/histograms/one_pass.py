@@ -6,6 +6,7 @@ something that it does not know or that looks wrong: what is wrong is theirs to 
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -39,6 +40,13 @@ __all__ = ["FilledChunk", "fill_in_one_pass"]
 
 _TRACKS, _SCALE, _RESOLUTION = range(3)
 """Kinds of variations of jets, as the compiled filler numbers them."""
+
+_SELECT: Final = ("selection", "regions", "weight_bits", "simulated", "labelled", "weights", "varied", "layout")
+_FILL: Final = (
+    *("pt_edges", "taggers", "selection", "energy", "weight_bits", "labelled", "weight_names", "kinematics"),
+    *("bootstrap", "dataset"),
+)
+"""Settings that the pass knows; others must be as they are if nobody sets them."""
 
 _REFUSED: Final = -2
 """In place of a flavour: a code that the layout does not expect."""
@@ -86,10 +94,13 @@ def fill_in_one_pass(
 
 def _knows(select: SelectSettings, fill: FillSettings) -> bool:
     """Whether the filler has everything that is asked for."""
+    if not (_unset(select, _SELECT) and _unset(fill, _FILL)):
+        return False
     known = {*select.varied, *(shift.name for shift in energy_shifts(fill.energy))}
     n_weights = len(select.weights) if select.simulated else 1
     return (
         not any(tagger.boosted for tagger in fill.taggers)
+        and select.regions.rule in ("eta_rank", "eta_split")
         and not fill.groups
         and known.issuperset(fill.kinematics)
         and select.regions.rule != "branch"
@@ -98,6 +109,11 @@ def _knows(select: SelectSettings, fill: FillSettings) -> bool:
         and n_weights == len(fill.weight_names)
         and (not select.simulated or select.weights[0] == NOMINAL_WEIGHT)
     )
+
+
+def _unset(settings: SelectSettings | FillSettings, known: tuple[str, ...]) -> bool:
+    """Whether all other settings have their defaults."""
+    return all(getattr(settings, each.name) == each.default for each in fields(settings) if each.name not in known)
 
 
 def _filled(source: EventSource, select: SelectSettings, fill: FillSettings) -> FilledChunk | None:

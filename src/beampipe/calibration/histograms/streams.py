@@ -99,7 +99,7 @@ def jet_stream(source: EventSource, column: str, dtype: str) -> Stream | None:
     """A column of jets; None if there is no branch of it, and it is not derived."""
     if is_stored_as(source, column, dtype, lists=True) and (column != "jet_pt" or source.layout.unit == 1):
         return Stream(Piece.of(basket.start, basket.content, basket.offsets) for basket in _baskets(source, column))
-    if column == "jet_clean" and not columns_of(source.layout, column):
+    if column == "jet_clean" and not (columns_of(source.layout, column) or source.changes(column)):
         return None
     return Stream(_converted(source, column))
 

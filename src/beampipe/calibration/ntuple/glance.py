@@ -134,14 +134,16 @@ def _jets(look: _Look, offsets: ndarray, pt: ndarray) -> None:
     """Look at the columns of jets, and compare them with pT."""
     layout = look.source.layout
     event = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    order = np.lexsort((-pt.astype(np.float64), event))
+    same = event[1:] == event[:-1]
+    falls = not np.any(same & ~(pt[1:] <= pt[:-1]))
+    order = np.arange(len(pt)) if falls else np.lexsort((-pt.astype(np.float64), event))
     rank = np.arange(len(pt)) - offsets[event]
     leading, pair = order[rank == 0], order[rank < 2]
     soft = np.ones(len(offsets) - 1, bool)
     second = order[rank == 1]
     soft[event[second]] = ~(pt[second] * layout.unit > look.min_pt)
     high = ~soft[event[pair]]
-    if layout.falling_pt and np.any((event[1:] == event[:-1]) & (pt[1:] > pt[:-1])):
+    if layout.falling_pt and np.any(same & (pt[1:] > pt[:-1])):
         look.problems.append(
             f"branch {', '.join(layout.branches.pt)!r}: got jets that are not sorted by falling pT; set"
             " layout.falling_pt = false to have the leading ones searched for"

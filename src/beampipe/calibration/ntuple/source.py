@@ -14,6 +14,7 @@ from numpy import ndarray
 from beampipe.calibration.layout.expressions import evaluate, is_expression, names_in
 from beampipe.calibration.layout.functions import corrected_pt, load_function
 from beampipe.calibration.layout.settings import Layout, VariedWeight
+from beampipe.calibration.ntuple.baskets import Room, plain_baskets
 from beampipe.calibration.ntuple.columns import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, VARIED_N_TRK
 from beampipe.calibration.ntuple.constituents import derive
 from beampipe.calibration.ntuple.labels import pdg_numbers
@@ -25,6 +26,9 @@ __all__ = ["DERIVED", "SCORE", "EventSource", "columns_of", "open_source"]
 
 DERIVED: Final = ("n_trk", "width", "c1")
 """Columns that can be derived from the constituents of jets."""
+
+_ROOM: Final = Room()
+"""Memory for baskets of which a copy is taken."""
 
 SCORE: Final = "score:"
 """What the name of a column of scores begins with; the name of the tagger follows."""
@@ -187,7 +191,10 @@ class EventSource:
         Raises:
             FileError: the branch cannot be read, or holds no lists.
         """
-        return _joined(read_lists(self.path, self.tree, branch, self.start, self.stop))
+        try:
+            return _joined(plain_baskets(self.tree[branch], self.start, self.stop, _ROOM))
+        except Exception:  # another kind of branch, or a damaged one: what is wrong is for others to say
+            return _joined(read_lists(self.path, self.tree, branch, self.start, self.stop))
 
     def whole_column(self, column: str) -> tuple[ndarray, ndarray]:
         """Number of members of each list of a column, and all members, as the file has them.
@@ -195,7 +202,9 @@ class EventSource:
         Raises:
             FileError: a branch of it cannot be read.
         """
-        return _joined(self.lists(column))
+        branches = columns_of(self.layout, column)
+        plain = len(branches) == 1 and not is_expression(branches[0]) and not self.changes(column)
+        return self.whole(branches[0]) if plain else _joined(self.lists(column))
 
     def _side_by_side(self, branches: tuple[str, ...]) -> Basket:
         """Lists of which each member is in a branch of its own."""
@@ -301,9 +310,11 @@ class EventSource:
 
 def _joined(baskets: Iterable[Basket]) -> tuple[ndarray, ndarray]:
     """Number of members of each list, and all members."""
-    every = list(baskets)
-    counts = np.concatenate([np.diff(basket.offsets) for basket in every])
-    return counts, np.concatenate([basket.numbers for basket in every])
+    counts, numbers = [], []
+    for basket in baskets:  # a piece may be good only until the next one is asked for
+        counts.append(np.diff(basket.offsets))
+        numbers.append(basket.numbers.copy())
+    return np.concatenate(counts), np.concatenate(numbers)
 
 
 def change_jets(source: EventSource, plain: Layout) -> dict[str, Basket]:

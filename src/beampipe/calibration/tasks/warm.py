@@ -13,8 +13,10 @@ from beampipe.calibration.config.configuration import Bootstrap, Energy, Tagger
 from beampipe.calibration.config.regions import Regions
 from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.histograms.fill import FillSettings, fill
+from beampipe.calibration.histograms.one_pass import fill_in_one_pass
 from beampipe.calibration.jets.energy import energy_names
 from beampipe.calibration.jets.select import SelectSettings, select
+from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.tagger.predict import Scores
 from beampipe.calibration.tasks.chunks import run_chunk
 from beampipe.calibration.tasks.merging import fill_and_merge
@@ -25,13 +27,15 @@ _FILE: Final = Path(__file__).parents[1] / "data" / "toy.slice0.0000.root"
 
 
 def _warm() -> None:
-    """Read and fill in every way that has code of its own."""
-    cuts, energy, bins = DijetSelection(), Energy(1, 1), (500.0, 2000.0)
-    jets = ("trk_eff", *energy_names(energy))
-    for names in (("nominal",), ("nominal", "varied")):
-        settings = SelectSettings(cuts, Regions(), 36, True, True, tuple(range(len(names))), jets[:1])
-        dijets = select(_FILE, 0, 100, settings)
-        fill(dijets, Scores(), FillSettings(bins, (Tagger(),), cuts, energy, 36, True, names, jets, Bootstrap(4), ""))
+    """Look at a file, and fill what it holds."""
+    facts, energy = inspect_file(_FILE), Energy(1, 1)
+    settings = SelectSettings(DijetSelection(), Regions(), 36, True, True, (0, 1), ("trk_eff",))
+    wanted = FillSettings(
+        *((500.0, 2000.0), (Tagger(),), DijetSelection(), energy, 36, True, facts.weight_names[:2]),
+        *(("trk_eff", *energy_names(energy)), Bootstrap(4), facts.dataset),
+    )
+    if fill_in_one_pass(_FILE, 0, 100, settings, wanted) is None:
+        fill(select(_FILE, 0, 100, settings), Scores(), wanted)
 
 
 _warm()

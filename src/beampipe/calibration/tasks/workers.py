@@ -12,7 +12,7 @@ from beampipe.calibration.tasks.faults import run_explained
 from beampipe.terminal import Progress
 from beampipe.workflow import EventLog, Pool, Recipe, SlurmOptions, Store, Task, open_pool, prepare_processes, run
 
-__all__ = ["RunSettings", "Workers", "run_leased"]
+__all__ = ["RunSettings", "Workers", "prepare_workers", "run_leased"]
 
 T = TypeVar("T")
 
@@ -34,6 +34,16 @@ class RunSettings:
     executor: str | Executor = "processes"
     workers: int = 1
     slurm: SlurmOptions | None = None
+
+
+def prepare_workers(executor: str | Executor) -> None:
+    """Let the server of the workers load what they need, beside whatever this process does next.
+
+    Args:
+        executor: where tasks will run; see `RunSettings`.
+    """
+    if executor == "processes":
+        prepare_processes((_WARM,))
 
 
 class Workers:
@@ -58,8 +68,7 @@ class Workers:
 
     def expect_work(self) -> None:
         """Let the server of the workers load what they need while this process does something else."""
-        if self._settings.executor == "processes":
-            prepare_processes((_WARM,))
+        prepare_workers(self._settings.executor)
 
     def run(
         self,

@@ -13,6 +13,13 @@ namespace calibration {
 struct TaggerBins {
   double low, high;
   std::int64_t bins, offset;
+  std::vector<std::int32_t> of_whole;  // bins of small whole numbers: a division costs more than a look
+
+  void look_up(std::int64_t n) {
+    for (std::int64_t x = 0; x < n; ++x) of_whole.push_back(static_cast<std::int32_t>(of(static_cast<double>(x))));
+  }
+
+  std::int64_t of_tracks(std::uint16_t n_trk) const { return n_trk < of_whole.size() ? of_whole[n_trk] : of(n_trk); }
 
   std::int64_t of(double x) const {
     // Multiplied before it is divided: a whole number of tracks must not fall short of its own bin.

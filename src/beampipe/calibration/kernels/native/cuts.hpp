@@ -63,6 +63,7 @@ inline void leading_pair(std::int64_t first, std::int64_t last, Pt pt, std::int6
   }
   for (std::int64_t j = first + 2; j < last; ++j) {
     const float one = pt(j);
+    if (one <= low) continue;  // most jets; a NaN goes on
     if (one > high) {
       b = a, low = high;
       a = j, high = one;

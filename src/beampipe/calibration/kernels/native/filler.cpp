@@ -25,6 +25,7 @@ Filler::Filler(Settings settings, Sums sums) : settings_(std::move(settings)), s
   first_columns_ = true;
   for (std::size_t k = 0; k < settings_.weights.size(); ++k)
     first_columns_ &= settings_.weights[k] == static_cast<std::int64_t>(k);
+  for (TaggerBins& tagger : settings_.taggers) tagger.look_up(1024);
   units_.resize(n), squares_.resize(n), room_.resize(n);
   shifts_ = std::any_of(settings_.variations.begin(), settings_.variations.end(),
                         [](const Variation& each) { return each.kind != Variation::kTracks; });
@@ -36,7 +37,7 @@ Filler::Filler(Settings settings, Sums sums) : settings_(std::move(settings)), s
 bool Filler::add(const Segment& segment) {
   for (std::int64_t i = 0; i < segment.n; ++i) {
     Event event;
-    if (!note_event(segment, i, event)) return false;
+    note_event(segment, i, event);
     float weight = 1;
     if (!settings_.weights.empty()) {
       weight =
@@ -49,7 +50,7 @@ bool Filler::add(const Segment& segment) {
       if (!read_pair(segment, i, event)) return false;
       bool kept;
       last = last_cut_passed(event.pair, weight, settings_.cuts, kept);
-      if (kept && within_margin(event.pair, settings_.cuts, settings_.margin) && !fill(segment, i, event)) return false;
+      if (kept && within_margin(event.pair, settings_.cuts, settings_.margin) && !fill(segment, i, weight, event)) return false;
     }
     seen.events[last] += 1;
     calibration::add(seen.weights[last], whole(static_cast<double>(weight) * settings_.scale));
@@ -57,7 +58,7 @@ bool Filler::add(const Segment& segment) {
   return true;
 }
 
-bool Filler::note_event(const Segment& segment, std::int64_t i, Event& event) {
+void Filler::note_event(const Segment& segment, std::int64_t i, Event& event) {
   event.run = segment.run.data == nullptr
                   ? 1
                   : load<std::uint32_t>(segment.run.data + 4 * (segment.run.first + i), segment.run.big);
@@ -70,7 +71,6 @@ bool Filler::note_event(const Segment& segment, std::int64_t i, Event& event) {
     seen.ordered = false;
   }
   seen.last = event.number;
-  return true;
 }
 
 bool Filler::read_pair(const Segment& segment, std::int64_t i, Event& event) {
@@ -106,13 +106,15 @@ bool Filler::read_pair(const Segment& segment, std::int64_t i, Event& event) {
   return true;
 }
 
-bool Filler::fill(const Segment& segment, std::int64_t i, Event& event) {
+bool Filler::fill(const Segment& segment, std::int64_t i, float weight, Event& event) {
   const auto n = static_cast<std::int64_t>(units_.size());
   seen.selected += 1;
   settings_.regions.assign(event.pair.eta, event.region);
   double largest = 1;
-  if (settings_.weights.empty()) {
-    units_[0] = squares_[0] = whole(settings_.scale);
+  if (n == 1) {
+    const double w = weight;
+    largest = std::fabs(w);
+    units_[0] = whole(w * settings_.scale), squares_[0] = whole(w * w * settings_.scale);
   } else {
     const std::uint8_t* weights = segment.weight.data + 4 * (segment.weight.first + i) * segment.n_weights;
     largest = quantise(weights, segment.weight.big, first_columns_ ? nullptr : settings_.weights.data(), n,
@@ -127,10 +129,15 @@ bool Filler::fill(const Segment& segment, std::int64_t i, Event& event) {
   for (int j = 0; j < 2; ++j) {
     if (event.rows[j] < 0) continue;
     for (const TaggerBins& tagger : settings_.taggers) {
-      const std::int64_t row = event.rows[j] + tagger.of(pair.n_trk[j]);
-      add_all(sums_.sumw + row * n, units_.data(), n);
-      add_all(sums_.sumw2 + row * n, squares_.data(), n);
+      const std::int64_t row = event.rows[j] + tagger.of_tracks(pair.n_trk[j]);
       sums_.entries[row] += 1;
+      if (n == 1) {
+        calibration::add(sums_.sumw[row], event.unit);
+        calibration::add(sums_.sumw2[row], event.square);
+      } else {
+        add_all(sums_.sumw + row * n, units_.data(), n);
+        add_all(sums_.sumw2 + row * n, squares_.data(), n);
+      }
     }
   }
   if (settings_.n_replicas > 0) fill_replicas(event);
@@ -145,7 +152,7 @@ void Filler::fill_replicas(const Event& event) {
   for (int j = 0; j < 2; ++j) {
     if (event.rows[j] < 0) continue;
     for (const TaggerBins& tagger : settings_.taggers)
-      add_all(sums_.replicas + (event.rows[j] + tagger.of(event.pair.n_trk[j])) * settings_.n_replicas, times_.data(),
+      add_all(sums_.replicas + (event.rows[j] + tagger.of_tracks(event.pair.n_trk[j])) * settings_.n_replicas, times_.data(),
               settings_.n_replicas);
   }
 }
@@ -195,12 +202,12 @@ void Filler::move(std::int64_t k, const Event& event, const float* pt, const std
     if (rows[j] == event.rows[j] && n_trk[j] == event.pair.n_trk[j]) continue;
     for (const TaggerBins& tagger : settings_.taggers) {
       if (event.rows[j] >= 0) {
-        const std::int64_t row = event.rows[j] + tagger.of(event.pair.n_trk[j]);
+        const std::int64_t row = event.rows[j] + tagger.of_tracks(event.pair.n_trk[j]);
         calibration::add(sumw[row], -event.unit);
         calibration::add(sumw2[row], -event.square);
       }
       if (rows[j] >= 0) {
-        const std::int64_t row = rows[j] + tagger.of(n_trk[j]);
+        const std::int64_t row = rows[j] + tagger.of_tracks(n_trk[j]);
         calibration::add(sumw[row], event.unit);
         calibration::add(sumw2[row], event.square);
       }

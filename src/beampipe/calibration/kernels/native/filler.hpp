@@ -95,9 +95,9 @@ private:
     std::int64_t rows[2], unit, square;
   };
 
-  bool note_event(const Segment& segment, std::int64_t i, Event& event);
+  void note_event(const Segment& segment, std::int64_t i, Event& event);
   bool read_pair(const Segment& segment, std::int64_t i, Event& event);
-  bool fill(const Segment& segment, std::int64_t i, Event& event);
+  bool fill(const Segment& segment, std::int64_t i, float weight, Event& event);
   void fill_replicas(const Event& event);
   void fill_variations(const Segment& segment, const Event& event);
   void move(std::int64_t k, const Event& event, const float* pt, const std::uint16_t* n_trk);

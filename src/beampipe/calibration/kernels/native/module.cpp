@@ -78,7 +78,7 @@ Settings settings_of(const nb::dict& given) {
   s.axes = {edges.data(), static_cast<std::int64_t>(edges.shape(0)), nb::cast<std::int64_t>(get("n_flavours")), 0};
   for (const auto& [low, high, bins] :
        nb::cast<std::vector<std::tuple<double, double, std::int64_t>>>(get("taggers"))) {
-    s.taggers.push_back({low, high, bins, s.axes.width});
+    s.taggers.push_back({low, high, bins, s.axes.width, {}});
     s.axes.width += bins;
   }
   const auto [by_eta, gap, split] = nb::cast<std::tuple<bool, float, float>>(get("regions"));

@@ -118,7 +118,7 @@ void histogram_rows(Pairs pt, TrackPairs n_trk, SmallPairs region, SmallPairs fl
 void tagger_bins(In<double, -1, 2> x, double low, double high, std::int64_t n_bins, std::int64_t offset,
                  nb::ndarray<std::int64_t, nb::shape<-1, 2>, nb::device::cpu> out) {
   require(x.shape(0) == out.shape(0), "x: not as long as the bins");
-  const TaggerBins bins = {low, high, n_bins, offset};
+  const TaggerBins bins = {low, high, n_bins, offset, {}};
   for (std::size_t i = 0; i < x.shape(0); ++i)
     for (std::size_t j = 0; j < 2; ++j)
       out.data()[static_cast<std::int64_t>(i) * out.stride(0) + static_cast<std::int64_t>(j) * out.stride(1)] =

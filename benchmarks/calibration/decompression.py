@@ -1,0 +1,133 @@
+"""Where the time of a chunk goes: unpacking its baskets, which is the limit, and everything else.
+
+    python benchmarks/calibration/decompression.py [--repeats 7]
+
+Files of toy events with one weight in use and with 101, one after the other in one process. "unpacking" is the same
+library and the same memory as in the pass, for the baskets that the pass needs and nothing else. "chunk" is the pass
+over the file, from its path to histograms; "commit" writes them; "look" and "digest" are what the first run over a file
+does before. All in seconds of this process per event, medians of the repeats; files are in the disk cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import process_time
+from typing import Any, Final
+
+from measuring import CONSOLE, conditions, report
+from toys import Toy, make_toys
+
+from beampipe.calibration.config.configuration import Bootstrap, Configuration, Energy, Tagger
+from beampipe.calibration.config.regions import Regions
+from beampipe.calibration.config.selection import DijetSelection
+from beampipe.calibration.histograms.fill import FillSettings
+from beampipe.calibration.histograms.one_pass import fill_in_one_pass
+from beampipe.calibration.histograms.sums import write_filled
+from beampipe.calibration.jets.select import SelectSettings
+from beampipe.calibration.layout.presets import BEAMPIPE
+from beampipe.calibration.ntuple.baskets import Room, _unpacked
+from beampipe.calibration.ntuple.reading import inspect_file
+from beampipe.calibration.ntuple.source import open_source
+from beampipe.terminal import make_table
+from beampipe.workflow import content_digest
+
+WANTED: Final = 1.5
+NEEDED: Final = ("run", "event", "trigger", "jet_pt", "jet_eta", "jet_clean", "jet_n_trk", "jet_label", "weight")
+SAMPLES: Final = (
+    ("1 weight", Toy("nominal", 6_480_000, 36, n_weights=5), 1),
+    ("101 weights", Toy("weighted", 1_200_000, 12, n_weights=101, seed=3), 101),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--files", type=int, default=4, help="number of files of each sample")
+    parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_decompression.json"))
+    options = parser.parse_args()
+    begun = conditions("unpacking and the rest")
+    rows = []
+    for name, toy, n_weights in SAMPLES:
+        paths = make_toys(toy)[0][: options.files]
+        rows.append({"sample": name, **_times(paths, n_weights, options.repeats)})
+    numbers = ("unpacking", "chunk", "chunk / unpacking", "commit", "look", "digest", "all / unpacking")
+    table = make_table("time per event [ns of CPU]", ("sample",), numbers)
+    for row in rows:
+        row["ratio"], row["ratio_of_all"] = row["chunk"] / row["unpacking"], _whole(row) / row["unpacking"]
+        shown = [row["unpacking"], row["chunk"], row["ratio"], row["commit"], row["look"], row["digest"]]
+        table.add_row(
+            row["sample"],
+            *(f"{each:.2f}" if each < 10 else f"{each:.0f}" for each in shown),
+            f"{row['ratio_of_all']:.2f}",
+        )
+    CONSOLE.print(table)
+    met = all(row["ratio"] <= WANTED for row in rows)
+    CONSOLE.print(
+        f"{'met' if met else 'NOT met'}: a chunk takes at most {WANTED:g} times what unpacking takes", markup=False
+    )
+    report(options.output, begun, {"rows": rows, "met": met})
+
+
+def _whole(row: dict[str, Any]) -> float:
+    return float(sum(row[key] for key in ("chunk", "commit", "look", "digest")))
+
+
+def _times(paths: list[Path], n_weights: int, repeats: int) -> dict[str, float]:
+    """Nanoseconds per event of each step."""
+    edges = Configuration.__dataclass_fields__["pt_edges"].default
+    names = inspect_file(paths[0]).weight_names[:n_weights]
+    n_events = {path: inspect_file(path).n_events for path in paths}
+    select = SelectSettings(DijetSelection(), Regions(), 36, True, True, tuple(range(n_weights)))
+    fill = FillSettings(
+        *(edges, (Tagger(),), DijetSelection(), Energy(0, 0), 36, True, names, (), Bootstrap(0, 0), "nominal")
+    )
+    rooms = {name: Room() for name in NEEDED}
+    made: list[Any] = []
+
+    def chunk(path: Path) -> None:
+        made[:] = [fill_in_one_pass(path, 0, n_events[path], select, fill)]
+        if made[0] is None:
+            raise SystemExit(f"{path}: was not read in one pass")
+
+    with TemporaryDirectory() as folder:
+        steps: dict[str, Callable[[Path], object]] = {
+            "unpacking": lambda path: _unpack(path, n_events[path], rooms),
+            "chunk": chunk,
+            "commit": lambda path: write_filled(made[0].filled, Path(folder) / "filled.npz"),
+            "look": inspect_file,
+            "digest": content_digest,
+        }
+        taken: dict[str, list[float]] = {name: [] for name in steps}
+        for _ in range(repeats + 1):
+            spent = dict.fromkeys(steps, 0.0)
+            for path in paths:
+                for name, step in steps.items():
+                    if name == "unpacking":
+                        spent[name] += float(step(path))  # type: ignore[arg-type]
+                        continue
+                    began = process_time()
+                    step(path)
+                    spent[name] += process_time() - began
+            for name, seconds in spent.items():
+                taken[name].append(seconds / sum(n_events.values()) * 1e9)
+    return {name: median(values[1:]) for name, values in taken.items()}
+
+
+def _unpack(path: Path, n_events: int, rooms: dict[str, Room]) -> float:
+    """Seconds that it takes to unpack what a pass needs of an open file."""
+    with open_source(path, BEAMPIPE, 0, n_events) as source:
+        branches = {name: source.tree[name] for name in NEEDED}
+        counts = {name: branch.num_baskets for name, branch in branches.items()}
+        began = process_time()
+        for name, branch in branches.items():
+            for number in range(counts[name]):
+                _unpacked(branch, number, rooms[name])
+        return process_time() - began
+
+
+if __name__ == "__main__":
+    main()
