@@ -50,7 +50,8 @@ bool Filler::add(const Segment& segment) {
       if (!read_pair(segment, i, event)) return false;
       bool kept;
       last = last_cut_passed(event.pair, weight, settings_.cuts, kept);
-      if (kept && within_margin(event.pair, settings_.cuts, settings_.margin) && !fill(segment, i, weight, event)) return false;
+      if (kept && within_margin(event.pair, settings_.cuts, settings_.margin) && !fill(segment, i, weight, event))
+        return false;
     }
     seen.events[last] += 1;
     calibration::add(seen.weights[last], whole(static_cast<double>(weight) * settings_.scale));
@@ -152,8 +153,8 @@ void Filler::fill_replicas(const Event& event) {
   for (int j = 0; j < 2; ++j) {
     if (event.rows[j] < 0) continue;
     for (const TaggerBins& tagger : settings_.taggers)
-      add_all(sums_.replicas + (event.rows[j] + tagger.of_tracks(event.pair.n_trk[j])) * settings_.n_replicas, times_.data(),
-              settings_.n_replicas);
+      add_all(sums_.replicas + (event.rows[j] + tagger.of_tracks(event.pair.n_trk[j])) * settings_.n_replicas,
+              times_.data(), settings_.n_replicas);
   }
 }
 
