@@ -28,6 +28,7 @@ _OF_PACKAGE: Final = {
     "fastjet": "simulation",
     "pythia8mc": "simulation",
     "torch": "train",
+    "xxhash": "calibration",
 }
 """Package that an extra of its own brings, whichever area imports it -> that extra."""
 

@@ -87,7 +87,7 @@ def test_explain_goes_down_to_files_and_cuts(demo: Path) -> None:
     assert "parton_shower" in out
     assert "selection.min_subleading_pt = 500.0" in out
     for name in ("toy.slice0.0000.root", "toy_data.slice0.0000.root", "toy_shower.slice0.0000.root"):
-        assert f"{name} sha256 " in out
+        assert f"{name} xxh3 " in out
 
 
 def test_explain_runs_nothing(tmp_path: Path) -> None:
