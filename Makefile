@@ -123,7 +123,7 @@ bench-analysisops: $(test_ready)
 	  $(bin)/python "benchmarks/analysisops/$$name.py" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-calibration_benchmarks := calibration_vs_coffea calibration/identity calibration/kills calibration/coverage calibration/memory calibration/noop calibration/decompression
+calibration_benchmarks := calibration_vs_coffea calibration/decompression calibration/identity calibration/kills calibration/coverage calibration/shifts calibration/memory calibration/noop
 bench-calibration: $(test_ready)
 	mkdir -p runs/bench
 	$(bin)/python -m pip install -q -e ".[bench]"
