@@ -8,7 +8,7 @@ others, and questions whether a package is there (`importlib.util.find_spec`), a
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib.machinery import ModuleSpec
 from itertools import dropwhile
 from traceback import walk_stack
@@ -75,7 +75,7 @@ class _Missing:
     """The last finder that is asked: whatever comes here was found by none."""
 
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Raises a `MissingExtraError` if a statement in a module of beampipe imports the package `name`."""
         if path is not None or name in sys.stdlib_module_names or name == "beampipe":
             return None
