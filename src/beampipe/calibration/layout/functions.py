@@ -16,7 +16,7 @@ from numpy import ndarray
 
 from beampipe.calibration.layout.own_code import OwnCode, own_code
 from beampipe.errors import ConfigError, FileError, MissingExtraError
-from beampipe.workflow import Looks, file_digest
+from beampipe.workflow import Looks, file_digest, installed_version
 
 __all__ = ["Correction", "JetFunction", "corrected_pt", "evaluated", "function_digest", "load_function"]
 
@@ -117,7 +117,8 @@ def _code(module: str, folder: Path) -> OwnCode:
 def function_digest(function: JetFunction | None, files: Iterable[Path]) -> str:
     """What the results of a function and of corrections depend on beside their inputs; empty for none.
 
-    That is the code of the function, see `own_code`, and the bytes of the files that it reads and of corrections.
+    That is the code of the function, see `own_code`, the bytes of the files that it reads and of corrections, and the
+    version of correctionlib, if there are any of these.
 
     Args:
         function: the function; None for none.
@@ -131,7 +132,8 @@ def function_digest(function: JetFunction | None, files: Iterable[Path]) -> str:
     if function is not None:
         load_function(function.call, Path.cwd())
         parts = [_loaded[function.call.partition(":")[0]].digest, *map(_digest_of, function.files)]
-    return " ".join([*parts, *map(_digest_of, files)])
+    of_files = [*map(_digest_of, files)]
+    return " ".join([*parts, *of_files, *([f"correctionlib {installed_version('correctionlib')}"] if of_files else [])])
 
 
 def _digest_of(path: Path) -> str:
