@@ -87,10 +87,11 @@ app.add_typer(analysisops.app, name="analysisops")
 app.command("serve")(serving.serve_command)
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"beampipe {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +14,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy import ndarray
 
+from beampipe.calibration.layout.own_code import OwnCode, own_code
 from beampipe.errors import ConfigError, FileError, MissingExtraError
+from beampipe.workflow import Looks, file_digest, installed_version
 
-__all__ = ["Correction", "JetFunction", "corrected_pt", "function_digest", "load_function"]
+__all__ = ["Correction", "JetFunction", "corrected_pt", "evaluated", "function_digest", "load_function"]
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,13 @@ class JetFunction:
         inputs: columns (``pt`` in GeV, ``eta``, ``phi``, ``n_trk``, ``label``, ``run``, ``event``, ...), branches, or
             expressions of branches.
         changes: columns that it returns.
+        files: files that it reads; their bytes count as its code does.
     """
 
     call: str
     inputs: tuple[str, ...] = ("pt", "eta")
     changes: tuple[str, ...] = ("pt",)
+    files: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         module, colon, name = self.call.partition(":")
@@ -66,12 +69,12 @@ class Correction:
     apply: Literal["factor", "up", "down"] = "factor"
 
 
-_loaded: dict[str, str] = {}
-"""Module of a function -> digest of its file when it was loaded."""
+_loaded: dict[str, OwnCode] = {}
+"""Module of a function -> its code when it was loaded."""
 
 
 def load_function(call: str, folder: Path) -> Callable[..., Any]:
-    """The function that a text ``package.module:function`` names; loaded again if its file has changed.
+    """The function that a text ``package.module:function`` names; loaded again if its code has changed.
 
     Args:
         call: the text.
@@ -82,15 +85,14 @@ def load_function(call: str, folder: Path) -> Callable[..., Any]:
     """
     module, _, name = call.partition(":")
     try:
-        if importlib.util.find_spec(module.partition(".")[0]) is None:
-            sys.path.append(str(folder))
-            importlib.invalidate_caches()
-        code = importlib.import_module(module)
-        digest = hashlib.sha256(_file_of(code, call).read_bytes()).hexdigest()
-        if _loaded.setdefault(module, digest) != digest:
-            code, _loaded[module] = importlib.reload(code), digest
-        found = getattr(code, name)
-    except (ImportError, AttributeError, OSError) as error:
+        code = _code(module, folder)
+        before = _loaded.get(module, code)
+        if before != code:
+            for each in before.modules | code.modules:
+                sys.modules.pop(each, None)
+        _loaded[module] = code
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever a module of a user raises when it is imported
         raise ConfigError(
             f"got function {call!r}, which cannot be imported ({error}); expected package.module:function, installed,"
             " on PYTHONPATH, or in the folder where the command runs"
@@ -101,30 +103,49 @@ def load_function(call: str, folder: Path) -> Callable[..., Any]:
     return made
 
 
-def _file_of(module: Any, call: str) -> Path:
-    """The file of the module of a function."""
-    if not module.__file__:
-        raise ConfigError(f"function {call}: got a module without a file, expected one")
-    return Path(module.__file__)
+def _code(module: str, folder: Path) -> OwnCode:
+    """What the module of a function is made of, as its files are now."""
+    importlib.invalidate_caches()  # of folders, in which there may be new files
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        sys.path.append(str(folder))
+    code = own_code(module)
+    if module not in code.modules:
+        raise ImportError("there is no such module")
+    return code
 
 
-def function_digest(function: JetFunction | None, correction: Correction | None) -> str:
-    """What the results of a function and a correction depend on beside their inputs: the file of each. Empty for none.
+def function_digest(function: JetFunction | None, files: Iterable[Path]) -> str:
+    """What the results of a function and of corrections depend on beside their inputs; empty for none.
+
+    That is the code of the function, see `own_code`, the bytes of the files that it reads and of corrections, and the
+    version of correctionlib, if there are any of these.
+
+    Args:
+        function: the function; None for none.
+        files: files of corrections.
 
     Raises:
-        ConfigError: the function has no file.
+        ConfigError: there is no such function.
         FileError: a file cannot be read.
     """
     parts = []
     if function is not None:
         load_function(function.call, Path.cwd())
-        parts.append(_file_of(sys.modules[function.call.partition(":")[0]], function.call))
-    if correction is not None:
-        parts.append(correction.file)
+        parts = [_loaded[function.call.partition(":")[0]].digest, *map(_digest_of, function.files)]
+    of_files = [*map(_digest_of, files)]
+    return " ".join([*parts, *of_files, *([f"correctionlib {installed_version('correctionlib')}"] if of_files else [])])
+
+
+def _digest_of(path: Path) -> str:
     try:
-        return " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in parts)
+        return _digest(path, Looks.of(path))
     except OSError as error:
-        raise FileError(f"{error.filename}: cannot be read ({error.strerror}); expected a correction") from error
+        raise FileError(f"{path}: cannot be read; expected what jets are changed by ({error})", path=path) from error
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, looks: Looks) -> str:
+    return file_digest(path)
 
 
 @lru_cache(maxsize=64)
@@ -155,23 +176,43 @@ def corrected_pt(correction: Correction, pt: ndarray, values: Mapping[str, ndarr
 
     Raises:
         ConfigError: there is no such correction, or it takes other inputs.
+        FileError: its file cannot be read.
+    """
+    if len(pt) == 0:
+        return pt
+    value = evaluated(correction.file, correction.name, correction.inputs, values)
+    factor = {"factor": value, "up": 1 + value, "down": 1 - value}[correction.apply]
+    changed: ndarray = pt * factor
+    return changed
+
+
+def evaluated(file: Path, name: str, inputs: Sequence[str], values: Mapping[str, ndarray]) -> ndarray:
+    """What a correction of correctionlib gives for each jet.
+
+    Args:
+        file: its file.
+        name: its name.
+        inputs: its inputs, as `Correction` has them.
+        values: numbers of each input that is no text; not empty.
+
+    Raises:
+        ConfigError: there is no such correction, or it takes other inputs.
+        FileError: its file cannot be read.
     """
     try:
-        written = correction.file.stat().st_mtime_ns
+        written = file.stat().st_mtime_ns
     except OSError as error:
-        raise FileError(f"{correction.file}: cannot be read ({error.strerror}); expected a correction") from error
-    found = _correction(correction.file, correction.name, written)
-    given = [each[1:] if each.startswith("=") else _plain(values[each]) for each in correction.inputs]
+        raise FileError(f"{file}: cannot be read ({error.strerror}); expected a correction", path=file) from error
+    found = _correction(file, name, written)
+    given = [each[1:] if each.startswith("=") else _plain(values[each]) for each in inputs]
     try:
-        value = np.asarray(found.evaluate(*given), np.float64) if len(pt) else np.ones(0)
+        value: ndarray = np.asarray(found.evaluate(*given), np.float64)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         takes = ", ".join(f"{each.name} ({each.type})" for each in found.inputs)
         raise ConfigError(
-            f"{correction.file}: correction {correction.name!r}: got inputs {', '.join(correction.inputs)}, expected"
-            f" {takes}, inside its bins ({error})"
+            f"{file}: correction {name!r}: got inputs {', '.join(inputs)}, expected {takes}, inside its bins ({error})"
         ) from error
-    factor = {"factor": value, "up": 1 + value, "down": 1 - value}[correction.apply]
-    return pt * factor
+    return value
 
 
 def _plain(values: ndarray) -> ndarray:
