@@ -77,13 +77,16 @@ def key_of(packed: memoryview) -> tuple[int, int]:
     return n_unpacked, key_size
 
 
-def open_basket(packed: memoryview, room: Room | None = None, wanted: int | None = None) -> Opened:
+def open_basket(
+    packed: memoryview, room: Room | None = None, wanted: int | None = None, *, offsets: bool = True
+) -> Opened:
     """A basket's bytes.
 
     Args:
         packed: the basket, packed, with its key.
         room: memory for it; by default new one.
         wanted: number of bytes that are wanted; others may be anything. By default all of them.
+        offsets: whether where lists begin is wanted beside the numbers.
 
     Raises:
         Exception: the basket is damaged.
@@ -96,7 +99,8 @@ def open_basket(packed: memoryview, room: Room | None = None, wanted: int | None
     if len(blocks) == n:
         return Opened(np.frombuffer(blocks, np.uint8), end - key_size, key_size)
     data = (room or Room()).for_data(n)
-    unpack_into(blocks, data.data, n if wanted is None else min(wanted, n))
+    most = n if offsets else end - key_size
+    unpack_into(blocks, data.data, most if wanted is None else min(wanted, most))
     return Opened(data, end - key_size, key_size)
 
 
