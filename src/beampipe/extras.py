@@ -8,8 +8,6 @@ Nothing is imported here but what Python has loaded already, not even `typing`: 
 can end cleanly on Ctrl-C.
 """
 
-from __future__ import annotations
-
 import sys
 
 __all__ = ["extra_of", "name_missing_extras"]
