@@ -103,7 +103,7 @@ SMALLER: Final = {
     "--events 10 --mu 200": "--events 2 --mu 10",
     "--events 250": "--events 5",
     "-n 100000 --files 4": "-n 500 --files 1",
-    "-n 1000000 --files 10 --event-weights 100": "-n 20000 --files 2 --event-weights 3",
+    "-n 1000000 --files 10 --event-weights 100": "-n 20000 --files 3 --event-weights 3",
     "--instances 20": "--instances 1 -t zmumu",
     "--requests 50000 --replicas 2": "--requests 2000 --replicas 1",
     "serving top": "serving top --once",
