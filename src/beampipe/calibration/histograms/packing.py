@@ -45,7 +45,7 @@ def _packed(values: ndarray) -> UInt8[ndarray, " n"]:
     import cramjam
 
     planes = values.astype("<i8", copy=False).reshape(-1, 1).view(np.uint8).T
-    return np.frombuffer(cramjam.zstd.compress(np.ascontiguousarray(planes).data, _LEVEL), np.uint8)
+    return np.frombuffer(bytes(cramjam.zstd.compress(np.ascontiguousarray(planes).data, _LEVEL)), np.uint8)
 
 
 def _unpacked(packed: UInt8[ndarray, " n"], shape: tuple[int, ...]) -> ndarray:
