@@ -173,6 +173,8 @@ def test_packed_numbers_are_the_same(tmp_path: Path) -> None:
         "half": np.array([0.5]),
         "few": np.arange(3) % 2,
     }
+    write_arrays(tmp_path / "none.npz", {"half": arrays["half"]})
+    assert list(read_arrays(tmp_path / "none.npz")) == ["half"]
     write_arrays(tmp_path / "a.npz", arrays)
     again = read_arrays(tmp_path / "a.npz")
     assert sorted(again) == sorted(arrays)

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
 from beampipe.errors import FileError
 
 __all__ = ["read_arrays", "write_arrays"]
 
-_SHAPE, _PLANES = ".shape", ".planes"
-"""How the names of the two parts of a packed array end."""
+_SHAPES, _PLANES = "shapes", "planes"
+"""Members with the shapes of all packed arrays, as JSON, and with their bytes."""
 
 _LEVEL: Final = 1
 
 
 def write_arrays(path: Path, arrays: Mapping[str, ndarray]) -> None:
-    """Write arrays; those of int64 are packed. The same arrays give the same bytes."""
+    """Write arrays; those of int64 are packed together. The same arrays give the same bytes."""
+    whole = {name: array for name, array in arrays.items() if array.dtype == np.int64}
+    shapes = json.dumps({name: array.shape for name, array in whole.items()}).encode()
     with ZipFile(path, "w") as archive:
         for name, array in arrays.items():
-            if array.dtype != np.int64:
+            if name not in whole:
                 _add(archive, name, array)
-                continue
-            _add(archive, name + _SHAPE, np.array(array.shape, np.int32))
-            _add(archive, name + _PLANES, _packed(array), ZIP_STORED)
+        _add(archive, _SHAPES, np.frombuffer(shapes, np.uint8))
+        _add(archive, _PLANES, _packed([array.ravel() for array in whole.values()]), ZIP_STORED)
 
 
 def _add(archive: ZipFile, name: str, array: ndarray, method: int = ZIP_DEFLATED) -> None:
@@ -40,32 +43,32 @@ def _add(archive: ZipFile, name: str, array: ndarray, method: int = ZIP_DEFLATED
         np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
 
 
-def _packed(values: ndarray) -> UInt8[ndarray, " n"]:
+def _packed(numbers: Sequence[Int64[ndarray, " _"]]) -> UInt8[ndarray, " n"]:
     """All lowest bytes, then the next ones, and so on: the highest are nearly all equal. Packed by ZSTD."""
     import cramjam
 
-    planes = values.astype("<i8", copy=False).reshape(-1, 1).view(np.uint8).T
-    return np.frombuffer(bytes(cramjam.zstd.compress(np.ascontiguousarray(planes).data, _LEVEL)), np.uint8)
+    together = np.concatenate([np.empty(0, np.int64), *numbers]).astype("<i8", copy=False)
+    planes = np.ascontiguousarray(together.view(np.uint8).reshape(-1, 8).T)
+    return np.frombuffer(bytes(cramjam.zstd.compress(planes.data, _LEVEL)), np.uint8)
 
 
-def _unpacked(packed: UInt8[ndarray, " n"], shape: tuple[int, ...]) -> ndarray:
-    """What was packed.
+def _unpacked(packed: UInt8[ndarray, " n"], size: int) -> Int64[ndarray, " size"]:
+    """The numbers that were packed.
 
     Raises:
-        ValueError: it was of another shape.
+        ValueError: there were more or fewer.
     """
     import cramjam
 
-    planes = np.empty(8 * int(np.prod(shape)), np.uint8)
-    if planes.size:
-        try:
-            n = cramjam.zstd.decompress_into(packed.data, planes.data)
-        except cramjam.DecompressionError as error:
-            raise ValueError(str(error)) from error
-        if n != len(planes):
-            raise ValueError(f"got {n} bytes, expected {len(planes)}")
-    found: ndarray = np.ascontiguousarray(planes.reshape(8, -1).T).view("<i8").astype(np.int64, copy=False)
-    return found.reshape(shape)
+    planes = np.empty(8 * size, np.uint8)
+    try:
+        n = cramjam.zstd.decompress_into(packed.data, planes.data)
+    except cramjam.DecompressionError as error:
+        raise ValueError(str(error)) from error
+    if n != len(planes):
+        raise ValueError(f"got {n} bytes, expected {len(planes)}")
+    found: ndarray = np.ascontiguousarray(planes.reshape(8, -1).T).view("<i8").ravel()
+    return found.astype(np.int64, copy=False)
 
 
 def read_arrays(path: Path) -> dict[str, ndarray]:
@@ -76,10 +79,10 @@ def read_arrays(path: Path) -> dict[str, ndarray]:
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            parts = {name: arrays[name] for name in arrays.files}
-            out = {name: part for name, part in parts.items() if not name.endswith((_SHAPE, _PLANES))}
-            for name in (name.removesuffix(_SHAPE) for name in parts if name.endswith(_SHAPE)):
-                out[name] = _unpacked(parts[name + _PLANES], tuple(parts[name + _SHAPE].tolist()))
-            return out
+            out = {name: arrays[name] for name in arrays.files}
+        shapes = json.loads(bytes(out.pop(_SHAPES)))
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        numbers = np.split(_unpacked(out.pop(_PLANES), sum(sizes)), np.cumsum(sizes)[:-1])
+        return out | {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), numbers, strict=False)}
     except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise FileError(f"{path}: got no histograms ({error})", path=path) from error
