@@ -64,11 +64,16 @@ from beampipe.tracking import shipped_events
 np.savetxt("{}", next(event for event in shipped_events(0) if len(event.hits)).hits.position{}, delimiter=",")
 END"""
 _EDM4HEP: Final = """python - <<'END'
-import numpy as np, uproot
-x = np.array([[3.0, 30.0, 300.0]])
+import awkward as ak, numpy as np, uproot
+r, kinds = np.array([30.0, 70.0, 120.0]), {"cellID": "u8", "type": "i4", "quality": "i4", "time": "f4", "eDep": "f4"}
+table = {}
+for name, shift in ("VXD", 0.0), ("I", 150.0):
+    table |= {f"{name}TrackerHits.{member}": np.ones(3, kind) for member, kind in (kinds | {"eDepError": "f4"}).items()}
+    table |= {f"{name}TrackerHits.position.{axis}": r + shift for axis in "xyz"}
 with uproot.recreate("events.root") as file:
-    names = [f"{c}TrackerHits.position.{axis}" for c in ("VXD", "I") for axis in "xyz"]
-    file["events"] = {name: __import__("awkward").Array(x + k) for k, name in enumerate(names)}
+    columns = {name: ak.Array([values]) for name, values in table.items()}
+    types = {name: "var * " + str(values.type.content.content) for name, values in columns.items()}
+    file.mktree("events", types, counter_name=lambda name: "n_" + name.replace(".", "_")).extend(columns)
 END"""
 _WEIGHTS: Final = """cp -r "$(python -c 'from beampipe.tracking.loading import WEIGHTS; print(WEIGHTS)')"/. ."""
 _TAGGER: Final = "beampipe calibration init dijets.toml && beampipe calibration train-tagger dijets.toml -o gbdt.txt"
