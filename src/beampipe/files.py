@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
 
@@ -48,6 +47,8 @@ def built(package: str, name: str) -> Path | None:
         package: name of the package, such as ``"beampipe.triton.door"``.
         name: path of the file in the package.
     """
+    from importlib.metadata import PackageNotFoundError, distribution
+
     folders = [Path(folder) for folder in import_module(package).__path__]
     with suppress(PackageNotFoundError):  # run from its sources
         installed = distribution(__name__.partition(".")[0]).locate_file(package.replace(".", "/"))
