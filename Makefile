@@ -14,9 +14,10 @@ demo_ready := $(VENV)/.ready-demo
 test_ready := $(VENV)/.ready-test
 docs_ready := $(VENV)/.ready-docs
 
-# Tests of servers wait for answers and share the machine's programs; they run one after the other.
-one_by_one := tests/triton tests/serving tests/fleet
-side_by_side := $(filter-out $(one_by_one),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py)
+# Tests of servers start programs and wait for their answers; they come last, so that a mistake elsewhere is seen first.
+of_servers := tests/triton tests/serving tests/fleet
+two_at_once := -m pytest -n 2 --dist loadfile
+others := $(filter-out $(of_servers),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py)
 
 .PHONY: models demo test test-lowest release-check check bench bench-serving bench-fleet bench-sanitizers bench-calibration bench-analysisops docs docs-check format clean help
 
@@ -42,15 +43,15 @@ demo: $(demo_ready)
 
 test: $(test_ready) programs
 	$(bin)/python -m beampipe serving engine install
-	$(bin)/python -m pytest -n 2 --dist loadfile $(side_by_side)
-	$(bin)/python -m pytest $(one_by_one)
+	$(bin)/python $(two_at_once) $(others)
+	$(bin)/python $(two_at_once) $(of_servers)
 
 # The lowest versions of what pyproject.toml names, and every test that starts no server.
 test-lowest: $(bin)/python
 	$(bin)/python -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install -q uv
 	$(VENV)-lowest/bin/uv pip install -q -p $(VENV)-lowest/bin/python --resolution lowest-direct -e ".[all,test]"
-	$(VENV)-lowest/bin/python -m pytest -n 2 --dist loadfile $(side_by_side)
+	$(VENV)-lowest/bin/python $(two_at_once) $(others)
 
 # What would be handed to a package index, built, checked and used; nothing leaves this machine. Half an hour.
 RELEASE_OPTIONS ?=

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final, NamedTuple, get_args
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
+from beampipe.analysisops.evaluating import task_folder
+from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.cli import app
 from beampipe.terminal.helps import COLUMNS
 from beampipe.terminal.words import WORDS
@@ -24,6 +29,28 @@ SYNONYMS: Final = {  # that others use for what has a word here
     *("--out", "--outdir", "--output-dir", "--out-dir", "--models", "--via", "--served-model", "--nevents"),
     *("--n-events", "--max-events", "--jobs", "--processes", "--procs", "--nthreads", "--random-seed", "--silent"),
     *("--address", "--server", "--endpoint", "--verbose", "--config", "--log-file", "--tracker", "--parallel"),
+}
+WITHOUT_JSON: Final = {  # what a command prints, in place of a result
+    "serves until it is ended": {
+        *("beampipe serve", "beampipe fleet gateway", "beampipe fleet job", "beampipe fleet sidecar"),
+        *("beampipe fleet run", "beampipe fleet member", "beampipe analysisops tools", "beampipe analysisops green"),
+        "beampipe analysisops agent",
+    },
+    "a note on what it wrote or did": {
+        *("beampipe tracking simulate", "beampipe tracking train-part", "beampipe tracking example"),
+        *("beampipe tracking ship", "beampipe tracking display", "beampipe serving load", "beampipe serving unload"),
+        *("beampipe serving export", "beampipe serving engine install", "beampipe fleet down", "beampipe fleet drain"),
+        *("beampipe fleet resume", "beampipe fleet token revoke", "beampipe calibration init"),
+        *("beampipe calibration toy", "beampipe calibration inject", "beampipe analysisops sample"),
+    },
+    "the text of a file": {
+        *("beampipe serving unit", "beampipe fleet dashboard", "beampipe fleet rules", "beampipe fleet example"),
+    },
+    "one name a line, and nothing else": {
+        *("beampipe fleet k8s", "beampipe fleet compose", "beampipe fleet slurm", "beampipe fleet watch"),
+        *("beampipe fleet token add", "beampipe fleet certificate authority", "beampipe fleet certificate server"),
+        "beampipe fleet certificate client",
+    },
 }
 
 
@@ -126,6 +153,55 @@ def test_every_command_has_the_manners(found: Found) -> None:
     assert {"-h", "--help", "-q", "--quiet"} <= names
     for argument in found.arguments:  # `example FILE` and `init FILE` are named after the file that one begins with
         assert argument.name not in ("output", "out", "outdir", "url"), f"{found.path}: say --{argument.name}"
+
+
+def test_every_command_that_prints_a_result_has_json() -> None:
+    without = set().union(*WITHOUT_JSON.values())
+    assert not without - {one.path for one in COMMANDS}
+    with_json = {one.path for one in COMMANDS if any("--json" in option.opts for option in one.options)}
+    lacking = {one.path for one in COMMANDS} - with_json - without
+    assert not lacking, "give it an option of beampipe.terminal.commands.Json, or say above what it prints"
+    assert not with_json & without
+
+
+QUICK: Final = (  # commands that need nothing but what is shipped, each with words that make it quick
+    ("tracking", "models"),
+    ("tracking", "demo", "--mu", "0", "-p", "module_map"),
+    ("calibration", "simulate", "--list"),
+    ("calibration", "inspect", str(DEMO_CONFIGURATION.parent / "toy.slice0.0000.root")),
+    ("analysisops", "tasks"),
+    ("analysisops", "check", str(task_folder("zmumu"))),
+    ("analysisops", "run", "-a", "nop", "-t", "operations", "-l", "1", "-o", "run"),
+    ("analysisops", "report", "run"),
+    ("analysisops", "rescore", "run"),
+    ("fleet", "plan", "measured.json", "--clients", "5", "--rate", "2", "--p95", "1", "--requests", "200"),
+    (
+        "fleet",
+        "plan",
+        "measured.json",
+        "--clients",
+        "5",
+        "--rate",
+        "2",
+        "--p95",
+        "1",
+        "--requests",
+        "200",
+        "--servers",
+        "1",
+    ),
+)
+
+
+def test_what_json_prints_is_json_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("measured.json").write_text('{"sizes": [100, 900], "seconds": [0.002, 0.01]}', encoding="utf-8")
+    for words in QUICK:
+        plain, told = (CliRunner().invoke(app, [*words, *more], catch_exceptions=False) for more in ((), ("--json",)))
+        assert plain.exit_code == told.exit_code == 0, told.output
+        assert json.loads(told.stdout), words
+        assert told.stdout.startswith(("{", "[")), words
+        assert not plain.stdout.startswith(("{", "[")), words
 
 
 @each

@@ -90,6 +90,19 @@ def test_explain_goes_down_to_files_and_cuts(demo: Path) -> None:
         assert f"{name} xxh3 " in out
 
 
+def test_a_script_reads_what_a_run_found_and_where_it_came_from(demo: Path) -> None:
+    told = json.loads(call("explain", DEMO_CONFIGURATION, "SF_q", "--results", demo, "--json").output)
+    assert (told["name"], told["factor"]["pt_low"], told["factor"]["tagger"]) == ("SF_q", 600, "n_trk")
+    assert told["factor"]["sources"].keys() == told["systematics"].keys()
+    nodes = [told["made_from"]]
+    for node in nodes:
+        nodes += node.get("inputs", [])
+    assert {"factors", "extract", "merge", "fill", "select", "file"} <= {node["stage"] for node in nodes}
+    assert told["made_from"]["parameters"]
+    run = json.loads(call("demo", "-o", demo, "--workers", "2", "--json").output)
+    assert run["factors"] == json.loads((demo / "factors.json").read_text())
+
+
 def test_explain_runs_nothing(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="run: beampipe calibration factors"):
         call("explain", DEMO_CONFIGURATION, "--results", tmp_path)

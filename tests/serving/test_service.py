@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import stat
 import subprocess
 import sys
@@ -82,6 +83,10 @@ def run(*arguments: str) -> str:
 
 def test_top_once(doubler_server: TritonServer) -> None:
     said = run("top", "--once", "--interval", "0.1", "--url", doubler_server.metrics_url)
+    (told,) = json.loads(run("top", "--json", "--interval", "0.1", "--url", doubler_server.metrics_url))
+    assert (told["server"], told["error"]) == (doubler_server.metrics_url, None)
+    assert all({"requests", "latency", "memory"} <= one.keys() for one in told["models"].values())
+    assert told["models"]
     assert doubler_server.metrics_url in said
     assert "requests/s" in said
     with pytest.raises(BeampipeError, match="metrics port"):

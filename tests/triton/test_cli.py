@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,5 @@ def test_the_engine_is_shown(engine: Engine) -> None:
     said = run("engine", "show", "--triton", str(engine.folder))
     assert "usable" in said
     assert str(engine.binary) in said
+    told = json.loads(run("engine", "show", "--triton", str(engine.folder), "--json"))
+    assert told["server"] == str(engine.binary)

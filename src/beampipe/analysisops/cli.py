@@ -60,15 +60,18 @@ def demo_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run and its page.")] = Path(
         "demo/analysisops"
     ),
+    as_json: Json = False,
 ) -> None:
     """Have the scripted agent solve one instance of every task over real sockets, and write the page."""
     from beampipe.analysisops.demo import run_demo
 
     with bars() as progress:
-        page, lines = run_demo(output, progress)
-    for line in lines:
-        typer.echo(line)
-    say(f"page: {page}")
+        found = run_demo(output, progress)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo("\n".join(found.lines()))
+    say(f"page: {found.page}")
 
 
 @app.command("tasks")
@@ -93,6 +96,7 @@ def tasks_command(as_json: Json = False) -> None:
 @app.command("check")
 def check_command(
     folder: Annotated[Path, typer.Argument(help="Folder of a task.")],
+    as_json: Json = False,
 ) -> None:
     """Check the files of a task, and print its levels, checks and points."""
     from beampipe.analysisops.tasks.load import load_task
@@ -101,6 +105,11 @@ def check_command(
     for warning in task.warnings:
         typer.secho(f"beampipe: {warning}", err=True, fg="yellow")
     checks = len(task.rubric.gates) + len(task.rubric.rules)
+    if as_json:
+        points = {"points": task.rubric.max_points, "judged_points": task.rubric.max_judged}
+        about = {"task": task.id, "version": task.spec.version, "levels": task.levels, "checks": checks}
+        print_json({**about, **points, "warnings": task.warnings})
+        return
     typer.echo(f"{task.id}: version {task.spec.version}, levels {', '.join(map(str, task.levels))}, {checks} checks,")
     typer.echo(f"{task.rubric.max_points:g} points, {task.rubric.max_judged:g} more for a judge, apart")
 
@@ -176,6 +185,7 @@ def run_command(
     workers: Annotated[int, typer.Option("--workers", "-j", help="Number of assessments at once.", min=1)] = 1,
     judge: JudgeName = "offline",
     tools_host: ToolsHost = "127.0.0.1",
+    as_json: Json = False,
 ) -> None:
     """Run tasks for agents; what is done already is not done again."""
     from beampipe.analysisops.evaluating import evaluate
@@ -196,30 +206,35 @@ def run_command(
             tools_host=tools_host,
             progress=lambda _: step(),
         )
-    _print_summary(output)
+    _print_summary(output, as_json=as_json)
 
 
 @app.command("rescore")
 def rescore_command(
     folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    as_json: Json = False,
 ) -> None:
     """Grade a run again from its records; the same rules give the same bytes."""
     from beampipe.analysisops.evaluating import rescore
 
-    for line in rescore(folder).lines():
-        typer.echo(line)
+    found = rescore(folder)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo("\n".join(found.lines()))
 
 
 @app.command("report")
 def report_command(
     folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
     output: Pages = Path("report.html"),
+    as_json: Json = False,
 ) -> None:
     """Write the page of a run: leaderboard, costs, and every assessment."""
     from beampipe.analysisops.report import write_report
 
     say(f"page: {write_report(folder, output)}")
-    _print_summary(folder)
+    _print_summary(folder, as_json=as_json)
 
 
 @app.command("green")
@@ -260,13 +275,16 @@ def agent_command(
     serve_agent(make_agent(name), host, port, card_url=card_url)
 
 
-def _print_summary(folder: Path) -> None:
-    """A table of the scores of a run."""
+def _print_summary(folder: Path, *, as_json: bool) -> None:
+    """Print the scores of a run, as a table or as JSON."""
     from beampipe.analysisops.runs import RunFolder, scores_of, summarise
 
+    summaries = summarise(scores_of(RunFolder(folder).read_results()), by=("agent", "level"))
+    if as_json:
+        print_json([{"agent": agent, "level": level, **vars(found)} for (agent, level), found in summaries.items()])
+        return
     table = make_table("scores", ["agent", "level"], ["instances", "mean", "error", "errors"])
-    scores = scores_of(RunFolder(folder).read_results())
-    for (agent, level), found in summarise(scores, by=("agent", "level")).items():
+    for (agent, level), found in summaries.items():
         error = "" if found.error is None else f"{found.error:.3f}"
         table.add_row(str(agent), str(level), str(found.seeds), f"{found.mean:.3f}", error, str(found.errors))
     console().print(table)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from multiprocessing import get_context
@@ -29,7 +30,7 @@ from beampipe.errors import ServiceUnavailableError
 from beampipe.processes import end_on_interrupts, holding_interrupts
 from beampipe.terminal import Progress
 
-__all__ = ["run_demo"]
+__all__ = ["DemoResult", "run_demo"]
 
 _SEED: Final = 1
 _LEVEL: Final[Level] = 1
@@ -37,9 +38,38 @@ _BASELINES: Final = ("recall", "nop")
 _START: Final = 60.0
 
 
-def run_demo(
-    folder: Path, progress: Progress, *, tasks: Sequence[str] = (), workers: int = 2
-) -> tuple[Path, list[str]]:
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found.
+
+    Attributes:
+        page: the page of the run.
+        scores: normalised score of each task's assessment.
+        statuses: what came of each task's assessment: ``"ok"``, or what closed or failed, with the first reason.
+        seconds: time of everything [s].
+        data_seconds: of these, time for data and references [s].
+        weaknesses: what the sandbox of the agent leaves open on this machine.
+    """
+
+    page: Path
+    scores: Mapping[str, float]
+    statuses: Mapping[str, str]
+    seconds: float
+    data_seconds: float
+    weaknesses: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """The same for people."""
+        for task, score in self.scores.items():
+            yield f"{task:12} {score:6.3f}  {self.statuses[task]}"
+        mean = sum(self.scores.values()) / len(self.scores)
+        times = f"{self.seconds:.0f} s, {self.data_seconds:.0f} s of them for data and references"
+        yield f"{len(self.scores)} tasks: mean {mean:.3f}; {times}"
+        for weakness in self.weaknesses:
+            yield f"sandbox: {weakness}"
+
+
+def run_demo(folder: Path, progress: Progress, *, tasks: Sequence[str] = (), workers: int = 2) -> DemoResult:
     """Have the scripted agent solve one instance of every task, and write the page of the run.
 
     The agent is a process in a sandbox, which the host asks over A2A; its tools it calls over MCP.
@@ -49,9 +79,6 @@ def run_demo(
         progress: draws bars.
         tasks: names of shipped tasks; all if there are none.
         workers: processes that make the data.
-
-    Returns:
-        The page, and what was found in lines.
 
     Raises:
         ServiceUnavailableError: the agent's process does not start.
@@ -79,21 +106,15 @@ def run_demo(
     plan = RunPlan(choices, agents, Seeds((_SEED,)), (_LEVEL,))
     run_plan(plan, partial(assess_in_run, conditions), folder / "run", code=work_code())
     page = write_report(folder / "run", folder / "report.html", title="Analysis tasks: the demo")
-    return page, [*_lines(results), *_closing(results, made, time.monotonic() - begin, weaknesses)]
+    scores = {result["task_id"]: result["final"]["normalized_score"] for result in results}
+    statuses = {result["task_id"]: _status(result) for result in results}
+    return DemoResult(page, scores, statuses, time.monotonic() - begin, made, weaknesses)
 
 
-def _lines(results: list[dict[str, Any]]) -> Iterator[str]:
-    for result in results:
-        score = result["final"]["normalized_score"]
-        reasons = [issue["message"] for issue in result["issues"] if issue["severity"] == "error"]
-        yield f"{result['task_id']:12} {score:6.3f}  {result['status']}{'; ' + reasons[0] if reasons else ''}"
-
-
-def _closing(results: list[dict[str, Any]], made: float, seconds: float, weaknesses: tuple[str, ...]) -> Iterator[str]:
-    mean = sum(result["final"]["normalized_score"] for result in results) / len(results)
-    yield f"{len(results)} tasks: mean {mean:.3f}; {seconds:.0f} s, {made:.0f} s of them for data and references"
-    for weakness in weaknesses:
-        yield f"sandbox: {weakness}"
+def _status(result: Mapping[str, Any]) -> str:
+    """What came of an assessment, with the first reason against it."""
+    reasons = [issue["message"] for issue in result["issues"] if issue["severity"] == "error"]
+    return f"{result['status']}{'; ' + reasons[0] if reasons else ''}"
 
 
 def _make_instances(names: tuple[str, ...], folder: Path, workers: int, step: Any) -> None:

@@ -48,13 +48,14 @@ def demo(
         "demo/calibration"
     ),
     workers: Workers = 0,
+    as_json: Json = False,
 ) -> None:
     """Run all stages on the shipped sample, and draw the scale factors."""
     from beampipe.calibration.demo import run_demo
 
     with _progress() as progress:
         plan = run_demo(output, _workers(workers), progress)
-    _summary(plan)
+    _summary(plan, as_json=as_json)
 
 
 @app.command()
@@ -81,11 +82,15 @@ def simulate(
     seed: Seed = 1,
     workers: Workers = 0,
     list_samples: Annotated[bool, typer.Option("--list", help="Print the samples, and stop.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Generate events by Pythia 8 with a toy detector, as ROOT files."""
     from beampipe.calibration.simulation import SAMPLES, simulate_dijets
 
     if list_samples:
+        if as_json:
+            print_json([{"sample": spec.name, "role": spec.role, "note": spec.note} for spec in SAMPLES.values()])
+            return
         for spec in SAMPLES.values():
             typer.echo(f"{spec.name:20} {spec.role:20} {spec.note}")
         return
@@ -100,6 +105,8 @@ def simulate(
             progress=lambda _: step(),
         )
     say(f"{output / sample}: {len(paths)} files")
+    if as_json:
+        print_json({"sample": sample, "files": paths})
 
 
 @app.command()
@@ -158,6 +165,7 @@ def train_tagger(
     seed: Seed = 1,
     workers: Workers = 0,
     executor: Executor = "processes",
+    as_json: Json = False,
 ) -> None:
     """Train the boosted tagger on the nominal sample."""
     from beampipe.calibration.config.configuration import load_configuration
@@ -166,6 +174,9 @@ def train_tagger(
     configuration = load_configuration(config, output=results)
     with bars() as progress:
         result = train_from_configuration(configuration, output, seed, executor, _workers(workers), progress)
+    if as_json:
+        print_json(result)
+        return
     typer.echo(
         f"{output}: trained on {result.n_jets} jets; on {result.n_held_out} others"
         f" AUC {result.auc:.4f}, n_trk alone {result.auc_n_trk:.4f}"
@@ -179,6 +190,7 @@ def inspect_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="TOML file to write, a configuration to start from.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Show what is recognised in a file of anybody, and what is missing."""
     from beampipe.calibration.look import look_at
@@ -187,8 +199,10 @@ def inspect_command(
     if output is not None and output.exists():  # what somebody wrote is never overwritten
         raise FileError(f"{output}: is there already; expected a new name, or take it away", path=output)
     found = look_at(Path(file), preset)
-    for line in found.lines:
-        typer.echo(line)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo("\n".join(found.lines))
     if output is not None:
         output.write_text(found.configuration, encoding="utf-8")
         say(f"configuration: {output}")
@@ -262,15 +276,19 @@ def explain(
     every: Annotated[
         bool, typer.Option("--all", help="Name every file and chunk, not only how many there are.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Say where a scale factor came from, down to files and cuts."""
     from beampipe.calibration.config.configuration import load_configuration
-    from beampipe.calibration.explanation import explain as lines
+    from beampipe.calibration.explanation import explanation
     from beampipe.calibration.run import plan_calibration
 
     plan = plan_calibration(load_configuration(config, output=results))
-    for line in lines(plan, scale_factor, tagger=tagger, working_point=working_point, pt=pt, full=every):
-        typer.echo(line)
+    found = explanation(plan, scale_factor, tagger=tagger, working_point=working_point, pt=pt)
+    if as_json:
+        print_json(found.facts())
+    else:
+        typer.echo("\n".join(found.lines(full=every)))
 
 
 @app.command()
@@ -286,6 +304,7 @@ def combine(
         list[str] | None,
         typer.Option(help="Source of uncertainty that moves each set on its own; may be given several times."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Combine calibrations by two or more pairs of regions: best linear unbiased estimate, with all correlations."""
     from beampipe.calibration.exports import write_joint
@@ -294,7 +313,10 @@ def combine(
 
     found = best_estimate(read_sets(sets), separate=separate or ())
     paths = write_joint(found.joint, output, found.write)
-    print_estimate(found, console())
+    if as_json:
+        print_json(found.plain())
+    else:
+        print_estimate(found, console())
     say("\n".join(map(str, paths)))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
-from beampipe.calibration.config.configuration import Configuration
+from beampipe.calibration.config.systematics import Systematic
 from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
 from beampipe.calibration.method.factors import SHORT_NAMES, FactorInBin, Factors
 from beampipe.calibration.method.validity import FLAGS
@@ -14,7 +16,43 @@ from beampipe.calibration.tasks.workspace import to_read, workspace_of
 from beampipe.errors import UnknownNameError
 from beampipe.workflow import Provenance
 
-__all__ = ["explain"]
+__all__ = ["Explanation", "explain", "explanation"]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A scale factor in one bin, and where it came from.
+
+    Attributes:
+        name: short name of the scale factor, ``SF_q`` or ``SF_g``.
+        factor: its numbers.
+        replicas: number of bootstrap replicas that its statistical uncertainty is from.
+        systematics: the sources of uncertainty, as they were configured.
+        made_from: the chain of artifacts down to files.
+    """
+
+    name: str
+    factor: FactorInBin
+    replicas: int
+    systematics: tuple[Systematic, ...]
+    made_from: Provenance
+
+    def lines(self, *, full: bool = False) -> Iterator[str]:
+        """The same for people.
+
+        Args:
+            full: name every file and chunk, not only how many there are.
+        """
+        yield from _numbers(self)
+        yield ""
+        yield "made from:"
+        yield from _tree(self.made_from, "  ", full=full)
+
+    def facts(self) -> dict[str, Any]:
+        """The same for a script, with all files and chunks."""
+        rules = {one.name: {"rule": one.rule, "of": _members(one)} for one in self.systematics}
+        about = {"name": self.name, "factor": self.factor, "replicas": self.replicas, "systematics": rules}
+        return {**about, "made_from": _node(self.made_from)}
 
 
 def explain(
@@ -31,6 +69,24 @@ def explain(
         full: name every file and chunk, not only how many there are.
 
     Raises:
+        BeampipeError: as by `explanation`.
+    """
+    yield from explanation(plan, name, tagger=tagger, working_point=working_point, pt=pt).lines(full=full)
+
+
+def explanation(
+    plan: Plan, name: str = "SF_q", *, tagger: str = "n_trk", working_point: float = 0.5, pt: float
+) -> Explanation:
+    """What a scale factor is, and what it was made from.
+
+    Args:
+        plan: plan of a calibration that was run.
+        name: short name of the scale factor, ``SF_q`` or ``SF_g``.
+        tagger: name of the tagger.
+        working_point: quark efficiency aimed at, one of the configuration's.
+        pt: transverse momentum of the jet [GeV].
+
+    Raises:
         UnknownNameError: there is no such scale factor, tagger or working point.
         ConfigError: pT is outside all bins.
         FileError: the calibration was not run.
@@ -43,14 +99,12 @@ def explain(
             raise UnknownNameError("scale factor", name, SHORT_NAMES)
         one = factors.at(tagger=tagger, working_point=working_point, pt=pt, **SHORT_NAMES[name]._asdict())
         n_replicas = len(read_arrays(Efficiencies, store.require(plan.extract))[tagger].data_replicas)
-        yield from _numbers(configuration, name, one, n_replicas)
-        yield ""
-        yield "made from:"
-        yield from _tree(store.walk(plan.factors.key), "  ", full=full)
+        return Explanation(name, one, n_replicas, configuration.systematics, store.walk(plan.factors.key))
 
 
-def _numbers(configuration: Configuration, name: str, one: FactorInBin, n_replicas: int) -> Iterator[str]:
+def _numbers(found: Explanation) -> Iterator[str]:
     """The value with what it is a ratio of, and its uncertainties."""
+    name, one = found.name, found.factor
     yield (
         f"{name}({one.tagger}, {one.working_point:.0%}, {one.pt_low:g}-{one.pt_high:g} GeV)"
         f" = {one.nominal:.4f} +- {one.total:.4f}"
@@ -64,10 +118,22 @@ def _numbers(configuration: Configuration, name: str, one: FactorInBin, n_replic
         f"  quark fractions after re-weighting: forward {one.forward_fraction:.4f}, central {one.central_fraction:.4f},"
         f" determinant {one.forward_fraction - one.central_fraction:.4f}"
     )
-    yield f"  statistical  {one.statistical:.4f}  ({n_replicas} replicas)"
-    for source in configuration.systematics:
-        members = source.weights or source.kinematics or source.samples or (source.method,)
-        yield f"  {source.name:12} {one.sources[source.name]:.4f}  ({source.rule} of {', '.join(members)})"
+    yield f"  statistical  {one.statistical:.4f}  ({found.replicas} replicas)"
+    for source in found.systematics:
+        yield f"  {source.name:12} {one.sources[source.name]:.4f}  ({source.rule} of {', '.join(_members(source))})"
+
+
+def _members(source: Systematic) -> tuple[str, ...]:
+    """Names of the variations of a source of uncertainty."""
+    return source.weights or source.kinematics or source.samples or (source.method,)
+
+
+def _node(node: Provenance) -> dict[str, Any]:
+    """A node and all that it was made of, for a script."""
+    if node.about is None:
+        return {"stage": _stage(node), "label": node.label, "key": node.key}
+    about = {"stage": _stage(node), "label": node.about["label"], "key": node.key}
+    return {**about, "parameters": node.about["parameters"], "inputs": [_node(one) for one in node.inputs]}
 
 
 def _tree(node: Provenance, indent: str, *, full: bool) -> Iterator[str]:

@@ -12,7 +12,7 @@ from beampipe.calibration.layout.expressions import names_in
 from beampipe.calibration.layout.presets import likely_presets, preset_layout
 from beampipe.calibration.layout.recognise import advised, as_toml, guessed_branches
 from beampipe.calibration.layout.settings import Layout
-from beampipe.calibration.ntuple.glance import Glance, glance
+from beampipe.calibration.ntuple.glance import Glance, Seen, glance
 from beampipe.calibration.ntuple.opening import faults, opened
 from beampipe.calibration.ntuple.reading import branches_of, missing_branches
 from beampipe.calibration.ntuple.source import DERIVED, EventSource
@@ -35,13 +35,23 @@ class Look:
 
     Attributes:
         preset: name of the preset that it was looked at with.
+        tree: name of the tree of events.
+        events: number of events in it.
         lines: what was seen, for people.
+        columns: what is in each column.
+        missing: what is said of each branch that is missing, by its name.
+        wrong: what is wrong, each in a line.
         good: whether nothing is missing or wrong.
         configuration: a configuration to start from.
     """
 
     preset: str
+    tree: str
+    events: int
     lines: tuple[str, ...]
+    columns: Mapping[str, Seen]
+    missing: Mapping[str, str]
+    wrong: tuple[str, ...]
     good: bool
     configuration: str
 
@@ -73,10 +83,20 @@ def look_at(path: Path, preset: str = "") -> Look:
     lines += others
     problems = [said for said in seen.problems if not any(f"'{branch}' cannot be read" in said for branch in missing)]
     problems = [said for said in problems if not any(f"'{branch}'" in said for branch in missing)]
-    lines += [f"wrong: {said}" for said in (*problems, *([unsummed] if unsummed else []))]
-    good = not (missing or problems or unsummed)
+    wrong = (*problems, *([unsummed] if unsummed else []))
+    lines += [f"wrong: {said}" for said in wrong]
     changes |= advised(problems)
-    return Look(name, tuple(lines), good, as_toml(str(path), name, changes, missing, labelled=simulated))
+    return Look(
+        name,
+        layout.tree,
+        int(tree.num_entries),
+        tuple(lines),
+        seen.seen,
+        missing,
+        wrong,
+        not (missing or wrong),
+        as_toml(str(path), name, changes, missing, labelled=simulated),
+    )
 
 
 def _others(tree: Any, seen: Glance) -> str:

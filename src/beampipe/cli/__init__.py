@@ -25,12 +25,13 @@ app = Commands(
 )
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         from beampipe import __version__
 
         typer.echo(f"beampipe {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

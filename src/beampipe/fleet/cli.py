@@ -19,7 +19,7 @@ from beampipe.fleet.security.commands import certificate_app, token_app
 from beampipe.fleet.sidecar.commands import sidecar_command
 from beampipe.fleet.slurm.commands import job_command, slurm_command
 from beampipe.fleet.watching.commands import dashboard_command, rules_command
-from beampipe.terminal.commands import Commands, Json
+from beampipe.terminal.commands import Commands, Json, print_json
 
 __all__ = ["app"]
 
@@ -51,12 +51,11 @@ _OfFile = Annotated[Path, typer.Option("--file", "-f", help="Specification of th
 
 
 @app.command("up")
-def up_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> None:
+def up_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None, as_json: Json = False) -> None:
     """Start a fleet; one that runs becomes what its file says now, and only what differs is changed."""
     from beampipe.fleet.running.starting import start_fleet
 
-    out = terminal.console()
-    _print_status(start_fleet(file, folder, lambda text: out.print(text, markup=False, soft_wrap=True)))
+    _print_status(start_fleet(file, folder, terminal.say), as_json=as_json)
 
 
 @app.command("down")
@@ -64,7 +63,7 @@ def down_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> No
     """End a fleet: requests in progress are finished."""
     from beampipe.fleet.running.ending import end_fleet
 
-    terminal.console().print(end_fleet(file, folder))
+    terminal.say(end_fleet(file, folder))
 
 
 @app.command("status")
@@ -74,13 +73,7 @@ def status_command(
     as_json: Json = False,
 ) -> None:
     """Show servers, gateway, and what happened last."""
-    import json
-
-    status = _order(file, folder, do="status")
-    if as_json:
-        typer.echo(json.dumps(status, indent=1))
-    else:
-        _print_status(status)
+    _print_status(_order(file, folder, do="status"), as_json=as_json)
 
 
 @app.command("watch")
@@ -99,7 +92,7 @@ def drain_command(
 ) -> None:
     """Take a server out: it finishes what it has and lives on without requests."""
     _order(file, folder, do="drain", server=server)
-    terminal.console().print(f"{server}: has no requests and gets none; give it some again by: beampipe fleet resume")
+    terminal.say(f"{server}: has no requests and gets none; give it some again by: beampipe fleet resume")
 
 
 @app.command("resume")
@@ -110,7 +103,7 @@ def resume_command(
 ) -> None:
     """Give a server requests again that was taken out."""
     _order(file, folder, do="resume", server=server)
-    terminal.console().print(f"{server}: takes requests")
+    terminal.say(f"{server}: takes requests")
 
 
 @app.command("scale")
@@ -119,6 +112,7 @@ def scale_command(
     group: Annotated[str | None, typer.Option(help="Group of servers.", show_default="the only one")] = None,
     file: _OfFile = FLEET_FILE,
     folder: FleetFolder = None,
+    as_json: Json = False,
 ) -> None:
     """Have as many servers of a group as that, until the next `beampipe fleet up`."""
     from beampipe.errors import ConfigError
@@ -128,7 +122,7 @@ def scale_command(
     if group is None and len(groups) > 1:
         raise ConfigError(f"--group: got none, expected one of {', '.join(groups)}")
     _order(file, folder, do="scale", group=group or groups[0], count=count)
-    _print_status(_order(file, folder, do="status"))
+    _print_status(_order(file, folder, do="status"), as_json=as_json)
 
 
 @app.command("restart")
@@ -136,10 +130,11 @@ def restart_command(
     servers: Annotated[list[str] | None, typer.Argument(help="Names of servers.", show_default="all")] = None,
     file: _OfFile = FLEET_FILE,
     folder: FleetFolder = None,
+    as_json: Json = False,
 ) -> None:
     """Restart servers one after the other; no request is lost."""
     _order(file, folder, do="restart", servers=servers or [])
-    _print_status(_order(file, folder, do="status"))
+    _print_status(_order(file, folder, do="status"), as_json=as_json)
 
 
 @app.command("example")
@@ -177,7 +172,10 @@ def _order(file: Path, folder: Path | None, **order: Any) -> dict[str, Any]:
     return dict(give_order(folder_of(read_fleet(file).name, folder).socket, order))
 
 
-def _print_status(status: dict[str, Any]) -> None:
+def _print_status(status: dict[str, Any], *, as_json: bool = False) -> None:
+    if as_json:
+        print_json(status)
+        return
     out = terminal.console()
     gateway = status["gateway"]
     scheme = "grpcs and https" if gateway["tls"] else "grpc and http"

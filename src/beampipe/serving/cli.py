@@ -16,7 +16,7 @@ import typer
 from beampipe.errors import BeampipeError, FileError
 from beampipe.serving.bench.commands import Backend, Threads, TrackerModel, bench_command
 from beampipe.terminal import console, say
-from beampipe.terminal.commands import Commands
+from beampipe.terminal.commands import Commands, Json, print_json
 from beampipe.tracking.cli import BeamSpotText, parsed_beam_spot
 from beampipe.tracking.models.shipped import DEFAULT_MODEL
 from beampipe.triton.cli import (
@@ -92,13 +92,20 @@ def top_command(
             show_default="127.0.0.1:8002",
         ),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Show one table, then end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Show one table, then end; --json does so, too.")] = False,
     interval: Annotated[float, typer.Option(help="Time between two looks, in seconds.", min=0.1)] = 1.0,
+    as_json: Json = False,
 ) -> None:
     """Show what servers do: rates, queues, times and memory per model, time per stage of the pipeline."""
-    from beampipe.triton.monitoring.top import show_rates
+    from beampipe.triton.monitoring.top import rates_facts, require_answer, show_rates, two_looks
 
-    show_rates(url or ["127.0.0.1:8002"], console(), interval=interval, once=once, per_event=_PER_EVENT)
+    urls = url or ["127.0.0.1:8002"]
+    if as_json:
+        watches = two_looks(urls, interval)
+        print_json(rates_facts(watches))
+        require_answer(watches)
+    else:
+        show_rates(urls, console(), interval=interval, once=once, per_event=_PER_EVENT)
 
 
 @app.command("export")
@@ -176,10 +183,10 @@ def demo_command(
     ] = 12,
     mu: Annotated[int, typer.Option(help="Pile-up of the shipped events that are sent: 0, 60 or 200.")] = 200,
     triton: TritonFolder = None,
+    as_json: Json = False,
 ) -> None:
     """Start a server, send it simulated events from several processes, print figures, draw, stop."""
-    from beampipe.serving.demo import DEMO_MODELS, demo_table, run_serving_demo
-    from beampipe.tracking.evaluation.report import print_evaluation
+    from beampipe.serving.demo import DEMO_MODELS, demo_facts, print_demo, run_serving_demo
 
     result = run_serving_demo(
         output,
@@ -190,9 +197,10 @@ def demo_command(
         triton=triton,
         progress=lambda text: say(text, err=True),
     )
-    out = console()
-    print_evaluation(result.evaluation, out)
-    out.print(demo_table(result))
+    if as_json:
+        print_json(demo_facts(result))
+    else:
+        print_demo(result, console())
     names = ("event.png", "event.html", "throughput.png", "evaluation.json")
     say(f"pictures and figures: {', '.join(str(output / name) for name in names)}")
     if not result.stopped_clean:

@@ -11,9 +11,10 @@ from hashlib import sha256
 from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter, time
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 
 from beampipe.errors import BeampipeError
@@ -25,13 +26,14 @@ from beampipe.serving.service import generated_repository
 from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.display.showing import show_event
-from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
+from beampipe.tracking.evaluation.report import print_evaluation
+from beampipe.tracking.evaluation.results import Evaluation, evaluation_body, write_evaluation
 from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.triton.server.cleanup import shared_memory_of
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 
-__all__ = ["DEMO_MODELS", "DemoResult", "Throughput", "demo_table", "run_serving_demo"]
+__all__ = ["DEMO_MODELS", "DemoResult", "Throughput", "demo_facts", "demo_table", "print_demo", "run_serving_demo"]
 
 DEMO_MODELS: Final = ("module_map", "exatrkx_walk")
 
@@ -131,6 +133,27 @@ def run_serving_demo(
     return DemoResult(evaluation, tuple(throughputs), start_seconds, stopped_clean=not shared_memory_of(prefix))
 
 
+def demo_facts(result: DemoResult) -> dict[str, Any]:
+    """What the demo found, for a script: times in s, rates in events/s."""
+    throughputs = []
+    for one in result.throughputs:
+        p50, p95 = _percentiles(one)
+        about = {"model": one.model, "clients": one.clients, "events": one.events, "seconds": one.seconds}
+        throughputs.append({**about, "rate": one.rate, "p50": p50, "p95": p95})
+    return {
+        "evaluation": evaluation_body(result.evaluation),
+        "throughputs": throughputs,
+        "start_seconds": result.start_seconds,
+        "stopped_clean": result.stopped_clean,
+    }
+
+
+def print_demo(result: DemoResult, out: Console) -> None:
+    """Print what the demo found as tables."""
+    print_evaluation(result.evaluation, out)
+    out.print(demo_table(result))
+
+
 def demo_table(result: DemoResult) -> Table:
     """Throughput and latency by model and number of clients."""
     table = make_table(
@@ -140,10 +163,16 @@ def demo_table(result: DemoResult) -> Table:
         caption=f"labels equal the direct ones byte for byte; server ready after {result.start_seconds:.1f} s",
     )
     for one in result.throughputs:
-        p50, p95 = np.percentile(one.latencies, (50, 95))
+        p50, p95 = _percentiles(one)
         numbers = (f"{one.rate:.2f}", f"{1e3 * p50:.0f}", f"{1e3 * p95:.0f}")
         table.add_row(one.model, str(one.clients), str(one.events), *numbers)
     return table
+
+
+def _percentiles(one: Throughput) -> tuple[float, float]:
+    """Median and 95th percentile of the latency [s]."""
+    p50, p95 = np.percentile(one.latencies, (50, 95))
+    return float(p50), float(p95)
 
 
 def _direct_digests(pipeline: str, mu: int) -> list[str]:

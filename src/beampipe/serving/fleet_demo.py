@@ -20,6 +20,7 @@ import typer
 from beampipe import processes
 from beampipe.errors import BeampipeError, ServiceError
 from beampipe.terminal import console, make_table, say
+from beampipe.terminal.commands import Json, print_json
 
 __all__ = ["FleetDemoResult", "fleet_demo_command", "run_fleet_demo"]
 
@@ -217,9 +218,21 @@ def _triton_of(member: int | None) -> int:
 
 def fleet_demo_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the picture.")] = Path("demo"),
+    as_json: Json = False,
 ) -> None:
     """Start a fleet, send it events, kill, hang and drain servers meanwhile, count what was lost, end."""
     result = run_fleet_demo(output, lambda text: say(text, err=True))
+    if as_json:
+        print_json(result)
+    else:
+        _print(result)
+    for what, wrong in (("lost events", result.lost), ("wrong labels", result.wrong), ("left behind", result.left)):
+        if wrong:
+            raise BeampipeError(f"{what}: got {wrong}, expected none")
+
+
+def _print(result: FleetDemoResult) -> None:
+    """Print what the demo found."""
     table = make_table("a fleet of two servers under three clients", ("what was done",), ("whole again after [s]",))
     for what, seconds in result.faults:
         table.add_row(what, f"{seconds:.1f}")
@@ -230,6 +243,3 @@ def fleet_demo_command(
         f" {result.wrong} with other labels than the pipeline run here"
     )
     out.print(f"picture: {result.picture}" if result.picture else "no picture: no chromium, or no playwright")
-    for what, wrong in (("lost events", result.lost), ("wrong labels", result.wrong), ("left behind", result.left)):
-        if wrong:
-            raise BeampipeError(f"{what}: got {wrong}, expected none")

@@ -6,9 +6,10 @@ import inspect
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -172,8 +173,14 @@ def output_file(output: Path, ending: str) -> Iterator[Path]:
 
 
 def _plain(found: Any) -> Any:
-    """The same without numbers that JSON does not know."""
-    if isinstance(found, dict):
+    """The same in dictionaries and lists, without numbers that JSON does not know."""
+    if is_dataclass(found):
+        return {one.name: _plain(getattr(found, one.name)) for one in fields(found)}
+    if hasattr(found, "_asdict"):
+        return _plain(found._asdict())
+    if hasattr(found, "tolist"):
+        return _plain(found.tolist())
+    if isinstance(found, Mapping):
         return {str(key): _plain(value) for key, value in found.items()}
     if isinstance(found, list | tuple):
         return [_plain(value) for value in found]
@@ -184,6 +191,7 @@ def print_json(found: Any) -> None:
     """Print what was found as JSON, on standard output; paths are written as text.
 
     Args:
-        found: dictionaries, lists, texts, numbers; a number that is none, such as nan, becomes null.
+        found: dataclasses and named tuples, which become objects by the names of their fields; dictionaries, lists,
+            arrays, texts, numbers. A number that is none, such as nan, becomes null.
     """
     typer.echo(json.dumps(_plain(found), indent=1, allow_nan=False, default=str))

@@ -181,15 +181,15 @@ def demo(
         int, typer.Option(help="Mean number of pile-up collisions of the shipped events: 0, 60 or 200.")
     ] = 200,
     threads: Threads = 1,
+    as_json: Json = False,
 ) -> None:
     """Find the tracks of the shipped events, print efficiency and time, and draw one event."""
     from beampipe.tracking.demo import run_tracking_demo
-    from beampipe.tracking.evaluation.report import print_evaluation
 
     with bar("events") as step:
         names = pipeline or list(DEMO_PIPELINES)
         result = run_tracking_demo(output, names, mu=mu, threads=threads, model=tracker_model, progress=step)
-    print_evaluation(result, console())
+    _tell_evaluation(result, None, (), as_json=as_json)
     say(f"pictures and figures: {output}/event.png, {output}/event.html, {output}/evaluation.json")
 
 
@@ -231,14 +231,18 @@ def models(
             autocompletion=complete_model,
         ),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """List tracker models: what each pipeline of them is for, what was measured of it, and what it cannot do."""
     from beampipe.tracking.models.opening import load_model
-    from beampipe.tracking.models.overview import model_overview
+    from beampipe.tracking.models.overview import model_facts, model_overview
     from beampipe.tracking.models.shipped import shipped_models
 
-    for name in model or shipped_models():
-        typer.echo("\n".join(model_overview(load_model(name))))
+    found = [load_model(name) for name in model or shipped_models()]
+    if as_json:
+        print_json([model_facts(one) for one in found])
+    else:
+        typer.echo("\n".join(line for one in found for line in model_overview(one)))
 
 
 _Scored = Annotated[

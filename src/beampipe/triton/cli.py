@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from beampipe.terminal import say
-from beampipe.terminal.commands import Commands
+from beampipe.terminal.commands import Commands, Json, print_json
 from beampipe.triton.door.door import SECRET_VARIABLE, use_secret_file
 
 __all__ = [
@@ -91,12 +91,17 @@ def install_command(
 
 
 @engine_commands.command("show")
-def show_command(triton: TritonFolder = None) -> None:
+def show_command(triton: TritonFolder = None, as_json: Json = False) -> None:
     """Say which Triton is used, and whether it can run models with this Python."""
     from beampipe.triton.engine import find_engine, this_interpreter
     from beampipe.triton.server.preflight import check_engine
 
     found, python = find_engine(triton), this_interpreter()
+    if as_json:
+        check_engine(found, python)
+        about = {"folder": found.folder, "server": found.binary, "pythons": found.versions()}
+        print_json({**about, "python": {"version": python.version, "bin": python.bin}})
+        return
     typer.echo(f"folder   {found.folder}")
     typer.echo(f"server   {found.binary}")
     typer.echo(f"pythons  {', '.join(found.versions())}")

@@ -12,10 +12,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from beampipe.errors import ConfigError, ServiceUnavailableError
 
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _LOOPBACK = "127.0.0.1"
 _DASHBOARD = {"dashboard_address": f"{_LOOPBACK}:0"}  # any free port; None would mean the usual one, which may be taken
+_STARTED: Final = 10.0  # s that a cluster's workers get to be there before it closes
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,12 @@ def open_dask(workers: int, address: str = "") -> Iterator[_Dask]:
         ):
             # A worker that dies while it starts takes its watchdog with it, and nothing but this makes another.
             cluster.adapt(minimum=workers, maximum=workers, interval="1s")
-            yield _Dask(client, workers)
+            try:
+                yield _Dask(client, workers)
+            finally:
+                # A cluster that closes while a watchdog starts its worker again waits for a process that never was.
+                with suppress(TimeoutError, OSError):
+                    client.wait_for_workers(workers, timeout=_STARTED)
         return
     try:
         client = distributed.Client(address)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy import ndarray
 
@@ -85,6 +86,8 @@ def test_a_small_share_of_faults_is_left_out() -> None:
         max_size=12,
     )
 )
+@example(pairs=[(3.0, math.inf), (3.0, 80.0)])
+@example(pairs=[(3.0, 50.0), (3.0, 80.0)])
 def test_rows_are_right_as_a_slow_look_finds_them(pairs: list[tuple[float, float]]) -> None:
     expected, seen = [], set()
     for event, mass in pairs:

@@ -6,7 +6,9 @@ import base64
 import gzip
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from beampipe.analysisops.report.detail import detail_of, plain
 from beampipe.analysisops.report.gather import Gathered, gather
 from beampipe.analysisops.report.plots import AXES, price_plot
 from beampipe.analysisops.report.tables import families, leaderboard
-from beampipe.analysisops.runs import RunFolder, Seeds, rescore
+from beampipe.analysisops.runs import RunFolder, Score, Seeds, rescore
 from beampipe.errors import FileError, InputError
 from tests.analysisops.report.made_up import HOSTILE, make_run
 
@@ -116,6 +118,18 @@ def test_every_axis_has_every_agent_or_says_that_it_is_not_known(run: Gathered) 
         assert ("Not known: " in plot) == (known < len(AGENTS))
     assert "Mean cost" in price_plot(run, "cost")
     assert "<img" not in price_plot(run, "cost")
+
+
+@pytest.mark.parametrize("agents", [1, 2, 9])
+def test_agents_without_a_point_have_names_apart_and_inside(run: Gathered, agents: int) -> None:
+    names = [f"nobody_{number}" for number in range(agents)]
+    scores = [Score(name, "zmumu", "zmumu", 1, "dev 1", 0, "fail", 0.0) for name in names]
+    none = replace(run, assessments=[{"agent": name} for name in names], scores=scores, missing=())
+    plot = price_plot(none, "seconds")
+    heights = sorted(float(y) for y in re.findall(r'class="name[^>]* y="([\d.]+)"', plot))
+    assert len(heights) == agents
+    assert all(b - a >= 14 for a, b in pairwise(heights))
+    assert heights[-1] < 274
 
 
 def test_pulls_and_origins_are_those_of_the_records(run: Gathered, folder: Path) -> None:

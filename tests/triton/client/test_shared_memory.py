@@ -133,6 +133,17 @@ def test_a_region_is_used_again_and_replaced_by_a_larger_one_if_need_be() -> Non
     assert server.regions == []
 
 
+def test_a_small_one_that_the_server_keeps_for_a_moment_is_let_go_of_later() -> None:
+    server = Mapper()
+    regions = SharedRegions(server)
+    small = use(regions)
+    server.at_work = {small}
+    with regions.region(3 << 20) as large:
+        assert set(server.regions) == {small, large.name}
+        server.at_work = set()
+    assert server.regions == [large.name]
+
+
 def test_requests_at_once_have_a_region_each() -> None:
     server = Mapper()
     regions = SharedRegions(server)

@@ -101,8 +101,8 @@ def check_artifacts(
 def check_rows(rows: Rows, candidates: Candidates, limits: Limits) -> CheckedList:
     """Check one list."""
     finite = np.isfinite(rows.event) & np.isfinite(rows.mass)
-    # Whole numbers beyond that are no exact doubles: two of them could be one event.
-    event = np.where(finite & (np.abs(rows.event) <= _LARGEST_EXACT), rows.event, -1.0)
+    # Beyond that, whole numbers are no exact doubles: two could be one event. A row without a mass uses its event up.
+    event = np.where(np.abs(rows.event) <= _LARGEST_EXACT, rows.event, -1.0)
     found = candidates.nearest(event, np.where(finite, rows.mass, 0.0))
     with np.errstate(invalid="ignore", over="ignore"):
         same = np.abs(found - rows.mass) <= limits.rounding * np.abs(found)

@@ -180,7 +180,8 @@ def _name(agent: str, x: float, y: float, taken: list[tuple[float, float]]) -> s
     short = agent if len(agent) <= 22 else f"{agent[:21]}…"
     end = x > 0.68 * _WIDTH
     left = x - 7 * len(short) - 9 if end else x + 9
-    offsets = sorted(range(-14 * len(taken), 14 * len(taken) + 1, 14), key=lambda offset: (abs(offset), offset))
+    reach = 14 * (2 * len(taken) + 1)  # a name takes at most two of the places, and those below the axis are none
+    offsets = sorted(range(-reach, reach + 1, 14), key=lambda offset: (abs(offset), offset))
     y = next(
         y + 4 + offset
         for offset in offsets

@@ -1,6 +1,7 @@
 """Scale factors and their covariance for other programs, each file to be read by what it was written for.
 
 write       all of these files
+nodes       what corrections for correctionlib are made of, here and in the report
 components  corrections for correctionlib, shifted by principal components of the covariance
 likelihood  modifiers for pyhf, which share the names of their nuisance parameters
 cabinetry   systematics for cabinetry, of the same names

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.calibration.exports.nodes import binning, category, schema_of_corrections, write_corrections
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey
 from beampipe.calibration.method.joint import JointUncertainties
 
@@ -32,7 +33,6 @@ def write_components(joint: JointUncertainties, components: Float64[ndarray, "k 
     Raises:
         MissingExtraError: correctionlib is not installed.
     """
-    schema = _schema()
     nominal = np.where(joint.valid, joint.nominal, np.nan)
     shifted = {"nominal": nominal}
     for k, one in enumerate(components):
@@ -43,25 +43,18 @@ def write_components(joint: JointUncertainties, components: Float64[ndarray, "k 
         for quantity in QUANTITIES
     ]
     text = "Quark/gluon tagging: data / simulation. pcK is one nuisance parameter of all corrections in this file."
-    found = schema.CorrectionSet(schema_version=2, description=text, corrections=corrections)
-    path.write_text(found.model_dump_json(exclude_unset=True, by_alias=True) + "\n", encoding="utf-8")
+    write_corrections(text, corrections, path)
 
 
 def _correction(joint: JointUncertainties, shifted: dict[str, Any], tagger: str, quantity: str) -> Any:
-    schema = _schema()
+    schema = schema_of_corrections()
     points = dict.fromkeys(key.working_point for key in joint.keys if key.tagger == tagger)
 
-    def binning(key: FactorKey, values: Float64[ndarray, " n"]) -> Any:
-        content = [value if np.isfinite(value) else _never() for value in values[joint.part(key)].tolist()]
-        return schema.Binning(nodetype="binning", input="pt", edges=list(joint.pt_edges), content=content, flow="error")
-
-    def category(name: str, contents: dict[str, Any]) -> Any:
-        items = [schema.CategoryItem(key=key, value=value) for key, value in contents.items()]
-        return schema.Category(nodetype="category", input=name, content=items)
-
     def at_flavour(flavour: str, values: Float64[ndarray, " n"]) -> Any:
+        keys = {f"{wp:g}": FactorKey(tagger, wp, flavour, quantity) for wp in points}
         return category(
-            "working_point", {f"{wp:g}": binning(FactorKey(tagger, wp, flavour, quantity), values) for wp in points}
+            "working_point",
+            {wp: binning(values[joint.part(key)].tolist(), joint.pt_edges) for wp, key in keys.items()},
         )
 
     def at_systematic(values: Float64[ndarray, " n"]) -> Any:
@@ -77,14 +70,3 @@ def _correction(joint: JointUncertainties, shifted: dict[str, Any], tagger: str,
         output=schema.Variable(name="scale_factor", type="real", description="data / simulation"),
         data=category("systematic", {name: at_systematic(values) for name, values in shifted.items()}),
     )
-
-
-def _never() -> Any:
-    """A binning in which evaluation fails: no pT is negative."""
-    return _schema().Binning(nodetype="binning", input="pt", edges=[-2.0, -1.0], content=[0.0], flow="error")
-
-
-def _schema() -> Any:
-    from correctionlib import schemav2
-
-    return schemav2

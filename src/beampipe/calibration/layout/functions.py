@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import sys
@@ -15,7 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy import ndarray
 
+from beampipe.calibration.layout.own_code import OwnCode, own_code
 from beampipe.errors import ConfigError, FileError, MissingExtraError
+from beampipe.workflow import Looks, file_digest
 
 __all__ = ["Correction", "JetFunction", "corrected_pt", "function_digest", "load_function"]
 
@@ -34,11 +35,13 @@ class JetFunction:
         inputs: columns (``pt`` in GeV, ``eta``, ``phi``, ``n_trk``, ``label``, ``run``, ``event``, ...), branches, or
             expressions of branches.
         changes: columns that it returns.
+        files: files that it reads; their bytes count as its code does.
     """
 
     call: str
     inputs: tuple[str, ...] = ("pt", "eta")
     changes: tuple[str, ...] = ("pt",)
+    files: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         module, colon, name = self.call.partition(":")
@@ -66,12 +69,12 @@ class Correction:
     apply: Literal["factor", "up", "down"] = "factor"
 
 
-_loaded: dict[str, str] = {}
-"""Module of a function -> digest of its file when it was loaded."""
+_loaded: dict[str, OwnCode] = {}
+"""Module of a function -> its code when it was loaded."""
 
 
 def load_function(call: str, folder: Path) -> Callable[..., Any]:
-    """The function that a text ``package.module:function`` names; loaded again if its file has changed.
+    """The function that a text ``package.module:function`` names; loaded again if its code has changed.
 
     Args:
         call: the text.
@@ -82,15 +85,14 @@ def load_function(call: str, folder: Path) -> Callable[..., Any]:
     """
     module, _, name = call.partition(":")
     try:
-        if importlib.util.find_spec(module.partition(".")[0]) is None:
-            sys.path.append(str(folder))
-            importlib.invalidate_caches()
-        code = importlib.import_module(module)
-        digest = hashlib.sha256(_file_of(code, call).read_bytes()).hexdigest()
-        if _loaded.setdefault(module, digest) != digest:
-            code, _loaded[module] = importlib.reload(code), digest
-        found = getattr(code, name)
-    except (ImportError, AttributeError, OSError) as error:
+        code = _code(module, folder)
+        before = _loaded.get(module, code)
+        if before != code:
+            for each in before.modules | code.modules:
+                sys.modules.pop(each, None)
+        _loaded[module] = code
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever a module of a user raises when it is imported
         raise ConfigError(
             f"got function {call!r}, which cannot be imported ({error}); expected package.module:function, installed,"
             " on PYTHONPATH, or in the folder where the command runs"
@@ -101,30 +103,45 @@ def load_function(call: str, folder: Path) -> Callable[..., Any]:
     return made
 
 
-def _file_of(module: Any, call: str) -> Path:
-    """The file of the module of a function."""
-    if not module.__file__:
-        raise ConfigError(f"function {call}: got a module without a file, expected one")
-    return Path(module.__file__)
+def _code(module: str, folder: Path) -> OwnCode:
+    """What the module of a function is made of, as its files are now."""
+    importlib.invalidate_caches()  # of folders, in which there may be new files
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        sys.path.append(str(folder))
+    code = own_code(module)
+    if module not in code.modules:
+        raise ImportError("there is no such module")
+    return code
 
 
 def function_digest(function: JetFunction | None, correction: Correction | None) -> str:
-    """What the results of a function and a correction depend on beside their inputs: the file of each. Empty for none.
+    """What the results of a function and a correction depend on beside their inputs; empty for none.
+
+    That is the code of the function, see `own_code`, and the bytes of the files that it reads and of the correction's.
 
     Raises:
-        ConfigError: the function has no file.
+        ConfigError: there is no such function.
         FileError: a file cannot be read.
     """
     parts = []
     if function is not None:
         load_function(function.call, Path.cwd())
-        parts.append(_file_of(sys.modules[function.call.partition(":")[0]], function.call))
+        parts = [_loaded[function.call.partition(":")[0]].digest, *map(_digest_of, function.files)]
     if correction is not None:
-        parts.append(correction.file)
+        parts.append(_digest_of(correction.file))
+    return " ".join(parts)
+
+
+def _digest_of(path: Path) -> str:
     try:
-        return " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in parts)
+        return _digest(path, Looks.of(path))
     except OSError as error:
-        raise FileError(f"{error.filename}: cannot be read ({error.strerror}); expected a correction") from error
+        raise FileError(f"{path}: cannot be read; expected what jets are changed by ({error})", path=path) from error
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, looks: Looks) -> str:
+    return file_digest(path)
 
 
 @lru_cache(maxsize=64)

@@ -344,6 +344,13 @@ class Layout:
             return 0.0
 
     @property
+    def changed_by(self) -> str:
+        """What changes jets, for people; empty if nothing does."""
+        each = [self.function.call] if self.function is not None else []
+        each += [str(self.correction.file)] if self.correction is not None else []
+        return ", ".join(each)
+
+    @property
     def alone(self) -> Layout:
         """The same without the variations of jets, each of which is a layout of its own."""
         return replace(self, variations=()) if self.variations else self

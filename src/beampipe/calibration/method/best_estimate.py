@@ -60,8 +60,8 @@ class BestEstimate:
         """Weight of each set's own bin in each bin of one scale factor; over the sets they add up to 1."""
         return np.diagonal(self.weights[:, self.joint.keys.index(key)], axis1=1, axis2=2).copy()
 
-    def write(self, path: Path) -> None:
-        """Write JSON: that of `JointUncertainties`, which reads it, and the weights and chi2 of each scale factor."""
+    def plain(self) -> dict[str, Any]:
+        """For JSON: as of `JointUncertainties`, which reads it, with the weights and chi2 of each scale factor."""
         estimates = [
             {
                 **key._asdict(),
@@ -71,8 +71,11 @@ class BestEstimate:
             }
             for k, key in enumerate(self.joint.keys)
         ]
-        plain = {**self.joint.plain(), "sets": self.names, "estimates": estimates}
-        path.write_text(json.dumps(plain) + "\n", encoding="utf-8")
+        return {**self.joint.plain(), "sets": self.names, "estimates": estimates}
+
+    def write(self, path: Path) -> None:
+        """Write what `plain` gives as JSON."""
+        path.write_text(json.dumps(self.plain()) + "\n", encoding="utf-8")
 
 
 def best_estimate(

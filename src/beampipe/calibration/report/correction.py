@@ -22,23 +22,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 
+from beampipe.calibration.exports.nodes import LAST, binning, category, schema_of_corrections, write_corrections
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor
 from beampipe.calibration.method.validity import FLAGS, in_words
 from beampipe.errors import ConfigError, FileError
 
 __all__ = [
     "Above",
-    "correction_set",
     "growth",
-    "never",
     "read_correction",
-    "schema_of_corrections",
     "systematics_of",
     "write_correction",
     "write_covariance",
@@ -67,9 +65,6 @@ _WARNING: Final = (
     "Uncertainties are symmetric: where the efficiency goes up the rejection goes down, so take up of one with down of "
     "the other."
 )
-_LAST: Final = "last"
-"""Above the last edge of pT stands what stands in the last bin."""
-
 _ABOVE: Final = {
     "last": "above {high:g} GeV that of the last bin, which was not measured there: extrapolation, and with it total, "
     "grows with log2(pt / {high:g})",
@@ -89,8 +84,10 @@ def write_correction(factors: Factors, path: Path, above: Above = "last") -> Non
         MissingExtraError: correctionlib is not installed.
         ConfigError: a source is called ``stat`` or ``total``, like an uncertainty of its own.
     """
-    text = correction_set(factors, above).model_dump_json(exclude_unset=True, indent=1, by_alias=True)
-    path.write_text(text + "\n", encoding="utf-8")
+    corrections = [
+        _correction(factors, tagger, quantity, above) for tagger in factors.taggers for quantity in QUANTITIES
+    ]
+    write_corrections(f"Quark/gluon tagging: data / simulation. {_WARNING}", corrections, path, indent=1)
 
 
 def read_correction(path: Path) -> Any:
@@ -100,7 +97,6 @@ def read_correction(path: Path) -> Any:
         FileError: the file is missing, or does not hold corrections.
         MissingExtraError: correctionlib is not installed.
     """
-    schema_of_corrections()
     import correctionlib
 
     try:
@@ -138,17 +134,6 @@ def write_covariance(factors: Factors, path: Path) -> None:
     path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
 
 
-def correction_set(factors: Factors, above: Above = "last") -> Any:
-    """The corrections as a ``correctionlib.schemav2.CorrectionSet``, which `write_correction` writes."""
-    schema = schema_of_corrections()
-    corrections = [
-        _correction(factors, tagger, quantity, above) for tagger in factors.taggers for quantity in QUANTITIES
-    ]
-    return schema.CorrectionSet(
-        schema_version=2, description=f"Quark/gluon tagging: data / simulation. {_WARNING}", corrections=corrections
-    )
-
-
 def systematics_of(one: ScaleFactor) -> Iterator[tuple[str, Any]]:
     """The values of the input `systematic` by name, and for each the scale factors (n_pt,).
 
@@ -182,28 +167,25 @@ def growth(one: ScaleFactor) -> float:
 def _correction(factors: Factors, tagger: str, quantity: str, above: Above) -> Any:
     schema = schema_of_corrections()
     low, high = factors.pt_edges[0], factors.pt_edges[-1]
-    by_flavour = {
-        flavour: {f"{wp:g}": factors.by_name[FactorKey(tagger, wp, flavour, quantity)] for wp in factors.working_points}
+    keys = {
+        flavour: {f"{wp:g}": FactorKey(tagger, wp, flavour, quantity) for wp in factors.working_points}
         for flavour in FLAVOUR_NAMES
     }
-    names = [
-        name
-        for name, _ in systematics_of(factors.by_name[FactorKey(tagger, factors.working_points[0], "quark", quantity)])
-    ]
-
+    known = {key: dict(systematics_of(factors.by_name[key])) for points in keys.values() for key in points.values()}
+    names = list(next(iter(known.values())))
     if above == "last":
         names += [f"{EXTRAPOLATION}_up", f"{EXTRAPOLATION}_down"]
 
-    def at_point(one: ScaleFactor, systematic: str) -> Any:
-        known = dict(systematics_of(one))
-        values = known.get(systematic, known["nominal"]).tolist()
-        return _binning(values, factors.pt_edges, _beyond(one, systematic, high) if above == "last" else None)
+    def at_point(key: FactorKey, systematic: str) -> Any:
+        values = known[key].get(systematic, known[key]["nominal"]).tolist()
+        beyond = _beyond(factors.by_name[key], systematic, high) if above == "last" else None
+        return binning(values, factors.pt_edges, beyond)
 
-    def at_flavour(points: Mapping[str, ScaleFactor], systematic: str) -> Any:
-        return _category("working_point", {point: at_point(one, systematic) for point, one in points.items()})
+    def at_flavour(points: Mapping[str, FactorKey], systematic: str) -> Any:
+        return category("working_point", {point: at_point(key, systematic) for point, key in points.items()})
 
     def at_systematic(systematic: str) -> Any:
-        return _category("flavour", {name: at_flavour(points, systematic) for name, points in by_flavour.items()})
+        return category("flavour", {name: at_flavour(points, systematic) for name, points in keys.items()})
 
     return schema.Correction(
         name=f"{tagger}_{quantity}",
@@ -226,7 +208,7 @@ def _correction(factors: Factors, tagger: str, quantity: str, above: Above) -> A
             schema.Variable(name="pt", type="real", description="transverse momentum of the jet [GeV]"),
         ],
         output=schema.Variable(name="scale_factor", type="real", description="data / simulation"),
-        data=_category("systematic", {name: at_systematic(name) for name in names}),
+        data=category("systematic", {name: at_systematic(name) for name in names}),
     )
 
 
@@ -240,20 +222,11 @@ def _flagged(factors: Factors, tagger: str, quantity: str) -> str:
     return f"Flagged: {'; '.join(found)}." if found else "No bin is flagged."
 
 
-def _binning(values: Sequence[float], edges: Sequence[float], beyond: Any | None) -> Any:
-    """Bins of pT; `beyond` is what stands above the last edge, if anything does."""
-    content = [value if np.isfinite(value) else never() for value in values]
-    # The schema knows one rule for both ends. A last bin that has no end gives the upper end a rule of its own.
-    every: list[float | str] = [*edges] if beyond is None else [*edges, "inf"]
-    content += [] if beyond is None else [content[-1] if beyond == _LAST else beyond]
-    return schema_of_corrections().Binning(nodetype="binning", input="pt", edges=every, content=content, flow="error")
-
-
 def _beyond(one: ScaleFactor, systematic: str, high: float) -> Any:
     """What a systematic is above the last edge of pT."""
     name, _, way = systematic.rpartition("_")
     if name not in (EXTRAPOLATION, TOTAL) or not one.valid[-1]:
-        return _LAST
+        return LAST
     inside = float(one.total[-1]) if name == TOTAL else 0.0
     return schema_of_corrections().Formula(
         nodetype="formula",
@@ -262,27 +235,3 @@ def _beyond(one: ScaleFactor, systematic: str, high: float) -> Any:
         expression=f"[0]{'+' if way == 'up' else '-'}sqrt([1]*[1]+pow([2]*log(x/[3])/log(2.),2))",
         parameters=[float(one.nominal[-1]), inside, growth(one), high],
     )
-
-
-def never() -> Any:
-    """A binning in which evaluation fails: no pT is negative."""
-    return schema_of_corrections().Binning(
-        nodetype="binning", input="pt", edges=[-2.0, -1.0], content=[0.0], flow="error"
-    )
-
-
-def _category(name: str, contents: Mapping[str, Any]) -> Any:
-    schema = schema_of_corrections()
-    items = [schema.CategoryItem(key=key, value=value) for key, value in contents.items()]
-    return schema.Category(nodetype="category", input=name, content=items)
-
-
-def schema_of_corrections() -> Any:
-    """The module of correctionlib's schema.
-
-    Raises:
-        MissingExtraError: correctionlib is not installed.
-    """
-    from correctionlib import schemav2
-
-    return schemav2

@@ -10,7 +10,6 @@ the cuts of the working points. Its statistical error is that of both samples, f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,11 +19,11 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.calibration.exports.nodes import binning, category, schema_of_corrections, write_corrections
 from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.method.extract import cumulated
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey
 from beampipe.calibration.method.reweight import FORWARD
-from beampipe.calibration.report.correction import never, schema_of_corrections
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.style import percent
 from beampipe.calibration.report.tables import TextTable, fixed
@@ -101,38 +100,36 @@ def write_mc_to_mc(results: Results, path: Path) -> None:
     Raises:
         MissingExtraError: correctionlib is not installed.
     """
-    schema = schema_of_corrections()
     text = "Simulation to simulation: multiply the scale factor by this for jets of the sample. nominal / sample."
     corrections = [
         _correction(results, tagger, quantity) for tagger in results.factors.taggers for quantity in QUANTITIES
     ]
-    found = schema.CorrectionSet(schema_version=2, description=text, corrections=corrections)
-    path.write_text(found.model_dump_json(exclude_unset=True, by_alias=True) + "\n", encoding="utf-8")
+    write_corrections(text, corrections, path)
 
 
 def _correction(results: Results, tagger: str, quantity: str) -> Any:
     schema = schema_of_corrections()
-    edges, points = list(results.factors.pt_edges), results.factors.working_points
+    edges, points = results.factors.pt_edges, results.factors.working_points
+    between = {
+        (sample, flavour, wp): between_samples(results, sample, FactorKey(tagger, wp, flavour, quantity))
+        for sample in other_samples(results)
+        for flavour in FLAVOUR_NAMES
+        for wp in points
+    }
 
-    def category(name: str, contents: Iterator[tuple[str, Any]]) -> Any:
-        items = [schema.CategoryItem(key=key, value=value) for key, value in contents]
-        return schema.Category(nodetype="category", input=name, content=items)
-
-    def at_point(sample: str, sign: int, flavour: str, point: float) -> Any:
-        found = between_samples(results, sample, FactorKey(tagger, point, flavour, quantity))
-        values = (found.values + sign * found.errors).tolist() if sign else found.values.tolist()
-        content = [value if np.isfinite(value) else never() for value in values]
-        return schema.Binning(nodetype="binning", input="pt", edges=edges, content=content, flow="error")
+    def at_point(sample: str, sign: int, flavour: str, wp: float) -> Any:
+        found = between[sample, flavour, wp]
+        return binning((found.values + sign * found.errors if sign else found.values).tolist(), edges)
 
     def at_flavour(sample: str, sign: int, flavour: str) -> Any:
-        return category("working_point", ((f"{point:g}", at_point(sample, sign, flavour, point)) for point in points))
+        return category("working_point", {f"{wp:g}": at_point(sample, sign, flavour, wp) for wp in points})
 
     def at_systematic(sample: str, sign: int) -> Any:
-        return category("flavour", ((flavour, at_flavour(sample, sign, flavour)) for flavour in FLAVOUR_NAMES))
+        return category("flavour", {flavour: at_flavour(sample, sign, flavour) for flavour in FLAVOUR_NAMES})
 
     def at_sample(sample: str) -> Any:
-        ways = (("nominal", 0), ("stat_up", 1), ("stat_down", -1))
-        return category("systematic", ((name, at_systematic(sample, sign)) for name, sign in ways))
+        ways = {"nominal": 0, "stat_up": 1, "stat_down": -1}
+        return category("systematic", {name: at_systematic(sample, sign) for name, sign in ways.items()})
 
     names = ("sample", "systematic", "flavour", "working_point")
     return schema.Correction(
@@ -144,7 +141,7 @@ def _correction(results: Results, tagger: str, quantity: str) -> Any:
             schema.Variable(name="pt", type="real", description="transverse momentum of the jet [GeV]"),
         ],
         output=schema.Variable(name="factor", type="real", description=f"{quantity} of nominal / of the sample"),
-        data=category("sample", ((sample, at_sample(sample)) for sample in other_samples(results))),
+        data=category("sample", {sample: at_sample(sample) for sample in other_samples(results)}),
     )
 
 

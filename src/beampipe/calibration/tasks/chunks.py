@@ -15,10 +15,12 @@ from beampipe.calibration.histograms.one_pass import FilledChunk, fill_in_one_pa
 from beampipe.calibration.histograms.sums import write_filled
 from beampipe.calibration.jets.dijets import Dijets, read_dijets, write_dijets
 from beampipe.calibration.jets.select import SelectSettings, select
+from beampipe.calibration.layout.functions import function_digest
 from beampipe.calibration.tagger.features import ScoreJets
 from beampipe.calibration.tagger.predict import Scores, predict, read_scores, write_scores
 from beampipe.calibration.tagger.taggers import score_function
 from beampipe.calibration.tasks.workers import Workers, run_leased
+from beampipe.errors import ConfigError
 from beampipe.workflow import Looks, Recipe, Store, Task
 
 __all__ = ["Chunk", "ChunkRecipes", "chunk_task", "run_chunk", "run_chunks"]
@@ -56,6 +58,7 @@ class Chunk:
         recipes: recipes of the artifacts of stages 1 to 3.
         keep_tables: whether tables of stages 1 and 2 are stored.
         looks: how the file looked when it was planned what to do with it; None for one elsewhere.
+        functions: digest of what changes jets, when that was planned; empty if nothing does.
     """
 
     path: Path
@@ -66,6 +69,7 @@ class Chunk:
     recipes: ChunkRecipes
     keep_tables: bool
     looks: Looks | None = None
+    functions: str = ""
 
     @property
     def label(self) -> str:
@@ -150,9 +154,15 @@ def _dijets(store: Store, chunk: Chunk, *, keep: bool) -> Dijets:
 
 
 def _refuse_change(chunk: Chunk) -> None:
-    """Before anything is kept: the file is still the one whose digest the keys are made of."""
+    """Before anything is kept: the file and the functions are still those whose digests the keys are made of."""
     if chunk.looks is not None:
         chunk.looks.require(chunk.path)
+    layout = chunk.select.layout
+    if function_digest(layout.function, layout.correction) != chunk.functions:
+        raise ConfigError(
+            f"{chunk.label}: what changes its jets ({layout.changed_by}) is not what this run was planned with;"
+            " expected the same code, files and versions of packages in every worker until the run ends; run again"
+        )
 
 
 def _scores(store: Store, chunk: Chunk, recipe: Recipe, dijets: Dijets, *, keep: bool) -> Scores:

@@ -324,6 +324,7 @@ def chunks_of(
             _chunk_recipes(file, start, stop, settings, models),
             configuration.keep_tables,
             file.looks,
+            settings.functions,
         )
         for start, stop in ranges_of(file, configuration.chunk_events, settings.variation)
     ]

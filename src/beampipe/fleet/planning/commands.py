@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beampipe.terminal import bar, console, make_table
+from beampipe.terminal.commands import Json, print_json
 from beampipe.triton.cli import TritonFolder
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def plan_command(
     requests: _Requests = 10_000,
     replicas: _Replicas = 4,
     seed: _Seed = 0,
+    as_json: Json = False,
 ) -> None:
     """Say how many servers a number of clients needs, and what each way of balancing makes of them."""
     from beampipe.fleet.planning.measured import parse_sizes, read_measured
@@ -103,9 +105,15 @@ def plan_command(
     with bar("simulations") as step:
         if servers is not None:
             figures = compare_policies(load, shape, effort=effort, told=lambda _: step())
-            console().print(_policies(shape, figures, f"{asked}, {shape.servers} servers"))
+            if as_json:
+                print_json({"shape": shape, "figures": figures})
+            else:
+                console().print(_policies(shape, figures, f"{asked}, {shape.servers} servers"))
             return
         plan = plan_servers(load, shape, Bound(p95), uncertainty=uncertainty, effort=effort, told=lambda _: step())
+    if as_json:
+        print_json(plan)
+        return
     console().print(_policies(plan.shape, plan.figures, f"{asked}, {plan.shape.servers} servers"))
     typer.echo(
         f"{plan.shape.servers} servers for p95 <= {p95:g} s with {plan.shape.policy};"
@@ -137,6 +145,7 @@ def tune_command(
         bool, typer.Option("--exhaustive", help="Measure every configuration for that long, in place of a search.")
     ] = False,
     triton: TritonFolder = None,
+    as_json: Json = False,
 ) -> None:
     """Find the configuration of a model that answers most events within a latency, on a Triton of its own."""
     from beampipe.fleet.planning.tuning import halving
@@ -155,10 +164,13 @@ def tune_command(
     served = ServedBench(ServerSettings(repository, triton=triton), model, arrays, concurrency)
     with served as bench, bar("measurements", n) as step:
         trials = search(bench, every, p95, seconds=seconds, told=lambda _: step())
-    console().print(_trials(trials, p95, f"{model}, {concurrency} requests in flight"))
     best = trials[0]
     within = best.rank(p95)[0]
-    typer.echo(f"{'best' if within else 'nearest, though too slow'}: {best.configuration}")
+    if as_json:
+        print_json({"best": best.configuration, "within": within, "trials": trials})
+    else:
+        console().print(_trials(trials, p95, f"{model}, {concurrency} requests in flight"))
+        typer.echo(f"{'best' if within else 'nearest, though too slow'}: {best.configuration}")
     if not within:
         raise typer.Exit(1)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from beampipe.terminal import console, say
+from beampipe.terminal.commands import Json, print_json
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
 from beampipe.triton.cli import TritonFolder
 
@@ -88,10 +89,11 @@ def bench_command(
     tracker_model: TrackerModel = None,
     threads: Threads = None,
     triton: TritonFolder = None,
+    as_json: Json = False,
 ) -> None:
     """Measure throughput and latency: direct, one model, batching, ensemble, shared memory. Labels must be equal."""
     from beampipe.serving.bench.plan import BenchPlan, default_ways
-    from beampipe.serving.bench.report import report_bench
+    from beampipe.serving.bench.report import print_bench, write_report
     from beampipe.serving.bench.run import run_bench
     from beampipe.serving.bench.samples import load_samples
     from beampipe.serving.native_backend import backend_choice
@@ -113,5 +115,9 @@ def bench_command(
     )
     samples = load_samples(files or (), events, mu or (0, 60, 200))
     result = run_bench(plan, samples, ["beampipe", *sys.argv[1:]], lambda point: say(point, err=True))
-    written = report_bench(result, output, console())
+    if as_json:
+        print_json(result)
+    else:
+        print_bench(result, console())
+    written = write_report(result, output)
     say(", ".join(map(str, written)))

@@ -16,24 +16,27 @@ from beampipe.files import write_whole
 from beampipe.serving.bench.points import DIRECT, BenchPoint, BenchResult, write_bench
 from beampipe.terminal import make_table
 
-__all__ = ["bench_table", "draw_concurrency", "draw_instances", "raw_table", "report_bench"]
+__all__ = ["bench_table", "draw_concurrency", "draw_instances", "print_bench", "raw_table", "write_report"]
 
 
-def report_bench(result: BenchResult, folder: Path, out: Console) -> list[Path]:
-    """Print the tables of a load test and write its files.
-
-    Args:
-        result: what was measured.
-        folder: folder of the files.
-        out: where the tables are printed.
-
-    Returns:
-        The paths of the files: the JSON and the two plots.
-    """
+def print_bench(result: BenchResult, out: Console) -> None:
+    """Print the tables of a load test."""
     for sample in result.samples:
         out.print(bench_table(result, sample.name))
     if result.raw or result.unstable:
         out.print(raw_table(result))
+
+
+def write_report(result: BenchResult, folder: Path) -> list[Path]:
+    """Write the files of a load test.
+
+    Args:
+        result: what was measured.
+        folder: folder of the files.
+
+    Returns:
+        The paths of the files: the JSON and the two plots.
+    """
     names = ("serving.json", "throughput_concurrency.png", "throughput_instances.png")
     figures, concurrency, instances = (folder / name for name in names)
     write_bench(figures, result)

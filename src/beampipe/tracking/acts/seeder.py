@@ -22,8 +22,8 @@ from beampipe.settings import build
 from beampipe.tracking.acts.detector import pyacts
 from beampipe.tracking.acts.whiteboard import python_algorithm, reader, writer
 from beampipe.tracking.events import Hits
+from beampipe.tracking.events.arrays import cylindrical
 from beampipe.tracking.finder import TrackFinder
-from beampipe.tracking.formats.families import cylindrical
 from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.models import DEFAULT_MODEL
 from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from beampipe.errors import DtypeError, ShapeError
 
-__all__ = ["cylindrical", "expect_array"]
+__all__ = ["cylindrical", "expect_array", "expect_cartesian"]
 
 
 def expect_array(name: str, array: ndarray, dtype: type, shape: tuple[int | None, ...]) -> None:
@@ -23,8 +23,13 @@ def expect_array(name: str, array: ndarray, dtype: type, shape: tuple[int | None
         raise ShapeError(f"{name}: got shape {array.shape}, expected ({wanted})")
 
 
-def cylindrical(xyz: ArrayLike) -> Float32[ndarray, "n_hits 3"]:
-    """r [mm], phi [rad], z [mm] of x, y, z [mm].
+def cylindrical(x: ndarray, y: ndarray, z: ndarray) -> Float32[ndarray, "n 3"]:
+    """x, y, z [mm] as r [mm], phi [rad], z [mm]."""
+    return np.stack([np.hypot(x, y), np.arctan2(y, x), z], axis=1).astype(np.float32)
+
+
+def expect_cartesian(xyz: ArrayLike) -> Float64[ndarray, "n_hits 3"]:
+    """x, y, z [mm] as float64.
 
     Raises:
         DtypeError: the coordinates are no real numbers.
@@ -38,5 +43,4 @@ def cylindrical(xyz: ArrayLike) -> Float32[ndarray, "n_hits 3"]:
         raise DtypeError(f"xyz: got dtype {array.dtype}, expected real numbers: x, y, z [mm] of each hit")
     array = array.astype(np.float64)
     expect_array("xyz", array, np.float64, (None, 3))
-    x, y, z = array.T
-    return np.stack([np.hypot(x, y), np.arctan2(y, x), z], axis=1).astype(np.float32)
+    return array

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from beampipe.errors import NotFiniteError
 from beampipe.notebook import Shown, span
-from beampipe.tracking.events.arrays import cylindrical, expect_array
+from beampipe.tracking.events.arrays import cylindrical, expect_array, expect_cartesian
 
 __all__ = ["Hits"]
 
@@ -75,7 +75,7 @@ class Hits(Shown):
             ShapeError: they are not (n, 3), or an optional field has another length.
             NotFiniteError: one of them is NaN or infinite.
         """
-        return cls(cylindrical(xyz), geometry_id, local, variance)
+        return cls(cylindrical(*expect_cartesian(xyz).T), geometry_id, local, variance)
 
     def __len__(self) -> int:
         return len(self.position)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64
 from numpy import ndarray
 
 from beampipe.errors import FileError
 
-__all__ = ["Family", "cylindrical", "expected_family", "family_of", "rows_of"]
+__all__ = ["Family", "expected_family", "family_of", "rows_of"]
 
 _NAME: Final = re.compile(r"(?P<stem>.*?(?P<number>\d+))-(?P<kind>[a-z_\-]+)\.csv(?:\.gz)?")
 
@@ -57,11 +57,6 @@ def expected_family(path: Path, kind: str) -> Family:
     if found is None:
         raise FileError(f"{path}: expected the name eventNNN-{kind}.csv; rename the files of the event")
     return found[0]
-
-
-def cylindrical(x: ndarray, y: ndarray, z: ndarray) -> Float32[ndarray, "n 3"]:
-    """x, y, z [mm] as r [mm], phi [rad], z [mm]."""
-    return np.stack([np.hypot(x, y), np.arctan2(y, x), z], axis=1).astype(np.float32)
 
 
 def rows_of(wanted: ndarray, there: ndarray, path: Path, name: str, where: Path) -> Int64[ndarray, " n_wanted"]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from beampipe.tracking.models.model import TrackerModel
 from beampipe.tracking.models.performance import Performance
 from beampipe.tracking.pipelines.specs import PIPELINES
 
-__all__ = ["HEADINGS", "floors_of", "model_overview", "rows_of"]
+__all__ = ["HEADINGS", "floors_of", "model_facts", "model_overview", "rows_of"]
 
 HEADINGS: Final = ("pipeline", "efficiency", "displaced", "dense", "fakes", "hits on tracks", "ms", "cannot")
 """What the columns of `rows_of` are."""
@@ -48,6 +48,28 @@ def model_overview(model: TrackerModel) -> list[str]:
     for sample, counted in measured:
         lines += [f"  measured on {sample}", *([f"  counted: {counted}"] if counted else [])]
     return lines
+
+
+def model_facts(model: TrackerModel) -> dict[str, Any]:
+    """What `model_overview` says, for a script: numbers by their names, shares in [0, 1], times in ms, pT in GeV."""
+    return {
+        "name": model.name,
+        "for": model.for_what,
+        "folder": model.path,
+        "pt_floors": {stem: weights.pt_floor for stem, weights in model.weights.items()},
+        "pipelines": {name: _facts_of(name, model.performance.get(name)) for name in model.pipelines},
+    }
+
+
+def _facts_of(name: str, one: Performance | None) -> dict[str, Any]:
+    """One pipeline; `performance` is None where it was not measured."""
+    limit = PIPELINES[name].limit
+    return {
+        "for": PIPELINES[name].for_what,
+        "most_hits": None if limit is None else limit.hits,
+        "performance": one,
+        "weaknesses": None if one is None else list(one.weaknesses()),
+    }
 
 
 def _refused(name: str) -> list[str]:

@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from beampipe.errors import InputError, UnknownNameError
 from beampipe.tracking.events import Event, Hits
-from beampipe.tracking.formats.families import cylindrical
+from beampipe.tracking.events.arrays import cylindrical
 from beampipe.tracking.simulation.detectors import Layout, Modules, detector_modules
 from beampipe.tracking.simulation.parameters import DEFAULT, DEGRADATIONS, NONE, Degradation
 

@@ -13,7 +13,7 @@ from jaxtyping import Float32, Float64, Int64, UInt64
 from numpy import ndarray
 
 from beampipe.tracking.events import Event, Hits, Particles, Truth
-from beampipe.tracking.formats.families import cylindrical
+from beampipe.tracking.events.arrays import cylindrical
 from beampipe.tracking.simulation.detectors.modules import Modules
 
 __all__ = ["Columns", "Record", "collect", "columns", "identifiers", "left_hits", "smeared"]

@@ -203,8 +203,9 @@ class SharedRegions:
             small = self._free.pop() if taken is None and self._free else None
             if taken is not None:
                 self._free.remove(taken)
-        if small is not None:
-            small.close()
+        if small is not None and not small.close():
+            with self._lock:
+                self._given_up.append(small)
         if not self._swept:
             self._swept = True
             _sweep(self._transport)

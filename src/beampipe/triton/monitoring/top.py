@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from dataclasses import asdict
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +16,7 @@ from beampipe.triton.monitoring.counters import Counters, read_metrics
 from beampipe.triton.monitoring.rates import Rates, rates_between
 from beampipe.triton.supervision.stubs import memory_of_stubs
 
-__all__ = ["ServerWatch", "rates_table", "show_rates", "status_line"]
+__all__ = ["ServerWatch", "rates_facts", "rates_table", "require_answer", "show_rates", "status_line", "two_looks"]
 
 _COLUMNS: Final = (
     "requests/s",
@@ -103,6 +104,40 @@ def rates_table(watches: Sequence[ServerWatch], per_event: Sequence[str] = ()) -
     return table
 
 
+def rates_facts(watches: Sequence[ServerWatch]) -> list[dict[str, Any]]:
+    """What `rates_table` shows, for a script: each server, and of each model its `Rates` and its memory [MB]."""
+    facts = []
+    for watch in watches:
+        memory = memory_of_stubs(watch.url)
+        models = {model: {**asdict(one), "memory": memory.get(model)} for model, one in watch.rates.items()}
+        facts.append({"server": watch.url, "error": watch.error, "models": models})
+    return facts
+
+
+def two_looks(urls: Sequence[str], interval: float = 1.0) -> list[ServerWatch]:
+    """Servers after two looks at their metrics, from which there are rates.
+
+    Args:
+        urls: addresses of the servers' metrics, ``host:port``.
+        interval: time between the looks [s].
+    """
+    watches = [ServerWatch(url) for url in urls]
+    _look(watches)
+    time.sleep(interval)
+    _look(watches)
+    return watches
+
+
+def require_answer(watches: Sequence[ServerWatch]) -> None:
+    """Refuse what no server has answered.
+
+    Raises:
+        ServiceUnavailableError: no server answers.
+    """
+    if all(watch.error is not None for watch in watches):
+        raise ServiceUnavailableError("; ".join(watch.error or "" for watch in watches), url=watches[0].url)
+
+
 def show_rates(
     urls: Sequence[str], out: Console, *, interval: float = 1.0, once: bool = False, per_event: Sequence[str] = ()
 ) -> None:
@@ -118,14 +153,10 @@ def show_rates(
     Raises:
         ServiceUnavailableError: one table was to be shown, and no server answers.
     """
-    watches = [ServerWatch(url) for url in urls]
-    _look(watches)
-    time.sleep(interval)
-    _look(watches)
+    watches = two_looks(urls, interval)
     if once or not out.is_terminal:
         out.print(rates_table(watches, per_event))
-        if all(watch.error is not None for watch in watches):
-            raise ServiceUnavailableError("; ".join(watch.error or "" for watch in watches), url=urls[0])
+        require_answer(watches)
         return
     try:
         with live(out) as show:

@@ -10,6 +10,7 @@ import typer
 
 from beampipe import terminal
 from beampipe.fleet.arguments import FLEET_FILE, FleetFile, FleetFolder
+from beampipe.terminal.commands import Json, print_json
 
 __all__ = ["update_command"]
 
@@ -52,6 +53,7 @@ def update_command(
     slower: Annotated[float, typer.Option(help="Largest ratio of the new models' time to the old ones'.")] = 1.2,
     least: Annotated[int, typer.Option(help="Number of requests of each model that the new ones must answer.")] = 200,
     within: Annotated[float, typer.Option(help="Longest time of the trial, in seconds.")] = 300.0,
+    as_json: Json = False,
 ) -> None:
     """Serve the models as they are in the repository now: one server after the other; no request is lost."""
     from beampipe.fleet.releases.rule import ReleaseRule
@@ -67,7 +69,12 @@ def update_command(
     elif recorded is not None:
         raise typer.BadParameter("got --recorded without --share, expected both: it is for a trial")
     done = give_order(folder_of(read_fleet(file).name, folder).socket, order, _STARTS + within)
-    _print(done)
+    if as_json:
+        print_json(done)
+    else:
+        _print(done)
+    if not done.get("decision", {}).get("promoted", True):
+        raise typer.Exit(1)
 
 
 def _print(done: Mapping[str, Any]) -> None:
@@ -81,5 +88,5 @@ def _print(done: Mapping[str, Any]) -> None:
         out.print(decision.text, markup=False, soft_wrap=True)
         if not decision.promoted:
             out.print("The repository still holds the new models: the next `beampipe fleet up` serves them.")
-            raise typer.Exit(1)
+            return
     out.print(f"models {done['digest']}: {done['servers']} server(s) changed")

@@ -17,7 +17,8 @@ from numpy import ndarray
 
 from beampipe.errors import FileError
 from beampipe.tracking.events import Event, HitColumns, Hits, Particles, Truth
-from beampipe.tracking.formats.families import Family, cylindrical, expected_family, family_of, rows_of
+from beampipe.tracking.events.arrays import cylindrical
+from beampipe.tracking.formats.families import Family, expected_family, family_of, rows_of
 from beampipe.tracking.formats.reading.format import Format, Told
 from beampipe.tracking.formats.reading.glimpse import Glimpse
 from beampipe.tracking.formats.tables.columns import linked_truth

@@ -16,7 +16,8 @@ from numpy import ndarray
 
 from beampipe.errors import ColumnError
 from beampipe.tracking.events import NOISE, Event, HitColumns, Hits, Truth
-from beampipe.tracking.formats.families import Family, cylindrical, family_of, rows_of
+from beampipe.tracking.events.arrays import cylindrical
+from beampipe.tracking.formats.families import Family, family_of, rows_of
 from beampipe.tracking.formats.reading.acts import ACTS, acts_truth
 from beampipe.tracking.formats.reading.format import Format, Told
 from beampipe.tracking.formats.reading.glimpse import Glimpse, take_glimpse

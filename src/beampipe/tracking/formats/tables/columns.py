@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ColumnError, ConfigError, FileError
 from beampipe.tracking.events import NOISE, Event, HitColumns, Hits, Particles, Truth
-from beampipe.tracking.formats.families import cylindrical
+from beampipe.tracking.events.arrays import cylindrical
 from beampipe.tracking.formats.scale import scale_named
 
 __all__ = [

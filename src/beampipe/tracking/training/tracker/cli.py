@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from beampipe.errors import ConfigError
+from beampipe.terminal import say
+from beampipe.terminal.commands import Json, print_json
 from beampipe.tracking.formats.options import EventFiles, reads_events
 from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model
 
 if TYPE_CHECKING:
     from beampipe.tracking.events import Event
     from beampipe.tracking.formats import Told
+    from beampipe.tracking.models.model import TrackerModel
 
 __all__ = ["MinHits", "MinLayers", "train", "train_part", "validate"]
 
@@ -74,6 +77,7 @@ def train(
     min_layers: _FewestLayers = None,
     min_hits: MinHits = None,
     log: _Log = None,
+    as_json: Json = False,
     *,
     told: Told,
 ) -> None:
@@ -84,7 +88,6 @@ def train(
     """
     from beampipe.tracking.beam_spot import BeamSpot
     from beampipe.tracking.models.model import digest_of
-    from beampipe.tracking.models.overview import model_overview
     from beampipe.tracking.training.tracker.effort import EFFORTS
     from beampipe.tracking.training.tracker.learn import Task, learn_model
 
@@ -111,9 +114,19 @@ def train(
         min_hits=min_hits,
     )
     taught, softer = _events(files, told), _events(soft_events, told) if soft_events else None
-    model = learn_model(taught, output, task, soft_events=softer, say=typer.echo)
-    typer.echo("\n".join(model_overview(model)))
-    typer.echo(f"{output}/validation.html; find tracks with it: beampipe track FILES -o OUT --tracker-model {output}")
+    model = learn_model(taught, output, task, soft_events=softer, say=say)
+    _tell(model, as_json=as_json)
+    say(f"{output}/validation.html; find tracks with it: beampipe track FILES -o OUT --tracker-model {output}")
+
+
+def _tell(model: TrackerModel, *, as_json: bool) -> None:
+    """Print what a model can and cannot do."""
+    from beampipe.tracking.models.overview import model_facts, model_overview
+
+    if as_json:
+        print_json(model_facts(model))
+    else:
+        typer.echo("\n".join(model_overview(model)))
 
 
 def _events(files: list[Path], told: Told) -> Iterator[Event]:
@@ -153,12 +166,12 @@ def validate(
     min_layers: MinLayers = None,
     min_hits: MinHits = None,
     card: Annotated[bool, typer.Option("--card", help="Write the numbers into the card of the model.")] = False,
+    as_json: Json = False,
     *,
     told: Told,
 ) -> None:
     """Measure what each pipeline of a tracker model can and cannot do, on clean events that it was not learned from."""
     from beampipe.tracking.models.opening import load_model
-    from beampipe.tracking.models.overview import model_overview
     from beampipe.tracking.models.writing import write_model
     from beampipe.tracking.training.tracker.page import write_report
     from beampipe.tracking.training.tracker.sample import look_at
@@ -179,11 +192,11 @@ def validate(
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         write_report(known, validation, output)
-        typer.echo(f"{output}/validation.html")
+        say(f"{output}/validation.html")
     if card:
         write_model(known)
-        typer.echo(f"{known.path}/model.json")
-    typer.echo("\n".join(model_overview(known)))
+        say(f"{known.path}/model.json")
+    _tell(known, as_json=as_json)
 
 
 def train_part(
@@ -240,4 +253,4 @@ def train_part(
             start=start,
             about=about,
         )
-    typer.echo(f"{output}: {name}")
+    say(f"{output}: {name}")
