@@ -189,6 +189,8 @@ SURFACE = {
         "content_digest",
         "digest_of",
         "file_digest",
+        "installed",
+        "installed_version",
         "leased",
         "open_pool",
         "prepare_processes",

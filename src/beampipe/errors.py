@@ -24,6 +24,7 @@ expected and what to do next::
     ├── ModelError            a served model broke its contract with its server
     ├── CancelledError        the work was ended because nobody waits for its result any more
     ├── BusyError             another process does this work now
+    ├── MismatchError         a worker has another version of the code or of a package
     ├── WorkflowError         some tasks of a run failed; the others are done and kept
     └── MissingExtraError     an optional dependency is not installed; names the extra (also a ModuleNotFoundError)
 
@@ -48,6 +49,7 @@ __all__ = [
     "InputError",
     "LayoutError",
     "LayoutWarning",
+    "MismatchError",
     "MissingExtraError",
     "ModelError",
     "NotFiniteError",
@@ -248,6 +250,10 @@ class CancelledError(BeampipeError):
 
 class BusyError(BeampipeError):
     """Another process does this work now; its result can be waited for."""
+
+
+class MismatchError(BeampipeError):
+    """A worker computes with another version of the code or of a package than the process that gives it work."""
 
 
 class WorkflowError(BeampipeError):

@@ -21,6 +21,7 @@ from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks import stages
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.stages import stage_code
+from beampipe.workflow import installed_version
 from tests.calibration.campaign import (
     INLINE,
     SYSTEMATICS,
@@ -326,10 +327,10 @@ def test_another_version_of_what_a_stage_computes_with(
     copied: Configuration, monkeypatch: pytest.MonkeyPatch, package: str, concerned: dict[str, tuple[str, ...]]
 ) -> None:
     """There, and back: what was made with the version of before is found again."""
-    real = stages._version
+    real = installed_version
     sha256 = factors_sha256(copied)
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "_version", lambda name: "another" if name == package else real(name))
+        patch.setattr(stages, "installed_version", lambda name: "another" if name == package else real(name))
         if package == "the compiled loops":
             patch.setattr(stages, "build", lambda: "another")
         stages.stage_code.cache_clear()

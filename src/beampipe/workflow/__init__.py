@@ -15,11 +15,13 @@ leases     of many processes one does a piece of work, and whatever kills it end
 events     a log of what happened
 pool       where tasks run: here, in processes, or in any executor
 clusters   the same in dask and Slurm
+alike      workers elsewhere compute with the same code and packages, or not at all
 run        many tasks in a pool: which are tried again, and which are at fault
 
 Most of the lines deal with what goes wrong: a full disk, a torn file, a killed worker or driver.
 """
 
+from beampipe.workflow.alike import installed, installed_version
 from beampipe.workflow.clusters import SlurmOptions
 from beampipe.workflow.digest import (
     FileDigests,
@@ -55,6 +57,8 @@ __all__ = [
     "content_digest",
     "digest_of",
     "file_digest",
+    "installed",
+    "installed_version",
     "leased",
     "open_pool",
     "prepare_processes",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from beampipe.errors import ConfigError, ServiceUnavailableError
+from beampipe.workflow.alike import Environment, call_alike, installed, known_here
 
 __all__ = ["SlurmOptions", "open_dask", "open_slurm"]
 
@@ -62,10 +63,15 @@ class SlurmOptions:
 
 
 class _Dask:
-    """A client of dask as a pool; whoever started the workers replaces those that die."""
+    """A client of dask as a pool; whoever started the workers replaces those that die.
 
-    def __init__(self, client: Any, workers: int) -> None:
+    A worker that computes with something else than this process refuses every task, see `alike`.
+    """
+
+    def __init__(self, client: Any, workers: int, environment: Environment) -> None:
         distributed = _load("distributed")
+        self._alike = (environment, known_here(environment), distributed.protocol.pickle.loads)
+        self._pack: Callable[[Any], bytes] = distributed.protocol.pickle.dumps
         self.workers = workers
         self.lost: tuple[type[Exception], ...] = (distributed.scheduler.KilledWorker, distributed.CancelledError)
         self._client = client
@@ -85,7 +91,8 @@ class _Dask:
                 future.set_exception(ServiceUnavailableError(f"dask gave no result: {error!r}"))
 
         # pure=False: dask would make one call of two equal ones.
-        self._client.submit(function, *arguments, pure=False).add_done_callback(deliver)
+        work = self._pack((function, arguments))
+        self._client.submit(call_alike, *self._alike, work, pure=False).add_done_callback(deliver)
         return future
 
     def restart(self) -> None:
@@ -98,12 +105,13 @@ class _Dask:
 
 
 @contextmanager
-def open_dask(workers: int, address: str = "") -> Iterator[_Dask]:
+def open_dask(workers: int, address: str = "", environment: Environment = installed) -> Iterator[_Dask]:
     """Open a dask cluster as a pool.
 
     Args:
         workers: number of processes of a cluster that is made here.
         address: address of the scheduler of a running cluster, whose workers are all used; empty to make one here.
+        environment: says what a process computes with, which must be the same in every worker.
 
     Raises:
         MissingExtraError: dask is not installed.
@@ -127,7 +135,7 @@ def open_dask(workers: int, address: str = "") -> Iterator[_Dask]:
             # A worker that dies while it starts takes its watchdog with it, and nothing but this makes another.
             cluster.adapt(minimum=workers, maximum=workers, interval="1s")
             try:
-                yield _Dask(client, workers)
+                yield _Dask(client, workers, environment)
             finally:
                 # A cluster that closes while a watchdog starts its worker again waits for a process that never was.
                 with suppress(TimeoutError, OSError):
@@ -138,16 +146,17 @@ def open_dask(workers: int, address: str = "") -> Iterator[_Dask]:
     except (OSError, ValueError) as error:
         raise ServiceUnavailableError(f"there is no dask scheduler at {address!r}: {error}") from error
     with client:
-        yield _Dask(client, max(1, sum(client.nthreads().values())))
+        yield _Dask(client, max(1, sum(client.nthreads().values())), environment)
 
 
 @contextmanager
-def open_slurm(workers: int, options: SlurmOptions) -> Iterator[_Dask]:
+def open_slurm(workers: int, options: SlurmOptions, environment: Environment = installed) -> Iterator[_Dask]:
     """Open a pool of Slurm jobs that work for a scheduler in this process. Tasks wait until the first job starts.
 
     Args:
         workers: number of jobs to keep alive.
         options: what each job asks for.
+        environment: says what a process computes with, which must be the same in every worker.
 
     Raises:
         ConfigError: both a host and an interface are given.
@@ -178,7 +187,7 @@ def open_slurm(workers: int, options: SlurmOptions) -> Iterator[_Dask]:
         with _first_loss_counts(), cluster, distributed.Client(cluster) as client:
             # This keeps as many jobs alive: one that Slurm ends is followed by another.
             cluster.adapt(minimum_jobs=workers, maximum_jobs=workers, interval="1s")
-            yield _Dask(client, workers)
+            yield _Dask(client, workers, environment)
 
 
 def _first_loss_counts() -> AbstractContextManager[object]:

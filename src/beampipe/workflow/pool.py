@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.processes import holding_interrupts
+from beampipe.workflow.alike import Environment, installed
 from beampipe.workflow.clusters import SlurmOptions, open_dask, open_slurm
 
 __all__ = ["POOLS", "Pool", "open_pool", "prepare_processes"]
@@ -58,6 +59,7 @@ def open_pool(
     slurm: SlurmOptions | None = None,
     recycle: int = RECYCLE,
     preload: Sequence[str] = (),
+    environment: Environment = installed,
 ) -> Iterator[Pool]:
     """Open a pool for a block. It is closed when its tasks are done, or at once if an exception leaves the block.
 
@@ -71,6 +73,8 @@ def open_pool(
         slurm: what to ask Slurm for; by default one core and 2 GiB per job.
         recycle: tasks per worker after which the processes of ``"processes"`` are replaced.
         preload: modules that the processes of ``"processes"`` need; see `prepare_processes`.
+        environment: says what a process computes with; workers of dask and Slurm that compute with something else end
+            the run with one `MismatchError`.
 
     Raises:
         UnknownNameError: there is no pool of that name.
@@ -93,10 +97,10 @@ def open_pool(
             raise
         pool.close()
     elif spec == "dask" or spec.startswith("dask="):
-        with open_dask(workers, spec.partition("=")[2]) as cluster:
+        with open_dask(workers, spec.partition("=")[2], environment) as cluster:
             yield cluster
     elif spec == "slurm":
-        with open_slurm(workers, slurm or SlurmOptions()) as cluster:
+        with open_slurm(workers, slurm or SlurmOptions(), environment) as cluster:
             yield cluster
     else:
         raise UnknownNameError("pool", spec, POOLS)

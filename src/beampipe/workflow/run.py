@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, Generic, TypeVar
 
-from beampipe.errors import BeampipeError, BusyError, DeadlineError, ServiceUnavailableError, WorkflowError
+from beampipe.errors import (
+    BeampipeError,
+    BusyError,
+    DeadlineError,
+    MismatchError,
+    ServiceUnavailableError,
+    WorkflowError,
+)
 from beampipe.workflow.events import EventLog
 from beampipe.workflow.pool import Pool
 
@@ -113,6 +120,7 @@ def run(
 
     Raises:
         WorkflowError: some tasks failed; all others were done before it is raised.
+        MismatchError: a worker computes with other code or packages; the run ends at once.
     """
     return _Run(tasks, pool, log, progress, follow, window or 2 * pool.workers + 2, retries, pause).results()
 
@@ -204,6 +212,8 @@ class _Run(Generic[T]):
                 self._worker_died(attempt, error, alone=alone)
             except BusyError:
                 self._postpone(attempt)
+            except MismatchError:  # such a worker would fail every task that it gets
+                raise
             except Exception as error:
                 self._task_raised(attempt, error)
             else:

@@ -96,11 +96,11 @@ def test_a_function_whose_helper_changes_is_loaded_again(folder: Path) -> None:
 def test_files_that_a_function_reads_count(folder: Path) -> None:
     (folder / "numbers.txt").write_text("1")
     function = JetFunction(CALL, files=(folder / "numbers.txt",))
-    before = function_digest(function, None)
+    before = function_digest(function, ())
     (folder / "numbers.txt").write_text("22")
-    assert function_digest(function, None) != before
+    assert function_digest(function, ()) != before
     with pytest.raises(FileError, match=r"none\.txt: cannot be read"):
-        function_digest(replace(function, files=(folder / "none.txt",)), None)
+        function_digest(replace(function, files=(folder / "none.txt",)), ())
 
 
 def test_a_module_that_cannot_be_imported_is_one_error(folder: Path) -> None:

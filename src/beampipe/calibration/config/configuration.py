@@ -323,8 +323,9 @@ class Configuration(Shown):
         return tuple(pattern for source in self.systematics for pattern in source.weights)
 
     def layout_of(self, sample: str) -> Layout:
-        """Which branch holds what in the files of a sample."""
-        return self.layout if self.wants_variations(sample) else self.layout.without_variations()
+        """Which branch holds what in the files of a sample; jets of data are not smeared."""
+        found = self.layout if self.wants_variations(sample) else self.layout.without_variations()
+        return replace(found, smearing=None) if found.smearing and self.samples[sample].kind == "data" else found
 
     def wants_variations(self, sample: str) -> bool:
         """Whether weights and jets of a sample are varied: only those of the nominal one are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,9 +16,9 @@ from numpy import ndarray
 
 from beampipe.calibration.layout.own_code import OwnCode, own_code
 from beampipe.errors import ConfigError, FileError, MissingExtraError
-from beampipe.workflow import Looks, file_digest
+from beampipe.workflow import Looks, file_digest, installed_version
 
-__all__ = ["Correction", "JetFunction", "corrected_pt", "function_digest", "load_function"]
+__all__ = ["Correction", "JetFunction", "corrected_pt", "evaluated", "function_digest", "load_function"]
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,15 @@ def _code(module: str, folder: Path) -> OwnCode:
     return code
 
 
-def function_digest(function: JetFunction | None, correction: Correction | None) -> str:
-    """What the results of a function and a correction depend on beside their inputs; empty for none.
+def function_digest(function: JetFunction | None, files: Iterable[Path]) -> str:
+    """What the results of a function and of corrections depend on beside their inputs; empty for none.
 
-    That is the code of the function, see `own_code`, and the bytes of the files that it reads and of the correction's.
+    That is the code of the function, see `own_code`, the bytes of the files that it reads and of corrections, and the
+    version of correctionlib, if there are any of these.
+
+    Args:
+        function: the function; None for none.
+        files: files of corrections.
 
     Raises:
         ConfigError: there is no such function.
@@ -127,9 +132,8 @@ def function_digest(function: JetFunction | None, correction: Correction | None)
     if function is not None:
         load_function(function.call, Path.cwd())
         parts = [_loaded[function.call.partition(":")[0]].digest, *map(_digest_of, function.files)]
-    if correction is not None:
-        parts.append(_digest_of(correction.file))
-    return " ".join(parts)
+    of_files = [*map(_digest_of, files)]
+    return " ".join([*parts, *of_files, *([f"correctionlib {installed_version('correctionlib')}"] if of_files else [])])
 
 
 def _digest_of(path: Path) -> str:
@@ -172,23 +176,43 @@ def corrected_pt(correction: Correction, pt: ndarray, values: Mapping[str, ndarr
 
     Raises:
         ConfigError: there is no such correction, or it takes other inputs.
+        FileError: its file cannot be read.
+    """
+    if len(pt) == 0:
+        return pt
+    value = evaluated(correction.file, correction.name, correction.inputs, values)
+    factor = {"factor": value, "up": 1 + value, "down": 1 - value}[correction.apply]
+    changed: ndarray = pt * factor
+    return changed
+
+
+def evaluated(file: Path, name: str, inputs: Sequence[str], values: Mapping[str, ndarray]) -> ndarray:
+    """What a correction of correctionlib gives for each jet.
+
+    Args:
+        file: its file.
+        name: its name.
+        inputs: its inputs, as `Correction` has them.
+        values: numbers of each input that is no text; not empty.
+
+    Raises:
+        ConfigError: there is no such correction, or it takes other inputs.
+        FileError: its file cannot be read.
     """
     try:
-        written = correction.file.stat().st_mtime_ns
+        written = file.stat().st_mtime_ns
     except OSError as error:
-        raise FileError(f"{correction.file}: cannot be read ({error.strerror}); expected a correction") from error
-    found = _correction(correction.file, correction.name, written)
-    given = [each[1:] if each.startswith("=") else _plain(values[each]) for each in correction.inputs]
+        raise FileError(f"{file}: cannot be read ({error.strerror}); expected a correction", path=file) from error
+    found = _correction(file, name, written)
+    given = [each[1:] if each.startswith("=") else _plain(values[each]) for each in inputs]
     try:
-        value = np.asarray(found.evaluate(*given), np.float64) if len(pt) else np.ones(0)
+        value: ndarray = np.asarray(found.evaluate(*given), np.float64)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         takes = ", ".join(f"{each.name} ({each.type})" for each in found.inputs)
         raise ConfigError(
-            f"{correction.file}: correction {correction.name!r}: got inputs {', '.join(correction.inputs)}, expected"
-            f" {takes}, inside its bins ({error})"
+            f"{file}: correction {name!r}: got inputs {', '.join(inputs)}, expected {takes}, inside its bins ({error})"
         ) from error
-    factor = {"factor": value, "up": 1 + value, "down": 1 - value}[correction.apply]
-    return pt * factor
+    return value
 
 
 def _plain(values: ndarray) -> ndarray:

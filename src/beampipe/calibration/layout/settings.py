@@ -8,26 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from beampipe.calibration.layout.expressions import check_expression
 from beampipe.calibration.layout.functions import Correction, JetFunction
+from beampipe.calibration.layout.smearing import SYSTEMATIC, Smearing
+from beampipe.calibration.layout.weights import SumsOfWeights, Weights
 from beampipe.errors import ConfigError, UnknownNameError
 
-__all__ = [
-    "Branches",
-    "Constituents",
-    "Labels",
-    "Layout",
-    "Score",
-    "SumsOfWeights",
-    "VariedLines",
-    "VariedWeight",
-    "Weights",
-]
-
-Source = Literal["none", "bookkeeping", "runs", "cutbookkeepers", "histogram", "manifest", "events"]
-"""Where the sum of weights of a file comes from."""
+__all__ = ["Branches", "Constituents", "Labels", "Layout", "Score", "VariedLines"]
 
 
 @dataclass(frozen=True)
@@ -121,82 +110,6 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class VariedWeight:
-    """Weights of variations in one branch, which has a number or a list per event.
-
-    Attributes:
-        name: name of the weight; the members of a list are called NAME_0, NAME_1, ...
-        branch: branch that holds it, or an expression of branches with one number per event.
-        ratio: whether the branch holds ratios to the nominal weight.
-        sums: where the sums of these weights are, in the tree or histogram of `SumsOfWeights`. Without it they are
-            taken to be that of the nominal weight.
-        sums_ratio: whether `sums` are ratios to the sum of the nominal weight.
-    """
-
-    name: str
-    branch: str
-    ratio: bool = False
-    sums: str = ""
-    sums_ratio: bool = False
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Weights of events; data has none.
-
-    Attributes:
-        nominal: branch with a number or a list per event; of a list, the other members are variations, as whole
-            weights. Without a branch every event has weight 1.
-        index: place of the nominal weight in a list.
-        names: names of all weights, the nominal one first; made up where they are not given.
-        variations: other branches with weights of variations.
-        factors: branches or expressions that all weights are multiplied by, like those of pile-up; sums of weights
-            are of the weights without them.
-    """
-
-    nominal: str = ""
-    index: int = 0
-    names: tuple[str, ...] = ()
-    variations: tuple[VariedWeight, ...] = ()
-    factors: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for each in self.variations:
-            check_expression(each.branch, f"layout.weights.variations.{each.name}.branch")
-        for text in self.factors:
-            check_expression(text, "layout.weights.factors")
-
-
-@dataclass(frozen=True)
-class SumsOfWeights:
-    """Where sums of weights over all generated events come from.
-
-    ``none``: not stated; simulation is refused until it is.
-    ``bookkeeping``: the tree of that name that this package writes, with all that follows, too.
-    ``runs``: a tree with sums, any number of entries, which are added.
-    ``cutbookkeepers``: the records "AllExecutedEvents" of ATLAS' bookkeeping, one for each weight.
-    ``histogram``: bins of histograms.
-    ``manifest``: the file `manifest`.
-    ``events``: the events of the files themselves; right only if no event was left out when they were written.
-
-    Attributes:
-        source: one of these.
-        object: name of the tree or of the histogram.
-        branch: branch of the tree with the sum of nominal weights; it may hold a list, one sum for each weight.
-        bin: bin of the histogram, the first one being 1.
-        manifest: JSON or CSV file with one row for each slice: `dataset`, `files`, `cross_section`,
-            `filter_efficiency`, `n_files`, `sum_weights`, `luminosity`. With another source it gives all but
-            `sum_weights`.
-    """
-
-    source: Source = "none"
-    object: str = ""
-    branch: str = ""
-    bin: int = 1
-    manifest: Path | None = None
-
-
-@dataclass(frozen=True)
 class Constituents:
     """What n_trk, width and C1 are derived from where no branch has them.
 
@@ -261,6 +174,7 @@ class VariedLines:
         scores: branches with scores of varied jets.
         function: what changes columns of jets.
         correction: what changes their pT, before `function` does.
+        smearing: which value of the scale factor of `Layout.smearing` is wanted: ``up``, ``down``.
     """
 
     name: str
@@ -269,12 +183,14 @@ class VariedLines:
     scores: tuple[Score, ...] = ()
     function: JetFunction | None = None
     correction: Correction | None = None
+    smearing: str = ""
 
     def __post_init__(self) -> None:
-        given = (self.tree, *vars(self.branches).values(), self.scores, self.function, self.correction)
-        if not any(given):
+        changed = (self.function, self.correction, self.smearing)
+        if not any((self.tree, *vars(self.branches).values(), self.scores, *changed)):
             raise ConfigError(
-                f"layout.variations.{self.name}: got nothing, expected tree, branches, scores, function or correction"
+                f"layout.variations.{self.name}: got nothing, expected tree, branches, scores, function, correction or"
+                " smearing"
             )
         if ":" in self.name:
             raise ConfigError(f"layout.variations.{self.name}: got a colon in the name, expected none")
@@ -302,6 +218,7 @@ class Layout:
         variations: variations of jets that the files or functions have; each is selected from the files by itself.
         function: what changes columns of jets.
         correction: what changes their pT, before `function` does.
+        smearing: what makes the resolution of their pT in simulation that of data, between the two.
     """
 
     preset: str = "beampipe"
@@ -318,6 +235,7 @@ class Layout:
     variations: tuple[VariedLines, ...] = ()
     function: JetFunction | None = None
     correction: Correction | None = None
+    smearing: Smearing | None = None
 
     def __post_init__(self) -> None:
         if not self.unit > 0:
@@ -334,6 +252,12 @@ class Layout:
             raise ConfigError("layout: got sums.manifest beside sums.source = 'bookkeeping', expected one of the two")
         if sums.source in ("runs", "cutbookkeepers", "histogram") and not sums.object:
             raise ConfigError(f"layout: got no sums.object, expected the name of the {sums.source} in the files")
+        for each in self.variations:
+            if each.smearing and (self.smearing is None or SYSTEMATIC not in self.smearing.scale_factor_inputs):
+                raise ConfigError(
+                    f"layout.variations.{each.name}: got smearing {each.smearing!r}, expected a table layout.smearing"
+                    f" with {SYSTEMATIC!r} among its scale_factor_inputs"
+                )
 
     @property
     def unit(self) -> float:
@@ -346,9 +270,18 @@ class Layout:
     @property
     def changed_by(self) -> str:
         """What changes jets, for people; empty if nothing does."""
-        each = [self.function.call] if self.function is not None else []
-        each += [str(self.correction.file)] if self.correction is not None else []
-        return ", ".join(each)
+        functions = [] if self.function is None else [self.function.call]
+        return ", ".join([*functions, *map(str, self.files_of_changes)])
+
+    @property
+    def files_of_changes(self) -> tuple[Path, ...]:
+        """Files of the corrections that change jets."""
+        return tuple(each.file for each in (self.correction, self.smearing) if each is not None)
+
+    @property
+    def unchanged(self) -> Layout:
+        """The same without what changes jets after they are read, and without variations."""
+        return replace(self, function=None, correction=None, smearing=None, variations=())
 
     @property
     def alone(self) -> Layout:
@@ -374,6 +307,9 @@ class Layout:
             variations=(),
             function=lines.function or self.function,
             correction=lines.correction or self.correction,
+            smearing=replace(self.smearing, systematic=lines.smearing)
+            if self.smearing is not None and lines.smearing
+            else self.smearing,
         )
 
     def without_variations(self) -> Layout:

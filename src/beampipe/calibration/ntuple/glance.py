@@ -133,6 +133,7 @@ def glance(whole: EventSource, *, labelled: bool, needs: tuple[str, ...], min_pt
 def _jets(look: _Look, offsets: ndarray, pt: ndarray) -> None:
     """Look at the columns of jets, and compare them with pT."""
     layout = look.source.layout
+    unit = 1.0 if look.source.changes("jet_pt") else layout.unit  # what changes jets gives GeV
     event = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     same = event[1:] == event[:-1]
     falls = not np.any(same & ~(pt[1:] <= pt[:-1]))
@@ -141,7 +142,7 @@ def _jets(look: _Look, offsets: ndarray, pt: ndarray) -> None:
     leading, pair = order[rank == 0], order[rank < 2]
     soft = np.ones(len(offsets) - 1, bool)
     second = order[rank == 1]
-    soft[event[second]] = ~(pt[second] * layout.unit > look.min_pt)
+    soft[event[second]] = ~(pt[second] * unit > look.min_pt)
     high = ~soft[event[pair]]
     if layout.falling_pt and np.any(same & (pt[1:] > pt[:-1])):
         look.problems.append(
@@ -149,8 +150,8 @@ def _jets(look: _Look, offsets: ndarray, pt: ndarray) -> None:
             " layout.falling_pt = false to have the leading ones searched for"
         )
     with np.errstate(invalid="ignore"):
-        look.median = float(np.median(pt[leading])) * layout.unit if len(leading) else float("nan")
-        complaint = pt_complaint(pt[leading].astype(np.float64) * layout.unit, layout)
+        look.median = float(np.median(pt[leading])) * unit if len(leading) else float("nan")
+        complaint = pt_complaint(pt[leading].astype(np.float64) * unit, layout)
     if complaint:
         look.problems.append(f"branch {', '.join(layout.branches.pt)!r}: {complaint}")
     wanted = [name for name in JET_BRANCHES if name not in ("jet_pt", "jet_phi")]

@@ -16,7 +16,7 @@ from beampipe.calibration.layout.datasets import Origin
 from beampipe.calibration.layout.expressions import names_in
 from beampipe.calibration.layout.presets import BEAMPIPE, likely_presets
 from beampipe.calibration.layout.settings import Layout
-from beampipe.calibration.ntuple.columns import BOOKKEEPING_BRANCHES, FORMAT, VARIED_N_TRK
+from beampipe.calibration.ntuple.columns import BOOKKEEPING_BRANCHES, EVENT_BRANCHES, FORMAT, VARIED_N_TRK
 from beampipe.calibration.ntuple.glance import glance
 from beampipe.calibration.ntuple.opening import faults, opened
 from beampipe.calibration.ntuple.source import DERIVED, EventSource
@@ -257,6 +257,7 @@ def missing_branches(
         wanted[layout.weights.nominal] = "weights.nominal"
         for each in layout.weights.variations:
             wanted |= dict.fromkeys(names_in(each.branch), f"weights.variations.{each.name}.branch")
+    wanted = {**_inputs_of_changes(layout), **wanted}
     if simulated:
         wanted |= {branch: "weights.factors" for text in layout.weights.factors for branch in names_in(text)}
     for branch, key in wanted.items():
@@ -264,9 +265,33 @@ def missing_branches(
             suggestion = nearest(branch, branches)
             close = suggestion.split("'")[1] if suggestion else "NAME"
             told = f'{suggestion}; if so, set layout.{key} = "{close}"'
+            if key.endswith(_OF_LISTS):
+                told = f"{suggestion}; if so, name it in layout.{key}"
             if key in _OPTIONAL:
                 told += f', or layout.{key} = "" where there is none: {_OPTIONAL[key]}'
             found[branch] = f"got no branch {branch!r}, expected it{told}"
+    return found
+
+
+_OF_LISTS: Final = ("inputs", "seed")
+"""What the keys end with that name several branches in their order."""
+
+
+def _inputs_of_changes(layout: Layout) -> dict[str, str]:
+    """Branches that a function, a correction or a smearing of jets takes, and the key that names each."""
+    asked: dict[str, str] = {}
+    if layout.function is not None:
+        asked |= dict.fromkeys(layout.function.inputs, "function.inputs")
+    if layout.correction is not None:
+        asked |= {text: "correction.inputs" for text in layout.correction.inputs if not text.startswith("=")}
+    if layout.smearing is not None:
+        asked |= {text: f"smearing.{key}" for text, key in layout.smearing.inputs.items()}
+    found: dict[str, str] = {}
+    for text, key in asked.items():
+        columns = getattr(layout.branches, text, ())
+        made = text in EVENT_BRANCHES or (text in DERIVED and layout.constituents.pt)
+        for each in columns or (() if made else (text,)):
+            found |= dict.fromkeys(names_in(each), key)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,9 @@ from numpy import ndarray
 
 from beampipe.calibration.layout.expressions import evaluate, is_expression, names_in
 from beampipe.calibration.layout.functions import corrected_pt, load_function
-from beampipe.calibration.layout.settings import Layout, VariedWeight
+from beampipe.calibration.layout.settings import Layout
+from beampipe.calibration.layout.smearing import smeared_pt
+from beampipe.calibration.layout.weights import VariedWeight
 from beampipe.calibration.ntuple.baskets import Room, plain_baskets
 from beampipe.calibration.ntuple.columns import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, VARIED_N_TRK
 from beampipe.calibration.ntuple.constituents import derive
@@ -233,13 +235,13 @@ class EventSource:
         """Whether a function or a correction changes a column of jets."""
         function, name = self.layout.function, column.removeprefix("jet_")
         return (function is not None and name in function.changes) or (
-            name == "pt" and self.layout.correction is not None
+            name == "pt" and bool(self.layout.files_of_changes)
         )
 
     def _changed(self, column: str) -> Basket:
-        """A column of jets as the layout's correction and function leave it, pT in GeV."""
+        """A column of jets as the layout's correction, smearing and function leave it, pT in GeV."""
         if not self._functions:
-            self._functions.update(change_jets(self, replace(self.layout, function=None, correction=None)))
+            self._functions.update(change_jets(self, self.layout.unchanged))
         return self._functions[column.removeprefix("jet_")]
 
     def weights(self, *, generated: bool = False) -> Iterator[tuple[int, ndarray]]:
@@ -318,11 +320,11 @@ def _joined(baskets: Iterable[Basket]) -> tuple[ndarray, ndarray]:
 
 
 def change_jets(source: EventSource, plain: Layout) -> dict[str, Basket]:
-    """Columns of jets after the correction and the function of a layout.
+    """Columns of jets after the correction, the smearing and the function of a layout.
 
     Args:
         source: range of events, with the layout.
-        plain: the layout without them.
+        plain: the layout `unchanged`.
 
     Raises:
         FileError: a branch cannot be read, or the function returns something else.
@@ -332,15 +334,19 @@ def change_jets(source: EventSource, plain: Layout) -> dict[str, Basket]:
     counts, stored = before.whole_column("jet_pt")
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     known = {"pt": before.converted("jet_pt", stored).astype(np.float64)}
-    correction, function = source.layout.correction, source.layout.function
+    correction, smearing, function = source.layout.correction, source.layout.smearing, source.layout.function
+
+    def per_jet(text: str) -> ndarray:
+        return _input(before, text, counts, known)
+
     if correction is not None:
         texts = [each for each in correction.inputs if not each.startswith("=")]
-        known["pt"] = corrected_pt(
-            correction, known["pt"], {each: _input(before, each, counts, known) for each in texts}
-        )
-    changed = {"pt": known["pt"]} if correction is not None else {}
+        known["pt"] = corrected_pt(correction, known["pt"], {each: per_jet(each) for each in texts})
+    if smearing is not None:
+        known["pt"] = smeared_pt(smearing, known["pt"], per_jet, before.whole, counts, plain.unit)
+    changed = {"pt": known["pt"]} if source.layout.files_of_changes else {}
     if function is not None:
-        given = {each: _input(before, each, counts, known) for each in function.inputs}
+        given = {each: per_jet(each) for each in function.inputs}
         found = load_function(function.call, Path.cwd())(given)
         for name in function.changes:
             values = np.asarray(found[name]) if isinstance(found, Mapping) and name in found else np.empty(0)

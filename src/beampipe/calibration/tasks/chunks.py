@@ -158,7 +158,7 @@ def _refuse_change(chunk: Chunk) -> None:
     if chunk.looks is not None:
         chunk.looks.require(chunk.path)
     layout = chunk.select.layout
-    if function_digest(layout.function, layout.correction) != chunk.functions:
+    if function_digest(layout.function, layout.files_of_changes) != chunk.functions:
         raise ConfigError(
             f"{chunk.label}: what changes its jets ({layout.changed_by}) is not what this run was planned with;"
             " expected the same code, files and versions of packages in every worker until the run ends; run again"

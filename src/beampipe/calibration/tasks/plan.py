@@ -292,7 +292,8 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
         dataset=bookkeeping.dataset,
         groups=configuration.shifts.groups,
     )
-    return ChunkSettings(to_select, to_fill, function_digest(to_select.layout.function, to_select.layout.correction))
+    layout = to_select.layout
+    return ChunkSettings(to_select, to_fill, function_digest(layout.function, layout.files_of_changes))
 
 
 def _varied(nominal: ChunkSettings, configuration: Configuration, name: str) -> ChunkSettings:
@@ -300,7 +301,7 @@ def _varied(nominal: ChunkSettings, configuration: Configuration, name: str) -> 
     layout, to_fill = configuration.layout.varied(name), nominal.fill
     to_select = replace(nominal.select, weights=(0,), varied=(), layout=layout)
     to_fill = replace(to_fill, weight_names=to_fill.weight_names[:1], kinematics=(), bootstrap=Bootstrap(0, 0))
-    return ChunkSettings(to_select, to_fill, function_digest(layout.function, layout.correction), name)
+    return ChunkSettings(to_select, to_fill, function_digest(layout.function, layout.files_of_changes), name)
 
 
 def chunks_of(

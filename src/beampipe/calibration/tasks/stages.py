@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from beampipe.calibration.kernels.loading import build
-from beampipe.workflow import code_digest, digest_of
+from beampipe.workflow import code_digest, digest_of, installed, installed_version
 from beampipe.workflow.digest import NO_RESULT
 
-__all__ = ["CALIBRATION_STAGES", "reaches", "stage_code"]
+__all__ = ["CALIBRATION_STAGES", "environment", "reaches", "stage_code"]
 
 CALIBRATION_STAGES: Final = ("select", "predict", "fill", "reweight", "extract", "factors", "report")
 """The stages that a user can ask for, in the order in which they run."""
@@ -59,15 +58,15 @@ def stage_code(stage: str) -> str:
     where they run.
     """
     own = [code_digest(f"beampipe.calibration.{module}", but=_NO_RESULT) for module in _MODULES[stage]]
-    versions = {package: _version(package) for package in _PACKAGES.get(stage, ())}
+    versions = {package: installed_version(package) for package in _PACKAGES.get(stage, ())}
     return digest_of([own, versions, build() if stage in _COMPILED else ""])
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
+def environment() -> dict[str, str]:
+    """What a process computes with: versions of Python and of packages, digests of code and of compiled loops."""
+    packages = dict.fromkeys(package for each in _PACKAGES.values() for package in (*each, "correctionlib"))
+    versions = {package: installed_version(package) for package in packages}
+    return {**installed(), **versions, "compiled loops": build()}
 
 
 def reaches(until: str, stage: str) -> bool:

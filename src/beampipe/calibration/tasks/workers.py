@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from beampipe.calibration.tasks.faults import run_explained
+from beampipe.calibration.tasks.stages import environment
 from beampipe.terminal import Progress
 from beampipe.workflow import EventLog, Pool, Recipe, SlurmOptions, Store, Task, open_pool, prepare_processes, run
 
@@ -96,7 +97,12 @@ class Workers:
             return []
         if self._pool is None:
             settings = self._settings
-            pool = open_pool(settings.executor, settings.workers, slurm=settings.slurm, preload=(_WARM,))
+            pool = open_pool(
+                *(settings.executor, settings.workers),
+                slurm=settings.slurm,
+                preload=(_WARM,),
+                environment=environment,
+            )
             self._pool = self._opened.enter_context(pool)
 
         def next_ones(task: Task[T], result: T) -> Iterable[Task[T]]:
