@@ -107,7 +107,7 @@ def _frozen(value: Any) -> Any:
         return [_frozen(one) for one in value]
     if isinstance(value, PurePath):
         return str(value)
-    if is_dataclass(value) and kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    if is_dataclass(value) and kind.__dataclass_params__.frozen:
         return {field.name: _frozen(getattr(value, field.name)) for field in fields(value)}
     raise TypeError
 

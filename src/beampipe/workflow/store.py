@@ -118,7 +118,8 @@ class Store:
         path = artifact.path
         if size == artifact.size and file_digest(path) == artifact.sha256:
             return path
-        return self._set_aside(recipe, path)
+        self._set_aside(recipe, path)
+        return None
 
     def read(self, recipe: Recipe) -> bytes | None:
         """The contents of a small artifact, checked as by `load`, in one reading; None if there is none."""
@@ -131,7 +132,8 @@ class Store:
             return None
         if hashlib.sha256(contents).hexdigest() == artifact.sha256:
             return contents
-        return self._set_aside(recipe, artifact.path)
+        self._set_aside(recipe, artifact.path)
+        return None
 
     def require(self, recipe: Recipe, command: str = "") -> Path:
         """The payload of an artifact that must be there, as by `load`.
