@@ -53,7 +53,7 @@ test-lowest: $(bin)/python
 	$(VENV)-lowest/bin/uv pip install -q -p $(VENV)-lowest/bin/python --resolution lowest-direct -e ".[all,test]"
 	$(VENV)-lowest/bin/python $(two_at_once) $(others)
 
-# What would be handed to a package index, built, checked and used; nothing leaves this machine. Half an hour.
+# What would be handed to a package index, built, checked and used; nothing leaves this machine. An hour.
 RELEASE_OPTIONS ?=
 release-check: $(bin)/python
 	$(bin)/python -m venv $(VENV)-release

@@ -1,33 +1,30 @@
 """The dry run of a release: build what an index would get, check it, and use it as a newcomer would.
 
     make release-check
-    python release/check.py --only tracking calibration     # environments with these extras alone
+    python release/check.py --only none tracking            # an environment without any extra, one with this one
+    python release/check.py --texts README.md               # commands of this text alone
 
 Source and wheel are built, and the wheel from the source. Then the wheel is installed into clean environments, one for
-each extra that the README names. In each its commands are run, line by line, in an empty folder. An environment without
-any extra must answer every command that needs one with the line that installs it, and that line must work.
+each extra that README and documentation name. In each the commands of these texts are run, line by line, in a folder
+without anything. An environment without any extra must answer every command that needs one with the line that installs
+it, and that line must work. `told.py` says which lines cannot be run here, and why.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import re
-import shlex
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[1]
-TOOLS: Final = Path(sys.executable).parent
-ADDRESS: Final = "https://forge.invalid/beampipe"
-"""Stands for the address of the repository, which the forge tells when it releases."""
+sys.path.insert(0, str(Path(__file__).parent))  # for tests, which run this file from elsewhere
+
+from told import Session, sessions
+from using import Failed, environment, run, use
 
 WITHOUT: Final = {
     "track events.parquet -o out.parquet": "tracking",
@@ -48,34 +45,10 @@ WITHOUT: Final = {
 }
 """Command, in an environment without extras, -> the extra that its answer must name: that of the first package."""
 
-NOT_HERE: Final = {
-    "beampipe analysisops run -a model.toml": "needs a language model",
-    "--executor": "needs a cluster",
-}
-"""What a line of the README holds that cannot be run here -> why."""
 
-
-class Failed(Exception):
-    """A step did not hold; the message says which and why."""
-
-
-def run(command: str | list[str], folder: Path = ROOT, *, path: Path = TOOLS, limit: float = 1800.0) -> str:
-    """The output of a command; `Failed` if it fails or prints a traceback."""
-    words = shlex.split(command) if isinstance(command, str) else command
-    environment = {**os.environ, "PATH": f"{path}{os.pathsep}{os.environ['PATH']}", "BEAMPIPE_REPOSITORY": ADDRESS}
-    environment.pop("PYTHONPATH", None)
-    done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=limit
-    )
-    said = done.stdout + done.stderr
-    if done.returncode != 0 or "Traceback" in said:
-        raise Failed(f"{' '.join(words)}: exit code {done.returncode}\n{said[-3000:]}")
-    return said
-
-
-def build(folder: Path) -> Path:
-    """Source, and the wheel from it; returns the wheel."""
-    run(["python", "-m", "build", "--outdir", str(folder)])
+def build(folder: Path, python: str) -> Path:
+    """Source, and the wheel from it for an interpreter; returns the wheel."""
+    run(["uv", "build", "-q", "--python", python, "--out-dir", str(folder)])
     (wheel,) = folder.glob("*.whl")
     return wheel
 
@@ -99,59 +72,6 @@ def look_at_project() -> None:
     run("sp-repo-review .")
 
 
-@contextmanager
-def environment(wheel: Path, extra: str, python: str) -> Iterator[Path]:
-    """The `bin` of a clean environment with the wheel and one extra; without any, if `extra` is empty."""
-    with tempfile.TemporaryDirectory(prefix=f"beampipe-{extra or 'bare'}-") as folder:
-        run(["uv", "venv", "-q", "--seed", "-p", python, folder])
-        bin_ = Path(folder) / "bin"
-        wanted = f"beampipe[{extra}] @ {wheel.as_uri()}" if extra else str(wheel)
-        run(["uv", "pip", "install", "-q", "-p", str(bin_ / "python"), wanted])
-        yield bin_
-
-
-def readme_lines() -> dict[str, list[str]]:
-    """Extra that a paragraph of the README's "Use" names -> the commands below it."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    use = text.partition("\n## Use\n")[2].partition("\n## ")[0]
-    found: dict[str, list[str]] = {}
-    for extra, block in re.findall(r"\(`\[(\w+)\]`\)[^\n]*:\n\n((?:    .*\n)+)", use):
-        lines = [line.split("  #")[0].strip() for line in block.splitlines()]
-        found.setdefault(extra, []).extend(lines)
-    return found
-
-
-def use(lines: list[str], bin_: Path) -> None:
-    """Run lines one after the other in an empty folder; a server runs until the last of them."""
-    with tempfile.TemporaryDirectory(prefix="beampipe-use-") as name:
-        folder, servers = Path(name), []
-        try:
-            for line in lines:
-                if reason := next((why for part, why in NOT_HERE.items() if part in line), ""):
-                    print(f"    not run: {line}: {reason}")
-                elif line == "beampipe serve":
-                    servers.append(serve(folder, bin_))
-                else:
-                    run(["bash", "-euo", "pipefail", "-c", line], folder, path=bin_)
-        finally:
-            for server in servers:
-                server.send_signal(signal.SIGINT)
-                server.wait(60)
-
-
-def serve(folder: Path, bin_: Path) -> subprocess.Popen[str]:
-    """A server in the background, which answers."""
-    log = (folder / "serve.log").open("w")
-    server = subprocess.Popen([str(bin_ / "beampipe"), "serve"], cwd=folder, stdout=log, stderr=log, text=True)
-    until = time.monotonic() + 180.0
-    while "grpc://" not in (folder / "serve.log").read_text():
-        if server.poll() is not None or time.monotonic() > until:
-            server.kill()
-            raise Failed(f"beampipe serve: {(folder / 'serve.log').read_text()}")
-        time.sleep(0.5)
-    return server
-
-
 def without_extras(wheel: Path, python: str) -> None:
     """Every command names its extra, in one line; and what the line says installs it."""
     with environment(wheel, "", python) as bin_, tempfile.TemporaryDirectory() as name:
@@ -168,32 +88,52 @@ def without_extras(wheel: Path, python: str) -> None:
         run("beampipe track events.parquet -o tracks.parquet", folder, path=bin_)
 
 
-def main() -> None:
-    """Run the steps, and say how each went."""
-    parser = argparse.ArgumentParser(description="The dry run of a release.")
-    parser.add_argument("--only", nargs="*", metavar="EXTRA", help="extras to try; default: all that the README names")
-    parser.add_argument("--python", default=sys.executable, help="interpreter of the environments")
-    parser.add_argument("--wheel", type=Path, help="a wheel that is there, in place of building one")
-    arguments = parser.parse_args()
-    lines = readme_lines()
-    python = arguments.python
-    failed = 0
+class Steps:
+    """Steps that each hold or fail, told in a line each; what fails stops nothing."""
 
-    def step(name: str, work: Callable[[], object]) -> None:
-        nonlocal failed
+    def __init__(self) -> None:
+        self.failed = 0
+
+    def __call__(self, name: str, work: Callable[[], object]) -> None:
+        """Take a step; the lines that it returns are printed below it."""
         start = time.monotonic()
         try:
-            work()
-        except (Failed, subprocess.TimeoutExpired, ValueError) as error:
-            failed += 1
+            notes = work()
+        except (Failed, subprocess.SubprocessError, OSError, ValueError) as error:
+            self.failed += 1
             print(f"FAILED {name}: {error}", flush=True)
         else:
             print(f"ok     {name} ({time.monotonic() - start:.0f} s)", flush=True)
+            for note in notes if isinstance(notes, list) else []:
+                print(f"       not run: {note}", flush=True)
 
+
+def try_texts(step: Steps, wheel: Path, extra: str, texts: list[Session], python: str) -> None:
+    """The commands of all texts that name an extra, in one environment that has this one."""
+    with environment(wheel, extra, python) as bin_:
+        for session in texts:
+
+            def try_text(lines: tuple[str, ...] = session.lines) -> list[str]:
+                return use(lines, bin_)
+
+            step(f"[{extra}]: {len(session.lines)} lines of {session.text}", try_text)
+
+
+def main() -> None:
+    """Run the steps, and say how each went."""
+    parser = argparse.ArgumentParser(description="The dry run of a release.")
+    parser.add_argument("--only", nargs="*", metavar="EXTRA", help="extras to try, or none; default: all")
+    parser.add_argument("--texts", nargs="*", metavar="TEXT", help="texts whose commands to try; default: all")
+    parser.add_argument("--python", default=sys.executable, help="interpreter of the environments")
+    parser.add_argument("--wheel", type=Path, help="a wheel that is there, in place of building one")
+    arguments = parser.parse_args()
+    told = [session for session in sessions() if arguments.texts is None or session.text in arguments.texts]
+    extras = dict.fromkeys(session.extra for session in told)
+    step = Steps()
     with tempfile.TemporaryDirectory(prefix="beampipe-release-") as name:
         folder = Path(name)
         if arguments.wheel is None:
-            step("source and wheel", lambda: build(folder))
+            step("source and wheel", lambda: build(folder, arguments.python))
             wheels = list(folder.glob("*.whl"))
             if not wheels:
                 sys.exit(1)
@@ -201,15 +141,19 @@ def main() -> None:
         else:
             wheels = [arguments.wheel.absolute()]
         step("citation, workflows, review", look_at_project)
-        step("without extras: every command says which one", lambda: without_extras(wheels[0], python))
-        for extra in lines if arguments.only is None else arguments.only:
-
-            def try_extra(extra: str = extra) -> None:
-                with environment(wheels[0], extra, python) as bin_:
-                    use(lines[extra], bin_)
-
-            step(f"[{extra}]: {len(lines[extra])} lines of the README", try_extra)
-    sys.exit(1 if failed else 0)
+        for extra in ["none", *extras] if arguments.only is None else arguments.only:
+            if extra == "none":
+                step(
+                    "without extras: every command says which one", lambda: without_extras(wheels[0], arguments.python)
+                )
+                continue
+            texts = [session for session in told if session.extra == extra]
+            try:
+                try_texts(step, wheels[0], extra, texts, arguments.python)
+            except Failed as error:
+                step.failed += 1
+                print(f"FAILED [{extra}]: {error}", flush=True)
+    sys.exit(1 if step.failed else 0)
 
 
 if __name__ == "__main__":

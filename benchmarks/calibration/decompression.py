@@ -29,9 +29,10 @@ from beampipe.calibration.histograms.one_pass import fill_in_one_pass
 from beampipe.calibration.histograms.sums import write_filled
 from beampipe.calibration.jets.select import SelectSettings
 from beampipe.calibration.layout.presets import BEAMPIPE
-from beampipe.calibration.ntuple.baskets import Room, _unpacked
+from beampipe.calibration.ntuple.baskets import unpack_basket
 from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.ntuple.source import open_source
+from beampipe.calibration.trees.blocks import Room
 from beampipe.terminal import make_table
 from beampipe.workflow import content_digest
 
@@ -125,7 +126,7 @@ def _unpack(path: Path, n_events: int, rooms: dict[str, Room]) -> float:
         began = process_time()
         for name, branch in branches.items():
             for number in range(counts[name]):
-                _unpacked(branch, number, rooms[name])
+                unpack_basket(branch, number, rooms[name])
         return process_time() - began
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from tests.test_documentation import check_command
 
 ROOT = Path(__file__).parents[2]
-CHECK: dict[str, Any] = runpy.run_path(str(ROOT / "release/check.py"))
-LINES: dict[str, list[str]] = CHECK["readme_lines"]()
+TOLD: dict[str, Any] = runpy.run_path(str(ROOT / "release/told.py"))
+LINES: dict[str, list[str]] = TOLD["readme_lines"]()
 
 
 def test_every_line_names_its_extra_and_is_a_command_that_there_is() -> None:

@@ -118,12 +118,17 @@ def bars() -> Iterator[Progress]:
         return
 
     from rich.console import Console
+
+    out = Console(stderr=True)
+    if is_quiet() or not out.is_terminal:  # nothing of Rich's: before 14.3 a bar that is off leaves an empty line
+        yield _no_bar
+        return
+
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Drawing
 
-    out = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Drawing(*columns, console=out, transient=True, disable=is_quiet() or not out.is_terminal) as drawing:
+    with Drawing(*columns, console=out, transient=True) as drawing:
 
         @contextmanager
         def one(what: str, total: int | None) -> Iterator[Callable[[], None]]:
@@ -132,6 +137,12 @@ def bars() -> Iterator[Progress]:
             drawing.remove_task(task)
 
         yield one
+
+
+@contextmanager
+def _no_bar(what: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """A bar that nobody sees."""
+    yield lambda: None
 
 
 @contextmanager

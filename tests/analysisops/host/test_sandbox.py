@@ -258,6 +258,19 @@ def test_namespaces_that_are_not_there_are_an_error(monkeypatch: pytest.MonkeyPa
     assert Sandbox().kind == "process"
 
 
+@namespaces
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives processes a user of their own")
+def test_an_environment_of_root_alone_is_an_error_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(sandbox_module, "_python_folders", lambda: (tmp_path,))
+    with pytest.raises(ConfigError, match=rf"run chmod a\+rx {tmp_path}"):
+        Sandbox(kind="namespaces")
+    tmp_path.chmod(0o755)
+    assert Sandbox(kind="namespaces").kind == "namespaces"
+
+
 def test_a_program_without_its_path_is_refused() -> None:
     with pytest.raises(ConfigError, match="whole path"), Sandbox().running(["python"]):
         pass

@@ -133,7 +133,8 @@ class Sandbox:
         kind: how it is confined; None takes the best there is.
 
     Raises:
-        ConfigError: there are no namespaces here, and they were asked for, or are needed to keep it from the network.
+        ConfigError: there are no namespaces here, and they were asked for, or are needed to keep it from the network;
+            or Python lies in a folder that the user of its own, which root gives it, cannot read.
     """
 
     def __init__(
@@ -155,6 +156,11 @@ class Sandbox:
         self._own_user = os.geteuid() == 0 and not (self.kind == "namespaces" and _user_namespace())
         if self._own_user and self.kind == "process":
             self._own_user = _readable_by_all(_python_folders())
+        elif self._own_user and (closed := [one for one in _python_folders() if not _is_open(one)]):
+            raise ConfigError(
+                f"sandbox: {closed[0]}: got a folder that only some users can read, expected one that all can, as an"
+                f" agent of root's runs as another user; run chmod a+rx {closed[0]}, or be another user than root"
+            )
 
     def weaknesses(self) -> tuple[str, ...]:
         """What is not closed, each in a sentence."""
@@ -308,7 +314,12 @@ def _outermost(paths: Sequence[Path]) -> tuple[Path, ...]:
 
 def _readable_by_all(folders: Sequence[Path]) -> bool:
     """Whether another user can get into all these folders."""
-    return all(one.stat().st_mode & 0o005 == 0o005 for folder in folders for one in (folder, *folder.parents))
+    return all(_is_open(one) for folder in folders for one in (folder, *folder.parents))
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether any user can get into a folder, if into those around it."""
+    return folder.stat().st_mode & 0o005 == 0o005
 
 
 def _descendants(pid: int) -> list[int]:

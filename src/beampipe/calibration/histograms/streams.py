@@ -11,9 +11,10 @@ from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
 from beampipe.calibration.layout.expressions import is_expression
-from beampipe.calibration.ntuple.baskets import Room, plain_baskets, stored_type
+from beampipe.calibration.ntuple.baskets import plain_baskets, stored_type
 from beampipe.calibration.ntuple.lists import Basket
 from beampipe.calibration.ntuple.source import EventSource, columns_of
+from beampipe.calibration.trees.blocks import Room
 
 __all__ = ["Piece", "Stream", "event_stream", "is_stored_as", "jet_stream", "weight_stream"]
 

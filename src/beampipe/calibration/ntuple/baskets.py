@@ -2,55 +2,23 @@
 
 from __future__ import annotations
 
-import lzma
-import struct
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
 from beampipe.calibration.kernels.loading import native
 from beampipe.calibration.ntuple.lists import Basket
+from beampipe.calibration.trees.blocks import Opened, Room, open_basket
+from beampipe.calibration.trees.plain import PlainBranch
 
-__all__ = ["Room", "plain_baskets", "stored_type"]
-
-_KEY: Final = struct.Struct(
-    ">ihiIhh"
-)  # of a basket: bytes with key, version, bytes unpacked, date, bytes of key, cycle
-_BASKET: Final = struct.Struct(">Hiiii")  # at the end of its key: version, two sizes, entries, end of the data
-_CHECKSUM: Final = 8  # bytes before an LZ4 block
-_BLOCK: Final = 9
-"""Bytes before each packed block: name and version of the method, sizes packed and unpacked in 3 bytes each."""
+__all__ = ["first_lists", "plain_baskets", "stored_type", "unpack_basket"]
 
 
-@dataclass(eq=False)
-class Room:
-    """Memory that baskets of one column are unpacked into, one after the other.
-
-    Attributes:
-        data: bytes of a basket.
-        offsets: where its lists begin.
-    """
-
-    data: UInt8[ndarray, " b"] = field(default_factory=lambda: np.empty(0, np.uint8))
-    offsets: Int64[ndarray, " o"] = field(default_factory=lambda: np.empty(0, np.int64))
-
-    def for_data(self, n: int) -> UInt8[ndarray, " n"]:
-        """Room for n bytes; what was in it is lost."""
-        if len(self.data) < n:
-            self.data = np.empty(n + n // 4, np.uint8)
-        return self.data[:n]
-
-    def for_offsets(self, n: int) -> Int64[ndarray, " n"]:
-        """Room for n offsets; what was in it is lost."""
-        if len(self.offsets) < n:
-            self.offsets = np.empty(n + n // 4, np.int64)
-        return self.offsets[:n]
+_ROOM: Final = Room()
+"""Memory for baskets of which a copy is taken."""
 
 
 def stored_type(branch: Any) -> np.dtype[Any] | None:
@@ -81,7 +49,7 @@ def plain_baskets(branch: Any, start: int, stop: int, room: Room) -> Iterator[Ba
             continue
         if number >= n_stored:
             raise ValueError("a basket inside the tree")
-        data, end, key = _unpacked(branch, number, room)
+        data, end, key = unpack_basket(branch, number, room)
         n = last - first + 1
         if not jagged:
             offsets = np.arange(n, dtype=np.int64)
@@ -93,6 +61,27 @@ def plain_baskets(branch: Any, start: int, stop: int, room: Room) -> Iterator[Ba
         yield Basket(low - start, offsets[low - first : high - first + 1], data[:end].view(stored))
 
 
+def first_lists(branch: Any, stop: int) -> tuple[ndarray, ndarray] | None:
+    """Number of members of each list before `stop`, and all members, if they are at the start of a long basket.
+
+    The branch that counts them is asked, so that of a basket only these members are unpacked, and no more.
+
+    Raises:
+        Exception: as by `plain_baskets`.
+    """
+    stored = stored_type(branch)
+    if not isinstance(branch, PlainBranch) or stored is None or 2 * stop > branch.entry_offsets[1]:
+        return None
+    counts = branch.first_counts(stop)
+    if counts is None:
+        return None
+    n_bytes = int(counts.sum()) * stored.itemsize
+    basket = open_basket(branch.packed(0), _ROOM, n_bytes)
+    if counts.min(initial=0) < 0 or n_bytes > basket.end:
+        raise ValueError("not as many numbers as are counted")
+    return counts.astype(np.int64), basket.data[:n_bytes].view(stored).copy()
+
+
 def _list_offsets(data: ndarray, end: int, key: int, item: int, out: ndarray) -> None:
     """Where lists begin, which a basket holds after its data: how many, then numbers of bytes."""
     compiled = native()
@@ -102,50 +91,13 @@ def _list_offsets(data: ndarray, end: int, key: int, item: int, out: ndarray) ->
         raise ValueError("a basket does not say where its lists begin")
 
 
-def _unpacked(branch: Any, number: int, room: Room) -> tuple[UInt8[ndarray, " n"], int, int]:
-    """Bytes of a basket, the end of its data among them, and the number of bytes of its key."""
+def unpack_basket(branch: Any, number: int, room: Room) -> Opened:
+    """A basket of a branch.
+
+    Raises:
+        Exception: it is not there, or damaged.
+    """
+    if isinstance(branch, PlainBranch):
+        return open_basket(branch.packed(number), room)
     seek, size = int(branch.member("fBasketSeek")[number]), int(branch.member("fBasketBytes")[number])
-    packed = memoryview(branch.file.source.chunk(seek, seek + size).raw_data)
-    n_bytes, _, n_unpacked, _, n_key, _ = _KEY.unpack_from(packed)
-    *_, end = _BASKET.unpack_from(packed, n_key - _BASKET.size - 1)
-    if n_bytes != size or not 0 <= end - n_key <= n_unpacked:
-        raise ValueError("not the key of a basket")
-    if n_unpacked == n_bytes - n_key:
-        return np.frombuffer(packed[n_key:], np.uint8), end - n_key, n_key
-    data = room.for_data(n_unpacked)
-    at = filled = 0
-    packed = packed[n_key:]
-    while at < len(packed):
-        method, sizes = bytes(packed[at : at + 2]), bytes(packed[at + 3 : at + _BLOCK])
-        n_in, n_out = int.from_bytes(sizes[:3], "little"), int.from_bytes(sizes[3:], "little")
-        at += _BLOCK + n_in
-        if at > len(packed) or filled + n_out > n_unpacked:
-            raise ValueError("blocks of a basket do not fit")
-        _unpack(method, packed[at - n_in : at], data.data[filled : filled + n_out])
-        filled += n_out
-    if filled != n_unpacked:
-        raise ValueError("blocks of a basket are missing")
-    return data, end - n_key, n_key
-
-
-def _unpack(method: bytes, packed: memoryview, out: memoryview) -> None:
-    """Unpack one block."""
-    import cramjam
-
-    if method == b"ZS":
-        n = cramjam.zstd.decompress_into(packed, out)
-    elif method == b"L4":
-        import xxhash
-
-        checksum, packed = int.from_bytes(packed[:_CHECKSUM], "big"), packed[_CHECKSUM:]
-        if xxhash.xxh64(packed).intdigest() != checksum:
-            raise ValueError("a block has another checksum than it says")
-        n = cramjam.lz4.decompress_block_into(packed, out, output_len=len(out))
-    elif method in (b"ZL", b"XZ"):
-        found = zlib.decompress(packed, bufsize=len(out)) if method == b"ZL" else lzma.decompress(packed)
-        n = len(found)
-        out[:] = found
-    else:
-        raise ValueError(f"packed by {method!r}")
-    if n != len(out):
-        raise ValueError("a block has another size than it says")
+    return open_basket(memoryview(branch.file.source.chunk(seek, seek + size).raw_data), room)

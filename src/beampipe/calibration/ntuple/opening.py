@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from beampipe.calibration.layout.addresses import address, is_remote
+from beampipe.calibration.trees.plain import PlainFile
 from beampipe.errors import BeampipeError, FileError
 
 __all__ = ["faults", "opened", "remote_digest"]
@@ -17,17 +19,17 @@ __all__ = ["faults", "opened", "remote_digest"]
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """A file by uproot, open while the block runs.
+    """A file by uproot, or by what stands in for it where it is plain, open while the block runs.
 
     Raises:
         FileError: the file is not there, cannot be reached, or is no ROOT file.
     """
-    import uproot
-
     # Nothing is read twice: caches would only hold on to memory.
     options: dict[str, Any] = {"object_cache": None, "array_cache": None}
     if is_remote(path):
         with _reached(path):
+            import uproot
+
             _require_package(address(path))
             # By name: uproot would choose by what is installed.
             options["handler"] = uproot.source.fsspec.FSSpecSource
@@ -36,8 +38,25 @@ def opened(path: Path) -> Iterator[Any]:
         return
     if not path.is_file():
         raise FileError(f"{path}: is not there; expected a ROOT file", path=path)
-    with faults(path, "header"), uproot.open(path, handler=uproot.source.file.MemmapSource, **options) as file:
-        yield file
+    with faults(path, "header"), ExitStack() as stack:
+
+        @cache
+        def by_uproot() -> Any:
+            import uproot
+
+            return stack.enter_context(uproot.open(path, handler=uproot.source.file.MemmapSource, **options))
+
+        yield _plainly(path, by_uproot) or by_uproot()
+
+
+def _plainly(path: Path, by_uproot: Callable[[], Any]) -> PlainFile | None:
+    """A file whose plain trees are read without uproot; None if that must be asked what it is."""
+    try:
+        return PlainFile(path, by_uproot)
+    except MemoryError:
+        raise
+    except Exception:
+        return None
 
 
 def remote_digest(path: Path) -> str:

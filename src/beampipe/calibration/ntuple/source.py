@@ -16,12 +16,13 @@ from beampipe.calibration.layout.functions import corrected_pt, load_function
 from beampipe.calibration.layout.settings import Layout
 from beampipe.calibration.layout.smearing import smeared_pt
 from beampipe.calibration.layout.weights import VariedWeight
-from beampipe.calibration.ntuple.baskets import Room, plain_baskets
+from beampipe.calibration.ntuple.baskets import first_lists, plain_baskets
 from beampipe.calibration.ntuple.columns import EVENT_BRANCHES, JET_BRANCHES, MC_BRANCHES, VARIED_N_TRK
 from beampipe.calibration.ntuple.constituents import derive
 from beampipe.calibration.ntuple.labels import pdg_numbers
 from beampipe.calibration.ntuple.lists import Basket, is_flat, lossless, read_flat, read_lists
 from beampipe.calibration.ntuple.opening import faults, opened
+from beampipe.calibration.trees.blocks import Room
 from beampipe.errors import FileError
 
 __all__ = ["DERIVED", "SCORE", "EventSource", "columns_of", "open_source"]
@@ -194,6 +195,8 @@ class EventSource:
             FileError: the branch cannot be read, or holds no lists.
         """
         try:
+            if self.start == 0 and (found := first_lists(self.tree[branch], self.stop)) is not None:
+                return found
             return _joined(plain_baskets(self.tree[branch], self.start, self.stop, _ROOM))
         except Exception:  # another kind of branch, or a damaged one: what is wrong is for others to say
             return _joined(read_lists(self.path, self.tree, branch, self.start, self.stop))

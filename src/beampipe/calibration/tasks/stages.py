@@ -31,7 +31,7 @@ _NO_RESULT: Final = (*NO_RESULT, "beampipe.triton", "beampipe.calibration.config
 """Code that shapes no result: the configuration's values are parameters of the stages."""
 
 
-_READERS: Final = ("numpy", "uproot", "awkward", "cramjam")
+_READERS: Final = ("numpy", "uproot", "awkward", "cramjam", "zstandard")
 """Other packages that numbers pass through on their way from a file."""
 
 _PACKAGES: Final = {
