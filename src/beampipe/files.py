@@ -21,7 +21,7 @@ from typing import Final
 from beampipe import processes
 from beampipe.errors import FileError
 
-__all__ = ["built", "check_output", "make_folder", "replacing", "sweep", "unfinished", "write_whole"]
+__all__ = ["built", "cache_folder", "check_output", "make_folder", "replacing", "sweep", "unfinished", "write_whole"]
 
 _STALE: Final = 7 * 24 * 3600.0
 """After so long [s] without a change, a part of a writer on another machine counts as left behind."""
@@ -54,6 +54,11 @@ def built(package: str, name: str) -> Path | None:
         installed = distribution(__name__.partition(".")[0]).locate_file(package.replace(".", "/"))
         folders.append(Path(str(installed)))
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def cache_folder() -> Path:
+    """Where a user keeps what can be made again: ``$XDG_CACHE_HOME/beampipe``, by default ``~/.cache/beampipe``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "beampipe"
 
 
 def check_output(path: str | Path, *, inputs: Iterable[Path] = (), parents: bool = False) -> None:

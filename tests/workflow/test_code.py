@@ -15,16 +15,17 @@ from beampipe.workflow import code, code_digest, remembering_code
 
 @pytest.fixture
 def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """The digest of a throwaway stage, as a new process asks for it; what it remembers is in the file `memory`."""
+    """The digest of a throwaway stage, as a new process asks for it; what it remembers is in the user's cache."""
     name = f"throwaway_{tmp_path.name}"
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / name).mkdir()
     for path, text in (("__init__.py", ""), ("stage.py", f"from {name} import cut\n"), ("cut.py", "LOW = 1\n")):
         (tmp_path / name / path).write_text(text)
 
     def asked() -> str:
         monkeypatch.setattr(code, "_memory", code._Memory())
-        with remembering_code(tmp_path / "memory"):
+        with remembering_code():
             return code_digest(f"{name}.stage", name)
 
     return asked
@@ -33,6 +34,11 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]
 @pytest.fixture
 def cut(digest: object, tmp_path: Path) -> Path:
     return tmp_path / f"throwaway_{tmp_path.name}" / "cut.py"
+
+
+def remembered(folder: Path) -> str:
+    """All that the user's cache holds."""
+    return "".join(path.read_text() for path in folder.glob("cache/beampipe/*"))
 
 
 @pytest.fixture
@@ -68,16 +74,18 @@ def test_a_module_that_changed_is_seen_by_its_size_its_time_and_its_inode(digest
 
 def test_a_module_of_this_moment_is_not_remembered(digest: Callable[[], str], tmp_path: Path) -> None:
     assert digest() == digest()
-    assert not (tmp_path / "memory").exists()
+    assert "cut" not in remembered(tmp_path)
 
 
 @pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"by": [], "modules": {}}', "\x00"])
 def test_a_memory_that_cannot_be_read_counts_as_none(digest: Callable[[], str], tmp_path: Path, text: str) -> None:
     first = digest()
-    (tmp_path / "memory").write_text(text)
+    assert "cut" in remembered(tmp_path)
+    for place in (tmp_path / "cache/beampipe").iterdir():
+        place.write_text(text)
     assert digest() == first
-    assert "cut" in (tmp_path / "memory").read_text()
+    assert "cut" in remembered(tmp_path)
 
 
 @pytest.mark.usefixtures("settled")
@@ -96,3 +104,12 @@ def test_another_python_or_other_code_of_ours_remembers_nothing(
     monkeypatch.setattr(sys, "version", "4.0")
     digest()
     assert len(parsed) == 2
+
+
+@pytest.mark.usefixtures("settled")
+def test_without_a_cache_nothing_is_remembered(
+    digest: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert digest() == digest()

@@ -75,7 +75,7 @@ def run_calibration(
         check_output(place, parents=True)
     store.sweep()
     with (
-        remembering_code(space.code),
+        remembering_code(),
         _shown(progress) as told,
         Workers(settings, space.log, told) as workers,
     ):
@@ -106,7 +106,7 @@ def plan_calibration(configuration: Configuration) -> Plan:
     """
     with (
         to_read(workspace_of(configuration)) as space,
-        remembering_code(space.code, write=False),
+        remembering_code(write=False),
         Workers(RunSettings("inline"), space.log, _no_bar) as workers,
     ):
         return _plan(configuration, space, workers)
@@ -123,7 +123,7 @@ def is_calibrated(configuration: Configuration) -> bool:
         FileError: files of a slice are missing.
     """
     space = workspace_of(configuration)
-    with remembering_code(space.code, write=False):
+    with remembering_code(write=False):
         files = recall_files(configuration, space)
         if files is None:
             return False

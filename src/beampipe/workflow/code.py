@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.errors import ConfigError
-from beampipe.files import write_whole
+from beampipe.files import cache_folder, write_whole
 from beampipe.workflow.digest import RACY_SECONDS, Looks, digest_of
 
 __all__ = ["NO_RESULT", "code_digest", "remembering_code"]
@@ -113,20 +113,24 @@ class _Memory:
             self.is_new |= max(looks.modified, looks.changed) < (now - RACY_SECONDS) * 1e9
         return known[1], known[2]
 
-    def recall(self, file: Path) -> None:
-        """Take over what a file remembers, unless other code or another Python made it."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            found = json.loads(file.read_bytes())
+    def recall(self) -> None:
+        """Take over what the user's cache remembers."""
+        with suppress(OSError, RuntimeError, ValueError, KeyError, TypeError):
+            found = json.loads(_place().read_bytes())
             if found["by"] == _reader():
                 self.read = {**found["modules"], **self.read}
 
-    def keep(self, file: Path) -> None:
+    def keep(self) -> None:
         """Write down what is remembered of files that did not change just now, if some of it is new."""
+        if not self.is_new:
+            return
         oldest = (time.time() - RACY_SECONDS) * 1e9
         settled = {key: known for key, known in self.read.items() if max(known[0][2:]) < oldest}
         text = json.dumps({"by": _reader(), "modules": settled})
-        with suppress(OSError):  # a run is none the worse for it
-            write_whole(file, lambda part: part.write_text(text))
+        with suppress(OSError, RuntimeError):  # a run is none the worse for it
+            place = _place()
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(place, lambda part: part.write_text(text))
         self.is_new = False
 
 
@@ -134,19 +138,23 @@ _memory = _Memory()
 
 
 @contextmanager
-def remembering_code(file: Path, *, write: bool = True) -> Iterator[None]:
-    """Do not parse modules again, in `code_digest`, that look as they did when a file noted their digests.
+def remembering_code(*, write: bool = True) -> Iterator[None]:
+    """Do not parse modules again, in `code_digest`, that look as they did when a run of this user did so.
 
-    They are known by path, inode, size and times, as inputs are in `FileDigests`.
+    They are known by path, inode, size and times, as inputs are in `FileDigests`. The memory is in the user's cache.
 
     Args:
-        file: the file, read before the block and written after it; its folder may be missing.
         write: whether it may be written.
     """
-    _memory.recall(file)
+    _memory.recall()
     yield
-    if write and _memory.is_new:
-        _memory.keep(file)
+    if write:
+        _memory.keep()
+
+
+def _place() -> Path:
+    """The file of the memory: one for each Python and each code of this file."""
+    return cache_folder() / f"code-{digest_of(_reader())[:12]}.json"
 
 
 def _reader() -> list[object]:

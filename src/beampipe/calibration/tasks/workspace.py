@@ -36,7 +36,6 @@ class Workspace:
         store: the artifacts of all stages.
         log: what happened, one line of JSON per event.
         digests: folder of digests of the ROOT files, so that none is read for it again.
-        code: file of digests of our own code, for the same reason.
         factors: file of the scale factors.
         report: folder of the report.
     """
@@ -44,7 +43,6 @@ class Workspace:
     store: Store
     log: EventLog
     digests: Path
-    code: Path
     factors: Path
     report: Path
 
@@ -54,8 +52,7 @@ def workspace_of(configuration: Configuration) -> Workspace:
     output = configuration.output
     log = EventLog(output / LOG)
     store = Store(output / "store", log=log)
-    root = store.root
-    return Workspace(store, log, root / ".files", root / ".code.json", output / FACTORS, output / REPORT)
+    return Workspace(store, log, output / "store" / ".files", output / FACTORS, output / REPORT)
 
 
 @contextmanager
