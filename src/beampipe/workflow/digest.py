@@ -73,6 +73,9 @@ def _plain(value: object) -> object:
 _SETTLED: Final[dict[int, tuple[object, dict[str, object]]]] = {}
 """Dataclasses that can never change, by their identity, and the types that JSON knows in their place."""
 
+_PLAIN: Final = frozenset((str, int, float, bool, NoneType))
+"""Types that JSON knows, and that cannot change."""
+
 _MOST_SETTLED: Final = 256
 """Number of dataclasses after which those known are forgotten."""
 
@@ -82,33 +85,40 @@ def _settled(value: Any) -> dict[str, object] | None:
 
     The same settings are in the keys of thousands of chunks.
     """
+    try:
+        return _frozen_fields(value)
+    except TypeError:
+        return None
+
+
+def _frozen_fields(value: Any) -> dict[str, object]:
+    """The fields of a dataclass as types that JSON knows.
+
+    Raises:
+        TypeError: something in it can change, or is of a type that is not known here.
+    """
     known = _SETTLED.get(id(value))
-    if known is None or known[0] is not value:
-        try:
-            known = value, _frozen(value)
-        except TypeError:
-            return None
-        if len(_SETTLED) >= _MOST_SETTLED:
-            _SETTLED.clear()
-        _SETTLED[id(value)] = known
-    return known[1]
+    if known is not None and known[0] is value:
+        return known[1]
+    if not type(value).__dataclass_params__.frozen:
+        raise TypeError
+    found = {field.name: _frozen(getattr(value, field.name)) for field in fields(value)}
+    if len(_SETTLED) >= _MOST_SETTLED:
+        _SETTLED.clear()
+    _SETTLED[id(value)] = value, found
+    return found
 
 
 def _frozen(value: Any) -> Any:
-    """What cannot change, as types that JSON knows.
-
-    Raises:
-        TypeError: it can change, or it is of a type that is not known here.
-    """
-    kind = type(value)
-    if kind in (str, int, float, bool, NoneType):
+    """What cannot change, as types that JSON knows; see `_frozen_fields`."""
+    if type(value) in _PLAIN:
         return value
     if isinstance(value, tuple):
-        return [_frozen(one) for one in value]
+        return [one if type(one) in _PLAIN else _frozen(one) for one in value]
     if isinstance(value, PurePath):
         return str(value)
-    if is_dataclass(value) and kind.__dataclass_params__.frozen:
-        return {field.name: _frozen(getattr(value, field.name)) for field in fields(value)}
+    if is_dataclass(value):
+        return _frozen_fields(value)
     raise TypeError
 
 

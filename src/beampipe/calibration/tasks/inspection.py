@@ -156,10 +156,11 @@ def _asked(configuration: Configuration) -> dict[Path, Asked]:
                 filter_efficiency=sample.filter_efficiency,
                 manifest=manifest,
             )
+        made: dict[Origin | None, Asked] = {}
         for path, origin in found.items():
             if origin is not None and not configuration.wants_variations(name):
                 origin = replace(origin, sum_weights=origin.sum_weights[:1])
-            asked = Asked(own, origin, needs, configuration.selection.min_subleading_pt)
+            asked = made.setdefault(origin, Asked(own, origin, needs, configuration.selection.min_subleading_pt))
             if out.setdefault(path, asked) != asked:
                 raise ConfigError(f"sample {name}: got {path}, which is in another sample, too; expected it in one")
     return out
