@@ -163,6 +163,7 @@ programs:
 	@export PATH="$$PATH:/usr/sbin"; missing=""; \
 	command -v chromium >/dev/null || missing="chromium"; \
 	command -v slurmctld >/dev/null && command -v munged >/dev/null || missing="$$missing slurm-wlm munge"; \
+	command -v xrootd >/dev/null || missing="$$missing xrootd-server"; \
 	command -v prometheus >/dev/null && command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \

@@ -86,6 +86,15 @@ def _chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
+def _missing_of_xrootd() -> str | None:
+    """What of XRootD is missing here, or None."""
+    if shutil.which("xrootd") is None:
+        return "no server of XRootD: apt-get install xrootd-server"
+    if any(importlib.util.find_spec(name) is None for name in ("XRootD", "fsspec_xrootd")):
+        return "no client of XRootD: pip install 'beampipe[xrootd]'"
+    return None
+
+
 @cache
 def _missing(marker: str) -> str | None:
     """Why tests with that marker cannot run here, or None."""
@@ -100,6 +109,8 @@ def _missing(marker: str) -> str | None:
             return "Slurm's daemons need root"
         if importlib.util.find_spec("dask_jobqueue") is None:
             return "no dask-jobqueue: pip install 'beampipe[dask]'"
+    if marker == "xrootd":
+        return _missing_of_xrootd()
     if marker == "acts" and importlib.util.find_spec("acts") is None:
         return "no pyacts: pip install 'beampipe[simulation]'"
     if marker == "gpu":
@@ -113,7 +124,7 @@ def _missing(marker: str) -> str | None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker in ("browser", "acts", "prometheus", "slurm", "gpu"):
+    for marker in ("browser", "acts", "prometheus", "slurm", "xrootd", "gpu"):
         reason = _missing(marker) if item.get_closest_marker(marker) else None
         if reason is None:
             continue

@@ -72,6 +72,13 @@ def test_fitted_parameters_beside_the_labels(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"out.parquet", "out.parameters.parquet"}
 
 
+def test_what_comes_before_ctrl_c_is_clean_loads_nothing() -> None:
+    """Until then, Ctrl-C prints a traceback; the modules that Python itself has loaded by its start cost no time."""
+    code = "import sys; before = set(sys.modules); import beampipe.__main__; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["beampipe", "beampipe.__main__", "beampipe.extras"]
+
+
 @pytest.mark.parametrize(
     "module",
     ["beampipe.cli", "typer", "beampipe.tracking.cli", "beampipe.terminal.ending", "beampipe.tracking.batch", "numpy"],
@@ -93,6 +100,23 @@ main()
     assert done.returncode == 130, done.stderr
     assert done.stderr in ("", "beampipe: interrupted\n")
     assert not any(tmp_path.iterdir())
+
+
+def test_ctrl_c_in_a_text_that_is_run_has_its_code_too(tmp_path: Path) -> None:
+    """`python -m` ends by the signal, after all is done, where a namedtuple say was being made by `exec`."""
+    (tmp_path / "interrupted.py").write_text("""
+import signal, typer
+from beampipe.terminal.ending import run
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def app(**_):
+    typer.echo("so that no later text is run", err=True)
+    exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+run(app, "beampipe")
+""")
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "so that no later text is run\nbeampipe: interrupted\n")
 
 
 @pytest.mark.parametrize("command", [[], ["tracking"], ["fleet", "token"]])

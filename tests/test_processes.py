@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -136,3 +137,25 @@ def test_ids_are_unique_within_a_boot_and_a_namespace() -> None:
     assert len(boot) == 8
     assert int(boot, 16) >= 0
     assert int(namespace) == processes.namespace() == os.stat("/proc/self/ns/pid").st_ino
+
+
+def test_ctrl_c_is_held_back_also_where_another_thread_takes_it() -> None:
+    """As one of a library of linear algebra does: the signal is for the whole process."""
+    before, ended, reached = signal.signal(signal.SIGINT, signal.default_int_handler), threading.Event(), []
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+
+    def interrupted() -> None:
+        with processes.holding_interrupts():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            reached.append(True)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        ended.set()
+        signal.signal(signal.SIGINT, before)
+    assert reached

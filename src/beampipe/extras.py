@@ -3,23 +3,16 @@
 `name_missing_extras` is called once, when beampipe is imported. From then on an ``import`` statement in any module of
 beampipe that finds no such package raises a `MissingExtraError`, in a call from Python as in a command. Imports of
 others, and questions whether a package is there (`importlib.util.find_spec`), are answered as ever.
+
+Nothing is imported here but what Python has loaded already, not even `typing`: this module comes before the command
+can end cleanly on Ctrl-C.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Iterable
-from importlib.machinery import ModuleSpec
-from itertools import dropwhile
-from traceback import walk_stack
-from types import ModuleType
-from typing import Final
-
-from beampipe.errors import MissingExtraError
 
 __all__ = ["extra_of", "name_missing_extras"]
 
-_OF_PACKAGE: Final = {
+_OF_PACKAGE = {
     "acts": "simulation",
     "atlasopenmagic": "opendata",
     "dask": "dask",
@@ -32,7 +25,7 @@ _OF_PACKAGE: Final = {
 }
 """Package that an extra of its own brings, whichever area imports it -> that extra."""
 
-_OF_AREA: Final = {
+_OF_AREA = {
     "tracking": "tracking",
     "figures": "tracking",
     "notebook": "tracking",
@@ -44,14 +37,14 @@ _OF_AREA: Final = {
 }
 """Area of beampipe -> the extra that brings the packages which it imports."""
 
-_ELSEWHERE: Final = {
+_ELSEWHERE = {
     ("tracking", "uproot"): "formats",
     ("tracking", "awkward"): "formats",
     ("analysisops", "pythia8mc"): "analysisops",
 }
 """Area and package -> the extra, where neither of the tables above says it."""
 
-_MACHINERY: Final = ("importlib._bootstrap", "importlib._bootstrap_external")
+_MACHINERY = ("importlib._bootstrap", "importlib._bootstrap_external")
 """Modules whose frames lie between an ``import`` statement and a finder."""
 
 
@@ -75,21 +68,27 @@ class _Missing:
     """The last finder that is asked: whatever comes here was found by none."""
 
     @staticmethod
-    def find_spec(name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(name: str, path: object, target: object = None) -> None:
         """Raises a `MissingExtraError` if a statement in a module of beampipe imports the package `name`."""
         if path is not None or name in sys.stdlib_module_names or name == "beampipe":
-            return None
+            return
         module = _importer()
-        if not module.startswith("beampipe.") or (extra := extra_of(name, module)) is None:
-            return None
-        raise MissingExtraError(name, extra, ".".join(module.split(".")[:3]))
+        if module.startswith("beampipe.") and (extra := extra_of(name, module)) is not None:
+            from beampipe.errors import MissingExtraError
+
+            raise MissingExtraError(name, extra, ".".join(module.split(".")[:3]))
 
 
 def _importer() -> str:
     """Name of the module whose statement has called the finder; empty if no statement has."""
-    names = (str(frame.f_globals.get("__name__")) for frame, _ in walk_stack(None))
-    before = dropwhile(lambda name: name not in _MACHINERY, names)  # this module, and what checks its types
-    return next(dropwhile(lambda name: name in _MACHINERY, before), "")
+    frame, name, below = sys._getframe(), "", False
+    while frame.f_back is not None:  # first this module and what checks its types, then the machinery
+        frame = frame.f_back
+        name = str(frame.f_globals.get("__name__"))
+        if below and name not in _MACHINERY:
+            return name
+        below = below or name in _MACHINERY
+    return ""
 
 
 def name_missing_extras() -> None:

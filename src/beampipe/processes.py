@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from multiprocessing import resource_tracker
 from pathlib import Path
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Final
 
 __all__ = [
@@ -41,14 +43,23 @@ _ENDED: Final = (FileNotFoundError, ProcessLookupError)
 def holding_interrupts() -> Iterator[None]:
     """Hold Ctrl-C back until the block ends. A process that starts in it inherits that, and holds it back for good.
 
-    Ctrl-C reaches all processes of a terminal; one that is importing its modules would print a traceback.
+    Ctrl-C reaches all processes of a terminal; one that is importing its modules would print a traceback, and so would
+    one whose parent leaves before it has told it what to do.
     """
     resource_tracker.ensure_running()  # which lets Ctrl-C through again, where a process is the first that needs it
+    came: list[tuple[int, FrameType | None]] = []
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    handler = signal.getsignal(signal.SIGINT)
+    if held := callable(handler) and current_thread() is main_thread():  # other threads take the signal, for this one
+        signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
     try:
         yield
     finally:
+        if held:
+            signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if came and callable(handler):
+            handler(*came[0])
 
 
 def end_on_interrupts() -> None:

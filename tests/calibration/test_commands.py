@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -45,6 +46,15 @@ def test_the_demo_draws_the_plot_and_finds_what_was_put_in(demo: Path) -> None:
         weight = 1 / one.statistical**2
         mean, error = (one.nominal * weight).sum() / weight.sum(), weight.sum() ** -0.5
         assert abs(mean - 1.04) < 3 * error < 0.15
+
+
+def test_a_working_point_of_the_demo_is_what_it_says(demo: Path) -> None:
+    factors = Factors.read(demo / "factors.json")
+    off = {"n_trk": 0.03, "gbdt": 1e-3}  # half of the jets with one number of tracks; none inside of a bin
+    for tagger, limit in off.items():
+        for point in factors.working_points:
+            one = factors.against_pt(tagger=tagger, working_point=point, flavour="quark", quantity="efficiency")
+            np.testing.assert_allclose(one.simulation, point, rtol=0, atol=limit)
 
 
 def test_flags_are_printed_for_each_tagger_once(base: Configuration) -> None:

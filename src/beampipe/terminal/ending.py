@@ -52,6 +52,8 @@ def run(app: Callable[..., Any], name: str) -> NoReturn:
         code = INTERRUPTED
     if code == INTERRUPTED:
         typer.echo(f"{name}: interrupted", err=True)
+        # Where Ctrl-C came in a text that was run, as one that makes a namedtuple, `python -m` would end by the signal.
+        exec("")
     if signal.getsignal(signal.SIGINT) is interrupt:  # what Python does at its end has nothing to say either
         sys.stdout.flush()
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))

@@ -9,10 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
+from starlette.applications import Starlette
 
 from beampipe.analysisops.agents.agent import Tools, submission
 from beampipe.analysisops.agents.nop import NopAgent
 from beampipe.analysisops.agents.serving import serving_agent
+from beampipe.analysisops.agents.wire import server
 from beampipe.analysisops.agents.wire.client import ask
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.ledger import Ledger
@@ -81,3 +84,12 @@ def test_a_silent_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
                 pinged.set()
     assert pinged.is_set()
     assert '\\"status\\": \\"ok\\"' in "".join(lines)
+
+
+def test_a_server_says_where_it_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
+    with server.listen("127.0.0.1", 0) as listener:
+        server.serve(Starlette(), listener)
+        port = listener.getsockname()[1]
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", f"answering at http://127.0.0.1:{port}/ until Ctrl-C\n")

@@ -1,10 +1,16 @@
-"""Servers of files on this machine: ranges of bytes over HTTP, and as much of S3 as reading takes."""
+"""Servers of files on this machine: ranges of bytes over HTTP, as much of S3 as reading takes, and XRootD itself."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import socket
+import subprocess
+import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -60,3 +66,50 @@ def serving(folder: Path, *, broken_after: int = -1) -> Iterator[str]:
         finally:
             http.shutdown()
             thread.join()
+
+
+@contextmanager
+def xrootd(files: Sequence[Path]) -> Iterator[str]:
+    """Copies of some files at an address of the protocol root, served by XRootD's own server."""
+    program = shutil.which("xrootd")
+    assert program is not None
+    with tempfile.TemporaryDirectory(prefix="xrootd-") as name, socket.socket() as free:
+        folder = Path(name)
+        for part in ("files", "admin"):
+            (folder / part).mkdir()
+        for path in files:
+            shutil.copyfile(path, folder / "files" / path.name)
+        as_user = []
+        if os.geteuid() == 0:  # the server refuses to run as root
+            as_user = ["-R", "xrootd"]
+            folder.chmod(0o755)
+            shutil.chown(folder / "admin", "xrootd")
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        lines = ["all.export / r/o", f"oss.localroot {folder}/files", "xrd.allow host localhost"]
+        lines += [f"all.{each} {folder}/admin" for each in ("adminpath", "pidpath")]
+        (folder / "xrootd.cfg").write_text("\n".join([*lines, f"xrd.port {port}", ""]))
+        log = folder / "admin" / "log"
+        server = subprocess.Popen([program, *as_user, "-c", folder / "xrootd.cfg", "-l", log], cwd=folder / "admin")
+        try:
+            _wait_for(server, port, log)
+            yield f"root://127.0.0.1:{port}/"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def _wait_for(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Until the server answers."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if server.poll() is not None:
+            raise RuntimeError(
+                f"xrootd ended with {server.returncode}: {log.read_text() if log.exists() else 'no log'}"
+            )
+        with socket.socket() as asked:
+            if asked.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"xrootd did not answer: {log.read_text()}")

@@ -17,6 +17,7 @@ from beampipe.calibration.ntuple.baskets import first_lists
 from beampipe.calibration.ntuple.opening import opened
 from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.simulation import simulate_toy
+from beampipe.calibration.trees.blocks import unpack_into
 from beampipe.calibration.trees.plain import PlainBranch, PlainTree
 from beampipe.errors import FileError
 
@@ -217,3 +218,21 @@ def test_a_basket_behind_the_end_is_an_error(tmp_path: Path) -> None:
         branch._data = content[:cut]
         with pytest.raises(ValueError, match="behind the end"):
             branch.array(library="np")
+
+
+def test_a_checksum_is_checked_though_little_is_wanted() -> None:
+    zstandard = pytest.importorskip("zstandard")
+    content = np.random.default_rng(2).integers(0, 9, 400_000, dtype=np.uint8).tobytes()
+    for checked in (True, False):
+        packed = zstandard.ZstdCompressor(write_checksum=checked).compress(content)
+        head = b"ZS\x01" + len(packed).to_bytes(3, "little") + len(content).to_bytes(3, "little")
+        out = bytearray(len(content))
+        unpack_into(memoryview(head + packed), memoryview(out), 1000)
+        assert out[:1000] == content[:1000]
+        assert (out == content) == checked
+        wrong = packed[:-1] + bytes([packed[-1] ^ 1])
+        if checked:
+            with pytest.raises(zstandard.ZstdError):
+                unpack_into(memoryview(head + wrong), memoryview(out), 1000)
+        else:
+            unpack_into(memoryview(head + wrong), memoryview(out), 1000)

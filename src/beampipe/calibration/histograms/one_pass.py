@@ -199,12 +199,13 @@ class _Weights:
 def _feed(filler: Any, source: EventSource, select: SelectSettings) -> bool:
     """Give a filler all events; False if it refuses some."""
     singles = [event_stream(source, name, EVENT_BRANCHES[name]) for name in ("run", "event", "trigger")]
-    names = ["jet_pt", "jet_eta", "jet_clean", "jet_n_trk"]
-    jets = [jet_stream(source, name, JET_BRANCHES[name]) for name in names]
-    jets.append(jet_stream(source, "jet_label", "int8") if select.labelled else None)
-    jets += [jet_stream(source, VARIED_N_TRK[name], "uint16") for name in select.varied]
-    weights, pt = _Weights(source, select), jets[0]
+    names = ["jet_eta", "jet_clean", "jet_n_trk"]
+    pt = jet_stream(source, "jet_pt", JET_BRANCHES["jet_pt"])
     assert pt is not None
+    jets = [pt, *(jet_stream(source, name, JET_BRANCHES[name], pt) for name in names)]
+    jets.append(jet_stream(source, "jet_label", "int8", pt) if select.labelled else None)
+    jets += [jet_stream(source, VARIED_N_TRK[name], "uint16", pt) for name in select.varied]
+    weights = _Weights(source, select)
     of_jets = [stream for stream in jets if stream is not None]
     streams = [stream for stream in singles if stream is not None] + of_jets
     at, n_events = 0, source.stop - source.start

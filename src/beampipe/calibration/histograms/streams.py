@@ -11,7 +11,7 @@ from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
 from beampipe.calibration.layout.expressions import is_expression
-from beampipe.calibration.ntuple.baskets import plain_baskets, stored_type
+from beampipe.calibration.ntuple.baskets import has_whole_baskets, plain_baskets, stored_type, whole_baskets
 from beampipe.calibration.ntuple.lists import Basket
 from beampipe.calibration.ntuple.source import EventSource, columns_of
 from beampipe.calibration.trees.blocks import Room
@@ -53,9 +53,15 @@ class Piece(NamedTuple):
 
 @dataclass(eq=False)
 class Stream:
-    """Pieces of a column, of which one is looked at."""
+    """Pieces of a column, of which one is looked at.
+
+    Attributes:
+        branch: branch whose baskets the pieces are; None if they are something else.
+        piece: the piece that is looked at.
+    """
 
     _pieces: Iterator[Piece]
+    branch: Any = None
     piece: Piece = field(default_factory=lambda: Piece(0, 0, np.empty(0, np.uint8), False, None))
 
     def reach(self, event: int) -> int:
@@ -96,13 +102,45 @@ def event_stream(source: EventSource, column: str, dtype: str) -> Stream | None:
     return Stream(iter((Piece.of(0, source.flat(column), None),)))
 
 
-def jet_stream(source: EventSource, column: str, dtype: str) -> Stream | None:
-    """A column of jets; None if there is no branch of it, and it is not derived."""
+def jet_stream(source: EventSource, column: str, dtype: str, leader: Stream | None = None) -> Stream | None:
+    """A column of jets; None if there is no branch of it, and it is not derived.
+
+    Args:
+        source: range of events.
+        column: name of the column.
+        dtype: type that the compiled filler takes.
+        leader: column of the same jets, which is asked first for each event. If its lists begin where those of this
+            one do, they need not be unpacked twice.
+    """
     if is_stored_as(source, column, dtype, lists=True) and (column != "jet_pt" or source.layout.unit == 1):
-        return Stream(Piece.of(basket.start, basket.content, basket.offsets) for basket in _baskets(source, column))
+        branch = source.tree[columns_of(source.layout, column)[0]]
+        if leader is not None and _goes_along(branch, leader.branch, source):
+            return Stream(_following(source, branch, column, leader), branch)
+        baskets = _baskets(source, column)
+        return Stream((Piece.of(each.start, each.content, each.offsets) for each in baskets), branch)
     if column == "jet_clean" and not (columns_of(source.layout, column) or source.changes(column)):
         return None
     return Stream(_converted(source, column))
+
+
+def _goes_along(branch: Any, leader: Any, source: EventSource) -> bool:
+    """Whether one branch counts the lists of two, and both begin baskets with the same events."""
+    return (
+        has_whole_baskets(branch, source.start, source.stop)
+        and has_whole_baskets(leader, source.start, source.stop)
+        and branch.counter is leader.counter
+        and branch.entry_offsets == leader.entry_offsets
+    )
+
+
+def _following(source: EventSource, branch: Any, column: str, leader: Stream) -> Iterator[Piece]:
+    """Pieces of a branch that `_goes_along` with that of a column which is one step ahead."""
+    room = _ROOMS.setdefault(column, Room())
+    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, room):
+        offsets = leader.piece.offsets
+        if (leader.piece.start, leader.piece.stop) != (start, stop) or offsets is None or len(numbers) != offsets[-1]:
+            raise ValueError("not as many numbers as in another column of jets")
+        yield Piece.of(start, numbers, offsets)
 
 
 def _converted(source: EventSource, column: str) -> Iterator[Piece]:
@@ -130,6 +168,10 @@ def weight_stream(source: EventSource) -> Iterator[tuple[Piece, int]]:
     asked: Any = source.layout.weights
     first = asked.nominal and not asked.variations and asked.index == 0 and not asked.factors
     if first and _is_plain(source, asked.nominal, "float32", lists=True):
+        branch = source.tree[asked.nominal]
+        if has_whole_baskets(branch, source.start, source.stop):
+            yield from _counted_weights(branch, source)
+            return
         for basket in _plain(source, asked.nominal, "weight"):
             n_events = len(basket.offsets) - 1
             n_weights = basket.size // n_events
@@ -140,3 +182,14 @@ def weight_stream(source: EventSource) -> Iterator[tuple[Piece, int]]:
     else:
         for start, table in source.weights():
             yield Piece.of(start, table, None), table.shape[1]
+
+
+def _counted_weights(branch: Any, source: EventSource) -> Iterator[tuple[Piece, int]]:
+    """Weights whose number another branch says, which must be the same for all events."""
+    counts = branch.counter.array(source.start, source.stop, library="np")
+    n_weights = int(counts[0])
+    room = _ROOMS.setdefault("weight", Room())
+    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, room):
+        if np.any(counts[start:stop] != n_weights) or len(numbers) != (stop - start) * n_weights:
+            raise ValueError("events have different numbers of weights")
+        yield Piece.of(start, numbers.reshape(stop - start, n_weights), None), n_weights

@@ -14,8 +14,7 @@ from beampipe.calibration.ntuple.lists import Basket
 from beampipe.calibration.trees.blocks import Opened, Room, open_basket
 from beampipe.calibration.trees.plain import PlainBranch
 
-__all__ = ["first_lists", "plain_baskets", "stored_type", "unpack_basket"]
-
+__all__ = ["first_lists", "has_whole_baskets", "plain_baskets", "stored_type", "unpack_basket", "whole_baskets"]
 
 _ROOM: Final = Room()
 """Memory for baskets of which a copy is taken."""
@@ -59,6 +58,27 @@ def plain_baskets(branch: Any, start: int, stop: int, room: Room) -> Iterator[Ba
             offsets = room.for_offsets(n)
             _list_offsets(data, end, key, stored.itemsize, offsets)
         yield Basket(low - start, offsets[low - first : high - first + 1], data[:end].view(stored))
+
+
+def has_whole_baskets(branch: Any, start: int, stop: int) -> bool:
+    """Whether the lists of a range are counted by another branch, and the range begins and ends where baskets do."""
+    counted = isinstance(branch, PlainBranch) and branch.counter is not None and stored_type(branch) is not None
+    return counted and {start, stop}.issubset(branch.entry_offsets)
+
+
+def whole_baskets(branch: PlainBranch, start: int, stop: int, room: Room) -> Iterator[tuple[int, int, ndarray]]:
+    """First event, one past the last, and the numbers of each basket of a range that `has_whole_baskets`.
+
+    Where lists begin is not unpacked: that is known from elsewhere. Numbers are good until the next basket.
+
+    Raises:
+        Exception: a basket is damaged.
+    """
+    stored = np.dtype(stored_type(branch))
+    for number, (first, last) in enumerate(pairwise(branch.entry_offsets)):
+        if start <= first < stop:
+            data, end, _ = open_basket(branch.packed(number), room, offsets=False)
+            yield first - start, last - start, data[:end].view(stored)
 
 
 def first_lists(branch: Any, stop: int) -> tuple[ndarray, ndarray] | None:

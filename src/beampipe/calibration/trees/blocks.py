@@ -19,6 +19,9 @@ _BASKET: Final = struct.Struct(">Hiiii")  # at the end of its key: version, two 
 _CHECKSUM: Final = 8
 """Bytes before an LZ4 block."""
 
+_ZSTD_FLAGS, _ZSTD_CHECKED = 4, 0x04
+"""Place of the flags of ZSTD in a block, and that of a checksum at its end."""
+
 _BLOCK: Final = 9
 """Bytes before each packed block: name and version of the method, sizes packed and unpacked in 3 bytes each."""
 
@@ -77,13 +80,16 @@ def key_of(packed: memoryview) -> tuple[int, int]:
     return n_unpacked, key_size
 
 
-def open_basket(packed: memoryview, room: Room | None = None, wanted: int | None = None) -> Opened:
+def open_basket(
+    packed: memoryview, room: Room | None = None, wanted: int | None = None, *, offsets: bool = True
+) -> Opened:
     """A basket's bytes.
 
     Args:
         packed: the basket, packed, with its key.
         room: memory for it; by default new one.
         wanted: number of bytes that are wanted; others may be anything. By default all of them.
+        offsets: whether where lists begin is wanted beside the numbers.
 
     Raises:
         Exception: the basket is damaged.
@@ -96,7 +102,8 @@ def open_basket(packed: memoryview, room: Room | None = None, wanted: int | None
     if len(blocks) == n:
         return Opened(np.frombuffer(blocks, np.uint8), end - key_size, key_size)
     data = (room or Room()).for_data(n)
-    unpack_into(blocks, data.data, n if wanted is None else min(wanted, n))
+    most = n if offsets else end - key_size
+    unpack_into(blocks, data.data, most if wanted is None else min(wanted, most))
     return Opened(data, end - key_size, key_size)
 
 
@@ -138,7 +145,7 @@ def unpack_into(packed: memoryview, out: memoryview, n: int) -> None:
 
 
 def _unpack(method: bytes, packed: memoryview, out: memoryview, wanted: int) -> None:
-    """Unpack one block, or at least as many bytes of it as are wanted."""
+    """Unpack one block: all of it, if it has a checksum, else at least as many bytes as are wanted."""
     if method == b"ZS":
         n = _zstd(packed, out, wanted)
     elif method == b"L4":
@@ -150,13 +157,12 @@ def _unpack(method: bytes, packed: memoryview, out: memoryview, wanted: int) -> 
             raise ValueError("a block has another checksum than it says")
         n = cramjam.lz4.decompress_block_into(packed, out, output_len=len(out))
     elif method in (b"ZL", b"XZ"):
-        stream = zlib.decompressobj() if method == b"ZL" else lzma.LZMADecompressor()
-        found = stream.decompress(packed, min(wanted, len(out)))
+        found = zlib.decompress(packed, bufsize=len(out)) if method == b"ZL" else lzma.decompress(packed)
         n = len(found)
         out[:n] = found
     else:
         raise ValueError(f"packed by {method!r}")
-    if n < min(wanted, len(out)):
+    if not min(wanted, len(out)) <= n <= len(out):
         raise ValueError("a block has another size than it says")
 
 
@@ -168,5 +174,9 @@ def _zstd(packed: memoryview, out: memoryview, wanted: int) -> int:
         import cramjam
 
         return int(cramjam.zstd.decompress_into(packed, out))
+    checked = packed[_ZSTD_FLAGS] & _ZSTD_CHECKED
     with ZstdDecompressor().stream_reader(packed, read_size=len(packed)) as stream:
-        return int(stream.readinto(out[:wanted]))
+        n = int(stream.readinto(out if checked else out[:wanted]))
+        if checked and stream.read(1):
+            raise ValueError("a block is longer than it says")
+        return n

@@ -111,7 +111,7 @@ class PlainTree:
                 return self._slow()[name]
             counts = self._facts.branches.get(facts.counter)
             counter = None if counts is None else self[counts.name]
-            found = PlainBranch(facts, counter, self._data, cache(lambda: self._slow()[name]))
+            found = PlainBranch(facts, counter, self._data, lambda: self._slow()[name])
             self._branches[name] = found
         return found
 

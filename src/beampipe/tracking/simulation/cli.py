@@ -119,6 +119,7 @@ def simulate(
             seed=seed,
             first_event=first_event,
             workers=workers,
+            apart=True,
             progress=lambda done: step(),
         )
         counts = write_simulated(output, simulated)

@@ -72,6 +72,7 @@ def simulate_events(
     seed: int,
     first_event: int = 0,
     workers: int = 1,
+    apart: bool = False,
     progress: Callable[[int], object] | None = None,
     cache: Path | None = None,
 ) -> Iterator[SimulatedEvent]:
@@ -84,6 +85,8 @@ def simulate_events(
         seed: number of the sample; samples of different seeds share no collision.
         first_event: number of the first event. An event depends on the seed and its number, on nothing else.
         workers: number of processes; with 1 the work is done in this one.
+        apart: with one worker, too, work in another process: Ctrl-C then waits for no call of Pythia or ACTS, which
+            may take many seconds.
         progress: called with the number of events done after each.
         cache: folder for generated collisions, default the user's cache.
 
@@ -103,7 +106,7 @@ def simulate_events(
     acts_examples()
     sample = _Sample(generator or EventGenerator(), detector or Detector(), seed, first_event, n_events, cache)
     done = 0
-    for chunk in _results(sample, workers):
+    for chunk in _results(sample, workers, apart=apart):
         for event in chunk:
             done += 1
             yield event
@@ -132,22 +135,23 @@ def write_simulated(path: str | Path, simulated: Iterable[SimulatedEvent]) -> di
     return dict(total)
 
 
-def _results(sample: _Sample, workers: int) -> Iterator[list[SimulatedEvent]]:
+def _results(sample: _Sample, workers: int, *, apart: bool) -> Iterator[list[SimulatedEvent]]:
     """The chunks in order, made here or by processes that are at most a few chunks ahead."""
-    # Made here in any case, once, so that the workers find everything in the cache.
-    chain, chunks = sample.chain(), sample.chunks(workers)
-    if workers == 1:
+    chunks = sample.chunks(workers)
+    if workers == 1 and not apart:
+        chain = sample.chain()
         for first, n in chunks:
             yield chain.run(first, n)
         return
-    with ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(sample,)
-    ) as executor:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_on_interrupts) as executor:
+        with holding_interrupts():
+            first_ready = executor.submit(_prepare, sample)
+        first_ready.result()  # one process alone fills the cache, in which the others find everything
         waiting: deque[Future[list[SimulatedEvent]]] = deque()
         try:
             for first, n in chunks:
                 with holding_interrupts():
-                    waiting.append(executor.submit(_work, first, n))
+                    waiting.append(executor.submit(_work, sample, first, n))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -157,12 +161,14 @@ def _results(sample: _Sample, workers: int) -> Iterator[list[SimulatedEvent]]:
                 future.cancel()
 
 
-def _start(sample: _Sample) -> None:
+def _prepare(sample: _Sample) -> None:
+    """Make what simulates, in this worker, unless it is made."""
     global _chain
-    end_on_interrupts()
-    _chain = sample.chain()
+    if _chain is None:
+        _chain = sample.chain()
 
 
-def _work(first: int, n: int) -> list[SimulatedEvent]:
+def _work(sample: _Sample, first: int, n: int) -> list[SimulatedEvent]:
+    _prepare(sample)
     assert _chain is not None
     return _chain.run(first, n)

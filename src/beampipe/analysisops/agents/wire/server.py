@@ -19,6 +19,7 @@ from a2a.types import Message, Task, TaskState, TaskStatus
 
 from beampipe.analysisops.agents.wire.documents import dump_object, parse_object
 from beampipe.errors import BeampipeError, ConfigError, InputError, ServiceUnavailableError
+from beampipe.terminal import say
 
 if TYPE_CHECKING:
     from a2a.types import AgentCard
@@ -154,7 +155,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(app: Starlette, listener: socket.socket) -> None:
-    """Serve until the process is told to stop."""
+    """Serve until the process is told to stop; standard error says where, as a free port is known to nobody else."""
+    host, port = listener.getsockname()[:2]
+    say(f"answering at http://{host}:{port}/ until Ctrl-C", err=True)
     _server(app).run(sockets=[listener])
 
 

@@ -1,0 +1,45 @@
+"""Ctrl-C while Pythia or ACTS work: in calls of C++ that Python cannot leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from beampipe import processes
+
+pytest.importorskip("acts")
+pytest.importorskip("pythia8mc")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_ends_a_simulation_and_leaves_nothing(workers: int, tmp_path: Path) -> None:
+    """With an empty cache, Pythia starts first: one call of many seconds."""
+    (tmp_path / "here").mkdir()
+    words = ["tracking", "simulate", "-o", "events.parquet", "-n", "4", "--workers", str(workers)]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "beampipe", *words],
+        cwd=tmp_path / "here",
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of processes of its own, as of a terminal
+    )
+    deadline = time.monotonic() + 120
+    while not any((processes.processor_time(pid) or 0.0) > 3.0 for pid in processes.children(command.pid)):
+        assert command.poll() is None, command.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    children = processes.children(command.pid)
+    os.killpg(command.pid, signal.SIGINT)
+    said = command.communicate(timeout=120)
+    assert (command.returncode, said) == (130, ("", "beampipe: interrupted\n"))
+    assert not list((tmp_path / "here").iterdir())
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".npz"]
+    assert not any(processes.is_alive(pid) for pid in children)
