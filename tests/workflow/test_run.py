@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import os
 import random
 import subprocess
@@ -120,17 +119,6 @@ def test_workers_are_replaced_after_some_tasks() -> None:
     with open_pool("processes", 2, recycle=5) as pool:
         pids = run([Task(str(number), toys.who_am_i, (number,)) for number in range(30)], pool)
     assert 3 <= len(set(pids)) <= 6
-
-
-def test_a_worker_keeps_nothing_of_what_a_task_has_left() -> None:
-    gc.disable()
-    try:
-        toys.RINGS.clear()
-        assert [toys.leave_a_ring(k) for k in range(3)] == [0, 1, 2], "without a collection rings would be there"
-    finally:
-        gc.enable()
-    with open_pool("processes", 1) as pool:
-        assert run([Task(str(k), toys.leave_a_ring, (k,)) for k in range(5)], pool) == [0] * 5
 
 
 def test_all_errors_are_collected_and_the_rest_is_done(tmp_path: Path) -> None:
