@@ -55,7 +55,7 @@ def build(folder: Path, python: str) -> Path:
 
 def look_at(folder: Path, wheel: Path) -> None:
     """What an index, and whoever reads the metadata, would refuse."""
-    run(["twine", "check", "--strict", *map(str, sorted(folder.iterdir()))])
+    run(["twine", "check", "--strict", *map(str, [*folder.glob("*.tar.gz"), wheel])])
     said = run(["auditwheel", "show", str(wheel)])
     if "manylinux" not in said:
         raise Failed(f"auditwheel names no manylinux platform that the wheel could be repaired to:\n{said}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from importlib.resources import files
@@ -34,6 +36,15 @@ def test_an_example_is_a_specification(name: str, tmp_path: Path) -> None:
     path = tmp_path / "fleet.toml"
     path.write_text(text_of(name))
     read_fleet(path)
+
+
+def test_the_command_in_the_example_for_kubernetes_works_as_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "fleet.toml").write_text(text_of("kubernetes"))
+    (command,) = re.findall(r"^#     beampipe (.*)$", text_of("kubernetes"), re.M)
+    words = [sys.executable, "-m", "beampipe", *command.split()]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "deploy/manifests/servers-gpu.yaml").exists()
 
 
 def test_what_is_commented_out_would_fit_too(tmp_path: Path) -> None:

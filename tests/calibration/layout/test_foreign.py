@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import fsspec.config
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from beampipe.calibration.cli import app
 from beampipe.calibration.config.configuration import load_configuration
-from beampipe.calibration.ntuple.constituents import observables
 from beampipe.calibration.ntuple.reading import inspect_file
-from beampipe.calibration.simulation.jets import features_reference
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from tests.calibration.campaign import Toys
 from tests.calibration.layout.servers import serving
@@ -63,20 +60,6 @@ def test_inspect_shows_a_file_and_writes_a_configuration(toys: Toys, tmp_path: P
     assert "preset beampipe" in result.output
     assert re.search(r"jet_pt +jet_pt +float\[\]", result.output)
     assert 'preset = "beampipe"' in to.read_text()
-
-
-def test_derived_observables_are_those_of_a_loop() -> None:
-    rng = np.random.default_rng(3)
-    counts = rng.integers(0, 12, 40)
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    n = int(offsets[-1])
-    pt, eta, phi = rng.exponential(5, n), rng.normal(0, 1, n), rng.uniform(-np.pi, np.pi, n)
-    axis, around = rng.normal(0, 1, 40), rng.uniform(-np.pi, np.pi, 40)
-    got = observables(offsets, pt, eta, phi, axis, around, 0.2)
-    with np.errstate(invalid="ignore"):
-        expected = features_reference(offsets, pt, eta, phi, axis, around)
-    for one, other in zip(got, expected, strict=True):
-        np.testing.assert_allclose(one[counts > 0], other[counts > 0], rtol=1e-9)
 
 
 def test_a_file_elsewhere_is_read_like_one_here(toys: Toys) -> None:

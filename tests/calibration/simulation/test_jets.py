@@ -1,48 +1,12 @@
-"""Observables and labels of jets."""
+"""Labels of jets."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy import ndarray
 
-from beampipe.calibration.simulation.jets import features, features_reference, particle_jets, parton_labels
+from beampipe.calibration.simulation.jets import particle_jets, parton_labels
 from beampipe.calibration.simulation.pythia import Collisions
-
-
-def random_jets(n_jets: int) -> tuple[ndarray, ...]:
-    rng = np.random.default_rng(3)
-    counts = rng.integers(0, 40, n_jets)
-    counts[:3] = 0, 1, 2
-    offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    n = int(offset[-1])
-    jet_eta, jet_phi = rng.uniform(-2, 2, n_jets), rng.uniform(-np.pi, np.pi, n_jets)
-    owner = np.repeat(np.arange(n_jets), counts)
-    eta = jet_eta[owner] + rng.normal(0, 0.1, n)
-    phi = (jet_phi[owner] + rng.normal(0, 0.1, n) + np.pi) % (2 * np.pi) - np.pi
-    return offset, rng.exponential(5, n) + 0.5, eta, phi, jet_eta, jet_phi
-
-
-def test_kernel_agrees_with_its_slow_twin() -> None:
-    jets = random_jets(200)
-    assert (np.abs(jets[3]) > 3.1).any(), "no track near the seam of phi"
-    for fast, slow in zip(features(*jets), features_reference(*jets), strict=True):
-        np.testing.assert_allclose(fast, slow, rtol=1e-12, atol=1e-15)
-
-
-def test_jet_made_by_hand() -> None:
-    # Tracks of 1, 2 and 1 GeV at 0, 0.1 and 0.3 in phi from the axis, across the seam.
-    n_trk, width, c1 = features(
-        np.array([0, 3]),
-        np.array([1.0, 2.0, 1.0]),
-        np.array([0.5, 0.5, 0.5]),
-        np.array([np.pi - 0.05, -np.pi + 0.05, -np.pi + 0.25]),
-        np.array([0.5]),
-        np.array([np.pi - 0.05]),
-    )
-    assert n_trk.tolist() == [3]
-    assert width[0] == pytest.approx((2 * 0.1 + 1 * 0.3) / 4)
-    assert c1[0] == pytest.approx((2 * 0.1**0.2 + 1 * 0.3**0.2 + 2 * 0.2**0.2) / 16)
 
 
 def test_label_is_that_of_the_parton_with_the_highest_energy_nearby() -> None:

@@ -79,11 +79,14 @@ def observables(
     jet_phi: Float64[ndarray, " n"],
     beta: float,
 ) -> tuple[Int64[ndarray, " n"], Float64[ndarray, " n"], Float64[ndarray, " n"]]:
-    """Number, width and C1 of the constituents of each jet; width and C1 are 0 without constituents.
+    """What tells quark jets from gluon jets: number, width and C1 of the constituents of each jet.
+
+    The definitions are in `Constituents`; C1 is that of A. J. Larkoski, G. P. Salam, J. Thaler, JHEP 06 (2013) 108.
+    Width and C1 are 0 without constituents. What a jet gets does not depend on the jets beside it.
 
     Args:
         offsets: first constituent of each jet.
-        pt: transverse momenta of constituents.
+        pt: transverse momenta of constituents, in any unit.
         eta: pseudorapidities of constituents.
         phi: azimuths of constituents [rad].
         jet_eta: pseudorapidities of jets.

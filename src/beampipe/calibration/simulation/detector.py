@@ -13,7 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt64
 from numpy import ndarray
 
-from beampipe.calibration.simulation.jets import RADIUS, TRACK_PT, ParticleJets, distance, features
+from beampipe.calibration.layout.settings import Constituents
+from beampipe.calibration.ntuple.constituents import observables
+from beampipe.calibration.simulation.jets import RADIUS, TRACK_PT, ParticleJets, distance
 from beampipe.calibration.simulation.randoms import keys, normal, poisson, uniform
 
 __all__ = ["Reconstructed", "efficiency", "fakes", "reconstruct", "resolution", "response"]
@@ -124,13 +126,14 @@ def reconstruct(jets: ParticleJets, event_key: UInt64[ndarray, " n_events"]) -> 
 
     owner = np.concatenate([jet[kept], fake_jet])
     order = np.argsort(owner, kind="stable")
-    n_trk, width, c1 = features(
+    n_trk, width, c1 = observables(
         np.searchsorted(owner[order], np.arange(len(jets) + 1)).astype(np.int64),
         np.concatenate([jets.track_pt[kept], TRACK_PT - np.log(uniform(fake_key, 0))])[order],
         np.concatenate([jets.track_eta[kept], jets.eta[fake_jet] + off * np.cos(angle)])[order],
         np.concatenate([jets.track_phi[kept], jets.phi[fake_jet] + off * np.sin(angle)])[order],
         jets.eta,
         jets.phi,
+        Constituents().beta,
     )
     n_less = np.bincount(jet[kept_less], minlength=len(jets)).astype(np.int64) + n_fake
     return Reconstructed(pt, uniform(own, 4) > NOT_CLEAN, n_trk, width, c1, n_less, n_trk + n_more)

@@ -1,7 +1,6 @@
-"""Jets of particles: anti-kt, the label of the parton behind them, and what tells quarks from gluons.
+"""Jets of particles: anti-kt, and the label of the parton behind them.
 
 Anti-kt: M. Cacciari, G. P. Salam, G. Soyez, JHEP 04 (2008) 063, by their FastJet, Eur. Phys. J. C 72 (2012) 1896.
-c1: A. J. Larkoski, G. P. Salam, J. Thaler, JHEP 06 (2013) 108.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from numpy import ndarray
 
 from beampipe.calibration.simulation.pythia import Collisions
 
-__all__ = ["ParticleJets", "distance", "features", "features_reference", "particle_jets", "parton_labels"]
+__all__ = ["ParticleJets", "distance", "particle_jets", "parton_labels"]
 
 RADIUS: Final = 0.4
 """Radius of the anti-kt algorithm, and the largest distance of a jet's axis from the parton that labels it."""
@@ -26,9 +25,6 @@ TRACK_PT: Final = 0.5
 
 PARTON_PT: Final = 0.1
 """Partons below this transverse momentum [GeV] label no jet."""
-
-BETA: Final = 0.2
-"""Power of the distance between two tracks in c1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,69 +190,6 @@ def parton_labels(event, eta, phi, parton_offset, parton_eta, parton_phi, parton
                 best = parton_energy[k]
                 out[j] = parton_label[k]
     return out
-
-
-@njit(cache=True)
-@no_type_check
-def features(offset, pt, eta, phi, jet_eta, jet_phi):
-    """What tells quark jets from gluon jets: number of tracks, width and c1 of each jet.
-
-    With sums over its tracks i (and pairs i < j),
-    ``width = sum pT_i dR(i, axis) / sum pT_i`` and ``c1 = sum pT_i pT_j dR(i, j)**0.2 / (sum pT_i)**2``;
-    both are 0 without tracks.
-
-    Args:
-        offset: (n_jets + 1,) int64, first track of each jet.
-        pt: (n,) float64, transverse momentum of the track [GeV].
-        eta: (n,) float64, pseudorapidity of the track.
-        phi: (n,) float64, azimuth of the track [rad].
-        jet_eta: (n_jets,) float64, pseudorapidity of the jet's axis.
-        jet_phi: (n_jets,) float64, azimuth of the jet's axis [rad].
-
-    Returns:
-        Number of tracks (n_jets,) int64, width (n_jets,) float64 and c1 (n_jets,) float64.
-    """
-    n_jets = len(offset) - 1
-    n_trk = np.zeros(n_jets, dtype=np.int64)
-    width = np.zeros(n_jets)
-    c1 = np.zeros(n_jets)
-    for j in range(n_jets):
-        total, moment, pairs = 0.0, 0.0, 0.0
-        for i in range(offset[j], offset[j + 1]):
-            d_eta = eta[i] - jet_eta[j]
-            d_phi = _angle_between(phi[i], jet_phi[j])
-            total += pt[i]
-            moment += pt[i] * np.sqrt(d_eta * d_eta + d_phi * d_phi)
-            for k in range(i + 1, offset[j + 1]):
-                d_eta = eta[i] - eta[k]
-                d_phi = _angle_between(phi[i], phi[k])
-                pairs += pt[i] * pt[k] * (d_eta * d_eta + d_phi * d_phi) ** (0.5 * BETA)
-        n_trk[j] = offset[j + 1] - offset[j]
-        if total > 0:
-            width[j] = moment / total
-            c1[j] = pairs / (total * total)
-    return n_trk, width, c1
-
-
-def features_reference(
-    offset: Int64[ndarray, " n_jets_1"],
-    pt: Float64[ndarray, " n"],
-    eta: Float64[ndarray, " n"],
-    phi: Float64[ndarray, " n"],
-    jet_eta: Float64[ndarray, " n_jets"],
-    jet_phi: Float64[ndarray, " n_jets"],
-) -> tuple[Int64[ndarray, " n_jets"], Float64[ndarray, " n_jets"], Float64[ndarray, " n_jets"]]:
-    """Reference implementation of `features`, with whole arrays."""
-    rows = []
-    for j in range(len(offset) - 1):
-        mine = slice(int(offset[j]), int(offset[j + 1]))
-        weight = pt[mine] / pt[mine].sum()
-        pair = np.triu(
-            np.outer(weight, weight) * distance(eta[mine, None], phi[mine, None], eta[mine], phi[mine]) ** BETA, 1
-        )
-        rows.append((len(weight), (weight * distance(eta[mine], phi[mine], jet_eta[j], jet_phi[j])).sum(), pair.sum()))
-    table = np.array(rows).reshape(-1, 3)
-    return table[:, 0].astype(np.int64), table[:, 1], table[:, 2]
 
 
 def distance(eta: Any, phi: Any, other_eta: Any, other_phi: Any) -> Any:
