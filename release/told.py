@@ -86,6 +86,7 @@ GIVEN: Final = {
     "track events.root": _EDM4HEP,
     "find_tracks 127.0.0.1": _HITS.format("event.csv", ""),
     "curl http://127.0.0.1:8000/v2/models/exatrkx/config": "beampipe serve -m exatrkx",
+    "fleet up": "beampipe fleet example > fleet.toml",
     "fleet k8s": "beampipe fleet example kubernetes > fleet.toml",
     "fleet plan mu200.json": f"echo '{_MODEL}' > mu200.json",
     "calibration train-tagger": "beampipe calibration init dijets.toml",
@@ -102,8 +103,9 @@ SMALLER: Final = {
     "--events 10 --mu 200": "--events 2 --mu 10",
     "--events 250": "--events 5",
     "-n 100000 --files 4": "-n 500 --files 1",
-    "-n 1000000 --files 10 --event-weights 100": "-n 20000 --files 2 --event-weights 3",
+    "-n 1000000 --files 10 --event-weights 100": "-n 20000 --files 3 --event-weights 3",
     "--instances 20": "--instances 1 -t zmumu",
+    "--requests 50000 --replicas 2": "--requests 2000 --replicas 1",
     "serving top": "serving top --once",
     " --tracker-model itk": "",
 }

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -34,18 +34,26 @@ class Failed(Exception):
     """A step did not hold; the message says which and why."""
 
 
-def run(command: str | list[str], folder: Path = ROOT, *, path: Path = TOOLS, limit: float = 1800.0) -> str:
+def run(
+    command: str | list[str],
+    folder: Path = ROOT,
+    *,
+    path: Path = TOOLS,
+    home: Path | None = None,
+    limit: float = 1800.0,
+) -> str:
     """The output of a command; `Failed` if it fails or prints a traceback.
 
     Args:
         command: words, or a line of them.
         folder: where it runs.
         path: folder of the programs that are found first.
+        home: home of whoever types it; None for the real one.
         limit: time after which it has failed [s].
     """
     words = shlex.split(command) if isinstance(command, str) else command
     done = subprocess.run(
-        words, cwd=folder, env=surroundings(path), capture_output=True, text=True, check=False, timeout=limit
+        words, cwd=folder, env=surroundings(path, home), capture_output=True, text=True, check=False, timeout=limit
     )
     said = done.stdout + done.stderr
     if done.returncode != 0 or "Traceback" in said:
@@ -53,10 +61,12 @@ def run(command: str | list[str], folder: Path = ROOT, *, path: Path = TOOLS, li
     return said
 
 
-def surroundings(path: Path) -> dict[str, str]:
-    """The variables of a command: nothing of our own checkout, `path` before all other programs."""
-    mine = {"PATH": f"{path}{os.pathsep}{os.environ['PATH']}", "BEAMPIPE_REPOSITORY": ADDRESS, "PYTHONUNBUFFERED": "1"}
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | mine
+def surroundings(path: Path, home: Path | None = None) -> dict[str, str]:
+    """The variables of a command: nothing of our own checkout and settings, `path` before all other programs."""
+    home = home or Path.home()
+    mine = {"PATH": f"{path}{os.pathsep}{os.environ['PATH']}", "BEAMPIPE_REPOSITORY": ADDRESS, "HOME": str(home)}
+    left_out = ("PYTHONPATH", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
+    return {name: value for name, value in os.environ.items() if name not in left_out} | mine
 
 
 @contextmanager
@@ -77,13 +87,14 @@ def use(lines: tuple[str, ...], bin_: Path) -> list[str]:
     """Run lines one after the other in a folder that holds the examples alone.
 
     A server runs until the next one is started, or until the last line; then it is interrupted, and must end in order.
+    A fleet that was left up is ended.
 
     Returns:
         The lines that were not run, each with its reason.
     """
     left_out, server = [], None
-    with tempfile.TemporaryDirectory(prefix="beampipe-use-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="beampipe-use-") as name, tempfile.TemporaryDirectory() as other:
+        folder, home = Path(name), Path(other)
         shutil.copytree(ROOT / "examples", folder / "examples")
         (folder / "tests").symlink_to(ROOT / "tests")
         try:
@@ -92,22 +103,26 @@ def use(lines: tuple[str, ...], bin_: Path) -> list[str]:
                     left_out.append(f"{line}: {why}")
                 elif _SERVER.match(line):
                     end(server)
-                    server = serve(line, folder, bin_)
+                    server = serve(line, folder, surroundings(bin_, home))
                 else:
-                    run(["bash", "-euo", "pipefail", "-c", line], folder, path=bin_)
+                    run(["bash", "-euo", "pipefail", "-c", line], folder, path=bin_, home=home)
             end(server)
         except BaseException:
             if server is not None:
                 server.terminate()
             raise
+        finally:
+            if "beampipe fleet up" in lines:
+                with suppress(Failed):
+                    run("beampipe fleet down", folder, path=bin_, home=home)
     return left_out
 
 
-def serve(line: str, folder: Path, bin_: Path) -> subprocess.Popen[str]:
+def serve(line: str, folder: Path, variables: dict[str, str]) -> subprocess.Popen[str]:
     """A server in the background, which has said where it answers."""
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(
-            ["bash", "-c", f"exec {line}"], cwd=folder, env=surroundings(bin_), stdout=log, stderr=log, text=True
+            ["bash", "-c", f"exec {line}"], cwd=folder, env=variables, stdout=log, stderr=log, text=True
         )
         until = time.monotonic() + 180.0
         while True:

@@ -3,9 +3,10 @@
     python benchmarks/calibration/decompression.py [--repeats 7]
 
 Files of toy events with one weight in use and with 101, one after the other in one process. "unpacking" is the same
-library and the same memory as in the pass, for the baskets that the pass needs and nothing else. "chunk" is the pass
-over the file, from its path to histograms; "commit" writes them; "look" and "digest" are what the first run over a file
-does before. All in seconds of this process per event, medians of the repeats; files are in the disk cache.
+library and the same memory as in the pass, for the whole baskets that the pass needs and nothing else; the pass itself
+leaves out where lists begin in all columns but one. "chunk" is the pass over the file, from its path to histograms;
+"commit" writes them; "look" and "digest" are what the first run over a file does before. All in seconds of this process
+per event, medians of the repeats; files are in the disk cache.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from beampipe.calibration.histograms.fill import fill
+from beampipe.calibration.histograms.packing import read_arrays, write_arrays
 from beampipe.calibration.histograms.sums import Axes, Filled, TaggerBins, merge, read_filled, write_filled
 from beampipe.calibration.histograms.templates import templates_of
 from beampipe.calibration.jets.dijets import CUT_NAMES, CutFlow
@@ -159,9 +160,27 @@ def test_a_file_of_histograms_gives_them_back(parts: list[Filled], tmp_path: Pat
 def test_a_file_is_much_smaller_than_its_arrays(parts: list[Filled], tmp_path: Path) -> None:
     path = tmp_path / "filled.npz"
     write_filled(parts[0], path)
-    with np.load(path) as arrays:
-        plain = sum(arrays[name].nbytes for name in arrays.files)
+    plain = sum(array.nbytes for array in read_arrays(path).values())
     assert path.stat().st_size < plain / 2
+
+
+def test_packed_numbers_are_the_same(tmp_path: Path) -> None:
+    rng, most = np.random.default_rng(4), 2**63
+    arrays = {f"n{k}": rng.integers(-most, most - 1, shape) for k, shape in enumerate([(0, 3), (), (7,), (5, 4, 3)])}
+    arrays |= {
+        "last": arrays["n3"][:, 1],
+        "words": np.array(["a", "b"]),
+        "half": np.array([0.5]),
+        "few": np.arange(3) % 2,
+    }
+    write_arrays(tmp_path / "none.npz", {"half": arrays["half"]})
+    assert list(read_arrays(tmp_path / "none.npz")) == ["half"]
+    write_arrays(tmp_path / "a.npz", arrays)
+    again = read_arrays(tmp_path / "a.npz")
+    assert sorted(again) == sorted(arrays)
+    for name, array in arrays.items():
+        assert (again[name].dtype, again[name].shape) == (np.asarray(array).dtype, np.shape(array))
+        np.testing.assert_array_equal(again[name], array)
 
 
 def test_another_file_is_refused(parts: list[Filled], tmp_path: Path) -> None:

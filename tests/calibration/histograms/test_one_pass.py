@@ -114,6 +114,25 @@ def test_everything_at_once(path: Path) -> None:
     assert len(np.unique(filled.varied_sumw, axis=0)) > 25, "variations differ"
 
 
+@pytest.mark.parametrize("lost", [(), (2,), (1,), (0,), (2, 3)], ids=str)
+def test_jets_in_order_and_what_is_not(tmp_path: Path, lost: tuple[int, ...]) -> None:
+    """Falling pT, events without jets among them; then one event with pT that is no number, and a hard jet after it."""
+    events = toy_events(N, 3, n_weights=N_WEIGHTS)
+    n_jets = np.diff(events.offset)
+    assert all(np.all(np.diff(part) <= 0) for part in np.split(events.columns["jet_pt"], events.offset[1:-1]))
+    if lost:
+        pt = events.columns["jet_pt"]
+        one = int(np.flatnonzero(n_jets >= 5)[7])
+        pt[[events.offset[one] + place for place in lost]] = np.nan
+        pt[events.offset[one] + 4] = 5000.0
+    path = write_odd(tmp_path / "order.root", events)
+    made = fill_in_one_pass(path, 0, N, SELECT, FILL)
+    if made is None:
+        assert {0, 1}.intersection(lost)
+        return
+    require_same(made, in_stages(path, 0, N, SELECT, FILL))
+
+
 @pytest.mark.parametrize(
     ("start", "stop"), [(0, 1), (1, 2), (17, 1234), (N - 1, N)], ids=["first", "second", "inside", "last"]
 )

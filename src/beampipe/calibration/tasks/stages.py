@@ -39,7 +39,7 @@ _PACKAGES: Final = {
     "select": _READERS,
     "predict": (*_READERS, "lightgbm"),
     "fill": _READERS,
-    "merge": ("numpy",),
+    "merge": ("numpy", "cramjam"),
     "reweight": ("numpy",),
     "extract": ("numpy",),
     "factors": ("numpy",),

@@ -10,6 +10,7 @@ from beampipe.fleet.running.folder import folder_of, shared_folder
 from beampipe.fleet.running.orders import GatewayOrders
 from beampipe.fleet.running.starting import make_free, oversee
 from beampipe.fleet.specification import read_fleet
+from beampipe.terminal import say
 
 __all__ = ["follow_fleet"]
 
@@ -35,4 +36,6 @@ def follow_fleet(specification: Path, shared: Path | None = None, folder: Path |
         )
     make_free(run, specification)
     follower = Follower(fleet, run)
-    oversee(follower, GatewayOrders(follower))
+    scheme = "grpc" if fleet.gateway.tls is None else "grpcs"
+    address = f"{scheme}://{fleet.gateway.host}:{fleet.gateway.port}"
+    oversee(follower, GatewayOrders(follower), started=lambda: say(f"gateway: {address} until Ctrl-C", err=True))

@@ -73,13 +73,19 @@ def make_free(run: RunFolder, specification: Path) -> None:
         raise ConfigError(f"{run.path}: got a fleet that runs already; do: beampipe fleet status {specification}")
 
 
-def oversee(overseer: Overseer, orders: GatewayOrders, scale: Callable[[], None] = lambda: None) -> None:
+def oversee(
+    overseer: Overseer,
+    orders: GatewayOrders,
+    scale: Callable[[], None] = lambda: None,
+    started: Callable[[], None] = lambda: None,
+) -> None:
     """Look after a fleet until a signal or an order ends that.
 
     Args:
         overseer: looks after it.
         orders: does what it is told.
         scale: looks at what is asked of the servers, and has some added or taken away.
+        started: called once, when the gateway runs.
 
     Raises:
         BeampipeError: the gateway does not start.
@@ -91,6 +97,7 @@ def oversee(overseer: Overseer, orders: GatewayOrders, scale: Callable[[], None]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     with overseer.running(), Line(overseer.folder.socket, orders.obey):
+        started()
         while not overseer.ended.wait(_DEMAND):
             try:
                 scale()

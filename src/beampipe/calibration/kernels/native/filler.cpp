@@ -35,6 +35,7 @@ Filler::Filler(Settings settings, Sums sums) : settings_(std::move(settings)), s
 }
 
 bool Filler::add(const Segment& segment) {
+  falling_ = falls(segment);
   for (std::int64_t i = 0; i < segment.n; ++i) {
     Event event;
     note_event(segment, i, event);
@@ -74,10 +75,27 @@ void Filler::note_event(const Segment& segment, std::int64_t i, Event& event) {
   seen.last = event.number;
 }
 
+/// Whether in each event no jet has more pT than the one before, as in most files: then nothing is to be searched.
+bool Filler::falls(const Segment& segment) const {
+  const std::int64_t first = segment.offsets[0], last = segment.offsets[segment.n];
+  const std::uint8_t* pt = segment.pt.data;
+  const auto pt_of = [&](std::int64_t j) { return load<float>(pt + 4 * j, segment.pt.big); };
+  std::int64_t between = 0;
+  for (std::int64_t i = 1; i < segment.n; ++i) {
+    const std::int64_t start = segment.offsets[i];
+    if (start > segment.offsets[i - 1] && start > first && start < last)
+      between += rises(pt_of(start - 1), pt_of(start));
+  }
+  return count_rises(pt + 4 * first, segment.pt.big, last - first) == between;
+}
+
 bool Filler::read_pair(const Segment& segment, std::int64_t i, Event& event) {
   const std::int64_t begin = segment.offsets[0];
   const auto pt_of = [&](std::int64_t j) { return load<float>(segment.pt.data + 4 * j, segment.pt.big); };
-  leading_pair(segment.offsets[i], segment.offsets[i + 1], pt_of, place_);
+  if (falling_)
+    place_[0] = segment.offsets[i], place_[1] = place_[0] + 1;
+  else
+    leading_pair(segment.offsets[i], segment.offsets[i + 1], pt_of, place_);
   Pair& pair = event.pair;
   pair.clean = pair.labelled = true;
   for (int j = 0; j < 2; ++j) {

@@ -96,6 +96,7 @@ private:
   };
 
   void note_event(const Segment& segment, std::int64_t i, Event& event);
+  bool falls(const Segment& segment) const;
   bool read_pair(const Segment& segment, std::int64_t i, Event& event);
   bool fill(const Segment& segment, std::int64_t i, float weight, Event& event);
   void fill_replicas(const Event& event);
@@ -104,7 +105,7 @@ private:
 
   Settings settings_;
   Sums sums_;
-  bool first_columns_, shifts_;
+  bool first_columns_, shifts_, falling_ = false;
   std::int64_t place_[2] = {};  // of the pair in the columns of jets, from the segment's first jet on
   std::vector<std::int64_t> units_, squares_, times_;
   std::vector<std::uint32_t> room_;

@@ -19,6 +19,8 @@ namespace {
 constexpr double kMagic = 6755399441055744.0;  // 1.5 * 2**52
 constexpr double kFits = 2251799813685248.0;   // 2**51
 
+constexpr std::int64_t kSome = 1 << 16;
+
 }  // namespace
 
 FOR_EACH_ISA
@@ -62,6 +64,28 @@ float quantise(const std::uint8_t* weights, bool big, const std::int64_t* column
     }
   }
   return largest;
+}
+
+FOR_EACH_ISA
+std::int64_t count_rises(const std::uint8_t* numbers, bool big, std::int64_t n) {
+  std::int64_t count = 0;
+  for (std::int64_t begin = 1; begin < n; begin += kSome) {
+    const std::int64_t end = begin + kSome < n ? begin + kSome : n;
+    std::int32_t found = 0;  // as wide as the numbers
+    for (std::int64_t k = begin; k < end; ++k) {
+      std::uint32_t bits[2];
+      std::memcpy(bits, numbers + 4 * (k - 1), 4);
+      std::memcpy(bits + 1, numbers + 4 * k, 4);
+      const std::uint32_t one = big ? __builtin_bswap32(bits[0]) : bits[0];
+      const std::uint32_t next = big ? __builtin_bswap32(bits[1]) : bits[1];
+      float before, after;
+      std::memcpy(&before, &one, 4);
+      std::memcpy(&after, &next, 4);
+      found += rises(before, after);
+    }
+    count += found;
+  }
+  return count;
 }
 
 FOR_EACH_ISA

@@ -13,6 +13,12 @@ namespace calibration {
 float quantise(const std::uint8_t* weights, bool big, const std::int64_t* columns, std::int64_t n, double scale,
                std::uint32_t* room, std::int64_t* units, std::int64_t* squares);
 
+/// Whether a number is larger than the one before; with a NaN it counts as larger.
+inline bool rises(float before, float after) { return !(after <= before); }
+
+/// How many of n numbers are larger than the one before.
+std::int64_t count_rises(const std::uint8_t* numbers, bool big, std::int64_t n);
+
 /// sums[k] += values[k]
 void add_all(std::int64_t* sums, const std::int64_t* values, std::int64_t n);
 
