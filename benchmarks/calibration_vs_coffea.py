@@ -41,6 +41,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "calibration"))

@@ -13,6 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 from harness import (
     CONSOLE,

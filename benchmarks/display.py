@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from beampipe.tracking.display import draw_png, write_html, write_phoenix
 from beampipe.tracking.display.toy import toy_event
 

@@ -34,6 +34,8 @@ from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import grpc
 import numpy as np
 import torch

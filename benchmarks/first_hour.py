@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from beampipe.terminal import console, make_table
 
 ROOT: Final = Path(__file__).parents[1]

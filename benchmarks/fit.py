@@ -15,6 +15,8 @@ from pathlib import Path
 from time import process_time
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 from harness import CONSOLE, existing, options_of, print_header, report, selection_of
 from numpy import ndarray

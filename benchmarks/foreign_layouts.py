@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from harness import CONSOLE, EVENTS, figures, options_of, print_header, report
 
 from beampipe.tracking.acts import ACTS_EFFICIENT, ActsTrackFinder

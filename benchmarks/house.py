@@ -20,6 +20,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import grimp
 
 ROOT: Final = Path(__file__).parents[1]

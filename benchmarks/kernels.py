@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 import torch
 from jaxtyping import Float32

@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from beampipe.errors import BeampipeError
 from beampipe.tracking.simulation.parameters import Detector, EventGenerator
 from beampipe.tracking.simulation.run import simulate_events, write_simulated

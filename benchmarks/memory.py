@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from harness import CONSOLE, existing, options_of, print_header, report
 from rich.table import Table
 from samples import DEGRADATIONS, degraded, take

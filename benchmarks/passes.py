@@ -14,6 +14,8 @@ from dataclasses import replace
 from time import process_time
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 from harness import CONSOLE, existing, options_of, print_header, report
 from jaxtyping import Int64

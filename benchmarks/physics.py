@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from harness import (
     CONSOLE,
     FAST_ACTS,

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from harness import (
     CONSOLE,
     Finders,

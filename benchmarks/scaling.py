@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 from harness import CONSOLE, existing, open_finders, options_of, print_header, report, selection_of
 from rich.table import Table

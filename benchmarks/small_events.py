@@ -11,6 +11,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 from harness import (
     CONSOLE,

@@ -18,6 +18,8 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 from harness import CONSOLE, EVENTS, existing, options_of, print_header, report
 from plain_torch import PlainTorch

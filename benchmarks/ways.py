@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import beampipe.terminal.scripts
+
 from fingerprints import http_recorder, model_config
 
 import beampipe

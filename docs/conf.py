@@ -1,11 +1,15 @@
 """Sphinx configuration. What is our own in it lies in ``_parts``: one thing each."""
 
+import runpy
 import sys
 from pathlib import Path
 
 from beampipe import __version__
 
 sys.path.insert(0, str(Path(__file__).parent / "_parts"))
+
+_forge = runpy.run_path(str(Path(__file__).parents[1] / "release" / "forge.py"))
+_repository = _forge["address"]()  # empty until it has an address
 
 project = "beampipe"
 author = "the beampipe authors"
@@ -53,6 +57,11 @@ html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 9,
     "navbar_persistent": ["search-button"],
+    "icon_links": [
+        {"name": label, "url": url, "icon": "fa-solid fa-code-branch"}
+        for label, url in _forge["project_urls"](_repository).items()
+        if label == "Source"
+    ],
     "show_prev_next": False,
     "navigation_with_keys": False,
     "show_toc_level": 2,

@@ -21,6 +21,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import psutil
 
 from beampipe.analysisops.contract import TaskRequest

@@ -24,6 +24,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import httpx
 
 from beampipe.terminal import console, make_table

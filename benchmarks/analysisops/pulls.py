@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean, median, stdev
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from beampipe.analysisops.instances import InstanceStore
 from beampipe.analysisops.tasks.load import shipped_task, shipped_tasks
 from beampipe.terminal import make_table

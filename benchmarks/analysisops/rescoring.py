@@ -13,6 +13,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from beampipe.analysisops.evaluating import evaluate, rescore
 from beampipe.analysisops.runs import RunFolder, Seeds
 from beampipe.terminal import make_table

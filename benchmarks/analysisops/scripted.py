@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from beampipe.analysisops.evaluating import evaluate
 from beampipe.analysisops.runs import Seeds
 from beampipe.analysisops.tasks.load import shipped_tasks

@@ -26,6 +26,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from beampipe.analysisops.agents.agent import Agent, DescribedTools, Tools
 from beampipe.analysisops.agents.llm.agent import LlmAgent
 from beampipe.analysisops.agents.llm.cache import ReplayCache

@@ -19,6 +19,8 @@ from tempfile import TemporaryDirectory
 from time import process_time
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from measuring import CONSOLE, conditions, report
 from toys import Toy, make_toys
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import NamedTuple
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from measuring import conditions, report
 from toys import KEPT, Toy, make_toys
 

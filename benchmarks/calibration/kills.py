@@ -17,6 +17,8 @@ from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import psutil
 from measuring import conditions, report
 from toys import Toy, make_toys

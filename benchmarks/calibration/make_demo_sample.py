@@ -11,6 +11,8 @@ import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
 
+import beampipe.terminal.scripts
+
 import numpy as np
 from numpy import ndarray
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from beampipe.calibration.simulation import inject, simulate_dijets
 
 FOLDER = Path("runs/calibration")

@@ -17,6 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from measuring import CONSOLE, conditions, measured, report
 from toys import KEPT, Toy, make_toys
 

@@ -17,6 +17,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from beampipe.calibration.config.configuration import Bootstrap, Configuration, Energy, InputSample
 from beampipe.calibration.config.systematics import Systematic
 from beampipe.calibration.tasks.workers import RunSettings, prepare_workers

@@ -24,6 +24,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import grpc
 import numpy as np
 from fleets import (

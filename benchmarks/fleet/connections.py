@@ -25,6 +25,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 from fleets import (
     CONSOLE,

@@ -30,6 +30,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 from fleets import (
     CONSOLE,

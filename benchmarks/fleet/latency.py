@@ -19,6 +19,8 @@ from contextlib import ExitStack
 from time import perf_counter
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 from fleets import (
     CONSOLE,

@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import grpc
 import numpy as np
 from fleets import (

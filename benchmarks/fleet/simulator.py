@@ -24,6 +24,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray

@@ -17,6 +17,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))  # servers and events as the serving benchmarks have them

@@ -27,6 +27,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from growth import descriptors_of, memory_now, slopes, table_of
 from rich.progress import Progress
 from rich.table import Table

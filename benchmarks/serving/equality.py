@@ -23,6 +23,8 @@ from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from jaxtyping import Int64
 from numpy import ndarray
 from rich.progress import Progress

@@ -23,6 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 from attacks import ATTACKS, Attack
 from growth import memory_now

@@ -20,6 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from beampipe.serving import TritonTrackFinder, export_repository, named_models
 from beampipe.tracking import Hits, load_pipeline, shipped_events
 from beampipe.triton import ServerSettings, TritonServer

@@ -26,6 +26,8 @@ from contextlib import ExitStack
 from time import perf_counter
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import grpc
 import numpy as np
 from rich.table import Table

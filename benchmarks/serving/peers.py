@@ -32,6 +32,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final, Self
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from hosts import HOSTS, Host, SenderMaker, Settings
 from rich.table import Table
 

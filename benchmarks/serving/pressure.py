@@ -17,6 +17,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 from jaxtyping import Int64
 from numpy import ndarray
 from served import direct_finder, events_at, wait_until

@@ -22,6 +22,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 from growth import memory_now, regions, slopes, table_of
 from jaxtyping import Int64

@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any, Final
 
+import beampipe.terminal.scripts  # noqa: F401
+
 import numpy as np
 from rich.table import Table
 from served import (

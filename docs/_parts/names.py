@@ -55,7 +55,7 @@ def summary(face: str, name: str) -> str:
     """The first sentence of a docstring, in Markdown."""
     first = " ".join(line.strip() for line in "\n".join(text_of(face, name)).partition("\n\n")[0].splitlines())
     sentence = re.split(r"(?<=[.:])\s+(?=[A-Z])", first)[0]
-    return sentence.replace("``", "`").replace("|", r"\|")
+    return re.sub("::$", ".", sentence).replace("``", "`").replace("|", r"\|")
 
 
 def described(face: str, name: str, also: str = "") -> str:

@@ -10,7 +10,7 @@ can end cleanly on Ctrl-C.
 
 import sys
 
-__all__ = ["extra_of", "name_missing_extras"]
+__all__ = ["extra_of", "importer", "name_missing_extras"]
 
 _OF_PACKAGE = {
     "acts": "simulation",
@@ -72,15 +72,15 @@ class _Missing:
         """Raises a `MissingExtraError` if a statement in a module of beampipe imports the package `name`."""
         if path is not None or name in sys.stdlib_module_names or name == "beampipe":
             return
-        module = _importer()
+        module = importer()
         if module.startswith("beampipe.") and (extra := extra_of(name, module)) is not None:
             from beampipe.errors import MissingExtraError
 
             raise MissingExtraError(name, extra, ".".join(module.split(".")[:3]))
 
 
-def _importer() -> str:
-    """Name of the module whose statement has called the finder; empty if no statement has."""
+def importer() -> str:
+    """For a finder: name of the module whose ``import`` statement has called it; empty if none has."""
     frame, name, below = sys._getframe(), "", False
     while frame.f_back is not None:  # first this module and what checks its types, then the machinery
         frame = frame.f_back

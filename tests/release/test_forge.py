@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,29 @@ def test_without_an_address_there_is_no_link_that_leads_nowhere(monkeypatch: pyt
     assert all(target.startswith(("https://", "#")) for target in LINKS.findall(made["readme"]["text"]))
     assert "![" not in made["readme"]["text"]
     assert "Tracking on a laptop: simulate" in made["readme"]["text"]
+
+
+@pytest.mark.parametrize("name", FORGE["FOLLOWERS"])
+def test_what_names_the_repository_follows_the_one_setting(name: str) -> None:
+    text, naming = (ROOT / name).read_text(encoding="utf-8"), FORGE["naming"]
+    assert text == naming(text, name, FORGE["address"]()), "run python release/forge.py"
+    there, elsewhere = naming(text, name, ADDRESS), naming(naming(text, name, ADDRESS), name, "https://else.test/b")
+    assert ADDRESS in there
+    assert "<repository>" not in there
+    assert ADDRESS not in elsewhere
+    assert naming(there, name, FORGE["address"]()) == text
+    if name.endswith(".cff"):
+        assert yaml.safe_load(there)["repository-code"] == ADDRESS
+
+
+def test_nothing_else_waits_for_the_address() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("no clone")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    texts = {name: (ROOT / name) for name in listed.splitlines() if name.endswith((".md", ".cff", ".toml", ".ipynb"))}
+    assert "README.md" in texts
+    waiting = {name for name, path in texts.items() if "<repository>" in path.read_text(encoding="utf-8")}
+    assert waiting <= {*FORGE["FOLLOWERS"]}
 
 
 def test_the_citation_names_licence_and_no_version_that_would_grow_old() -> None:

@@ -286,7 +286,7 @@ def explain(
     plan = plan_calibration(load_configuration(config, output=results))
     found = explanation(plan, scale_factor, tagger=tagger, working_point=working_point, pt=pt)
     if as_json:
-        print_json(found.facts())
+        print_json(found.plain())
     else:
         typer.echo("\n".join(found.lines(full=every)))
 

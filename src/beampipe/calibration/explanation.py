@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,14 @@ from beampipe.calibration.method.validity import FLAGS
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.workspace import to_read, workspace_of
 from beampipe.errors import UnknownNameError
+from beampipe.notebook import Shown
 from beampipe.workflow import Provenance
 
 __all__ = ["Explanation", "explain", "explanation"]
 
 
-@dataclass(frozen=True)
-class Explanation:
+@dataclass(frozen=True, repr=False)
+class Explanation(Shown):
     """A scale factor in one bin, and where it came from.
 
     Attributes:
@@ -48,7 +49,13 @@ class Explanation:
         yield "made from:"
         yield from _tree(self.made_from, "  ", full=full)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, object]:
+        """The scale factor with its bin, its value and total uncertainty, and what speaks against it."""
+        one = self.factor
+        where = f"{self.name}({one.tagger}, {one.working_point:.0%}, {one.pt_low:g}-{one.pt_high:g} GeV)"
+        return {where: f"{one.nominal:.4f} +- {one.total:.4f}", "flags": ", ".join(one.flags) or "none"}
+
+    def plain(self) -> dict[str, Any]:
         """The same for a script, with all files and chunks."""
         rules = {one.name: {"rule": one.rule, "of": _members(one)} for one in self.systematics}
         about = {"name": self.name, "factor": self.factor, "replicas": self.replicas, "systematics": rules}

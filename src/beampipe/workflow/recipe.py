@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
 from beampipe.errors import ConfigError
+from beampipe.notebook import Shown
 from beampipe.workflow.digest import digest_of
 
 __all__ = ["STAGE_NAME", "Input", "Recipe"]
@@ -31,8 +33,8 @@ class Input:
     label: str = ""
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, repr=False)
+class Recipe(Shown):
     """All that determines an artifact. Equal keys mean equal bytes, so a stage must be deterministic.
 
     Attributes:
@@ -53,6 +55,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if not STAGE_NAME.fullmatch(self.stage):
             raise ConfigError(f"stage: got {self.stage!r}, expected lower-case letters, digits, '_' or '-'")
+
+    def facts(self) -> Mapping[str, object]:
+        """The stage, what the artifact is, its key, and the number of its inputs."""
+        return {"stage": self.stage, "label": self.label, "key": self.key[:12], "inputs": len(self.inputs)}
 
     @cached_property
     def key(self) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Final
 from beampipe import __version__
 from beampipe.errors import ConfigError, FileError
 from beampipe.files import sweep, unfinished
+from beampipe.notebook import Shown
 from beampipe.workflow.digest import canonical, file_digest
 from beampipe.workflow.events import EventLog
 from beampipe.workflow.leases import leased, sweep_leases
@@ -64,8 +65,8 @@ class Artifact:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Provenance:
+@dataclass(frozen=True, repr=False)
+class Provenance(Shown):
     """Where an artifact comes from: a tree of inputs that ends in files.
 
     Attributes:
@@ -81,6 +82,11 @@ class Provenance:
     label: str
     about: Mapping[str, Any] | None
     inputs: tuple[Provenance, ...] = ()
+
+    def facts(self) -> Mapping[str, object]:
+        """The stage, what the artifact or file is, its key, and the number of its inputs."""
+        stage = "file" if self.about is None else self.about["stage"]
+        return {"stage": stage, "label": self.label, "key": self.key[:12], "inputs": len(self.inputs)}
 
 
 @dataclass(frozen=True)

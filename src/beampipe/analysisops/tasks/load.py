@@ -17,6 +17,7 @@ from beampipe.analysisops.tasks.spec import Range, TaskSpec, read_parameters, re
 from beampipe.analysisops.tasks.submission_contract import Contract, load_contract
 from beampipe.analysisops.tasks.yaml_file import read_text, read_yaml
 from beampipe.errors import ConfigError, FileError, UnknownNameError, nearest
+from beampipe.notebook import Shown
 
 __all__ = ["Task", "load_task", "render_prompt", "shipped_task", "shipped_tasks"]
 
@@ -25,8 +26,8 @@ _SECTION_OF_SETTING: Final = {"answer": "answers", "word": "words", "histogram":
 """Setting of a check that names an answer -> where the task declares it."""
 
 
-@dataclass(frozen=True)
-class Task:
+@dataclass(frozen=True, repr=False)
+class Task(Shown):
     """A task with all its files.
 
     Attributes:
@@ -50,6 +51,12 @@ class Task:
     parameters: Mapping[str, Range] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     folder: Path = field(default=Path(), compare=False)
+
+    def facts(self) -> Mapping[str, object]:
+        """Name of the task, its levels, checks and points, and its folder."""
+        checks = len(self.rubric.gates) + len(self.rubric.rules)
+        points, levels = f"{self.rubric.max_points:g}", ", ".join(map(str, self.levels))
+        return {"task": self.id, "levels": levels, "checks": checks, "points": points, "folder": self.folder}
 
     @property
     def id(self) -> str:

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SamplePlan:
     """One sample's part of the plan.
 
@@ -58,6 +58,11 @@ class SamplePlan:
     chunks: tuple[Chunk, ...]
     merged: Mapping[int, Recipe]
     parts: Mapping[int, tuple[Recipe, ...]]
+
+    def __repr__(self) -> str:
+        """Name of the sample, what kind it is of, and the numbers of its files and chunks."""
+        name, kind, files = self.sample.name, self.sample.kind, len(self.sample.files)
+        return f"SamplePlan(sample: {name}, kind: {kind}, files: {files}, chunks: {len(self.chunks)})"
 
     @property
     def inputs(self) -> tuple[Input, ...]:

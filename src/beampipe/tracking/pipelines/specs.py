@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.notebook import Shown
 
 __all__ = [
     "DEFAULT_PIPELINE",
@@ -96,8 +97,8 @@ class Limit:
     instead: str
 
 
-@dataclass(frozen=True)
-class PipelineSpec:
+@dataclass(frozen=True, repr=False)
+class PipelineSpec(Shown):
     """One pipeline, as data.
 
     Attributes:
@@ -138,6 +139,11 @@ class PipelineSpec:
     completion: Completion | None = None
     limit: Limit | None = None
     after: PipelineSpec | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """Name, what the pipeline is for, how it makes edges and tracks, and which pipeline goes before."""
+        how = f"{self.graph}{', scored' if self.scored else ''}, {type(self.segmentation).__name__}"
+        return {"name": self.name, "for": self.for_what, "how": how, "after": self.after.name if self.after else "none"}
 
     def __post_init__(self) -> None:
         if not 0 < self.curvature <= 1:
