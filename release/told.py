@@ -105,7 +105,7 @@ SMALLER: Final = {
     "-n 100000 --files 4": "-n 500 --files 1",
     "-n 1000000 --files 10 --event-weights 100": "-n 20000 --files 3 --event-weights 3",
     "--instances 20": "--instances 1 -t zmumu",
-    "--requests 50000 --replicas 2": "--requests 2000 --replicas 1",
+    "--requests 50000 --replicas 2": "--requests 2000 --replicas 2",
     "serving top": "serving top --once",
     " --tracker-model itk": "",
 }
