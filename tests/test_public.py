@@ -194,6 +194,7 @@ SURFACE = {
         "leased",
         "open_pool",
         "prepare_processes",
+        "remembering_code",
         "run",
     ],
     "beampipe.tracking.events": [

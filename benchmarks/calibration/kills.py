@@ -65,13 +65,14 @@ def kill_one(process: subprocess.Popen[bytes], draw: random.Random) -> str:
     return "driver"
 
 
-def survive(config: Path, workers: int, kills: int, draw: random.Random) -> Counter[str]:
+def survive(config: Path, workers: int, kills: int, longest: float, draw: random.Random) -> Counter[str]:
     """Start one calibration again and again until it is done.
 
     Args:
         config: configuration of the calibration.
         workers: number of its workers.
         kills: number of kills after which it is left alone.
+        longest: most time between two kills [s].
         draw: random numbers that choose moments and victims.
 
     Returns:
@@ -82,7 +83,7 @@ def survive(config: Path, workers: int, kills: int, draw: random.Random) -> Coun
         process = start(config, workers)
         while process.poll() is None and spent.total() < kills:
             try:
-                process.wait(timeout=draw.uniform(0.2, 4.0))
+                process.wait(timeout=draw.uniform(0.2, longest))
             except subprocess.TimeoutExpired:
                 spent[kill_one(process, draw)] += 1
         code = process.wait()
@@ -108,6 +109,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--longest", type=float, default=4.0, help="most time between two kills [s]; more where a start takes long"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("runs/bench/calibration_kills.json"))
     options = parser.parse_args()
@@ -126,13 +130,13 @@ def main() -> None:
         return path
 
     draw = random.Random(options.seed)
-    survive(config("calm"), options.workers, 0, draw)
+    survive(config("calm"), options.workers, 0, options.longest, draw)
     wanted = factors_hash(home / "calm")
     spent, made, twice, vain, hashes = Counter[str](), 0, 0, 0, set()
     runs = 0
     while spent.total() < options.kills:
         name = f"killed-{runs}"
-        spent += survive(config(name), options.workers, options.kills - spent.total(), draw)
+        spent += survive(config(name), options.workers, options.kills - spent.total(), options.longest, draw)
         hashes.add(factors_hash(home / name))
         chunks = redone(home / name / "log.jsonl")
         made, twice, vain = made + chunks[0], twice + chunks[1], vain + chunks[2]

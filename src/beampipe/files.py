@@ -15,14 +15,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
 
 from beampipe import processes
 from beampipe.errors import FileError
 
-__all__ = ["built", "check_output", "make_folder", "replacing", "sweep", "unfinished", "write_whole"]
+__all__ = ["built", "cache_folder", "check_output", "make_folder", "replacing", "sweep", "unfinished", "write_whole"]
 
 _STALE: Final = 7 * 24 * 3600.0
 """After so long [s] without a change, a part of a writer on another machine counts as left behind."""
@@ -48,11 +47,18 @@ def built(package: str, name: str) -> Path | None:
         package: name of the package, such as ``"beampipe.triton.door"``.
         name: path of the file in the package.
     """
+    from importlib.metadata import PackageNotFoundError, distribution
+
     folders = [Path(folder) for folder in import_module(package).__path__]
     with suppress(PackageNotFoundError):  # run from its sources
         installed = distribution(__name__.partition(".")[0]).locate_file(package.replace(".", "/"))
         folders.append(Path(str(installed)))
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def cache_folder() -> Path:
+    """Where a user keeps what can be made again: ``$XDG_CACHE_HOME/beampipe``, by default ``~/.cache/beampipe``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "beampipe"
 
 
 def check_output(path: str | Path, *, inputs: Iterable[Path] = (), parents: bool = False) -> None:

@@ -14,11 +14,12 @@ from html import escape
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
-
-from numpy import ndarray
+from typing import TYPE_CHECKING, Any, Final
 
 from beampipe.files import write_whole
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 __all__ = ["MOST_ROWS", "MOST_TEXT", "Page", "Shown", "html_table", "in_notebook", "notebook_bars", "span"]
 

@@ -56,6 +56,31 @@ def test_what_has_no_one_text_is_refused(value: object) -> None:
         canonical(value)
 
 
+@dataclass(frozen=True)
+class Nested:
+    cuts: tuple[Cuts, ...]
+    more: object = None
+
+
+def test_what_may_change_is_spelt_anew_each_time() -> None:
+    names = ["a"]
+    inner = Nested((Cuts(1.0),), {"names": names})
+    outer = Nested((), inner)
+    text = b'{"cuts":[],"more":{"cuts":[{"names":[],"pt":1.0}],"more":{"names":["%b"]}}}'
+    assert canonical(outer) == text % b"a"
+    names[0] = "b"
+    assert canonical(outer) == text % b"b"
+
+
+def test_equal_settings_of_other_types_have_other_texts() -> None:
+    for _ in range(2):
+        assert [canonical(Cuts(pt)) for pt in (1, 1.0, True)] == [  # equal, and with one hash
+            b'{"names":[],"pt":%b}' % text for text in (b"1", b"1.0", b"true")
+        ]
+    for number in range(1000):  # more than are known at once, at addresses that come again
+        assert canonical(Cuts(number)) == b'{"names":[],"pt":%d}' % number
+
+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
     """A throwaway package: `stage` imports `kernels.fast` in a function, and `settings`; nothing imports `other`."""

@@ -110,6 +110,17 @@ def test_a_damaged_payload_is_moved_aside_and_made_again(
     assert events(store) == ["done", "damaged", "start", "done"]
 
 
+def test_contents_are_read_once_and_checked(store: Store) -> None:
+    assert store.read(RECIPE) is None
+    path = store.write(RECIPE, ".bin", payload).path
+    assert store.read(RECIPE) == b"payload"
+    path.write_bytes(b"paylaod")
+    assert store.read(RECIPE) is None
+    assert path.with_name(f"{path.name}.damaged").read_bytes() == b"paylaod"
+    assert store.read(RECIPE) is None
+    assert events(store) == ["done", "damaged"]
+
+
 def test_a_missing_payload_is_made_again(store: Store) -> None:
     store.write(RECIPE, ".bin", payload).path.unlink()
     assert store.find(RECIPE) is None

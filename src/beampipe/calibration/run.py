@@ -25,6 +25,7 @@ from beampipe.errors import UnknownNameError
 from beampipe.files import check_output
 from beampipe.notebook import in_notebook
 from beampipe.terminal import Progress, bars
+from beampipe.workflow import remembering_code
 
 __all__ = ["is_calibrated", "plan_calibration", "run_calibration"]
 
@@ -73,7 +74,11 @@ def run_calibration(
     for place in (space.log.path, store.root / "artifact"):
         check_output(place, parents=True)
     store.sweep()
-    with _shown(progress) as told, Workers(settings, space.log, told) as workers:
+    with (
+        remembering_code(),
+        _shown(progress) as told,
+        Workers(settings, space.log, told) as workers,
+    ):
         plan = _plan(configuration, space, workers, "fill" if reaches(until, "fill") else until)
         if not reaches(until, "fill"):
             run_chunks(store, workers, plan.chunks, until)
@@ -101,6 +106,7 @@ def plan_calibration(configuration: Configuration) -> Plan:
     """
     with (
         to_read(workspace_of(configuration)) as space,
+        remembering_code(write=False),
         Workers(RunSettings("inline"), space.log, _no_bar) as workers,
     ):
         return _plan(configuration, space, workers)
@@ -117,11 +123,12 @@ def is_calibrated(configuration: Configuration) -> bool:
         FileError: files of a slice are missing.
     """
     space = workspace_of(configuration)
-    files = recall_files(configuration, space)
-    if files is None:
-        return False
-    books = check_books(configuration, files)
-    plan = make_plan(configuration, keep_all_books(configuration, files, books, None))
+    with remembering_code(write=False):
+        files = recall_files(configuration, space)
+        if files is None:
+            return False
+        books = check_books(configuration, files)
+        plan = make_plan(configuration, keep_all_books(configuration, files, books, None))
     made = space.store.load(plan.factors)
     return made is not None and space.factors.is_file() and space.factors.read_bytes() == made.read_bytes()
 

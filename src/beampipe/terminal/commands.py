@@ -16,11 +16,13 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final, get_args
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 from typer.models import ArgumentInfo
 
 from beampipe.terminal import quietly
 from beampipe.terminal.helps import help_text
+from beampipe.terminal.later import Group, Later
+from beampipe.terminal.values import take_simple_values
 
 __all__ = ["STANDARD_OUTPUT", "Commands", "Json", "output_file", "print_json"]
 
@@ -47,12 +49,10 @@ _METAVARS: Final[dict[Any, str]] = {Path: "PATH", int: "N", float: "X", str: "TE
 class _Command(TyperCommand):
     """A command whose help is set by `helps`."""
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        formatter.write(help_text(self, ctx))
-
-
-class _Group(TyperGroup):
-    """A group of commands whose help is set by `helps`."""
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for parameter in self.get_params(ctx):
+            take_simple_values(parameter)
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         formatter.write(help_text(self, ctx))
@@ -68,10 +68,11 @@ class Commands(typer.Typer):
     """
 
     def __init__(self, help: str, name: str | None = None, *, completion: bool = False) -> None:
+        self._later: dict[str, Later] = {}
         super().__init__(
             name=name,
             help=help,
-            cls=_Group,
+            cls=type("Group", (Group,), {"later": self._later}),
             no_args_is_help=True,
             add_completion=completion,
             pretty_exceptions_enable=False,  # our errors are one line; any other is a fault and keeps its traceback
@@ -87,6 +88,25 @@ class Commands(typer.Typer):
             return function
 
         return added
+
+    def add_later(self, name: str, help: str, load: Callable[[], Any]) -> None:
+        """Add a command, or a group of commands, whose module is imported when somebody asks for it.
+
+        Args:
+            name: its name.
+            help: first sentence of its own help.
+            load: imports the module and gives the group, of Typer, or the function that is the command.
+        """
+
+        def ready() -> Any:
+            found = load()
+            if isinstance(found, typer.Typer):
+                return found
+            alone = Commands("")
+            alone.command(name)(found)
+            return alone
+
+        self._later[name] = Later(help, ready)
 
 
 def _with_manners(function: Callable[..., None]) -> Callable[..., None]:

@@ -35,7 +35,7 @@ def help_text(command: Any, context: Any) -> str:
 def _usage(command: Any, context: Any) -> Iterator[str]:
     """What may follow the name of a command."""
     yield "[OPTIONS]"
-    if hasattr(command, "commands"):
+    if hasattr(command, "summaries"):
         yield "COMMAND [ARGS]..."
     for parameter in command.get_params(context):
         if parameter.param_type_name == "argument":
@@ -54,11 +54,10 @@ def _sections(command: Any, context: Any) -> Iterator[tuple[str, list[tuple[str,
             own = getattr(parameter, "rich_help_panel", None) or ("Arguments" if is_argument else "Options")
             name = parameter.metavar if is_argument else record[0]
             sections.setdefault(own, []).append((name, record[1].replace("\\[", "[")))  # Typer may escape for rich
-    sections["Commands"] = [
-        (name, " ".join((one.short_help or one.help or "").partition("\n\n")[0].split()))
-        for name, one in getattr(command, "commands", {}).items()
-        if not one.hidden
-    ]
+    if hasattr(command, "summaries"):
+        sections["Commands"] = [
+            (name, " ".join(text.partition("\n\n")[0].split())) for name, text in command.summaries()
+        ]
     return ((head, rows) for head, rows in sections.items() if rows)
 
 

@@ -8,7 +8,8 @@ own artifact to the `Store` and returns something small. What is committed is ne
     with open_pool("processes", workers=8) as pool:
         paths = run([Task(recipe.label, make_one, (store, recipe)) for recipe in recipes], pool)
 
-digest     digests of settings, code and files, which keys are made of
+digest     digests of settings and files, which keys are made of
+code       digests of code, which keys are made of, too
 recipe     what determines an artifact, and its key
 store      artifacts on disk: written whole or not at all, checked when read
 leases     of many processes one does a piece of work, and whatever kills it ends its lease
@@ -23,15 +24,8 @@ Most of the lines deal with what goes wrong: a full disk, a torn file, a killed 
 
 from beampipe.workflow.alike import installed, installed_version
 from beampipe.workflow.clusters import SlurmOptions
-from beampipe.workflow.digest import (
-    FileDigests,
-    Looks,
-    canonical,
-    code_digest,
-    content_digest,
-    digest_of,
-    file_digest,
-)
+from beampipe.workflow.code import code_digest, remembering_code
+from beampipe.workflow.digest import FileDigests, Looks, canonical, content_digest, digest_of, file_digest
 from beampipe.workflow.events import EventLog
 from beampipe.workflow.leases import leased
 from beampipe.workflow.pool import POOLS, Pool, open_pool, prepare_processes
@@ -62,5 +56,6 @@ __all__ = [
     "leased",
     "open_pool",
     "prepare_processes",
+    "remembering_code",
     "run",
 ]

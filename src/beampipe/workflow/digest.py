@@ -1,46 +1,32 @@
-"""Digests of settings, of code and of files, which the key of an artifact is made of."""
+"""Digests of settings and of files, which the key of an artifact is made of; those of code are in `code`."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import importlib
-import importlib.util
 import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
-from functools import lru_cache
 from pathlib import Path, PurePath
-from typing import Final, NamedTuple
+from types import NoneType
+from typing import Any, Final, NamedTuple
 
 from beampipe.errors import ConfigError, FileError, MissingExtraError
 from beampipe.files import write_whole
 from beampipe.workflow.leases import leased
 
 __all__ = [
-    "NO_RESULT",
+    "RACY_SECONDS",
     "FileDigests",
     "Looks",
     "canonical",
-    "code_digest",
     "content_digest",
     "digest_of",
     "file_digest",
 ]
-
-NO_RESULT: Final = (
-    "beampipe.errors",
-    "beampipe.files",
-    "beampipe.processes",
-    "beampipe.terminal",
-    "beampipe.workflow",
-)
-"""Modules whose code shapes no result, though every stage may use them: texts of errors, how files are written, what is
-printed, how tasks are run."""
 
 _BLOCK: Final = 1 << 20
 """Bytes that are read at once."""
@@ -48,7 +34,7 @@ _BLOCK: Final = 1 << 20
 _DIGEST: Final = re.compile("[0-9a-f]{32}")
 """A remembered digest that was written whole."""
 
-_RACY_SECONDS: Final = 2.0
+RACY_SECONDS: Final = 2.0
 """A file that changed within this time [s] before it was hashed may change again within the same tick of its clock."""
 
 
@@ -73,7 +59,7 @@ def canonical(value: object) -> bytes:
 def _plain(value: object) -> object:
     """Dataclasses, mappings and paths as types that JSON knows."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        return _settled(value) or {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, PurePath):
@@ -84,122 +70,61 @@ def _plain(value: object) -> object:
     )
 
 
+_SETTLED: Final[dict[int, tuple[object, dict[str, object]]]] = {}
+"""Dataclasses that can never change, by their identity, and the types that JSON knows in their place."""
+
+_PLAIN: Final = frozenset((str, int, float, bool, NoneType))
+"""Types that JSON knows, and that cannot change."""
+
+_MOST_SETTLED: Final = 256
+"""Number of dataclasses after which those known are forgotten."""
+
+
+def _settled(value: Any) -> dict[str, object] | None:
+    """A dataclass as types that JSON knows, all of it at once, and once only; None if something in it may change.
+
+    The same settings are in the keys of thousands of chunks.
+    """
+    try:
+        return _frozen_fields(value)
+    except TypeError:
+        return None
+
+
+def _frozen_fields(value: Any) -> dict[str, object]:
+    """The fields of a dataclass as types that JSON knows.
+
+    Raises:
+        TypeError: something in it can change, or is of a type that is not known here.
+    """
+    known = _SETTLED.get(id(value))
+    if known is not None and known[0] is value:
+        return known[1]
+    if not type(value).__dataclass_params__.frozen:
+        raise TypeError
+    found = {field.name: _frozen(getattr(value, field.name)) for field in fields(value)}
+    if len(_SETTLED) >= _MOST_SETTLED:
+        _SETTLED.clear()
+    _SETTLED[id(value)] = value, found
+    return found
+
+
+def _frozen(value: Any) -> Any:
+    """What cannot change, as types that JSON knows; see `_frozen_fields`."""
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, tuple):
+        return [one if type(one) in _PLAIN else _frozen(one) for one in value]
+    if isinstance(value, PurePath):
+        return str(value)
+    if is_dataclass(value):
+        return _frozen_fields(value)
+    raise TypeError
+
+
 def digest_of(value: object) -> str:
     """The digest of a value: the first 40 hexadecimal digits of the SHA-256 of its `canonical` text."""
     return hashlib.sha256(canonical(value)).hexdigest()[:40]
-
-
-def code_digest(module: str, root: str = "beampipe", but: Iterable[str] = NO_RESULT) -> str:
-    """Digest of the code that a stage runs: a module and all modules of its package that it imports, directly or not.
-
-    Comments, docstrings, formatting and imports for the type checker do not count; any other line does. The files are
-    read; nothing is imported but `root`. Other packages, compiled code, data files and modules that are imported by a
-    name made at run time are not seen: if a result depends on one, its version or digest belongs among the parameters
-    of the recipe.
-
-    Args:
-        module: the module that the stage starts in, e.g. ``"beampipe.calibration.histograms.fill"``.
-        root: the package whose modules count.
-        but: modules or packages that do not count.
-
-    Returns:
-        40 hexadecimal digits; the same code gives the same digits in one version of Python.
-
-    Raises:
-        ConfigError: `root` has no such module.
-    """
-    folders = [Path(folder) for folder in importlib.import_module(root).__path__]
-    left_out = tuple(but)
-    sources: dict[str, Path | None] = {}
-
-    def source(name: str) -> Path | None:
-        if name not in sources:
-            sources[name] = _source(name, root, folders)
-        return sources[name]
-
-    found: dict[str, str] = {}
-    to_read = [module]
-    while to_read:
-        name = to_read.pop()
-        if name in found or any(name == other or name.startswith(f"{other}.") for other in left_out):
-            continue
-        path = source(name)
-        if path is None:
-            raise ConfigError(f"code of {module}: there is no module {name} in {root}")
-        stat = path.stat()
-        is_package = path.name == "__init__.py"
-        found[name], imported = _read_code(path, name, is_package, stat.st_mtime_ns, stat.st_size)
-        for candidates in imported:
-            # `from a.b import c`: the module a.b.c if there is one, else something in a.b.
-            to_read.extend([other for other in candidates if source(other) is not None][:1])
-    return digest_of(found)
-
-
-def _source(module: str, root: str, folders: Iterable[Path]) -> Path | None:
-    """The file of a module of `root`, None if there is none."""
-    first, *rest = module.split(".")
-    if first != root:
-        return None
-    for folder in folders:
-        place = folder.joinpath(*rest)
-        for path in (place.with_suffix(".py"), place / "__init__.py") if rest else (place / "__init__.py",):
-            if path.is_file():
-                return path
-    return None
-
-
-@lru_cache(maxsize=4096)
-def _read_code(
-    path: Path, module: str, is_package: bool, mtime_ns: int, size: int
-) -> tuple[str, tuple[tuple[str, ...], ...]]:
-    """Digest of one file's code, and the names that it imports; a file of another time or size is read anew."""
-    package = module if is_package else module.rpartition(".")[0]
-    words: list[str] = []
-    imported: list[tuple[str, ...]] = []
-    _spell(ast.parse(path.read_bytes(), filename=str(path)), package, words, imported)
-    return hashlib.sha256("\n".join(words).encode(errors="surrogatepass")).hexdigest(), tuple(imported)
-
-
-def _spell(node: ast.AST, package: str, words: list[str], imported: list[tuple[str, ...]]) -> None:
-    """Append what a piece of code is made of, and the names that it imports, in one walk: a run begins with it.
-
-    Left out is what cannot change a result: texts that stand alone, and blocks for the type checker.
-    """
-    kind = node.__class__
-    if kind is ast.Expr and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):  # type: ignore[attr-defined]
-        return
-    if kind is ast.If and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):  # type: ignore[attr-defined]
-        for one in node.orelse:  # type: ignore[attr-defined]
-            _spell(one, package, words, imported)
-        return
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        imported.extend(_imported(node, package))
-    words.append(kind.__name__)
-    for name in kind._fields:
-        value = getattr(node, name, None)
-        if isinstance(value, ast.AST):
-            if name != "ctx":  # where it stands says it, too
-                _spell(value, package, words, imported)
-        elif isinstance(value, list):
-            words.append(f"{name}[")
-            for one in value:
-                if isinstance(one, ast.AST):
-                    _spell(one, package, words, imported)
-                else:
-                    words.append(repr(one))
-            words.append("]")
-        else:
-            words.append(repr(value))
-
-
-def _imported(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, ...]]:
-    """For each imported name the modules that it can mean, the likeliest first."""
-    if isinstance(node, ast.Import):
-        yield from ((alias.name,) for alias in node.names)
-    else:
-        name = "." * node.level + (node.module or "")
-        origin = importlib.util.resolve_name(name, package) if node.level else name
-        yield from ((f"{origin}.{alias.name}", origin) for alias in node.names)
 
 
 def file_digest(path: Path) -> str:
@@ -323,7 +248,7 @@ class FileDigests:
                 looks.require(path)
                 digest = content_digest(path)
                 looks.require(path)
-                if max(looks.modified, looks.changed) < (now - _RACY_SECONDS) * 1e9:
+                if max(looks.modified, looks.changed) < (now - RACY_SECONDS) * 1e9:
                     text = digest
                     write_whole(place, lambda part: part.write_text(text))
         return digest

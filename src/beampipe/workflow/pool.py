@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -11,7 +12,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.processes import holding_interrupts
@@ -27,6 +28,10 @@ POOLS = ("inline", "processes", "dask", "slurm")
 
 RECYCLE = 200
 """Tasks per worker after which the workers are replaced, so that memory which a library leaks is given back."""
+
+
+_MANY_OBJECTS: Final = 10_000
+"""Objects that outlive a task only if it has imported modules."""
 
 
 @runtime_checkable
@@ -182,7 +187,7 @@ class _Processes:
             self._open()
         self._submitted += 1
         with holding_interrupts():  # a worker that was started and not yet counted would outlive this process
-            return self._executor.submit(function, *arguments)
+            return self._executor.submit(_call, function, *arguments)
 
     def restart(self) -> None:
         self.close(at_once=True)
@@ -212,6 +217,17 @@ def _enter_worker(lifeline: Connection) -> None:
     # Ctrl-C reaches all processes of the terminal; the driver alone decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow, args=(lifeline,), daemon=True).start()
+    gc.freeze()  # what the server has loaded stays; a look at it would copy the pages that are shared with it
+
+
+def _call(function: Callable[..., T], *arguments: Any) -> T:
+    """A task in a worker; what it leaves in cycles of references goes at once, or memory grows over tens of tasks."""
+    try:
+        return function(*arguments)
+    finally:
+        gc.collect()
+        if len(gc.get_objects()) > _MANY_OBJECTS:
+            gc.freeze()  # modules that the task has imported: the next look need not go through them
 
 
 def _follow(lifeline: Connection) -> None:

@@ -15,7 +15,7 @@ from beampipe.analysisops.runs.record import Record, dump, error_result
 from beampipe.errors import ConfigError, InputError, WorkflowError
 from beampipe.workflow import Store, Task, code_digest, open_pool
 from beampipe.workflow import run as run_tasks
-from beampipe.workflow.digest import NO_RESULT
+from beampipe.workflow.code import NO_RESULT
 
 __all__ = ["Assess", "run"]
 

@@ -85,7 +85,9 @@ class Facts:
 
 def _tuples(value: Any) -> Any:
     """Lists as tuples, at any depth."""
-    return tuple(_tuples(each) for each in value) if isinstance(value, list | tuple) else value
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple([_tuples(each) if isinstance(each, list | tuple) else each for each in value])
 
 
 def inspect_file(

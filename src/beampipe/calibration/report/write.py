@@ -34,7 +34,7 @@ from beampipe.calibration.tasks.plan import Plan
 from beampipe.figures import save_figure
 from beampipe.files import sweep, write_whole
 from beampipe.workflow import Input, Recipe, Store, Task, code_digest
-from beampipe.workflow.digest import NO_RESULT
+from beampipe.workflow.code import NO_RESULT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

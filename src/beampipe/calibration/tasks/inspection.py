@@ -102,8 +102,9 @@ def inspect_files(configuration: Configuration, space: Workspace, workers: Worke
     digests = _elsewhere([path for path in paths if is_remote(path)], workers)
     digests |= {path: known.known(path, look) or "" for path, look in looks.items() if look is not None}
     recipes = {path: _recipe(path, looks[path], digests.get(path, ""), asked[path]) for path in paths}
-    missing = [path for path in paths if space.store.find(recipes[path]) is None]
     store = space.store
+    facts = {path: store.read(recipes[path]) for path in paths}
+    missing = [path for path, found in facts.items() if found is None]
     calls = [(store, recipes[path], _inspect, store, recipes[path], path, asked[path], looks[path]) for path in missing]
     tasks = [Task(str(path), run_leased, call) for path, call in zip(missing, calls, strict=True)]
     try:
@@ -112,7 +113,7 @@ def inspect_files(configuration: Configuration, space: Workspace, workers: Worke
         raise _in_groups(error, len(tasks)) from error
     return {
         path: InspectedFile(
-            path, looks[path], digests[path], _facts(space.store, recipes[path]), asked[path], recipes[path]
+            path, looks[path], digests[path], _facts(store, recipes[path], facts[path]), asked[path], recipes[path]
         )
         for path in paths
     }
@@ -129,9 +130,10 @@ def recall_files(configuration: Configuration, space: Workspace) -> dict[Path, I
         looks = _looks(path)
         digest = known.known(path, looks) if looks is not None else None
         recipe = _recipe(path, looks, digest or "", asked)
-        if digest is None or space.store.find(recipe) is None:
+        facts = None if digest is None else space.store.read(recipe)
+        if digest is None or facts is None:
             return None
-        found[path] = InspectedFile(path, looks, digest, _facts(space.store, recipe), asked, recipe)
+        found[path] = InspectedFile(path, looks, digest, _facts(space.store, recipe, facts), asked, recipe)
     return found
 
 
@@ -154,10 +156,11 @@ def _asked(configuration: Configuration) -> dict[Path, Asked]:
                 filter_efficiency=sample.filter_efficiency,
                 manifest=manifest,
             )
+        made: dict[Origin | None, Asked] = {}
         for path, origin in found.items():
             if origin is not None and not configuration.wants_variations(name):
                 origin = replace(origin, sum_weights=origin.sum_weights[:1])
-            asked = Asked(own, origin, needs, configuration.selection.min_subleading_pt)
+            asked = made.setdefault(origin, Asked(own, origin, needs, configuration.selection.min_subleading_pt))
             if out.setdefault(path, asked) != asked:
                 raise ConfigError(f"sample {name}: got {path}, which is in another sample, too; expected it in one")
     return out
@@ -259,5 +262,6 @@ def _inspect(store: Store, recipe: Recipe, path: Path, asked: Asked, looks: Look
     store.write(recipe, ".json", lambda to: to.write_text(json.dumps(facts.plain())))
 
 
-def _facts(store: Store, recipe: Recipe) -> Facts:
-    return Facts.of(json.loads(store.require(recipe).read_text()))
+def _facts(store: Store, recipe: Recipe, found: bytes | None) -> Facts:
+    """The facts of a file, from what was found in the store before the file was looked at, or else from the store."""
+    return Facts.of(json.loads(store.require(recipe).read_bytes() if found is None else found))

@@ -7,7 +7,7 @@ from typing import Final
 
 from beampipe.calibration.kernels.loading import build
 from beampipe.workflow import code_digest, digest_of, installed, installed_version
-from beampipe.workflow.digest import NO_RESULT
+from beampipe.workflow.code import NO_RESULT
 
 __all__ = ["CALIBRATION_STAGES", "environment", "reaches", "stage_code"]
 

@@ -20,9 +20,10 @@ from jaxtyping import Float32, Float64, Int32, Int64
 from numpy import ndarray
 
 from beampipe.errors import FileError
+from beampipe.files import cache_folder
 from beampipe.pythia import pythia8, start_pythia
 from beampipe.tracking.simulation.parameters import MASSES
-from beampipe.tracking.simulation.pythia import DECAYS, CollisionPool, Row, cache_directory
+from beampipe.tracking.simulation.pythia import DECAYS, CollisionPool, Row
 
 __all__ = ["HADRONS", "SILICON_DENSITY", "Interactions", "Products", "interaction_table"]
 
@@ -118,7 +119,7 @@ def _frames(axis: Float64[ndarray, "n 3"], angle: Float64[ndarray, " n"]) -> Flo
 
 def interaction_table(cache: Path | None = None) -> Interactions:
     """The table, made once (some 10 s) and then read from the cache."""
-    folder = cache_directory() if cache is None else cache
+    folder = cache_folder() if cache is None else cache
     path = folder / f"interactions-v{_VERSION}.npz"
     sigma_path = folder / f"interactions-v{_VERSION}-sigma.npy"
     if path.exists() and sigma_path.exists():

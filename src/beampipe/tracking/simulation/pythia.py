@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -11,10 +10,10 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
 
-from beampipe.files import replacing
+from beampipe.files import cache_folder, replacing
 from beampipe.pythia import seed_of, start_pythia
 
-__all__ = ["ETA_MAX", "PT_MIN", "CollisionPool", "Row", "cache_directory", "collisions", "pool"]
+__all__ = ["ETA_MAX", "PT_MIN", "CollisionPool", "Row", "collisions", "pool"]
 
 PT_MIN: Final = 0.1
 """Particles below this transverse momentum [GeV] are not tracked."""
@@ -107,11 +106,6 @@ class CollisionPool:
             return cls(**{f.name: arrays[f.name] for f in fields(cls)})
 
 
-def cache_directory() -> Path:
-    """Where pools and tables are kept: ``$XDG_CACHE_HOME/beampipe``, by default ``~/.cache/beampipe``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "beampipe"
-
-
 def pool(process: str, n_collisions: int, seed: int, cache: Path | None = None) -> CollisionPool:
     """The first `n_collisions` of a process, generated once and then read from the cache.
 
@@ -119,9 +113,9 @@ def pool(process: str, n_collisions: int, seed: int, cache: Path | None = None) 
         process: process that is generated, ``"soft"`` (inelastic), ``"ttbar"`` or ``"jets"`` (above 1 TeV).
         n_collisions: number of collisions in the pool.
         seed: number of the sample; collisions of one seed are always the same, whatever `n_collisions`.
-        cache: folder of the pools, default `cache_directory`.
+        cache: folder of the pools, default `beampipe.files.cache_folder`.
     """
-    folder = cache_directory() if cache is None else cache
+    folder = cache_folder() if cache is None else cache
     block = _BLOCK[process]
     blocks = []
     for number in range(-(-n_collisions // block)):

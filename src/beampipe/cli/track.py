@@ -1,22 +1,15 @@
-"""The command `beampipe`. Commands parse, call and print; they hold no logic of their own."""
+"""`beampipe track`: it finds tracks here or by servers, so it stands above both areas."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from beampipe import __version__
-from beampipe.analysisops import cli as analysisops
-from beampipe.calibration import cli as calibration
 from beampipe.errors import ConfigError
-from beampipe.fleet import cli as fleet
-from beampipe.serving import cli as serving
-from beampipe.serving.fleet_demo import fleet_demo_command
-from beampipe.terminal import ending
-from beampipe.terminal.commands import STANDARD_OUTPUT, Commands, Json, output_file, print_json
+from beampipe.terminal.commands import STANDARD_OUTPUT, Json, output_file, print_json
 from beampipe.tracking import cli as tracking
 from beampipe.tracking.cli import PIPELINE_HELP, BeamSpotText, Device, Force, Parameters, Threads, complete_finder
 from beampipe.tracking.formats.options import EventFiles, Form, TracksFile, reads_events
@@ -26,7 +19,7 @@ from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, with_displaced
 if TYPE_CHECKING:
     from beampipe.tracking.formats import Told
 
-__all__ = ["app", "main"]
+__all__ = ["track"]
 
 _Pipeline = Annotated[
     str | None,
@@ -73,37 +66,7 @@ _Servers = Annotated[
     ),
 ]
 
-app = Commands(
-    "From hits to physics: find tracks in particle-physics events, serve track finding, calibrate taggers.",
-    name="beampipe",
-    completion=True,
-)
-app.add_typer(tracking.app, name="tracking")
-app.add_typer(serving.app, name="serving")
-fleet.app.command("demo")(fleet_demo_command)
-app.add_typer(fleet.app, name="fleet")
-app.add_typer(calibration.app, name="calibration")
-app.add_typer(analysisops.app, name="analysisops")
-app.command("serve")(serving.serve_command)
 
-
-def _version(wanted: bool) -> bool:
-    if wanted:
-        typer.echo(f"beampipe {__version__}")
-        raise typer.Exit
-    return wanted
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
-    ] = False,
-) -> None:
-    """From hits to physics: find tracks in particle-physics events, serve track finding, calibrate taggers."""
-
-
-@app.command()
 @reads_events
 def track(
     files: EventFiles,
@@ -159,12 +122,3 @@ def track(
         )
     if as_json:
         print_json(found)
-
-
-def main() -> NoReturn:
-    """Run the command `beampipe`; a `BeampipeError` ends it with its message on one line and exit code 2."""
-    ending.run(app, "beampipe")
-
-
-if __name__ == "__main__":
-    main()
