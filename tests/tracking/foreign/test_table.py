@@ -31,7 +31,7 @@ def found_again(usual_id: Int64[ndarray, " n"], track_id: Int64[ndarray, " n"]) 
     again = 0
     for track in range(usual_id.max() + 1):
         hits = track_id[usual_id == track]
-        again += np.bincount(hits[hits >= 0], minlength=1).max() > len(hits) / 2
+        again += int(np.bincount(hits[hits >= 0], minlength=1).max() > len(hits) / 2)
     return float(again / (usual_id.max() + 1))
 
 

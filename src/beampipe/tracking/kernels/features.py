@@ -98,7 +98,7 @@ def edge_features(position: Position, edge_index: EdgeIndex) -> Float32[ndarray,
     1000 mm kappa, asinh(slope) / 4, z0 / 200 mm, dr / 200 mm, dz / 500 mm, 10 dphi.
     """
     edge, f32 = doublet(position, edge_index), np.float32
-    scaled = [
+    scaled: list[ndarray] = [
         edge.kappa * f32(KAPPA_SCALE),
         np.arcsinh(edge.slope) * f32(ETA_SCALE),
         edge.z0 / f32(RADIAL_UNIT),
