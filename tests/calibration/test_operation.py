@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from typer.testing import CliRunner
 
-from beampipe.calibration.cli import app
 from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.calibration.explanation import explain
@@ -117,8 +117,10 @@ def test_without_a_terminal_progress_is_lines() -> None:
 
 
 def test_commands_write_these_lines_to_standard_error(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["select", str(DEMO_CONFIGURATION), "-o", str(tmp_path), "--executor", "inline"])
-    assert done.exit_code == 0
+    words = ["calibration", "select", DEMO_CONFIGURATION, "-o", tmp_path, "--executor", "inline"]
+    done = subprocess.run(
+        [sys.executable, "-m", "beampipe", *map(str, words)], capture_output=True, text=True, check=True
+    )
     assert "looking at files: 3 of 3" in done.stderr
     assert "reading files, select: 0 of 6, 0 s" in done.stderr, "three files, a chunk of each"
     assert "looking" not in done.stdout
