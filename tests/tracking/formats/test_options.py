@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
-from beampipe import cli
+from beampipe.cli.track import track
 from beampipe.tracking import cli as tracking
 from beampipe.tracking import shipped_events
 from beampipe.tracking.events import Event
@@ -24,7 +24,7 @@ from beampipe.tracking.training.tracker import cli as tracker
 
 @pytest.mark.parametrize(
     "command",
-    [cli.track, tracking.evaluate, tracking.display, tracker.train, tracker.validate],
+    [track, tracking.evaluate, tracking.display, tracker.train, tracker.validate],
     ids=lambda one: one.__name__,
 )
 def test_every_command_that_reads_events_has_them(command: object) -> None:
