@@ -20,11 +20,11 @@ histogram each or into one with an axis of names, whichever is faster.
 RDataFrame, if ROOT is installed (`pip install root`): the same cuts and histograms in one event loop on two threads,
 its sums compared with ours, too. It is timed like the others, from `python` to the end, and has lines of its own.
 
-bytes: what is read of the ROOT files for a whole campaign in one pass, against one nominal pass per variation:
-headers and compressed baskets, counted where uproot's source hands them out (files are mapped into memory, so
-counters of the system do not see them). A nominal pass over the same files reads all weights, as they share a branch;
-the second figure compares with passes over files that hold one weight. Digests of the files, for which all of each is
-read once per campaign, are in the third and the fourth figure.
+bytes: what is read of the ROOT files for a whole campaign in one pass, against one nominal pass per variation: what
+describes trees, and compressed baskets, counted where our reader and uproot's source hand them out (files are mapped
+into memory, so counters of the system do not see them). A nominal pass over the same files reads all weights, as they
+share a branch; the second figure compares with passes over files that hold one weight. Digests of the files, for which
+all of each is read once per campaign, are in the third and the fourth figure.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
+from unittest.mock import patch
 
 import beampipe.terminal.scripts  # noqa: F401
 
@@ -165,24 +166,31 @@ def bytes_test(files: Files) -> dict[str, Any]:
 
 @contextmanager
 def counted_bytes() -> Iterator[list[int]]:
-    """Bytes of ROOT files, headers and compressed baskets, that this process asks uproot's source for meanwhile."""
+    """Bytes of ROOT files that this process asks for meanwhile: what describes trees, and packed baskets."""
     from uproot.source.file import MemmapSource
 
-    count, chunk, chunks = [0], MemmapSource.chunk, MemmapSource.chunks
+    from beampipe.calibration.trees import plain
 
-    def counted_chunk(source: Any, start: int, stop: int) -> Any:
-        count[0] += stop - start
-        return chunk(source, start, stop)
+    count = [0]
 
-    def counted_chunks(source: Any, ranges: Any, notifications: Any) -> Any:
-        count[0] += sum(stop - start for start, stop in ranges)
-        return chunks(source, ranges, notifications)
+    def counting(function: Callable[..., Any], size: Callable[..., int]) -> Callable[..., Any]:
+        def counted(*asked: Any) -> Any:
+            found = function(*asked)
+            count[0] += size(found, *asked)
+            return found
 
-    MemmapSource.chunk, MemmapSource.chunks = counted_chunk, counted_chunks
-    try:
+        return counted
+
+    with ExitStack() as patches:
+        counted_ways: tuple[tuple[Any, str, Callable[..., int]], ...] = (
+            (MemmapSource, "chunk", lambda _, source, start, stop: stop - start),
+            (MemmapSource, "chunks", lambda _, source, ranges, told: sum(stop - start for start, stop in ranges)),
+            (plain, "read_tree", lambda _, data, key: key.size),
+            (plain.PlainBranch, "packed", lambda packed, branch, number: len(packed)),
+        )
+        for owner, name, size in counted_ways:
+            patches.enter_context(patch.object(owner, name, counting(getattr(owner, name), size)))
         yield count
-    finally:
-        MemmapSource.chunk, MemmapSource.chunks = chunk, chunks
 
 
 def in_turn(ways: Mapping[str, Mapping[str, Any]], repeats: int, events: int) -> list[dict[str, Any]]:
