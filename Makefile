@@ -14,7 +14,7 @@ demo_ready := $(VENV)/.ready-demo
 test_ready := $(VENV)/.ready-test
 docs_ready := $(VENV)/.ready-docs
 
-# Tests of servers start programs and wait for their answers; they come last, so that a mistake elsewhere is seen first.
+# Tests of servers wait for answers, some of them within a time; they come last, and one after the other.
 of_servers := tests/triton tests/serving tests/fleet
 two_at_once := -m pytest -n 2 --dist loadfile
 others := $(filter-out $(of_servers),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py)
@@ -44,7 +44,7 @@ demo: $(demo_ready)
 test: $(test_ready) programs
 	$(bin)/python -m beampipe serving engine install
 	$(bin)/python $(two_at_once) $(others)
-	$(bin)/python $(two_at_once) $(of_servers)
+	$(bin)/python -m pytest $(of_servers)
 
 # The lowest versions of what pyproject.toml names, and every test that starts no server.
 test-lowest: $(bin)/python
