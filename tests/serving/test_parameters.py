@@ -92,10 +92,8 @@ def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_the_fit_is_that_of_the_pipeline_here(server: TritonServer, model: str, protocol: str) -> None:
     url = server.grpc_url if protocol == "grpc" else f"http://{server.http_url}"
     finder = TritonTrackFinder(url, model, protocol=protocol, parameters=True, in_flight=32)  # type: ignore[arg-type]
-    with finder:
-        answers = [finder.submit(hits) for hits in events() * 2]
-        with pytest.warns(match="tracks come from x = "):
-            found = [answer.result() for answer in answers]
+    with finder, pytest.warns(match="tracks come from x = "):  # it comes as soon as an answer does
+        found = [answer.result() for answer in [finder.submit(hits) for hits in events() * 2]]
     assert list(map(written, found)) == expected() * 2
 
 

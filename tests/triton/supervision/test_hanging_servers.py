@@ -106,7 +106,9 @@ def test_requests_that_wait_for_a_model_that_hangs(
     assert [incident.kind for incident in server.incidents] == [
         *("started", "hangs", "stub died", "restarting", "server back")
     ]
-    assert [one.result(5)[0] for one in asked] == [0] * 8, "the connection is gone at once, so that clients ask again"
+    *waiting, worked_on = sorted(one.result(5)[0] for one in asked)
+    assert waiting == [0] * 7, "the connection is gone at once, so that clients ask again"
+    assert worked_on in (0, 500), "Triton may say that the model's process died, before it ends itself"
     answers_again(server, "one")
 
 
