@@ -20,9 +20,8 @@ from typer.core import TyperCommand
 from typer.models import ArgumentInfo
 
 from beampipe.terminal import quietly
-from beampipe.terminal.helps import help_text
 from beampipe.terminal.later import Group, Later
-from beampipe.terminal.values import take_simple_values
+from beampipe.terminal.manners import Mannered
 
 __all__ = ["STANDARD_OUTPUT", "Commands", "Json", "output_file", "print_json"]
 
@@ -46,16 +45,8 @@ _MANNERS: Final[dict[str, Any]] = {
 _METAVARS: Final[dict[Any, str]] = {Path: "PATH", int: "N", float: "X", str: "TEXT"}
 
 
-class _Command(TyperCommand):
-    """A command whose help is set by `helps`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        for parameter in self.get_params(ctx):
-            take_simple_values(parameter)
-        return super().parse_args(ctx, args)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        formatter.write(help_text(self, ctx))
+class _Command(Mannered, TyperCommand):
+    """A command of ours."""
 
 
 class Commands(typer.Typer):

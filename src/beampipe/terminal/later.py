@@ -8,8 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from beampipe.terminal.helps import help_text
-from beampipe.terminal.values import take_simple_values
+from beampipe.terminal.manners import Mannered
 
 __all__ = ["Group", "Later"]
 
@@ -26,8 +25,8 @@ class Later(NamedTuple):
     load: Callable[[], Any]
 
 
-class Group(TyperGroup):
-    """A group of commands whose help is set by `helps`, and whose commands may be loaded later.
+class Group(Mannered, TyperGroup):
+    """A group of commands, some of which may be loaded later.
 
     Attributes:
         later: name -> command that is loaded when it is asked for by its name, or when all are asked for.
@@ -60,16 +59,6 @@ class Group(TyperGroup):
             if name not in self.later and not one.hidden:
                 yield name, one.short_help or one.help or ""
         yield from ((name, one.help) for name, one in self.later.items())
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As of Typer; see `values`."""
-        for parameter in self.get_params(ctx):
-            take_simple_values(parameter)
-        return super().parse_args(ctx, args)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """The help, as all commands of ours have it."""
-        formatter.write(help_text(self, ctx))
 
     def _loaded(self, name: str) -> Any:
         if name in self.later and name not in self._commands:
