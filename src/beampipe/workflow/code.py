@@ -18,7 +18,7 @@ from beampipe.errors import ConfigError
 from beampipe.files import cache_folder, write_whole
 from beampipe.workflow.digest import RACY_SECONDS, Looks, digest_of
 
-__all__ = ["NO_RESULT", "code_digest", "remembering_code"]
+__all__ = ["NO_RESULT", "code_digest", "imported_modules", "remembering_code"]
 
 NO_RESULT: Final = (
     "beampipe.errors",
@@ -184,7 +184,7 @@ def _spell(node: ast.AST, package: str, words: list[str], imported: list[tuple[s
             _spell(one, package, words, imported)
         return
     if isinstance(node, ast.Import | ast.ImportFrom):
-        imported.extend(_imported(node, package))
+        imported.extend(imported_modules(node, package))
     words.append(kind.__name__)
     for name in kind._fields:
         value = getattr(node, name, None)
@@ -203,8 +203,13 @@ def _spell(node: ast.AST, package: str, words: list[str], imported: list[tuple[s
             words.append(repr(value))
 
 
-def _imported(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, ...]]:
-    """For each imported name the modules that it can mean, the likeliest first."""
+def imported_modules(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, ...]]:
+    """For each name that a statement imports, the modules that it can mean, the likeliest first.
+
+    Args:
+        node: the statement.
+        package: full name of the package that it stands in.
+    """
     if isinstance(node, ast.Import):
         yield from ((alias.name,) for alias in node.names)
     else:

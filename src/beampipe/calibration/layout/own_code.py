@@ -14,7 +14,8 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from beampipe.workflow import code_digest, digest_of
+from beampipe.workflow import Looks, code_digest, digest_of
+from beampipe.workflow.code import imported_modules
 
 __all__ = ["OwnCode", "own_code"]
 
@@ -74,9 +75,8 @@ def own_code(module: str) -> OwnCode:
         to_read += name.rpartition(".")[:1] if "." in name else ()  # a package runs before what is in it
         if spec.origin is not None and spec.has_location:
             path = Path(spec.origin)
-            stat = path.stat()
             package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-            found[name], imported = _read(path, package, stat.st_mtime_ns, stat.st_size)
+            found[name], imported = _read(path, package, Looks.of(path))
             to_read += imported
     return OwnCode(digest_of(found), frozenset(modules))
 
@@ -121,8 +121,8 @@ def _spec(name: str) -> ModuleSpec | None:
 
 
 @lru_cache(maxsize=4096)
-def _read(path: Path, package: str, mtime_ns: int, size: int) -> tuple[str, tuple[str, ...]]:
-    """Digest of a file, and names of what it imports; a file of another time or size is read anew."""
+def _read(path: Path, package: str, looks: Looks) -> tuple[str, tuple[str, ...]]:
+    """Digest of a file, and names of what it imports; a file that looks otherwise is read anew."""
     content = path.read_bytes()
     imported: list[str] = []
     if path.suffix == ".py":
@@ -133,13 +133,9 @@ def _read(path: Path, package: str, mtime_ns: int, size: int) -> tuple[str, tupl
 
 def _imported(node: ast.AST, package: str) -> Iterator[str]:
     """Names of the modules that a piece of code may import."""
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        name = "." * node.level + (node.module or "")
-        origin = importlib.util.resolve_name(name, package) if node.level else name
-        yield origin
-        yield from (f"{origin}.{alias.name}" for alias in node.names if alias.name != "*")
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        for meant in imported_modules(node, package):
+            yield from meant
     elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
         function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if function in _BY_NAME and isinstance(node.args[0].value, str) and node.args[0].value[:1] != ".":
