@@ -50,7 +50,9 @@ def table(module: str, name: str) -> dict[str, Any]:
     raise AssertionError(name)
 
 
-TOLD: Final = {one: extra for extra, names in table("terminal/scripts.py", "_BRINGS").items() for one in names}
+TOLD: Final[dict[str, str]] = table("extras.py", "_OF_PACKAGE") | {
+    one: extra for extra, names in table("terminal/scripts.py", "_BRINGS").items() for one in names
+}
 AREAS: Final[dict[str, str]] = table("extras.py", "_OF_AREA")
 
 

@@ -16,23 +16,20 @@ from types import TracebackType
 from typing import Final
 
 from beampipe.errors import BeampipeError, MissingExtraError
-from beampipe.extras import importer
+from beampipe.extras import extra_of, importer
 
 __all__: list[str] = []
 
 _BRINGS: Final = {
     "tracking": ("matplotlib", "mplhep", "pyarrow", "safetensors", "scipy"),
-    "simulation": ("acts", "fastjet", "pythia8mc"),
     "serving": ("google", "grpc", "prometheus_client", "tritonclient"),
     "fleet": ("cryptography", "simpy", "yaml"),
-    "calibration": ("awkward", "correctionlib", "hist", "lightgbm", "numba", "uproot", "xxhash"),
+    "calibration": ("awkward", "correctionlib", "hist", "lightgbm", "numba", "uproot"),
     "analysisops": ("httpx", "iminuit", "mcp", "uvicorn"),
-    "train": ("torch",),
-    "dask": ("dask", "distributed"),
     "bench": ("ROOT", "bentoml", "coffea", "fastapi", "litserve", "psutil", "ray", "starlette"),
     "test": ("grimp", "playwright"),
 }
-"""Extra -> packages that scripts import themselves, by the first extra that brings them."""
+"""Extra -> packages that scripts import themselves, by the first extra that brings them; beside those of `extras`."""
 
 _OF: Final = {package: extra for extra, packages in _BRINGS.items() for package in packages}
 
@@ -43,8 +40,9 @@ class _Missing:
     @staticmethod
     def find_spec(name: str, path: object, target: object = None) -> None:
         """Raises a `MissingExtraError` if a statement imports such a package; a question for it is answered."""
-        if path is None and name in _OF and importer() not in ("", "importlib.util"):
-            raise MissingExtraError(name, _OF[name], "this script")
+        extra = extra_of(name, "") or _OF.get(name)
+        if path is None and extra is not None and importer() not in ("", "importlib.util"):
+            raise MissingExtraError(name, extra, "this script")
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
