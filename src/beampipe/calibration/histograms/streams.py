@@ -98,7 +98,8 @@ def event_stream(source: EventSource, column: str, dtype: str) -> Stream | None:
     if not columns_of(source.layout, column):
         return None
     if is_stored_as(source, column, dtype, lists=False):
-        return Stream(Piece.of(basket.start, basket.numbers, None) for basket in _baskets(source, column))
+        baskets = _plain(source, _branch_of(source, column), column)
+        return Stream(Piece.of(basket.start, basket.numbers, None) for basket in baskets)
     return Stream(iter((Piece.of(0, source.flat(column), None),)))
 
 
@@ -113,10 +114,10 @@ def jet_stream(source: EventSource, column: str, dtype: str, leader: Stream | No
             one do, they need not be unpacked twice.
     """
     if is_stored_as(source, column, dtype, lists=True) and (column != "jet_pt" or source.layout.unit == 1):
-        branch = source.tree[columns_of(source.layout, column)[0]]
+        branch = _branch_of(source, column)
         if leader is not None and _goes_along(branch, leader.branch, source):
             return Stream(_following(source, branch, column, leader), branch)
-        baskets = _baskets(source, column)
+        baskets = _plain(source, branch, column)
         return Stream((Piece.of(each.start, each.content, each.offsets) for each in baskets), branch)
     if column == "jet_clean" and not (columns_of(source.layout, column) or source.changes(column)):
         return None
@@ -135,8 +136,7 @@ def _goes_along(branch: Any, leader: Any, source: EventSource) -> bool:
 
 def _following(source: EventSource, branch: Any, column: str, leader: Stream) -> Iterator[Piece]:
     """Pieces of a branch that `_goes_along` with that of a column which is one step ahead."""
-    room = _ROOMS.setdefault(column, Room())
-    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, room):
+    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _room(column)):
         offsets = leader.piece.offsets
         if (leader.piece.start, leader.piece.stop) != (start, stop) or offsets is None or len(numbers) != offsets[-1]:
             raise ValueError("not as many numbers as in another column of jets")
@@ -149,14 +149,17 @@ def _converted(source: EventSource, column: str) -> Iterator[Piece]:
         yield Piece.of(basket.start, source.converted(column, basket.numbers), basket.offsets - basket.offsets[0])
 
 
-def _baskets(source: EventSource, column: str) -> Iterator[Basket]:
-    branch = columns_of(source.layout, column)[0]
-    return _plain(source, branch, column)
+def _branch_of(source: EventSource, column: str) -> Any:
+    """The one branch of a column that `is_stored_as` something."""
+    return source.tree[columns_of(source.layout, column)[0]]
 
 
-def _plain(source: EventSource, branch: str, column: str) -> Iterator[Basket]:
-    room = _ROOMS.setdefault(column, Room())
-    return plain_baskets(source.tree[branch], source.start, source.stop, room)
+def _plain(source: EventSource, branch: Any, column: str) -> Iterator[Basket]:
+    return plain_baskets(branch, source.start, source.stop, _room(column))
+
+
+def _room(column: str) -> Room:
+    return _ROOMS.setdefault(column, Room())
 
 
 def weight_stream(source: EventSource) -> Iterator[tuple[Piece, int]]:
@@ -172,7 +175,7 @@ def weight_stream(source: EventSource) -> Iterator[tuple[Piece, int]]:
         if has_whole_baskets(branch, source.start, source.stop):
             yield from _counted_weights(branch, source)
             return
-        for basket in _plain(source, asked.nominal, "weight"):
+        for basket in _plain(source, branch, "weight"):
             n_events = len(basket.offsets) - 1
             n_weights = basket.size // n_events
             if np.any(np.diff(basket.offsets) != n_weights):
@@ -188,8 +191,7 @@ def _counted_weights(branch: Any, source: EventSource) -> Iterator[tuple[Piece, 
     """Weights whose number another branch says, which must be the same for all events."""
     counts = branch.counter.array(source.start, source.stop, library="np")
     n_weights = int(counts[0])
-    room = _ROOMS.setdefault("weight", Room())
-    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, room):
+    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _room("weight")):
         if np.any(counts[start:stop] != n_weights) or len(numbers) != (stop - start) * n_weights:
             raise ValueError("events have different numbers of weights")
         yield Piece.of(start, numbers.reshape(stop - start, n_weights), None), n_weights
