@@ -32,7 +32,7 @@ NOT_OF_EXTRAS = {"IPython", "playwright", "triton_python_backend_utils"}
 ALWAYS = {"click", "jaxtyping", "numpy", "pydantic", "rich", "typer"}
 """Packages that are there without any extra; typer brings click and pydantic."""
 
-ALONG = {"anyio", "cramjam", "distributed", "grpcio", "protobuf", "starlette", "xxhash"}
+ALONG = {"anyio", "cramjam", "distributed", "grpcio", "protobuf", "starlette"}
 """Distributions that packages of extras bring along for themselves, and that beampipe imports, too."""
 
 USES = {

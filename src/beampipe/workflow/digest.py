@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from types import NoneType
 from typing import Any, Final, NamedTuple
 
-from beampipe.errors import ConfigError, FileError, MissingExtraError
+from beampipe.errors import ConfigError, FileError
 from beampipe.files import write_whole
 from beampipe.workflow.leases import leased
 
@@ -190,10 +190,8 @@ def content_digest(path: Path) -> str:
         FileError: the file cannot be read.
         MissingExtraError: xxhash is not installed.
     """
-    try:
-        from xxhash import xxh3_128
-    except ImportError as error:
-        raise MissingExtraError("xxhash", "calibration", "a digest of an input file") from error
+    from xxhash import xxh3_128
+
     digest, block = xxh3_128(), bytearray(_BLOCK)
     view = memoryview(block)
     try:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.calibration.layout.own_code import OwnCode, own_code
-from beampipe.errors import ConfigError, FileError, MissingExtraError
+from beampipe.errors import ConfigError, FileError
 from beampipe.workflow import Looks, file_digest, installed_version
 
 __all__ = ["Correction", "JetFunction", "corrected_pt", "evaluated", "function_digest", "load_function"]
@@ -149,12 +149,10 @@ def _digest(path: Path, looks: Looks) -> str:
 
 
 @lru_cache(maxsize=64)
-def _correction(file: Path, name: str, written: int) -> Any:
-    """A correction of a file that was written at some time [ns]."""
-    try:
-        import correctionlib
-    except ImportError:
-        raise MissingExtraError("correctionlib", "calibration", "a correction of jets") from None
+def _correction(file: Path, name: str, looks: Looks) -> Any:
+    """A correction of a file; one that looks otherwise is read anew."""
+    import correctionlib
+
     try:
         every = correctionlib.CorrectionSet.from_file(str(file))
     except (RuntimeError, ValueError, OSError) as error:
@@ -199,11 +197,7 @@ def evaluated(file: Path, name: str, inputs: Sequence[str], values: Mapping[str,
         ConfigError: there is no such correction, or it takes other inputs.
         FileError: its file cannot be read.
     """
-    try:
-        written = file.stat().st_mtime_ns
-    except OSError as error:
-        raise FileError(f"{file}: cannot be read ({error.strerror}); expected a correction", path=file) from error
-    found = _correction(file, name, written)
+    found = _correction(file, name, Looks.of(file))
     given = [each[1:] if each.startswith("=") else _plain(values[each]) for each in inputs]
     try:
         value: ndarray = np.asarray(found.evaluate(*given), np.float64)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from beampipe.calibration.layout.functions import evaluated
-from beampipe.errors import ConfigError, MissingExtraError
+from beampipe.errors import ConfigError
 
 __all__ = ["SYSTEMATIC", "GenJets", "PerJet", "Smearing", "smeared_pt"]
 
@@ -172,10 +172,8 @@ def _noise(seed: list[ndarray]) -> Float64[ndarray, " j"]:
 @cache
 def _generator(types: tuple[str, ...]) -> Any:
     """The correction of correctionlib that hashes inputs of some types."""
-    try:
-        import correctionlib
-    except ImportError:
-        raise MissingExtraError("correctionlib", "calibration", "a correction of jets") from None
+    import correctionlib
+
     inputs = [{"name": f"x{k}", "type": each} for k, each in enumerate(types)]
     data = {"nodetype": "hashprng", "inputs": [each["name"] for each in inputs], "distribution": "normal"}
     one = {"name": "n", "version": 1, "inputs": inputs, "output": {"name": "n", "type": "real"}, "data": data}
