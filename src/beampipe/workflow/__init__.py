@@ -15,23 +15,32 @@ store      artifacts on disk: written whole or not at all, checked when read
 leases     of many processes one does a piece of work, and whatever kills it ends its lease
 events     a log of what happened
 pool       where tasks run: here, in processes, or in any executor
+server     what processes are forked from
 clusters   the same in dask and Slurm
 alike      workers elsewhere compute with the same code and packages, or not at all
-run        many tasks in a pool: which are tried again, and which are at fault
+running    many tasks in a pool: which are tried again, and which are at fault
 
 Most of the lines deal with what goes wrong: a full disk, a torn file, a killed worker or driver.
 """
 
-from beampipe.workflow.alike import installed, installed_version
-from beampipe.workflow.clusters import SlurmOptions
-from beampipe.workflow.code import code_digest, remembering_code
-from beampipe.workflow.digest import FileDigests, Looks, canonical, content_digest, digest_of, file_digest
-from beampipe.workflow.events import EventLog
-from beampipe.workflow.leases import leased
-from beampipe.workflow.pool import POOLS, Pool, open_pool, prepare_processes
-from beampipe.workflow.recipe import Input, Recipe
-from beampipe.workflow.run import Task, run
-from beampipe.workflow.store import Artifact, Provenance, Store
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beampipe.lazy import loader
+
+if TYPE_CHECKING:
+    from beampipe.workflow.alike import installed, installed_version
+    from beampipe.workflow.clusters import SlurmOptions
+    from beampipe.workflow.code import code_digest, remembering_code
+    from beampipe.workflow.digest import FileDigests, Looks, canonical, content_digest, digest_of, file_digest
+    from beampipe.workflow.events import EventLog
+    from beampipe.workflow.leases import leased
+    from beampipe.workflow.pool import POOLS, Pool, open_pool
+    from beampipe.workflow.recipe import Input, Recipe
+    from beampipe.workflow.running import Task, run
+    from beampipe.workflow.server import prepare_processes
+    from beampipe.workflow.store import Artifact, Provenance, Store
 
 __all__ = [
     "POOLS",
@@ -59,3 +68,47 @@ __all__ = [
     "remembering_code",
     "run",
 ]
+
+__getattr__ = loader(
+    __name__,
+    {
+        "alike": (
+            "installed",
+            "installed_version",
+        ),
+        "clusters": ("SlurmOptions",),
+        "code": (
+            "code_digest",
+            "remembering_code",
+        ),
+        "digest": (
+            "FileDigests",
+            "Looks",
+            "canonical",
+            "content_digest",
+            "digest_of",
+            "file_digest",
+        ),
+        "events": ("EventLog",),
+        "leases": ("leased",),
+        "pool": (
+            "POOLS",
+            "Pool",
+            "open_pool",
+        ),
+        "recipe": (
+            "Input",
+            "Recipe",
+        ),
+        "running": (
+            "Task",
+            "run",
+        ),
+        "server": ("prepare_processes",),
+        "store": (
+            "Artifact",
+            "Provenance",
+            "Store",
+        ),
+    },
+)

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,8 @@ def installed() -> dict[str, str]:
 
 def installed_version(package: str) -> str:
     """Version of an installed package; ``none`` if it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
@@ -18,8 +17,9 @@ from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.processes import holding_interrupts
 from beampipe.workflow.alike import Environment, installed
 from beampipe.workflow.clusters import SlurmOptions, open_dask, open_slurm
+from beampipe.workflow.server import prepare_processes
 
-__all__ = ["POOLS", "Pool", "open_pool", "prepare_processes"]
+__all__ = ["POOLS", "Pool", "open_pool"]
 
 T = TypeVar("T")
 
@@ -109,18 +109,6 @@ def open_pool(
             yield cluster
     else:
         raise UnknownNameError("pool", spec, POOLS)
-
-
-def prepare_processes(preload: Sequence[str]) -> None:
-    """Start the server that worker processes are forked from, without waiting for it.
-
-    Args:
-        preload: modules that the server imports first; they must start no thread. A server that runs already is not
-            changed.
-    """
-    multiprocessing.set_forkserver_preload(list(preload))
-    with holding_interrupts():
-        forkserver.ensure_running()
 
 
 class _Inline:
