@@ -226,15 +226,16 @@ def _stage(name: str, until: str, text: str) -> None:
         walltime: Walltime = "01:00:00",
         as_json: Json = False,
     ) -> None:
+        from beampipe.calibration.beforehand import is_first_run, prepare_workers
+
+        if is_first_run(config, output):  # its workers are needed for certain: they start while this process imports
+            prepare_workers(executor)
         from beampipe.calibration.config.configuration import load_configuration
-        from beampipe.calibration.tasks.workers import RunSettings, prepare_workers
+        from beampipe.calibration.run import run_calibration
+        from beampipe.calibration.tasks.workers import RunSettings
         from beampipe.workflow import SlurmOptions
 
         configuration = load_configuration(config, output=output)
-        if not configuration.output.exists():  # a first run: its workers start while this process still imports
-            prepare_workers(executor)
-        from beampipe.calibration.run import run_calibration
-
         slurm = SlurmOptions(
             queue=partition or None,
             account=account or None,

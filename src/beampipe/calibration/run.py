@@ -11,12 +11,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from beampipe.calibration.config.configuration import Configuration
-from beampipe.calibration.report import write_report
 from beampipe.calibration.tasks.chunks import run_chunks
 from beampipe.calibration.tasks.inputs import digest_files
 from beampipe.calibration.tasks.inspection import check_books, inspect_files, keep_all_books, recall_files
 from beampipe.calibration.tasks.merging import fill_and_merge
-from beampipe.calibration.tasks.method import extract_efficiencies, publish_factors, reweight
 from beampipe.calibration.tasks.plan import Plan, make_plan
 from beampipe.calibration.tasks.stages import CALIBRATION_STAGES, reaches
 from beampipe.calibration.tasks.workers import RunSettings, Workers
@@ -84,8 +82,13 @@ def run_calibration(
             run_chunks(store, workers, plan.chunks, until)
             return plan
         fill_and_merge(store, workers, plan)
-        if reaches(until, "reweight"):
-            reweight(store, plan)
+        if not reaches(until, "reweight"):
+            return plan
+        # Workers of a first run wait for what is imported above, and for nothing else.
+        from beampipe.calibration.report import write_report
+        from beampipe.calibration.tasks.method import extract_efficiencies, publish_factors, reweight
+
+        reweight(store, plan)
         if reaches(until, "extract"):
             extract_efficiencies(store, plan)
         if reaches(until, "factors"):

@@ -6,19 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
+from beampipe.calibration.beforehand import WARM, prepare_workers
 from beampipe.calibration.tasks.faults import run_explained
 from beampipe.calibration.tasks.stages import environment
 from beampipe.terminal import Progress
-from beampipe.workflow import EventLog, Pool, Recipe, SlurmOptions, Store, Task, open_pool, prepare_processes, run
+from beampipe.workflow import EventLog, Pool, Recipe, SlurmOptions, Store, Task, open_pool, run
 
-__all__ = ["RunSettings", "Workers", "prepare_workers", "run_leased"]
+__all__ = ["RunSettings", "Workers", "run_leased"]
 
 T = TypeVar("T")
-
-_WARM: Final = "beampipe.calibration.tasks.warm"
-"""Module that loads what workers need; never imported here."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +33,6 @@ class RunSettings:
     executor: str | Executor = "processes"
     workers: int = 1
     slurm: SlurmOptions | None = None
-
-
-def prepare_workers(executor: str | Executor) -> None:
-    """Let the server of the workers load what they need, beside whatever this process does next.
-
-    Args:
-        executor: where tasks will run; see `RunSettings`.
-    """
-    if executor == "processes":
-        prepare_processes((_WARM,))
 
 
 class Workers:
@@ -100,7 +88,7 @@ class Workers:
             pool = open_pool(
                 *(settings.executor, settings.workers),
                 slurm=settings.slurm,
-                preload=(_WARM,),
+                preload=(WARM,),
                 environment=environment,
             )
             self._pool = self._opened.enter_context(pool)

@@ -51,7 +51,8 @@ def workspace_of(configuration: Configuration) -> Workspace:
     """The folders and files of a configuration; nothing is made yet."""
     output = configuration.output
     log = EventLog(output / LOG)
-    store = Store(output / "store", log=log)
+    # What a power failure takes is seen by its digest, and made again: no worker waits for a disk.
+    store = Store(output / "store", durable=False, log=log)
     return Workspace(store, log, output / "store" / ".files", output / FACTORS, output / REPORT)
 
 
