@@ -32,7 +32,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -48,7 +47,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "calibration"))
 
-from measuring import CONSOLE, Cost, conditions, measured, report
+from measuring import CONSOLE, Cost, conditions, measured_program, report
 from one_run import BITS, STORES, coffea, ours, rdataframe
 from toys import KEPT, Toy, make_toys
 from with_rdataframe import is_installed
@@ -199,7 +198,7 @@ def in_turn(ways: Mapping[str, Mapping[str, Any]], repeats: int, events: int) ->
     for turn in range(repeats):
         for name in list(ways) if turn % 2 == 0 else reversed(list(ways)):
             command = [sys.executable, str(ONE_RUN), json.dumps(ways[name])]
-            costs[name].append(measured(lambda command=command: subprocess.run(command, check=True, stdout=-3))[0])
+            costs[name].append(measured_program(command))
             shutil.rmtree(STORES, ignore_errors=True)
     return [
         {

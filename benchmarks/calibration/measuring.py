@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import platform
 import resource
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
@@ -16,7 +20,7 @@ from typing import Any, TypeVar
 
 from beampipe.terminal import console
 
-__all__ = ["CONSOLE", "Cost", "conditions", "measured", "report"]
+__all__ = ["CONSOLE", "Cost", "conditions", "measured", "measured_program", "report"]
 
 T = TypeVar("T")
 CONSOLE = console()
@@ -43,6 +47,32 @@ def measured(function: Callable[[], T]) -> tuple[Cost, T]:
     wall, cpu = perf_counter(), _cpu_seconds()
     result = function()
     return Cost(perf_counter() - wall, _cpu_seconds() - cpu, os.getloadavg()[0]), result
+
+
+def measured_program(command: Sequence[str]) -> Cost:
+    """Run a program once. Its time ends with it; what it leaves behind is waited for, so that its work counts, too.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    _adopt_orphans()
+    wall, cpu = perf_counter(), _cpu_seconds()
+    program = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    code = program.wait()
+    wall = perf_counter() - wall
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-program.pid, 0)
+    if code:
+        raise subprocess.CalledProcessError(code, command)
+    return Cost(wall, _cpu_seconds() - cpu, os.getloadavg()[0])
+
+
+@cache
+def _adopt_orphans() -> None:
+    """Become the parent of processes whose own one ends, as Linux allows (`prctl(2)`, `PR_SET_CHILD_SUBREAPER`)."""
+    if ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
 
 
 def conditions(name: str) -> dict[str, Any]:

@@ -13,23 +13,19 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from beampipe.calibration.config.configuration import Bootstrap, Configuration, Energy, InputSample
-from beampipe.calibration.config.systematics import Systematic
-from beampipe.calibration.tasks.workers import RunSettings, prepare_workers
-from beampipe.calibration.tasks.workspace import workspace_of
+from beampipe.calibration.beforehand import prepare_workers
 
 __all__ = ["BITS", "STORES", "coffea", "ours", "rdataframe"]
 
 BITS: Final = 36
 """Bits of the weights: they are rounded to multiples of 2**-BITS."""
 
-ENERGY: Final = Energy(45, 8)
+ENERGY: Final = (45, 8)
 """Nuisance parameters of the jet energy: 106 variations, as in the campaign that this is measured against."""
 
 STORES: Final = Path("runs/bench/calibration/stores")
@@ -60,7 +56,11 @@ def ours(
         The plan of the calibration.
     """
     prepare_workers(executor)
+    from beampipe.calibration.config.configuration import Bootstrap, Configuration, Energy, InputSample
+    from beampipe.calibration.config.systematics import Systematic
     from beampipe.calibration.run import run_calibration
+    from beampipe.calibration.tasks.workers import RunSettings
+    from beampipe.calibration.tasks.workspace import workspace_of
 
     systematics = [Systematic("weights", "envelope", weights=("*",))] if weights else []
     if kinematics:
@@ -74,7 +74,7 @@ def ours(
             for name, kind in kinds.items()
         },
         keep_tables=False,
-        energy=ENERGY,
+        energy=Energy(*ENERGY),
         bootstrap=Bootstrap(0, 0),
         systematics=tuple(systematics),
         chunk_events=chunk,
@@ -100,6 +100,8 @@ def coffea(
     """
     from with_coffea import DijetProcessor, run_coffea
 
+    from beampipe.calibration.config.configuration import Configuration
+
     process = DijetProcessor(Configuration.__dataclass_fields__["pt_edges"].default, weight_names, count, layout)
     return run_coffea(files, process, workers=workers, chunk=chunk, pool=pool)
 
@@ -114,5 +116,3 @@ def rdataframe(files: Mapping[str, Sequence[str]], *, n_weights: int = 1, worker
 if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
     {"ours": ours, "coffea": coffea, "rdataframe": rdataframe}[settings.pop("program")](**settings)
-    # What the server of the workers and they themselves used is counted once it has been waited for.
-    forkserver._forkserver._stop()
