@@ -19,8 +19,9 @@ import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
 import torch
-from jaxtyping import Float32
 from numpy import ndarray
+
+from beampipe.arrays import Float32
 
 sys.path.insert(0, str(Path(__file__).parent))
 import plain_torch

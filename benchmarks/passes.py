@@ -18,10 +18,10 @@ import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
 from harness import CONSOLE, existing, options_of, print_header, report
-from jaxtyping import Int64
 from numpy import ndarray
 from samples import DEGRADATIONS, degraded, sample_name, take
 
+from beampipe.arrays import Int64
 from beampipe.terminal import make_table
 from beampipe.tracking import PIPELINES, Event, build_pipeline
 from beampipe.tracking.evaluation.matching import Candidates, match

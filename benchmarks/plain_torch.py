@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
 from numpy import ndarray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -18,6 +17,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import linear, silu
 
+from beampipe.arrays import Float32, Int64
 from beampipe.tracking.events import Hits
 from beampipe.tracking.kernels import GnnWeights, Mlp, logit_of
 from beampipe.tracking.kernels.features import edge_features, filter_features, hit_features, node_features

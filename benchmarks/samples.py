@@ -8,9 +8,9 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.errors import InputError
 from beampipe.tracking.events import NOISE, Event, Hits, Particles, Truth
 from beampipe.tracking.formats import read_events

@@ -27,9 +27,10 @@ from typing import Any, Final
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 from simpy import Environment, Event
+
+from beampipe.arrays import Float64
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))  # servers and events as the serving benchmarks have them
 

@@ -25,7 +25,6 @@ from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from jaxtyping import Int64
 from numpy import ndarray
 from rich.progress import Progress
 from rich.table import Table
@@ -47,6 +46,7 @@ from served import (
     verdict,
 )
 
+from beampipe.arrays import Int64
 from beampipe.errors import BeampipeError
 from beampipe.serving.variants import ACTS_MODEL, MODELS, VARIANTS
 from beampipe.tracking.events import Hits

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float32
 from numpy import ndarray
 from numpy.random import Generator
 from served import events_at
 
+from beampipe.arrays import Float32
 from beampipe.tracking.events import Hits
 
 __all__ = ["absurd_values", "adversarial_event", "ordinary_event", "random_array"]

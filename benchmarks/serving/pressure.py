@@ -19,10 +19,10 @@ from typing import Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from jaxtyping import Int64
 from numpy import ndarray
 from served import direct_finder, events_at, wait_until
 
+from beampipe.arrays import Int64
 from beampipe.serving.finders import TritonTrackFinder
 from beampipe.tracking.events import Hits, Tracks
 

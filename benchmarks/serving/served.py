@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
+
+from beampipe.arrays import Int64
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this folder share their report
 

@@ -26,7 +26,6 @@ import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
 from growth import memory_now, regions, slopes, table_of
-from jaxtyping import Int64
 from numpy import ndarray
 from rich.progress import Progress
 from served import (
@@ -42,6 +41,7 @@ from served import (
     verdict,
 )
 
+from beampipe.arrays import Int64
 from beampipe.errors import BeampipeError
 from beampipe.tracking.events import Hits
 from beampipe.triton.server.server import TritonServer

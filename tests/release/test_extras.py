@@ -26,10 +26,10 @@ SOURCE = Path(beampipe.__file__).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WITHOUT: dict[str, str] = runpy.run_path(str(ROOT / "release/check.py"))["WITHOUT"]
 
-NOT_OF_EXTRAS = {"IPython", "playwright", "triton_python_backend_utils"}
+NOT_OF_EXTRAS = {"IPython", "jaxtyping", "playwright", "triton_python_backend_utils"}
 """What a notebook, the tests or Triton bring; beampipe does without."""
 
-ALWAYS = {"click", "jaxtyping", "numpy", "pydantic", "rich", "typer"}
+ALWAYS = {"click", "numpy", "pydantic", "rich", "typer"}
 """Packages that are there without any extra; typer brings click and pydantic."""
 
 ALONG = {"anyio", "cramjam", "distributed", "grpcio", "protobuf", "starlette"}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
+
+from beampipe.arrays import Int64
 
 __all__ = ["agreement"]
 

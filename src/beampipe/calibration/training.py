@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Float64
 from beampipe.calibration.config.configuration import Configuration, Energy, Tagger
 from beampipe.calibration.jets.dijets import FLAVOURS, Dijets, read_dijets
 from beampipe.calibration.jets.hashing import event_keys

@@ -38,9 +38,9 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float64, Int64
 from beampipe.tracking.events import TrackParameters
 from beampipe.triton.model.contract import TensorSpec
 

@@ -8,9 +8,9 @@ from functools import partial
 from typing import ClassVar, Final
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.errors import InputError, LayoutError, TooLargeError
 from beampipe.serving import contract
 from beampipe.serving.contract import (

@@ -6,9 +6,9 @@ from dataclasses import astuple, dataclass, replace
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Float64, Int64
 from beampipe.errors import ConfigError
 
 __all__ = [

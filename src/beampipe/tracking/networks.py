@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.arrays import Float32
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.files import write_whole
 from beampipe.settings import build

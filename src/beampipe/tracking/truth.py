@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Int64
 from beampipe.errors import ConfigError, InputError, ShapeError
 from beampipe.tracking.events import NOISE, Event, Hits, Truth
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32, Int32
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Int32
 from beampipe.errors import ConfigError, FileError
 
 __all__ = ["MAX_OUT", "WIDENING", "Windows", "load_windows", "save_windows"]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.calibration.exports import cabinetry_systematics, write_components
 from beampipe.calibration.exports.cabinetry import write_cabinetry
 from beampipe.calibration.method.factors import Factors

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.calibration.exports import pyhf_modifiers, write_components, write_exports, write_hepdata
 from beampipe.calibration.exports.write import COMPONENTS, HEPDATA, JOINT, MODIFIERS
 from beampipe.calibration.method.factors import FactorKey, Factors

@@ -7,9 +7,9 @@ from math import exp, factorial
 
 import numpy as np
 import pytest
-from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.calibration.config.configuration import Bootstrap
 from beampipe.calibration.histograms.fill import fill
 from beampipe.calibration.histograms.filling import fill_replicas

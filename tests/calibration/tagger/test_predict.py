@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.arrays import Float32
 from beampipe.calibration.config.configuration import Energy, Tagger
 from beampipe.calibration.histograms.fill import fill
 from beampipe.calibration.histograms.sums import Filled

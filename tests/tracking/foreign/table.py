@@ -16,9 +16,9 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Int64
 from beampipe.tracking import load_model, shipped_events
 from beampipe.tracking.formats.scale import scale_named
 from beampipe.tracking.layout.watch import Usual

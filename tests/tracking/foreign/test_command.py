@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jaxtyping import Float32
 from numpy import ndarray
 
 from beampipe import terminal
+from beampipe.arrays import Float32
 from beampipe.tracking.data import shipped_path
 
 from .table import columns, noise, usual

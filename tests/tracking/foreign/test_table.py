@@ -7,9 +7,9 @@ from functools import cache
 
 import numpy as np
 import pytest
-from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.errors import LayoutError, LayoutWarning
 from beampipe.tracking import load_pipeline
 from beampipe.tracking.events import Hits

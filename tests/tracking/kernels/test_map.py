@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from jaxtyping import Float32, Int16, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Int16, Int64
 from beampipe.tracking.events import NO_TRACK
 from beampipe.tracking.kernels import module_map, reference_map
 from beampipe.tracking.windows import Windows

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Int64
 from beampipe.tracking.kernels import GnnWeights, Layer, Mlp
 
 RADII = np.array([32, 70, 115, 170, 260, 360, 500, 660, 820, 1020.0])

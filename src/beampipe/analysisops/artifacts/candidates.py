@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
 from beampipe.analysisops.samples.hidden import Hidden
 from beampipe.analysisops.tools.folder import DataFolder
+from beampipe.arrays import Float64
 from beampipe.errors import FileError
 
 __all__ = ["Candidates", "read_candidates"]

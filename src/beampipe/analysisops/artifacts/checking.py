@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
 from beampipe.analysisops.artifacts.candidates import Candidates, read_candidates
 from beampipe.analysisops.artifacts.form import Artifacts, lists_of
 from beampipe.analysisops.artifacts.reading import Rows
 from beampipe.analysisops.samples.hidden import Hidden
+from beampipe.arrays import Float64
 
 __all__ = ["Checked", "CheckedList", "Limits", "check_artifacts", "check_rows"]
 

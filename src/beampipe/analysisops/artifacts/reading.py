@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.errors import FileError
 
 __all__ = ["COLUMNS", "FORMATS", "LARGEST", "MOST_ROWS", "Rows", "read_json", "read_rows"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
-from jaxtyping import Float64
+from beampipe.arrays import Float64
 from numpy import ndarray
 
 from beampipe.errors import InputError

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Bool, Int64
 from numpy import ndarray
+
+from beampipe.arrays import Bool, Int64
 
 __all__ = ["Events", "Objects", "joined", "joined_objects"]
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float64, Int64
 from beampipe.pythia import start_pythia
 
 __all__ = ["Particles", "collide"]

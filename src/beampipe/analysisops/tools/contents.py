@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
 from numpy import ndarray
+
+from beampipe.arrays import Float64, Int64
 
 __all__ = ["Artifact", "Column", "Content", "Events", "Histogram", "Jagged", "TrackLabels", "frozen"]
 

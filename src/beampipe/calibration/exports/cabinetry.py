@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.calibration.exports.likelihood import COMPONENT_NAME
 
 __all__ = ["cabinetry_systematics", "write_cabinetry"]

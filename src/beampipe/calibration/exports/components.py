@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.calibration.exports.nodes import binning, category, schema_of_corrections, write_corrections
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey
 from beampipe.calibration.method.joint import JointUncertainties

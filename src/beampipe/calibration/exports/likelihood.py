@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.calibration.method.factors import FactorKey
 from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.errors import InputError

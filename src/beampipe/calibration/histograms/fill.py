@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.calibration.config.configuration import Bootstrap, Energy, Tagger
 from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.histograms.filling import (

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int8, Int64, UInt8, UInt16, UInt64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Float64, Int8, Int64, UInt8, UInt16, UInt64
 from beampipe.calibration.config.selection import Cuts
 from beampipe.calibration.jets.hashing import mix
 from beampipe.calibration.jets.pairs import PT_CUTS, enough_tracks, pt_cuts_passed, units

@@ -11,9 +11,9 @@ from typing import Final
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
-from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
+from beampipe.arrays import Int64, UInt8
 from beampipe.errors import FileError
 
 __all__ = ["read_arrays", "write_arrays"]

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int8, Int64, UInt16, UInt32, UInt64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Float64, Int8, Int64, UInt16, UInt32, UInt64
 from beampipe.calibration.config.selection import Cuts
 from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.jets.pairs import PairColumns

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
+from beampipe.arrays import Int64, UInt8
 from beampipe.calibration.layout.expressions import is_expression
 from beampipe.calibration.ntuple.baskets import has_whole_baskets, plain_baskets, stored_type, whole_baskets
 from beampipe.calibration.ntuple.lists import Basket

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.calibration.config.regions import REGIONS
 from beampipe.calibration.histograms.packing import read_arrays, write_arrays
 from beampipe.calibration.jets.dijets import CutFlow

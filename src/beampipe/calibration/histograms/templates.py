@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.calibration.histograms.sums import Axes, Filled
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
 from beampipe.calibration.variations import UNVARIED, Variation

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int8, Int64, UInt16, UInt32, UInt64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Int8, Int64, UInt16, UInt32, UInt64
 from beampipe.errors import FileError
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Float64, UInt64
 from beampipe.calibration.config.configuration import Energy
 from beampipe.calibration.jets.hashing import mix
 from beampipe.errors import UnknownNameError

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from jaxtyping import Integer, UInt8, UInt64
 from numpy import ndarray
 
+from beampipe.arrays import Integer, UInt8, UInt64
 from beampipe.calibration.kernels.loading import native
 
 __all__ = ["POISSON", "event_keys", "mix", "poisson_table"]

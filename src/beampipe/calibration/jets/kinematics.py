@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
-from jaxtyping import Float32, UInt16, UInt64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, UInt16, UInt64
 from beampipe.calibration.config.configuration import Energy
 from beampipe.calibration.jets.dijets import Dijets
 from beampipe.calibration.jets.energy import energy_factors, energy_names

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Int64
 from beampipe.calibration.config.selection import Cuts
 from beampipe.calibration.jets.dijets import CUT_NAMES
 from beampipe.calibration.kernels.loading import native

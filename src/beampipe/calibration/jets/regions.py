@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32, Int8
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Int8
 from beampipe.calibration.config.regions import Regions
 
 __all__ = ["assign_regions"]

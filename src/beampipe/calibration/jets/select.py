@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int8, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Int8, Int64
 from beampipe.calibration.config.regions import REGIONS, Regions
 from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.jets.dijets import FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets, RunRange

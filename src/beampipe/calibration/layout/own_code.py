@@ -10,11 +10,10 @@ import sys
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from beampipe.workflow import Looks, code_digest, digest_of
+from beampipe.workflow import Looks, code_digest, digest_of, installed_version
 from beampipe.workflow.code import imported_modules
 
 __all__ = ["OwnCode", "own_code"]
@@ -95,12 +94,14 @@ def _version(top: str) -> str:
     places = [*([spec.origin] if spec.origin else []), *(spec.submodule_search_locations or ())]
     if not any(_INSTALLED.intersection(Path(place).parts) for place in places):
         return ""
-    return ", ".join(f"{name} {version(name)}" for name in sorted(set(_distributions().get(top, ()))))
+    return ", ".join(f"{name} {installed_version(name)}" for name in sorted(set(_distributions().get(top, ()))))
 
 
 @cache
 def _distributions() -> dict[str, list[str]]:
     """Module -> installed packages that have it."""
+    from importlib.metadata import packages_distributions
+
     return dict(packages_distributions())
 
 

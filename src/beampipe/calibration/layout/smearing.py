@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float64, Int64
 from beampipe.calibration.layout.functions import evaluated
 from beampipe.errors import ConfigError
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float64, Int64
 from beampipe.calibration.method.factors import FactorKey
 from beampipe.calibration.method.joint import JointUncertainties, plain_numbers
 from beampipe.calibration.method.scale_factors import statistical

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.variations import Variation
 from beampipe.errors import InputError

@@ -9,9 +9,9 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float64, Shaped
 from numpy import ndarray
 
+from beampipe.arrays import Float64, Shaped
 from beampipe.calibration.method.cases import Cases
 from beampipe.calibration.method.extract import Extracted, cumulated, extract, mixtures, truth, working_point_cuts
 from beampipe.calibration.method.reweight import Reweighting, apply_factors, measure_reweighting

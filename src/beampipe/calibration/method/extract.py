@@ -14,9 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64, Shaped
 from numpy import ndarray
 
+from beampipe.arrays import Float64, Int64, Shaped
 from beampipe.calibration.method.reweight import CENTRAL, FORWARD, GLUON, QUARK, apply_factors, shapes
 
 __all__ = ["Extracted", "cumulated", "extract", "mixtures", "quark_fractions", "truth", "working_point_cuts"]

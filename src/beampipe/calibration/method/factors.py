@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float64
 from beampipe.calibration.method.validity import FLAGS
 from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
 from beampipe.lazy import above

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float64
 from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.method.combine import shift_vectors
 from beampipe.calibration.method.efficiencies import Efficiencies

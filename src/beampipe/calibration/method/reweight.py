@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
+
+from beampipe.arrays import Float64
 
 __all__ = [
     "CENTRAL",

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.method.combine import combine, shift_vectors
 from beampipe.calibration.method.efficiencies import Efficiencies, scale_factors

@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float64
 from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.config.shifts import ShiftSettings
 from beampipe.calibration.config.systematics import Rule, Systematic

@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
+
+from beampipe.arrays import Float64
 
 __all__ = [
     "FEWEST_EFFECTIVE",

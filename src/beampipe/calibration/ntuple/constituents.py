@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float64, Int64
 from beampipe.calibration.layout.settings import Layout
 from beampipe.calibration.ntuple.lists import Basket, read_lists
 from beampipe.errors import FileError

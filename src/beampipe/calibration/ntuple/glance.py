@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from beampipe.calibration.layout.expressions import is_expression, names_in
 from beampipe.calibration.ntuple.columns import EVENT_BRANCHES, JET_BRANCHES, VARIED_N_TRK
-from beampipe.calibration.ntuple.labels import pt_complaint, unmatched_complaint
+from beampipe.calibration.ntuple.labels import median_of, pt_complaint, unmatched_complaint
 from beampipe.calibration.ntuple.source import DERIVED, EventSource, columns_of
 from beampipe.errors import FileError
 
@@ -150,7 +150,7 @@ def _jets(look: _Look, offsets: ndarray, pt: ndarray) -> None:
             " layout.falling_pt = false to have the leading ones searched for"
         )
     with np.errstate(invalid="ignore"):
-        look.median = float(np.median(pt[leading])) * unit if len(leading) else float("nan")
+        look.median = median_of(pt[leading]) * unit if len(leading) else float("nan")
         complaint = pt_complaint(pt[leading].astype(np.float64) * unit, layout)
     if complaint:
         look.problems.append(f"branch {', '.join(layout.branches.pt)!r}: {complaint}")

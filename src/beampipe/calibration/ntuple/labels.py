@@ -12,7 +12,15 @@ from beampipe.calibration.layout.settings import Labels, Layout
 from beampipe.calibration.ntuple.lists import lossless
 from beampipe.errors import FileError
 
-__all__ = ["HIGHEST_PT", "LOWEST_PT", "allowed_unmatched", "pdg_numbers", "pt_complaint", "unmatched_complaint"]
+__all__ = [
+    "HIGHEST_PT",
+    "LOWEST_PT",
+    "allowed_unmatched",
+    "median_of",
+    "pdg_numbers",
+    "pt_complaint",
+    "unmatched_complaint",
+]
 
 _PDG: Final = (1, 4, 5, 21)
 """PDG numbers that stand for light, charm and bottom quarks and for gluons."""
@@ -80,11 +88,16 @@ def unmatched_complaint(pdg: ndarray, codes: ndarray, layout: Layout) -> str:
     )
 
 
+def median_of(values: ndarray) -> float:
+    """The value with as many below as above it, of two the upper one. numpy's own would load its masked arrays."""
+    return float(np.partition(values, len(values) // 2)[len(values) // 2])
+
+
 def pt_complaint(leading: ndarray, layout: Layout) -> str:
     """What is wrong with the pT of leading jets [GeV, as far as the layout is right]. Empty if nothing is."""
     if len(leading) == 0:
         return ""
-    median = float(np.median(leading))
+    median = median_of(leading)
     if median > HIGHEST_PT:
         looks, unit = "MeV" if layout.energy_unit == "GeV" else "another unit", "MeV"
     elif 0 < median < LOWEST_PT and layout.unit != 1:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.calibration.method.factors import FLAVOUR_NAMES
 from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.style import INK, PT_LABEL, REPORT_STYLE, heading, tagger_label

@@ -33,9 +33,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.calibration.config.regions import REGIONS
 from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.method.factors import ScaleFactor

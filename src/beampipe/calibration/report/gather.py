@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.calibration.config.configuration import Configuration
 from beampipe.calibration.histograms.sums import read_filled
 from beampipe.calibration.histograms.templates import Templates, templates_of

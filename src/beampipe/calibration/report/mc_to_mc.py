@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.calibration.exports.nodes import binning, category, schema_of_corrections, write_corrections
 from beampipe.calibration.histograms.templates import Templates
 from beampipe.calibration.method.extract import cumulated

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.calibration.method.factors import FactorKey, Factors, ScaleFactor
 from beampipe.calibration.method.validity import NO_VALID_ERROR, in_words
 from beampipe.calibration.report.gather import Results

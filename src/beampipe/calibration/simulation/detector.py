@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, UInt64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float64, Int64, UInt64
 from beampipe.calibration.layout.settings import Constituents
 from beampipe.calibration.ntuple.constituents import observables
 from beampipe.calibration.simulation.jets import RADIUS, TRACK_PT, ParticleJets, distance

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import UInt16
 from numpy import ndarray
 
+from beampipe.arrays import UInt16
 from beampipe.calibration.simulation.randoms import keys, uniform
 from beampipe.calibration.simulation.write import Events, file_name, read_bookkeeping, read_ntuple, write_ntuple
 from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError

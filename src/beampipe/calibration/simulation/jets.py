@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final, no_type_check
 
 import numpy as np
-from jaxtyping import Float64, Int64
 from numba import njit
 from numpy import ndarray
 
+from beampipe.arrays import Float64, Int64
 from beampipe.calibration.simulation.pythia import Collisions
 
 __all__ = ["ParticleJets", "distance", "particle_jets", "parton_labels"]

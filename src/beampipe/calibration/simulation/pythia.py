@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float64, Int64
 from beampipe.calibration.simulation.samples import SampleSpec, Slice
 from beampipe.errors import ConfigError
 from beampipe.pythia import seed_of, start_pythia

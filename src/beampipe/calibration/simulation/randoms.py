@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt64
 from numpy import ndarray
+
+from beampipe.arrays import Float64, Int64, UInt64
 
 __all__ = ["keys", "normal", "poisson", "uniform"]
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Float64, Int64
 from beampipe.calibration.simulation.detector import LESS_EFFICIENT, MORE_FAKES, NOT_CLEAN, fakes
 from beampipe.calibration.simulation.produce import JET_PT, TRIGGER_PT
 from beampipe.calibration.simulation.samples import Slice

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int8, Int64, UInt16, UInt32, UInt64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Int8, Int64, UInt16, UInt32, UInt64
 from beampipe.calibration.ntuple.columns import (
     BOOKKEEPING,
     BOOKKEEPING_BRANCHES,

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.arrays import Float32
 from beampipe.triton.model.contract import TensorSpec
 
 __all__ = ["JETS", "JET_FEATURES", "SCORES", "ScoreJets"]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.arrays import Float32
 from beampipe.calibration.config.configuration import Energy, Tagger
 from beampipe.calibration.jets.dijets import Dijets, as_lists, from_lists
 from beampipe.calibration.jets.kinematics import changed, kinematics_of

@@ -6,9 +6,9 @@ import weakref
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.arrays import Float32
 from beampipe.calibration.tagger.features import JETS, SCORES, ScoreJets
 from beampipe.errors import ConfigError
 from beampipe.triton.client.model_client import ModelClient

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.arrays import Float32
 from beampipe.calibration.config.configuration import Tagger
 from beampipe.calibration.jets.dijets import Dijets
 from beampipe.calibration.jets.kinematics import Kinematics

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
 from numpy import ndarray
 
+from beampipe.arrays import Shaped
 from beampipe.calibration.histograms.sums import merge, read_filled, write_filled
 from beampipe.calibration.jets.dijets import RunRange
 from beampipe.calibration.ntuple.source import open_source

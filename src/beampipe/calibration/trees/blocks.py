@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Int64, UInt8
 from numpy import ndarray
+
+from beampipe.arrays import Int64, UInt8
 
 __all__ = ["Opened", "Room", "key_of", "open_basket", "unpack_into", "unpacked"]
 

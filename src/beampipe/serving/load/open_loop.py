@@ -11,9 +11,9 @@ from collections.abc import Callable
 from time import perf_counter
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.errors import ConfigError, DeadlineError
 from beampipe.serving.load.recording import LoadRun, Recorder
 from beampipe.serving.load.sending import Sender, Workload

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from time import process_time
 
 import numpy as np
-from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float64, Int64
 from beampipe.serving.load.sending import Arrival, Workload
 
 __all__ = ["LoadRun", "Recorder"]

@@ -16,9 +16,9 @@ from time import perf_counter
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.errors import ConfigError, ShapeError
 from beampipe.tracking.events import Hits, Tracks
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.tracking.acts.algorithms import SEEDS, SPACE_POINTS, TRACKS, finding_algorithms
 from beampipe.tracking.acts.detector import ActsDetector, detector, pyacts, require_measurements, run_sequence
 from beampipe.tracking.acts.fitted import ActsTracks, read_fitted

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float64, Int64
 from beampipe.tracking.events import Tracks
 
 __all__ = ["ActsTracks", "FittedTracks", "read_fitted"]

@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.errors import InputError, ShapeError
 from beampipe.tracking.acts.algorithms import SPACE_POINTS, space_point_maker
 from beampipe.tracking.acts.detector import ActsDetector, detector, pyacts, require_measurements, run_sequence

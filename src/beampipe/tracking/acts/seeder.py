@@ -14,9 +14,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float64, Int64
 from beampipe.errors import ConfigError
 from beampipe.settings import build
 from beampipe.tracking.acts.detector import pyacts

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Int64
 from beampipe.errors import InputError, ShapeError
 from beampipe.tracking.acts.detector import detector, pyacts, require_measurements, run_sequence
 from beampipe.tracking.acts.whiteboard import SUBSET, Failures, HitLists, feed, proto_tracks, python_algorithm, writer

@@ -6,9 +6,9 @@ import math
 from typing import Final, NamedTuple
 
 import torch
-from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from beampipe.arrays import Float32, Int64
 from beampipe.tracking.kernels import geometry
 
 __all__ = ["MIN_DR", "TWO_PI", "Arc", "Doublet", "arc", "doublet", "triplet_chi2", "wrapped"]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
+from beampipe.arrays import Bool, Float32, Int64
 from beampipe.tracking.cuda.geometry import MIN_DR, TWO_PI, arc, doublet, triplet_chi2, wrapped
 from beampipe.tracking.cuda.tensors import (
     Chi2Tensor,

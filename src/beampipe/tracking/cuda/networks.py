@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
+from beampipe.arrays import Float, Float32, Int64
 from beampipe.tracking.cuda.geometry import MIN_DR, doublet
 from beampipe.tracking.cuda.tensors import EdgeTensor, EdgeValueTensor, PositionTensor
 from beampipe.tracking.kernels.features import (

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float32, Int64
 from numpy import ndarray
 from torch import Tensor
 
+from beampipe.arrays import Float32, Int64
 from beampipe.tracking.cuda import graphs, networks
 from beampipe.tracking.cuda.tensors import (
     Chi2Tensor,

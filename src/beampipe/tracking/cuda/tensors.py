@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float32, Int64
 from torch import Tensor
+
+from beampipe.arrays import Float32, Int64
 
 __all__ = ["Chi2Tensor", "EdgeTensor", "EdgeValueTensor", "PairTensor", "PositionTensor", "TripletTensor"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.arrays import Float32
 from beampipe.tracking.events import Event, Hits, Particles, Truth
 
 __all__ = ["ship", "slim"]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int16
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Int16
 from beampipe.errors import ConfigError
 from beampipe.notebook import Page
 from beampipe.tracking.display.lines import Polylines, event_lines

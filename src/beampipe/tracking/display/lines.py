@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Int64
 from beampipe.errors import ShapeError
 from beampipe.tracking.events import NO_TRACK, NOISE, Event, Hits, Tracks, Truth
 from beampipe.tracking.fitting.circle import estimate_pt

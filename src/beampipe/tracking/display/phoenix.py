@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float32
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32
 from beampipe.errors import ShapeError
 from beampipe.files import write_whole
 from beampipe.tracking.display.lines import Polylines, event_lines

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float32
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32
 from beampipe.figures.picture import Picture
 from beampipe.files import write_whole
 from beampipe.tracking.display.lines import Polylines, event_lines

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool
 from numpy import ndarray
 
+from beampipe.arrays import Bool
 from beampipe.errors import FileError
 from beampipe.notebook import Page
 from beampipe.tracking.events import NO_TRACK, Event, Tracks

@@ -8,9 +8,9 @@ from base64 import b64encode
 from typing import Final
 
 import numpy as np
-from jaxtyping import UInt8
 from numpy import ndarray
 
+from beampipe.arrays import UInt8
 from beampipe.tracking.events import Hits
 
 __all__ = ["thumbnail"]

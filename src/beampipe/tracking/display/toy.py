@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool
 from numpy import ndarray
 
+from beampipe.arrays import Bool
 from beampipe.tracking.events import NO_TRACK, NOISE, Event, Hits, Particles, Tracks, Truth
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM
 from beampipe.tracking.kernels.reference import number_by_first_hit

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.errors import InputError
 from beampipe.tracking.evaluation.scoring import tracks_of
 from beampipe.tracking.events import NO_TRACK, Event, Hits, Tracks

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Int64
 from beampipe.tracking.evaluation.statistics import Proportion
 from beampipe.tracking.events import Event
 from beampipe.tracking.truth import HEADLINE, Contributions, Selection, contributions, edge_labels, true_edges, truth_of

@@ -12,9 +12,9 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Float64
 from beampipe.errors import InputError
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.events import Event, TrackParameters, Tracks

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Int64
 from beampipe.errors import InputError
 from beampipe.tracking.events import NO_TRACK, Tracks
 from beampipe.tracking.truth import Contributions

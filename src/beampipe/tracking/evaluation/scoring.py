@@ -8,9 +8,9 @@ from time import perf_counter, process_time
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.errors import BeampipeError, InputError, ShapeError
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, Matches, match
 from beampipe.tracking.evaluation.results import Curve, Evaluation, EventRecord, FinderResult, Quality

@@ -8,10 +8,10 @@ from math import isnan, nan
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
 from scipy.special import betaincinv
 
+from beampipe.arrays import Int64
 from beampipe.errors import InputError
 
 __all__ = [

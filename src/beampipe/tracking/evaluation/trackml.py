@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float64, Int64
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.events import Event
 from beampipe.tracking.truth import Contributions, distance_squared, truth_of

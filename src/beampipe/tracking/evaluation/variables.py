@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float
 from numpy import ndarray
 from scipy.spatial import cKDTree
 
+from beampipe.arrays import Float
 from beampipe.errors import UnknownNameError
 from beampipe.tracking.events import Particles
 from beampipe.tracking.truth import Selection

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32, Float64
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
+from beampipe.arrays import Float32, Float64
 from beampipe.errors import DtypeError, ShapeError
 
 __all__ = ["cylindrical", "expect_array", "expect_cartesian"]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool
 from numpy import ndarray
 
+from beampipe.arrays import Bool
 from beampipe.errors import ShapeError
 from beampipe.lazy import above
 from beampipe.notebook import Page, Shown

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt64
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
+from beampipe.arrays import Bool, Float32, Int64, UInt64
 from beampipe.errors import NotFiniteError
 from beampipe.notebook import Shown, span
 from beampipe.tracking.events.arrays import cylindrical, expect_array, expect_cartesian

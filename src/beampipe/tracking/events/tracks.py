@@ -8,9 +8,9 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int8, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Float64, Int8, Int64
 from beampipe.errors import InputError
 from beampipe.lazy import above
 from beampipe.notebook import Shown, span

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Int32, Int64
 from beampipe.notebook import Shown, span
 from beampipe.tracking.events.arrays import expect_array
 

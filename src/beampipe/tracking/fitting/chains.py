@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Float64, Int64
 from beampipe.tracking.events import Event
 from beampipe.tracking.fitting.helix import cartesian
 from beampipe.tracking.fitting.tables import layer_of

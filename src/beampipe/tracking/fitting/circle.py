@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Float64, Int64
 from beampipe.errors import ShapeError
 from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.fitting.fitter import hit_lists

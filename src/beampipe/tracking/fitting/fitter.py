@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.errors import InputError, ShapeError
 from beampipe.notebook import Shown
 from beampipe.tracking.events import Hits, TrackParameters, Tracks

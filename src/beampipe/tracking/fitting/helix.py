@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32, Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Float64
 from beampipe.errors import ConfigError
 from beampipe.tracking.events import Particles
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.arrays import Float32
 from beampipe.errors import ConfigError
 from beampipe.tracking.events import Event, Hits, Tracks
 from beampipe.tracking.fitting.chains import FIT_RECIPE, Chains, FitConfig, chains_of

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float64, Int64
 from beampipe.tracking.events import FitStatus
 from beampipe.tracking.fitting.helix import (
     GEV_PER_TESLA_MM,

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Float64, Int64
 from beampipe.errors import ConfigError, FileError
 
 __all__ = ["PION_MASS", "FitTables", "layer_of", "load_fit_tables", "save_fit_tables"]

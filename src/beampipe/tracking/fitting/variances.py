@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float64, Int64
 from beampipe.errors import ConfigError
 from beampipe.tracking.fitting.chains import Chains, FitConfig
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM, cross, from_acts, perigee_of

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Int64
 from beampipe.tracking.kernels import reference
 from beampipe.tracking.kernels.arrays import EdgeIndex, EdgeValues, Offsets, Position, TrackIds
 from beampipe.tracking.kernels.loading import blocks, contiguous, native, useful_threads

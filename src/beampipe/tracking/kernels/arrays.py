@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float32, Int16, Int64
 from numpy import ndarray
+
+from beampipe.arrays import Float32, Int16, Int64
 
 __all__ = [
     "Chi2",

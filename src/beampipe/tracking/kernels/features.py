@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float32
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32
 from beampipe.tracking.kernels.arrays import EdgeIndex, EdgeValues, PairTable, Position
 from beampipe.tracking.kernels.geometry import MIN_DR, doublet
 

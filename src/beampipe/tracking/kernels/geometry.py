@@ -23,8 +23,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int64
 from numpy import ndarray
+
+from beampipe.arrays import Float32, Int64
 
 __all__ = [
     "ARC_SERIES",

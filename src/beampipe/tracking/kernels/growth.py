@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.tracking.windows import Windows
 
 __all__ = ["SEED", "SEED_DEPTH", "depths", "stages"]

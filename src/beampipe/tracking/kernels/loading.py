@@ -10,8 +10,9 @@ from types import ModuleType
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
+
+from beampipe.arrays import Int64
 
 __all__ = ["blocks", "contiguous", "native", "useful_threads"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Int64
 from beampipe.tracking.kernels.arrays import EdgeIndex, EdgeValues, Offsets, Position, TrackIds
 from beampipe.tracking.kernels.features import edge_features, filter_features, hit_features, node_features
 from beampipe.tracking.kernels.geometry import doublet

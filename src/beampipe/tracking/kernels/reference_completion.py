@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Int64
 from beampipe.tracking.kernels.arrays import LayerNumbers, Offsets, Position, TrackIds
 from beampipe.tracking.kernels.geometry import MIN_DR, Arc, arc, triplet_chi2, wrapped
 from beampipe.tracking.kernels.reference import event_of, number_by_first_hit

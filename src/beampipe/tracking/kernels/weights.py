@@ -7,9 +7,9 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.arrays import Float32
 from beampipe.errors import DtypeError, ShapeError
 from beampipe.tracking.kernels.loading import native
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, NoReturn
 
 import numpy as np
-from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.arrays import Float32
 from beampipe.errors import LayoutError
 from beampipe.tracking.events import Hits
 from beampipe.tracking.kernels.module_map import fit_on_layers

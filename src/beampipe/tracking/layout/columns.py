@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32
 from numpy import ndarray
+
+from beampipe.arrays import Float32
 
 __all__ = ["FEWEST_FOR_COLUMNS", "odd_columns"]
 

@@ -10,9 +10,9 @@ from itertools import chain, product
 from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.arrays import Float32
 from beampipe.tracking.windows import Windows
 
 __all__ = ["order_that_fits", "what_would_fit"]

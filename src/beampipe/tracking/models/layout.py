@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.arrays import Float32
 from beampipe.errors import ConfigError
 from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot
 

@@ -13,9 +13,9 @@ from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Int64
 from beampipe.errors import TooLargeError
 from beampipe.tracking.beam_spot import ON_AXIS, BeamSpot, estimate_beam_spot
 from beampipe.tracking.events import NO_TRACK, Hits, Tracks

@@ -18,9 +18,9 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Int64
 from beampipe.tracking import kernels
 from beampipe.tracking.kernels import module_map
 from beampipe.tracking.kernels.arrays import (

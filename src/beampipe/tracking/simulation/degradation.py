@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from jaxtyping import Bool, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Int64
 from beampipe.errors import InputError, UnknownNameError
 from beampipe.tracking.events import Event, Hits
 from beampipe.tracking.events.arrays import cylindrical

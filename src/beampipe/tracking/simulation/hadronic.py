@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Float64, Int32, Int64
 from beampipe.errors import FileError
 from beampipe.files import cache_folder
 from beampipe.pythia import pythia8, start_pythia

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float64, Int64
 from beampipe.tracking.simulation.detectors.modules import Modules
 from beampipe.tracking.simulation.hadronic import HADRONS, SILICON_DENSITY, Interactions, Products
 from beampipe.tracking.simulation.pythia import TRACKER_R, TRACKER_Z

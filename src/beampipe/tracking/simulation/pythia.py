@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Int32, Int64
 from beampipe.files import cache_folder, replacing
 from beampipe.pythia import seed_of, start_pythia
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Float64, Int32, Int64
 from beampipe.tracking.simulation.parameters import MASSES, EventGenerator, Gun
 from beampipe.tracking.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionPool
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64, UInt64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Float64, Int64, UInt64
 from beampipe.tracking.events import Event, Hits, Particles, Truth
 from beampipe.tracking.events.arrays import cylindrical
 from beampipe.tracking.simulation.detectors.modules import Modules

@@ -8,9 +8,9 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.arrays import Float32
 from beampipe.tracking.kernels.features import filter_features
 from beampipe.tracking.kernels.reference import sigmoid
 from beampipe.tracking.training.graphs import Building, edge_targets, filter_logits, nearby

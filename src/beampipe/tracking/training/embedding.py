@@ -13,10 +13,10 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
 from numpy import ndarray
 from torch import Tensor
 
+from beampipe.arrays import Float32, Int64
 from beampipe.tracking.kernels.features import hit_features
 from beampipe.tracking.training.networks import Embedding
 from beampipe.tracking.training.samples import CleanEvent, Degrading, KinematicWindows, Labelled, visit, wedge

@@ -11,10 +11,10 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
 from numpy import ndarray
 from torch import Tensor
 
+from beampipe.arrays import Float32, Int64
 from beampipe.tracking.kernels.features import EDGE_FEATURES
 from beampipe.tracking.kernels.reference import sigmoid
 from beampipe.tracking.training.graphs import TrainingGraph

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32
 from beampipe.errors import MissingExtraError
 from beampipe.tracking.kernels import logit_of, module_map, native, radius_edges
 from beampipe.tracking.kernels.arrays import EdgeIndex, EdgeValues, PairTable, Position

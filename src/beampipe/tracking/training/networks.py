@@ -11,9 +11,9 @@ import warnings
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 
+from beampipe.arrays import Float32, Int64
 from beampipe.tracking.kernels.features import (
     EDGE_FEATURES,
     EMBEDDING_SIZE,

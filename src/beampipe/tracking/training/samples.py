@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Int64, UInt64
 from beampipe.errors import InputError
 from beampipe.tracking.events import NOISE, Event, Particles
 from beampipe.tracking.kernels.geometry import MIN_DR, doublet

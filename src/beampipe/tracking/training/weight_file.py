@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
 from numpy import ndarray
 
+from beampipe.arrays import Float32
 from beampipe.files import write_whole
 from beampipe.tracking.networks import write_card
 from beampipe.tracking.training.graphs import Building

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Float64, Int64
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking.events import Event
 from beampipe.tracking.kernels.geometry import MIN_DR, arc

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float32, Int64
 from beampipe.tracking.kernels import connected_components
 from beampipe.tracking.training.graphs import TrainingGraph
 from beampipe.tracking.training.samples import Labelled

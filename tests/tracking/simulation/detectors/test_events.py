@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Float64, Int64
 from beampipe.tracking.events import Event, Particles
 from beampipe.tracking.simulation import Detector, EventGenerator, Gun, simulate_events
 from beampipe.tracking.simulation.detectors import Layout, detector_modules, read_layout

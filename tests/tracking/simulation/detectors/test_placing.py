@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from jaxtyping import Bool, Float64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float64
 from beampipe.errors import InputError
 from beampipe.tracking.events import Event, Hits
 from beampipe.tracking.simulation import Degradation, degrade

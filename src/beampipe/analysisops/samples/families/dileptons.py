@@ -9,7 +9,6 @@ than was put in.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from beampipe.analysisops.samples.detector import Detector, assemble, leptons_of
@@ -17,6 +16,7 @@ from beampipe.analysisops.samples.draws import Draws
 from beampipe.analysisops.samples.events import Events, joined_objects
 from beampipe.analysisops.samples.generator import collide
 from beampipe.analysisops.samples.kinematics import breit_wigner, decay, falling, isotropic, parents, with_masses
+from beampipe.arrays import Float64, Int64
 
 __all__ = ["continuum_pairs", "pair_events", "resonance_pairs"]
 

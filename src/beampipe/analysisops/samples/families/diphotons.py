@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float64
 from numpy import ndarray
 
 from beampipe.analysisops.samples.detector import ISOLATION, Detector, assemble, photons_of
@@ -20,6 +19,7 @@ from beampipe.analysisops.samples.events import Events, joined
 from beampipe.analysisops.samples.families.dileptons import continuum_pairs
 from beampipe.analysisops.samples.generator import collide
 from beampipe.analysisops.samples.kinematics import decay, from_polar, isotropic, masses
+from beampipe.arrays import Bool, Float64
 
 __all__ = ["PHOTON_CUTS", "continuum", "higgs_bosons", "higgs_events", "photon_events", "selected_pairs"]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float64
 from numpy import ndarray
 
 from beampipe.analysisops.samples.detector import ISOLATION
 from beampipe.analysisops.samples.events import Events, Objects
 from beampipe.analysisops.samples.kinematics import from_polar, masses
+from beampipe.arrays import Bool, Float64
 
 __all__ = ["good_leptons", "lepton_mass"]
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Final, no_type_check
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 from simpy import Environment, Event
 
+from beampipe.arrays import Float64
 from beampipe.errors import ConfigError
 from beampipe.fleet.planning.simulator.arrivals import Arrivals
 from beampipe.fleet.planning.simulator.balancing import Balancer, Policy

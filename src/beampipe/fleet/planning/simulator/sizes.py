@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.errors import ConfigError
 
 __all__ = ["LogNormalSizes", "MeasuredSizes", "ParetoSizes", "Sizes", "mean_size"]

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.errors import FileError
 from beampipe.tracking.events import Event, HitColumns, Hits, Particles, Truth
 from beampipe.tracking.events.arrays import cylindrical

@@ -13,9 +13,9 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int64, UInt64
 from numpy import ndarray
 
+from beampipe.arrays import Int64, UInt64
 from beampipe.errors import ConfigError
 from beampipe.tracking.formats.tables.columns import module_code
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt64
 from numpy import ndarray
 
+from beampipe.arrays import Float64, Int64, UInt64
 from beampipe.errors import BeampipeError, ColumnError, ConfigError, FileError
 from beampipe.tracking.events import NOISE, Event, HitColumns, Hits, Particles, Truth
 from beampipe.tracking.events.arrays import cylindrical

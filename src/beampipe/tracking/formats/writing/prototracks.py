@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.errors import FileError
 from beampipe.files import make_folder
 from beampipe.tracking.events import Event, Tracks

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int64
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.tracking.events import NO_TRACK, Event, Tracks
 from beampipe.tracking.formats.tables.arrow import arrow
 from beampipe.tracking.formats.writing.form import Form, Found, check_labels, own_hit_ids

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float, Float32, Float64, Int64, UInt64
 from beampipe.errors import InputError
 
 __all__ = ["Modules", "volume_of"]

@@ -15,9 +15,9 @@ from math import ceil, pi, radians, tan
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64, UInt64
 from numpy import ndarray
 
+from beampipe.arrays import Float64, UInt64
 from beampipe.errors import ConfigError
 from beampipe.tracking.simulation.detectors.layout import Barrel, Discs, Layout
 from beampipe.tracking.simulation.detectors.modules import Modules

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 
+from beampipe.arrays import Bool, Float32, Float64, Int64
 from beampipe.errors import ConfigError
 from beampipe.tracking.events import Event
 from beampipe.tracking.truth import layer_code

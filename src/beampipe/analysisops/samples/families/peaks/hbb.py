@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool
 from numpy import ndarray
 
 from beampipe.analysisops.samples.detector import TIGHT_TAG, Detector, assemble, jets_of, observe
@@ -24,6 +23,7 @@ from beampipe.analysisops.samples.events import Events, joined
 from beampipe.analysisops.samples.generator import collide
 from beampipe.analysisops.samples.instance import Instance, Sample
 from beampipe.analysisops.samples.kinematics import decay, falling, isotropic, parents
+from beampipe.arrays import Bool
 
 __all__ = ["ANALYSIS", "make"]
 

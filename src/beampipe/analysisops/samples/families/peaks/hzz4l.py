@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool
 from numpy import ndarray
 
 from beampipe.analysisops.samples.detector import ISOLATION, Detector, leptons_of, observe
@@ -26,6 +25,7 @@ from beampipe.analysisops.samples.families.selecting import good_leptons
 from beampipe.analysisops.samples.generator import collide
 from beampipe.analysisops.samples.instance import Instance, Sample
 from beampipe.analysisops.samples.kinematics import parents
+from beampipe.arrays import Bool
 
 __all__ = ["ANALYSIS", "make"]
 

@@ -19,12 +19,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float64
 from numpy import ndarray
 
 from beampipe.analysisops.samples.draws import Draws
 from beampipe.analysisops.samples.events import Events
 from beampipe.analysisops.samples.instance import Instance, Sample
+from beampipe.arrays import Bool, Float64
 
 __all__ = ["ANALYSIS", "make"]
 
