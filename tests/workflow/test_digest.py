@@ -181,7 +181,7 @@ def test_files_are_read_again_only_if_they_look_touched(tmp_path: Path, monkeypa
     old(path, b"two")  # same size, same time
     assert digests.of(path) == "0" * 32 == digests.known(path, Looks.of(path))
     assert digests.known(path, looks) == first, "that of what it was"
-    assert {entry.suffix for entry in (tmp_path / "memory").rglob("*") if entry.is_file()} == {""}, "no lease is left"
+    assert {entry.name for entry in (tmp_path / "memory").iterdir()} == {"digests.txt"}, "no lease is left"
 
 
 def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
@@ -195,17 +195,36 @@ def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
 def test_a_damaged_memory_is_an_empty_one(tmp_path: Path) -> None:
     path, digests = old(tmp_path / "data"), FileDigests(tmp_path / "memory")
     wanted = digests.of(path)
-    (remembered,) = (entry for entry in digests.folder.rglob("*") if entry.is_file())
-    remembered.write_text(wanted[:20])
-    assert digests.of(path) == wanted == digests.known(path, Looks.of(path))
+    (remembered,) = digests.folder.iterdir()
+    line = remembered.read_bytes()
+    other = FileDigests(tmp_path / "other")
+    other.folder.mkdir()
+    for damaged in (b"", line[:-1], line[:60], line.replace(b" ", b""), bytes(range(256))):
+        (other.folder / remembered.name).write_bytes(damaged)
+        assert other.known(path, Looks.of(path)) is None
+    assert other.of(path) == wanted == other.known(path, Looks.of(path)), "after half a line, too"
 
 
 @pytest.mark.usefixtures("later")
-def test_one_process_reads_a_file_and_the_others_get_its_digest(tmp_path: Path) -> None:
+def test_what_others_append_is_seen(tmp_path: Path) -> None:
+    """As from other processes: of the memory this one has read a part."""
+    one, two, digests = old(tmp_path / "one"), old(tmp_path / "two"), FileDigests(tmp_path / "memory")
+    wanted = digests.of(one), FileDigests(tmp_path / "theirs").of(two)
+    (theirs,) = (tmp_path / "theirs").iterdir()
+    with (digests.folder / theirs.name).open("ab") as memory:
+        memory.write(b"\ntorn" + theirs.read_bytes())
+    assert wanted == (digests.known(one, Looks.of(one)), digests.known(two, Looks.of(two)))
+
+
+@pytest.mark.usefixtures("later")
+def test_one_process_reads_a_large_file_and_the_others_get_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, digests = old(tmp_path / "data"), FileDigests(tmp_path / "memory")
-    place = digests._place(path, Looks.of(path))
-    place.parent.mkdir(parents=True)
-    with leased(place.with_suffix(".lease")), pytest.raises(BusyError, match="another process"):
+    monkeypatch.setattr("beampipe.workflow.digest.LARGE", path.stat().st_size)
+    digests.folder.mkdir()
+    lease = digests.folder / f"{digest_of([str(path), *Looks.of(path)])}.lease"
+    with leased(lease), pytest.raises(BusyError, match="another process"):
         digests.of(path)
     assert digests.of(path) == content_digest(path)
 

@@ -228,7 +228,7 @@ def payloads(store: Store) -> dict[str, bytes]:
 
 
 def committed(store: Store) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in store.root.glob("*/??/*.about.json")}
+    return {path: path.stat().st_mtime_ns for path in store.root.glob("*/?/*.about.json")}
 
 
 def check(store: Store, reference: dict[str, bytes], kills: int) -> None:

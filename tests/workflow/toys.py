@@ -135,7 +135,9 @@ if __name__ == "__main__":
 
 def pretend_other_versions() -> None:
     """Let this process, a worker, take itself for one with other packages."""
+    import importlib.metadata
+
     from beampipe.workflow import alike
 
-    setattr(alike, "version", lambda package: "0.0.1")  # noqa: B010 - it is not exported
+    importlib.metadata.version = lambda distribution_name: "0.0.1"
     alike.known_here.cache_clear()

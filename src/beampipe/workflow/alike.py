@@ -24,6 +24,8 @@ def installed() -> dict[str, str]:
     code = sha256()
     for folder in map(Path, beampipe.__path__):
         for path in sorted(folder.rglob("*.py")):
+            if path.name == "_version.py":  # the version, which is named apart, and the day of the build
+                continue
             code.update(f"{path.relative_to(folder)}\n".encode() + sha256(path.read_bytes()).digest())
     return {
         "python": ".".join(map(str, sys.version_info[:2])),

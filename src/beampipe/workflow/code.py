@@ -58,7 +58,8 @@ def code_digest(module: str, root: str = "beampipe", but: Iterable[str] = NO_RES
     """
     folders = [Path(folder) for folder in importlib.import_module(root).__path__]
     left_out = tuple(but)
-    sources: dict[str, Path | None] = {}
+    # Within a block that remembers code a module stays where it is: stages have most of their modules in common.
+    sources: dict[str, Path | None] = {} if _memory.sources is None else _memory.sources
 
     def source(name: str) -> Path | None:
         if name not in sources:
@@ -99,6 +100,7 @@ class _Memory:
 
     def __init__(self) -> None:
         self.read: dict[str, _Read] = {}
+        self.sources: dict[str, Path | None] | None = None
         self.is_new = False
 
     def of(self, path: Path, module: str) -> tuple[str, _Names]:
@@ -147,7 +149,11 @@ def remembering_code(*, write: bool = True) -> Iterator[None]:
         write: whether it may be written.
     """
     _memory.recall()
-    yield
+    _memory.sources = {}
+    try:
+        yield
+    finally:
+        _memory.sources = None
     if write:
         _memory.keep()
 

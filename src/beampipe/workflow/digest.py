@@ -8,17 +8,18 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path, PurePath
 from types import NoneType
 from typing import Any, Final, NamedTuple
 
 from beampipe.errors import ConfigError, FileError
-from beampipe.files import write_whole
 from beampipe.workflow.leases import leased
 
 __all__ = [
+    "LARGE",
     "RACY_SECONDS",
     "FileDigests",
     "Looks",
@@ -31,7 +32,10 @@ __all__ = [
 _BLOCK: Final = 1 << 20
 """Bytes that are read at once."""
 
-_DIGEST: Final = re.compile("[0-9a-f]{32}")
+LARGE: Final = 1 << 26
+"""Size [bytes] from which on a file is read by one process alone: a smaller one is read as soon as it is agreed who."""
+
+_LINE: Final = re.compile("^([0-9a-f]{40}) ([0-9a-f]{32})$", re.MULTILINE)
 """A remembered digest that was written whole."""
 
 RACY_SECONDS: Final = 2.0
@@ -207,7 +211,8 @@ def content_digest(path: Path) -> str:
 class FileDigests:
     """Digests of files, remembered for as long as the files look untouched: same path, inode, size and times.
 
-    Any number of processes may share it, on one machine or on a shared file system: each file is read by one of them.
+    They are lines of one file, to which any number of processes may append, on one machine or on a shared file system.
+    A large file is read by one of them.
 
     Attributes:
         folder: the folder of remembered digests; it is made when there is one to remember.
@@ -217,10 +222,7 @@ class FileDigests:
 
     def known(self, path: Path, looks: Looks) -> str | None:
         """The digest of a file that looks so, if it is remembered."""
-        with suppress(FileNotFoundError):
-            digest = self._place(path, looks).read_text()
-            return digest if _DIGEST.fullmatch(digest) else None
-        return None
+        return self._memory.find(_key(path, looks))
 
     def of(self, path: Path, looks: Looks | None = None) -> str:
         """The digest of a file, which is read only if its digest is not remembered; see `content_digest`.
@@ -230,27 +232,70 @@ class FileDigests:
             looks: how it looked before, when it was planned what to do with it; None for now.
 
         Raises:
-            BusyError: another process reads it now.
+            BusyError: the file is large, and another process reads it now.
             FileError: the file cannot be read, or it changed.
         """
         looks = looks or Looks.of(path)
-        digest = self.known(path, looks)
+        key = _key(path, looks)
+        digest = self._memory.find(key)
         if digest is not None:
             return digest
-        place = self._place(path, looks)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with leased(place.with_suffix(".lease")):
-            digest = self.known(path, looks)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with leased(self.folder / f"{key}.lease") if looks.size >= LARGE else nullcontext():
+            digest = self._memory.find(key)
             if digest is None:
                 now = time.time()
                 looks.require(path)
                 digest = content_digest(path)
                 looks.require(path)
                 if max(looks.modified, looks.changed) < (now - RACY_SECONDS) * 1e9:
-                    text = digest
-                    write_whole(place, lambda part: part.write_text(text))
+                    self._memory.add(key, digest)
         return digest
 
-    def _place(self, path: Path, looks: Looks) -> Path:
-        key = digest_of([os.path.abspath(path), *looks])
-        return self.folder / key[:2] / key
+    @property
+    def _memory(self) -> _Memory:
+        return _memory(self.folder / "digests.txt")
+
+
+def _key(path: Path, looks: Looks) -> str:
+    return digest_of([os.path.abspath(path), *looks])
+
+
+class _Memory:
+    """Lines of keys and digests, as far as this process has read them. What others append is read when it is needed.
+
+    Args:
+        path: the file; there may be none yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read, self._found = path, 0, dict[str, str]()
+
+    def find(self, key: str) -> str | None:
+        """The digest of a key; None if no line has it."""
+        if key not in self._found:
+            self._catch_up()
+        return self._found.get(key)
+
+    def add(self, key: str, digest: str) -> None:
+        """Append a line, in one call. It begins a new one in any case: a killed writer may have left half of one."""
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(descriptor, f"\n{key} {digest}\n".encode())
+        finally:
+            os.close(descriptor)
+
+    def _catch_up(self) -> None:
+        with suppress(FileNotFoundError), self._path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < self._read:  # another file by now
+                self._read = 0
+            file.seek(self._read)
+            new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._read += len(whole)
+            self._found.update(_LINE.findall(whole.decode(errors="replace")))
+
+
+@lru_cache(maxsize=64)
+def _memory(path: Path) -> _Memory:
+    return _Memory(path)

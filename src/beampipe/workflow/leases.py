@@ -56,15 +56,11 @@ def leased(path: Path, *, wait: bool = False) -> Iterator[None]:
         if not wait:
             raise BusyError(f"{path}: another process does this work now; it is theirs until they end")
         time.sleep(_PAUSE)
-    released = threading.Event()
-    try:
-        threading.Thread(target=_keep, args=(descriptor, released), daemon=True).start()
-    except RuntimeError:  # no memory for a thread: the lease ends early, and the work may be done twice
-        os.close(descriptor)
+    _keeper.keep(descriptor)
     try:
         yield
     finally:
-        released.set()
+        _keeper.release(descriptor)
         _remove(path, me)
 
 
@@ -157,11 +153,49 @@ def _remove(path: Path, holder: str) -> bool:
     return False
 
 
-def _keep(descriptor: int, released: threading.Event) -> None:
-    """Touch a lease until it is released. Another's file in its place is not touched: this is the file that we made."""
-    try:
-        while not released.wait(_BEAT):
-            with suppress(OSError):
-                os.utime(descriptor)
-    finally:
-        os.close(descriptor)
+class _Keeper:
+    """Touches the leases of this process, in one thread, which ends when there are none."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: set[int] = set()
+        self._runs = False
+
+    def keep(self, descriptor: int) -> None:
+        """Touch a lease from now on. Another's file in its place is not touched: this is the file that we made."""
+        with self._lock:
+            self._held.add(descriptor)
+            if self._runs:
+                return
+            with suppress(RuntimeError):  # no memory for a thread: the lease ends early, and work may be done twice
+                threading.Thread(target=self._touch, daemon=True).start()
+                self._runs = True
+
+    def release(self, descriptor: int) -> None:
+        """Touch it no more."""
+        with self._lock:
+            self._held.discard(descriptor)
+            os.close(descriptor)
+
+    def _touch(self) -> None:
+        while True:
+            time.sleep(_BEAT)
+            with self._lock:
+                if not self._held:
+                    self._runs = False
+                    return
+                for descriptor in self._held:
+                    with suppress(OSError):
+                        os.utime(descriptor)
+
+
+_keeper = _Keeper()
+
+
+def _anew() -> None:
+    """In a process that was forked, no thread goes on, and no lease is its own."""
+    global _keeper
+    _keeper = _Keeper()
+
+
+os.register_at_fork(after_in_child=_anew)

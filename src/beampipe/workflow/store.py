@@ -91,7 +91,7 @@ class Provenance(Shown):
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of artifacts: payloads ``STAGE/KE/KEY.suffix``, each with a sidecar ``KEY.about.json`` beside it.
+    """A folder of artifacts: payloads ``STAGE/K/KEY.suffix``, each with a sidecar ``KEY.about.json`` beside it.
 
     The sidecar is the commit: a payload without one does not count. Any number of processes may read and write, on one
     machine or on a shared file system. Who makes an artifact holds a lease on it, so that nothing is made twice. Two
@@ -254,7 +254,7 @@ class Store:
             FileError: the store has no artifact of that key.
             ConfigError: several keys begin with these digits.
         """
-        found = sorted(self.root.glob(f"*/{key[:2]}/{key}*{_SIDECAR}")) if re.fullmatch("[0-9a-f]{2,40}", key) else []
+        found = sorted(self.root.glob(f"*/{key[:1]}/{key}*{_SIDECAR}")) if re.fullmatch("[0-9a-f]{2,40}", key) else []
         if not found:
             raise FileError(f"{self.root}: there is no artifact {key!r}", path=self.root, name=key)
         if len(found) > 1:
@@ -291,7 +291,7 @@ class Store:
 
     def count(self) -> int:
         """The number of committed artifacts."""
-        return sum(1 for _ in self.root.glob(f"*/??/*{_SIDECAR}"))
+        return sum(1 for _ in self.root.glob(f"*/?/*{_SIDECAR}"))
 
     def sweep(self) -> int:
         """Remove the unfinished files and the leases of dead writers; returns how many files were unfinished."""
@@ -306,7 +306,7 @@ class Store:
         self._report("damaged", recipe, file=aside.name)
 
     def _folder(self, stage: str, key: str) -> Path:
-        return self.root / stage / key[:2]
+        return self.root / stage / key[:1]
 
     def _committed(self, recipe: Recipe) -> Artifact | None:
         """The artifact as its sidecar tells, whatever has become of its payload; None without a sidecar."""

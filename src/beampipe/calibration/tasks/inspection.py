@@ -17,7 +17,7 @@ from beampipe.calibration.ntuple.opening import remote_digest
 from beampipe.calibration.ntuple.reading import Facts, inspect_file
 from beampipe.calibration.ntuple.source import DERIVED
 from beampipe.calibration.tasks.stages import stage_code
-from beampipe.calibration.tasks.workers import Workers, run_leased
+from beampipe.calibration.tasks.workers import Workers
 from beampipe.calibration.tasks.workspace import Workspace
 from beampipe.errors import ConfigError, FileError, WorkflowError
 from beampipe.workflow import FileDigests, Input, Looks, Recipe, Store, Task, digest_of
@@ -105,8 +105,8 @@ def inspect_files(configuration: Configuration, space: Workspace, workers: Worke
     store = space.store
     facts = {path: store.read(recipes[path]) for path in paths}
     missing = [path for path, found in facts.items() if found is None]
-    calls = [(store, recipes[path], _inspect, store, recipes[path], path, asked[path], looks[path]) for path in missing]
-    tasks = [Task(str(path), run_leased, call) for path, call in zip(missing, calls, strict=True)]
+    # A look takes no longer than to agree with other runs who has it.
+    tasks = [Task(str(path), _inspect, (store, recipes[path], path, asked[path], looks[path])) for path in missing]
     try:
         workers.run("looking at files", tasks)
     except WorkflowError as error:
