@@ -2,8 +2,8 @@
 
     python benchmarks/calibration/one_run.py '{"program": "ours", "files": {"nominal": [...], "data": [...]}}'
 
-The keys are the arguments of `ours`, `coffea` or `rdataframe`. As in `beampipe calibration run`, workers are started
-first; then what this process alone needs is imported.
+The keys are the arguments of `ours`, `coffea` or `rdataframe`. Workers are forked as `beampipe calibration run` forks
+them in a first run.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
-
-from beampipe.calibration.beforehand import prepare_workers
 
 __all__ = ["BITS", "STORES", "coffea", "ours", "rdataframe"]
 
@@ -55,11 +53,10 @@ def ours(
     Returns:
         The plan of the calibration.
     """
-    prepare_workers(executor)
     from beampipe.calibration.config.configuration import Bootstrap, Configuration, Energy, InputSample
     from beampipe.calibration.config.systematics import Systematic
     from beampipe.calibration.run import run_calibration
-    from beampipe.calibration.tasks.workers import RunSettings
+    from beampipe.calibration.tasks.workers import RunSettings, fork_workers
     from beampipe.calibration.tasks.workspace import workspace_of
 
     systematics = [Systematic("weights", "envelope", weights=("*",))] if weights else []
@@ -81,7 +78,9 @@ def ours(
     )
     if digests:
         shutil.copytree(digests, workspace_of(configuration).digests)
-    return run_calibration(configuration, RunSettings(executor, workers), until="fill")
+    settings = RunSettings(executor, workers)
+    fork_workers(settings)
+    return run_calibration(configuration, settings, until="fill")
 
 
 def coffea(

@@ -1,11 +1,46 @@
-"""Workers of a pool: what they keep between two tasks."""
+"""Workers of a pool: where they come from, and what they keep between two tasks."""
 
 from __future__ import annotations
 
 import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
 
-from beampipe.workflow import Task, open_pool, run
+from beampipe import processes
+from beampipe.workflow import Task, fork_processes, open_pool, run
+from beampipe.workflow.pool import _forked
 from tests.workflow import toys
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import json, os, sys
+from beampipe.workflow import Task, fork_processes, open_pool, prepare_processes, run
+from tests.workflow import toys
+fork_processes(2, ("colorsys",))
+if __name__ == "__main__":
+    print(json.dumps([os.getpid(), "colorsys" in sys.modules]), flush=True)
+"""
+
+
+def started(program: str, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM + program, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+
+
+def said(program: str, *words: str) -> list[Any]:
+    """What a program prints after it has forked two workers, each line as JSON; it must end well."""
+    with started(program, *words) as running:
+        out, _ = running.communicate(timeout=60)
+    assert running.returncode == 0
+    return [json.loads(line) for line in out.splitlines()]
 
 
 def test_a_worker_keeps_nothing_of_what_a_task_has_left() -> None:
@@ -17,3 +52,63 @@ def test_a_worker_keeps_nothing_of_what_a_task_has_left() -> None:
         gc.enable()
     with open_pool("processes", 1) as pool:
         assert run([Task(str(k), toys.leave_a_ring, (k,)) for k in range(5)], pool) == [0] * 5
+
+
+def test_workers_are_copies_of_a_program_that_says_so() -> None:
+    (pid, loaded), children = said("""
+    prepare_processes(("this",))  # of a server, which prints: it is not needed
+    with open_pool("processes", 2) as pool:
+        print(json.dumps(run([Task(str(k), toys.whose_child, (k,)) for k in range(8)], pool)))
+""")
+    assert not loaded
+    assert children == [[pid, True]] * 8
+
+
+def test_a_pool_of_another_size_has_workers_of_its_own() -> None:
+    """Those that nobody asks end with the program."""
+    (pid, _), children = said("""
+    with open_pool("processes", 1) as pool:
+        print(json.dumps(run([Task("", toys.whose_child, (0,))], pool)))
+""")
+    assert [parent == pid for parent, _ in children] == [False]
+
+
+def test_a_copy_that_dies_is_replaced_from_a_server(tmp_path: Path) -> None:
+    (pid, _), parents = said(
+        """
+    with open_pool("processes", 2) as pool:
+        print(json.dumps(run([Task(str(k), toys.die_once, (sys.argv[1],)) for k in range(4)], pool)))
+""",
+        str(tmp_path / "mark"),
+    )
+    assert len(parents) == 4
+    assert set(parents) - {pid, 0}, "some are the server's"
+
+
+def test_copies_end_with_their_program_however_it_dies() -> None:
+    with started("""
+    with open_pool("processes", 2) as pool:
+        run([Task(str(k), toys.square_slowly, (k,)) for k in range(10_000)], pool)
+""") as running:
+        assert running.stdout is not None
+        pid, _ = json.loads(running.stdout.readline())
+        deadline = time.monotonic() + 30
+        while len(workers := processes.children(pid)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(pid, signal.SIGKILL)
+        running.wait()
+    while any(map(processes.is_alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(map(processes.is_alive, workers))
+
+
+def test_a_process_with_threads_is_not_copied() -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        fork_processes(1)
+        assert _forked == []
+    finally:
+        stop.set()
+        thread.join()

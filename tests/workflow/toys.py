@@ -141,3 +141,19 @@ def pretend_other_versions() -> None:
 
     importlib.metadata.version = lambda distribution_name: "0.0.1"
     alike.known_here.cache_clear()
+
+
+def whose_child(_: int) -> tuple[int, bool]:
+    """The parent of this process, and whether it has loaded a module that nobody here uses."""
+    time.sleep(SLOW)
+    return os.getppid(), "colorsys" in sys.modules
+
+
+def die_once(mark: str) -> int:
+    """Kills this process, unless one was killed before; gives its parent."""
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return os.getppid()
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0

@@ -226,13 +226,9 @@ def _stage(name: str, until: str, text: str) -> None:
         walltime: Walltime = "01:00:00",
         as_json: Json = False,
     ) -> None:
-        from beampipe.calibration.beforehand import is_first_run, prepare_workers
-
-        if is_first_run(config, output):  # its workers are needed for certain: they start while this process imports
-            prepare_workers(executor)
         from beampipe.calibration.config.configuration import load_configuration
         from beampipe.calibration.run import run_calibration
-        from beampipe.calibration.tasks.workers import RunSettings
+        from beampipe.calibration.tasks.workers import RunSettings, fork_workers
         from beampipe.workflow import SlurmOptions
 
         configuration = load_configuration(config, output=output)
@@ -244,6 +240,8 @@ def _stage(name: str, until: str, text: str) -> None:
             walltime=walltime,
         )
         settings = RunSettings(executor, _workers(workers), slurm)
+        if not configuration.output.exists():
+            fork_workers(settings)
         with _progress() as progress:
             plan = run_calibration(configuration, settings, until=until, progress=progress)
         _summary(plan, until, as_json=as_json)

@@ -15,7 +15,6 @@ store      artifacts on disk: written whole or not at all, checked when read
 leases     of many processes one does a piece of work, and whatever kills it ends its lease
 events     a log of what happened
 pool       where tasks run: here, in processes, or in any executor
-server     what processes are forked from
 clusters   the same in dask and Slurm
 alike      workers elsewhere compute with the same code and packages, or not at all
 running    many tasks in a pool: which are tried again, and which are at fault
@@ -36,10 +35,9 @@ if TYPE_CHECKING:
     from beampipe.workflow.digest import FileDigests, Looks, canonical, content_digest, digest_of, file_digest
     from beampipe.workflow.events import EventLog
     from beampipe.workflow.leases import leased
-    from beampipe.workflow.pool import POOLS, Pool, open_pool
+    from beampipe.workflow.pool import POOLS, Pool, fork_processes, open_pool, prepare_processes
     from beampipe.workflow.recipe import Input, Recipe
     from beampipe.workflow.running import Task, run
-    from beampipe.workflow.server import prepare_processes
     from beampipe.workflow.store import Artifact, Provenance, Store
 
 __all__ = [
@@ -60,6 +58,7 @@ __all__ = [
     "content_digest",
     "digest_of",
     "file_digest",
+    "fork_processes",
     "installed",
     "installed_version",
     "leased",
@@ -94,7 +93,9 @@ __getattr__ = loader(
         "pool": (
             "POOLS",
             "Pool",
+            "fork_processes",
             "open_pool",
+            "prepare_processes",
         ),
         "recipe": (
             "Input",
@@ -104,7 +105,6 @@ __getattr__ = loader(
             "Task",
             "run",
         ),
-        "server": ("prepare_processes",),
         "store": (
             "Artifact",
             "Provenance",

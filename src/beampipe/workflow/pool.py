@@ -7,19 +7,21 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from typing import Any, Final, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.processes import holding_interrupts
 from beampipe.workflow.alike import Environment, installed
 from beampipe.workflow.clusters import SlurmOptions, open_dask, open_slurm
-from beampipe.workflow.server import prepare_processes
 
-__all__ = ["POOLS", "Pool", "open_pool"]
+__all__ = ["POOLS", "Pool", "fork_processes", "open_pool", "prepare_processes"]
 
 T = TypeVar("T")
 
@@ -111,6 +113,70 @@ def open_pool(
         raise UnknownNameError("pool", spec, POOLS)
 
 
+def prepare_processes(preload: Sequence[str]) -> None:
+    """Start the server that worker processes are forked from, without waiting for it; none if they are there already.
+
+    Args:
+        preload: modules that the server imports first; they must start no thread. A server that runs already is not
+            changed.
+    """
+    if not _forked:
+        _start_server(preload)
+
+
+def _start_server(preload: Sequence[str]) -> None:
+    multiprocessing.set_forkserver_preload(list(preload))
+    with holding_interrupts():
+        forkserver.ensure_running()
+
+
+def fork_processes(workers: int, preload: Sequence[str] = ()) -> None:
+    """Fork the workers of the next pool of processes from this process: what it has loaded costs them nothing.
+
+    A copy of a process with threads may wait for ever for a lock that one of them holds. So this is for a program that
+    knows what it has loaded, and that has no thread yet: in any other nothing happens. Workers that die or are replaced
+    come from a server, as those of any other pool do.
+
+    Args:
+        workers: number of processes.
+        preload: modules that each of them imports first.
+    """
+    if threading.active_count() == 1 and not _forked:
+        with holding_interrupts(), warnings.catch_warnings():
+            # Python counts threads of libraries: those of OpenBLAS, which ends them before a fork and starts them after.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            _forked.append(_Workers.of("fork", workers, preload))
+
+
+class _Workers(NamedTuple):
+    """Processes that wait for tasks.
+
+    Attributes:
+        executor: gives them tasks.
+        lifeline: a pipe that we close, or the kernel does when this process dies in whatever way. Then they end.
+        number: how many they are.
+    """
+
+    executor: ProcessPoolExecutor
+    lifeline: Connection
+    number: int
+
+    @classmethod
+    def of(cls, method: str, number: int, preload: Sequence[str] = ()) -> _Workers:
+        """Processes that are started by a method of `multiprocessing`."""
+        context = multiprocessing.get_context(method)
+        watched, lifeline = context.Pipe(duplex=False)
+        inherited = lifeline if method == "fork" else None
+        executor = ProcessPoolExecutor(number, context, _enter_worker, (watched, inherited, tuple(preload)))
+        if method == "fork":  # all of them now, before the executor has its threads
+            executor.submit(int)
+        return cls(executor, lifeline, number)
+
+
+_forked: Final[list[_Workers]] = []
+"""Workers that no pool has taken yet."""
+
+
 class _Inline:
     """This process as a pool: a task runs when it is submitted."""
 
@@ -157,15 +223,15 @@ class _Processes:
     """Processes on this machine as a pool.
 
     They are forked from a server that was spawned, so they inherit no thread and no lock of this process. What the
-    server has imported costs them nothing, neither when they start nor when they are replaced.
+    server has imported costs them nothing, neither when they start nor when they are replaced. The first may be there
+    already: see `fork_processes`.
     """
 
     lost: tuple[type[Exception], ...] = (BrokenExecutor,)
 
     def __init__(self, workers: int, recycle: int, preload: Sequence[str]) -> None:
         self.workers = workers
-        self._limit = workers * recycle
-        prepare_processes(preload)
+        self._limit, self._preload = workers * recycle, preload
         self._open()
 
     def submit(self, function: Callable[..., T], /, *arguments: Any) -> Future[T]:
@@ -175,7 +241,7 @@ class _Processes:
             self._open()
         self._submitted += 1
         with holding_interrupts():  # a worker that was started and not yet counted would outlive this process
-            return self._executor.submit(_call, function, *arguments)
+            return self._workers.executor.submit(_call, function, *arguments)
 
     def restart(self) -> None:
         self.close(at_once=True)
@@ -188,23 +254,34 @@ class _Processes:
     def close(self, *, at_once: bool = False) -> None:
         """End the workers: after their tasks, or at once."""
         if at_once:
-            self._lifeline.close()
-        self._executor.shutdown(wait=True, cancel_futures=at_once)
-        self._lifeline.close()
+            self._workers.lifeline.close()
+        self._workers.executor.shutdown(wait=True, cancel_futures=at_once)
+        self._workers.lifeline.close()
 
     def _open(self) -> None:
-        context = multiprocessing.get_context("forkserver")
         self._submitted = 0
-        # We close this pipe, or the kernel does when this process dies in whatever way. Then the workers end.
-        watched, self._lifeline = context.Pipe(duplex=False)
-        self._executor = ProcessPoolExecutor(self.workers, context, _enter_worker, (watched,))
+        if _forked and _forked[0].number == self.workers:
+            self._workers = _forked.pop()
+            return
+        _start_server(self._preload)
+        self._workers = _Workers.of("forkserver", self.workers)
 
 
-def _enter_worker(lifeline: Connection) -> None:
-    """What a worker does before its first task."""
+def _enter_worker(lifeline: Connection, inherited: Connection | None, preload: Sequence[str]) -> None:
+    """What a worker does before its first task.
+
+    Args:
+        lifeline: is closed at its other end when this process shall end.
+        inherited: the copy of that end in this process, if it is a copy of the driver.
+        preload: modules to import.
+    """
     # Ctrl-C reaches all processes of the terminal; the driver alone decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if inherited is not None:
+        inherited.close()
     threading.Thread(target=_follow, args=(lifeline,), daemon=True).start()
+    for name in preload:
+        import_module(name)
     gc.freeze()  # what the server has loaded stays; a look at it would copy the pages that are shared with it
 
 

@@ -13,7 +13,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from beampipe.calibration.config.defaults import OUTPUT
 from beampipe.calibration.config.regions import Regions
 from beampipe.calibration.config.selection import DijetSelection
 from beampipe.calibration.config.shifts import ShiftSettings
@@ -346,7 +345,7 @@ def load_configuration(path: str | Path, *, output: str | Path | None = None) ->
         UnknownNameError: a name of a sample, kind or rule does not exist.
     """
     path = Path(path)
-    table = {"output": OUTPUT, **read_toml(path, "the TOML file of a calibration")}
+    table = {"output": "calibration", **read_toml(path, "the TOML file of a calibration")}
     if output is not None:
         table["output"] = str(Path(output).absolute())
     folder, where = path.parent, str(path)

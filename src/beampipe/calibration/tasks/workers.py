@@ -6,17 +6,30 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from beampipe.calibration.beforehand import WARM, prepare_workers
 from beampipe.calibration.tasks.faults import run_explained
 from beampipe.calibration.tasks.stages import environment
 from beampipe.terminal import Progress
-from beampipe.workflow import EventLog, Pool, Recipe, SlurmOptions, Store, Task, open_pool, run
+from beampipe.workflow import (
+    EventLog,
+    Pool,
+    Recipe,
+    SlurmOptions,
+    Store,
+    Task,
+    fork_processes,
+    open_pool,
+    prepare_processes,
+    run,
+)
 
-__all__ = ["RunSettings", "Workers", "run_leased"]
+__all__ = ["RunSettings", "Workers", "fork_workers", "run_leased"]
 
 T = TypeVar("T")
+
+_WARM: Final = "beampipe.calibration.tasks.warm"
+"""Module that loads what workers need; never imported here."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,18 @@ class RunSettings:
     executor: str | Executor = "processes"
     workers: int = 1
     slurm: SlurmOptions | None = None
+
+
+def fork_workers(settings: RunSettings) -> None:
+    """Fork the workers of a run that has work for certain; they warm up beside whatever this process does next.
+
+    For commands: a process that others have loaded libraries into, or that has threads, is not copied.
+
+    Args:
+        settings: where tasks will run, and how many at once.
+    """
+    if settings.executor == "processes":
+        fork_processes(settings.workers, (_WARM,))
 
 
 class Workers:
@@ -57,7 +82,8 @@ class Workers:
 
     def expect_work(self) -> None:
         """Let the server of the workers load what they need while this process does something else."""
-        prepare_workers(self._settings.executor)
+        if self._settings.executor == "processes":
+            prepare_processes((_WARM,))
 
     def run(
         self,
@@ -88,7 +114,7 @@ class Workers:
             pool = open_pool(
                 *(settings.executor, settings.workers),
                 slurm=settings.slurm,
-                preload=(WARM,),
+                preload=(_WARM,),
                 environment=environment,
             )
             self._pool = self._opened.enter_context(pool)
