@@ -143,7 +143,7 @@ def fork_processes(workers: int, preload: Sequence[str] = ()) -> None:
     """
     if threading.active_count() == 1 and not _forked:
         with holding_interrupts(), warnings.catch_warnings():
-            # Python counts threads of libraries: those of OpenBLAS, which ends them before a fork and starts them after.
+            # Python counts the threads of OpenBLAS, too, which ends them before a fork and starts them after it.
             warnings.simplefilter("ignore", DeprecationWarning)
             _forked.append(_Workers.of("fork", workers, preload))
 

@@ -17,6 +17,7 @@ from beampipe.calibration.ntuple.baskets import first_lists
 from beampipe.calibration.ntuple.opening import opened
 from beampipe.calibration.ntuple.reading import inspect_file
 from beampipe.calibration.simulation import simulate_toy
+from beampipe.calibration.trees import blocks
 from beampipe.calibration.trees.blocks import unpack_into
 from beampipe.calibration.trees.plain import PlainBranch, PlainTree
 from beampipe.errors import FileError
@@ -36,6 +37,7 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """What ZSTD is unpacked by."""
     if request.param == "cramjam":
         monkeypatch.setitem(sys.modules, "zstandard", None)
+        monkeypatch.setattr(blocks, "_of_thread", blocks._OfThread())
     else:
         pytest.importorskip("zstandard")
     return str(request.param)

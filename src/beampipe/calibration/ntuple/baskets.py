@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
+from beampipe.arrays import Int64
 from beampipe.calibration.kernels.loading import native
 from beampipe.calibration.ntuple.lists import Basket
 from beampipe.calibration.trees.blocks import Opened, Room, open_basket
@@ -51,13 +52,25 @@ def plain_baskets(branch: Any, start: int, stop: int, room: Room) -> Iterator[Ba
         data, end, key = unpack_basket(branch, number, room)
         n = last - first + 1
         if not jagged:
-            offsets = np.arange(n, dtype=np.int64)
+            offsets = _counting(n)
             if end != (n - 1) * stored.itemsize:
                 raise ValueError("not as many numbers as entries")
         else:
             offsets = room.for_offsets(n)
             _list_offsets(data, end, key, stored.itemsize, offsets)
         yield Basket(low - start, offsets[low - first : high - first + 1], data[:end].view(stored))
+
+
+def _counting(n: int) -> Int64[ndarray, " n"]:
+    """0, 1, 2, ...: where lists of one number begin. To be read only."""
+    global _counted
+    if len(_counted) < n:
+        _counted = np.arange(2 * n, dtype=np.int64)
+        _counted.flags.writeable = False
+    return _counted[:n]
+
+
+_counted = np.arange(0, dtype=np.int64)
 
 
 def has_whole_baskets(branch: Any, start: int, stop: int) -> bool:

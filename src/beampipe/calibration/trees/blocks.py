@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import struct
+import threading
 import zlib
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -167,16 +168,29 @@ def _unpack(method: bytes, packed: memoryview, out: memoryview, wanted: int) -> 
         raise ValueError("a block has another size than it says")
 
 
+class _OfThread(threading.local):
+    """What unpacks ZSTD in a thread, with the memory that it works in; None without the package zstandard."""
+
+    def __init__(self) -> None:
+        try:
+            from zstandard import ZstdDecompressor
+        except ImportError:
+            self.decompressor = None
+        else:
+            self.decompressor = ZstdDecompressor()
+
+
+_of_thread: Final = _OfThread()
+
+
 def _zstd(packed: memoryview, out: memoryview, wanted: int) -> int:
     """Unpack a block by the package zstandard, which stops where it is told to, or else by cramjam."""
-    try:
-        from zstandard import ZstdDecompressor
-    except ImportError:
+    if _of_thread.decompressor is None:
         import cramjam
 
         return int(cramjam.zstd.decompress_into(packed, out))
     checked = packed[_ZSTD_FLAGS] & _ZSTD_CHECKED
-    with ZstdDecompressor().stream_reader(packed, read_size=len(packed)) as stream:
+    with _of_thread.decompressor.stream_reader(packed, read_size=len(packed)) as stream:
         n = int(stream.readinto(out if checked else out[:wanted]))
         if checked and stream.read(1):
             raise ValueError("a block is longer than it says")
