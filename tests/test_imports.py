@@ -21,6 +21,7 @@ SOURCE = Path(beampipe.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = {
+    "arrays",
     "errors",
     "extras",
     "figures",

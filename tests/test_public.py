@@ -189,6 +189,7 @@ SURFACE = {
         "content_digest",
         "digest_of",
         "file_digest",
+        "fork_processes",
         "installed",
         "installed_version",
         "leased",

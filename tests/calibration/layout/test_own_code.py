@@ -6,7 +6,6 @@ import importlib
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from beampipe.calibration.layout.presets import preset_layout
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.chunks import run_chunk
 from beampipe.errors import ConfigError, FileError
-from beampipe.workflow import Store
+from beampipe.workflow import Store, installed_version
 from tests.calibration.campaign import INLINE, Toys, configuration_of, counts, made
 
 FILES = {
@@ -75,7 +74,8 @@ def test_other_files_do_not_count(folder: Path) -> None:
 
 def test_installed_packages_count_by_their_version(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = own_code("mine.jets").digest
-    monkeypatch.setattr(module_of, "version", lambda name: "0.1" if name == "numpy" else version(name))
+    others = {"numpy": "0.1"}
+    monkeypatch.setattr(module_of, "installed_version", lambda name: others.get(name) or installed_version(name))
     assert own_code("mine.jets").digest != before
 
 
