@@ -207,27 +207,32 @@ def failures(server: TritonServer) -> float:
     return read_metrics(server.metrics_url)["module_map_soft"].values["failed"]
 
 
-def test_what_it_counts_stands_among_the_metrics(server: TritonServer) -> None:
-    def counted() -> dict[str, float]:
-        observed = read_metrics(server.metrics_url)["module_map"].observed
-        return {name: observed.get(name, 0.0) for name in ("events", "hits", "tracks")}
+def exported(folder: Path, **changes: Any) -> Path:
+    (settings,) = named_models(["module_map"], backend="native")
+    export_repository(folder, [replace(settings, **changes)])
+    return folder
 
+
+def test_what_it_counts_stands_among_the_metrics(engine: Engine, tmp_path: Path) -> None:
     hits = shipped(0)[0].hits
-    before = counted()
-    with TritonTrackFinder(server.grpc_url, "module_map") as finder:
-        tracks = finder.find(hits)
-    after = counted()
+    # A supervisor would ask for its canary in between, which counts as well.
+    settings = ServerSettings(exported(tmp_path / "models"), triton=engine.folder, supervise=False)
+    with TritonServer(settings) as server:
+
+        def counted() -> dict[str, float]:
+            observed = read_metrics(server.metrics_url)["module_map"].observed
+            return {name: observed.get(name, 0.0) for name in ("events", "hits", "tracks")}
+
+        before = counted()
+        with TritonTrackFinder(server.grpc_url, "module_map") as finder:
+            tracks = finder.find(hits)
+        after = counted()
+        server.kill()
     assert {name: after[name] - before[name] for name in after} == {
         "events": 1,
         "hits": len(hits),
         "tracks": tracks.n_tracks,
     }
-
-
-def exported(folder: Path, **changes: Any) -> Path:
-    (settings,) = named_models(["module_map"], backend="native")
-    export_repository(folder, [replace(settings, **changes)])
-    return folder
 
 
 def refusal(engine: Engine, repository: Path) -> str:
