@@ -9,6 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import get_context
+from multiprocessing.context import SpawnProcess
+from typing import NoReturn
 
 import psutil
 import pytest
@@ -159,3 +162,27 @@ def test_ctrl_c_is_held_back_also_where_another_thread_takes_it() -> None:
         ended.set()
         signal.signal(signal.SIGINT, before)
     assert reached
+
+
+def test_workers_end_with_an_error_and_others_stay() -> None:
+    def worker() -> SpawnProcess:
+        started = get_context("spawn").Process(target=time.sleep, args=(600,))
+        started.start()
+        return started
+
+    def failed() -> NoReturn:
+        with processes.ending_workers():
+            workers.append(worker())
+            raise KeyboardInterrupt
+
+    workers = [worker()]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            failed()
+        workers[1].join(60)
+        assert workers[1].exitcode == -signal.SIGTERM
+        assert workers[0].is_alive()
+    finally:
+        for one in workers:
+            one.kill()
+            one.join()

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from multiprocessing import resource_tracker
+from multiprocessing import active_children, resource_tracker
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
@@ -22,6 +22,7 @@ __all__ = [
     "children",
     "command_lines",
     "end_on_interrupts",
+    "ending_workers",
     "holding_interrupts",
     "is_alive",
     "is_same",
@@ -66,6 +67,22 @@ def end_on_interrupts() -> None:
     """Let Ctrl-C end this worker process, at once and without a word; also one that was held back until now."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@contextmanager
+def ending_workers() -> Iterator[None]:
+    """End the workers that `multiprocessing` has started in the block, at once, if an exception leaves it.
+
+    A pool waits for what its workers do, which may be many seconds within one call of C++. Ctrl-C in a terminal reaches
+    them as well, but a signal to their parent alone does not.
+    """
+    before = set(active_children())
+    try:
+        yield
+    except BaseException:
+        for worker in set(active_children()) - before:
+            worker.terminate()
+        raise
 
 
 def start_time(pid: int) -> int | None:

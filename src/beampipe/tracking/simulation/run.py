@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError
-from beampipe.processes import end_on_interrupts, holding_interrupts
+from beampipe.processes import end_on_interrupts, ending_workers, holding_interrupts
 from beampipe.tracking.events import Event
 from beampipe.tracking.formats import write_events
 from beampipe.tracking.simulation.detectors import acts_examples
@@ -143,7 +143,8 @@ def _results(sample: _Sample, workers: int, *, apart: bool) -> Iterator[list[Sim
         for first, n in chunks:
             yield chain.run(first, n)
         return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_on_interrupts) as executor:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, end_on_interrupts) as executor, ending_workers():
         with holding_interrupts():
             first_ready = executor.submit(_prepare, sample)
         first_ready.result()  # one process alone fills the cache, in which the others find everything
