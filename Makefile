@@ -50,7 +50,7 @@ test: $(test_ready) programs
 test-lowest: $(bin)/python
 	$(bin)/python -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install -q uv
-	$(VENV)-lowest/bin/uv pip install -q -p $(VENV)-lowest/bin/python --resolution lowest-direct -e ".[all,test]"
+	$(VENV)-lowest/bin/uv pip install -q -p $(VENV)-lowest/bin/python --resolution lowest-direct -e ".[all,test,docs]"
 	$(VENV)-lowest/bin/python $(two_at_once) $(others)
 
 # What would be handed to a package index, built, checked and used; nothing leaves this machine. An hour.
