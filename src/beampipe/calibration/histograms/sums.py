@@ -114,12 +114,14 @@ class Filled:
     ) -> Filled:
         """Histograms that are zero everywhere."""
         rows, weights, varied = axes.n_rows, len(weight_names), len(kinematics)
+        # One piece of memory: where it is large, numpy asks for large pages, which take less time to come by.
+        sums = np.zeros((2, rows, weights), np.int64)
         return cls(
             axes=axes,
             weight_names=tuple(weight_names),
             kinematics=tuple(kinematics),
-            sumw=np.zeros((rows, weights), np.int64),
-            sumw2=np.zeros((rows, weights), np.int64),
+            sumw=sums[0],
+            sumw2=sums[1],
             varied_sumw=np.zeros((varied, rows), np.int64),
             varied_sumw2=np.zeros((varied, rows), np.int64),
             replicas=np.zeros((rows, n_replicas), np.int64),

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import lt
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy import ndarray
 
 from beampipe.calibration.trees.blocks import unpacked
 
@@ -311,22 +311,21 @@ class _Cursor:
         elsewhere = self.text()
         good = not (inner or any(inside) or elsewhere or first) and 0 < n_baskets < room
         entries, seek, sizes = entries[: n_baskets + 1], seek[:n_baskets], sizes[:n_baskets]
-        good = good and entries[0] == 0 and entries[-1] == n_entries and bool(np.all(entries[1:] > entries[:-1]))
-        if not (good and np.all(seek > 0) and np.all(sizes > 0) and all(isinstance(leaf, _Leaf) for leaf in leaves)):
+        good = good and entries[0] == 0 and entries[-1] == n_entries and all(map(lt, entries, entries[1:]))
+        if not (good and min(seek) > 0 and min(sizes) > 0 and all(isinstance(leaf, _Leaf) for leaf in leaves)):
             raise UnknownKindError(f"branch {name!r} is not plain")
         leaf = leaves[0] if len(leaves) == 1 else None
         stored = _stored(leaf) if leaf is not None else None
         counter = leaf.counter.name if leaf is not None and leaf.counter is not None else ""
         text = leaf is not None and leaf.kind == "TLeafC" and not counter
-        return BranchFacts(
-            name, stored, counter, text, tuple(entries.tolist()), tuple(seek.tolist()), tuple(sizes.tolist())
-        )
+        return BranchFacts(name, stored, counter, text, tuple(entries), tuple(seek), tuple(sizes))
 
-    def _numbers(self, kind: str, n: int) -> ndarray:
+    def _numbers(self, kind: str, n: int) -> list[int]:
         """An array of n numbers; one byte is before it."""
         found = np.frombuffer(self.data, kind, n, self.at + 1)
         self.at += 1 + found.nbytes
-        return found
+        whole: list[int] = found.tolist()
+        return whole
 
 
 def _stored(leaf: _Leaf) -> np.dtype[Any] | None:
