@@ -19,7 +19,7 @@ from beampipe.calibration.simulation.randoms import keys
 from beampipe.calibration.simulation.samples import SLICES, sample_spec
 from beampipe.calibration.simulation.write import Events, file_name, new_bookkeeping, read_bookkeeping, write_ntuple
 from beampipe.errors import FileError, InputError
-from beampipe.processes import end_on_interrupts, holding_interrupts
+from beampipe.processes import end_on_interrupts, ending_workers, holding_interrupts
 from beampipe.pythia import seed_of
 
 __all__ = ["PAIR_PT", "TRIGGER_PT", "FileSpec", "detected", "file_specs", "produce", "simulate_dijets"]
@@ -120,7 +120,8 @@ def simulate_dijets(
             progress(produce(spec, sigma[spec.slice_number]))
     else:
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, spawn, end_on_interrupts, max_tasks_per_child=1) as pool:
+        executor = ProcessPoolExecutor(workers, spawn, end_on_interrupts, max_tasks_per_child=1)
+        with executor as pool, ending_workers():
             with holding_interrupts():
                 made = [pool.submit(produce, spec, sigma[spec.slice_number]) for spec in missing]
             for done in as_completed(made):

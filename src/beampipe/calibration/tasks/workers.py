@@ -31,6 +31,9 @@ T = TypeVar("T")
 _WARM: Final = "beampipe.calibration.tasks.warm"
 """Module that loads what workers need; never imported here."""
 
+_MOST_FORKED: Final = 32
+"""More workers are not forked one after the other before the first has work: the server starts them as tasks come."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -56,7 +59,7 @@ def fork_workers(settings: RunSettings) -> None:
     Args:
         settings: where tasks will run, and how many at once.
     """
-    if settings.executor == "processes":
+    if settings.executor == "processes" and settings.workers <= _MOST_FORKED:
         fork_processes(settings.workers, (_WARM,))
 
 
