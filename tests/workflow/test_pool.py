@@ -23,23 +23,22 @@ PROGRAM = """
 import json, os, sys
 from beampipe.workflow import Task, fork_processes, open_pool, prepare_processes, run
 from tests.workflow import toys
-fork_processes(2, ("colorsys",))
+fork_processes(2, ("not_installed_anywhere", "colorsys"))
 if __name__ == "__main__":
     print(json.dumps([os.getpid(), "colorsys" in sys.modules]), flush=True)
 """
 
 
 def started(program: str, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM + program, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-c", PROGRAM + program, *words]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def said(program: str, *words: str) -> list[Any]:
     """What a program prints after it has forked two workers, each line as JSON; it must end well."""
     with started(program, *words) as running:
-        out, _ = running.communicate(timeout=60)
-    assert running.returncode == 0
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, err) == (0, "")
     return [json.loads(line) for line in out.splitlines()]
 
 

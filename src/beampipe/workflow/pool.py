@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -281,7 +281,8 @@ def _enter_worker(lifeline: Connection, inherited: Connection | None, preload: S
         inherited.close()
     threading.Thread(target=_follow, args=(lifeline,), daemon=True).start()
     for name in preload:
-        import_module(name)
+        with suppress(ImportError):  # as in the server: the task that needs it says what is missing
+            import_module(name)
     gc.freeze()  # what the server has loaded stays; a look at it would copy the pages that are shared with it
 
 
