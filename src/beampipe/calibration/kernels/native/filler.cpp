@@ -127,10 +127,8 @@ bool Filler::read_pair(const Segment& segment, std::int64_t i, Event& event) {
 
 bool Filler::fill(const Segment& segment, std::int64_t i, float weight, Event& event) {
   const auto n = static_cast<std::int64_t>(units_.size());
-  const Pair& pair = event.pair;
   seen.selected += 1;
-  settings_.regions.assign(pair.eta, event.region);
-  settings_.axes.rows(pair.pt, pair.n_trk, event.region, event.flavour, settings_.cuts, event.rows);
+  settings_.regions.assign(event.pair.eta, event.region);
   double largest = 1;
   if (n == 1) {
     const double w = weight;
@@ -145,6 +143,8 @@ bool Filler::fill(const Segment& segment, std::int64_t i, float weight, Event& e
   seen.size += largest;
   seen.square += largest * largest;
   event.unit = units_[0], event.square = squares_[0];
+  const Pair& pair = event.pair;
+  settings_.axes.rows(pair.pt, pair.n_trk, event.region, event.flavour, settings_.cuts, event.rows);
   for (int j = 0; j < 2; ++j) {
     if (event.rows[j] < 0) continue;
     for (const TaggerBins& tagger : settings_.taggers) {

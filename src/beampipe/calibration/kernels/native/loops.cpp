@@ -15,6 +15,10 @@
 namespace calibration {
 namespace {
 
+/// Below 2**51 in size a double plus this number holds its nearest whole number in its lowest bits, halves to even.
+constexpr double kMagic = 6755399441055744.0;  // 1.5 * 2**52
+constexpr double kFits = 2251799813685248.0;   // 2**51
+
 constexpr std::int64_t kSome = 1 << 16;
 
 }  // namespace

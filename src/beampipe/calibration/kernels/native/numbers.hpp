@@ -27,19 +27,8 @@ inline T load(const std::uint8_t* at, bool big) {
   return value;
 }
 
-/// Below 2**51 in size a double plus this number holds its nearest whole number in its lowest bits, halves to even.
-constexpr double kMagic = 6755399441055744.0;  // 1.5 * 2**52
-constexpr double kFits = 2251799813685248.0;   // 2**51
-
 /// The nearest whole number, halves to even; what 64 bits do not hold is the smallest number, as numpy has it on x86.
 inline std::int64_t whole(double value) {
-  if (std::fabs(value) < kFits) {  // nearbyint may be a call of a library
-    const double moved = value + kMagic;
-    std::int64_t bits, magic;
-    std::memcpy(&bits, &moved, 8);
-    std::memcpy(&magic, &kMagic, 8);
-    return bits - magic;
-  }
   const double rounded = std::nearbyint(value);
   if (!(rounded >= -9223372036854775808.0 && rounded < 9223372036854775808.0))
     return std::numeric_limits<std::int64_t>::min();
