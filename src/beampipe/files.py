@@ -21,7 +21,17 @@ from typing import Final
 from beampipe import processes
 from beampipe.errors import FileError
 
-__all__ = ["built", "cache_folder", "check_output", "make_folder", "replacing", "sweep", "unfinished", "write_whole"]
+__all__ = [
+    "append",
+    "built",
+    "cache_folder",
+    "check_output",
+    "make_folder",
+    "replacing",
+    "sweep",
+    "unfinished",
+    "write_whole",
+]
 
 _STALE: Final = 7 * 24 * 3600.0
 """After so long [s] without a change, a part of a writer on another machine counts as left behind."""
@@ -36,6 +46,20 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says where no more can be written: no space, no quota, a file of the largest size."""
 
 _numbers = itertools.count()
+
+
+def append(path: Path, text: str) -> None:
+    """Append to a file in one call, so that the lines of several processes do not mix; it is made, with its folder."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, flags, 0o666)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
 
 
 def built(package: str, name: str) -> Path | None:

@@ -16,6 +16,7 @@ from types import NoneType
 from typing import Any, Final, NamedTuple
 
 from beampipe.errors import ConfigError, FileError
+from beampipe.files import append
 from beampipe.workflow.leases import leased
 
 __all__ = [
@@ -278,12 +279,8 @@ class _Memory:
         return self._found.get(key)
 
     def add(self, key: str, digest: str) -> None:
-        """Append a line, in one call. It begins a new one in any case: a killed writer may have left half of one."""
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            os.write(descriptor, f"\n{key} {digest}\n".encode())
-        finally:
-            os.close(descriptor)
+        """Append a line. It begins a new one in any case: a killed writer may have left half of one."""
+        append(self._path, f"\n{key} {digest}\n")
 
     def _catch_up(self) -> None:
         with suppress(FileNotFoundError), self._path.open("rb") as file:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from beampipe.files import append
+
 __all__ = ["EventLog"]
 
 
@@ -38,17 +40,7 @@ class EventLog:
         """
         line = {"time": round(time.time(), 3), "event": event, "stage": stage, "key": key, "label": label}
         text = json.dumps({**line, "pid": os.getpid(), **more}, default=str) + "\n"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        try:
-            descriptor = os.open(self.path, flags, 0o666)
-        except FileNotFoundError:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, flags, 0o666)
-        try:
-            # In one call, so that the lines of several processes do not mix.
-            os.write(descriptor, text.encode())
-        finally:
-            os.close(descriptor)
+        append(self.path, text)
 
     def read(self) -> Iterator[dict[str, object]]:
         """The events of the log, oldest first; lines that their writers did not live to finish are skipped."""
